@@ -1,0 +1,51 @@
+# Two commands do everything: `make demo` and `make test`. Nothing is installed outside .venv but by `make services`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check services lock bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: $(VENV)/.run ## a virtual environment with what runs
+
+demo: setup ## two simulated plants, broker, gateways, store: watch readings travel
+	@$(BIN)/lineside demo
+
+test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
+	$(MAKE) --no-print-directory check
+	$(BIN)/pytest -n 4 --dist worksteal
+
+check: $(VENV)/.dev ## lint and type-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+services: ## the real servers that tests talk to (Debian packages)
+	@tools/install-services
+
+bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/modbus_100x100.py
+	$(BIN)/python benchmarks/modbus_flat_out.py
+	$(BIN)/python benchmarks/modbus_schedule.py
+
+lock: ## pin and hash the dependencies anew
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
+	tools/lock $(VENV)/lock/bin/uv
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# --no-build-isolation: the build backend is pinned and hashed like everything else
+$(VENV)/.run: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q drivers gateway simulators  # a demo starts six processes
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,153 @@
+"""How fast one gateway process can read Modbus: from the socket to a published record, flat out.
+
+A small server in another process answers requests for 100-point machines from memory; the gateway's own steps
+run as in `lineside run`, but without a schedule: the next scan begins when the last has been handed over, and
+the broker is a real mosquitto. Prints values a second and processor time a value.
+
+    python benchmarks/modbus_flat_out.py [--machines 20] [--seconds 10] [--in-flight 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import shutil
+import struct
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gateway.app import Gateway
+from gateway.settings.load import load_factory
+from simulators.ports import free_port
+
+if TYPE_CHECKING:
+    from drivers.base import Scan
+
+POINTS = 100
+
+
+class Answers(asyncio.Protocol):
+    """Answers every read of registers at once, many in one piece where they came in one."""
+
+    block = struct.pack(">125f", *(20.0 + i / 8 for i in range(125)))
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        answers = []
+        for at in range(0, len(data), 12):
+            transaction, _, _, unit, function, _, count = struct.unpack_from(">HHHBBHH", data, at)
+            answers.append(struct.pack(">HHHBBB", transaction, 0, 3 + 2 * count, unit, function, 2 * count))
+            answers.append(self.block[: 2 * count])
+        self.transport.write(b"".join(answers))
+
+
+def serve(port: int) -> None:
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", port)
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+def write_configuration(folder: Path, machines: int, port: int, broker: int, in_flight: int) -> Path:
+    points = {
+        f"value_{i:03d}": {"address": f"holding {2 * i}", "raw": "float32", "unit": "Cel"} for i in range(POINTS)
+    }
+    (folder / "machines").mkdir()
+    (folder / "machines" / "bench.yaml").write_text(
+        yaml.safe_dump({"format": 1, "protocol": "modbus", "points": points})
+    )
+    connection = f"modbus+tcp://127.0.0.1:{port}?in_flight={in_flight}"
+    factory = {
+        "format": 1,
+        "factory": {"enterprise": "bench", "site": "here"},
+        "gateway": {"id": "edge-bench", "confirm": "broker", "spool": {"folder": str(folder / "spool")}},
+        # 3.1.1 has no word for "nobody is subscribed", which would be no delivery
+        "broker": {"url": f"mqtt://127.0.0.1:{broker}", "version": "3.1.1"},
+        "lines": {
+            "line": {
+                "area": "area",
+                "machines": {
+                    # one connection a machine: the pause makes their settings differ by a hair
+                    f"m{i:03d}": {"template": "bench", "connection": f"{connection}&timeout={1 + i / 1e6:.6f}"}
+                    for i in range(machines)
+                },
+            }
+        },
+    }
+    file = folder / "bench.yaml"
+    file.write_text(yaml.safe_dump(factory, sort_keys=False))
+    return file
+
+
+async def flat_out(gateway: Gateway, seconds: float) -> tuple[int, int, float, float]:
+    """Run the gateway's steps without its schedule; return values read and confirmed, seconds, processor seconds."""
+    values = 0
+    for runner in gateway._runners:  # noqa: SLF001 - the schedule is what is taken out
+        runner._poll = without_schedule(runner)  # type: ignore[method-assign] # noqa: SLF001 - as above
+    stop = asyncio.Event()
+    running = asyncio.create_task(gateway.run(stop))
+    await asyncio.sleep(2.0)
+    ledger = gateway.spool.ledger
+    values, sent, began, used = ledger.acquired, ledger.confirmed, time.monotonic(), time.process_time()
+    await asyncio.sleep(seconds)
+    result = ledger.acquired - values, ledger.confirmed - sent, time.monotonic() - began, time.process_time() - used
+    stop.set()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    return result
+
+
+def without_schedule(runner: Any) -> Any:
+    async def poll(driver: Any, group: Any) -> None:
+        while True:
+            scan: Scan = await driver.read(group)
+            await runner._deliver(scan)  # noqa: SLF001 - as above
+
+    return poll
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machines", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--in-flight", type=int, default=2)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="lineside-bench-"))
+    port, broker = free_port(), free_port()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
+    server.start()
+    (folder / "mosquitto.conf").write_text(f"listener {broker} 127.0.0.1\nallow_anonymous true\n")
+    binary = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    if binary is None:
+        raise SystemExit("mosquitto is not installed; `make services` installs it")
+    import subprocess  # noqa: PLC0415 - a script
+
+    mosquitto = subprocess.Popen([binary, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(1.0)
+        file = write_configuration(folder, options.machines, port, broker, options.in_flight)
+
+        async def run() -> tuple[int, int, float, float]:
+            return await flat_out(Gateway(load_factory(file)), options.seconds)
+
+        values, sent, seconds, used = asyncio.run(run())
+        print(f"{options.machines} machines x {POINTS} float32 points, {options.in_flight} requests in flight")
+        print(f"{values / seconds:,.0f} values/s read, {sent / seconds:,.0f} acknowledged by the broker, {used / values * 1e6:.2f} us of processor time a value, "
+              f"{used / seconds:.2f} cores")  # fmt: skip
+    finally:
+        mosquitto.terminate()
+        mosquitto.wait()
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Modbus: registers and coils, polled.
+
+`plan` decides which requests to send, `codec` turns registers into values and back, `client` speaks the
+protocol, `driver` puts them together under the contract of `drivers.base`. Clauses named in this folder
+are those of the MODBUS Application Protocol Specification V1.1b3.
+"""
+
+from drivers.base import Protocol
+from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.cost import check, cost_of
+from drivers.modbus.driver import ModbusDriver
+from drivers.modbus.source import ModbusSource
+
+PROTOCOL = Protocol("modbus", ModbusConnection, ModbusSource, ModbusDriver, cost_of, check)

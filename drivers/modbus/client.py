@@ -1,0 +1,239 @@
+"""A lean Modbus client: requests out, matching answers in, over any framing.
+
+An answer belongs to a request by its transaction id, unit and function code. What belongs to no request that
+waits (a late, doubled or foreign answer, one with id 0) is dropped and counted, never taken for another.
+
+RTU and ASCII have no transaction ids: what belongs to which request follows from the order there (line.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from secrets import randbelow
+from typing import TYPE_CHECKING, cast
+
+from drivers.base import NotConnected
+from drivers.modbus.connection import Transport
+from drivers.modbus.framing import Ascii, Mbap, MbapDatagram, OutOfStep, Rtu
+from drivers.modbus.line import Line
+from drivers.modbus.pdu import EXCEPTION, REPEATED, BadAnswer, Refused, Silence, belongs
+from drivers.modbus.wire import Listener, Wire, open_wire
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from drivers.modbus.connection import ModbusConnection
+    from drivers.modbus.framing import Frame, Framing
+    from drivers.modbus.wire import AnyTransport
+
+SILENT_MAX = 3
+"""This many requests in a row without any answer mean that the connection is dead, whatever TCP says."""
+
+_FRAMINGS: dict[Transport, type[Framing]] = {
+    Transport.UDP: MbapDatagram,
+    Transport.RTU: Rtu,
+    Transport.RTU_TCP: Rtu,
+    Transport.ASCII: Ascii,
+}
+
+_GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
+"""The silence before an RTU frame: 3.5 characters, 1.75 ms at fast rates (Serial Line V1.02, clause 2.5.1.1)."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request that waits for its answer."""
+
+    unit: int
+    pdu: bytes
+    answer: asyncio.Future[bytes]
+
+
+class ModbusClient:
+    """One connection to one device or gateway. It neither retries nor reconnects."""
+
+    def __init__(self, connection: ModbusConnection, units: Collection[int] = ()) -> None:
+        """Prepare; `units` are those that will be asked over this connection."""
+        self.discarded = 0
+        self._units = frozenset(units)
+        self._connection = connection
+        self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
+        self._listener = Listener(connection, self._make_wire) if connection.transport is Transport.LISTEN else None
+        self._transport: AnyTransport | None = None
+        self._places = asyncio.Semaphore(connection.in_flight)
+        self._waiting: dict[int, _Waiting] = {}
+        self._transaction = 0
+        self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
+        # kept over connections: behind a new one may be the same serial line, with an old answer still to come
+        self._line = None if self._framing.matched else Line(randbelow(0x10000))
+        self._wire: Wire | None = None
+        self._gap = max(_GAP_BITS / connection.baud, _GAP_MIN) if connection.transport is Transport.RTU else 0.0
+        self._last_sent = self._last_heard = 0.0
+        self._heard = True  # whether the present, or last, connection brought anything
+        self._turn = 0  # which of the addresses is tried first
+        self._lost = "not connected yet"
+
+    def _make_wire(self) -> Wire:
+        wire: Wire
+        # a wire of a connection that was given up must not speak for the present one
+        wire = Wire(
+            lambda data: self._received(data) if self._wire is wire else None,
+            lambda reason: self._gone(reason) if self._wire is wire else None,
+        )
+        self._wire = wire
+        return wire
+
+    async def connect(self) -> None:
+        """Open the connection. Raises `NotConnected` or `Misconfigured`."""
+        self.close()
+        self._silent.clear()
+        self._turn = 0 if self._heard else self._turn + 1  # where nobody speaks, the backup's turn has come
+        if self._listener is not None:
+            self._transport = await self._listener.open()
+        else:
+            self._transport = await open_wire(self._connection, self._make_wire, self._turn)
+        self._heard = False
+        if self._connection.pause_after_connect:
+            await asyncio.sleep(self._connection.pause_after_connect)
+
+    def close(self) -> None:
+        """Close the connection at once; a listener goes on to listen until `end`."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            self._lost = "closed"
+            transport.abort()
+            self._fail_all(NotConnected(self._lost))
+        self._framing.forget()
+
+    def end(self) -> None:
+        """Close everything."""
+        self.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    # -- asking --
+
+    async def request(self, unit: int, pdu: bytes) -> bytes:
+        """Send a function code with its data, return the data of the answer, without the function code.
+
+        Raises `Refused`, `Silence`, `BadAnswer`, or `NotConnected` where the connection is lost.
+        """
+        async with self._places:
+            if self._line is not None and self._line.doubtful(unit, pdu, asyncio.get_running_loop().time()):
+                await self._into_step(self._line, unit, pdu)
+            return await self._exchange(unit, pdu)
+
+    async def request_all(self, unit: int, pdus: Sequence[bytes]) -> list[bytes | Exception]:
+        """Send several requests, as many at once as may be in flight; return each one's answer or error."""
+        return await asyncio.gather(*(self.request(unit, pdu) for pdu in pdus), return_exceptions=True)  # type: ignore[return-value] # cancelling is no result
+
+    async def _keep_distance(self) -> None:
+        ready = max(self._last_sent + self._connection.pause, self._last_heard + self._gap)
+        wait = ready - asyncio.get_running_loop().time()
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    async def _exchange(self, unit: int, pdu: bytes) -> bytes:
+        await self._keep_distance()
+        if self._transport is None:
+            raise NotConnected(self._lost)
+        loop = asyncio.get_running_loop()
+        transaction = self._next_transaction()
+        waiting = _Waiting(unit, pdu, loop.create_future())
+        self._waiting[transaction] = waiting
+        if self._line is not None:
+            self._framing.forget()  # what came before the request is no part of its answer
+            self._line.asked(unit, transaction, pdu, loop.time())
+        self._send(self._framing.pack(transaction, unit, pdu))
+        self._last_sent = loop.time()
+        alarm = loop.call_later(self._connection.timeout, _time_out, waiting.answer, self._connection.timeout)
+        try:
+            answer = await waiting.answer
+        except Silence:
+            self._unanswered(unit)
+            raise
+        finally:
+            alarm.cancel()
+            self._waiting.pop(transaction, None)
+        if answer[0] & EXCEPTION:
+            raise Refused(answer[1])
+        if pdu[0] in REPEATED and not belongs(answer, pdu):
+            raise BadAnswer(f"{answer.hex(' ')} came where {pdu.hex(' ')} should be repeated")
+        return answer[1:]
+
+    def _send(self, frame: bytes) -> None:
+        if self._connection.transport is Transport.UDP:  # asyncio's own is no DatagramTransport
+            cast("asyncio.DatagramTransport", self._transport).sendto(frame)
+        else:
+            cast("asyncio.Transport", self._transport).write(frame)
+
+    def _next_transaction(self) -> int:
+        while True:
+            self._transaction = self._transaction % 0xFFFF + 1  # never 0: some devices answer 0 to anything
+            if self._transaction not in self._waiting:
+                return self._transaction
+
+    def _unanswered(self, unit: int) -> None:
+        self._silent[unit] += 1
+        dead = self._silent.total() >= SILENT_MAX and self._units <= self._silent.keys()
+        if dead and not self._connection.transport.serial:
+            lost = f"{self._silent.total()} requests in a row were not answered"
+            self.close()
+            self._lost = lost
+
+    async def _into_step(self, line: Line, unit: int, pdu: bytes) -> None:
+        """Make sure that no earlier answer is still to come that could be taken for that to a request.
+
+        Raises `Silence` while there is doubt.
+        """
+        probe = line.probe(unit, pdu, asyncio.get_running_loop().time())
+        try:
+            await self._exchange(unit, probe)
+        except Refused:
+            pass  # which is an answer, too
+        except Silence:
+            line.unanswered(unit, probe)
+            raise
+
+    # -- hearing --
+
+    def _received(self, data: bytes) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+        try:
+            for frame in self._framing.feed(data):
+                self._answered(frame)
+        except OutOfStep as error:
+            self._gone(str(error))
+
+    def _answered(self, frame: Frame) -> None:
+        self._heard = True
+        transaction = frame.transaction if self._line is None else self._line.answered(frame.unit, frame.pdu)
+        waiting = None if transaction is None else self._waiting.get(transaction)
+        if waiting is None or waiting.answer.done():
+            self.discarded += 1
+            return
+        self._silent.clear()
+        if (waiting.unit, waiting.pdu[0]) != (frame.unit, frame.pdu[0] & ~EXCEPTION):
+            told = f"unit {frame.unit}, function {frame.pdu[0]} answered for {waiting.unit}, {waiting.pdu[0]}"
+            waiting.answer.set_exception(BadAnswer(told))
+        else:
+            waiting.answer.set_result(frame.pdu)
+
+    def _gone(self, reason: str) -> None:
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            self._lost = reason
+            transport.abort()
+        self._fail_all(NotConnected(self._lost))
+
+    def _fail_all(self, error: NotConnected) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+
+
+def _time_out(answer: asyncio.Future[bytes], seconds: float) -> None:
+    if not answer.done():
+        answer.set_exception(Silence(f"no answer within {seconds:g} s"))

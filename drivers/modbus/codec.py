@@ -1,0 +1,137 @@
+"""Registers <-> values. Pure functions; a decoder is compiled once for a request and used for every scan.
+
+Registers are big-endian on the wire (clause 4.2), bits are packed lowest first (clause 6.1).
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, cast
+
+from drivers.base import Fault
+from drivers.modbus.raw import FLOATS, SIGNED, TEXTS, UNSIGNED, Raw, Sign, byte_order
+from drivers.modbus.values import reader, to_unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import Value
+    from drivers.modbus.source import ModbusSource
+
+
+def compile_bits(offsets: Sequence[int]) -> Callable[[bytes], list[Value]]:
+    """Return a decoder of a bit table's answer for the bits at `offsets` from the first one asked for."""
+
+    def decode(payload: bytes) -> list[Value]:
+        bits = int.from_bytes(payload, "little")
+        return [bits >> offset & 1 == 1 for offset in offsets]
+
+    return decode
+
+
+def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[bytes], list[Any]]:
+    """Return a decoder of a register answer: bytes in, values out, in the order of `points`.
+
+    Each point comes with its distance in registers from the first one asked for. All numbers of an answer
+    are unpacked by one `struct` call: where bytes stand in another order, or points share registers, the
+    bytes are first gathered into place. Where `ModbusSource.fallible`, a `Fault` may stand in place of a value;
+    `split_faults` takes them out.
+    """
+    layout, formats = [], []
+    for distance, point in points:
+        layout += [2 * distance + byte for byte in byte_order(point.raw, point.order, point.size)]
+        formats.append(point.wire_format)
+    unpack = struct.Struct(">" + "".join(formats)).unpack
+    straight = layout == list(range(len(layout)))
+    gather = itemgetter(*layout)
+    size = len(layout)
+    bits = [(i, point.bit) for i, (_, point) in enumerate(points) if point.bit is not None]
+    readers = [(i, read) for i, (_, point) in enumerate(points) if (read := reader(point)) is not None]
+
+    def decode(payload: bytes) -> list[Any]:
+        values = list(unpack(payload[:size] if straight else bytes(gather(payload))))
+        for i, bit in bits:
+            values[i] = values[i] >> bit & 1 == 1
+        for i, read in readers:
+            values[i] = read(values[i])
+        return values
+
+    return decode
+
+
+def fallible(points: Sequence[ModbusSource]) -> tuple[int, ...]:
+    """Return the positions of the points in whose place a decoder may put a fault."""
+    return tuple(i for i, point in enumerate(points) if point.fallible)
+
+
+def split_faults(values: list[Any], positions: Sequence[int]) -> dict[int, Fault]:
+    """Take the faults out of `values`, where they can be: None stays in their place. `positions` is of `fallible`."""
+    faults = {i: value for i in positions if type(value := values[i]) is Fault}
+    for i in faults:
+        values[i] = None
+    return faults
+
+
+def encode(point: ModbusSource, value: Value, before: Sequence[int] = ()) -> list[int]:
+    """Return the registers that hold `value`; the simulators and writes use it.
+
+    `before` is what stands there now: a part of a register leaves the rest as it is. Raises `ValueError` where
+    the value does not fit.
+    """
+    positions = byte_order(point.raw, point.order, point.size)
+    try:
+        if point.field is not None:
+            held = b"".join(register.to_bytes(2, "big") for register in before).ljust(len(positions), b"\0")
+            packed = _with_field(point, value, bytes(held[position] for position in positions))
+        elif point.raw is Raw.BOOL:
+            return [int(bool(value))]
+        else:
+            packed = struct.pack(f">{point.wire_format}", to_unpacked(point, value))
+    except (struct.error, OverflowError, ValueError) as error:
+        kind = f"{point.raw} of {point.size} registers" if point.raw in TEXTS else point.raw
+        raise ValueError(f"{value!r} does not fit {kind}: {error}") from error
+    wire = bytearray(len(packed))
+    for position, byte in zip(positions, packed, strict=True):
+        wire[position] = byte
+    return [register for (register,) in struct.iter_unpack(">H", wire)]
+
+
+def encoder(point: ModbusSource) -> Callable[[Any, Sequence[int]], Sequence[int]]:
+    """Return `encode` for one point, compiled: the simulators encode every point of every machine again and again."""
+    plain = {*SIGNED, *UNSIGNED, *FLOATS} - {Raw.INT8}
+    if point.field is not None or point.raw not in plain or point.sign is not Sign.TWOS_COMPLEMENT:
+        return partial(encode, point)
+    pack, unpack = struct.Struct(f">{point.wire_format}").pack, struct.Struct(f">{point.size}H").unpack
+    positions = byte_order(point.raw, point.order, point.size)
+    gather = itemgetter(*sorted(range(len(positions)), key=positions.__getitem__))
+    straight = positions == list(range(len(positions)))
+
+    def encode_number(value: Any, _: Sequence[int]) -> Sequence[int]:  # noqa: ANN401 - a number
+        try:
+            packed = pack(value)
+        except (struct.error, OverflowError) as error:
+            raise ValueError(f"{value!r} does not fit {point.raw}: {error}") from error
+        return unpack(packed if straight else bytes(gather(packed)))
+
+    return encode_number
+
+
+def masks(point: ModbusSource, value: Value) -> list[tuple[int, int]]:
+    """Return what writes a part of registers and leaves the rest: AND and OR mask, a pair a register (clause 6.16).
+
+    Raises `ValueError` where the value does not fit.
+    """
+    over_zeros = encode(point, value)
+    over_ones = encode(point, value, [0xFFFF] * point.size)
+    return [(ones ^ zeros, zeros) for ones, zeros in zip(over_ones, over_zeros, strict=True)]
+
+
+def _with_field(point: ModbusSource, value: Value, held: bytes) -> bytes:
+    """Return the registers with the point's own bits replaced; most significant byte first, before and after."""
+    low, width = cast("tuple[int, int]", point.field)
+    own = (1 << width) - 1
+    inside = int(bool(value)) if point.bit is not None else to_unpacked(point, value) & own
+    number = int.from_bytes(held, "big") & ~(own << low) | inside << low
+    return number.to_bytes(len(held), "big")

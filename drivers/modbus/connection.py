@@ -1,0 +1,153 @@
+"""What a user writes of a device: how it is reached, and what it can take."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, InstanceOf, model_validator
+
+from drivers.base import Connection, Seconds
+from drivers.modbus.address import Table
+
+
+class Transport(StrEnum):
+    """What carries the frames. The values are the schemes of URLs."""
+
+    TCP = "modbus+tcp"
+    TLS = "modbus+tls"
+    UDP = "modbus+udp"
+    RTU = "modbus+rtu"
+    ASCII = "modbus+ascii"
+    RTU_TCP = "modbus+rtutcp"
+    LISTEN = "modbus+listen"
+
+    @property
+    def serial(self) -> bool:
+        """Whether it is a serial line."""
+        return self in {Transport.RTU, Transport.ASCII}
+
+
+_PORTS = {Transport.TLS: 802}  # Modbus/TCP Security V2.1, clause 4
+
+
+class Span(NamedTuple):
+    """Entries of a table that must not be read, `first` to `last`."""
+
+    table: Table
+    first: int
+    last: int
+
+
+def _spans(written: object) -> object:
+    """Turn `[holding 100..119, input 7]` into spans."""
+    if isinstance(written, str):
+        written = [part.strip() for part in written.split(",")]
+    if not isinstance(written, list):
+        return written
+    spans = []
+    for item in written:
+        match = re.fullmatch(r"(coil|discrete|holding|input)\s+(\d+)(?:\s*\.\.\s*(\d+))?", str(item).strip())
+        if not match or int(match[3] or match[2]) < int(match[2]):
+            raise ValueError(f"{item!r} is no span of a table; write 'holding 100..119', counted from 0")
+        spans.append(Span(Table(match[1]), int(match[2]), int(match[3] or match[2])))
+    return tuple(spans)
+
+
+def _path(written: object) -> object:
+    return Path(written) if isinstance(written, str) else written
+
+
+def _truth(written: object) -> object:
+    """Turn the text of a URL's query into true or false."""
+    return {"true": True, "false": False}.get(written, written) if isinstance(written, str) else written
+
+
+File = Annotated[Path | None, BeforeValidator(_path)]
+Flag = Annotated[bool, BeforeValidator(_truth)]
+
+
+class ModbusConnection(Connection):
+    """A Modbus device, and the unit behind it; docs/modbus.md says what each key means."""
+
+    schemes: ClassVar[tuple[str, ...]] = tuple(Transport)
+
+    transport: Annotated[Transport, Field(strict=False)] = Transport.TCP
+    host: str = ""
+    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    device: str = ""
+    backup: str | None = None
+    unit: Annotated[int, Field(ge=0, le=255, strict=False)] = 1
+    timeout: Annotated[Seconds, Field(gt=0, le=60)] = 1.0
+    # the serial line
+    baud: Annotated[int, Field(ge=300, le=4_000_000, strict=False)] = 19200
+    parity: Literal["none", "even", "odd"] = "even"
+    stop_bits: Annotated[int, Field(ge=1, le=2, strict=False)] = 1
+    rs485: Flag = False
+    # TLS
+    ca: File = None
+    certificate: File = None
+    key: File = None
+    server_name: str | None = None
+    # what the device can take
+    max_registers: Annotated[int, Field(ge=1, le=125, strict=False)] = 125
+    max_gap: Annotated[int, Field(ge=0, le=124, strict=False)] = 16
+    even: Flag = False
+    forbidden: Annotated[tuple[InstanceOf[Span], ...], BeforeValidator(_spans)] = ()
+    in_flight: Annotated[int, Field(ge=1, le=16, strict=False)] = 1
+    pause_after_connect: Annotated[Seconds, Field(ge=0, le=60)] = 0.0
+    pause: Annotated[Seconds, Field(ge=0, le=10)] = 0.0
+    close_after_scan: Flag = False
+    discard_after_connect: Annotated[int, Field(ge=0, le=10, strict=False)] = 0
+    retry_refused: Annotated[Seconds, Field(ge=1)] = 60.0
+    writable: Flag = False
+
+    @classmethod
+    def from_url(cls, url: str, options: dict[str, Any]) -> Self:
+        parts = urlsplit(url)
+        transport = Transport(parts.scheme)
+        if transport.serial:
+            if not parts.path:
+                raise ValueError(
+                    f"{url!r} names no serial port; write {transport}:///dev/serial/by-id/NAME?baud=19200"
+                )
+            return cls.model_validate({"transport": transport, "device": parts.path} | options)
+        if not parts.hostname:
+            raise ValueError(f"{url!r} names no host; write {transport}://HOST:502?unit=1")
+        port = parts.port if parts.port is not None else _PORTS.get(transport, 502)
+        return cls.model_validate({"transport": transport, "host": parts.hostname, "port": port} | options)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate needs its key, and a key its certificate")
+        if (self.ca or self.certificate or self.server_name) and self.transport is not Transport.TLS:
+            raise ValueError("ca, certificate, key and server_name are for modbus+tls alone")
+        if self.in_flight > 1 and self.transport in {Transport.RTU, Transport.ASCII, Transport.RTU_TCP}:
+            raise ValueError(f"{self.transport} has no transaction ids, so only one request can be in flight")
+        if self.backup is not None and (self.transport.serial or self.transport is Transport.LISTEN):
+            raise ValueError("a backup address is for a device that is reached over a network")
+        if not all(host for host, _ in self.addresses()[1:]):  # a wrong port is a ValueError by itself
+            raise ValueError(f"backup {self.backup!r} names no host; write HOST or HOST:PORT")
+        if self.even and self.max_registers == 1:
+            raise ValueError("even reads need max_registers of 2 or more")
+        return self
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return host and port of the device, then those of its backup, if it has one."""
+        found = [(self.host, self.port)]
+        if self.backup is not None:
+            parts = urlsplit(f"//{self.backup}")
+            found.append((parts.hostname or "", parts.port or self.port))
+        return found
+
+    def shared(self) -> ModbusConnection:
+        # the unit, and what only shapes its requests, may differ behind one connection
+        own = {"unit": 0, "max_registers": 125, "max_gap": 0, "even": False, "forbidden": (), "retry_refused": 60.0}
+        return self.model_copy(update=own | {"discard_after_connect": 0, "writable": False})
+
+    def __str__(self) -> str:
+        return f"{self.transport}://{self.device}" if self.device else f"{self.transport}://{self.host}:{self.port}"

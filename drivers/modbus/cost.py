@@ -1,0 +1,83 @@
+"""What a plan costs: the requests, their bytes, and the time that a cycle will take on this link."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from drivers.base import Cost
+from drivers.modbus.connection import Transport
+from drivers.modbus.pdu import MAX_BITS
+from drivers.modbus.plan import Limits, check_point, limits_of, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drivers.base import Connection, Group, Source
+    from drivers.modbus.connection import ModbusConnection
+    from drivers.modbus.plan import Request
+    from drivers.modbus.source import ModbusSource
+
+ROUND_TRIP = 0.005
+"""Seconds that a request is taken to need on a network: most devices answer within their own cycle of some ms."""
+
+TURNAROUND = 0.005
+"""Seconds that a device on a serial line is taken to need before it answers."""
+
+_TCP_FRAME, _RTU_FRAME = 8, 4  # bytes around a PDU's data: MBAP and function code; unit, function code and CRC
+_REQUEST_DATA = 4  # first entry and count
+_BITS_A_CHARACTER = 11  # start, 8 data, parity or second stop, stop (Serial Line V1.02, clause 2.5.1)
+_SILENCE = 3.5  # characters between two frames (clause 2.5.1.1)
+
+
+def cost_of(group: Group) -> Cost:
+    """Return what one scan of a group costs."""
+    connection = cast("ModbusConnection", group.connection)
+    points = cast("Sequence[ModbusSource]", group.sources)
+    requests = plan(points, limits_of(connection)).requests
+    size = sum(_bytes(connection, request) for request in requests)
+    details = [_told(request) for request in requests]
+    return Cost(len(requests), size, _seconds(connection, requests), details)
+
+
+def _bytes(connection: ModbusConnection, request: Request) -> int:
+    """Return the bytes of a request and its answer on the wire."""
+    data = _REQUEST_DATA + 1 + request.size
+    match connection.transport:
+        case Transport.ASCII:
+            # a colon, two digits a byte with unit, function code and LRC, and the line's end; both ways
+            return 2 * (1 + 2 * 3 + 2) + 2 * data
+        case Transport.RTU | Transport.RTU_TCP:
+            return 2 * _RTU_FRAME + data
+        case _:
+            return 2 * _TCP_FRAME + data
+
+
+def _seconds(connection: ModbusConnection, requests: Sequence[Request]) -> float:
+    """Return how long a scan is expected to take."""
+    pauses = connection.pause * len(requests) + connection.pause_after_connect * connection.close_after_scan
+    if connection.transport.serial:
+        character = _BITS_A_CHARACTER / connection.baud
+        bytes_ = sum(_bytes(connection, request) for request in requests)
+        return pauses + bytes_ * character + len(requests) * (2 * _SILENCE * character + TURNAROUND)
+    rounds = -(-len(requests) // connection.in_flight) + connection.close_after_scan
+    return pauses + rounds * ROUND_TRIP
+
+
+def _told(request: Request) -> str:
+    last = request.first + request.count - 1
+    unit = "bits" if request.table.bits else "registers"
+    return f"{request.table} {request.first}..{last}: {request.count} {unit} for {len(request.positions)} points"
+
+
+def check(connection: Connection, sources: Sequence[Source]) -> Iterator[tuple[int, str]]:
+    """Yield what can't be read: the point's place in `sources`, and why."""
+    limits = limits_of(cast("ModbusConnection", connection))
+    if limits.max_registers == Limits().max_registers and not limits.forbidden:
+        return  # every point fits
+    for position, source in enumerate(sources):
+        point = cast("ModbusSource", source)
+        most = MAX_BITS if point.address.table.bits else limits.max_registers
+        try:
+            check_point(point, [span for span in limits.forbidden if span.table is point.address.table], most)
+        except ValueError as error:
+            yield position, str(error)

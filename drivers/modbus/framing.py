@@ -1,0 +1,250 @@
+"""How requests and answers are packed for the wire: Modbus TCP, RTU and ASCII. Pure: bytes in, frames out.
+
+Sources: MODBUS Messaging on TCP/IP V1.0b (MBAP header), MODBUS over Serial Line V1.02 (RTU, ASCII).
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from binascii import unhexlify
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivers.modbus.pdu import EXCEPTION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HEADER = struct.Struct(">HHHB")  # transaction id, protocol id (0), length of what follows, unit id
+_LENGTH_MIN, _LENGTH_MAX = 3, 254  # unit id, function code and data: 253 bytes of PDU at most (clause 4.1)
+_RTU_MIN, _RTU_MAX = 5, 256  # unit, function code, a byte, CRC; 253 bytes of PDU (Serial Line, clause 2.5.1)
+_ASCII_MAX = 513  # characters (Serial Line, clause 2.5.2)
+
+_IDENTIFY, _MEI_IDENTIFICATION, _FIFO = 43, 14, 24
+_COUNTED = {1, 2, 3, 4, 12, 17, 20, 21, 23}
+_FIXED = {5: 4, 6: 4, 7: 1, 8: 4, 11: 4, 15: 4, 16: 4, 22: 6}
+"""How long an answer's data is: by its objects, by its first byte, or always the same (clause 6)."""
+
+
+class Frame(NamedTuple):
+    """One answer. `transaction` is None where the framing has no transaction ids."""
+
+    transaction: int | None
+    unit: int
+    pdu: bytes
+
+
+class OutOfStep(Exception):
+    """The stream can't be read on: nothing tells where the next frame begins."""
+
+
+class Framing(ABC):
+    """Packs requests, and cuts what is received into answers.
+
+    `matched` says whether an answer names its request; else only one request may be under way.
+    `discarded` counts received bytes that belong to no frame.
+    """
+
+    matched = False
+
+    def __init__(self) -> None:
+        self.discarded = 0
+        self._received = bytearray()
+
+    @abstractmethod
+    def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
+        """Return a request as it goes over the wire."""
+
+    @abstractmethod
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take what was received, in pieces of any size; yield the answers that are complete.
+
+        Raises `OutOfStep`, after the answers before that.
+        """
+
+    def forget(self) -> None:
+        """Drop what was received and is not complete."""
+        self.discarded += len(self._received)
+        self._received.clear()
+
+
+class Mbap(Framing):
+    """Modbus TCP: a header with transaction id and length before each PDU."""
+
+    matched = True
+
+    def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
+        return _HEADER.pack(transaction, 0, len(pdu) + 1, unit) + pdu
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        received = self._received
+        received += data
+        while len(received) >= _HEADER.size:
+            transaction, protocol, length, unit = _HEADER.unpack_from(received)
+            if protocol != 0 or not _LENGTH_MIN <= length <= _LENGTH_MAX:
+                raise OutOfStep(f"garbage received: protocol id {protocol}, length {length}")
+            end = _HEADER.size - 1 + length
+            if len(received) < end:
+                break
+            frame = Frame(transaction, unit, bytes(received[_HEADER.size : end]))
+            del received[:end]
+            yield frame
+
+
+class MbapDatagram(Mbap):
+    """Modbus over UDP: the same, each datagram a whole frame. One that is not is dropped."""
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        with suppress(OutOfStep):
+            yield from super().feed(data)
+        self.forget()
+
+
+class Rtu(Framing):
+    """RTU: unit, PDU and CRC. The length follows from the function code, since a stream keeps no silent gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._awaited: tuple[bytes, ...] = ()
+
+    def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
+        del transaction
+        body = bytes((unit,)) + pdu
+        self._awaited = (body[:2], bytes((unit, pdu[0] | EXCEPTION)))
+        return body + crc(body)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        received = self._received
+        received += data
+        while len(received) >= _RTU_MIN:
+            size = rtu_size(received)
+            if size is None or len(received) < size:
+                if (size := self._hidden()) is None:
+                    break
+            elif not size or not _sound(received[:size]):
+                # noise, or the tail of something: look for a frame one byte further on
+                del received[0]
+                self.discarded += 1
+                continue
+            frame = Frame(None, received[0], bytes(received[1 : size - 2]))
+            del received[:size]
+            yield frame
+
+    def _hidden(self) -> int | None:
+        """Look for the awaited answer behind what looks like the beginning of a longer one.
+
+        Noise before an answer, common where an RS-485 line turns round, would hide it until the time-out. Only
+        what ends with what was received is taken. Drops what is before it, and returns its length.
+        """
+        received = self._received
+        if received.startswith(self._awaited):
+            return None
+        for awaited in self._awaited:
+            at = received.find(awaited, 1)
+            while at > 0:
+                if rtu_size(received[at:]) == len(received) - at and _sound(received[at:]):
+                    del received[:at]
+                    self.discarded += at
+                    return len(received)
+                at = received.find(awaited, at + 1)
+        return None
+
+
+def _sound(frame: bytes | bytearray) -> bool:
+    return crc(frame[:-2]) == frame[-2:]
+
+
+def rtu_size(received: bytes | bytearray) -> int | None:
+    """Return how long the answer at the start is, CRC included; None where too little is there, 0 where none is."""
+    if len(received) < _RTU_MIN:
+        return None
+    function = received[1]
+    size: int | None = 0
+    if function & EXCEPTION:
+        size = 5
+    elif function in _COUNTED:
+        size = 5 + received[2]
+    elif function in _FIXED:
+        size = 4 + _FIXED[function]
+    elif function == _FIFO:
+        size = 6 + int.from_bytes(received[2:4], "big")
+    elif function == _IDENTIFY:
+        size = _identification_size(received)
+    return 0 if size is not None and size > _RTU_MAX else size
+
+
+def _identification_size(received: bytes | bytearray) -> int | None:
+    """Return the length of an answer with device identification: a list of counted objects (clause 6.21)."""
+    at = 8  # after unit, function, MEI type, read code, conformity, more follows, next object, count
+    if received[2] != _MEI_IDENTIFICATION:
+        return 0
+    if len(received) < at:
+        return None
+    for _ in range(received[at - 1]):
+        if len(received) < at + 2:
+            return None
+        at += 2 + received[at + 1]
+    return at + 2
+
+
+class Ascii(Framing):
+    """ASCII: a colon, hexadecimal digits with an LRC, carriage return and line feed."""
+
+    def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
+        del transaction
+        body = bytes((unit,)) + pdu
+        return b":" + (body + lrc(body)).hex().upper().encode() + b"\r\n"
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        received = self._received
+        received += data
+        while (end := received.find(b"\n")) >= 0:
+            line = bytes(received[: end + 1])
+            del received[: end + 1]
+            start = line.rfind(b":")
+            body = _decoded(line[start + 1 :]) if start >= 0 and len(line) - start <= _ASCII_MAX else b""
+            if len(body) > 3 and lrc(body[:-1]) == body[-1:]:  # noqa: PLR2004 - unit, function, a byte, LRC
+                self.discarded += start
+                yield Frame(None, body[0], body[1:-1])
+            else:
+                self.discarded += len(line)
+        start = received.rfind(b":")  # which begins a frame, whatever was before
+        if start < 0 or len(received) - start > _ASCII_MAX:
+            self.forget()
+        elif start:
+            del received[:start]
+            self.discarded += start
+
+
+def _decoded(digits: bytes) -> bytes:
+    try:
+        return unhexlify(digits.removesuffix(b"\n").removesuffix(b"\r"))
+    except ValueError:
+        return b""
+
+
+def lrc(body: bytes) -> bytes:
+    """Return the longitudinal redundancy check (Serial Line V1.02, clause 6.2.1)."""
+    return bytes((-sum(body) & 0xFF,))
+
+
+def _crc_table() -> tuple[int, ...]:
+    table = []
+    for byte in range(256):
+        value = byte
+        for _ in range(8):
+            value = value >> 1 ^ (0xA001 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+_CRC = _crc_table()
+
+
+def crc(body: bytes | bytearray) -> bytes:
+    """Return the CRC-16 of an RTU frame, low byte first (Serial Line V1.02, clause 6.2.2)."""
+    value = 0xFFFF
+    for byte in body:
+        value = value >> 8 ^ _CRC[(value ^ byte) & 0xFF]
+    return value.to_bytes(2, "little")

@@ -1,0 +1,153 @@
+"""Requests and answers without their framing: function codes, exceptions, writes (clauses 6 and 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drivers.modbus.address import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+READ = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
+"""Function code by table (clauses 6.1 to 6.4)."""
+
+EXCEPTION = 0x80
+"""Set in the function code of an exception answer (clause 7)."""
+
+_BITS, _REGISTERS = {1, 2}, {3, 4, 23}
+REPEATED = {5: 5, 6: 5, 8: 5, 15: 5, 16: 5, 22: 7}
+"""How much of a request its answer repeats, function code included (clauses 6.5 to 6.16)."""
+
+MAX_BITS = 2000
+"""The most bits in one read (clause 6.1)."""
+
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE = 1, 2, 3, 4
+MEMORY_PARITY, PATH_UNAVAILABLE, TARGET_SILENT = 8, 10, 11
+
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    5: "acknowledge",
+    6: "server device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+"""Exception codes by their names in clause 7."""
+
+
+class Refused(Exception):
+    """The device answered with an exception code (clause 7)."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code} {EXCEPTIONS.get(code, 'unknown')}")
+        self.code = code
+
+
+class Silence(Exception):
+    """No answer came in time."""
+
+
+class BadAnswer(Exception):
+    """The answer came and does not fit the request."""
+
+
+def read(table: Table, first: int, count: int) -> bytes:
+    """Return a request to read entries of a table."""
+    return bytes((READ[table],)) + _words(first, count)
+
+
+def read_answer(data: bytes, size: int) -> bytes:
+    """Return the payload of a read's answer, which must have `size` bytes. Raises `BadAnswer`."""
+    if len(data) != size + 1 or data[0] != size:
+        raise BadAnswer(f"{max(0, len(data) - 1)} bytes came where {size} belong")
+    return data[1:]
+
+
+def write_coil(entry: int, *, on: bool) -> bytes:
+    """Return a request to write one coil (function 5)."""
+    return b"\x05" + _words(entry, 0xFF00 if on else 0)
+
+
+def write_register(entry: int, word: int) -> bytes:
+    """Return a request to write one holding register (function 6)."""
+    return b"\x06" + _words(entry, word)
+
+
+def write_coils(first: int, states: Sequence[bool]) -> bytes:
+    """Return a request to write coils (function 15)."""
+    packed = sum(state << i for i, state in enumerate(states)).to_bytes((len(states) + 7) // 8, "little")
+    return b"\x0f" + _words(first, len(states)) + bytes((len(packed),)) + packed
+
+
+def write_registers(first: int, words: Sequence[int]) -> bytes:
+    """Return a request to write holding registers (function 16)."""
+    return b"\x10" + _words(first, len(words)) + bytes((2 * len(words),)) + _words(*words)
+
+
+def mask_register(entry: int, keep: int, put: int) -> bytes:
+    """Return a request that makes a register `(register AND keep) OR (put AND NOT keep)` (function 22)."""
+    return b"\x16" + _words(entry, keep, put)
+
+
+def read_write_registers(first: int, count: int, at: int, words: Sequence[int]) -> bytes:
+    """Return a request to write holding registers and then read others (function 23)."""
+    return b"\x17" + _words(first, count, at, len(words)) + bytes((2 * len(words),)) + _words(*words)
+
+
+def echo(token: int) -> bytes:
+    """Return a request to send a number back (function 8, sub-function 0)."""
+    return b"\x08" + _words(0, token)
+
+
+def read_again(pdu: bytes) -> Iterator[bytes]:
+    """Yield other reads from where a read begins, whose answers have other lengths."""
+    if pdu[0] in READ.values():
+        step = 8 if pdu[0] in _BITS else 1  # so that each has more bytes than the one before
+        yield from (pdu[:3] + _words(count) for count in range(1, 16 * step, step))
+
+
+def beginning(pdu: bytes) -> bytes:
+    """Return what the answer to a request begins with, as far as that is known: enough to tell its length."""
+    function = pdu[0]
+    if function in _BITS:
+        return bytes((function, (_word(pdu, 3) + 7) // 8 & 0xFF))
+    if function in _REGISTERS:
+        return bytes((function, 2 * _word(pdu, 3) & 0xFF))
+    if function in REPEATED:
+        return pdu[: REPEATED[function]]
+    return pdu[:1]
+
+
+def belongs(answer: bytes, pdu: bytes) -> bool:
+    """Return whether an answer can be that to a request, by its function code, length, and what it repeats."""
+    return answer.startswith(beginning(pdu)) or answer[0] == pdu[0] | EXCEPTION
+
+
+def identify(first: int = 0, category: int = 1) -> bytes:
+    """Return a request for device identification (function 43, MEI type 14), from an object on."""
+    return bytes((43, 14, category, first))
+
+
+def identification(data: bytes) -> tuple[dict[int, str], int | None]:
+    """Return the objects of an identification's answer, and the object to go on from. Raises `BadAnswer`."""
+    if len(data) < 6 or data[0] != 14:  # noqa: PLR2004 - clause 6.21
+        raise BadAnswer("no device identification")
+    objects, at = {}, 6
+    for _ in range(data[5]):
+        if len(data) < at + 2 or len(data) < at + 2 + data[at + 1]:
+            raise BadAnswer("device identification is cut off")
+        objects[data[at]] = data[at + 2 : at + 2 + data[at + 1]].decode("latin-1")
+        at += 2 + data[at + 1]
+    return objects, data[4] if data[3] == 0xFF else None  # noqa: PLR2004 - more follows
+
+
+def _word(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "big")
+
+
+def _words(*words: int) -> bytes:
+    return b"".join(word.to_bytes(2, "big") for word in words)

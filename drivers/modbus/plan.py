@@ -1,0 +1,141 @@
+"""From points to requests: a pure function, run when a driver is made, and again when it has learned more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivers.modbus.address import Table
+from drivers.modbus.codec import compile_bits, compile_registers
+from drivers.modbus.pdu import MAX_BITS, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from drivers.base import Value
+    from drivers.modbus.connection import ModbusConnection, Span
+    from drivers.modbus.source import ModbusSource
+
+
+class Limits(NamedTuple):
+    """What a device can take in one request.
+
+    `max_registers` bounds a request to registers; `max_gap` is how many unasked entries may be read along; `even`
+    asks for even numbers of registers alone; `forbidden` is never read along.
+    """
+
+    max_registers: int = 125
+    max_gap: int = 16
+    even: bool = False
+    forbidden: tuple[Span, ...] = ()
+
+
+def limits_of(connection: ModbusConnection) -> Limits:
+    """Return the limits that a connection names."""
+    return Limits(connection.max_registers, connection.max_gap, connection.even, connection.forbidden)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One read request and what to make of its answer.
+
+    `positions` says which points of the group it reads; `decode` turns the answer's payload into their values,
+    in that order; `size` is how many bytes the payload must have.
+    """
+
+    table: Table
+    first: int
+    count: int
+    positions: tuple[int, ...]
+    decode: Callable[[bytes], list[Value]]
+    pdu: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The requests of one group, and how their values become the group's columns.
+
+    `arrange` puts the values of all requests, one after the other, and then one for each point that no request
+    reads (`left_out`), into the group's order; None where they come in that order by themselves.
+    """
+
+    requests: tuple[Request, ...]
+    left_out: tuple[int, ...]
+    arrange: Callable[[list[Value | None]], tuple[Value | None, ...]] | None
+
+
+def plan(points: Sequence[ModbusSource], limits: Limits, without: Collection[int] = ()) -> Plan:
+    """Merge points into as few requests as the limits allow, never tearing a value.
+
+    Points at the positions `without` are left out. Raises `ValueError` for a point that can't be read within
+    the limits.
+    """
+    return arranged(tuple(merge(points, limits, without)), len(points))
+
+
+def arranged(requests: tuple[Request, ...], size: int) -> Plan:
+    """Return a plan of these requests for a group of so many points."""
+    positions = [position for request in requests for position in request.positions]
+    left_out = tuple(sorted(set(range(size)) - set(positions)))
+    positions += left_out
+    if positions == list(range(size)):
+        return Plan(requests, left_out, None)
+    slots = sorted(range(size), key=positions.__getitem__)
+    return Plan(requests, left_out, itemgetter(*slots))
+
+
+def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[int] = ()) -> Iterator[Request]:
+    """Yield the requests that read all points but those `without`."""
+    for table in Table:
+        chosen = [i for i, point in enumerate(points) if point.address.table is table and i not in without]
+        chosen.sort(key=lambda i: (points[i].address.offset, points[i].size))
+        spans = [span for span in limits.forbidden if span.table is table]
+        most = MAX_BITS if table.bits else limits.max_registers
+        gap = limits.max_gap
+        block: list[int] = []
+        first = end = 0
+        for i in chosen:
+            offset, size = points[i].address.offset, points[i].size
+            check_point(points[i], spans, most)
+            new_end = max(end, offset + size)
+            if block and (offset - end > gap or new_end - first > most or _meets(spans, first, new_end)):
+                yield request(points, block, limits)
+                block = []
+            if not block:
+                first, new_end = offset, offset + size
+            block.append(i)
+            end = new_end
+        if block:
+            yield request(points, block, limits)
+
+
+def check_point(point: ModbusSource, spans: Iterable[Span], most: int) -> None:
+    """Raise `ValueError` where a point can't be read whole, or must not be read."""
+    if point.size > most:
+        raise ValueError(f"{point.address} takes {point.size} registers at once, and the device gives {most}")
+    if _meets(spans, point.address.offset, point.address.offset + point.size):
+        raise ValueError(f"{point.address} is in a range that the connection forbids to read")
+
+
+def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
+    return any(span.first < end and first <= span.last for span in spans)
+
+
+def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
+    """Return the request that reads the points at the positions `block`, all of one table."""
+    table = points[block[0]].address.table
+    first = min(points[i].address.offset for i in block)
+    count = max(points[i].address.offset + points[i].size for i in block) - first
+    distances = [(points[i].address.offset - first, points[i]) for i in block]
+    if table.bits:
+        decode, size = compile_bits([distance for distance, _ in distances]), (count + 7) // 8
+    else:
+        decode = compile_registers(distances)
+        if limits.even and count % 2:
+            # one more behind, or before where the table ends
+            first, count = (first, count + 1) if first + count <= 0xFFFF else (first - 1, count + 1)  # noqa: PLR2004
+            decode = compile_registers([(points[i].address.offset - first, points[i]) for i in block])
+        size = 2 * count
+    return Request(table, first, count, tuple(block), decode, read(table, first, count), size)

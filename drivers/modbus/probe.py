@@ -1,0 +1,226 @@
+"""Looking at a Modbus device that nobody has the manual of. It only reads, and gently: so many requests a second.
+
+Nothing in Modbus tells what a device has, so it is asked: which units answer, who they are, which entries of
+which tables can be read, how many at once, and what a register could mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivers.base import NotConnected
+from drivers.modbus import pdu
+from drivers.modbus.address import Table
+from drivers.modbus.client import ModbusClient
+from drivers.modbus.pdu import BadAnswer, Refused, Silence
+from drivers.modbus.raw import Order, Raw, byte_order
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from drivers.modbus.connection import ModbusConnection
+
+BLOCK = 64
+"""Entries that are asked for at once while ranges are looked for."""
+
+MOST = {table: pdu.MAX_BITS if table.bits else 125 for table in Table}
+
+_OBJECTS = ("vendor", "product code", "revision", "vendor url", "product", "model", "application")
+"""The objects of device identification, by their numbers (clause 6.21)."""
+
+
+class Span(NamedTuple):
+    """Entries that can be read, `first` to `last`."""
+
+    first: int
+    last: int
+
+
+class Meaning(NamedTuple):
+    """What a register, and those behind it, could be. `plausible` says that a person would believe it."""
+
+    raw: str
+    order: str
+    value: float
+    plausible: bool
+
+
+@dataclass(slots=True)
+class Unit:
+    """What is known of one unit."""
+
+    number: int
+    identification: dict[str, str] = field(default_factory=dict)
+    spans: dict[Table, list[Span]] = field(default_factory=dict)
+    largest: dict[Table, int] = field(default_factory=dict)
+
+    @property
+    def counts_from_one(self) -> bool:
+        """Whether the device seems to count from 1: nothing at 0, and something at 1."""
+        found = [spans for spans in self.spans.values() if spans]
+        return bool(found) and all(spans[0].first == 1 for spans in found)
+
+
+class Probe:
+    """A look at one device, over one connection."""
+
+    def __init__(self, connection: ModbusConnection, per_second: float, tell: Callable[[str], None]) -> None:
+        """Prepare; `per_second` bounds the requests, `tell` is given what is being done."""
+        self._client = ModbusClient(connection)
+        self._gap = 1.0 / per_second
+        self._next = 0.0
+        self._tell = tell
+
+    async def look(self, units: Iterable[int], last: int) -> list[Unit]:
+        """Return the units that answer, with what can be read of their first `last + 1` entries."""
+        found = []
+        await self._client.connect()
+        try:
+            for number in units:
+                if not await self._answers(number):
+                    continue
+                unit = Unit(number, await self._identify(number))
+                for table in Table:
+                    self._tell(f"unit {number}: {table} 0..{last}")
+                    unit.spans[table] = list(_joined([s async for s in self._spans(number, table, 0, last)]))
+                    if unit.spans[table]:
+                        unit.largest[table] = await self._largest(number, table, unit.spans[table])
+                found.append(unit)
+        finally:
+            self._client.end()
+        return found
+
+    async def meanings(self, unit: int, table: Table, entry: int) -> list[Meaning]:
+        """Return what the registers from `entry` on could be, in every type and order."""
+        await self._client.connect()
+        try:
+            for count in (4, 2, 1):
+                data = await self._read(unit, table, entry, count)
+                if data is not None:
+                    return list(meanings(data))
+        finally:
+            self._client.end()
+        return []
+
+    async def _ask(self, unit: int, message: bytes) -> bytes:
+        """Send a request in its turn; a lost connection is opened once again."""
+        loop = asyncio.get_running_loop()
+        wait = self._next - loop.time()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        self._next = loop.time() + self._gap
+        try:
+            return await self._client.request(unit, message)
+        except NotConnected:
+            await self._client.connect()
+            return await self._client.request(unit, message)
+
+    async def _answers(self, unit: int) -> bool:
+        self._tell(f"unit {unit}")
+        try:
+            await self._ask(unit, pdu.read(Table.HOLDING, 0, 1))
+        except Refused as error:
+            return error.code not in {pdu.PATH_UNAVAILABLE, pdu.TARGET_SILENT}
+        except BadAnswer:
+            return True
+        except (Silence, NotConnected):
+            return False
+        return True
+
+    async def _identify(self, unit: int) -> dict[str, str]:
+        found: dict[int, str] = {}
+        following: int | None = 0
+        try:
+            while following is not None and len(found) < len(_OBJECTS):
+                objects, following = pdu.identification(await self._ask(unit, pdu.identify(following)))
+                found |= objects
+        except (Refused, Silence, BadAnswer, NotConnected):
+            pass  # few devices have it
+        return {_OBJECTS[key]: value for key, value in sorted(found.items()) if key < len(_OBJECTS)}
+
+    async def _read(self, unit: int, table: Table, first: int, count: int) -> bytes | None:
+        size = (count + 7) // 8 if table.bits else 2 * count
+        try:
+            return pdu.read_answer(await self._ask(unit, pdu.read(table, first, count)), size)
+        except (Refused, Silence, BadAnswer, NotConnected):
+            return None
+
+    async def _spans(self, unit: int, table: Table, first: int, last: int) -> AsyncIterator[Span]:
+        """Yield what can be read: a block at once where it can, else its halves, down to single entries.
+
+        A block of which neither end nor the middle can be read is taken for empty.
+        """
+        for start in range(first, last + 1, BLOCK):
+            end = min(start + BLOCK - 1, last)
+            if await self._read(unit, table, start, end - start + 1) is not None:
+                yield Span(start, end)
+                continue
+            middle = (start + end) // 2
+            samples = [await self._read(unit, table, entry, 1) for entry in (start, start + 1, middle, end)]
+            if any(sample is not None for sample in samples):
+                async for span in self._halves(unit, table, start, end):
+                    yield span
+
+    async def _halves(self, unit: int, table: Table, first: int, last: int) -> AsyncIterator[Span]:
+        if first == last:
+            return
+        middle = (first + last) // 2
+        for start, end in ((first, middle), (middle + 1, last)):
+            if await self._read(unit, table, start, end - start + 1) is not None:
+                yield Span(start, end)
+            else:
+                async for span in self._halves(unit, table, start, end):
+                    yield span
+
+    async def _largest(self, unit: int, table: Table, spans: list[Span]) -> int:
+        """Return how many entries the device gives at once, as far as its longest span can tell."""
+        longest = max(spans, key=lambda span: span.last - span.first)
+        good, most = 1, min(longest.last - longest.first + 1, MOST[table])
+        while good < most:
+            count = (good + most + 1) // 2
+            if await self._read(unit, table, longest.first, count) is not None:
+                good = count
+            else:
+                most = count - 1
+        return good
+
+
+def _joined(spans: Iterable[Span]) -> Iterator[Span]:
+    """Yield spans with those that touch each other made one."""
+    open_: Span | None = None
+    for span in spans:
+        if open_ is not None and span.first == open_.last + 1:
+            open_ = Span(open_.first, span.last)
+            continue
+        if open_ is not None:
+            yield open_
+        open_ = span
+    if open_ is not None:
+        yield open_
+
+
+_FORMATS = {Raw.INT16: "h", Raw.UINT16: "H", Raw.INT32: "i", Raw.UINT32: "I", Raw.FLOAT32: "f", Raw.FLOAT64: "d"}
+
+
+def meanings(data: bytes) -> Iterator[Meaning]:
+    """Yield what registers could mean, in every type that fits and every order."""
+    for raw, letter in _FORMATS.items():
+        size = struct.calcsize(">" + letter)
+        orders = [Order.ABCD, Order.BADC] if size == 2 else [Order.ABCD, Order.CDAB, Order.BADC, Order.DCBA]  # noqa: PLR2004 - a register
+        if size > len(data):
+            continue
+        for order in orders:
+            wire = bytes(data[place] for place in byte_order(raw, order, size // 2))
+            [value] = struct.unpack(">" + letter, wire)
+            yield Meaning(raw.value, order.value, value, _plausible(raw, value))
+
+
+def _plausible(raw: Raw, value: float) -> bool:
+    """Return whether a sensor could show this: neither nothing, nor beyond what is measured in a plant."""
+    if raw in {Raw.FLOAT32, Raw.FLOAT64}:
+        return math.isfinite(value) and 1e-3 <= abs(value) <= 1e6  # noqa: PLR2004 - what plants measure
+    return 0 < abs(value) < (30_000 if raw in {Raw.INT16, Raw.UINT16} else 10_000_000)

@@ -1,0 +1,183 @@
+"""What can stand in registers: the types, the orders of their bytes, and which keys go with which type."""
+
+from __future__ import annotations
+
+import struct
+from enum import StrEnum
+from typing import NamedTuple
+
+from drivers.base import ValueType
+
+
+class Raw(StrEnum):
+    """What stands in the registers."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    UINT8 = "uint8"
+    INT16 = "int16"
+    UINT16 = "uint16"
+    INT32 = "int32"
+    UINT32 = "uint32"
+    INT64 = "int64"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    BCD16 = "bcd16"
+    BCD32 = "bcd32"
+    STRING = "string"
+    BYTES = "bytes"
+    UNIX32 = "unix32"
+    UNIX64 = "unix64"
+    UNIX_MS64 = "unix_ms64"
+    CP56 = "cp56"
+
+
+class Order(StrEnum):
+    """How the bytes of a value lie on the wire, A being the most significant.
+
+    The names of four letters are of a 32-bit value; others follow the same rule: word order, then byte order.
+    The names of eight letters are of 64-bit values alone.
+    """
+
+    ABCD = "ABCD"
+    CDAB = "CDAB"
+    BADC = "BADC"
+    DCBA = "DCBA"
+    ABCDEFGH = "ABCDEFGH"
+    GHEFCDAB = "GHEFCDAB"
+    BADCFEHG = "BADCFEHG"
+    HGFEDCBA = "HGFEDCBA"
+    CDABGHEF = "CDABGHEF"
+    DCBAHGFE = "DCBAHGFE"
+    EFGHABCD = "EFGHABCD"
+    FEHGBADC = "FEHGBADC"
+
+
+class Half(StrEnum):
+    """Which byte of a register an 8-bit value is."""
+
+    HIGH = "high"
+    LOW = "low"
+
+
+class Sign(StrEnum):
+    """How a negative whole number is written: as two's complement, or as the highest bit beside the magnitude."""
+
+    TWOS_COMPLEMENT = "twos_complement"
+    MAGNITUDE = "magnitude"
+
+
+class Packing(StrEnum):
+    """How many characters of a string stand in a register; a single one stands in the low byte."""
+
+    FULL = "full"
+    BYTE_PER_REGISTER = "byte_per_register"
+
+
+class Shape(NamedTuple):
+    """A type's size in registers (0: the key `length` says it), its `struct` format, and its value's type."""
+
+    registers: int
+    format: str
+    value_type: ValueType
+
+
+SHAPES = {
+    Raw.BOOL: Shape(1, "H", ValueType.BOOL),
+    Raw.INT8: Shape(1, "b", ValueType.INT),
+    Raw.UINT8: Shape(1, "B", ValueType.INT),
+    Raw.INT16: Shape(1, "h", ValueType.INT),
+    Raw.UINT16: Shape(1, "H", ValueType.INT),
+    Raw.INT32: Shape(2, "i", ValueType.INT),
+    Raw.UINT32: Shape(2, "I", ValueType.INT),
+    Raw.INT64: Shape(4, "q", ValueType.INT),
+    Raw.UINT64: Shape(4, "Q", ValueType.INT),
+    Raw.FLOAT16: Shape(1, "e", ValueType.FLOAT),
+    Raw.FLOAT32: Shape(2, "f", ValueType.FLOAT),
+    Raw.FLOAT64: Shape(4, "d", ValueType.FLOAT),
+    Raw.BCD16: Shape(1, "H", ValueType.INT),
+    Raw.BCD32: Shape(2, "I", ValueType.INT),
+    Raw.STRING: Shape(0, "s", ValueType.STRING),
+    Raw.BYTES: Shape(0, "s", ValueType.STRING),
+    Raw.UNIX32: Shape(2, "I", ValueType.STRING),
+    Raw.UNIX64: Shape(4, "q", ValueType.STRING),
+    Raw.UNIX_MS64: Shape(4, "q", ValueType.STRING),
+    Raw.CP56: Shape(4, "Q", ValueType.STRING),
+}
+
+LATIN_1 = "latin-1"
+"""The encoding of strings that say nothing else."""
+
+SIGNED = (Raw.INT8, Raw.INT16, Raw.INT32, Raw.INT64)
+UNSIGNED = (Raw.UINT16, Raw.UINT32, Raw.UINT64)
+EIGHT_BITS = (Raw.INT8, Raw.UINT8)
+FLOATS = (Raw.FLOAT16, Raw.FLOAT32, Raw.FLOAT64)
+BCD = (Raw.BCD16, Raw.BCD32)
+TEXTS = (Raw.STRING, Raw.BYTES)
+UNIX = (Raw.UNIX32, Raw.UNIX64, Raw.UNIX_MS64)
+TIMES = (*UNIX, Raw.CP56)
+
+APPLIES = {
+    "bit": (Raw.BOOL,),
+    "bits": UNSIGNED,
+    "byte": EIGHT_BITS,
+    "sign": SIGNED,
+    "not_available": (*SIGNED, Raw.UINT8, *UNSIGNED, *FLOATS, *BCD, *UNIX),
+    "length": TEXTS,
+    "encoding": (Raw.STRING,),
+    "packing": TEXTS,
+}
+"""Key -> the types that it is for. The keys that are not here are for all of them."""
+
+
+def fits_order(raw: Raw, order: Order) -> bool:
+    """Return whether an order names the bytes of this type."""
+    return len(order) == len(Order.ABCD) or SHAPES[raw].registers == len(order) // 2
+
+
+def byte_order(raw: Raw, order: Order, registers: int) -> list[int]:
+    """Return where in the registers each byte of the value stands, most significant first."""
+    if len(order) != len(Order.ABCD):
+        return [order.index(letter) for letter in sorted(order)]
+    words = list(range(registers))
+    # a string is a row of registers, each a word of its own: only its bytes may be swapped
+    if raw not in TEXTS and order in {Order.CDAB, Order.DCBA}:
+        words.reverse()
+    pair = (1, 0) if order in {Order.BADC, Order.DCBA} else (0, 1)
+    return [2 * word + byte for word in words for byte in pair]
+
+
+def wire_format(raw: Raw, half: Half, sign: Sign, registers: int) -> str:
+    """Return the `struct` format of a value whose bytes stand in order, most significant first."""
+    shape = SHAPES[raw]
+    if raw in TEXTS:
+        return f"{2 * registers}s"
+    # a sign beside the magnitude is no number to struct
+    letter = shape.format.upper() if raw in SIGNED and sign is Sign.MAGNITUDE else shape.format
+    if raw in EIGHT_BITS:
+        return f"{letter}x" if half is Half.HIGH else f"x{letter}"
+    return letter
+
+
+def as_unpacked(written: float, letter: str, width: int) -> int | float:
+    """Return what `struct` makes of a value that stands for "not available".
+
+    A whole number may be written as it is, or as what stands in its `width` bits: -32768 or 0x8000. Raises
+    `ValueError` for one that can't stand there.
+    """
+    if letter in "efd":
+        try:
+            [rounded] = struct.unpack(f">{letter}", struct.pack(f">{letter}", written))
+        except OverflowError as error:
+            raise ValueError(f"not_available: {written!r} is too large for {width} bits") from error
+        return float(rounded)
+    if not isinstance(written, int):
+        raise ValueError(f"not_available: {written!r} can't stand where whole numbers are")  # noqa: TRY004 - a user's
+    negative = letter in "bhiq"
+    if not (-(1 << width - 1) if negative else 0) <= written < 1 << width:
+        raise ValueError(
+            f"not_available: {written} can't stand in {width} bits{'' if negative else ' without a sign'}"
+        )
+    return written - (1 << width) if negative and written >= 1 << width - 1 else written

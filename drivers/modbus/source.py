@@ -1,0 +1,260 @@
+"""What a user writes of one point: where it lives, and what stands there."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from drivers.base import Source, ValueType
+from drivers.modbus.address import LAST, Address, parse_address, table_of
+from drivers.modbus.raw import (
+    APPLIES,
+    BCD,
+    EIGHT_BITS,
+    LATIN_1,
+    SHAPES,
+    SIGNED,
+    TEXTS,
+    TIMES,
+    UNSIGNED,
+    Half,
+    Order,
+    Packing,
+    Raw,
+    Sign,
+    as_unpacked,
+    fits_order,
+    wire_format,
+)
+from drivers.modbus.values import room
+
+
+def _bits(written: object) -> object:
+    """Turn `4..7` or `[4, 7]` into the lowest and the highest bit."""
+    if isinstance(written, str) and (match := re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", written)):
+        written = [int(match[1]), int(match[2])]
+    if isinstance(written, list | tuple) and len(written) == 2:  # noqa: PLR2004 - a lowest and a highest
+        return tuple(written)
+    if written is not None:
+        raise ValueError(f"{written!r} are no bits; write the lowest and the highest, as in 4..7 or [4, 7]")
+    return written
+
+
+def _several(written: object) -> object:
+    """Turn one number, or a list of them, into a tuple."""
+    if isinstance(written, list):
+        return tuple(written)
+    return (written,) if isinstance(written, int | float) else written
+
+
+def _encoding(written: str) -> str:
+    """Let through an encoding that Python knows, and that is one of text."""
+    try:
+        if "A1".encode(written).decode(written) == "A1":
+            return written
+    except (LookupError, ValueError):
+        pass
+    raise ValueError(f"{written!r} is no known encoding; write latin-1, ascii, utf-8, utf-16, gb18030, shift_jis ...")
+
+
+class ModbusSource(Source):
+    """Where one point lives on a Modbus device.
+
+    `base`           the number of the first entry of a table, where an address names the table
+    `address`        the first entry
+    `raw`, `order`   what stands there, and how its bytes lie
+    `bit`, `bits`    one bit of a register, or the lowest and highest of several, 0 being the lowest
+    `byte`, `sign`   which byte of a register; how a negative number is written
+    `length`         size of a string, or of bytes, in registers
+    `encoding`, `packing`  what the bytes of a string mean, and how many stand in a register
+    `not_available`  raw values that mean that there is none
+    `count`          points of one kind that follow each other; see `expand`
+    """
+
+    base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, which is read with it
+    address: InstanceOf[Address]
+    raw: Annotated[Raw, Field(strict=False)] = Raw.UINT16
+    order: Annotated[Order, Field(strict=False)] = Order.ABCD
+    bit: Annotated[int | None, Field(ge=0, le=15)] = None
+    bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
+    byte: Annotated[Half, Field(strict=False)] = Half.LOW
+    sign: Annotated[Sign, Field(strict=False)] = Sign.TWOS_COMPLEMENT
+    length: Annotated[int | None, Field(ge=1, le=125)] = None
+    encoding: Annotated[str, AfterValidator(_encoding)] = LATIN_1
+    packing: Annotated[Packing, Field(strict=False)] = Packing.FULL
+    not_available: Annotated[tuple[int | float, ...], BeforeValidator(_several)] = ()
+    count: Annotated[int | None, Field(ge=1, le=LAST + 1)] = None
+
+    @classmethod
+    def fitting(cls, defaults: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what says nothing about a point of this type, such as the length for a number."""
+        if "raw" in written:  # which bits are read of another type says nothing here
+            defaults = {key: value for key, value in defaults.items() if key not in {"bit", "bits"}}
+        keys = {key: value for key, value in (defaults | written).items() if value is not None}
+        unfit: set[str] = set()
+        if _is_bit(keys):
+            unfit |= {"raw"}
+            raw: str = Raw.BOOL
+            if "bit" not in keys:
+                unfit |= {"order", *APPLIES}
+        elif "bits" in keys and keys.get("raw") not in UNSIGNED:
+            unfit |= {"raw"}
+            raw = str(written.get("raw", Raw.UINT16))
+        else:
+            raw = str(keys.get("raw", Raw.UINT16))
+        unfit |= {key for key, types in APPLIES.items() if raw not in types}
+        # what means "not available" is of one type: 0x8000 is a good value of a larger one
+        if raw != defaults.get("raw", Raw.UINT16) or "bits" in written:
+            unfit |= {"not_available"}
+        order = str(defaults.get("order"))
+        if raw in SHAPES and order in Order.__members__ and not fits_order(Raw(raw), Order(order)):
+            unfit |= {"order"}
+        return {key: value for key, value in defaults.items() if key not in unfit}
+
+    @classmethod
+    def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Make N points, `name_0` and so on, of one with `count: N`, each after the one before."""
+        if "count" not in keys:
+            return {name: keys}
+        try:
+            whole = cls.model_validate({key: value for key, value in keys.items() if key in cls.model_fields})
+        except ValidationError:
+            return {name: keys}  # where it is validated next, all that is wrong is told
+        one = {key: value for key, value in keys.items() if key != "count"}
+        return {
+            f"{name}_{i}": one | {"address": whole.address.moved(i * whole.size)} for i in range(whole.count or 1)
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bits_are_bool(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
+        """Let `raw` follow from a bit table or a `bit` where it is not written."""
+        if isinstance(data, dict) and "raw" not in data and _is_bit(data):
+            return data | {"raw": Raw.BOOL}
+        return data
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _address(cls, written: object, others: ValidationInfo) -> object:
+        return parse_address(written, others.data.get("base", 0))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        self._has_length()
+        if self.address.table.bits:
+            if self.raw is not Raw.BOOL or self.bit is not None:
+                raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
+            if "order" in self.model_fields_set:
+                raise ValueError(f"an entry of table {self.address.table} is one bit: it has no order")
+        elif (self.raw is Raw.BOOL) != (self.bit is not None):
+            raise ValueError("raw: bool in a register needs the bit, and a bit needs raw: bool")
+        for key, types in APPLIES.items():
+            if self.raw not in types and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
+        self._picks()
+        if not fits_order(self.raw, self.order):
+            raise ValueError(
+                f"{self.order} is an order of 64 bits, and this is {self.raw}; write ABCD, CDAB, BADC or DCBA"
+            )
+        self.sentinels()
+        if self.address.offset + self.size * (self.count or 1) > LAST + 1:
+            many = f"{self.count} x " if self.count else ""
+            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
+        return self
+
+    def _has_length(self) -> None:
+        if self.raw in TEXTS and self.length is None:
+            what = "a string needs its" if self.raw is Raw.STRING else "bytes need their"
+            raise ValueError(f"{what} length in registers")
+        if self.raw is Raw.STRING and not room(self):
+            raise ValueError(f"not one character of {self.encoding} fits into length: {self.length}")
+
+    def _picks(self) -> None:
+        if self.bits is not None and not 0 <= self.bits[0] <= self.bits[1] < 16 * self.size:
+            raise ValueError(
+                f"there are no bits {self.bits[0]}..{self.bits[1]} in {self.raw}; write the lowest and the highest, "
+                f"from 0 to {16 * self.size - 1}"
+            )
+        if self.count is not None and (self.bit is not None or self.bits is not None or self.raw in EIGHT_BITS):
+            raise ValueError("count is for whole registers, or coils: write bits and bytes of registers one by one")
+
+    @property
+    def size(self) -> int:
+        """How many entries of its table the point takes."""
+        if self.address.table.bits:
+            return 1
+        return self.length if self.length is not None else SHAPES[self.raw].registers
+
+    @property
+    def wire_format(self) -> str:
+        """How `struct` unpacks the registers, once their bytes stand in order, most significant first."""
+        return wire_format(self.raw, self.byte, self.sign, self.size)
+
+    @property
+    def field(self) -> tuple[int, int] | None:
+        """The part of the registers that is the point's: its lowest bit and how many; None where it is all."""
+        if self.bit is not None:
+            return self.bit, 1
+        if self.bits is not None:
+            return self.bits[0], self.bits[1] - self.bits[0] + 1
+        if self.raw in EIGHT_BITS:
+            return (8 if self.byte is Half.HIGH else 0), 8
+        return None
+
+    @property
+    def width(self) -> int:
+        """How many bits are the point's."""
+        return self.field[1] if self.field is not None else 16 * self.size
+
+    def sentinels(self) -> dict[int | float, str]:
+        """Return the values that mean "not available" as `struct` unpacks them, and as they are in the registers."""
+        letter = self.wire_format.strip("x")
+        width = self.width
+        found: dict[int | float, str] = {}
+        for written in self.not_available:
+            unpacked = as_unpacked(written, letter, width)
+            found[unpacked] = repr(unpacked) if isinstance(unpacked, float) else f"0x{unpacked % (1 << width):X}"
+        return found
+
+    @property
+    def fallible(self) -> bool:
+        """Whether what stands in the registers may be no value: the decoder puts a fault in its place."""
+        if self.raw is Raw.STRING:
+            return self.encoding != LATIN_1  # every byte is a character of it
+        return bool(self.not_available) or self.raw in {*BCD, *TIMES}
+
+    @property
+    def value_type(self) -> ValueType:
+        return SHAPES[self.raw].value_type
+
+    @property
+    def fits_int64(self) -> bool:
+        return self.raw is not Raw.UINT64 or (self.bits is not None and self.width < 64)  # noqa: PLR2004 - its width
+
+    @property
+    def limits(self) -> tuple[int, int] | None:
+        if self.value_type is not ValueType.INT:
+            return None
+        if self.raw in BCD:
+            return 0, 10 ** (4 * self.size) - 1
+        if self.raw not in SIGNED:
+            return 0, (1 << self.width) - 1
+        highest = (1 << self.width - 1) - 1
+        return (-highest if self.sign is Sign.MAGNITUDE else -highest - 1), highest
+
+
+def _is_bit(keys: dict[str, Any]) -> bool:
+    """Return whether keys as written are of a bit: one of a register, or an entry of a bit table."""
+    table = table_of(keys.get("address"))
+    return keys.get("bit") is not None or (table is not None and table.bits)

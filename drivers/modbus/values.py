@@ -1,0 +1,218 @@
+"""What `struct` unpacks -> values, for the types that it does not know; and back.
+
+A value that can't be one (digits that are none, a date that is none, what means "not available") comes as the
+`Fault` in its place.
+"""
+
+from __future__ import annotations
+
+import codecs
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from drivers.base import Fault, Reason, bad
+from drivers.modbus.raw import BCD, SIGNED, TIMES, Packing, Raw, Sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from drivers.base import Value
+    from drivers.modbus.source import ModbusSource
+
+Reader: TypeAlias = "Callable[[Any], Value | Fault]"
+"""Makes a value of what `struct` unpacks."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CENTURY = 2000  # CP56Time2a counts years from here
+_CP56_INVALID, _CP56_SUMMER = 1 << 23, 1 << 31  # IEC 60870-5-4: bit 8 of the third octet, and of the fourth
+_MINUTE_MS = 60_000
+_UTF_16, _UTF_32 = codecs.lookup("utf-16").name, codecs.lookup("utf-32").name
+
+
+def reader(point: ModbusSource) -> Reader | None:
+    """Return the function that makes a value of what is unpacked for a point; None where it is one already."""
+    read = _reader(point)
+    sentinels = {value: bad(Reason.NOT_AVAILABLE, text) for value, text in point.sentinels().items()}
+    if not sentinels:
+        return read
+    if point.bits is not None and read is not None:
+        return _after(read, sentinels)  # what means "not available" is the number in these bits alone
+
+    def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
+        fault = sentinels.get(raw)
+        if fault is not None:
+            return fault
+        found: Value | Fault = raw if read is None else read(raw)
+        return found
+
+    return available
+
+
+def _after(read: Reader, sentinels: Mapping[Any, Fault]) -> Reader:
+    def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
+        value = read(raw)
+        return sentinels.get(value, value)
+
+    return available
+
+
+def _reader(point: ModbusSource) -> Reader | None:
+    if point.bits is not None:
+        low, mask = point.bits[0], (1 << point.width) - 1
+        return lambda raw: int(raw >> low & mask)
+    if point.raw is Raw.STRING:
+        return _text_reader(point)
+    if point.raw is Raw.BYTES:
+        step = _step(point)
+        return lambda raw: str(raw[step - 1 :: step].hex())
+    if point.raw in SIGNED and point.sign is Sign.MAGNITUDE:
+        top = 1 << point.width - 1
+        return lambda raw: top - raw if raw & top else int(raw)
+    return _READERS.get(point.raw)
+
+
+def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - what struct packs
+    """Return what `struct` packs for a value: the inverse of `reader`. Raises `ValueError` where it does not fit."""
+    if point.raw is Raw.STRING:
+        return _encoded(point, str(value))
+    if point.raw is Raw.BYTES:
+        data, size = bytes.fromhex(str(value)), 2 * point.size // _step(point)
+        if len(data) != size:
+            raise ValueError(f"{size} bytes stand there")
+        return _spread(point, data)
+    if point.raw in TIMES:
+        return _time(point.raw, datetime.fromisoformat(str(value)))
+    return value if point.limits is None else _whole(point, value, point.limits)
+
+
+def _whole(point: ModbusSource, value: Value, limits: tuple[int, int]) -> int:
+    if not isinstance(value, int) or not limits[0] <= value <= limits[1]:
+        raise ValueError(f"whole numbers from {limits[0]} to {limits[1]} do")
+    if point.raw in BCD:
+        return int(str(int(value)), 16)
+    if point.raw in SIGNED and point.sign is Sign.MAGNITUDE and value < 0:
+        return (1 << point.width - 1) - value
+    return value
+
+
+def _from_bcd(raw: int) -> Value | Fault:
+    digits = f"{raw:X}"
+    return int(digits) if digits.isdecimal() else bad(Reason.NOT_A_NUMBER, f"0x{digits} has digits that are none")
+
+
+def _from_unix(seconds: int) -> Value | Fault:
+    try:
+        return _iso(_EPOCH + timedelta(seconds=seconds), "seconds")
+    except OverflowError:
+        return bad(Reason.OUT_OF_RANGE, f"{seconds} seconds are no date")
+
+
+def _from_unix_ms(milliseconds: int) -> Value | Fault:
+    try:
+        return _iso(_EPOCH + timedelta(milliseconds=milliseconds), "milliseconds")
+    except OverflowError:
+        return bad(Reason.OUT_OF_RANGE, f"{milliseconds} milliseconds are no date")
+
+
+def _from_cp56(raw: int) -> Value | Fault:
+    """Read CP56Time2a (IEC 60870-5-4), whose first octet is the lowest byte of the number."""
+    if raw & _CP56_INVALID:
+        return bad(Reason.NOT_AVAILABLE, "the device marks its time as invalid")
+    if raw & _CP56_SUMMER:
+        return bad(Reason.OTHER, "the device counts in summer time, not in UTC")
+    second, millisecond = divmod(raw & 0xFFFF, 1000)
+    minute, hour, day, month, year = (
+        raw >> 16 & 0x3F, raw >> 24 & 0x1F, raw >> 32 & 0x1F, raw >> 40 & 0x0F, raw >> 48 & 0x7F
+    )  # fmt: skip
+    try:
+        time = datetime(_CENTURY + year, month, day, hour, minute, second, millisecond * 1000, tzinfo=UTC)
+    except ValueError as error:
+        return bad(Reason.OUT_OF_RANGE, f"no date: {error}")
+    return _iso(time, "milliseconds")
+
+
+_READERS: dict[Raw, Reader] = {
+    Raw.BCD16: _from_bcd,
+    Raw.BCD32: _from_bcd,
+    Raw.UNIX32: _from_unix,
+    Raw.UNIX64: _from_unix,
+    Raw.UNIX_MS64: _from_unix_ms,
+    Raw.CP56: _from_cp56,
+}
+
+
+def _iso(time: datetime, precision: str) -> str:
+    """Return a time in UTC as ISO 8601 has it."""
+    return time.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _time(raw: Raw, time: datetime) -> int:
+    """Return a time as it stands in registers. Raises `ValueError` where digits of it would be lost."""
+    if time.tzinfo is None:
+        raise ValueError("a time needs its zone, as in 2026-01-31T12:00:00Z")
+    time = time.astimezone(UTC)
+    unit = timedelta(seconds=1) if raw in {Raw.UNIX32, Raw.UNIX64} else timedelta(milliseconds=1)
+    units, rest = divmod(time - _EPOCH, unit)
+    if rest:
+        raise ValueError("it is finer than the type")
+    if raw is not Raw.CP56:
+        return units
+    year = time.year - _CENTURY
+    if not 0 <= year < 1 << 7:
+        raise ValueError("years from 2000 to 2127 do")
+    milliseconds = units % _MINUTE_MS
+    return milliseconds | time.minute << 16 | time.hour << 24 | time.day << 32 | time.month << 40 | year << 48
+
+
+def text(raw: bytes) -> str:
+    """Return a string as devices store it: padded with zeros or blanks. Bytes beyond ASCII are Latin-1."""
+    return raw.split(b"\0", 1)[0].decode("latin-1").rstrip(" ")
+
+
+def _text_reader(point: ModbusSource) -> Reader:
+    encoding, step = _wire_encoding(point), _step(point)
+    if encoding == codecs.lookup("latin-1").name:
+        return text if step == 1 else lambda raw: text(raw[1::2])
+    zero = "\0".encode(encoding)
+
+    def read(raw: bytes) -> Value | Fault:
+        raw = raw[step - 1 :: step]
+        # after the end may stand what a longer text left behind, cut anywhere
+        whole = len(raw) // len(zero) * len(zero)
+        end = next((i for i in range(0, whole, len(zero)) if raw.startswith(zero, i)), whole)
+        try:
+            return raw[:end].decode(encoding).removeprefix("\ufeff").rstrip(" ")
+        except UnicodeDecodeError as error:
+            return bad(Reason.TYPE_MISMATCH, f"no {point.encoding}: {error.reason}")
+
+    return read
+
+
+def _encoded(point: ModbusSource, value: str) -> bytes:
+    data = value.encode(_wire_encoding(point))
+    size = 2 * point.size // _step(point)
+    if len(data) > size:
+        raise ValueError(f"{value!r} is longer than {room(point)} characters")
+    return _spread(point, data)
+
+
+def room(point: ModbusSource) -> int:
+    """Return how many characters of ASCII, or how many bytes, can stand there."""
+    size = 2 * point.size // _step(point)
+    return size if point.raw is Raw.BYTES else size // len("\0".encode(_wire_encoding(point)))
+
+
+def _wire_encoding(point: ModbusSource) -> str:
+    """Return the encoding with the byte order of registers where a name leaves it open."""
+    name = codecs.lookup(point.encoding).name
+    return f"{name}-be" if name in {_UTF_16, _UTF_32} else name
+
+
+def _step(point: ModbusSource) -> int:
+    """Return how many bytes stand in the registers for one of the text."""
+    return 2 if point.packing is Packing.BYTE_PER_REGISTER else 1
+
+
+def _spread(point: ModbusSource, data: bytes) -> bytes:
+    """Put bytes into registers as the packing says."""
+    return data if _step(point) == 1 else b"".join(bytes((0, byte)) for byte in data)

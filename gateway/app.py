@@ -1,0 +1,219 @@
+"""The wiring: machine -> driver -> normalize -> filter -> spool -> publish, and ingest on the other side.
+
+Here, and only here, the steps meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.alive import show_life
+from gateway.clock import Clock
+from gateway.codecs import CODECS
+from gateway.dead_letters import DeadLetters
+from gateway.filter import Filter
+from gateway.groups import groups_of
+from gateway.ingest import Ingest
+from gateway.ledger import Schedule
+from gateway.meta import encode_meta
+from gateway.model import NamedScan, Record, name_scan
+from gateway.normalize import Normalizer
+from gateway.publish import Publisher
+from gateway.runner import Runner
+from gateway.spool import Outbox, Spool
+from gateway.states import States
+from gateway.tasks import end
+from gateway.topics import Topics
+
+if TYPE_CHECKING:
+    from drivers.base import Connection, Group, Protocol, Scan
+    from gateway.settings.factory import Factory, Machine
+    from gateway.settings.point import Point
+
+log = structlog.get_logger()
+
+FINISH_SCANS = 1.5
+"""Seconds that scans under way have to end when the gateway stops."""
+
+WAVES = 10
+"""Devices are read in so many waves within the period: not all at its start, and not each by itself, since what
+comes together is committed, sent and stored together."""
+
+DRAIN = 1.5
+"""Seconds in which what is pending may still be confirmed when the gateway stops; the rest is on disk."""
+
+
+class Pipeline:
+    """The way of one group's scans from the driver into the spool."""
+
+    def __init__(self, gateway: Gateway, outbox: Outbox[NamedScan], points: list[Point]) -> None:
+        self._normalizer = Normalizer(points)
+        self._filter = Filter(points)
+        self._spool = gateway.spool
+        self._states = gateway.states
+        self._outbox = outbox
+
+    async def deliver(self, scan: Scan) -> None:
+        """Take a scan all the way; waits only where the disk can't keep up."""
+        ledger = self._spool.ledger
+        ledger.acquired += len(scan.values)
+        self._normalizer.apply(scan)
+        self._states.note(scan)
+        kept = self._filter.keep(scan)
+        if kept is None:
+            ledger.unchanged += len(scan.values)
+            return
+        ledger.unchanged += len(scan.values) - len(kept.values)
+        self._outbox.put(name_scan(kept), len(kept.values))
+        await self._spool.room()
+
+
+class Gateway:
+    """What `lineside run` runs."""
+
+    def __init__(self, factory: Factory) -> None:
+        self.factory = factory
+        self.clock = Clock()
+        self.topics = Topics(factory.broker.root)
+        self.spool = Spool(factory.gateway.spool, factory.gateway.id)
+        self.states = States(self.clock)
+        self.schedules: dict[str, Schedule] = {}
+        self._codec = CODECS[factory.gateway.codec]
+        self._pipelines: dict[Group, Pipeline] = {}
+        self._runners = self._make_runners()
+        metas = {self.topics.meta(machine.path): encode_meta(machine) for machine in factory.machines}
+        self._publisher = Publisher(factory, self.topics, self.spool, self.states, metas, self.report)
+        self._alive = factory.gateway.spool.folder / f"{factory.gateway.id}.alive"
+        self._started = time.monotonic()
+
+    def _make_runners(self) -> list[Runner]:
+        """Give every connection one driver and one runner, for all machines behind it."""
+        shared: dict[Connection, tuple[Protocol, list[Group]]] = {}
+        for machine in self.factory.machines:
+            self.schedules[str(machine.path)] = Schedule()
+            groups = self._groups(machine)
+            self.states.add(machine.path, groups)
+            shared.setdefault(machine.connection.shared(), (machine.protocol, []))[1].extend(groups)
+        runners = []
+        for index, (connection, (protocol, groups)) in enumerate(shared.items()):
+            make = partial(protocol.driver, connection, groups, self.clock)
+            phase = index % WAVES / WAVES
+            runner = Runner(str(connection), groups, make, self._deliver, self.schedules, self.clock, phase)
+            runners.append(runner)
+        return runners
+
+    def _groups(self, machine: Machine) -> list[Group]:
+        """Give each group of a machine its way into the machine's outbox."""
+        outbox = self.spool.outbox(self.topics.data(machine.path), self._encode)
+        pipelines = {group: Pipeline(self, outbox, points) for group, points in groups_of(machine)}
+        self._pipelines |= pipelines
+        return list(pipelines)
+
+    def _encode(self, seq: int, scans: list[NamedScan]) -> bytes:
+        return self._codec.encode(Record(self.factory.gateway.id, self.spool.id, seq, scans))
+
+    async def _deliver(self, scan: Scan) -> None:
+        await self._pipelines[scan.group].deliver(scan)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set, then stop in the order of the flow: nothing that was taken is lost."""
+        async with self.spool, asyncio.TaskGroup() as tasks:
+            living = tasks.create_task(show_life(self._alive), name="sign of life")
+            committing = tasks.create_task(self.spool.run(), name="spool")
+            publishing = tasks.create_task(self._publisher.run(), name="publish")
+            reading = [tasks.create_task(runner.run(), name=f"run {runner.name}") for runner in self._runners]
+            log.info("gateway.started", gateway=self.factory.gateway.id, machines=len(self.factory.machines),
+                     points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
+            await stop.wait()
+            log.info("gateway.stopping")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_SCANS):
+                    await asyncio.gather(*(runner.stop() for runner in self._runners))
+            await end(*reading)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DRAIN):
+                    await self.spool.empty()
+            await end(publishing)
+            await end(committing, living)
+        log.info("gateway.stopped", **self.spool.ledger.as_dict())
+
+    def report(self) -> dict[str, Any]:
+        """Return what the gateway has done so far; published every second."""
+        schedule = Schedule()
+        for one in self.schedules.values():
+            schedule.add(one)
+        ledger = self.spool.ledger
+        return {
+            "gateway": self.factory.gateway.id,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "ledger": ledger.as_dict(),
+            "balanced": ledger.balanced,
+            "spool_bytes": self.spool.size,
+            "schedule": schedule.as_dict(),
+            "points": self.states.points(),
+        }
+
+    def closing_report(self) -> dict[str, Any]:
+        """Return the same with every machine, and the points that were never read good."""
+        seconds = max(time.monotonic() - self._started, 0.001)
+        return self.report() | {
+            "never_good": self.states.never_good(),
+            "machines": {
+                str(machine.path): {
+                    "state": machine.state.value,
+                    "reason": machine.reason,
+                    "points": machine.points,
+                    "readings": machine.readings,
+                    "schedule": self.schedules[str(machine.path)].as_dict(),
+                    "scans_per_second": round(self.schedules[str(machine.path)].taken / seconds, 3),
+                }
+                for machine in self.states.machines
+            },
+        }
+
+
+class IngestService:
+    """What `lineside ingest` runs."""
+
+    def __init__(self, factory: Factory) -> None:
+        folder = factory.ingest.folder
+        self._dead_letters = DeadLetters(
+            folder / f"{factory.ingest.id}.dead-letters.jsonl", factory.ingest.dead_letters
+        )
+        self._alive = folder / f"{factory.ingest.id}.alive"
+        stores = [entry.kind.make(entry.settings) for entry in factory.stores]
+        codec = CODECS[factory.gateway.codec]
+        self._ingest = Ingest(factory, Topics(factory.broker.root), codec, stores, self._dead_letters, Clock())
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set. What is being written is finished, or given again by the broker."""
+        async with asyncio.TaskGroup() as tasks:
+            working = [
+                tasks.create_task(self._ingest.run(), name="ingest"),
+                tasks.create_task(show_life(self._alive), name="sign of life"),
+            ]
+            log.info("ingest.started")
+            await stop.wait()
+            await end(*working)
+        log.info("ingest.stopped", records=self._ingest.counts.records, readings=self._ingest.counts.readings)
+
+    def report(self) -> dict[str, Any]:
+        """Return what ingest has done."""
+        counts, latency = self._ingest.counts, self._ingest.latency
+        return {
+            "records": counts.records,
+            "stored_readings": counts.readings,
+            "first_stored": counts.first_stored,
+            "set_aside": counts.set_aside,
+            "dead_letters": counts.dead_letters,
+            "latency_ms": {
+                name: None if (seconds := latency.percentile(share)) is None else round(seconds * 1000, 1)
+                for name, share in (("p50", 0.5), ("p99", 0.99))
+            },
+        }

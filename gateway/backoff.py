@@ -1,0 +1,25 @@
+"""The time between two attempts at the same thing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+
+class Backoff:
+    """Doubles up to a ceiling, jittered so that a hundred boxes do not knock in step. Times are in seconds."""
+
+    def __init__(self, first: float, most: float) -> None:
+        self._first = first
+        self._most = most
+        self._next = first
+
+    def reset(self) -> None:
+        """Begin anew, after a success."""
+        self._next = self._first
+
+    async def wait(self) -> None:
+        """Wait, longer each time."""
+        delay = self._next * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._next = min(self._next * 2, self._most)
+        await asyncio.sleep(delay)

@@ -1,0 +1,27 @@
+"""The command `lineside`. Each command's own imports wait until it is called, so that all start fast."""
+
+from __future__ import annotations
+
+import click
+
+from gateway import __version__
+from gateway.cli.look import query, tail
+from gateway.cli.plan import plan
+from gateway.cli.probe import probe
+from gateway.cli.services import health, ingest, run, simulate, validate
+from gateway.cli.show import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LINESIDE"})
+@click.version_option(__version__, prog_name="lineside")
+@click.option("--log", "style", type=click.Choice(["auto", "json", "console"]), default="auto", help="How to log.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def main(style: str, log_level: str) -> None:
+    """Read machines, forward every reading over MQTT, and prove that nothing was lost."""
+    from gateway.log import set_up  # noqa: PLC0415 - see above
+
+    set_up(style, log_level)
+
+
+for command in (demo, run, ingest, simulate, validate, plan, probe, tail, query, health):
+    main.add_command(command)

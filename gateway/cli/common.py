@@ -1,0 +1,94 @@
+"""What commands share: a configuration or its errors, and an event that signals set."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.settings.load import load_factory
+from gateway.settings.problems import ConfigurationError
+from gateway.settings.types import MissingSecret
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.settings.factory import Factory
+
+EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
+"""What ends a service with a line of text: a missing secret, a port taken, a spool that another one holds."""
+
+CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
+"""The factory's YAML."""
+
+REPORT = click.option("--report", type=click.Path(path_type=Path), help="Write a closing report (JSON) to this file.")
+
+WITH_STDIN = click.option("--with-stdin", is_flag=True, hidden=True, help="Stop when standard input ends.")
+"""For a parent that starts services: they end with it, however it ends."""
+
+
+def load(file: Path) -> Factory:
+    """Return the configuration; prints every problem and exits with 1 where it has any."""
+    try:
+        return load_factory(file)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        click.echo(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
+        sys.exit(1)
+
+
+def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False) -> None:
+    """Run a service until SIGTERM or SIGINT (or the end of standard input) sets its stop event."""
+
+    async def body() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if with_stdin:
+            loop.add_reader(sys.stdin.fileno(), _at_end, loop, stop)
+        await main(stop)
+
+    try:
+        asyncio.run(body())
+    except BaseExceptionGroup as group:
+        ours, others = group.split(EXPECTED)
+        if others is not None:
+            raise
+        _fail(*_leaves(ours))
+    except EXPECTED as error:
+        _fail(error)
+
+
+def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
+
+
+def _fail(*errors: BaseException) -> None:
+    for error in errors:
+        click.echo(f"lineside: {error}", err=True)
+    sys.exit(1)
+
+
+def _leaves(group: BaseException | None) -> list[BaseException]:
+    if isinstance(group, BaseExceptionGroup):
+        return [leaf for error in group.exceptions for leaf in _leaves(error)]
+    return [] if group is None else [group]
+
+
+def write_report(file: Path | None, report: dict[str, Any]) -> None:
+    """Write a closing report where one was asked for."""
+    if file is not None:
+        import orjson  # noqa: PLC0415 - only needed at the end
+
+        file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

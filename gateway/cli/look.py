@@ -1,0 +1,102 @@
+"""Looking at readings: `tail` as they pass the broker, `query` as they are stored."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import load, serve
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.model import Reading
+
+_CONFIG = click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False),
+    required=True,
+    envvar="LINESIDE_CONFIG",
+    help="The factory's YAML; or set LINESIDE_CONFIG.",
+)
+_FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+
+_TEXT = "{time}  {point:<72} {value:>18} {unit:<8} {quality}"
+
+
+@click.command()
+@click.argument("pattern", default="*")
+@_CONFIG
+@_FORMAT
+@click.option("--count", "-n", type=int, default=0, help="Stop after so many readings.")
+def tail(pattern: str, config: str, style: str, count: int) -> None:
+    """Print readings that match PATTERN as they pass the broker, such as 'press-01/*' or 'bladder_*'."""
+    from pathlib import Path  # noqa: PLC0415 - see gateway.cli
+
+    factory = load(Path(config))
+
+    async def main(stop: asyncio.Event) -> None:
+        from gateway.tail import follow  # noqa: PLC0415 - see gateway.cli
+
+        await follow(factory, pattern, stop, lambda reading: click.echo(show(reading, style)), count)
+
+    serve(main)
+
+
+@click.command()
+@click.argument("pattern", default="*")
+@_CONFIG
+@_FORMAT
+@click.option("--last", default="10m", show_default=True, help="How far back, as 30s, 10m, 1h, 7d.")
+@click.option("--limit", default=1000, show_default=True, help="Print so many readings at the most, the newest.")
+def query(pattern: str, config: str, style: str, last: str, limit: int) -> None:
+    """Print stored readings that match PATTERN, oldest first."""
+    import time  # noqa: PLC0415 - see gateway.cli
+    from pathlib import Path  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.settings.types import parse_duration  # noqa: PLC0415 - see gateway.cli
+    from gateway.stores.base import StoreError  # noqa: PLC0415 - see gateway.cli
+
+    factory = load(Path(config))
+    try:
+        seconds = parse_duration(last)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--last") from error
+    since = time.time_ns() // 1000 - round(float(str(seconds)) * 1e6)
+    errors = []
+    for entry in factory.stores:
+        try:
+            with entry.kind.make(entry.settings) as store:
+                found = list(store.query(pattern, since, limit))
+        except StoreError as error:
+            errors.append(f"{entry.kind.name}: {error}")
+            continue
+        for reading in reversed(found):
+            click.echo(show(reading, style))
+        return
+    click.echo("\n".join(errors) or f"{config}: no stores", err=True)
+    sys.exit(1)
+
+
+def show(reading: Reading, style: str) -> str:
+    """Return a reading as a line of text, or of JSON."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - see gateway.cli
+
+    time = datetime.fromtimestamp(reading.time / 1e6, UTC).isoformat(timespec="milliseconds")
+    if style == "json":
+        import orjson  # noqa: PLC0415 - see gateway.cli
+
+        told = reading.path._asdict() | {
+            "point": reading.point, "time": time, "value": reading.value, "unit": reading.unit,
+            "quality": reading.quality.value, "reason": reading.reason, "code": reading.code,
+        }  # fmt: skip
+        return orjson.dumps(told).decode()
+    value = reading.value
+    text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    quality = " ".join(word for word in (reading.quality.value, reading.reason, reading.code) if word)
+    return _TEXT.format(
+        time=time, point=f"{reading.path}/{reading.point}", value=text, unit=reading.unit, quality=quality
+    )

@@ -1,0 +1,122 @@
+"""`lineside probe`: what an unknown Modbus device has; a template out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from drivers.modbus.connection import ModbusConnection
+    from drivers.modbus.probe import Meaning, Unit
+
+TEMPLATE_POINTS = 200
+"""Points that a template skeleton has at the most: more would be nobody's choice."""
+
+
+def _numbers(text: str) -> list[int]:
+    """Turn `1-10,247` into numbers."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        try:
+            found += range(int(first), int(last or first) + 1)
+        except ValueError:
+            raise click.BadParameter(f"{part!r}; write numbers and ranges, as in 1-10,247") from None
+    return found
+
+
+@click.command()
+@click.argument("url")
+@click.option("--units", default="1-8,255", show_default=True, help="Unit ids to look for.")
+@click.option(
+    "--to", "last", type=click.IntRange(0, 65535), default=255, show_default=True, help="Last entry to try."
+)
+@click.option("--register", help="What could this be? Such as 'holding 10'.")
+@click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
+@click.option("--template", type=click.Path(path_type=Path), help="Write a template skeleton to this file.")
+def probe(url: str, units: str, last: int, register: str | None, per_second: float, template: Path | None) -> None:
+    """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads."""
+    import drivers  # noqa: PLC0415 - see gateway.cli
+    from drivers.base import DriverError  # noqa: PLC0415 - see gateway.cli
+
+    try:
+        connection = drivers.parse_connection(drivers.protocol("modbus"), url)
+        if register is not None:
+            asyncio.run(_show_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
+            return
+        found = asyncio.run(_look(connection, _numbers(units), last, per_second))  # type: ignore[arg-type] # same
+    except (ValueError, DriverError) as error:
+        raise click.ClickException(str(error)) from None
+    for unit in found:
+        _show(unit)
+    if not found:
+        click.echo(f"{url}: none of the units {units} answers", err=True)
+        sys.exit(1)
+    if template is not None:
+        text, points = skeleton(found[0])
+        template.write_text(text, encoding="utf-8")
+        click.echo(f"{template}: {points} points of unit {found[0].number}; give them names, types and units")
+
+
+async def _look(connection: ModbusConnection, units: list[int], last: int, per_second: float) -> list[Unit]:
+    from drivers.modbus.probe import Probe  # noqa: PLC0415 - see gateway.cli
+
+    def tell(text: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+    found = await Probe(connection, per_second, tell).look(units, last)
+    tell("")
+    return found
+
+
+async def _show_meanings(connection: ModbusConnection, register: str) -> None:
+    from drivers.modbus.address import parse_address  # noqa: PLC0415 - see gateway.cli
+    from drivers.modbus.probe import Probe  # noqa: PLC0415 - see gateway.cli
+
+    address = parse_address(register)
+    if not isinstance(address, tuple) or address[0].bits:
+        raise ValueError("only registers can mean more than one thing: name a holding or an input register")
+    found = await Probe(connection, 20.0, lambda _: None).meanings(connection.unit, *address)
+    if not found:
+        raise ValueError(f"unit {connection.unit} does not give {register}")
+    for meaning in found:
+        click.echo(_meaning(meaning))
+
+
+def _meaning(meaning: Meaning) -> str:
+    mark = "plausible" if meaning.plausible else ""
+    return f"{meaning.raw:<8} {meaning.order:<5} {meaning.value:>24.10g}  {mark}".rstrip()
+
+
+def _show(unit: Unit) -> None:
+    told = ", ".join(f"{key} {value}" for key, value in unit.identification.items())
+    click.echo(f"unit {unit.number}: {told or 'does not identify itself'}")
+    for table, spans in unit.spans.items():
+        if spans:
+            ranges = ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in spans)
+            click.echo(f"  {table:<9} {ranges}; {unit.largest[table]} at once")
+    if unit.counts_from_one:
+        click.echo("  its first entries are at 1: its manual probably counts from 1 (base: 1)")
+
+
+def skeleton(unit: Unit) -> tuple[str, int]:
+    """Return a template with a point for each entry that can be read, and how many it has."""
+    lines = ["format: 1", "protocol: modbus", f"description: {_description(unit)}", "points:"]
+    entries = [
+        (table, entry)
+        for table, spans in unit.spans.items()
+        for span in spans
+        for entry in range(span[0], span[1] + 1)
+    ]
+    for table, entry in entries[:TEMPLATE_POINTS]:
+        lines.append(f"  {table}_{entry}: {{address: {table} {entry}}}")
+    return "\n".join(lines) + "\n", min(len(entries), TEMPLATE_POINTS)
+
+
+def _description(unit: Unit) -> str:
+    return " ".join(unit.identification.values()).replace(":", " ").replace("#", " ") or "what answered"

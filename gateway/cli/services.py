@@ -1,0 +1,103 @@
+"""The services: `run`, `ingest`, `simulate`; and `validate`, which looks before they leap."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
+
+if TYPE_CHECKING:
+    import asyncio
+    from pathlib import Path
+
+
+@click.command()
+@CONFIG
+@REPORT
+@WITH_STDIN
+def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
+    """Read the machines of CONFIG and publish their readings."""
+    factory = load(config)
+
+    async def main(stop: asyncio.Event) -> None:
+        from gateway.app import Gateway  # noqa: PLC0415 - see gateway.cli
+
+        gateway = Gateway(factory)
+        await gateway.run(stop)
+        write_report(report, gateway.closing_report())
+
+    serve(main, with_stdin=with_stdin)
+
+
+@click.command()
+@CONFIG
+@REPORT
+@WITH_STDIN
+def ingest(config: Path, report: Path | None, *, with_stdin: bool) -> None:
+    """Take records off the broker into the stores of CONFIG."""
+    factory = load(config)
+    if not factory.stores:
+        click.echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
+        sys.exit(1)
+
+    async def main(stop: asyncio.Event) -> None:
+        from gateway.app import IngestService  # noqa: PLC0415 - see gateway.cli
+
+        service = IngestService(factory)
+        await service.run(stop)
+        write_report(report, service.report())
+
+    serve(main, with_stdin=with_stdin)
+
+
+@click.command()
+@CONFIG
+@click.option("--seed", default="1", show_default=True, help="The same seed gives the same values.")
+@click.option(
+    "--ports",
+    type=click.Choice(["configured", "auto"]),
+    default="configured",
+    show_default=True,
+    help="Listen on the configured ports, or on free ones of the loopback.",
+)
+@click.option("--write", type=click.Path(), help="With --ports auto: write a configuration that points there.")
+@WITH_STDIN
+def simulate(config: Path, seed: str, ports: str, write: str | None, *, with_stdin: bool) -> None:
+    """Serve every machine of CONFIG, on this machine."""
+    factory = load(config)
+    if ports == "auto" and write is None:
+        raise click.UsageError("--ports auto needs --write: nobody would know the ports")
+
+    async def main(stop: asyncio.Event) -> None:
+        from pathlib import Path  # noqa: PLC0415 - see gateway.cli
+
+        from simulators.app import Simulation  # noqa: PLC0415 - see gateway.cli
+
+        simulation = Simulation(factory, seed, free_ports=ports == "auto")
+        await simulation.run(stop, None if write is None else Path(write))
+
+    serve(main, with_stdin=with_stdin)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=pathlib.Path))
+def health(folder: Path) -> None:
+    """Say whether the services that work in FOLDER are alive; exit 1 where one is not."""
+    from gateway.alive import alive  # noqa: PLC0415 - see gateway.cli
+
+    fine, told = alive(folder)
+    click.echo(told, err=not fine)
+    sys.exit(0 if fine else 1)
+
+
+@click.command()
+@CONFIG
+def validate(config: Path) -> None:
+    """Say whether CONFIG is right; every mistake with file, line and what would be right."""
+    factory = load(config)
+    points = sum(len(machine.points) for machine in factory.machines)
+    click.echo(f"{config}: right: {len(factory.machines)} machines, {points} points")

@@ -1,0 +1,9 @@
+"""What a record looks like on the wire: one file a codec, one line in `CODECS`."""
+
+from gateway.codecs.base import Codec, Undecodable
+from gateway.codecs.json import JsonCodec
+
+CODECS: dict[str, Codec] = {"json": JsonCodec()}
+"""Codec name -> codec, as `gateway.codec` names it."""
+
+__all__ = ["CODECS", "Codec", "Undecodable"]

@@ -1,0 +1,27 @@
+"""The contract of a codec."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.model import Record
+
+
+class Undecodable(Exception):
+    """These bytes are no record of this codec; the text says why."""
+
+
+class Codec(Protocol):
+    """Record <-> bytes. `decode(encode(record)) == record` for every record.
+
+    Encoding happens once, before the spool. A codec has no state and does no I/O.
+    """
+
+    def encode(self, record: Record) -> bytes:
+        """Return the record as it goes over the wire."""
+        ...
+
+    def decode(self, payload: bytes) -> Record:
+        """Return the record. Raises `Undecodable` for whatever is none."""
+        ...

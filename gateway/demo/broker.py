@@ -1,0 +1,30 @@
+"""The embedded MQTT broker: amqtt, in this process, on a free port of the loopback. For demos and tests."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from amqtt.broker import Broker
+
+from simulators.ports import LOOPBACK, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def embedded_broker() -> AsyncIterator[int]:
+    """Run a broker that speaks MQTT 3.1.1; yields its port."""
+    port = free_port()
+    broker = Broker(
+        {
+            "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{port}"}},
+            "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+        }
+    )
+    await broker.start()
+    try:
+        yield port
+    finally:
+        await broker.shutdown()

@@ -1,0 +1,75 @@
+"""Services as child processes, that end with their parent however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+STOP_SECONDS = 8.0
+"""A service that has not ended so long after SIGTERM is killed; they promise 5 s."""
+
+
+class Service:
+    """One `lineside` command in a process of its own. Its log goes to a file."""
+
+    def __init__(self, name: str, log: Path, *arguments: str, nice: int = 0) -> None:
+        """Prepare; `nice` lets other processes go first."""
+        self.name = name
+        self.log = log
+        self._arguments = arguments
+        self._nice = nice
+        self._process: asyncio.subprocess.Process
+
+    async def __aenter__(self) -> Self:
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "gateway", "--log", "json", *self._arguments, "--with-stdin",
+                stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops them in order
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+        if self._nice:
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, self._nice)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, None while it runs."""
+        return self._process.returncode
+
+    async def ended(self) -> int:
+        """Wait until the process has ended."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """Stop with SIGTERM, and wait."""
+        if self._process.returncode is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+
+    def last_words(self) -> str:
+        """Return the end of its log."""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])

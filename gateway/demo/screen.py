@@ -1,0 +1,163 @@
+"""The live table: machines, what they show, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiomqtt import MqttError
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gateway.codecs import CODECS
+from gateway.mqtt import Link
+from gateway.topics import Topics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paho.mqtt.client import MQTTMessage
+    from rich.console import Console
+
+    from gateway.model import MachinePath
+    from gateway.settings.factory import Factory, Machine
+
+REFRESH = 0.5
+"""Seconds between two pictures."""
+
+RATE_SECONDS = 5.0
+"""The time over which rates are taken."""
+
+SHOWN_VALUES = 4
+"""Values shown of each machine."""
+
+_COLOURS = {"online": "green", "degraded": "yellow", "offline": "red", "starting": "dim"}
+_GENERAL = {"state", "mode", "order", "recipe", "heartbeat", "alarm_word", "energy"}
+
+
+@dataclass(slots=True)
+class _Row:
+    """What is known of one machine."""
+
+    machine: Machine
+    chosen: list[str]
+    state: str = "starting"
+    values: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    arrivals: deque[tuple[float, int]] = field(default_factory=deque)
+
+
+class Screen:
+    """A table that follows the broker, as any other consumer could."""
+
+    def __init__(self, console: Console, folder: Path) -> None:
+        self._console = console
+        self._folder = folder
+        self._rows: dict[MachinePath, _Row] = {}
+        self._ledgers: dict[str, dict[str, Any]] = {}
+        self._began = time.monotonic()
+
+    async def watch(self, factories: list[Factory]) -> None:
+        """Show until cancelled."""
+        for factory in factories:
+            for machine in factory.machines:
+                own = [point.name for point in machine.points if point.name not in _GENERAL and point.unit]
+                self._rows[machine.path] = _Row(machine, own[-SHOWN_VALUES:])
+        broker = factories[0].broker
+        topics = Topics(broker.root)
+        codec = CODECS[factories[0].gateway.codec]
+        with Live(console=self._console, auto_refresh=False, screen=self._console.is_terminal) as live:
+            drawing = asyncio.create_task(self._draw(live), name="draw")
+            try:
+                while True:
+                    try:
+                        async with Link(broker, "lineside-demo-screen") as link:
+                            for topic in (topics.all_machines("+"), topics.all_gateways("ledger")):
+                                await link.subscribe(topic, qos=0)
+                            while True:
+                                self._take(topics, codec, await link.receive())
+                    except MqttError:
+                        await asyncio.sleep(0.5)
+            finally:
+                drawing.cancel()
+
+    def _take(self, topics: Topics, codec: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - a codec
+        if (gateway := topics.gateway_of(message.topic)) is not None:
+            self._ledgers[gateway[0]] = orjson.loads(message.payload)
+            return
+        found = topics.machine_of(message.topic)
+        row = self._rows.get(found[0]) if found else None
+        if found is None or row is None:
+            return
+        if found[1] == "state":
+            row.state = orjson.loads(message.payload)["state"]
+        elif found[1] == "data":
+            record = codec.decode(message.payload)
+            row.arrivals.append((time.monotonic(), len(record)))
+            for scan in record.scans:
+                row.values |= {name: (value, scan.uncertain.get(name, "")) for name, value in scan.values.items()}
+                row.values |= {name: (None, reason) for name, reason in scan.bad.items()}
+
+    async def _draw(self, live: Live) -> None:
+        while True:
+            live.update(self._picture(), refresh=True)
+            await asyncio.sleep(REFRESH)
+
+    def _picture(self) -> Group:
+        table = Table(expand=True, pad_edge=False, box=None, header_style="bold")
+        for title, width in (("machine", 26), ("type", 22), ("state", 10), ("readings/s", 10)):
+            table.add_column(title, width=width, no_wrap=True, justify="right" if title == "readings/s" else "left")
+        table.add_column("values", no_wrap=True, overflow="ellipsis")
+        shown = max(5, self._console.height - 9)
+        for row in list(self._rows.values())[:shown]:
+            path = row.machine.path
+            state = Text(row.state, style=_COLOURS.get(row.state, ""))
+            rate = f"{self._rate(row):.1f}"
+            table.add_row(f"{path.line}/{path.machine}", row.machine.template, state, rate, self._values(row))
+        rest = len(self._rows) - shown
+        more = [Text(f"... and {rest} more machines", style="dim")] if rest > 0 else []
+        return Group(*self._head(), table, *more, *self._foot())
+
+    def _head(self) -> list[Text]:
+        seconds = time.monotonic() - self._began
+        return [
+            Text(f"Lineside demo   {seconds:.0f} s   data in {self._folder}   Ctrl-C stops", style="bold"),
+            Text(""),
+        ]
+
+    def _foot(self) -> list[Text]:
+        lines = [Text("")]
+        for gateway, told in sorted(self._ledgers.items()):
+            ledger, schedule = told["ledger"], told["schedule"]
+            dropped = sum(ledger["dropped"].values())
+            balance = Text(" balanced", "green") if told["balanced"] else Text(" NOT BALANCED", "bold red")
+            numbers = (
+                f"{gateway:<18} acquired {ledger['acquired']:,} = unchanged {ledger['unchanged']:,}"
+                f" + dropped {dropped:,} + pending {ledger['pending']:,} + confirmed {ledger['confirmed']:,}"
+            )
+            scans = f"   scans due {schedule['due']:,} missed {schedule['missed']:,}"
+            lines.append(Text.assemble(numbers, balance, scans, f"   spool {told['spool_bytes'] / 1024:.0f} KiB"))
+        return lines
+
+    def _values(self, row: _Row) -> Text:
+        told = Text()
+        points = {point.name: point for point in row.machine.points}
+        for name in row.chosen:
+            value, reason = row.values.get(name, (None, "..."))
+            number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else str(value)
+            told.append(f"{name} ", "dim")
+            told.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
+            told.append(f" {reason}  " if reason else "  ", "red")
+        return told
+
+    @staticmethod
+    def _rate(row: _Row) -> float:
+        since = time.monotonic() - RATE_SECONDS
+        while row.arrivals and row.arrivals[0][0] < since:
+            row.arrivals.popleft()
+        return sum(readings for _, readings in row.arrivals) / RATE_SECONDS

@@ -1,0 +1,24 @@
+"""Which points of a machine are taken together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from drivers.base import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.factory import Machine
+    from gateway.settings.point import Point
+
+
+def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
+    """Yield a machine's groups with their points: those that are taken at one rate, in one way."""
+    together: dict[tuple[float, bool], list[Point]] = defaultdict(list)
+    for point in machine.points:
+        together[point.every, point.source.pushed].append(point)
+    for (every, pushed), points in together.items():
+        names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
+        yield Group(str(machine.path), machine.connection, names, sources, every, pushed), points

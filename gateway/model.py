@@ -1,0 +1,133 @@
+"""The words of the flow: machine paths, readings, and records as they travel.
+
+Between driver and codec readings travel as columns (`drivers.base.Scan`). A `Record` holds them by name, as
+they are on the wire and in the store's hands. `Reading` is for the edges: tail, query, reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivers.base import Quality, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivers.base import Fault, Scan
+
+
+class MachinePath(NamedTuple):
+    """Where a machine stands in the factory (ISA-95), which is also where its topics are."""
+
+    enterprise: str
+    site: str
+    area: str
+    line: str
+    machine: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+def matches(pattern: str, path: MachinePath, point: str) -> bool:
+    """Return whether a glob such as `*press*`, `press-01/*` or `bladder_pressure` fits a point.
+
+    It fits as the whole of `enterprise/site/area/line/machine/point`, or as the end of it from a level on.
+    """
+    whole = f"{path}/{point}"
+    return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"*/{pattern}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One point's value at one time, with its quality. A bad reading has no value.
+
+    `time` is in microseconds since the epoch, UTC.
+    """
+
+    path: MachinePath
+    point: str
+    time: int
+    value: Value | None
+    unit: str
+    quality: Quality
+    reason: str = ""
+    code: str = ""
+
+
+@dataclass(slots=True)
+class NamedScan:
+    """Readings of one machine that were taken together, by the points' names.
+
+    `time`       when they were taken, microseconds since the epoch, UTC
+    `values`     of all readings that are not bad
+    `bad`        name -> reason, for readings without a value
+    `uncertain`  name -> reason, for values not to be trusted fully
+    `codes`      name -> the protocol's own word for the fault, where it has one
+    `times`      name -> time, for readings whose own time differs (what a server pushed)
+    """
+
+    time: int
+    values: dict[str, Value] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+    uncertain: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values) + len(self.bad)
+
+    def readings(self, path: MachinePath, units: dict[str, str]) -> Iterator[Reading]:
+        """Yield every reading as an object."""
+        for name, value in self.values.items():
+            reason = self.uncertain.get(name, "")
+            yield Reading(
+                path, name, self.times.get(name, self.time), value, units.get(name, ""),
+                Quality.UNCERTAIN if reason else Quality.GOOD, reason, self.codes.get(name, ""),
+            )  # fmt: skip
+        for name, reason in self.bad.items():
+            yield Reading(
+                path, name, self.times.get(name, self.time), None, units.get(name, ""),
+                Quality.BAD, reason, self.codes.get(name, ""),
+            )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Record:
+    """Scans of one machine made ready to send.
+
+    `gateway`, `spool` and `seq` together name a record for ever: `spool` is drawn when a spool is made, and
+    `seq` counts on in it. The machine is told by the topic.
+    """
+
+    gateway: str
+    spool: str
+    seq: int
+    scans: list[NamedScan]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.scans))
+
+
+def name_scan(scan: Scan) -> NamedScan:
+    """Turn columns into names; what most scans are, whole and good, costs one `dict(zip())`."""
+    names = scan.group.names
+    chosen = names if scan.points is None else [names[i] for i in scan.points]
+    named = NamedScan(scan.time, dict(zip(chosen, scan.values, strict=True)))  # type: ignore[arg-type] # None goes below
+    if scan.times is not None:
+        named.times = {name: time for name, time in zip(chosen, scan.times, strict=True) if time != scan.time}
+    for position, fault in scan.faults.items():
+        _mark(named, chosen[position], fault)
+    return named
+
+
+def _mark(named: NamedScan, name: str, fault: Fault) -> None:
+    if fault.quality is Quality.BAD:
+        del named.values[name]
+        named.bad[name] = fault.reason
+    else:
+        named.uncertain[name] = fault.reason
+    if fault.code:
+        named.codes[name] = fault.code

@@ -1,0 +1,199 @@
+"""From raw values to the common schema: scale, offset, label, declared type, quality, increasing time.
+
+One `Normalizer` a group, compiled from its points once. A scan is changed in place, column by column; what
+needs no work costs no work.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, cast
+
+from drivers.base import Fault, Quality, Reason, Value, ValueType, bad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import Scan
+    from gateway.settings.point import Point
+
+_NAN = bad(Reason.NOT_A_NUMBER)
+_OUT = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+"""What every store can hold as a whole number."""
+
+
+class Unfit(Exception):
+    """A raw value can't become the declared type."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+
+
+class Normalizer:
+    """The normalization of one group's scans.
+
+    A scan of the whole group goes by tables that name only the points that need work; a part of a group, which
+    is what servers push, point by point.
+    """
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._converts = [_converter(point) for point in points]
+        self._ranges = [point.range for point in points]
+        self._last = [0] * len(points)  # of readings that came alone
+        self._last_whole = self._last_any = 0
+        self._scaled = []
+        self._floats = []
+        self._work = []
+        for i, point in enumerate(points):
+            # where the driver is sure of its types, most points need no look, or a multiplication
+            raw, as_it_is = point.source.value_type, (point.scale, point.offset) == (1, 0)
+            sure = raw is ValueType.INT and point.source.fits_int64
+            if raw is ValueType.FLOAT and point.type is ValueType.FLOAT and as_it_is:
+                self._floats.append(i)
+            elif sure and point.type is ValueType.FLOAT:
+                self._scaled.append((i, *_ratio(point.scale), point.offset))
+            elif not (as_it_is and raw is point.type and (sure or raw is not ValueType.INT)):
+                self._work.append((i, self._converts[i]))
+        if len(self._floats) == 1:  # picking one gives no tuple
+            self._work.append((self._floats[0], self._converts[self._floats.pop()]))
+        self._pick_floats = itemgetter(*self._floats) if self._floats else None
+        self._limits = [(i, *point.range) for i, point in enumerate(points) if point.range is not None]
+
+    def apply(self, scan: Scan) -> None:
+        """Bring a scan into the common schema, in place."""
+        self._in_order(scan)
+        if scan.points is None and not scan.faults:
+            self._apply_whole(scan)
+        else:
+            self._apply_each(scan)
+
+    def _apply_whole(self, scan: Scan) -> None:
+        values: list[Any] = scan.values  # typing.cast would cost a call for each
+        for i, times, over, offset in self._scaled:
+            values[i] = values[i] * times / over + offset
+        for i, convert in self._work:
+            try:
+                values[i] = convert(values[i])
+            except Unfit as unfit:
+                values[i] = None
+                scan.faults[i] = unfit.fault
+        # the sum of numbers is a number; where it is none (or too large) each is looked at
+        if self._pick_floats is not None and not math.isfinite(sum(self._pick_floats(values))):
+            self._find_nan(scan)
+        for i, low, high in self._limits:
+            value = values[i]
+            if value is not None and not low <= value <= high:
+                scan.faults.setdefault(i, _OUT)
+
+    def _find_nan(self, scan: Scan) -> None:
+        for i in self._floats:
+            if not math.isfinite(cast("float", scan.values[i])):
+                scan.values[i] = None
+                scan.faults[i] = _NAN
+
+    def _apply_each(self, scan: Scan) -> None:
+        values: list[Any] = scan.values
+        faults = scan.faults
+        for i, position in enumerate(scan.points if scan.points is not None else range(len(values))):
+            value: Any = values[i]
+            if value is None:
+                continue
+            try:
+                value = values[i] = self._converts[position](value)
+            except Unfit as unfit:
+                values[i] = None
+                faults[i] = unfit.fault
+                continue
+            limits = self._ranges[position]
+            if limits is not None and not limits[0] <= value <= limits[1]:
+                faults.setdefault(i, _OUT)
+
+    def _in_order(self, scan: Scan) -> None:
+        """Keep the time of every point strictly increasing: two readings of one time would become one."""
+        if scan.points is None and scan.times is None:
+            scan.time = self._last_whole = self._last_any = max(scan.time, self._last_any + 1)
+            return
+        times = scan.times or [scan.time] * len(scan.values)
+        positions = scan.points if scan.points is not None else range(len(scan.values))
+        for i, position in enumerate(positions):
+            times[i] = self._last[position] = max(times[i], self._last[position] + 1, self._last_whole + 1)
+        self._last_any = max([self._last_any, *times])
+        scan.times = times
+
+
+def _converter(point: Point) -> Callable[[Value], Value]:
+    """Return the function that turns this point's raw value into its declared type."""
+    if point.labels and point.type is ValueType.STRING:
+        return _labelled(point.labels)
+    match point.type:
+        case ValueType.FLOAT:
+            return _to_float(point.scale, point.offset)
+        case ValueType.INT:
+            return _to_int(int(point.scale), int(point.offset))
+        case ValueType.BOOL:
+            return _to_bool
+        case ValueType.STRING:
+            return _to_string
+
+
+def _ratio(scale: float) -> tuple[int, int]:
+    """Return a scale as a fraction: 0.1 is not exact in binary, and 1718 / 10 is 171.8 as the engineer wrote it."""
+    return Fraction(str(scale)).as_integer_ratio()
+
+
+def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
+    times, over = _ratio(scale)
+
+    def convert(raw: Value) -> Value:
+        if type(raw) is not int and type(raw) is not float:
+            raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where a number belongs"))
+        value = raw * times / over + offset
+        if not math.isfinite(value):
+            raise Unfit(_NAN)
+        return value
+
+    return convert
+
+
+def _to_int(scale: int, offset: int) -> Callable[[Value], Value]:
+    def convert(raw: Value) -> Value:
+        if isinstance(raw, float):
+            if not math.isfinite(raw):
+                raise Unfit(_NAN)
+            if not raw.is_integer():
+                raise Unfit(bad(Reason.TYPE_MISMATCH, f"{raw!r} where a whole number belongs"))
+        elif not isinstance(raw, int):
+            raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where a whole number belongs"))
+        value = int(raw) * scale + offset
+        if not _INT_MIN <= value <= _INT_MAX:
+            raise Unfit(bad(Reason.OVERFLOW, str(value)))
+        return value
+
+    return convert
+
+
+def _to_bool(raw: Value) -> Value:
+    if raw is True or raw is False:
+        return raw
+    if raw in {0, 1}:
+        return raw == 1
+    raise Unfit(bad(Reason.TYPE_MISMATCH, f"{raw!r:.40} where true or false belongs"))
+
+
+def _to_string(raw: Value) -> Value:
+    if isinstance(raw, str):
+        return raw
+    raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where text belongs"))
+
+
+def _labelled(labels: dict[int, str]) -> Callable[[Value], Value]:
+    def convert(raw: Value) -> Value:
+        label = labels.get(raw) if isinstance(raw, int) else None
+        if label is None:
+            raise Unfit(bad(Reason.OUT_OF_RANGE, f"{raw!r:.40} has no label"))
+        return label
+
+    return convert

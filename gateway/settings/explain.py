@@ -1,0 +1,148 @@
+"""Validation of one section, with pydantic's complaints turned into problems that teach."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.settings.problems import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.settings.document import Document, Step
+
+    Blame = Mapping[str, tuple[Document, tuple[Step, ...]]]
+    """Where keys of a section stand that were put together from several places: the document, and the path above."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(
+    model: type[M],
+    document: Document,
+    data: Any,  # noqa: ANN401 - what a user wrote
+    path: Sequence[Step],
+    blame: Blame | None = None,
+) -> M | None:
+    """Return the section, or None after reporting every problem of it at its place in the document."""
+    if data is None and model.model_fields and any(f.is_required() for f in model.model_fields.values()):
+        document.report(path, f"is missing; it needs {', '.join(_required(model))}")
+        return None
+    try:
+        return model.model_validate({} if data is None else data)
+    except ValidationError as error:
+        explain(error, model, document, path, blame)
+        return None
+
+
+def usable(model: type[M], data: Any) -> M | None:  # noqa: ANN401 - what a user wrote
+    """Return the section without the parts of it that are wrong, so that the rest can be looked at as well.
+
+    None where what is right does not make a section. Nothing is reported.
+    """
+    rest = deepcopy(data)
+    try:
+        return model.model_validate(rest)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_context=False):
+            _cut(rest, detail["loc"])
+    try:
+        return model.model_validate(rest)
+    except ValidationError:
+        return None
+
+
+def _cut(data: Any, location: Sequence[Step]) -> None:  # noqa: ANN401 - what a user wrote
+    """Remove the deepest part of `location` that is there."""
+    if not location or not isinstance(data, dict) or location[0] not in data:
+        return
+    inner = data[location[0]]
+    if len(location) > 1 and isinstance(inner, dict) and location[1] in inner:
+        _cut(inner, location[1:])
+    else:
+        del data[location[0]]
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document,
+    path: Sequence[Step],
+    blame: Blame | None = None,
+) -> None:
+    """Report every problem of a validation at its place in the document, or where `blame` says that a key stands."""
+    for detail in error.errors(include_url=False, include_context=False):
+        location = detail["loc"]
+        origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
+        where = _place(origin, above, location)
+        message = detail["msg"].removeprefix("Value error, ")
+        match detail["type"]:
+            case "extra_forbidden":
+                message = unknown("key", str(location[-1]), fields_at(model, location[:-1]))
+            case "missing":
+                where = [*where, *location[-1:]] if where[-1:] != [location[-1]] else where
+                message = "is missing"
+            case kind:
+                if kind in {"value_error", "model_type", "dict_type", "list_type"}:
+                    message = message.replace(" or instance of ", " of ")
+                elif kind == "string_type" and isinstance(detail["input"], int | float):
+                    message = f"{detail['input']!r} is no text; put it in quotes"
+                elif isinstance(detail["input"], str | int | float | bool):
+                    message = f"{message}, not {detail['input']!r}"
+                message = _named(model, location, len(where) - len(above)) + message
+        origin.report(where, message)
+
+
+def _place(document: Document, path: Sequence[Step], location: Sequence[Step]) -> list[Step]:
+    """Follow a location as far as the document goes; pydantic adds steps of its own for unions."""
+    where = list(path)
+    for step in location:
+        if not document.has([*where, step]):
+            break
+        where.append(step)
+    return where
+
+
+def _named(model: type[BaseModel], location: Sequence[Step], placed: int) -> str:
+    """Return the name of a field that has no line of its own, as an option in a URL."""
+    unplaced = [str(step) for step in location[placed : placed + 1]]
+    return "".join(f"{step}: " for step in unplaced if step in fields_at(model, location[:placed]))
+
+
+def _required(model: type[BaseModel]) -> Iterator[str]:
+    return (name for name, field in model.model_fields.items() if field.is_required())
+
+
+def fields_at(model: type[BaseModel], location: Sequence[Step]) -> set[str]:
+    """Return the valid keys at a place below a model."""
+    found: list[Any] = [model]
+    for step in location:
+        found = [below for one in found for below in _below(one, step)]
+    return {key for one in found if _is_model(one) for key in one.model_fields}
+
+
+def _below(annotation: Any, step: Step) -> Iterator[Any]:  # noqa: ANN401 - any annotation
+    """Yield what can stand under a key or index of what is annotated so."""
+    if _is_model(annotation):
+        if (field := annotation.model_fields.get(str(step))) is not None:
+            yield from _alternatives(field.annotation)
+    elif get_origin(annotation) in {list, tuple, dict}:
+        yield from _alternatives(get_args(annotation)[-1])
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annotation
+    if get_origin(annotation) is Annotated:
+        yield from _alternatives(get_args(annotation)[0])
+    elif get_origin(annotation) in {Union, UnionType}:
+        for argument in get_args(annotation):
+            yield from _alternatives(argument)
+    else:
+        yield annotation
+
+
+def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,213 @@
+"""InfluxDB and what speaks its line protocol, VictoriaMetrics for one. `line_protocol.py` makes the lines.
+
+The same series, time and field written twice is one value, which makes writes idempotent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from base64 import b64encode
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from gateway.settings.types import Duration, Secret, Section
+from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
+from gateway.stores.line_protocol import LineWriter, escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from influxdb_client import InfluxDBClient
+
+    from gateway.stores.base import MachineScan
+    from gateway.stores.line_protocol import Line
+
+_REFUSED = range(400, 500)
+_NOT_THE_ROWS = {401, 403, 404, 408, 429}
+"""Answers that are about us or the moment, not about rows: they are worth another try."""
+
+_CONFLICT = re.compile(r'input field \\?"(?P<field>.+?)\\?" on measurement')
+_DROPPED = re.compile(r"dropped=(\d+)")
+"""How InfluxDB names the first field of another type than it had, and counts the lines that it did not take."""
+
+
+class Api(StrEnum):
+    """The write API: `v2` of InfluxDB 2 and 3 and VictoriaMetrics, `v1` of InfluxDB 1."""
+
+    V1 = "v1"
+    V2 = "v2"
+
+
+class Strings(StrEnum):
+    """Where a string goes: `field`, or `label`: a tag beside a 1, for a server that has numbers only."""
+
+    FIELD = "field"
+    LABEL = "label"
+
+
+class InfluxSettings(Section):
+    """Where to write: `org`, `bucket` and `token` with v2; `database`, `username` and `password` with v1.
+
+    `strings` follows from what the server says that it is, where it is not written.
+    """
+
+    url: str
+    api: Annotated[Api, Field(strict=False)] = Api.V2
+    org: str = ""
+    bucket: str = ""
+    token: Secret | None = None
+    database: str = ""
+    username: str | None = None
+    password: Secret | None = None
+    strings: Annotated[Strings | None, Field(strict=False)] = None
+    timeout: Duration = 10.0
+
+    @model_validator(mode="after")
+    def _fits_api(self) -> Self:
+        if self.api is Api.V2 and (not self.bucket or self.database or self.username or self.password):
+            raise ValueError("api v2 takes org, bucket and token; write api: v1 for database, username, password")
+        if self.api is Api.V1 and (not self.database or self.bucket or self.org or self.token):
+            raise ValueError("api v1 takes database, username and password; write api: v2 for org, bucket, token")
+        if self.password and not self.username:
+            raise ValueError("a password without a username")
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("write http://HOST:8086 or https://HOST:8086")
+        if "@" in parts.netloc:
+            raise ValueError("write the user under username and password (or token), not into the url")
+        return self
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    words: str
+
+
+class InfluxStore(Store):
+    """One bucket or database."""
+
+    def __init__(self, settings: InfluxSettings) -> None:
+        self._settings = settings
+        self._client: InfluxDBClient | None = None
+        self._headers: dict[str, str] = {}
+        self._writer: LineWriter
+
+    def open(self) -> None:
+        # half a second and 40 MB to import: only who writes to it pays for it
+        from influxdb_client import InfluxDBClient  # noqa: PLC0415
+
+        settings = self._settings
+        self.close()
+        self._client = InfluxDBClient(
+            settings.url.rstrip("/"),
+            token=settings.token.reveal() if settings.token else "",
+            org=settings.org,
+            timeout=round(settings.timeout * 1000),
+        )
+        if settings.api is Api.V2:
+            self._path = "/api/v2/write"
+            self._target = [("org", settings.org), ("bucket", settings.bucket), ("precision", "us")]
+        else:
+            self._path = "/write"
+            self._target = [("db", settings.database), ("precision", "u")]
+        if settings.username is not None:
+            password = settings.password.reveal() if settings.password else ""
+            # not in the query, where they would be in logs
+            self._headers["Authorization"] = "Basic " + b64encode(f"{settings.username}:{password}".encode()).decode()
+        self._writer = LineWriter(labels=(settings.strings or self._natural()) is Strings.LABEL)
+
+    def _natural(self) -> Strings:
+        """Ask the server what it is: VictoriaMetrics takes strings and stores a 0."""
+        answer = self._call("GET", "/ping", [], b"")
+        if answer.status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6: this is not the server's own word
+            raise Unavailable(f"{self._settings.url}: {answer.status} {answer.words}")
+        return Strings.LABEL if "X-Server-Hostname" in answer.headers else Strings.FIELD
+
+    def write(self, batch: Sequence[MachineScan]) -> None:
+        refusals: list[Refusal] = []
+        lines = [line for one in batch for line in self._writer.lines(one, refusals)]
+        self._write_lines(lines, refusals)
+        if refusals:
+            raise Rejected(refusals)
+
+    def _write_lines(self, lines: list[Line], refusals: list[Refusal]) -> None:
+        """Write lines; where the server refuses some, part them until it is known which. Others are written."""
+        if not lines:
+            return
+        message = self._post("\n".join(map(str, lines)))
+        if message is None:
+            return
+        dropped = _DROPPED.search(message)
+        all_of_them = len(lines) == 1 or (dropped is not None and int(dropped[1]) == len(lines))
+        if all_of_them and all(len(line.fields) == 1 for line in lines):
+            refusals += [Refusal(line.record, line.readings, str(line), message) for line in lines]
+            return
+        for part in _part(lines, message):
+            self._write_lines(part, refusals)
+
+    def _post(self, text: str) -> str | None:
+        """Send lines; returns the server's words where it refuses rows. Raises `Unavailable`."""
+        answer = self._call("POST", self._path, self._target, gzip.compress(text.encode(), compresslevel=1))
+        if answer.status in range(200, 300):
+            return None
+        told = f"{answer.status} {answer.words}"
+        if answer.status in _REFUSED and answer.status not in _NOT_THE_ROWS:
+            return told
+        raise Unavailable(f"{self._settings.url}: {told}")
+
+    def _call(self, method: str, path: str, query: list[tuple[str, str]], body: bytes) -> _Answer:
+        """Ask the server; any answer is one. Raises `Unavailable` where there is none."""
+        from influxdb_client.rest import ApiException  # noqa: PLC0415 - as in `open`
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as in `open`
+
+        if self._client is None:
+            raise Unavailable("not opened")
+        headers = dict(self._headers)
+        if body:
+            headers |= {"Content-Type": "text/plain; charset=utf-8", "Content-Encoding": "gzip"}
+        try:
+            _, status, given = self._client.api_client.call_api(
+                path, method, query_params=list(query), header_params=headers, body=body, urlopen_kw={}
+            )
+        except ApiException as error:
+            if not error.status:  # of TLS: there was no answer
+                raise Unavailable(f"{self._settings.url}: {error.reason}") from error
+            return _Answer(error.status, error.headers or {}, _first_line(error.body))
+        except (HTTPError, OSError) as error:
+            raise Unavailable(f"{self._settings.url}: {error.__cause__ or error}") from error
+        return _Answer(status, given, "")
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def _part(lines: list[Line], message: str) -> tuple[list[Line], list[Line]]:
+    """Part lines in two: the field that the server complains of from all others, else in halves."""
+    if conflict := _CONFLICT.search(message):
+        start = escape(conflict["field"]) + "="
+        blamed = [line.only([field]) for line in lines for field in line.fields if field.startswith(start)]
+        others = [line.only([f for f in line.fields if not f.startswith(start)]) for line in lines]
+        others = [line for line in others if line.fields]
+        if blamed and others:
+            return blamed, others
+    if len(lines) == 1:
+        [line] = lines
+        half = len(line.fields) // 2
+        return [line.only(line.fields[:half])], [line.only(line.fields[half:])]
+    half = len(lines) // 2
+    return lines[:half], lines[half:]
+
+
+def _first_line(body: Any) -> str:  # noqa: ANN401 - bytes, text or nothing
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+    return text.strip().split("\n", 1)[0][:500]
+
+
+KIND = StoreKind("influxdb", InfluxSettings, InfluxStore)

@@ -1,0 +1,134 @@
+"""Scans -> lines of InfluxDB's line protocol. Pure; `influxdb.py` sends them.
+
+A machine's readings become one line per scan and unit: the measurement is the template, the points are fields,
+the place in the factory and the unit are tags. The declared type decides between `16i` and `16.0`, since a
+field keeps the type of its first value. What is not good is told in the measurement `quality`.
+
+    curing-press,area=curing,…,machine=press-01,…,unit=bar bladder_pressure=16.02,steam_pressure=14.0 1764000000123456
+    quality,area=curing,…,machine=press-01,…,unit=Cel,point=mould level=2i,quality="bad",reason="refused" 1764…
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivers.base import Quality
+from gateway.stores.base import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drivers.base import Value
+    from gateway.model import MachinePath
+    from gateway.stores.base import MachineScan
+
+_ESCAPED_KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ "})
+_ESCAPED_TEXT = str.maketrans({'"': r"\"", "\\": r"\\"})
+_LEVEL = {Quality.UNCERTAIN: 1, Quality.BAD: 2}
+_INT64 = range(-(2**63), 2**63)
+
+
+class Line(NamedTuple):
+    """One line, and whose readings are in it."""
+
+    head: str
+    fields: tuple[str, ...]
+    time: int
+    record: int
+    readings: int
+
+    def __str__(self) -> str:
+        return f"{self.head} {','.join(self.fields)} {self.time}"
+
+    def only(self, fields: Sequence[str]) -> Line:
+        """Return a line with some of these fields."""
+        return self._replace(fields=tuple(fields), readings=min(self.readings, len(fields)))
+
+
+class LineWriter:
+    """Writes the lines of scans.
+
+    With `labels` a string is a tag `value` beside a 1: for a server that has numbers only.
+    """
+
+    def __init__(self, *, labels: bool) -> None:
+        self._labels = labels
+        self._tags: dict[tuple[MachinePath, str], str] = {}
+
+    def lines(self, one: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
+        """Yield the lines of a scan; what can't be one goes into `refusals`."""
+        path, meta, scan, record = one
+        units, types, times = meta.units, meta.types, scan.times
+        measurement = self._key(meta.template)
+        fields: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for name, value in scan.values.items():
+            unit, time = units.get(name, ""), times.get(name, scan.time)
+            if isinstance(value, str) and self._labels:
+                tags = self._tag(path, unit) + (f",value={self._key(value)}" if value else "")
+                yield Line(f"{measurement},{tags}", (f"{self._field_key(name)}=1i",), time, record, 1)
+            elif type(value) is int and value not in _INT64:
+                # said here: VictoriaMetrics would drop the whole line, and say nothing
+                refusals.append(Refusal(record, 1, f"{path}/{name} {value} {time}", "is beyond a 64-bit integer"))
+            else:
+                fields[unit, time].append(f"{self._field_key(name)}={_field(value, types.get(name))}")
+        for (unit, time), written in fields.items():
+            yield Line(f"{measurement},{self._tag(path, unit)}", tuple(written), time, record, len(written))
+        for quality, reasons in ((Quality.UNCERTAIN, scan.uncertain), (Quality.BAD, scan.bad)):
+            for name, reason in reasons.items():
+                yield self._quality(one, name, quality, reason)
+
+    def _quality(self, one: MachineScan, name: str, quality: Quality, reason: str) -> Line:
+        path, meta, scan, record = one
+        tags = f"{self._tag(path, meta.units.get(name, ''))},point={self._key(name)}"
+        fields = f"level={_LEVEL[quality]}i"
+        if self._labels:
+            # without the code: it may tell a value, and each would be a series of its own
+            tags += f",quality={quality.value},reason={self._key(reason)}"
+        else:
+            fields += f",quality={_text(quality.value)},reason={_text(reason)}"
+            if code := scan.codes.get(name):
+                fields += f",code={_text(code)}"
+        # an uncertain reading is counted where its value is
+        readings = 1 if quality is Quality.BAD else 0
+        return Line(f"quality,{tags}", (fields,), scan.times.get(name, scan.time), record, readings)
+
+    def _tag(self, path: MachinePath, unit: str) -> str:
+        known = self._tags.get((path, unit))
+        if known is None:
+            tags = dict(zip(path._fields, path, strict=True)) | ({"unit": unit} if unit else {})
+            known = ",".join(f"{key}={self._key(value)}" for key, value in sorted(tags.items()))
+            self._tags[path, unit] = known
+        return known
+
+    def _key(self, text: str) -> str:
+        """Escape a measurement, tag or field key; none of them can hold a line feed."""
+        if "\\" in text:
+            # VictoriaMetrics reads two as one; InfluxDB takes each as it is, but can't have one at the end
+            text = text.replace("\\", "\\\\") if self._labels else re.sub(r"\\\Z", r"\\ ", text)
+        return escape(text)
+
+    def _field_key(self, name: str) -> str:
+        # InfluxDB drops a field of this name, and says nothing
+        return "time_" if name == "time" else self._key(name)
+
+
+def escape(key: str) -> str:
+    """Return a key as it stands in a line."""
+    return key.translate(_ESCAPED_KEY)
+
+
+def _field(value: Value, kind: str | None) -> str:
+    """Write a value as its declared type: a float point is a float field even where its value is whole."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _text(value)
+    if kind == "float" or isinstance(value, float):
+        return repr(float(value))
+    return f"{value}i"
+
+
+def _text(text: str) -> str:
+    return f'"{text.translate(_ESCAPED_TEXT)}"'

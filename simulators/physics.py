@@ -1,0 +1,58 @@
+"""Building blocks of machine models: what follows, what trembles, what adds up. Times are in seconds."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class Lag:
+    """A value that follows its target as a first-order lag, exactly for any step size.
+
+    `sigma` is the standard deviation of a sensor's noise, which is seen in `read` and never adds up.
+    """
+
+    def __init__(self, value: float, tau: float, rng: Random, sigma: float = 0.0) -> None:
+        self.value = value
+        self.tau = tau
+        self._rng = rng
+        self._sigma = sigma
+
+    def follow(self, target: float, dt: float, tau: float | None = None) -> float:
+        """Move toward `target` for `dt`; `tau` stands in for the usual time constant where given."""
+        self.value = target + (self.value - target) * math.exp(-dt / (tau or self.tau))
+        return self.value
+
+    def read(self) -> float:
+        """Return what a sensor shows."""
+        return self.value + self._rng.gauss(0.0, self._sigma) if self._sigma else self.value
+
+
+class Wander:
+    """A value that wanders about its mean (an Ornstein-Uhlenbeck process): set points, ambient, feed stock."""
+
+    def __init__(self, mean: float, sigma: float, tau: float, rng: Random) -> None:
+        self.mean = mean
+        self.value = mean
+        self._sigma = sigma
+        self._tau = tau
+        self._rng = rng
+
+    def step(self, dt: float) -> float:
+        """Wander for `dt` and return the value."""
+        keep = math.exp(-dt / self._tau)
+        spread = self._sigma * math.sqrt(1.0 - keep * keep)
+        self.value = self.mean + (self.value - self.mean) * keep + self._rng.gauss(0.0, spread)
+        return self.value
+
+
+def arrhenius(celsius: float, reference: float, activation: float) -> float:
+    """Return how much faster a reaction runs than at the reference temperature.
+
+    `activation` in J/mol, temperatures in degrees Celsius.
+    """
+    gas_constant = 8.314
+    return math.exp(activation / gas_constant * (1 / (reference + 273.15) - 1 / (celsius + 273.15)))

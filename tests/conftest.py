@@ -1,0 +1,72 @@
+"""What all tests share: the real servers end with the test that started them, and their logs explain a failure."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import processes
+import pytest
+import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _processes_end_with_their_test() -> Iterator[None]:
+    yield
+    _end([process for process in processes.STARTED if not process.shared])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_end_with_the_session() -> Iterator[None]:
+    yield
+    _end(list(processes.STARTED))
+
+
+def _end(those: list[processes.Process]) -> None:
+    for process in those:
+        process.kill()
+        processes.STARTED.remove(process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:  # noqa: ARG001
+    """Put the ends of the processes' logs into the report of a test that failed."""
+    report = yield
+    if report.failed:
+        for process in processes.STARTED:
+            if words := process.last_words():
+                report.sections.append((f"{process.name}: {process.log}", words))
+    return report
+
+
+@pytest.fixture(scope="session")
+def influxd(tmp_path_factory: pytest.TempPathFactory) -> servers.Influxd:
+    """One InfluxDB 1.x for all tests; see `influx_database`."""
+    server = servers.Influxd(tmp_path_factory.mktemp("influxd"), shared=True)
+    server.up_and_wait()
+    return server
+
+
+@pytest.fixture
+def influx_database(influxd: servers.Influxd) -> str:
+    """A database that no other test has."""
+    name = f"test-{uuid.uuid4().hex}"
+    influxd.create(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> servers.VictoriaMetrics:
+    """One VictoriaMetrics for all tests; see `enterprise`."""
+    server = servers.VictoriaMetrics(tmp_path_factory.mktemp("victoria-metrics"), shared=True)
+    server.up_and_wait()
+    return server
+
+
+@pytest.fixture
+def enterprise() -> str:
+    """The name of an enterprise that no other test has, which keeps tests apart in what they share."""
+    return f"e-{uuid.uuid4().hex}"

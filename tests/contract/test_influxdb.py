@@ -1,0 +1,299 @@
+"""The InfluxDB store: what it sends, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from processes import LOOPBACK, free_port
+from pydantic import ValidationError
+from read_back import InfluxTarget, VictoriaMetricsTarget
+
+from gateway.model import MachinePath, NamedScan
+from gateway.stores.base import MachineMeta, MachineScan, Rejected, Unavailable
+from gateway.stores.influxdb import InfluxSettings, InfluxStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from servers import Influxd, VictoriaMetrics
+
+    from drivers.base import Value
+    from gateway.model import Reading
+
+TIME = 1_764_000_000_123_456
+
+META = MachineMeta("press", {"a": "int", "b": "float", "text": "string"}, {"b": "bar"})
+FLOAT_META = MachineMeta("press", {"a": "float", "b": "float"}, {"b": "bar"})
+
+
+def scan(machine: str, number: int, meta: MachineMeta = META, **values: Value) -> MachineScan:
+    path = MachinePath("plant", "site", "area", "line", machine)
+    return MachineScan(path, meta, NamedScan(TIME + number * 1_000_000, values), number)
+
+
+def without(batch: list[MachineScan], *refused: tuple[int, str]) -> list[Reading]:
+    """Return the readings of a batch but for some, given by record and point."""
+    return [
+        reading
+        for one in batch
+        for reading in one.scan.readings(one.path, dict(one.meta.units))
+        if (one.record, reading.point) not in refused
+    ]
+
+
+class Recorder:
+    """A server that keeps every request, and answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, list[str]], dict[str, str], bytes]] = []
+        self.answer: Callable[[bytes], tuple[int, str]] = lambda _: (204, "")
+        self.port = free_port()
+        recorder = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(204)
+                self.end_headers()
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                parts = urlsplit(self.path)
+                recorder.requests.append((parts.path, parse_qs(parts.query), dict(self.headers), body))
+                status, words = recorder.answer(gzip.decompress(body))
+                with suppress(ConnectionError):  # who asked may have given up
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(words.encode())))
+                    self.end_headers()
+                    self.wfile.write(words.encode())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((LOOPBACK, self.port), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    server = Recorder()
+    yield server
+    server.close()
+
+
+def store_at(url: str, /, **settings: Any) -> InfluxStore:
+    return InfluxStore(InfluxSettings.model_validate({"url": url, "bucket": "telemetry", "org": "plant"} | settings))
+
+
+# -- what is sent --
+
+
+def test_a_scan_is_one_line_for_each_unit_gzipped(recorder: Recorder) -> None:
+    """Half a plant's uplink is saved by packing, and a line for each reading would be ten times the text."""
+    with store_at(recorder.url) as store:
+        store.write([scan("m-1", 0, a=7, b=16.0, text='say "so"')])
+    [(path, query, headers, body)] = recorder.requests
+    assert (path, query) == ("/api/v2/write", {"org": ["plant"], "bucket": ["telemetry"], "precision": ["us"]})
+    assert headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(body).decode().splitlines() == [
+        r'press,area=area,enterprise=plant,line=line,machine=m-1,site=site a=7i,text="say \"so\"" 1764000000123456',
+        "press,area=area,enterprise=plant,line=line,machine=m-1,site=site,unit=bar b=16.0 1764000000123456",
+    ]
+
+
+def test_a_token_is_sent_and_told_to_nobody(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINESIDE_SECRET_INFLUX_TOKEN", "hush")
+    recorder.answer = lambda _: (401, "unauthorized")
+    with store_at(recorder.url, token={"secret": "influx_token"}) as store, pytest.raises(Unavailable) as error:
+        store.write([scan("m-1", 0, a=7)])
+    assert recorder.requests[0][2]["Authorization"] == "Token hush"
+    assert "hush" not in str(error.value)
+
+
+def test_a_password_is_in_no_url_and_no_error(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers, proxies and errors tell URLs."""
+    monkeypatch.setenv("LINESIDE_SECRET_INFLUX_PASSWORD", "hush")
+    settings: dict[str, Any] = {"api": "v1", "database": "plant", "username": "lineside", "org": "", "bucket": ""}
+    store = store_at(recorder.url, password={"secret": "influx_password"}, **settings)
+    with store:
+        store.write([scan("m-1", 0, a=7)])
+        [(path, query, headers, _)] = recorder.requests
+        assert (path, query) == ("/write", {"db": ["plant"], "precision": ["u"]})
+        assert headers["Authorization"] == "Basic bGluZXNpZGU6aHVzaA=="
+        recorder.close()
+        with pytest.raises(Unavailable, match="Connection refused") as error:
+            store.write([scan("m-1", 0, a=7)])
+    assert "hush" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"url": "http://user:hush@tsdb:8086"}, "not into the url"),
+        ({"url": "tsdb:8086"}, "write http://HOST:8086"),
+        ({"bucket": ""}, "api v2 takes org, bucket and token"),
+        ({"api": "v1"}, "api v1 takes database"),
+        ({"api": "v1", "bucket": "", "org": "", "database": "d", "password": {"secret": "p"}}, "without a username"),
+        ({"strings": "tag"}, "'field' or 'label'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(written: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        store_at("http://tsdb:8086", **written)
+
+
+# -- what is answered --
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 408, 429, 500, 502, 503, 504])
+def test_what_is_not_about_rows_is_tried_again(recorder: Recorder, status: int) -> None:
+    """Rows that are set aside because a token has expired, or a proxy restarts, would be lost for nothing."""
+    recorder.answer = lambda _: (status, "some words\nmore words")
+    with store_at(recorder.url) as store, pytest.raises(Unavailable, match=f"{status} some words$"):
+        store.write([scan("m-1", 0, a=7)])
+
+
+def test_a_batch_that_is_too_large_is_sent_in_parts(recorder: Recorder) -> None:
+    """A limit of a proxy on the way is no fault of the rows."""
+    recorder.answer = lambda body: (413, "too large") if body.count(b"\n") >= 10 else (204, "")
+    with store_at(recorder.url) as store:
+        store.write([scan("m-1", number, a=number) for number in range(100)])
+    taken = [gzip.decompress(body).decode() for *_, body in recorder.requests]
+    written = {line.split()[1] for body in taken if body.count("\n") < 10 for line in body.splitlines()}
+    assert written == {f"a={number}i" for number in range(100)}
+
+
+def test_an_answer_that_never_comes_ends_with_the_timeout(recorder: Recorder) -> None:
+    answered = threading.Event()
+    recorder.answer = lambda _: (204, "") if answered.wait(10) else (500, "")
+    with store_at(recorder.url, timeout="100ms") as store, pytest.raises(Unavailable, match="timed out"):
+        store.write([scan("m-1", 0, a=7)])
+    answered.set()
+
+
+def test_rows_that_are_refused_are_found_by_halving(recorder: Recorder) -> None:
+    """Not every server says which row it means."""
+    recorder.answer = lambda body: (400, "no") if b"machine=m-13," in body or b"a=77i" in body else (204, "")
+    batch = [scan(f"m-{number}", number, a=number, b=number / 2) for number in range(100)]
+    with store_at(recorder.url) as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    assert sorted((refusal.record, refusal.readings) for refusal in refused.value.refusals) == [
+        (13, 1), (13, 1), (77, 1),
+    ]  # fmt: skip
+    assert all(refusal.message == "400 no" for refusal in refused.value.refusals)
+
+
+# -- field types --
+
+
+def test_a_row_of_another_type_is_refused_alone(influxd: Influxd, influx_database: str) -> None:
+    """One machine on an old template must not cost the others, nor its own other points, their readings."""
+    target = InfluxTarget(influxd, influx_database)
+    first = [scan("m-0", 0, a=1)]
+    batch = [scan(f"m-{number}", number, a=number, b=number / 2) for number in range(1, 200)]
+    batch[76] = scan("m-77", 77, FLOAT_META, a=7.5, b=38.5)
+    with target.store() as store:
+        store.write(first)
+        with pytest.raises(Rejected) as refused:
+            store.write(batch)
+        [refusal] = refused.value.refusals
+        assert (refusal.record, refusal.readings) == (77, 1)
+        assert "machine=m-77," in refusal.row
+        assert " a=7.5 " in refusal.row
+        assert "is type float, already exists as type integer" in refusal.message
+        stored = without([*first, *batch], (77, "a"))
+        assert target.held() == target.expected(stored)
+        with pytest.raises(Rejected):
+            store.write(batch)
+        assert target.held() == target.expected(stored)
+
+
+def test_a_point_of_another_type_costs_few_requests(
+    influxd: Influxd, influx_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a template is changed every batch is full of such rows; one request for each would be a standstill."""
+    target = InfluxTarget(influxd, influx_database)
+    batch = [
+        scan(f"m-{number}", number, FLOAT_META, a=number / 2, b=number / 2, **{f"p{n}": n for n in range(20)})
+        for number in range(1, 300)
+    ]
+    requests = []
+    post = InfluxStore._post
+
+    def counted(store: InfluxStore, text: str) -> str | None:
+        requests.append(text)
+        return post(store, text)
+
+    monkeypatch.setattr(InfluxStore, "_post", counted)
+    with target.store() as store:
+        store.write([scan("m-0", 0, a=1, p3=1.5)])
+        requests.clear()
+        with pytest.raises(Rejected) as refused:
+            store.write(batch)
+    points = ("a", "p3")
+    assert len(refused.value.refusals) == len(batch) * len(points)
+    assert sum(refusal.readings for refusal in refused.value.refusals) == len(batch) * len(points)
+    stored = {(one.reading.path.machine, one.reading.point) for one in target.held()}
+    kept = {"b", *(f"p{n}" for n in range(20))} - set(points)
+    assert stored == {("m-0", "a"), ("m-0", "p3"), *((f"m-{n}", name) for n in range(1, 300) for name in kept)}
+    assert len(requests) < 10
+
+
+def test_a_batch_may_hold_both_types_of_a_new_point(influxd: Influxd, influx_database: str) -> None:
+    """Whichever the server takes, all readings are either stored or named."""
+    batch = [scan(f"m-{number}", number, META, a=number) for number in range(0, 40, 2)]
+    batch += [scan(f"m-{number}", number, FLOAT_META, a=number + 0.5) for number in range(1, 40, 2)]
+    target = InfluxTarget(influxd, influx_database)
+    with target.store() as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    named = {refusal.record for refusal in refused.value.refusals}
+    stored = {int(one.reading.path.machine.removeprefix("m-")) for one in target.held()}
+    assert named & stored == set()
+    assert named | stored == set(range(40))
+
+
+def test_a_point_may_be_called_time(influxd: Influxd, influx_database: str) -> None:
+    """InfluxDB drops a field of that name and answers that all is well."""
+    target = InfluxTarget(influxd, influx_database)
+    with target.store() as store:
+        store.write([scan("m-1", 0, a=7, time=5)])
+    assert {one.reading.point: one.reading.value for one in target.held()} == {"a": 7, "time_": 5}
+
+
+# -- strings, and servers without --
+
+
+def test_victoria_metrics_gets_strings_as_labels(victoria_metrics: VictoriaMetrics, enterprise: str) -> None:
+    """It takes a string field and stores a 0, which nobody has measured."""
+    batch = [scan("m-1", number, text=text) for number, text in enumerate(["R-100", "R-101", "R-100"])]
+    batch = [one._replace(path=one.path._replace(enterprise=enterprise)) for one in batch]
+    target = VictoriaMetricsTarget(victoria_metrics, enterprise, "press")
+    with target.store() as store:
+        store.write(batch)
+    series = victoria_metrics.export(f'{{enterprise="{enterprise}"}}')
+    told = {one["metric"]["value"]: (one["metric"]["__name__"], one["values"]) for one in series}
+    assert told == {"R-100": ("press_text", [1, 1]), "R-101": ("press_text", [1])}
+
+
+@pytest.mark.parametrize(("strings", "line"), [("field", ' text="R-1" '), ("label", ",value=R-1 text=1i ")])
+def test_where_strings_go_can_be_written(recorder: Recorder, strings: str, line: str) -> None:
+    """A proxy may hide what stands behind it."""
+    with store_at(recorder.url, strings=strings) as store:
+        store.write([scan("m-1", 0, text="R-1")])
+    [(*_, body)] = recorder.requests
+    assert line in gzip.decompress(body).decode()

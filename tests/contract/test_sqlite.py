@@ -1,0 +1,338 @@
+"""The embedded store: its view, what it keeps, and who else may look."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from read_back import SqliteTarget
+
+from drivers.base import Quality
+from gateway.model import MachinePath, NamedScan
+from gateway.stores import sqlite
+from gateway.stores.base import MachineMeta, MachineScan, StoreError, Unavailable
+from gateway.stores.sqlite import SqliteSettings, SqliteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drivers.base import Value
+
+TIME = 1_764_000_000_123_456
+SECOND, DAY = 1_000_000, 86_400_000_000
+
+META = MachineMeta(
+    "press",
+    {"pressure": "float", "count": "int", "closed": "bool", "recipe": "string"},
+    {"pressure": "bar"},
+)
+PRESS = MachinePath("doublestar", "huangdao", "curing", "curing-1", "press-01")
+
+READER = """
+import sys, pathlib
+from gateway.stores.sqlite import SqliteSettings, SqliteStore
+with SqliteStore(SqliteSettings(path=pathlib.Path(sys.argv[1]))) as store:
+    print(*sorted(reading.value for reading in store.query("*", 0, 100)))
+"""
+
+WRITER = """
+import sys, pathlib
+from gateway.model import MachinePath, NamedScan
+from gateway.stores.base import MachineMeta, MachineScan
+from gateway.stores.sqlite import SqliteSettings, SqliteStore
+store = SqliteStore(SqliteSettings(path=pathlib.Path(sys.argv[1])))
+store.open()
+path = MachinePath("e", "s", "a", "l", "m")
+for number in range(10_000):
+    store.write([MachineScan(path, MachineMeta("t"), NamedScan(number + 1, {"count": number}), 0)])
+    print(number, flush=True)
+"""
+
+
+def store_at(file: Path, **settings: Any) -> SqliteStore:
+    return SqliteStore(SqliteSettings.model_validate({"path": str(file)} | settings))
+
+
+def scan(at: int = TIME, path: MachinePath = PRESS, meta: MachineMeta = META, **values: Value) -> MachineScan:
+    return MachineScan(path, meta, NamedScan(at, values), 0)
+
+
+def times(file: Path) -> list[int]:
+    return sorted(one.reading.time for one in SqliteTarget(file).held())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "readings.db"
+
+
+# -- the view --
+
+
+def test_the_view_tells_a_reading_in_plain_words(file: Path) -> None:
+    """Whoever has the sqlite3 shell has the readings; `docs/stores.md` names the columns."""
+    one = scan(pressure=16.0, count=7, closed=True, recipe="R-100")
+    one.scan.uncertain["count"] = "out_of_range"
+    one.scan.bad["mould"] = "refused"
+    one.scan.codes["mould"] = "exception 2"
+    with store_at(file) as store:
+        store.write([one])
+        db = sqlite3.connect(file)
+        db.row_factory = sqlite3.Row
+        rows = {row["point"]: dict(row) for row in db.execute("select * from readings")}
+        db.close()
+    assert list(rows["pressure"].items()) == [
+        ("time", "2025-11-24T16:00:00.123456Z"),
+        ("enterprise", "doublestar"), ("site", "huangdao"), ("area", "curing"), ("line", "curing-1"),
+        ("machine", "press-01"), ("point", "pressure"), ("value", 16.0), ("unit", "bar"),
+        ("quality", "good"), ("reason", None), ("code", None), ("type", "float"),
+        ("microseconds", TIME),
+    ]  # fmt: skip
+    told = {point: tuple(row[key] for key in ("value", "quality", "reason", "code")) for point, row in rows.items()}
+    assert told == {
+        "pressure": (16.0, "good", None, None),
+        "count": (7, "uncertain", "out_of_range", None),
+        "closed": ("true", "good", None, None),
+        "recipe": ("R-100", "good", None, None),
+        "mould": (None, "bad", "refused", "exception 2"),
+    }
+
+
+def test_a_look_at_the_newest_reads_no_more_than_it_shows(file: Path) -> None:
+    """The view orders by `microseconds` as rows lie; by `time`, a text, it would sort gigabytes."""
+    with store_at(file) as store:
+        store.write([scan(count=1)])
+        db = sqlite3.connect(file)
+        for query in (
+            "select * from readings order by microseconds desc limit 20",
+            "select * from readings where machine = 'press-01' and microseconds > 1000 order by microseconds",
+        ):
+            plan = [row[3] for row in db.execute(f"explain query plan {query}")]
+            assert not [step for step in plan if "TEMP B-TREE" in step]
+        db.close()
+
+
+# -- what is a reading --
+
+
+def test_a_reading_is_known_by_machine_point_and_time_alone(file: Path) -> None:
+    """It may come again after its unit was configured anew; it is still the reading that was taken."""
+    anew = MachineMeta("press", META.types | {"count": "float"}, {"pressure": "kPa"})
+    with store_at(file) as store:
+        store.write([scan(pressure=16.0, count=7)])
+        store.write([scan(pressure=16.0, count=7, meta=anew)])
+        store.write([scan(TIME + 1, pressure=1600.0, count=8.0, meta=anew)])
+        store.write([scan(TIME + 2, pressure=17.0, count=9)])
+    held = {(one.reading.point, one.reading.time): one for one in SqliteTarget(file).held()}
+    told = {key: (one.reading.value, one.type, one.reading.unit) for key, one in held.items()}
+    assert told == {
+        ("pressure", TIME): (16.0, float, "bar"), ("count", TIME): (7, int, ""),
+        ("pressure", TIME + 1): (1600.0, float, "kPa"), ("count", TIME + 1): (8.0, float, ""),
+        ("pressure", TIME + 2): (17.0, float, "bar"), ("count", TIME + 2): (9, int, ""),
+    }  # fmt: skip
+
+
+# -- pruning --
+
+
+def test_what_is_older_than_keep_goes(file: Path) -> None:
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - day * DAY, count=day) for day in range(20)])
+        store.prune()
+        assert times(file) == sorted(now - day * DAY for day in range(8))
+
+
+def test_readings_go_while_others_are_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody calls `prune` on an edge box."""
+    monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)
+    now = time.time_ns() // 1000
+    with store_at(file, keep="1h") as store:
+        store.write([scan(now - DAY, count=1)])
+        store.write([scan(now, count=2)])
+    assert times(file) == [now]
+
+
+def test_age_is_not_taken_from_a_clock_that_went_wrong(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box whose clock stands at 2099 for a minute must not forget the week; nor a reading from 2099 do it."""
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - day * DAY, count=day) for day in range(3)])
+        monkeypatch.setattr(time, "time_ns", lambda: (now + 70 * 365 * DAY) * 1000)
+        store.prune()
+        monkeypatch.undo()
+        store.write([scan(now + 70 * 365 * DAY, count=9)])
+        store.prune()
+    assert len(times(file)) == 4
+
+
+def test_the_file_is_no_larger_than_max_size_and_keeps_the_newest(file: Path) -> None:
+    """A full disk stops more than the store."""
+    size = 2**20
+    many = MachineMeta("many", {f"p{n}": "float" for n in range(50)})
+    with store_at(file, max_size=f"{size}B") as store:
+        for start in range(0, 1000, 500):
+            batch = [
+                scan(TIME + n * SECOND, meta=many, **{f"p{i}": n + i / 7 for i in range(50)})
+                for n in range(start, start + 500)
+            ]
+            store.write(batch)
+        store.prune()
+    assert file.stat().st_size <= size
+    left = sorted(set(times(file)))
+    assert len(left) < 1000
+    assert left == [TIME + n * SECOND for n in range(1000 - len(left), 1000)]
+    assert file.stat().st_size > 0.8 * size
+
+
+def test_a_reading_from_the_future_does_not_crowd_out_the_present(file: Path) -> None:
+    """The oldest go first, and how many must not hang on one wrong time."""
+    size = 2**20
+    far = time.time_ns() // 1000 + 70 * 365 * DAY
+    with store_at(file, max_size=f"{size}B") as store:
+        store.write([scan(TIME + n * SECOND, recipe="x" * 200, count=n) for n in range(5_000)])
+        store.write([scan(far, count=1)])
+        store.prune()
+    left = sorted(set(times(file)))
+    assert left[-1] == far
+    assert left[-2] == TIME + 4_999 * SECOND
+    assert 3_000 < len(left) < 5_001
+
+
+# -- query --
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*", ["press-01/count", "press-01/pressure", "press-02/count", "press-02/pressure"]),
+        ("press-01/*", ["press-01/count", "press-01/pressure"]),
+        ("pressure", ["press-01/pressure", "press-02/pressure"]),
+        ("press*", ["press-01/count", "press-01/pressure", "press-02/count", "press-02/pressure"]),
+        ("pres*e", ["press-01/pressure", "press-02/pressure"]),
+        ("curing-1/*/count", ["press-01/count", "press-02/count"]),
+        ("doublestar/huangdao/curing/curing-1/press-02/count", ["press-02/count"]),
+        ("press-0[2-9]/count", ["press-02/count"]),
+        ("mould", []),
+    ],
+)
+def test_a_pattern_picks_points(file: Path, pattern: str, found: list[str]) -> None:
+    with store_at(file) as store:
+        for machine in ("press-01", "press-02"):
+            store.write([scan(path=PRESS._replace(machine=machine), pressure=1.5, count=2)])
+        told = sorted(f"{one.path.machine}/{one.point}" for one in store.query(pattern, 0, 100))
+    assert told == found
+
+
+def test_a_query_gives_the_newest_first_and_no_more_than_asked_for(file: Path) -> None:
+    with store_at(file) as store:
+        store.write([scan(TIME + n, count=n) for n in range(100)])
+        assert [one.value for one in store.query("count", TIME, 3)] == [99, 98, 97]
+        assert [one.value for one in store.query("count", TIME + 98, 10)] == [99, 98]
+
+
+def test_a_query_gives_readings_as_they_were(file: Path) -> None:
+    one = scan(pressure=16.0, closed=False, count=3, recipe="R")
+    one.scan.uncertain["count"] = "stale"
+    one.scan.bad["mould"] = "refused"
+    one.scan.codes["mould"] = "exception 2"
+    with store_at(file) as store:
+        store.write([one])
+        told = {reading.point: reading for reading in store.query("*", 0, 10)}
+    assert told == {reading.point: reading for reading in one.scan.readings(PRESS, dict(META.units))}
+    assert told["closed"].value is False
+    assert told["mould"].quality is Quality.BAD
+
+
+def test_a_query_of_a_broken_file_says_so(file: Path) -> None:
+    store = store_at(file)
+    store.open()
+    store.close()
+    with pytest.raises(StoreError, match=r"readings\.db"):
+        list(store.query("*", 0, 10))
+
+
+# -- others, and mishaps --
+
+
+def test_others_read_while_one_writes(file: Path) -> None:
+    """`lineside query`, a dashboard and a person may all look at once, and nobody sees half a batch."""
+    with store_at(file) as store:
+        store.write([scan(TIME + n, count=n) for n in range(3)])
+        writer = sqlite3.connect(file, isolation_level=None)
+        writer.execute("begin immediate")
+        writer.execute("update samples set value = value + 100")
+        readers = [
+            subprocess.Popen([sys.executable, "-c", READER, str(file)], stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        assert [reader.communicate()[0].split() for reader in readers] == [["0", "1", "2"]] * 2
+        writer.execute("commit")
+        writer.close()
+        assert sorted(str(one.value) for one in store.query("*", 0, 10)) == ["100", "101", "102"]
+
+
+def test_what_was_written_survives_a_kill(file: Path) -> None:
+    """When `write` returns, the gateway is told that it may forget."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    with writer.stdout as told:
+        for line in told:
+            last = int(line)
+            if last == 20:
+                break
+        os.kill(writer.pid, signal.SIGKILL)
+        last = max([last, *map(int, told.read().split())])
+    assert writer.wait() == -signal.SIGKILL
+    values = [one.reading.value for one in SqliteTarget(file).held()]
+    assert values[: last + 1] == list(range(last + 1))
+
+
+def test_a_folder_that_can_not_be_made_yet_is_worth_another_try(tmp_path: Path) -> None:
+    """The disk for it may be mounted late."""
+    (tmp_path / "mount").write_text("a file where a folder belongs")
+    store = store_at(tmp_path / "mount" / "folder" / "readings.db")
+    with pytest.raises(Unavailable, match="mount"):
+        store.open()
+    (tmp_path / "mount").unlink()
+    with store:
+        store.write([scan(count=1)])
+    assert times(tmp_path / "mount" / "folder" / "readings.db") == [TIME]
+
+
+def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
+    """It is somebody's, and a spelling mistake in a path must not cost it."""
+    file.write_text("shift report\n" * 100)
+    with pytest.raises(Unavailable, match="not a database"):
+        store_at(file).open()
+    assert file.read_text() == "shift report\n" * 100
+
+
+def test_a_locked_file_is_worth_another_try(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    with store_at(file) as store:
+        other = sqlite3.connect(file, isolation_level=None)
+        other.execute("begin immediate")
+        with pytest.raises(Unavailable, match="locked"):
+            store.write([scan(count=1)])
+        other.execute("rollback")
+        other.close()
+        store.write([scan(count=1)])
+    assert times(file) == [TIME]
+
+
+def test_a_file_that_was_removed_is_made_anew(file: Path) -> None:
+    """Somebody makes room with rm; SQLite would go on writing where nobody finds it."""
+    with store_at(file) as store:
+        store.write([scan(count=1)])
+        for part in file.parent.glob("readings.db*"):
+            part.unlink()
+        store.write([scan(TIME + 1, count=2)])
+        assert times(file) == [TIME + 1]
+        assert [one.value for one in store.query("count", 0, 10)] == [2]

@@ -1,0 +1,265 @@
+"""The contract of a store, held up to every store there is, with real servers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
+from servers import Influxd, VictoriaMetrics
+
+from gateway.model import MachinePath, NamedScan
+from gateway.stores import STORES
+from gateway.stores.base import MachineMeta, MachineScan, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from drivers.base import Value
+    from gateway.model import Reading
+
+TIME = 1_764_000_000_123_456
+
+META = MachineMeta(
+    "curing-press",
+    {"pressure": "float", "temperature": "float", "cycles": "int", "closed": "bool", "recipe": "string"},
+    {"pressure": "bar", "temperature": "Cel"},
+)
+
+ODD = [
+    "", " ", " a  b ", "x=1", "a,b", 'say "so"', "it's", "a\\b", "a\\", "\\", "a\\,b", "\\\\", "#1", "50 %",
+    "{count}/h", "m³/h", "°C", "轮胎", "ü\u0301", "😀", "\t", "two\nlines", "end\n", "a\r\nb", "1i", "true",
+]  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "influxdb", "victoria_metrics"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, enterprise: str) -> Target:
+    if request.param == "sqlite":
+        return SqliteTarget(tmp_path / "folder" / "readings.db")
+    if request.param == "influxdb":
+        return InfluxTarget(request.getfixturevalue("influxd"), request.getfixturevalue("influx_database"))
+    return VictoriaMetricsTarget(request.getfixturevalue("victoria_metrics"), enterprise, "curing-press")
+
+
+@pytest.fixture
+def press(enterprise: str) -> MachinePath:
+    return MachinePath(enterprise, "site", "curing", "curing-1", "press-01")
+
+
+def readings(batch: Sequence[MachineScan]) -> list[Reading]:
+    return [reading for one in batch for reading in one.scan.readings(one.path, dict(one.meta.units))]
+
+
+def scan(press: MachinePath, number: int = 0, **values: Value) -> MachineScan:
+    """Return a scan, a second after the one numbered before it."""
+    return MachineScan(press, META, NamedScan(TIME + number * 1_000_000, values), number)
+
+
+def test_every_kind_of_store_is_held_to_the_contract() -> None:
+    """A new store belongs into `target`."""
+    assert set(STORES) == {"sqlite", "influxdb"}
+
+
+def test_what_is_written_can_be_read_back(target: Target, press: MachinePath) -> None:
+    """Value, type, unit and time of every reading: that is what a store is for."""
+    batch = [
+        scan(press, 0, pressure=16.02, temperature=171.8, cycles=7, closed=True, recipe="R-100"),
+        scan(press, 1, pressure=16.0, temperature=-0.1, cycles=0, closed=False, recipe="R 101"),
+        scan(press._replace(machine="press-02"), 2, pressure=0.0, cycles=-1),
+    ]
+    with target.store() as store:
+        store.write(batch)
+        assert target.held() == target.expected(readings(batch))
+
+
+@pytest.mark.parametrize(
+    ("point", "value"),
+    [
+        ("pressure", 16), ("pressure", 16.0), ("pressure", 1e300), ("pressure", -1e-300), ("pressure", 0.1 + 0.2),
+        ("cycles", 0), ("cycles", -5), ("cycles", 2**53), ("cycles", 2**63 - 1), ("cycles", -(2**63)),
+        ("closed", True), ("closed", False), ("recipe", "7"), ("recipe", "true"),
+    ],
+)  # fmt: skip
+def test_the_declared_type_decides(target: Target, press: MachinePath, point: str, value: Value) -> None:
+    """A whole number of a float point is a float, and a string of digits is a string."""
+    batch = [scan(press, **{point: value})]
+    declared = {"pressure": float, "cycles": int, "closed": bool, "recipe": str}[point]
+    with target.store() as store:
+        store.write(batch)
+        assert target.held() == target.expected(replace(one, value=declared(one.value)) for one in readings(batch))
+
+
+def test_a_float_point_that_began_with_a_whole_number_takes_fractions(target: Target, press: MachinePath) -> None:
+    """InfluxDB gives a field the type of its first value, and refuses the other for ever."""
+    batch = [scan(press, 0, pressure=16), scan(press, 1, pressure=16.5)]
+    with target.store() as store:
+        for one in batch:
+            store.write([one])
+        assert [one.reading.value for one in target.held()] == [16.0, 16.5]
+
+
+def test_writing_the_same_again_changes_nothing(target: Target, press: MachinePath) -> None:
+    """A broker delivers at least once, and a gateway sends again what was not confirmed."""
+    batch = [scan(press, number, pressure=number / 3, cycles=number, recipe=f"R{number}") for number in range(50)]
+    batch[3].scan.bad["temperature"] = "refused"
+    with target.store() as store:
+        store.write(batch)
+        store.write(batch)
+    with target.store() as again:
+        again.write(batch[20:] + batch[:30])
+    assert target.held() == target.expected(readings(batch))
+
+
+def test_a_bad_reading_has_a_reason_and_no_value(target: Target, press: MachinePath) -> None:
+    """The last value is not repeated as if it were new, and an error is no value."""
+    one = scan(press, cycles=7)
+    one.scan.bad |= {"pressure": "no_response", "recipe": "refused"}
+    one.scan.codes["recipe"] = 'exception 2, "illegal data address"'
+    with target.store() as store:
+        store.write([one])
+    assert target.held() == target.expected(readings([one]))
+    assert [held.reading.value for held in target.held()].count(None) == 2
+
+
+def test_an_uncertain_reading_has_both_value_and_reason(target: Target, press: MachinePath) -> None:
+    """Whether it is good enough is decided by who reads it."""
+    one = scan(press, pressure=99.0, cycles=7, recipe="R-1")
+    one.scan.uncertain |= {"pressure": "out_of_range", "recipe": "stale"}
+    one.scan.codes["pressure"] = "0x40940000 UncertainEngineeringUnitsExceeded"
+    with target.store() as store:
+        store.write([one])
+    assert target.held() == target.expected(readings([one]))
+
+
+def test_readings_of_a_scan_keep_their_own_times(target: Target, press: MachinePath) -> None:
+    """What an OPC UA server pushes has a source time for each value."""
+    one = scan(press, pressure=1.5, temperature=2.5, cycles=3)
+    one.scan.bad["recipe"] = "not_found"
+    one.scan.times |= {"pressure": TIME - 5_000, "recipe": TIME - 7_000_000}
+    with target.store() as store:
+        store.write([one])
+    assert target.held() == target.expected(readings([one]))
+
+
+def test_odd_characters_in_strings_come_back(target: Target, press: MachinePath) -> None:
+    """Operators type anything, and one character taken for syntax would cost its neighbours."""
+    batch = [scan(press, number, recipe=text, cycles=number) for number, text in enumerate(ODD)]
+    with target.store() as store:
+        store.write(batch)
+    assert target.held() == target.expected(readings(batch))
+
+
+def test_odd_characters_in_units_come_back(target: Target, press: MachinePath) -> None:
+    """A unit is what somebody typed into a template."""
+    batch = []
+    for number, unit in enumerate(ODD):
+        meta = MachineMeta("curing-press", {"pressure": "float"}, {"pressure": unit})
+        one = NamedScan(TIME + number * 1_000_000, {"pressure": 1.5}, {"cycles": "refused"})
+        batch.append(MachineScan(press._replace(machine=f"press-{number}"), meta, one, number))
+    with target.store() as store:
+        store.write(batch)
+    assert target.held() == target.expected(readings(batch))
+
+
+def test_odd_characters_in_codes_and_names_come_back(target: Target, press: MachinePath) -> None:
+    """What a foreign gateway sends was never checked here."""
+    odd = press._replace(line='a line, "1"=x\\y', machine="ü 1")
+    one = MachineScan(odd, META, NamedScan(TIME, {"a point, 1=2": 1.5, "é": 2.5}, {"b\\": "refused"}), 0)
+    one.scan.codes["b\\"] = 'a "code", with\\ two\nlines'
+    with target.store() as store:
+        store.write([one])
+    held = [replace(one.reading, point=one.reading.point.rstrip(" ")) for one in target.held()]
+    assert sorted(map(str, held)) == sorted(str(target.as_held(reading)) for reading in readings([one]))
+
+
+def test_a_machine_that_has_sent_no_meta_is_stored(target: Target, enterprise: str, press: MachinePath) -> None:
+    """Its units are not known; its readings are worth keeping all the same."""
+    if isinstance(target, VictoriaMetricsTarget):
+        target = VictoriaMetricsTarget(target.server, enterprise, "unknown")
+    values = {"a": 1, "b": 1.5, "c": True, "d": "text"}
+    one = MachineScan(press, MachineMeta("unknown"), NamedScan(TIME, values, {"e": "refused"}), 0)
+    with target.store() as store:
+        store.write([one])
+    assert target.held() == target.expected(readings([one]))
+
+
+def test_a_number_that_no_store_can_hold_is_refused_alone(target: Target, press: MachinePath) -> None:
+    """JSON has larger ones than 64 bits with a sign; one must neither stop nor lose the rest of the batch."""
+    batch = [scan(press, number, cycles=number, pressure=1.5, recipe="R") for number in range(20)]
+    batch[7].scan.values["cycles"] = 2**63
+    with target.store() as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    [refusal] = refused.value.refusals
+    assert (refusal.record, refusal.readings) == (7, 1)
+    assert "press-01" in refusal.row
+    assert str(2**63) in refusal.row
+    del batch[7].scan.values["cycles"]
+    assert target.held() == target.expected(readings(batch))
+
+
+def test_an_empty_batch_and_an_empty_scan_are_nothing(target: Target, press: MachinePath) -> None:
+    with target.store() as store:
+        store.write([])
+        store.write([scan(press)])
+        store.write([scan(press, cycles=1)])
+    assert len(target.held()) == 1
+
+
+# -- a store that is away --
+
+
+@pytest.mark.parametrize("server_class", [Influxd, VictoriaMetrics])
+def test_a_server_may_come_later_and_go_and_come(
+    server_class: type[Influxd | VictoriaMetrics], tmp_path: Path, press: MachinePath, enterprise: str
+) -> None:
+    """Nobody starts a plant in order; what is written while the store is away is tried again as a whole."""
+    server = server_class(tmp_path)
+    target: Target
+    if isinstance(server, Influxd):
+        target = InfluxTarget(server, "plant")
+    else:
+        target = VictoriaMetricsTarget(server, enterprise, "curing-press")
+    store = target.store()
+    batch = [scan(press, 0, cycles=1, recipe="R"), scan(press, 1, cycles=2, recipe="S")]
+    with pytest.raises(Unavailable):
+        store.open()
+    server.up_and_wait()
+    if isinstance(server, Influxd):
+        server.create("plant")
+    with store:
+        store.write(batch[:1])
+        target.held()  # VictoriaMetrics has what it was asked for; see docs/stores.md
+        server.terminate()
+        with pytest.raises(Unavailable):
+            store.write(batch)
+        server.up_and_wait()
+        store.write(batch)
+        assert target.held() == target.expected(readings(batch))
+
+
+def test_what_influxdb_has_taken_survives_its_death(tmp_path: Path, press: MachinePath) -> None:
+    """When `write` returns, the gateway is told that it may forget."""
+    server = Influxd(tmp_path)
+    server.up_and_wait()
+    server.create("plant")
+    target = InfluxTarget(server, "plant")
+    batch = [scan(press, number, cycles=number) for number in range(10)]
+    with target.store() as store:
+        store.write(batch)
+    server.kill()
+    server.up_and_wait()
+    assert target.held() == target.expected(readings(batch))
+
+
+def test_a_database_that_is_not_there_yet_is_worth_another_try(influxd: Influxd, press: MachinePath) -> None:
+    """A wrong name is told in the log; the readings wait in the spools until it is put right."""
+    name = f"late-{press.enterprise}"
+    target = InfluxTarget(influxd, name)
+    with target.store() as store:
+        with pytest.raises(Unavailable, match="database not found"):
+            store.write([scan(press, cycles=1)])
+        influxd.create(name)
+        store.write([scan(press, cycles=1)])
+    assert len(target.held()) == 1

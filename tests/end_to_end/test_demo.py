@@ -1,0 +1,108 @@
+"""The main job, as a newcomer runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from processes import Process, until
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Demo(Process):
+    """`lineside demo` without a terminal."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        super().__init__("lineside demo", folder / "demo.log")
+        self._arguments = arguments
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "gateway", "demo", *self._arguments]
+
+
+async def test_demo_reads_every_point_stores_it_and_balances(tmp_path: Path):
+    """The promise of the first page: two plants, every point good, nothing unaccounted for."""
+    file, data = tmp_path / "report.json", tmp_path / "data"
+    demo = Demo(tmp_path, "--for", "20s", "--report", str(file), "--data", str(data))
+    demo.launch()
+    assert await demo.ended(60) == 0, demo.last_words()
+    told = json.loads(file.read_text())
+    assert set(told) >= {"seconds", "ledger", "schedule", "points", "stored_readings", "latency_ms", "machines"}
+    ledger, schedule, points = told["ledger"], told["schedule"], told["points"]
+    dropped = sum(ledger["dropped"].values())
+    assert ledger["acquired"] == ledger["unchanged"] + dropped + ledger["pending"] + ledger["confirmed"] > 0
+    assert schedule["due"] == schedule["taken"] + schedule["missed"]
+    assert points["configured"] == points["good"] + points["uncertain"] + points["bad"] >= 300
+    assert told["never_good"] == []
+    assert told["stored_readings"] >= ledger["confirmed"] > 1000
+    assert told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
+    assert len(told["machines"]) == 39
+    assert {machine["state"] for machine in told["machines"].values()} == {"online"}
+    assert (data / "readings.db").exists()
+    assert f"data in {data}" in demo.log.read_text()
+
+
+async def test_demo_stops_in_order_on_ctrl_c_and_prints_its_report(tmp_path: Path):
+    """Whoever watches the live table ends it with Ctrl-C, and then wants to know how it went."""
+    demo = Demo(tmp_path, "--data", str(tmp_path / "data"))
+    demo.launch()
+    await until(lambda: list((tmp_path / "data").glob("ingest.alive")), "ingest runs", 40)
+    await asyncio.to_thread(until_stored, tmp_path / "data" / "readings.db")
+    demo.signal(signal.SIGINT)
+    await demo.ended(30)
+    told = demo.log.read_text()
+    assert re.search(r"acquired \d+ = unchanged \d+ \+ dropped 0 \+ pending \d+ \+ confirmed \d+ +balanced", told)
+    assert "Traceback" not in told
+    assert not list((tmp_path / "data").rglob("*.alive")), "a service was not stopped in order"
+
+
+def until_stored(database: Path) -> None:
+    """Wait until the store has a reading."""
+    import sqlite3
+    import time
+
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if database.exists():
+            db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+            try:
+                if db.execute("select count(*) from samples").fetchone()[0]:
+                    return
+            except sqlite3.OperationalError:
+                pass
+            finally:
+                db.close()
+        time.sleep(0.05)
+    raise AssertionError("nothing stored")
+
+
+async def test_demo_refuses_a_time_without_a_unit(tmp_path: Path):
+    """`--for 20` could be anything."""
+    demo = Demo(tmp_path, "--for", "20")
+    demo.launch()
+    assert await demo.ended(20) == 2
+    assert "write a number and us, ms, s, m, h or d" in demo.log.read_text()
+
+
+async def test_the_built_distribution_carries_the_bundled_configurations(tmp_path: Path):
+    """Who installs the wheel has no checkout: templates and plants must be inside."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w"]
+    process = await asyncio.create_subprocess_exec(*build, str(tmp_path), str(ROOT))
+    assert await process.wait() == 0
+    [wheel] = tmp_path.glob("lineside-*.whl")
+    await asyncio.to_thread(shutil.unpack_archive, wheel, tmp_path / "installed", "zip")
+    script = "from gateway.settings.templates import bundled_config as b; print(b(), len(list(b().glob('*.yaml'))))"
+    python = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); {script}",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    told, _ = await python.communicate()
+    folder, count = told.decode().split()
+    assert folder == str(tmp_path / "installed" / "gateway" / "bundled")
+    assert count == "2"

@@ -1,0 +1,165 @@
+"""A Modbus TCP device on the loopback that answers as a script says.
+
+Its tables are easy to check: every register holds its own number, and every odd bit is set. A script gets what was
+asked and returns what is sent, piece by piece; `CLOSE` among the pieces ends the connection there.
+
+    async with FakeModbusServer(in_turn(silent, right)) as server:
+        ...  # connect to server.port
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+HOST = "127.0.0.1"
+CLOSE = b""
+"""A piece that is no data: the device closes the connection."""
+
+
+async def read_request(reader: asyncio.StreamReader) -> Asked:
+    """Read one request; what a shorter one than a read's does not have is 0."""
+    head = await reader.readexactly(6)
+    body = await reader.readexactly(int.from_bytes(head[4:], "big"))
+    return Asked(*struct.unpack(">H4xBBHH", head + body.ljust(6, b"\0")[:6]))
+
+
+class Asked(NamedTuple):
+    """One read request."""
+
+    transaction: int
+    unit: int
+    function: int
+    first: int
+    count: int
+
+    @property
+    def data(self) -> bytes:
+        """The data of the right answer: the byte count, and the entries."""
+        entries = range(self.first, self.first + self.count)
+        if self.function in {1, 2}:
+            bits = sum((entry & 1) << i for i, entry in enumerate(entries))
+            data = bits.to_bytes((self.count + 7) // 8, "little")
+        else:
+            data = b"".join(entry.to_bytes(2, "big") for entry in entries)
+        return bytes((len(data),)) + data
+
+    def frame(
+        self,
+        data: bytes | None = None,
+        *,
+        transaction: int | None = None,
+        protocol: int = 0,
+        length: int | None = None,
+        unit: int | None = None,
+        function: int | None = None,
+    ) -> bytes:
+        """Return the answer, right but for what is given."""
+        pdu = bytes((self.function if function is None else function,)) + (self.data if data is None else data)
+        header = struct.pack(
+            ">HHHB",
+            self.transaction if transaction is None else transaction,
+            protocol,
+            len(pdu) + 1 if length is None else length,
+            self.unit if unit is None else unit,
+        )
+        return header + pdu
+
+
+Script = Callable[[Asked], Sequence[bytes]]
+"""What the device sends when it is asked."""
+
+
+def right(asked: Asked) -> Sequence[bytes]:
+    """Answer as a device should."""
+    return [asked.frame()]
+
+
+def silent(_: Asked) -> Sequence[bytes]:
+    """Do not answer."""
+    return []
+
+
+def exception(code: int) -> Script:
+    """Return a script that refuses with an exception code (clause 7)."""
+    return lambda asked: [asked.frame(bytes((code,)), function=asked.function | 0x80)]
+
+
+def in_turn(*scripts: Script) -> Script:
+    """Return a script that follows each of `scripts` for one request, and the last for all others."""
+    left = list(scripts)
+
+    def script(asked: Asked) -> Sequence[bytes]:
+        return (left.pop(0) if len(left) > 1 else left[0])(asked)
+
+    return script
+
+
+def by_address(scripts: dict[int, Script]) -> Script:
+    """Return a script that chooses by the first entry asked for; others are answered right."""
+    return lambda asked: scripts.get(asked.first, right)(asked)
+
+
+def by_unit(scripts: dict[int, Script]) -> Script:
+    """Return a script that chooses by the unit; others are answered right."""
+    return lambda asked: scripts.get(asked.unit, right)(asked)
+
+
+class FakeModbusServer:
+    """The device. `asked` holds every request, `connections` how many were accepted."""
+
+    def __init__(self, script: Script = right) -> None:
+        self.script = script
+        self.asked: list[Asked] = []
+        self.connections = 0
+        self.port = 0
+        self._server: asyncio.Server
+        self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close every connection, and wait until all is closed."""
+        open_ones = dict(self._open)
+        for writer in open_ones.values():
+            writer.close()
+        await asyncio.gather(*(task for task in open_ones if task is not None))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._open[asyncio.current_task()] = writer
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while await self._answer(await read_request(reader), writer):
+                    pass
+        finally:
+            del self._open[asyncio.current_task()]
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        """Send what the script says; returns whether the connection stands."""
+        self.asked.append(asked)
+        for piece in self.script(asked):
+            if piece == CLOSE:
+                return False
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)  # so that who reads gets a look at this piece alone
+        return True

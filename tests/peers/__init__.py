@@ -1,0 +1,1 @@
+"""Other implementations that Lineside is tested against."""

@@ -1,0 +1,244 @@
+"""Child processes of a test: `lineside` itself, and the base of the real servers in servers.py.
+
+    mosquitto = await Mosquitto.start(tmp_path)
+    config = write_factory(tmp_path / "factory.yaml", broker={"url": mosquitto.url}, lines=...)
+    gateway = await Lineside.start("run", config)
+    await gateway.logged("broker.connected")
+    mosquitto.kill()
+    await mosquitto.restart()
+
+Nothing need be closed: what a test started ends with it (conftest.py), and with pytest, however that ends.
+When the test fails, the ends of their logs are in its report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+
+LOOPBACK = "127.0.0.1"
+
+STOP_SECONDS = 15.0
+"""A process that has not ended so long after SIGTERM fails its test."""
+
+POLL = 0.01
+
+STARTED: list[Process] = []
+"""What has been started and not forgotten yet; conftest.py ends it."""
+
+_taken: set[int] = set()
+
+
+def free_port() -> int:
+    """Return a port of the loopback that stays free until it is used, and while its server is down.
+
+    It lies below the range out of which the system gives ports to outgoing connections: none of them gets it by
+    chance, and a client that tries to reach a dead server is not connected to itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        if port not in _taken:
+            _taken.add(port)
+            return port
+
+
+def need(program: str) -> str:
+    """Return where a program is. Without it a test is skipped; in CI, where nothing may be skipped, it fails."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        message = f"{program} is not installed; `make services` installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+async def until(look: Callable[[], T], what: str, seconds: float = 20.0) -> T:
+    """Look until there is something (truthy) to see, and return it; the test fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not within {seconds:g} s")
+        await asyncio.sleep(POLL)
+    return found
+
+
+def write_factory(file: Path, **sections: Any) -> Path:
+    """Write a factory's YAML: its sections, and what most tests do not care about."""
+    usual = {
+        "format": 1,
+        "factory": {"enterprise": "enterprise", "site": "site"},
+        "gateway": {"id": "edge-01"},
+    }
+    file.write_text(yaml.safe_dump(usual | sections, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file
+
+
+class Process:
+    """A child process that can be started, killed and started again. Its output goes to `log`, run after run."""
+
+    def __init__(self, name: str, log: Path, *, shared: bool = False) -> None:
+        """Prepare; nothing runs. `shared` is for a process that lives as long as the session."""
+        self.name = name
+        self.log = log
+        self.shared = shared
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """Return what to run."""
+        raise NotImplementedError
+
+    def launch(self) -> None:
+        """Start the process, and do not wait for anything."""
+        assert not self.running, f"{self.name} runs already"
+        command = self.command()
+        if setpriv := shutil.which("setpriv"):
+            # it is killed when pytest dies, even by SIGKILL
+            command = [setpriv, "--pdeathsig", "KILL", "--", *command]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.log.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        if self not in STARTED:
+            STARTED.append(self)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the present, or last, run."""
+        assert self._process is not None, f"{self.name} was never started"
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of the last run (-9 after SIGKILL), None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
+
+    async def ended(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait until it has ended by itself, and return the exit code."""
+        await until(lambda: not self.running, f"{self.name} ends", seconds)
+        code = self.exit_code
+        assert code is not None
+        return code
+
+    async def stop(self, seconds: float = STOP_SECONDS) -> int:
+        """Stop it with SIGTERM, as systemd does, and return the exit code."""
+        self.signal(signal.SIGTERM)
+        return await self.ended(seconds)
+
+    def terminate(self) -> None:
+        """Do as `stop`, for tests that have no event loop."""
+        self.signal(signal.SIGTERM)
+        assert self._process is not None
+        self._process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL; when this returns it is dead."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; SIGSTOP freezes it with its connections open, SIGCONT lets it go on."""
+        assert self._process is not None, f"{self.name} was never started"
+        self._process.send_signal(number)
+
+    def last_words(self, lines: int = 60) -> str:
+        """Return the end of its log."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+
+
+class Lineside(Process):
+    """One `lineside` command. Its folder, and so the default of its spool, is that of its configuration.
+
+    `arguments` go behind the configuration.
+    """
+
+    _runs = 0
+
+    def __init__(
+        self, command: str, config: Path, *arguments: str, environment: dict[str, str] | None = None
+    ) -> None:
+        Lineside._runs += 1
+        super().__init__(f"lineside {command}", config.parent / f"{command}-{config.stem}-{Lineside._runs}.log")
+        self._arguments = [command, str(config), *arguments]
+        self._environment = environment or {}
+
+    @classmethod
+    async def start(
+        cls, command: str, config: Path, *arguments: str, environment: dict[str, str] | None = None
+    ) -> Self:
+        """Start a command; wait for what it does with `logged`."""
+        process = cls(command, config, *arguments, environment=environment)
+        process.launch()
+        return process
+
+    @classmethod
+    async def simulate(cls, config: Path, moved: Path, *arguments: str) -> Self:
+        """Serve the machines of a configuration on free ports, and wait until `moved` says on which."""
+        process = await cls.start("simulate", config, "--ports", "auto", "--write", str(moved), *arguments)
+        await process.logged("simulation.started")
+        return process
+
+    async def restart(self) -> None:
+        """Start the same command again; what still runs is stopped in order before."""
+        if self.running:
+            await self.stop()
+        self.launch()
+
+    def command(self) -> list[str]:
+        variables = [f"{key}={value}" for key, value in self._environment.items()]
+        python = [sys.executable, "-u", "-m", "gateway", "--log", "json"]
+        return ["/usr/bin/env", *variables, *python, *self._arguments]
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return what it has logged so far, all its runs; `name` picks one kind of event."""
+        told = []
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                event = json.loads(line)
+                if name is None or event["event"] == name:
+                    told.append(event)
+        return told
+
+    async def logged(self, name: str, times: int = 1, seconds: float = 20.0) -> dict[str, Any]:
+        """Wait until it has logged an event (so many times), and return it; the test fails where it ends instead."""
+
+        def look() -> list[dict[str, Any]]:
+            ended = not self.running
+            found = self.events(name)
+            if len(found) < times and ended:
+                pytest.fail(f"{self.name} ended with {self.exit_code}, without {name}:\n{self.last_words()}")
+            return found[times - 1 :]
+
+        return (await until(look, f"{self.name} logs {name}", seconds))[0]

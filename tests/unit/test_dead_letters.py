@@ -1,0 +1,85 @@
+"""What can't be stored is set aside: readable, with its reason, and bounded."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.dead_letters import DeadLetters
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def entries(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_bytes().splitlines()]
+
+
+def test_a_payload_is_set_aside_with_when_where_and_why(tmp_path: Path) -> None:
+    """It is a person who looks at it; the folder is made where there is none."""
+    letters = DeadLetters(tmp_path / "new" / "letters.jsonl", 10_000)
+    before = datetime.now(UTC)
+    letters.add("lineside/v1/x", "is no JSON", b'{"a"')
+    [entry] = entries(letters.file)
+    assert before <= datetime.fromisoformat(entry.pop("time")) <= datetime.now(UTC)
+    assert entry == {"topic": "lineside/v1/x", "reason": "is no JSON", "payload": '{"a"'}
+    assert letters.count == 1
+
+
+@pytest.mark.parametrize("payload", [b"\xff\x00", b"\xed\xa0\x80", b"", "Zürich\n".encode(), b"\0"])
+def test_any_payload_comes_back_byte_for_byte(tmp_path: Path, payload: bytes) -> None:
+    """It can be sent again, once what was wrong is right."""
+    letters = DeadLetters(tmp_path / "letters.jsonl", 10_000)
+    letters.add("t", "r", payload)
+    [entry] = entries(letters.file)
+    assert ("base64" in entry) != ("payload" in entry)
+    found = base64.b64decode(entry["base64"]) if "base64" in entry else entry["payload"].encode()
+    assert found == payload
+
+
+def test_letters_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
+    """Ingest may be restarted before anybody has looked."""
+    for number in range(3):
+        DeadLetters(tmp_path / "letters.jsonl", 10_000).add("t", str(number), b"")
+    assert [entry["reason"] for entry in entries(tmp_path / "letters.jsonl")] == ["0", "1", "2"]
+
+
+def test_a_full_file_becomes_the_older_one_and_the_older_one_goes(tmp_path: Path) -> None:
+    """The newest letters are there, in order, and the disk does not fill."""
+    letters, older = DeadLetters(tmp_path / "letters.jsonl", 2000), tmp_path / "letters.jsonl.1"
+    for number in range(200):
+        letters.add("t", str(number), b"x" * (number % 60))
+        assert letters.file.stat().st_size + (older.stat().st_size if older.exists() else 0) <= 2000
+    kept = [int(entry["reason"]) for entry in entries(older) + entries(letters.file)]
+    assert kept == list(range(kept[0], 200))
+    assert len(kept) >= 8
+    assert letters.count == 200
+
+
+def test_of_a_payload_that_is_too_large_the_beginning_is_kept(tmp_path: Path) -> None:
+    """It shows what it was, and says that it is not all."""
+    letters = DeadLetters(tmp_path / "letters.jsonl", 2000)
+    letters.add("t", "r", b"abcd" * 300)
+    [entry] = entries(letters.file)
+    assert (b"abcd" * 300).startswith(entry["payload"].encode())
+    assert (len(entry["payload"]), entry["cut_from"]) == (125, 1200)
+
+
+@given(st.lists(st.binary(max_size=300) | st.builds(bytes, st.integers(0, 3000)), min_size=1, max_size=12))
+@example([b"\xff" * 700, b"\0" * 3000, b""])
+def test_the_bound_holds_for_payloads_of_any_size(
+    tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes]
+) -> None:
+    """One message that is larger than all the room there is must not fill the disk of the box."""
+    folder = tmp_path_factory.mktemp("letters")
+    letters = DeadLetters(folder / "letters.jsonl", 2000)
+    for payload in payloads:
+        letters.add("t", "r", payload)
+        assert sum(file.stat().st_size for file in folder.iterdir()) <= 2000
+    assert len(entries(letters.file)) >= 1

@@ -1,0 +1,136 @@
+"""What the documents show is true: YAML loads, commands exist, the container is built as the tests are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from gateway.cli import main
+from gateway.settings.document import Document
+from gateway.settings.load import KEYS, load_factory
+from gateway.settings.templates import Templates
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(language: str) -> list[pytest.param]:
+    """Return every fenced block of a language, with where it stands."""
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text[: match.start()].count("\n") + 2
+            found.append(pytest.param(match[1], id=f"{document.name}:{line}"))
+    return found
+
+
+def problems_of_template(folder: Path, text: str) -> list[object]:
+    (folder / "machines").mkdir()
+    (folder / "machines" / "shown.yaml").write_text(text, encoding="utf-8")
+    document = Document(folder / "factory.yaml", {})
+    templates = Templates(document)
+    templates.get("shown", ())
+    return [*document.problems, *templates.problems]
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_that_is_shown_loads(tmp_path: Path, text: str):
+    """A reader pastes it. What is only a part is completed with the least that a factory needs."""
+    data = yaml.safe_load(text)
+    if "protocol" in data:
+        assert problems_of_template(tmp_path, text) == []
+        return
+    assert set(data) <= set(KEYS), "neither a template nor a part of a factory"
+    least = {
+        "format": 1,
+        "factory": {"enterprise": "acme", "site": "north"},
+        "gateway": {"id": "edge-01"},
+        "broker": {"url": "mqtt://localhost:1883"},
+        "lines": {
+            "line": {
+                "area": "area",
+                "machines": {"m": {"template": "curing-press", "connection": "modbus+tcp://localhost:502"}},
+            }
+        },
+    }
+    (tmp_path / "machines").mkdir()
+    file = tmp_path / "factory.yaml"
+    rest = {key: value for key, value in least.items() if key not in data}
+    file.write_text(text + (yaml.safe_dump(rest) if rest else ""), encoding="utf-8")
+    assert load_factory(file).machines
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return every `lineside` command that a document shows in a shell block or a table."""
+    found = set()
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        shells = "\n".join(match[1] for match in re.finditer(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+        lines = re.findall(r"^(?:[A-Z_]+=\S+ )*lineside (.*)$", shells, re.MULTILINE)
+        lines += re.findall(r"^\| `lineside ([^`]*)`", text, re.MULTILINE)
+        found |= {(document.name, line) for line in lines}
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("document", "line"), commands())
+def test_commands_that_are_shown_exist_with_their_options(document: str, line: str):
+    """A command that was renamed must be renamed where it is shown."""
+    assert document
+    name = line.split(maxsplit=1)[0]
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line.split("#", maxsplit=1)[0]):
+        assert option in result.output, f"{name} has no {option}"
+
+
+def test_every_command_is_in_the_table_of_the_readme():
+    """The table is where a newcomer learns what there is."""
+    shown = {line.split()[0] for document, line in commands() if document == "README.md"}
+    assert set(main.commands) <= shown
+
+
+def test_links_between_documents_lead_somewhere():
+    """A page that was moved must be moved in the links to it."""
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_container_is_built_with_the_steps_that_make_runs():
+    """No engine builds the image in CI, so what it runs must be what CI runs."""
+    makefile, dockerfile = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "Dockerfile"))
+    steps = re.findall(r"bin/pip install (.+)", dockerfile)
+    assert steps == ["--require-hashes -r requirements.txt", "--no-deps --no-build-isolation ."]
+    assert "install --quiet --require-hashes -r requirements.txt" in makefile
+    assert "install --quiet --no-deps --no-build-isolation --editable ." in makefile
+    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in copied.split())
+
+
+@pytest.mark.parametrize("file", ["deploy/compose/factory.yaml"])
+def test_configurations_for_deployment_are_right(file: str):
+    """They are pasted, too."""
+    assert load_factory(ROOT / file).machines
+
+
+def test_compose_starts_commands_that_exist():
+    """Services of compose.yaml are commands of lineside, on files that are mounted."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    ours = [service["command"] for service in services.values() if "build" in service]
+    assert {command[0] for command in ours} == {"simulate", "run", "ingest"}
+    assert {command[1] for command in ours} == {"/etc/lineside/factory.yaml"}
+
+
+def test_requirements_are_hashed_and_name_no_registry():
+    """A box must be able to install from a mirror, and only what was tested."""
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        pins = re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)
+        assert len(pins) > 20
+        assert text.count("--hash=sha256:") >= len(pins)
+        assert "://" not in text

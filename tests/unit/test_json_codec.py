@@ -1,0 +1,149 @@
+"""Records as JSON: what is encoded is decoded again, and what is no record is told, not tripped over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from points import group_of, node, whole
+
+from drivers.base import Fault, Quality, Reason, bad
+from gateway.codecs import CODECS, Undecodable
+from gateway.model import NamedScan, Record, name_scan
+
+CODEC = CODECS["json"]
+
+NAMES = st.text("abcXYZ019_.-", min_size=1, max_size=8)
+TIMES = st.integers(1, 253_402_300_799_999_999)
+VALUES = st.one_of(
+    st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text()
+)
+WORDS = st.dictionaries(NAMES, st.sampled_from([*Reason]) | st.text(), max_size=3)
+OWN_TIMES = st.dictionaries(NAMES, TIMES, max_size=3)
+SCANS = st.builds(NamedScan, TIMES, st.dictionaries(NAMES, VALUES, max_size=5), WORDS, WORDS, WORDS, OWN_TIMES)
+RECORDS = st.builds(Record, NAMES, NAMES, st.integers(1, 2**63 - 1), st.lists(SCANS, max_size=3))
+
+
+def shape(record: Record) -> list[list[tuple[str, type]]]:
+    return [[(name, type(value)) for name, value in scan.values.items()] for scan in record.scans]
+
+
+@given(RECORDS)
+def test_what_is_encoded_is_decoded_again(record: Record) -> None:
+    """With every type: 1, 1.0 and true are not the same to a store."""
+    found = CODEC.decode(CODEC.encode(record))
+    assert found == record
+    assert shape(found) == shape(record)
+
+
+def test_a_record_looks_as_documented() -> None:
+    """Others read it, too: what is empty is left out, a fault is a word of the list."""
+    points = [node("pressure", type="float"), node("state", type="int"), node("platen", type="float")]
+    scan = whole(
+        group_of(points), 1764000000123456, 16.02, 4, None,
+        p1=Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE), p2=bad(Reason.REFUSED, "exception 2"),
+    )  # fmt: skip
+    record = Record("edge-1", "a1b2", 48211, [name_scan(scan), NamedScan(1, {"state": 5})])
+    assert CODEC.encode(record) == (
+        b'{"v":1,"gateway":"edge-1","spool":"a1b2","seq":48211,"scans":['
+        b'{"t":1764000000123456,"values":{"pressure":16.02,"state":4},"bad":{"platen":"refused"},'
+        b'"uncertain":{"state":"out_of_range"},"codes":{"platen":"exception 2"}},'
+        b'{"t":1,"values":{"state":5}}]}'
+    )
+    assert CODEC.decode(CODEC.encode(record)) == record
+
+
+def changed(*path: Any, to: Any = None) -> bytes:
+    """Return a record with every part, but for one."""
+    scan = {"t": 5, "values": {"a": 1, "b": 1.5}, "bad": {"c": "stale"}, "uncertain": {"a": "x"}, "codes": {"a": "y"},
+            "times": {"a": 4}}  # fmt: skip
+    data: Any = {"v": 1, "gateway": "g", "spool": "s", "seq": 1, "scans": [scan]}
+    if not path:
+        return orjson.dumps(data)
+    place = data
+    for step in path[:-1]:
+        place = place[step]
+    if to is KeyError:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = to
+    return orjson.dumps(data)
+
+
+def test_unknown_keys_are_for_later_versions() -> None:
+    """A newer gateway may say more; what is understood stays right."""
+    assert CODEC.decode(changed("later", to={"a": 1})) == CODEC.decode(changed())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"", b"{", b"null", b"[]", b"1", b'"v"', b"\xff\xfe", b"\xef\xbb\xbf{}", b"[" * 5000, b'{"v":1}', b"NaN",
+        changed("v", to=2), changed("v", to=True), changed("v", to=1.0), changed("v", to="1"),
+        changed("v", to=KeyError),
+        changed("gateway", to=5), changed("spool", to=None), changed("spool", to=KeyError),
+        changed("seq", to="1"), changed("seq", to=1.0), changed("seq", to=True), changed("seq", to=2**63),
+        changed("scans", to={}), changed("scans", to=[None]), changed("scans", to=[[]]),
+        changed("scans", to=KeyError),
+        changed("scans", 0, "t", to=KeyError), changed("scans", 0, "t", to=1.5), changed("scans", 0, "t", to=-1),
+        changed("scans", 0, "t", to=2**63), changed("scans", 0, "t", to=253_402_300_800_000_000),
+        changed("scans", 0, "values", to=KeyError), changed("scans", 0, "values", to=[1]),
+        changed("scans", 0, "values", "a", to=None), changed("scans", 0, "values", "a", to=[1]),
+        changed("scans", 0, "values", "a", to={}), changed("scans", 0, "values", "a", to=2**63),
+        changed("scans", 0, "bad", to=None), changed("scans", 0, "bad", to=[]), changed("scans", 0, "bad", "c", to=1),
+        changed("scans", 0, "uncertain", "a", to=None), changed("scans", 0, "codes", to="x"),
+        changed("scans", 0, "times", "a", to=1.5), changed("scans", 0, "times", "a", to=-1),
+        changed("scans", 0, "times", "a", to=2**63), changed("scans", 0, "times", "a", to=True),
+    ],
+)  # fmt: skip
+def test_what_is_no_record_is_told_in_a_line(payload: bytes) -> None:
+    """It goes into a file for a person to look at, with the reason beside it."""
+    with pytest.raises(Undecodable) as caught:
+        CODEC.decode(payload)
+    assert 0 < len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**64), 2**64 - 1) | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+PATHS = [
+    ("v",), ("gateway",), ("spool",), ("seq",), ("scans",), ("scans", 0), ("scans", 0, "t"), ("scans", 0, "values"),
+    ("scans", 0, "values", "a"), ("scans", 0, "bad"), ("scans", 0, "bad", "c"), ("scans", 0, "uncertain"),
+    ("scans", 0, "codes"), ("scans", 0, "times"), ("scans", 0, "times", "a"),
+]  # fmt: skip
+
+
+def decodes_or_tells(payload: bytes) -> None:
+    try:
+        record = CODEC.decode(payload)
+    except Undecodable:
+        return
+    assert CODEC.decode(CODEC.encode(record)) == record
+    assert all(type(value) in {bool, int, float, str} for scan in record.scans for value in scan.values.values())
+
+
+@given(st.sampled_from(PATHS), JSON.filter(lambda data: not isinstance(data, int) or data >= -(2**63)))
+@example(("scans", 0, "values", "a"), -(2**63))
+@example(("scans", 0, "t"), 0)
+def test_nothing_that_is_nearly_a_record_trips_the_decoder(path: tuple[Any, ...], to: Any) -> None:
+    """One message must not end the ingest of all others; what is let through can be sent on."""
+    try:
+        payload = changed(*path, to=to)
+    except TypeError:  # whole numbers deeper inside that JSON has no room for
+        return
+    decodes_or_tells(payload)
+
+
+@given(st.binary(max_size=200), st.integers(0, 10**6), st.integers(0, 255))
+def test_no_bytes_trip_the_decoder(payload: bytes, place: int, byte: int) -> None:
+    """Neither noise, nor a record with a byte that was changed on its way, nor one that was cut off."""
+    decodes_or_tells(payload)
+    right = bytearray(changed())
+    right[place % len(right)] = byte
+    decodes_or_tells(bytes(right))
+    decodes_or_tells(bytes(right[: place % len(right)]))

@@ -1,0 +1,257 @@
+"""The Modbus driver: what a fault costs, and what it must not cost."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes.modbus_server import CLOSE, HOST, FakeModbusServer, by_address, by_unit, exception, in_turn, right, silent
+
+from drivers.base import Group, NotConnected, Quality, Reason
+from drivers.modbus import PROTOCOL
+from drivers.modbus.address import Address, Table
+from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.source import ModbusSource, Raw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fakes.modbus_server import Asked, Script
+
+    from drivers.base import Driver, Fault, Scan
+
+PATIENT = 10.0
+"""A time-out that is never reached: what is tested with it has to end by itself."""
+
+SHORT = 0.01
+"""A time-out that is reached, by scans that hold no answer."""
+
+
+def holding(offset: int) -> ModbusSource:
+    return ModbusSource(address=Address(Table.HOLDING, offset))
+
+
+def group(port: int, sources: Sequence[ModbusSource], unit: int = 1, **rest: Any) -> Group:
+    connection = ModbusConnection(host=HOST, port=port, timeout=PATIENT, unit=unit, **rest)
+    return Group("press", connection, tuple(f"p{i}" for i in range(len(sources))), tuple(sources), 1.0)
+
+
+def driver_of(*groups: Group) -> Driver:
+    ticks = count(1000)
+    return PROTOCOL.driver(groups[0].connection.shared(), groups, lambda: next(ticks))
+
+
+def wait_at_most(driver: Any, seconds: float) -> None:
+    driver._client._connection = driver.connection.model_copy(update={"timeout": seconds})
+
+
+BLOCKS = [holding(offset) for offset in (0, 1, 300, 301, 600, 601)]
+"""Three blocks of two registers, each a request of its own. A register's value is its number."""
+
+
+def told(scan: Scan) -> list[object]:
+    """Return values, and reasons in place of those that are not there."""
+    assert all(fault.quality is Quality.BAD for fault in scan.faults.values())
+    assert [value is None for value in scan.values] == [i in scan.faults for i in range(len(scan.values))]
+    return [scan.faults[i].reason if i in scan.faults else value for i, value in enumerate(scan.values)]
+
+
+REFUSED, FAULT, SILENT, BAD, LOST = (
+    Reason.REFUSED, Reason.DEVICE_FAULT, Reason.NO_RESPONSE, Reason.BAD_ANSWER, Reason.NOT_CONNECTED,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "goes_on"),
+    [
+        pytest.param(exception(1), REFUSED, True, id="exception 1"),
+        pytest.param(exception(5), REFUSED, True, id="exception 5"),
+        pytest.param(exception(6), REFUSED, True, id="exception 6"),
+        pytest.param(exception(8), FAULT, True, id="exception 8"),
+        pytest.param(exception(10), SILENT, False, id="exception 10, nobody behind the gateway"),
+        pytest.param(exception(11), SILENT, False, id="exception 11, nobody behind the gateway"),
+        pytest.param(exception(99), REFUSED, True, id="exception 99"),
+        pytest.param(lambda asked: [asked.frame(b"\x02\x01\x2c")], BAD, True, id="too few bytes"),
+        pytest.param(lambda asked: [asked.frame(b"\x06" + b"\1" * 6)], BAD, True, id="too many bytes"),
+        pytest.param(lambda asked: [asked.frame(b"\x06" + b"\1" * 4)], BAD, True, id="a wrong byte count"),
+        pytest.param(lambda asked: [asked.frame(b"\x04" + b"\1" * 2)], BAD, True, id="less than the byte count"),
+        pytest.param(lambda asked: [asked.frame(b"\x00")], BAD, True, id="no bytes"),
+        pytest.param(lambda asked: [asked.frame(unit=2)], BAD, True, id="another unit"),
+        pytest.param(lambda asked: [asked.frame(function=4)], BAD, True, id="another function"),
+        pytest.param(lambda _: [CLOSE], LOST, False, id="closed"),
+        pytest.param(lambda asked: [asked.frame()[:9], CLOSE], LOST, False, id="closed in mid-frame"),
+        pytest.param(lambda asked: [asked.frame(protocol=7)], LOST, False, id="garbage"),
+        pytest.param(lambda asked: [asked.frame(length=0)], LOST, False, id="length 0"),
+        pytest.param(lambda asked: [asked.frame(length=65535)], LOST, False, id="length 65535"),
+    ],
+)
+async def test_a_fault_of_one_block_keeps_the_values_of_the_others(
+    script: Script, reason: Reason, *, goes_on: bool
+) -> None:
+    """What was read is never thrown away; what can't be read has a reason and no value."""
+    async with FakeModbusServer(by_address({300: script})) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            scan = await driver.read(one)
+    assert told(scan) == [0, 1, reason, reason, *((600, 601) if goes_on else (reason, reason))]
+    assert [asked.first for asked in server.asked] == ([0, 300, 600] if goes_on else [0, 300])
+
+
+@pytest.mark.parametrize(("code", "reason"), [(2, REFUSED), (3, REFUSED), (4, FAULT)])
+async def test_a_block_that_is_refused_to_its_last_point_keeps_the_values_of_the_others(
+    code: int, reason: Reason
+) -> None:
+    """These codes can be the fault of single entries, so the block is asked for in smaller parts before it is bad."""
+
+    def refuse(asked: Asked) -> Sequence[bytes]:
+        return (exception(code) if 300 <= asked.first < 302 else right)(asked)
+
+    async with FakeModbusServer(refuse) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            for _ in range(2):
+                scan = await driver.read(one)
+                assert told(scan) == [0, 1, reason, reason, 600, 601]
+                assert scan.faults[2].code.startswith(f"exception {code} ")
+
+
+async def test_silence_costs_the_rest_of_the_scan_and_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking on would make the units behind the same connection wait a time-out for every request."""
+    monkeypatch.setattr("drivers.modbus.breaker.FIRST", 0.0)
+    async with FakeModbusServer(silent) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            wait_at_most(driver, SHORT)
+            assert told(await driver.read(one)) == [SILENT] * 6
+            wait_at_most(driver, PATIENT)
+            server.script = right
+            assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
+    assert [asked.first for asked in server.asked] == [0, 0, 300, 600]
+
+
+async def test_what_was_read_before_the_silence_is_kept() -> None:
+    """A unit may be switched off in the middle of a scan."""
+    async with FakeModbusServer(silent) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+
+            def last_words(asked: Asked) -> Sequence[bytes]:
+                wait_at_most(driver, SHORT)
+                return right(asked)
+
+            server.script = in_turn(last_words, silent)
+            assert told(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(2, "exception 2 illegal data address"), (4, "exception 4 server device failure"), (99, "exception 99 unknown")],
+)
+async def test_a_fault_carries_the_words_of_the_protocol(code: int, expected: str) -> None:
+    """An engineer who knows Modbus looks for the number."""
+    async with FakeModbusServer(exception(code)) as server:
+        one = group(server.port, BLOCKS[:1])
+        async with driver_of(one) as driver:
+            fault: Fault = (await driver.read(one)).faults[0]
+    assert fault.code == expected
+
+
+@pytest.mark.parametrize("script", [exception(2), exception(11), lambda asked: [asked.frame(b"\0")]])
+async def test_a_device_that_answers_nothing_right_is_still_connected(script: Script) -> None:
+    """Connecting anew would not help, and would cost every other unit its scan."""
+    async with FakeModbusServer(script) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            for _ in range(5):
+                assert (await driver.read(one)).values == [None] * 6
+    assert server.connections == 1
+
+
+async def test_a_loss_before_anything_was_read_is_told_as_such() -> None:
+    """Then there is nothing to keep, and the runner connects anew."""
+    async with FakeModbusServer(lambda _: [CLOSE]) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            with pytest.raises(NotConnected):
+                await driver.read(one)
+
+
+async def test_a_loss_in_mid_scan_is_told_by_the_next_read() -> None:
+    """The scan is kept, and the loss is not forgotten."""
+    async with FakeModbusServer(by_address({300: lambda _: [CLOSE]})) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            assert told(await driver.read(one))[:3] == [0, 1, LOST]
+            with pytest.raises(NotConnected):
+                await driver.read(one)
+            server.script = right
+            await driver.connect()
+            assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
+    assert server.connections == 2
+
+
+async def test_a_silent_unit_leaves_the_others_their_values() -> None:
+    """Units behind one serial gateway share a connection, and nothing else."""
+    async with FakeModbusServer(by_unit({2: silent, 3: silent, 4: silent})) as server:
+        groups = [group(server.port, BLOCKS, unit=unit) for unit in (1, 2, 3, 4)]
+        async with driver_of(*groups) as driver:
+            for _ in range(3):
+                wait_at_most(driver, PATIENT)
+                assert told(await driver.read(groups[0])) == [0, 1, 300, 301, 600, 601]
+                wait_at_most(driver, SHORT)
+                assert [told(await driver.read(one)) for one in groups[1:]] == [[SILENT] * 6] * 3
+    assert server.connections == 1
+
+
+async def test_values_come_in_the_order_of_the_group() -> None:
+    """From all four tables, points in any order, bits of one register, and a refused block among them."""
+    sources = [
+        ModbusSource(address=Address(Table.INPUT, 9)),
+        ModbusSource(address=Address(Table.COIL, 3), raw=Raw.BOOL),
+        ModbusSource(address=Address(Table.HOLDING, 300)),
+        ModbusSource(address=Address(Table.HOLDING, 5), raw=Raw.BOOL, bit=2),
+        ModbusSource(address=Address(Table.DISCRETE, 8), raw=Raw.BOOL),
+        ModbusSource(address=Address(Table.HOLDING, 5), raw=Raw.BOOL, bit=1),
+        ModbusSource(address=Address(Table.HOLDING, 5), raw=Raw.UINT32),
+        ModbusSource(address=Address(Table.COIL, 2), raw=Raw.BOOL),
+    ]
+    async with FakeModbusServer(by_address({300: exception(2)})) as server:
+        one = group(server.port, sources)
+        async with driver_of(one) as driver:
+            assert told(await driver.read(one)) == [9, True, REFUSED, True, False, False, 0x50006, False]
+
+
+async def test_a_scan_has_the_time_of_its_first_answer() -> None:
+    """Or of its end, where there was no answer: the clock is read once."""
+    async with FakeModbusServer(in_turn(right, right, right, exception(2))) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            assert [(await driver.read(one)).time for _ in range(2)] == [1000, 1001]
+
+
+async def test_limits_of_the_connection_shape_the_requests() -> None:
+    """`max_registers` and `max_gap` are one unit's own, although the connection is shared."""
+    async with FakeModbusServer() as server:
+        sources = [holding(offset) for offset in range(4)]
+        narrow, wide = group(server.port, sources, max_registers=2), group(server.port, sources, unit=2)
+        assert narrow.connection.shared() == wide.connection.shared()
+        async with driver_of(narrow, wide) as driver:
+            for one in (narrow, wide):
+                assert told(await driver.read(one)) == [0, 1, 2, 3]
+    assert [(asked.unit, asked.first, asked.count) for asked in server.asked] == [(1, 0, 2), (1, 2, 2), (2, 0, 4)]
+
+
+async def test_nothing_is_read_without_a_connection() -> None:
+    """Before it is opened, and after it is closed, which may happen twice."""
+    async with FakeModbusServer() as server:
+        one = group(server.port, BLOCKS)
+        driver = driver_of(one)
+        with pytest.raises(NotConnected):
+            await driver.read(one)
+        await driver.close()
+        async with driver:
+            pass
+        await driver.close()
+        with pytest.raises(NotConnected):
+            await driver.read(one)

@@ -1,0 +1,179 @@
+"""Every machine type has a model, and its template describes what the model shows."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drivers.base import ValueType
+from drivers.modbus.codec import encode
+from drivers.modbus.source import ModbusSource
+from gateway.settings.document import Document
+from gateway.settings.templates import Templates, bundled_config
+from simulators.machine import Buffer
+from simulators.models import MODELS
+from simulators.models.curing_press import CURED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivers.base import Value
+    from gateway.settings.point import Point
+    from simulators.machine import Machine
+
+STEP = 0.5
+TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@cache
+def points(name: str) -> tuple[Point, ...]:
+    document = Document(bundled_config() / "a-factory.yaml", {})
+    templates = Templates(document)
+    template = templates.get(name, ("template",))
+    assert [*document.problems, *templates.problems] == []
+    assert template is not None
+    return template.points
+
+
+def machine(name: str, seed: str = "seed") -> Machine:
+    return MODELS[name](f"{name}-01", seed)
+
+
+def steps(one: Machine, cycles: int) -> Iterator[dict[str, Value]]:
+    """Run until so many parts are finished; yield what the machine shows after each step."""
+    yield one.signals
+    limit = one.clock + 2.0 * cycles * one.cycle + 60.0
+    while one.cycles < cycles:
+        assert one.clock < limit, "the machine takes twice as long as it says"
+        one.step(STEP)
+        yield one.signals
+
+
+@every_model
+def test_signals_are_the_points_of_the_template(name: str) -> None:
+    """A point without a signal would read as bad in a demo; a signal without a point would be invisible."""
+    one = machine(name)
+    assert set(one.signals) == {point.name for point in points(name)}
+    one.step(STEP)
+    assert set(one.signals) == {point.name for point in points(name)}
+
+
+@every_model
+def test_signals_have_the_declared_types(name: str) -> None:
+    """A point's type never changes: 0 where 0.0 belongs is another type on the wire."""
+    expected = {point.name: TYPES[point.type] for point in points(name)}
+    for signals in steps(machine(name), 2):
+        wrong = {key: value for key, value in signals.items() if type(value) is not expected[key]}
+        assert wrong == {}
+
+
+@every_model
+def test_numbers_stay_inside_their_range(name: str) -> None:
+    """The range says which values can be: a healthy machine never leaves it."""
+    for signals in steps(machine(name), 2):
+        for point in points(name):
+            assert_possible(point, signals[point.name])
+
+
+@every_model
+def test_a_starved_machine_rests_inside_its_ranges(name: str) -> None:
+    """Most machines of a line wait now and then; ramps must end where they belong, not run away."""
+    one = machine(name)
+    for _ in steps(one, 1):
+        pass
+    one.inlet = Buffer(1)
+    for _ in range(round(2.0 * one.cycle / STEP)):
+        one.step(STEP)
+    assert not one.working
+    for point in points(name):
+        assert_possible(point, one.signals[point.name])
+
+
+def assert_possible(point: Point, value: Value) -> None:
+    if isinstance(value, str):
+        assert value.isascii(), point.name
+    else:
+        assert math.isfinite(value), point.name
+    if point.range is not None:
+        assert not isinstance(value, str)
+        lowest, highest = point.range
+        assert lowest <= value <= highest, f"{point.name} is {value}"
+    if isinstance(value, int) and point.labels:
+        assert value in point.labels, f"{point.name} is {value}"
+
+
+@every_model
+def test_values_fit_their_registers(name: str) -> None:
+    """A simulated device has to put every value where the template says: scaled, in that many registers."""
+    modbus = [(p, p.source) for p in points(name) if isinstance(p.source, ModbusSource)]
+    for signals in steps(machine(name), 2 if modbus else 0):
+        for point, source in modbus:
+            value = signals[point.name]
+            if isinstance(value, float):
+                value = (value - point.offset) / point.scale
+                value = round(value) if source.value_type is ValueType.INT else value
+            encode(source, value)  # raises where it does not fit
+
+
+@every_model
+def test_points_share_no_registers_but_bits(name: str) -> None:
+    """Two values in one register is a slip of the pen, unless they are bits of a status word."""
+    owners: dict[tuple[str, int, int | None], str] = {}
+    for point in points(name):
+        if not isinstance(source := point.source, ModbusSource):
+            continue
+        for offset in range(source.address.offset, source.address.offset + source.size):
+            for bit in range(16) if source.bit is None else (source.bit,):
+                owner = owners.setdefault((source.address.table, offset, bit), point.name)
+                assert owner == point.name, f"{point.name} and {owner} both stand in {source.address}"
+
+
+@every_model
+def test_the_same_seed_gives_the_same_signals(name: str) -> None:
+    """A failure in a simulated plant can be run again."""
+    one, other = machine(name), machine(name)
+    for _ in range(200):
+        one.step(STEP)
+        other.step(STEP)
+        assert one.signals == other.signals
+
+
+@every_model
+def test_another_seed_gives_other_signals(name: str) -> None:
+    """Two plants must not be copies of each other."""
+    one, other = machine(name), machine(name, "another")
+    for _ in range(200):
+        one.step(STEP)
+        other.step(STEP)
+    assert one.signals != other.signals
+
+
+@every_model
+def test_parts_go_out_good_or_rejected(name: str) -> None:
+    """Counters agree: every part that is finished is one or the other."""
+    one = machine(name)
+    one.outlet = Buffer(10)
+    for signals in steps(one, 4):
+        assert one.good + one.rejects == one.cycles == signals["cycle_count"]
+    assert one.cycles == 4
+    assert len(one.outlet.parts) == one.good > 0
+    assert one.signals["cycle_time_average"] == pytest.approx(one.cycle, rel=0.2)
+
+
+def test_a_press_cures_with_steam_and_nitrogen() -> None:
+    """The published cycle: steam at 16 bar, nitrogen at 22 bar, and enough heat over time for a good tyre."""
+    highest: dict[Value, float] = {}
+    cure = 0.0
+    for signals in steps(machine("curing-press"), 1):
+        phase, pressure = signals["phase"], signals["bladder_pressure"]
+        assert isinstance(pressure, float)
+        highest[phase] = max(highest.get(phase, 0.0), pressure)
+        cure = max(cure, float(signals["cure_integral"]))
+    assert highest[3] == pytest.approx(16.0, abs=0.5)
+    assert highest[4] == pytest.approx(22.0, abs=0.5)
+    assert cure > CURED

@@ -1,0 +1,285 @@
+"""Raw values become the common schema: scaled, typed, with a quality, and later than the one before."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from points import group_of, node, part, register, whole
+
+from drivers.base import Fault, Quality, Reason, Scan, ValueType, bad
+from gateway.normalize import Normalizer
+
+if TYPE_CHECKING:
+    from gateway.settings.point import Point
+
+TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}
+NAN, INF = math.nan, math.inf
+
+
+def both_ways(point: Point, raw: Any) -> list[Scan]:
+    """Normalize a value in a scan of the whole group, and in one that a server pushed."""
+    group = group_of([point])
+    scans = [whole(group, 1, raw), part(group, (0, 1, raw))]
+    for scan in scans:
+        Normalizer([point]).apply(scan)
+    return scans
+
+
+@pytest.mark.parametrize(
+    ("point", "raw", "value"),
+    [
+        (register(scale=0.1), 1718, 171.8),  # and not 171.80000000000001
+        (register(scale=0.01), 1604, 16.04),
+        (register(scale=0.001), 3, 0.003),
+        (register(scale=0.1, offset=-40), 0, -40.0),
+        (register(scale=-2), 3, -6),
+        (register(scale=10, offset=5), 7, 75),
+        (register(), 65535, 65535),
+        (register(type="float"), 3, 3.0),
+        (register(raw="float32", scale=2), 1.5, 3.0),
+        (register(raw="float64"), 1.5, 1.5),
+        (register(raw="uint64", type="float"), 2**64 - 1, 1.8446744073709552e19),
+        (register(raw="uint64"), 2**63 - 1, 2**63 - 1),
+        (register(raw="string"), "AB12", "AB12"),
+        (register(raw="bool"), True, True),
+        (register(raw="bool", type="int"), True, 1),
+        (register(type="bool"), 1, True),
+        (register(type="string", labels={0: "off", 4: "on"}), 4, "on"),
+        (register(labels={"0": "off", "-1": "lost"}), 7, 7),  # labels beside a number only explain it
+        (node(type="float"), 1.5, 1.5),
+        (node(type="float"), 3, 3.0),
+        (node(type="float", scale=0.1), 1718, 171.8),
+        (node(type="float", scale=0.001), 250.0, 0.25),
+        (node(type="int"), 3.0, 3),
+        (node(type="int"), -(2**63), -(2**63)),
+        (node(type="int"), True, 1),
+        (node(type="bool"), 0, False),
+        (node(type="bool"), 1.0, True),
+        (node(type="string"), "", ""),
+    ],
+)  # fmt: skip
+def test_a_raw_value_becomes_the_declared_type(point: Point, raw: Any, value: Any) -> None:
+    """Exactly as the engineer reckons with the scale in decimal, and of that type alone."""
+    for scan in both_ways(point, raw):
+        assert (scan.values, scan.faults) == ([value], {})
+        assert type(scan.values[0]) is TYPES[point.type]
+
+
+@pytest.mark.parametrize(
+    ("point", "raw", "reason"),
+    [
+        (register(raw="float32"), NAN, Reason.NOT_A_NUMBER),
+        (register(raw="float32"), INF, Reason.NOT_A_NUMBER),
+        (register(raw="float32", scale=0.1), -INF, Reason.NOT_A_NUMBER),
+        (register(raw="float64", type="int"), NAN, Reason.NOT_A_NUMBER),
+        (register(raw="float64", type="int"), 1.5, Reason.TYPE_MISMATCH),
+        (register(raw="float64", type="int"), 1e300, Reason.OVERFLOW),
+        (register(raw="uint64"), 2**63, Reason.OVERFLOW),
+        (register(raw="int64", scale=2), 2**62, Reason.OVERFLOW),
+        (register(type="bool"), 2, Reason.TYPE_MISMATCH),
+        (register(type="string", labels={0: "off"}), 3, Reason.OUT_OF_RANGE),
+        (node(type="float"), NAN, Reason.NOT_A_NUMBER),
+        (node(type="float"), "1.5", Reason.TYPE_MISMATCH),
+        (node(type="int"), "3", Reason.TYPE_MISMATCH),
+        (node(type="int"), 2**63, Reason.OVERFLOW),
+        (node(type="int"), -(2**63) - 1, Reason.OVERFLOW),
+        (node(type="bool"), "true", Reason.TYPE_MISMATCH),
+        (node(type="bool"), NAN, Reason.TYPE_MISMATCH),
+        (node(type="string"), 3, Reason.TYPE_MISMATCH),
+        (node(type="string", labels={1: "on"}), "on", Reason.OUT_OF_RANGE),
+        (node(type="string", labels={1: "on"}), 1.5, Reason.OUT_OF_RANGE),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_the_declared_type_is_bad_and_has_no_value(point: Point, raw: Any, reason: Reason) -> None:
+    """A store keeps the type of a field for ever: the declared type decides, not what came."""
+    for scan in both_ways(point, raw):
+        assert scan.values == [None]
+        assert (scan.faults[0].quality, scan.faults[0].reason) == (Quality.BAD, reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "uncertain"), [(0, False), (30, False), (-0.1, True), (30.1, True), (12.5, False), (1e308, True)]
+)
+@pytest.mark.parametrize("point", [node(type="float", range=[0, 30]), register(raw="float64", range=[0, 30])])
+def test_a_value_outside_its_range_is_kept_and_uncertain(point: Point, value: float, *, uncertain: bool) -> None:
+    """The range says which values can be; what the machine shows all the same is for a person to judge."""
+    for scan in both_ways(point, float(value)):
+        assert scan.values == [value]
+        assert scan.faults == ({0: Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)} if uncertain else {})
+
+
+def test_the_range_is_of_the_scaled_value() -> None:
+    """It is written in the point's unit."""
+    for scan in both_ways(register(scale=0.1, range=[0, 30]), 301):
+        assert list(scan.faults) == [0]
+    for scan in both_ways(register(scale=0.1, range=[0, 30]), 300):
+        assert not scan.faults
+
+
+def test_a_fault_of_the_device_says_more_than_the_range() -> None:
+    """What the device says of its own sensor is not replaced."""
+    stale = Fault(Quality.UNCERTAIN, Reason.STALE, "0x40900000")
+    points = [node(type="float", range=[0, 1])]
+    scan = whole(group_of(points), 1, 5.0, p0=stale)
+    Normalizer(points).apply(scan)
+    assert (scan.values, scan.faults) == ([5.0], {0: stale})
+
+
+def test_a_bad_reading_stays_without_a_value_and_costs_no_other() -> None:
+    """Each point of a scan is judged by itself."""
+    points = [
+        node("a", type="float"),
+        register("b", "float32"),
+        register("c", "float32"),
+        register("d", range=[0, 9]),
+    ]
+    silent = bad(Reason.NO_RESPONSE)
+    scan = whole(group_of(points), 1, None, NAN, 2.5, 10, p0=silent)
+    Normalizer(points).apply(scan)
+    assert scan.values == [None, None, 2.5, 10]
+    assert {i: fault.reason for i, fault in scan.faults.items()} == {
+        0: Reason.NO_RESPONSE, 1: Reason.NOT_A_NUMBER, 3: Reason.OUT_OF_RANGE
+    }  # fmt: skip
+
+
+def test_a_part_of_a_group_is_treated_as_its_points_say() -> None:
+    """A server pushes what has changed: the place in the scan is not the place in the group."""
+    points = [node("a", type="int", scale=2), node("b", type="float", range=[0, 1]), node("c", type="string")]
+    scan = part(group_of(points), (2, 10, "x"), (1, 11, 3), (0, 12, "y"))
+    Normalizer(points).apply(scan)
+    assert scan.values == ["x", 3.0, None]
+    assert {i: fault.reason for i, fault in scan.faults.items()} == {
+        1: Reason.OUT_OF_RANGE, 2: Reason.TYPE_MISMATCH
+    }  # fmt: skip
+
+
+# -- time --
+
+
+def test_the_time_of_whole_scans_only_moves_forward() -> None:
+    """A store merges two readings of one time in silence."""
+    points = [node(type="int")]
+    group, normalizer = group_of(points), Normalizer(points)
+    scans = [whole(group, time, 1) for time in (10, 11, 11, 5, 12, 20)]
+    for scan in scans:
+        normalizer.apply(scan)
+    assert [scan.time for scan in scans] == [10, 11, 12, 13, 14, 20]
+
+
+def test_each_point_of_pushed_scans_has_a_time_of_its_own() -> None:
+    """Two changes of one node with one source time are two readings; two nodes may share a time."""
+    points = [node("a", type="int"), node("b", type="int")]
+    group, normalizer = group_of(points), Normalizer(points)
+    first, second = part(group, (0, 10, 1), (1, 10, 1)), part(group, (1, 10, 2), (0, 9, 2))
+    for scan in (first, second):
+        normalizer.apply(scan)
+    assert (first.times, second.times) == ([10, 10], [11, 11])
+
+
+SCANS = st.lists(
+    st.tuples(st.integers(1, 8), st.none() | st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 8)),
+              unique_by=lambda reading: reading[0], min_size=1)),
+    max_size=12,
+)  # fmt: skip
+
+
+@given(SCANS)
+def test_no_point_has_a_time_twice_or_goes_back(story: list[tuple[int, list[tuple[int, int]] | None]]) -> None:
+    """However whole scans, pushed ones and failed ones follow each other, and whatever the device's clock says."""
+    points = [node(name, type="int") for name in "abc"]
+    group, normalizer = group_of(points), Normalizer(points)
+    last = [-1, -1, -1]
+    for time, readings in story:
+        if readings is None:
+            scan = Scan.failed(group, time, bad(Reason.NO_RESPONSE)) if time % 2 else whole(group, time, 1, 2, 3)
+        else:
+            scan = part(group, *((position, t, 1) for position, t in readings), time=time)
+        told = scan.times[:] if scan.times is not None else [scan.time] * 3
+        normalizer.apply(scan)
+        for i, position in enumerate(scan.points if scan.points is not None else range(3)):
+            new = scan.time if scan.times is None else scan.times[i]
+            assert new > last[position]
+            assert new == told[i] or (new > told[i] and told[i] <= max(last))  # moved only where it had to be
+            last[position] = new
+
+
+def test_a_scan_of_nothing_is_no_trouble() -> None:
+    """A server may push an empty notification."""
+    points = [node(type="int")]
+    scan = part(group_of(points))
+    Normalizer(points).apply(scan)
+    assert scan.values == []
+
+
+# -- all values there are --
+
+POINTS = st.one_of(
+    st.builds(
+        lambda raw, scale, offset, limits: register(
+            raw=raw, type="float", scale=scale, offset=offset, **({"range": [-limits, limits]} if limits else {})
+        ),
+        st.sampled_from(["uint16", "int16", "uint32", "int64", "uint64", "float32", "float64"]),
+        st.sampled_from([1, 0.1, 0.01, 3, -0.5, 1e-100, 1e100]),
+        st.sampled_from([0, 0.5, -40, 1e100]),
+        st.sampled_from([0, 100, 1e9]),
+    ),
+    st.builds(
+        lambda raw, scale, offset: register(raw=raw, type="int", scale=scale, offset=offset),
+        st.sampled_from(["uint16", "int16", "uint32", "int64", "uint64", "float32", "float64"]),
+        st.sampled_from([1, 10, -3, 2**40]),
+        st.sampled_from([0, -40, 2**62]),
+    ),
+    st.sampled_from([register(raw="bool"), register(raw="bool", type="int"), register(raw="string")]),
+    st.builds(lambda kind: node(type=kind), st.sampled_from(["bool", "int", "float", "string"])),
+)
+_OF = {
+    "uint16": st.integers(0, 2**16 - 1), "int16": st.integers(-(2**15), 2**15 - 1),
+    "uint32": st.integers(0, 2**32 - 1), "int64": st.integers(-(2**63), 2**63 - 1),
+    "uint64": st.integers(0, 2**64 - 1), "float32": st.floats(width=32), "float64": st.floats(),
+    "bool": st.booleans(), "string": st.text(max_size=4),
+}  # fmt: skip
+
+
+@st.composite
+def points_with_values(draw: st.DrawFn) -> tuple[list[Point], list[Any]]:
+    points = draw(st.lists(POINTS, min_size=1, max_size=6))
+    anything = st.one_of(st.booleans(), st.integers(-(2**64), 2**64), st.floats(), st.text(max_size=3))
+    return points, [draw(_OF[p.source.raw] if hasattr(p.source, "raw") else anything) for p in points]
+
+
+@given(points_with_values())
+def test_every_value_becomes_its_type_or_bad(drawn: tuple[list[Point], list[Any]]) -> None:
+    """Nothing that a device can send may stop the gateway, or reach a store as another type."""
+    points, raws = drawn
+    group = group_of(points)
+    at_once, one_by_one = whole(group, 1, *raws), part(group, *((i, 1, raw) for i, raw in enumerate(raws)))
+    for scan in (at_once, one_by_one):
+        Normalizer(points).apply(scan)
+        for i, (point, value) in enumerate(zip(points, scan.values, strict=True)):
+            fault = scan.faults.get(i)
+            if value is None:
+                assert fault is not None
+                assert fault.quality is Quality.BAD
+                continue
+            assert type(value) is TYPES[point.type]
+            assert fault is None or fault.quality is Quality.UNCERTAIN
+            assert not isinstance(value, float) or math.isfinite(value)
+            assert type(value) is not int or -(2**63) <= value < 2**63
+            outside = point.range is not None and not point.range[0] <= float(value) <= point.range[1]
+            assert (fault is not None) == outside
+    assert at_once.values == one_by_one.values
+    assert at_once.faults == one_by_one.faults
+
+
+@given(st.integers(-(2**31), 2**31), st.integers(1, 6), st.integers(-1000, 1000).filter(bool))
+def test_decimal_scales_are_exact(raw: int, digits: int, times: int) -> None:
+    """1718 at a scale of 0.1 is 171.8, and not its neighbour."""
+    scale = Fraction(times, 10**digits)
+    assume(Fraction(str(float(scale))) == scale)
+    for scan in both_ways(register(raw="int64", scale=float(scale), type="float"), raw):
+        assert scan.values == [float(raw * scale)]

@@ -1,0 +1,220 @@
+"""What an OPC UA server sends becomes values, faults and times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import orjson
+import pytest
+from asyncua import ua
+from asyncua.ua.status_codes import code_to_name_doc
+from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.base import Quality, Reason
+from drivers.opcua.values import fault_of, microseconds, reading
+
+NOW = 1_764_000_000_000_000
+SOURCE = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
+SERVER = datetime(2025, 11, 24, 16, 0, 1, tzinfo=UTC)
+TOLD = 1_764_000_000_123_456
+
+
+def data(value: Any = 1.5, kind: ua.VariantType | None = None, status: int = 0, **times: datetime) -> ua.DataValue:
+    return ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), **times)
+
+
+# -- status codes --
+
+
+@pytest.mark.parametrize(
+    ("status", "quality", "reason", "code"),
+    [
+        (0x80340000, Quality.BAD, Reason.NOT_FOUND, "0x80340000 BadNodeIdUnknown"),
+        (0x80350000, Quality.BAD, Reason.NOT_FOUND, "0x80350000 BadAttributeIdInvalid"),
+        (0x803A0000, Quality.BAD, Reason.REFUSED, "0x803A0000 BadNotReadable"),
+        (0x801F0000, Quality.BAD, Reason.REFUSED, "0x801F0000 BadUserAccessDenied"),
+        (0x80310000, Quality.BAD, Reason.NO_RESPONSE, "0x80310000 BadNoCommunication"),
+        (0x80320000, Quality.BAD, Reason.NO_RESPONSE, "0x80320000 BadWaitingForInitialData"),
+        (0x808C0000, Quality.BAD, Reason.DEVICE_FAULT, "0x808C0000 BadSensorFailure"),
+        (0x803C0000, Quality.BAD, Reason.OUT_OF_RANGE, "0x803C0000 BadOutOfRange"),
+        (0x80000000, Quality.BAD, Reason.OTHER, "0x80000000 Bad"),
+        (0x80FF0000, Quality.BAD, Reason.OTHER, "0x80FF0000 Bad"),  # one that nobody knows
+        (0xC0000000, Quality.BAD, Reason.OTHER, "0xC0000000 Bad"),  # the reserved severity is bad as well
+        (0x40900000, Quality.UNCERTAIN, Reason.STALE, "0x40900000 UncertainLastUsableValue"),
+        (0x408F0000, Quality.UNCERTAIN, Reason.STALE, "0x408F0000 UncertainNoCommunicationLastUsableValue"),
+        (0x40930000, Quality.UNCERTAIN, Reason.DEVICE_FAULT, "0x40930000 UncertainSensorNotAccurate"),
+        (0x40940000, Quality.UNCERTAIN, Reason.OUT_OF_RANGE, "0x40940000 UncertainEngineeringUnitsExceeded"),
+        (0x40000000, Quality.UNCERTAIN, Reason.OTHER, "0x40000000 Uncertain"),
+        (0x80340483, Quality.BAD, Reason.NOT_FOUND, "0x80340483 BadNodeIdUnknown"),  # with information bits
+    ],
+)  # fmt: skip
+def test_a_status_becomes_a_fault(status: int, quality: Quality, reason: Reason, code: str) -> None:
+    """With the protocol's own number and name beside the reason (Part 4, 7.39)."""
+    fault = fault_of(status)
+    assert fault is not None
+    assert (fault.quality, fault.reason, fault.code) == (quality, reason, code)
+
+
+@pytest.mark.parametrize("status", [0x00000000, 0x00960000, 0x00300000, 0x00000480, 0x3FFFFFFF])
+def test_a_good_status_is_no_fault(status: int) -> None:
+    """Also with information bits, such as that a queue overflowed or a value was clamped."""
+    assert fault_of(status) is None
+
+
+def test_every_status_of_the_standard_is_as_bad_as_its_name_says() -> None:
+    """The severity is in the two highest bits, and in the name."""
+    for status, (name, _) in code_to_name_doc.items():
+        fault = fault_of(status)
+        quality = Quality.GOOD if fault is None else fault.quality
+        if name.startswith(("Good", "Uncertain", "Bad")):
+            assert name.startswith(quality.value.capitalize())
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_every_number_is_some_status(status: int) -> None:
+    """Vendors have codes of their own."""
+    fault = fault_of(status)
+    assert (fault is None) == (status < 0x40000000)
+    assert fault is None or fault.code.startswith(f"0x{status:08X} ")
+
+
+# -- values --
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (True, ua.VariantType.Boolean, True),
+        (-5, ua.VariantType.SByte, -5),
+        (2**63 - 1, ua.VariantType.Int64, 2**63 - 1),
+        (2**64 - 1, ua.VariantType.UInt64, 2**64 - 1),
+        (1.5, ua.VariantType.Float, 1.5),
+        (171.8, ua.VariantType.Double, 171.8),
+        ("Drum", ua.VariantType.String, "Drum"),
+        ("", ua.VariantType.String, ""),
+        ("压力", ua.VariantType.String, "压力"),
+        (ua.LocalizedText("Läuft", "de"), None, "Läuft"),
+        (ua.LocalizedText(None, "de"), None, ""),
+    ],
+)
+def test_simple_values_are_taken_as_they_are(value: Any, kind: ua.VariantType | None, expected: Any) -> None:
+    """What the declared type makes of them is the gateway's business."""
+    found, _, fault = reading(data(value, kind), NOW)
+    assert (found, fault) == (expected, None)
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "code"),
+    [
+        (None, None, "the server sent null"),
+        (b"\x01", ua.VariantType.ByteString, "the server sent ByteString"),
+        (SOURCE, ua.VariantType.DateTime, "the server sent DateTime"),
+        (ua.NodeId(5), None, "the server sent NodeId"),
+        ([1.5, 2.5], ua.VariantType.Double, "the server sent an array of Double"),
+        (None, ua.VariantType.String, "the server sent null"),
+    ],
+)
+def test_what_is_no_simple_value_is_a_mismatch(value: Any, kind: ua.VariantType | None, code: str) -> None:
+    """It is told what it was: half a day's search on site."""
+    found, _, fault = reading(data(value, kind), NOW)
+    assert found is None
+    assert fault is not None
+    assert (fault.quality, fault.reason, fault.code) == (Quality.BAD, Reason.TYPE_MISMATCH, code)
+
+
+def test_a_bad_reading_has_no_value() -> None:
+    """Servers send the last value along; it must not be taken for a new one."""
+    found, _, fault = reading(data(1.5, status=0x808C0000), NOW)
+    assert found is None
+    assert fault is not None
+    assert fault.reason is Reason.DEVICE_FAULT
+
+
+def test_an_uncertain_reading_keeps_its_value() -> None:
+    """And its fault."""
+    found, _, fault = reading(data(1.5, status=0x40900000), NOW)
+    assert found == 1.5
+    assert fault is not None
+    assert fault.quality is Quality.UNCERTAIN
+
+
+def test_an_uncertain_reading_without_a_value_is_bad() -> None:
+    """A reading that has neither a value nor a bad fault would be nothing at all."""
+    found, _, fault = reading(data(None, status=0x40900000), NOW)
+    assert found is None
+    assert fault is not None
+    assert fault.quality is Quality.BAD
+
+
+@given(st.binary(max_size=12))
+def test_text_of_any_bytes_can_be_sent_on(raw: bytes) -> None:
+    """Old servers send Latin-1 where UTF-8 belongs: one operator's name must not stop the gateway."""
+    text = raw.decode("utf-8", "surrogateescape")  # as asyncua hands it over
+    found, _, fault = reading(data(text, ua.VariantType.String), NOW)
+    assert fault is None
+    assert orjson.loads(orjson.dumps(found)) == found
+    try:
+        assert found == raw.decode()
+    except UnicodeDecodeError:
+        assert found == raw.decode("latin-1")
+
+
+def test_a_value_without_anything_is_good_and_null() -> None:
+    """All parts of a data value are optional on the wire (Part 6, 5.2.2.17)."""
+    empty = ua.DataValue()
+    empty.StatusCode = None
+    empty.Value = None
+    assert reading(empty, NOW)[:2] == (None, NOW)
+
+
+# -- times --
+
+
+def test_the_time_is_that_of_the_source() -> None:
+    """It is when the value was measured; the server's is when it was looked at."""
+    assert reading(data(SourceTimestamp=SOURCE, ServerTimestamp=SERVER), NOW)[1] == TOLD
+
+
+def test_without_a_source_time_it_is_that_of_the_server() -> None:
+    """And without either, the time when it came: some time has to be told."""
+    assert reading(data(ServerTimestamp=SERVER), NOW)[1] == microseconds(SERVER)
+    assert reading(data(), NOW)[1] == NOW
+
+
+def test_the_null_time_is_no_time() -> None:
+    """The year 1601 is the zero of the binary encoding: servers without a clock send it (Part 6, 5.2.2.5)."""
+    null = datetime(1601, 1, 1, tzinfo=UTC)
+    assert reading(data(SourceTimestamp=null, ServerTimestamp=SERVER), NOW)[1] == microseconds(SERVER)
+    assert reading(data(SourceTimestamp=null, ServerTimestamp=null), NOW)[1] == NOW
+
+
+def test_a_bad_reading_has_its_time_as_well() -> None:
+    """When a sensor broke is worth knowing."""
+    assert reading(data(status=0x808C0000, SourceTimestamp=SOURCE), NOW)[1] == TOLD
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        (SOURCE, TOLD),
+        (SOURCE.replace(tzinfo=None), TOLD),  # said or not, OPC UA's times are UTC
+        (SOURCE.astimezone(timezone(timedelta(hours=8))), TOLD),
+        (datetime(1970, 1, 1, tzinfo=UTC), 0),
+        (datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), -1),
+        (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), 253_402_300_799_000_000),
+    ],
+)
+def test_times_are_microseconds_since_the_epoch(time: datetime, expected: int) -> None:
+    """Reckoned in whole numbers: a float has no room for microseconds."""
+    assert microseconds(time) == expected
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)))  # noqa: DTZ001 - as asyncua may have them
+def test_times_survive_the_wire_to_the_microsecond(time: datetime) -> None:
+    """Encoded by asyncua in tenths of a microsecond since 1601."""
+    sent = struct_from_binary(ua.DataValue, ua.utils.Buffer(struct_to_binary(data(SourceTimestamp=time))))
+    assert reading(sent, NOW)[1] == microseconds(time)

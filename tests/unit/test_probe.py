@@ -1,0 +1,140 @@
+"""`lineside probe` against devices whose maps are known."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from fakes.modbus_server import Asked, FakeModbusServer, exception, right, silent
+
+from drivers.modbus.address import Table
+from drivers.modbus.probe import meanings
+from gateway.cli import main
+from gateway.settings.document import Document
+from gateway.settings.templates import Templates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+HOLDING = {*range(60), *range(100, 130)}
+
+
+def device(asked: Asked) -> Sequence[bytes]:
+    """Unit 3 alone, with holding registers 0..59 and 100..129, of which it gives 40 at once."""
+    if asked.unit != 3:
+        return silent(asked)
+    entries = set(range(asked.first, asked.first + asked.count))
+    if asked.function == 3 and entries <= HOLDING and asked.count <= 40:
+        return right(asked)
+    return exception(2)(asked)
+
+
+@contextmanager
+def served(script: Callable[[Asked], Sequence[bytes]]) -> Iterator[tuple[int, FakeModbusServer]]:
+    """Serve from a thread of its own: the command runs its own event loop."""
+    ready, box = threading.Event(), {}
+
+    async def serve() -> None:
+        async with FakeModbusServer(script) as server:
+            box.update(server=server, loop=asyncio.get_running_loop(), stop=asyncio.Event())
+            ready.set()
+            await box["stop"].wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield box["server"].port, box["server"]
+    finally:
+        box["loop"].call_soon_threadsafe(box["stop"].set)
+        thread.join()
+
+
+def test_units_ranges_and_block_size_are_found_and_a_template_written(tmp_path: Path):
+    """From an address to a first template, without a manual."""
+    file = tmp_path / "machines" / "found.yaml"
+    file.parent.mkdir()
+    with served(device) as (port, server):
+        url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.05"
+        arguments = ["probe", url, "--units", "2-4", "--per-second", "1000", "--template", str(file)]
+        result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "unit 3: does not identify itself" in result.output
+    assert "holding   0..59, 100..129; 40 at once" in result.output
+    assert "unit 2" not in result.output
+    assert {asked.function for asked in server.asked} <= {1, 2, 3, 4, 43}, "it only reads"
+    document = Document(tmp_path / "factory.yaml", {})
+    template = Templates(document).get("found", ())
+    assert template is not None
+    assert len(template.points) == 90
+    assert yaml.safe_load(file.read_text())["points"]["holding_100"] == {"address": "holding 100"}
+
+
+def test_requests_are_spread_over_time():
+    """A machine that runs must not notice."""
+    times: list[float] = []
+
+    def timed(asked: Asked) -> Sequence[bytes]:
+        times.append(time.monotonic())
+        return device(asked)
+
+    with served(timed) as (port, _):
+        url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.05"
+        CliRunner().invoke(main, ["probe", url, "--units", "3", "--to", "10", "--per-second", "50"])
+    assert len(times) > 5
+    assert times[-1] - times[0] >= (len(times) - 1) / 50 * 0.9
+
+
+def test_a_device_that_is_not_there_is_told():
+    """In one line, with its address."""
+    result = CliRunner().invoke(main, ["probe", "modbus+tcp://127.0.0.1:1"])
+    assert result.exit_code == 1
+    assert "127.0.0.1:1" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_register_is_shown_in_every_type_and_order():
+    """The one that reads 171.8 is the one."""
+    words = struct.unpack(">HH", struct.pack(">f", 171.8))
+
+    def swapped(asked: Asked) -> Sequence[bytes]:
+        data = struct.pack(">HH", *reversed(words)) + b"\0\0\0\0"
+        return [asked.frame(bytes((2 * asked.count,)) + data[: 2 * asked.count])]
+
+    with served(swapped) as (port, _):
+        url = f"modbus+tcp://127.0.0.1:{port}"
+        result = CliRunner().invoke(main, ["probe", url, "--register", "holding 10"])
+    assert result.exit_code == 0, result.output
+    [line] = [line for line in result.output.splitlines() if line.startswith("float32  CDAB")]
+    assert "171.80" in line
+    assert line.endswith("plausible")
+
+
+@pytest.mark.parametrize(
+    ("raw", "order", "data", "value"),
+    [
+        ("uint16", "BADC", b"\x01\x00", 1),
+        ("int32", "CDAB", b"\xff\xfe\xff\xff", -2),
+        ("float64", "ABCD", struct.pack(">d", 1.5), 1.5),
+    ],
+)
+def test_meanings_are_those_of_the_orders(raw: str, order: str, data: bytes, value: Any):
+    """A is the most significant byte."""
+    found = {(one.raw, one.order): one.value for one in meanings(data)}
+    assert found[raw, order] == value
+
+
+def test_tables_without_anything_are_not_shown():
+    """What is not there needs no line."""
+    with served(device) as (port, _):
+        arguments = ["probe", f"modbus+tcp://127.0.0.1:{port}?timeout=0.05", "--units", "3", "--to", "70"]
+        result = CliRunner().invoke(main, [*arguments, "--per-second", "1000"])
+    assert Table.COIL.value not in result.output

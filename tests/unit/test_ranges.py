@@ -1,0 +1,116 @@
+"""Sets of sequence numbers: like any set of numbers, and small where they follow each other."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from gateway.ranges import Ranges
+
+NUMBERS = st.integers(1, 40)
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        ([], []),
+        ([(1, 3), (5, 6)], [(1, 3), (5, 6)]),
+        ([(1, 3), (4, 6)], [(1, 6)]),
+        ([(4, 6), (1, 3)], [(1, 6)]),
+        ([(1, 3), (5, 6), (4, 4)], [(1, 6)]),
+        ([(1, 9), (3, 4)], [(1, 9)]),
+        ([(3, 4), (1, 9)], [(1, 9)]),
+        ([(1, 2), (4, 5), (7, 8), (2, 7)], [(1, 8)]),
+        ([(5, 5), (1, 1), (3, 3)], [(1, 1), (3, 3), (5, 5)]),
+        ([(1, 10**12), (10**12 + 1, 10**18)], [(1, 10**18)]),
+    ],
+)
+def test_what_touches_becomes_one(added: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+    """A backlog of a million records is one pair of numbers."""
+    assert list(Ranges(added)) == expected
+
+
+@pytest.mark.parametrize(
+    ("most", "popped", "left"), [(1, (2, 2), [(3, 4), (9, 9)]), (3, (2, 4), [(9, 9)]), (100, (2, 4), [(9, 9)])]
+)
+def test_the_lowest_that_follow_each_other_come_first(
+    most: int, popped: tuple[int, int], left: list[tuple[int, int]]
+) -> None:
+    """The oldest records are sent first, and a gap ends a read from disk."""
+    ranges = Ranges([(2, 4), (9, 9)])
+    assert ranges.pop(most) == popped
+    assert list(ranges) == left
+
+
+def test_nothing_is_popped_from_nothing() -> None:
+    """Who asks gets a word for it, and no error."""
+    assert Ranges().pop(5) is None
+    assert not Ranges()
+
+
+def test_ranges_may_change_while_they_are_looked_at() -> None:
+    """They are sent and confirmed at the same time."""
+    ranges = Ranges([(1, 2), (5, 6)])
+    for first, last in ranges:
+        ranges.add(first, last + 1)
+    assert list(ranges) == [(1, 3), (5, 7)]
+
+
+@given(st.sets(NUMBERS), st.randoms(use_true_random=False))
+def test_the_order_of_adding_does_not_matter(numbers: set[int], random: object) -> None:
+    """Confirmations come in any order."""
+    shuffled = sorted(numbers)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    ranges = Ranges((number, number) for number in shuffled)
+    assert [number for first, last in ranges for number in range(first, last + 1)] == sorted(numbers)
+
+
+class LikeASet(RuleBasedStateMachine):
+    """Whatever is done to them, ranges hold what a set of numbers would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ranges, self.numbers = Ranges(), set()
+
+    @rule(first=NUMBERS, more=st.integers(0, 10))
+    def add(self, first: int, more: int) -> None:
+        self.ranges.add(first, first + more)
+        self.numbers |= set(range(first, first + more + 1))
+
+    @rule(number=NUMBERS)
+    def add_one(self, number: int) -> None:
+        self.ranges.add(number)
+        self.numbers.add(number)
+
+    @rule(last=NUMBERS)
+    def remove_to(self, last: int) -> None:
+        self.ranges.remove_to(last)
+        self.numbers = {number for number in self.numbers if number > last}
+
+    @rule(most=st.integers(1, 10))
+    def pop(self, most: int) -> None:
+        popped = self.ranges.pop(most)
+        expected: list[int] = []
+        for number in sorted(self.numbers):
+            if len(expected) < most and (not expected or number == expected[-1] + 1):
+                expected.append(number)
+            else:
+                break
+        assert popped == ((expected[0], expected[-1]) if expected else None)
+        self.numbers -= set(expected)
+
+    @invariant()
+    def hold_the_same(self) -> None:
+        pairs = list(self.ranges)
+        assert {number for first, last in pairs for number in range(first, last + 1)} == self.numbers
+        assert bool(self.ranges) == bool(self.numbers)
+        assert all(last + 1 < first for (_, last), (first, _) in pairwise(pairs))
+        assert all((number in self.ranges) == (number in self.numbers) for number in range(55))
+
+
+TestLikeASet = LikeASet.TestCase
+TestLikeASet.settings = settings(max_examples=40, stateful_step_count=25)

@@ -1,0 +1,345 @@
+"""The spool: durable, numbered, bounded, and in agreement with its ledger whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import spool as module
+from gateway.settings.sections import SpoolSection, WhenFull
+from gateway.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.spool_file import Spooled
+
+
+def encode(seq: int, items: list[str]) -> bytes:
+    return f"{seq}:{','.join(items)}".encode()
+
+
+class Story:
+    """A spool and what a gateway does with it."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.outbox = spool.outbox("topic", encode)
+
+    def take(self, *items: str, readings: int = 1) -> None:
+        """Acquire a scan for each item, and close the record behind each."""
+        for item in items:
+            self.spool.ledger.acquired += readings
+            self.outbox.put(item, readings)
+            self.spool._gather(self.outbox)
+
+    async def commit(self) -> bool:
+        return await self.spool._commit()
+
+    async def leased(self, most: int = 100) -> list[int]:
+        return [record.seq for record in await self.spool.lease(most)]
+
+
+@asynccontextmanager
+async def opened(folder: Path, **settings: Any) -> AsyncIterator[Story]:
+    async with Spool(SpoolSection(folder=folder, **settings), "edge") as spool:
+        yield Story(spool)
+
+
+async def test_a_record_is_leased_only_after_it_is_durable(tmp_path: Path):
+    """What is published before it is on disk can be published and lost."""
+    async with opened(tmp_path) as story:
+        story.take("a")
+        assert await story.leased() == []
+        await story.commit()
+        [record] = await story.spool.lease(10)
+        assert record == (1, "topic", b"1:a", 1)
+
+
+async def test_scans_between_two_commits_become_one_record(tmp_path: Path):
+    """Fast machines would else pay for a record with every scan."""
+    async with opened(tmp_path) as story:
+        for item in "abc":
+            story.outbox.put(item, 2)
+        story.spool.ledger.acquired += 6
+        assert story.spool.ledger.balanced
+        await story.commit()
+        [record] = await story.spool.lease(10)
+        assert (record.payload, record.readings) == (b"1:a,b,c", 6)
+
+
+async def test_a_large_record_is_closed_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Brokers bound a packet, and memory is bounded too."""
+    monkeypatch.setattr(module, "RECORD_READINGS", 10)
+    async with opened(tmp_path) as story:
+        for item in "abcd":
+            story.outbox.put(item, 5)
+        await story.commit()
+        assert [record.payload for record in await story.spool.lease(10)] == [b"1:a,b", b"2:c,d"]
+
+
+async def test_a_confirmed_record_is_gone_and_counted(tmp_path: Path):
+    """Confirmed is what the store holds, and nothing else."""
+    async with opened(tmp_path) as story:
+        story.take(*"abcd", readings=3)
+        await story.commit()
+        story.spool.confirm([(2, 3)])
+        await story.commit()
+        ledger = story.spool.ledger
+        assert (ledger.confirmed, ledger.pending, ledger.acquired) == (6, 6, 12)
+        assert ledger.balanced
+        await story.leased()
+        story.spool.release([(1, 4)])
+        assert await story.leased() == [1, 4]
+
+
+async def test_a_record_confirmed_twice_is_counted_once(tmp_path: Path):
+    """What is sent twice is confirmed twice."""
+    async with opened(tmp_path) as story:
+        story.take("a", readings=5)
+        await story.commit()
+        for _ in range(3):
+            story.spool.confirm([(1, 1)])
+            await story.commit()
+        assert story.spool.ledger.confirmed == 5
+        assert story.spool.ledger.balanced
+
+
+async def test_what_the_store_set_aside_is_dropped_with_its_reason(tmp_path: Path):
+    """It has left the spool and is not stored: the ledger must say so."""
+    async with opened(tmp_path) as story:
+        story.take("a", readings=5)
+        await story.commit()
+        story.spool.confirm([(1, 1)], {1: 2})
+        await story.commit()
+        ledger = story.spool.ledger
+        assert (ledger.confirmed, dict(ledger.dropped)) == (3, {"rejected_by_store": 2})
+        assert ledger.balanced
+
+
+async def test_fresh_records_are_leased_before_the_backlog(tmp_path: Path):
+    """After an outage the line's present state comes first."""
+    async with opened(tmp_path) as story:
+        story.take(*"abc")
+        await story.commit()
+    async with opened(tmp_path) as story:
+        story.take("d")
+        await story.commit()
+        assert await story.leased() == [4, 1, 2, 3]
+
+
+async def test_released_records_are_leased_again(tmp_path: Path):
+    """What may not have arrived is sent again."""
+    async with opened(tmp_path) as story:
+        story.take(*"abc")
+        await story.commit()
+        assert await story.leased() == [1, 2, 3]
+        assert await story.leased() == []
+        story.spool.release([(2, 3)])
+        assert await story.leased() == [2, 3]
+
+
+async def test_a_lease_that_is_cancelled_forgets_nothing(tmp_path: Path):
+    """The connection may be lost while the backlog is read from disk."""
+    async with opened(tmp_path) as story:
+        story.take(*"abc")
+        await story.commit()
+    async with opened(tmp_path) as story:
+        story.take("d")
+        await story.commit()
+        lease = asyncio.create_task(story.spool.lease(10))
+        await asyncio.sleep(0)
+        lease.cancel()
+        await asyncio.gather(lease, return_exceptions=True)
+        assert sorted(await story.leased()) == [1, 2, 3, 4]
+
+
+async def test_records_numbers_and_ledger_survive_a_restart(tmp_path: Path):
+    """A number that is given twice would confirm what was never stored."""
+    async with opened(tmp_path) as story:
+        story.take(*"ab", readings=2)
+        story.spool.ledger.acquired += 7
+        story.spool.ledger.unchanged += 7
+        await story.commit()
+        story.spool.confirm([(1, 1), (2, 2)])
+        name = story.spool.id
+    async with opened(tmp_path) as story:
+        ledger = story.spool.ledger
+        assert (ledger.acquired, ledger.unchanged, ledger.confirmed, ledger.pending) == (11, 7, 4, 0)
+        assert story.spool.id == name
+        story.take("c")
+        await story.commit()
+        assert await story.leased() == [3]
+
+
+async def test_a_kill_between_two_commits_loses_only_what_was_not_durable(tmp_path: Path):
+    """And the ledger that was on disk agrees with the records that were."""
+    async with opened(tmp_path) as story:
+        story.take("a", readings=2)
+        await story.commit()
+        story.take("b", readings=3)
+        # as after SIGKILL: a copy of the files as they are now
+        for file in tmp_path.glob("edge.spool.db*"):
+            (tmp_path / "killed").mkdir(exist_ok=True)
+            (tmp_path / "killed" / file.name).write_bytes(file.read_bytes())
+    async with opened(tmp_path / "killed") as story:
+        ledger = story.spool.ledger
+        assert (ledger.acquired, ledger.pending) == (2, 2)
+        assert ledger.balanced
+        assert [record.payload for record in await story.spool.lease(10)] == [b"1:a"]
+
+
+@pytest.mark.parametrize("when_full", list(WhenFull))
+async def test_a_full_spool_does_what_it_is_told_and_counts_it(tmp_path: Path, when_full: WhenFull):
+    """Which end is lost is the plant's decision; that it is counted is ours."""
+    async with opened(tmp_path, max_size=100, when_full=when_full.value) as story:
+        for number in range(20):
+            story.take(f"{number:08d}", readings=2)  # ten or eleven bytes a record
+            await story.commit()
+        ledger = story.spool.ledger
+        assert ledger.balanced
+        assert ledger.acquired == 40
+        assert ledger.dropped["spool_full"] == 40 - ledger.pending
+        assert story.spool.size <= 100
+        kept = await story.leased()
+        expected = (
+            list(range(1, 1 + len(kept))) if when_full is WhenFull.REFUSE_NEWEST else list(range(21 - len(kept), 21))
+        )
+        assert sorted(kept) == expected
+        story.spool.confirm([(1, 20)])
+        await story.commit()
+        assert ledger.pending == 0
+        assert ledger.balanced
+        story.take("fresh")
+        await story.commit()
+        assert await story.leased() == [21], "a spool that was full goes on"
+
+
+async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path):
+    """A start must never fail for it: the machines go on producing."""
+    (tmp_path / "edge.spool.db").write_bytes(b"this is no database, and long enough to be read as one" * 100)
+    async with opened(tmp_path) as story:
+        story.take("a")
+        await story.commit()
+        assert await story.leased() == [1]
+    [aside] = tmp_path.glob("edge.spool.damaged-*")
+    assert aside.read_bytes().startswith(b"this is no database")
+
+
+async def test_a_new_spool_has_a_new_name(tmp_path: Path):
+    """So that answers to records of the old one free nothing in the new one."""
+    async with opened(tmp_path / "one") as story:
+        first = story.spool.id
+    async with opened(tmp_path / "two") as story:
+        assert story.spool.id != first
+
+
+async def test_a_disk_that_refuses_is_tried_again_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A full disk is emptied by somebody, and then the spool goes on by itself."""
+    async with opened(tmp_path) as story:
+        write = story.spool._file.write
+
+        def full(_: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        monkeypatch.setattr(story.spool._file, "write", full)
+        story.take("a", readings=2)
+        assert not await story.commit()
+        assert story.spool.ledger.balanced
+        monkeypatch.setattr(story.spool._file, "write", write)
+        assert await story.commit()
+        assert await story.leased() == [1]
+        assert story.spool.ledger.balanced
+
+
+async def test_acquisition_waits_while_too_much_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Memory is bounded: then scans are missed, and counted as missed."""
+    monkeypatch.setattr(module, "QUEUE_BYTES", 10)
+    async with opened(tmp_path) as story:
+        story.take("a" * 20)
+        room = asyncio.create_task(story.spool.room())
+        await asyncio.sleep(0)
+        assert not room.done()
+        await story.commit()
+        await asyncio.wait_for(room, 5)
+
+
+async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The rest is on disk anyway, and comes from there."""
+    monkeypatch.setattr(module, "FRESH_BYTES", 30)
+    async with opened(tmp_path) as story:
+        story.take(*(f"{number:08d}" for number in range(10)))
+        await story.commit()
+        assert len(story.spool._fresh) <= 3
+        found: list[int] = []
+        while batch := await story.leased(4):
+            found += batch
+        assert sorted(found) == list(range(1, 11))
+
+
+async def test_empty_is_told_when_everything_is_confirmed(tmp_path: Path):
+    """A gateway that stops waits for that, for a moment."""
+    async with opened(tmp_path) as story:
+        await asyncio.wait_for(story.spool.empty(), 1)
+        story.take("a")
+        waiting = asyncio.create_task(story.spool.empty())
+        await story.commit()
+        assert not waiting.done()
+        story.spool.confirm([(1, 1)])
+        await story.commit()
+        await asyncio.wait_for(waiting, 1)
+
+
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["take", "commit", "lease", "confirm", "release", "reopen"]), st.integers(1, 12)),
+    max_size=40,
+)
+
+
+@given(ACTIONS, st.sampled_from(list(WhenFull)), st.integers(60, 400))
+def test_whatever_happens_the_ledger_balances_and_nothing_is_invented(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]], when_full: WhenFull, max_size: int
+):
+    """Every accepted record is leased until it is confirmed, or dropped and counted; none appears from nowhere."""
+    folder = tmp_path_factory.mktemp("spool")
+    issued: dict[int, bytes] = {}
+
+    async def story_of() -> None:
+        todo = list(actions)
+        leased: list[Spooled] = []
+        while True:
+            async with opened(folder, max_size=max_size, when_full=when_full.value) as story:
+                spool = story.spool
+                leased.clear()
+                while todo:
+                    action, number = todo.pop(0)
+                    if action == "take":
+                        issued[spool._next] = f"{spool._next}:item-{number}".encode()
+                        story.take(f"item-{number}", readings=number)
+                    elif action == "commit":
+                        await story.commit()
+                    elif action == "lease":
+                        leased += await spool.lease(number)
+                    elif action == "confirm":
+                        spool.confirm((record.seq, record.seq) for record in leased[:number])
+                    elif action == "release":
+                        spool.release((record.seq, record.seq) for record in leased)
+                    else:
+                        break
+                    assert spool.ledger.balanced
+                    assert all(record.payload == issued[record.seq] for record in leased)
+                await story.commit()
+                assert spool.ledger.balanced
+            if not todo:
+                return
+
+    asyncio.run(story_of())
