@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 
+GROWTH = 1.5
+"""From one wait to the next: what comes up after twenty seconds is not kept waiting for twenty more."""
+
 
 class Backoff:
-    """Doubles up to a ceiling, jittered so that a hundred boxes do not knock in step. Times are in seconds."""
+    """Grows up to a ceiling, jittered so that a hundred boxes do not knock in step. Times are in seconds."""
 
     def __init__(self, first: float, most: float) -> None:
         self._first = first
@@ -21,5 +24,5 @@ class Backoff:
     async def wait(self) -> None:
         """Wait, longer each time."""
         delay = self._next * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        self._next = min(self._next * 2, self._most)
+        self._next = min(self._next * GROWTH, self._most)
         await asyncio.sleep(delay)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import orjson
 import yaml
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PLANTS = ("tire-plant", "appliance-plant")
 """The bundled configurations that the demo runs."""
 
-SIMULATOR_NICE = 10
+SIMULATOR_NICE = 5
 """How far the simulators step back behind the services."""
 
 START_SECONDS = 30.0
@@ -53,7 +54,7 @@ class Demo:
         seconds: float | None,
         watch: Callable[[list[Factory]], Coroutine[Any, Any, None]] | None,
     ) -> dict[str, Any]:
-        """Run until `stop` is set or `seconds` have passed, then stop in order and return the report.
+        """Run until `stop` is set or every machine has been served for `seconds`, then stop in order and report.
 
         `watch` shows what happens meanwhile, given the factories in use.
         """
@@ -124,16 +125,30 @@ class Demo:
             asyncio.create_task(service.ended(), name=service.name): service for service in services
         }
         showing = [asyncio.create_task(watch(self.factories), name="watch")] if watch else []
-        left = None if seconds is None else max(0.0, self._began + seconds - time.monotonic())
+        timed = [] if seconds is None else [asyncio.create_task(self._served_for(seconds), name="time")]
         try:
-            done, _ = await asyncio.wait({stopped, *ends}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({stopped, *timed, *ends}, return_when=asyncio.FIRST_COMPLETED)
             for task in done & set(ends):
                 service = ends[task]
                 raise DemoFailed(f"{service.name} ended with {task.result()}:\n{service.last_words()}")
         finally:
-            for task in [stopped, *ends, *showing]:
+            for task in [stopped, *timed, *ends, *showing]:
                 task.cancel()
-            await asyncio.gather(*showing, return_exceptions=True)
+            await asyncio.gather(*showing, *timed, return_exceptions=True)
+        for task in timed:
+            if not task.cancelled():
+                task.result()
+
+    async def _served_for(self, seconds: float) -> None:
+        """Wait until every machine's server listens (an OPC UA server loads for seconds), then `seconds` more."""
+        served = {urlsplit(str(machine.connection)).port for one in self.factories for machine in one.machines}
+        deadline = time.monotonic() + START_SECONDS
+        for port in served:
+            while not await _listens(port):
+                if time.monotonic() > deadline:
+                    raise DemoFailed(f"nothing listens on port {port} after {START_SECONDS:g} s")
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(seconds)
 
     def _report(self) -> dict[str, Any]:
         gateways = [orjson.loads(self._report_of(plant).read_bytes()) for plant in PLANTS]
@@ -157,6 +172,15 @@ class Demo:
             "never_good": [point for gateway in gateways for point in gateway["never_good"]],
             "machines": {path: machine for gateway in gateways for path, machine in gateway["machines"].items()},
         }
+
+
+async def _listens(port: int | None) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def _sum(reports: list[Mapping[str, Any]], part: str, keys: tuple[str, ...]) -> dict[str, int]:

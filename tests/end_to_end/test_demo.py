@@ -31,7 +31,7 @@ async def test_demo_reads_every_point_stores_it_and_balances(tmp_path: Path):
     file, data = tmp_path / "report.json", tmp_path / "data"
     demo = Demo(tmp_path, "--for", "20s", "--report", str(file), "--data", str(data))
     demo.launch()
-    assert await demo.ended(60) == 0, demo.last_words()
+    assert await demo.ended(90) == 0, logs(demo, data)
     told = json.loads(file.read_text())
     assert set(told) >= {"seconds", "ledger", "schedule", "points", "stored_readings", "latency_ms", "machines"}
     ledger, schedule, points = told["ledger"], told["schedule"], told["points"]
@@ -46,6 +46,11 @@ async def test_demo_reads_every_point_stores_it_and_balances(tmp_path: Path):
     assert {machine["state"] for machine in told["machines"].values()} == {"online"}
     assert (data / "readings.db").exists()
     assert f"data in {data}" in demo.log.read_text()
+
+
+def logs(demo: Demo, data: Path) -> str:
+    """Return the end of what the demo and each of its services said."""
+    return "\n".join([demo.last_words(), *(f"{log.name}\n{log.read_text()[-3000:]}" for log in data.glob("*.log"))])
 
 
 async def test_demo_stops_in_order_on_ctrl_c_and_prints_its_report(tmp_path: Path):
