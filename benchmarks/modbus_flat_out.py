@@ -34,7 +34,7 @@ POINTS = 100
 class Answers(asyncio.Protocol):
     """Answers every read of registers at once, many in one piece where they came in one."""
 
-    block = struct.pack(">125f", *(20.0 + i / 8 for i in range(125)))
+    block = struct.pack(">125f", *(20.0 + i * 0.137 for i in range(125)))
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport

@@ -45,6 +45,9 @@ WAVES = 10
 """Devices are read in so many waves within the period: not all at its start, and not each by itself, since what
 comes together is committed, sent and stored together."""
 
+CONNECTS_APART = 0.001
+"""Seconds between two devices' first connections: a thousand at once would hold up the first scans."""
+
 DRAIN = 1.5
 """Seconds in which what is pending may still be confirmed when the gateway stops; the rest is on disk."""
 
@@ -104,7 +107,9 @@ class Gateway:
         for index, (connection, (protocol, groups)) in enumerate(shared.items()):
             make = partial(protocol.driver, connection, groups, self.clock)
             phase = index % WAVES / WAVES
-            runner = Runner(str(connection), groups, make, self._deliver, self.schedules, self.clock, phase)
+            runner = Runner(
+                str(connection), groups, make, self._deliver, self.schedules, self.clock, phase, index * CONNECTS_APART
+            )
             runners.append(runner)
         return runners
 

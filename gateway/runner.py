@@ -73,9 +73,14 @@ class Timer:
             _wake(self._sleep, False)  # noqa: FBT003 - the future's result
 
     def settle(self) -> None:
-        """Count the slots that went by without anybody waiting, as in an outage. Nobody may be waiting now."""
-        end = asyncio.get_running_loop().time() if self._stopped is None else self._stopped
-        gone = math.floor((end - self._start) / self._every) + 1
+        """Count the slots that went by without anybody waiting, as in an outage. Nobody may be waiting now.
+
+        The slot in which the schedule was stopped is neither taken nor missed: its scan could still have begun.
+        """
+        if self._stopped is None:
+            gone = math.floor((asyncio.get_running_loop().time() - self._start) / self._every) + 1
+        else:
+            gone = math.floor((self._stopped - self._start) / self._every)
         if gone > self._next:
             self._skip(gone - self._next)
 
@@ -101,8 +106,13 @@ class Runner:
         schedules: Mapping[str, Schedule],
         clock: Callable[[], int],
         phase: float = 0.0,
+        delay: float = 0.0,
     ) -> None:
-        """Prepare to run; `phase` (0 to 1) is where in its period this device's scans begin."""
+        """Prepare to run.
+
+        `phase` (0 to 1) is where in its period this device's scans begin; `delay` are the seconds before the first
+        attempt to connect.
+        """
         self.name = name
         self._groups = groups
         self._make_driver = make_driver
@@ -110,6 +120,7 @@ class Runner:
         self._schedules = schedules
         self._clock = clock
         self._phase = phase
+        self._delay = delay
         self._timers: dict[Group, Timer] = {}
         self._polls: set[asyncio.Task[None]] = set()
         self._down = False
@@ -117,6 +128,7 @@ class Runner:
 
     async def run(self) -> None:
         """Read until cancelled. `Misconfigured` ends only this device."""
+        await asyncio.sleep(self._delay)
         # in a thread: it may have to import the protocol's library, and the others' first scan shall not wait
         driver = await asyncio.to_thread(self._make_driver)
         backoff = Backoff(BACKOFF_FIRST, BACKOFF_MAX)
