@@ -1,0 +1,158 @@
+"""Application instance certificates (Part 6, 6.2.2): what is in one, and our own.
+
+Nothing of asyncua is needed here, so that commands that look at certificates start fast.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import socket
+from typing import TYPE_CHECKING, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY_BITS = 2048
+"""Every policy that we speak takes keys of this length, and none takes shorter ones (Part 7, 6.6)."""
+
+VALID_FOR = dt.timedelta(days=3650)
+"""Ten years: each server has been told by hand to trust this very certificate, and would have to be told again."""
+
+
+class Names(NamedTuple):
+    """What a certificate calls its application: URIs, host names in lower case, and addresses."""
+
+    uris: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    addresses: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = ()
+
+    def covers(self, host: str) -> bool:
+        """Return whether a host name or address is one of them."""
+        if host.lower() in self.hosts:  # some devices have their address there as text
+            return True
+        try:
+            return ipaddress.ip_address(host) in self.addresses
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return ", ".join([*self.hosts, *map(str, self.addresses)]) or "none"
+
+
+def thumbprint(certificate: x509.Certificate) -> str:
+    """Return what OPC UA names a certificate by: its SHA-1, 40 hexadecimal digits (Part 4, 7.2)."""
+    return certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name; trust compares the whole certificate
+
+
+def common_name(name: x509.Name) -> str:
+    """Return how a subject or issuer is called, all of its name where it has no common one."""
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else name.rfc4514_string()
+
+
+def names(certificate: x509.Certificate) -> Names:
+    """Return the names of a certificate. Raises `ValueError` where its extensions are malformed."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return Names()
+    addresses = found.get_values_for_type(x509.IPAddress)
+    return Names(
+        tuple(found.get_values_for_type(x509.UniformResourceIdentifier)),
+        tuple(host.lower() for host in found.get_values_for_type(x509.DNSName)),
+        tuple(one for one in addresses if isinstance(one, ipaddress.IPv4Address | ipaddress.IPv6Address)),
+    )
+
+
+def read_chain(blob: bytes) -> list[x509.Certificate]:
+    """Return the certificates of a chain, an application's first: DER, one behind the other (Part 6, 6.2.3).
+
+    Raises `ValueError` where this is no such chain.
+    """
+    found = []
+    while blob:
+        # an outer SEQUENCE whose length takes two bytes, as that of any certificate with a key of 2048 bits
+        if blob[:2] != b"\x30\x82":
+            raise ValueError("what the server sent as its certificate is none")
+        end = 4 + int.from_bytes(blob[2:4], "big")
+        found.append(x509.load_der_x509_certificate(blob[:end]))
+        blob = blob[end:]
+    return found
+
+
+def read_file(content: bytes) -> x509.Certificate:
+    """Return a certificate out of a file, DER or PEM. Raises `ValueError` where there is none."""
+    if content.lstrip().startswith(b"-----"):
+        return x509.load_pem_x509_certificate(content)
+    return x509.load_der_x509_certificate(content)
+
+
+def read_crl(content: bytes) -> x509.CertificateRevocationList:
+    """Return a revocation list out of a file, DER or PEM. Raises `ValueError` where there is none."""
+    if content.lstrip().startswith(b"-----"):
+        return x509.load_pem_x509_crl(content)
+    return x509.load_der_x509_crl(content)
+
+
+def read_key(content: bytes) -> rsa.RSAPrivateKey:
+    """Return an RSA key out of a PEM file. Raises `ValueError` where there is none that can be used."""
+    try:
+        key = load_pem_private_key(content, password=None)
+    except TypeError:
+        raise ValueError(
+            "it is locked with a password; write it without one, readable by the gateway alone"
+        ) from None
+    except ValueError:
+        raise ValueError("it is no PEM file with a private key") from None  # what it has is not repeated
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("it is no RSA key, and the security policies know no other")  # noqa: TRY004 - of a file
+    return key
+
+
+def make_key() -> bytes:
+    """Return a new private key as PEM; takes some tenths of a second."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def make_certificate(
+    key: rsa.RSAPrivateKey,
+    host: str | None = None,
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> bytes:
+    """Return a certificate of this gateway on this host for a key, signed with the same, as DER."""
+    host = host or socket.gethostname()
+    called = x509.NameAttribute(NameOID.COMMON_NAME, f"Lineside on {host}"[:64])
+    name = x509.Name([called, x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Lineside")])
+    public = key.public_key()
+    # Part 6, 6.2.2: these four, and what signs itself says so
+    usage = x509.KeyUsage(
+        digital_signature=True, content_commitment=True, key_encipherment=True, data_encipherment=True,
+        key_cert_sign=True, key_agreement=False, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    alternative = [x509.UniformResourceIdentifier(f"urn:{host}:lineside:gateway"), x509.DNSName(host)]
+    begin = now()
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        # an hour earlier: a server's clock may be behind ours
+        .not_valid_before(begin - dt.timedelta(hours=1))
+        .not_valid_after(begin + VALID_FOR)
+        .add_extension(x509.SubjectAlternativeName(alternative), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)

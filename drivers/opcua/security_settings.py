@@ -1,0 +1,113 @@
+"""What a user writes about security: how a connection is protected, and who we are to the server."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from drivers.base import Connection
+from drivers.secret import Secret  # noqa: TC001 - pydantic looks it up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ANY_HOST = "*"
+"""A `server_name` that accepts a certificate of whatever host, where that very certificate is trusted."""
+
+
+class Policy(StrEnum):
+    """The security policies of Part 7, 6.6 that are not deprecated; `auto` is the strongest that is offered."""
+
+    NONE = "none"
+    AUTO = "auto"
+    BASIC256_SHA256 = "Basic256Sha256"
+    AES128 = "Aes128_Sha256_RsaOaep"
+    AES256 = "Aes256_Sha256_RsaPss"
+
+
+class SecurityMode(StrEnum):
+    """What is done to every message (Part 4, 7.20)."""
+
+    SIGN = "sign"
+    SIGN_AND_ENCRYPT = "sign_and_encrypt"
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+_POLICIES = {_plain(policy): policy for policy in Policy}
+_MODES = {_plain(mode): mode for mode in SecurityMode}
+_OURS = [policy for policy in Policy if policy is not Policy.NONE]
+_DEPRECATED = {"basic128rsa15", "basic256"}
+
+
+def _policy(written: object) -> object:
+    """Turn the name of a policy into it; capitals, '_' and '-' do not matter."""
+    if not isinstance(written, str):
+        raise ValueError(f"write security: {_choices(Policy)}")  # noqa: TRY004 - what a user wrote
+    if _plain(written) in _DEPRECATED:
+        raise ValueError(
+            f"{written} is deprecated, since SHA-1 is broken, and is not spoken here; write "
+            f"{_choices(_OURS)}, and let the server's administrator switch one of them on"
+        )
+    if _plain(written) not in _POLICIES:
+        raise ValueError(f"{written!r} is no security policy; write {_choices(Policy)}")
+    return _POLICIES[_plain(written)]
+
+
+def _mode(written: object) -> object:
+    if not isinstance(written, str) or _plain(written) not in _MODES:
+        raise ValueError(f"{written!r} is no security mode; write {_choices(SecurityMode)}")
+    return _MODES[_plain(written)]
+
+
+def _choices(of: Iterable[str]) -> str:
+    *most, last = of
+    return f"{', '.join(most)} or {last}"
+
+
+def _path(written: object) -> object:
+    return Path(written).expanduser() if isinstance(written, str) else written
+
+
+File = Annotated[Path | None, BeforeValidator(_path)]
+
+
+class SecureConnection(Connection):
+    """The part of an OPC UA connection that is about security; docs/opcua-security.md says what each key means.
+
+    Nothing but `security: none` makes a connection that anybody on the network can read and forge.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password at the wrong place
+
+    security: Annotated[Policy, BeforeValidator(_policy)] = Policy.AUTO
+    security_mode: Annotated[SecurityMode, BeforeValidator(_mode)] = SecurityMode.SIGN_AND_ENCRYPT
+    username: Annotated[str, Field(min_length=1)] | None = None
+    password: Secret | None = None
+    user_certificate: File = None
+    user_key: File = None
+    server_name: Annotated[str, Field(min_length=1)] | None = None
+    revocation: Literal["required", "if_known"] = "required"
+    pki: File = None
+
+    @model_validator(mode="after")
+    def _secures(self) -> Self:
+        if self.security is Policy.NONE and "security_mode" in self.model_fields_set:
+            raise ValueError("security: none neither signs nor encrypts, so it has no security_mode")
+        if self.password is not None and self.username is None:
+            raise ValueError("a password without a username")
+        if (self.user_certificate is None) != (self.user_key is None):
+            raise ValueError("user_certificate and user_key go together")
+        if self.user_certificate is not None and self.username is not None:
+            raise ValueError("a user is known by a username or by a user_certificate, not by both")
+        return self
+
+    @property
+    def identified(self) -> bool:
+        """Whether the server is told who we are."""
+        return self.username is not None or self.user_certificate is not None
