@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
 Value = bool | int | float | str
@@ -278,6 +278,10 @@ class Driver(ABC):
         `WriteFailed` or `NotConnected`.
         """
         raise Misconfigured(f"{group.machine}: {type(self).__name__} can't write")
+
+    def counts(self) -> Mapping[str, int]:
+        """Return what happened on the connection since the start, by name: answers that came too late, say."""
+        return {}
 
     @abstractmethod
     async def close(self) -> None:

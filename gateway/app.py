@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ from gateway.tasks import end
 from gateway.topics import Topics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drivers.base import Connection, Group, Protocol, Scan
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
@@ -106,10 +109,8 @@ class Gateway:
         runners = []
         for index, (connection, (protocol, groups)) in enumerate(shared.items()):
             make = partial(protocol.driver, connection, groups, self.clock)
-            phase = index % WAVES / WAVES
-            runner = Runner(
-                str(connection), groups, make, self._deliver, self.schedules, self.clock, phase, index * CONNECTS_APART
-            )
+            phase, delay = index % WAVES / WAVES, index * CONNECTS_APART
+            runner = Runner(str(connection), groups, make, self._deliver, self.schedules, self.clock, phase, delay)
             runners.append(runner)
         return runners
 
@@ -162,13 +163,22 @@ class Gateway:
             "spool_bytes": self.spool.size,
             "schedule": schedule.as_dict(),
             "points": self.states.points(),
+            "drivers": _added_up(self._counts().values()),
         }
+
+    def _counts(self) -> dict[str, Counter[str]]:
+        """Return what the drivers count, by device."""
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for runner in self._runners:  # one device may be read over several connections
+            counts[runner.name].update(runner.counts())
+        return counts
 
     def closing_report(self) -> dict[str, Any]:
         """Return the same with every machine, and the points that were never read good."""
         seconds = max(time.monotonic() - self._started, 0.001)
         return self.report() | {
             "never_good": self.states.never_good(),
+            "devices": {name: dict(counts) for name, counts in self._counts().items()},
             "machines": {
                 str(machine.path): {
                     "state": machine.state.value,
@@ -181,6 +191,13 @@ class Gateway:
                 for machine in self.states.machines
             },
         }
+
+
+def _added_up(counts: Iterable[Counter[str]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(total)
 
 
 class IngestService:

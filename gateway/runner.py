@@ -123,6 +123,8 @@ class Runner:
         self._delay = delay
         self._timers: dict[Group, Timer] = {}
         self._polls: set[asyncio.Task[None]] = set()
+        self._driver: Driver | None = None
+        self._connects = 0
         self._down = False
         self._stopped = False
 
@@ -130,7 +132,7 @@ class Runner:
         """Read until cancelled. `Misconfigured` ends only this device."""
         await asyncio.sleep(self._delay)
         # in a thread: it may have to import the protocol's library, and the others' first scan shall not wait
-        driver = await asyncio.to_thread(self._make_driver)
+        driver = self._driver = await asyncio.to_thread(self._make_driver)
         backoff = Backoff(BACKOFF_FIRST, BACKOFF_MAX)
         try:
             while True:
@@ -140,6 +142,7 @@ class Runner:
                     finally:
                         self._begin()
                     self._down = False
+                    self._connects += 1
                     log.info("driver.connected", device=self.name)
                     backoff.reset()
                     await self._read_all(driver)
@@ -164,6 +167,10 @@ class Runner:
             for group in self._groups
             if not group.pushed
         }
+
+    def counts(self) -> dict[str, int]:
+        """Return how often the device was connected, and what its driver counts."""
+        return {"connects": self._connects} | dict(self._driver.counts() if self._driver else {})
 
     async def stop(self) -> None:
         """Begin no further scan, and wait for those that are under way; then `run` may be cancelled."""

@@ -23,6 +23,11 @@ class Table(StrEnum):
         """Whether an entry of the table is one bit; else it is a register of 16."""
         return self in {Table.COIL, Table.DISCRETE}
 
+    @property
+    def writable(self) -> bool:
+        """Whether the protocol has functions to write there."""
+        return self in {Table.COIL, Table.HOLDING}
+
 
 class Address(NamedTuple):
     """An entry of a table, counted from 0 as on the wire."""

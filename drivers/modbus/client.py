@@ -52,11 +52,15 @@ class _Waiting:
 
 
 class ModbusClient:
-    """One connection to one device or gateway. It neither retries nor reconnects."""
+    """One connection to one device or gateway. It neither retries nor reconnects.
+
+    Counts over all connections: `requests` sent, `timeouts`, `refused` (exception answers), and `discarded` answers
+    that belonged to no request.
+    """
 
     def __init__(self, connection: ModbusConnection, units: Collection[int] = ()) -> None:
         """Prepare; `units` are those that will be asked over this connection."""
-        self.discarded = 0
+        self.requests = self.timeouts = self.refused = self.discarded = 0
         self._units = frozenset(units)
         self._connection = connection
         self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
@@ -113,6 +117,11 @@ class ModbusClient:
         if self._listener is not None:
             self._listener.close()
 
+    @property
+    def noise(self) -> int:
+        """Bytes received that belong to no frame."""
+        return self._framing.discarded
+
     # -- asking --
 
     async def request(self, unit: int, pdu: bytes) -> bytes:
@@ -147,6 +156,7 @@ class ModbusClient:
             self._framing.forget()  # what came before the request is no part of its answer
             self._line.asked(unit, transaction, pdu, loop.time())
         self._send(self._framing.pack(transaction, unit, pdu))
+        self.requests += 1
         self._last_sent = loop.time()
         alarm = loop.call_later(self._connection.timeout, _time_out, waiting.answer, self._connection.timeout)
         try:
@@ -158,6 +168,7 @@ class ModbusClient:
             alarm.cancel()
             self._waiting.pop(transaction, None)
         if answer[0] & EXCEPTION:
+            self.refused += 1
             raise Refused(answer[1])
         if pdu[0] in REPEATED and not belongs(answer, pdu):
             raise BadAnswer(f"{answer.hex(' ')} came where {pdu.hex(' ')} should be repeated")
@@ -176,6 +187,7 @@ class ModbusClient:
                 return self._transaction
 
     def _unanswered(self, unit: int) -> None:
+        self.timeouts += 1
         self._silent[unit] += 1
         dead = self._silent.total() >= SILENT_MAX and self._units <= self._silent.keys()
         if dead and not self._connection.transport.serial:

@@ -86,6 +86,7 @@ class ModbusConnection(Connection):
     baud: Annotated[int, Field(ge=300, le=4_000_000, strict=False)] = 19200
     parity: Literal["none", "even", "odd"] = "even"
     stop_bits: Annotated[int, Field(ge=1, le=2, strict=False)] = 1
+    data_bits: Annotated[int, Field(ge=7, le=8, strict=False)] = 8
     rs485: Flag = False
     # TLS
     ca: File = None
@@ -114,7 +115,8 @@ class ModbusConnection(Connection):
                 raise ValueError(
                     f"{url!r} names no serial port; write {transport}:///dev/serial/by-id/NAME?baud=19200"
                 )
-            return cls.model_validate({"transport": transport, "device": parts.path} | options)
+            usual = {"data_bits": 7} if transport is Transport.ASCII else {}
+            return cls.model_validate({"transport": transport, "device": parts.path} | usual | options)
         if not parts.hostname:
             raise ValueError(f"{url!r} names no host; write {transport}://HOST:502?unit=1")
         port = parts.port if parts.port is not None else _PORTS.get(transport, 502)
@@ -128,6 +130,8 @@ class ModbusConnection(Connection):
             raise ValueError("ca, certificate, key and server_name are for modbus+tls alone")
         if self.in_flight > 1 and self.transport in {Transport.RTU, Transport.ASCII, Transport.RTU_TCP}:
             raise ValueError(f"{self.transport} has no transaction ids, so only one request can be in flight")
+        if self.data_bits != 8 and self.transport is not Transport.ASCII:  # noqa: PLR2004 - bits of a byte
+            raise ValueError("data_bits of 7 are for modbus+ascii alone: other frames are whole bytes")
         if self.backup is not None and (self.transport.serial or self.transport is Transport.LISTEN):
             raise ValueError("a backup address is for a device that is reached over a network")
         if not all(host for host, _ in self.addresses()[1:]):  # a wrong port is a ValueError by itself

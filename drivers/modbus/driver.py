@@ -249,6 +249,8 @@ class ModbusDriver(Driver):
         point = book.points[position]
         if not book.settings.writable:
             raise Misconfigured(f"{group.machine}: its connection is not writable")
+        if not point.address.table.writable:
+            raise Misconfigured(f"{point.address}: only coils and holding registers can be written")
         try:
             for message in write_requests(point, value):
                 await self._client.request(book.settings.unit, message)
@@ -256,8 +258,20 @@ class ModbusDriver(Driver):
             raise WriteFailed(f"{point.address}: {error}", bad(Reason.TYPE_MISMATCH, str(error))) from error
         except Refused as error:
             raise WriteFailed(f"{point.address}: {error}", fault_of(error)) from error
-        except (Silence, BadAnswer) as error:
+        except BadAnswer as error:
+            raise WriteFailed(f"{point.address}: {error}", bad(Reason.BAD_ANSWER, str(error))) from error
+        except Silence as error:
             raise WriteFailed(f"{point.address}: {error}", SILENT) from error
+
+    def counts(self) -> dict[str, int]:
+        client = self._client
+        return {
+            "requests": client.requests,
+            "timeouts": client.timeouts,
+            "refused": client.refused,
+            "discarded_answers": client.discarded,
+            "discarded_bytes": client.noise,
+        }
 
     async def close(self) -> None:
         self._client.end()

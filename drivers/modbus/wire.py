@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from drivers.modbus.connection import ModbusConnection
 
+_ASCII_BITS = 7
+"""Data bits of a character in ASCII mode (Serial Line V1.02, clause 2.5.2); some devices use 8 there, too."""
+
 AnyTransport = asyncio.Transport | asyncio.DatagramTransport
 
 
@@ -229,7 +232,7 @@ def open_serial(connection: ModbusConnection, protocol: Wire) -> SerialTransport
         from serial import rs485  # noqa: PLC0415 - an extra
     except ImportError:
         raise Misconfigured("serial lines need pyserial: pip install 'lineside[serial]'") from None
-    bits = serial.SEVENBITS if connection.transport is Transport.ASCII else serial.EIGHTBITS
+    bits = serial.SEVENBITS if connection.data_bits == _ASCII_BITS else serial.EIGHTBITS
     parity = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}[connection.parity]
     port = serial.Serial(None, connection.baud, bits, parity, connection.stop_bits, timeout=0, exclusive=True)
     port.port = connection.device

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 def write_requests(point: ModbusSource, value: Value) -> list[bytes]:
     """Return the requests: for a coil function 5, for a part of registers 22, for whole ones 6 or 16.
 
-    `value` is as the device holds it. Raises `ValueError` where it does not fit, or nothing can be written there.
+    The point's table must be one that can be written. `value` is as the device holds it. Raises `ValueError` where it
+    does not fit.
     """
     table, entry = point.address
     if table is Table.COIL:
         return [pdu.write_coil(entry, on=bool(value))]
-    if table is not Table.HOLDING:
-        raise ValueError(f"only coils and holding registers can be written, not {table} entries")
     if point.field is not None:
         return [pdu.mask_register(entry + i, keep, put) for i, (keep, put) in enumerate(masks(point, value))]
     words = encode(point, value)

@@ -12,7 +12,7 @@ from pymodbus import ModbusDeviceIdentification
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from drivers.base import DriverError, Misconfigured, Reason, WriteFailed
+from drivers.base import Misconfigured, Reason, WriteFailed
 from drivers.modbus import pdu
 from drivers.modbus.address import Address, Table
 from drivers.modbus.client import ModbusClient
@@ -126,7 +126,7 @@ async def test_the_driver_writes_points_where_it_may(name: str, tmp_path: Path) 
                 await driver.write(group, 1, word)
                 assert (await driver.read(group)).values == [on, word, *before.values[2:]]
             for position in (2, 3):
-                with pytest.raises(DriverError, match="only coils and holding registers"):
+                with pytest.raises(Misconfigured, match="only coils and holding registers"):
                     await driver.write(group, position, 1)
             with pytest.raises(WriteFailed):
                 await driver.write(group, 1, 65536)

@@ -101,6 +101,9 @@ async def test_all_processes_stop_within_five_seconds_and_lose_nothing(tmp_path:
     assert told["ledger"]["confirmed"] == len(rows(plant.database))
     assert told["schedule"]["missed"] == 0
     assert told["never_good"] == []
+    assert told["drivers"]["connects"] == 1
+    assert told["drivers"]["requests"] >= told["schedule"]["taken"]
+    assert told["drivers"]["discarded_answers"] == told["drivers"]["timeouts"] == 0
 
 
 async def test_a_port_that_is_taken_ends_the_simulator_with_its_name(tmp_path: Path):

@@ -255,3 +255,40 @@ async def test_nothing_is_read_without_a_connection() -> None:
         await driver.close()
         with pytest.raises(NotConnected):
             await driver.read(one)
+
+
+async def test_what_happened_on_the_connection_is_counted() -> None:
+    """A line that loses one answer in a thousand is seen in these numbers before it is seen in the data."""
+    late: list[Asked] = []
+
+    def slow(asked: Asked) -> Sequence[bytes]:
+        late.append(asked)
+        return []
+
+    script = in_turn(right, exception(6), slow, lambda asked: [late[0].frame() + asked.frame() * 2], right)
+    async with FakeModbusServer(script) as server, driver_of(group(server.port, [holding(1)])) as driver:
+        for reached in (False, False, True, False, False):
+            wait_at_most(driver, SHORT if reached else PATIENT)
+            driver._breakers[1].answered()  # type: ignore[attr-defined] # asked on, whatever it did before
+            await driver.read(driver.groups[0])
+        assert driver.counts() == {
+            "requests": 5,
+            "timeouts": 1,
+            "refused": 1,
+            "discarded_answers": 2,
+            "discarded_bytes": 0,
+        }
+
+
+def test_a_serial_line_is_configured_to_its_last_bit() -> None:
+    """ASCII has 7 data bits, but for devices that use 8; everything else has whole bytes."""
+    port = "/dev/serial/by-id/usb-FTDI_A1"
+    parse = ModbusConnection.from_url
+    rtu = parse(f"modbus+rtu://{port}", {"baud": "9600", "parity": "none", "stop_bits": "2", "rs485": "true"})
+    assert (rtu.device, rtu.baud, rtu.parity, rtu.stop_bits, rtu.rs485, rtu.data_bits) == (
+        port, 9600, "none", 2, True, 8,
+    )  # fmt: skip
+    assert parse(f"modbus+ascii://{port}", {}).data_bits == 7
+    assert parse(f"modbus+ascii://{port}", {"data_bits": "8"}).data_bits == 8
+    with pytest.raises(ValueError, match=r"modbus\+ascii alone"):
+        parse(f"modbus+rtu://{port}", {"data_bits": "7"})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fakes.modbus_server import HOST, FakeModbusServer, exception, right
 
-from drivers.base import Group, Misconfigured, WriteFailed
+from drivers.base import Group, Misconfigured, Reason, WriteFailed
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.source import ModbusSource
@@ -38,12 +38,35 @@ def test_a_write_is_the_bytes_of_the_specification(source: dict[str, Any], value
 
 @pytest.mark.parametrize(
     ("source", "value"),
-    [({"address": "input 1"}, 3), ({"address": "discrete 1"}, True), ({"address": "holding 1"}, 70_000)],
+    [({"address": "holding 1"}, 70_000), ({"address": "holding 1", "raw": "int16"}, -32_769)],
 )
-def test_what_can_not_be_written_is_an_error(source: dict[str, Any], value: Any):
-    """Not the nearest thing that can."""
-    with pytest.raises(ValueError, match=r"only coils|70000"):
+def test_a_value_that_does_not_fit_is_an_error(source: dict[str, Any], value: Any):
+    """Not the nearest thing that does."""
+    with pytest.raises(ValueError, match=str(value)):
         write_requests(ModbusSource.model_validate(source), value)
+
+
+@pytest.mark.parametrize("address", ["input 1", "discrete 1"])
+async def test_what_the_protocol_can_not_write_is_misconfigured(address: str):
+    """No other value and no other time will help."""
+    async with FakeModbusServer(right) as server:
+        connection = ModbusConnection(host=HOST, port=server.port, writable=True)
+        group = Group("m", connection, ("p",), (ModbusSource.model_validate({"address": address}),), 1.0)
+        async with ModbusDriver(connection, [group], Clock()) as driver:
+            with pytest.raises(Misconfigured, match="only coils and holding registers"):
+                await driver.write(group, 0, 1)
+        assert server.asked == []
+
+
+async def test_a_write_that_is_answered_with_something_else_is_told_as_that():
+    """Nobody knows whether it was done; that is not silence."""
+    async with FakeModbusServer(lambda asked: [asked.frame(b"\x00\x09\x00\x09")]) as server:
+        connection = ModbusConnection(host=HOST, port=server.port, writable=True)
+        group = Group("m", connection, ("p",), (ModbusSource.model_validate({"address": "holding 1"}),), 1.0)
+        async with ModbusDriver(connection, [group], Clock()) as driver:
+            with pytest.raises(WriteFailed, match="should be repeated") as caught:
+                await driver.write(group, 0, 3)
+    assert caught.value.fault.reason is Reason.BAD_ANSWER
 
 
 async def test_writing_is_off_unless_the_connection_allows_it():
