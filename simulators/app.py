@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import structlog
 import yaml
 
+from drivers.opcua.security_settings import SecureConnection
 from gateway.settings.document import read_document
 from simulators.modbus import ModbusMachines, Unit
 from simulators.opcua import OpcUaMachines
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 
 STEP = 0.2
 """Seconds between two steps of the machines."""
+
+_SECURITY = frozenset(SecureConnection.model_fields)
+"""Options of OPC UA connections that simulated machines can't heed: they have no certificate that anybody trusts."""
 
 
 class Simulation:
@@ -123,11 +127,15 @@ class Simulation:
 
     def _moved(self, connection: object) -> object:
         if isinstance(connection, dict):
-            return connection | {"url": self._moved(connection["url"])}
+            secure = _SECURITY if str(connection["url"]).startswith("opc.tcp:") else ()
+            options = {key: value for key, value in connection.items() if key not in secure}
+            return options | {"url": self._moved(connection["url"])}
         parts = urlsplit(str(connection))
         if parts.scheme == "opc.tcp":
             served = self._opcua[parts._replace(query="", fragment="").geturl()]
-            return parts._replace(netloc=urlsplit(served.url).netloc).geturl()
+            options = {key: value for key, value in parse_qsl(parts.query) if key not in _SECURITY}
+            query = urlencode({"security": "none"} | options, safe=":/")
+            return parts._replace(netloc=urlsplit(served.url).netloc, query=query).geturl()
         modbus = self._modbus[parts.hostname or "", parts.port or 502]
         return parts._replace(netloc=f"{modbus.host}:{modbus.port}").geturl()
 

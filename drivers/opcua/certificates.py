@@ -51,10 +51,15 @@ def thumbprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name; trust compares the whole certificate
 
 
+def printable(text: str) -> str:
+    """Return text of a certificate such that it can't disturb a terminal or a log: anybody can have it shown."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
 def common_name(name: x509.Name) -> str:
     """Return how a subject or issuer is called, all of its name where it has no common one."""
     found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else name.rfc4514_string()
+    return printable(str(found[0].value) if found else name.rfc4514_string())
 
 
 def names(certificate: x509.Certificate) -> Names:

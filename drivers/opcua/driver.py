@@ -7,9 +7,12 @@ from collections import Counter, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from asyncua import Client, ua
+from asyncua import ua
 
 from drivers.base import Driver, Fault, NotConnected, Reason, Scan, bad
+from drivers.opcua.channel import Client
+from drivers.opcua.refusals import refused
+from drivers.opcua.security import LOST, secured
 from drivers.opcua.values import fault_of, reading
 
 if TYPE_CHECKING:
@@ -45,9 +48,7 @@ class OpcUaDriver(Driver):
     async def connect(self) -> None:
         await self.close()
         # always a new one: asyncua's clients do not survive every loss of a connection
-        client = Client(
-            self._settings.url, timeout=self._settings.timeout, watchdog_intervall=self._settings.keep_alive
-        )
+        client = Client(self._settings.url, self._settings.timeout, watchdog_intervall=self._settings.keep_alive)
         client.name = "Lineside"
         client.application_uri = "urn:lineside:gateway"
         client.session_timeout = int(self._settings.keep_alive * 12 * 1000)
@@ -57,13 +58,14 @@ class OpcUaDriver(Driver):
         self._items = []
         self._missing = []
         try:
+            await secured(client, self._settings)
             await client.connect()
             self._client = client
             await self._resolve(client)
             await self._subscribe(client)
-        except _LOST as error:
+        except LOST as error:
             await self.close()
-            raise NotConnected(f"{self._settings.url}: {_told(error)}") from error
+            raise refused(error, self._settings.url, self._settings) from error
 
     async def _connection_lost(self, _: Exception) -> None:
         self._lost.set()

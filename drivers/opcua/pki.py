@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import rsa
 
+    from drivers.opcua.security_settings import SecureConnection
+
 T = TypeVar("T")
 
 MAX_REJECTED = 100
@@ -127,6 +129,37 @@ class Pki:
         kept = sorted(self.rejected.glob("*.der"), key=_age)
         for old in kept[:-MAX_REJECTED]:
             old.unlink(missing_ok=True)
+
+    def trust(self, prefix: str) -> x509.Certificate:
+        """Move a rejected certificate, named by how its thumbprint begins, to the trusted ones, and return it.
+
+        Raises `ValueError` where none is named by that, or more than one.
+        """
+        return _move(self.rejected, self.trusted, prefix)
+
+    def distrust(self, prefix: str) -> x509.Certificate:
+        """Move a trusted certificate to the rejected ones; else as `trust`."""
+        return _move(self.trusted, self.rejected, prefix)
+
+
+def _move(here: Path, there: Path, prefix: str) -> x509.Certificate:
+    prefix = prefix.lower().replace(":", "").replace(" ", "")
+    found = [one for one in certificates(here, []) if thumbprint(one[1]).startswith(prefix)]
+    if len(found) != 1 or not prefix:
+        among = ", ".join(thumbprint(certificate) for _, certificate in found or certificates(here, []))
+        how = "no" if not found else "more than one"
+        raise ValueError(
+            f"{how} certificate in {here} has a thumbprint that begins with {prefix!r}; there are: {among}"
+        )
+    [(file, certificate)] = found
+    there.mkdir(parents=True, exist_ok=True)
+    file.replace(there / f"{thumbprint(certificate)}{file.suffix}")
+    return certificate
+
+
+def pki_of(settings: SecureConnection) -> Pki:
+    """Return the folder that a connection uses."""
+    return Pki(settings.pki or default_folder())
 
 
 def certificates(folder: Path, unreadable: list[Path]) -> Iterator[tuple[Path, x509.Certificate]]:

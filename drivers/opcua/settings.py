@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf
 
-from drivers.base import Connection, Source
+from drivers.base import Source
+from drivers.opcua.security_settings import SecureConnection
 
 
 class Node(NamedTuple):
@@ -61,11 +62,10 @@ def _seconds(written: object) -> object:
     return float(written) if isinstance(written, str) else written
 
 
-class OpcUaConnection(Connection):
+class OpcUaConnection(SecureConnection):
     """An OPC UA server, and the namespace of the machine in it.
 
     `namespace`  URI that nodes without a namespace belong to: one server can hold many machines of a type
-    `security`   has to be written: `none` is a connection that anybody on the network can read and forge
     `timeout`    seconds to wait for a connection, or for one answer
     `keep_alive` seconds of silence after which the server says that it lives; three times that is death
     """
@@ -73,7 +73,6 @@ class OpcUaConnection(Connection):
     schemes: ClassVar[tuple[str, ...]] = ("opc.tcp",)
 
     url: str
-    security: Literal["none"]
     namespace: str | None = None
     timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=60)] = 4.0
     keep_alive: Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=60)] = 5.0
@@ -86,11 +85,6 @@ class OpcUaConnection(Connection):
             raise ValueError("write opc.tcp://HOST:4840, without a user in it")
         if parts.port == 0:  # a port that is no number, or too large, raises as it is read
             raise ValueError("Port out of range 1-65535")
-        if "security" not in options:
-            raise ValueError(
-                "security is missing; write security=none for a connection that is neither signed nor "
-                "encrypted (signed and encrypted ones are not available yet)"
-            )
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 
     def shared(self) -> OpcUaConnection:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from drivers.opcua.certificates import KEY_BITS, common_name, names
+from drivers.opcua.certificates import KEY_BITS, common_name, names, printable
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -69,9 +69,10 @@ def problems(chain: Sequence[Certificate], store: Store, expected: Expected, now
     `chain` is what the server sent, its own first; the rest only helps to find the way to an authority.
     """
     try:
-        return list(_problems(chain, store, expected, now))
+        found = list(_problems(chain, store, expected, now))
     except (ValueError, UnsupportedAlgorithm) as error:  # what cryptography says of malformed extensions and keys
-        return [Problem("BadCertificateInvalid", f"it is malformed: {error}")]
+        found = [Problem("BadCertificateInvalid", f"it is malformed: {error}")]
+    return [Problem(problem.code, printable(problem.text)) for problem in found]
 
 
 def _problems(chain: Sequence[Certificate], store: Store, expected: Expected, now: dt.datetime) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gateway import __version__
+from gateway.cli.certs import certs
 from gateway.cli.look import query, tail
 from gateway.cli.plan import plan
 from gateway.cli.probe import probe
@@ -23,5 +24,5 @@ def main(style: str, log_level: str) -> None:
     set_up(style, log_level)
 
 
-for command in (demo, run, ingest, simulate, validate, plan, probe, tail, query, health):
+for command in (certs, demo, run, ingest, simulate, validate, plan, probe, tail, query, health):
     main.add_command(command)

@@ -1,0 +1,108 @@
+"""`lineside certs`: our certificate, and whose certificates OPC UA connections trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography import x509
+
+    from drivers.opcua.pki import Pki
+
+TARGET = click.argument("target", type=click.Path(exists=True, path_type=Path))
+"""The factory's YAML, or a folder of certificates."""
+
+THUMBPRINT = click.argument("thumbprint")
+"""A certificate's thumbprint, or how it begins."""
+
+
+@click.group()
+def certs() -> None:
+    """Look at the certificates of OPC UA connections, and say which servers are trusted."""
+
+
+@certs.command("list")
+@TARGET
+def list_(target: Path) -> None:
+    """Show our certificate, and those trusted and rejected; TARGET is a configuration or a folder of certificates."""
+    from drivers.opcua.pki import certificates  # noqa: PLC0415 - see gateway.cli
+
+    for pki in _folders(target):
+        click.echo(pki.folder)
+        unreadable: list[Path] = []
+        kinds = {
+            "own": pki.certificate_file.parent,
+            "trusted": pki.trusted,
+            "issuer": pki.issuers,
+            "rejected": pki.rejected,
+        }
+        found = [(kind, one) for kind, folder in kinds.items() for _, one in certificates(folder, unreadable)]
+        for kind, certificate in found:
+            click.echo(f"  {kind:<9} {_line(certificate)}")
+        for file in unreadable:
+            click.echo(f"  no certificate could be read of {file}", err=True)
+        if not found:
+            click.echo("  no certificates yet; the first secure connection makes ours")
+
+
+@certs.command()
+@TARGET
+@THUMBPRINT
+def trust(target: Path, thumbprint: str) -> None:
+    """Trust the rejected certificate with this THUMBPRINT, or the only one whose thumbprint begins so."""
+    certificate = _first(target, lambda pki: pki.trust(thumbprint))
+    click.echo(f"trusted   {_line(certificate)}")
+    click.echo("its server is tried again within a minute; nothing need be restarted")
+
+
+@certs.command()
+@TARGET
+@THUMBPRINT
+def reject(target: Path, thumbprint: str) -> None:
+    """Trust the certificate with this THUMBPRINT no longer."""
+    certificate = _first(target, lambda pki: pki.distrust(thumbprint))
+    click.echo(f"rejected  {_line(certificate)}")
+    click.echo("a connection that stands is not cut; the next one to it is refused")
+
+
+def _folders(target: Path) -> list[Pki]:
+    """Return the folders of certificates that a configuration uses, or the one that was named."""
+    from drivers.opcua.pki import Pki, default_folder  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security_settings import SecureConnection  # noqa: PLC0415 - see gateway.cli
+
+    if target.is_dir():
+        return [Pki(target)]
+    connections = [machine.connection for machine in load(target).machines]
+    used = {one.pki or default_folder() for one in connections if isinstance(one, SecureConnection)}
+    return [Pki(folder) for folder in sorted(used or {default_folder()})]
+
+
+def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certificate:
+    """Move a certificate in the folder that has it."""
+    problems = []
+    for pki in _folders(target):
+        try:
+            return move(pki)
+        except ValueError as error:
+            problems.append(str(error))
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
+    raise click.ClickException("\n".join(problems))
+
+
+def _line(certificate: x509.Certificate) -> str:
+    from drivers.opcua.certificates import common_name, names, printable, thumbprint  # noqa: PLC0415 - see gateway.cli
+
+    try:
+        uri = next(iter(names(certificate).uris), "no URI")
+    except ValueError:
+        uri = "malformed"
+    until = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
+    return f"{thumbprint(certificate)}  {until}  {common_name(certificate.subject)}  {printable(uri)}"

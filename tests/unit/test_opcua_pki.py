@@ -1,0 +1,267 @@
+"""The folder of certificates: our own in it, and what `lineside certs` does with the others."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from fakes.certificates import make, revocations
+
+from drivers.opcua import pki as module
+from drivers.opcua.certificates import thumbprint
+from drivers.opcua.pki import Pki, default_folder
+from gateway.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(folder: Path, *certificates: x509.Certificate) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for certificate in certificates:
+        (folder / f"{thumbprint(certificate)}.der").write_bytes(certificate.public_bytes(Encoding.DER))
+
+
+# -- our own --
+
+
+def test_our_certificate_is_made_once_and_kept(tmp_path: Path) -> None:
+    """Servers are told to trust this very one."""
+    first, second = Pki(tmp_path / "pki").own(), Pki(tmp_path / "pki").own()
+    assert first.certificate == second.certificate
+    assert first.key.private_numbers() == second.key.private_numbers()
+
+
+def test_our_certificate_is_what_part_6_wants(tmp_path: Path) -> None:
+    """Part 6, 6.2.2: servers look at each of these."""
+    own = Pki(tmp_path).own()
+    certificate = own.certificate
+    host = os.uname().nodename
+    alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert (
+        alternative.get_values_for_type(x509.UniformResourceIdentifier)
+        == [own.uri]
+        == [f"urn:{host}:lineside:gateway"]
+    )
+    assert alternative.get_values_for_type(x509.DNSName) == [host]
+    usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature
+    assert usage.content_commitment
+    assert usage.key_encipherment
+    assert usage.data_encipherment
+    extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert [*extended] == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert certificate.public_key().key_size == 2048
+    assert certificate.signature_hash_algorithm is not None
+    assert certificate.signature_hash_algorithm.name == "sha256"
+    years = (certificate.not_valid_after_utc - dt.datetime.now(dt.UTC)).days / 365
+    assert 9 < years < 11
+    certificate.verify_directly_issued_by(certificate)
+
+
+def test_the_private_key_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whoever reads it is the gateway, to every server; also where the umask is generous."""
+    before = os.umask(0)
+    try:
+        pki = Pki(tmp_path / "pki")
+        pki.own()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(pki.key_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(pki.key_file.parent.stat().st_mode) == 0o700
+
+
+def test_gateways_that_share_a_folder_get_the_same_certificate(tmp_path: Path) -> None:
+    """They may start at the same moment, on a new machine."""
+    with ThreadPoolExecutor(8) as pool:
+        owns = list(pool.map(lambda _: Pki(tmp_path).own(), range(8)))
+    assert len({own.certificate for own in owns}) == 1
+    assert all(own.key.public_key() == own.certificate.public_key() for own in owns)
+    assert sorted(file.name for file in tmp_path.rglob("*") if file.is_file()) == ["lineside.der", "lineside.pem"]
+
+
+def test_a_certificate_of_the_plants_authority_is_used_as_ours(tmp_path: Path) -> None:
+    """Its application URI counts then, not one of ours."""
+    pki = Pki(tmp_path)
+    ours = make("edge-01", uris=["urn:plant:edge-01"], issuer=make("plant", ca=True))
+    pki.certificate_file.parent.mkdir(parents=True)
+    pki.key_file.parent.mkdir(parents=True)
+    pki.certificate_file.write_bytes(ours.der)
+    pki.key_file.write_bytes(ours.key_pem)
+    assert pki.own().certificate == ours.certificate
+    assert pki.own().uri == "urn:plant:edge-01"
+
+
+def test_own_files_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
+    """And nothing of a key is in the text."""
+    pki = Pki(tmp_path)
+    pki.own()
+    ours = pki.key_file.read_bytes()
+    pki.key_file.write_bytes(make("another").key_pem)
+    with pytest.raises(ValueError, match=r"lineside\.pem is not the key of .*lineside\.der"):
+        pki.own()
+    pki.key_file.write_bytes(ours[:300])
+    with pytest.raises(
+        ValueError, match=r"lineside\.pem can't be used: it is no PEM file with a private key"
+    ) as caught:
+        pki.own()
+    assert ours.splitlines()[1].decode() not in str(caught.value)
+    locked = make("locked").key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    pki.key_file.write_bytes(locked)
+    with pytest.raises(ValueError, match="locked with a password"):
+        pki.own()
+    pki.key_file.unlink()
+    with pytest.raises(ValueError, match=r"lineside\.der is there, and its key .*lineside\.pem is not"):
+        pki.own()
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({}, "lineside-data/pki"),
+        ({"STATE_DIRECTORY": "/var/lib/lineside:/var/lib/other"}, "/var/lib/lineside/pki"),
+        ({"STATE_DIRECTORY": "/var/lib/lineside", "LINESIDE_PKI": "/etc/pki"}, "/etc/pki"),
+    ],
+)
+def test_the_folder_is_where_the_service_keeps_its_state(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
+) -> None:
+    """Which systemd says, and a container by its working folder."""
+    for name in ("STATE_DIRECTORY", "LINESIDE_PKI"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(default_folder()) == folder
+
+
+# -- the others --
+
+
+def test_what_is_in_the_folder_counts_whatever_its_form(tmp_path: Path) -> None:
+    """Browsers export PEM, authorities DER, under many names."""
+    pki = Pki(tmp_path)
+    root, server = make("root", ca=True), make("server")
+    put(pki.trusted, server.certificate)
+    (pki.trusted / "root.CRT").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    (pki.trusted / "notes.txt").write_text("of 2024")
+    pki.issuers.mkdir(parents=True)
+    (pki.issuers / "half.der").write_bytes(root.der[:100])
+    pki.crl[0].mkdir()
+    (pki.crl[0] / "root.crl").write_bytes(revocations(root).public_bytes(Encoding.PEM))
+    found = pki.store()
+    assert {*found.trusted} == {root.certificate, server.certificate}
+    assert found.issuers == ()
+    assert found.unreadable == (pki.issuers / "half.der",)
+    assert found.lists == (revocations(root),)
+
+
+def test_a_revocation_list_that_can_not_be_read_stops_everything(tmp_path: Path) -> None:
+    """To go on without it would be to trust what it revokes."""
+    pki = Pki(tmp_path)
+    pki.crl[1].mkdir(parents=True)
+    (pki.crl[1] / "plant.crl").write_bytes(b"\x30\x03")
+    with pytest.raises(ValueError, match=r"plant\.crl can't be used"):
+        pki.store()
+
+
+def test_rejected_certificates_are_kept_up_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that makes a new one at each start must not fill the disk."""
+    monkeypatch.setattr(module, "MAX_REJECTED", 3)
+    pki = Pki(tmp_path)
+    all_ = [make(f"server {number}").certificate for number in (1, 1, 1, 1, 1)]
+    for age, certificate in enumerate(all_):
+        pki.reject(certificate)
+        pki.reject(certificate)
+        os.utime(pki.rejected / f"{thumbprint(certificate)}.der", (age, age))
+    assert {file.stem for file in pki.rejected.iterdir()} == {thumbprint(one) for one in all_[2:]}
+
+
+# -- lineside certs --
+
+
+def certs(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, ["certs", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_certificates_are_listed_by_what_they_count_for(tmp_path: Path) -> None:
+    """With all that one compares with a server's own display."""
+    pki = Pki(tmp_path)
+    own, server, root, stranger = pki.own(), make("press-7"), make("plant", ca=True), make("stranger", days=(-9, -2))
+    put(pki.trusted, server.certificate)
+    put(pki.issuers, root.certificate)
+    put(pki.rejected, stranger.certificate)
+    (pki.rejected / "junk.der").write_bytes(b"junk")
+    code, output = certs("list", tmp_path)
+    assert code == 0
+    lines = {line.split()[0]: line for line in output.splitlines()}
+    assert own.uri in lines["own"]
+    assert thumbprint(server.certificate) in lines["trusted"]
+    assert "press-7  urn:test:server" in lines["trusted"]
+    assert "plant  no URI" in lines["issuer"]
+    assert f"to {stranger.certificate.not_valid_after_utc:%Y-%m-%d}" in lines["rejected"]
+    assert "no certificate could be read of" in output
+    assert "junk.der" in output
+
+
+def test_a_rejected_certificate_is_trusted_by_the_start_of_its_thumbprint_and_back(tmp_path: Path) -> None:
+    """As it is shown elsewhere: in capitals, with colons."""
+    pki = Pki(tmp_path)
+    server = make().certificate
+    pki.reject(server)
+    shown = thumbprint(server).upper()
+    code, output = certs("trust", tmp_path, f"{shown[:2]}:{shown[2:4]}:{shown[4:12]}")
+    assert code == 0
+    assert thumbprint(server) in output
+    assert pki.store().trusted == (server,)
+    assert list(pki.rejected.iterdir()) == []
+    assert certs("reject", tmp_path, shown)[0] == 0
+    assert pki.store().trusted == ()
+    assert [file.stem for file in pki.rejected.iterdir()] == [thumbprint(server)]
+
+
+@pytest.mark.parametrize("thumbprint_", ["0000000000", "", "zz"])
+def test_a_thumbprint_that_names_none_is_told_with_those_there_are(tmp_path: Path, thumbprint_: str) -> None:
+    """Nothing is trusted by guess."""
+    pki = Pki(tmp_path)
+    one, other = make("one").certificate, make("two").certificate
+    put(pki.rejected, one, other)
+    code, output = certs("trust", tmp_path, thumbprint_)
+    assert code == 1
+    assert thumbprint(one) in output
+    assert thumbprint(other) in output
+    assert pki.store().trusted == ()
+
+
+def test_a_configuration_leads_to_its_folders(tmp_path: Path) -> None:
+    """A connection may have a folder of its own."""
+    server = make().certificate
+    Pki(tmp_path / "b").reject(server)
+    machines = {
+        "a": {"template": "tire-building-machine", "connection": f"opc.tcp://a:4840?pki={tmp_path / 'a'}"},
+        "b": {"template": "tire-building-machine", "connection": {"url": "opc.tcp://b", "pki": str(tmp_path / "b")}},
+    }
+    factory = {
+        "format": 1,
+        "factory": {"enterprise": "acme", "site": "north"},
+        "gateway": {"id": "edge"},
+        "broker": {"url": "mqtt://localhost"},
+        "lines": {"line": {"area": "area", "machines": machines}},
+    }
+    file = tmp_path / "factory.yaml"
+    file.write_text(yaml.safe_dump(factory), encoding="utf-8")
+    code, output = certs("list", file)
+    assert code == 0
+    assert str(tmp_path / "a") in output
+    assert certs("trust", file, thumbprint(server)[:8])[0] == 0
+    assert Pki(tmp_path / "b").store().trusted == (server,)
+    assert certs("list", tmp_path / "none.yaml")[0] == 2
