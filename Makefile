@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check services lock bench clean
+.PHONY: help setup demo test check services lock bench chaos clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +30,9 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/modbus_100x100.py
 	$(BIN)/python benchmarks/modbus_flat_out.py
 	$(BIN)/python benchmarks/modbus_schedule.py
+
+chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
+	cd tests && ../$(BIN)/python -m chaos.run
 
 lock: ## pin and hash the dependencies anew
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

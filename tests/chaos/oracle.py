@@ -1,0 +1,194 @@
+"""What must be in the stores after everything that went wrong, and what must not.
+
+Every answer that a machine gave is known (machines.py). An answer may be missing from a store only where the gateway
+was killed or frozen around it, so that it was never on disk, or where the gateway's ledger counts it as dropped.
+Nothing may be there twice, in part, changed, or without having been served.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from chaos.machines import POINTS, check_of, third_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+BEFORE_KILL = 500_000
+"""Microseconds before the death of a gateway in which an answer may not have reached its disk: the answer's way, the
+group commit (40 ms), and the time that a busy machine takes for both."""
+
+LATE = 1_500_000
+"""Microseconds by which a reading's time may be after its answer: the time-out of a request, and some."""
+
+
+DIGITS = 1e-11
+"""VictoriaMetrics keeps about 12 digits of a number."""
+
+
+class Stored(NamedTuple):
+    """One reading as a store has it; `time` in microseconds, `value` None where it is bad."""
+
+    unit: int
+    point: str
+    time: int
+    value: Any
+
+
+class Window(NamedTuple):
+    """A time (us) in which answers may be lost before they were spooled, and times be late."""
+
+    start: int
+    end: int
+
+
+@dataclass
+class Verdict:
+    """What the comparison of truth and store has shown: numbers of answers, but `readings` and `bad`."""
+
+    store: str
+    served: int = 0
+    readings: int = 0
+    bad: int = 0
+    stored: int = 0
+    excused: int = 0
+    dropped: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether the promise was kept."""
+        return not (self.lost or self.doubled or self.wrong)
+
+    def __str__(self) -> str:
+        line = (f"{self.store:16} {self.served:8} {self.stored:8} {self.excused:8} {self.dropped:8} "
+                f"{len(self.lost):6} {len(self.doubled):8} {len(self.wrong):6}")  # fmt: skip
+        examples = [*self.lost[:5], *self.doubled[:5], *self.wrong[:5]]
+        return "\n".join([line, *(f"    {example}" for example in examples)])
+
+
+HEADING = "store              served   stored  excused  dropped   lost  doubled  wrong"
+
+
+def in_steps(readings: Iterable[Stored], step: int) -> list[Stored]:
+    """Return what a store whose times have a resolution of `step` (us) can hold of the readings.
+
+    Of two answers in one step, as after a freeze, such a store keeps what it likes: both are left out.
+    """
+    answers: dict[tuple[int, int], set[int]] = defaultdict(set)
+    rounded = [reading._replace(time=reading.time // step * step) for reading in readings]
+    for before, reading in zip(readings, rounded, strict=True):
+        answers[reading.unit, reading.time].add(before.time)
+    return [reading for reading in rounded if len(answers[reading.unit, reading.time]) == 1]
+
+
+def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -> list[str]:
+    """Return in what a store with a resolution of `step` (us) differs from one that resolves microseconds."""
+    wanted = {
+        (one.unit, one.time, one.point): one.value for one in in_steps(list(finer), step) if one.value is not None
+    }
+    crowded = {(one.unit, one.time // step * step) for one in finer} - {key[:2] for key in wanted}
+    found: dict[tuple[int, int, str], Any] = {}
+    told = []
+    for one in coarser:
+        if (one.unit, one.time) in crowded:
+            continue
+        if (one.unit, one.time, one.point) in found:
+            told.append(f"twice: {one}")
+        found[one.unit, one.time, one.point] = one.value
+    told += [f"missing: {key}" for key in wanted.keys() - found.keys()]
+    told += [f"invented: {key}" for key in found.keys() - wanted.keys()]
+    told += [
+        f"changed: {key}: {found[key]} for {value}"
+        for key, value in wanted.items()
+        if key in found and not math.isclose(found[key], value, rel_tol=DIGITS)
+    ]
+    return sorted(told)
+
+
+def judge(
+    store: str,
+    served: Mapping[int, Sequence[int]],
+    readings: Iterable[Stored],
+    windows: Sequence[Window],
+    dropped: int,
+) -> Verdict:
+    """Compare what was served with what is stored; times are exact to the microsecond.
+
+    `dropped` are the readings that the gateway's ledger counts as dropped.
+    """
+    verdict = Verdict(store, sum(len(times) for times in served.values()))
+    scans: dict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
+    for reading in readings:
+        verdict.readings += 1
+        if reading.value is None:
+            verdict.bad += 1
+            if not _in_any(windows, reading.time):
+                verdict.wrong.append(f"unit {reading.unit} at {reading.time}: {reading.point} is bad")
+        elif reading.point in scans[reading.unit, reading.time]:
+            verdict.doubled.append(f"unit {reading.unit} at {reading.time}: {reading.point} twice")
+        else:
+            scans[reading.unit, reading.time][reading.point] = reading.value
+    found: Counter[tuple[int, int]] = Counter()
+    for (unit, time), values in scans.items():
+        count = _judge_scan(verdict, served, windows, unit, time, values)
+        if count is not None:
+            found[unit, count] += 1
+    verdict.doubled += [f"unit {unit}: answer {count} {n} times" for (unit, count), n in found.items() if n > 1]
+    verdict.stored = len(found)
+    _judge_missing(verdict, served, found, windows, dropped)
+    return verdict
+
+
+def _judge_scan(
+    verdict: Verdict,
+    served: Mapping[int, Sequence[int]],
+    windows: Sequence[Window],
+    unit: int,
+    time: int,
+    values: Mapping[str, Any],
+) -> int | None:
+    """Return which answer a stored scan is, None where it is none."""
+    where = f"unit {unit} at {time}: {dict(values)}"
+    if len(values) != POINTS:
+        verdict.wrong.append(f"{where} is a part of an answer")
+        return None
+    count = int(values["count"])
+    if not 0 <= count < len(served[unit]):
+        verdict.wrong.append(f"{where} was never served")
+        return None
+    if values["count"] != count or values["check"] != check_of(count) or values["third"] != third_of(count):
+        verdict.wrong.append(f"{where} was served otherwise")
+    answered = served[unit][count]
+    if not (answered <= time <= answered + LATE or _in_any(windows, time)):
+        verdict.wrong.append(f"{where} was served at {answered}")
+    return count
+
+
+def _judge_missing(
+    verdict: Verdict,
+    served: Mapping[int, Sequence[int]],
+    found: Counter[tuple[int, int]],
+    windows: Sequence[Window],
+    dropped: int,
+) -> None:
+    missing = []
+    for unit, times in served.items():
+        for count, time in enumerate(times):
+            if (unit, count) in found:
+                continue
+            if _in_any(windows, time):
+                verdict.excused += 1
+            else:
+                missing.append(f"unit {unit}: answer {count}, served at {time}")
+    verdict.dropped = min(len(missing), -(-dropped // POINTS))
+    verdict.lost = missing[verdict.dropped :]
+
+
+def _in_any(windows: Sequence[Window], time: int) -> bool:
+    return any(window.start <= time <= window.end for window in windows)

@@ -1,0 +1,146 @@
+"""Break everything for some time, then look whether the promise was kept.
+
+    make chaos                                   ten minutes, a new seed
+    python -m chaos.run --seconds 60 --seed 7    from tests/
+
+Prints the faults, and per store the answers served, stored, excused (the gateway was killed or frozen before they
+were on disk), dropped (and counted so by the ledger), lost, doubled and wrong. Exits with 1 where the promise broke.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chaos.faults import Injector
+from chaos.oracle import HEADING, Stored, Verdict, differences, judge
+from chaos.plant import Plant
+
+FRESH = 5.0
+"""Seconds within which a fresh reading must be stored once all is healed."""
+
+SHOWN = 10.0
+"""Seconds within which VictoriaMetrics shows what it was given."""
+
+DRAIN = 120.0
+"""Seconds within which all that is pending must be stored: a resend may have backed off before."""
+
+
+@dataclass
+class Outcome:
+    """What a run has shown."""
+
+    seed: int
+    seconds: float
+    faults: dict[str, int]
+    kills: int
+    fresh: float
+    drained: float
+    ledger: dict[str, Any]
+    balanced: bool
+    verdict: Verdict
+    differences: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept."""
+        return self.verdict.good and not self.differences and not self.complaints
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{name} {n}" for name, n in sorted(self.faults.items()))
+        return "\n".join([
+            f"seed {self.seed}, {self.seconds:g} s, {sum(self.faults.values())} faults, {self.kills} of them kills:",
+            f"    {faults}",
+            f"healed: a fresh reading stored after {self.fresh:.2f} s",
+            f"machines off: all confirmed after {self.drained:.1f} s",
+            f"ledger {self.ledger} {'balanced' if self.balanced else 'NOT BALANCED'}",
+            HEADING,
+            str(self.verdict),
+            f"VictoriaMetrics differs from that in {len(self.differences)} readings",
+            *(f"    {one}" for one in self.differences[:10]),
+            *self.complaints,
+            *(() if self.kept else self.history),
+            "the promise was kept" if self.kept else "THE PROMISE WAS BROKEN",
+        ])  # fmt: skip
+
+
+async def run(folder: Path, seed: int, seconds: float, longest: float) -> Outcome:
+    """Run a plant in a folder, break it for some time, heal it, and judge what is stored."""
+    async with Plant(folder) as plant:
+        await plant.fresh(30.0)
+        injector = Injector(plant, seed, longest)
+        await injector.run(seconds)
+        fresh = await plant.fresh(60.0)
+        drained = await plant.drained(DRAIN)
+        await plant.gateway.stop()
+        told = plant.closing_report()
+        ledger = told["ledger"]
+        await plant.ingest.stop()
+        dropped = sum(ledger["dropped"].values())
+        stored = plant.sqlite_readings()
+        outcome = Outcome(
+            seed,
+            seconds,
+            dict(injector.counts),
+            injector.kills,
+            fresh,
+            drained,
+            ledger,
+            told["balanced"],
+            judge("SQLite", plant.machines.served, stored, plant.windows, dropped),
+            await _settled_differences(plant, stored),
+        )
+        outcome.history = sorted(injector.history)
+        outcome.complaints = _complaints(outcome, len(stored), dropped)
+        return outcome
+
+
+async def _settled_differences(plant: Plant, stored: list[Stored]) -> list[str]:
+    """Return what VictoriaMetrics shows otherwise than SQLite, after the seconds that it may take to show it."""
+    began = time.monotonic()
+    while True:
+        told = differences(stored, plant.victoria_readings(), 1000)
+        if not told or time.monotonic() - began > SHOWN:
+            return told
+        await asyncio.sleep(0.2)
+
+
+def _complaints(outcome: Outcome, stored: int, dropped: int) -> list[str]:
+    ledger, found = outcome.ledger, []
+    if not outcome.balanced:
+        found.append("the ledger does not balance")
+    if ledger["pending"]:
+        found.append(f"{ledger['pending']} readings are still pending")
+    # what was stored may yet be dropped, where the confirmation came too late
+    if not ledger["confirmed"] <= stored <= ledger["confirmed"] + dropped:
+        found.append(f"{stored} readings are stored, {ledger['confirmed']} confirmed, {dropped} dropped")
+    if outcome.fresh > FRESH:
+        found.append(f"a fresh reading was stored after {outcome.fresh:.1f} s only")
+    return found
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
+    parser.add_argument("--longest", type=float, default=10.0, help="seconds that a fault lasts at the most")
+    options = parser.parse_args()
+    sys.stderr.write(f"seed {options.seed}\n")
+    with tempfile.TemporaryDirectory(prefix="lineside-chaos-", ignore_cleanup_errors=True) as folder:
+        outcome = asyncio.run(run(Path(folder), options.seed, options.seconds, options.longest))
+    sys.stdout.write(f"{outcome}\n")
+    sys.exit(0 if outcome.kept else 1)
+
+
+if __name__ == "__main__":
+    main()
