@@ -135,9 +135,10 @@ class Client(asyncua.Client):
                 "it does not have the key of its certificate", "BadApplicationSignatureInvalid"
             ) from None
         except (ua.UaError, ValueError) as error:  # what the session says is not what was offered
-            raise self._refused(
-                f"its session is not as it was offered: {error}", "BadSecurityPolicyRejected"
-            ) from error
+            text = f"its session is not as it was offered: {error}"
+            if self.security_policy.Mode == ua.MessageSecurityMode.None_:
+                text = "it takes no session without security; write security: auto"
+            raise self._refused(text, "BadSecurityPolicyRejected") from error
         best = strongest(created.ServerEndpoints, self.security_policy.Mode)
         if self.strongest and best is not None and STRENGTH[best] > STRENGTH[self.security_policy.URI]:
             raise self._refused(

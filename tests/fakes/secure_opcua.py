@@ -1,0 +1,89 @@
+"""An OPC UA server of asyncua's with certificates of a test's own, which remembers who came and how."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from asyncua import Server, ua
+from asyncua.crypto.permission_rules import User, UserRole
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fakes.certificates import SERVER_URI, Signed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from asyncua.server.internal_server import InternalServer
+
+NAMESPACE = "urn:test:machine"
+SECURE = [
+    ua.SecurityPolicyType.Basic256Sha256_Sign,
+    ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt,
+    ua.SecurityPolicyType.Aes128Sha256RsaOaep_Sign,
+    ua.SecurityPolicyType.Aes128Sha256RsaOaep_SignAndEncrypt,
+    ua.SecurityPolicyType.Aes256Sha256RsaPss_Sign,
+    ua.SecurityPolicyType.Aes256Sha256RsaPss_SignAndEncrypt,
+]
+
+
+class Door:
+    """Who may come in, and who tried: a user manager of asyncua's."""
+
+    def __init__(self, users: dict[str, str] | None = None, certificates: Sequence[Signed] = ()) -> None:
+        self.users = users
+        self.certificates = [one.certificate.public_bytes(Encoding.DER) for one in certificates]
+        self.came: list[tuple[str | None, str | None]] = []
+
+    def get_user(
+        self,
+        iserver: InternalServer,  # noqa: ARG002 - asyncua's contract
+        username: str | None = None,
+        password: str | None = None,
+        certificate: bytes | None = None,
+    ) -> User | None:
+        self.came.append((username, password))
+        if self.users is None and not self.certificates:
+            return User(role=UserRole.User)
+        if username is None:
+            known = certificate in self.certificates
+        else:
+            known = self.users is not None and self.users.get(username) == password
+        return User(role=UserRole.User) if known else None
+
+
+def channels(server: Server) -> list[tuple[str, ua.MessageSecurityMode]]:
+    """Return policy and mode of every channel that stands with a session."""
+    found = []
+    for client in server.bserver.clients:
+        processor = client.processor
+        if processor.session is not None and processor.session.is_activated():
+            policy = processor._connection.security_policy
+            found.append((policy.URI.rpartition("#")[2], policy.Mode))
+    return found
+
+
+@asynccontextmanager
+async def served(
+    port: int,
+    own: Signed | None,
+    policies: Sequence[ua.SecurityPolicyType] = tuple(SECURE),
+    *,
+    door: Door | None = None,
+    uri: str = SERVER_URI,
+    tokens: Sequence[type] = (ua.AnonymousIdentityToken, ua.X509IdentityToken, ua.UserNameIdentityToken),
+) -> AsyncIterator[Server]:
+    """Serve the node `Speed`, 12.5, in `NAMESPACE`."""
+    server = Server(user_manager=door)
+    await server.init()
+    server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
+    await server.set_application_uri(uri)
+    if own is not None:
+        await server.load_certificate(own.der, "der")
+        await server.load_private_key(own.key_pem, format="pem")
+    server.set_security_policy([*policies])
+    server.set_identity_tokens([*tokens])
+    index = await server.register_namespace(NAMESPACE)
+    await server.nodes.objects.add_variable(ua.NodeId("Speed", index), "Speed", 12.5)
+    async with server:
+        yield server
