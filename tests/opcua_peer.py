@@ -1,0 +1,159 @@
+"""An OPC UA server that is not asyncua: node-opcua, with a machine that has a variable of every kind.
+
+    peer = await NodeOpcUa.start(tmp_path, counterPeriod=20, limits={"maxNodesPerRead": 100})
+    peer.set("Setpoint", 7.5, time=1_764_000_000_123_456)
+    assert peer.counts().sessions == 1
+
+Its nodes are in peers/opcua/machine.js, its options in peers/opcua/server.js.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from processes import LOOPBACK, free_port, need, until
+from servers import Server
+
+PEER = Path(__file__).parent / "peers" / "opcua"
+
+MACHINE = "urn:lineside:peer"
+"""The namespace of the machine's nodes."""
+
+TYPES = "urn:lineside:peer:types"
+"""The namespace of its structures."""
+
+SCALARS: dict[str, Any] = {
+    "Boolean": True,
+    "SByte": -128,
+    "Byte": 255,
+    "Int16": -32768,
+    "UInt16": 65535,
+    "Int32": -(2**31),
+    "UInt32": 2**32 - 1,
+    "Int64": -(2**63),
+    "UInt64": 2**64 - 1,
+    "Float": 1.5,
+    "Double": 0.1,
+    "String": "Grüße, 轮胎",
+}
+"""What `Scalar.<type>` holds, of the types that a reading can have."""
+
+KEEP = object()
+"""Stands for the value that a variable has."""
+
+
+class Counts(NamedTuple):
+    """What clients have on the server now. `items` are monitored items, `channels` secure channels."""
+
+    sessions: int
+    subscriptions: int
+    items: int
+    channels: int
+
+
+class NodeOpcUa(Server):
+    """The server. Its key and certificate are made at its first start, and kept in `certificates`.
+
+    `options`  those of server.js; what is changed here holds from the next start on
+    """
+
+    program = "node-opcua"
+
+    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False, **options: Any) -> None:
+        """Prepare; nothing runs. See server.js for the options."""
+        super().__init__(folder, port=port, shared=shared)
+        self.url = f"opc.tcp://{LOOPBACK}:{self.port}"
+        self.certificates = self.folder / "certificates"
+        self.options = options
+        self._control = free_port()
+
+    @property
+    def certificate(self) -> Path:
+        """Its own certificate, PEM."""
+        return self.certificates / "own" / "certs" / "certificate.pem"
+
+    def command(self) -> list[str]:
+        node = need("node")
+        installed = PEER / "node_modules" / ".installed"
+        if not installed.exists() or installed.read_bytes() != (PEER / "package-lock.json").read_bytes():
+            need("node-opcua (of npm)")
+        ours = {"port": self.port, "control": self._control, "certificates": str(self.certificates)}
+        file = self.folder / "config.json"
+        file.write_text(json.dumps(self.options | ours), encoding="utf-8")
+        return [node, str(PEER / "server.js"), str(file)]
+
+    def answers(self) -> bool:
+        try:
+            self.tell("counts")
+        except (OSError, HTTPException):
+            return False
+        return True
+
+    def tell(self, command: str, **arguments: Any) -> Any:
+        """Give one of the commands of control.js, and return its answer; the test fails where it can't be done."""
+        connection = HTTPConnection(LOOPBACK, self._control, timeout=30)
+        try:
+            connection.request("POST", f"/{command}", json.dumps(arguments))
+            answer = connection.getresponse()
+            told = json.loads(answer.read())
+        finally:
+            connection.close()
+        assert answer.status == 200, f"{command}: {told}"
+        return told
+
+    def set(self, node: str, value: Any = KEEP, *, status: str = "Good", time: int | None = None) -> None:
+        """Give a variable a value, a status by its name, and a source time in microseconds since the epoch."""
+        given = {} if value is KEEP else {"value": value}
+        self.tell("set", node=node, status=status, **given, **({} if time is None else {"time": time}))
+
+    def get(self, node: str) -> Any:
+        """Return the value that a variable has."""
+        return self.tell("get", node=node)["value"]
+
+    def add(self, node: str, value: Any, kind: str) -> None:
+        """Add a variable of a built-in type such as `Double`."""
+        self.tell("add", node=node, value=value, type=kind)
+
+    def delete(self, node: str) -> None:
+        """Remove a node."""
+        self.tell("delete", node=node)
+
+    def event(self, message: str, severity: int = 500, kind: str = "BaseEventType") -> None:
+        """Raise an event of the machine's object, of a type of namespace 0."""
+        self.tell("raise", message=message, severity=severity, type=kind)
+
+    def freeze(self) -> None:
+        """Let it hang, with its connections open; no command is answered until `thaw`."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+
+    def counts(self) -> Counts:
+        """Return what clients have on the server now, whether they know of it or not."""
+        told = self.tell("counts")
+        return Counts(*(told[name] for name in Counts._fields))
+
+    def most(self, service: str) -> int:
+        """Return how many nodes were asked for at most in one request of a service such as `Read`."""
+        requests: dict[str, dict[str, int]] = self.tell("requests")
+        return requests.get(service, {"most": 0})["most"]
+
+    def times(self, service: str) -> int:
+        """Return how often a service such as `Read` was asked for."""
+        requests: dict[str, dict[str, int]] = self.tell("requests")
+        return requests.get(service, {"times": 0})["times"]
+
+    async def has(self, seconds: float = 20.0, **wanted: int) -> None:
+        """Wait until some of the counts are as wanted: `sessions=1`."""
+
+        def look() -> bool:
+            counts = self.counts()._asdict()
+            return all(counts[name] == number for name, number in wanted.items())
+
+        await until(look, f"{self.name} has {wanted}", seconds)
