@@ -59,6 +59,7 @@ class Reason(StrEnum):
     OVERFLOW = "overflow"  # a value that the declared type can't hold, or lost in a full queue
     OUT_OF_RANGE = "out_of_range"  # outside the range that the point declares
     STALE = "stale"  # the device says that the value is old
+    CLOCK = "clock"  # the time is not to be trusted: a clock is not set, or wrong
     OTHER = "other"  # only the protocol's own code says more
 
 

@@ -17,6 +17,7 @@ import structlog
 from gateway.alive import show_life
 from gateway.clock import Clock
 from gateway.codecs import CODECS
+from gateway.cut import halve
 from gateway.dead_letters import DeadLetters
 from gateway.filter import Filter
 from gateway.groups import groups_of
@@ -27,6 +28,7 @@ from gateway.model import NamedScan, Record, name_scan
 from gateway.normalize import Normalizer
 from gateway.publish import Publisher
 from gateway.runner import Runner
+from gateway.settings.sections import ClockTrust
 from gateway.spool import Outbox, Spool
 from gateway.states import States
 from gateway.tasks import end
@@ -59,7 +61,7 @@ class Pipeline:
     """The way of one group's scans from the driver into the spool."""
 
     def __init__(self, gateway: Gateway, outbox: Outbox[NamedScan], points: list[Point]) -> None:
-        self._normalizer = Normalizer(points)
+        self._normalizer = Normalizer(points, lambda: gateway.clock.fault)
         self._filter = Filter(points)
         self._spool = gateway.spool
         self._states = gateway.states
@@ -85,9 +87,9 @@ class Gateway:
 
     def __init__(self, factory: Factory) -> None:
         self.factory = factory
-        self.clock = Clock()
+        self.clock = Clock(require_sync=factory.gateway.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(factory.gateway.spool, factory.gateway.id)
+        self.spool = Spool(factory.gateway.spool, factory.gateway.id, factory.gateway.max_record)
         self.states = States(self.clock)
         self.schedules: dict[str, Schedule] = {}
         self._codec = CODECS[factory.gateway.codec]
@@ -116,7 +118,7 @@ class Gateway:
 
     def _groups(self, machine: Machine) -> list[Group]:
         """Give each group of a machine its way into the machine's outbox."""
-        outbox = self.spool.outbox(self.topics.data(machine.path), self._encode)
+        outbox = self.spool.outbox(self.topics.data(machine.path), self._encode, halve)
         pipelines = {group: Pipeline(self, outbox, points) for group, points in groups_of(machine)}
         self._pipelines |= pipelines
         return list(pipelines)
@@ -162,6 +164,11 @@ class Gateway:
             "balanced": ledger.balanced,
             "spool_bytes": self.spool.size,
             "schedule": schedule.as_dict(),
+            "clock": {
+                "trusted": self.clock.fault is None,
+                "steps": self.clock.steps,
+                "ahead_ms": round(self.clock.ahead * 1000, 1),
+            },
             "points": self.states.points(),
             "drivers": _added_up(self._counts().values()),
         }

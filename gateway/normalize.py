@@ -24,6 +24,16 @@ _OUT = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 """What every store can hold as a whole number."""
 
+FUTURE, PAST = 10_000_000, 10 * 365 * 86_400_000_000
+"""Microseconds by which a source's time may be after, or before, its arrival: else its clock is wrong."""
+
+_IN_FUTURE = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time in the future")
+_YEARS_AGO = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time years ago")
+
+
+def _no_doubt() -> Fault | None:
+    return None
+
 
 class Unfit(Exception):
     """A raw value can't become the declared type."""
@@ -39,7 +49,9 @@ class Normalizer:
     is what servers push, point by point.
     """
 
-    def __init__(self, points: Sequence[Point]) -> None:
+    def __init__(self, points: Sequence[Point], doubt: Callable[[], Fault | None] = _no_doubt) -> None:
+        """Compile; `doubt` returns what is wrong with the gateway's clock now, None where nothing is."""
+        self._doubt = doubt
         self._converts = [_converter(point) for point in points]
         self._ranges = [point.range for point in points]
         self._last = [0] * len(points)  # of readings that came alone
@@ -64,11 +76,18 @@ class Normalizer:
 
     def apply(self, scan: Scan) -> None:
         """Bring a scan into the common schema, in place."""
+        doubt, times = self._doubt(), scan.times
+        if times and doubt is None:
+            _judge_times(scan, times)
         self._in_order(scan)
         if scan.points is None and not scan.faults:
             self._apply_whole(scan)
         else:
             self._apply_each(scan)
+        if doubt is not None and times is None:  # a source that has a time of its own may be right
+            for i, value in enumerate(scan.values):
+                if value is not None:
+                    scan.faults.setdefault(i, doubt)
 
     def _apply_whole(self, scan: Scan) -> None:
         values: list[Any] = scan.values  # typing.cast would cost a call for each
@@ -122,6 +141,22 @@ class Normalizer:
             times[i] = self._last[position] = max(times[i], self._last[position] + 1, self._last_whole + 1)
         self._last_any = max([self._last_any, *times])
         scan.times = times
+
+
+def _judge_times(scan: Scan, times: list[int]) -> None:
+    """Put the time of arrival in place of a source's time that can't be, and say so.
+
+    One reading from the future would hold all later ones of its point there.
+    """
+    latest, earliest = scan.time + FUTURE, scan.time - PAST
+    if earliest <= min(times) and max(times) <= latest:
+        return
+    for i, time in enumerate(times):
+        if earliest <= time <= latest:
+            continue
+        times[i] = scan.time
+        if scan.values[i] is not None:
+            scan.faults.setdefault(i, _IN_FUTURE if time > latest else _YEARS_AGO)
 
 
 def _converter(point: Point) -> Callable[[Value], Value]:

@@ -33,6 +33,20 @@ class Confirm(StrEnum):
     BROKER = "broker"
 
 
+class Order(StrEnum):
+    """In what order records leave."""
+
+    FRESH = "fresh"  # new readings at once, what an outage left behind them
+    STRICT = "strict"  # those of one machine one after the other
+
+
+class ClockTrust(StrEnum):
+    """When the gateway's clock is trusted: once it was set, or only while the kernel calls it synchronised."""
+
+    TRUST = "trust"
+    REQUIRE_SYNC = "require_sync"
+
+
 class SpoolSection(Section):
     """Where records wait until they are confirmed, and how many may wait."""
 
@@ -48,6 +62,9 @@ class GatewaySection(Section):
     spool: SpoolSection = SpoolSection()
     codec: str = "json"
     confirm: Annotated[Confirm, Field(strict=False)] = Confirm.STORE
+    clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
+    order: Annotated[Order, Field(strict=False)] = Order.FRESH
+    max_record: Annotated[Size, Field(ge=1024)] = 64 * 2**10
 
 
 class Version(StrEnum):

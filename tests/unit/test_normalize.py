@@ -181,6 +181,67 @@ def test_each_point_of_pushed_scans_has_a_time_of_its_own() -> None:
     assert (first.times, second.times) == ([10, 10], [11, 11])
 
 
+NOW = 1_764_000_000_000_000
+HOUR = 3_600_000_000
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        (NOW + HOUR, "source time in the future"),
+        (NOW + 20 * 366 * 24 * HOUR, "source time in the future"),
+        (0, "source time years ago"),
+        (NOW - 11 * 365 * 24 * HOUR, "source time years ago"),
+    ],
+)
+def test_a_source_time_that_can_not_be_is_replaced_and_told(source: int, code: str) -> None:
+    """A device that thinks it is 2045 held its point there until a restart; one of 1970 lost it to the retention."""
+    points = [node("a", type="int"), node("b", type="int")]
+    group, normalizer = group_of(points), Normalizer(points)
+    scan = part(group, (0, source, 1), (1, NOW - 5, 2), time=NOW)
+    normalizer.apply(scan)
+    assert scan.times == [NOW, NOW - 5]
+    assert scan.faults == {0: Fault(Quality.UNCERTAIN, Reason.CLOCK, code)}
+    later = part(group, (0, NOW + 1_000_000, 3), time=NOW + 1_000_100)
+    normalizer.apply(later)
+    assert (later.times, later.faults) == ([NOW + 1_000_000], {})
+
+
+@pytest.mark.parametrize("away", [9_000_000, -24 * HOUR, -365 * 24 * HOUR])
+def test_a_source_time_that_can_be_is_kept(away: int) -> None:
+    """Clocks differ by seconds; and what was kept for us during an outage is old."""
+    points = [node(type="int")]
+    scan = part(group_of(points), (0, NOW + away, 1), time=NOW)
+    Normalizer(points).apply(scan)
+    assert (scan.times, scan.faults) == ([NOW + away], {})
+
+
+def test_readings_of_a_doubtful_clock_are_uncertain() -> None:
+    """Their values are right, and their order; when they were taken, nobody knows."""
+    points = [node("a", type="int"), node("b", type="int", range=[0, 1]), node("c", type="int")]
+    doubt = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock not set")
+    group = group_of(points)
+    now: list[Fault | None] = [doubt]
+    normalizer = Normalizer(points, lambda: now[0])
+    scans = [whole(group, 5, 1, 7, None, p2=bad(Reason.REFUSED)), Scan(group, 6, [1, 0, 1])]
+    for scan in scans:
+        normalizer.apply(scan)
+    assert scans[0].faults == {0: doubt, 1: Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE), 2: bad(Reason.REFUSED)}
+    assert scans[1].faults == {0: doubt, 1: doubt, 2: doubt}
+    now[0] = None
+    after = Scan(group, NOW, [1, 0, 1])
+    normalizer.apply(after)
+    assert after.faults == {}
+
+
+def test_a_source_that_knows_the_time_is_believed_while_the_gateway_does_not() -> None:
+    """A box in 1970 asks a server of today: the server's times are no future."""
+    points = [node(type="int")]
+    scan = part(group_of(points), (0, NOW, 1), time=HOUR)
+    Normalizer(points, lambda: bad(Reason.CLOCK)).apply(scan)
+    assert (scan.times, scan.faults) == ([NOW], {})
+
+
 SCANS = st.lists(
     st.tuples(st.integers(1, 8), st.none() | st.lists(st.tuples(st.sampled_from([0, 1, 2]), st.integers(1, 8)),
               unique_by=lambda reading: reading[0], min_size=1)),
