@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import socket
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -106,6 +107,7 @@ def read_crl(content: bytes) -> x509.CertificateRevocationList:
     return x509.load_der_x509_crl(content)
 
 
+@lru_cache(maxsize=8)  # a key is checked for tens of milliseconds, and read at each connection
 def read_key(content: bytes) -> rsa.RSAPrivateKey:
     """Return an RSA key out of a PEM file. Raises `ValueError` where there is none that can be used."""
     try:

@@ -75,6 +75,12 @@ class _Protocol(UASocketProtocol):
             self._fail_all_pending(ua.UaStatusCodeError(ua.StatusCodes.BadTcpMessageTooLarge))
             self.disconnect_socket()
 
+    def _process_received_message(self, msg: ua.Message | ua.Acknowledge | ua.ErrorMessage | None) -> None:
+        # a server may refuse the channel with a fault, which asyncua takes for a broken answer
+        if isinstance(msg, ua.Message) and isinstance(msg.SecurityHeader(), ua.AsymmetricAlgorithmHeader):
+            self.check_answer(msg.body(), "in response to OpenSecureChannelRequest")
+        super()._process_received_message(msg)
+
     async def send_hello(
         self, url: str, max_messagesize: int = MAX_MESSAGE, max_chunkcount: int = MAX_CHUNKS
     ) -> ua.Acknowledge:

@@ -11,6 +11,7 @@ from drivers.base import NotConnected
 from drivers.opcua.certificates import read_file, thumbprint
 from drivers.opcua.channel import MAX_CHUNK, MAX_MESSAGE, status
 from drivers.opcua.pki import pki_of
+from drivers.opcua.security_settings import Policy
 
 if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
@@ -53,13 +54,17 @@ _CHANNEL = {
 """What is wrong between the two."""
 
 
+_BROKEN_OFF = (ConnectionError, ConnectionResetError, BrokenPipeError, AssertionError)
+"""What asyncua raises where a server closes the connection; one that can't be reached is something else."""
+
+
 def refused(error: BaseException, url: str, settings: OpcUaConnection | None) -> NotConnected:
     """Return why a server can't be talked to, in words for who runs the gateway.
 
     `settings` are those of the connection, None before they matter. The text never has a secret in it.
     """
     if not isinstance(error, ua.UaStatusCodeError):
-        return NotConnected(f"{url}: {_told(error)}")
+        return NotConnected(f"{url}: {_told(error, settings)}")
     name, meaning = get_name_and_doc(error.code)
     if name in _OURS and settings is not None:
         text = _OURS[name].format(own=_own(settings))
@@ -70,9 +75,12 @@ def refused(error: BaseException, url: str, settings: OpcUaConnection | None) ->
     return NotConnected(f"{url}: {text}", status(name) if hasattr(ua.StatusCodes, name) else f"0x{error.code:08X}")
 
 
-def _told(error: BaseException) -> str:
+def _told(error: BaseException, settings: OpcUaConnection | None) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
+    if settings is not None and settings.security is not Policy.NONE and type(error) in _BROKEN_OFF:
+        # some servers close the connection instead of saying why
+        return f"it broke the connection off; if it does so each time, let it trust {_own(settings)}"
     return str(error) or type(error).__name__
 
 

@@ -1,8 +1,7 @@
 """How a connection is made secure: the server's offer, its certificate, ours, and the user.
 
-`secured` makes a client ready before it connects.
-Everything here may heal without a restart, when somebody trusts a certificate or corrects a server: so it is
-`NotConnected`, and tried again.
+`secured` makes a client ready before it connects. Everything here may heal without a restart, when somebody trusts a
+certificate or corrects a server: so it is `NotConnected`, and tried again.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from urllib.parse import urlsplit
 
 from asyncua import ua
 from asyncua.crypto.security_policies import SecurityPolicyNone
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from drivers.base import NotConnected
 from drivers.opcua.certificates import common_name, read_chain, read_file, read_key, thumbprint
@@ -86,7 +84,7 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
     if settings.security is not Policy.NONE:
         own = await asyncio.to_thread(_own, pki, url)
         client.strongest = settings.security is Policy.AUTO
-        await _protect(client, endpoint, own, chain[0])
+        _protect(client, endpoint, own, chain[0])
 
 
 def _identify(client: Client, settings: OpcUaConnection) -> None:
@@ -197,14 +195,10 @@ def _own(pki: Pki, url: str) -> Own:
     return own
 
 
-async def _protect(client: Client, endpoint: ua.EndpointDescription, own: Own, server: x509.Certificate) -> None:
+def _protect(client: Client, endpoint: ua.EndpointDescription, own: Own, server: x509.Certificate) -> None:
     """Set policy, mode, certificates and key of the channel."""
     client.application_uri = own.uri
     policy = next(policy for policy in POLICIES.values() if endpoint.SecurityPolicyUri == policy.URI)
-    await client.set_security(
-        policy,
-        own.certificate.public_bytes(Encoding.DER),
-        own.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
-        server_certificate=server.public_bytes(Encoding.DER),
-        mode=endpoint.SecurityMode,
-    )
+    protection = policy(server, own.certificate, own.key, endpoint.SecurityMode)
+    client.security_policy = protection  # type: ignore[assignment] # any policy, as for its own set_security
+    client.uaclient.set_security(protection)
