@@ -1,0 +1,172 @@
+"""The parts of OPC UA Binary (Part 6, 5.2) that messages are made of, read within what was sent.
+
+Every function takes the message and where to begin, and returns what it read and where that ended. Running over the
+end raises one of `MALFORMED`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua import ua_binary
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+MAX_DIAGNOSTICS = 10
+"""Diagnostics in diagnostics that are followed: no decoder has to follow more (Part 6, 5.2.2.12)."""
+
+UINT16 = struct.Struct("<H").unpack_from
+INT32 = struct.Struct("<i").unpack_from
+UINT32 = struct.Struct("<I").unpack_from
+INT64 = struct.Struct("<q").unpack_from
+
+NUMBERS = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
+"""Type id -> `struct`'s format, of truth values and numbers (Part 6, 5.1.2)."""
+
+VALUE, STATUS, SOURCE_TIME, SERVER_TIME, SOURCE_FRACTION, SERVER_FRACTION = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+"""What the mask of a data value says is there (Part 6, 5.2.2.17)."""
+
+_XML = 2
+
+_TWO_BYTE, _FOUR_BYTE = int(ua.NodeIdType.TwoByte), int(ua.NodeIdType.FourByte)
+
+_BEHIND_VALUE = (
+    (STATUS, UINT32, 4),
+    (SOURCE_TIME, INT64, 8),
+    (SOURCE_FRACTION, UINT16, 2),
+    (SERVER_TIME, INT64, 8),
+    (SERVER_FRACTION, UINT16, 2),
+)
+
+
+class DecodeError(Exception):
+    """What came is no message as Part 6 has it, or not the one expected: nothing of it can be believed."""
+
+
+MALFORMED = (DecodeError, ua.UaError, ValueError, TypeError, IndexError, struct.error)
+"""All that reading what breaks the rules raises, here and in asyncua."""
+
+
+class Sent(Buffer):
+    """What asyncua reads from; it would take a negative length for the way back, and read for ever."""
+
+    def read(self, size: int) -> bytes:
+        if size < 0:
+            raise DecodeError(f"a length of {size}")
+        return super().read(size)
+
+
+def count(data: bytes, at: int, smallest: int) -> tuple[int, int]:
+    """Return how many elements follow, each of `smallest` bytes at least; a null array has none (Part 6, 5.2.5)."""
+    number: int = INT32(data, at)[0]
+    at += 4
+    if number < -1 or number * smallest > len(data) - at:
+        raise DecodeError(f"byte {at - 4}: {number} elements can't be in the {len(data) - at} bytes that follow")
+    return (number if number > 0 else 0), at
+
+
+def byte_string(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """Read a byte string (Part 6, 5.2.2.7); -1 is the length of null."""
+    size: int = INT32(data, at)[0]
+    at += 4
+    if size == -1:
+        return None, at
+    if size < 0 or size > len(data) - at:
+        raise DecodeError(f"byte {at - 4}: {size} bytes can't be in the {len(data) - at} that follow")
+    return data[at : at + size], at + size
+
+
+def text(data: bytes, at: int) -> tuple[str | None, int]:
+    """Read a string (Part 6, 5.2.2.4); bytes that are no UTF-8 are told in surrogates, as asyncua does."""
+    size: int = INT32(data, at)[0]
+    end = at + 4 + size
+    if size < 0 or end > len(data):
+        return None, byte_string(data, at)[1]  # null, or refused
+    return data[at + 4 : end].decode("utf-8", "surrogateescape"), end
+
+
+def date_time(data: bytes, at: int) -> tuple[datetime, int]:
+    """Read a time, cut to the microsecond (Part 6, 5.2.2.5)."""
+    return ua.win_epoch_to_datetime(INT64(data, at)[0]), at + 8
+
+
+def fixed(kind: ua.VariantType, data: bytes, at: int) -> tuple[Any, int]:
+    """Let asyncua read a type that neither nests nor repeats."""
+    sent = Sent(data, at)
+    return ua_binary.unpack_uatype(kind, sent), sent.cur_pos
+
+
+def type_id(data: bytes, at: int) -> tuple[int | None, int]:
+    """Read the id of an encoding (Part 6, 5.2.2.9): its number if it is one of the standard, None for any other."""
+    form = data[at]
+    if form == _TWO_BYTE:
+        return data[at + 1], at + 2
+    if form == _FOUR_BYTE:
+        return (None if data[at + 1] else UINT16(data, at + 2)[0]), at + 4
+    node, at = fixed(ua.VariantType.NodeId, data, at)
+    return (node.Identifier if node.NamespaceIndex == 0 and isinstance(node.Identifier, int) else None), at
+
+
+def body(data: bytes, at: int) -> tuple[int, int, int | None]:
+    """Read the frame of an extension object, which stands behind its type id (Part 6, 5.2.2.15).
+
+    Returns how a body is encoded (0 not at all, 1 binary, 2 XML), where it begins, and where it ends or None where
+    its length is not told, as by servers of old.
+    """
+    encoding = data[at]
+    at += 1
+    if encoding == 0:
+        return 0, at, at
+    if encoding > _XML:
+        raise DecodeError(f"byte {at - 1}: an extension object is encoded as 0, 1 or 2, not {encoding}")
+    size: int = INT32(data, at)[0]
+    at += 4
+    if size < -1 or size > len(data) - at:
+        raise DecodeError(f"byte {at - 4}: a body of {size} bytes can't be in the {len(data) - at} that follow")
+    return encoding, at, None if size == -1 else at + size
+
+
+def mask_of(data: bytes, at: int, highest: int, what: str) -> int:
+    """Return the mask of a type with optional parts; its bits have a meaning up to `highest`."""
+    mask = data[at]
+    if mask > highest:
+        raise DecodeError(f"byte {at}: {mask:#04x} is no mask of {what}")
+    return mask
+
+
+def behind_value(data: bytes, at: int, mask: int) -> tuple[dict[int, int], int]:
+    """Read what follows the value in a data value, in the order of Part 6, 5.2.2.17, which is not asyncua's.
+
+    Returns by its bit what is there: status, times in ticks of 100 ns since 1601, their fractions in tens of
+    picoseconds; and where it ends.
+    """
+    there = {}
+    for bit, read, size in _BEHIND_VALUE:
+        if mask & bit:
+            there[bit] = read(data, at)[0]
+            at += size
+    return there, at
+
+
+def diagnostic(data: bytes, at: int, depth: int = 1) -> tuple[ua.DiagnosticInfo, int]:
+    """Read diagnostics in the order, and with the bits, of Part 6, 5.2.2.12, which are not asyncua's."""
+    if depth > MAX_DIAGNOSTICS:
+        raise DecodeError(f"byte {at}: diagnostics are nested more than {MAX_DIAGNOSTICS} deep")
+    mask = mask_of(data, at, 0x7F, "diagnostics")
+    at += 1
+    found: dict[str, Any] = {}
+    for bit, name in ((0x01, "SymbolicId"), (0x02, "NamespaceURI"), (0x08, "Locale"), (0x04, "LocalizedText")):
+        if mask & bit:
+            found[name] = INT32(data, at)[0]
+            at += 4
+    if mask & 0x10:
+        found["AdditionalInfo"], at = text(data, at)
+    if mask & 0x20:
+        found["InnerStatusCode"], at = ua.StatusCode(UINT32(data, at)[0]), at + 4
+    if mask & 0x40:
+        found["InnerDiagnosticInfo"], at = diagnostic(data, at, depth + 1)
+    return ua.DiagnosticInfo(**found), at
