@@ -66,7 +66,7 @@ def count(data: bytes, at: int, smallest: int) -> tuple[int, int]:
     at += 4
     if number < -1 or number * smallest > len(data) - at:
         raise DecodeError(f"byte {at - 4}: {number} elements can't be in the {len(data) - at} bytes that follow")
-    return (number if number > 0 else 0), at
+    return max(0, number), at
 
 
 def byte_string(data: bytes, at: int) -> tuple[bytes | None, int]:
