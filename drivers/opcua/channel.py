@@ -35,11 +35,14 @@ if TYPE_CHECKING:
 MAX_CHUNK = 64 * 1024
 """Bytes of one chunk: what all servers can do, and what bounds the memory for one that is half here."""
 
+MIN_CHUNK = 8192
+"""Bytes of a chunk that everybody takes (Part 6, 7.1.2.3), whatever a server says."""
+
 MAX_MESSAGE = 8 * 2**20
 """Bytes of one message: 10,000 changes or nodes take a twentieth of it, and decoding more would stop the gateway."""
 
-MAX_CHUNKS = MAX_MESSAGE // 8192
-"""Chunks of one message: all of it in the smallest chunks that there are (Part 6, 7.1.2.3)."""
+MAX_CHUNKS = MAX_MESSAGE // MIN_CHUNK
+"""Chunks of one message: all of it in the smallest."""
 
 POLICIES: dict[Policy, type[SecurityPolicy]] = {
     Policy.AES256: SecurityPolicyAes256Sha256RsaPss,
@@ -63,7 +66,7 @@ class _Limits(TransportLimits):
     """What we take, and what we may send; the server's own limits say only the latter (Part 6, 7.1.2.4)."""
 
     def update_client_limits(self, msg: ua.Acknowledge) -> None:
-        self.max_send_buffer = min(msg.ReceiveBufferSize, MAX_CHUNK)
+        self.max_send_buffer = min(max(msg.ReceiveBufferSize, MIN_CHUNK), MAX_CHUNK)
 
 
 class _Protocol(UASocketProtocol):

@@ -311,6 +311,7 @@ async def test_a_server_that_does_not_trust_us_is_told_with_what_it_must_trust(p
 # -- users --
 
 
+USER = {"username": "telemetry", "password": {"secret": "plc"}}
 WAYS: list[dict[str, str]] = [{}, {"security_mode": "sign"}, {"security": "none"}]
 
 
@@ -319,7 +320,7 @@ async def test_a_user_is_let_in_by_name_and_password(pki: Pki, server: Signed) -
     port, door = free_port(), Door({"telemetry": PASSWORD})
     async with served(port, server, [*SECURE, NONE], door=door):
         for options in WAYS:
-            assert await read(port, pki, username="telemetry", password={"secret": "plc"}, **options) == 12.5
+            assert await read(port, pki, **USER, **options) == 12.5
     assert door.came == [("telemetry", PASSWORD)] * 3
 
 
@@ -328,19 +329,18 @@ async def test_a_wrong_password_and_a_missing_user_are_told(
 ) -> None:
     """Each by what to do; the password of none is repeated."""
     port, door = free_port(), Door({"telemetry": "another"})
-    user = {"username": "telemetry", "password": {"secret": "plc"}}
     tokens = [ua.UserNameIdentityToken, ua.X509IdentityToken]
     async with served(port, server, [ENCRYPTED], door=door, tokens=tokens):
-        error = await refusal(port, pki, **user)
+        error = await refusal(port, pki, **USER)
         assert "it does not let user 'telemetry' in: the name or the password is wrong" in str(error)
         assert error.fault.code == "0x801F0000 BadUserAccessDenied"
         error = await refusal(port, pki)
         assert "it takes no user by anonymous, only by name and password, user certificate" in str(error)
         door.came.clear()
         monkeypatch.delenv("LINESIDE_SECRET_PLC")
-        assert "secret 'plc' is missing: put it into" in str(await refusal(port, pki, **user))
+        assert "secret 'plc' is missing: put it into" in str(await refusal(port, pki, **USER))
         monkeypatch.setenv("LINESIDE_SECRET_PLC", "x" * 129)
-        assert "more than 128 bytes" in str(await refusal(port, pki, **user))
+        assert "more than 128 bytes" in str(await refusal(port, pki, **USER))
         assert door.came == []
 
 
@@ -349,22 +349,21 @@ async def test_a_server_that_wants_the_password_in_the_clear_gets_it_only_where_
 ) -> None:
     """Not even where it is trusted: others can read along."""
     port, door = free_port(), Door({"telemetry": PASSWORD})
-    user = {"username": "telemetry", "password": {"secret": "plc"}}
     async with served(port, server, [ENCRYPTED, SIGNED, NONE], door=door) as serving:
         for endpoint in serving.iserver.endpoints:
             for token in endpoint.UserIdentityTokens:
                 token.SecurityPolicyUri = "http://opcfoundation.org/UA/SecurityPolicy#None"
         for options in WAYS[1:]:
-            error = await refusal(port, pki, **user, **options)
+            error = await refusal(port, pki, **USER, **options)
             assert "it wants the user's name and password without protection" in str(error)
         assert door.came == []
-        assert await read(port, pki, **user) == 12.5
+        assert await read(port, pki, **USER) == 12.5
 
 
 async def test_a_password_is_not_encrypted_for_a_server_that_is_not_trusted(pki: Pki) -> None:
     """`security: none` says nothing of the password: who is in between could have it encrypted for themselves."""
     port, door = free_port(), Door({"telemetry": PASSWORD})
-    user = {"username": "telemetry", "password": {"secret": "plc"}, "security": "none"}
+    user = {**USER, "security": "none"}
     async with served(port, make(), [ENCRYPTED, NONE], door=door):
         assert "certs trust" in str(await refusal(port, pki, **user))
     async with served(port, None, [NONE], door=door):
@@ -389,22 +388,23 @@ async def test_a_user_is_let_in_by_a_certificate(pki: Pki, server: Signed, tmp_p
         assert "none.pem" in str(missing)
 
 
-async def test_no_secret_reaches_the_log(pki: Pki, server: Signed, tmp_path: Path) -> None:
-    """Not at the lowest level, not in what a wrong password leads to."""
-    port = free_port()
-    connection = {"url": f"opc.tcp://127.0.0.1:{port}", "username": "telemetry", "password": {"secret": "plc"}}
-    template = {
-        "format": 1,
-        "protocol": "opcua",
-        "points": {"speed": {"node": f"nsu={NAMESPACE};s=Speed", "type": "float"}},
-    }
-    (tmp_path / "machines").mkdir()
-    (tmp_path / "machines" / "press.yaml").write_text(yaml.safe_dump(template), encoding="utf-8")
-    file = write_factory(
-        tmp_path / "factory.yaml",
+def factory(folder: Path, connection: object) -> Path:
+    """Write a factory with one machine of one point."""
+    points = {"speed": {"node": f"nsu={NAMESPACE};s=Speed", "type": "float"}}
+    (folder / "machines").mkdir()
+    template = yaml.safe_dump({"format": 1, "protocol": "opcua", "points": points})
+    (folder / "machines" / "press.yaml").write_text(template, encoding="utf-8")
+    return write_factory(
+        folder / "factory.yaml",
         broker={"url": f"mqtt://127.0.0.1:{free_port()}"},
         lines={"line": {"area": "area", "machines": {"press": {"template": "press", "connection": connection}}}},
     )
+
+
+async def test_no_secret_reaches_the_log(pki: Pki, server: Signed, tmp_path: Path) -> None:
+    """Not at the lowest level, not in what a wrong password leads to."""
+    port = free_port()
+    file = factory(tmp_path, {"url": f"opc.tcp://127.0.0.1:{port}", **USER})
     door = Door({"telemetry": "another"})
     environment = {"LINESIDE_SECRET_PLC": PASSWORD, "LINESIDE_PKI": str(pki.folder), "LINESIDE_LOG_LEVEL": "debug"}
     async with served(port, server, [ENCRYPTED], door=door):
@@ -419,6 +419,16 @@ async def test_no_secret_reaches_the_log(pki: Pki, server: Signed, tmp_path: Pat
     assert "press" in log
     assert PASSWORD not in log
     assert pki.key_file.read_text(encoding="utf-8").splitlines()[1] not in log
+
+
+async def test_a_secure_machine_that_is_simulated_is_read_without_security(tmp_path: Path) -> None:
+    """Nobody trusts a simulator's certificate; the same configuration must be of use in CI."""
+    written = {"url": f"opc.tcp://10.0.0.1:4840?namespace={NAMESPACE}", "security_mode": "sign", **USER}
+    moved = tmp_path / "moved.yaml"
+    await Lineside.simulate(factory(tmp_path, written), moved)
+    connection = yaml.safe_load(moved.read_text())["lines"]["line"]["machines"]["press"]["connection"]
+    assert re.fullmatch(rf"opc.tcp://127.0.0.1:\d+\?security=none&namespace={NAMESPACE}", connection.pop("url"))
+    assert connection == {}
 
 
 # -- limits --
