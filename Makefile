@@ -22,7 +22,7 @@ check: $(VENV)/.dev ## lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-services: ## the real servers that tests talk to (Debian packages)
+services: ## the real servers that tests talk to (Debian packages, and one of npm)
 	@tools/install-services
 
 bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
@@ -40,7 +40,7 @@ lock: ## pin and hash the dependencies anew
 	tools/lock $(VENV)/lock/bin/uv
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/opcua/node_modules
 
 # --no-build-isolation: the build backend is pinned and hashed like everything else
 $(VENV)/.run: requirements.txt pyproject.toml

@@ -71,7 +71,7 @@ async def received(driver: Driver, node: str, value: object) -> Scan:
     async with asyncio.timeout(SECONDS):
         while True:
             scan = await driver.receive()
-            if named(scan).get(node) == value:
+            if node in named(scan) and named(scan)[node] == value:
                 return scan
 
 
@@ -160,15 +160,17 @@ async def test_a_status_comes_and_goes_with_a_change(peer: NodeOpcUa, node: str)
         assert (await received(driver, node, 51.0)).faults == {}
 
 
-async def test_a_node_that_is_removed_goes_bad(peer: NodeOpcUa) -> None:
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_a_node_that_is_removed_goes_bad(peer: NodeOpcUa, mode: str) -> None:
     """Its last value must not stand as if it were true."""
-    peer.add("Extra", 1, "Double")
-    async with driver_of(peer.port, "Extra", "Setpoint", mode="poll") as driver:
-        assert (await taken(driver))[0] == {"Extra": 1.0, "Setpoint": 50.0}
-        peer.delete("Extra")
+    name = f"Node.{uuid.uuid4().hex}"
+    peer.add(name, 1, "Double")
+    async with driver_of(peer.port, name, mode=mode) as driver:
+        assert (await taken(driver))[0] == {name: 1.0}
+        peer.delete(name)
         values, wrong = await taken(driver)
-    assert values == {"Extra": None, "Setpoint": 50.0}
-    assert {name: fault.reason for name, fault in wrong.items()} == {"Extra": Reason.NOT_FOUND}
+    assert values == {name: None}
+    assert {name: fault.reason for name, fault in wrong.items()} == {name: Reason.NOT_FOUND}
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -249,6 +251,43 @@ async def test_a_slow_line_is_no_outage(peer: NodeOpcUa, node: str) -> None:
             peer.set(node, value)
             await received(driver, node, value)
         assert proxy.accepted == 1
+
+
+@pytest.mark.parametrize("what", ["sessions", "subscriptions"])
+async def test_what_the_server_has_forgotten_is_made_again(tmp_path: Path, what: str) -> None:
+    """A server that ran out of memory, or was reset behind its network card, tells nobody."""
+    peer = await NodeOpcUa.start(tmp_path)
+    async with driver_of(peer.port, "Setpoint") as driver:
+        await received(driver, "Setpoint", START)
+        peer.tell("forget", what=what)
+        await lost(driver)
+        await connect(driver)
+        await received(driver, "Setpoint", START)
+    await peer.has(sessions=0, subscriptions=0, items=0)
+
+
+async def test_a_server_without_a_free_session_is_not_connected(tmp_path: Path) -> None:
+    """Many have room for few. It is tried again, and nothing is left open by that."""
+    peer = await NodeOpcUa.start(tmp_path, sessions=1)
+    async with driver_of(peer.port, "Setpoint") as first:
+        await received(first, "Setpoint", START)
+        second = driver_of(peer.port, "Setpoint")
+        with pytest.raises(NotConnected, match="maximum number of sessions"):
+            await second.connect()
+        await peer.has(sessions=1, channels=1)
+    await connect(second)
+    await received(second, "Setpoint", START)
+    await second.close()
+
+
+async def test_garbage_ends_the_connection_and_no_more(peer: NodeOpcUa, node: str) -> None:
+    """A broken message must neither stand as a value nor be waited out for ever."""
+    async with Proxy(peer.port) as proxy, driver_of(proxy.port, node) as driver:
+        await received(driver, node, START)
+        proxy.corrupt()
+        await lost(driver)
+        await connect(driver)
+        await received(driver, node, START)
 
 
 async def test_no_session_is_left_behind_by_outages(tmp_path: Path) -> None:
