@@ -169,7 +169,9 @@ class Connection(Settings):
 class Group:
     """The points of one machine that are taken together, at one rate.
 
-    `every` is in seconds: the period of polling, or the publishing interval of what is pushed.
+    `every` is in seconds: the period of polling, or the publishing interval of what is pushed. `deadbands` are by how
+    much raw numbers must change to be worth sending, 0 for any change; a device that can hold back less may do so,
+    since the gateway looks at each value itself. Empty where there are none.
     """
 
     machine: str
@@ -178,6 +180,11 @@ class Group:
     sources: tuple[Source, ...]
     every: float
     pushed: bool = False
+    deadbands: tuple[float, ...] = ()
+
+    def deadband(self, position: int) -> float:
+        """Return the deadband of one point."""
+        return self.deadbands[position] if self.deadbands else 0.0
 
 
 @dataclass(slots=True)
@@ -284,6 +291,11 @@ class Driver(ABC):
         """Return what happened on the connection since the start, by name: answers that came too late, say."""
         return {}
 
+    @property
+    def ahead(self) -> float | None:
+        """The seconds by which the device's clock is ahead of ours, None where it does not tell its time."""
+        return None
+
     @abstractmethod
     async def close(self) -> None:
         """Close the connection if it is open; never raises for a connection that is already gone."""
@@ -313,12 +325,18 @@ def _nothing_to_check(connection: Connection, sources: Sequence[Source]) -> Iter
     return ()
 
 
+def _nothing_to_doubt(sources: Sequence[Source]) -> Iterable[tuple[int, int, str]]:
+    del sources
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """What the gateway needs to know of a protocol: its name, its settings, and how a driver is made.
 
     `cost` tells what a scan of a group costs; `check` yields what can't be read over a connection, as the place
-    in the sources and the reason.
+    in the sources and the reason. `doubts` yields what is allowed and seldom meant about two points of a machine: the
+    later one's place in the sources, the other's, and what is odd.
     """
 
     name: str
@@ -327,3 +345,4 @@ class Protocol:
     driver: Callable[[Connection, Sequence[Group], Callable[[], int]], Driver]
     cost: Callable[[Group], Cost]
     check: Callable[[Connection, Sequence[Source]], Iterable[tuple[int, str]]] = _nothing_to_check
+    doubts: Callable[[Sequence[Source]], Iterable[tuple[int, int, str]]] = _nothing_to_doubt

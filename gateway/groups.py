@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Group
 
+SLACK = 1 - 1e-6
+"""A change of as much as the deadband is worth sending, also where it is a hair smaller in binary."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -21,4 +24,7 @@ def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
         together[point.every, point.source.pushed].append(point)
     for (every, pushed), points in together.items():
         names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
-        yield Group(str(machine.path), machine.connection, names, sources, every, pushed), points
+        deadbands = tuple(point.dead / abs(point.scale) * SLACK for point in points)
+        if not any(deadbands):
+            deadbands = ()
+        yield Group(str(machine.path), machine.connection, names, sources, every, pushed, deadbands), points

@@ -41,6 +41,7 @@ _EPOCH = ua.uatypes.EPOCH_AS_FILETIME // 10
 _LAST = ua.uatypes.MAX_OPC_FILETIME
 """9999-12-31 23:59:59, which stands for all times from there on (Part 6, 5.2.2.5)."""
 
+_HANDLE = 4
 _HANDLE_AND_MASK = 5
 
 _NULL, _STRING, _DATE_TIME = (
@@ -77,6 +78,12 @@ class Changes:
             list(handles), list(values), list(statuses), microseconds(sources), microseconds(servers), variants
         )
 
+    def extend(self, more: Changes) -> None:
+        """Add the rows of another answer behind these."""
+        self.variants |= {len(self.values) + place: variant for place, variant in more.variants.items()}
+        for name in ("handles", "values", "statuses", "source_times", "server_times"):
+            getattr(self, name).extend(getattr(more, name))
+
 
 def microseconds(ticks: Iterable[int]) -> list[int | None]:
     """Return times in microseconds since 1970, of those in 100 ns since 1601; up to 0 they are null."""
@@ -98,6 +105,24 @@ def read_changes(data: bytes, at: int, rows: list[Row], variants: dict[int, ua.V
             unpack, arrange, length = layout
             add(arrange((*unpack(data, at), 0)))
             at += length
+    return at
+
+
+def read_values(data: bytes, at: int, rows: list[Row], variants: dict[int, ua.Variant]) -> int:
+    """Read an array of data values into `rows`; return where it ends.
+
+    A data value is a monitored item without its handle: the four bytes before it, whatever they are, stand for that.
+    """
+    size, at = count(data, at, 1)
+    layout_of, add = _WHOLE.get, rows.append
+    for _ in range(size):
+        layout = layout_of(data[at : at + 2])
+        if layout is None:
+            at = _other_change(data, at - _HANDLE, rows, variants)
+        else:
+            unpack, arrange, length = layout
+            add(arrange((*unpack(data, at - _HANDLE), 0)))
+            at += length - _HANDLE
     return at
 
 

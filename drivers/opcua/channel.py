@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 import asyncua
@@ -21,7 +23,7 @@ from asyncua.crypto.security_policies import (
     SecurityPolicyBasic256Sha256,
     SecurityPolicyNone,
 )
-from asyncua.ua.ua_binary import uatcp_to_binary
+from asyncua.ua.ua_binary import nodeid_to_binary, uatcp_to_binary
 from cryptography.exceptions import InvalidSignature
 
 from drivers.base import NotConnected
@@ -30,7 +32,14 @@ from drivers.opcua.security_settings import Policy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from asyncua.common.utils import Buffer
     from asyncua.crypto.security_policies import SecurityPolicy
+
+_TYPE = struct.Struct("<BBH")
+"""A type id: a node id in four bytes (Part 6, 5.2.2.9)."""
+
+_HEADER = struct.Struct("<qIIiIHB")
+"""A request's header behind its token (Part 4, 7.32): time, handle, diagnostics, audit id, time-out, nothing more."""
 
 MAX_CHUNK = 64 * 1024
 """Bytes of one chunk: what all servers can do, and what bounds the memory for one that is half here."""
@@ -103,6 +112,29 @@ class _Protocol(UASocketProtocol):
         async with asyncio.timeout(self.timeout):
             return await answer
 
+    def begin(self, kind: int, parameters: bytes, timeout: float) -> asyncio.Future[Buffer]:
+        """Send a request whose parameters are encoded already; the future is its answer's body.
+
+        `kind` is the type id of its binary encoding, `timeout` the seconds that the server may take for it.
+        """
+        if self.transport is None:
+            raise ConnectionError("connection lost")
+        self.revolve_security_token()
+        self._request_handle += 1
+        self._request_id += 1
+        header = _HEADER.pack(_now(), self._request_handle & 0xFFFFFFFF, 0, -1, int(timeout * 1000), 0, 0)
+        body = _TYPE.pack(1, 0, kind) + nodeid_to_binary(self.authentication_token) + header + parameters
+        message = self._connection.message_to_binary(body, request_id=self._request_id)
+        answer: asyncio.Future[Buffer] = asyncio.get_running_loop().create_future()
+        self._callbackmap[self._request_id] = answer
+        self.transport.write(message)
+        return answer
+
+
+def _now() -> int:
+    """Return the time as messages have it: 100 ns since 1601."""
+    return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
+
 
 class _Transport(UaClient):
     def _make_protocol(self) -> UASocketProtocol:
@@ -123,12 +155,41 @@ class Client(asyncua.Client):
 
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
         super().__init__(url, timeout=timeout, **options)
+        self.timeout = timeout
         self.uaclient = _Transport(timeout)
         self.uaclient.pre_request_hook = self.check_connection
         self.nodes = Shortcuts(self.uaclient.session)
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
+
+    async def connect_alone(self) -> None:
+        """Connect, with nothing of asyncua watching over it: its watchdog takes a slow server for a dead one."""
+        self.uaclient.clear_disconnect_request()
+        await self._connect_sequence()
+
+    def begin(self, kind: int, parameters: bytes, timeout: float = 0.0) -> asyncio.Future[Buffer]:
+        """Send a request; the future is its answer's body, or has `ConnectionError`. See `_Protocol.begin`."""
+        protocol = self.uaclient.protocol
+        if not isinstance(protocol, _Protocol):
+            raise ConnectionError("not connected")
+        return protocol.begin(kind, parameters, timeout)
+
+    async def ask(self, kind: int, parameters: bytes) -> bytes:
+        """Send a request, and return its answer's body.
+
+        Raises `UaStatusCodeError` where the server refuses, `TimeoutError` or `ConnectionError`.
+        """
+        async with asyncio.timeout(self.timeout):
+            answer = await self.begin(kind, parameters, self.timeout)
+        self.check(answer)
+        return bytes(answer)
+
+    def check(self, answer: Buffer) -> None:
+        """Raise `UaStatusCodeError` where an answer is a fault."""
+        protocol = self.uaclient.protocol
+        if protocol is not None:
+            protocol.check_answer(answer, "")
 
     async def create_session(self) -> ua.CreateSessionResult:
         """Create the session.

@@ -19,7 +19,7 @@ from drivers.opcua.binary import (
     text,
     type_id,
 )
-from drivers.opcua.changes import Changes, microseconds, read_changes, read_value
+from drivers.opcua.changes import Changes, microseconds, read_changes, read_value, read_values
 
 if TYPE_CHECKING:
     from drivers.opcua.changes import Row
@@ -31,11 +31,13 @@ __all__ = [
     "Published",
     "ServiceFault",
     "publish_response",
+    "read_response",
     "republish_response",
 ]
 
 _FAULT = ua.ObjectIds.ServiceFault_Encoding_DefaultBinary
 _PUBLISH = ua.ObjectIds.PublishResponse_Encoding_DefaultBinary
+_READ = ua.ObjectIds.ReadResponse_Encoding_DefaultBinary
 _REPUBLISH = ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary
 _DATA_CHANGE = ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _EVENTS = ua.ObjectIds.EventNotificationList_Encoding_DefaultBinary
@@ -111,6 +113,25 @@ def republish_response(message: bytes) -> Notifications:
     except MALFORMED as error:
         raise _ends_early(message, error) from error
     return notifications
+
+
+def read_response(message: bytes, expected: int) -> Changes:
+    """Decode the body of a read response (Part 4, 5.11.2) with one value for each of the `expected` nodes.
+
+    The columns are those of changes; their handles mean nothing.
+    """
+    rows: list[Row] = []
+    variants: dict[int, ua.Variant] = {}
+    try:
+        at = read_values(message, _service(message, _READ), rows, variants)
+        _end(message, _skip_diagnostics(message, at), len(message), "the response")
+    except DecodeError:
+        raise
+    except MALFORMED as error:
+        raise _ends_early(message, error) from error
+    if len(rows) != expected:
+        raise DecodeError(f"{len(rows)} values came for {expected} nodes")
+    return Changes.of(rows, variants)
 
 
 def _ends_early(message: bytes, error: Exception) -> DecodeError:

@@ -3,235 +3,185 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from contextlib import suppress
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import Driver, Fault, NotConnected, Reason, Scan, bad
-from drivers.opcua.channel import Client
+from drivers.base import Driver, Fault, NotConnected, Scan
+from drivers.opcua.decode import DecodeError
+from drivers.opcua.items import Items
 from drivers.opcua.refusals import refused
-from drivers.opcua.security import LOST, secured
-from drivers.opcua.values import fault_of, reading
+from drivers.opcua.resolve import resolved
+from drivers.opcua.security import LOST
+from drivers.opcua.session import opened
+from drivers.opcua.subscription import Publishing
+from drivers.opcua.values import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from drivers.base import Connection, Group, Value
-    from drivers.opcua.settings import Node, OpcUaConnection, OpcUaSource
+    from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
-QUEUE_SCANS = 1000
-"""Scans that may wait for the gateway. When it can't keep up, publishing stops, and the server queues."""
-
-ITEM_QUEUE = 10
-"""Changes that the server keeps of one node between two publishings."""
-
-_LOST = (ConnectionError, OSError, TimeoutError, ua.UaError)
-"""All that asyncua raises where a connection is not there, is lost, or is answered with a service fault."""
+_FAILED = (*LOST, DecodeError)
+"""What a request raises where the connection is lost, or is not one that can be talked over."""
 
 
 class OpcUaDriver(Driver):
-    """One session with one server."""
+    """One session with one server, or with the next of its addresses."""
 
     def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
-        self._client: Client | None = None
-        self._nodes: dict[Group, list[ua.NodeId | None]] = {}
-        self._items: list[tuple[Group, int]] = []  # client handle -> whose point
-        self._scans: asyncio.Queue[Scan] = asyncio.Queue(QUEUE_SCANS)
-        self._missing: list[Scan] = []  # what the server did not have when it was asked
-        self._lost = asyncio.Event()
-        self._heard = 0.0
+        self._counts = Counter(
+            dict.fromkeys(("republished", "lost_messages", "overflows", "deadbands_refused", "failovers"), 0)
+        )
+        self._latest: dict[Group, list[int | None]] = {group: [None] * len(group.names) for group in groups}
+        self._turn = 0  # which of the addresses is tried first
+        self._session: Session | None = None
+        self._publishing: Publishing | None = None
+        self._items = Items(self._counts)
+        self._subscriptions: dict[float, int] = {}
+        self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
+        self._ready: deque[Scan] = deque()
+        self._retry_at = 0.0
+
+    @property
+    def ahead(self) -> float | None:
+        return self._session.ahead if self._session is not None else None
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
 
     async def connect(self) -> None:
         await self.close()
-        # always a new one: asyncua's clients do not survive every loss of a connection
-        client = Client(self._settings.url, self._settings.timeout, watchdog_intervall=self._settings.keep_alive)
-        client.name = "Lineside"
-        client.application_uri = "urn:lineside:gateway"
-        client.session_timeout = int(self._settings.keep_alive * 12 * 1000)
-        client.connection_lost_callback = self._connection_lost
-        self._lost = asyncio.Event()
-        self._scans = asyncio.Queue(QUEUE_SCANS)
-        self._items = []
-        self._missing = []
+        urls = self._settings.urls()
+        for place in range(len(urls)):
+            turn = (self._turn + place) % len(urls)
+            try:
+                session = await opened(self._settings, urls[turn])
+            except NotConnected:
+                if place + 1 == len(urls):
+                    raise
+                continue
+            if turn != self._turn:
+                self._turn = turn
+                self._counts["failovers"] += 1
+            break
+        # always new ones: what a lost connection has left behind is of no use
+        self._session = session
+        self._publishing = Publishing(session, self._settings.keep_alive, self._settings.publishing, self._counts)
+        self._items = Items(self._counts)
+        self._subscriptions = {}
+        self._ready.clear()
         try:
-            await secured(client, self._settings)
-            await client.connect()
-            self._client = client
-            await self._resolve(client)
-            await self._subscribe(client)
-        except LOST as error:
+            await self._take_up(session, self._publishing)
+        except _FAILED as error:
             await self.close()
-            raise refused(error, self._settings.url, self._settings) from error
+            raise refused(error, session.url, self._settings) from error
 
-    async def _connection_lost(self, _: Exception) -> None:
-        self._lost.set()
-
-    async def _resolve(self, client: Client) -> None:
-        """Find the index of every namespace anew: a restarted server may number them otherwise."""
-        uris = await client.get_namespace_array()
-        for group in self.groups:
-            own = cast("OpcUaConnection", group.connection).namespace
-            sources = cast("Sequence[OpcUaSource]", group.sources)
-            self._nodes[group] = [_node_id(source.node, own, uris) for source in sources]
-
-    async def _subscribe(self, client: Client) -> None:
+    async def _take_up(self, session: Session, publishing: Publishing) -> None:
+        """Find all nodes, and subscribe to those that are pushed."""
         by_interval: dict[float, list[Group]] = defaultdict(list)
         for group in self.groups:
+            self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group.pushed:
                 by_interval[group.every].append(group)
-        self._heard = asyncio.get_running_loop().time()
         for interval, groups in by_interval.items():
-            keep_alives = max(1, round(self._settings.keep_alive / interval))
-            parameters = ua.CreateSubscriptionParameters(
-                RequestedPublishingInterval=interval * 1000,
-                RequestedMaxKeepAliveCount=keep_alives,
-                RequestedLifetimeCount=keep_alives * 6,
-                PublishingEnabled=True,
-            )
-            created = await client.uaclient.create_subscription(parameters, self._published)
+            self._subscriptions[interval] = await publishing.subscribe(interval)
             for group in groups:
-                await self._monitor(client, created.SubscriptionId, group)
+                self._tell(group, await self._monitor(session, group, range(len(group.names))))
+        self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
+        publishing.begin()
 
-    async def _monitor(self, client: Client, subscription: int, group: Group) -> None:
-        """Create the group's monitored items; what the server does not have is bad at once."""
-        positions, wanted = [], []
-        faults: dict[int, Fault] = {}
-        for position, node in enumerate(self._nodes[group]):
-            if node is None:
-                faults[position] = _no_namespace(group, position)
-                continue
-            positions.append(position)
-            wanted.append(
-                ua.MonitoredItemCreateRequest(
-                    ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value),
-                    MonitoringMode=ua.MonitoringMode.Reporting,
-                    RequestedParameters=ua.MonitoringParameters(
-                        ClientHandle=len(self._items),
-                        SamplingInterval=group.every * 1000,
-                        QueueSize=ITEM_QUEUE,
-                        DiscardOldest=True,
-                    ),
-                )
-            )
-            self._items.append((group, position))
-        if wanted:
-            request = ua.CreateMonitoredItemsParameters(
-                SubscriptionId=subscription,
-                TimestampsToReturn=ua.TimestampsToReturn.Both,
-                ItemsToCreate=wanted,
-            )
-            results = await client.uaclient.create_monitored_items(request)
-            for position, result in zip(positions, results, strict=True):
-                fault = fault_of(result.StatusCode.value)
-                if fault is not None:
-                    faults[position] = fault
+    async def _monitor(self, session: Session, group: Group, positions: Iterable[int]) -> dict[int, Fault]:
+        """Monitor what is there, and return the faults of the rest."""
+        nodes = self._nodes[group]
+        faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
+        there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
+        refusals = await self._items.monitor(session, self._subscriptions[group.every], group, there)
+        for position, fault in refusals.items():
+            nodes[position] = fault
+        return faults | refusals
+
+    def _tell(self, group: Group, faults: dict[int, Fault]) -> None:
         if faults:
-            self._missing.append(_bad_points(group, self.clock(), faults))
-
-    async def _published(self, result: ua.PublishResult) -> None:
-        """Take a publish response apart into one scan per group; asyncua awaits this before the next."""
-        self._heard = asyncio.get_running_loop().time()
-        now = self.clock()
-        scans: dict[tuple[Group, int], Scan] = {}
-        times_seen: Counter[int] = Counter()
-        for notification in result.NotificationMessage.NotificationData or ():
-            if not isinstance(notification, ua.DataChangeNotification):
-                continue
-            for item in notification.MonitoredItems:
-                # a scan holds a point once: the second change of a node goes into the group's second scan
-                turn = times_seen[item.ClientHandle]
-                times_seen[item.ClientHandle] += 1
-                group, position = self._items[item.ClientHandle]
-                scan = scans.get((group, turn))
-                if scan is None:
-                    scan = scans[group, turn] = Scan(group, now, [], {}, [], [])
-                value, time, fault = reading(item.Value, now)
-                if fault is not None:
-                    scan.faults[len(scan.values)] = fault
-                scan.values.append(value)
-                cast("list[int]", scan.points).append(position)
-                cast("list[int]", scan.times).append(time)
-        for scan in scans.values():
-            await self._scans.put(scan)
+            values: list[Value | None] = [None] * len(faults)
+            self._ready.append(Scan(group, self.clock(), values, dict(enumerate(faults.values())), list(faults)))
 
     async def receive(self) -> Scan:
         """Return the next scan of what is subscribed; silence beyond three keep-alives is death."""
-        if self._missing:
-            return self._missing.pop()
-        loop = asyncio.get_running_loop()
-        while self._scans.empty():
-            if self._client is None or self._lost.is_set():
-                raise NotConnected(f"{self._settings.url}: connection lost")
-            silence = loop.time() - self._heard
-            if silence > 3 * self._settings.keep_alive:
-                raise NotConnected(f"{self._settings.url}: no sign of life for {silence:.0f} s")
-            get, lost = asyncio.create_task(self._scans.get()), asyncio.create_task(self._lost.wait())
-            try:
-                await asyncio.wait(
-                    (get, lost), timeout=self._settings.keep_alive, return_when=asyncio.FIRST_COMPLETED
-                )
-                if get.done():
-                    return get.result()
-            finally:
-                get.cancel()
-                lost.cancel()
-        return self._scans.get_nowait()
+        while not self._ready:
+            session, publishing = self._session, self._publishing
+            if session is None or publishing is None:
+                raise NotConnected(f"{self._settings.url}: not connected")
+            messages = await publishing.receive(self._retry_at)
+            if asyncio.get_running_loop().time() >= self._retry_at:
+                await self._look_again(session)
+            for message in messages:
+                self._ready += self._items.scans(message.changes, self.clock(), self._latest)
+        return self._ready.popleft()
+
+    async def _look_again(self, session: Session) -> None:
+        """Look for what was not there; what is there now is told by its first value."""
+        self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
+        try:
+            gone = await self._items.forget_gone(session)
+            for group in self.groups:
+                nodes = self._nodes[group]
+                missing = [place for place, node in enumerate(nodes) if isinstance(node, Fault)]
+                missing += [place for whose, place in gone if whose is group]
+                if not missing:
+                    continue
+                for place, node in zip(missing, await resolved(session, group, missing), strict=True):
+                    nodes[place] = node
+                if group.pushed:
+                    # the points are told already to be bad
+                    await self._monitor(session, group, missing)
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
 
     async def read(self, group: Group) -> Scan:
-        """Read all nodes of a polled group in one request."""
-        if self._client is None or self._lost.is_set():
-            raise NotConnected(f"{self._settings.url}: connection lost")
+        """Read all nodes of a polled group, in as few requests as the server takes."""
+        session = self._session
+        if session is None:
+            raise NotConnected(f"{self._settings.url}: not connected")
+        if asyncio.get_running_loop().time() >= self._retry_at:
+            await self._look_again(session)
         nodes = self._nodes[group]
-        present = [node for node in nodes if node is not None]
         try:
-            answers = iter(await self._client.uaclient.read_attributes(present, ua.AttributeIds.Value))
-        except _LOST as error:
-            raise NotConnected(f"{self._settings.url}: {_told(error)}") from error
-        now = self.clock()
-        values: list[Value | None] = []
-        faults: dict[int, Fault] = {}
+            answer = await session.read([node for node in nodes if isinstance(node, ua.NodeId)])
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
+        # what is polled was read now; its source time only says when it last changed
+        scan = Scan(group, self.clock(), [], {})
+        place = 0
         for position, node in enumerate(nodes):
-            # what is polled was read now; its source time only says when it last changed
-            value, _, fault = (
-                (None, now, _no_namespace(group, position)) if node is None else reading(next(answers), now)
-            )
-            values.append(value)
+            source = cast("OpcUaSource", group.sources[position])
+            value: Value | None = None
+            fault: Fault | None
+            if isinstance(node, Fault):
+                fault = node
+            else:
+                value, fault = reading(
+                    answer.values[place],
+                    answer.statuses[place],
+                    answer.variants.get(place),
+                    source.field,
+                    source.element,
+                )
+                place += 1
+            scan.values.append(value)
             if fault is not None:
-                faults[position] = fault
-        return Scan(group, now, values, faults)
+                scan.faults[position] = fault
+        return scan
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            with suppress(*_LOST):
-                await client.disconnect()
-
-
-def _node_id(node: Node, own: str | None, uris: Sequence[str]) -> ua.NodeId | None:
-    """Return the node id on this server, None where its namespace is not there."""
-    namespace = node.namespace if node.namespace is not None else own
-    if namespace is None:
-        namespace = 0
-    if isinstance(namespace, str):
-        if namespace not in uris:
-            return None
-        namespace = uris.index(namespace)
-    return ua.NodeId.from_string(f"ns={namespace};{node.identifier}")
-
-
-def _no_namespace(group: Group, position: int) -> Fault:
-    source = cast("OpcUaSource", group.sources[position])
-    own = cast("OpcUaConnection", group.connection).namespace
-    return bad(Reason.NOT_FOUND, f"namespace {source.node.namespace or own} is not on the server")
-
-
-def _bad_points(group: Group, now: int, faults: dict[int, Fault]) -> Scan:
-    return Scan(group, now, [None] * len(faults), dict(enumerate(faults.values())), list(faults))
-
-
-def _told(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+        session, self._session = self._session, None
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.end()
+        if session is not None:
+            await session.close()

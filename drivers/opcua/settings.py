@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, InstanceOf
+from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from drivers.base import Source
+from drivers.base import Seconds, Source
+from drivers.opcua.node import BrowsePath, Node, parse_node
 from drivers.opcua.security_settings import SecureConnection
 
-
-class Node(NamedTuple):
-    """A node id (Part 6, 5.3.1.10) whose namespace is a URI, an index, or the connection's own (None)."""
-
-    namespace: str | int | None
-    identifier: str
-
-    def __str__(self) -> str:
-        if self.namespace is None:
-            return self.identifier
-        return f"{'ns' if isinstance(self.namespace, int) else 'nsu'}={self.namespace};{self.identifier}"
-
-
-def _node(written: object) -> object:
-    """Turn `nsu=urn:press;s=Drum.Speed`, `ns=2;i=17` or `s=Drum.Speed` into a `Node`."""
-    if not isinstance(written, str):
-        return written
-    match = re.fullmatch(r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>\d+);)?(?P<id>[sigb]=.+)", written.strip())
-    if not match or (match["id"].startswith("i=") and not match["id"][2:].isdigit()):
-        raise ValueError(
-            f"{written!r} is no node id; write 'nsu=URI;s=NAME', 'ns=INDEX;i=NUMBER', or 's=NAME' in the "
-            "namespace that the connection names"
-        )
-    namespace = int(match["index"]) if match["index"] else match["uri"]
-    return Node(namespace, match["id"])
+PORT = 4840
+"""The port of OPC UA where none is written (Part 6, 7.4)."""
 
 
 class Mode(StrEnum):
@@ -46,11 +23,57 @@ class Mode(StrEnum):
     POLL = "poll"
 
 
-class OpcUaSource(Source):
-    """Which node one point is, and whether the server sends it or is asked for it."""
+class Discard(StrEnum):
+    """What a server's full queue of a monitored item drops (Part 4, 7.21)."""
 
-    node: Annotated[InstanceOf[Node], BeforeValidator(_node)]
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
+class Time(StrEnum):
+    """Whose clock says when a value was measured."""
+
+    SOURCE = "source"
+    SERVER = "server"
+    GATEWAY = "gateway"
+
+
+def _field(written: object) -> object:
+    """Turn `Torque.Value` into the names of fields."""
+    return tuple(written.split(".")) if isinstance(written, str) else written
+
+
+class OpcUaSource(Source):
+    """Which node one point is, and whether the server sends it or is asked for it.
+
+    `sampling`, `queue` and `discard` are of the monitored item; `time` is the clock that counts. `field` picks a
+    field of a structure, `element` one of an array (from 0), and `count` makes points of the first so many elements.
+    """
+
+    node: Annotated[InstanceOf[Node] | InstanceOf[BrowsePath], BeforeValidator(parse_node)]
     mode: Annotated[Mode, Field(strict=False)] = Mode.SUBSCRIBE
+    sampling: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
+    queue: Annotated[int, Field(ge=1, le=10_000)] = 10
+    discard: Annotated[Discard, Field(strict=False)] = Discard.OLDEST
+    time: Annotated[Time, Field(strict=False)] = Time.SOURCE
+    field: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_field)] = ()
+    element: Annotated[int, Field(ge=0)] | None = None
+    count: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.count is not None and self.element is not None:
+            raise ValueError("element picks one of an array, and count makes points of many: write one of them")
+        return self
+
+    @classmethod
+    def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Make N points, `name_0` and so on, of one with `count: N`: the elements of an array."""
+        count = keys.get("count")
+        if type(count) is not int or count < 1 or "element" in keys:
+            return {name: keys}  # where it is validated next, all that is wrong is told
+        one = {key: value for key, value in keys.items() if key != "count"}
+        return {f"{name}_{i}": one | {"element": i} for i in range(count)}
 
     @property
     def pushed(self) -> bool:
@@ -62,12 +85,28 @@ def _seconds(written: object) -> object:
     return float(written) if isinstance(written, str) else written
 
 
+def _addresses(written: object) -> object:
+    """Turn `10.0.0.2:4840, 10.0.0.3` into addresses."""
+    if isinstance(written, str):
+        written = [part.strip() for part in written.split(",")]
+    if not isinstance(written, list):
+        return written
+    for address in written:
+        parts = urlsplit(f"//{address}")
+        if not parts.hostname or "@" in parts.netloc or parts.path or parts.port == 0:
+            raise ValueError("a backup is no address; write HOST or HOST:PORT")
+    return tuple(written)
+
+
 class OpcUaConnection(SecureConnection):
     """An OPC UA server, and the namespace of the machine in it.
 
+    `backup`     addresses (HOST:PORT) of the same server, or of its twin, tried when the one before does not answer
     `namespace`  URI that nodes without a namespace belong to: one server can hold many machines of a type
     `timeout`    seconds to wait for a connection, or for one answer
     `keep_alive` seconds of silence after which the server says that it lives; three times that is death
+    `publishing` publish requests that wait at the server for something to tell
+    `retry_missing`  seconds after which nodes that were not there, or not good, are looked for again
     """
 
     schemes: ClassVar[tuple[str, ...]] = ("opc.tcp",)
@@ -76,6 +115,9 @@ class OpcUaConnection(SecureConnection):
     namespace: str | None = None
     timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=60)] = 4.0
     keep_alive: Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=60)] = 5.0
+    backup: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
+    publishing: Annotated[int, Field(ge=1, le=20, strict=False)] = 3
+    retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
@@ -86,6 +128,13 @@ class OpcUaConnection(SecureConnection):
         if parts.port == 0:  # a port that is no number, or too large, raises as it is read
             raise ValueError("Port out of range 1-65535")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
+
+    def urls(self) -> list[str]:
+        """Return the URL of the server, then those of its backups."""
+        parts = urlsplit(self.url)
+        there = [f"{address}:{parts.port or PORT}" if urlsplit(f"//{address}").port is None else address
+                 for address in self.backup]  # fmt: skip
+        return [self.url, *(parts._replace(netloc=address).geturl() for address in there)]
 
     def shared(self) -> OpcUaConnection:
         return self.model_copy(update={"namespace": None})

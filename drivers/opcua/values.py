@@ -1,10 +1,12 @@
-"""What an OPC UA server sends -> our values, faults and times."""
+"""What an OPC UA server sends -> our values and faults. Pure."""
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
@@ -12,22 +14,29 @@ from asyncua.ua.status_codes import get_name_and_doc
 from drivers.base import Fault, Quality, Reason, bad
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from drivers.base import Value
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NULL_YEAR = 1601
 _MICROSECOND = timedelta(microseconds=1)
+
+OVERFLOW = 0x0480
+"""In a status: it is of a data value, and the server's queue for its item has overflowed (Part 4, 7.39.1)."""
 
 _REASONS = {
     "BadNodeIdUnknown": Reason.NOT_FOUND,
     "BadNodeIdInvalid": Reason.NOT_FOUND,
     "BadAttributeIdInvalid": Reason.NOT_FOUND,
     "BadNotFound": Reason.NOT_FOUND,
+    "BadNoMatch": Reason.NOT_FOUND,
     "BadNotReadable": Reason.REFUSED,
     "BadUserAccessDenied": Reason.REFUSED,
+    "BadSecurityModeInsufficient": Reason.REFUSED,
     "BadCommunicationError": Reason.NO_RESPONSE,
     "BadNoCommunication": Reason.NO_RESPONSE,
     "BadNotConnected": Reason.NO_RESPONSE,
+    "BadTimeout": Reason.NO_RESPONSE,
     "BadWaitingForInitialData": Reason.NO_RESPONSE,
     "BadDeviceFailure": Reason.DEVICE_FAULT,
     "BadSensorFailure": Reason.DEVICE_FAULT,
@@ -52,9 +61,9 @@ def fault_of(status: int) -> Fault | None:
     return Fault(Quality.UNCERTAIN if severity == 1 else Quality.BAD, reason, f"0x{status:08X} {name}")
 
 
-def _told(time: datetime | None) -> datetime | None:
-    """Return a time, None where it is the null of the binary encoding, the year 1601 (Part 6, 5.2.2.5)."""
-    return None if time is None or time.year == NULL_YEAR else time
+def microseconds(time: datetime) -> int:
+    """Return microseconds since the epoch; asyncua's times are UTC, said or not."""
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // _MICROSECOND
 
 
 def _text(value: str) -> str:
@@ -66,27 +75,93 @@ def _text(value: str) -> str:
     return value
 
 
-def microseconds(time: datetime) -> int:
-    """Return microseconds since the epoch; asyncua's times are UTC, said or not."""
-    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // _MICROSECOND
+def _iso(time: datetime) -> str:
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
 
 
-def reading(data: ua.DataValue, now: int) -> tuple[Value | None, int, Fault | None]:
-    """Return value, time and fault of one `DataValue`; `now` where the server tells no time."""
-    time = _told(data.SourceTimestamp) or _told(data.ServerTimestamp)
-    stamp = microseconds(time) if time is not None else now
-    status = data.StatusCode
-    fault = fault_of(status.value) if status is not None else None
+_AS_TEXT: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
+    (ua.LocalizedText, lambda value: value.Text or ""),
+    (ua.QualifiedName, lambda value: value.Name or ""),
+    (datetime, _iso),
+    (UUID, str),
+    (bytes, bytes.hex),
+    (ua.StatusCode, lambda value: get_name_and_doc(value.value)[0]),
+    (ua.NodeId, ua.NodeId.to_string),
+)
+"""What has a text by which people know it."""
+
+
+def reading(
+    value: Any,  # noqa: ANN401 - whatever a server sends
+    status: int,
+    variant: ua.Variant | None,
+    field: tuple[str, ...] = (),
+    element: int | None = None,
+) -> tuple[Value | None, Fault | None]:
+    """Return value and fault of what a server sent: `variant` is the whole of it where its type is rare.
+
+    `field` picks a field of a structure, field by field; `element` one of an array.
+    """
+    fault = fault_of(status)
     if fault is not None and fault.quality is Quality.BAD:
-        return None, stamp, fault
-    value = data.Value.Value if data.Value is not None else None
-    if isinstance(value, ua.LocalizedText):
-        value = value.Text or ""
+        return None, fault
+    try:
+        return _simple(_picked(value, variant, field, element), None if field else variant), fault
+    except _Unfit as unfit:
+        return None, unfit.fault
+
+
+class _Unfit(Exception):
+    """What came can't be a reading."""
+
+    def __init__(self, code: str, reason: Reason = Reason.TYPE_MISMATCH) -> None:
+        self.fault = bad(reason, code)
+
+
+def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], element: int | None) -> Any:  # noqa: ANN401 - whatever a server sends
+    """Return the field of a structure, and the element of an array, that a point is."""
+    whole = value
+    for name in field:
+        if not is_dataclass(value) or not hasattr(value, name):
+            raise _Unfit(f"{_kind(whole, variant)} has no field {'.'.join(field)}")
+        value = _unwrapped(getattr(value, name))
+    if element is not None:
+        if not isinstance(value, list):
+            raise _Unfit(f"{_kind(value, None if field else variant)} is no array")
+        if element >= len(value):
+            raise _Unfit(f"the array has {len(value)} elements", Reason.NOT_FOUND)
+        value = _unwrapped(value[element])
+    return value
+
+
+def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - whatever a server sends
     if isinstance(value, str):
-        return _text(value), stamp, fault
-    if isinstance(value, bool | int | float):
-        return value, stamp, fault
-    kind = "null" if data.Value is None or value is None else data.Value.VariantType.name
+        return _text(value)
+    if isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return int(value)  # of an enumeration, its number
+    for kind, text in _AS_TEXT:
+        if isinstance(value, kind):
+            return _text(text(value))
+    raise _Unfit(f"the server sent {_kind(value, variant)}")
+
+
+def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
+    while isinstance(value, ua.Variant | ua.DataValue):
+        value = value.Value
+    return value
+
+
+def _kind(value: Any, variant: ua.Variant | None) -> str:  # noqa: ANN401 - whatever a server sends
+    """Return what something is, for a person."""
+    if value is None:
+        return "null"
     if isinstance(value, list):
-        kind = f"an array of {kind}"
-    return None, stamp, bad(Reason.TYPE_MISMATCH, f"the server sent {kind}")
+        name = variant.VariantType.name if variant is not None else type(value[0]).__name__ if value else "nothing"
+        return f"an array of {name}"
+    if isinstance(value, ua.ExtensionObject):
+        return f"a structure that can't be read ({value.TypeId.to_string()})"
+    if is_dataclass(value):
+        return f"a structure, {type(value).__name__}"
+    return variant.VariantType.name if variant is not None else type(value).__name__

@@ -1,0 +1,161 @@
+"""One session with one server: what it is asked, in requests no larger than it takes.
+
+A session is never repaired: when it is lost, another is opened. asyncua's own watching and reconnecting stay off,
+since a server that answers slowly is no dead one, and what was subscribed before is subscribed anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from asyncua import ua
+from asyncua.ua.ua_binary import struct_from_binary
+
+from drivers.base import NotConnected
+from drivers.opcua.changes import Changes
+from drivers.opcua.channel import Client
+from drivers.opcua.decode import read_response
+from drivers.opcua.refusals import refused
+from drivers.opcua.requests import read_request
+from drivers.opcua.security import LOST, secured
+from drivers.opcua.values import microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from drivers.opcua.settings import OpcUaConnection
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SESSION_TIMEOUT = 60.0
+"""Seconds after which a server forgets a session that it hears nothing of: one that was cut off leaves nothing."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing may take, towards a server that may be gone."""
+
+AT_ONCE = 1000
+"""Nodes in one request where the server states no limit."""
+
+_TOO_MANY = {
+    ua.StatusCodes.BadTooManyOperations,
+    ua.StatusCodes.BadRequestTooLarge,
+    ua.StatusCodes.BadResponseTooLarge,
+    ua.StatusCodes.BadEncodingLimitsExceeded,
+    ua.StatusCodes.BadTooManyMonitoredItems,
+}
+
+READ, BROWSE, TRANSLATE, MONITOR, WRITE, HISTORY = "read", "browse", "translate", "monitor", "write", "history"
+"""The services whose requests are split."""
+
+_LIMITS = {
+    READ: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerRead,
+    BROWSE: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse,
+    TRANSLATE: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
+    MONITOR: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
+    WRITE: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
+    HISTORY: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
+}
+"""Where a server states its limits (Part 5, 6.3.11)."""
+
+
+class Session:
+    """An open session. `uris` are the server's namespaces, by their index.
+
+    `ahead` are the seconds by which the server's clock is ahead of ours, None where it does not tell its time.
+    """
+
+    def __init__(self, client: Client, settings: OpcUaConnection) -> None:
+        """Take over a client that is connected; use `opened`."""
+        self.client = client
+        self.url = client.server_url.geturl()
+        self.uris: list[str] = []
+        self.limits = dict.fromkeys(_LIMITS, AT_ONCE)
+        self.ahead: float | None = None
+        self._settings = settings
+
+    async def look_around(self) -> None:
+        """Learn the namespaces, limits and clock of the server."""
+        array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
+        clock = ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))
+        limits = [ua.NodeId(ua.Int32(node)) for node in _LIMITS.values()]
+        asked, began = time.time(), time.monotonic()
+        uris, now = (await self.read([array, clock])).values
+        took = time.monotonic() - began
+        if not isinstance(uris, list):
+            raise NotConnected(f"{self.url}: it has no list of namespaces")
+        self.uris = [str(uri) for uri in uris]
+        if now is not None and hasattr(now, "year"):
+            self.ahead = microseconds(now) / 1e6 - (asked + took / 2)
+        told = (await self.read(limits)).values
+        for service, limit in zip(_LIMITS, told, strict=True):
+            if type(limit) is int and limit > 0:  # 0 and nothing at all both mean that there is none
+                self.limits[service] = min(limit, AT_ONCE)
+
+    async def read(self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds = ua.AttributeIds.Value) -> Changes:
+        """Read one attribute of nodes; the answer has columns in their order, its handles mean nothing.
+
+        Raises what `LOST` holds.
+        """
+        found = Changes()
+
+        async def ask(part: Sequence[ua.NodeId]) -> Sequence[object]:
+            answer = read_response(await self.client.ask(*read_request(part, attribute)), len(part))
+            found.extend(answer)
+            return answer.values
+
+        await self.in_parts(READ, nodes, ask)
+        return found
+
+    async def in_parts(
+        self, service: str, items: Sequence[T], send: Callable[[Sequence[T]], Awaitable[Sequence[R]]]
+    ) -> list[R]:
+        """Send a request in parts no larger than the server takes; what is too large all the same is halved."""
+        results: list[R] = []
+        while len(results) < len(items):
+            part = items[len(results) : len(results) + self.limits[service]]
+            try:
+                results += await send(part)
+            except ua.UaStatusCodeError as error:
+                if error.code not in _TOO_MANY or len(part) == 1:
+                    raise
+                self.limits[service] = len(part) // 2
+        return results
+
+    async def create_subscription(self, request: ua.CreateSubscriptionRequest) -> ua.CreateSubscriptionResult:
+        """Make a subscription; asyncua would begin to publish by itself."""
+        answer = await self.client.uaclient._send_request(request)  # noqa: SLF001 - see above
+        response = struct_from_binary(ua.CreateSubscriptionResponse, answer)
+        response.ResponseHeader.ServiceResult.check()
+        created: ua.CreateSubscriptionResult = response.Parameters
+        return created
+
+    async def close(self) -> None:
+        """Close the session, so that the server keeps nothing of it; never raises where it is gone already."""
+        with suppress(*LOST):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self.client.disconnect()
+        self.client.disconnect_socket()
+
+
+async def opened(settings: OpcUaConnection, url: str) -> Session:
+    """Open a session at one of the server's addresses. Raises `NotConnected`."""
+    client = Client(url, settings.timeout)
+    client.name = "Lineside"
+    client.application_uri = "urn:lineside:gateway"
+    client.session_timeout = int(SESSION_TIMEOUT * 1000)
+    session = Session(client, settings)
+    try:
+        await secured(client, settings)
+        await client.connect_alone()
+        await session.look_around()
+    except LOST as error:
+        await session.close()
+        raise refused(error, url, settings) from error
+    except BaseException:
+        await session.close()
+        raise
+    return session
