@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -23,10 +26,10 @@ class DeadLetters:
         self.count = 0
         self._half = max_size // 2
 
-    def add(self, topic: str, reason: str, payload: bytes) -> None:
-        """Set a payload aside. It is written before this returns."""
+    def add(self, topic: str, reason: str, payload: bytes, **more: int) -> None:
+        """Set a payload aside, with more that is known of it. It is written before this returns."""
         self.count += 1
-        entry: dict[str, str | int] = {"time": datetime.now(UTC).isoformat(), "topic": topic, "reason": reason}
+        entry: dict[str, str | int] = {"time": datetime.now(UTC).isoformat(), "topic": topic, "reason": reason} | more
         line = _line(entry, payload)
         if len(line) > self._half:
             line = _line(
@@ -34,9 +37,52 @@ class DeadLetters:
             )  # JSON may need six times that
         self.file.parent.mkdir(parents=True, exist_ok=True)
         if self.file.exists() and self.file.stat().st_size + len(line) > self._half:
-            self.file.replace(self.file.with_name(self.file.name + ".1"))
-        with self.file.open("ab") as file:
-            file.write(line)
+            self.file.replace(_older(self.file))
+        with self.file.open("a+b") as file:
+            file.write(line if _ends_whole(file) else b"\n" + line)
+
+
+def ingest_letters(folder: Path, ingest: str) -> Path:
+    """Return the file of what ingest sets aside."""
+    return folder / f"{ingest}.dead-letters.jsonl"
+
+
+def read_letters(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield what was set aside in a file and the one before it, oldest first.
+
+    Raises `OSError` where a file is there and can't be read.
+    """
+    for part in (_older(file), file):
+        if part.exists():
+            with part.open("rb") as opened:
+                for line in opened:
+                    yield _entry(line)
+
+
+def _older(file: Path) -> Path:
+    return file.with_name(file.name + ".1")
+
+
+def _ends_whole(file: BinaryIO) -> bool:
+    """Return whether the last line was written to its end: a power cut may have cut it."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    with suppress(orjson.JSONDecodeError):
+        entry = orjson.loads(line)
+        if isinstance(entry, dict):
+            return entry
+    return {
+        "time": "",
+        "topic": "",
+        "reason": "this line is no longer whole",
+        "payload": line.decode(errors="replace"),
+    }
 
 
 def _line(entry: dict[str, str | int], payload: bytes) -> bytes:

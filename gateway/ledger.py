@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_DROPPED = "dropped:"
 
 
 @dataclass(slots=True)
@@ -22,6 +27,19 @@ class Ledger:
     confirmed: int = 0
     pending: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int], pending: int) -> Self:
+        """Return a ledger from counts as `counts` returns them."""
+        dropped = {name.removeprefix(_DROPPED): n for name, n in counts.items() if name.startswith(_DROPPED) and n}
+        told = {name: counts.get(name, 0) for name in ("acquired", "unchanged", "confirmed")}
+        return cls(**told, pending=pending, dropped=Counter(dropped))
+
+    def counts(self) -> Counter[str]:
+        """Return all but what is pending, by names, as the spool keeps them."""
+        counts = Counter({f"{_DROPPED}{reason}": n for reason, n in self.dropped.items()})
+        counts.update(acquired=self.acquired, unchanged=self.unchanged, confirmed=self.confirmed)
+        return counts
 
     @property
     def missing(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +31,12 @@ class Ranges:
         at = bisect_right(self._ranges, number, key=_first)
         return at > 0 and self._ranges[at - 1][1] >= number
 
+    def copy(self) -> Self:
+        """Return the same numbers, to be changed without changing these."""
+        other = type(self)()
+        other._ranges = list(self._ranges)  # noqa: SLF001 - of the same class
+        return other
+
     def add(self, first: int, last: int | None = None) -> None:
         """Add `first` to `last`, or `first` alone."""
         last = first if last is None else last
@@ -40,25 +47,62 @@ class Ranges:
             last = max(last, self._ranges[high - 1][1])
         self._ranges[low:high] = [(first, last)]
 
+    def remove(self, first: int, last: int | None = None) -> None:
+        """Remove `first` to `last`, or `first` alone; what is not there needs no removing."""
+        last = first if last is None else last
+        low, high = self._touched(first, last)
+        left: list[Range] = []
+        for a, b in self._ranges[low:high]:
+            if a < first:
+                left.append((a, first - 1))
+            if b > last:
+                left.append((last + 1, b))
+        self._ranges[low:high] = left
+
     def remove_to(self, last: int) -> None:
         """Remove everything up to and including `last`."""
-        self._ranges = [(max(a, last + 1), b) for a, b in self._ranges if b > last]
+        if self._ranges:
+            self.remove(min(self._ranges[0][0], last), last)
 
-    def pop(self, most: int) -> Range | None:
-        """Remove and return the lowest numbers that follow each other, `most` at the most."""
+    def count(self, first: int, last: int) -> int:
+        """Return how many of `first` to `last` are in it."""
+        low, high = self._touched(first, last)
+        return sum(min(b, last) - max(a, first) + 1 for a, b in self._ranges[low:high])
+
+    def lowest(self, most: int) -> Range | None:
+        """Return the lowest numbers that follow each other, `most` at the most."""
         if not self._ranges:
             return None
         first, last = self._ranges[0]
-        end = min(last, first + most - 1)
-        if end == last:
-            del self._ranges[0]
-        else:
-            self._ranges[0] = (end + 1, last)
-        return first, end
+        return first, min(last, first + most - 1)
+
+    def pop(self, most: int) -> Range | None:
+        """Remove and return the lowest numbers that follow each other, `most` at the most."""
+        lowest = self.lowest(most)
+        if lowest is not None:
+            self.remove(*lowest)
+        return lowest
+
+    def covered(self, most: int) -> list[Range]:
+        """Return `most` ranges at the most that hold all of it: the smallest gaps are closed where there are more."""
+        ranges = list(self._ranges)
+        if len(ranges) <= most:
+            return ranges
+        by_gap = sorted(range(1, len(ranges)), key=lambda at: ranges[at][0] - ranges[at - 1][1], reverse=True)
+        starts = [0, *sorted(by_gap[: most - 1]), len(ranges)]
+        return [(ranges[a][0], ranges[b - 1][1]) for a, b in pairwise(starts)]
+
+    def _touched(self, first: int, last: int) -> Range:
+        """Return which of the ranges, as a slice, have a part of `first` to `last`."""
+        return bisect_right(self._ranges, first - 1, key=_last), bisect_right(self._ranges, last, key=_first)
 
 
 def _first(pair: Range) -> int:
     return pair[0]
+
+
+def _last(pair: Range) -> int:
+    return pair[1]
 
 
 def _last_below(pair: Range) -> int:
