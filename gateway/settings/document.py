@@ -1,4 +1,4 @@
-"""A YAML file as plain data, with the line of every key and entry.
+"""A YAML file as plain data, with the line and column of every key and entry.
 
 YAML 1.2 core schema: `no`, `on` and `012` are text, text and 12, as they look. PyYAML reads the syntax, which
 is the fast and well-kept part; what a plain scalar means is decided here, since PyYAML follows YAML 1.1.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
 
-from gateway.settings.problems import ConfigurationError, Problem
+from gateway.settings.problems import ConfigurationError, Problem, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +59,17 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
 """YAML 1.2.2, clause 10.3.2: which plain scalars are not text."""
 
 
+class Mark(NamedTuple):
+    """A place in a file. Lines and columns count from 1."""
+
+    line: int
+    column: int
+
+
+def _mark(mark: yaml.Mark | None) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1) if mark else Mark(1, 1)
+
+
 @dataclass(slots=True)
 class Document:
     """A file's data and where each part of it stands."""
@@ -66,22 +77,34 @@ class Document:
     file: Path
     data: Any = None
     problems: list[Problem] = field(default_factory=list)
-    _lines: dict[tuple[Step, ...], int] = field(default_factory=dict)
+    _marks: dict[tuple[Step, ...], Mark] = field(default_factory=dict)
 
     def has(self, path: Sequence[Step]) -> bool:
         """Return whether the file has this key or entry."""
-        return tuple(path) in self._lines
+        return tuple(path) in self._marks
+
+    def mark(self, path: Sequence[Step]) -> Mark:
+        """Return where the deepest part of `path` stands that the file has."""
+        steps = tuple(path)
+        while steps and steps not in self._marks:
+            steps = steps[:-1]
+        return self._marks.get(steps, Mark(1, 1))
 
     def line(self, path: Sequence[Step]) -> int:
         """Return the line of the deepest part of `path` that the file has."""
-        steps = tuple(path)
-        while steps and steps not in self._lines:
-            steps = steps[:-1]
-        return self._lines.get(steps, 1)
+        return self.mark(path).line
 
-    def report(self, path: Sequence[Step], message: str) -> None:
+    def report(self, path: Sequence[Step], message: str, severity: Severity = Severity.ERROR) -> None:
         """Note a problem at `path`."""
-        self.problems.append(Problem(self.file, self.line(path), ".".join(map(str, path)), message))
+        self.report_at(self.mark(path), path, message, severity)
+
+    def report_at(self, mark: Mark, path: Sequence[Step], message: str, severity: Severity = Severity.ERROR) -> None:
+        """Note a problem at a place that is not that of its path, as of a key that is written twice."""
+        self.problems.append(Problem(self.file, *mark, ".".join(map(str, path)), message, severity))
+
+    def place(self, path: Sequence[Step], mark: yaml.Mark) -> Mark:
+        """Learn where a key or entry stands; what was learnt first stays."""
+        return self._marks.setdefault(tuple(path), _mark(mark))
 
 
 def read_document(file: Path) -> Document:
@@ -89,18 +112,20 @@ def read_document(file: Path) -> Document:
     try:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError([Problem(file, 1, "", error.strerror or str(error))]) from error
+        raise ConfigurationError([Problem(file, 1, 1, "", error.strerror or str(error))]) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError([Problem(file, 1, "", f"is not UTF-8: {error.reason}")]) from error
+        raise ConfigurationError([Problem(file, 1, 1, "", f"is not UTF-8: {error.reason}")]) from error
     loader = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigurationError([Problem(file, line, "", f"is no YAML: {error.problem}")]) from error
+        mark = _mark(error.problem_mark)
+        if mark.line > (lines := max(1, len(text.splitlines()))):  # what is missing is missed behind the end
+            mark = Mark(lines, 1)
+        raise ConfigurationError([Problem(file, *mark, "", _no_yaml(error))]) from error
     except yaml.YAMLError as error:  # characters that YAML forbids have no mark
-        raise ConfigurationError([Problem(file, 1, "", f"is no YAML: {str(error).splitlines()[0]}")]) from error
+        raise ConfigurationError([Problem(file, 1, 1, "", f"is no YAML: {str(error).splitlines()[0]}")]) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -108,6 +133,18 @@ def read_document(file: Path) -> Document:
     if node is not None:
         document.data = _build(document, node, ())
     return document
+
+
+def _no_yaml(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or ""
+    hint = ""
+    if "cannot start any token" in problem:
+        hint = "; indent with spaces, not with tabs, and put text that begins with @ or ` in quotes"
+    elif "flow mapping" in (error.context or "") or "did not find expected ',' or" in problem:
+        hint = "; put text that holds { } [ ] or a comma in quotes"
+    elif "mapping values are not allowed" in problem:
+        hint = "; put text that holds a colon and a blank in quotes"
+    return f"is no YAML: {problem}{hint}"
 
 
 def right_format(document: Document) -> bool:
@@ -129,7 +166,7 @@ def right_format(document: Document) -> bool:
 
 
 def _build(document: Document, node: yaml.Node, path: tuple[Step, ...], above: tuple[yaml.Node, ...] = ()) -> Any:  # noqa: ANN401 - what a user wrote
-    document._lines.setdefault(path, node.start_mark.line + 1)  # noqa: SLF001 - this builds it
+    document.place(path, node.start_mark)
     if node in above:
         document.report(path, "holds itself, by an alias")
         return None
@@ -139,18 +176,17 @@ def _build(document: Document, node: yaml.Node, path: tuple[Step, ...], above: t
     if isinstance(node, yaml.MappingNode):
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 message = "a key is a word, not a mapping or list; put text that holds { or [ in quotes"
-                document.problems.append(Problem(document.file, line, ".".join(map(str, path)), message))
+                document.report_at(_mark(key_node.start_mark), path, message)
                 continue
             key = str(key_node.value)
             here = (*path, key)
             if key in data:
                 message = f"is written twice; the first is in line {document.line(here)}"
-                document.problems.append(Problem(document.file, line, ".".join(map(str, here)), message))
+                document.report_at(_mark(key_node.start_mark), here, message)
                 continue
-            document._lines[here] = line  # noqa: SLF001 - this builds it
+            document.place(here, key_node.start_mark)
             data[key] = _build(document, value_node, here, above)
         return data
     if isinstance(node, yaml.SequenceNode):

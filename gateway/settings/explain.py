@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings.problems import unknown
+from gateway.settings.wording import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -39,19 +40,19 @@ def validate(
         return None
 
 
-def usable(model: type[M], data: Any) -> M | None:  # noqa: ANN401 - what a user wrote
+def usable(model: type[M], data: Any, context: object = None) -> M | None:  # noqa: ANN401 - what a user wrote
     """Return the section without the parts of it that are wrong, so that the rest can be looked at as well.
 
     None where what is right does not make a section. Nothing is reported.
     """
     rest = deepcopy(data)
     try:
-        return model.model_validate(rest)
+        return model.model_validate(rest, context=context)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_context=False):
             _cut(rest, detail["loc"])
     try:
-        return model.model_validate(rest)
+        return model.model_validate(rest, context=context)
     except ValidationError:
         return None
 
@@ -75,25 +76,18 @@ def explain(
     blame: Blame | None = None,
 ) -> None:
     """Report every problem of a validation at its place in the document, or where `blame` says that a key stands."""
-    for detail in error.errors(include_url=False, include_context=False):
+    for detail in error.errors(include_url=False):
         location = detail["loc"]
         origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
         where = _place(origin, above, location)
-        message = detail["msg"].removeprefix("Value error, ")
         match detail["type"]:
             case "extra_forbidden":
                 message = unknown("key", str(location[-1]), fields_at(model, location[:-1]))
             case "missing":
                 where = [*where, *location[-1:]] if where[-1:] != [location[-1]] else where
                 message = "is missing"
-            case kind:
-                if kind in {"value_error", "model_type", "dict_type", "list_type"}:
-                    message = message.replace(" or instance of ", " of ")
-                elif kind == "string_type" and isinstance(detail["input"], int | float):
-                    message = f"{detail['input']!r} is no text; put it in quotes"
-                elif isinstance(detail["input"], str | int | float | bool):
-                    message = f"{message}, not {detail['input']!r}"
-                message = _named(model, location, len(where) - len(above)) + message
+            case _:
+                message = _named(model, location, len(where) - len(above)) + told(detail)
         origin.report(where, message)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from gateway.settings.parameters import NAME, Scalar
+from gateway.settings.ranges import machines_of
 from gateway.settings.types import Name, Section
 
 
@@ -15,30 +17,62 @@ def _url_or_options(written: object) -> object:
     return written
 
 
+def _machines(written: str) -> str:
+    """Let through a name, or one with a range of numbers in it."""
+    machines_of(written)
+    return written
+
+
+def _parameter(written: str) -> str:
+    if not NAME.fullmatch(written):
+        raise ValueError(f"{written!r} is no name of a parameter; write small letters, digits and '_'")
+    return written
+
+
+Machines = Annotated[str, AfterValidator(_machines)]
+"""The name of a machine, or of many, as in `press-{01..24}`."""
+
+Parameter = Annotated[str, AfterValidator(_parameter)]
+"""The name of a parameter."""
+
+Keys = dict[str, Any]
+"""The keys of a point: those of `Point`, and of its protocol's source."""
+
+
 class MachineSection(Section):
-    """One machine: a type, and where this one is. Its connection's options are its protocol's."""
+    """One machine, or a range of them: a type, where this one is, and what is different about it."""
 
     template: Name
     connection: Annotated[str | dict[str, Any], BeforeValidator(_url_or_options)]
+    parameters: dict[Parameter, Scalar] = {}
+    points: dict[Name, Keys] = {}
 
 
 class LineSection(Section):
     """A line of an area, and its machines by name."""
 
     area: Name
-    machines: Annotated[dict[Name, MachineSection], Field(min_length=1)]
+    machines: Annotated[dict[Machines, MachineSection], Field(min_length=1)]
 
 
 class TemplateSection(Section):
     """A machine type: its points, written once.
 
     `extends` names a template whose points this one has too, but for the keys that it writes again. `defaults`
-    stands under every point of this file. The keys of a point are those of `Point`, and of its protocol's source.
+    stands under every point of this file. `parameters` are what machines of this type differ in: their names may
+    stand in braces in the keys of points. What is written here holds where a machine says nothing; null asks it to.
     """
 
     format: int
     protocol: str
     extends: Name | None = None
     description: str = ""
-    defaults: dict[str, Any] = {}
-    points: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    parameters: dict[Parameter, Scalar | None] = {}
+    defaults: Keys = {}
+    points: dict[Name, Keys] = {}
+
+    @model_validator(mode="after")
+    def _has_points(self) -> Self:
+        if not self.points and self.extends is None:
+            raise ValueError("points are missing; write some, or the template that this one extends")
+        return self

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from drivers.base import Source, ValueType
 from gateway.settings.types import Duration, Section
+from gateway.settings.units import check_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LATER = object()
+"""The context of a validation whose caller looks for contradictions itself, and tells all of them."""
 
 _LARGEST = 1e100
 """The largest scale or offset, and 1 / the smallest: what is scaled so always fits a float."""
@@ -70,7 +77,7 @@ class Point(Section):
     name: str
     source: SerializeAsAny[Source]
     type: Annotated[ValueType, Field(strict=False)]
-    unit: str = ""
+    unit: Annotated[str, AfterValidator(check_unit)] = ""
     description: str = ""
     scale: float = 1.0
     offset: float = 0.0
@@ -95,27 +102,10 @@ class Point(Section):
         return data
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
-        numeric = self.type in {ValueType.INT, ValueType.FLOAT}
-        if not numeric and (self.scale != 1 or self.offset != 0 or self.range or self.deadband):
-            raise ValueError(f"scale, offset, range and deadband are for numbers, and this point is a {self.type}")
-        if self.scale == 0:
-            raise ValueError("a scale of 0 makes every value the same")
-        if not 1 / _LARGEST <= abs(self.scale) <= _LARGEST or abs(self.offset) > _LARGEST:
-            raise ValueError("with this scale or offset values are no numbers any more")
-        if self.type is ValueType.INT and not (_whole(self.scale) and _whole(self.offset)):
-            raise ValueError("with this scale or offset the value is no whole number; write type: float")
-        natural = self.source.value_type
-        if self.labels and (
-            self.type not in {ValueType.INT, ValueType.STRING} or natural not in {None, ValueType.INT}
-        ):
-            raise ValueError(f"labels are for whole numbers, and this point is a {natural or self.type}")
-        if natural and not self.labels and (natural is ValueType.STRING) != (self.type is ValueType.STRING):
-            raise ValueError(f"the device holds type {natural} here, which can't become {self.type}")
-        if self.range is not None and self.range[0] >= self.range[1]:
-            raise ValueError(f"the range {list(self.range)} is empty; write [lowest, highest]")
-        if self.deadband is not None and self.deadband.percent and self.range is None:
-            raise ValueError("a deadband in percent needs a range to be a percentage of")
+    def _makes_sense(self, info: ValidationInfo) -> Self:
+        if info.context is not LATER:
+            for _, message in contradictions(self):
+                raise ValueError(message)
         return self
 
     @property
@@ -126,6 +116,79 @@ class Point(Section):
         if self.deadband.percent and self.range is not None:
             return (self.range[1] - self.range[0]) * self.deadband.size / 100
         return self.deadband.size
+
+
+Contradiction = tuple[tuple[str, ...], str]
+"""The keys that it is about, the one to blame first, and what can't be right."""
+
+
+def contradictions(point: Point) -> Iterator[Contradiction]:
+    """Yield what can't be right about a point as a whole.
+
+    Of a point whose keys are not all known, what is about the unknown ones means nothing.
+    """
+    if point.type in {ValueType.INT, ValueType.FLOAT}:
+        yield from _of_numbers(point)
+        yield from _of_ranges(point)
+    else:
+        plain = {"scale": 1.0, "offset": 0.0, "range": None, "deadband": None}
+        for key in (key for key, default in plain.items() if getattr(point, key) != default):
+            yield (
+                (key, "type", "source"),
+                f"scale, offset, range and deadband are for numbers, and this point is a {point.type}",
+            )
+    natural = point.source.value_type
+    if point.labels and (point.type not in {ValueType.INT, ValueType.STRING} or natural not in {None, ValueType.INT}):
+        message = f"labels are for whole numbers, and this point is a {natural or point.type}"
+        yield ("labels", "type", "source", "scale", "offset"), message
+    if natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
+        message = f"the device holds type {natural} here, which can't become {point.type}"
+        yield ("type", "source", "labels"), message
+
+
+def _of_numbers(point: Point) -> Iterator[Contradiction]:
+    if point.scale == 0:
+        yield ("scale",), "a scale of 0 makes every value the same"
+    elif not 1 / _LARGEST <= abs(point.scale) <= _LARGEST:
+        yield ("scale",), "with this scale values are no numbers any more"
+    if abs(point.offset) > _LARGEST:
+        yield ("offset",), "with this offset values are no numbers any more"
+    if point.type is ValueType.INT:
+        for key in (key for key in ("scale", "offset") if not _whole(getattr(point, key))):
+            message = f"with this {key} the value is no whole number; write type: float"
+            yield (key, "type", "source"), message
+
+
+def _of_ranges(point: Point) -> Iterator[Contradiction]:
+    if point.range is None:
+        if point.deadband is not None and point.deadband.percent:
+            yield ("deadband", "range"), "a deadband in percent needs a range to be a percentage of"
+        return
+    low, high = point.range
+    if low >= high:
+        yield ("range",), f"the range {shown(low, high)} is empty; write [lowest, highest]"
+    elif point.dead >= high - low:
+        message = f"a deadband of {point.dead:g} is as large as the range {shown(low, high)}: no change would be sent"
+        yield ("deadband", "range"), message
+    elif (reach := reachable(point)) is not None and (high < reach[0] or low > reach[1]):
+        message = (
+            f"what the device holds is {shown(*reach)} at the most, so no value is in the range {shown(low, high)}"
+        )
+        yield ("range", "source", "scale", "offset", "labels"), message
+
+
+def reachable(point: Point) -> tuple[float, float] | None:
+    """Return the lowest and the highest value that the source can give, None where that is not known."""
+    limits = point.source.limits
+    if limits is None or point.labels:
+        return None
+    low, high = sorted(raw * point.scale + point.offset for raw in limits)
+    return low, high
+
+
+def shown(low: float, high: float) -> str:
+    """Return a range as it is written."""
+    return f"[{low:.10g}, {high:.10g}]"
 
 
 def _whole(number: object) -> bool:

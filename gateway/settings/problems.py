@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -10,24 +11,42 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class Severity(StrEnum):
+    """Whether a configuration can be used in spite of a problem."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
 class Problem(NamedTuple):
-    """One mistake, as `file:line: path: message`. Lines count from 1."""
+    """One mistake, as `file:line:column: path: message`. Lines and columns count from 1.
+
+    A warning is no mistake for sure: what it names is allowed, and seldom meant.
+    """
 
     file: Path
     line: int
+    column: int
     path: str
     message: str
+    severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}: "
-        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+        where = f"{self.file}:{self.line}:{self.column}: "
+        kind = "" if self.severity is Severity.ERROR else f"{self.severity}: "
+        return f"{where}{kind}{self.path}: {self.message}" if self.path else f"{where}{kind}{self.message}"
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return each problem once, in the order of the files."""
+    return sorted(set(problems), key=lambda problem: (str(problem.file), *problem[1:]))
 
 
 class ConfigurationError(Exception):
     """The configuration is wrong; `problems` says all that is wrong with it, in the order of the files."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(set(problems), key=lambda problem: (str(problem.file), *problem[1:]))
+        self.problems = in_order(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import drivers
-from drivers.base import Source
 from gateway.settings.document import read_document, right_format
 from gateway.settings.explain import usable, validate
+from gateway.settings.factory import Place
 from gateway.settings.lines import TemplateSection
-from gateway.settings.point import Point
+from gateway.settings.parts import Parts
+from gateway.settings.points import Written
 from gateway.settings.problems import ConfigurationError, unknown
 
 if TYPE_CHECKING:
     from drivers.base import Protocol
     from gateway.settings.document import Document, Step
+    from gateway.settings.lines import Keys
+    from gateway.settings.parameters import Scalar
+    from gateway.settings.point import Point
     from gateway.settings.problems import Problem
 
 
@@ -36,12 +40,12 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """A point's keys, and the document to blame for each."""
+class Use:
+    """What one machine makes of its template: parameters, and points that are different; `place` is the machine's."""
 
-    keys: dict[str, Any]
-    blame: dict[str, tuple[Document, tuple[Step, ...]]]
-    document: Document
+    place: Place
+    parameters: dict[str, Scalar] = field(default_factory=dict)
+    points: dict[str, Keys] = field(default_factory=dict)
 
 
 class Templates:
@@ -55,8 +59,7 @@ class Templates:
         self._document = document
         self._documents: list[Document] = []
         self._own_problems: list[Problem] = []
-        self._templates: dict[str, Template | None] = {}
-        self._written: dict[str, tuple[Protocol, dict[str, _Written]] | None] = {}
+        self._parts: dict[str, Parts | None] = {}
         written = document.data.get("templates")
         own = document.file.parent / (written if isinstance(written, str) else "machines")
         self._folders = (own, bundled_config() / "machines")
@@ -71,30 +74,35 @@ class Templates:
         return self._own_problems + [problem for document in self._documents for problem in document.problems]
 
     def get(self, name: str, path: tuple[Step, ...]) -> Template | None:
-        """Return a template, or None after reporting why there is none."""
-        written = self._read(name, self._document, path, ())
-        if name not in self._templates:
-            self._templates[name] = None if written is None else _template(*written)
-        return self._templates[name]
+        """Return a template as a machine has it that says nothing more, or None after reporting why there is none."""
+        parts = self.parts(name, Place(self._document, path))
+        return None if parts is None else self.of(parts, Use(Place(self._document, path)))
 
-    def _read(
-        self, name: str, asker: Document, path: tuple[Step, ...], chain: tuple[str, ...]
-    ) -> tuple[Protocol, dict[str, _Written]] | None:
-        """Return protocol and points as written, those of the extended template included."""
+    def parts(self, name: str, asker: Place) -> Parts | None:
+        """Return what a template has, or None after reporting at `asker` why there is none."""
+        return self._read(name, asker, ())
+
+    @staticmethod
+    def of(parts: Parts, use: Use) -> Template | None:
+        """Return a template as one machine has it, or None after reporting at the machine why there is none."""
+        values = parts.values(use.parameters, use.place)
+        return None if values is None else Template(parts.protocol, parts.points(values, use.points, use.place))
+
+    def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> Parts | None:
+        """Return protocol, parameters and points as written, those of the extended template included."""
         if name in chain:
-            asker.report(path, f"extends itself: {' -> '.join((*chain, name))}")
+            asker.report(f"extends itself: {' -> '.join((*chain, name))}")
             return None
-        if name in self._written:
-            return self._written[name]
-        file = next((f for folder in self._folders if (f := folder / f"{name}.yaml").is_file()), None)
-        if file is None:
-            there = {found.stem for folder in self._folders for found in folder.glob("*.yaml")}
-            asker.report(path, unknown("template", name, there))
-            return None
-        self._written[name] = self._load(file, (*chain, name))
-        return self._written[name]
+        if name not in self._parts:
+            file = next((f for folder in self._folders if (f := folder / f"{name}.yaml").is_file()), None)
+            if file is None:
+                there = {found.stem for folder in self._folders for found in folder.glob("*.yaml")}
+                asker.report(unknown("template", name, there))
+                return None
+            self._parts[name] = self._load(file, (*chain, name))
+        return self._parts[name]
 
-    def _load(self, file: Path, chain: tuple[str, ...]) -> tuple[Protocol, dict[str, _Written]] | None:
+    def _load(self, file: Path, chain: tuple[str, ...]) -> Parts | None:
         try:
             document = read_document(file)
         except ConfigurationError as error:
@@ -111,64 +119,22 @@ class Templates:
             document.report(("protocol",), unknown("protocol", section.protocol, drivers.known()))
             return None
         protocol = drivers.protocol(section.protocol)
-        points: dict[str, _Written] = {}
+        points: dict[str, Written] = {}
+        parameters: dict[str, Any] = {}
         if section.extends is not None:
-            base = self._read(section.extends, document, ("extends",), chain)
+            base = self._read(section.extends, Place(document, ("extends",)), chain)
             if base is None:
                 return None
-            if base[0] is not protocol:
-                document.report(("extends",), f"{section.extends} is of protocol {base[0].name}")
+            if base.protocol is not protocol:
+                document.report(("extends",), f"{section.extends} is of protocol {base.protocol.name}")
                 return None
-            points |= base[1]
+            points, parameters = dict(base.written), dict(base.parameters)
         for name, keys in section.points.items():
-            defaults = protocol.source.fitting(section.defaults, keys)
-            points[name] = _merge(document, points.get(name), defaults, name, keys)
-        return protocol, points
-
-
-def _merge(
-    document: Document, base: _Written | None, defaults: dict[str, Any], name: str, keys: dict[str, Any]
-) -> _Written:
-    """Lay a point's keys over those it had in the extended template, or over the defaults where it is new."""
-    origin: tuple[Document, tuple[Step, ...]] = (document, ("defaults",))
-    below = dict.fromkeys(defaults, origin) if base is None else base.blame
-    under = defaults if base is None else base.keys
-    blame = below | dict.fromkeys(keys, (document, ("points", name)))
-    # null takes a default back
-    merged = {key: value for key, value in (under | keys).items() if value is not None}
-    return _Written(merged, blame, document)
-
-
-def _template(protocol: Protocol, written: dict[str, _Written]) -> Template:
-    """Build a template of the points that are right; for the others there are problems."""
-    points: dict[str, Point] = {}
-    for name, whole in written.items():
-        for one, keys in protocol.source.expand(name, whole.keys).items():
-            if one in points or (one != name and one in written):
-                whole.document.report(("points", name), f"one of its elements is {one}, and there is another {one}")
-                break
-            point = _point(protocol, one, keys, whole, ("points", name))
-            if point is None:
-                break  # what is wrong with one element is wrong with all
-            points[one] = point
-    return Template(protocol, tuple(points.values()))
-
-
-def _point(
-    protocol: Protocol, name: str, keys: dict[str, Any], written: _Written, path: tuple[Step, ...]
-) -> Point | None:
-    """Build a point: what the protocol's source knows goes there, the rest is the point's own."""
-    own = set(Point.model_fields) - {"name", "source"}
-    theirs = set(protocol.source.model_fields)
-    strange = sorted(set(written.blame) - own - theirs)
-    for key in strange:
-        document, above = written.blame[key]
-        document.report((*above, key), unknown("key", key, own | theirs))
-    source_keys = {k: keys[k] for k in keys if k in theirs}
-    source = validate(protocol.source, written.document, source_keys, path, written.blame)
-    mine = {"name": name, "source": source} | {k: keys[k] for k in keys if k in own}
-    if source is None:
-        # the point's own keys are looked at all the same, with a type that says nothing against any of them
-        mine = {"type": "int" if "labels" in keys else "float"} | mine | {"source": Source()}
-    point = validate(Point, written.document, mine, path, written.blame)
-    return point if source is not None and not strange else None
+            place = Place(document, ("points", name))
+            base_point = points.get(name)
+            if base_point is None:
+                defaults = protocol.source.fitting(section.defaults, keys)
+                origin: tuple[Document, tuple[Step, ...]] = (document, ("defaults",))
+                base_point = Written(defaults, dict.fromkeys(defaults, origin), place)
+            points[name] = base_point.over(keys, place)
+        return Parts(protocol, points, parameters | section.parameters)

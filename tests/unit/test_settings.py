@@ -44,7 +44,7 @@ RIGHT: dict[str, Any] = {
         "url": "mqtts://broker.example",
         "username": "edge-1",
         "password": {"secret": "broker_password"},
-        "keep_alive": "500ms",
+        "keep_alive": "1.5s",
     },
     "ingest": {"batch_records": 10, "batch_wait": "20ms"},
     "stores": [
@@ -106,10 +106,13 @@ def changed(*path: str | int, to: object) -> dict[str, Any]:
 
 
 def problems(file: Path) -> list[str]:
-    """Return what is wrong, without the folder."""
+    """Return what is wrong, without the folder and the columns: those are seen in the cases."""
     with pytest.raises(ConfigurationError) as caught:
         load_factory(file)
-    return [str(problem).removeprefix(f"{file.parent}/") for problem in caught.value.problems]
+    return [
+        re.sub(r"^([^:]*:\d+):\d+:", r"\1:", str(problem).removeprefix(f"{file.parent}/"))
+        for problem in caught.value.problems
+    ]
 
 
 # -- what is wrong --
@@ -230,8 +233,9 @@ def test_a_right_file_is_understood_as_it_is_written(tmp_path: Path) -> None:
     assert factory.gateway.spool.max_size == 1536 * 2**20
     assert factory.gateway.spool.when_full is WhenFull.REFUSE_NEWEST
     assert factory.gateway.confirm is Confirm.BROKER
-    assert (factory.broker.host, factory.broker.port, factory.broker.tls) == ("broker.example", 8883, True)
-    assert factory.broker.keep_alive == 0.5
+    [broker] = factory.broker.addresses
+    assert (broker.host, broker.port, factory.broker.tls) == ("broker.example", 8883, True)
+    assert factory.broker.keep_alive == 1.5
     assert factory.ingest.batch_wait == 0.02
     assert [entry.kind.name for entry in factory.stores] == ["sqlite", "influxdb"]
     press, other, drum = factory.machines
@@ -322,8 +326,8 @@ def test_numbers_without_an_end_are_refused(tmp_path: Path, key: str, number: st
 def test_types_that_can_never_meet_are_refused(tmp_path: Path, keys: str, message: str) -> None:
     """Every reading of such a point would be bad: that is told before the first one."""
     template = f"format: 1\nprotocol: modbus\npoints:\n  a: {{address: holding 1, {keys}}}"
-    [told] = problems(write(tmp_path, RIGHT, press=template, drum=DRUM))
-    assert told == f"machines/press.yaml:4: points.a: {message}"
+    told = problems(write(tmp_path, RIGHT, press=template, drum=DRUM))
+    assert any(re.fullmatch(rf"machines/press.yaml:4: points.a(\.\w+)?: {re.escape(message)}", one) for one in told)
 
 
 @pytest.mark.parametrize("keys", ["scale: 1e101", "scale: -1e-101", "offset: -1e101"])
@@ -331,7 +335,7 @@ def test_scales_beyond_all_reason_are_refused(tmp_path: Path, keys: str) -> None
     """A slip in the exponent is told here, and no value can run out of a float later."""
     template = f"format: 1\nprotocol: opcua\npoints:\n  a: {{node: s=A, type: float, {keys}}}"
     [told] = problems(write(tmp_path, RIGHT, press=PRESS, drum=template))
-    assert told.endswith("points.a: with this scale or offset values are no numbers any more")
+    assert re.search(r"points\.a\.(scale|offset): with this \1 values are no numbers any more$", told)
 
 
 def test_windows_files_are_read(tmp_path: Path) -> None:
@@ -348,8 +352,8 @@ def test_windows_files_are_read(tmp_path: Path) -> None:
 )
 def test_durations_have_a_unit(tmp_path: Path, written: str, seconds: float) -> None:
     """`10` is seconds to one reader and milliseconds to the next."""
-    factory = load_factory(write(tmp_path, changed("broker", "keep_alive", to=written), press=PRESS, drum=DRUM))
-    assert factory.broker.keep_alive == pytest.approx(seconds)
+    factory = load_factory(write(tmp_path, changed("ingest", "batch_wait", to=written), press=PRESS, drum=DRUM))
+    assert factory.ingest.batch_wait == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

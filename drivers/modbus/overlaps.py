@@ -1,0 +1,46 @@
+"""Points whose registers overlap in ways that are seldom meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drivers.base import Source
+    from drivers.modbus.source import ModbusSource
+
+
+def doubts(sources: Sequence[Source]) -> Iterator[tuple[int, int, str]]:
+    """Yield points that take registers of another point as another type: one of the two addresses is likely wrong.
+
+    A part of a register (a bit, some bits, a byte) beside the whole is how devices are meant to be read.
+    """
+    points = cast("Sequence[ModbusSource]", sources)
+    whole = [i for i, point in enumerate(points) if not point.address.table.bits and point.field is None]
+    whole.sort(key=lambda i: (points[i].address, points[i].size))
+    open_: list[int] = []
+    for i in whole:
+        point = points[i]
+        open_ = [
+            j
+            for j in open_
+            if points[j].address.table is point.address.table and _end(points[j]) > point.address.offset
+        ]
+        for j in open_:
+            if _shape(points[j]) != _shape(point):
+                later, earlier = max(i, j), min(i, j)
+                yield later, earlier, f"{_told(points[later])} overlaps {_told(points[earlier])}"
+        open_.append(i)
+
+
+def _end(point: ModbusSource) -> int:
+    return point.address.offset + point.size
+
+
+def _shape(point: ModbusSource) -> tuple[object, ...]:
+    return point.address, point.size, point.raw, point.order, point.sign
+
+
+def _told(point: ModbusSource) -> str:
+    return f"{point.raw} at {point.address}"

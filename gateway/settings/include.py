@@ -1,0 +1,60 @@
+"""A factory in several files: its main file names those that hold more of its lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.document import read_document, right_format
+from gateway.settings.problems import ConfigurationError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.settings.document import Document, Step
+    from gateway.settings.problems import Problem
+
+KEYS = ("format", "lines")
+"""The keys of an included file."""
+
+
+def included(document: Document) -> tuple[list[Document], list[Problem]]:
+    """Return the main file and those that it includes, in their order, and why others can't be read.
+
+    What is wrong with the key itself, or with the keys of an included file, is reported in the document.
+    """
+    documents: dict[Path, Document] = {document.file.resolve(): document}
+    unreadable: list[Problem] = []
+    for file in _files(document):
+        if file.resolve() in documents:
+            continue
+        try:
+            one = read_document(file)
+        except ConfigurationError as error:
+            unreadable += error.problems
+            continue
+        documents[file.resolve()] = one
+        if right_format(one):
+            for key in (key for key in one.data if key not in KEYS):
+                one.report((key,), unknown("key", key, KEYS) + " (all else stands in the main file)")
+    return list(documents.values()), unreadable
+
+
+def _files(document: Document) -> Iterator[Path]:
+    written = document.data.get("include", [])
+    if not isinstance(written, list):
+        document.report(("include",), "write a list of files, as in [lines/*.yaml]")
+        return
+    for index, pattern in enumerate(written):
+        path: tuple[Step, ...] = ("include", index)
+        if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
+            document.report(path, "write a file below the folder of this one, or a pattern such as lines/*.yaml")
+            continue
+        try:
+            files = sorted(document.file.parent.glob(pattern))
+        except (ValueError, NotImplementedError) as error:
+            document.report(path, f"{pattern!r} is no pattern of files: {error}")
+            continue
+        if not files:
+            document.report(path, f"there is no file {document.file.parent / pattern}")
+        yield from files

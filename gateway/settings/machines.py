@@ -1,0 +1,197 @@
+"""The section `lines`: from lines as written to machines, one by one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+import drivers
+from gateway.model import MachinePath
+from gateway.settings.explain import explain, usable, validate
+from gateway.settings.factory import Machine, Place
+from gateway.settings.lines import LineSection, MachineSection
+from gateway.settings.parameters import fill
+from gateway.settings.points import LITERAL
+from gateway.settings.problems import Severity
+from gateway.settings.ranges import machines_of
+from gateway.settings.templates import Use
+from gateway.settings.types import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from drivers.base import Connection, Protocol
+    from gateway.settings.document import Document
+    from gateway.settings.parameters import Scalar
+    from gateway.settings.parts import Parts
+    from gateway.settings.ranges import Numbered
+    from gateway.settings.sections import FactorySection
+    from gateway.settings.templates import Templates
+
+
+class Machines:
+    """The machines of a factory's files. What is wrong is reported in their documents."""
+
+    def __init__(self, documents: Sequence[Document], factory: FactorySection | None, templates: Templates) -> None:
+        self._documents = documents
+        self._factory = factory
+        self._templates = templates
+        self._lines: dict[str, Place] = {}
+        self._devices: dict[object, MachinePath] = {}
+
+    def all(self) -> list[Machine]:
+        """Return the machines that are right."""
+        found = []
+        for document in self._documents:
+            lines = document.data.get("lines") if isinstance(document.data, dict) else None
+            if isinstance(lines, dict) and lines:
+                for name, written in lines.items():
+                    found += self._line(name, written, Place(document, ("lines", name)))
+            elif lines is not None:
+                document.report(("lines",), "write a mapping of lines by their names")
+        if all(not isinstance(one.data, dict) or one.data.get("lines") is None for one in self._documents):
+            self._documents[0].report(("lines",), "is missing")
+        return found
+
+    def _line(self, name: str, written: Any, place: Place) -> list[Machine]:  # noqa: ANN401 - what a user wrote
+        try:
+            check_name(name)
+        except ValueError as error:
+            place.report(str(error))
+        if (other := self._lines.setdefault(name, place)) is not place:
+            line = other.document.line(other.path)
+            place.report(
+                f"there is another line {name}, in {other.document.file}:{line}; their topics would be the same"
+            )
+        section = validate(LineSection, place.document, written, place.path)
+        area = None if section is None else section.area
+        found: list[Machine] = []
+        taken: dict[str, str] = {}
+        for key, machine in (_usable_machines(written) if section is None else section.machines).items():
+            here = Place(place.document, (*place.path, "machines", key))
+            found += self._of_key(key, machine, here, MachinePath("", "", area or "", name, ""), taken)
+        return [] if section is None else found
+
+    def _of_key(
+        self, key: str, section: MachineSection, place: Place, line: MachinePath, taken: dict[str, str]
+    ) -> Iterator[Machine]:
+        """Yield the machines of one key; after the first that is wrong the others are left: they are like it."""
+        try:
+            numbered = machines_of(key)
+        except ValueError:
+            numbered = []  # told where the section was validated
+        parts = self._templates.parts(section.template, Place(place.document, (*place.path, "template")))
+        if parts is None:
+            return
+        for one in numbered:
+            if taken.setdefault(one.name, key) != key:
+                place.report(_twice(one.name, taken[one.name], key))
+            before = len(place.document.problems)
+            machine = self._machine(one, section, parts, place, line)
+            if machine is None:
+                if one.number is not None:
+                    told = [
+                        p._replace(message=f"{p.message} (in {one.name})") for p in place.document.problems[before:]
+                    ]
+                    place.document.problems[before:] = told
+                return
+            yield machine
+
+    def _machine(
+        self, one: Numbered, section: MachineSection, parts: Parts, place: Place, line: MachinePath
+    ) -> Machine | None:
+        names: dict[str, Scalar] = {"machine": one.name, "line": line.line, "area": line.area}
+        if one.number is not None:
+            names["n"] = one.number
+        parameters = _filled(section.parameters, names, place, "parameters")
+        if parameters is None:
+            return None
+        values = parts.values(parameters, place)
+        names |= values or {}
+        connection = _filled({"": section.connection}, names, place, "connection", at_key=False)
+        points = _changes(section.points, names, place)
+        if connection is None or points is None:
+            return None
+        template = self._templates.of(parts, Use(place, parameters, points)) if values is not None else None
+        settings = _connection(parts.protocol, connection[""], Place(place.document, (*place.path, "connection")))
+        if settings is None or template is None or not template.points:
+            return None
+        at_connection = Place(place.document, (*place.path, "connection"))
+        for position, message in parts.protocol.check(settings, [point.source for point in template.points]):
+            at_connection.report(f"point {template.points[position].name}: {message}")
+        if self._factory is None:
+            return None
+        path = line._replace(enterprise=self._factory.enterprise, site=self._factory.site, machine=one.name)
+        device = (section.template, settings, repr(parameters), repr(points))
+        if (other := self._devices.setdefault(device, path)) != path:
+            at_connection.report(f"this is the same device, read the same way, as {other}", Severity.WARNING)
+        written = {
+            "template": section.template,
+            "connection": connection[""],
+            "parameters": parameters,
+            "points": points,
+        }
+        kept = {key: value for key, value in written.items() if value}
+        return Machine(path, section.template, parts.protocol, settings, template.points, kept, place)
+
+
+def _twice(name: str, first: str, key: str) -> str:
+    ranges = [one for one in (first, key) if one != name]
+    hint = f"; leave it out of {ranges[0]}, as in press-{{01..06,08..24}}" if ranges else ""
+    return f"there is another {name}, of {first}{hint}"
+
+
+def _filled(
+    written: Mapping[str, Any], names: Mapping[str, Scalar], place: Place, section: str, *, at_key: bool = True
+) -> dict[str, Any] | None:
+    """Return a section with the values of names in it, or None after reporting what can't be filled in."""
+    found: dict[str, Any] = {}
+    for key, value in written.items():
+        try:
+            found[key] = fill(value, names)
+        except ValueError as error:
+            path = (*place.path, section, key) if at_key else (*place.path, section)
+            Place(place.document, path).report(str(error))
+    return found if len(found) == len(written) else None
+
+
+def _changes(
+    written: Mapping[str, dict[str, Any]], names: Mapping[str, Scalar], place: Place
+) -> dict[str, dict[str, Any]] | None:
+    """Return what is different about a machine's points, with the values of names in it, or None after reporting."""
+    found: dict[str, dict[str, Any]] = {}
+    for point, keys in written.items():
+        literal = {key: value for key, value in keys.items() if key in LITERAL}
+        others = {key: value for key, value in keys.items() if key not in LITERAL}
+        filled = _filled(others, names, Place(place.document, (*place.path, "points")), point)
+        if filled is not None:
+            found[point] = filled | literal
+    return found if len(found) == len(written) else None
+
+
+def _usable_machines(written: Any) -> dict[str, MachineSection]:  # noqa: ANN401 - what a user wrote
+    """Return what can be looked at of a line with a mistake in it, so that all mistakes are told at once."""
+    machines = written.get("machines") if isinstance(written, dict) else None
+    if not isinstance(machines, dict):
+        return {}
+    sections = {name: usable(MachineSection, machine) for name, machine in machines.items()}
+    return {name: section for name, section in sections.items() if section is not None}
+
+
+def _connection(protocol: Protocol, written: Any, place: Place) -> Connection | None:  # noqa: ANN401 - what a user wrote
+    try:
+        _without_user(written.get("url") if isinstance(written, dict) else written)
+        return drivers.parse_connection(protocol, written)
+    except ValidationError as error:
+        explain(error, protocol.connection, place.document, place.path)
+    except ValueError as error:
+        place.report(str(error))
+    return None
+
+
+def _without_user(url: object) -> None:
+    if "@" in urlsplit(str(url)).netloc:
+        # it is not repeated: a password may stand in it
+        raise ValueError("a URL names no user; write username, and password: {secret: NAME}, beside the url")

@@ -1,0 +1,130 @@
+"""Names in braces, as in `holding {base+2}`: what differs between machines of one type is written once.
+
+In braces stands a name, or whole numbers and names with `+ - * // %` and parentheses; `{n:02}` writes at least two
+digits. Text that is nothing but one pair of braces becomes the value itself, so that a number stays one.
+`{{` and `}}` are braces.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from typing import TYPE_CHECKING
+
+from gateway.settings.problems import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Scalar = bool | int | float | str
+"""What a parameter can be worth."""
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What a parameter can be called."""
+
+LONGEST = 100
+"""Characters that can stand in braces."""
+
+_PARTS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+def has_names(written: object) -> bool:
+    """Return whether there are braces in what is written, or anywhere below it."""
+    if isinstance(written, str):
+        return "{" in written or "}" in written
+    below = written.values() if isinstance(written, dict) else written if isinstance(written, list) else ()
+    return any(map(has_names, below))
+
+
+def fill(written: object, names: Mapping[str, Scalar]) -> object:
+    """Put the values of `names` where they stand in braces, also below a mapping or list.
+
+    Raises `ValueError` for a name that there is not, and for what can't be reckoned.
+    """
+    if isinstance(written, str):
+        return _text(written, names) if "{" in written or "}" in written else written
+    if isinstance(written, dict):
+        return {key: fill(value, names) for key, value in written.items()}
+    if isinstance(written, list):
+        return [fill(value, names) for value in written]
+    return written
+
+
+def _text(written: str, names: Mapping[str, Scalar]) -> Scalar:
+    whole = _PARTS.fullmatch(written)
+    if whole and whole[1] is not None:
+        return _value(whole[1], names)
+
+    def put(part: re.Match[str]) -> str:
+        if part[1] is not None:
+            return _shown(_value(part[1], names))
+        if part[0] in {"{{", "}}"}:
+            return part[0][0]
+        raise ValueError(f"{written!r} has a {part[0]} without its other half; write {part[0] * 2} for the character")
+
+    return _PARTS.sub(put, written)
+
+
+def _shown(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _value(written: str, names: Mapping[str, Scalar]) -> Scalar:
+    """Return what stands for `n`, `base+2` or `n:02`."""
+    text, _, digits = written.partition(":")
+    if text.strip() in names and not digits:
+        return names[text.strip()]
+    if len(written) > LONGEST:
+        raise ValueError(f"more than {LONGEST} characters stand in braces")
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except (SyntaxError, ValueError):
+        raise ValueError(_can_not_read(written)) from None
+    value = _reckon(tree.body, written, names)
+    if not digits:
+        return value
+    if not re.fullmatch(r"0?\d", digits) or not isinstance(value, int):
+        raise ValueError(_can_not_read(written))
+    return f"{value:0{int(digits)}d}"
+
+
+def _reckon(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> Scalar:
+    match node:
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            return number
+        case ast.Name(id=name):
+            if name not in names:
+                raise ValueError(f"in {{{written}}}: {unknown('parameter', name, names)}")
+            return names[name]
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return -_whole(inner, written, names)
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
+            one, other = _whole(left, written, names), _whole(right, written, names)
+            if other == 0 and isinstance(sign, ast.FloorDiv | ast.Mod):
+                raise ValueError(f"{{{written}}} divides by 0")
+            return _OPERATORS[type(sign)](one, other)
+    raise ValueError(_can_not_read(written))
+
+
+def _whole(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> int:
+    value = _reckon(node, written, names)
+    if isinstance(value, bool) or not isinstance(value, int):
+        what = f"{ast.unparse(node)} is {value!r}, and only whole numbers can be reckoned with"
+        raise ValueError(f"in {{{written}}}: {what}")  # noqa: TRY004 - what a user wrote
+    return value
+
+
+def _can_not_read(written: str) -> str:
+    return (
+        f"{{{written}}} can't be read; write a name, or whole numbers and names with + - * // % between them, as in "
+        "{base+2}; {n:02} writes two digits, and {{ is the character"
+    )

@@ -1,0 +1,141 @@
+"""Units, as UCUM writes them: https://ucum.org/ucum, case sensitive.
+
+What is checked is the grammar (clauses 3 to 10) and that every symbol exists: the tables of the base, derived,
+customary and most special units. Two symbols are added that UCUM lacks and machines need: `r`, a revolution
+(ISO 80000-3), and `var`, reactive power (ISO 80000-6). What is merely counted stands in braces, as in `{part}/h`.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import lru_cache
+
+PREFIXES = (*"YZEPTGMkhdcmunpfazy", "da", "Ki", "Mi", "Gi", "Ti")
+"""What can stand before a metric unit (clause 27)."""
+
+_METRIC = """
+    m s g rad K C cd mol sr Hz N Pa J W A V F Ohm S Wb Cel T H lm lx Bq Gy Sv l L ar t bar u eV pc B[SPL] B[V] B[mV]
+    B[uV] B[10.nV] B[W] B[kW] B Np cal cal_th cal_IT cal_m cal_[15] cal_[20] [Cal] bit By Bd kat U [iU] [IU]
+    st mho G Gb Oe Mx
+    Ky dyn erg P St Lmb ph sb Bi Gal Ci R RAD REM eq osm g% m[H2O] m[Hg] tex gf [car_m] [g] att [arb'U] [pH] var b
+"""
+
+METRIC = frozenset(_METRIC.split())
+"""Units that take prefixes."""
+
+_PLAIN = """
+    % [ppth] [ppm] [ppb] [pptr] [pi] min h d a a_t a_j a_g wk mo mo_s mo_j mo_g deg ' '' gon circ sph r AU atm
+    [in_i] [ft_i] [yd_i] [mi_i] [fth_i] [nmi_i] [kn_i] [mil_i] [sin_i] [sft_i] [syd_i] [cin_i] [cft_i] [cyd_i] [bf_i]
+    [cr_i] [hd_i] [in_us] [ft_us] [yd_us] [mi_us] [acr_us] [sct] [smi_us] [in_br] [ft_br] [yd_br] [mi_br] [acr_br]
+    [gal_us] [bbl_us] [qt_us] [pt_us] [gil_us] [foz_us] [fdr_us] [cup_us] [tbs_us] [tsp_us] [gal_wi] [pk_us] [bu_us]
+    [gal_br] [qt_br] [pt_br] [foz_br] [gr] [lb_av] [oz_av] [dr_av] [scwt_av] [lcwt_av] [ston_av] [lton_av] [stone_av]
+    [lb_tr] [oz_tr] [pwt_tr] [lbf_av] [psi] [in_i'H2O] [in_i'Hg] [degF] [degR] [degRe] [Btu] [Btu_IT]
+    [Btu_th] [Btu_39]
+    [Btu_59] [Btu_60] [HP] [c] [h] [k] [eps_0] [mu_0] [e] [m_e] [m_p] [G] [ly] [cml_i] [mclo] [p'diop] [S] [Ch] [den]
+    [drp] [pouce] [ligne] [pnt] [pca] [NTU] [FNU] [diop] bit_s [m/s2/Hz^0.5] [CFU] [pfu] [TCID_50]
+"""
+
+PLAIN = frozenset(_PLAIN.split())
+"""Units that take no prefix."""
+
+USUAL = {
+    "\u00b0C": "Cel", "\u2103": "Cel", "degC": "Cel", "deg C": "Cel", "celsius": "Cel", "Celsius": "Cel",
+    "\u00b0F": "[degF]", "degF": "[degF]", "\u00b0": "deg", "rpm": "r/min", "RPM": "r/min", "U/min": "r/min",
+    "rev/min": "r/min", "Nm": "N.m", "kNm": "kN.m", "Wh": "W.h", "kWh": "kW.h", "MWh": "MW.h", "Ah": "A.h",
+    "VA": "V.A", "kVA": "kV.A", "VAr": "var", "VAR": "var", "kVAr": "kvar", "kVAR": "kvar", "ppm": "[ppm]",
+    "ppb": "[ppb]",
+    "psi": "[psi]", "PSI": "[psi]", "\u03a9": "Ohm", "ohm": "Ohm", "sec": "s", "secs": "s", "hr": "h", "hrs": "h",
+    "hour": "h", "hours": "h", "day": "d", "days": "d", "week": "wk", "inch": "[in_i]", "in": "[in_i]",
+    "ft": "[ft_i]", "lb": "[lb_av]", "lbs": "[lb_av]", "oz": "[oz_av]", "mmHg": "mm[Hg]", "mmH2O": "mm[H2O]",
+    "bara": "bar{abs}",
+    "barg": "bar{gauge}", "bar(g)": "bar{gauge}", "gal": "[gal_us]", "hp": "[HP]", "byte": "By", "pH": "[pH]",
+    "cps": "Hz", "gpm": "[gal_us]/min", "cfm": "[cft_i]/min", "%RH": "%{RH}", "percent": "%", "m/sec": "m/s",
+    "l/hr": "l/h", "m3/hr": "m3/h", "dBA": "dB{A}", "dB(A)": "dB{A}", "dBm": "dB{mW}",
+}  # fmt: skip
+"""How units are often written, and what UCUM says."""
+
+_SYMBOL = re.compile(r"(?:[^\d+\-./(){}\[\]\s]|\[[^\[\]\s]+\])(?:[^\d+\-./(){}\[\]\s]|\[[^\[\]\s]+\])*")
+_FACTOR = re.compile(r"10[*^][+-]?\d+|\d+")
+_EXPONENT = re.compile(r"[+-]?\d+")
+_ANNOTATION = re.compile(r"\{[\x21-\x7a|~]*\}")
+_SUPERSCRIPT = str.maketrans("\u00b2\u00b3\u00b5\u03bc\u00b7", "23uu.", "^")
+
+
+class _Wrong(Exception):
+    """What can't be read, from here on."""
+
+
+def check_unit(written: str) -> str:
+    """Let through a UCUM code, or nothing. Raises `ValueError` with what would be right."""
+    problem = _problem(written)
+    if problem:
+        raise ValueError(problem)
+    return written
+
+
+@lru_cache(maxsize=1000)
+def _problem(written: str) -> str:
+    if not written or is_unit(written):
+        return ""
+    if written in USUAL:
+        return f"{written!r} is no UCUM unit; write {USUAL[written]!r}"
+    plain = written.translate(_SUPERSCRIPT).replace(" ", "")
+    if plain != written and is_unit(plain):
+        return f"{written!r} is no UCUM unit; write {plain!r}"
+    parts = re.split(r"([./])", plain)
+    usual = "".join(USUAL.get(part, part) for part in parts)
+    if usual != written and is_unit(usual):
+        return f"{written!r} is no UCUM unit; write {usual!r}"
+    known = sorted(METRIC | PLAIN)
+    close = [unit for unit in known if unit.lower() == written.lower()] or get_close_matches(written, known, n=1)
+    hint = f"did you mean {close[0]!r}? Else write" if close else "write"
+    return (
+        f"{written!r} is no UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; what is only counted "
+        "stands in braces, as in '{part}'"
+    )
+
+
+def is_unit(written: str) -> bool:
+    """Return whether this is a UCUM code."""
+    try:
+        return _term(written, 1 if written.startswith("/") else 0, 0) == len(written)
+    except _Wrong:
+        return False
+
+
+def _term(text: str, at: int, depth: int) -> int:
+    """Read components with `.` and `/` between them; returns where they end."""
+    at = _component(text, at, depth)
+    while at < len(text) and text[at] in "./":
+        at = _component(text, at + 1, depth)
+    return at
+
+
+def _component(text: str, at: int, depth: int) -> int:
+    if at < len(text) and text[at] == "(":
+        if depth > 10:  # noqa: PLR2004 - nobody's unit
+            raise _Wrong
+        end = _term(text, at + 1, depth + 1)
+        if text[end : end + 1] != ")":
+            raise _Wrong
+        return _after(_EXPONENT, text, end + 1)
+    if match := _ANNOTATION.match(text, at):
+        return match.end()
+    if match := _FACTOR.match(text, at):
+        return _after(_ANNOTATION, text, match.end())
+    match = _SYMBOL.match(text, at)
+    if not match or not _exists(match[0]):
+        raise _Wrong
+    return _after(_ANNOTATION, text, _after(_EXPONENT, text, match.end()))
+
+
+def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+def _exists(symbol: str) -> bool:
+    if symbol in METRIC or symbol in PLAIN:
+        return True
+    return any(symbol.startswith(prefix) and symbol[len(prefix) :] in METRIC for prefix in PREFIXES)
