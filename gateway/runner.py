@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+CLOCKS_APART = 5.0
+"""Seconds that a device's clock may differ from ours without a word."""
+
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
 """Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
 
@@ -125,6 +128,7 @@ class Runner:
         self._polls: set[asyncio.Task[None]] = set()
         self._driver: Driver | None = None
         self._connects = 0
+        self._clock_wrong = False
         self._down = False
         self._stopped = False
 
@@ -144,6 +148,7 @@ class Runner:
                     self._down = False
                     self._connects += 1
                     log.info("driver.connected", device=self.name)
+                    self._compare_clocks(driver)
                     backoff.reset()
                     await self._read_all(driver)
                 except NotConnected as error:
@@ -156,6 +161,14 @@ class Runner:
         finally:
             self._settle()
             await driver.close()
+
+    def _compare_clocks(self, driver: Driver) -> None:
+        """Tell of a clock that is far from ours, once until it is right: its times go into the store."""
+        ahead = driver.ahead
+        wrong = ahead is not None and abs(ahead) > CLOCKS_APART
+        if wrong and not self._clock_wrong:
+            log.warning("device.clock_differs", device=self.name, ahead_seconds=round(ahead or 0.0, 1))
+        self._clock_wrong = wrong
 
     def _begin(self) -> None:
         """Begin the schedule, once: when it is known for the first time whether the device is there."""
