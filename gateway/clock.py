@@ -101,5 +101,5 @@ def synchronised() -> bool:
 
     See adjtimex(2); where it can't be asked, nobody knows, and the answer is no.
     """
-    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     return 0 <= state < _TIME_ERROR

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,44 +17,52 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+MAX_BYTES = 8 * 2**20
+"""The largest payload that is looked at: a gateway's records are a hundredth of it."""
+
 _WHOLE = range(-(2**63), 2**63)
 """The whole numbers that every store can hold."""
 
-_FREE = frozenset((bool, float, str))
-"""What a value may be without bounds."""
+_LOWEST, _TOO_HIGH = -(2**63), 2**63
+
+_KINDS = frozenset((bool, int, float, str))
 
 _TIMES = range(253_402_300_800_000_000)
 """Microseconds since the epoch, until the end of the year 9999."""
+
+_Parts = tuple[dict[str, Any], ...]
+
+_LEVEL = re.compile(r"[^/+#\x00-\x1f\x7f]{1,256}")
+"""What can be a level of a topic: a gateway is answered on its own."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What no name may have: stores make blanks of some, and two points would be one."""
 
 
 class JsonCodec:
     """`{"v":1,"gateway":…,"spool":…,"seq":…,"scans":[{"t":…,"values":{…},…}]}`."""
 
     def encode(self, record: Record) -> bytes:
-        """Return JSON; parts of a scan that are empty are left out."""
-        return orjson.dumps(
-            {
-                "v": VERSION,
-                "gateway": record.gateway,
-                "spool": record.spool,
-                "seq": record.seq,
-                "scans": [_scan(scan) for scan in record.scans],
-            }
-        )
+        """Return JSON; what is empty is left out."""
+        written = {"v": VERSION, "gateway": record.gateway, "spool": record.spool, "seq": record.seq}
+        if record.meta:
+            written["meta"] = record.meta
+        written["scans"] = [_scan(scan) for scan in record.scans]
+        return orjson.dumps(written)
 
     def decode(self, payload: bytes) -> Record:
         """Read JSON, checking everything that later steps rely on."""
+        if len(payload) > MAX_BYTES:
+            raise Undecodable(f"is of {len(payload)} bytes, where {MAX_BYTES} are the most")
         try:
             data = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             raise Undecodable(f"is no JSON: {error}") from error
         if not isinstance(data, dict) or type(data.get("v")) is not int or data["v"] != VERSION:
             raise Undecodable(f"is no record of version {VERSION}")
-        seq = _need(data, "seq", int)
-        if seq not in _WHOLE:
-            raise Undecodable(f"seq is {seq}")
-        scans = [_read(scan) for scan in _need(data, "scans", list)]
-        return Record(_need(data, "gateway", str), _need(data, "spool", str), seq, scans)
+        record = _record(data)
+        _look_closer(payload, data, record)
+        return record
 
 
 def _scan(scan: NamedScan) -> dict[str, Any]:
@@ -67,34 +78,109 @@ def _scan(scan: NamedScan) -> dict[str, Any]:
     return written
 
 
+def _record(data: dict[str, Any]) -> Record:
+    gateway, spool = _need(data, "gateway", str), _need(data, "spool", str)
+    for key, name in (("gateway", gateway), ("spool", spool)):
+        if not _LEVEL.fullmatch(name):
+            raise Undecodable(f"{key} is {short(name)}, which can't be a level of a topic")
+    meta = data.get("meta", "")
+    if type(meta) is not str:
+        raise Undecodable(f"meta is {short(meta)}, where a str belongs")
+    seq = _need(data, "seq", int)
+    if seq not in _WHOLE:
+        raise Undecodable(f"seq is {seq}")
+    return Record(gateway, spool, seq, [_read(scan) for scan in _need(data, "scans", list)], meta)
+
+
 def _need(data: dict[str, Any], key: str, kind: type) -> Any:  # noqa: ANN401 - of that kind
     value = data.get(key)
     if type(value) is not kind:
-        raise Undecodable(f"{key} is {value!r:.60}, where a {kind.__name__} belongs")
+        raise Undecodable(f"{key} is {short(value)}, where a {kind.__name__} belongs")
     return value
 
 
 def _read(data: Any) -> NamedScan:  # noqa: ANN401 - what came over the wire
     if not isinstance(data, dict):
-        raise Undecodable(f"a scan is {data!r:.60}")
+        raise Undecodable(f"a scan is {short(data)}")
     values: dict[str, Value] = _need(data, "values", dict)
-    for name, value in values.items():
-        kind = type(value)
-        if kind not in _FREE and (kind is not int or value not in _WHOLE):
-            raise Undecodable(f"the value of {name:.60} is {value!r:.60}")
+    if not _KINDS.issuperset(map(type, values.values())):
+        name, value = next((name, value) for name, value in values.items() if type(value) not in _KINDS)
+        raise Undecodable(f"the value of {short(name)} is {short(value)}")
     time, times = _need(data, "t", int), _named(data, "times", int)
     for told in (time, *times.values()):
         if told not in _TIMES:
             raise Undecodable(f"a time is {told}")
-    return NamedScan(time, values, _texts(data, "bad"), _texts(data, "uncertain"), _texts(data, "codes"), times)
-
-
-def _texts(data: dict[str, Any], key: str) -> dict[str, str]:
-    return _named(data, key, str)
+    bad = _named(data, "bad", str)
+    if not bad.keys().isdisjoint(values):
+        raise Undecodable(f"{short(min(bad.keys() & values))} is bad, and has a value")
+    return NamedScan(time, values, bad, _named(data, "uncertain", str), _named(data, "codes", str), times)
 
 
 def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
-    part: dict[str, Any] = data.get(key, {})
+    if key not in data:
+        return {}
+    part: dict[str, Any] = data[key]
     if not isinstance(part, dict) or not all(type(value) is kind for value in part.values()):
-        raise Undecodable(f"{key} is {part!r:.60}, where names and {kind.__name__} belong")
+        raise Undecodable(f"{key} is {short(part)}, where names and {kind.__name__} belong")
     return part
+
+
+# -- what the parser does not tell --
+
+
+def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
+    """Refuse names and numbers that stores can't hold, and keys that stand twice.
+
+    What most records are, ours, is found right by counting; only others are parsed again, slowly.
+    """
+    keys = len(data)
+    odd_names = b"\\" in payload or b"\x7f" in payload  # else there are no control characters in it
+    large = False
+    for scan, written in zip(record.scans, data["scans"], strict=True):
+        parts: _Parts = (scan.values, scan.bad, scan.uncertain, scan.codes, scan.times)
+        keys += len(written) + sum([len(part) for part in parts])
+        if odd_names or any("" in part for part in parts):
+            _check_names(parts)
+        large = large or _large(scan.values)
+    # a text may hold `":`, and a key may stand before a blank: then counting says nothing
+    if large or payload.count(b'":') != keys or b'" ' in payload or b"\n" in payload or b"\t" in payload:
+        _parse_slowly(payload)
+
+
+def _check_names(parts: _Parts) -> None:
+    for name in {name for part in parts for name in part}:
+        if not name or _CONTROL.search(name):
+            raise Undecodable(f"a point is called {short(name)}")
+
+
+def _large(values: dict[str, Value]) -> bool:
+    """Return whether a number is beyond 64 bits: whole ones came as floats then, with digits lost."""
+    numbers: list[Any] = [value for value in values.values() if type(value) is not str]
+    if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
+        return False
+    for name, value in values.items():
+        if type(value) is int and value not in _WHOLE:
+            raise Undecodable(f"the value of {short(name)} is {value}, which is beyond a 64-bit integer")
+    return True
+
+
+def _parse_slowly(payload: bytes) -> None:
+    try:
+        json.loads(payload, object_pairs_hook=_once_each, parse_int=_whole)
+    except (RecursionError, ValueError) as error:
+        raise Undecodable(f"is no JSON: {error}") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Undecodable(f"{next(name for name in names if names.count(name) > 1)!r:.60} stands there twice")
+    return found
+
+
+def _whole(digits: str) -> int:
+    # what has more digits than Python turns into a number is too large by far
+    if len(digits) > 20 or (number := int(digits)) not in _WHOLE:  # noqa: PLR2004 - a sign and 19 digits
+        raise Undecodable(f"{digits:.40} is beyond a 64-bit integer")
+    return number

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,11 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MachineMeta:
-    """What is known of a machine beside its readings: its type, and its points' types and units."""
+    """What is known of a machine beside its readings: its type, and its points' types and units.
+
+    `id` is drawn from these: descriptions that say the same have the same.
+    """
 
     template: str
     types: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = [self.template, sorted(self.types.items()), sorted(self.units.items())]
+        object.__setattr__(self, "id", blake2b(orjson.dumps(parts), digest_size=6).hexdigest())
 
 
 class MachineScan(NamedTuple):
@@ -69,13 +80,33 @@ class Store(ABC):
     known by its machine, point and time.
     """
 
+    durable_after: float = 0.0
+    """Seconds after `write` has returned in which the readings may still be lost, by a kill or a power cut.
+
+    Known once the store is open. A batch counts as stored when they are over and `life` is what it was before the
+    write; else it is written again.
+    """
+
     @abstractmethod
     def open(self) -> None:
         """Connect, and create what is missing. Raises `Unavailable`."""
 
+    def check(self) -> None:  # noqa: B027 - most have nothing to look at
+        """Look whether the store, once open, is set to keep what is promised here: for who is about to write.
+
+        Raises `Unavailable`, which says what to change.
+        """
+
+    def life(self) -> str:
+        """Return what changes when the store's process is started anew; asked of those with `durable_after`.
+
+        Raises `Unavailable`.
+        """
+        return ""
+
     @abstractmethod
     def write(self, batch: Sequence[MachineScan]) -> None:
-        """Write every reading of the batch; when this returns they are safe.
+        """Write every reading of the batch; when this returns they are safe, or will be `durable_after` later.
 
         Raises `Unavailable` or `Rejected`.
         """

@@ -12,11 +12,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+import structlog
 from pydantic import Field, model_validator
 
 from gateway.settings.types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
 from gateway.stores.line_protocol import LineWriter, escape
+from gateway.stores.victoria_metrics import FLUSH_DEFAULT, FLUSH_MARGIN, read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +27,21 @@ if TYPE_CHECKING:
 
     from gateway.stores.base import MachineScan
     from gateway.stores.line_protocol import Line
+    from gateway.stores.victoria_metrics import Running
+
+log = structlog.get_logger()
 
 _REFUSED = range(400, 500)
 _NOT_THE_ROWS = {401, 403, 404, 408, 429}
 """Answers that are about us or the moment, not about rows: they are worth another try."""
+
+_EMPTY = {400, 422}
+"""How InfluxDB 2 and 3 say that a write of nothing holds nothing: they have found the bucket, and let us in."""
+
+_NOT_WATCHED = (
+    "it does not show /metrics: neither its flags nor its restarts are seen, and what it took in the seconds before "
+    "it is killed is lost"
+)
 
 _CONFLICT = re.compile(r'input field \\?"(?P<field>.+?)\\?" on measurement')
 _DROPPED = re.compile(r"dropped=(\d+)")
@@ -96,6 +109,7 @@ class InfluxStore(Store):
         self._client: InfluxDBClient | None = None
         self._headers: dict[str, str] = {}
         self._writer: LineWriter
+        self._is_victoria = False
 
     def open(self) -> None:
         # half a second and 40 MB to import: only who writes to it pays for it
@@ -119,14 +133,43 @@ class InfluxStore(Store):
             password = settings.password.reveal() if settings.password else ""
             # not in the query, where they would be in logs
             self._headers["Authorization"] = "Basic " + b64encode(f"{settings.username}:{password}".encode()).decode()
-        self._writer = LineWriter(labels=(settings.strings or self._natural()) is Strings.LABEL)
+        # VictoriaMetrics takes strings and stores a 0
+        self._is_victoria = settings.strings is Strings.LABEL or self._says_victoria()
+        self._writer = LineWriter(labels=self._is_victoria and settings.strings is not Strings.FIELD)
 
-    def _natural(self) -> Strings:
-        """Ask the server what it is: VictoriaMetrics takes strings and stores a 0."""
-        answer = self._call("GET", "/ping", [], b"")
+    def _says_victoria(self) -> bool:
+        """Ask the server what it is."""
+        return "X-Server-Hostname" in self._ask("/ping").headers
+
+    def check(self) -> None:
+        """Write nothing: a wrong token, or a bucket that is not there, is told before there is anything to lose."""
+        answer = self._call("POST", self._path, self._target, gzip.compress(b"\n"))
+        if answer.status not in range(200, 300) and answer.status not in _EMPTY:
+            raise Unavailable(f"{self._settings.url}: {answer.status} {answer.words}")
+        if not self._is_victoria:
+            return
+        running = self._running()
+        if running is None:
+            self.durable_after = 2 * FLUSH_DEFAULT + FLUSH_MARGIN
+            log.warning("store.not_watched", url=self._settings.url, hint=_NOT_WATCHED)
+        elif wrong := running.wrong():
+            raise Unavailable(f"{self._settings.url}: {wrong}")
+        else:
+            self.durable_after = running.durable_after
+
+    def life(self) -> str:
+        running = self._running()
+        return "" if running is None else running.started
+
+    def _running(self) -> Running | None:
+        answer = self._ask("/metrics")
+        return read_metrics(answer.words) if answer.status == 200 else None  # noqa: PLR2004 - OK
+
+    def _ask(self, path: str) -> _Answer:
+        answer = self._call("GET", path, [], b"")
         if answer.status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6: this is not the server's own word
             raise Unavailable(f"{self._settings.url}: {answer.status} {answer.words}")
-        return Strings.LABEL if "X-Server-Hostname" in answer.headers else Strings.FIELD
+        return answer
 
     def write(self, batch: Sequence[MachineScan]) -> None:
         refusals: list[Refusal] = []
@@ -180,7 +223,7 @@ class InfluxStore(Store):
             return _Answer(error.status, error.headers or {}, _first_line(error.body))
         except (HTTPError, OSError) as error:
             raise Unavailable(f"{self._settings.url}: {error.__cause__ or error}") from error
-        return _Answer(status, given, "")
+        return _Answer(status, given, str(self._client.api_client.last_response.data or ""))
 
     def close(self) -> None:
         if self._client is not None:

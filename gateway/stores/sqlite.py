@@ -13,18 +13,18 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from drivers.base import Quality
 from gateway.model import MachinePath, Reading, matches
 from gateway.settings.types import Duration, Folder, Section, Size
-from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
+from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
+from gateway.stores.sqlite_rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drivers.base import Value
-    from gateway.stores.base import MachineMeta, MachineScan
+    from gateway.stores.base import MachineScan
 
 PRUNE_EVERY = 60.0
 """Seconds between two looks for readings that are too old or too many."""
@@ -60,8 +60,6 @@ create view if not exists readings as
     from samples join series on series.id = samples.series;
 """
 
-_INSERT = "insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?)"
-
 _SPAN = """
 select (select min(time) from samples),
     coalesce((select max(time) from samples where time <= ?), (select max(time) from samples))
@@ -78,14 +76,6 @@ class SqliteSettings(Section):
     max_size: Size = 4 * 2**30
 
 
-class _Series(NamedTuple):
-    """A point with the unit and type that its readings have now."""
-
-    id: int
-    place: int
-    is_float: bool
-
-
 class SqliteStore(Store):
     """One SQLite file."""
 
@@ -93,7 +83,7 @@ class SqliteStore(Store):
         self._settings = settings
         self._db: sqlite3.Connection
         self._inode = 0
-        self._series: dict[MachinePath, tuple[MachineMeta, dict[str, _Series]]] = {}
+        self._rows: Rows
         self._pruned = time.monotonic()
 
     def open(self) -> None:
@@ -112,8 +102,23 @@ class SqliteStore(Store):
             self._db.execute(f"pragma journal_size_limit = {_WAL_SIZE}")
             self._db.execute("pragma synchronous = full")
             self._inode = path.stat().st_ino
+            self._rows = Rows(self._db)
         except (OSError, sqlite3.Error) as error:
             self._db.close()
+            raise Unavailable(f"{path}: {error}") from error
+
+    def check(self) -> None:
+        path = self._settings.path
+        try:
+            [mode] = self._db.execute("pragma journal_mode").fetchone()
+            if mode != "wal":
+                raise Unavailable(
+                    f"{path}: its journal is {mode}, where wal is needed: is it on a network drive? "
+                    "else run: pragma journal_mode = wal"
+                )
+            self._db.execute("begin immediate")
+            self._db.execute("rollback")
+        except sqlite3.Error as error:
             raise Unavailable(f"{path}: {error}") from error
 
     def write(self, batch: Sequence[MachineScan]) -> None:
@@ -121,10 +126,10 @@ class SqliteStore(Store):
         try:
             self._db.execute("begin immediate")
             try:
-                refusals = self._insert(batch)
+                refusals = self._rows.insert(batch)
                 self._db.execute("commit")
             except BaseException:
-                self._series.clear()  # some of them may have been rolled back
+                self._rows.forget()  # some series may have been rolled back
                 if self._db.in_transaction:
                     self._db.execute("rollback")
                 raise
@@ -143,74 +148,7 @@ class SqliteStore(Store):
         except OSError:
             pass
         self._db.close()
-        self._series.clear()
         self.open()
-
-    def _insert(self, batch: Sequence[MachineScan]) -> list[Refusal]:
-        try:
-            self._db.executemany(_INSERT, [row for one in batch for row in self._rows(one)])
-        except (OverflowError, UnicodeError):
-            return [refusal for one in batch for refusal in self._insert_singly(one)]
-        return []
-
-    def _insert_singly(self, one: MachineScan) -> Iterator[Refusal]:
-        """Insert row by row; yields those that SQLite has no room for, such as 2**63."""
-        for row in self._rows(one):
-            try:
-                self._db.execute(_INSERT, row)
-            except (OverflowError, UnicodeError) as error:
-                [point] = self._db.execute("select point from series where id = ?", (row[2],)).fetchone()
-                yield Refusal(one.record, 1, f"{one.path}/{point} {row[3]!r} {row[1]}", str(error))
-
-    def _rows(self, one: MachineScan) -> Iterator[tuple[Any, ...]]:
-        scan = one.scan
-        times, uncertain, codes = scan.times, scan.uncertain, scan.codes
-        plain = not (times or uncertain or codes)
-        known = self._known(one)
-        for name, value in scan.values.items():
-            series = known.get(name) or self._find(one, name, value)
-            # the declared type decides, not the value: 16 of a float point is 16.0
-            held = float(value) if series.is_float and type(value) is int else value
-            if plain:
-                yield series.place, scan.time, series.id, held, 0, None, None
-            else:
-                reason, time_ = uncertain.get(name), times.get(name, scan.time)
-                yield series.place, time_, series.id, held, 1 if reason else 0, reason, codes.get(name)
-        for name, reason in scan.bad.items():
-            series = known.get(name) or self._find(one, name, None)
-            yield series.place, times.get(name, scan.time), series.id, None, 2, reason, codes.get(name)
-
-    def _known(self, one: MachineScan) -> dict[str, _Series]:
-        """Return the machine's series as far as they are known, none where its points were configured anew."""
-        meta, known = self._series.get(one.path, (None, {}))
-        if meta is not one.meta:
-            self._series[one.path] = (one.meta, known := {})
-        return known
-
-    def _find(self, one: MachineScan, point: str, value: Value | None) -> _Series:
-        """Return a point's series, which is made where it is new."""
-        unit, kind = one.meta.units.get(point, ""), one.meta.types.get(point, "")
-        if not kind and isinstance(value, bool):
-            kind = "bool"  # SQLite has none: it would come back as 0 or 1
-        columns = "enterprise, site, area, line, machine, point"
-        rows = self._db.execute(
-            f"select id, place, unit, type from series where ({columns}) = (?, ?, ?, ?, ?, ?)",  # noqa: S608 - no value in it
-            (*one.path, point),
-        ).fetchall()
-        key = next((row[:2] for row in rows if row[2:] == (unit, kind)), None)
-        if key is None:
-            known_place = rows[0][1] if rows else None
-            key = self._db.execute(
-                f"insert into series (place, {columns}, unit, type) "  # noqa: S608 - no value in it
-                "values (coalesce(?, (select coalesce(max(place), 0) + 1 from series)), ?, ?, ?, ?, ?, ?, ?, ?) "
-                "returning id, place",
-                (known_place, *one.path, point, unit, kind),
-            ).fetchone()
-        id_, place = key
-        found = _Series(id_, place, kind == "float")
-        if kind or value is not None:
-            self._known(one)[point] = found
-        return found
 
     def prune(self) -> None:
         """Remove what is too old, and the oldest of what is too much.

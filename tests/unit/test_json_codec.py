@@ -17,14 +17,17 @@ from gateway.model import NamedScan, Record, name_scan
 CODEC = CODECS["json"]
 
 NAMES = st.text("abcXYZ019_.-", min_size=1, max_size=8)
+POINTS = st.text(min_size=1, max_size=8).filter(lambda name: not set(name) & {*map(chr, range(32)), "\x7f"})
 TIMES = st.integers(1, 253_402_300_799_999_999)
 VALUES = st.one_of(
     st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text()
 )
-WORDS = st.dictionaries(NAMES, st.sampled_from([*Reason]) | st.text(), max_size=3)
-OWN_TIMES = st.dictionaries(NAMES, TIMES, max_size=3)
-SCANS = st.builds(NamedScan, TIMES, st.dictionaries(NAMES, VALUES, max_size=5), WORDS, WORDS, WORDS, OWN_TIMES)
-RECORDS = st.builds(Record, NAMES, NAMES, st.integers(1, 2**63 - 1), st.lists(SCANS, max_size=3))
+WORDS = st.dictionaries(POINTS, st.sampled_from([*Reason]) | st.text(), max_size=3)
+OWN_TIMES = st.dictionaries(POINTS, TIMES, max_size=3)
+SCANS = st.builds(
+    NamedScan, TIMES, st.dictionaries(POINTS, VALUES, max_size=5), WORDS, WORDS, WORDS, OWN_TIMES
+).filter(lambda scan: scan.bad.keys().isdisjoint(scan.values))
+RECORDS = st.builds(Record, NAMES, NAMES, st.integers(1, 2**63 - 1), st.lists(SCANS, max_size=3), st.just("") | NAMES)
 
 
 def shape(record: Record) -> list[list[tuple[str, type]]]:
@@ -46,9 +49,9 @@ def test_a_record_looks_as_documented() -> None:
         group_of(points), 1764000000123456, 16.02, 4, None,
         p1=Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE), p2=bad(Reason.REFUSED, "exception 2"),
     )  # fmt: skip
-    record = Record("edge-1", "a1b2", 48211, [name_scan(scan), NamedScan(1, {"state": 5})])
+    record = Record("edge-1", "a1b2", 48211, [name_scan(scan), NamedScan(1, {"state": 5})], "5d0c9e3f7a21")
     assert CODEC.encode(record) == (
-        b'{"v":1,"gateway":"edge-1","spool":"a1b2","seq":48211,"scans":['
+        b'{"v":1,"gateway":"edge-1","spool":"a1b2","seq":48211,"meta":"5d0c9e3f7a21","scans":['
         b'{"t":1764000000123456,"values":{"pressure":16.02,"state":4},"bad":{"platen":"refused"},'
         b'"uncertain":{"state":"out_of_range"},"codes":{"platen":"exception 2"}},'
         b'{"t":1,"values":{"state":5}}]}'
@@ -71,6 +74,35 @@ def changed(*path: Any, to: Any = None) -> bytes:
     else:
         place[path[-1]] = to
     return orjson.dumps(data)
+
+
+def text(values: str) -> bytes:
+    """Return a record with values as they stand, which no encoder would write."""
+    return f'{{"v":1,"gateway":"g","spool":"s","seq":1,"scans":[{{"t":5,"values":{values}}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        ('{"a": 1, "b" : 2.5}', {"a": 1, "b": 2.5}),
+        ('{\n"a":\t1}', {"a": 1}),
+        ('{"a":"\\":"}', {"a": '":'}),
+        ('{"a":1e300,"b":-1e300}', {"a": 1e300, "b": -1e300}),
+        ('{"a":9223372036854775807,"b":-9223372036854775808}', {"a": 2**63 - 1, "b": -(2**63)}),
+        ('{"a":"line\\nfeed","b":"\\u0000"}', {"a": "line\nfeed", "b": "\0"}),
+        ('{"\\u0061\\u00e9 \\"1\\"":true}', {'aé "1"': True}),
+    ],
+)  # fmt: skip
+def test_what_others_write_otherwise_is_a_record_too(written: str, values: dict[str, Any]) -> None:
+    """JSON has blanks, escapes and exponents; a publisher of somebody else's need not write as ours does."""
+    [scan] = CODEC.decode(text(written)).scans
+    assert scan.values == values
+
+
+def test_a_payload_that_is_too_large_is_not_even_parsed() -> None:
+    """One message of 65 MB would take a second of every other machine's, and ten times its size of memory."""
+    with pytest.raises(Undecodable, match="bytes, where 8388608 are the most"):
+        CODEC.decode(text('{"a":"' + "x" * 65_000_000 + '"}'))
 
 
 def test_unknown_keys_are_for_later_versions() -> None:
@@ -97,6 +129,22 @@ def test_unknown_keys_are_for_later_versions() -> None:
         changed("scans", 0, "uncertain", "a", to=None), changed("scans", 0, "codes", to="x"),
         changed("scans", 0, "times", "a", to=1.5), changed("scans", 0, "times", "a", to=-1),
         changed("scans", 0, "times", "a", to=2**63), changed("scans", 0, "times", "a", to=True),
+        changed("meta", to=5), changed("meta", to=None), changed("scans", 0, "bad", "a", to="both bad and a value"),
+        changed("gateway", to=""), changed("gateway", to="a/b"), changed("gateway", to="a+"),
+        changed("spool", to="#"),
+        changed("gateway", to="a\n"), changed("gateway", to="a" * 300),
+        changed("scans", 0, "values", "", to=1), changed("scans", 0, "values", "a\nb", to=1),
+        changed("scans", 0, "values", "a\x7f", to=1), changed("scans", 0, "bad", "", to="refused"),
+        changed("scans", 0, "codes", "a\0", to="x"),
+        changed("scans", 0, "values", "a", to=2**64 - 1),
+        text('{"a":18446744073709551616}'), text('{"a":-9223372036854775809}'), text('{"a":1e999}'),
+        text('{"a":-9223372036854775809,"b":1.5}'), text('{"a":' + "9" * 5000 + "}"), text('{"a":NaN}'),
+        text('{"a":-Infinity}'), text('{"a":"\\ud800"}'), text('{"a":1,"a":2}'), text('{"a":1,"\\u0061":2}'),
+        text('{"a":1,"a" :2}'), text('{"a":1,"a"\n:2}'), text('{"a":"x\\":","a":"y"}'),
+        text('{"a":1},"values":{"b":1}'),
+        text('{"a":1},"more":{"b":1,"b":2}'), text('{"a":1}').replace(b'"seq":1', b'"seq":1,"seq":2'),
+        text('{"a":1},"more":' + '{"a":' * 1100 + "1" + "}" * 1100), text('{"a":1},"bad":' + "[" * 1000 + "]" * 1000),
+        text("[" * 1000 + "]" * 1000),
     ],
 )  # fmt: skip
 def test_what_is_no_record_is_told_in_a_line(payload: bytes) -> None:
@@ -137,6 +185,13 @@ def test_nothing_that_is_nearly_a_record_trips_the_decoder(path: tuple[Any, ...]
     except TypeError:  # whole numbers deeper inside that JSON has no room for
         return
     decodes_or_tells(payload)
+
+
+@pytest.mark.parametrize("depth", [10, 500, 900, 990, 1000, 1010, 1020, 1100, 100_000])
+def test_no_depth_trips_the_decoder(depth: int) -> None:
+    """Keys of later versions may be deep; what is deeper than the parsers go is no record, and no crash."""
+    decodes_or_tells(text('{"a":1},"more":' + '{"a":' * depth + "1" + "}" * depth))
+    decodes_or_tells(text('{"a":1},"more":' + "[" * depth + "]" * depth))
 
 
 @given(st.binary(max_size=200), st.integers(0, 10**6), st.integers(0, 255))

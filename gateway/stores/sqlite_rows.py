@@ -1,0 +1,167 @@
+"""Readings -> rows of the embedded store, many in one statement; `sqlite.py` has the file and its tables."""
+
+from __future__ import annotations
+
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.stores.base import Refusal
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from drivers.base import Value
+    from gateway.model import MachinePath
+    from gateway.stores.base import MachineScan
+
+_INSERT = "insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?)"
+
+_GOOD, _GOOD_SIZES = "(?, ?, ?, ?, 0, null, null)", (500, 50, 5, 1)
+"""A row of a good reading, and how many of them one statement writes: a row of its own costs three times as much."""
+
+_LAYOUTS = 16
+"""Sets of points in one machine's scans that are kept in mind."""
+
+
+class _Series(NamedTuple):
+    """A point with the unit and type that its readings have now."""
+
+    id: int
+    place: int
+    is_float: bool
+
+
+class _Layout(NamedTuple):
+    """The series of the points of a scan, in its order: as columns, and which of them are floats."""
+
+    places: list[int]
+    ids: list[int]
+    floats: list[int]
+
+
+class _Machine:
+    """What is known of the readings of one machine under one description."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, _Series] = {}
+        self.layouts: dict[tuple[str, ...], _Layout] = {}
+
+
+class Rows:
+    """Inserts readings, over one connection, and knows the series that they belong to."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._machines: dict[tuple[MachinePath, str], _Machine] = {}
+
+    def forget(self) -> None:
+        """Look all series up anew."""
+        self._machines.clear()
+
+    def insert(self, batch: Sequence[MachineScan]) -> list[Refusal]:
+        """Insert what is not there yet; returns what SQLite has no room for. Raises `sqlite3.Error`."""
+        good: list[Any] = []
+        rest: list[tuple[Any, ...]] = []
+        for one in batch:
+            scan = one.scan
+            if scan.bad or scan.uncertain or scan.codes or scan.times:
+                rest += self._rows(one)
+            else:
+                good += self._columns(one)
+        try:
+            self._insert_good(good)
+            self._db.executemany(_INSERT, rest)
+        except (OverflowError, UnicodeError):
+            return [refusal for one in batch for refusal in self._insert_singly(one)]
+        return []
+
+    def _insert_good(self, flat: list[Any]) -> None:
+        """Insert rows of place, time, series and value, one after the other in a list."""
+        start = 0
+        for size in _GOOD_SIZES:
+            step = 4 * size
+            statement = f"insert or ignore into samples values {', '.join([_GOOD] * size)}"  # noqa: S608 - no value in it
+            while len(flat) - start >= step:
+                self._db.execute(statement, flat[start : start + step])
+                start += step
+
+    def _columns(self, one: MachineScan) -> Iterator[Any]:
+        """Yield place, time, series and value of each reading of a scan that is good as a whole."""
+        scan = one.scan
+        values: Any = scan.values.values()
+        layout = self._layout(one)
+        if int in set(map(type, values)):
+            values = list(values)
+            for i in layout.floats:
+                if type(values[i]) is int:
+                    values[i] = float(values[i])
+        return chain.from_iterable(zip(layout.places, repeat(scan.time), layout.ids, values))
+
+    def _layout(self, one: MachineScan) -> _Layout:
+        machine, names = self._machine(one), tuple(one.scan.values)
+        layout = machine.layouts.get(names)
+        if layout is None:
+            series = [machine.series.get(n) or self._find(one, n, v) for n, v in one.scan.values.items()]
+            floats = [i for i, found in enumerate(series) if found.is_float]
+            layout = _Layout([found.place for found in series], [found.id for found in series], floats)
+            if len(machine.layouts) >= _LAYOUTS:
+                machine.layouts.clear()
+            machine.layouts[names] = layout
+        return layout
+
+    def _insert_singly(self, one: MachineScan) -> Iterator[Refusal]:
+        """Insert row by row; yields those that SQLite has no room for, such as 2**63."""
+        for row in self._rows(one):
+            try:
+                self._db.execute(_INSERT, row)
+            except (OverflowError, UnicodeError) as error:
+                [point] = self._db.execute("select point from series where id = ?", (row[2],)).fetchone()
+                yield Refusal(one.record, 1, f"{one.path}/{point} {row[3]!r} {row[1]}", str(error))
+
+    def _rows(self, one: MachineScan) -> Iterator[tuple[Any, ...]]:
+        scan = one.scan
+        times, uncertain, codes = scan.times, scan.uncertain, scan.codes
+        known = self._machine(one).series
+        for name, value in scan.values.items():
+            series = known.get(name) or self._find(one, name, value)
+            # the declared type decides, not the value: 16 of a float point is 16.0
+            held = float(value) if series.is_float and type(value) is int else value
+            reason, time_ = uncertain.get(name), times.get(name, scan.time)
+            yield series.place, time_, series.id, held, 1 if reason else 0, reason, codes.get(name)
+        for name, reason in scan.bad.items():
+            series = known.get(name) or self._find(one, name, None)
+            yield series.place, times.get(name, scan.time), series.id, None, 2, reason, codes.get(name)
+
+    def _machine(self, one: MachineScan) -> _Machine:
+        """Return what is known of the machine under its description."""
+        key = one.path, one.meta.id
+        machine = self._machines.get(key)
+        if machine is None:
+            machine = self._machines[key] = _Machine()
+        return machine
+
+    def _find(self, one: MachineScan, point: str, value: Value | None) -> _Series:
+        """Return a point's series, which is made where it is new."""
+        unit, kind = one.meta.units.get(point, ""), one.meta.types.get(point, "")
+        if not kind and isinstance(value, bool):
+            kind = "bool"  # SQLite has none: it would come back as 0 or 1
+        columns = "enterprise, site, area, line, machine, point"
+        rows = self._db.execute(
+            f"select id, place, unit, type from series where ({columns}) = (?, ?, ?, ?, ?, ?)",  # noqa: S608 - no value in it
+            (*one.path, point),
+        ).fetchall()
+        key = next((row[:2] for row in rows if row[2:] == (unit, kind)), None)
+        if key is None:
+            known_place = rows[0][1] if rows else None
+            key = self._db.execute(
+                f"insert into series (place, {columns}, unit, type) "  # noqa: S608 - no value in it
+                "values (coalesce(?, (select coalesce(max(place), 0) + 1 from series)), ?, ?, ?, ?, ?, ?, ?, ?) "
+                "returning id, place",
+                (known_place, *one.path, point, unit, kind),
+            ).fetchone()
+        id_, place = key
+        found = _Series(id_, place, kind == "float")
+        if kind or value is not None:
+            self._machine(one).series[point] = found
+        return found

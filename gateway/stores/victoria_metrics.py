@@ -1,0 +1,65 @@
+"""What VictoriaMetrics says of itself: the flags that it runs with, and when it was started. Pure.
+
+It keeps what it took in memory before it writes it to disk, and without `-dedup.minScrapeInterval` it keeps twice
+what is written twice. Both stand on its page `/metrics`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+DEDUP_NEEDED = 0.001
+"""Seconds: its resolution of time, so that what is merged is what was written twice, and no more."""
+
+FLUSH_DEFAULT = 5.0
+"""Seconds from memory to disk where there is no `-inmemoryDataFlushInterval`: in releases before 1.85 it is fixed."""
+
+FLUSH_MARGIN = 5.0
+"""Seconds for writing out, beyond what the interval explains."""
+
+_FLAG = re.compile(r'^flag\{name="(?P<name>[^"]+)", value="(?P<value>[^"]*)"', re.MULTILINE)
+_STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|d|w|y)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Running(NamedTuple):
+    """One run of the server: when it was `started`, in its words, and its flags."""
+
+    started: str
+    flags: dict[str, str]
+
+    @property
+    def durable_after(self) -> float:
+        """Seconds after an answer in which a kill loses what was taken.
+
+        A part in memory is looked at once an interval, and written when it is an interval old: twice the interval.
+        Seen with 1.79.5 and its 5 s: what was lost was up to 10.0 s old.
+        """
+        return 2 * self._seconds("inmemoryDataFlushInterval", FLUSH_DEFAULT) + FLUSH_MARGIN
+
+    def wrong(self) -> str:
+        """Return what has to be changed, empty where it runs as it should."""
+        interval = self._seconds("dedup.minScrapeInterval", 0.0)
+        if interval == DEDUP_NEEDED:
+            return ""
+        needed = "start it with -dedup.minScrapeInterval=1ms"
+        if not interval:
+            return f"it stores twice what is written twice; {needed}"
+        return f"it keeps one reading of each {interval:g} s and drops the others; {needed}"
+
+    def _seconds(self, flag: str, default: float) -> float:
+        written = self.flags.get(flag)
+        if not written:
+            return default
+        return sum(float(number) * _SECONDS.get(unit, 0.0) for number, unit in _PART.findall(written))
+
+
+def read_metrics(page: str) -> Running | None:
+    """Return what the page `/metrics` says; None where it is not that of a VictoriaMetrics that stores."""
+    started = _STARTED.search(page)
+    flags = {match["name"]: match["value"] for match in _FLAG.finditer(page)}
+    if started is None or "dedup.minScrapeInterval" not in flags:
+        return None
+    return Running(started[1], flags)
