@@ -212,6 +212,20 @@ class Scan:
         return cls(group, time, [None] * size, dict.fromkeys(range(size), fault))
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a device says of one point by itself, empty where it says nothing.
+
+    `unit` is a UCUM code and `range` the lowest and highest value, both of the value as the device holds it;
+    `labels` are the names of a state's numbers.
+    """
+
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
+    description: str = ""
+
+
 class DriverError(Exception):
     """The base of what a driver raises."""
 
@@ -286,6 +300,13 @@ class Driver(ABC):
         `WriteFailed` or `NotConnected`.
         """
         raise Misconfigured(f"{group.machine}: {type(self).__name__} can't write")
+
+    async def describe(self, group: Group) -> Sequence[About]:  # noqa: ARG002 - of those that can
+        """Ask the device what it says of a group's points by itself; nothing at all where it says nothing.
+
+        Raises `NotConnected` or `ReadFailed`.
+        """
+        return ()
 
     def counts(self) -> Mapping[str, int]:
         """Return what happened on the connection since the start, by name: answers that came too late, say."""

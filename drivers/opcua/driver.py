@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import Driver, Fault, NotConnected, Scan
+from drivers.base import About, Driver, Fault, NotConnected, Scan
+from drivers.opcua.about import about
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.items import Items
 from drivers.opcua.refusals import refused
@@ -16,6 +17,7 @@ from drivers.opcua.resolve import resolved
 from drivers.opcua.security import LOST
 from drivers.opcua.session import opened
 from drivers.opcua.subscription import Publishing
+from drivers.opcua.types import Types
 from drivers.opcua.values import reading
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from drivers.base import Connection, Group, Value
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.structures import Structures
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
@@ -89,12 +92,26 @@ class OpcUaDriver(Driver):
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group.pushed:
                 by_interval[group.every].append(group)
+        self._items.structures = await self._learn_structures(session)
         for interval, groups in by_interval.items():
             self._subscriptions[interval] = await publishing.subscribe(interval)
             for group in groups:
                 self._tell(group, await self._monitor(session, group, range(len(group.names))))
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         publishing.begin()
+
+    async def _learn_structures(self, session: Session) -> Structures:
+        """Ask for the types of the nodes of which a field is read."""
+        nodes = [
+            node
+            for group in self.groups
+            for node, source in zip(self._nodes[group], group.sources, strict=True)
+            if isinstance(node, ua.NodeId) and cast("OpcUaSource", source).field
+        ]
+        types = Types()
+        data_types = (await session.read(nodes, ua.AttributeIds.DataType)).values
+        await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId)])
+        return types.structures()
 
     async def _monitor(self, session: Session, group: Group, positions: Iterable[int]) -> dict[int, Fault]:
         """Monitor what is there, and return the faults of the rest."""
@@ -171,12 +188,33 @@ class OpcUaDriver(Driver):
                     answer.variants.get(place),
                     source.field,
                     source.element,
+                    self._items.structures,
                 )
                 place += 1
             scan.values.append(value)
             if fault is not None:
                 scan.faults[position] = fault
         return scan
+
+    async def describe(self, group: Group) -> list[About]:
+        session = self._session
+        if session is None:
+            raise NotConnected(f"{self._settings.url}: not connected")
+        sources = cast("Sequence[OpcUaSource]", group.sources)
+        found = [About() for _ in group.names]
+        # what is said of a structure holds for none of its fields
+        there = {
+            place: node
+            for place, node in enumerate(self._nodes[group])
+            if isinstance(node, ua.NodeId) and not sources[place].field
+        }
+        try:
+            told = await about(session, list(there.values()))
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
+        for place, one in zip(there, told, strict=True):
+            found[place] = one
+        return found
 
     async def close(self) -> None:
         session, self._session = self._session, None

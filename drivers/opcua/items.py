@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from drivers.opcua.changes import Changes
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.structures import Structures
 
 _PLAIN = {bool, int, float}
 """Types of values that are readings as they come."""
@@ -34,15 +35,17 @@ _NO_FILTER = {
 
 
 class Items:
-    """The monitored items of a session, by their client handle."""
+    """The monitored items of a session, by their client handle; `structures` are the server's own."""
 
     def __init__(self, counts: Counter[str]) -> None:
         """Prepare; `counts` gets `overflows` and `deadbands_refused`."""
+        self.structures: Structures | None = None
         self._counts = counts
         self._whose: list[tuple[Group, int]] = []
         self._sources: list[OpcUaSource] = []
         self._modes: list[Time] = []
         self._simple: list[bool] = []
+        self._ordinary = True
         self._fresh: set[int] = set()  # handles whose first value has not come yet
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._gone: set[int] = set()  # handles of nodes that were there, and are no more
@@ -102,6 +105,8 @@ class Items:
         self._modes.append(source.time)
         self._simple.append(not source.field and source.element is None)
         self._fresh.add(handle)
+        # one machine alone behind the server, whole values, and the times of the source
+        self._ordinary &= self._simple[handle] and source.time is Time.SOURCE and group is self._whose[0][0]
         sampling = group.every if source.sampling is None else source.sampling
         parameters = ua.MonitoringParameters(
             ClientHandle=ua.IntegerId(handle),
@@ -143,6 +148,9 @@ class Items:
         first value of an item after another connection is what the server holds now: if it was delivered before, it
         is told again as of now, since its point was bad meanwhile, and not again as of then.
         """
+        scan = self._whole_scan(changes, now, latest)
+        if scan is not None:
+            return [scan]
         scans: dict[tuple[Group, int], Scan] = {}
         turns: Counter[int] = Counter()
         once = len(set(changes.handles)) == len(changes.handles)
@@ -185,6 +193,26 @@ class Items:
             cast("list[int]", scan.times).append(time)
         return list(scans.values())
 
+    def _whole_scan(self, changes: Changes, now: int, latest: dict[Group, list[int | None]]) -> Scan | None:
+        """Return the changes as one scan, column by column, where nothing about them is out of the ordinary."""
+        handles, sources = changes.handles, changes.source_times
+        if (
+            self._fresh
+            or not self._ordinary
+            or any(changes.statuses)
+            or None in sources
+            or not _PLAIN.issuperset(map(type, changes.values))
+            or len(set(handles)) != len(handles)
+        ):
+            return None
+        group, _ = self._whose[0]
+        positions = [self._whose[handle][1] for handle in handles]
+        times = cast("list[int]", sources)
+        newest = latest[group]
+        for position, time in zip(positions, times, strict=True):
+            newest[position] = time
+        return Scan(group, now, changes.values, {}, positions, times)
+
     def _reading(
         self,
         changes: Changes,
@@ -198,4 +226,5 @@ class Items:
         if status in _GONE:
             self._gone.add(handle)
         source = self._sources[handle]
-        return reading(value, status, changes.variants.get(place), source.field, source.element)
+        variant = changes.variants.get(place)
+        return reading(value, status, variant, source.field, source.element, self.structures)

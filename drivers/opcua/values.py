@@ -12,11 +12,13 @@ from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
 
 from drivers.base import Fault, Quality, Reason, bad
+from drivers.opcua.binary import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from drivers.base import Value
+    from drivers.opcua.structures import Structures
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -97,18 +99,24 @@ def reading(
     variant: ua.Variant | None,
     field: tuple[str, ...] = (),
     element: int | None = None,
+    structures: Structures | None = None,
 ) -> tuple[Value | None, Fault | None]:
     """Return value and fault of what a server sent: `variant` is the whole of it where its type is rare.
 
-    `field` picks a field of a structure, field by field; `element` one of an array.
+    `field` picks a field of a structure, field by field; `element` one of an array. `structures` reads those of the
+    server's own.
     """
     fault = fault_of(status)
     if fault is not None and fault.quality is Quality.BAD:
         return None, fault
     try:
+        if field and structures is not None:
+            value = structures.decoded(value)
         return _simple(_picked(value, variant, field, element), None if field else variant), fault
     except _Unfit as unfit:
         return None, unfit.fault
+    except DecodeError as error:
+        return None, bad(Reason.BAD_ANSWER, str(error))
 
 
 class _Unfit(Exception):
@@ -122,9 +130,12 @@ def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], elem
     """Return the field of a structure, and the element of an array, that a point is."""
     whole = value
     for name in field:
-        if not is_dataclass(value) or not hasattr(value, name):
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif is_dataclass(value) and hasattr(value, name):
+            value = _unwrapped(getattr(value, name))
+        else:
             raise _Unfit(f"{_kind(whole, variant)} has no field {'.'.join(field)}")
-        value = _unwrapped(getattr(value, name))
     if element is not None:
         if not isinstance(value, list):
             raise _Unfit(f"{_kind(value, None if field else variant)} is no array")
@@ -162,6 +173,8 @@ def _kind(value: Any, variant: ua.Variant | None) -> str:  # noqa: ANN401 - what
         return f"an array of {name}"
     if isinstance(value, ua.ExtensionObject):
         return f"a structure that can't be read ({value.TypeId.to_string()})"
+    if isinstance(value, dict):
+        return f"a structure of {', '.join(value)}"
     if is_dataclass(value):
         return f"a structure, {type(value).__name__}"
     return variant.VariantType.name if variant is not None else type(value).__name__

@@ -67,7 +67,7 @@ def variant(data: bytes, at: int, depth: int = 1) -> tuple[ua.Variant, int]:
         return _array(data, at, mask, depth)
     if mask & _DIMENSIONS:
         raise DecodeError(f"byte {at - 1}: {mask:#04x} has dimensions but is no array")
-    value, at = _element(kind, data, at, depth)
+    value, at = element(kind, data, at, depth)
     if isinstance(value, ua.Variant):  # no server should send one in another; asyncua takes it for the inner one
         return value, at
     return ua.Variant(value, _type(kind)), at
@@ -90,7 +90,7 @@ def _array(data: bytes, at: int, mask: int, depth: int) -> tuple[ua.Variant, int
     else:
         size, at = count(data, at, 1)
         for _ in range(size):
-            value, at = _element(kind, data, at, depth)
+            value, at = element(kind, data, at, depth)
             values.append(value)
     dimensions = None
     if mask & _DIMENSIONS:
@@ -113,7 +113,7 @@ def _nested(values: list[Any], dimensions: list[int]) -> list[Any]:
     return values
 
 
-def _element(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def element(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
     """Read one value of a type, given by its number."""
     if kind in NUMBERS:
         form = "<" + NUMBERS[kind]

@@ -1,0 +1,108 @@
+"""What an OPC UA server says of its own types and variables is understood: structures, names, ranges, units."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opcua_peer import MACHINE, NodeOpcUa
+from processes import LOOPBACK
+
+from drivers.base import About, Group, Reason
+from drivers.opcua import PROTOCOL
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.clock import Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drivers.base import Driver, Fault
+
+SECONDS = 30.0
+
+
+def driver_of(port: int, points: dict[str, dict[str, Any]], mode: str) -> Driver:
+    """Return a driver of one group; `points` are sources by name."""
+    connection = OpcUaConnection.from_url(
+        f"opc.tcp://{LOOPBACK}:{port}", {"security": "none", "namespace": MACHINE, "keep_alive": 1.0}
+    )
+    sources = tuple(OpcUaSource.model_validate(source | {"mode": mode}) for source in points.values())
+    group = Group("machine", connection, tuple(points), sources, 0.1, pushed=mode == "subscribe")
+    return PROTOCOL.driver(connection.shared(), [group], Clock())
+
+
+async def taken(driver: Driver) -> tuple[dict[str, Any], dict[str, Fault]]:
+    """Return value and fault of every point, as soon as each has been told once."""
+    [group] = driver.groups
+    values: dict[str, Any] = {}
+    faults: dict[str, Fault] = {}
+    async with asyncio.timeout(SECONDS):
+        while len(values) < len(group.names):
+            scan = await (driver.receive() if group.pushed else driver.read(group))
+            positions = scan.points if scan.points is not None else range(len(group.names))
+            for place, position in enumerate(positions):
+                values[group.names[position]] = scan.values[place]
+                if place in scan.faults:
+                    faults[group.names[position]] = scan.faults[place]
+    return values, faults
+
+
+RECIPE = {
+    "name": {"node": "s=Recipe", "field": "Name"},
+    "seconds": {"node": "s=Recipe", "field": "Seconds"},
+    "pressure": {"node": "s=Recipe", "field": "Pressure.High"},
+    "temperature": {"node": "s=Recipe", "field": "Temperatures", "element": 1},
+}
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_fields_of_a_servers_own_structure_are_points(opcua: NodeOpcUa, mode: str) -> None:
+    """The server says how its bytes lie; nobody has to write that down again."""
+    async with driver_of(opcua.port, RECIPE, mode) as driver:
+        values, faults = await taken(driver)
+    assert values == {"name": "winter", "seconds": 900, "pressure": 21.5, "temperature": 171.5}
+    assert faults == {}
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_what_a_structure_lacks_is_told_with_what_it_has(opcua: NodeOpcUa, mode: str) -> None:
+    """Half of the way to the right name."""
+    points = {"gone": {"node": "s=Recipe", "field": "Presure"}, "whole": {"node": "s=Recipe", "field": "Pressure"}}
+    async with driver_of(opcua.port, points, mode) as driver:
+        values, faults = await taken(driver)
+    assert values == {"gone": None, "whole": None}
+    assert {fault.reason for fault in faults.values()} == {Reason.TYPE_MISMATCH}
+    assert faults["gone"].code == "a structure of Name, Seconds, Temperatures, Pressure has no field Presure"
+    assert faults["whole"].code == "the server sent a structure of Low, High"
+
+
+async def test_a_servers_range_unit_and_names_are_told(opcua: NodeOpcUa) -> None:
+    """The template need not repeat them: EURange and EngineeringUnits, EnumStrings and EnumValues."""
+    nodes = ["Temperature", "Pressure", "State", "Mode", "Setpoint", "Gone"]
+    points = {node: {"node": f"s={node}"} for node in nodes} | {"field": RECIPE["name"]}
+    async with driver_of(opcua.port, points, "poll") as driver:
+        told = dict(zip(points, await driver.describe(driver.groups[0]), strict=True))
+    assert told == {
+        "Temperature": About(unit="Cel", range=(0.0, 200.0)),
+        "Pressure": About(unit="bar", range=(0.0, 25.0)),
+        "State": About(labels={0: "Stopped", 1: "Running", 2: "Faulted"}),
+        "Mode": About(labels={10: "Manual", 20: "Automatic"}),
+        "Setpoint": About(),
+        "Gone": About(),
+        "field": About(),
+    }
+
+
+async def test_more_is_asked_than_the_server_takes_at_once(tmp_path: Path) -> None:
+    """Types and properties are asked for within its limits, too."""
+    limits = {"maxNodesPerRead": 7, "maxNodesPerBrowse": 3}
+    peer = await NodeOpcUa.start(tmp_path, bulk=20, limits=limits)
+    points = {f"p{i}": {"node": f"s=Bulk.{i}"} for i in range(20)}
+    points |= {"state": {"node": "s=State"}, "temperature": {"node": "s=Temperature"}}
+    async with driver_of(peer.port, points, "poll") as driver:
+        told = await driver.describe(driver.groups[0])
+    assert told[-2].labels[1] == "Running"
+    assert told[-1].unit == "Cel"
+    assert peer.most("Read") <= 8, "the first request finds the limits out"
+    assert peer.most("Browse") <= 3
