@@ -113,9 +113,11 @@ class States:
         known = self._groups[scan.group]
         known.machine.readings += len(scan.values)
         size = len(scan.group.names)
-        if scan.points is None and not scan.faults and len(known.once_good) == size and not known.bad:
-            known.uncertain.clear()
-            return
+        if not scan.faults and len(known.once_good) == size and not known.bad:
+            if scan.points is None:
+                known.uncertain.clear()
+            if not known.uncertain:
+                return
         for i, position in enumerate(scan.points if scan.points is not None else range(size)):
             fault = scan.faults.get(i)
             known.heard.add(position)
