@@ -90,6 +90,7 @@ class Watch:
     def __init__(self, gateway: Gateway) -> None:
         self.changes = self.gaps = 0
         self.oldest = 0.0
+        self.begun = asyncio.Event()
         self._last: dict[int, float] = {}
         self._deliver = gateway._runners[0]._deliver  # noqa: SLF001 - a look at what passes
         gateway._runners[0]._deliver = self.deliver  # noqa: SLF001 - as above
@@ -97,6 +98,7 @@ class Watch:
     async def deliver(self, scan: Scan) -> None:
         """Look at a scan, and pass it on."""
         if not scan.faults and scan.points is not None and scan.times:
+            self.begun.set()
             self.changes += len(scan.values)
             self.oldest = max(self.oldest, time.time() - min(scan.times) / 1e6)
             for position, value in zip(scan.points, scan.values, strict=True):
@@ -111,8 +113,7 @@ async def run(file: Path, seconds: float) -> str:
     watch = Watch(gateway)
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
-    while not watch.changes:
-        await asyncio.sleep(0.1)
+    await watch.begun.wait()
     await asyncio.sleep(3.0)
     watch.oldest = 0.0
     changes, began, used = watch.changes, time.monotonic(), time.process_time()

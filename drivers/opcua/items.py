@@ -172,26 +172,27 @@ class Items:
                 found, fault = self._reading(changes, place, handle, value, status)
                 if fault is not None:
                     scan.faults[len(scan.values)] = fault
-            time = (
-                source
-                if self._modes[handle] is Time.SOURCE
-                else server
-                if self._modes[handle] is Time.SERVER
-                else now
-            )
-            if time is None:
-                time = server if server is not None else now
-            if self._fresh and handle in self._fresh:
-                self._fresh.discard(handle)
-                before = latest[group][position]
-                if before is not None and (source is None or source <= before):
-                    time = now
-            if source is not None:
-                latest[group][position] = source
+            time = self._time(handle, source, server, now, latest[group])
             scan.values.append(found)
             cast("list[int]", scan.points).append(position)
             cast("list[int]", scan.times).append(time)
         return list(scans.values())
+
+    def _time(self, handle: int, source: int | None, server: int | None, now: int, newest: list[int | None]) -> int:
+        """Return when a value was, by the clock that counts; what was delivered before is as of now."""
+        _, position = self._whose[handle]
+        mode = self._modes[handle]
+        time = source if mode is Time.SOURCE else server if mode is Time.SERVER else now
+        if time is None:
+            time = server if server is not None else now
+        if handle in self._fresh:
+            self._fresh.discard(handle)
+            before = newest[position]
+            if before is not None and (source is None or source <= before):
+                time = now
+        if source is not None:
+            newest[position] = source
+        return time
 
     def _whole_scan(self, changes: Changes, now: int, latest: dict[Group, list[int | None]]) -> Scan | None:
         """Return the changes as one scan, column by column, where nothing about them is out of the ordinary."""
