@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import structlog
 
 from gateway.ledger import Ledger
-from gateway.ranges import Ranges
-from gateway.spool_file import Batch, Spooled, SpoolFile
+from gateway.lending import Lending
+from gateway.outbox import MAX_RECORD, Halves, Outbox
+from gateway.settings.sections import WhenFull
+from gateway.spool_file import SpoolFile
+from gateway.spool_format import Replaced, Spooled, SpoolFiles, is_no_room
+from gateway.spool_waiting import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
 
     from gateway.ranges import Range
     from gateway.settings.sections import SpoolSection
-    from gateway.spool_file import Outcome
+    from gateway.spool_file import Batch
+    from gateway.spool_write import Outcome
 
 log = structlog.get_logger()
 
@@ -37,79 +41,40 @@ GROUP_COMMIT = 0.04
 QUEUE_BYTES = 32 * 2**20
 """Bytes that may wait for their commit; then acquisition waits too."""
 
-FRESH_BYTES = 16 * 2**20
-"""Bytes of committed records that are kept in memory as well, to be sent without reading them back."""
-
-RECORD_READINGS = 5000
-"""Readings that make a record large enough to be closed before the next commit."""
-
-RETRY = 1.0
+RETRY = 0.25
 """Seconds before a commit that failed (a full disk) is tried again."""
 
 
-class Outbox(Generic[T]):
-    """Where scans of one topic gather until the next commit, to become one record: many, when they come fast."""
-
-    def __init__(self, spool: Spool, topic: str, encode: Callable[[int, list[T]], bytes]) -> None:
-        self.topic = topic
-        self.encode = encode
-        self.items: list[T] = []
-        self.readings = 0
-        self._spool = spool
-
-    def put(self, item: T, readings: int) -> None:
-        """Take a scan. It counts as pending from now on; await the spool's `room` now and then."""
-        self.items.append(item)
-        self.readings += readings
-        self._spool.note(self, readings)
-
-
-class Spool:
+class Spool(Lending):
     """The records of one gateway that nobody has confirmed yet, bounded in bytes.
 
     Used from the event loop. `run` is the task that commits; leaving the context commits what is left.
     """
 
-    def __init__(self, settings: SpoolSection, gateway: str) -> None:
+    def __init__(self, settings: SpoolSection, gateway: str, max_record: int = MAX_RECORD) -> None:
+        super().__init__()
+        self._max_record = max_record
         self.id = ""
         self.ledger = Ledger()
         self.size = 0
-        self._file = SpoolFile(settings.folder / f"{gateway}.spool.db", settings.max_size, settings.when_full)
+        self._file = SpoolFile(SpoolFiles(settings.folder, gateway), settings.max_size, settings.when_full)
+        self._may_drop = settings.when_full is WhenFull.DROP_OLDEST
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._next = 1
         self._filled: dict[Outbox[Any], None] = {}  # in the order in which they got their first scan
-        self._puts: list[Spooled] = []
-        self._put_size = 0
-        self._confirms: list[Range] = []
-        self._set_aside: dict[int, int] = {}
-        self._fresh: deque[Spooled] = deque()
-        self._fresh_size = 0
-        self._backlog = Ranges()
+        self._waiting = Waiting()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
-        self._sendable = asyncio.Event()
         self._empty = asyncio.Event()
-        self._broken = False
+        self._trouble = ""  # why the disk takes nothing: the reason of what is dropped meanwhile
 
     async def __aenter__(self) -> Self:
-        contents = await self._in_thread(self._file.open)
-        self.id = contents.spool
-        self.size = contents.size
-        self._next = contents.next_seq
-        counts = contents.counts
-        self.ledger = Ledger(
-            acquired=counts["acquired"],
-            unchanged=counts["unchanged"],
-            confirmed=counts["confirmed"],
-            pending=contents.readings,
-            dropped=Counter(
-                {name.removeprefix("dropped:"): n for name, n in counts.items() if name.startswith("dropped:") and n}
-            ),
-        )
-        if contents.span is not None:
-            self._backlog.add(*contents.span)
-            self._sendable.set()
-        else:
+        await self._in_thread(self._file.open)
+        state = self._file.state
+        self.id, self.size, self._next = state.spool, state.size, state.next
+        self.ledger = Ledger.of(state.counts, state.readings)
+        self.release(self._file.pending)
+        if not self.ledger.pending:
             self._empty.set()
         self._room.set()
         return self
@@ -117,41 +82,61 @@ class Spool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._commit()
+        while await self._commit() and self._waiting.puts:
+            pass
+        if self._waiting.puts:  # the disk takes nothing, and time is up
+            self._drop_to(0)
+            await self._commit()  # of the ledger, which needs no room
         await self._in_thread(self._file.close)
         self._thread.shutdown()
 
     @property
     def path(self) -> str:
         """The file that holds the records."""
-        return str(self._file.file)
+        return str(self._file.files.db)
 
     # -- taking records in --
 
-    def outbox(self, topic: str, encode: Callable[[int, list[T]], bytes]) -> Outbox[T]:
-        """Return where scans of a topic go in; `encode` makes a record of a sequence number and scans."""
-        return Outbox(self, topic, encode)
+    def outbox(
+        self,
+        topic: str,
+        encode: Callable[[int, list[T]], bytes],
+        halve: Callable[[T], Halves[T] | None] | None = None,
+    ) -> Outbox[T]:
+        """Return where scans of a topic go in; see `Outbox`."""
+        return Outbox(topic, encode, self.note, halve, self._max_record)
 
     def note(self, outbox: Outbox[Any], readings: int) -> None:
         """Note that there is more in an outbox; it becomes a record at the next commit, or when it is large."""
         self.ledger.pending += readings
         self._empty.clear()
         self._filled[outbox] = None
-        if outbox.readings >= RECORD_READINGS:
+        if outbox.large:
             self._gather(outbox)
         self._work.set()
 
     def _gather(self, outbox: Outbox[Any]) -> None:
-        """Make a record of what is in an outbox."""
-        seq = self._next
-        self._next += 1
-        record = Spooled(seq, outbox.topic, outbox.encode(seq, outbox.items), outbox.readings)
-        outbox.items, outbox.readings = [], 0
+        """Make a record of what is in an outbox: several where it is much."""
+        records = outbox.close(self._next)
+        self._next += len(records)
         del self._filled[outbox]
-        self._puts.append(record)
-        self._put_size += len(record.payload)
-        if self._put_size > QUEUE_BYTES:
+        self._waiting.put(records)
+        self._bound()
+
+    def _bound(self) -> None:
+        """Keep what waits for the disk within its bound: acquisition waits, or the newest records are dropped."""
+        if self._trouble and self._may_drop:
+            self._drop_to(QUEUE_BYTES)
+        if self._waiting.size > QUEUE_BYTES:
             self._room.clear()
+        else:
+            self._room.set()
+
+    def _drop_to(self, size: int) -> None:
+        """Drop the newest records that wait for the disk until so many bytes are left."""
+        dropped = self._waiting.drop_to(size)
+        self.ledger.pending -= dropped
+        self.ledger.dropped[self._trouble] += dropped
 
     async def room(self) -> None:
         """Wait while too much waits to be committed."""
@@ -163,38 +148,30 @@ class Spool:
         """Wait until every record is confirmed."""
         await self._empty.wait()
 
-    async def sendable(self) -> None:
-        """Wait until `lease` has something."""
-        await self._sendable.wait()
+    async def _read_back(self, first: int, last: int) -> list[Spooled]:
+        records = await self._in_thread(self._file.read, first, last)
+        if self._file.unsettled:
+            self._work.set()
+        return records
 
-    async def lease(self, most: int) -> list[Spooled]:
-        """Return records to send, fresh ones first, then the oldest of the backlog; they stay in the spool."""
-        leased: list[Spooled] = []
-        while self._fresh and len(leased) < most:
-            record = self._fresh.popleft()
-            self._fresh_size -= len(record.payload)
-            leased.append(record)
-        if len(leased) < most and (old := self._backlog.pop(most - len(leased))):
-            try:
-                leased += await self._in_thread(self._file.read, *old)
-            except BaseException:  # cancelled, or the file can't be read: nothing leased may be forgotten
-                self.release([old, *((record.seq, record.seq) for record in leased)])
-                raise
-        if not self._fresh and not self._backlog:
-            self._sendable.clear()
-        return leased
+    def replace(
+        self, seq: int, topic: str, pieces: Iterable[tuple[Callable[[int], bytes], int]], too_large: int
+    ) -> None:
+        """Put smaller records in place of a leased one, all in one commit.
 
-    def release(self, ranges: Iterable[Range]) -> None:
-        """Take back records that were leased and may not have arrived: they join the backlog."""
-        for first, last in ranges:
-            self._backlog.add(first, last)
-        if self._backlog:
-            self._sendable.set()
+        Each of `pieces` is what makes the payload of a number, and how many readings it carries; `too_large` is how
+        many readings are in none of them.
+        """
+        made = []
+        for encode, readings in pieces:
+            made.append(Spooled(self._next, topic, encode(self._next), readings))
+            self._next += 1
+        self._waiting.replace(Replaced(seq, made, too_large))
+        self._work.set()
 
     def confirm(self, ranges: Iterable[Range], set_aside: dict[int, int] | None = None) -> None:
         """Forget records that have arrived; `set_aside` says how many of a record's readings the store refused."""
-        self._confirms += ranges
-        self._set_aside |= set_aside or {}
+        self._waiting.confirm(ranges, set_aside or {})
         self._work.set()
 
     # -- committing --
@@ -212,11 +189,7 @@ class Spool:
         self._work.clear()
         for outbox in list(self._filled):
             self._gather(outbox)
-        ledger = self.ledger
-        counts = Counter({f"dropped:{reason}": n for reason, n in ledger.dropped.items()})
-        counts.update(acquired=ledger.acquired, unchanged=ledger.unchanged, confirmed=ledger.confirmed)
-        batch = Batch(self._puts, self._confirms, self._set_aside, counts)
-        self._puts, self._confirms, self._set_aside = [], [], {}
+        batch = self._waiting.take(self.ledger.counts(), self._next, self._file.limits.commit)
         write = asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, batch)
         try:
             await asyncio.wait({write})
@@ -228,51 +201,47 @@ class Spool:
 
     def _settle(self, batch: Batch, write: asyncio.Future[Outcome]) -> bool:
         error = write.exception()
-        if isinstance(error, sqlite3.Error):
-            self._puts[:0], self._confirms[:0] = batch.puts, batch.confirms
-            self._set_aside = batch.set_aside | self._set_aside
+        if isinstance(error, sqlite3.Error | OSError):
+            self._waiting.give_back(batch, confirms=True)
             self._work.set()
-            self._tell(error)
+            self._tell("disk_full" if is_no_room(error) else "not_writable", error)
             return False
-        self._tell(None)
-        self._account(batch, write.result())
-        return True
+        outcome = write.result()
+        if not outcome.took:
+            self._waiting.give_back(batch, confirms=False)
+        self._account(outcome)
+        self._tell("" if outcome.took else "disk_full")
+        return outcome.took
 
-    def _account(self, batch: Batch, outcome: Outcome) -> None:
+    def _account(self, outcome: Outcome) -> None:
         """Bring the ledger and the lists of what can be sent in line with what was committed."""
         ledger = self.ledger
         ledger.confirmed += outcome.confirmed
-        ledger.dropped.update(rejected_by_store=outcome.set_aside, spool_full=outcome.overflow)
+        ledger.dropped.update(
+            rejected_by_store=outcome.set_aside,
+            spool_full=outcome.overflow,
+            damaged=outcome.damaged,
+            too_large=outcome.too_large,
+        )
         ledger.dropped = +ledger.dropped
         gathering = sum(outbox.readings for outbox in self._filled)
-        ledger.pending = outcome.readings + sum(record.readings for record in self._puts) + gathering
+        ledger.pending = outcome.readings + self._waiting.readings + gathering
         self.size = outcome.size
         if not ledger.pending:
             self._empty.set()
-        self._put_size -= sum(len(record.payload) for record in batch.puts)
-        if self._put_size <= QUEUE_BYTES:
-            self._room.set()
-        self._backlog.remove_to(outcome.dropped_to)
-        while self._fresh and self._fresh[0].seq <= outcome.dropped_to:
-            self._fresh_size -= len(self._fresh.popleft().payload)
-        for record in outcome.stored:
-            self._fresh.append(record)
-            self._fresh_size += len(record.payload)
-        while self._fresh_size > FRESH_BYTES:
-            record = self._fresh.popleft()
-            self._fresh_size -= len(record.payload)
-            self._backlog.add(record.seq)
-        if self._fresh or self._backlog:
-            self._sendable.set()
+        if self._waiting.puts or not outcome.took:
+            self._work.set()
+        self._stored(outcome.stored, outcome.dropped_to)
+        self.release(outcome.again)
 
-    def _tell(self, error: sqlite3.Error | None) -> None:
-        if (error is not None) is self._broken:
-            return
-        self._broken = error is not None
-        if error is not None:
-            log.error("spool.not_writable", file=self.path, error=str(error))
-        else:
+    def _tell(self, trouble: str, error: Exception | None = None) -> None:
+        """Note whether the disk takes records; a change is told once."""
+        before, self._trouble = self._trouble, trouble
+        if trouble and not before:
+            log.error("spool.not_writable", file=self.path, reason=trouble, error=str(error or ""))
+        elif before and not trouble:
             log.info("spool.writable_again", file=self.path)
+        self._bound()
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))

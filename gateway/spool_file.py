@@ -1,216 +1,284 @@
-"""The spool's file: an SQLite database that one worker thread writes.
+"""The spool's files, which one worker thread writes: an SQLite database, and its own account of itself beside it.
 
 WAL mode with `synchronous=FULL`: what is committed survives a power cut. The ledger's counts are committed in
-the same transaction as the records they count, so the two agree whatever happens.
+the same transaction as the records they count, so the two agree whatever happens. Damage is found out when the
+file is opened and when records are read, and mended at once: a start never fails for it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import secrets
 import sqlite3
-import time
-from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import structlog
 
-from gateway.settings.sections import WhenFull
+from gateway import spool_mend
+from gateway.ranges import Ranges
+from gateway.spool_format import PAGE, Damaged, is_damage, is_no_room
+from gateway.spool_read import ROWS, Found, Row, examine, text_of
+from gateway.spool_room import Limits, Reserve, cost_of
+from gateway.spool_state import Slots, State, encode_state, read_slots
+from gateway.spool_write import Commit, Outcome, used, whole
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections import Counter
+    from collections.abc import Callable
 
     from gateway.ranges import Range
+    from gateway.settings.sections import WhenFull
+    from gateway.spool_format import Replaced, Spooled, SpoolFiles
 
 log = structlog.get_logger()
 
-_SCHEMA = """
-create table if not exists records (
-    seq integer primary key, topic text not null, payload blob not null, readings integer not null
-);
-create table if not exists counts (name text primary key, n integer not null) without rowid;
-create table if not exists facts (name text primary key, value text not null) without rowid;
-"""
+T = TypeVar("T")
 
+SHRINK_FROM, SHRINK_TO = 16 * 2**20, 4 * 2**20
+"""A database of this many bytes is made small again when what is left in it is this little."""
 
-class Spooled(NamedTuple):
-    """A record as the spool holds it. `readings` is how many it carries."""
-
-    seq: int
-    topic: str
-    payload: bytes
-    readings: int
-
-
-class Contents(NamedTuple):
-    """What a file held when it was opened. `span` is from its oldest to its newest record, if it has any."""
-
-    spool: str
-    next_seq: int
-    span: Range | None
-    readings: int
-    size: int
-    counts: Counter[str]
+SHRINK_EVERY = 1000
+"""Commits between two attempts at that, as long as something is left: it costs as much as writing it."""
 
 
 @dataclass(slots=True)
 class Batch:
     """What one commit is to do, and the ledger's counts at the time it was gathered.
 
-    `set_aside` tells how many readings of a record its store has refused; it is confirmed in this batch.
+    `set_aside` tells how many readings of a record its store has refused; it is confirmed in this batch. `next` is
+    the next sequence number. `held` are the readings in `counts` that are neither in this batch nor on disk.
     """
 
     puts: list[Spooled]
     confirms: list[Range]
     set_aside: dict[int, int]
+    replaced: list[Replaced]
     counts: Counter[str]
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one commit did. `dropped_to` is the last record that had to make room, 0 where none had to."""
-
-    stored: list[Spooled] = field(default_factory=list)
-    confirmed: int = 0
-    set_aside: int = 0
-    overflow: int = 0
-    dropped_to: int = 0
-    readings: int = 0
-    size: int = 0
+    next: int
+    held: int = 0
 
 
 class SpoolFile:
     """The records on disk. Every method runs in the same worker thread."""
 
-    def __init__(self, file: Path, max_size: int, when_full: WhenFull) -> None:
-        self.file = file
-        self._max_size = max_size
+    def __init__(self, files: SpoolFiles, max_size: int, when_full: WhenFull) -> None:
+        self.files = files
+        self.limits = Limits(max_size)
+        self.state = State("")
+        self.pending = Ranges()
+        self.unsettled = False
+        """Whether the next commit has something to do of its own accord."""
         self._when_full = when_full
+        self._slots = Slots(files.slots)
+        self._reserve = Reserve(files.reserve, self.limits.reserve)
+        self._bad: dict[int, Row | None] = {}  # None for what is in the file of damaged records already
+        self._lost = 0
+        self._again: list[Range] = []
         self._db: sqlite3.Connection
         self._lock: TextIO
-        self._readings = self._size = 0
 
-    def open(self) -> Contents:
-        """Open or make the file. A damaged one is set aside, and a new one begun.
+    # -- opening and closing --
 
-        Raises `BlockingIOError` where another gateway uses it, `sqlite3.OperationalError` where the disk says no.
+    def open(self) -> None:
+        """Open the spool, make it, or mend it; then `state` and `pending` say what is in it.
+
+        Raises `BlockingIOError` where another gateway uses it, else `OSError` or `sqlite3.OperationalError` where the
+        disk says no.
         """
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.files.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
-            self._db = self._connect()
-        except sqlite3.OperationalError:
+            try:
+                self._open()
+            except (OSError, sqlite3.Error) as error:
+                if not is_no_room(error):
+                    raise
+                self._reserve.spend()
+                self._open()
+        except BaseException:
+            self._lock.close()
             raise
-        except sqlite3.DatabaseError as error:
-            aside = self.file.with_suffix(f".damaged-{time.time_ns()}")
-            self.file.rename(aside)
-            for rest in ("-wal", "-shm"):
-                self.file.with_name(self.file.name + rest).unlink(missing_ok=True)
-            log.error("spool.damaged", set_aside=str(aside), error=str(error))  # noqa: TRY400 - told, not traced
-            self._db = self._connect()
-        db = self._db
-        facts = dict(db.execute("select name, value from facts"))
-        first, last, self._readings, self._size = db.execute(
-            "select min(seq), max(seq), coalesce(sum(readings), 0), coalesce(sum(length(payload)), 0) from records"
-        ).fetchone()
-        spool = facts.get("spool") or secrets.token_hex(4)
-        db.execute("insert or ignore into facts values ('spool', ?)", (spool,))
-        counts: Counter[str] = Counter(dict(db.execute("select name, n from counts")))
-        span = None if last is None else (first, last)
-        next_seq = max(int(facts.get("next", 1)), (last or 0) + 1)
-        return Contents(spool, next_seq, span, self._readings, self._size, counts)
+
+    def _open(self) -> None:
+        self._slots.open()
+        spool_mend.finish(self.files)
+        known = read_slots(self.files.slots)
+        if known is None and not self.files.db.exists() and not self.files.wal.exists():
+            self.state, found = spool_mend.begin(self.files)
+        else:
+            try:
+                self.state, found = examine(self.files.db, known)
+            except (Damaged, sqlite3.Error, FileNotFoundError) as error:
+                if not (is_damage(error) or isinstance(error, FileNotFoundError)):
+                    raise
+                self.state, found, _ = spool_mend.mend(self.files, known, exact=False, why=error)
+        self._begin(found)
+        self._save(self.state)
+
+    def _begin(self, found: Found) -> None:
+        """Work with a database that is whole."""
+        self.pending = found.pending
+        self._db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
+        self._db.text_factory = text_of
+        for pragma in (
+            "journal_mode = wal", "synchronous = full", "secure_delete = off", "temp_store = memory",
+            f"wal_autocheckpoint = {self.limits.log_pages}",
+            f"journal_size_limit = {2 * self.limits.log_pages * PAGE}",
+        ):  # fmt: skip
+            self._db.execute(f"pragma {pragma}")
+        self._db.execute("select 1 from records limit 1")  # so that the log's index has its room from now on
+        self._reserve.take()
 
     def _take_lock(self) -> None:
         """Be the only gateway on this spool: two would send everything twice. Readers are not kept out."""
-        self._lock = self.file.with_suffix(".lock").open("w")
+        self._lock = self.files.lock.open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise BlockingIOError(f"{self.file} is in use by another gateway") from None
+            raise BlockingIOError(f"{self.files.db} is in use by another gateway") from None
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
+    def close(self) -> None:
+        """Close the files and let others have them."""
+        with suppress(sqlite3.Error):  # what can't be brought from the log into the database stays in the log
+            self._db.close()
+        self._slots.close()
+        self._lock.close()
+
+    # -- damage --
+
+    def _mended(self, work: Callable[[], T]) -> T:
+        """Do something with the database; where that shows damage, mend it and try once more."""
         try:
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = full")
-            db.executescript(_SCHEMA)
-        except sqlite3.Error:
-            db.close()
-            raise
-        return db
+            return work()
+        except (Damaged, sqlite3.Error) as error:
+            if not is_damage(error):
+                raise
+            self._mend(error)
+        return work()
+
+    def _mend(self, why: Exception) -> None:
+        with suppress(sqlite3.Error):
+            self._db.close()
+        known = replace(self.state, pending=list(self.pending))
+        self._reserve.spend()
+        self.state, found, lost = spool_mend.mend(self.files, known, exact=True, why=why)
+        self._lost += lost
+        self._again += [(seq, seq) for seq in self._bad if seq in found.pending]  # another copy of it was right
+        self._bad.clear()
+        self.unsettled = True
+        self._begin(found)
+        self._save(self.state)
+
+    # -- reading --
+
+    def read(self, first: int, last: int) -> list[Spooled]:
+        """Return the records that are still there of a range; the next commit sets aside those that are damaged.
+
+        Raises `sqlite3.Error` where the disk can't be read.
+        """
+        return self._mended(lambda: self._read(first, last))
+
+    def _read(self, first: int, last: int) -> list[Spooled]:
+        rows = [Row(*row) for row in self._db.execute(f"{ROWS} where seq between ? and ?", (first, last))]
+        if len(rows) != self.pending.count(first, last):
+            raise Damaged(f"of the records {first} to {last} some are missing")
+        for row in rows:
+            if not row.head_is_right:
+                raise Damaged(f"the head of record {row.seq} is not what was written")
+            if not row.is_right:
+                self._bad[row.seq] = row
+                self.unsettled = True
+        return [row.spooled for row in rows if row.seq not in self._bad]
+
+    # -- writing --
 
     def write(self, batch: Batch) -> Outcome:
-        """Commit a batch wholly, or raise `sqlite3.Error` and have done nothing."""
-        outcome = Outcome(readings=self._readings, size=self._size)
+        """Commit a batch, or all of it but the puts where the disk is full; the outcome's `took` says which.
+
+        Raises `sqlite3.Error` or `OSError` and has done nothing where not even that is possible.
+        """
+        try:
+            return self._mended(lambda: self._write(batch))
+        except (sqlite3.Error, OSError):
+            self._save(self._counted(batch, batch.puts))
+            raise
+
+    def _write(self, batch: Batch) -> Outcome:
+        self._set_aside()
+        if self._reserve.restore() or self._fits_inside(batch.puts):
+            try:
+                return self._commit(batch, batch.puts, batch.replaced)
+            except sqlite3.Error as error:
+                if not is_no_room(error):
+                    raise
+                self._reserve.spend()
+        with suppress(sqlite3.OperationalError):
+            self._db.execute("pragma wal_checkpoint(passive)")
+        outcome = self._commit(batch, [], [])
+        outcome.took = not (batch.puts or batch.replaced)
+        return outcome
+
+    def _set_aside(self) -> None:
+        """Write damaged records into the file for them; what can't be written stays where it is."""
+        for seq, row in self._bad.items():
+            if row is not None:
+                with suppress(OSError):
+                    spool_mend.set_aside(self.files, [row], "its checksum is wrong")
+                    self._bad[seq] = None
+
+    def _fits_inside(self, puts: list[Spooled]) -> bool:
+        """Return whether records fit into pages that confirmed ones have left free, whatever the disk says."""
+        free: int = self._db.execute("pragma freelist_count").fetchone()[0]
+        return sum(cost_of(record) for record in puts) <= free * PAGE // 2
+
+    def _counted(self, batch: Batch, without: list[Spooled]) -> State:
+        """Return the state with the ledger's counts as they are without what is not on disk."""
+        counts = batch.counts.copy()
+        counts["acquired"] -= batch.held + sum(record.readings for record in without)
+        return replace(self.state, counts=counts, next=batch.next, turn=self.state.turn + 1)
+
+    def _commit(self, batch: Batch, puts: list[Spooled], replaced: list[Replaced]) -> Outcome:
+        """Commit confirmations, what is damaged, and puts; or raise `sqlite3.Error` and have done nothing."""
+        state = self._counted(batch, [] if puts else batch.puts)
+        commit = Commit(self._db, self.limits, state, self.pending.copy())
         self._db.execute("begin immediate")
         try:
             for span in batch.confirms:
-                self._confirm(span, batch.set_aside, outcome)
-            self._put(batch.puts, outcome)
-            self._make_room(outcome)
-            counts = batch.counts.copy()
-            counts["confirmed"] += outcome.confirmed
-            counts["dropped:rejected_by_store"] += outcome.set_aside
-            counts["dropped:spool_full"] += outcome.overflow
-            self._db.executemany("insert or replace into counts values (?, ?)", counts.items())
-            if batch.puts:
-                self._db.execute("insert or replace into facts values ('next', ?)", (batch.puts[-1].seq + 1,))
+                commit.confirm(span, batch.set_aside)
+            for seq, row in self._bad.items():
+                if row is None:
+                    commit.drop_damaged(seq)
+            commit.lost(self._lost)
+            commit.put(puts, self._when_full)
+            for one in replaced:
+                commit.replace(one)
+            data = commit.finish()
             self._db.execute("commit")
-        except sqlite3.Error:
+        except BaseException:
             if self._db.in_transaction:
                 self._db.execute("rollback")
             raise
-        self._readings, self._size = outcome.readings, outcome.size
-        return outcome
+        self.state, self.pending = state, commit.pending
+        self._bad = {seq: row for seq, row in self._bad.items() if row is not None}
+        self._lost, self.unsettled = 0, bool(self._bad)
+        commit.outcome.again, self._again = self._again, []
+        self._slots.write(data, state.turn)
+        self._shrink()
+        return commit.outcome
 
-    def _confirm(self, span: Range, set_aside: dict[int, int], outcome: Outcome) -> None:
-        rows = self._db.execute(
-            "delete from records where seq between ? and ? returning seq, readings, length(payload)", span
-        ).fetchall()
-        for seq, readings, size in rows:
-            refused = min(set_aside.get(seq, 0), readings)
-            outcome.set_aside += refused
-            outcome.confirmed += readings - refused
-            outcome.readings -= readings
-            outcome.size -= size
+    def _save(self, state: State) -> None:
+        """Write the ledger beside the database alone, where the database is as it was."""
+        self.state = state
+        self._slots.write(encode_state(state, self.pending), state.turn)
 
-    def _put(self, puts: list[Spooled], outcome: Outcome) -> None:
-        for record in puts:
-            size = len(record.payload)
-            if self._when_full is WhenFull.REFUSE_NEWEST and outcome.size + size > self._max_size:
-                outcome.overflow += record.readings
-                continue
-            outcome.stored.append(record)
-            outcome.readings += record.readings
-            outcome.size += size
-        self._db.executemany("insert into records values (?, ?, ?, ?)", outcome.stored)
-
-    def _make_room(self, outcome: Outcome) -> None:
-        """Drop the oldest records until the rest fits."""
-        while outcome.size > self._max_size:
-            rows = self._db.execute(
-                "select seq, readings, length(payload) from records order by seq limit 100"
-            ).fetchall()
-            for seq, readings, size in rows:
-                outcome.overflow += readings
-                outcome.readings -= readings
-                outcome.size -= size
-                outcome.dropped_to = seq
-                if outcome.size <= self._max_size:
-                    break
-            self._db.execute("delete from records where seq <= ?", (outcome.dropped_to,))
-        outcome.stored = [record for record in outcome.stored if record.seq > outcome.dropped_to]
-
-    def read(self, first: int, last: int) -> list[Spooled]:
-        """Return the records that are still there of a range."""
-        rows = self._db.execute(
-            "select seq, topic, payload, readings from records where seq between ? and ?", (first, last)
-        )
-        return [Spooled(*row) for row in rows]
-
-    def close(self) -> None:
-        """Close the file and let others have it."""
-        self._db.close()
-        self._lock.close()
+    def _shrink(self) -> None:
+        """Give room back to the disk after a long backlog."""
+        if self.state.records and self.state.commit % SHRINK_EVERY:
+            return
+        if whole(self._db) < SHRINK_FROM or used(self._db) > SHRINK_TO:
+            return
+        with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: later, then
+            self._db.execute("vacuum")
+            self._db.execute("pragma wal_checkpoint(truncate)")

@@ -77,10 +77,14 @@ class Reserve:
         self._file.unlink(missing_ok=True)
         self._taken = False
 
+    def take(self) -> None:
+        """Take the room for the first time, or a part of it where that is all there is."""
+        self._size = next((size for size in (self._size, self._size // 4) if self._take(size)), self._size // 16)
+        self.restore()
+
     def restore(self) -> bool:
-        """Take the room, or a part of it where that is all there is; returns whether there was any."""
-        if not self._taken:
-            self._taken = any(self._take(self._size // part) for part in (1, 4, 16))
+        """Take the room again if it was given up, and return whether it is there."""
+        self._taken = self._taken or self._take(self._size)
         return self._taken
 
     def _take(self, size: int) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateway.spool_room import Limits
     from gateway.spool_state import State
 
+_OWN_PAGES = 8
+"""Pages that the database needs beside records, at the most."""
+
 _REMOVED = " returning seq, readings, spool, topic, head, length(payload)"
 
 
@@ -93,18 +96,21 @@ class Commit:
         """Add records; where there is no room for all, do what is said for that."""
         if not records:
             return
-        costs = [cost_of(record) for record in records]
+        costs = {record.seq: cost_of(record) for record in records}
+        most = self._limits.max_size - _OWN_PAGES * PAGE
+        fitting = [record for record in records if costs[record.seq] <= most]  # the others must not cost the rest
         room = self._limits.max_size - used(self._db)
         if when_full is WhenFull.DROP_OLDEST:
-            room = self._make_room(sum(costs), room)
-        needed = sum(costs)
-        while records and needed > room:
-            at = 0 if when_full is WhenFull.DROP_OLDEST else -1
-            needed -= costs.pop(at)
-            refused = records[at]
-            records = records[1:] if at == 0 else records[:-1]
-            self.outcome.overflow += refused.readings
-        self._insert(records)
+            room = self._make_room(sum(costs[record.seq] for record in fitting), room)
+            fitting.reverse()
+        kept = []
+        for record in fitting:
+            if costs[record.seq] <= room:
+                room -= costs[record.seq]
+                kept.append(record)
+        kept.sort()
+        self.outcome.overflow += sum(record.readings for record in records) - sum(record.readings for record in kept)
+        self._insert(kept)
 
     def _insert(self, records: list[Spooled]) -> None:
         self._db.executemany(
@@ -152,6 +158,11 @@ class Commit:
 
 def used(db: sqlite3.Connection) -> int:
     """Return the bytes of the pages that are in use."""
-    [(pages,)], [(free,)] = db.execute("pragma page_count"), db.execute("pragma freelist_count")
-    used_pages: int = pages - free
-    return used_pages * PAGE
+    free: int = db.execute("pragma freelist_count").fetchone()[0]
+    return whole(db) - free * PAGE
+
+
+def whole(db: sqlite3.Connection) -> int:
+    """Return the bytes of all pages, those that wait to be used again among them."""
+    pages: int = db.execute("pragma page_count").fetchone()[0]
+    return pages * PAGE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import lending, outbox
 from gateway import spool as module
-from gateway.settings.sections import SpoolSection, WhenFull
+from gateway.settings.sections import SMALLEST_SPOOL, SpoolSection, WhenFull
 from gateway.spool import Spool
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Story:
         for item in items:
             self.spool.ledger.acquired += readings
             self.outbox.put(item, readings)
-            self.spool._gather(self.outbox)
+            if self.outbox in self.spool._filled:  # a large record is closed already
+                self.spool._gather(self.outbox)
 
     async def commit(self) -> bool:
         return await self.spool._commit()
@@ -77,7 +78,7 @@ async def test_scans_between_two_commits_become_one_record(tmp_path: Path):
 
 async def test_a_large_record_is_closed_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Brokers bound a packet, and memory is bounded too."""
-    monkeypatch.setattr(module, "RECORD_READINGS", 10)
+    monkeypatch.setattr(outbox, "RECORD_READINGS", 10)
     async with opened(tmp_path) as story:
         for item in "abcd":
             story.outbox.put(item, 5)
@@ -199,15 +200,16 @@ async def test_a_kill_between_two_commits_loses_only_what_was_not_durable(tmp_pa
 @pytest.mark.parametrize("when_full", list(WhenFull))
 async def test_a_full_spool_does_what_it_is_told_and_counts_it(tmp_path: Path, when_full: WhenFull):
     """Which end is lost is the plant's decision; that it is counted is ours."""
-    async with opened(tmp_path, max_size=100, when_full=when_full.value) as story:
+    async with opened(tmp_path, max_size=SMALLEST_SPOOL, when_full=when_full.value) as story:
         for number in range(20):
-            story.take(f"{number:08d}", readings=2)  # ten or eleven bytes a record
+            story.take(f"{number:08d}" * 4000, readings=2)  # each needs nine pages
             await story.commit()
+            assert (tmp_path / "edge.spool.db").stat().st_size <= SMALLEST_SPOOL
         ledger = story.spool.ledger
         assert ledger.balanced
         assert ledger.acquired == 40
+        assert 4 <= ledger.pending < 16
         assert ledger.dropped["spool_full"] == 40 - ledger.pending
-        assert story.spool.size <= 100
         kept = await story.leased()
         expected = (
             list(range(1, 1 + len(kept))) if when_full is WhenFull.REFUSE_NEWEST else list(range(21 - len(kept), 21))
@@ -222,43 +224,12 @@ async def test_a_full_spool_does_what_it_is_told_and_counts_it(tmp_path: Path, w
         assert await story.leased() == [21], "a spool that was full goes on"
 
 
-async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(tmp_path: Path):
-    """A start must never fail for it: the machines go on producing."""
-    (tmp_path / "edge.spool.db").write_bytes(b"this is no database, and long enough to be read as one" * 100)
-    async with opened(tmp_path) as story:
-        story.take("a")
-        await story.commit()
-        assert await story.leased() == [1]
-    [aside] = tmp_path.glob("edge.spool.damaged-*")
-    assert aside.read_bytes().startswith(b"this is no database")
-
-
 async def test_a_new_spool_has_a_new_name(tmp_path: Path):
     """So that answers to records of the old one free nothing in the new one."""
     async with opened(tmp_path / "one") as story:
         first = story.spool.id
     async with opened(tmp_path / "two") as story:
         assert story.spool.id != first
-
-
-async def test_a_disk_that_refuses_is_tried_again_and_nothing_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """A full disk is emptied by somebody, and then the spool goes on by itself."""
-    async with opened(tmp_path) as story:
-        write = story.spool._file.write
-
-        def full(_: object) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
-
-        monkeypatch.setattr(story.spool._file, "write", full)
-        story.take("a", readings=2)
-        assert not await story.commit()
-        assert story.spool.ledger.balanced
-        monkeypatch.setattr(story.spool._file, "write", write)
-        assert await story.commit()
-        assert await story.leased() == [1]
-        assert story.spool.ledger.balanced
 
 
 async def test_acquisition_waits_while_too_much_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -275,7 +246,7 @@ async def test_acquisition_waits_while_too_much_waits_for_the_disk(tmp_path: Pat
 
 async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The rest is on disk anyway, and comes from there."""
-    monkeypatch.setattr(module, "FRESH_BYTES", 30)
+    monkeypatch.setattr(lending, "FRESH_BYTES", 30)
     async with opened(tmp_path) as story:
         story.take(*(f"{number:08d}" for number in range(10)))
         await story.commit()
@@ -304,8 +275,10 @@ ACTIONS = st.lists(
     max_size=40,
 )
 
+SIZES = st.integers(SMALLEST_SPOOL, 2 * SMALLEST_SPOOL)
 
-@given(ACTIONS, st.sampled_from(list(WhenFull)), st.integers(60, 400))
+
+@given(ACTIONS, st.sampled_from(list(WhenFull)), SIZES)
 def test_whatever_happens_the_ledger_balances_and_nothing_is_invented(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]], when_full: WhenFull, max_size: int
 ):
@@ -323,8 +296,9 @@ def test_whatever_happens_the_ledger_balances_and_nothing_is_invented(
                 while todo:
                     action, number = todo.pop(0)
                     if action == "take":
-                        issued[spool._next] = f"{spool._next}:item-{number}".encode()
-                        story.take(f"item-{number}", readings=number)
+                        item = "item" * (2500 * number)  # three to thirty pages
+                        issued[spool._next] = f"{spool._next}:{item}".encode()
+                        story.take(item, readings=number)
                     elif action == "commit":
                         await story.commit()
                     elif action == "lease":

@@ -1,0 +1,232 @@
+"""A disk that is full: the line goes on being read, what is stored can be confirmed, and everything is counted.
+
+The tests run twice: with a limit on the size of files, which any process may give itself, and by
+`test_the_same_on_a_file_system_that_is_full` on a small file system of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import spool as module
+from gateway.settings.sections import SpoolSection, WhenFull
+from gateway.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from gateway.spool_format import Spooled
+
+SMALL_DISK = "LINESIDE_TEST_SMALL_DISK"
+
+DISK = 3 * 2**20
+
+SIZE = 2**20
+"""Of the spool: there is room for it, for its reserve of twice as much, but not for both when they are full."""
+
+LOG = 128 * 2**10
+
+HELD = 200_000
+"""Bytes that may wait in memory in these tests."""
+
+
+class Disk:
+    """Where the spool is, and what can be done to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.own = SMALL_DISK in os.environ
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Let nothing more fit."""
+        if self.own:
+            filler = self.folder / "filler"
+            with filler.open("wb", buffering=0) as file, suppress(OSError):
+                while file.write(bytes(4096)):
+                    pass
+            assert shutil.disk_usage(self.folder).free == 0
+            try:
+                yield
+            finally:
+                filler.unlink()
+            return
+        limit = max(file.stat().st_size for file in (self.folder / "spool").glob("*.db*"))
+        limit = max(limit, LOG)  # what the log has in any case
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    monkeypatch.setattr(module, "QUEUE_BYTES", HELD)
+    made = Disk(Path(os.environ.get(SMALL_DISK, tmp_path)))
+    yield made
+    shutil.rmtree(made.folder / "spool")
+
+
+class Story:
+    """A spool and what a gateway does with it: scans of ten readings, and some two thousand bytes."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.outbox = spool.outbox("topic", lambda seq, _: b"%d:" % seq + bytes(2000))
+
+    def take(self, scans: int) -> None:
+        for _ in range(scans):
+            self.spool.ledger.acquired += 10
+            self.outbox.put(None, 10)
+            self.spool._gather(self.outbox)
+            assert self.spool.ledger.balanced
+
+    async def commit(self) -> bool:
+        done = await self.spool._commit()
+        assert self.spool.ledger.balanced
+        return done
+
+    async def fill(self) -> None:
+        """Take scans until the disk takes no more."""
+        for _ in range(100):
+            self.take(20)
+            if not await self.commit():
+                return
+        pytest.fail("the disk is not full")
+
+    async def leased(self) -> list[Spooled]:
+        found: list[Spooled] = []
+        while batch := await self.spool.lease(100):
+            found += batch
+        return found
+
+
+@asynccontextmanager
+async def opened(disk: Disk, when_full: WhenFull = WhenFull.DROP_OLDEST) -> AsyncIterator[Story]:
+    section = SpoolSection(folder=disk.folder / "spool", max_size=SIZE, when_full=when_full)
+    async with Spool(section, "edge") as spool:
+        yield Story(spool)
+
+
+async def test_the_line_is_read_on_and_what_is_not_kept_is_counted(disk: Disk) -> None:
+    """A log file that grew must not stop the line; when it is gone, the spool goes on by itself, and says so once."""
+    async with opened(disk) as story:
+        story.take(20)
+        assert await story.commit()
+        with capture_logs() as logs:
+            with disk.full():
+                await story.fill()
+                story.take(2 * HELD // 2000)
+                assert not await story.commit()
+                ledger = story.spool.ledger
+                assert ledger.dropped.keys() == {"disk_full"}
+                assert ledger.dropped["disk_full"] >= 10 * HELD // 2000
+                await story.spool.room()
+            assert await story.commit()
+            assert await story.commit()
+        assert [(log["event"], log.get("reason")) for log in logs] == [
+            ("spool.not_writable", "disk_full"), ("spool.writable_again", None)
+        ]  # fmt: skip
+        kept = await story.leased()
+        assert sum(record.readings for record in kept) == ledger.pending
+        assert [record.seq for record in kept] == list(range(1, len(kept) + 1)), "the newest are dropped, not others"
+
+
+async def test_a_spool_that_refuses_the_newest_lets_acquisition_wait(disk: Disk) -> None:
+    """Then scans are missed, and counted as missed; nothing that was taken is dropped."""
+    async with opened(disk, WhenFull.REFUSE_NEWEST) as story:
+        story.take(20)
+        assert await story.commit()
+        with disk.full():
+            await story.fill()
+            story.take(2 * HELD // 2000)
+            assert not await story.commit()
+            assert not story.spool._room.is_set()
+            assert not story.spool.ledger.dropped
+        while not await story.commit() or story.spool._waiting.puts:
+            pass
+        await story.spool.room()
+        ledger = story.spool.ledger
+        assert sum(record.readings for record in await story.leased()) == ledger.pending == ledger.acquired
+
+
+async def test_what_is_stored_can_be_confirmed_on_a_full_disk(disk: Disk) -> None:
+    """Nothing else frees the spool, and to forget a record needs room, too; it is kept in reserve."""
+    async with opened(disk) as story:
+        story.take(100)
+        assert await story.commit()
+        stored = await story.leased()
+        with disk.full():
+            await story.fill()
+            for record in stored:
+                story.spool.confirm([(record.seq, record.seq)])
+                await story.commit()
+            assert story.spool.ledger.confirmed == 1000
+            story.take(5)
+            assert await story.commit(), "there is room in the file again, whatever the disk says"
+    async with opened(disk) as again:
+        assert again.spool.ledger == story.spool.ledger
+
+
+async def test_a_spool_starts_on_a_full_disk(disk: Disk) -> None:
+    """The box was restarted because something was wrong with it: what is stored must still go out."""
+    async with opened(disk) as story:
+        story.take(50)
+        assert await story.commit()
+    with disk.full():
+        async with opened(disk) as story:
+            assert len(await story.leased()) == 50
+            story.spool.confirm([(1, 50)])
+            await story.commit()
+            assert story.spool.ledger.confirmed == 500
+    async with opened(disk) as story:
+        assert (story.spool.ledger.acquired, story.spool.ledger.confirmed) == (500, 500)
+
+
+async def test_a_stop_on_a_full_disk_counts_what_it_could_not_keep(disk: Disk) -> None:
+    """The ledger needs no room: it is written where it always is."""
+    async with opened(disk) as story:
+        story.take(20)
+        assert await story.commit()
+    with disk.full():
+        async with opened(disk) as story:
+            await story.fill()
+            before = story.spool.ledger.acquired
+            assert story.spool._waiting.puts
+        ledger = story.spool.ledger
+        assert ledger.balanced
+        assert ledger.dropped["disk_full"] > 0
+    async with opened(disk) as story:
+        assert story.spool.ledger == ledger
+        assert ledger.acquired == before
+        assert sum(record.readings for record in await story.leased()) == ledger.pending
+
+
+def test_the_same_on_a_file_system_that_is_full(tmp_path: Path) -> None:
+    """What a limit on files can't show: that others fill the disk, and take what is given up."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    script = f'mount -t tmpfs -o size={DISK} tmpfs "$0" && exec "$@"'
+    others = ["-k", "not file_system", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=short", "-q"]
+    pytest_again = [sys.executable, "-m", "pytest", *others, __file__]
+    for own in (["--user", "--map-root-user"], []):
+        unshare = ["unshare", *own, "--mount", "sh", "-c", script, str(mounted)]
+        if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode == 0:
+            break
+    else:
+        pytest.skip("this process may not mount a file system, and there is no other way to have one that is full")
+    environment = os.environ | {SMALL_DISK: str(mounted)}
+    ran = subprocess.run([*unshare, *pytest_again], check=False, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 0, ran.stdout[-5000:]
