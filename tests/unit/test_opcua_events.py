@@ -1,0 +1,66 @@
+"""Events become readings: what is told of them, and what is left out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from asyncua import ua
+from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
+
+from drivers.opcua.events import FIELDS, event_filter, event_of
+
+TIME = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
+ALARM = ua.NodeId(ua.Int32(ua.ObjectIds.ExclusiveLevelAlarmType))
+
+
+def test_an_alarm_is_told_with_its_state():
+    """Who looks at the store must see whether it still stands, and whether somebody has taken notice."""
+    fields = [b"\x01\xff", ALARM, "Boiler", TIME, 700, ua.LocalizedText("Füllstand hoch", "de"), "Level", True, False]
+    event = event_of(fields, {ALARM: "ExclusiveLevelAlarmType"})
+    assert event is not None
+    assert (event.id, event.time) == (b"\x01\xff", 1_764_000_000_123_456)
+    assert json.loads(event.text) == {
+        "id": "01ff",
+        "type": "ExclusiveLevelAlarmType",
+        "source": "Boiler",
+        "condition": "Level",
+        "severity": 700,
+        "message": "Füllstand hoch",
+        "active": True,
+        "acknowledged": False,
+    }
+
+
+def test_what_a_server_does_not_tell_is_null_and_not_invented():
+    """A plain event has no state; a server without alarms leaves their fields out."""
+    event = event_of([b"\x01", ua.NodeId("Door", 2), "Cell", None, 100, "door open", None, None, None], {})
+    assert event is not None
+    assert event.time is None
+    told = json.loads(event.text)
+    assert told["type"] == "ns=2;s=Door"
+    assert (told["condition"], told["active"], told["acknowledged"]) == (None, None, None)
+    short = event_of([b"\x01"], {})
+    assert short is not None
+    assert json.loads(short.text)["severity"] is None
+
+
+def test_events_about_the_asking_are_left_out():
+    """A refresh begins and ends with an event of its own (Part 9, 5.11)."""
+    for kind in (ua.ObjectIds.RefreshStartEventType, ua.ObjectIds.RefreshEndEventType):
+        assert event_of([b"\x01", ua.NodeId(ua.Int32(kind)), "", TIME, 1, "", None, None, None], {}) is None
+
+
+def test_text_of_any_bytes_can_be_sent_on():
+    """Old servers send Latin-1 where UTF-8 belongs."""
+    event = event_of([b"\x01", ALARM, "Boiler", TIME, 1, b"\xe4".decode("utf-8", "surrogateescape")], {})
+    assert event is not None
+    assert json.loads(event.text)["message"] == "?"
+
+
+def test_the_filter_asks_for_every_field_in_order():
+    """The answer has no names: its order is that of the clauses."""
+    sent = struct_from_binary(ua.EventFilter, ua.utils.Buffer(struct_to_binary(event_filter())))
+    assert [tuple(name.Name for name in clause.BrowsePath) for clause in sent.SelectClauses] == [
+        path for _, path in FIELDS
+    ]
