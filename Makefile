@@ -31,6 +31,7 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/modbus_flat_out.py
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/opcua_changes.py
+	$(BIN)/python benchmarks/opcua_subscribe.py
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run
