@@ -17,7 +17,7 @@ import structlog
 from gateway.alive import show_life
 from gateway.clock import Clock
 from gateway.codecs import CODECS
-from gateway.cut import halve
+from gateway.cut import LETTERS_SIZE, Cutter, halve
 from gateway.dead_letters import DeadLetters
 from gateway.filter import Filter
 from gateway.groups import groups_of
@@ -29,7 +29,8 @@ from gateway.normalize import Normalizer
 from gateway.publish import Publisher
 from gateway.runner import Runner
 from gateway.settings.sections import ClockTrust
-from gateway.spool import Outbox, Spool
+from gateway.spool import Spool
+from gateway.spool_format import SpoolFiles
 from gateway.states import States
 from gateway.tasks import end
 from gateway.topics import Topics
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from drivers.base import Connection, Group, Protocol, Scan
+    from gateway.outbox import Outbox
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
 
@@ -96,7 +98,9 @@ class Gateway:
         self._pipelines: dict[Group, Pipeline] = {}
         self._runners = self._make_runners()
         metas = {self.topics.meta(machine.path): encode_meta(machine) for machine in factory.machines}
-        self._publisher = Publisher(factory, self.topics, self.spool, self.states, metas, self.report)
+        files = SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
+        cutter = Cutter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
+        self._publisher = Publisher(factory, self.topics, self.spool, self.states, metas, self.report, cutter)
         self._alive = factory.gateway.spool.folder / f"{factory.gateway.id}.alive"
         self._started = time.monotonic()
 

@@ -7,27 +7,22 @@ a task per message. `Link` adds that with the hooks of aiomqtt's own class.
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 import threading
 from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import aiomqtt
-from aiomqtt import MqttError, ProtocolVersion, Will
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from aiomqtt import MqttError, Will
+from paho.mqtt.client import MQTT_ERR_SUCCESS
 
-from gateway.settings.sections import Version
+from gateway.connection import NO_LIMIT, Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Callable, Iterable
 
     from aiomqtt.types import PahoSocket
     from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
     from gateway.settings.sections import BrokerSection
@@ -35,41 +30,41 @@ if TYPE_CHECKING:
 NO_SUBSCRIBERS = 0x10
 """MQTT 5, 3.4.2.1: the broker took the message and had nobody to give it to. That is no delivery."""
 
-SESSION_EXPIRY = 24 * 3600
-"""Seconds for which a broker keeps the session of a receiver that is away."""
+REFUSED = 0x80
+"""MQTT 5, 2.4: reason codes from here on are failures."""
 
-CONNECT_TIMEOUT, DISCONNECT_TIMEOUT = 10.0, 1.0
+TOO_LARGE = 0x95
+"""MQTT 5, 2.4: packet too large."""
+
+TOGETHER = 50
+"""Messages that `deliver` has under way."""
 
 
-class Link(aiomqtt.Client):
+ANSWER_TIMEOUT = 20.0
+"""Seconds in which a broker acknowledges a message, or is held for lost."""
+
+
+class Message(NamedTuple):
+    """A message to be retained."""
+
+    topic: str
+    payload: bytes
+
+
+class Link(Connection):
     """A connection that tells the fate of each message sent, and acknowledges received ones when told to."""
 
     def __init__(
-        self, broker: BrokerSection, identifier: str, *, will: Will | None = None, keep_session: bool = False
+        self,
+        broker: BrokerSection,
+        identifier: str,
+        *,
+        will: Will | None = None,
+        keep_session: bool = False,
+        receive: int = NO_LIMIT,
     ) -> None:
-        """Prepare; no I/O. `keep_session` lets the broker queue messages while this client is away."""
-        five = broker.version is Version.V5
-        properties = None
-        if five and keep_session:
-            properties = Properties(PacketTypes.CONNECT)
-            properties.SessionExpiryInterval = SESSION_EXPIRY
-        super().__init__(
-            broker.host,
-            broker.port,
-            username=broker.username,
-            password=broker.password.reveal() if broker.password else None,
-            identifier=identifier,
-            protocol=ProtocolVersion.V5 if five else ProtocolVersion.V311,
-            clean_session=None if five else not keep_session,
-            clean_start=not keep_session if five else MQTT_CLEAN_START_FIRST_ONLY,
-            properties=properties,
-            keepalive=round(broker.keep_alive),
-            will=will,
-            timeout=CONNECT_TIMEOUT,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # else 40 ms for each answer
-            max_inflight_messages=0xFFFF,  # bounded by who sends, who knows what waits
-            tls_context=ssl.create_default_context() if broker.tls else None,
-        )
+        """Prepare; no I/O: see `Connection`."""
+        super().__init__(broker, identifier, will=will, keep_session=keep_session, receive=receive)
         self._thread = threading.get_ident()
         self._flushing = False
         self._fates: dict[int, Callable[[int], None]] = {}
@@ -77,29 +72,51 @@ class Link(aiomqtt.Client):
         self._arrived = asyncio.Event()
         self._paho.manual_ack_set(on=True)
 
-    @property
-    def _paho(self) -> Client:
-        return self._client
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Disconnect; a broker that does not take part in it any more is no error, and no reason to wait long."""
-        self.timeout = DISCONNECT_TIMEOUT
-        with suppress(MqttError):
-            await super().__aexit__(kind, error, trace)
-
     # -- sending --
 
-    def send(self, topic: str, payload: bytes, fate: Callable[[int], None]) -> None:
+    def send(self, topic: str, payload: bytes, fate: Callable[[int], None], *, retain: bool = False) -> None:
         """Publish with QoS 1; `fate` is called with the reason code of the acknowledgement (0 is success).
 
         Raises `MqttError` where the connection is lost.
         """
-        info = self._paho.publish(topic, payload, qos=1)
+        info = self._paho.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTT_ERR_SUCCESS:
             raise MqttError(f"not sent: {info.rc}")
         self._fates[info.mid] = fate
+
+    async def deliver(self, messages: Iterable[Message]) -> dict[str, int]:
+        """Publish retained messages, many at a time, and wait until the broker has them.
+
+        Returns those that it refused: topic -> reason code. Raises `MqttError` where the connection is lost.
+        """
+        refused: dict[str, int] = {}
+        under_way: set[str] = set()
+        answered = asyncio.Event()
+
+        def fate(topic: str, reason: int) -> None:
+            under_way.discard(topic)
+            answered.set()
+            if reason >= REFUSED:
+                refused[topic] = reason
+
+        async def room(most: int) -> None:
+            while len(under_way) > most:
+                answered.clear()
+                try:
+                    async with asyncio.timeout(ANSWER_TIMEOUT):
+                        await self._or_lost(answered)
+                except TimeoutError:
+                    raise MqttError(f"no acknowledgement in {ANSWER_TIMEOUT:g} s") from None
+
+        for message in messages:
+            if len(message.payload) > self.largest(message.topic):
+                refused[message.topic] = TOO_LARGE
+                continue
+            await room(TOGETHER)
+            under_way.add(message.topic)
+            self.send(message.topic, message.payload, partial(fate, message.topic), retain=True)
+        await room(0)
+        return refused
 
     def tell(self, topic: str, payload: bytes) -> None:
         """Publish with QoS 0, and wait for nothing."""
@@ -152,18 +169,17 @@ class Link(aiomqtt.Client):
         """
         while not self._inbox:
             self._arrived.clear()
-            arrived = asyncio.ensure_future(self._arrived.wait())
-            try:
-                await asyncio.wait((arrived, self._disconnected), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                arrived.cancel()
-            if not self._inbox and self._disconnected.done():
-                raise MqttError("disconnected") from self._disconnected.exception()
+            await self._or_lost(self._arrived)
         return self._inbox.popleft()
 
-    async def check(self) -> None:
-        """Raise `MqttError` where the connection is lost."""
-        if self._disconnected.done():
+    async def _or_lost(self, event: asyncio.Event) -> None:
+        """Wait for an event. Raises `MqttError` where the connection is lost before."""
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait((waiting, self._disconnected), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if not event.is_set() and self._disconnected.done():
             await self.lost()
 
     def waiting(self) -> int:
@@ -173,8 +189,3 @@ class Link(aiomqtt.Client):
     def acknowledge(self, message: MQTTMessage) -> None:
         """Tell the broker that it may forget a message."""
         self._paho.ack(message.mid, message.qos)
-
-    async def lost(self) -> None:
-        """Wait until the connection is lost, then raise `MqttError`."""
-        await asyncio.wait((self._disconnected,))
-        raise MqttError("disconnected") from self._disconnected.exception()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from gateway.settings.types import Duration, Folder, Name, Secret, Section, Size
+from gateway.settings.types import Duration, File, Folder, Name, Secret, Section, Size
 
 
 class FactorySection(Section):
@@ -47,12 +47,23 @@ class ClockTrust(StrEnum):
     REQUIRE_SYNC = "require_sync"
 
 
+SMALLEST_SPOOL = 256 * 2**10
+"""Bytes that a spool must at least have: some records of any size fit."""
+
+
 class SpoolSection(Section):
     """Where records wait until they are confirmed, and how many may wait."""
 
     folder: Folder = Path("lineside-data")
     max_size: Size = 2 * 2**30
     when_full: Annotated[WhenFull, Field(strict=False)] = WhenFull.DROP_OLDEST
+
+    @field_validator("max_size")
+    @classmethod
+    def _holds_something(cls, size: int) -> int:
+        if size < SMALLEST_SPOOL:
+            raise ValueError(f"a spool of {size} bytes holds next to nothing; write 256KiB or more")
+        return size
 
 
 class GatewaySection(Section):
@@ -74,32 +85,51 @@ class Version(StrEnum):
     V311 = "3.1.1"
 
 
+class Address(NamedTuple):
+    """Where a broker listens."""
+
+    url: str
+    host: str
+    port: int
+
+
+def _one_or_many(written: object) -> object:
+    return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
+
+
 class BrokerSection(Section):
     """The MQTT broker, and the root of all topics."""
 
     url: str
+    backup: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = ()
     username: str | None = None
     password: Secret | None = None
+    ca: File | None = None
+    certificate: File | None = None
+    key: File | None = None
     version: Annotated[Version, Field(strict=False)] = Version.V5
     root: str = "lineside/v1"
-    keep_alive: Duration = 30.0
+    keep_alive: Annotated[Duration, Field(ge=1, le=65535)] = 15.0
 
-    @field_validator("url")
+    @field_validator("url", "backup")
     @classmethod
-    def _is_broker(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-            raise ValueError(f"{parts.scheme or 'this'} is no broker; write mqtts://HOST:8883 or mqtt://HOST:1883")
-        if "@" in parts.netloc:
-            raise ValueError("write the user under username and password, not into the url")
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if port == 0:
-            # what is written there is not repeated: it may be a password
-            raise ValueError("the url's port is no number from 1 to 65535; write mqtts://HOST:8883")
-        return url
+    def _is_broker(cls, urls: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for url in (urls,) if isinstance(urls, str) else urls:
+            parts = urlsplit(url)
+            if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+                raise ValueError(
+                    f"{parts.scheme or 'this'} is no broker; write mqtts://HOST:8883 or mqtt://HOST:1883"
+                )
+            if "@" in parts.netloc:
+                raise ValueError("write the user under username and password, not into the url")
+            try:
+                port = parts.port
+            except ValueError:
+                port = 0
+            if port == 0:
+                # what is written there is not repeated: it may be a password
+                raise ValueError("the url's port is no number from 1 to 65535; write mqtts://HOST:8883")
+        return urls
 
     @field_validator("root")
     @classmethod
@@ -109,15 +139,16 @@ class BrokerSection(Section):
         return root
 
     @model_validator(mode="after")
-    def _user_goes_first(self) -> Self:
+    def _fits(self) -> Self:
         if self.password is not None and self.username is None:
             raise ValueError("a password without a username")
+        if len({urlsplit(url).scheme for url in (self.url, *self.backup)}) > 1:
+            raise ValueError("url and backup are all mqtts, or all mqtt")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a certificate needs its key, and a key its certificate")
+        if (self.ca or self.certificate) and not self.tls:
+            raise ValueError("ca, certificate and key are for mqtts://")
         return self
-
-    @property
-    def host(self) -> str:
-        """The broker's host name."""
-        return urlsplit(self.url).hostname or ""
 
     @property
     def tls(self) -> bool:
@@ -125,19 +156,24 @@ class BrokerSection(Section):
         return urlsplit(self.url).scheme == "mqtts"
 
     @property
-    def port(self) -> int:
-        """The broker's port."""
-        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+    def addresses(self) -> list[Address]:
+        """Where the broker listens, in the order in which that is tried."""
+        usual = 8883 if self.tls else 1883
+        parts = [(url, urlsplit(url)) for url in (self.url, *self.backup)]
+        return [Address(url, part.hostname or "", part.port or usual) for url, part in parts]
 
 
 class IngestSection(Section):
     """How records are taken off the broker.
 
     A batch is written when it has `batch_records`, or when its first record has waited `batch_wait` and all that
-    has arrived by then is in it.
+    has arrived by then is in it. Those with one `share` take a part of the records each, into the same stores. Only
+    who `confirms` frees the gateways' spools.
     """
 
     id: Name = "ingest"
+    share: Name | None = None
+    confirms: bool = True
     folder: Folder = Path("lineside-data")
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500
     batch_wait: Duration = 0.005

@@ -62,6 +62,9 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Folder = Annotated[Path, BeforeValidator(parse_path)]
 """A folder or file."""
 
+File = Folder
+"""A file."""
+
 Name = Annotated[str, BeforeValidator(lambda written: check_name(written) if isinstance(written, str) else written)]
 """A name that is also a level of a topic."""
 

@@ -13,9 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 STEPS = ("normalize", "filter", "spool", "publish", "ingest", "runner", "states", "tail")
-"""The steps of the flow; `spool_file` is a part of `spool`."""
+"""The steps of the flow; `PARTS` names what else belongs to them."""
 
-PARTS = {"gateway.spool_file": "gateway.spool"}
+PARTS = {
+    "gateway.spool_file": "gateway.spool",
+    "gateway.spool_waiting": "gateway.spool",
+    "gateway.lending": "gateway.spool",
+    "gateway.outbox": "gateway.spool",
+    "gateway.sending": "gateway.publish",
+}
 
 DRIVER_CONTRACTS = ("drivers.base", "drivers.secret")
 """What every driver may know, and the gateway knows of all drivers."""

@@ -1,0 +1,163 @@
+"""What the gateway sends, frees and sends again, with a real Mosquitto in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from edge import SECONDS, Consumer, Edge
+from processes import until
+from proxy import Proxy
+from servers import Mosquitto
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
+
+
+async def test_exactly_what_is_confirmed_is_freed(tmp_path: Path):
+    """A range that is freed one too wide is a hole in the store that nobody notices."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Consumer(mosquitto.port) as consumer, Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        for _ in range(10):
+            edge.take()
+        await consumer.got(*range(1, 11))
+        await consumer.confirm(2, 3, 4, 9)
+        await edge.freed(pending=6)
+        await consumer.confirm(4, 9, 1, 5, 6, 7, 8, 10)
+        await edge.freed()
+        assert edge.spool.ledger.confirmed == 10
+
+
+@VERSIONS
+async def test_what_is_unconfirmed_goes_again_after_a_reconnect_and_nothing_else(tmp_path: Path, version: str):
+    """The MQTT library sends what is in flight again by itself when it reconnects: that must be no second copy."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with (
+        Proxy(mosquitto.port) as proxy,
+        Consumer(mosquitto.port) as consumer,
+        Edge(tmp_path, {"url": f"mqtt://127.0.0.1:{proxy.port}", "version": version}) as edge,
+    ):
+        for _ in range(6):
+            edge.take()
+        await consumer.got(*range(1, 7))
+        await consumer.confirm(1, 2, 5)
+        await edge.freed(pending=3)
+        await proxy.cut()
+        await proxy.heal()
+        await until(lambda: consumer.seqs.count(6) == 2, "the last record comes again", SECONDS)
+        edge.take()
+        await consumer.got(7)
+        assert sorted(consumer.seqs) == [1, 2, 3, 3, 4, 4, 5, 6, 6, 7]
+        await consumer.confirm(3, 4, 6, 7)
+        await edge.freed()
+
+
+async def test_a_broker_that_is_killed_with_messages_in_its_queue_loses_nothing(tmp_path: Path):
+    """Without persistence, which is Mosquitto's default, all that it has acknowledged is gone."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Consumer(mosquitto.port, session="ingest"):
+        pass  # from now on the broker queues for it
+    async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        for _ in range(50):
+            edge.take()
+        await until(lambda: len(edge.window) == 50 and edge.window.room(0) == 20, "the broker has them all", SECONDS)
+        mosquitto.kill()
+        await mosquitto.restart()
+        async with Consumer(mosquitto.port, confirming=True, session="ingest") as consumer:
+            await edge.freed()
+            assert sorted(set(consumer.seqs)) == list(range(1, 51))
+
+
+async def test_what_a_broker_drops_at_the_limit_of_its_queue_arrives_all_the_same(tmp_path: Path):
+    """Mosquitto drops in silence what it queues beyond its limit, and acknowledges it before."""
+    mosquitto = await Mosquitto.start(tmp_path, "max_queued_messages 20")
+    async with Consumer(mosquitto.port, session="ingest"):
+        pass
+    async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        for _ in range(100):
+            edge.take()
+        await until(lambda: len(edge.window) == 100, "all have left", SECONDS)
+        async with Consumer(mosquitto.port, confirming=True, session="ingest") as consumer:
+            await consumer.got(1)
+            assert len(set(consumer.seqs)) < 100
+            edge.take()  # what comes through later tells what was lost
+            await edge.freed()
+            assert sorted(set(consumer.seqs)) == list(range(1, 102))
+
+
+async def test_a_broker_that_has_nobody_to_give_records_to_is_not_flooded(tmp_path: Path):
+    """Success with nobody behind it (MQTT 5, reason 0x10) is no delivery, and no reason to send all day either."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        for _ in range(300):
+            edge.take()
+        nobody = edge.window.counts
+        await until(lambda: nobody["nobody"] and not len(edge.window), "nobody listens", SECONDS)
+        before = nobody["nobody"]
+        await until(lambda: nobody["nobody"] >= before + 2, "it is tried again", SECONDS)
+        assert nobody["nobody"] < before + 10
+        assert edge.pending == 300
+        async with Consumer(mosquitto.port, confirming=True):
+            await edge.freed()
+
+
+async def test_the_acknowledgement_frees_where_the_broker_confirms_but_not_that_of_nobody(tmp_path: Path):
+    """With `confirm: broker` a machine that nobody has subscribed to waits, and the others do not."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    topic = "lineside/v1/enterprise/site/area/line/m-02/data"
+    async with Consumer(mosquitto.port, topic=topic) as consumer:
+        async with Edge(tmp_path, {"url": mosquitto.url}, {"confirm": "broker"}) as edge:
+            for _ in range(20):
+                edge.take("m-01")
+                edge.take("m-02")
+            await edge.freed(pending=20)
+            assert {record.machine for record in consumer.records} == {"m-02"}
+            async with Consumer(mosquitto.port) as other:
+                edge.take("m-01")
+                await edge.freed()
+                assert len({record.seq for record in other.records}) == 21
+        assert consumer.seqs == list(range(2, 41, 2))
+
+
+async def test_fresh_readings_overtake_the_backlog(tmp_path: Path):
+    """After a night without a broker the line's present state is what is wanted first."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}) as edge:
+        for _ in range(3000):
+            edge.take(readings=20)
+        await until(lambda: edge.spool.size > 0, "a backlog", SECONDS)
+    async with Consumer(mosquitto.port, confirming=True) as consumer, Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        await consumer.got(100)
+        edge.take("m-02")
+        await consumer.got(3001)
+        assert len(set(consumer.seqs)) < 2900
+        await edge.freed()
+        assert sorted(set(consumer.seqs)) == list(range(1, 3002))
+
+
+@VERSIONS
+async def test_in_strict_order_the_records_of_a_machine_arrive_in_their_order(tmp_path: Path, version: str):
+    """Also across lost connections and a backlog, whatever has to be sent again."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    strict = {"order": "strict"}
+    async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, strict) as edge:
+        for number in range(60):
+            edge.take(f"m-0{1 + number % 3}")
+    async with (
+        Proxy(mosquitto.port) as proxy,
+        Consumer(mosquitto.port, confirming=True) as consumer,
+        Edge(tmp_path, {"url": f"mqtt://127.0.0.1:{proxy.port}", "version": version}, strict) as edge,
+    ):
+        for number in range(240):
+            edge.take(f"m-0{1 + number % 3}")
+            if number % 60 == 30:
+                await consumer.got(edge.spool._next // 3)
+                await proxy.cut()
+                await proxy.heal()
+        await edge.freed()
+        for machine in ("m-01", "m-02", "m-03"):
+            first = list(dict.fromkeys(record.seq for record in consumer.records if record.machine == machine))
+            assert first == sorted(first)
+            assert len(first) == 100

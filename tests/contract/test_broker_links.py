@@ -1,0 +1,238 @@
+"""Who the gateway connects to, who it says that it is, and what it does about another one of its name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import pytest
+from edge import ROOT, SECONDS, STATE, Consumer, Edge
+from fakes.authority import Authority, Pair
+from processes import LOOPBACK, free_port, until
+from servers import Mosquitto
+from structlog.testing import capture_logs
+
+from gateway import connection, presence
+from gateway.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from pathlib import Path
+
+    Logs = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "plant")
+
+
+async def tls_mosquitto(folder: Path, shown: Pair, *lines: str) -> tuple[Mosquitto, dict[str, Any]]:
+    """Start one that also listens with TLS; returns it with the settings of a client that trusts nobody yet."""
+    port = free_port()
+    listener = [f"listener {port} {LOOPBACK}", f"certfile {shown.certificate}", f"keyfile {shown.key}", *lines]
+    return await Mosquitto.start(folder, *listener), {"url": f"mqtts://{LOOPBACK}:{port}"}
+
+
+async def refusal(folder: Path, broker: dict[str, Any]) -> str:
+    """Return what is told of a broker that is not connected to."""
+    with capture_logs() as told:
+        async with Edge(folder, broker):
+            [event] = await until(lambda: events(told, "broker.not_connected"), "it is told", SECONDS)
+    assert not events(told, "broker.connected")
+    error: str = event["error"]
+    return error
+
+
+def events(told: Logs, name: str) -> Logs:
+    return [event for event in told if event["event"] == name]
+
+
+# -- TLS --
+
+
+async def test_a_broker_is_trusted_by_our_own_ca_and_by_no_other(tmp_path: Path, authority: Authority):
+    """An unknown CA, another host's certificate, one that has ended: nothing is sent, and the log says why."""
+    mosquitto, broker = await tls_mosquitto(tmp_path, authority.pair("broker", LOOPBACK))
+    known = {"ca": authority.file}
+    async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, broker | known) as edge:
+        edge.take()
+        await edge.freed()
+    assert "certificate verify failed" in await refusal(tmp_path, broker)  # by the system's CAs
+    assert "certificate verify failed" in await refusal(tmp_path, broker | {"ca": Authority(tmp_path, "other").file})
+    _, other = await tls_mosquitto(tmp_path, authority.pair("another", "10.1.2.3"))
+    assert "IP address mismatch" in await refusal(tmp_path, other | known)
+    _, old = await tls_mosquitto(tmp_path, authority.pair("old", LOOPBACK, days=-1))
+    assert "certificate has expired" in await refusal(tmp_path, old | known)
+
+
+async def test_a_broker_that_demands_a_certificate_gets_ours(tmp_path: Path, authority: Authority):
+    """Many plants give each box a certificate in place of a password."""
+    demands = (f"cafile {authority.file}", "require_certificate true", "use_identity_as_username true")
+    mosquitto, broker = await tls_mosquitto(tmp_path, authority.pair("broker", LOOPBACK), *demands)
+    ours, broker = authority.pair("edge-01"), broker | {"ca": authority.file}
+    async with (
+        Consumer(mosquitto.port, confirming=True),
+        Edge(tmp_path, broker | {"certificate": ours.certificate, "key": ours.key}) as edge,
+    ):
+        edge.take()
+        await edge.freed()
+    assert await refusal(tmp_path, broker)
+
+
+async def test_files_that_are_none_are_told_with_their_key(tmp_path: Path, authority: Authority):
+    """And a key with a password must not make the gateway wait at a terminal."""
+    nowhere, locked = tmp_path / "none.pem", authority.pair("locked", password=b"secret")
+    broker = {"url": f"mqtts://{LOOPBACK}:1"}
+    assert f"broker.ca ({nowhere}): No such file" in await refusal(tmp_path, broker | {"ca": nowhere})
+    pair = {"certificate": locked.certificate, "key": locked.key}
+    assert f"broker.certificate and broker.key ({locked.certificate}, " in await refusal(tmp_path, broker | pair)
+
+
+async def test_a_certificate_that_was_renewed_is_used_from_the_next_connection_on(
+    tmp_path: Path, authority: Authority
+):
+    """They last for weeks, and gateways run for years."""
+    mosquitto, broker = await tls_mosquitto(tmp_path, authority.pair("broker", LOOPBACK))
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority(tmp_path, "before").file.read_bytes())
+    with capture_logs() as told:
+        async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, broker | {"ca": ca}) as edge:
+            await until(lambda: events(told, "broker.not_connected"), "it is not trusted", SECONDS)
+            ca.write_bytes(authority.file.read_bytes())
+            edge.take()
+            await edge.freed()
+
+
+# -- addresses --
+
+
+async def test_the_backup_is_used_while_the_first_address_is_dead_and_left_when_it_dies(tmp_path: Path):
+    """Brokers come in pairs; a gateway needs no load balancer for that."""
+    first, backup = Mosquitto(tmp_path), await Mosquitto.start(tmp_path)
+    broker = {"url": first.url, "backup": [f"mqtt://{LOOPBACK}:1", backup.url]}
+    with capture_logs() as told:
+        async with Edge(tmp_path, broker) as edge:
+            async with Consumer(backup.port, confirming=True):
+                edge.take()
+                await edge.freed()
+                await first.up()
+                backup.kill()
+            async with Consumer(first.port, confirming=True):
+                edge.take()
+                await edge.freed()
+    assert [event["broker"] for event in events(told, "broker.connected")] == [backup.url, first.url]
+
+
+async def test_what_every_address_said_is_told(tmp_path: Path):
+    """One is down, the other refuses: who repairs must see both."""
+    second = free_port()
+    error = await refusal(tmp_path, {"url": f"mqtt://{LOOPBACK}:1", "backup": f"mqtt://{LOOPBACK}:{second}"})
+    assert f"mqtt://{LOOPBACK}:1: " in error
+    assert f"mqtt://{LOOPBACK}:{second}: " in error
+
+
+async def test_an_address_that_takes_connections_and_says_nothing_leaves_none_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A hanging broker behind a load balancer must not cost the gateway a file each time."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.2)
+    open_now: set[asyncio.StreamWriter] = set()
+    came = 0
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+        open_now.add(writer)
+        while await reader.read(1000):
+            pass
+        open_now.discard(writer)
+        writer.close()
+
+    server = await asyncio.start_server(swallow, LOOPBACK, 0)
+    async with Edge(tmp_path, {"url": f"mqtt://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"}):
+        await until(lambda: came >= 4, "it is tried again", SECONDS)
+        assert len(open_now) <= 1
+    await until(lambda: not open_now, "none is left", SECONDS)
+    server.close()
+    await server.wait_closed()
+
+
+# -- presence --
+
+
+async def told_on(port: int, topic: str) -> dict[str, Any]:
+    """Return what is retained on a topic."""
+    async with aiomqtt.Client(LOOPBACK, port) as client, asyncio.timeout(SECONDS):
+        await client.subscribe(topic)
+        message = await anext(aiter(client.messages))
+        found: dict[str, Any] = json.loads(message.payload)
+        return found
+
+
+async def test_birth_and_death_tell_which_process_it_was(tmp_path: Path):
+    """Of two boxes with one name the one to look for is told by its host."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        with capture_logs() as told:
+            await until(lambda: edge.publisher._presence._connects, "connected", SECONDS)
+        born = await told_on(mosquitto.port, STATE)
+        assert born["state"] == "online"
+        assert born["spool"] == edge.spool.id
+    died = await told_on(mosquitto.port, STATE)
+    assert (died["state"], died["reason"], died["instance"]) == ("offline", "stopped", born["instance"])
+    async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        with capture_logs() as told:
+            edge.take()
+            async with Consumer(mosquitto.port, confirming=True):
+                await edge.freed()
+        assert (await told_on(mosquitto.port, STATE))["instance"] != born["instance"]
+    assert not events(told, "gateway.id_in_use"), "what a former run has left is no other gateway"
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_two_gateways_of_one_name_are_told_and_do_not_fight(
+    tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A copied box throws the first one out, which comes back and throws out the copy, several times a second."""
+    monkeypatch.setattr(presence, "STAND_BACK_FIRST", 3600.0)
+    monkeypatch.setattr(presence, "STAND_BACK_MAX", 3600.0)
+    mosquitto = await Mosquitto.start(tmp_path)
+    broker = {"url": mosquitto.url, "version": version}
+    with capture_logs() as told:
+        async with (
+            Consumer(mosquitto.port, confirming=True),
+            Edge(tmp_path / "one", broker) as one,
+            Edge(tmp_path / "two", broker) as two,
+        ):
+            await until(lambda: events(told, "gateway.id_in_use"), "it is told", SECONDS)
+            both = {one.publisher._presence: two, two.publisher._presence: one}
+            winner = await until(
+                lambda: next((other for this, other in both.items() if this.away), None), "one leaves", SECONDS
+            )
+            for _ in range(5):
+                winner.take()
+                await winner.freed()
+            connects = len(events(told, "broker.connected"))
+            winner.take()
+            await winner.freed()
+            assert len(events(told, "broker.connected")) == connects <= 5
+    for event in events(told, "gateway.id_in_use"):
+        assert event["gateway"] == "edge-01"
+    assert len(events(told, "gateway.id_in_use")) <= 2
+
+
+async def test_states_and_descriptions_are_told_again_after_a_broker_has_forgotten_them(tmp_path: Path):
+    """Retained messages of a broker without persistence are gone with it."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    meta = f"{ROOT}/area/line/m-01/meta"
+    edge = Edge(tmp_path, {"url": mosquitto.url})
+    edge.metas[meta] = b'{"v":1}'
+    async with edge:
+        assert await told_on(mosquitto.port, meta) == {"v": 1}
+        mosquitto.kill()
+        await mosquitto.restart()
+        assert await told_on(mosquitto.port, meta) == {"v": 1}
+        assert (await told_on(mosquitto.port, STATE))["state"] == State.ONLINE.value

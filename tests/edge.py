@@ -1,0 +1,186 @@
+"""A gateway from its spool on, in the test's own process, and a consumer that confirms what the test wants.
+
+async with Edge(tmp_path, {"url": mosquitto.url}) as edge, Consumer(mosquitto.port) as consumer:
+    edge.take("m-01")                  # one scan, which becomes a record
+    await consumer.got(1)
+    consumer.confirm(1)
+    await edge.spool.empty()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import aiomqtt
+from processes import LOOPBACK, until
+
+from gateway.codecs import CODECS
+from gateway.cut import LETTERS_SIZE, Cutter, halve
+from gateway.dead_letters import DeadLetters
+from gateway.model import NamedScan, Record
+from gateway.publish import Publisher
+from gateway.settings.factory import Factory
+from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
+from gateway.spool import Spool
+from gateway.states import States
+from gateway.tasks import end
+from gateway.topics import Topics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from gateway.outbox import Outbox
+
+ROOT = "lineside/v1/enterprise/site"
+DATA = f"{ROOT}/area/line/+/data"
+STATE = f"{ROOT}/_gateways/edge-01/state"
+CONFIRMED = f"{ROOT}/_gateways/edge-01/confirmed"
+
+SECONDS = 60.0
+"""So long a test waits for what must happen."""
+
+
+class Edge:
+    """The spool and the publisher of a gateway, wired as in gateway/app.py; no machine is read."""
+
+    def __init__(self, folder: Path, broker: dict[str, Any], gateway: dict[str, Any] | None = None) -> None:
+        own = {"id": "edge-01", "spool": {"folder": folder / "spool"}} | (gateway or {})
+        self.factory = Factory(
+            file=folder / "factory.yaml",
+            factory=FactorySection(enterprise="enterprise", site="site"),
+            gateway=GatewaySection.model_validate(own),
+            broker=BrokerSection.model_validate(broker),
+            ingest=IngestSection(),
+            stores=(),
+            machines=(),
+        )
+        self.reports: dict[str, Any] = {}
+        self.metas: dict[str, bytes] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        settings, topics = self.factory.gateway, Topics(self.factory.broker.root)
+        self.spool = await self._stack.enter_async_context(Spool(settings.spool, settings.id, settings.max_record))
+        self.states = States(lambda: 0)
+        self.letters = settings.spool.folder / "letters.jsonl"
+        cutter = Cutter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
+        self.publisher = Publisher(
+            self.factory, topics, self.spool, self.states, self.metas, lambda: self.reports, cutter
+        )
+        self.window = self.publisher._sending.window
+        self._outboxes: dict[str, Outbox[NamedScan]] = {}
+        self._tasks.append(asyncio.create_task(self.spool.run(), name="spool"))
+        self.connect()
+        return self
+
+    def _outbox(self, machine: str) -> Outbox[NamedScan]:
+        if machine not in self._outboxes:
+            topic = f"{ROOT}/area/line/{machine}/data"
+            self._outboxes[machine] = self.spool.outbox(topic, self._encode, halve)
+        return self._outboxes[machine]
+
+    def _encode(self, seq: int, scans: list[NamedScan]) -> bytes:
+        return CODECS["json"].encode(Record(self.factory.gateway.id, self.spool.id, seq, scans))
+
+    def connect(self) -> None:
+        """Let it publish."""
+        self._publishing = asyncio.create_task(self.publisher.run(), name="publish")
+        self._tasks.append(self._publishing)
+
+    async def disconnect(self) -> None:
+        """Stop publishing."""
+        await end(self._publishing)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        died = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception()]
+        await end(*self._tasks)
+        await self._stack.aclose()
+        assert not died, died
+
+    def take(self, machine: str = "m-01", readings: int = 1, text: str = "") -> None:
+        """Acquire a scan, and close the record behind it; with a text its value is that, else a number."""
+        self.spool.ledger.acquired += readings
+        outbox = self._outbox(machine)
+        outbox.put(self.scan(readings, text), readings)
+        if outbox.readings:  # else it was large enough to be closed by itself
+            self.spool._gather(outbox)
+
+    def scan(self, readings: int, text: str = "") -> NamedScan:
+        """Return a scan of this moment."""
+        return NamedScan(time.time_ns() // 1000, {f"p{i:04d}": text or i for i in range(readings)})
+
+    @property
+    def pending(self) -> int:
+        return self.spool.ledger.pending
+
+    async def freed(self, pending: int = 0) -> None:
+        """Wait until only so many readings wait in the spool; the ledger balances then."""
+        await until(lambda: self.pending == pending, f"{pending} readings in the spool", SECONDS)
+        assert self.spool.ledger.balanced
+
+
+class Got(NamedTuple):
+    """A record as it came."""
+
+    machine: str
+    seq: int
+    readings: int
+    spool: str
+
+
+class Consumer:
+    """Takes records off a broker as ingest does, and confirms what it is told to: all at once with `confirming`."""
+
+    def __init__(self, port: int, *, confirming: bool = False, topic: str = DATA, session: str | None = None) -> None:
+        self._port = port
+        self._topic = topic
+        self._session = session
+        self.confirming = confirming
+        self.records: list[Got] = []
+
+    async def __aenter__(self) -> Self:
+        self._client = aiomqtt.Client(
+            LOOPBACK, self._port, identifier=self._session, clean_session=self._session is None
+        )
+        await self._client.__aenter__()
+        await self._client.subscribe(self._topic, qos=1)
+        self._task = asyncio.create_task(self._take(), name="consumer")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await end(self._task)
+        with suppress(aiomqtt.MqttError):  # the broker may have been killed
+            await self._client.__aexit__(None, None, None)
+
+    async def _take(self) -> None:
+        with suppress(aiomqtt.MqttError):
+            async for message in self._client.messages:
+                record = json.loads(message.payload)
+                readings = sum(len(scan["values"]) for scan in record["scans"])
+                got = Got(str(message.topic).split("/")[-2], record["seq"], readings, record["spool"])
+                self.records.append(got)
+                if self.confirming:
+                    await self.confirm(got.seq)
+
+    async def confirm(self, *seqs: int) -> None:
+        """Say that a store holds records."""
+        answer = {"spool": self.records[0].spool, "ranges": [[seq, seq] for seq in seqs]}
+        await self._client.publish(CONFIRMED, json.dumps(answer), qos=1)
+
+    @property
+    def seqs(self) -> list[int]:
+        return [record.seq for record in self.records]
+
+    async def got(self, *seqs: int) -> None:
+        """Wait until each of these has come at least once."""
+        await until(lambda: set(seqs) <= set(self.seqs), f"{len(seqs)} records arrive", SECONDS)
