@@ -15,6 +15,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -109,6 +110,19 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value
+    """Return a value of settings as plain data, as a user writes it; secrets stay names."""
+    if isinstance(value, BaseModel):
+        return {key: as_written(getattr(value, key)) for key in type(value).model_fields}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [as_written(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_written(item) for key, item in value.items()}
+    return str(value) if isinstance(value, str | PurePath) else value
+
+
 class Source(Settings):
     """Where a driver finds one point on its device. Each protocol has its own fields."""
 
@@ -122,6 +136,11 @@ class Source(Settings):
     def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the points, by name, that one of a template stands for: itself, or the elements of an array."""
         return {name: keys}
+
+    def written(self) -> dict[str, Any]:
+        """Return the keys, as a user writes them, that make this source again; defaults are left out."""
+        keys = ((key, getattr(self, key), field.default) for key, field in type(self).model_fields.items())
+        return {key: as_written(value) for key, value, default in keys if value != default}
 
     @property
     def value_type(self) -> ValueType | None:

@@ -189,6 +189,13 @@ class ModbusSource(Source):
         if self.count is not None and (self.bit is not None or self.bits is not None or self.raw in EIGHT_BITS):
             raise ValueError("count is for whole registers, or coils: write bits and bytes of registers one by one")
 
+    def written(self) -> dict[str, Any]:
+        keys = super().written()
+        keys.pop("base", None)  # an address is shown as it is on the wire, counted from 0
+        if self.raw is Raw.BOOL:
+            keys.pop("raw")  # it follows
+        return keys
+
     @property
     def size(self) -> int:
         """How many entries of its table the point takes."""

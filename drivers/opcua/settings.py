@@ -75,6 +75,10 @@ class OpcUaSource(Source):
         one = {key: value for key, value in keys.items() if key != "count"}
         return {f"{name}_{i}": one | {"element": i} for i in range(count)}
 
+    def written(self) -> dict[str, Any]:
+        keys = super().written()
+        return keys | ({"field": ".".join(self.field)} if self.field else {})
+
     @property
     def pushed(self) -> bool:
         return self.mode is Mode.SUBSCRIBE

@@ -194,6 +194,11 @@ def _build(document: Document, node: yaml.Node, path: tuple[Step, ...], above: t
     return _scalar(node)
 
 
+def is_text(text: str) -> bool:
+    """Return whether a plain scalar of these characters would be text."""
+    return not any(pattern.fullmatch(text) for pattern, _ in _CORE)
+
+
 def _scalar(node: yaml.Node) -> Any:  # noqa: ANN401 - what a user wrote
     text = str(node.value)
     if not getattr(node, "style", None):  # neither quoted nor a block

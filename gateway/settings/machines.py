@@ -12,7 +12,7 @@ from gateway.model import MachinePath
 from gateway.settings.explain import explain, usable, validate
 from gateway.settings.factory import Machine, Place
 from gateway.settings.lines import LineSection, MachineSection
-from gateway.settings.parameters import fill
+from gateway.settings.parameters import fill, plain
 from gateway.settings.points import LITERAL
 from gateway.settings.problems import Severity
 from gateway.settings.ranges import machines_of
@@ -133,7 +133,7 @@ class Machines:
             "parameters": parameters,
             "points": points,
         }
-        kept = {key: value for key, value in written.items() if value}
+        kept = {key: plain(value) for key, value in written.items() if value}
         return Machine(path, section.template, parts.protocol, settings, template.points, kept, place)
 
 

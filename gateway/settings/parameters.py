@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from gateway.settings.problems import unknown
 
@@ -43,6 +44,18 @@ def has_names(written: object) -> bool:
         return "{" in written or "}" in written
     below = written.values() if isinstance(written, dict) else written if isinstance(written, list) else ()
     return any(map(has_names, below))
+
+
+def plain(written: Any) -> Any:  # noqa: ANN401 - what a user wrote
+    """Return what says the same where names in braces are filled in: braces that are left are doubled.
+
+    But for units, where braces are not filled.
+    """
+    if isinstance(written, str):
+        return written.replace("{", "{{").replace("}", "}}") if has_names(written) else written
+    if isinstance(written, dict):
+        return {key: value if key == "unit" else plain(value) for key, value in written.items()}
+    return [plain(value) for value in written] if isinstance(written, list) else written
 
 
 def fill(written: object, names: Mapping[str, Scalar]) -> object:
@@ -83,18 +96,22 @@ def _value(written: str, names: Mapping[str, Scalar]) -> Scalar:
     text, _, digits = written.partition(":")
     if text.strip() in names and not digits:
         return names[text.strip()]
-    if len(written) > LONGEST:
-        raise ValueError(f"more than {LONGEST} characters stand in braces")
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError):
-        raise ValueError(_can_not_read(written)) from None
-    value = _reckon(tree.body, written, names)
+    value = _reckon(_parsed(written, text.strip()), written, names)
     if not digits:
         return value
     if not re.fullmatch(r"0?\d", digits) or not isinstance(value, int):
         raise ValueError(_can_not_read(written))
     return f"{value:0{int(digits)}d}"
+
+
+@lru_cache(maxsize=1000)
+def _parsed(written: str, text: str) -> ast.expr:
+    if len(written) > LONGEST:
+        raise ValueError(f"more than {LONGEST} characters stand in braces")
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError):
+        raise ValueError(_can_not_read(written)) from None
 
 
 def _reckon(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> Scalar:

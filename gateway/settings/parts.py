@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.settings.factory import Place
-from gateway.settings.points import Written, build, filled, is_on
+from gateway.settings.points import Pattern, Written, build, filled, is_on
 from gateway.settings.problems import Severity, unknown
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Parts:
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
         self._failed: set[str] = set()
+        self._patterns: dict[str, Pattern] = {}
         self._looked = False
 
     def values(self, given: Mapping[str, Scalar], place: Place) -> Values | None:
@@ -107,23 +108,27 @@ class Parts:
     def _one(self, name: str, values: Values, place: Place) -> list[Point]:
         """Return the point, or points, that one of the template stands for."""
         written = self.written[name]
-        if not written.has_names:
+        if not written.open:
             if name not in self._shared:
                 self._shared[name] = self._expanded(name, written)
             return self._shared[name]
         if name in self._failed:
             return []  # for one machine it was told already, and what is wrong is likely the same
+        if name in self._patterns and (point := self._patterns[name].point(values)) is not None:
+            return [point]
         before = [len(document.problems) for document in self._documents(written)]
         whole = filled(written, values)
         points = [] if whole is None else self._expanded(name, whole)
-        if not points and (whole is None or is_on(whole)):
-            self._failed.add(name)
-            told = f" (with {_shown(values)}, as {'.'.join(map(str, place.path))} has it)" if values else ""
-            for document, count in zip(self._documents(written), before, strict=True):
-                document.problems[count:] = [
-                    problem._replace(message=problem.message + told) for problem in document.problems[count:]
-                ]
-        return points
+        if whole is not None and (points or not is_on(whole)):
+            if len(points) == 1 and points[0].name == name:
+                self._patterns[name] = Pattern(self.protocol, written, points[0])
+            return points
+        self._failed.add(name)
+        told = f" (with {_shown(values)}, as {'.'.join(map(str, place.path))} has it)" if values else ""
+        for document, count in zip(self._documents(written), before, strict=True):
+            problems = document.problems[count:]
+            document.problems[count:] = [problem._replace(message=problem.message + told) for problem in problems]
+        return []
 
     @staticmethod
     def _documents(written: Written) -> list[Document]:

@@ -93,11 +93,9 @@ class Point(Section):
     def _type_follows(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
         """Let the type follow from the source where it is not written."""
         if isinstance(data, dict) and "type" not in data and isinstance(data.get("source"), Source):
-            natural = data["source"].value_type
+            natural = natural_type(data["source"], data.get("scale", 1), data.get("offset", 0))
             if natural is None:
                 raise ValueError("type is missing; write bool, int, float or string")
-            if natural is ValueType.INT and not (_whole(data.get("scale", 1)) and _whole(data.get("offset", 0))):
-                natural = ValueType.FLOAT
             return data | {"type": natural}
         return data
 
@@ -116,6 +114,12 @@ class Point(Section):
         if self.deadband.percent and self.range is not None:
             return (self.range[1] - self.range[0]) * self.deadband.size / 100
         return self.deadband.size
+
+
+def natural_type(source: Source, scale: object, offset: object) -> ValueType | None:
+    """Return the type that a point has where none is written, None where it has to be."""
+    natural = source.value_type
+    return ValueType.FLOAT if natural is ValueType.INT and not (_whole(scale) and _whole(offset)) else natural
 
 
 Contradiction = tuple[tuple[str, ...], str]

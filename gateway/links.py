@@ -1,0 +1,68 @@
+"""What machines ask of each connection, and whether there is time for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.groups import groups_of
+from gateway.settings.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from drivers.base import Connection, Cost, Group, Protocol
+    from gateway.settings.factory import Factory, Machine
+
+BUSY = 0.8
+"""The share of a link's time from which on periods are at risk."""
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection to one device, the machines behind it, and what their groups cost."""
+
+    connection: Connection
+    protocol: Protocol
+    machines: list[Machine] = field(default_factory=list)
+    costs: list[tuple[Group, Cost]] = field(default_factory=list)
+
+    @property
+    def load(self) -> float:
+        """The share of time that polling takes; above 1 there is none left."""
+        return sum(cost.seconds / group.every for group, cost in self.costs if not group.pushed)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Bytes on the wire."""
+        return sum(cost.bytes / group.every for group, cost in self.costs)
+
+    @property
+    def verdict(self) -> str:
+        """What to do about the load, nothing where it is fine."""
+        if self.load > 1:
+            return "the periods can't be held: read less often, fewer points, or over more connections"
+        return "the link is busy: a slow answer will cost a cycle" if self.load > BUSY else ""
+
+
+def links_of(machines: Iterable[Machine]) -> list[Link]:
+    """Return the connections that there will be, in the order of their first machines."""
+    links: dict[Connection, Link] = {}
+    for machine in machines:
+        shared = machine.connection.shared()
+        link = links.setdefault(shared, Link(shared, machine.protocol))
+        link.machines.append(machine)
+        link.costs += [(group, machine.protocol.cost(group)) for group, _ in groups_of(machine)]
+    return list(links.values())
+
+
+def doubts(factory: Factory) -> Iterator[Problem]:
+    """Yield a warning for each connection on which periods can't be held, or are at risk."""
+    for link in links_of(factory.machines):
+        place = link.machines[0].place
+        if link.verdict and place is not None:
+            path = (*place.path, "connection")
+            many = "" if len(link.machines) == 1 else f" of {len(link.machines)} machines"
+            message = f"the load{many} is {link.load:.0%}: {link.verdict}"
+            mark = place.document.mark(path)
+            yield Problem(place.document.file, *mark, ".".join(map(str, path)), message, Severity.WARNING)
