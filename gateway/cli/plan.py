@@ -12,10 +12,7 @@ from gateway.cli.common import CONFIG, load
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drivers.base import Connection, Cost, Group, Protocol
-
-BUSY = 0.8
-"""The share of a link's time from which on periods are at risk."""
+    from drivers.base import Cost, Group
 
 
 @click.command()
@@ -23,30 +20,16 @@ BUSY = 0.8
 @click.option("--requests", is_flag=True, help="Show every request too.")
 def plan(config: Path, *, requests: bool) -> None:
     """Show what will be asked of each device of CONFIG; exit 1 where a period can't be held."""
-    from gateway.groups import groups_of  # noqa: PLC0415 - see gateway.cli
+    from gateway.links import links_of  # noqa: PLC0415 - see gateway.cli
 
-    factory = load(config)
-    devices: dict[Connection, tuple[Protocol, list[Group]]] = {}
-    for machine in factory.machines:
-        groups = [group for group, _ in groups_of(machine)]
-        devices.setdefault(machine.connection.shared(), (machine.protocol, []))[1].extend(groups)
-    fits = [_device(str(connection), *device, requests=requests) for connection, device in devices.items()]
-    sys.exit(0 if all(fits) else 1)
-
-
-def _device(name: str, protocol: Protocol, groups: list[Group], *, requests: bool) -> bool:
-    """Print one device; returns whether its periods can be held."""
-    costs = [(group, protocol.cost(group)) for group in groups]
-    load_ = sum(cost.seconds / group.every for group, cost in costs if not group.pushed)
-    bytes_ = sum(cost.bytes / group.every for group, cost in costs)
-    click.echo(f"{name}   load {load_:.0%}, {bytes_ / 1000:.1f} kB/s")
-    for group, cost in costs:
-        _group(group, cost, requests=requests)
-    if load_ > 1:
-        click.echo("  the periods can't be held: read less often, fewer points, or over more connections", err=True)
-    elif load_ > BUSY:
-        click.echo("  the link is busy: a slow answer will cost a cycle", err=True)
-    return load_ <= 1
+    links = links_of(load(config).machines)
+    for link in links:
+        click.echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")
+        for group, cost in link.costs:
+            _group(group, cost, requests=requests)
+        if link.verdict:
+            click.echo(f"  {link.verdict}", err=True)
+    sys.exit(1 if any(link.load > 1 for link in links) else 0)
 
 
 def _group(group: Group, cost: Cost, *, requests: bool) -> None:

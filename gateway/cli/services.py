@@ -1,4 +1,4 @@
-"""The services: `run`, `ingest`, `simulate`; and `validate`, which looks before they leap."""
+"""The services: `run`, `ingest`, `simulate`; and `health`, which asks whether they live."""
 
 from __future__ import annotations
 
@@ -92,12 +92,3 @@ def health(folder: Path) -> None:
     fine, told = alive(folder)
     click.echo(told, err=not fine)
     sys.exit(0 if fine else 1)
-
-
-@click.command()
-@CONFIG
-def validate(config: Path) -> None:
-    """Say whether CONFIG is right; every mistake with file, line and what would be right."""
-    factory = load(config)
-    points = sum(len(machine.points) for machine in factory.machines)
-    click.echo(f"{config}: right: {len(factory.machines)} machines, {points} points")

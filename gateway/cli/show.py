@@ -1,75 +1,71 @@
-"""`lineside demo`: the whole way, on this machine."""
+"""`lineside show`: what a configuration amounts to, with every range, parameter, default and template applied."""
 
 from __future__ import annotations
 
 import sys
-import time
-from pathlib import Path
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import serve, write_report
+from gateway.cli.common import CONFIG, load
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.settings.factory import Machine
+
+_MEANING = ("type", "unit", "every", "description")
+"""Keys of a point that have a column of their own, or no place in a line."""
 
 
 @click.command()
-@click.option("--for", "duration", default=None, help="Stop after this time, such as 20s; else Ctrl-C stops.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write the report (JSON) to this file.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the store and the spools.")
-def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
-    """Run two simulated plants, a broker, gateways, ingest and a store, and watch readings travel."""
-    try:
-        import amqtt  # noqa: F401, PLC0415 - an extra
-        import rich  # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        raise click.ClickException("the demo needs more than a gateway does: pip install 'lineside[demo]'") from None
-    from gateway.settings.types import parse_duration  # noqa: PLC0415 - see gateway.cli
+@CONFIG
+@click.option(
+    "--machine", "pattern", default="*", help="Only machines that match, such as 'press-0*' or '*/curing-1/*'."
+)
+@click.option("--format", "style", type=click.Choice(["text", "yaml", "json"]), default="text", show_default=True)
+def show(config: Path, pattern: str, style: str) -> None:
+    """Show all machines and points of CONFIG, as the gateway understands them. Secrets are shown by name alone."""
+    from gateway.settings.written import written_factory, written_machine  # noqa: PLC0415 - see gateway.cli
 
-    try:
-        seconds = None if duration is None else float(str(parse_duration(duration)))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--for") from error
-    folder = (data or Path("lineside-data", time.strftime("demo-%Y%m%d-%H%M%S"))).resolve()
-    click.echo(f"data in {folder}")
-    told: dict[str, Any] = {}
+    factory = load(config)
+    machines = [machine for machine in factory.machines if _matches(pattern, str(machine.path))]
+    if not machines:
+        click.echo(f"{config}: no machine matches {pattern!r}", err=True)
+        sys.exit(1)
+    if style == "text":
+        _print(machines)
+        return
+    told = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
+    if style == "json":
+        import orjson  # noqa: PLC0415 - see gateway.cli
 
-    async def main(stop: asyncio.Event) -> None:
-        from rich.console import Console  # noqa: PLC0415 - an extra
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    else:
+        from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
 
-        from gateway.demo.demo import Demo  # noqa: PLC0415 - an extra
-        from gateway.demo.screen import Screen  # noqa: PLC0415 - an extra
-
-        console = Console()
-        watch = Screen(console, folder).watch if console.is_terminal else None
-        told.update(await Demo(folder).run(stop, seconds, watch))
-
-    from gateway.demo.demo import DemoFailed  # noqa: PLC0415 - an extra
-
-    try:
-        serve(main)
-    except DemoFailed as error:
-        raise click.ClickException(str(error)) from None
-    write_report(report, told)
-    _print(told, folder)
-    sys.exit(0 if told["balanced"] and not told["never_good"] else 1)
+        click.echo(dump(told), nl=False)
 
 
-def _print(told: dict[str, Any], folder: Path) -> None:
-    ledger, schedule, points, latency = (told[key] for key in ("ledger", "schedule", "points", "latency_ms"))
-    dropped = ", ".join(f"{reason} {n}" for reason, n in ledger["dropped"].items()) or "0"
-    lines = f"""
-ran {told["seconds"]} s, first reading stored after {told["first_stored_after"]} s
-readings  acquired {ledger["acquired"]} = unchanged {ledger["unchanged"]} + dropped {dropped} \
-+ pending {ledger["pending"]} + confirmed {ledger["confirmed"]}   {"balanced" if told["balanced"] else "NOT BALANCED"}
-scans     due {schedule["due"]} = taken {schedule["taken"]} + missed {schedule["missed"]}
-points    configured {points["configured"]}: good {points["good"]}, uncertain {points["uncertain"]}, \
-bad {points["bad"]}
-stored    {told["stored_readings"]} readings, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
-look      sqlite3 {folder}/readings.db 'select * from readings limit 20'
-          lineside query -c {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
-    click.echo(lines)
-    if told["never_good"]:
-        click.echo(f"never read good: {', '.join(told['never_good'][:20])}", err=True)
+def _matches(pattern: str, path: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")
+
+
+def _print(machines: Sequence[Machine]) -> None:
+    from gateway.settings.written import written_point  # noqa: PLC0415 - see gateway.cli
+
+    for machine in machines:
+        connection = _short(machine.written["connection"])
+        click.echo(f"{machine.path}   {machine.template}, {len(machine.points)} points over {connection}")
+        for point in machine.points:
+            keys = written_point(point)
+            rest = ", ".join(f"{key}: {_short(value)}" for key, value in keys.items() if key not in _MEANING)
+            click.echo(f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}   {rest}")
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 - any key's value
+    from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
+
+    return value if isinstance(value, str) else dump(value, flow=True)
