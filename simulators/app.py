@@ -3,141 +3,123 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-import yaml
 
-from drivers.opcua.security_settings import SecureConnection
-from gateway.settings.document import read_document
-from simulators.modbus import ModbusMachines, Unit
-from simulators.opcua import OpcUaMachines
+from simulators.control import Control
+from simulators.faults import parse_fault, random_faults
+from simulators.inject import Injector
+from simulators.moving import moved_configuration
 from simulators.plant import Plant
-from simulators.ports import LOOPBACK, free_port
+from simulators.servers import Servers
+from simulators.truth import TruthLog
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from drivers.modbus.connection import ModbusConnection
-    from drivers.opcua.settings import OpcUaConnection
     from gateway.settings.factory import Factory
-    from gateway.settings.factory import Machine as Configured
-    from simulators.machine import Machine
 
 log = structlog.get_logger()
 
 STEP = 0.2
 """Seconds between two steps of the machines."""
 
-_SECURITY = frozenset(SecureConnection.model_fields)
-"""Options of OPC UA connections that simulated machines can't heed: they have no certificate that anybody trusts."""
+HORIZON = 7 * 86_400.0
+"""Simulated seconds for which random faults are drawn."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What more can be asked of a simulation.
+
+    `speed`       simulated seconds a second
+    `truth`       where what was shown is written: see `simulators.truth`
+    `faults`      what goes wrong, as `simulators.faults` has it
+    `random_faults`  mean simulated seconds between two faults at random, None for none
+    `control`     a file whose lines are faults to begin, and to end, while it runs
+    `history`     values that OPC UA servers keep of each measured node
+    """
+
+    speed: float = 1.0
+    truth: Path | None = None
+    faults: Sequence[str] = ()
+    random_faults: float | None = None
+    control: Path | None = None
+    history: int = 0
+
+    @property
+    def faulty(self) -> bool:
+        """Whether anything will go wrong."""
+        return bool(self.faults) or self.random_faults is not None or self.control is not None
 
 
 class Simulation:
-    """The servers of one configuration."""
+    """The servers of one configuration, and what moves the machines behind them."""
 
-    def __init__(self, factory: Factory, seed: str, *, free_ports: bool = False) -> None:
-        """Prepare; `free_ports` listens on the loopback wherever there is room, not where it is configured."""
+    def __init__(
+        self, factory: Factory, seed: str, *, free_ports: bool = False, options: Options | None = None
+    ) -> None:
+        """Prepare; `free_ports` listens on the loopback wherever there is room, not where it is configured.
+
+        Raises `ValueError` where a fault is none, `CantServe` where machines can't be served.
+        """
+        self.started = asyncio.Event()
         self._factory = factory
-        self._free_ports = free_ports
+        self._options = options = options or Options()
         self._plant = Plant(factory, seed)
-        self._modbus: dict[tuple[str, int], ModbusMachines] = {}
-        self._opcua: dict[str, OpcUaMachines] = {}
+        self._shown = [shown for _, shown in self._plant.machines]
+        faults = [parse_fault(written, self._shown, seed) for written in options.faults]
+        if options.random_faults is not None:
+            faults += random_faults(self._shown, seed, options.random_faults, HORIZON)
+        self._injector = Injector(faults)
+        self._control = Control(options.control, self._injector, self._shown) if options.control else None
+        # faults of a server are its machines' alone: each address has a server of its own then
+        self._servers = Servers(
+            factory, self._plant, free_ports=free_ports, share=not options.faulty, history=options.history
+        )
 
-    async def run(self, stop: asyncio.Event, write: Path | None) -> None:
+    async def run(self, stop: asyncio.Event, write: Path | None = None) -> None:
         """Serve until `stop` is set; `write` gets a configuration that points here.
 
-        Raises `OSError` where a port is taken.
+        Raises `OSError` where a port is taken, or a file can't be written.
         """
-        self._build()
+        beside = write or Path("simulated.yaml")
         try:
-            for server in self._modbus.values():
-                await server.start()
-            for opcua in set(self._opcua.values()):
-                opcua.start()
+            await self._servers.start(beside.with_name(f"{beside.name}.pem"))
             if write is not None:
-                await asyncio.to_thread(write_whole, write, self._moved_configuration())
-            log.info("simulation.started", machines=len(self._plant.machines), modbus_ports=len(self._modbus),
-                     opcua_servers=len(set(self._opcua.values())))  # fmt: skip
+                await asyncio.to_thread(write_whole, write, moved_configuration(self._factory, self._servers))
+            log.info("simulation.started", machines=len(self._shown), **self._servers.counts())
+            self.started.set()
             await self._step_until(stop)
         finally:
-            for server in self._modbus.values():
-                await server.stop()
-            for opcua in set(self._opcua.values()):
-                opcua.stop()
-                if opcua.ident is not None:
-                    await asyncio.to_thread(opcua.join)
+            await self._servers.stop()
         log.info("simulation.stopped")
-
-    def _build(self) -> None:
-        """Put the machines behind their servers: one for each address that the configuration names."""
-        behind: dict[str, list[tuple[Configured, Machine]]] = defaultdict(list)
-        for configured, machine in self._plant.machines:
-            if configured.protocol.name == "modbus":
-                modbus = cast("ModbusConnection", configured.connection)
-                key = (modbus.host, modbus.port)
-                if key not in self._modbus:
-                    here = (LOOPBACK, 0) if self._free_ports else key
-                    self._modbus[key] = ModbusMachines(*here)
-                self._modbus[key].units[modbus.unit] = Unit(configured, machine)
-            else:
-                behind[cast("OpcUaConnection", configured.connection).url].append((configured, machine))
-        for url, machines in behind.items():
-            self._opcua[url] = self._shared_server(machines) or OpcUaMachines(
-                f"opc.tcp://{LOOPBACK}:{free_port()}" if self._free_ports else url
-            )
-            self._opcua[url].add(machines)
-
-    def _shared_server(self, machines: list[tuple[Configured, Machine]]) -> OpcUaMachines | None:
-        """Return a server that can take these machines along, where we choose the addresses.
-
-        Each server's address space costs seconds to load, and most configurations name several servers.
-        """
-        if not self._free_ports:
-            return None
-        return next((server for server in set(self._opcua.values()) if server.has_room_for(machines)), None)
 
     async def _step_until(self, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while not stop.is_set():
-            self._plant.step(STEP)
-            for opcua in self._opcua.values():
-                if opcua.error is not None:
-                    raise OSError(f"{opcua.url}: {opcua.error}") from opcua.error
-            due = max(due + STEP, loop.time())
-            try:
-                async with asyncio.timeout_at(due):
-                    await stop.wait()
-            except TimeoutError:
-                continue
-
-    def _moved_configuration(self) -> str:
-        """Return the configuration with every connection pointing to where it is served."""
-        data = read_document(self._factory.file).data
-        templates = self._factory.file.parent / data.get("templates", "machines")
-        if templates.is_dir():
-            data["templates"] = str(templates.resolve())
-        for line in data["lines"].values():
-            for machine in line["machines"].values():
-                machine["connection"] = self._moved(machine["connection"])
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-
-    def _moved(self, connection: object) -> object:
-        if isinstance(connection, dict):
-            secure = _SECURITY if str(connection["url"]).startswith("opc.tcp:") else ()
-            options = {key: value for key, value in connection.items() if key not in secure}
-            return options | {"url": self._moved(connection["url"])}
-        parts = urlsplit(str(connection))
-        if parts.scheme == "opc.tcp":
-            served = self._opcua[parts._replace(query="", fragment="").geturl()]
-            options = {key: value for key, value in parse_qsl(parts.query) if key not in _SECURITY}
-            query = urlencode({"security": "none"} | options, safe=":/")
-            return parts._replace(netloc=urlsplit(served.url).netloc, query=query).geturl()
-        modbus = self._modbus[parts.hostname or "", parts.port or 502]
-        return parts._replace(netloc=f"{modbus.host}:{modbus.port}").geturl()
+        truth = self._options.truth
+        with ExitStack() as stack:
+            log_ = stack.enter_context(TruthLog(truth, self._shown)) if truth is not None else None
+            while not stop.is_set():
+                self._plant.step(STEP * self._options.speed)
+                if self._control is not None:
+                    self._control.look(self._plant.clock)
+                changed = self._injector.step(self._plant.clock)
+                if log_ is not None:
+                    log_.write(self._plant.clock, time.time_ns() // 1000, changed)
+                await self._servers.attend()
+                due = max(due + STEP, loop.time())
+                try:
+                    async with asyncio.timeout_at(due):
+                        await stop.wait()
+                except TimeoutError:
+                    continue
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -1,35 +1,34 @@
-"""What every machine has: PackML states, parts in and out, counters, energy, a heartbeat.
+"""What every machine has: PackML states, parts in and out, orders, counters, energy, stops, a heartbeat.
 
-A model overrides `run`, and `judge` where quality is more than luck; it writes its sensors into `signals`,
-whose keys are the names of the template's points.
+A model is a subclass in a file of its own. It sets the class variables, and overrides `run`, which writes its sensors
+into `signals` under the names of the template's points; `begin` where something is drawn for each part; and `judge`
+where quality is more than luck.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
-from simulators.packml import Mode, State
+from simulators.packml import THEN, Mode, State
+from simulators.parts import Order, Orders, Part
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from drivers.base import Value
+    from simulators.parts import Buffer
 
 STARTUP = 2.0
-"""Seconds from Idle to the first part, when a line starts."""
+"""Seconds, at most, that a machine stays in Idle when it starts: those of one kind are not in step."""
 
+ORDER_HOURS = 2.5
+"""How long one machine works on an order that is its own."""
 
-class Buffer:
-    """The place between two machines, with room for a few parts, known by their serial numbers."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.parts: deque[str] = deque()
-
-    @property
-    def full(self) -> bool:
-        """Whether the machine before is blocked."""
-        return len(self.parts) >= self.room
+STOPPED = 1 << 15
+"""The bit of the alarm word that tells of a stop."""
 
 
 class Machine:
@@ -40,6 +39,13 @@ class Machine:
     `scrap`       share of parts that are rejected by chance
     `power_idle`, `power_run`  kW
     `serial`      prefix of serial numbers that this machine gives to parts it starts from nothing
+    `takes`, `makes`  kind of part: machines that follow each other in a line are joined where these agree
+    `recipes`     the recipe for each variant of the product, over and over
+    `changeover`  seconds to change from one recipe to another
+    `between_stops`, `stop`  mean seconds between two small stops, and how long one lasts
+    `places`      how many parts are in work side by side: see `simulators.carousel`
+    `records`     signals that tell of the part that was finished last
+    `process_faults`  what can go wrong inside, by name; `run` asks `self.faults` for it
     """
 
     cycle: ClassVar[float] = 60.0
@@ -48,35 +54,50 @@ class Machine:
     power_idle: ClassVar[float] = 2.0
     power_run: ClassVar[float] = 15.0
     serial: ClassVar[str] = "P"
+    takes: ClassVar[str] = ""
+    makes: ClassVar[str] = ""
+    recipes: ClassVar[tuple[str, ...]] = ("R-100",)
+    changeover: ClassVar[float] = 180.0
+    between_stops: ClassVar[float] = 3000.0
+    stop: ClassVar[float] = 200.0
+    places: ClassVar[int] = 1
+    records: ClassVar[tuple[str, ...]] = ()
+    process_faults: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, name: str, seed: str) -> None:
         self.name = name
         self.rng = Random(f"{seed}/{name}")
+        self._stops = Random(f"{seed}/{name}/stops")
         self.inlet: Buffer | None = None
         self.outlet: Buffer | None = None
-        self.state = State.IDLE
+        self.orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 / self.cycle)
+        self.numbers: Iterator[int] = count(1)  # of parts that are started from nothing
+        self.state = State.STOPPED
         self.clock = 0.0  # simulated seconds since the start
         self.elapsed = 0.0  # seconds into this cycle
         self.duration = self.cycle  # of this cycle
         self.alarms = 0
         self.part = ""
-        self.recipe = "R-100"
-        self.order = "ORD-1001"
-        self.cycles = self.good = self.rejects = 0
+        self.recipe = self.recipes[0]
+        self.order = Order("", 0)
+        self.cycles = self.good = self.rejects = self.started = 0
         self.energy = 0.0
-        self._made = 0
-        self._started = 0.0
-        self._last = 0.0
-        self._total = 0.0
-        # machines of one kind do not run in step
-        self._offset = self.rng.uniform(0.0, STARTUP)
+        self.faults: set[str] = set()  # process faults that are active
+        self.same_serial = False  # a fault: every part that is started gets the number of the one before
+        self._number = 0
+        self._last = self._total = self._cycle_began = 0.0
+        self._until = self.rng.uniform(0.0, STARTUP)
+        self._next_stop = self._stops.expovariate(1 / self.between_stops)
         self.signals: dict[str, Value] = {}
         self._show()
+
+    def begin(self) -> None:
+        """Take note that a cycle begins: draw what differs from one part to the next."""
 
     def run(self, dt: float) -> None:
         """Move the physics on by `dt` and write the sensors into `signals`.
 
-        Called in every state; `self.working` tells whether a part is being worked on, `self.elapsed` how long.
+        Called in every state; `self.working` tells whether a part is being worked on, `self.time` how long.
         """
 
     def judge(self) -> bool:
@@ -88,42 +109,121 @@ class Machine:
         """Whether a part is being worked on."""
         return self.state is State.EXECUTE
 
+    @property
+    def time(self) -> float:
+        """Seconds into the cycle, as if it took as long as it usually does."""
+        return self.elapsed * self.cycle / self.duration
+
+    @property
+    def inside(self) -> int:
+        """How many parts are in the machine."""
+        return int(bool(self.part))
+
+    def phase(self, ends: Sequence[float]) -> int:
+        """Return the phase of the cycle: 0 none, 1 up to the first of `ends` (seconds into the cycle), and so on."""
+        return 1 + bisect(ends, self.time) if self.working else 0
+
+    def look(self) -> dict[str, Value]:
+        """Return what the machine shows now, by the names of its points."""
+        return self.signals
+
+    def warm_up(self) -> None:
+        """Begin somewhere in a cycle, as a machine that has been running: those of one kind are not in step."""
+        self._take()
+        if not self.working:
+            return
+        target = self.rng.uniform(0.02, 0.95) * self.duration
+        steps = max(1, min(100, int(target)))
+        for _ in range(steps):
+            self.step(target / steps)
+
     def step(self, dt: float) -> None:
         """Move the machine on by `dt` simulated seconds."""
         self.clock += dt
-        match self.state:
-            case State.IDLE if self.clock >= self._offset:
-                self._take()
-            case State.EXECUTE:
-                self.elapsed += dt
-                if self.elapsed >= self.duration:
-                    self._finish()
-            case State.SUSPENDED:
-                self._pass_on() if self.part else self._take()
-            case _:
-                pass
+        if self.state is State.EXECUTE:
+            self.elapsed += dt
+            if self.elapsed >= self.duration:
+                self._finish()
+        elif self.state is State.SUSPENDED:
+            self._pass_on() if self.part else self._take()
+        elif self.clock >= self._until:
+            self._move_on()
         self.energy += (self.power_run if self.working else self.power_idle) * dt / 3600
         self.run(dt)
         self._show()
 
+    @property
+    def model(self) -> type[Machine]:
+        """The machine's type."""
+        return type(self)
+
+    @property
+    def machines(self) -> list[Machine]:
+        """The machine itself; a carousel has many."""
+        return [self]
+
+    def connect(self, inlet: Buffer | None, outlet: Buffer | None, orders: Orders) -> None:
+        """Stand between two buffers; without an inlet parts are started from nothing, for `orders`."""
+        self.inlet, self.outlet, self.orders = inlet, outlet, orders
+
+    def start_part(self) -> Part:
+        """Start a part from nothing."""
+        if not (self.same_serial and self._number):
+            self._number = next(self.numbers)
+        self.started += 1
+        return Part(f"{self.serial}{self.name.upper()}-{self._number:06d}", self.orders.take())
+
+    def _move_on(self) -> None:
+        """Leave a state that takes its time."""
+        after = THEN[self.state]
+        if after is not State.EXECUTE:
+            self._enter(after)
+        elif self.part:
+            self._begin()
+        else:
+            self._take()
+
+    def _enter(self, state: State) -> None:
+        """Enter a state that takes its time: a second, but for stops and changes of recipe."""
+        self.state = state
+        lasts = 1.0
+        if state is State.HELD:
+            lasts = self._stops.expovariate(1 / self.stop)
+        elif self.part and state in {State.COMPLETE, State.RESETTING}:
+            lasts = self.changeover / 2
+        self._until = self.clock + lasts
+
     def _take(self) -> None:
-        """Take the next part, or starve."""
-        if self.inlet is None:
-            self._made += 1
-            self.part = f"{self.serial}{self.name.upper()}-{self._made:06d}"
+        """Take the next part, or starve, or stop for a while."""
+        if self.clock >= self._next_stop:
+            self._next_stop = self.clock + self._stops.expovariate(1 / self.between_stops)
+            self._enter(State.HOLDING)
+        elif self.inlet is None:
+            self._load(self.start_part())
         elif self.inlet.parts:
-            self.part = self.inlet.parts.popleft()
+            self._load(self.inlet.parts.popleft())
         else:
             self.state = State.SUSPENDED
-            return
+
+    def _load(self, part: Part) -> None:
+        """Begin with a part, or change over to its recipe first."""
+        before, self.part, self.order = self.recipe, *part
+        self.recipe = self.recipes[part.order.variant % len(self.recipes)]
+        if self.recipe != before:
+            self._enter(State.COMPLETING)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         self.state = State.EXECUTE
         self.elapsed = 0.0
-        self._started = self.clock
+        self._cycle_began = self.clock
         self.duration = self.cycle * max(0.5, self.rng.gauss(1.0, self.spread))
+        self.begin()
 
     def _finish(self) -> None:
         late = self.elapsed - self.duration
-        self._last = self.clock - late - self._started
+        self._last = self.clock - late - self._cycle_began
         self.cycles += 1
         self._total += self._last
         if self.judge():
@@ -136,7 +236,7 @@ class Machine:
         if self.working:
             # the rest of this step is the next part's, so that the step size adds nothing to a short cycle
             self.elapsed = late
-            self._started -= late
+            self._cycle_began -= late
 
     def _pass_on(self) -> None:
         """Pass the part on, or be blocked with it."""
@@ -144,16 +244,17 @@ class Machine:
             if self.outlet.full:
                 self.state = State.SUSPENDED
                 return
-            self.outlet.parts.append(self.part)
+            self.outlet.parts.append(Part(self.part, self.order))
         self.part = ""
         self._take()
 
     def _show(self) -> None:
         """Write what every machine shows."""
+        stopped = STOPPED if self.state in {State.HOLDING, State.HELD} else 0
         self.signals.update(
             state=int(self.state),
             mode=int(Mode.PRODUCTION),
-            order=self.order,
+            order=self.order.number,
             recipe=self.recipe,
             serial_number=self.part,
             cycle_count=self.cycles,
@@ -161,7 +262,7 @@ class Machine:
             reject_count=self.rejects,
             cycle_time_last=round(self._last, 2),
             cycle_time_average=round(self._total / self.cycles, 2) if self.cycles else 0.0,
-            alarm_word=self.alarms,
+            alarm_word=self.alarms | stopped,
             energy=round(self.energy, 3),
             heartbeat=int(self.clock) % 65536,
         )

@@ -1,62 +1,60 @@
 """Machines served over OPC UA, by asyncua: a namespace per machine, in a thread of its own.
 
 Loading the standard address space keeps a processor busy for seconds; in its own thread and event loop it does
-not hold up the machines that are served already.
+not hold up the machines that are served already. Security is `none`: nobody would trust a simulated machine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import defaultdict
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from drivers.base import ValueType
-from simulators.plant import raw_value
+from drivers.opcua.node import BrowsePath
 
 if TYPE_CHECKING:
     from asyncua import Server, ua
+    from asyncua.common.node import Node
 
     from drivers.base import Value
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from gateway.settings.factory import Machine as Configured
-    from gateway.settings.point import Point
-    from simulators.machine import Machine
+    from simulators.shown import Shown
+    from simulators.variables import Variable
 
 REFRESH = 0.5
 """Seconds between two looks at what the machines show."""
 
+NAP = 0.05
+"""Seconds between two looks whether a silent server may speak again."""
 
-class _Node:
-    """A node and what was written to it last."""
-
-    def __init__(self, id_: ua.NodeId, point: Point, kind: Any) -> None:  # noqa: ANN401 - a VariantType
-        self.id = id_
-        self.point = point
-        self.kind = kind
-        self.last: Value | None = None
+SEVERITY = 600
+"""Of alarms: medium (OPC 10000-5, clause 6.4.2)."""
 
 
 class OpcUaMachines(threading.Thread):
     """One server with all machines behind one endpoint."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, history: int = 0) -> None:
+        """Prepare; `history` is how many values of each measured node are kept."""
         super().__init__(name=f"opcua {url}", daemon=True)
         self.url = url
         self.ready = threading.Event()
         self.error: BaseException | None = None
-        self._machines: list[tuple[Configured, Machine]] = []
+        self._history = history
+        self._machines: list[tuple[Configured, Shown]] = []
         self._taken: set[str] = set()
         self._ending: asyncio.Event
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_to_stop = threading.Event()
 
-    def has_room_for(self, machines: list[tuple[Configured, Machine]]) -> bool:
+    def has_room_for(self, machines: list[tuple[Configured, Shown]]) -> bool:
         """Return whether none of these machines' nodes has the id of a node that is here already."""
         return self._taken.isdisjoint(node for configured, _ in machines for node in _node_names(configured))
 
-    def add(self, machines: list[tuple[Configured, Machine]]) -> None:
+    def add(self, machines: list[tuple[Configured, Shown]]) -> None:
         """Take machines in, before the thread is started."""
         self._machines += machines
         self._taken.update(node for configured, _ in machines for node in _node_names(configured))
@@ -76,85 +74,144 @@ class OpcUaMachines(threading.Thread):
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ending.set)
 
-    async def _serve(self) -> None:
-        from asyncua import Server, ua  # noqa: PLC0415 - the import belongs to what this thread is for
+    @property
+    def _stopping(self) -> bool:
+        return self._ending.is_set() or self._asked_to_stop.is_set()
 
+    @property
+    def _restarts(self) -> int:
+        return sum(shown.link.restarts for _, shown in self._machines)
+
+    def _refused(self) -> bool:
+        return any(shown.link.refused for _, shown in self._machines)
+
+    async def _serve(self) -> None:
+        """Serve, and start anew where a fault says so."""
         self._ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        while not self._stopping:
+            if self._refused():
+                await self._wait(REFRESH)
+            else:
+                await self._serve_once(self._restarts)
+
+    async def _serve_once(self, restarts: int) -> None:
+        # these imports take a while, and belong to what this thread is for
+        from asyncua import Server, ua  # noqa: PLC0415
+
+        from simulators.nodes import Space  # noqa: PLC0415
+
         server = Server()
         await server.init()
         server.set_endpoint(self.url)
         server.set_server_name("Lineside simulator")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        nodes = [pair for one, machine in self._machines for pair in await _add_machine(server, one, machine)]
+        for i in range(restarts):
+            # a server that is started anew may number its namespaces anew
+            await server.register_namespace(f"urn:lineside:restart:{i}")
+        space = Space(server)
+        machines = [_Machine(shown, *await space.add(one, shown)) for one, shown in self._machines]
         async with server:
+            await self._keep_history(server, machines)
             self.ready.set()
-            while not (self._ending.is_set() or self._asked_to_stop.is_set()):
-                await _refresh(server, nodes)
-                try:
-                    async with asyncio.timeout(REFRESH):
-                        await self._ending.wait()
-                except TimeoutError:
-                    continue
+            while not self._stopping and self._restarts == restarts and not self._refused():
+                for machine in machines:
+                    await machine.refresh(server)
+                await self._wait(REFRESH)
+                while any(shown.link.silent for _, shown in self._machines) and not self._asked_to_stop.is_set():
+                    time.sleep(NAP)  # noqa: ASYNC251 - the whole server holds its breath: that is the fault
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        except TimeoutError:
+            pass
+
+    async def _keep_history(self, server: Server, machines: list[_Machine]) -> None:
+        if self._history:
+            nodes = [node for machine in machines for node in machine.nodes]
+            measured = [node for node in nodes if node.single is not None and node.single.range is not None]
+            await server.historize_node_data_change(
+                [server.get_node(node.id) for node in measured],
+                period=cast("timedelta", None),
+                count=self._history,
+            )
 
 
-async def _add_machine(server: Server, configured: Configured, machine: Machine) -> list[tuple[Machine, _Node]]:
-    """Give a machine its namespace, and a folder for each first part of its nodes' names."""
-    from asyncua import ua  # noqa: PLC0415 - see `_serve`
+class _Machine:
+    """One machine in a running server."""
 
-    kinds = {
-        ValueType.BOOL: ua.VariantType.Boolean,
-        ValueType.INT: ua.VariantType.Int64,
-        ValueType.FLOAT: ua.VariantType.Double,
-        ValueType.STRING: ua.VariantType.String,
-    }
-    own = await _namespace(server, _own_namespace(configured))
-    root = await server.nodes.objects.add_object(own, configured.path.machine)
-    folders: dict[str, Any] = defaultdict(lambda: None)
-    nodes = []
-    for point in configured.points:
-        node = cast("OpcUaSource", point.source).node
-        index = own if node.namespace is None else await _namespace(server, node.namespace)
-        id_ = ua.NodeId.from_string(f"ns={index};{node.identifier}")
-        group, _, name = node.identifier.partition("=")[2].rpartition(".")
-        if group and folders[group] is None:
-            folder_id = ua.NodeId.from_string(f"ns={own};s={configured.path.machine}/{group}")
-            folders[group] = await root.add_folder(folder_id, ua.QualifiedName(group, own))
-        kind = kinds[ValueType.INT if point.labels else point.type]
-        value = raw_value(point, machine.signals[point.name])
-        await (folders[group] or root).add_variable(id_, ua.QualifiedName(name, own), ua.Variant(value, kind))
-        nodes.append((machine, _Node(id_, point, kind)))
-    return nodes
+    def __init__(self, shown: Shown, root: Node, nodes: list[Variable]) -> None:
+        self.nodes = nodes
+        self._shown = shown
+        self._root = root
+        self._alarms = 0
+        self._events: Any = None  # a generator, once there was an alarm
+
+    async def refresh(self, server: Server) -> None:
+        """Write what has changed, with the machine's own time."""
+        from asyncua import ua  # noqa: PLC0415 - see `_serve_once`
+
+        values, link = self._shown.values(), self._shown.link
+        now = cast("ua.DateTime", datetime.now(UTC))
+        own = now + timedelta(seconds=link.clock)
+        for node in self.nodes:
+            names = [point.name for point in node.points]
+            seen = [link if name in link.illegal else values[name] for name in names]
+            if seen == node.last:
+                continue
+            node.last = seen
+            variant = node.value(values)
+            if link in seen:
+                data = ua.DataValue(StatusCode=_status(ua.StatusCodes.BadNodeIdUnknown))
+            elif variant is None:
+                status = _status(ua.StatusCodes.BadSensorFailure)
+                data = ua.DataValue(StatusCode=status, SourceTimestamp=own, ServerTimestamp=now)
+            else:
+                data = ua.DataValue(variant, SourceTimestamp=own, ServerTimestamp=now)
+            await server.write_attribute_value(node.id, data)
+        await self._tell_alarms(server, values.get("alarm_word"))
+
+    async def _tell_alarms(self, server: Server, word: Value | None) -> None:
+        """Send an event for each bit of the alarm word that has changed (OPC 10000-9, OffNormalAlarmType)."""
+        from asyncua import ua  # noqa: PLC0415 - see `_serve_once`
+
+        if not isinstance(word, int) or word == self._alarms:
+            return
+        changed, self._alarms = word ^ self._alarms, word
+        if self._events is None:
+            self._events = await server.get_event_generator(ua.ObjectIds.OffNormalAlarmType, self._root.nodeid)
+        event = self._events.event
+        for bit in range(changed.bit_length()):
+            if changed >> bit & 1:
+                active = bool(word >> bit & 1)
+                event.Severity = SEVERITY if active else 1
+                event.ConditionName = f"alarm bit {bit}"
+                event.Retain = active
+                setattr(event, "ActiveState/Id", active)
+                await self._events.trigger(message=f"alarm bit {bit} {'active' if active else 'gone'}")
 
 
-def _own_namespace(configured: Configured) -> str | int:
+def _status(code: int) -> ua.StatusCode:
+    from asyncua import ua  # noqa: PLC0415 - see `_serve_once`
+
+    return ua.StatusCode(ua.UInt32(code))
+
+
+def own_namespace(configured: Configured) -> str | int:
     """Return where nodes without a namespace of their own stand: the connection's, else that of the standard."""
     return cast("OpcUaConnection", configured.connection).namespace or 0
 
 
 def _node_names(configured: Configured) -> set[str]:
-    nodes = [cast("OpcUaSource", point.source).node for point in configured.points]
-    own = _own_namespace(configured)
-    return {f"{own if node.namespace is None else node.namespace};{node.identifier}" for node in nodes}
-
-
-async def _namespace(server: Server, wanted: str | int) -> int:
-    """Return the index of a namespace, making it where it is missing."""
-    if isinstance(wanted, str):
-        return int(await server.register_namespace(wanted))
-    while len(present := await server.get_namespace_array()) <= wanted:
-        await server.register_namespace(f"urn:lineside:simulated:{len(present)}")
-    return wanted
-
-
-async def _refresh(server: Server, nodes: list[tuple[Machine, _Node]]) -> None:
-    """Write what has changed, with the time at which it was seen."""
-    from asyncua import ua  # noqa: PLC0415 - see `_serve`
-
-    now = cast("ua.DateTime", datetime.now(UTC))
-    for machine, node in nodes:
-        value = raw_value(node.point, machine.signals[node.point.name])
-        if value != node.last:
-            node.last = value
-            data = ua.DataValue(ua.Variant(value, node.kind), SourceTimestamp=now, ServerTimestamp=now)
-            await server.write_attribute_value(node.id, data)
+    """Return what two machines of one server can't have both."""
+    own = own_namespace(configured)
+    names = set()
+    for point in configured.points:
+        node = cast("OpcUaSource", point.source).node
+        if isinstance(node, BrowsePath):
+            names.add("/".join(f"{own if one.namespace is None else one.namespace}:{one.name}" for one in node.steps))
+        else:
+            names.add(f"{own if node.namespace is None else node.namespace};{node.identifier}")
+    return names

@@ -35,3 +35,17 @@ class Mode(IntEnum):
     PRODUCTION = 1
     MAINTENANCE = 2
     MANUAL = 3
+
+
+THEN = {
+    State.STOPPED: State.RESETTING,
+    State.RESETTING: State.IDLE,
+    State.IDLE: State.STARTING,
+    State.STARTING: State.EXECUTE,
+    State.COMPLETING: State.COMPLETE,
+    State.COMPLETE: State.RESETTING,
+    State.HOLDING: State.HELD,
+    State.HELD: State.UNHOLDING,
+    State.UNHOLDING: State.EXECUTE,
+}
+"""What follows a state that a machine leaves by itself when its time is over."""

@@ -1,4 +1,4 @@
-"""A factory's machines as models, connected into lines, with the values of its points."""
+"""A factory's machines as models, joined into lines, with the values of its points."""
 
 from __future__ import annotations
 
@@ -7,49 +7,68 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from drivers.base import ValueType
-from simulators.generic import GenericMachine
-from simulators.machine import Buffer
+from simulators.carousel import Carousel
+from simulators.generic import GenericMachine, signals_of
+from simulators.line import Line, joined
+from simulators.machine import Machine
 from simulators.models import MODELS
+from simulators.shown import Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from drivers.base import Value
     from gateway.settings.factory import Factory
     from gateway.settings.factory import Machine as Configured
     from gateway.settings.point import Point
-    from simulators.machine import Machine
+    from simulators.shown import Simulated
+    from simulators.signals import Signal
 
-BUFFER_PARTS = 6
-"""Parts that fit between two stages of a line."""
+FINEST = 0.5
+"""Seconds: no model is stepped by more at once, however fast time runs."""
 
 
 class Plant:
-    """All machines of one factory. Machines of one template that follow each other in a line work side by side."""
+    """All machines of one factory, in the order of its configuration."""
 
     def __init__(self, factory: Factory, seed: str) -> None:
-        self.machines: list[tuple[Configured, Machine]] = []
-        for (_, _), line in groupby(factory.machines, lambda machine: (machine.path.area, machine.path.line)):
-            self._build_line(list(line), seed)
+        self.machines: list[tuple[Configured, Shown]] = []
+        self.lines: list[Line] = []
+        self.clock = 0.0
+        self._signals: dict[int, Sequence[tuple[str, Signal]]] = {}
+        for (area, name), group in groupby(factory.machines, lambda one: (one.path.area, one.path.line)):
+            line = [(configured, self._machine(configured, seed)) for configured in group]
+            self.machines += [(configured, Shown(configured, machine)) for configured, machine in line]
+            self._join(f"{area}/{name}", seed, [machine for _, machine in line])
+        self._models = [shown.machine for _, shown in self.machines if not isinstance(shown.machine, GenericMachine)]
+        self._generic = [shown.machine for _, shown in self.machines if isinstance(shown.machine, GenericMachine)]
 
-    def _build_line(self, configured: list[Configured], seed: str) -> None:
-        before: Buffer | None = None
-        stages = [list(stage) for _, stage in groupby(configured, lambda machine: machine.template)]
-        for number, stage in enumerate(stages, 1):
-            after = Buffer(BUFFER_PARTS * len(stage)) if number < len(stages) else None
-            for one in stage:
-                model = MODELS.get(one.template)
-                machine = (
-                    model(one.path.machine, seed) if model else GenericMachine(one.path.machine, seed, one.points)
-                )
-                machine.inlet, machine.outlet = before, after
-                self.machines.append((one, machine))
-            before = after
+    def _machine(self, configured: Configured, seed: str) -> Simulated:
+        path = configured.path
+        seed = f"{seed}/{path.area}/{path.line}"
+        model = MODELS.get(configured.template)
+        if model is not None:
+            return Carousel(model, path.machine, seed) if model.places > 1 else model(path.machine, seed)
+        signals = self._signals.get(id(configured.points))
+        if signals is None:
+            signals = self._signals[id(configured.points)] = signals_of(configured.points)
+        return GenericMachine(path.machine, seed, signals)
+
+    def _join(self, name: str, seed: str, machines: list[Simulated]) -> None:
+        for known, group in groupby(machines, lambda machine: not isinstance(machine, GenericMachine)):
+            if known:
+                these = [one for one in group if isinstance(one, Machine | Carousel)]
+                self.lines += [Line(name, seed, stages) for stages in joined(these)]
 
     def step(self, dt: float) -> None:
-        """Move all machines on by `dt` seconds."""
-        for _, machine in self.machines:
+        """Move all machines on by `dt` seconds, in as many steps as the models need."""
+        steps = max(1, round(dt / FINEST))
+        for _ in range(steps):
+            for machine in self._models:
+                machine.step(dt / steps)
+        for machine in self._generic:
             machine.step(dt)
+        self.clock += dt
 
 
 def raw_of(point: Point) -> Callable[[Value], Value]:

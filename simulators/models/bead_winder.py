@@ -34,6 +34,8 @@ class BeadWinder(Machine):
     power_idle: ClassVar[float] = 3.5
     power_run: ClassVar[float] = 8.0
     serial: ClassVar[str] = "BD"
+    makes: ClassVar[str] = "bead"
+    recipes: ClassVar[tuple[str, ...]] = ("BD-R15", "BD-R16")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -48,20 +50,13 @@ class BeadWinder(Machine):
         self._lot = self.rng.randrange(100_000, 900_000)
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._turned = 0.0
-            self._weight = WEIGHT * self.rng.gauss(1.0, 0.004)
-
-    def _phase(self) -> int:
-        if not self.working:
-            return 0
-        return 1 + sum(self.elapsed * self.cycle / self.duration >= end for end in ENDS)
+    def begin(self) -> None:
+        self._turned = 0.0
+        self._weight = WEIGHT * self.rng.gauss(1.0, 0.004)
 
     def run(self, dt: float) -> None:
         """Wind, cut and eject; use up wire."""
-        phase = self._phase()
+        phase = self.phase(ENDS)
         winding = phase == WIND and self._turned < TURNS - COASTING
         self._speed.follow(SPEED if winding else 0.0, dt)
         turned = self._turned

@@ -31,6 +31,8 @@ class Calender(Machine):
     power_idle: ClassVar[float] = 40.0
     power_run: ClassVar[float] = 210.0
     serial: ClassVar[str] = "PL"
+    makes: ClassVar[str] = "ply"
+    recipes: ClassVar[tuple[str, ...]] = ("PLY-1100", "PLY-1100B")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -47,10 +49,8 @@ class Calender(Machine):
         self._lot = self.rng.randrange(100_000, 900_000)
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._length = self._off = 0.0
+    def begin(self) -> None:
+        self._length = self._off = 0.0
 
     def run(self, dt: float) -> None:
         """Roll, measure the gauge, correct the gap; slow down to change rolls."""

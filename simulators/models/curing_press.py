@@ -6,16 +6,29 @@ more) and 1997-7 (mould 180 degrees, inner 208 degrees); time constants are engi
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from simulators.machine import Machine
 from simulators.physics import Lag, Wander, arrhenius
 
-# end of each phase, seconds into the cycle
-LOAD, SHAPE, STEAM, NITROGEN, EXHAUST = 30.0, 60.0, 240.0, 690.0, 720.0
-MOULD_SET, REFERENCE, ACTIVATION = 172.0, 150.0, 90_000.0
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NONE, LOAD, SHAPE, STEAM, NITROGEN, EXHAUST, OPEN = range(7)
+ENDS = (30.0, 60.0, 240.0, 690.0, 720.0)
+"""End of each phase but the last, seconds into the cycle."""
+MOULD_SET, REFERENCE, ACTIVATION = 172.0, 150.0, 90_000.0  # degrees, degrees, J/mol
 CURED = 20.0
 """Equivalent minutes at the reference temperature that a tyre needs."""
+
+INSIDE = {  # phase -> bladder pressure in bar (None: the main's) and its time constant
+    SHAPE: (0.4, 4.0),
+    STEAM: (None, 8.0),
+    NITROGEN: (None, 10.0),
+}
+SETTLED, LOW = 60.0, 1.0  # the alarm: seconds into nitrogen, and bar below its main
+LEAK, TRAP, DROP, LATE = 0.2 / 60, 15.0, 4.0, 180.0
+"""What faults do: bar/s lost, K lost, bar lost, seconds that the press stays closed."""
 
 
 class CuringPress(Machine):
@@ -27,6 +40,16 @@ class CuringPress(Machine):
     power_idle: ClassVar[float] = 6.0
     power_run: ClassVar[float] = 11.0
     serial: ClassVar[str] = "GT"
+    takes: ClassVar[str] = "green tyre"
+    makes: ClassVar[str] = "tyre"
+    recipes: ClassVar[tuple[str, ...]] = ("CURE-195-65R15",)  # a mould stays for weeks
+    process_faults: ClassVar[Mapping[str, str]] = {
+        "bladder_leak": "the bladder loses 0.2 bar a minute while it is shut",
+        "steam_trap": "a blocked trap leaves water in the bladder: 15 K less",
+        "supply_drop": "steam and nitrogen mains lose 4 bar",
+        "late_opening": "the press opens three minutes late",
+        "stuck_valve": "the steam valve stays shut",
+    }
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -39,51 +62,62 @@ class CuringPress(Machine):
         self._position = Lag(1200.0, 4.0, self.rng, 0.3)
         self._steam = Wander(16.0, 0.1, 120.0, self.rng)
         self._nitrogen = Wander(22.0, 0.08, 120.0, self.rng)
-        self._cure = 0.0
+        self._cure = self._lost = 0.0
         self.run(0.0)
 
-    def _phase(self) -> int:
-        """Return the phase: 0 none, 1 load, 2 shape, 3 steam, 4 nitrogen, 5 exhaust, 6 open."""
-        if not self.working:
-            return 0
-        share = self.elapsed * self.cycle / self.duration
-        return 1 + sum(share >= end for end in (LOAD, SHAPE, STEAM, NITROGEN, EXHAUST))
+    def begin(self) -> None:
+        self._cure = self._lost = 0.0
+        self.alarms = 0
+        if "late_opening" in self.faults:
+            self.duration += LATE
 
     def run(self, dt: float) -> None:
-        phase = self._phase()
+        """Fill and empty the bladder, heat the tyre, add up its cure."""
+        phase = self.phase(ENDS)
+        drop = DROP if "supply_drop" in self.faults else 0.0
+        mains = self._steam.step(dt) - drop, self._nitrogen.step(dt) - drop
+        self._inflate(phase, dt, *mains)
         mould = self._moulds[0].value
-        steam, nitrogen = self._steam.step(dt), self._nitrogen.step(dt)
-        match phase:
-            case 2:
-                self._pressure.follow(0.4, dt, 4.0)
-                self._bladder.follow(mould - 30, dt, 60.0)
-            case 3:
-                self._pressure.follow(steam, dt, 8.0)
-                self._bladder.follow(203.0, dt, 20.0)
-            case 4:
-                self._pressure.follow(nitrogen, dt, 10.0)
-                self._bladder.follow(mould, dt, 480.0)
-            case _:
-                self._pressure.follow(0.0, dt, 6.0)
-                self._bladder.follow(mould - 45, dt, 90.0)
-        closed = phase in {2, 3, 4, 5}
+        closed, pressed = phase in {SHAPE, STEAM, NITROGEN, EXHAUST}, phase in {STEAM, NITROGEN}
         self._position.follow(0.0 if closed else 1200.0, dt)
-        self._clamp.follow(1850.0 if phase in {3, 4} else 300.0 if closed else 0.0, dt)
-        self._hydraulic.follow(140.0 if phase in {3, 4} else 60.0 if closed else 20.0, dt)
+        self._clamp.follow(1850.0 if pressed else 300.0 if closed else 0.0, dt)
+        self._hydraulic.follow(140.0 if pressed else 60.0 if closed else 20.0, dt)
         for mould_half, platen in zip(self._moulds, self._platens, strict=True):
             platen.follow(170.0, dt)
             # a green tyre at room temperature takes heat out of the mould
-            mould_half.follow(MOULD_SET - (25.0 if phase == 1 else 0.0), dt)
-        if phase == 1 and self.elapsed <= dt:
-            self._cure = 0.0
-        if phase in {3, 4}:
+            mould_half.follow(MOULD_SET - (25.0 if phase == LOAD else 0.0), dt)
+        if pressed:
             self._cure += arrhenius((mould + self._bladder.value) / 2 - 20, REFERENCE, ACTIVATION) * dt / 60
-        self._sense(phase)
+        self._sense(phase, *mains)
 
     def judge(self) -> bool:
+        """Reject a tyre that is not cured through."""
         return self._cure >= CURED and super().judge()
 
-    def _sense(self, phase: int) -> None:
+    def _inflate(self, phase: int, dt: float, steam: float, nitrogen: float) -> None:
+        """Let pressure and temperature in the bladder follow what the valves let in."""
+        mould = self._moulds[0].value
+        wet = TRAP if "steam_trap" in self.faults else 0.0
+        stuck = phase == STEAM and "stuck_valve" in self.faults
+        target, tau = INSIDE.get(phase, (0.0, 6.0))
+        if target is None:
+            target = 0.4 if stuck else steam if phase == STEAM else nitrogen
+        if phase == NITROGEN and "bladder_leak" in self.faults:
+            # shut in once it is full: what leaks is not made good
+            self._lost += LEAK * dt
+        self._pressure.follow(max(0.0, target - self._lost if phase == NITROGEN else target), dt, tau)
+        if phase == STEAM and not stuck:
+            self._bladder.follow(203.0 - wet, dt, 20.0)
+        elif phase in {SHAPE, STEAM}:
+            self._bladder.follow(mould - 30, dt, 60.0)
+        elif phase == NITROGEN:
+            self._bladder.follow(mould - wet, dt, 480.0)
+        else:
+            self._bladder.follow(mould - 45, dt, 90.0)
+        low = phase == NITROGEN and self.time > ENDS[2] + SETTLED and self._pressure.value < nitrogen - LOW
+        self.alarms |= int(low)
+
+    def _sense(self, phase: int, steam: float, nitrogen: float) -> None:
         self.signals.update(
             phase=phase,
             phase_time=round(self.elapsed) if phase else 0,
@@ -93,13 +127,13 @@ class CuringPress(Machine):
             mould_temperature_right=self._moulds[1].read(),
             platen_temperature_upper=self._platens[0].read(),
             platen_temperature_lower=self._platens[1].read(),
-            steam_supply_pressure=self._steam.value,
-            nitrogen_supply_pressure=self._nitrogen.value,
+            steam_supply_pressure=steam,
+            nitrogen_supply_pressure=nitrogen,
             clamp_force=max(0.0, self._clamp.read()),
             hydraulic_pressure=max(0.0, self._hydraulic.read()),
             mould_position=max(0.0, self._position.read()),
             cure_integral=self._cure,
-            press_closed=phase in {2, 3, 4, 5},
-            steam_valve=phase == 3,  # noqa: PLR2004 - a phase
-            nitrogen_valve=phase == 4,  # noqa: PLR2004 - a phase
+            press_closed=phase in {SHAPE, STEAM, NITROGEN, EXHAUST},
+            steam_valve=phase == STEAM,
+            nitrogen_valve=phase == NITROGEN,
         )

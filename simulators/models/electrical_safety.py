@@ -34,21 +34,20 @@ class ElectricalSafety(Machine):
     power_idle: ClassVar[float] = 0.1
     power_run: ClassVar[float] = 0.5
     serial: ClassVar[str] = "RF"
+    takes: ClassVar[str] = "appliance"
+    makes: ClassVar[str] = "appliance"
+    recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "BCD-215W"
         self._mains = Wander(228.0, 1.2, 60.0, self.rng)
         self._contacts = self.rng.randrange(3_000, 60_000)
         self._draw()
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._draw()
-            self._contacts += 1
+    def begin(self) -> None:
+        self._draw()
+        self._contacts += 1
 
     def _draw(self) -> None:
         """Draw the appliance: a few have a loose earth, a damp terminal or a pinched wire."""
@@ -67,8 +66,7 @@ class ElectricalSafety(Machine):
 
     def run(self, dt: float) -> None:
         """Run the step that the time into the cycle says; each measurement stays until the next appliance."""
-        time = self.elapsed * self.cycle / self.duration
-        step = 1 + bisect(ENDS, time) if self.working else NONE
+        time, step = self.time, self.phase(ENDS)
         current = insulation_voltage = voltage = leakage = 0.0
         if step == EARTH:
             current = EARTH_CURRENT * -math.expm1(-(time - ENDS[0]) / 0.15) + self.rng.gauss(0.0, 0.01)

@@ -6,7 +6,6 @@ P = Pult + (P0 - Pult) exp(-t S/V), plus what oil and moisture give off, has to 
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -17,11 +16,11 @@ ENDS = (40.0, 2290.0, 2350.0, 2410.0, 2470.0)
 """Where CONNECT to SEAL end, seconds into the cycle."""
 PASS, NO_VACUUM, RISES = 1, 2, 3
 ATMOSPHERE, VACUUM, RISE_LIMIT = 101_325.0, 11.0, 6.0  # Pa, Pa, Pa/min
-TARGET, FLOW = 58.0, 1.25  # g, g/s
+CHARGES = {"R600A-58": 58.0, "R600A-64": 64.0}  # recipe -> g
+FLOW = 1.25  # g/s
 PUMPING = ENDS[1] - ENDS[0]
 EMPTY, FULL = 3.0, 46.0  # kg of refrigerant in the cylinder
 WET, LEAKY = 0.004, 0.008  # chance of a circuit with moisture in it; and of one with a leak, added to that
-STEP = 5.0
 
 
 class EvacuationCharge(Machine):
@@ -33,10 +32,16 @@ class EvacuationCharge(Machine):
     power_idle: ClassVar[float] = 0.2
     power_run: ClassVar[float] = 1.1
     serial: ClassVar[str] = "RF"
+    takes: ClassVar[str] = "circuit"
+    makes: ClassVar[str] = "circuit"
+    recipes: ClassVar[tuple[str, ...]] = tuple(CHARGES)
+    changeover: ClassVar[float] = 5.0  # another weight to charge
+    between_stops: ClassVar[float] = 42 * 4 * 3600.0  # of one place
+    places: ClassVar[int] = 42
+    records: ClassVar[tuple[str, ...]] = ("record_serial_number", "record_charge", "record_result")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "R600A-58"
         self._supply = Wander(8.0, 0.06, 30.0, self.rng)
         self._gas = Lag(0.5, 25.0, self.rng, 0.04)
         self._gauge = Lag(ATMOSPHERE, 1.5, self.rng)
@@ -44,14 +49,9 @@ class EvacuationCharge(Machine):
         self._record = ("", 0.0, NONE)
         self._draw()
         self.run(0.0)
-        # no two stations of a carousel are at the same time of their cycles
-        for _ in range(self.rng.randrange(1, int(self.cycle / STEP))):
-            self.step(STEP)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._draw()
+    def begin(self) -> None:
+        self._draw()
 
     def _draw(self) -> None:
         """Draw the circuit: how fast it empties, what it gives off, whether it leaks."""
@@ -59,7 +59,7 @@ class EvacuationCharge(Machine):
         self._tau = self.rng.uniform(30.0, 36.0)
         self._dry = self.rng.uniform(900.0, 1200.0) if luck < WET else self.rng.uniform(250.0, 360.0)
         self._leak = self.rng.uniform(9.0, 40.0) if WET < luck < LEAKY else max(0.4, self.rng.gauss(1.8, 0.4))
-        self._charge = self.rng.gauss(TARGET, 0.25)
+        self._charge = self.rng.gauss(CHARGES[self.recipe], 0.25)
         self._charged = self._rise = 0.0
         self.alarms = 0
         tight = PASS if self._leak <= RISE_LIMIT else RISES
@@ -67,8 +67,7 @@ class EvacuationCharge(Machine):
 
     def run(self, dt: float) -> None:
         """Compute vacuum and charge from the time into the cycle: exact for any step size."""
-        time = self.elapsed * self.cycle / self.duration
-        phase = 1 + bisect(ENDS, time) if self.working else NONE
+        time, phase = self.time, self.phase(ENDS)
         if phase == EVACUATE:
             self._gauge.value = self._vacuum(time - ENDS[0])
         elif phase == RISE:
@@ -91,7 +90,7 @@ class EvacuationCharge(Machine):
             circuit_pressure=self._gauge.value * self.rng.gauss(1.0, 0.01),
             pump_pressure=pump * self.rng.gauss(1.0, 0.01),
             pressure_rise=self._rise,
-            charge_target=TARGET,
+            charge_target=CHARGES[self.recipe],
             charge_weight=self._charged,
             refrigerant_pressure=self._supply.step(dt) - (0.6 if charging else 0.0),
             cylinder_weight=self._cylinder,

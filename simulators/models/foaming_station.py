@@ -6,7 +6,6 @@ Mix pressure and components' temperatures after Materials 2023, 16, 857; all els
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -30,10 +29,11 @@ class FoamingStation(Machine):
     power_idle: ClassVar[float] = 5.0
     power_run: ClassVar[float] = 9.0
     serial: ClassVar[str] = "CB"
+    makes: ClassVar[str] = "cabinet"
+    recipes: ClassVar[tuple[str, ...]] = ("CABINET-215", "CABINET-310")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "CABINET-215"
         self._polyol = Wander(18.0, 0.25, 300.0, self.rng)
         self._isocyanate = Wander(20.0, 0.25, 300.0, self.rng)
         self._pressures = [Lag(18.0, 0.6, self.rng, 0.5), Lag(16.0, 0.6, self.rng, 0.5)]
@@ -43,14 +43,9 @@ class FoamingStation(Machine):
         self._level, self._ratio = self.rng.uniform(REFILL, 90.0), RATIO
         self._draw()
         self.run(0.0)
-        # jigs of a line are filled one after the other, never together
-        for _ in range(self.rng.randrange(1, int(self.cycle))):
-            self.step(1.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._draw()
+    def begin(self) -> None:
+        self._draw()
 
     def _draw(self) -> None:
         """Draw what differs from one shot to the next."""
@@ -61,8 +56,7 @@ class FoamingStation(Machine):
 
     def run(self, dt: float) -> None:
         """Meter the shot, let it react, and wait until it carries the cabinet."""
-        time = self.elapsed * self.cycle / self.duration
-        phase = 1 + bisect(ENDS, time) if self.working else NONE
+        time, phase = self.time, self.phase(ENDS)
         self._polyol.step(dt)
         self._isocyanate.step(dt)
         # pumps go to high pressure a little before the head opens

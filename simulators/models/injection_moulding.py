@@ -6,7 +6,6 @@ Cycle parameters are those of OPC 40077 (EUROMAP 77); their values are engineeri
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -30,10 +29,10 @@ class InjectionMoulding(Machine):
     power_idle: ClassVar[float] = 16.0
     power_run: ClassVar[float] = 38.0
     serial: ClassVar[str] = "DR"
+    recipes: ClassVar[tuple[str, ...]] = ("DRAWER-215-R", "DRAWER-215-L")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "DRAWER-215-R"
         self._melt = Wander(222.0, 1.0, 180.0, self.rng)
         self._barrel = Wander(215.0, 0.5, 90.0, self.rng)
         self._mould = Lag(45.0, 60.0, self.rng, 0.1)
@@ -42,13 +41,10 @@ class InjectionMoulding(Machine):
         self._position = DOSED
         self._shot = self._draw()
         self.signals.update(dict.fromkeys(self._shot, 0.0))  # nothing moulded yet
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._shot = self._draw()
+    def begin(self) -> None:
+        self._shot = self._draw()
 
     def _draw(self) -> dict[str, float]:
         """Draw the cycle parameters of a shot: hot melt flows faster and needs less pressure."""
@@ -67,9 +63,9 @@ class InjectionMoulding(Machine):
 
     def run(self, dt: float) -> None:
         """Move screw and clamp through the cycle; the parameters of a shot show when its mould opens."""
-        time = self.elapsed * self.cycle / self.duration
+        time = self.time
         full = CLOSED + self._shot["injection_time"]
-        phase = 1 + bisect((CLOSED, full, HELD, COOLED), time) if self.working else NONE
+        phase = self.phase((CLOSED, full, HELD, COOLED))
         self._melt.step(dt)
         self._barrel.step(dt)
         self._mould.follow(52.0 if phase in {INJECT, HOLD} else 43.5, dt)

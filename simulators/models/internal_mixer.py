@@ -31,17 +31,18 @@ LOT, SHIFT = 24, 8 * 3600.0  # batches in a lot, seconds
 
 
 class InternalMixer(Machine):
-    """A 370-litre mixer that makes one recipe, in batches of 320 kg."""
+    """A 370-litre mixer; a batch is 320 kg."""
 
     cycle: ClassVar[float] = 240.0
     spread: ClassVar[float] = 0.015
     power_idle: ClassVar[float] = 35.0  # hydraulics and pumps; the rotors come on top
     power_run: ClassVar[float] = 60.0
     serial: ClassVar[str] = "B"
+    recipes: ClassVar[tuple[str, ...]] = tuple(RECIPES)
+    changeover: ClassVar[float] = 240.0  # a batch to clean it
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = self.rng.choice(sorted(RECIPES))
         self._target, self._hold = RECIPES[self.recipe]
         self._batch = Lag(45.0, HEAT_CAPACITY / COOLING, self.rng, 0.4)
         self._water = Wander(40.0, 0.6, 300.0, self.rng)
@@ -54,28 +55,21 @@ class InternalMixer(Machine):
         self._dumped = self._target
         self._lot = self.rng.randrange(100_000, 900_000)
         self._badges = [f"OP{self.rng.randrange(1000, 10_000)}" for _ in range(3)]
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._fill = min(0.775, max(0.705, self.rng.gauss(0.74, 0.01)))
-            self._work = 0.0
-            self._lumps.value = 1.0
+    def begin(self) -> None:
+        self._target, self._hold = RECIPES[self.recipe]
+        self._fill = min(0.775, max(0.705, self.rng.gauss(0.74, 0.01)))
+        self._work = 0.0
+        self._lumps.value = 1.0
 
     def judge(self) -> bool:
         """Reject a batch that was dumped too cold (its silica has not reacted) or too hot (it scorches)."""
         return abs(self._dumped - self._target) <= TOLERANCE and super().judge()
 
-    def _phase(self) -> int:
-        if not self.working:
-            return 0
-        return 1 + sum(self.elapsed * self.cycle / self.duration >= end for end in ENDS)
-
     def run(self, dt: float) -> None:
         """Turn the rotors, press the ram, and let friction heat the batch."""
-        phase = self._phase()
+        phase = self.phase(ENDS)
         if phase == DUMP != self.signals["phase"]:  # the door has just opened
             self._dumped = self._batch.read()
             self.alarms = int(abs(self._dumped - self._target) > TOLERANCE)

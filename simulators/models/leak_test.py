@@ -7,7 +7,6 @@ cool down (adiabatic stabilisation, 3-8 s). After LM-AN-001; what circuits leak 
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -35,22 +34,22 @@ class LeakTest(Machine):
     power_idle: ClassVar[float] = 0.4
     power_run: ClassVar[float] = 0.9
     serial: ClassVar[str] = "CU"
+    takes: ClassVar[str] = "circuit"
+    makes: ClassVar[str] = "circuit"
+    changeover: ClassVar[float] = 30.0
+    recipes: ClassVar[tuple[str, ...]] = ("CIRCUIT-215", "CIRCUIT-310")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "CIRCUIT-215"
         self._cooling = self.rng.uniform(3.0, 4.2)  # seconds; the tester's own hoses and volume
         self._supply = Wander(820.0, 8.0, 40.0, self.rng)
         self._ambient = Wander(26.0, 0.6, 900.0, self.rng)
         self._since_master = self.rng.randrange(400)
         self._draw()
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._draw()
+    def begin(self) -> None:
+        self._draw()
 
     def _draw(self) -> None:
         """Draw the circuit: most leak less than can be measured."""
@@ -68,8 +67,7 @@ class LeakTest(Machine):
 
     def run(self, dt: float) -> None:
         """Compute the pressure from the time into the test: exact for any step size."""
-        time = self.elapsed * self.cycle / self.duration
-        phase = 1 + bisect(ENDS, time) if self.working else NONE
+        time, phase = self.time, self.phase(ENDS)
         pressure = self._pressure(phase, time)
         if phase == TEST:
             self._difference = self._pressure(TEST, ENDS[2]) - pressure + self.rng.gauss(0.0, 0.4)

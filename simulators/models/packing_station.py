@@ -6,7 +6,6 @@ All figures are engineering estimates; the label is a serial shipping container 
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -41,10 +40,12 @@ class PackingStation(Machine):
     power_idle: ClassVar[float] = 1.2
     power_run: ClassVar[float] = 4.0
     serial: ClassVar[str] = "CT"
+    takes: ClassVar[str] = "appliance"
+    makes: ClassVar[str] = "carton"
+    recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "BCD-215W"
         self._air = Wander(6.2, 0.08, 20.0, self.rng)
         self._belt = Lag(0.0, 0.5, self.rng, 0.05)
         self._tension = Lag(0.0, 0.3, self.rng, 2.0)
@@ -54,13 +55,10 @@ class PackingStation(Machine):
         self._shown = self._left = self._takt = 0.0
         self._barcode, self._grade = "", 0
         self._draw()
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._draw()
+    def begin(self) -> None:
+        self._draw()
 
     def _draw(self) -> None:
         """Draw what differs from one appliance to the next."""
@@ -71,8 +69,7 @@ class PackingStation(Machine):
 
     def run(self, dt: float) -> None:
         """Move belt, scale, strapper and printer through the cycle."""
-        time = self.elapsed * self.cycle / self.duration
-        phase = 1 + bisect(ENDS, time) if self.working else NONE
+        time, phase = self.time, self.phase(ENDS)
         self._air.step(dt)
         moving = phase in {INFEED, OUTFEED} or ENDS[1] <= time < ENDS[1] + 1.2  # off the scale, too
         self._belt.follow(18.0 if moving else 0.0, dt)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -19,7 +18,6 @@ LIMIT, POWER_LIMIT = -18.0, 150.0  # degrees, W
 WARM, COLDEST = 25.0, -33.0  # degrees of the evaporator before, and in the end where the charge is right
 UNDERCHARGED, SHORTED = 0.012, 0.015
 """Chance of a charge that is short, and of a compressor with shorted turns, added to those before it."""
-STEP = 5.0
 
 
 class RunTest(Machine):
@@ -31,10 +29,15 @@ class RunTest(Machine):
     power_idle: ClassVar[float] = 0.02
     power_run: ClassVar[float] = 0.1
     serial: ClassVar[str] = "RF"
+    takes: ClassVar[str] = "appliance"
+    makes: ClassVar[str] = "appliance"
+    recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
+    changeover: ClassVar[float] = 5.0  # other limits
+    between_stops: ClassVar[float] = 20 * 12 * 3600.0  # of one place
+    places: ClassVar[int] = 20
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "BCD-215W"
         self._ambient = Wander(WARM, 0.5, 1200.0, self.rng)
         self._mains = Wander(222.0, 1.2, 60.0, self.rng)
         self._evaporator = Lag(WARM, 300.0, self.rng, 0.08)
@@ -44,14 +47,9 @@ class RunTest(Machine):
         self._power = Lag(0.0, 1.0, self.rng, 0.4)
         self._draw()
         self.run(0.0)
-        # stations are loaded one after the other, so each is at another time of its cycle
-        for _ in range(self.rng.randrange(1, int(self.cycle / STEP))):
-            self.step(STEP)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._draw()
+    def begin(self) -> None:
+        self._draw()
 
     def _draw(self) -> None:
         """Draw the refrigerator: its compressor, its charge, how well it keeps the heat out."""
@@ -66,8 +64,7 @@ class RunTest(Machine):
 
     def run(self, dt: float) -> None:
         """Cool the evaporator, and the compartments after it; the colder, the less the compressor draws."""
-        time = self.elapsed * self.cycle / self.duration
-        phase = 1 + bisect(ENDS, time) if self.working else NONE
+        time, phase = self.time, self.phase(ENDS)
         ambient, mains = self._ambient.step(dt), self._mains.step(dt)
         load = 0.0
         if phase == PULL_DOWN:

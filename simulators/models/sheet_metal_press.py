@@ -29,26 +29,25 @@ class SheetMetalPress(Machine):
     power_idle: ClassVar[float] = 9.0
     power_run: ClassVar[float] = 32.0
     serial: ClassVar[str] = "SP"
+    makes: ClassVar[str] = "panel"
+    changeover: ClassVar[float] = 600.0  # another die
+    recipes: ClassVar[tuple[str, ...]] = ("PANEL-L-215", "PANEL-R-215")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "PANEL-L-215"
         self._sheet = Wander(1.0, 0.012, 240.0, self.rng)
         self._cushion = Wander(42.0, 0.4, 60.0, self.rng)
         self._bearing = Lag(self.rng.uniform(38.0, 45.0), 1800.0, self.rng, 0.05)
         self._die_strokes = self.rng.randrange(20_000, 80_000)
         self._peak = PEAK
         self._left = self._right = self._bottom = 0.0
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            # gauge and strength of the sheet wander along the coil, blanks differ a little
-            self._peak = PEAK * self._sheet.value * self.rng.gauss(1.0, 0.008)
-            self._balance = self.rng.gauss(0.505, 0.004)
-            self._struck = False
+    def begin(self) -> None:
+        # gauge and strength of the sheet wander along the coil, blanks differ a little
+        self._peak = PEAK * self._sheet.value * self.rng.gauss(1.0, 0.008)
+        self._balance = self.rng.gauss(0.505, 0.004)
+        self._struck = False
 
     def run(self, dt: float) -> None:
         """Turn the crank; the flywheel pays for the stroke, the bearings warm up over a shift."""

@@ -6,7 +6,6 @@ after evpvacuum.com; time constants are engineering estimates.
 
 from __future__ import annotations
 
-from bisect import bisect
 from typing import ClassVar
 
 from simulators.machine import Machine
@@ -30,10 +29,12 @@ class Thermoformer(Machine):
     power_idle: ClassVar[float] = 32.0
     power_run: ClassVar[float] = 72.0
     serial: ClassVar[str] = "LN"
+    makes: ClassVar[str] = "liner"
+    changeover: ClassVar[float] = 900.0  # another mould
+    recipes: ClassVar[tuple[str, ...]] = ("LINER-215", "LINER-310")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self.recipe = "LINER-215"
         self._heaters = [Wander(mean, 1.5, 90.0, self.rng) for mean in (420.0, 400.0)]
         self._ambient = Wander(27.0, 0.8, 900.0, self.rng)
         self._sheet = Lag(self._ambient.value, 35.0, self.rng, 0.4)
@@ -44,18 +45,15 @@ class Thermoformer(Machine):
         self._sag = Lag(0.0, 0.8, self.rng, 0.4)
         self._gauge = 3.2
         self._formed = 0.0
-        self._show()  # the recipe is no longer the usual one
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._gauge = self.rng.gauss(3.2, 0.015)
-            self.alarms = 0
+    def begin(self) -> None:
+        self._gauge = self.rng.gauss(3.2, 0.015)
+        self.alarms = 0
 
     def run(self, dt: float) -> None:
         """Heat, stretch, form and cool one sheet."""
-        phase = 1 + bisect(ENDS, self.elapsed * self.cycle / self.duration) if self.working else NONE
+        phase = self.phase(ENDS)
         upper, lower = (heater.step(dt) for heater in self._heaters)
         ambient = self._ambient.step(dt)
         if phase == HEAT:

@@ -35,6 +35,9 @@ class TireBuildingMachine(Machine):
     power_idle: ClassVar[float] = 4.0
     power_run: ClassVar[float] = 18.0
     serial: ClassVar[str] = "GT"
+    makes: ClassVar[str] = "green tyre"
+    recipes: ClassVar[tuple[str, ...]] = ("GT-195-65R15", "GT-205-60R15")
+    changeover: ClassVar[float] = 420.0  # drum and components
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -52,20 +55,13 @@ class TireBuildingMachine(Machine):
         self._badges = [f"OP{self.rng.randrange(1000, 10_000)}" for _ in range(3)]
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._overlap = max(0.0, self.rng.gauss(OVERLAP, 0.65))
-            self._weight = WEIGHT * self.rng.gauss(1.0, 0.0025)
-
-    def _phase(self) -> int:
-        if not self.working:
-            return 0
-        return 1 + sum(self.elapsed * self.cycle / self.duration >= end for end in ENDS)
+    def begin(self) -> None:
+        self._overlap = max(0.0, self.rng.gauss(OVERLAP, 0.65))
+        self._weight = WEIGHT * self.rng.gauss(1.0, 0.0025)
 
     def run(self, dt: float) -> None:
         """Turn the drum, draw the ply, blow the carcass up, stitch the tread."""
-        phase = self._phase()
+        phase = self.phase(ENDS)
         self._drum.follow(DRUM.get(phase, 0.0), dt)
         self._bearing.step(dt)
         brake = self._brake.step(dt)

@@ -30,6 +30,8 @@ class TreadExtruder(Machine):
     power_idle: ClassVar[float] = 12.0  # heaters, pumps, conveyors; the screw's own comes on top
     power_run: ClassVar[float] = 28.0
     serial: ClassVar[str] = "TR"
+    makes: ClassVar[str] = "tread"
+    recipes: ClassVar[tuple[str, ...]] = ("TREAD-165A", "TREAD-165B")
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -48,10 +50,8 @@ class TreadExtruder(Machine):
         self._lot = self.rng.randrange(100_000, 900_000)
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            self._length = self._off = 0.0
+    def begin(self) -> None:
+        self._length = self._off = 0.0
 
     def run(self, dt: float) -> None:
         """Push compound through the head, and trim the line to the weight."""

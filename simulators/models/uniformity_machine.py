@@ -48,6 +48,10 @@ class UniformityMachine(Machine):
     power_idle: ClassVar[float] = 3.0
     power_run: ClassVar[float] = 14.0
     serial: ClassVar[str] = "T"
+    takes: ClassVar[str] = "tyre"
+    makes: ClassVar[str] = "tyre"
+    recipes: ClassVar[tuple[str, ...]] = ("195-65R15", "205-60R15")
+    changeover: ClassVar[float] = 20.0  # the rims change by themselves
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -59,19 +63,17 @@ class UniformityMachine(Machine):
         self.signals.update(self._results, grade="", result_serial_number="")
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if self.working:
-            radial = 45.0 * math.exp(self.rng.gauss(0.0, 0.3))
-            found = (
-                radial,
-                radial * self.rng.uniform(0.5, 0.75),
-                25.0 * math.exp(self.rng.gauss(0.0, 0.3)),
-                self.rng.gauss(4.0, 18.0),
-                16.0 * math.exp(self.rng.gauss(0.0, 0.42)),
-                0.011 * radial + self.rng.uniform(0.05, 0.25),
-            )
-            self._results = dict(zip(RESULTS, found, strict=True))
+    def begin(self) -> None:
+        radial = 45.0 * math.exp(self.rng.gauss(0.0, 0.3))
+        found = (
+            radial,
+            radial * self.rng.uniform(0.5, 0.75),
+            25.0 * math.exp(self.rng.gauss(0.0, 0.3)),
+            self.rng.gauss(4.0, 18.0),
+            16.0 * math.exp(self.rng.gauss(0.0, 0.42)),
+            0.011 * radial + self.rng.uniform(0.05, 0.25),
+        )
+        self._results = dict(zip(RESULTS, found, strict=True))
 
     def _grade(self) -> str:
         """Return the best grade whose limits this tyre keeps."""
@@ -84,14 +86,9 @@ class UniformityMachine(Machine):
         """Reject grade C."""
         return self._grade() != "C"
 
-    def _phase(self) -> int:
-        if not self.working:
-            return 0
-        return 1 + sum(self.elapsed * self.cycle / self.duration >= end for end in ENDS)
-
     def run(self, dt: float) -> None:
         """Inflate, turn both ways under load, show what was found."""
-        phase = self._phase()
+        phase = self.phase(ENDS)
         turning = phase in SPEED
         speed = self._speed.follow(SPEED.get(phase, 0.0), dt)
         self._inflation.follow(INFLATION if turning or phase == INFLATE else 0.0, dt)

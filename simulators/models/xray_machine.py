@@ -34,6 +34,10 @@ class XrayMachine(Machine):
     power_idle: ClassVar[float] = 1.5
     power_run: ClassVar[float] = 4.0
     serial: ClassVar[str] = "T"
+    takes: ClassVar[str] = "tyre"
+    makes: ClassVar[str] = "tyre"
+    recipes: ClassVar[tuple[str, ...]] = ("195-65R15", "205-60R15")
+    changeover: ClassVar[float] = 5.0  # another program
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -50,10 +54,7 @@ class XrayMachine(Machine):
         )
         self.run(0.0)
 
-    def _take(self) -> None:
-        super()._take()
-        if not self.working:
-            return
+    def begin(self) -> None:
         self._angle = 0.0
         offset, spacing = self.rng.gauss(0.2, 0.9), self.rng.gauss(1.45, 0.1)
         self._defect = "none" if super().judge() else self.rng.choice(BY_EYE)
@@ -74,14 +75,9 @@ class XrayMachine(Machine):
         """Reject a tyre with any defect."""
         return self._defect == "none"
 
-    def _phase(self) -> int:
-        if not self.working:
-            return 0
-        return 1 + sum(self.elapsed * self.cycle / self.duration >= end for end in ENDS)
-
     def run(self, dt: float) -> None:
         """Turn the tyre in the beam, then show what was found."""
-        phase = self._phase()
+        phase = self.phase(ENDS)
         scanning = phase == SCAN
         voltage = self._voltage.follow(VOLTAGE if scanning else 0.0, dt)
         current = self._current.follow(CURRENT if scanning else 0.0, dt)

@@ -14,8 +14,9 @@ from drivers.modbus.raw import EIGHT_BITS, SHAPES, TEXTS, UNSIGNED, Order, Packi
 from drivers.modbus.source import ModbusSource
 from gateway.normalize import Normalizer
 from gateway.settings.point import Point
-from simulators.generic import GenericMachine
-from simulators.modbus import Unit
+from simulators.generic import GenericMachine, signals_of
+from simulators.registers import RegisterMap, Unit
+from simulators.shown import Shown
 
 
 def variants(raw: Raw) -> list[dict[str, Any]]:
@@ -59,8 +60,9 @@ def points() -> list[Point]:
 def test_a_generic_machine_serves_every_type(seed: str) -> None:
     """`lineside simulate` serves any template: what it shows must fit, and read as good."""
     chosen = points()
-    machine = GenericMachine("press-01", seed, chosen)
-    unit = Unit(cast("Any", SimpleNamespace(points=chosen)), machine)
+    machine = GenericMachine("press-01", seed, signals_of(chosen))
+    unit = Unit()
+    unit.add(RegisterMap(chosen), Shown(cast("Any", SimpleNamespace(points=chosen)), machine))
     normalizer, group = Normalizer(chosen), group_of(chosen)
     sources = [cast("ModbusSource", point.source) for point in chosen]
     decode = compile_registers([(source.address.offset, source) for source in sources])
@@ -76,4 +78,4 @@ def test_a_generic_machine_serves_every_type(seed: str) -> None:
         machine.step(37.0)
         unit.refresh()
     names = {point.name for point in chosen}
-    assert set(machine.signals) == names
+    assert set(machine.look()) == names

@@ -13,9 +13,9 @@ from drivers.modbus.codec import encode
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
 from gateway.settings.templates import Templates, bundled_config
-from simulators.machine import Buffer
 from simulators.models import MODELS
 from simulators.models.curing_press import CURED
+from simulators.parts import Buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

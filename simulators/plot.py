@@ -1,0 +1,153 @@
+"""Pictures of machines at work: a cycle of one machine, a panel for each unit, phases as bands."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from drivers.base import ValueType
+from simulators.faults import find_machine, parse_fault
+from simulators.inject import Injector
+from simulators.plant import Plant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.settings.factory import Factory
+    from gateway.settings.point import Point
+    from simulators.shown import Shown
+
+SAMPLES = 900
+"""Looks at the machine, over the time that is drawn."""
+
+GENERIC_SECONDS = 600.0
+"""How long a machine without a model is drawn."""
+
+PANELS = 5
+COUNTERS = {"cycle_time_last", "cycle_time_average", "energy", "heartbeat"}
+"""Points of all machines that say nothing of a cycle."""
+
+DECADES = 100.0
+"""What is always positive, and at its highest so many times its lowest, is drawn on a logarithmic axis."""
+
+
+def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Sequence[str] = ()) -> None:
+    """Draw one whole cycle of a machine.
+
+    Raises `ValueError` where there is no such machine, `OSError` where the file can't be written or matplotlib is
+    not installed.
+    """
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - an extra
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError:
+        raise OSError("pictures need matplotlib: pip install 'lineside[plot]'") from None
+    plant = Plant(factory, seed)
+    machines = [shown for _, shown in plant.machines]
+    shown = find_machine(name, machines)
+    injector = Injector([parse_fault(written, machines, seed) for written in faults])
+    times, phases, values = _one_cycle(plant, shown, injector)
+    panels = _panels(shown, values)
+    mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    figure = Figure(figsize=(9, 1.0 + 1.75 * len(panels)), layout="constrained")
+    axes: Any = figure.subplots(len(panels), sharex=True, squeeze=False)
+    minutes = times[-1] > GENERIC_SECONDS / 2
+    x = [time / 60 for time in times] if minutes else times
+    for axis, (unit, points) in zip(axes[:, 0], panels, strict=True):
+        _draw(axis, unit, x, {point.name: values[point.name] for point in points})
+        _shade(axis, x, phases)
+    labels = next((point.labels for point in shown.configured.points if point.name in {"phase", "step"}), {})
+    _name_phases(axes[0, 0], x, phases, labels)
+    axes[-1, 0].set_xlabel("minutes" if minutes else "seconds")
+    axes[-1, 0].set_xlim(x[0], x[-1])
+    figure.suptitle(f"{shown.configured.path.machine}: {shown.configured.template}", fontsize=11)
+    figure.savefig(file, dpi=80)
+
+
+def _one_cycle(
+    plant: Plant, shown: Shown, injector: Injector
+) -> tuple[list[float], list[int], dict[str, list[float]]]:
+    """Run to the beginning of a cycle, and through it; returns times, phases and values."""
+    model = getattr(shown.machine, "model", None)
+    lasts = 1.08 * model.cycle if model is not None else GENERIC_SECONDS
+    step = lasts / SAMPLES
+    limit = plant.clock + 4 * lasts + 7200.0
+    before = None
+    while model is not None and plant.clock < limit:
+        plant.step(step)
+        injector.step(plant.clock)
+        phase = shown.values().get("phase", shown.values().get("step", shown.values().get("serial_number")))
+        if before is not None and phase != before and (phase == 1 or isinstance(phase, str)):
+            break
+        before = phase
+    began = plant.clock
+    times: list[float] = []
+    phases: list[int] = []
+    values: dict[str, list[float]] = defaultdict(list)
+    for _ in range(SAMPLES):
+        seen = shown.values()
+        times.append(plant.clock - began)
+        phases.append(int(seen.get("phase", seen.get("step", 0)) or 0))
+        for name, value in seen.items():
+            numeric = isinstance(value, int | float) and not isinstance(value, bool)
+            values[name].append(float(value) if numeric else float("nan"))  # type: ignore[arg-type]
+        plant.step(step)
+        injector.step(plant.clock)
+    return times, phases, values
+
+
+def _panels(shown: Shown, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
+    """Return what is drawn together: the measured quantities that move, by their units, the liveliest first."""
+    by_unit: dict[str, list[Point]] = defaultdict(list)
+    for point in shown.configured.points:
+        if point.type is not ValueType.FLOAT or point.name in COUNTERS:
+            continue
+        if _moved(point, values[point.name]) > 0.0:
+            by_unit[point.unit].append(point)
+    ranked = sorted(by_unit.items(), key=lambda item: -max(_moved(point, values[point.name]) for point in item[1]))
+    return ranked[:PANELS]
+
+
+def _moved(point: Point, values: list[float]) -> float:
+    """Return by how much of its range a point has moved."""
+    there = [value for value in values if value == value]  # noqa: PLR0124 - not NaN
+    if not there or point.range is None:
+        return 0.0
+    return (max(there) - min(there)) / (point.range[1] - point.range[0])
+
+
+def _draw(axis: Any, unit: str, x: list[float], lines: dict[str, list[float]]) -> None:  # noqa: ANN401 - matplotlib's
+    for name, values in lines.items():
+        axis.plot(x, values, linewidth=1.1, label=name.replace("_", " "))
+    every = [value for values in lines.values() for value in values if value == value]  # noqa: PLR0124 - not NaN
+    if min(every) > 0.0 and max(every) > DECADES * min(every):
+        axis.set_yscale("log")
+    axis.set_ylabel({"Cel": "°C"}.get(unit, unit))
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)
+    axis.grid(alpha=0.25)
+
+
+def _shade(axis: Any, x: list[float], phases: list[int]) -> None:  # noqa: ANN401 - matplotlib's
+    for phase, first, last in _bands(phases):
+        if phase % 2:
+            axis.axvspan(x[first], x[last], color="0.5", alpha=0.08, linewidth=0)
+
+
+def _name_phases(axis: Any, x: list[float], phases: list[int], labels: dict[int, str]) -> None:  # noqa: ANN401
+    for phase, first, last in _bands(phases):
+        if last - first > 0.04 * len(x):
+            middle = (x[first] + x[last]) / 2
+            axis.annotate(labels.get(phase, ""), (middle, 1.02), xycoords=("data", "axes fraction"), ha="center",
+                          fontsize=8, color="0.35")  # fmt: skip
+
+
+def _bands(phases: list[int]) -> list[tuple[int, int, int]]:
+    """Return each phase with the positions where it begins and ends."""
+    bands: list[tuple[int, int, int]] = []
+    for i, phase in enumerate(phases):
+        if bands and bands[-1][0] == phase:
+            bands[-1] = (phase, bands[-1][1], i)
+        else:
+            bands.append((phase, i, i))
+    return bands

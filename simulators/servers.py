@@ -1,0 +1,157 @@
+"""Which servers a configuration needs: one for each address that it names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from drivers.modbus.connection import ModbusConnection, Transport
+from simulators.blame import Blame
+from simulators.endpoints import Dialling, Endpoint, Port, SerialLine
+from simulators.opcua import OpcUaMachines
+from simulators.ports import LOOPBACK, free_port
+from simulators.registers import RegisterMap, Unit, overlaps
+from simulators.tls import self_signed
+
+if TYPE_CHECKING:
+    import ssl
+
+    from drivers.opcua.settings import OpcUaConnection
+    from gateway.settings.factory import Factory
+    from gateway.settings.factory import Machine as Configured
+    from simulators.plant import Plant
+    from simulators.shown import Shown
+
+    Behind = list[tuple[Configured, Shown]]
+
+log = structlog.get_logger()
+
+
+class CantServe(OSError):
+    """Machines can't be served as they are configured."""
+
+
+def key_of(connection: ModbusConnection) -> str:
+    """Return what connections to one device have in common: transport, and address or serial port."""
+    return str(connection)
+
+
+class Servers:
+    """All servers of a configuration."""
+
+    def __init__(self, factory: Factory, plant: Plant, *, free_ports: bool, share: bool, history: int) -> None:
+        """Find out what is needed. Raises `CantServe`.
+
+        `share` lets machines of several OPC UA servers stand behind one, where we choose the addresses: each server's
+        address space costs seconds to load.
+        """
+        self._blame = Blame(factory)
+        self._free_ports, self._share, self._history = free_ports, share, history
+        self._modbus: dict[str, Behind] = defaultdict(list)
+        self._behind_url: dict[str, Behind] = defaultdict(list)
+        for configured, shown in plant.machines:
+            if configured.protocol.name == "modbus":
+                self._modbus[key_of(cast("ModbusConnection", configured.connection))].append((configured, shown))
+            else:
+                url = cast("OpcUaConnection", configured.connection).url
+                self._behind_url[url].append((configured, shown))
+        self._units = {key: self._units_of(key, behind) for key, behind in self._modbus.items()}
+        self.certificate: Path | None = None
+        self.endpoints: dict[str, Endpoint] = {}
+        self.opcua: dict[str, OpcUaMachines] = {}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many servers there are, for the log."""
+        return {"modbus_ports": len(self.endpoints), "opcua_servers": len(set(self.opcua.values()))}
+
+    async def start(self, certificate: Path) -> None:
+        """Start all; a certificate for TLS, where one is needed, is written to that file.
+
+        OPC UA servers are ready later. Raises `OSError`.
+        """
+        tls = await self._make_certificate(certificate)
+        for key, behind in self._modbus.items():
+            endpoint = self._endpoint(cast("ModbusConnection", behind[0][0].connection), self._units[key], tls)
+            try:
+                await endpoint.start()
+            except OSError as error:
+                raise OSError(error.errno, f"{self._blame.connection(behind[0][0])}: {error.strerror}") from error
+            self.endpoints[key] = endpoint
+        for url, machines in self._behind_url.items():
+            self.opcua[url] = self._shared_server(machines) or OpcUaMachines(
+                f"opc.tcp://{LOOPBACK}:{free_port()}" if self._free_ports else url, self._history
+            )
+            self.opcua[url].add(machines)
+        for server in set(self.opcua.values()):
+            server.start()
+
+    async def attend(self) -> None:
+        """Let faults act on servers. Raises `OSError` where a server has failed."""
+        for endpoint in self.endpoints.values():
+            await endpoint.attend()
+        for url, server in self.opcua.items():
+            if server.error is not None:
+                where = self._blame.connection(self._behind_url[url][0][0])
+                raise OSError(f"{where}: {server.url}: {server.error}") from server.error
+
+    async def stop(self) -> None:
+        """Stop all."""
+        for endpoint in self.endpoints.values():
+            await endpoint.close()
+        for server in set(self.opcua.values()):
+            server.stop()
+        for server in set(self.opcua.values()):
+            if server.ident is not None:
+                await asyncio.to_thread(server.join)
+
+    async def _make_certificate(self, file: Path) -> ssl.SSLContext | None:
+        needs = [behind[0][0] for behind in self._modbus.values() if _transport(behind[0][0]) is Transport.TLS]
+        if not needs:
+            return None
+        if not self._free_ports:
+            raise CantServe(f"{self._blame.connection(needs[0])}: nobody would trust a simulated device there; "
+                          "--ports auto makes a certificate, and a configuration that trusts it")  # fmt: skip
+        self.certificate = file.absolute()
+        return await asyncio.to_thread(self_signed, file, file.with_suffix(".key"))
+
+    def _endpoint(self, connection: ModbusConnection, units: dict[int, Unit], tls: ssl.SSLContext | None) -> Endpoint:
+        transport = connection.transport
+        host, port = (LOOPBACK, 0) if self._free_ports else (connection.host, connection.port)
+        if transport.serial:
+            return SerialLine(transport, None if self._free_ports else Path(connection.device), units)
+        if transport is Transport.LISTEN:
+            return Dialling(LOOPBACK, port, units)
+        return Port(transport, host, port, units, tls if transport is Transport.TLS else None)
+
+    def _units_of(self, key: str, behind: Behind) -> dict[int, Unit]:
+        """Put machines behind their unit ids."""
+        units: dict[int, Unit] = {}
+        maps: dict[int, RegisterMap] = {}
+        for configured, shown in behind:
+            number = cast("ModbusConnection", configured.connection).unit
+            for one, other in overlaps(configured.points):
+                raise CantServe(
+                    f"{self._blame.point(configured, other.name)}: stands in registers of {one.name}; "
+                    "give each its own"
+                )
+            unit = units.setdefault(number, Unit())
+            if unit.machines:
+                log.warning("simulation.shared_unit", address=key, unit=number, machine=configured.path.machine)
+            registers = maps.get(id(configured.points)) or RegisterMap(configured.points)
+            maps[id(configured.points)] = registers
+            unit.add(registers, shown)
+        return units
+
+    def _shared_server(self, machines: Behind) -> OpcUaMachines | None:
+        """Return a server that can take these machines along."""
+        if not (self._free_ports and self._share):
+            return None
+        return next((server for server in set(self.opcua.values()) if server.has_room_for(machines)), None)
+
+
+def _transport(configured: Configured) -> Transport:
+    return cast("ModbusConnection", configured.connection).transport

@@ -1,0 +1,182 @@
+"""Every point of any configuration is served, over every protocol, and read by the drivers as the truth has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from processes import free_port
+from simulated import configure, read_all, simulated
+
+from drivers.base import Quality
+from gateway.settings.templates import bundled_config
+from simulators.servers import CantServe
+from simulators.truth import Truth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from simulated import Readings
+
+METER = {
+    "protocol": "modbus",
+    "points": {
+        "power": {"address": "holding 0", "raw": "float32", "unit": "kW", "range": [0, 50]},
+        "temperature": {"address": "input 3", "raw": "int16", "scale": 0.1, "unit": "Cel", "range": [-20, 80]},
+        "count": {"address": "holding 10", "raw": "uint32"},
+        "running": {"address": "coil 2"},
+        "door": {"address": "discrete 0"},
+        "mode": {"address": "holding 20", "labels": {0: "off", 1: "on", 7: "fault"}},
+        "serial": {"address": "holding 30", "raw": "string", "length": 8},
+        "bits": {"address": "holding 40", "raw": "uint16", "bits": "4..9"},
+    },
+}
+
+DRUM = {
+    "protocol": "opcua",
+    "points": {
+        "speed": {"node": "s=Drum.Speed", "type": "float", "unit": "r/min", "range": [0, 60]},
+        "polled": {"node": "nsu=urn:else;i=17", "type": "int", "mode": "poll"},
+        "running": {"node": "s=Drum.Running", "type": "bool"},
+        "part": {"node": "s=Part", "type": "string"},
+        "zone": {"node": "s=Zones", "type": "float", "count": 3, "range": [20, 90]},
+        "torque": {"node": "s=Axis", "type": "float", "field": "Torque.Value", "range": [0, 9]},
+        "on": {"node": "s=Axis", "type": "bool", "field": "On"},
+    },
+}
+
+
+def all_good(readings: Readings) -> dict[str, Any]:
+    """Return the readings that are not good."""
+    return {
+        f"{machine}.{point}": reading
+        for machine, points in readings.items()
+        for point, reading in points.items()
+        if reading.fault is not None and reading.fault.quality is not Quality.GOOD
+    }
+
+
+def untrue(truth: Truth, readings: Readings, area: str = "area", line: str = "line") -> list[str]:
+    """Return the readings that no machine has shown at their time."""
+    return [
+        f"{machine}.{point} is {reading.value!r}"
+        for machine, points in readings.items()
+        for point, reading in points.items()
+        if reading.value is None or not truth.agrees(f"{area}/{line}/{machine}", point, reading.value, reading.time)
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "modbus+tcp://10.0.0.1:502",
+        "modbus+rtutcp://10.0.0.1:4001",
+        "modbus+udp://10.0.0.1",
+        "modbus+tls://10.0.0.1",
+        "modbus+rtu:///dev/ttyUSB7?baud=115200",
+        "modbus+ascii:///dev/ttyUSB7",
+        "modbus+listen://0.0.0.0:5502",
+    ],
+)
+async def test_a_modbus_device_is_served_over_every_transport(tmp_path: Path, url: str):
+    """Three units behind one address, as behind a gateway or on a line."""
+    machines = {f"m{unit}": {"template": "meter", "connection": {"url": url, "unit": unit}} for unit in (1, 2, 9)}
+    config, truth = configure(tmp_path, {"meter": METER}, machines), tmp_path / "truth.jsonl"
+    async with simulated(tmp_path, config, truth=truth) as factory:
+        readings = await read_all(factory)
+    assert all_good(readings) == {}
+    assert untrue(Truth(truth), readings) == []
+    assert readings["m1"]["power"].value != readings["m2"]["power"].value, "two machines are never in step"
+
+
+async def test_an_opcua_server_has_every_kind_of_node(tmp_path: Path):
+    """Node ids of any namespace, arrays and structures; and two machines behind one server."""
+    machines = {
+        f"d{i}": {"template": "drum", "connection": f"opc.tcp://10.0.0.{i}:4840?security=none&namespace=urn:d{i}"}
+        for i in (1, 2)
+    }
+    config, truth = configure(tmp_path, {"drum": DRUM}, machines), tmp_path / "truth.jsonl"
+    async with simulated(tmp_path, config, truth=truth) as factory:
+        readings = await read_all(factory)
+    assert all_good(readings) == {}
+    assert untrue(Truth(truth), readings) == []
+
+
+@pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
+async def test_every_point_of_the_bundled_plants_reads_true(tmp_path: Path, plant: str):
+    """The demo shows 39 machines; what it stores is what they showed."""
+    truth = tmp_path / "truth.jsonl"
+    async with simulated(tmp_path, bundled_config() / f"{plant}.yaml", truth=truth) as factory:
+        readings = await read_all(factory)
+    assert all_good(readings) == {}
+    log, wrong = Truth(truth), []
+    for machine in factory.machines:
+        one = {machine.path.machine: readings[machine.path.machine]}
+        wrong += untrue(log, one, machine.path.area, machine.path.line)
+    assert wrong == []
+
+
+async def test_a_template_of_ones_own_may_have_a_bundled_name(tmp_path: Path):
+    """Its points need not be those of the model; those that the model does not have are plausible all the same."""
+    own = {
+        "protocol": "modbus",
+        "points": {
+            "bladder_pressure": {"address": "holding 0", "raw": "float32", "unit": "[psi]", "range": [500, 600]},
+            "phase": {"address": "holding 2", "raw": "string", "length": 4},
+            "vibration": {"address": "holding 6", "raw": "float32", "range": [0, 3]},
+            "state": {"address": "holding 8"},
+        },
+    }
+    machines = {"press-01": {"template": "curing-press", "connection": "modbus+tcp://10.0.0.1"}}
+    async with simulated(tmp_path, configure(tmp_path, {"curing-press": own}, machines)) as factory:
+        assert all_good(await read_all(factory)) == {}
+
+
+async def test_machines_behind_one_unit_share_its_registers(tmp_path: Path):
+    """One controller, two machines: each has its own registers of the same unit."""
+    other = {"protocol": "modbus", "points": {"level": {"address": "holding 100", "unit": "%", "range": [0, 100]}}}
+    machines = {
+        "m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1?unit=1"},
+        "m2": {"template": "tank", "connection": "modbus+tcp://10.0.0.1?unit=1"},
+    }
+    async with simulated(tmp_path, configure(tmp_path, {"meter": METER, "tank": other}, machines)) as factory:
+        assert all_good(await read_all(factory)) == {}
+
+
+async def test_a_serial_line_is_made_where_it_is_configured(tmp_path: Path):
+    """As `socat` would make one: the gateway's configuration need not change."""
+    machines = {"m1": {"template": "meter", "connection": f"modbus+rtu://{tmp_path}/line"}}
+    config = configure(tmp_path, {"meter": METER}, machines)
+    async with simulated(tmp_path, config, free_ports=False) as factory:
+        assert all_good(await read_all(factory)) == {}
+    assert not (tmp_path / "line").is_symlink()
+
+
+async def test_a_port_that_is_taken_is_told_with_file_and_line(tmp_path: Path):
+    """A factory has hundreds of addresses."""
+    url = f"modbus+tcp://127.0.0.1:{free_port()}"
+    config = configure(tmp_path, {"meter": METER}, {"m1": {"template": "meter", "connection": url}})
+    (tmp_path / "second").mkdir()
+    async with simulated(tmp_path, config, free_ports=False):
+        with pytest.raises(OSError, match=r"factory\.yaml:\d+: lines\.line\.machines\.m1\.connection: port \d+ of"):
+            async with simulated(tmp_path / "second", config, free_ports=False):
+                pass
+
+
+async def test_registers_that_overlap_are_told_with_file_and_line(tmp_path: Path):
+    """A device can't hold two values in one register, so one of the two points is wrong."""
+    points = {"a": {"address": "holding 0", "raw": "float32"}, "b": {"address": "holding 1"}}
+    machines = {"m1": {"template": "bad", "connection": "modbus+tcp://10.0.0.1"}}
+    config = configure(tmp_path, {"bad": {"protocol": "modbus", "points": points}}, machines)
+    with pytest.raises(CantServe, match=r"machines/bad\.yaml:\d+: points\.b: stands in registers of a"):
+        async with simulated(tmp_path, config):
+            pass
+
+
+async def test_tls_without_free_ports_is_refused(tmp_path: Path):
+    """Nobody would trust the simulator's certificate."""
+    machines = {"m1": {"template": "meter", "connection": "modbus+tls://127.0.0.1"}}
+    config = configure(tmp_path, {"meter": METER}, machines)
+    with pytest.raises(CantServe, match="--ports auto makes a certificate"):
+        async with simulated(tmp_path, config, free_ports=False):
+            pass
