@@ -18,12 +18,12 @@ from gateway.alive import show_life
 from gateway.clock import Clock
 from gateway.codecs import CODECS
 from gateway.cut import LETTERS_SIZE, Cutter, halve
-from gateway.dead_letters import DeadLetters
+from gateway.dead_letters import DeadLetters, ingest_letters
 from gateway.filter import Filter
 from gateway.groups import groups_of
 from gateway.ingest import Ingest
 from gateway.ledger import Schedule
-from gateway.meta import encode_meta
+from gateway.meta import MetaHistory, Metas, encode_meta, meta_of
 from gateway.model import NamedScan, Record, name_scan
 from gateway.normalize import Normalizer
 from gateway.publish import Publisher
@@ -34,6 +34,7 @@ from gateway.spool_format import SpoolFiles
 from gateway.states import States
 from gateway.tasks import end
 from gateway.topics import Topics
+from gateway.writers import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,10 +98,10 @@ class Gateway:
         self._codec = CODECS[factory.gateway.codec]
         self._pipelines: dict[Group, Pipeline] = {}
         self._runners = self._make_runners()
-        metas = {self.topics.meta(machine.path): encode_meta(machine) for machine in factory.machines}
+        self._metas: dict[str, bytes] = {}  # by topic
         files = SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
         cutter = Cutter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
-        self._publisher = Publisher(factory, self.topics, self.spool, self.states, metas, self.report, cutter)
+        self._publisher = Publisher(factory, self.topics, self.spool, self.states, self._metas, self.report, cutter)
         self._alive = factory.gateway.spool.folder / f"{factory.gateway.id}.alive"
         self._started = time.monotonic()
 
@@ -122,13 +123,20 @@ class Gateway:
 
     def _groups(self, machine: Machine) -> list[Group]:
         """Give each group of a machine its way into the machine's outbox."""
-        outbox = self.spool.outbox(self.topics.data(machine.path), self._encode, halve)
+        outbox = self.spool.outbox(self.topics.data(machine.path), partial(self._encode, meta_of(machine).id), halve)
         pipelines = {group: Pipeline(self, outbox, points) for group, points in groups_of(machine)}
         self._pipelines |= pipelines
         return list(pipelines)
 
-    def _encode(self, seq: int, scans: list[NamedScan]) -> bytes:
-        return self._codec.encode(Record(self.factory.gateway.id, self.spool.id, seq, scans))
+    def _encode(self, meta: str, seq: int, scans: list[NamedScan]) -> bytes:
+        return self._codec.encode(Record(self.factory.gateway.id, self.spool.id, seq, scans, meta))
+
+    def _describe(self) -> None:
+        """Make what is published of every machine: what it is, and what it was when spooled records were made."""
+        own = self.factory.gateway
+        earlier = MetaHistory(own.spool.folder / f"{own.id}.metas.json").update(self.factory.machines)
+        for machine in self.factory.machines:
+            self._metas[self.topics.meta(machine.path)] = encode_meta(machine, earlier[machine.path])
 
     async def _deliver(self, scan: Scan) -> None:
         await self._pipelines[scan.group].deliver(scan)
@@ -136,6 +144,7 @@ class Gateway:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: nothing that was taken is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
+            self._describe()
             living = tasks.create_task(show_life(self._alive), name="sign of life")
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")
@@ -216,13 +225,12 @@ class IngestService:
 
     def __init__(self, factory: Factory) -> None:
         folder = factory.ingest.folder
-        self._dead_letters = DeadLetters(
-            folder / f"{factory.ingest.id}.dead-letters.jsonl", factory.ingest.dead_letters
-        )
+        self._dead_letters = DeadLetters(ingest_letters(folder, factory.ingest.id), factory.ingest.dead_letters)
         self._alive = folder / f"{factory.ingest.id}.alive"
-        stores = [entry.kind.make(entry.settings) for entry in factory.stores]
-        codec = CODECS[factory.gateway.codec]
-        self._ingest = Ingest(factory, Topics(factory.broker.root), codec, stores, self._dead_letters, Clock())
+        writers = [Writer(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores]
+        metas = Metas(folder / f"{factory.ingest.id}.metas.json")
+        topics, codec = Topics(factory.broker.root), CODECS[factory.gateway.codec]
+        self._ingest = Ingest(factory, topics, codec, writers, metas, self._dead_letters, Clock())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. What is being written is finished, or given again by the broker."""
@@ -244,7 +252,8 @@ class IngestService:
             "stored_readings": counts.readings,
             "first_stored": counts.first_stored,
             "set_aside": counts.set_aside,
-            "dead_letters": counts.dead_letters,
+            "dead_letters": self._ingest.intake.dead_letters,
+            "waiting_for_meta": self._ingest.intake.waiting,
             "latency_ms": {
                 name: None if (seconds := latency.percentile(share)) is None else round(seconds * 1000, 1)
                 for name, share in (("p50", 0.5), ("p99", 0.99))

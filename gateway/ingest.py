@@ -7,60 +7,51 @@ are as large as the store is slow; a slow store makes the broker wait, not the g
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import orjson
 import structlog
 from aiomqtt import MqttError
 
+from gateway.answers import answers
 from gateway.backoff import Backoff
-from gateway.codecs.base import Undecodable
+from gateway.batches import Batch, Held
+from gateway.connection import TakenOver
+from gateway.intake import Intake
 from gateway.latency import Latencies
-from gateway.meta import decode_meta, meta_of
+from gateway.meta import meta_of
 from gateway.mqtt import Link
-from gateway.ranges import Ranges
-from gateway.stores.base import MachineMeta, MachineScan, Rejected, Unavailable
+from gateway.settings.sections import Confirm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from paho.mqtt.client import MQTTMessage
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.codecs.base import Codec
     from gateway.dead_letters import DeadLetters
-    from gateway.model import MachinePath, Record
+    from gateway.meta import Metas
     from gateway.settings.factory import Factory
-    from gateway.stores.base import Refusal, Store
+    from gateway.stores.base import Refusal
     from gateway.topics import Topics
+    from gateway.writers import Writer
 
 log = structlog.get_logger()
 
 RECONNECT_FIRST, RECONNECT_MAX = 0.3, 15.0
 """Seconds between two attempts to reach the broker."""
 
-STORE_FIRST, STORE_MAX = 0.2, 10.0
-"""Seconds between two attempts to write to a store that can't be reached."""
+QUICK, QUICK_TIMES = 5.0, 3
+"""A connection that is lost within so many seconds, so often one after the other, is taken by another one's."""
 
+THROWN_OUT_WAIT = 30.0
+"""Seconds for which the field is left to another ingest of the same id."""
 
-class _Sender(NamedTuple):
-    """Whose records are confirmed together."""
+_THROWN_OUT = "another ingest has this ingest.id: give each its own, and a share where they are to divide the work"
 
-    enterprise: str
-    site: str
-    gateway: str
-    spool: str
+BATCH_READINGS = 50_000
+"""A batch is full with so many readings, however few records they came in."""
 
-
-@dataclass(slots=True)
-class _Batch:
-    """Messages that are written together, and what was in them."""
-
-    messages: list[MQTTMessage] = field(default_factory=list)
-    records: list[tuple[_Sender, Record]] = field(default_factory=list)
-    scans: list[MachineScan] = field(default_factory=list)
+RECEIVE_MAXIMUM = 1_000
+"""Messages that a broker of MQTT 5 may send before the first is acknowledged; 20, as Mosquitto has it, are few."""
 
 
 @dataclass(slots=True)
@@ -70,7 +61,6 @@ class IngestCounts:
     records: int = 0
     readings: int = 0
     set_aside: int = 0
-    dead_letters: int = 0
     first_stored: float | None = None
     """When the first reading was stored: seconds since the epoch."""
 
@@ -83,7 +73,8 @@ class Ingest:
         factory: Factory,
         topics: Topics,
         codec: Codec,
-        stores: Sequence[Store],
+        writers: Sequence[Writer],
+        metas: Metas,
         dead_letters: DeadLetters,
         clock: Callable[[], int],
     ) -> None:
@@ -92,161 +83,167 @@ class Ingest:
         self._factory = factory
         self._settings = factory.ingest
         self._topics = topics
-        self._codec = codec
-        self._stores = stores
-        self._dead_letters = dead_letters
+        self._writers = writers
+        self._metas = metas
         self._clock = clock
-        self._metas = {machine.path: meta_of(machine) for machine in factory.machines}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._opened: set[int] = set()
+        self._held = Held(writers)
+        # a gateway that takes the broker's word does not send again what we have acknowledged
+        self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
+        self.intake = Intake(topics, codec, metas, dead_letters, now_or_never=late)
+        self._link: Link | None = None
+        self._linked = asyncio.Event()
 
     async def run(self) -> None:
         """Receive and write until cancelled; outages are told once."""
-        broker = self._factory.broker
-        backoff = Backoff(RECONNECT_FIRST, RECONNECT_MAX)
-        down = False
+        self._metas.load()
+        for machine in self._factory.machines:
+            self._metas.add(machine.path, [meta_of(machine)])
         try:
-            while True:
-                try:
-                    identifier = f"lineside-{self._settings.id}-{self._factory.gateway.id}"
-                    async with Link(broker, identifier, keep_session=True) as link:
-                        log.info("broker.connected", broker=broker.url)
-                        backoff.reset()
-                        down = False
-                        # QoS 0: retained, so sent anew at each connect, and some brokers take no further
-                        # subscription before the retained messages of the last one are acknowledged
-                        await link.subscribe([(self._topics.all_machines("meta"), 0)])
-                        await link.subscribe([(self._topics.all_machines("data"), 1)])
-                        await self._serve(link)
-                except MqttError as error:
-                    if not down:
-                        log.warning("broker.not_connected", broker=broker.url, error=str(error))
-                    down = True
-                await backoff.wait()
+            async with asyncio.TaskGroup() as tasks:
+                for writer in self._writers:
+                    tasks.create_task(writer.open(), name=f"open {writer.name}")
+                tasks.create_task(self._held.run(self._safe), name="held")
+                tasks.create_task(self._receive(), name="receive")
         finally:
-            await self._close()
+            for writer in self._writers:
+                await writer.close()
 
-    async def _close(self) -> None:
-        for index in self._opened:
-            await self._in_thread(self._stores[index].close)
-        self._thread.shutdown()
+    async def _receive(self) -> None:
+        broker, settings = self._factory.broker, self._settings
+        identifier = f"lineside-{settings.id}-{self._factory.gateway.id}"
+        # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
+        # once, and the gateways send again what is not confirmed
+        keep = settings.share is None or self._acknowledge_late
+        backoff = Backoff(RECONNECT_FIRST, RECONNECT_MAX)
+        now = asyncio.get_running_loop().time
+        down, quick = False, 0
+        while True:
+            began = now()
+            try:
+                async with Link(broker, identifier, keep_session=keep, receive=RECEIVE_MAXIMUM) as link:
+                    log.info("broker.connected", broker=broker.url)
+                    down = False
+                    await self._subscribe(link)
+                    await self._serve(link)
+            except MqttError as error:
+                quick = quick + 1 if self._link is not None and now() - began < QUICK else 0
+                if isinstance(error, TakenOver) or quick >= QUICK_TIMES:
+                    log.error("ingest.thrown_out", id=settings.id, hint=_THROWN_OUT)  # noqa: TRY400 - told, not traced
+                    await asyncio.sleep(THROWN_OUT_WAIT)
+                elif not down:
+                    log.warning("broker.not_connected", broker=broker.url, error=str(error))
+                down = True
+            finally:
+                self._link = None
+                self._linked.clear()
+            if now() - began > QUICK:
+                backoff.reset()
+            await backoff.wait()
+
+    async def _subscribe(self, link: Link) -> None:
+        # QoS 0: retained, so sent anew at each connect, and some brokers take no further
+        # subscription before the retained messages of the last one are acknowledged
+        await link.subscribe([(self._topics.all_machines("meta"), 0)])
+        await link.subscribe([(self._filter(), 1)])
+        log.info("ingest.subscribed", topic=self._filter())
+        self._link = link
+        self._linked.set()
+
+    def _filter(self) -> str:
+        """Return what to subscribe to: all records, or a share of them (MQTT 5, 4.8.2)."""
+        every = self._topics.all_machines("data")
+        return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
     async def _serve(self, link: Link) -> None:
         while True:
-            batch = _Batch()
-            self._take(batch, await link.receive())
+            batch = Batch(link)
+            self.intake.take(batch, await link.receive())
             await asyncio.sleep(self._settings.batch_wait)
-            while link.waiting() and len(batch.messages) < self._settings.batch_records:
-                self._take(batch, await link.receive())
+            most = self._settings.batch_records
+            while link.waiting() and len(batch.messages) < most and batch.readings < BATCH_READINGS:
+                self.intake.take(batch, await link.receive())
+            self.intake.keep_metas()
             if batch.scans:
-                refusals = await self._write(link, batch)
-                self._answer(link, batch, refusals)
-            for message in batch.messages:
-                link.acknowledge(message)
-
-    # -- reading --
-
-    def _take(self, batch: _Batch, message: MQTTMessage) -> None:
-        """Put a message into the batch. What is no record is set aside: it must not come again for ever."""
-        found = self._topics.machine_of(message.topic)
-        if found is not None and found[1] == "meta":
-            self._learn(found[0], message)
-            return
-        batch.messages.append(message)
-        if found is None:
-            self._set_aside(message, "no machine has this topic")
-            return
-        path, _ = found
-        try:
-            record = self._codec.decode(bytes(message.payload))
-        except Undecodable as error:
-            self._set_aside(message, str(error))
-            return
-        meta = self._metas.get(path)
-        if meta is None:
-            log.warning("machine.unknown", machine=str(path), hint="it has sent no meta: its units are not known")
-            meta = self._metas[path] = MachineMeta("unknown")
-        index = len(batch.records)
-        batch.records.append((_Sender(path.enterprise, path.site, record.gateway, record.spool), record))
-        batch.scans += [MachineScan(path, meta, scan, index) for scan in record.scans]
-
-    def _learn(self, path: MachinePath, message: MQTTMessage) -> None:
-        try:
-            self._metas[path] = decode_meta(bytes(message.payload))
-        except ValueError as error:
-            self._set_aside(message, str(error))
-
-    def _set_aside(self, message: MQTTMessage, reason: str) -> None:
-        log.warning("message.set_aside", topic=message.topic, reason=reason, file=str(self._dead_letters.file))
-        self._dead_letters.add(message.topic, reason, bytes(message.payload))
-        self.counts.dead_letters += 1
+                await self._store(batch)
+            else:
+                self._acknowledge(batch)
+            await self._held.room()
 
     # -- writing --
 
-    async def _write(self, link: Link, batch: _Batch) -> list[Refusal]:
-        """Write a batch to every store, trying again until it is written; returns what the stores refused.
+    async def _store(self, batch: Batch) -> None:
+        """Write a batch to every store, trying until it is written; then answer, or hold it until it is safe.
 
-        Raises `MqttError` where the broker is lost meanwhile: it will give the messages again.
+        Raises `MqttError` where the broker is lost meanwhile: it, or the gateway, will give the messages again.
         """
-        refusals: list[Refusal] = []
-        for index, store in enumerate(self._stores):
-            backoff = Backoff(STORE_FIRST, STORE_MAX)
-            down = False
-            while True:
-                try:
-                    await self._write_once(index, store, batch.scans)
-                except Unavailable as error:
-                    if not down:
-                        log.warning("store.unavailable", store=type(store).__name__, error=str(error))
-                    down = True
-                except Rejected as error:
-                    refusals += error.refusals
-                    break
-                else:
-                    break
-                await link.check()
-                await backoff.wait()
-            if down:
-                log.info("store.available_again", store=type(store).__name__)
-        return refusals
+        lives = [writer.life for writer in self._writers]
+        self._refuse(batch, await self._write(batch))
+        self._count(batch)
+        if not self._held.seconds:
+            self._answer(batch.link, [batch], [])
+            self._acknowledge(batch)
+            return
+        self._held.add(batch, lives)
+        self._answer(batch.link, [], [batch])
+        if not self._acknowledge_late:
+            self._acknowledge(batch)
 
-    async def _write_once(self, index: int, store: Store, scans: Sequence[MachineScan]) -> None:
-        if index not in self._opened:
-            await self._in_thread(store.open)
-            self._opened.add(index)
-        await self._in_thread(store.write, scans)
+    async def _write(self, batch: Batch) -> list[Refusal]:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writing = [
+                    tasks.create_task(writer.write(batch.scans, batch.link.check), name=f"write {writer.name}")
+                    for writer in self._writers
+                ]
+        except* MqttError as errors:
+            raise MqttError("lost while a store was written to") from errors
+        return [refusal for task in writing for refusal in task.result()]
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> None:  # noqa: ANN401 - any call
-        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+    def _refuse(self, batch: Batch, refusals: Iterable[Refusal]) -> None:
+        """Set aside what stores refused. Where that fails the record is not confirmed, and comes again."""
+        for refusal in refusals:
+            # two stores may refuse the same readings: a record can't lose more than it has
+            most = len(batch.records[refusal.record][1])
+            batch.refused[refusal.record] = min(most, batch.refused.get(refusal.record, 0) + refusal.readings)
+            if not self.intake.set_aside("store", refusal.message, refusal.row.encode()):
+                batch.unsettled.add(refusal.record)
+
+    def _count(self, batch: Batch) -> None:
+        now, counts = self._clock(), self.counts
+        counts.first_stored = counts.first_stored or now / 1e6
+        refused = sum(batch.refused.values())
+        counts.records += len(batch.records)
+        counts.readings += batch.readings - refused
+        counts.set_aside += refused
+        for one in batch.scans:
+            self.latency.add((now - one.scan.time) / 1e6, len(one.scan))
 
     # -- answering --
 
-    def _answer(self, link: Link, batch: _Batch, refusals: Sequence[Refusal]) -> None:
-        """Tell every gateway which of its records the stores hold."""
-        now = self._clock()
-        self.counts.first_stored = self.counts.first_stored or now / 1e6
-        refused: dict[int, int] = defaultdict(int)
-        for refusal in refusals:
-            # two stores may refuse the same readings: a record can't lose more than it has
-            readings = len(batch.records[refusal.record][1])
-            refused[refusal.record] = min(readings, refused[refusal.record] + refusal.readings)
-            log.warning("rows.set_aside", readings=refusal.readings, reason=refusal.message)
-            self._dead_letters.add("store", refusal.message, refusal.row.encode())
-        stored: dict[_Sender, Ranges] = defaultdict(Ranges)
-        aside: dict[_Sender, dict[str, int]] = defaultdict(dict)
-        for index, (sender, record) in enumerate(batch.records):
-            stored[sender].add(record.seq)
-            if refused[index]:
-                aside[sender][str(record.seq)] = refused[index]
-            self.counts.records += 1
-            self.counts.readings += len(record) - refused[index]
-            for scan in record.scans:
-                self.latency.add((now - scan.time) / 1e6, len(scan))
-        self.counts.set_aside += sum(refused.values())
-        for sender, ranges in stored.items():
-            answer = {"spool": sender.spool, "ranges": list(ranges), "set_aside": aside[sender]}
-            topic = self._topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed")
-            link.send(topic, orjson.dumps(answer), _no_matter)
+    async def _safe(self, batches: list[Batch]) -> None:
+        """Confirm what was held, over the link that there is, or will be."""
+        while True:
+            await self._linked.wait()
+            try:
+                if self._link is not None:
+                    self._answer(self._link, batches, [])
+                    break
+            except MqttError:
+                self._linked.clear()
+        for batch in batches:
+            if self._acknowledge_late and batch.link is self._link:
+                self._acknowledge(batch)
+
+    @staticmethod
+    def _acknowledge(batch: Batch) -> None:
+        for message in batch.messages:
+            batch.link.acknowledge(message)
+        batch.messages.clear()
+
+    def _answer(self, link: Link, stored: list[Batch], taken: list[Batch]) -> None:
+        if self._settings.confirms:
+            for topic, payload in answers(self._topics, self._settings.share or self._settings.id, stored, taken):
+                link.send(topic, payload, _no_matter)
 
 
 def _no_matter(_: int) -> None:

@@ -11,7 +11,7 @@ from aiomqtt import MqttError
 
 from gateway.backoff import Backoff
 from gateway.codecs import CODECS, Undecodable
-from gateway.meta import decode_meta
+from gateway.meta import Metas, decode_meta
 from gateway.model import matches
 from gateway.mqtt import Link
 from gateway.topics import Topics
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
     from gateway.codecs import Codec
-    from gateway.model import MachinePath, Reading
+    from gateway.model import Reading
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ async def follow(
 async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None], count: int) -> None:
     topics = Topics(factory.broker.root)
     codec = CODECS[factory.gateway.codec]
-    units: dict[MachinePath, dict[str, str]] = {}
+    metas = Metas()
     backoff = Backoff(0.3, 5.0)
     shown = 0
     while True:
@@ -59,7 +59,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
                 while True:
                     message = await link.receive()
                     link.acknowledge(message)
-                    for reading in _readings(topics, codec, units, message):
+                    for reading in _readings(topics, codec, metas, message):
                         if matches(pattern, reading.path, reading.point):
                             show(reading)
                             shown += 1
@@ -70,19 +70,19 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
         await backoff.wait()
 
 
-def _readings(
-    topics: Topics, codec: Codec, units: dict[MachinePath, dict[str, str]], message: MQTTMessage
-) -> list[Reading]:
+def _readings(topics: Topics, codec: Codec, metas: Metas, message: MQTTMessage) -> list[Reading]:
     found = topics.machine_of(message.topic)
     if found is None:
         return []
     path, leaf = found
     try:
         if leaf == "meta":
-            units[path] = dict(decode_meta(bytes(message.payload)).units)
+            metas.add(path, decode_meta(bytes(message.payload)))
             return []
         record = codec.decode(bytes(message.payload))
     except (ValueError, Undecodable) as error:
         log.warning("message.unreadable", topic=message.topic, error=str(error))
         return []
-    return [reading for scan in record.scans for reading in scan.readings(path, units.get(path, {}))]
+    meta = metas.find(path, record.meta)
+    units = {} if meta is None else dict(meta.units)
+    return [reading for scan in record.scans for reading in scan.readings(path, units)]

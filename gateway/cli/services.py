@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
+from gateway.settings.types import check_name
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,10 +38,16 @@ def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
 @click.command()
 @CONFIG
 @REPORT
+@click.option("--id", "name", help="In place of ingest.id: for several that share the work with one file.")
 @WITH_STDIN
-def ingest(config: Path, report: Path | None, *, with_stdin: bool) -> None:
+def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: bool) -> None:
     """Take records off the broker into the stores of CONFIG."""
     factory = load(config)
+    if name is not None:
+        try:
+            factory = replace(factory, ingest=factory.ingest.model_copy(update={"id": check_name(name)}))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--id") from error
     if not factory.stores:
         click.echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
         sys.exit(1)

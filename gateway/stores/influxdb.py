@@ -159,7 +159,11 @@ class InfluxStore(Store):
 
     def life(self) -> str:
         running = self._running()
-        return "" if running is None else running.started
+        if running is None:
+            return ""
+        if running.young:
+            raise Unavailable(f"{self._settings.url}: it was started only now")
+        return running.started
 
     def _running(self) -> Running | None:
         answer = self._ask("/metrics")

@@ -18,17 +18,22 @@ FLUSH_DEFAULT = 5.0
 FLUSH_MARGIN = 5.0
 """Seconds for writing out, beyond what the interval explains."""
 
+YOUNG = 3
+"""Seconds: its start is told in whole ones, on a page that may be one old; until then another run looks the same."""
+
 _FLAG = re.compile(r'^flag\{name="(?P<name>[^"]+)", value="(?P<value>[^"]*)"', re.MULTILINE)
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
+_UPTIME = re.compile(r"^vm_app_uptime_seconds (\d+)", re.MULTILINE)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s|d|w|y)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class Running(NamedTuple):
-    """One run of the server: when it was `started`, in its words, and its flags."""
+    """One run of the server: when it was `started`, in its words, its flags, and whether it is still `young`."""
 
     started: str
     flags: dict[str, str]
+    young: bool
 
     @property
     def durable_after(self) -> float:
@@ -62,4 +67,5 @@ def read_metrics(page: str) -> Running | None:
     flags = {match["name"]: match["value"] for match in _FLAG.finditer(page)}
     if started is None or "dedup.minScrapeInterval" not in flags:
         return None
-    return Running(started[1], flags)
+    uptime = _UPTIME.search(page)
+    return Running(started[1], flags, young=uptime is not None and int(uptime[1]) < YOUNG)

@@ -10,21 +10,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from processes import LOOPBACK, free_port
+import structlog
+from processes import LOOPBACK, free_port, until
 from pydantic import ValidationError
 from read_back import InfluxTarget, VictoriaMetricsTarget
+from servers import VictoriaMetrics
 
 from gateway.model import MachinePath, NamedScan
 from gateway.stores.base import MachineMeta, MachineScan, Rejected, Unavailable
 from gateway.stores.influxdb import InfluxSettings, InfluxStore
+from gateway.stores.victoria_metrics import read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from servers import Influxd, VictoriaMetrics
+    from servers import Influxd
 
     from drivers.base import Value
     from gateway.model import Reading
+    from gateway.stores.base import Store
 
 TIME = 1_764_000_000_123_456
 
@@ -297,3 +302,140 @@ def test_where_strings_go_can_be_written(recorder: Recorder, strings: str, line:
         store.write([scan("m-1", 0, text="R-1")])
     [(*_, body)] = recorder.requests
     assert line in gzip.decompress(body).decode()
+
+
+# -- what a server needs to be set to --
+
+
+DEDUPLICATED = 'flag{name="dedup.minScrapeInterval", value="1ms", is_set="true"} 1\n'
+
+
+class Flagged(VictoriaMetrics):
+    """One with other flags."""
+
+    flags: tuple[str, ...] = ()
+
+    def command(self) -> list[str]:
+        rest = [argument for argument in super().command() if not argument.startswith("-dedup")]
+        return [*rest, *self.flags]
+
+
+def flagged(folder: Path, *flags: str) -> Flagged:
+    server = Flagged(folder)
+    server.flags = flags
+    server.up_and_wait()
+    return server
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "it stores twice what is written twice; start it with -dedup.minScrapeInterval=1ms"),
+        (("-dedup.minScrapeInterval=30s",), "it keeps one reading of each 30 s and drops the others"),
+        (
+            ("-dedup.minScrapeInterval=1m30s",),
+            "it keeps one reading of each 90 s and drops the others",
+        ),
+    ],
+)
+def test_victoria_metrics_without_the_right_deduplication_is_not_written_to(
+    tmp_path: Path, flags: tuple[str, ...], told: str
+) -> None:
+    """Readings doubled, or thinned out, are not noticed before somebody reckons with them."""
+    with VictoriaMetricsTarget(flagged(tmp_path, *flags), "e", "press").store() as store:
+        with pytest.raises(Unavailable) as error:
+            store.check()
+        assert told in str(error.value)
+
+
+def test_victoria_metrics_says_when_a_write_is_safe(victoria_metrics: VictoriaMetrics) -> None:
+    """It answers up to ten seconds before what it took is on its disk."""
+    with VictoriaMetricsTarget(victoria_metrics, "e", "press").store() as store:
+        store.check()
+        assert store.durable_after == 15.0
+
+
+@pytest.mark.parametrize(("uptime", "young"), [(0, True), (2, True), (3, False), (4000, False)])
+def test_a_run_has_a_name_of_its_own_only_after_some_seconds(uptime: int, *, young: bool) -> None:
+    """It tells its start in whole seconds: killed in its first, and started in the same, it would look the same."""
+    page = f"{DEDUPLICATED}process_start_time_seconds 1764000000\nvm_app_uptime_seconds {uptime}\n"
+    running = read_metrics(page)
+    assert running is not None
+    assert running.young is young
+
+
+async def told(store: Store) -> str:
+    """Return a server's life, as soon as it tells it."""
+
+    def look() -> str:
+        try:
+            return store.life()
+        except Unavailable:
+            return ""
+
+    return await until(look, "the server tells its life")
+
+
+async def test_a_restart_of_victoria_metrics_is_seen(tmp_path: Path) -> None:
+    """Also where it takes but a moment."""
+    server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms")
+    with VictoriaMetricsTarget(server, "e", "press").store() as store:
+        store.check()
+        life = await told(store)
+        server.kill()
+        with pytest.raises(Unavailable, match="Connection refused"):
+            store.life()
+        await server.up()
+        assert await told(store) != life
+        assert await told(store) == await told(store)
+
+
+def test_a_server_that_does_not_show_itself_is_written_to_with_a_warning(tmp_path: Path) -> None:
+    """An administrator may have closed the page; that what it loses is not seen has to be known."""
+    server = flagged(tmp_path, "-metricsAuthKey=hush")
+    with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
+        store.check()
+        assert store.durable_after == 15.0
+        assert store.life() == ""
+    assert [log["event"] for log in logs] == ["store.not_watched"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds"), [("5s", 15.0), ("1s", 7.0), ("1m0s", 125.0), ("1m30s", 185.0), ("", 15.0)]
+)
+def test_the_flush_interval_decides_when_a_write_is_safe(interval: str, seconds: float) -> None:
+    """Newer releases can be told it, and say it."""
+    running = read_metrics(
+        DEDUPLICATED
+        + (f'flag{{name="inmemoryDataFlushInterval", value="{interval}", is_set="true"}} 1\n' if interval else "")
+        + "process_start_time_seconds 1764000000\n"
+    )
+    assert running is not None
+    assert (running.durable_after, running.started, running.wrong()) == (seconds, "1764000000", "")
+
+
+def test_influxdb_is_safe_when_it_answers(influxd: Influxd, influx_database: str) -> None:
+    """Its write-ahead log is on disk by then."""
+    with InfluxTarget(influxd, influx_database).store() as store:
+        store.check()
+        assert store.durable_after == 0.0
+
+
+def test_a_database_that_is_not_there_is_told_before_there_is_anything_to_lose(influxd: Influxd) -> None:
+    with InfluxTarget(influxd, "missing").store() as store, pytest.raises(Unavailable, match="database not found"):
+        store.check()
+
+
+@pytest.mark.parametrize(("status", "fine"), [(204, True), (200, True), (400, True), (401, False), (404, False)])
+def test_an_empty_write_shows_whether_the_bucket_is_there(recorder: Recorder, status: int, *, fine: bool) -> None:
+    """InfluxDB 2 says 400 to it once it has let us in; any other refusal is about us."""
+    recorder.answer = lambda _: (status, "words")
+    with store_at(recorder.url) as store:
+        if fine:
+            store.check()
+        else:
+            with pytest.raises(Unavailable, match=f"{status} words"):
+                store.check()
+    [(_, query, _, body)] = recorder.requests
+    assert query["bucket"] == ["telemetry"]
+    assert gzip.decompress(body).strip() == b""

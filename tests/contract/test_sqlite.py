@@ -327,6 +327,57 @@ def test_a_locked_file_is_worth_another_try(file: Path, monkeypatch: pytest.Monk
     assert times(file) == [TIME]
 
 
+def test_a_file_that_can_not_be_written_is_told_before_there_is_anything_to_lose(file: Path) -> None:
+    """Somebody looked at it as root, and it is root's now. Who only asks is let in all the same."""
+    with store_at(file) as store:
+        store.check()
+        store.write([scan(count=1)])
+        store._db.execute("pragma query_only = on")  # root may write to any file: so it is said to SQLite
+        with pytest.raises(Unavailable, match=r"readings\.db: attempt to write a readonly database"):
+            store.check()
+        assert [one.value for one in store.query("count", 0, 10)] == [1]
+
+
+def test_a_journal_that_is_not_wal_is_told(file: Path) -> None:
+    """On a network drive there is no WAL: whoever reads would hold up who writes, and damage is a matter of time."""
+    with store_at(file):
+        pass
+    db = sqlite3.connect(file)
+    db.execute("pragma journal_mode = delete")
+    db.close()
+    with store_at(file) as store, pytest.raises(Unavailable, match="its journal is delete, where wal is needed"):
+        store.check()
+
+
+def test_batches_of_any_size_are_stored_whole(file: Path) -> None:
+    """Rows go in statements of many: none may fall between two of them."""
+    sizes = [1, 4, 5, 49, 50, 51, 499, 500, 501, 1234]
+    names = [f"p{n}" for n in range(max(sizes))]
+    meta = MachineMeta("many", dict.fromkeys(names, "float"))
+    with store_at(file) as store:
+        for number, size in enumerate(sizes):
+            values: dict[str, Value] = {name: n if n % 3 else n / 7 for n, name in enumerate(names[:size])}
+            store.write([scan(TIME + number, meta=meta, **values)])
+    held = SqliteTarget(file).held()
+    assert len(held) == sum(sizes)
+    assert {one.type for one in held} == {float}
+    assert sum(float(one.reading.value or 0) for one in held) == pytest.approx(
+        sum(n if n % 3 else n / 7 for size in sizes for n in range(size))
+    )
+
+
+def test_scans_of_ever_other_points_are_stored(file: Path) -> None:
+    """Points that are sent on change come in any set."""
+    meta = MachineMeta("many", {f"p{n}": "int" for n in range(30)})
+    with store_at(file) as store:
+        for number in range(200):
+            names = [f"p{n}" for n in range(30) if (number * 7919 >> n % 13) & 1]
+            store.write([scan(TIME + number, meta=meta, **dict.fromkeys(names, number))])
+    held = SqliteTarget(file).held()
+    assert len(held) == sum((number * 7919 >> n % 13) & 1 for number in range(200) for n in range(30))
+    assert all(one.reading.value == one.reading.time - TIME for one in held)
+
+
 def test_a_file_that_was_removed_is_made_anew(file: Path) -> None:
     """Somebody makes room with rm; SQLite would go on writing where nobody finds it."""
     with store_at(file) as store:

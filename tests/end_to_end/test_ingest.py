@@ -1,0 +1,291 @@
+"""`lineside ingest` with real brokers and stores: what it takes is stored once, and confirmed when it is safe."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes.gateway import ROOT, FakeGateway
+from processes import Lineside, until, write_factory
+from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
+from servers import Mosquitto, VictoriaMetrics
+from stored import rows
+
+from gateway.stores.base import MachineMeta
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from read_back import Exactly, Target
+    from servers import Influxd
+
+BAR = {"pressure": ("float", "bar")}
+KPA = {"pressure": ("float", "kPa")}
+
+
+def factory(folder: Path, mosquitto: Mosquitto, *stores: dict[str, Any], **ingest: Any) -> Path:
+    """Write a configuration for ingest alone; the machine in it is none of the test's."""
+    name = str(ingest.get("id", "ingest"))
+    machine = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
+    version = ingest.pop("version", "5")
+    confirm = ingest.pop("confirm", "store")
+    return write_factory(
+        folder / f"{name}.yaml",
+        gateway={"id": "edge-09", "confirm": confirm},
+        broker={"url": mosquitto.url, "version": version},
+        ingest={"folder": str(folder / name), **ingest},
+        stores=list(stores) or [{"sqlite": {"path": str(folder / "readings.db")}}],
+        lines={"other": {"area": "other", "machines": {"other-01": machine}}},
+    )
+
+
+async def ingest(folder: Path, mosquitto: Mosquitto, *stores: dict[str, Any], **keys: Any) -> Lineside:
+    process = await Lineside.start("ingest", factory(folder, mosquitto, *stores, **keys))
+    await process.logged("ingest.subscribed")
+    return process
+
+
+def expected(target: Target, gateway: FakeGateway) -> list[Exactly]:
+    """Return what the store is to hold of everything that was made."""
+    scans = gateway.scans.values()
+    return target.expected(one for path, meta, scan in scans for one in scan.readings(path, dict(meta.units)))
+
+
+# -- poison --
+
+
+async def test_poison_takes_no_slot_for_ever(tmp_path: Path):
+    """More of it than any broker sends at once: each is set aside, and a record behind them all is stored."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    await ingest(tmp_path, mosquitto)
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await gateway.raw(f"{ROOT}/enterprise/site/area/line/m-01/data", b"poison", 1001)
+        await gateway.raw(f"{ROOT}/enterprise/site/area/line/m-01/meta", b'{"points": 5}', 3)
+        await gateway.raw(f"{ROOT}/enterprise/site/area/line//data", gateway.sent[gateway.make("m-02", a=1)][1])
+        await gateway.send("m-01", pressure=1.5)
+        await until(lambda: 2 in gateway.ranges, "the record behind the poison is confirmed")
+    letters = (tmp_path / "ingest" / "ingest.dead-letters.jsonl").read_text(encoding="utf-8").splitlines()
+    assert sum('"payload":"poison"' in line and "is no JSON" in line for line in letters) == 1001
+    assert sum("no meta" in line for line in letters) == 3
+    assert sum("no machine has this topic" in line for line in letters) == 1
+    assert [row.value for row in rows(tmp_path / "readings.db")] == [1.5]
+
+
+async def test_a_row_that_a_store_refuses_is_set_aside_and_the_rest_confirmed(
+    tmp_path: Path, influxd: Influxd, influx_database: str
+):
+    """With the store's own words: somebody changed a type, and has to be told of it."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    await ingest(tmp_path, mosquitto, influxd.store(influx_database))
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", count=("int", ""), level=("float", ""))
+        await gateway.send("m-01", count=1, level=0.5)
+        await gateway.confirmed()
+        await gateway.describe("m-01", count=("float", ""), level=("float", ""))
+        await gateway.send("m-01", count=1.5, level=1.5)
+        await gateway.confirmed()
+        assert gateway.set_aside == {2: 1}
+    [letter] = (tmp_path / "ingest" / "ingest.dead-letters.jsonl").read_text(encoding="utf-8").splitlines()
+    assert "field type conflict" in letter
+    assert "count=1.5" in letter
+    held = {(one.reading.point, one.reading.value) for one in InfluxTarget(influxd, influx_database).held()}
+    assert held == {("count", 1), ("level", 0.5), ("level", 1.5)}
+
+
+# -- several --
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_ingests_of_one_share_divide_the_work(tmp_path: Path, version: str):
+    """Each record goes to one of them; together they confirm all, also when one of them dies."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    keys = {"version": version, "share": "workers"}
+    first = await ingest(tmp_path, mosquitto, id="one", **keys)
+    await ingest(tmp_path, mosquitto, id="two", **keys)
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await gateway.publish(*[gateway.make("m-01", pressure=number / 2) for number in range(300)])
+        await gateway.confirmed()
+        assert {answer["by"] for answer in gateway.answers} == {"workers"}
+        spans = [span for answer in gateway.answers for span in answer["ranges"]]
+        assert sum(last - first + 1 for first, last in spans) == 300
+        first.kill()
+        late = [gateway.make("m-01", pressure=float(number)) for number in range(100)]
+        while gateway.unconfirmed:  # what was on its way to the dead one is sent again, as a gateway does
+            await gateway.publish(*gateway.unconfirmed)
+            await until(lambda: set(late) - set(gateway.unconfirmed), "the other one takes over")
+    target = SqliteTarget(tmp_path / "readings.db")
+    assert target.held() == expected(target, gateway)
+
+
+async def test_an_ingest_beside_the_one_that_confirms_is_silent(tmp_path: Path):
+    """Two with stores of their own would each say that all is stored, when half of it is."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    copy = {"sqlite": {"path": str(tmp_path / "copy.db")}}
+    await ingest(tmp_path, mosquitto, copy, id="copy", confirms=False)
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await gateway.send("m-01", pressure=1.5)
+        await until(lambda: rows(tmp_path / "copy.db"), "the copy has it")
+        await ingest(tmp_path, mosquitto)
+        await gateway.publish(1)
+        await gateway.confirmed()
+        assert [answer["by"] for answer in gateway.answers] == ["ingest"]
+
+
+# -- descriptions --
+
+
+async def test_a_record_keeps_the_unit_that_it_was_taken_in(tmp_path: Path):
+    """It waited in a spool while the point was configured anew: 3 bar are not 3 kPa."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto)
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await gateway.send("m-01", pressure=2.0)
+        await gateway.confirmed()
+        late = gateway.make("m-01", pressure=3.0)
+        await gateway.describe("m-01", **KPA)
+        await gateway.send("m-01", pressure=400.0)
+        await until(lambda: 3 in gateway.ranges, "the record with the new unit")
+        await process.stop()
+        process.launch()  # what it knew is in its folder; the broker knows only the new description
+        await gateway.publish(late)
+        await gateway.confirmed()
+    assert [(row.value, row.unit) for row in rows(tmp_path / "readings.db")] == [
+        (2.0, "bar"), (3.0, "bar"), (400.0, "kPa"),
+    ]  # fmt: skip
+
+
+async def test_a_description_tells_what_the_machine_was_earlier(tmp_path: Path):
+    """An ingest on a new server has to store a backlog from before the change."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with FakeGateway(mosquitto.port) as gateway:
+        bar = await gateway.describe("m-01", publish=False, **BAR)
+        gateway.make("m-01", pressure=3.0)
+        await gateway.describe("m-01", earlier=(bar,), **KPA)
+        gateway.make("m-01", pressure=400.0)
+        await ingest(tmp_path, mosquitto)
+        await gateway.publish(1, 2)
+        await gateway.confirmed()
+    assert [(row.value, row.unit) for row in rows(tmp_path / "readings.db")] == [(3.0, "bar"), (400.0, "kPa")]
+
+
+async def test_a_record_waits_for_its_description(tmp_path: Path, influxd: Influxd, influx_database: str):
+    """Stored without its unit it would be another series, and stand there twice when it comes again."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, influxd.store(influx_database))
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", publish=False, **BAR)
+        await gateway.send("m-01", pressure=1.5)
+        await process.logged("meta.unknown")
+        await gateway.describe("m-02", **BAR)
+        await gateway.send("m-02", pressure=2.5)
+        await until(lambda: 2 in gateway.ranges, "another machine's record")
+        assert 1 not in gateway.ranges
+        await gateway.describe("m-01", **BAR)
+        await gateway.publish(1)
+        await gateway.confirmed()
+        target = InfluxTarget(influxd, influx_database)
+        assert target.held() == expected(target, gateway)
+
+
+async def test_a_foreign_publisher_needs_no_description(tmp_path: Path):
+    """Its records name none: they are stored, without units, as they always were."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    await ingest(tmp_path, mosquitto)
+    async with FakeGateway(mosquitto.port, "foreign") as gateway:
+        await gateway.send("m-01", pressure=1.5, state=3)
+        await gateway.confirmed()
+    assert [(row.point, row.value, row.unit) for row in rows(tmp_path / "readings.db")] == [
+        ("pressure", 1.5, ""), ("state", 3, ""),
+    ]  # fmt: skip
+
+
+# -- a store that answers before it is safe --
+
+
+async def written_and_lost(gateway: FakeGateway, server: VictoriaMetrics, since: int) -> None:
+    """Let VictoriaMetrics take records, and kill it before it has written them to disk."""
+    await gateway.publish(*[gateway.make("m-01", pressure=number / 2) for number in range(since, since + 100)])
+    await until(
+        lambda: not set(gateway.sent) - {s for a, b in gateway.taken for s in range(a, b + 1)}, "all are taken"
+    )
+    server.kill()
+
+
+async def test_what_victoria_metrics_loses_when_it_is_killed_is_written_again(tmp_path: Path, enterprise: str):
+    """It answers seconds before it writes to disk: nothing may be confirmed that a kill can take away."""
+    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, server.store())
+    now = time.time_ns() // 1000 - 3_600_000_000
+    async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await written_and_lost(gateway, server, 0)
+        assert not gateway.ranges
+        await server.restart()
+        await process.logged("readings.written_again")
+        await written_and_lost(gateway, server, 100)
+        assert not gateway.ranges
+        await server.restart()
+        await process.logged("readings.written_again", times=2)
+        await gateway.confirmed(60.0)
+        server.kill()  # what is confirmed survives that
+        await server.restart()
+        target = VictoriaMetricsTarget(server, enterprise, "press")
+        assert target.held() == expected(target, gateway)
+        confirmed = [seq for answer in gateway.answers for a, b in answer["ranges"] for seq in range(a, b + 1)]
+        assert sorted(confirmed) == sorted(gateway.sent)
+
+
+async def test_with_confirm_broker_nothing_is_acknowledged_before_it_is_safe(tmp_path: Path, enterprise: str):
+    """Nobody would send it again: the broker has to, and so must keep it, when ingest and store die together."""
+    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, server.store(), confirm="broker")
+    now = time.time_ns() // 1000 - 3_600_000_000
+    async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await written_and_lost(gateway, server, 0)
+        process.kill()
+        await server.restart()
+        process.launch()
+        await gateway.confirmed(60.0)
+        target = VictoriaMetricsTarget(server, enterprise, "press")
+        assert target.held() == expected(target, gateway)
+
+
+async def test_what_a_store_lacks_is_told_at_the_start(tmp_path: Path, influxd: Influxd):
+    """And not with the first reading, in the night when the line starts."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, influxd.store("missing"))
+    event = await process.logged("store.unavailable")
+    assert "database not found" in event["error"]
+
+
+async def one_of(first: Lineside, second: Lineside, name: str) -> dict[str, Any]:
+    """Wait until either has logged an event."""
+    return (await until(lambda: first.events(name) + second.events(name), f"either logs {name}"))[0]
+
+
+async def test_a_second_ingest_of_one_id_is_told_apart(tmp_path: Path):
+    """Else they throw each other out for ever, and nobody knows why nothing arrives."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto)
+    config = tmp_path / "ingest.yaml"
+    twin = await Lineside.start("ingest", config)
+    event = await one_of(process, twin, "ingest.thrown_out")
+    assert "ingest.id" in event["hint"]
+    other = await Lineside.start("ingest", config, "--id", "second")
+    await other.logged("ingest.subscribed")
+
+
+def test_equal_descriptions_have_one_id():
+    """Whatever the order of the points: an id that changed by itself would keep all versions for ever."""
+    one = MachineMeta("t", {"a": "int", "b": "float"}, {"a": "", "b": "bar"})
+    assert one.id == MachineMeta("t", {"b": "float", "a": "int"}, {"b": "bar", "a": ""}).id
+    assert (
+        len({one.id, MachineMeta("u", one.types, one.units).id, MachineMeta("t", one.types, {"a": "", "b": "Pa"}).id})
+        == 3
+    )

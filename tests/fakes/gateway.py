@@ -1,0 +1,135 @@
+"""A gateway of a test's own: it publishes the records that the test makes, and keeps what is confirmed to it.
+
+    async with FakeGateway(mosquitto.port) as gateway:
+        gateway.describe("m-01", pressure=("float", "bar"))
+        gateway.send("m-01", pressure=1.5)
+        await gateway.confirmed()
+
+It sends again what is not confirmed, as the real one does, when told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+import aiomqtt
+from processes import LOOPBACK, until
+
+from gateway.codecs import CODECS
+from gateway.model import MachinePath, NamedScan, Record
+from gateway.ranges import Ranges
+from gateway.stores.base import MachineMeta
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from drivers.base import Value
+
+ROOT = "lineside/v1"
+TIME = 1_764_000_000_000_000
+SPOOL = "5b00"
+
+TOGETHER = 10
+"""Messages that are published at once: aiomqtt warns of more."""
+
+
+class FakeGateway:
+    """`sent` are the records by number; `ranges` those that are confirmed, `taken` those that may still be lost."""
+
+    def __init__(
+        self, port: int, name: str = "edge-01", *, enterprise: str = "enterprise", since: int = TIME
+    ) -> None:
+        self.sent: dict[int, tuple[str, bytes]] = {}
+        self.ranges, self.taken = Ranges(), Ranges()
+        self.set_aside: dict[int, int] = {}
+        self.answers: list[dict[str, Any]] = []
+        self.scans: dict[int, tuple[MachinePath, MachineMeta, NamedScan]] = {}
+        self._client = aiomqtt.Client(LOOPBACK, port, identifier=f"test-{name}", max_inflight_messages=1000)
+        self._name = name
+        self._enterprise = enterprise
+        self._since = since
+        self._metas: dict[str, MachineMeta] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        await self._client.subscribe(f"{ROOT}/{self._enterprise}/site/_gateways/{self._name}/confirmed", qos=1)
+        self._hearing = asyncio.create_task(self._hear(), name="hear")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hearing.cancel()
+        await asyncio.gather(self._hearing, return_exceptions=True)
+        await self._client.__aexit__(kind, error, trace)
+
+    async def _hear(self) -> None:
+        async for message in self._client.messages:
+            answer = json.loads(message.payload)
+            assert answer["spool"] == SPOOL
+            self.answers.append(answer)
+            for span in answer["ranges"]:
+                self.ranges.add(*span)
+            for span in answer.get("taken", ()):
+                self.taken.add(*span)
+            self.set_aside |= {int(seq): readings for seq, readings in answer["set_aside"].items()}
+
+    def path(self, machine: str) -> MachinePath:
+        return MachinePath(self._enterprise, "site", "area", "line", machine)
+
+    async def describe(
+        self, machine: str, *, publish: bool = True, earlier: tuple[MachineMeta, ...] = (), **points: tuple[str, str]
+    ) -> MachineMeta:
+        """Say what a machine is: type and unit by name of its points. Records after this are made with it."""
+        types, units = ({name: told[i] for name, told in points.items()} for i in (0, 1))
+        meta = self._metas[machine] = MachineMeta("press", types, units)
+        if publish:
+            told = written(meta) | {"v": 1, "id": meta.id, "protocol": "modbus"}
+            told |= {"earlier": [written(one) for one in earlier]} if earlier else {}
+            await self._client.publish(f"{ROOT}/{self.path(machine)}/meta", json.dumps(told), qos=1, retain=True)
+        return meta
+
+    def make(self, machine: str, **values: Value) -> int:
+        """Make a record of one scan, a second after the one made before; returns its number."""
+        seq = len(self.sent) + 1
+        scan = NamedScan(self._since + seq * 1_000_000, values)
+        meta = self._metas.get(machine)
+        record = Record(self._name, SPOOL, seq, [scan], meta.id if meta else "")
+        self.sent[seq] = f"{ROOT}/{self.path(machine)}/data", CODECS["json"].encode(record)
+        self.scans[seq] = self.path(machine), meta or MachineMeta("unknown"), scan
+        return seq
+
+    async def publish(self, *seqs: int) -> None:
+        """Send records, again where they were sent before."""
+        await self._publish([self.sent[seq] for seq in seqs])
+
+    async def send(self, machine: str, **values: Value) -> int:
+        """Make a record and send it."""
+        seq = self.make(machine, **values)
+        await self.publish(seq)
+        return seq
+
+    async def raw(self, topic: str, payload: bytes, count: int = 1) -> None:
+        """Publish something else, `count` times."""
+        await self._publish([(topic, payload)] * count)
+
+    async def _publish(self, messages: list[tuple[str, bytes]]) -> None:
+        for start in range(0, len(messages), TOGETHER):
+            async with asyncio.TaskGroup() as tasks:
+                for topic, payload in messages[start : start + TOGETHER]:
+                    tasks.create_task(self._client.publish(topic, payload, qos=1))
+
+    @property
+    def unconfirmed(self) -> list[int]:
+        return [seq for seq in self.sent if seq not in self.ranges]
+
+    async def confirmed(self, seconds: float = 30.0) -> None:
+        """Wait until all that was made is confirmed."""
+        await until(lambda: not self.unconfirmed, "all records are confirmed", seconds)
+
+
+def written(meta: MachineMeta) -> dict[str, Any]:
+    points = {name: {"type": kind, "unit": meta.units[name]} for name, kind in meta.types.items()}
+    return {"template": meta.template, "points": points}

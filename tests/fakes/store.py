@@ -1,0 +1,71 @@
+"""A store in memory that does what a test tells it to: be away, refuse, answer before it is safe, die."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from gateway.stores.base import Rejected, Store, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.stores.base import MachineScan, Refusal
+
+
+class MemoryStore(Store):
+    """`safe` is what it can't lose any more, `memory` what a `kill` takes away."""
+
+    def __init__(self, durable_after: float = 0.0) -> None:
+        self.durable_after = durable_after
+        self.safe: list[MachineScan] = []
+        self.memory: list[MachineScan] = []
+        self.away = ""
+        self.wrong = ""
+        self.refusals: list[Refusal] = []
+        self.writes = 0
+        self.opened = self.closed = self.asked = 0
+        self.go = threading.Event()
+        self.go.set()
+        self._life = 1
+
+    def open(self) -> None:
+        self._answer()
+        self.opened += 1
+
+    def check(self) -> None:
+        if self.wrong:
+            raise Unavailable(self.wrong)
+
+    def life(self) -> str:
+        self._answer()
+        return str(self._life)
+
+    def write(self, batch: Sequence[MachineScan]) -> None:
+        self.go.wait()
+        self._answer()
+        self.writes += 1
+        self.memory += batch
+        if not self.durable_after:
+            self.flush()
+        if self.refusals:
+            refusals, self.refusals = self.refusals, []
+            raise Rejected(refusals)
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def flush(self) -> None:
+        """Make all that it has safe."""
+        self.safe += self.memory
+        self.memory.clear()
+
+    def kill(self) -> None:
+        """Die, and start again."""
+        self.memory.clear()
+        self._life += 1
+
+    def _answer(self) -> None:
+        self.asked += 1
+        if self.away:
+            raise Unavailable(self.away)

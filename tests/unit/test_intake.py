@@ -1,0 +1,141 @@
+"""What comes from the broker is a record, a description, or set aside; nothing of it stops the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.client import MQTTMessage
+
+from gateway.batches import Batch
+from gateway.codecs import CODECS
+from gateway.dead_letters import DeadLetters
+from gateway.intake import UNKNOWN, Intake
+from gateway.meta import Metas
+from gateway.model import MachinePath, NamedScan, Record
+from gateway.stores.base import MachineMeta
+from gateway.topics import Topics
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATH = MachinePath("e", "s", "a", "l", "m")
+DATA = f"lineside/v1/{PATH}/data"
+META = MachineMeta("t", {"p": "float"}, {"p": "bar"})
+
+
+def message(topic: str, payload: bytes) -> MQTTMessage:
+    made = MQTTMessage(1, topic.encode())
+    made.payload = payload
+    made.qos = 1
+    return made
+
+
+def record(meta: str = "") -> bytes:
+    return CODECS["json"].encode(Record("edge", "sp", 7, [NamedScan(5, {"p": 1.5}), NamedScan(6, {"p": 2.5})], meta))
+
+
+class Desk:
+    """An intake with what it reads into."""
+
+    def __init__(self, folder: Path, *, now_or_never: bool = False) -> None:
+        self.letters = DeadLetters(folder / "letters.jsonl", 2**20)
+        self.metas = Metas()
+        self.intake = Intake(
+            Topics("lineside/v1"), CODECS["json"], self.metas, self.letters, now_or_never=now_or_never
+        )
+        self.batch = Batch(cast("Any", None))
+
+    def take(self, topic: str, payload: bytes) -> None:
+        self.intake.take(self.batch, message(topic, payload))
+
+    def reasons(self) -> list[str]:
+        if not self.letters.file.exists():
+            return []
+        return [orjson.loads(line)["reason"] for line in self.letters.file.read_bytes().splitlines()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_a_record_goes_into_the_batch_with_its_description(desk: Desk) -> None:
+    desk.metas.add(PATH, [META])
+    desk.take(DATA, record(META.id))
+    desk.take(DATA, record())
+    assert [(one.path, one.meta, one.scan.time, one.record) for one in desk.batch.scans] == [
+        (PATH, META, 5, 0), (PATH, META, 6, 0), (PATH, META, 5, 1), (PATH, META, 6, 1),
+    ]  # fmt: skip
+    assert desk.batch.readings == 4
+    assert len(desk.batch.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "lineside/v1/e/s/a/l/data", "lineside/v1/e/s/a/l/m/n/data", "lineside/v1/e/s/a/l//data",
+        "other/e/s/a/l/m/data",
+        "lineside/v1/e/s/_gateways/l/m/data", "lineside/v1/e/s/a/l/m\n1/data", "lineside/v1/e/s/a/l/\x7f/data",
+    ],
+)  # fmt: skip
+def test_a_topic_of_no_machine_is_set_aside(desk: Desk, topic: str) -> None:
+    """Two names that a store makes one of would be one machine."""
+    desk.take(topic, record())
+    assert desk.reasons() == ["no machine has this topic"]
+    assert (len(desk.batch.messages), desk.batch.scans) == (1, [])
+
+
+def test_a_record_without_its_description_waits_at_its_gateway(desk: Desk) -> None:
+    """It is acknowledged, to take no slot, and not confirmed: so it comes again."""
+    desk.take(DATA, record(META.id))
+    assert (len(desk.batch.messages), desk.batch.records, desk.intake.waiting) == (1, [], 1)
+    desk.metas.add(PATH, [META])
+    desk.take(DATA, record(META.id))
+    assert len(desk.batch.records) == 1
+
+
+def test_a_record_that_would_not_come_again_is_set_aside(tmp_path: Path) -> None:
+    """With `confirm: broker` its gateway has forgotten it: somebody may still put it right by hand."""
+    desk = Desk(tmp_path, now_or_never=True)
+    desk.take(DATA, record(META.id))
+    assert desk.batch.records == []
+    assert desk.reasons() == [f"its meta {META.id} was never published"]
+
+
+def test_a_record_of_others_without_any_description_is_stored(desk: Desk) -> None:
+    desk.take(DATA, record())
+    assert [one.meta for one in desk.batch.scans] == [UNKNOWN] * 2
+
+
+def test_a_description_that_is_taken_back_is_nothing(desk: Desk) -> None:
+    """An empty retained message is how MQTT forgets one."""
+    desk.take(f"lineside/v1/{PATH}/meta", b"")
+    assert desk.reasons() == []
+
+
+def test_dead_letters_that_can_not_be_written_stop_nothing(tmp_path: Path) -> None:
+    """A full disk would else end ingest at each poisoned message, and at each start anew."""
+    desk = Desk(tmp_path)
+    (tmp_path / "letters.jsonl").mkdir()
+    desk.take(DATA, b"poison")
+    assert desk.intake.dead_letters == 1
+    assert len(desk.batch.messages) == 1
+
+
+TOPICS = st.sampled_from([DATA, f"lineside/v1/{PATH}/meta"]) | st.text(max_size=30).map(lambda t: f"lineside/v1/{t}")
+PAYLOADS = st.binary(max_size=60) | st.sampled_from([record(), record("x"), b'{"template":"t","points":{}}'])
+
+
+@given(st.lists(st.tuples(TOPICS, PAYLOADS), max_size=8))
+def test_nothing_that_can_be_published_trips_the_intake(
+    tmp_path_factory: pytest.TempPathFactory, story: list[tuple[str, bytes]]
+) -> None:
+    """One publisher must not end the ingest of all others."""
+    desk = Desk(tmp_path_factory.mktemp("desk"))
+    for topic, payload in story:
+        desk.take(topic, payload)
+    assert len(desk.batch.messages) == len(story)
