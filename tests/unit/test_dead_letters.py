@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.dead_letters import DeadLetters
+from gateway.dead_letters import DeadLetters, read_letters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,28 @@ def test_of_a_payload_that_is_too_large_the_beginning_is_kept(tmp_path: Path) ->
     [entry] = entries(letters.file)
     assert (b"abcd" * 300).startswith(entry["payload"].encode())
     assert (len(entry["payload"]), entry["cut_from"]) == (125, 1200)
+
+
+def test_letters_are_read_back_oldest_first_with_what_else_was_known(tmp_path: Path) -> None:
+    """From the full file too, which became the older one."""
+    letters = DeadLetters(tmp_path / "letters.jsonl", 2000)
+    for number in range(20):
+        letters.add("t", "r", b"x" * 50, seq=number)
+    kept = [entry["seq"] for entry in read_letters(letters.file)]
+    assert kept == list(range(kept[0], 20))
+    assert len(kept) > len(entries(letters.file))
+    assert list(read_letters(tmp_path / "none")) == []
+
+
+def test_a_line_that_a_power_cut_has_cut_costs_no_other(tmp_path: Path) -> None:
+    """The next letter begins on a line of its own, and the piece is shown as what it is."""
+    letters = DeadLetters(tmp_path / "letters.jsonl", 10_000)
+    letters.add("t", "first", b"1")
+    letters.add("t", "second", b"2")
+    letters.file.write_bytes(letters.file.read_bytes()[:-10])
+    letters.add("t", "third", b"3")
+    reasons = [entry["reason"] for entry in read_letters(letters.file)]
+    assert reasons == ["first", "this line is no longer whole", "third"]
 
 
 @given(st.lists(st.binary(max_size=300) | st.builds(bytes, st.integers(0, 3000)), min_size=1, max_size=12))

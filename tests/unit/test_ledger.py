@@ -47,6 +47,13 @@ def test_two_ledgers_do_not_share_their_counts() -> None:
     assert other.dropped == {}
 
 
+def test_the_counts_of_a_ledger_make_the_same_ledger_again() -> None:
+    """They are what the spool keeps of it; what is pending, it counts itself."""
+    ledger = Ledger(acquired=6, unchanged=1, confirmed=1, pending=1, dropped=Counter(spool_full=2, damaged=1))
+    assert Ledger.of(ledger.counts(), 1) == ledger
+    assert Ledger.of({}, 0) == Ledger()
+
+
 def test_the_schedule_is_reported() -> None:
     """`due = taken + missed` is checked by who reads it."""
     schedule = Schedule()

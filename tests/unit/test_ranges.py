@@ -69,6 +69,18 @@ def test_the_order_of_adding_does_not_matter(numbers: set[int], random: object) 
     assert [number for first, last in ranges for number in range(first, last + 1)] == sorted(numbers)
 
 
+@given(st.sets(NUMBERS, min_size=1), st.integers(1, 12))
+def test_few_ranges_can_stand_for_many(numbers: set[int], most: int) -> None:
+    """They hold all of the numbers, and as few others as so many ranges can."""
+    ranges = Ranges((number, number) for number in numbers)
+    covered = ranges.covered(most)
+    assert len(covered) == min(most, len(list(ranges)))
+    named = Ranges(covered)
+    assert all(number in named for number in numbers)
+    gaps = sorted((after[0] - before[1] - 1 for before, after in pairwise(ranges)), reverse=True)
+    assert named.count(-100, 1000) - len(numbers) == sum(gaps[most - 1 :])
+
+
 class LikeASet(RuleBasedStateMachine):
     """Whatever is done to them, ranges hold what a set of numbers would."""
 
@@ -91,9 +103,19 @@ class LikeASet(RuleBasedStateMachine):
         self.ranges.remove_to(last)
         self.numbers = {number for number in self.numbers if number > last}
 
+    @rule(first=NUMBERS, more=st.integers(0, 10))
+    def remove(self, first: int, more: int) -> None:
+        before = self.ranges.copy()
+        assert before.count(first, first + more) == len(self.numbers & set(range(first, first + more + 1)))
+        self.ranges.remove(first, first + more)
+        assert before.count(-100, 100) == len(self.numbers), "a copy does not change"
+        self.numbers -= set(range(first, first + more + 1))
+
     @rule(most=st.integers(1, 10))
     def pop(self, most: int) -> None:
+        lowest = self.ranges.lowest(most)
         popped = self.ranges.pop(most)
+        assert lowest == popped
         expected: list[int] = []
         for number in sorted(self.numbers):
             if len(expected) < most and (not expected or number == expected[-1] + 1):

@@ -1,0 +1,62 @@
+"""`lineside ledger`: what became of every reading that a gateway took."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import CONFIG, FORMAT, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.ledger import Ledger
+
+
+@click.command()
+@CONFIG
+@FORMAT
+def ledger(config: Path, style: str) -> None:
+    """Print what became of every reading that the gateway of CONFIG took, over all its runs.
+
+    The gateway may be running, stopped or killed. Exits 1 where there is no ledger, or where it does not balance.
+    """
+    from gateway.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool_format import SpoolFiles  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool_look import Unseen, look  # noqa: PLC0415 - see gateway.cli
+
+    own = load(config).gateway
+    try:
+        state = look(SpoolFiles(own.spool.folder, own.id)).state
+    except Unseen as error:
+        click.echo(f"lineside: {error}", err=True)
+        sys.exit(1)
+    found = Ledger.of(state.counts, state.readings)
+    if style == "json":
+        click.echo(as_json(own.id, state.spool, found))
+    else:
+        click.echo(as_text(found))
+    sys.exit(0 if found.balanced else 1)
+
+
+def as_text(found: Ledger) -> str:
+    """Return a ledger as a column of numbers that add up to the first."""
+    dropped = [(f"dropped: {reason}", n) for reason, n in sorted(found.dropped.items())] or [("dropped", 0)]
+    lines = [
+        ("acquired", found.acquired), ("unchanged", found.unchanged), *dropped,
+        ("pending", found.pending), ("confirmed", found.confirmed),
+    ]  # fmt: skip
+    width = max(len(name) for name, _ in lines) + 2
+    text = "\n".join(f"{name:<{width}}{n:>18,}" for name, n in lines)
+    last = "every reading is accounted for" if found.balanced else f"{found.missing:,} readings are not accounted for"
+    return f"{text}\n{last}"
+
+
+def as_json(gateway: str, spool: str, found: Ledger) -> str:
+    """Return a ledger for other programs; docs/delivery.md says what each key means."""
+    import orjson  # noqa: PLC0415 - see gateway.cli
+
+    told = {"gateway": gateway, "spool": spool} | found.as_dict() | {"balanced": found.balanced}
+    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()

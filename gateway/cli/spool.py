@@ -1,0 +1,221 @@
+"""`lineside spool`: what waits on an edge box, and what was set aside."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from gateway.cli.common import CONFIG, FORMAT, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.codecs.base import Codec
+    from gateway.settings.factory import Factory
+    from gateway.settings.sections import GatewaySection
+    from gateway.spool_format import SpoolFiles
+    from gateway.spool_look import Look
+    from gateway.spool_read import Row
+
+
+@click.group()
+def spool() -> None:
+    """Look at what waits on this box; nothing is changed, and the gateway may be running."""
+
+
+@spool.command()
+@CONFIG
+@FORMAT
+def status(config: Path, style: str) -> None:
+    """Say how much waits in the spool of CONFIG, since when, and what was damaged; exit 1 where it is damaged now."""
+    from gateway.spool_look import Unseen, look  # noqa: PLC0415 - see gateway.cli
+
+    factory = load(config)
+    files = _files(factory)
+    try:
+        found = look(files)
+    except Unseen as error:
+        _fail(str(error))
+    told = _status(factory, files, found)
+    if style == "json":
+        import orjson  # noqa: PLC0415 - see gateway.cli
+
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    else:
+        _tell(told, factory.gateway)
+    if found.damage:
+        _fail(f"the database is damaged: {found.damage}; the gateway mends it, at the latest when it starts")
+
+
+@spool.command()
+@CONFIG
+@click.option("--out", type=click.Path(dir_okay=False), help="Write to this file, and not to standard output.")
+def export(config: Path, out: str | None) -> None:
+    """Write the records that wait in the spool of CONFIG as JSON lines, oldest first. They stay where they are."""
+    import orjson  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.codecs import CODECS  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool_look import Unseen, records  # noqa: PLC0415 - see gateway.cli
+
+    factory = load(config)
+    codec = CODECS[factory.gateway.codec]
+    count = damaged = 0
+    try:
+        with click.open_file(out or "-", "wb") as file:
+            for row in records(_files(factory)):
+                file.write(orjson.dumps(_record(row, codec), option=orjson.OPT_APPEND_NEWLINE))
+                count += 1
+                damaged += not row.is_right
+    except (Unseen, OSError) as error:
+        _fail(str(error))
+    click.echo(f"{count} records" + (f", {damaged} of them damaged" if damaged else ""), err=True)
+
+
+@spool.command("dead-letters")
+@CONFIG
+@FORMAT
+def dead_letters(config: Path, style: str) -> None:
+    """List what the gateway and the ingest of CONFIG have set aside in their folders, oldest first, and why."""
+    factory = load(config)
+    try:
+        letters = sorted(_letters(factory), key=lambda entry: str(entry.get("time", "")))
+    except OSError as error:
+        _fail(str(error))
+    if style == "json":
+        import orjson  # noqa: PLC0415 - see gateway.cli
+
+        for entry in letters:
+            click.echo(orjson.dumps(entry))
+        return
+    for entry in letters:
+        size = entry.get("cut_from") or _length(entry)
+        time = str(entry.get("time", ""))[:19]
+        click.echo(
+            f"{time:<19}  {entry['by']:<8} {size:>9,} bytes  {entry.get('topic', '')}: {entry.get('reason', '')}"
+        )
+    click.echo(f"{len(letters)} set aside", err=True)
+
+
+def _files(factory: Factory) -> SpoolFiles:
+    from gateway.spool_format import SpoolFiles  # noqa: PLC0415 - see gateway.cli
+
+    return SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
+
+
+def _fail(text: str) -> NoReturn:
+    click.echo(f"lineside: {text}", err=True)
+    sys.exit(1)
+
+
+def _status(factory: Factory, files: SpoolFiles, found: Look) -> dict[str, Any]:
+    from gateway.dead_letters import read_letters  # noqa: PLC0415 - see gateway.cli
+    from gateway.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool_room import Limits  # noqa: PLC0415 - see gateway.cli
+
+    own, state = factory.gateway, found.state
+    limits = Limits(own.spool.max_size)
+    taken = (files.db, files.wal, files.shm, files.slots, files.reserve)
+    return {
+        "gateway": own.id,
+        "spool": state.spool,
+        "file": str(files.db),
+        "records": state.records,
+        "readings": state.readings,
+        "bytes": state.size,
+        "oldest": _end(found.oldest, own),
+        "newest": _end(found.newest, own),
+        "max_size": own.spool.max_size,
+        "slack": limits.slack,
+        "on_disk": sum(file.stat().st_size for file in taken if file.exists()),
+        "when_full": own.spool.when_full.value,
+        "dropped": dict(Ledger.of(state.counts, state.readings).dropped),
+        "damage": found.damage,
+        "set_aside": {str(files.letters): sum(1 for _ in read_letters(files.letters))},
+        "damaged_databases": [str(file) for file in files.all_aside()],
+    }
+
+
+def _end(row: Row | None, own: GatewaySection) -> dict[str, Any] | None:
+    """Return the number of a record, and the time of its first reading, None where its payload is damaged."""
+    from gateway.codecs import CODECS, Undecodable  # noqa: PLC0415 - see gateway.cli
+
+    if row is None:
+        return None
+    try:
+        times = [scan.time for scan in CODECS[own.codec].decode(row.payload).scans] if row.is_right else []
+    except Undecodable:
+        times = []
+    return {"seq": row.seq, "time": _time(min(times)) if times else None}
+
+
+def _tell(told: dict[str, Any], own: GatewaySection) -> None:
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(told["dropped"].items()))
+    room = f"at the most {_size(told['max_size'])}, and {_size(told['slack'])} beside"
+    lines = [
+        ("spool", f"{told['spool']} of {own.id}: {told['file']}"),
+        ("waiting", f"{told['records']:,} records, {told['readings']:,} readings, {_size(told['bytes'])}"),
+        ("oldest", _named(told["oldest"])),
+        ("newest", _named(told["newest"])),
+        ("on disk", f"{_size(told['on_disk'])}; {room}"),
+        ("when full", told["when_full"]),
+        ("dropped", dropped or "nothing"),
+        ("set aside", ", ".join(f"{n} in {file}" for file, n in told["set_aside"].items() if n) or "nothing"),
+        *(("damaged", file) for file in told["damaged_databases"]),
+    ]
+    for name, text in lines:
+        click.echo(f"{name:<11}{text}")
+
+
+def _named(end: dict[str, Any] | None) -> str:
+    return "-" if end is None else f"record {end['seq']:,}, {end['time'] or 'which is damaged'}"
+
+
+def _size(bytes_: int) -> str:
+    return f"{bytes_ / 1e6:,.1f} MB"
+
+
+def _record(row: Row, codec: Codec) -> dict[str, Any]:
+    """Return a record to be read by people; what can't be decoded is given as its bytes."""
+    import base64  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.codecs import Undecodable  # noqa: PLC0415 - see gateway.cli
+
+    told: dict[str, Any] = {"seq": row.seq, "topic": row.topic, "readings": row.readings}
+    reason = "its checksum is wrong"
+    if row.is_right:
+        try:
+            return told | {"record": codec.decode(row.payload)}
+        except Undecodable as error:
+            reason = str(error)
+    payload = row.payload if isinstance(row.payload, bytes) else str(row.payload).encode()
+    return told | {"damaged": reason, "base64": base64.b64encode(payload).decode()}
+
+
+def _letters(factory: Factory) -> Iterator[dict[str, Any]]:
+    """Yield what was set aside, with who did it. Raises `OSError`."""
+    from gateway.dead_letters import ingest_letters, read_letters  # noqa: PLC0415 - see gateway.cli
+
+    for by, file in (
+        ("gateway", _files(factory).letters),
+        ("ingest", ingest_letters(factory.ingest.folder, factory.ingest.id)),
+    ):
+        for entry in read_letters(file):
+            yield {"by": by} | entry
+
+
+def _length(entry: dict[str, Any]) -> int:
+    """Return how many bytes were set aside in an entry."""
+    import base64  # noqa: PLC0415 - see gateway.cli
+
+    if "base64" in entry:
+        return len(base64.b64decode(entry["base64"]))
+    return len(str(entry.get("payload", "")).encode())
+
+
+def _time(micros: int) -> str:
+    from datetime import UTC, datetime  # noqa: PLC0415 - see gateway.cli
+
+    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,228 @@
+"""`lineside spool` and `lineside ledger`: what a person sees while the gateway works, and after it died."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from processes import write_factory
+
+from gateway.cli import main
+from gateway.codecs import CODECS
+from gateway.dead_letters import DeadLetters, ingest_letters
+from gateway.model import NamedScan, Record
+from gateway.settings.sections import SpoolSection
+from gateway.spool import Spool
+from gateway.spool_format import SpoolFiles
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from click.testing import Result
+
+PRESS = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
+
+TIME = 1_764_000_000_123_456
+
+
+class Box:
+    """An edge box: a configuration, and the spool of its gateway."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+        self.spool = folder / "spool"
+        self.config = write_factory(
+            folder / "factory.yaml",
+            gateway={"id": "edge-01", "spool": {"folder": str(self.spool), "max_size": "1MiB"}},
+            broker={"url": "mqtt://127.0.0.1:1"},
+            ingest={"folder": str(folder / "ingest")},
+            lines={"line": {"area": "area", "machines": {"m-01": PRESS}}},
+        )
+        self.files = SpoolFiles(self.spool, "edge-01")
+
+    @asynccontextmanager
+    async def gateway(self) -> AsyncIterator[Spool]:
+        async with Spool(SpoolSection(folder=self.spool, max_size=2**20), "edge-01") as spool:
+            yield spool
+
+    async def take(self, spool: Spool, records: int) -> None:
+        """Spool records of two readings each."""
+
+        def encode(seq: int, scans: list[NamedScan]) -> bytes:
+            return CODECS["json"].encode(Record("edge-01", spool.id, seq, scans))
+
+        for number in range(records):
+            spool.ledger.acquired += 3
+            spool.ledger.unchanged += 1
+            outbox = spool.outbox("lineside/v1/plant/site/area/line/m-01/data", encode)
+            outbox.put(NamedScan(TIME + number, {"level": 20.5 + number}, {"state": "no_response"}), 2)
+        assert await spool._commit()
+
+    async def took(self, records: int) -> None:
+        async with self.gateway() as spool:
+            await self.take(spool, records)
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments, str(self.config)], catch_exceptions=False)
+
+    def lines(self, *arguments: str) -> list[dict[str, Any]]:
+        ran = self.run(*arguments)
+        assert ran.exit_code == 0, ran.output
+        return [json.loads(line) for line in ran.stdout.splitlines()]
+
+    def data(self, *arguments: str) -> dict[str, Any]:
+        ran = self.run(*arguments, "--format", "json")
+        assert ran.exit_code == 0, ran.output
+        told: dict[str, Any] = json.loads(ran.stdout)
+        return told
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+async def test_the_ledger_is_printed_while_the_gateway_works(box: Box) -> None:
+    """The person who asks stands beside a line that runs, and must not disturb it."""
+    async with box.gateway() as spool:
+        await box.take(spool, 4)
+        told = await asyncio.to_thread(box.data, "ledger")
+        assert told == {
+            "gateway": "edge-01", "spool": spool.id, "acquired": 12, "unchanged": 4, "dropped": {}, "pending": 8,
+            "confirmed": 0, "balanced": True,
+        }  # fmt: skip
+        spool.confirm([(1, 3)], {2: 1})
+        assert await spool._commit()
+        text = (await asyncio.to_thread(box.run, "ledger")).output
+        assert [line.split() for line in text.splitlines()] == [
+            ["acquired", "12"], ["unchanged", "4"], ["dropped:", "rejected_by_store", "1"], ["pending", "2"],
+            ["confirmed", "5"], ["every", "reading", "is", "accounted", "for"],
+        ]  # fmt: skip
+
+
+async def test_the_ledger_is_printed_after_the_gateway_was_killed(box: Box) -> None:
+    """That is when it is asked for; and asking changes nothing of what the next gateway finds."""
+    async with box.gateway() as spool:
+        await box.take(spool, 4)
+        killed = Box(box.folder / "killed")
+        shutil.copytree(box.spool, killed.spool, ignore=shutil.ignore_patterns("*-shm"))
+    before = {file: file.read_bytes() for file in (killed.files.db, killed.files.wal, killed.files.slots)}
+    assert killed.data("ledger")["pending"] == 8
+    assert killed.data("spool", "status")["records"] == 4
+    assert len(killed.lines("spool", "export")) == 4
+    assert {file: file.read_bytes() for file in before} == before
+
+
+async def test_the_status_says_how_much_waits_and_since_when(box: Box) -> None:
+    """How long the box can go on without its broker is read from it."""
+    async with box.gateway() as spool:
+        await box.take(spool, 4)
+        told = box.data("spool", "status")
+        assert (told["records"], told["readings"], told["spool"]) == (4, 8, spool.id)
+        assert told["oldest"] == {"seq": 1, "time": "2025-11-24T16:00:00.123+00:00"}
+        assert told["newest"]["seq"] == 4
+        assert told["bytes"] == spool.size
+        assert told["bytes"] < told["on_disk"] <= told["max_size"] + told["slack"]
+        text = box.run("spool", "status").output
+        assert "4 records, 8 readings" in text
+        assert "record 1, 2025-11-24T16:00:00.123" in text
+
+
+async def test_records_are_exported_and_stay(box: Box) -> None:
+    """Somebody wants to see what a machine said, and the store shall have it all the same."""
+    async with box.gateway() as spool:
+        await box.take(spool, 250)
+        found = box.lines("spool", "export")
+        assert [entry["seq"] for entry in found] == list(range(1, 251))
+        record = found[2]["record"]
+        assert record["scans"][0]["values"] == {"level": 22.5}
+        assert record["scans"][0]["bad"] == {"state": "no_response"}
+        out = box.folder / "out.ndjson"
+        ran = box.run("spool", "export", "--out", str(out))
+        assert "250 records" in ran.output
+        assert [json.loads(line) for line in out.read_text().splitlines()] == found
+        assert len(await spool.lease(300)) == 250
+
+
+async def test_a_damaged_record_is_exported_as_its_bytes(box: Box) -> None:
+    """It is shown as what it is, and does not pass for a reading."""
+    await box.took(3)
+    data = box.files.db.read_bytes()
+    box.files.db.write_bytes(data.replace(b'"level":21.5', b'"level":91.5'))
+    good, damaged, last = box.lines("spool", "export")
+    assert "record" in good
+    assert "record" in last
+    assert damaged["damaged"] == "its checksum is wrong"
+    assert "record" not in damaged
+    assert "1 of them damaged" in box.run("spool", "export").output
+
+
+async def test_what_was_set_aside_is_listed_with_the_reason(box: Box) -> None:
+    """A person decides what becomes of it, and has to find it first."""
+    ran = box.run("spool", "dead-letters")
+    assert (ran.exit_code, ran.output) == (0, "0 set aside\n")
+    DeadLetters(ingest_letters(box.folder / "ingest", "ingest"), 10_000).add("lineside/v1/x", "is no JSON", b"{")
+    await box.took(3)
+    data = box.files.db.read_bytes()
+    box.files.db.write_bytes(data.replace(b'"level":21.5', b'"level":91.5'))
+    async with box.gateway() as spool:
+        assert [record.seq for record in await spool.lease(10)] == [1, 3]
+        assert await spool._commit()
+        assert spool.ledger.dropped == {"damaged": 2}
+        assert spool.ledger.balanced
+    first, second = box.lines("spool", "dead-letters", "--format", "json")
+    assert (first["by"], first["reason"], first["payload"]) == ("ingest", "is no JSON", "{")
+    assert (second["by"], second["reason"], second["seq"], second["readings"]) == (
+        "gateway", "its checksum is wrong", 2, 2
+    )  # fmt: skip
+    text = box.run("spool", "dead-letters").output
+    assert "2 set aside" in text
+    assert "1 bytes  lineside/v1/x: is no JSON" in text
+    assert box.data("spool", "status")["set_aside"] == {str(box.files.letters): 1}
+
+
+@pytest.mark.parametrize("command", [("ledger",), ("spool", "status"), ("spool", "export")])
+def test_where_there_is_no_spool_it_says_where_it_looked(box: Box, command: tuple[str, ...]) -> None:
+    """The usual reason is the wrong folder."""
+    ran = box.run(*command)
+    assert ran.exit_code == 1
+    assert f"{box.files.db} is not there: has a gateway run" in ran.output
+
+
+@pytest.mark.parametrize("command", [("ledger",), ("spool", "status"), ("spool", "export")])
+def test_a_file_that_is_no_spool_is_named(box: Box, command: tuple[str, ...]) -> None:
+    """And not a word of Python."""
+    box.spool.mkdir()
+    box.files.db.write_text("this is a letter to my aunt, and no database at all")
+    ran = box.run(*command)
+    assert ran.exit_code == 1
+    assert "edge-01.spool.db" in ran.output
+    assert "it does not begin as a database does" in ran.output
+
+
+async def test_the_ledger_is_known_when_the_database_is_damaged(box: Box) -> None:
+    """It is written twice for that."""
+    await box.took(3)
+    box.files.db.write_bytes(b"")
+    assert box.data("ledger")["pending"] == 6
+    ran = box.run("spool", "status")
+    assert ran.exit_code == 1
+    assert "3 records, 6 readings" in ran.output
+    assert "the database is damaged: it does not begin as a database does; the gateway mends it" in ran.output
+
+
+async def test_a_ledger_that_does_not_balance_is_an_error(box: Box) -> None:
+    """Then Lineside has an error, and whoever runs the command from a script must hear of it."""
+    async with box.gateway() as spool:
+        spool.ledger.acquired += 5
+        await box.take(spool, 1)
+    ran = box.run("ledger")
+    assert ran.exit_code == 1
+    assert "5 readings are not accounted for" in ran.output
