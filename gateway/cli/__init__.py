@@ -7,11 +7,13 @@ import click
 from gateway import __version__
 from gateway.cli.certs import certs
 from gateway.cli.demo import demo
+from gateway.cli.ledger import ledger
 from gateway.cli.look import query, tail
 from gateway.cli.plan import plan
 from gateway.cli.probe import probe
 from gateway.cli.services import health, ingest, run, simulate
 from gateway.cli.show import show
+from gateway.cli.spool import spool
 from gateway.cli.validate import validate
 
 
@@ -26,5 +28,5 @@ def main(style: str, log_level: str) -> None:
     set_up(style, log_level)
 
 
-for command in (certs, demo, run, ingest, simulate, validate, show, plan, probe, tail, query, health):
+for command in (certs, demo, run, ingest, simulate, validate, show, plan, probe, tail, query, spool, ledger, health):
     main.add_command(command)

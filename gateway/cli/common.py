@@ -27,6 +27,9 @@ EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
 CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 """The factory's YAML."""
 
+FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+"""For people, or for other programs."""
+
 REPORT = click.option("--report", type=click.Path(path_type=Path), help="Write a closing report (JSON) to this file.")
 
 WITH_STDIN = click.option("--with-stdin", is_flag=True, hidden=True, help="Stop when standard input ends.")
