@@ -68,7 +68,7 @@ class Plant:
                 machine.step(dt / steps)
         for machine in self._generic:
             machine.step(dt)
-        self.clock += dt
+        self.clock = round(self.clock + dt, 9)  # sums of fifths are none in binary
 
 
 def raw_of(point: Point) -> Callable[[Value], Value]:

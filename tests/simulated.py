@@ -105,8 +105,8 @@ def take(scan: Scan, normalizer: Normalizer, readings: dict[str, Reading]) -> No
 
 
 @asynccontextmanager
-async def connected(machine: Machine, groups: list[Group]) -> AsyncIterator[Driver]:
-    """Connect a driver to one machine: again and again, until its server is up."""
+async def connected(machine: Machine, groups: list[Group], *, patient: bool = True) -> AsyncIterator[Driver]:
+    """Connect a driver to one machine: again and again until its server is up, where we are patient."""
     while True:
         driver = machine.protocol.driver(machine.connection.shared(), groups, lambda: time.time_ns() // 1000)
         try:
@@ -114,6 +114,8 @@ async def connected(machine: Machine, groups: list[Group]) -> AsyncIterator[Driv
             break
         except NotConnected:
             await driver.close()
+            if not patient:
+                raise
             await asyncio.sleep(0.05)
     try:
         yield driver

@@ -1,0 +1,126 @@
+"""The truth log: the same seed gives the same file, and it holds what a perfect reader would have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from points import group_of
+
+from drivers.base import Scan, ValueType
+from drivers.modbus.codec import compile_registers
+from gateway.normalize import Normalizer
+from gateway.settings.load import load_factory
+from gateway.settings.templates import bundled_config
+from simulators.faults import parse_fault
+from simulators.inject import Injector
+from simulators.plant import Plant
+from simulators.registers import RegisterMap, Unit
+from simulators.truth import Truth, TruthLog, as_read, name_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drivers.modbus.source import ModbusSource
+    from gateway.settings.point import Point
+
+
+def record(
+    file: Path, seed: str, plant: str, faults: tuple[str, ...] = (), dt: float = 0.2, steps: int = 300
+) -> None:
+    """Write the truth of some steps, each of a fifth of a second by the wall clock."""
+    one = Plant(load_factory(bundled_config() / f"{plant}.yaml"), seed)
+    shown = [machine for _, machine in one.machines]
+    injector = Injector([parse_fault(fault, shown, seed) for fault in faults])
+    with TruthLog(file, shown) as log:
+        for i in range(steps):
+            one.step(dt)
+            log.write(one.clock, 1_000_000 + 200_000 * i, injector.step(one.clock))
+
+
+@pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
+def test_the_same_seed_gives_the_same_log_byte_for_byte(tmp_path: Path, plant: str):
+    """A failure in a simulated plant can be run again, and the runs compared."""
+    faults = ("press-03.bladder_pressure:drift@10s", "press-04:silence@5s+5s") if plant == "tire-plant" else ()
+    for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
+        record(tmp_path / name, seed, plant, faults)
+    one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
+    assert len(one) > 100_000
+    assert one == two
+    assert one != three
+
+
+def test_speed_keeps_the_shape(tmp_path: Path):
+    """At 60x a cycle has the same duration, phases and peaks, in simulated time."""
+    peaks = []
+    for dt, steps in ((0.5, 3200), (12.0, 134)):
+        record(tmp_path / "log", "7", "tire-plant", dt=dt, steps=steps)
+        truth = Truth(tmp_path / "log")
+        press = "curing/curing-1/press-01"
+        pressures = [value for value in truth.held(press, "bladder_pressure", 0, 10**12) if isinstance(value, float)]
+        times = [value for value in truth.held(press, "cycle_time_last", 0, 10**12) if value]
+        peaks.append((max(pressures), times[0]))
+    (slow_peak, slow_time), (fast_peak, fast_time) = peaks
+    assert fast_peak == pytest.approx(slow_peak, abs=0.3)
+    assert fast_time == pytest.approx(cast("float", slow_time), rel=0.02)
+
+
+def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
+    """A reading is right when its value was shown at about its time."""
+    record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure:sensor_break@2s+2s",), steps=50)
+    truth = Truth(tmp_path / "log")
+    press = "curing/curing-1/press-03"
+    assert truth.faults == [
+        {"t": 2_000_000, "fault": "press-03.bladder_pressure:sensor_break", "active": True},
+        {"t": 4_000_000, "fault": "press-03.bladder_pressure:sensor_break", "active": False},
+    ]
+    heartbeat = truth.held(press, "heartbeat", 1_000_000, 1_000_000)
+    assert len(heartbeat) == 1
+    later = truth.held(press, "heartbeat", 1_000_000, 11_000_000)
+    assert later == list(range(cast("int", later[0]), cast("int", later[0]) + len(later)))
+    assert len(later) in {10, 11}
+    assert truth.agrees(press, "heartbeat", cast("int", later[3]), 1_000_000 + 3_000_000)
+    assert not truth.agrees(press, "heartbeat", cast("int", later[3]), 9_000_000)
+    assert not truth.agrees(press, "heartbeat", float(cast("int", later[3])), 4_000_000), "another type"
+    assert None in truth.held(press, "bladder_pressure", 0, 11_000_000)
+
+
+@given(seed=st.text("abc", max_size=4), clock=st.floats(0.2, 5000.0))
+def test_what_the_log_says_is_what_the_gateway_reads(seed: str, clock: float):
+    """Through registers and normalization, bit for bit: for every Modbus point of both plants."""
+    for configured, shown, unit in UNITS:
+        shown.machine.step(clock % 1.0 + 0.1)
+        values = shown.values()
+        unit.refresh()
+        points = [point for point in configured.points if not cast("ModbusSource", point.source).address.table.bits]
+        scan = Scan(group_of(points), round(clock * 1e6) + 10**15, [_decoded(unit, point) for point in points])
+        Normalizer(points).apply(scan)
+        assert scan.faults == {}
+        for point, value in zip(points, scan.values, strict=True):
+            truth = as_read(point)(values[point.name])
+            assert type(value) is type(truth)
+            same = value == pytest.approx(truth, rel=1e-9) if point.type is ValueType.FLOAT else value == truth
+            assert same, f"{configured.path.machine}.{point.name} {seed}"
+
+
+def _decoded(unit: Unit, point: Point) -> Any:
+    source = cast("ModbusSource", point.source)
+    registers = unit.tables[source.address.table][source.address.offset : source.address.offset + source.size]
+    return compile_registers([(0, source)])(b"".join(register.to_bytes(2, "big") for register in registers))[0]
+
+
+def _units() -> list[tuple[Any, Any, Unit]]:
+    found = []
+    for name in ("tire-plant", "appliance-plant"):
+        for configured, shown in Plant(load_factory(bundled_config() / f"{name}.yaml"), "seed").machines:
+            if configured.protocol.name == "modbus":
+                unit = Unit()
+                unit.add(RegisterMap(configured.points), shown)
+                found.append((configured, shown, unit))
+                assert name_of(shown)
+    return found
+
+
+UNITS = _units()
