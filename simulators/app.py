@@ -113,7 +113,9 @@ class Simulation:
                 changed = self._injector.step(self._plant.clock)
                 if log_ is not None:
                     log_.write(self._plant.clock, time.time_ns() // 1000, changed)
-                await self._servers.attend()
+                self._servers.check()
+                if self._options.faulty:
+                    await self._servers.attend()
                 due = max(due + STEP, loop.time())
                 try:
                     async with asyncio.timeout_at(due):

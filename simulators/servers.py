@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -30,9 +31,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+FILES_EACH = 8
+"""Open files for each address: who listens, and a few who read."""
+
 
 class CantServe(OSError):
     """Machines can't be served as they are configured."""
+
+
+def _allow_files(wanted: int) -> None:
+    """Let this process have so many files open, as far as the system allows: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def key_of(connection: ModbusConnection) -> str:
@@ -73,6 +85,7 @@ class Servers:
 
         OPC UA servers are ready later. Raises `OSError`.
         """
+        _allow_files(FILES_EACH * (len(self._modbus) + len(self._behind_url)))
         tls = await self._make_certificate(certificate)
         for key, behind in self._modbus.items():
             endpoint = self._endpoint(cast("ModbusConnection", behind[0][0].connection), self._units[key], tls)
@@ -90,9 +103,12 @@ class Servers:
             server.start()
 
     async def attend(self) -> None:
-        """Let faults act on servers. Raises `OSError` where a server has failed."""
+        """Let faults act on servers."""
         for endpoint in self.endpoints.values():
             await endpoint.attend()
+
+    def check(self) -> None:
+        """Raise `OSError` where a server has failed."""
         for url, server in self.opcua.items():
             if server.error is not None:
                 where = self._blame.connection(self._behind_url[url][0][0])

@@ -1,0 +1,153 @@
+"""What simulated machines cost: 1,000 Modbus machines of 100 points, each read every second by a client of few means.
+
+python benchmarks/simulated_machines.py [--machines 1000] [--points 100] [--seconds 20]
+python benchmarks/simulated_machines.py --steps     # what a simulated hour of the bundled plants costs
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import yaml
+
+from gateway.settings.load import load_factory
+from gateway.settings.templates import bundled_config
+from simulators.plant import Plant
+from simulators.servers import _allow_files
+
+WARM_UP = 5.0
+
+
+def write_configuration(folder: Path, machines: int, points: int) -> Path:
+    """Write machines of a quarter floats, the rest scaled words, a host each."""
+    template = {"format": 1, "protocol": "modbus", "points": {}}
+    units = ("Cel", "bar", "kW", "r/min", "%", "mm")
+    for i in range(points):
+        floats = points // 4
+        at, kind = (2 * i, "float32") if i < floats else (floats + i, "uint16")
+        point = {"address": f"holding {at}", "raw": kind, "unit": units[i % len(units)], "range": [0, 400]}
+        template["points"][f"value_{i:03d}"] = point | ({} if kind == "float32" else {"scale": 0.1})
+    (folder / "machines").mkdir()
+    (folder / "machines" / "bench.yaml").write_text(yaml.safe_dump(template))
+    hosts = {f"m{i:04d}": f"modbus+tcp://10.9.{i // 200}.{i % 200 + 1}:502" for i in range(machines)}
+    factory = {
+        "format": 1,
+        "factory": {"enterprise": "bench", "site": "here"},
+        "gateway": {"id": "edge-bench"},
+        "broker": {"url": "mqtt://127.0.0.1"},
+        "lines": {
+            "line": {
+                "area": "area",
+                "machines": {name: {"template": "bench", "connection": url} for name, url in hosts.items()},
+            }
+        },
+    }
+    file = folder / "bench.yaml"
+    file.write_text(yaml.safe_dump(factory, sort_keys=False))
+    return file
+
+
+class Reader(asyncio.Protocol):
+    """Reads 125 registers when told to; counts whole answers and how late they came."""
+
+    def __init__(self, registers: int, late: list[float]) -> None:
+        self._request = bytes((0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, registers))
+        self._whole, self._got, self._late = 9 + 2 * registers, 0, late
+        self._asked = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def ask(self) -> None:
+        self._asked, self._got = time.perf_counter(), 0
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += len(data)
+        if self._got == self._whole:
+            self._late.append(time.perf_counter() - self._asked)
+
+
+async def read(ports: list[int], registers: int, seconds: float, late: list[float]) -> int:
+    """Ask each port once a second, spread over the second; returns how many requests that were."""
+    loop = asyncio.get_running_loop()
+    readers = [
+        (await loop.create_connection(lambda: Reader(registers, late), "127.0.0.1", port))[1] for port in ports
+    ]
+    began, asked = loop.time(), 0
+    while loop.time() < began + seconds:
+        due = int((loop.time() - began) * len(readers))
+        while asked < due:
+            readers[asked % len(readers)].ask()
+            asked += 1
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.5)
+    return asked
+
+
+def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
+    file, moved = write_configuration(folder, machines, points), folder / "moved.yaml"
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "simulators", str(file), "--ports", "auto", "--write", str(moved)]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log) as simulator:
+        while not moved.exists():
+            time.sleep(0.05)
+        started = time.perf_counter() - began
+        lines = yaml.load(moved.read_text(), yaml.CSafeLoader)["lines"]["line"]["machines"]
+        ports = [urlsplit(one["connection"]).port or 0 for one in lines.values()]
+        registers = points + points // 4
+        _allow_files(2 * machines)
+        asyncio.run(read(ports, registers, WARM_UP, []))
+        late: list[float] = []
+        process = psutil.Process(simulator.pid)
+        before = sum(process.cpu_times()[:2])
+        asked = asyncio.run(read(ports, registers, seconds, late))
+        cores = (sum(process.cpu_times()[:2]) - before) / seconds
+        memory = process.memory_info().rss / 2**20
+        simulator.send_signal(signal.SIGTERM)
+    late.sort()
+    print(
+        f"{machines} machines x {points} points at 1 s: {cores:.2f} cores, {memory:.0f} MB, started in {started:.1f} s"
+    )
+    print(
+        f"answers {len(late)} of {asked}, p50 {late[len(late) // 2] * 1e3:.1f} ms, p99 {late[-len(late) // 100] * 1e3:.1f} ms"
+    )
+
+
+def steps() -> None:
+    for name in ("tire-plant", "appliance-plant"):
+        plant = Plant(load_factory(bundled_config() / f"{name}.yaml"), "1")
+        for speed, dt in ((1, 0.2), (60, 12.0)):
+            count = 600 if speed == 1 else 300
+            began = time.process_time()
+            for _ in range(count):
+                plant.step(dt)
+            each = (time.process_time() - began) / count
+            print(f"{name} at {speed}x: {each * 1e3:.2f} ms a step, {each / 0.2:.3f} cores")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--machines", type=int, default=1000)
+    parser.add_argument("--points", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--steps", action="store_true")
+    options = parser.parse_args()
+    if options.steps:
+        steps()
+        return
+    with tempfile.TemporaryDirectory(prefix="lineside-bench-") as folder:
+        serve(options.machines, options.points, options.seconds, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
