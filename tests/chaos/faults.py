@@ -23,14 +23,14 @@ PAGE = 4096
 
 
 class Injector:
-    """Makes faults happen, at random from a seed."""
+    """Makes faults happen, at random from a seed: which, in which order, and for how long."""
 
     def __init__(self, plant: Plant, seed: int, longest: float) -> None:
         """Prepare; `longest` are the seconds that a fault lasts at the most."""
         self.plant = plant
         self.counts: Counter[str] = Counter()
         self.history: list[str] = []
-        self.random = random.Random(seed)  # noqa: S311 - to be repeated
+        self._seed = seed
         self._longest = longest
         self._parts: dict[str, asyncio.Lock] = {}
 
@@ -44,19 +44,20 @@ class Injector:
         deadline = asyncio.get_running_loop().time() + seconds
         async with asyncio.TaskGroup() as tasks:
             for number in range(at_once):
-                tasks.create_task(self._inject(deadline), name=f"injector {number}")
+                choice = random.Random(f"{self._seed}-{number}")  # noqa: S311 - to be repeated
+                tasks.create_task(self._inject(choice, deadline), name=f"injector {number}")
 
-    async def _inject(self, deadline: float) -> None:
+    async def _inject(self, choice: random.Random, deadline: float) -> None:
         while asyncio.get_running_loop().time() < deadline:
-            [name] = self.random.choices(list(FAULTS), [weight for weight, _, _ in FAULTS.values()])
+            [name] = choice.choices(list(FAULTS), [weight for weight, _, _ in FAULTS.values()])
             _, part, fault = FAULTS[name]
-            lasts = self.random.uniform(0.1, self._longest)
+            lasts, pause = choice.uniform(0.1, self._longest), choice.uniform(0.1, 1.0)
             async with self._parts.setdefault(part, asyncio.Lock()):
                 self.counts[name] += 1
                 began = micros()
                 await fault(self, lasts)
                 self.history.append(f"{began} to {micros()}: {name}")
-            await asyncio.sleep(self.random.uniform(0.1, 1.0))
+            await asyncio.sleep(pause)
 
 
 async def _kill_gateway(injector: Injector, seconds: float) -> None:
@@ -68,12 +69,13 @@ async def _kill_gateway(injector: Injector, seconds: float) -> None:
 async def _damage_spool(injector: Injector, seconds: float) -> None:
     """Kill the gateway; then a bit of its spool flips, or the end of it is lost."""
     injector.plant.kill_gateway()
-    file = injector.random.choice(injector.plant.spool_files())
+    choice = random.Random(seconds)  # noqa: S311 - to be repeated
+    file = choice.choice(injector.plant.spool_files())
     data = bytearray(file.read_bytes())
-    if len(data) > 2 * PAGE and injector.random.random() < 0.3:
-        del data[-injector.random.randrange(1, PAGE) :]
+    if len(data) > 2 * PAGE and choice.random() < 0.3:
+        del data[-choice.randrange(1, PAGE) :]
     elif data:
-        data[injector.random.randrange(len(data))] ^= 1 << injector.random.randrange(8)
+        data[choice.randrange(len(data))] ^= 1 << choice.randrange(8)
     file.write_bytes(data)
     await asyncio.sleep(seconds / 4)
     await injector.plant.start_gateway()

@@ -87,8 +87,11 @@ def in_steps(readings: Iterable[Stored], step: int) -> list[Stored]:
     return [reading for reading in rounded if len(answers[reading.unit, reading.time]) == 1]
 
 
-def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -> list[str]:
-    """Return in what a store with a resolution of `step` (us) differs from one that resolves microseconds."""
+def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -> tuple[list[str], list[str]]:
+    """Compare a store with a resolution of `step` (us) with one that resolves microseconds.
+
+    Returns what it lacks of the other, and what it has doubled, changed or invented.
+    """
     wanted = {
         (one.unit, one.time, one.point): one.value for one in in_steps(list(finer), step) if one.value is not None
     }
@@ -101,14 +104,14 @@ def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -
         if (one.unit, one.time, one.point) in found:
             told.append(f"twice: {one}")
         found[one.unit, one.time, one.point] = one.value
-    told += [f"missing: {key}" for key in wanted.keys() - found.keys()]
+    missing = sorted(f"missing: {key}" for key in wanted.keys() - found.keys())
     told += [f"invented: {key}" for key in found.keys() - wanted.keys()]
     told += [
         f"changed: {key}: {found[key]} for {value}"
         for key, value in wanted.items()
         if key in found and not math.isclose(found[key], value, rel_tol=DIGITS)
     ]
-    return sorted(told)
+    return missing, sorted(told)
 
 
 def judge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.machines import check_of, third_of
-from chaos.oracle import BEFORE_KILL, LATE, Stored, Window, judge
+from chaos.oracle import BEFORE_KILL, LATE, Stored, Window, differences, judge
 
 SECOND = 1_000_000
 START = 1_764_000_000 * SECOND
@@ -91,3 +91,18 @@ def test_what_was_not_served_so_is_wrong(readings: list[Stored], told: str):
     verdict = judge("store", SERVED, readings, [], 0)
     assert any(told in one for one in verdict.wrong)
     assert not verdict.good
+
+
+def test_a_coarser_store_may_lack_and_merge_and_nothing_else():
+    """VictoriaMetrics resolves milliseconds: of two answers in one it keeps what it likes."""
+    finer = everything()
+    coarser = [one._replace(time=one.time // 1000 * 1000) for one in finer]
+    assert differences(finer, coarser, 1000) == ([], [])
+    missing, other = differences(finer, coarser[1:], 1000)
+    assert (len(missing), other) == (1, [])
+    crowded = [*finer, *scan(1, 3, SERVED[1][3] + 1001)]
+    kept = [*(one for one in coarser if (one.unit, one.time) != (1, SERVED[1][3] + 1000)), coarser[9]]
+    assert differences(crowded, kept, 1000)[1] == []
+    for wrong in ([*coarser, coarser[0]], [coarser[0]._replace(value=7.5), *coarser[1:]],
+                  [*coarser, Stored(2, "count", START - 1000, 1)]):  # fmt: skip
+        assert len(differences(finer, wrong, 1000)[1]) == 1
