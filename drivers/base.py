@@ -167,6 +167,7 @@ class Connection(Settings):
     """How one machine is reached. Each protocol has its own fields."""
 
     schemes: ClassVar[tuple[str, ...]] = ()
+    of_url: ClassVar[tuple[str, ...]] = ()  # fields that the URL says, which are no options beside it
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:

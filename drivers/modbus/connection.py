@@ -74,37 +74,65 @@ class ModbusConnection(Connection):
     """A Modbus device, and the unit behind it; docs/modbus.md says what each key means."""
 
     schemes: ClassVar[tuple[str, ...]] = tuple(Transport)
+    of_url: ClassVar[tuple[str, ...]] = ("transport", "host", "port", "device")
 
     transport: Annotated[Transport, Field(strict=False)] = Transport.TCP
+    """What carries the frames; the URL's scheme."""
     host: str = ""
+    """The device's host; of the URL."""
     port: Annotated[int, Field(ge=1, le=65535)] = 502
+    """The device's port; of the URL."""
     device: str = ""
+    """The serial port; of the URL."""
     backup: str | None = None
+    """HOST:PORT that is tried when the first address does not answer, as in `10.20.1.22:502`."""
     unit: Annotated[int, Field(ge=0, le=255, strict=False)] = 1
+    """Unit id, as in `1`."""
     timeout: Annotated[Seconds, Field(gt=0, le=60)] = 1.0
+    """Time to wait for a connection, or for one answer, as in `0.5` or `500ms`."""
     # the serial line
     baud: Annotated[int, Field(ge=300, le=4_000_000, strict=False)] = 19200
+    """Speed of the serial line, as in `9600`."""
     parity: Literal["none", "even", "odd"] = "even"
+    """Of the serial line, as in `none`."""
     stop_bits: Annotated[int, Field(ge=1, le=2, strict=False)] = 1
+    """Of the serial line, as in `1`."""
     data_bits: Annotated[int, Field(ge=7, le=8, strict=False)] = 8
+    """Of a character in ASCII mode, as in `7`."""
     rs485: Flag = False
+    """Let the serial driver switch the direction, as in `true`."""
     # TLS
     ca: File = None
+    """TLS: the certificate of whom to trust, as in `/etc/lineside/plant-ca.pem`."""
     certificate: File = None
+    """TLS: our certificate, as in `/etc/lineside/edge-01.pem`."""
     key: File = None
+    """TLS: the key of our certificate, as in `/etc/lineside/edge-01.key`."""
     server_name: str | None = None
+    """TLS: the name in the device's certificate, as in `press-01.plant`."""
     # what the device can take
     max_registers: Annotated[int, Field(ge=1, le=125, strict=False)] = 125
+    """The most registers in one request, as in `60`."""
     max_gap: Annotated[int, Field(ge=0, le=124, strict=False)] = 16
+    """Entries that nobody asked for and that may be read along to save a request, as in `0`."""
     even: Flag = False
+    """Ask for even numbers of registers alone, as in `true`."""
     forbidden: Annotated[tuple[InstanceOf[Span], ...], BeforeValidator(_spans)] = ()
+    """Entries that must not be read, as in `[holding 100..119, input 7]` or `holding 100..119`."""
     in_flight: Annotated[int, Field(ge=1, le=16, strict=False)] = 1
+    """Requests that may be under way at once, as in `4`."""
     pause_after_connect: Annotated[Seconds, Field(ge=0, le=60)] = 0.0
+    """Time to leave after connecting, as in `500ms`."""
     pause: Annotated[Seconds, Field(ge=0, le=10)] = 0.0
+    """Time to leave between two requests, as in `20ms`."""
     close_after_scan: Flag = False
+    """Close the connection after each scan, as in `true`."""
     discard_after_connect: Annotated[int, Field(ge=0, le=10, strict=False)] = 0
+    """Scans to throw away after connecting, as in `1`."""
     retry_refused: Annotated[Seconds, Field(ge=1)] = 60.0
+    """After which time points that the device refused are tried again, as in `5m`."""
     writable: Flag = False
+    """Allow writing; nothing of Lineside writes by itself, as in `false`."""
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:

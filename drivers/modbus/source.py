@@ -69,32 +69,35 @@ def _encoding(written: str) -> str:
 
 
 class ModbusSource(Source):
-    """Where one point lives on a Modbus device.
-
-    `base`           the number of the first entry of a table, where an address names the table
-    `address`        the first entry
-    `raw`, `order`   what stands there, and how its bytes lie
-    `bit`, `bits`    one bit of a register, or the lowest and highest of several, 0 being the lowest
-    `byte`, `sign`   which byte of a register; how a negative number is written
-    `length`         size of a string, or of bytes, in registers
-    `encoding`, `packing`  what the bytes of a string mean, and how many stand in a register
-    `not_available`  raw values that mean that there is none
-    `count`          points of one kind that follow each other; see `expand`
-    """
+    """Where one point lives on a Modbus device, and what stands there."""
 
     base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, which is read with it
+    """The number of a table's first entry, where an address names the table, as in `1`."""
     address: InstanceOf[Address]
+    """Table and entry counted from base, or Modicon notation, as in `holding 10` or `40011`."""
     raw: Annotated[Raw, Field(strict=False)] = Raw.UINT16
+    """What stands in the registers, as in `float32`."""
     order: Annotated[Order, Field(strict=False)] = Order.ABCD
+    """How the bytes lie on the wire, A being the most significant, as in `CDAB`."""
     bit: Annotated[int | None, Field(ge=0, le=15)] = None
+    """One bit of a register, 0 being the lowest, as in `3`."""
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
+    """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
+    """Which byte of the register an int8 or uint8 is, as in `high`."""
     sign: Annotated[Sign, Field(strict=False)] = Sign.TWOS_COMPLEMENT
+    """How a negative number is written, as in `magnitude`."""
     length: Annotated[int | None, Field(ge=1, le=125)] = None
+    """Of a string or bytes, in registers, as in `8`."""
     encoding: Annotated[str, AfterValidator(_encoding)] = LATIN_1
+    """Of a string, as in `utf-8`."""
     packing: Annotated[Packing, Field(strict=False)] = Packing.FULL
+    """Of a string or bytes: two in a register, or one in its low byte, as in `byte_per_register`."""
     not_available: Annotated[tuple[int | float, ...], BeforeValidator(_several)] = ()
+    """Raw value, or values, by which the device says that it has none, as in `0x8000` or `-9999.5` or
+    `[32767, 32768]`."""
     count: Annotated[int | None, Field(ge=1, le=LAST + 1)] = None
+    """How many of these follow each other: points name_0, name_1 and so on, as in `4`."""
 
     @classmethod
     def fitting(cls, defaults: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:

@@ -86,14 +86,23 @@ class SecureConnection(Connection):
     model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password at the wrong place
 
     security: Annotated[Policy, BeforeValidator(_policy)] = Policy.AUTO
+    """The security policy; auto is the strongest that the server offers, as in `Aes256_Sha256_RsaPss`."""
     security_mode: Annotated[SecurityMode, BeforeValidator(_mode)] = SecurityMode.SIGN_AND_ENCRYPT
+    """What is done to every message, as in `sign`."""
     username: Annotated[str, Field(min_length=1)] | None = None
+    """Who we are to the server, as in `edge-01`."""
     password: Secret | None = None
+    """The name of the password, never the password, as in `{secret: plc_password}`."""
     user_certificate: File = None
+    """Who we are to the server, by a certificate, as in `/etc/lineside/user.pem`."""
     user_key: File = None
+    """The key of the user's certificate, as in `/etc/lineside/user.key`."""
     server_name: Annotated[str, Field(min_length=1)] | None = None
+    """The host that the server's certificate is of, where it is not the URL's, as in `plc-01.plant`."""
     revocation: Literal["required", "if_known"] = "required"
+    """Whether an authority without an up-to-date revocation list is refused, as in `if_known`."""
     pki: File = None
+    """The folder of certificates, as in `/var/lib/lineside/pki`."""
 
     @model_validator(mode="after")
     def _secures(self) -> Self:

@@ -51,14 +51,25 @@ class OpcUaSource(Source):
     """
 
     node: Annotated[InstanceOf[Node] | InstanceOf[BrowsePath], BeforeValidator(parse_node)]
+    """A node id with the URI or index of its namespace, or a path of browse names, as in
+    `nsu=urn:press;s=Drum.Speed` or `s=Drum.Speed` or `ns=2;i=17`.
+    """
     mode: Annotated[Mode, Field(strict=False)] = Mode.SUBSCRIBE
+    """The server sends changes every `every`, or is asked every `every`, as in `poll`."""
     sampling: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
+    """How often the server looks at its device, as in `100ms`."""
     queue: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Changes that the server keeps between two messages, as in `10`."""
     discard: Annotated[Discard, Field(strict=False)] = Discard.OLDEST
-    time: Annotated[Time, Field(strict=False)] = Time.SOURCE
+    """What a server's full queue drops, as in `newest`."""
+    time: Annotated[Time, Field(strict=False)] | None = None
+    """Whose clock says when a value was measured, as in `server`."""
     field: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_field)] = ()
+    """A field of a structure, as in `Torque.Value`."""
     element: Annotated[int, Field(ge=0)] | None = None
+    """An element of an array, from 0, as in `0`."""
     count: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """How many elements of an array: points name_0, name_1 and so on, as in `4`."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -78,6 +89,11 @@ class OpcUaSource(Source):
     def written(self) -> dict[str, Any]:
         keys = super().written()
         return keys | ({"field": ".".join(self.field)} if self.field else {})
+
+    @property
+    def whole(self) -> bool:
+        """Whether the point is all of its node's value."""
+        return not self.field and self.element is None
 
     @property
     def pushed(self) -> bool:
@@ -110,18 +126,30 @@ class OpcUaConnection(SecureConnection):
     `timeout`    seconds to wait for a connection, or for one answer
     `keep_alive` seconds of silence after which the server says that it lives; three times that is death
     `publishing` publish requests that wait at the server for something to tell
+    `time`       whose clock says when a value was, where a point does not say otherwise
     `retry_missing`  seconds after which nodes that were not there, or not good, are looked for again
     """
 
     schemes: ClassVar[tuple[str, ...]] = ("opc.tcp",)
 
     url: str
+    """Where the server is, as in `opc.tcp://10.20.2.21:4840`."""
     namespace: str | None = None
+    """URI that nodes without a namespace belong to, as in `urn:acme:press-01`."""
     timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=60)] = 4.0
+    """Seconds to wait for a connection, or for one answer, as in `4`."""
     keep_alive: Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=60)] = 5.0
+    """Seconds of silence after which the server says that it lives, as in `5`."""
     backup: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
+    """Addresses of the same server, or of its twin, tried when the first does not answer, as in `10.20.2.22:4840` or
+    `[10.20.2.22:4840, 10.20.2.23]`.
+    """
     publishing: Annotated[int, Field(ge=1, le=20, strict=False)] = 3
+    """Publish requests that wait at the server for something to tell, as in `3`."""
     retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
+    """Time after which nodes that were not there are looked for again, as in `30s`."""
+    time: Annotated[Time, Field(strict=False)] = Time.SOURCE
+    """Whose clock says when a value was measured, as in `server`."""
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
@@ -141,7 +169,7 @@ class OpcUaConnection(SecureConnection):
         return [self.url, *(parts._replace(netloc=address).geturl() for address in there)]
 
     def shared(self) -> OpcUaConnection:
-        return self.model_copy(update={"namespace": None})
+        return self.model_copy(update={"namespace": None, "time": Time.SOURCE})
 
     def __str__(self) -> str:
         return self.url

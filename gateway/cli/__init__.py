@@ -11,6 +11,7 @@ from gateway.cli.ledger import ledger
 from gateway.cli.look import query, tail
 from gateway.cli.plan import plan
 from gateway.cli.probe import probe
+from gateway.cli.schema import schema
 from gateway.cli.services import health, ingest, run, simulate
 from gateway.cli.show import show
 from gateway.cli.spool import spool
@@ -28,5 +29,8 @@ def main(style: str, log_level: str) -> None:
     set_up(style, log_level)
 
 
-for command in (certs, demo, run, ingest, simulate, validate, show, plan, probe, tail, query, spool, ledger, health):
+COMMANDS = (
+    certs, demo, run, ingest, simulate, validate, show, schema, plan, probe, tail, query, spool, ledger, health
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
@@ -16,7 +17,6 @@ from gateway.settings.problems import ConfigurationError, Problem, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 FORMAT = 1
 """The format of configuration that this version reads."""
@@ -145,6 +145,19 @@ def _no_yaml(error: yaml.MarkedYAMLError) -> str:
     elif "mapping values are not allowed" in problem:
         hint = "; put text that holds a colon and a blank in quotes"
     return f"is no YAML: {problem}{hint}"
+
+
+def read_text(text: str) -> Any:  # noqa: ANN401 - what a user wrote
+    """Return what a piece of YAML is worth, as in a cell of a table. Raises `ValueError` for what is none."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is no YAML: {str(error).splitlines()[0]}") from None
+    document = Document(Path())
+    data = None if node is None else _build(document, node, ())
+    if document.problems:
+        raise ValueError(f"{text!r}: {document.problems[0].message}")
+    return data
 
 
 def right_format(document: Document) -> bool:

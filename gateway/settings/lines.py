@@ -43,16 +43,24 @@ class MachineSection(Section):
     """One machine, or a range of them: a type, where this one is, and what is different about it."""
 
     template: Name
+    """The machine's type: a file of the folder `machines`, as in `curing-press`."""
     connection: Annotated[str | dict[str, Any], BeforeValidator(_url_or_options)]
+    """Where the machine is: a URL, or a mapping of url and options, as in `modbus+tcp://10.20.1.11:502?unit=1`."""
     parameters: dict[Parameter, Scalar] = {}
+    """What the template leaves open, as in `{base: 100}`."""
     points: dict[Name, Keys] = {}
+    """What is different about this machine's points, by their names, as in `{door_open: {enabled: false}}`."""
 
 
 class LineSection(Section):
     """A line of an area, and its machines by name."""
 
     area: Name
+    """The area that the line belongs to, a level of every topic, as in `curing`."""
     machines: Annotated[dict[Machines, MachineSection], Field(min_length=1)]
+    """The machines by their names; a range of them is `press-{01..24}`, with `{n}` for the number, as in `{press-01:
+    {template: curing-press, connection: "modbus+tcp://10.20.1.11:502"}}`.
+    """
 
 
 class TemplateSection(Section):
@@ -64,12 +72,19 @@ class TemplateSection(Section):
     """
 
     format: int
+    """The format of this file, as in `1`."""
     protocol: str
+    """How machines of this type are read, as in `modbus`."""
     extends: Name | None = None
+    """A template whose points this one has too, as in `packml-modbus`."""
     description: str = ""
+    """For people, as in `Tyre curing press`."""
     parameters: dict[Parameter, Scalar | None] = {}
+    """What machines of this type differ in, with the usual value; null where there is none, as in `{base: 0}`."""
     defaults: Keys = {}
+    """Keys under every point of this file, as in `{every: 500ms}`."""
     points: dict[Name, Keys] = {}
+    """The points by their names, as in `{pressure: {address: holding 2, unit: bar}}`."""
 
     @model_validator(mode="after")
     def _has_points(self) -> Self:

@@ -62,31 +62,37 @@ def _deadband(written: object) -> object:
 
 
 class Point(Section):
-    """One measured quantity of one machine.
-
-    `type`            the declared type; follows from the source where it can
-    `unit`            UCUM code (`Cel`, `bar`, `r/min`); empty for what has none
-    `scale`, `offset` value = raw x scale + offset
-    `labels`          what the numbers of a state mean; with `type: string` the label is the value
-    `range`           the values that can be; one outside is uncertain
-    `every`           seconds from one reading to the next
-    `on_change`, `deadband`  send only what has changed (by as much); else every reading is sent
-    `at_least_every`  seconds after which an unchanged value is sent all the same
-    """
+    """One measured quantity of one machine: what it means, and when it is worth sending."""
 
     name: str
+    """The point's name."""
     source: SerializeAsAny[Source]
+    """Where its driver finds it."""
     type: Annotated[ValueType, Field(strict=False)]
+    """The type of every value, for ever; follows from the source where it can, as in `float`."""
     unit: Annotated[str, AfterValidator(check_unit)] = ""
+    """UCUM code; what is only counted stands in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
     description: str = ""
+    """For people, as in `Pressure inside the bladder`."""
     scale: float = 1.0
+    """What the raw value is multiplied by, as in `0.01`."""
     offset: float = 0.0
+    """What is added to the scaled value, as in `-40`."""
     labels: Annotated[dict[int, str], BeforeValidator(_labels)] = {}
+    """What the numbers of a state mean; with type: string the label is the value, as in `{0: stopped, 4: running}`.
+    """
     range: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
+    """The lowest and the highest value; one outside is uncertain, as in `[0, 30]`."""
     every: Duration = 1.0
+    """Time from one reading to the next, as in `500ms`."""
     on_change: bool = False
+    """Send a value only when it has changed, as in `true`."""
     deadband: Annotated[Deadband | None, BeforeValidator(_deadband)] = None
+    """Send a value only when it has changed by this much, in its unit or in percent of its range, as in `0.5` or
+    `1%`.
+    """
     at_least_every: Duration = 60.0
+    """Send an unchanged value all the same after this time, as in `5m`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -16,7 +16,9 @@ class FactorySection(Section):
     """Whose factory this is: the first two levels of every path (ISA-95)."""
 
     enterprise: Name
+    """The first level of every topic and path, as in `acme`."""
     site: Name
+    """The second level: the place, as in `north`."""
 
 
 class WhenFull(StrEnum):
@@ -55,8 +57,11 @@ class SpoolSection(Section):
     """Where records wait until they are confirmed, and how many may wait."""
 
     folder: Folder = Path("lineside-data")
+    """Where records wait until they are confirmed, as in `/var/lib/lineside`."""
     max_size: Size = 2 * 2**30
+    """What may wait at the most, as in `2GiB`."""
     when_full: Annotated[WhenFull, Field(strict=False)] = WhenFull.DROP_OLDEST
+    """What a full spool does; either is counted, as in `drop_oldest`."""
 
     @field_validator("max_size")
     @classmethod
@@ -70,12 +75,19 @@ class GatewaySection(Section):
     """The gateway itself."""
 
     id: Name
+    """The gateway's name, unique in the site; also of its spool, as in `edge-01`."""
     spool: SpoolSection = SpoolSection()
+    """Where records wait until they are confirmed, as in `{folder: /var/lib/lineside, max_size: 2GiB}`."""
     codec: str = "json"
+    """What a record looks like on the wire, as in `json`."""
     confirm: Annotated[Confirm, Field(strict=False)] = Confirm.STORE
+    """What frees the spool: the store, through ingest, or the broker's acknowledgement, as in `store`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
+    """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
+    """In what order records leave: new ones at once, or those of a machine one after the other, as in `fresh`."""
     max_record: Annotated[Size, Field(ge=1024)] = 64 * 2**10
+    """The size from which on readings go into another record, as in `64KiB`."""
 
 
 class Version(StrEnum):
@@ -101,15 +113,26 @@ class BrokerSection(Section):
     """The MQTT broker, and the root of all topics."""
 
     url: str
+    """Where the broker is; `mqtts` verifies its certificate, as in `mqtts://broker.example:8883`."""
     backup: Annotated[tuple[str, ...], BeforeValidator(_one_or_many)] = ()
+    """Brokers that are tried when the first does not answer, as in `mqtts://broker-2.example:8883` or
+    `[mqtts://broker-2.example]`."""
     username: str | None = None
+    """Who we are to the broker, as in `edge-01`."""
     password: Secret | None = None
+    """The name of the password, never the password, as in `{secret: broker_password}`."""
     ca: File | None = None
+    """The certificate of whom to trust, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
     certificate: File | None = None
+    """Our certificate, where the broker asks for one, as in `/etc/lineside/edge-01.pem`."""
     key: File | None = None
+    """The key of our certificate, as in `/etc/lineside/edge-01.key`."""
     version: Annotated[Version, Field(strict=False)] = Version.V5
+    """The version of MQTT, as in `"3.1.1"`."""
     root: str = "lineside/v1"
+    """The levels above all topics, as in `lineside/v1`."""
     keep_alive: Annotated[Duration, Field(ge=1, le=65535)] = 15.0
+    """Silence after which the broker asks whether we live, as in `15s`."""
 
     @field_validator("url", "backup")
     @classmethod
@@ -172,9 +195,16 @@ class IngestSection(Section):
     """
 
     id: Name = "ingest"
+    """The name of ingest at the broker, as in `ingest`."""
     share: Name | None = None
+    """The name of several that take a part of the records each, as in `plant`."""
     confirms: bool = True
+    """Whether the gateways' spools may forget what this one has stored, as in `true`."""
     folder: Folder = Path("lineside-data")
+    """Where its files are: what it set aside, and what machines are, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500
+    """Records that are written together at the most, as in `500`."""
     batch_wait: Duration = 0.005
+    """How long the first record of a batch waits for others, as in `5ms`."""
     dead_letters: Size = 64 * 2**20
+    """The size of the file of what can't be stored, as in `64MiB`."""

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 import drivers.base
 import drivers.secret
@@ -41,22 +41,27 @@ def parse_path(written: object) -> object:
     return Path(written).expanduser() if isinstance(written, str) else written
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What can be the level of a topic, a tag, and a file name."""
 
 
 def check_name(written: str) -> str:
     """Let through what can be a level of a topic, a tag, and a file name."""
-    if not _NAME.fullmatch(written):
+    if not NAME.fullmatch(written):
         raise ValueError(
             f"{written!r} is no name; write letters, digits, '-', '_' and '.', with a letter or digit first"
         )
     return written
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+DURATION = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d)\s*$"}
+SIZE = {"type": ["string", "integer"], "pattern": r"^\s*\d+(\.\d+)?\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*$"}
+"""How they are written, as JSON Schema."""
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0), WithJsonSchema(DURATION)]
 """A length of time, in seconds."""
 
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0), WithJsonSchema(SIZE)]
 """An amount of data, in bytes."""
 
 Folder = Annotated[Path, BeforeValidator(parse_path)]
@@ -65,7 +70,12 @@ Folder = Annotated[Path, BeforeValidator(parse_path)]
 File = Folder
 """A file."""
 
-Name = Annotated[str, BeforeValidator(lambda written: check_name(written) if isinstance(written, str) else written)]
+
+def _name(written: object) -> object:
+    return check_name(written) if isinstance(written, str) else written
+
+
+Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 """A name that is also a level of a topic."""
 
 

@@ -69,15 +69,25 @@ class InfluxSettings(Section):
     """
 
     url: str
+    """Where the server is, as in `http://tsdb:8086`."""
     api: Annotated[Api, Field(strict=False)] = Api.V2
+    """The write API: v2 of InfluxDB 2 and 3 and VictoriaMetrics, v1 of InfluxDB 1, as in `v1`."""
     org: str = ""
+    """With v2: the organization, as in `plant`."""
     bucket: str = ""
+    """With v2: the bucket, as in `telemetry`."""
     token: Secret | None = None
+    """With v2: the name of the token, never the token, as in `{secret: influx_token}`."""
     database: str = ""
+    """With v1: the database, as in `telemetry`."""
     username: str | None = None
+    """With v1: who we are, as in `ingest`."""
     password: Secret | None = None
+    """With v1: the name of the password, as in `{secret: influx_password}`."""
     strings: Annotated[Strings | None, Field(strict=False)] = None
+    """Where text goes: into a field, or into a label beside a 1, as in `label`."""
     timeout: Duration = 10.0
+    """Time to wait for an answer, as in `10s`."""
 
     @model_validator(mode="after")
     def _fits_api(self) -> Self:

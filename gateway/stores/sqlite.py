@@ -72,8 +72,11 @@ class SqliteSettings(Section):
     """Where the file is, and what it keeps: `keep` back from the newest reading, `max_size` at the most."""
 
     path: Folder
+    """The file, as in `/var/lib/lineside/readings.db`."""
     keep: Duration = 7 * 86400.0
+    """How far back readings are kept, as in `7d`."""
     max_size: Size = 4 * 2**30
+    """How large the file may become, as in `4GiB`."""
 
 
 class SqliteStore(Store):

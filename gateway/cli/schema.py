@@ -1,0 +1,22 @@
+"""`lineside schema`: the configuration as JSON Schema, for editors."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["factory", "lines", "template"]), default="factory")
+def schema(kind: str) -> None:
+    """Print the JSON Schema of a file: a factory, lines that it includes, or a template.
+
+    It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file tells
+    an editor where it is.
+    """
+    import orjson  # noqa: PLC0415 - see gateway.cli
+
+    import drivers  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.schema import schemas  # noqa: PLC0415 - see gateway.cli
+
+    found = schemas(drivers.known())[kind]
+    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
