@@ -30,6 +30,9 @@ _KINDS = frozenset((bool, int, float, str))
 _TIMES = range(253_402_300_800_000_000)
 """Microseconds since the epoch, until the end of the year 9999."""
 
+_PLAIN = 2
+"""Keys of a scan that is good as a whole: its time and its values."""
+
 _Parts = tuple[dict[str, Any], ...]
 
 _LEVEL = re.compile(r"[^/+#\x00-\x1f\x7f]{1,256}")
@@ -111,7 +114,7 @@ def _read(data: Any) -> NamedScan:  # noqa: ANN401 - what came over the wire
         if told not in _TIMES:
             raise Undecodable(f"a time is {told}")
     bad = _named(data, "bad", str)
-    if not bad.keys().isdisjoint(values):
+    if bad and not bad.keys().isdisjoint(values):
         raise Undecodable(f"{short(min(bad.keys() & values))} is bad, and has a value")
     return NamedScan(time, values, bad, _named(data, "uncertain", str), _named(data, "codes", str), times)
 
@@ -134,13 +137,15 @@ def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
     What most records are, ours, is found right by counting; only others are parsed again, slowly.
     """
     keys = len(data)
-    odd_names = b"\\" in payload or b"\x7f" in payload  # else there are no control characters in it
+    odd_names = b"\\" in payload or b"\x7f" in payload or b'"":' in payload  # else there are none in it
     large = False
     for scan, written in zip(record.scans, data["scans"], strict=True):
-        parts: _Parts = (scan.values, scan.bad, scan.uncertain, scan.codes, scan.times)
-        keys += len(written) + sum([len(part) for part in parts])
-        if odd_names or any("" in part for part in parts):
-            _check_names(parts)
+        keys += len(written) + len(scan.values)
+        parts = (scan.bad, scan.uncertain, scan.codes, scan.times)
+        if len(written) > _PLAIN:
+            keys += sum([len(part) for part in parts])
+        if odd_names or "" in scan.values:
+            _check_names((scan.values, *parts))
         large = large or _large(scan.values)
     # a text may hold `":`, and a key may stand before a blank: then counting says nothing
     if large or payload.count(b'":') != keys or b'" ' in payload or b"\n" in payload or b"\t" in payload:
@@ -155,9 +160,14 @@ def _check_names(parts: _Parts) -> None:
 
 def _large(values: dict[str, Value]) -> bool:
     """Return whether a number is beyond 64 bits: whole ones came as floats then, with digits lost."""
-    numbers: list[Any] = [value for value in values.values() if type(value) is not str]
-    if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
-        return False
+    numbers: Any = values.values()
+    try:
+        if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
+            return False
+    except TypeError:  # there is text among them
+        numbers = [value for value in numbers if type(value) is not str]
+        if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
+            return False
     for name, value in values.items():
         if type(value) is int and value not in _WHOLE:
             raise Undecodable(f"the value of {short(name)} is {value}, which is beyond a 64-bit integer")

@@ -191,7 +191,6 @@ def configure(folder: Path, enterprise: str, broker: str, story: Story) -> Path:
         broker={"url": broker},
         gateway={"id": "edge-01", "spool": {"folder": str(folder / "spool")}},
         ingest={"folder": str(folder)},
-        # the last one is the one that is waited for: ingest writes to one after the other
         stores=[story.targets[name].entry for name in ("victoria_metrics", "influxdb", "sqlite")],
         lines={"line-1": {"area": "curing", "machines": machines}},
     )
@@ -234,9 +233,10 @@ async def run_through(folder: Path, story: Story, config: Path) -> None:
     story.events = gateway.events()
     story.run = report(folder / "run.json")
     ledger = story.run["ledger"]
-    await until(
-        lambda: len(rows(database)) == ledger["confirmed"] + ledger["pending"], "all that was taken is stored"
-    )
+    taken = ledger["confirmed"] + ledger["pending"]
+    await until(lambda: len(rows(database)) == taken, "all that was taken is stored")
+    for name, target in story.targets.items():  # ingest writes to all of them at once
+        await until(lambda target=target: len(target.held()) == taken, f"{name} has it all")  # type: ignore[misc]
     assert await ingest.stop() == 0
     story.ingest = report(folder / "ingest.json")
     assert await simulator.stop() == 0
