@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from asyncua import ua
 
-from drivers.opcua.session import BROWSE
+from drivers.opcua.references import SUBTYPES, local, references
 from drivers.opcua.structures import Member, Structure, Structures
 
 if TYPE_CHECKING:
@@ -84,6 +84,15 @@ class Types:
         }
         return Structures(defined, encodings)
 
+    def definition(self, data_type: ua.NodeId) -> ua.StructureDefinition | None:
+        """Return what a structure is made of, None where a type is none, or is not described."""
+        return self._definitions.get(data_type)
+
+    def built_in(self, data_type: ua.NodeId) -> int | None:
+        """Return the number of the built-in type by which values are sent; None of a structure or an unknown type."""
+        kind = self._kind(data_type)
+        return kind if isinstance(kind, int) else None
+
     def _known(self, data_type: ua.NodeId) -> bool:
         return _standard(data_type) is not None or data_type in self._definitions or data_type in self._supers
 
@@ -132,24 +141,5 @@ def _standard(data_type: ua.NodeId) -> int | None:
 
 async def _supertypes(session: Session, data_types: Sequence[ua.NodeId]) -> list[ua.NodeId | None]:
     """Return the types directly above some; None where there is none."""
-
-    async def send(part: Sequence[ua.NodeId]) -> Sequence[ua.BrowseResult]:
-        return await session.client.uaclient.browse(ua.BrowseParameters(NodesToBrowse=[_above(one) for one in part]))
-
-    results = await session.in_parts(BROWSE, data_types, send)
-    found: list[ua.NodeId | None] = []
-    for result in results:
-        above = [one.NodeId for one in result.References or ()]
-        found.append(ua.NodeId(above[0].Identifier, above[0].NamespaceIndex, above[0].NodeIdType) if above else None)
-    return found
-
-
-def _above(data_type: ua.NodeId) -> ua.BrowseDescription:
-    return ua.BrowseDescription(
-        NodeId=data_type,
-        BrowseDirection=ua.BrowseDirection.Inverse,
-        ReferenceTypeId=ua.NodeId(ua.Int32(ua.ObjectIds.HasSubtype)),
-        IncludeSubtypes=True,
-        NodeClassMask=ua.UInt32(ua.NodeClass.DataType),
-        ResultMask=ua.UInt32(ua.BrowseResultMask.None_),
-    )
+    answers = await references(session, data_types, SUBTYPES, ua.NodeClass.DataType, back=True)
+    return [local(session, answer.found[0].NodeId) if answer.found else None for answer in answers]
