@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes.gateway import ROOT, FakeGateway
-from processes import Lineside, until, write_factory
+from processes import Lineside, free_port, until, write_factory
 from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
 from servers import Mosquitto, VictoriaMetrics
 from stored import rows
@@ -157,6 +157,44 @@ async def test_a_record_keeps_the_unit_that_it_was_taken_in(tmp_path: Path):
     assert [(row.value, row.unit) for row in rows(tmp_path / "readings.db")] == [
         (2.0, "bar"), (3.0, "bar"), (400.0, "kPa"),
     ]  # fmt: skip
+
+
+async def test_a_gateway_tells_what_a_point_was_before_it_was_configured_anew(tmp_path: Path):
+    """From the spool of the outage in which somebody changed the unit, to a store that never knew the old one."""
+    mosquitto = Mosquitto(tmp_path)
+    template = tmp_path / "machines" / "oven.yaml"
+    template.parent.mkdir()
+    text = (
+        "format: 1\nprotocol: modbus\npoints: {level: {address: holding 0, raw: float32, unit: Cel, every: 100ms}}\n"
+    )
+    template.write_text(text, encoding="utf-8")
+    machine = {"template": "oven", "connection": f"modbus+tcp://127.0.0.1:{free_port()}?unit=1"}
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        gateway={"id": "edge-01", "spool": {"folder": str(tmp_path / "spool")}},
+        broker={"url": mosquitto.url},
+        ingest={"folder": str(tmp_path / "ingest")},
+        stores=[{"sqlite": {"path": str(tmp_path / "readings.db")}}],
+        lines={"line": {"area": "area", "machines": {"m-01": machine}}},
+    )
+    simulator = await Lineside.start("simulate", config)
+    await simulator.logged("simulation.started")
+    gateway = await Lineside.start("run", config)
+    await gateway.logged("machine.online")
+    await gateway.stop()
+    changed = time.time_ns() // 1000
+    template.write_text(text.replace("Cel", "K"), encoding="utf-8")
+    await mosquitto.up()
+    await Lineside.start("ingest", config)
+    gateway.launch()
+
+    def units() -> set[str]:
+        return {row.unit for row in rows(tmp_path / "readings.db", point="level")}
+
+    await until(lambda: units() == {"Cel", "K"}, "readings from before and after the change are stored")
+    assert {(row.time > changed, row.unit) for row in rows(tmp_path / "readings.db", point="level")} == {
+        (False, "Cel"), (True, "K"),
+    }  # fmt: skip
 
 
 async def test_a_description_tells_what_the_machine_was_earlier(tmp_path: Path):
