@@ -84,6 +84,17 @@ class Changes:
         for name in ("handles", "values", "statuses", "source_times", "server_times"):
             getattr(self, name).extend(getattr(more, name))
 
+    def chosen(self, places: Sequence[int]) -> Changes:
+        """Return those at some places."""
+        return Changes(
+            [self.handles[place] for place in places],
+            [self.values[place] for place in places],
+            [self.statuses[place] for place in places],
+            [self.source_times[place] for place in places],
+            [self.server_times[place] for place in places],
+            {new: self.variants[place] for new, place in enumerate(places) if place in self.variants},
+        )
+
 
 def microseconds(ticks: Iterable[int]) -> list[int | None]:
     """Return times in microseconds since 1970, of those in 100 ns since 1601; up to 0 they are null."""

@@ -79,7 +79,10 @@ class _Limits(TransportLimits):
 
 
 class _Protocol(UASocketProtocol):
+    heard = 0.0
+
     def data_received(self, data: bytes) -> None:
+        self.heard = asyncio.get_running_loop().time()
         super().data_received(data)
         half = self.receive_buffer
         # the size is told in a header's bytes 4 to 7: what is too long is not waited for
@@ -111,6 +114,12 @@ class _Protocol(UASocketProtocol):
         self.transport.write(message)
         async with asyncio.timeout(self.timeout):
             return await answer
+
+    def lose(self, reason: str) -> None:
+        """Give the connection up; all that wait for an answer get `ConnectionError` with the reason."""
+        self._fail_all_pending(ConnectionAbortedError(reason))
+        if self.transport is not None:
+            self.transport.abort()
 
     def begin(self, kind: int, parameters: bytes, timeout: float) -> asyncio.Future[Buffer]:
         """Send a request whose parameters are encoded already; the future is its answer's body.
@@ -167,6 +176,18 @@ class Client(asyncua.Client):
         """Connect, with nothing of asyncua watching over it: its watchdog takes a slow server for a dead one."""
         self.uaclient.clear_disconnect_request()
         await self._connect_sequence()
+
+    @property
+    def heard(self) -> float:
+        """When the server was heard last, by the event loop's clock."""
+        protocol = self.uaclient.protocol
+        return protocol.heard if isinstance(protocol, _Protocol) else 0.0
+
+    def lose(self, reason: str) -> None:
+        """Give the connection up, for a reason that all who wait for an answer are told."""
+        protocol = self.uaclient.protocol
+        if isinstance(protocol, _Protocol):
+            protocol.lose(reason)
 
     def begin(self, kind: int, parameters: bytes, timeout: float = 0.0) -> asyncio.Future[Buffer]:
         """Send a request; the future is its answer's body, or has `ConnectionError`. See `_Protocol.begin`."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import About, Driver, Fault, NotConnected, Scan
+from drivers.base import About, Driver, Fault, NotConnected, Reason, Scan, bad
 from drivers.opcua.about import about
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.items import Items
-from drivers.opcua.refusals import refused
+from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
+from drivers.opcua.refusals import failed, refused
 from drivers.opcua.resolve import resolved
 from drivers.opcua.security import LOST
 from drivers.opcua.session import opened
 from drivers.opcua.subscription import Publishing
 from drivers.opcua.types import Types
-from drivers.opcua.values import reading
+from drivers.opcua.values import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,18 @@ if TYPE_CHECKING:
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
 
+GONE = bad(Reason.NOT_FOUND, "removed from the server")
+
+_COUNTS = (
+    "republished",
+    "lost_messages",
+    "undecodable",
+    "overflows",
+    "deadbands_refused",
+    "polled_instead",
+    "failovers",
+)
+
 
 class OpcUaDriver(Driver):
     """One session with one server, or with the next of its addresses."""
@@ -38,16 +51,16 @@ class OpcUaDriver(Driver):
     def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
-        self._counts = Counter(
-            dict.fromkeys(("republished", "lost_messages", "overflows", "deadbands_refused", "failovers"), 0)
-        )
+        self._counts = Counter(dict.fromkeys(_COUNTS, 0))
         self._latest: dict[Group, list[int | None]] = {group: [None] * len(group.names) for group in groups}
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
         self._publishing: Publishing | None = None
         self._items = Items(self._counts)
-        self._subscriptions: dict[float, int] = {}
+        self._subscriptions: dict[float, int | None] = {}  # by interval; None where the server has none
         self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
+        self._polls = {group: Poll(group) for group in groups if not group.pushed}
+        self._stopgap = Stopgap(self._counts)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
 
@@ -77,8 +90,11 @@ class OpcUaDriver(Driver):
         self._session = session
         self._publishing = Publishing(session, self._settings.keep_alive, self._settings.publishing, self._counts)
         self._items = Items(self._counts)
+        self._stopgap = Stopgap(self._counts)
         self._subscriptions = {}
         self._ready.clear()
+        for poll in self._polls.values():
+            poll.lost()
         try:
             await self._take_up(session, self._publishing)
         except _FAILED as error:
@@ -87,18 +103,27 @@ class OpcUaDriver(Driver):
 
     async def _take_up(self, session: Session, publishing: Publishing) -> None:
         """Find all nodes, and subscribe to those that are pushed."""
-        by_interval: dict[float, list[Group]] = defaultdict(list)
         for group in self.groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
-            if group.pushed:
-                by_interval[group.every].append(group)
+            if group in self._polls:
+                self._polls[group].resolve(self._nodes[group])
         self._items.structures = await self._learn_structures(session)
-        for interval, groups in by_interval.items():
-            self._subscriptions[interval] = await publishing.subscribe(interval)
-            for group in groups:
+        for group in self.groups:
+            if group.pushed:
+                if group.every not in self._subscriptions:
+                    self._subscriptions[group.every] = await self._subscribe(publishing, group.every)
                 self._tell(group, await self._monitor(session, group, range(len(group.names))))
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         publishing.begin()
+
+    async def _subscribe(self, publishing: Publishing, interval: float) -> int | None:
+        """Make a subscription; None where the server has none, or none any more."""
+        try:
+            return await publishing.subscribe(interval)
+        except ua.UaStatusCodeError as error:
+            if error.code not in NO_ROOM:
+                raise
+            return None
 
     async def _learn_structures(self, session: Session) -> Structures:
         """Ask for the types of the nodes of which a field is read."""
@@ -114,14 +139,20 @@ class OpcUaDriver(Driver):
         return types.structures()
 
     async def _monitor(self, session: Session, group: Group, positions: Iterable[int]) -> dict[int, Fault]:
-        """Monitor what is there, and return the faults of the rest."""
+        """Monitor what is there, poll what there is no room for, and return the faults of the rest."""
         nodes = self._nodes[group]
         faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
         there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
-        refusals = await self._items.monitor(session, self._subscriptions[group.every], group, there)
-        for position, fault in refusals.items():
-            nodes[position] = fault
-        return faults | refusals
+        subscription = self._subscriptions[group.every]
+        if subscription is None:
+            refused_ = dict.fromkeys((position for position, _ in there), ua.StatusCodes.BadTooManySubscriptions)
+        else:
+            refused_ = await self._items.monitor(session, subscription, group, there)
+        self._stopgap.add(group, [position for position, status in refused_.items() if status in NO_ROOM], nodes)
+        for position, status in refused_.items():
+            if status not in NO_ROOM and (fault := fault_of(status)) is not None:
+                faults[position] = nodes[position] = fault
+        return faults
 
     def _tell(self, group: Group, faults: dict[int, Fault]) -> None:
         if faults:
@@ -134,31 +165,71 @@ class OpcUaDriver(Driver):
             session, publishing = self._session, self._publishing
             if session is None or publishing is None:
                 raise NotConnected(f"{self._settings.url}: not connected")
-            messages = await publishing.receive(self._retry_at)
-            if asyncio.get_running_loop().time() >= self._retry_at:
-                await self._look_again(session)
+            messages = await publishing.receive(min(self._retry_at, self._stopgap.due))
             for message in messages:
                 self._ready += self._items.scans(message.changes, self.clock(), self._latest)
+            now = asyncio.get_running_loop().time()
+            if now >= self._retry_at:
+                await self._look_again(session)
+            if now >= self._stopgap.due:
+                await self._fill_gaps(session)
+            for subscription in publishing.take_losses():
+                await self._make_good(session, subscription)
         return self._ready.popleft()
+
+    async def _fill_gaps(self, session: Session) -> None:
+        """Read what the server has no monitored items for."""
+        for poll in self._stopgap.take_due():
+            try:
+                self._ready.append(await poll.take(session, self._items.structures, self.clock))
+            except _FAILED as error:
+                failure = failed(error, session.url, self._settings)
+                if isinstance(failure, NotConnected):
+                    raise failure from error
+                self._ready.append(poll.failed(self.clock(), failure.fault))
+
+    async def _make_good(self, session: Session, subscription: int) -> None:
+        """Read what a lost message may have been about: a value that stands may be an old one."""
+        handles = self._items.monitored(subscription)
+        nodes = [self._items.node(handle) for handle in handles]
+        try:
+            changes = await session.read(nodes)
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
+        changes.handles = handles
+        self._ready += self._items.scans(self._items.newer(changes, self._latest), self.clock(), self._latest)
 
     async def _look_again(self, session: Session) -> None:
         """Look for what was not there; what is there now is told by its first value."""
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
+        gone = self._items.take_gone()
+        for whose in gone.values():
+            for group, place in whose:
+                self._nodes[group][place] = GONE
         try:
-            gone = await self._items.forget_gone(session)
+            await self._items.forget(session, gone)
             for group in self.groups:
-                nodes = self._nodes[group]
-                missing = [place for place, node in enumerate(nodes) if isinstance(node, Fault)]
-                missing += [place for whose, place in gone if whose is group]
-                if not missing:
-                    continue
-                for place, node in zip(missing, await resolved(session, group, missing), strict=True):
-                    nodes[place] = node
-                if group.pushed:
-                    # the points are told already to be bad
-                    await self._monitor(session, group, missing)
+                await self._find_missing(session, group)
         except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
+            failure = failed(error, session.url, self._settings)
+            if isinstance(failure, NotConnected):
+                raise failure from error
+
+    async def _find_missing(self, session: Session, group: Group) -> None:
+        nodes = self._nodes[group]
+        missing = {place: node for place, node in enumerate(nodes) if isinstance(node, Fault)}
+        if not missing:
+            return
+        for place, node in zip(missing, await resolved(session, group, list(missing)), strict=True):
+            nodes[place] = node
+        if group in self._polls:
+            self._polls[group].resolve(nodes)
+            return
+        try:
+            self._tell(group, await self._monitor(session, group, missing))
+        except _FAILED:
+            nodes[:] = [missing.get(place, node) for place, node in enumerate(nodes)]  # once more, next time
+            raise
 
     async def read(self, group: Group) -> Scan:
         """Read all nodes of a polled group, in as few requests as the server takes."""
@@ -167,34 +238,10 @@ class OpcUaDriver(Driver):
             raise NotConnected(f"{self._settings.url}: not connected")
         if asyncio.get_running_loop().time() >= self._retry_at:
             await self._look_again(session)
-        nodes = self._nodes[group]
         try:
-            answer = await session.read([node for node in nodes if isinstance(node, ua.NodeId)])
+            return await self._polls[group].take(session, self._items.structures, self.clock)
         except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
-        # what is polled was read now; its source time only says when it last changed
-        scan = Scan(group, self.clock(), [], {})
-        place = 0
-        for position, node in enumerate(nodes):
-            source = cast("OpcUaSource", group.sources[position])
-            value: Value | None = None
-            fault: Fault | None
-            if isinstance(node, Fault):
-                fault = node
-            else:
-                value, fault = reading(
-                    answer.values[place],
-                    answer.statuses[place],
-                    answer.variants.get(place),
-                    source.field,
-                    source.element,
-                    self._items.structures,
-                )
-                place += 1
-            scan.values.append(value)
-            if fault is not None:
-                scan.faults[position] = fault
-        return scan
+            raise failed(error, session.url, self._settings) from error
 
     async def describe(self, group: Group) -> list[About]:
         session = self._session
@@ -211,7 +258,7 @@ class OpcUaDriver(Driver):
         try:
             told = await about(session, list(there.values()))
         except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
+            raise failed(error, session.url, self._settings) from error
         for place, one in zip(there, told, strict=True):
             found[place] = one
         return found

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import Fault, Scan
+from drivers.base import Scan
+from drivers.opcua.polling import NO_ROOM
 from drivers.opcua.session import MONITOR
 from drivers.opcua.settings import Discard, Time
-from drivers.opcua.values import OVERFLOW, fault_of, reading
+from drivers.opcua.values import OVERFLOW, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from drivers.base import Group, Value
     from drivers.opcua.changes import Changes
     from drivers.opcua.session import Session
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from drivers.opcua.structures import Structures
 
 _PLAIN = {bool, int, float}
@@ -42,7 +43,8 @@ class Items:
         self.structures: Structures | None = None
         self._counts = counts
         self._whose: list[tuple[Group, int]] = []
-        self._sources: list[OpcUaSource] = []
+        self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
+        self._nodes: list[ua.NodeId] = []
         self._modes: list[Time] = []
         self._simple: list[bool] = []
         self._ordinary = True
@@ -52,61 +54,81 @@ class Items:
 
     async def monitor(
         self, session: Session, subscription: int, group: Group, nodes: Sequence[tuple[int, ua.NodeId]]
-    ) -> dict[int, Fault]:
-        """Monitor nodes, given with their positions in the group; return the faults of those that can't be.
+    ) -> dict[int, int]:
+        """Monitor nodes, given with their positions in the group; return the statuses of those that can't be.
 
-        Raises what a session's requests raise.
+        Parts of one structure, or of one array, share an item. Raises what a session's requests raise.
         """
-        wanted = [(position, self.request(group, position, node)) for position, node in nodes]
-        faults = await self._create(session, subscription, wanted)
-        plain = []
-        for position, status in list(faults.items()):
-            if status in _NO_FILTER:
-                # the deadband is the gateway's own filter's work, as it is in any case
-                self._counts["deadbands_refused"] += 1
-                [request] = [request for place, request in wanted if place == position]
-                request.RequestedParameters.Filter = ua.ExtensionObject()
-                plain.append((position, request))
-                del faults[position]
-        faults |= await self._create(session, subscription, plain)
-        return {position: fault for position, status in faults.items() if (fault := fault_of(status)) is not None}
+        shared: dict[Hashable, int] = {}
+        wanted: dict[int, ua.MonitoredItemCreateRequest] = {}
+        for position, node in nodes:
+            source = cast("OpcUaSource", group.sources[position])
+            handle = new = len(self._whose)
+            if not source.whole:
+                alike = (node, source.sampling, source.queue, source.discard, source.time, group.deadband(position))
+                handle = shared.setdefault(alike, new)
+            if handle == new:
+                wanted[handle] = self.request(group, position, node)
+            else:
+                self._others[handle].append(position)
+        refused = await self._create(session, subscription, wanted)
+        plain = {handle: wanted[handle] for handle, status in refused.items() if status in _NO_FILTER}
+        for handle, request in plain.items():
+            # the deadband is the gateway's own filter's work, as it is in any case
+            self._counts["deadbands_refused"] += 1
+            request.RequestedParameters.Filter = ua.ExtensionObject()
+            del refused[handle]
+        refused |= await self._create(session, subscription, plain)
+        self._fresh.difference_update(refused)
+        return {position: status for handle, status in refused.items() for position in self._positions(handle)}
 
     async def _create(
-        self, session: Session, subscription: int, wanted: Sequence[tuple[int, ua.MonitoredItemCreateRequest]]
+        self, session: Session, subscription: int, wanted: Mapping[int, ua.MonitoredItemCreateRequest]
     ) -> dict[int, int]:
-        """Create items; return the statuses of those that were not."""
+        """Create items, by their handles; return the statuses of those that were not."""
 
-        async def send(
-            part: Sequence[tuple[int, ua.MonitoredItemCreateRequest]],
-        ) -> Sequence[ua.MonitoredItemCreateResult]:
-            return await session.client.uaclient.create_monitored_items(
-                ua.CreateMonitoredItemsParameters(
-                    SubscriptionId=ua.IntegerId(subscription),
-                    TimestampsToReturn=ua.TimestampsToReturn.Both,
-                    ItemsToCreate=[request for _, request in part],
-                )
+        async def send(part: Sequence[int]) -> Sequence[ua.MonitoredItemCreateResult]:
+            request = ua.CreateMonitoredItemsParameters(
+                SubscriptionId=ua.IntegerId(subscription),
+                TimestampsToReturn=ua.TimestampsToReturn.Both,
+                ItemsToCreate=[wanted[handle] for handle in part],
             )
+            try:
+                return await session.client.uaclient.create_monitored_items(request)
+            except ua.UaStatusCodeError as error:
+                if error.code not in NO_ROOM:
+                    raise
+                return [ua.MonitoredItemCreateResult(ua.StatusCode(error.code)) for _ in part]
 
-        results = await session.in_parts(MONITOR, wanted, send)
-        for (_, request), result in zip(wanted, results, strict=True):
-            self._ids[request.RequestedParameters.ClientHandle] = subscription, result.MonitoredItemId
-        return {
-            position: result.StatusCode.value
-            for (position, _), result in zip(wanted, results, strict=True)
-            if not result.StatusCode.is_good()
-        }
+        handles = list(wanted)
+        results = await session.in_parts(MONITOR, handles, send)
+        refused = {}
+        for handle, result in zip(handles, results, strict=True):
+            if result.StatusCode.is_good():
+                self._ids[handle] = subscription, result.MonitoredItemId
+            else:
+                refused[handle] = result.StatusCode.value
+        return refused
+
+    def _positions(self, handle: int) -> Sequence[int]:
+        """Return the points that an item is for."""
+        first = self._whose[handle][1]
+        return (first, *self._others[handle]) if handle in self._others else (first,)
 
     def request(self, group: Group, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
         """Return the request to monitor a node, whose changes are then known by their handle."""
         source = cast("OpcUaSource", group.sources[position])
         handle = len(self._whose)
         self._whose.append((group, position))
-        self._sources.append(source)
-        self._modes.append(source.time)
-        self._simple.append(not source.field and source.element is None)
+        time = source.time or cast("OpcUaConnection", group.connection).time
+        self._nodes.append(node)
+        self._modes.append(time)
+        self._simple.append(source.whole)
+        if not source.whole:
+            self._others[handle] = []
         self._fresh.add(handle)
         # one machine alone behind the server, whole values, and the times of the source
-        self._ordinary &= self._simple[handle] and source.time is Time.SOURCE and group is self._whose[0][0]
+        self._ordinary &= source.whole and time is Time.SOURCE and group is self._whose[0][0]
         sampling = group.every if source.sampling is None else source.sampling
         parameters = ua.MonitoringParameters(
             ClientHandle=ua.IntegerId(handle),
@@ -126,20 +148,38 @@ class Items:
             RequestedParameters=parameters,
         )
 
-    async def forget_gone(self, session: Session) -> list[tuple[Group, int]]:
-        """Monitor those nodes no more that were removed from the server; return whose they were.
-
-        A server does not take an item up again when a node of that id comes back.
-        """
+    def take_gone(self) -> dict[int, list[tuple[Group, int]]]:
+        """Return the points whose nodes were removed from the server, by the handles of their items, once."""
         gone, self._gone = self._gone, set()
+        return {handle: [(self._whose[handle][0], place) for place in self._positions(handle)] for handle in gone}
+
+    async def forget(self, session: Session, handles: Iterable[int]) -> None:
+        """Monitor nodes no more. A server does not take an item up again when a node of that id comes back."""
         by_subscription: dict[int, list[int]] = defaultdict(list)
-        for handle in gone:
+        for handle in handles:
             subscription, item = self._ids.pop(handle)
             by_subscription[subscription].append(item)
         for subscription, items in by_subscription.items():
             parameters = ua.DeleteMonitoredItemsParameters(ua.IntegerId(subscription), items)
             await session.client.uaclient.delete_monitored_items(parameters)
-        return [self._whose[handle] for handle in gone]
+
+    def node(self, handle: int) -> ua.NodeId:
+        """Return the node of an item."""
+        return self._nodes[handle]
+
+    def newer(self, changes: Changes, latest: dict[Group, list[int | None]]) -> Changes:
+        """Return those of some values, as read, that are newer than what was delivered of their items."""
+        kept = []
+        for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
+            group, position = self._whose[handle]
+            before = latest[group][position]
+            if source is not None and (before is None or source > before):
+                kept.append(place)
+        return changes.chosen(kept)
+
+    def monitored(self, subscription: int) -> list[int]:
+        """Return the handles of a subscription's items, and so those that its lost messages may be about."""
+        return [handle for handle, (whose, _) in self._ids.items() if whose == subscription]
 
     def scans(self, changes: Changes, now: int, latest: dict[Group, list[int | None]]) -> list[Scan]:
         """Return the changes as scans, one a group, or several where a point has changed several times.
@@ -158,7 +198,7 @@ class Items:
             changes.handles, changes.values, changes.statuses, changes.source_times, changes.server_times, strict=True
         )
         for place, (handle, value, status, source, server) in enumerate(columns):
-            group, position = self._whose[handle]
+            group, _ = self._whose[handle]
             turn = 0
             if not once:
                 # a scan holds a point once: the second change of a node goes into the group's second scan
@@ -167,31 +207,41 @@ class Items:
             scan = scans.get((group, turn))
             if scan is None:
                 scan = scans[group, turn] = Scan(group, now, [], {}, [], [])
-            found: Value | None = value
-            if status or type(value) not in _PLAIN or not self._simple[handle]:
-                found, fault = self._reading(changes, place, handle, value, status)
-                if fault is not None:
-                    scan.faults[len(scan.values)] = fault
             time = self._time(handle, source, server, now, latest[group])
-            scan.values.append(found)
-            cast("list[int]", scan.points).append(position)
-            cast("list[int]", scan.times).append(time)
+            self._note(handle, status)
+            for position in self._positions(handle):
+                found: Value | None = value
+                if status or type(value) not in _PLAIN or not self._simple[handle]:
+                    own = cast("OpcUaSource", group.sources[position])
+                    variant = changes.variants.get(place)
+                    found, fault = reading(value, status, variant, own.field, own.element, self.structures)
+                    if fault is not None:
+                        scan.faults[len(scan.values)] = fault
+                scan.values.append(found)
+                cast("list[int]", scan.points).append(position)
+                cast("list[int]", scan.times).append(time)
         return list(scans.values())
+
+    def _note(self, handle: int, status: int) -> None:
+        if status & OVERFLOW == OVERFLOW:
+            self._counts["overflows"] += 1
+        if status in _GONE and handle in self._ids:
+            self._gone.add(handle)
 
     def _time(self, handle: int, source: int | None, server: int | None, now: int, newest: list[int | None]) -> int:
         """Return when a value was, by the clock that counts; what was delivered before is as of now."""
-        _, position = self._whose[handle]
         mode = self._modes[handle]
         time = source if mode is Time.SOURCE else server if mode is Time.SERVER else now
         if time is None:
             time = server if server is not None else now
         if handle in self._fresh:
             self._fresh.discard(handle)
-            before = newest[position]
+            before = newest[self._whose[handle][1]]
             if before is not None and (source is None or source <= before):
                 time = now
         if source is not None:
-            newest[position] = source
+            for position in self._positions(handle):
+                newest[position] = source
         return time
 
     def _whole_scan(self, changes: Changes, now: int, latest: dict[Group, list[int | None]]) -> Scan | None:
@@ -213,19 +263,3 @@ class Items:
         for position, time in zip(positions, times, strict=True):
             newest[position] = time
         return Scan(group, now, changes.values, {}, positions, times)
-
-    def _reading(
-        self,
-        changes: Changes,
-        place: int,
-        handle: int,
-        value: Any,  # noqa: ANN401 - whatever a server sends
-        status: int,
-    ) -> tuple[Value | None, Fault | None]:
-        if status & OVERFLOW == OVERFLOW:
-            self._counts["overflows"] += 1
-        if status in _GONE:
-            self._gone.add(handle)
-        source = self._sources[handle]
-        variant = changes.variants.get(place)
-        return reading(value, status, variant, source.field, source.element, self.structures)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
 
-from drivers.base import NotConnected
+from drivers.base import NotConnected, ReadFailed, Reason, bad
+from drivers.opcua.binary import DecodeError
 from drivers.opcua.certificates import read_file, thumbprint
 from drivers.opcua.channel import MAX_CHUNK, MAX_MESSAGE, status
 from drivers.opcua.pki import pki_of
@@ -53,6 +54,22 @@ _CHANNEL = {
 }
 """What is wrong between the two."""
 
+_NO_SESSION = {
+    ua.StatusCodes.BadSessionIdInvalid,
+    ua.StatusCodes.BadSessionClosed,
+    ua.StatusCodes.BadSessionNotActivated,
+    ua.StatusCodes.BadSecureChannelIdInvalid,
+    ua.StatusCodes.BadSecureChannelClosed,
+    ua.StatusCodes.BadSecureChannelTokenUnknown,
+    ua.StatusCodes.BadTcpMessageTooLarge,
+    ua.StatusCodes.BadRequestTooLarge,
+    ua.StatusCodes.BadConnectionClosed,
+    ua.StatusCodes.BadServerHalted,
+    ua.StatusCodes.BadShutdown,
+    ua.StatusCodes.BadNoSubscription,
+    ua.StatusCodes.BadSubscriptionIdInvalid,
+}
+"""Status codes that say that there is nobody to talk to any more, or nothing to wait for."""
 
 _BROKEN_OFF = (ConnectionError, ConnectionResetError, BrokenPipeError, AssertionError)
 """What asyncua raises where a server closes the connection; one that can't be reached is something else."""
@@ -73,6 +90,18 @@ def refused(error: BaseException, url: str, settings: OpcUaConnection | None) ->
     else:
         text = _CHANNEL.get(name, meaning)
     return NotConnected(f"{url}: {text}", status(name) if hasattr(ua.StatusCodes, name) else f"0x{error.code:08X}")
+
+
+def failed(error: BaseException, url: str, settings: OpcUaConnection) -> NotConnected | ReadFailed:
+    """Return what a request's failure means: that the session is lost, or that this request was in vain."""
+    if isinstance(error, TimeoutError):
+        return ReadFailed(f"{url}: no answer within {settings.timeout:g} s", bad(Reason.NO_RESPONSE))
+    if isinstance(error, DecodeError):
+        return ReadFailed(f"{url}: {error}", bad(Reason.BAD_ANSWER, str(error)))
+    if isinstance(error, ua.UaStatusCodeError) and error.code not in _NO_SESSION:
+        name, meaning = get_name_and_doc(error.code)
+        return ReadFailed(f"{url}: {meaning}", bad(Reason.REFUSED, f"0x{error.code:08X} {name}"))
+    return refused(error, url, settings)
 
 
 def _told(error: BaseException, settings: OpcUaConnection | None) -> str:

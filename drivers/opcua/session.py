@@ -17,11 +17,11 @@ from asyncua.ua.ua_binary import struct_from_binary
 from drivers.base import NotConnected
 from drivers.opcua.changes import Changes
 from drivers.opcua.channel import Client
-from drivers.opcua.decode import read_response
+from drivers.opcua.decode import ServiceFault, read_response
+from drivers.opcua.pulse import Pulse
 from drivers.opcua.refusals import refused
 from drivers.opcua.requests import read_request
 from drivers.opcua.security import LOST, secured
-from drivers.opcua.values import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-SESSION_TIMEOUT = 60.0
-"""Seconds after which a server forgets a session that it hears nothing of: one that was cut off leaves nothing."""
+SESSION_TIMEOUT, SESSION_KEEP_ALIVES = 30.0, 6
+"""Seconds, and keep-alives, after which a server forgets a session that it hears nothing of: the later of the two.
+What was cut off so leaves nothing, and soon."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing may take, towards a server that may be gone."""
@@ -45,7 +46,6 @@ _TOO_MANY = {
     ua.StatusCodes.BadRequestTooLarge,
     ua.StatusCodes.BadResponseTooLarge,
     ua.StatusCodes.BadEncodingLimitsExceeded,
-    ua.StatusCodes.BadTooManyMonitoredItems,
 }
 
 READ, BROWSE, TRANSLATE, MONITOR, WRITE, HISTORY = "read", "browse", "translate", "monitor", "write", "history"
@@ -63,10 +63,7 @@ _LIMITS = {
 
 
 class Session:
-    """An open session. `uris` are the server's namespaces, by their index.
-
-    `ahead` are the seconds by which the server's clock is ahead of ours, None where it does not tell its time.
-    """
+    """An open session. `uris` are the server's namespaces, by their index."""
 
     def __init__(self, client: Client, settings: OpcUaConnection) -> None:
         """Take over a client that is connected; use `opened`."""
@@ -74,8 +71,13 @@ class Session:
         self.url = client.server_url.geturl()
         self.uris: list[str] = []
         self.limits = dict.fromkeys(_LIMITS, AT_ONCE)
-        self.ahead: float | None = None
+        self.pulse = Pulse(client, settings.keep_alive)
         self._settings = settings
+
+    @property
+    def ahead(self) -> float | None:
+        """The seconds by which the server's clock is ahead of ours, None where it does not tell its time."""
+        return self.pulse.ahead
 
     async def look_around(self) -> None:
         """Learn the namespaces, limits and clock of the server."""
@@ -88,8 +90,8 @@ class Session:
         if not isinstance(uris, list):
             raise NotConnected(f"{self.url}: it has no list of namespaces")
         self.uris = [str(uri) for uri in uris]
-        if now is not None and hasattr(now, "year"):
-            self.ahead = microseconds(now) / 1e6 - (asked + took / 2)
+        if hasattr(now, "year"):
+            self.pulse.learn(now, asked, took)
         told = (await self.read(limits)).values
         for service, limit in zip(_LIMITS, told, strict=True):
             if type(limit) is int and limit > 0:  # 0 and nothing at all both mean that there is none
@@ -103,7 +105,10 @@ class Session:
         found = Changes()
 
         async def ask(part: Sequence[ua.NodeId]) -> Sequence[object]:
-            answer = read_response(await self.client.ask(*read_request(part, attribute)), len(part))
+            try:
+                answer = read_response(await self.client.ask(*read_request(part, attribute)), len(part))
+            except ServiceFault as error:
+                raise ua.UaStatusCodeError(error.status) from error
             found.extend(answer)
             return answer.values
 
@@ -138,6 +143,7 @@ class Session:
         with suppress(*LOST):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self.client.disconnect()
+        self.pulse.end()
         self.client.disconnect_socket()
 
 
@@ -146,11 +152,12 @@ async def opened(settings: OpcUaConnection, url: str) -> Session:
     client = Client(url, settings.timeout)
     client.name = "Lineside"
     client.application_uri = "urn:lineside:gateway"
-    client.session_timeout = int(SESSION_TIMEOUT * 1000)
+    client.session_timeout = int(max(SESSION_TIMEOUT, SESSION_KEEP_ALIVES * settings.keep_alive) * 1000)
     session = Session(client, settings)
     try:
         await secured(client, settings)
         await client.connect_alone()
+        session.pulse.begin()
         await session.look_around()
     except LOST as error:
         await session.close()

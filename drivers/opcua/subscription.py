@@ -7,6 +7,7 @@ is missing between two messages is asked for again (Part 4, 5.14.1.4), and deliv
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import NotConnected
-from drivers.opcua.decode import DecodeError, Notifications, publish_response, republish_response
+from drivers.opcua.decode import DecodeError, Notifications, ServiceFault, publish_response, republish_response
+from drivers.opcua.pulse import SILENCE
 from drivers.opcua.requests import publish_request, republish_request
 from drivers.opcua.values import fault_of
 
@@ -32,9 +34,6 @@ LIFETIMES = 6
 """Keep-alives without a publish request that end a subscription on the server; 3 at least (Part 4, 5.14.2)."""
 
 _LAST_NUMBER = 0xFFFFFFFF
-_SILENCE = 3
-"""Keep-alives without a sign of life that mean death."""
-
 _NO_MESSAGE = ua.StatusCodes.BadMessageNotAvailable
 _TOO_MANY = ua.StatusCodes.BadTooManyPublishRequests
 _TIMED_OUT = ua.StatusCodes.BadTimeout
@@ -42,8 +41,14 @@ _TIMED_OUT = ua.StatusCodes.BadTimeout
 
 @dataclass(slots=True)
 class _Subscription:
-    """What is known of one subscription on the server: the number that its next message must have."""
+    """What is known of one subscription on the server.
 
+    `expected` is the number that its next message must have. It is dead where nothing was `heard` of it for
+    `patience` seconds.
+    """
+
+    patience: float
+    heard: float
     expected: int = 1
 
 
@@ -56,13 +61,13 @@ class Publishing:
         self._keep_alive = keep_alive
         self._wanted = outstanding
         self._counts = counts
-        self._outstanding: set[asyncio.Future[Buffer]] = set()
+        self._outstanding: dict[asyncio.Future[Buffer], list[tuple[int, int]]] = {}  # with what each acknowledges
         self._known: dict[int, _Subscription] = {}
         self._acknowledged: list[tuple[int, int]] = []
         self._messages: deque[tuple[int, Notifications]] = deque()
         self._news = asyncio.Event()
+        self._with_losses: set[int] = set()
         self._lost: NotConnected | None = None
-        self._heard = 0.0
 
     async def subscribe(self, interval: float) -> int:
         """Make a subscription, return its id; `interval` is in seconds. Raises what a session's requests raise."""
@@ -75,15 +80,17 @@ class Publishing:
             PublishingEnabled=True,
         )
         created = await self._session.create_subscription(request)
-        if created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount > self._keep_alive * _SILENCE:
-            # a server with keep-alives of its own mind is not dead for that
-            self._keep_alive = created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount
-        self._known[created.SubscriptionId] = _Subscription()
+        # a server with keep-alives of its own mind is not dead for that
+        revised = created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount
+        patience = SILENCE * max(self._keep_alive, revised)
+        self._known[created.SubscriptionId] = _Subscription(patience, asyncio.get_running_loop().time())
         return int(created.SubscriptionId)
 
     def begin(self) -> None:
         """Begin to publish, once there are subscriptions."""
-        self._heard = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        for subscription in self._known.values():
+            subscription.heard = now
         self._refill()
 
     def end(self) -> None:
@@ -102,17 +109,15 @@ class Publishing:
             while len(self._outstanding) < self._wanted and len(self._messages) < WAITING:
                 kind, parameters = publish_request(self._acknowledged)
                 answer = self._session.client.begin(kind, parameters)
-                self._acknowledged.clear()
-                self._outstanding.add(answer)
+                self._outstanding[answer], self._acknowledged = self._acknowledged, []
                 answer.add_done_callback(self._answered)
         except (OSError, ua.UaError) as error:
             self._fail(str(error))
 
     def _answered(self, answer: asyncio.Future[Buffer]) -> None:
-        self._outstanding.discard(answer)
+        acknowledged = self._outstanding.pop(answer)
         if answer.cancelled() or self._lost is not None:
             return
-        self._heard = asyncio.get_running_loop().time()
         try:
             body = answer.result()
             self._session.client.check(body)
@@ -120,13 +125,18 @@ class Publishing:
         except ua.UaStatusCodeError as error:
             if error.code == _TOO_MANY and self._outstanding:
                 self._wanted = len(self._outstanding)  # more than it takes
+                self._acknowledged += acknowledged
             elif error.code != _TIMED_OUT:
                 self._fail(f"publishing: {error}")
-        except (OSError, ua.UaError, DecodeError) as error:
+        except (OSError, ua.UaError) as error:
             self._fail(str(error) or type(error).__name__)
+        except (DecodeError, ServiceFault):
+            self._counts["undecodable"] += 1  # the number of the next message tells that one is missing
         else:
             message, subscription = published.message, published.subscription_id
-            if message.changes.handles or message.events or message.status_change is not None:
+            if subscription in self._known:
+                self._known[subscription].heard = asyncio.get_running_loop().time()
+            if _tells(message):
                 self._acknowledged.append((subscription, message.sequence_number))
             self._messages.append((subscription, message))
             self._news.set()
@@ -149,13 +159,14 @@ class Publishing:
         while not self._messages:
             if self._lost is not None:
                 raise self._lost
-            left = self._heard + _SILENCE * self._keep_alive - loop.time()
             if loop.time() >= until:
                 return []
-            if left <= 0:
-                raise NotConnected(f"{self._session.url}: no sign of life for {_SILENCE * self._keep_alive:g} s")
+            for one in self._known.values():
+                if loop.time() > one.heard + one.patience:
+                    raise NotConnected(f"{self._session.url}: nothing was published for {one.patience:g} s")
             self._news.clear()
-            alarm = loop.call_at(min(until, loop.time() + left), self._news.set)
+            death = min((one.heard + one.patience for one in self._known.values()), default=math.inf)
+            alarm = loop.call_at(min(until, death + 0.001), self._news.set)
             try:
                 await self._news.wait()
             finally:
@@ -163,21 +174,21 @@ class Publishing:
         subscription, message = self._messages.popleft()
         self._refill()
         known = self._known.get(subscription)
-        if known is None:
-            return []  # of one that was deleted
+        return [] if known is None else await self._in_order(subscription, known, message)
+
+    async def _in_order(self, subscription: int, known: _Subscription, message: Notifications) -> list[Notifications]:
+        """Return a message behind those that are missing before it; nothing where it is no news."""
+        number, expected = message.sequence_number, known.expected
         if message.status_change is not None and (fault := fault_of(message.status_change)) is not None:
             raise NotConnected(f"{self._session.url}: the server ended the subscription", fault.code)
-        if not (message.changes.handles or message.events or message.status_change is not None):
-            # a keep-alive tells the number of the message to come (Part 4, 5.14.1.1)
-            missing = [await self._again(subscription, n) for n in _between(known.expected, message.sequence_number)]
-            known.expected = message.sequence_number
-        elif _behind(message.sequence_number, known.expected):
-            return []  # sent twice
-        else:
-            missing = [await self._again(subscription, n) for n in _between(known.expected, message.sequence_number)]
-            missing.append(message)
-            known.expected = _next(message.sequence_number)
-        return [one for one in missing if one is not None]
+        if _behind(number, expected):
+            return []  # sent twice; or a keep-alive of a server that tells the last number
+        found = [await self._again(subscription, missing) for missing in _between(expected, number)]
+        known.expected = number  # a keep-alive tells the number of the message to come (Part 4, 5.14.1.1)
+        if _tells(message):
+            known.expected = _next(number)
+            found.append(message)
+        return [one for one in found if one is not None]
 
     async def _again(self, subscription: int, number: int) -> Notifications | None:
         """Ask for a message again; None, and counted, where the server does not have it any more."""
@@ -187,12 +198,30 @@ class Publishing:
         except ua.UaStatusCodeError as error:
             if error.code != _NO_MESSAGE:
                 raise NotConnected(f"{self._session.url}: {error}") from error
-            self._counts["lost_messages"] += 1
+            self._lose(subscription)
             return None
-        except (OSError, ua.UaError, DecodeError) as error:
+        except (OSError, ua.UaError) as error:
             raise NotConnected(f"{self._session.url}: {error}") from error
+        except (DecodeError, ServiceFault):
+            self._lose(subscription)
+            return None
         self._counts["republished"] += 1
+        self._acknowledged.append((subscription, number))
         return message
+
+    def _lose(self, subscription: int) -> None:
+        self._counts["lost_messages"] += 1
+        self._with_losses.add(subscription)
+
+    def take_losses(self) -> set[int]:
+        """Return the subscriptions of which messages were lost since the last call."""
+        losses, self._with_losses = self._with_losses, set()
+        return losses
+
+
+def _tells(message: Notifications) -> bool:
+    """Return whether a message has notifications; else it is a keep-alive."""
+    return bool(message.changes.handles or message.events or message.status_change is not None)
 
 
 def _next(number: int) -> int:

@@ -1,0 +1,154 @@
+"""Nodes that are read instead of subscribed to: because somebody wants so, or because the server has no room."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, cast
+
+from asyncua import ua
+
+from drivers.base import Fault, Scan
+from drivers.opcua.settings import Time
+from drivers.opcua.values import reading
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import Group, Value
+    from drivers.opcua.changes import Changes
+    from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.structures import Structures
+
+NO_ROOM = {
+    ua.StatusCodes.BadTooManyMonitoredItems,
+    ua.StatusCodes.BadTooManySubscriptions,
+    ua.StatusCodes.BadServiceUnsupported,
+    ua.StatusCodes.BadNotSupported,
+    ua.StatusCodes.BadNotImplemented,
+}
+"""What a server says that has no subscriptions, or no room for more."""
+
+_PLAIN = {bool, int, float}
+
+
+class Poll:
+    """The reading of points of one group, all or some of them.
+
+    What is read was so now; its source's time only says when it last changed, and counts where it was asked for. A
+    value that has no newer time than before is then no new reading.
+    """
+
+    def __init__(self, group: Group, positions: Sequence[int] | None = None) -> None:
+        """Prepare to read points; None stands for all of the group."""
+        self._group = group
+        self._points = positions
+        self._positions = range(len(group.names)) if positions is None else positions
+        self._sources = [cast("OpcUaSource", group.sources[position]) for position in self._positions]
+        connection = cast("OpcUaConnection", group.connection)
+        usual = connection.time if "time" in connection.model_fields_set else Time.GATEWAY
+        self._modes = [source.time or usual for source in self._sources]
+        self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
+        self._newest = [0] * len(self._positions)
+        self._bad = [True] * len(self._positions)
+        self._nodes: list[ua.NodeId] = []
+        self._places: list[int | Fault] = []
+
+    def lost(self) -> None:
+        """Note that all points were bad meanwhile, since the connection was lost."""
+        self._bad = [True] * len(self._positions)
+
+    def resolve(self, nodes: Sequence[ua.NodeId | Fault]) -> None:
+        """Learn where the group's points are on the server; parts of one value are read with it, once."""
+        distinct: dict[ua.NodeId, int] = {}
+        self._places = [
+            node if isinstance(node := nodes[position], Fault) else distinct.setdefault(node, len(distinct))
+            for position in self._positions
+        ]
+        self._nodes = list(distinct)
+
+    async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> Scan:
+        """Read. Raises what a session's requests raise."""
+        answer = await session.read(self._nodes)
+        scan = Scan(self._group, clock(), [], {}, self._points)
+        values, statuses, variants = answer.values, answer.statuses, answer.variants
+        for i, (place, source) in enumerate(zip(self._places, self._sources, strict=True)):
+            if isinstance(place, Fault):
+                scan.values.append(None)
+                scan.faults[i] = place
+                continue
+            value: Value | None = values[place]
+            if statuses[place] or type(value) not in _PLAIN or not source.whole:
+                variant = variants.get(place)
+                value, fault = reading(value, statuses[place], variant, source.field, source.element, structures)
+                if fault is not None:
+                    scan.faults[i] = fault
+            scan.values.append(value)
+        return self._dated(scan, answer) if self._timed else scan
+
+    def failed(self, now: int, fault: Fault) -> Scan:
+        """Return a scan in which all points have one fault."""
+        size = len(self._positions)
+        return Scan(self._group, now, [None] * size, dict.fromkeys(range(size), fault), self._points)
+
+    def _dated(self, scan: Scan, answer: Changes) -> Scan:
+        """Give each reading the time that was asked for, and leave out what is not new."""
+        dated = Scan(scan.group, scan.time, [], {}, [], [])
+        for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self._positions, strict=True)):
+            told = None
+            if isinstance(place, int) and mode is not Time.GATEWAY:
+                server = answer.server_times[place]
+                source = answer.source_times[place] if mode is Time.SOURCE else server
+                told = source if source is not None else server
+            fault = scan.faults.get(i)
+            new = told is None or told > self._newest[i]
+            if not new and fault is None and not self._bad[i]:
+                continue
+            # what comes back as it was before is as of now: it was bad meanwhile
+            time = told if told is not None and new else scan.time
+            if told is not None:
+                self._newest[i] = max(told, self._newest[i])
+            self._bad[i] = fault is not None
+            if fault is not None:
+                dated.faults[len(dated.values)] = fault
+            dated.values.append(scan.values[i])
+            cast("list[int]", dated.points).append(position)
+            cast("list[int]", dated.times).append(time)
+        return dated
+
+
+class Stopgap:
+    """Points that are meant to be pushed, and are read at their group's rate: the server has no room for them."""
+
+    def __init__(self, counts: Counter[str]) -> None:
+        """Prepare; `counts` gets `polled_instead`, the points."""
+        self._counts = counts
+        self._polls: list[tuple[float, Poll]] = []
+        self._due: dict[Poll, float] = {}
+
+    @property
+    def due(self) -> float:
+        """When something is to be read, by the event loop's clock; infinite where nothing is."""
+        return min(self._due.values(), default=math.inf)
+
+    def add(self, group: Group, positions: Sequence[int], nodes: Sequence[ua.NodeId | Fault]) -> None:
+        """Take points of a group in."""
+        if not positions:
+            return
+        self._counts["polled_instead"] += len(positions)
+        poll = Poll(group, positions)
+        poll.resolve(nodes)
+        self._polls.append((group.every, poll))
+        self._due[poll] = asyncio.get_running_loop().time()
+
+    def take_due(self) -> list[Poll]:
+        """Return what is to be read now; the next time is a period later."""
+        now = asyncio.get_running_loop().time()
+        found = []
+        for every, poll in self._polls:
+            if self._due[poll] <= now:
+                found.append(poll)
+                self._due[poll] += every * (1 + (now - self._due[poll]) // every)  # what was missed stays missed
+        return found
