@@ -28,7 +28,10 @@ PANELS = 5
 COUNTERS = {"cycle_time_last", "cycle_time_average", "energy", "heartbeat"}
 """Points of all machines that say nothing of a cycle."""
 
-DECADES = 100.0
+TOGETHER = 2.0
+"""Quantities of one unit share a panel where the top of one's range is at most so many times the other's."""
+
+LOGARITHMIC = (1e4, 1e7)
 """What is always positive, and at its highest so many times its lowest, is drawn on a logarithmic axis."""
 
 
@@ -62,7 +65,7 @@ def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Seq
     axes[-1, 0].set_xlabel("minutes" if minutes else "seconds")
     axes[-1, 0].set_xlim(x[0], x[-1])
     figure.suptitle(f"{shown.configured.path.machine}: {shown.configured.template}", fontsize=11)
-    figure.savefig(file, dpi=80)
+    figure.savefig(file, dpi=70)
 
 
 def _one_cycle(
@@ -98,15 +101,26 @@ def _one_cycle(
 
 
 def _panels(shown: Shown, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
-    """Return what is drawn together: the measured quantities that move, by their units, the liveliest first."""
-    by_unit: dict[str, list[Point]] = defaultdict(list)
-    for point in shown.configured.points:
-        if point.type is not ValueType.FLOAT or point.name in COUNTERS:
-            continue
-        if _moved(point, values[point.name]) > 0.0:
-            by_unit[point.unit].append(point)
-    ranked = sorted(by_unit.items(), key=lambda item: -max(_moved(point, values[point.name]) for point in item[1]))
-    return ranked[:PANELS]
+    """Return what is drawn together: the measured quantities that move, of one unit and size, the liveliest first."""
+    panels: list[tuple[str, list[Point]]] = []
+    moving = [
+        point
+        for point in shown.configured.points
+        if point.type is ValueType.FLOAT and point.name not in COUNTERS and _moved(point, values[point.name]) > 0.0
+    ]
+    for point in sorted(moving, key=_top):
+        for unit, others in panels:
+            if unit == point.unit and _top(point) <= TOGETHER * _top(others[0]):
+                others.append(point)
+                break
+        else:
+            panels.append((point.unit, [point]))
+    panels.sort(key=lambda panel: -max(_moved(point, values[point.name]) for point in panel[1]))
+    return panels[:PANELS]
+
+
+def _top(point: Point) -> float:
+    return max(map(abs, point.range)) if point.range is not None else 0.0
 
 
 def _moved(point: Point, values: list[float]) -> float:
@@ -121,7 +135,7 @@ def _draw(axis: Any, unit: str, x: list[float], lines: dict[str, list[float]]) -
     for name, values in lines.items():
         axis.plot(x, values, linewidth=1.1, label=name.replace("_", " "))
     every = [value for values in lines.values() for value in values if value == value]  # noqa: PLR0124 - not NaN
-    if min(every) > 0.0 and max(every) > DECADES * min(every):
+    if min(every) > 0.0 and LOGARITHMIC[0] < max(every) / min(every) < LOGARITHMIC[1]:
         axis.set_yscale("log")
     axis.set_ylabel({"Cel": "°C"}.get(unit, unit))
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)

@@ -1,0 +1,133 @@
+"""The simulators' own command line, what it refuses, and what is drawn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from processes import Process, until
+from simulated import configure
+
+from gateway.settings.load import load_factory
+from gateway.settings.templates import bundled_config
+from simulators.command import simulate
+from simulators.inject import Injector
+from simulators.plant import Plant
+from simulators.plot import _one_cycle, _panels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METER = {"protocol": "modbus", "points": {"power": {"address": "holding 0", "unit": "kW", "range": [0, 50]}}}
+
+
+class Simulators(Process):
+    """`python -m simulators`."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        super().__init__("simulators", folder / "simulators.log")
+        self._arguments = arguments
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "simulators", *self._arguments]
+
+
+def factory(folder: Path, machines: dict[str, dict[str, str]]) -> Path:
+    return configure(folder, {"meter": METER}, machines)
+
+
+async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
+    """SIGTERM, as systemd sends it."""
+    config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
+    moved = tmp_path / "moved.yaml"
+    process = Simulators(tmp_path, str(config), "--ports", "auto", "--write", str(moved))
+    process.launch()
+    await until(moved.exists, "it says where it serves")
+    port = load_factory(moved).machines[0].connection.port  # type: ignore[attr-defined]
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    process.signal(signal.SIGTERM)
+    assert await process.ended() == 0
+    writer.close()
+
+
+def test_the_written_configuration_resolves_ranges(tmp_path: Path):
+    """What is written stands for itself: a machine each, with an address each."""
+    from simulators.moving import moved_configuration
+    from simulators.servers import Servers
+
+    machines = {"m-{1..3}": {"template": "meter", "connection": "modbus+tcp://10.0.0.1?unit={n}&backup=10.0.0.2"}}
+    config = factory(tmp_path, machines)
+    loaded = load_factory(config)
+    servers = Servers(loaded, Plant(loaded, "1"), free_ports=True, share=True, history=0)
+
+    async def start() -> str:
+        await servers.start(tmp_path / "certificate.pem")
+        try:
+            return moved_configuration(loaded, servers)
+        finally:
+            await servers.stop()
+
+    written = yaml.safe_load(asyncio.run(start()))
+    there = written["lines"]["line"]["machines"]
+    assert list(there) == ["m-1", "m-2", "m-3"]
+    assert len({one["connection"].partition("?")[0] for one in there.values()}) == 1, "one device, three units"
+    assert all("backup" not in one["connection"] for one in there.values()), "nobody serves there"
+
+
+@pytest.fixture
+def _matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let its import succeed: what is tested comes before anything is drawn."""
+    for name in ("matplotlib", "matplotlib.figure"):
+        module = ModuleType(name)
+        module.Figure = object  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--ports", "auto"], "--ports auto needs --write"),
+        (["--fault", "m1:silense"], "unknown fault 'silense'; did you mean 'silence'?"),
+        (["--random-faults", "10"], "is no duration"),
+        (["--speed", "0"], "0.1<=x<=1000"),
+        (["--plot", "m2", "x.png"], "unknown machine 'm2'; there are: m1"),
+    ],
+)
+@pytest.mark.usefixtures("_matplotlib")
+def test_what_can_not_be_done_is_told(tmp_path: Path, arguments: list[str], told: str):
+    """In one line, and with an exit code."""
+    config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
+    result = CliRunner().invoke(simulate, [str(config), *arguments])
+    assert result.exit_code != 0
+    assert told in result.output
+    assert "Traceback" not in result.output
+
+
+def test_pictures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
+    result = CliRunner().invoke(simulate, [str(config), "--plot", "m1", os.devnull])
+    assert result.exit_code == 1
+    assert "pip install 'lineside[plot]'" in result.output
+
+
+def test_a_picture_shows_one_whole_cycle():
+    """From its first phase to its last, and what moves in it: pressures by their size, temperatures together."""
+    plant = Plant(load_factory(bundled_config() / "tire-plant.yaml"), "1")
+    press = next(shown for configured, shown in plant.machines if configured.path.machine == "press-01")
+    times, phases, values = _one_cycle(plant, press, Injector([]))
+    assert phases[0] == 1
+    assert set(phases) >= {1, 2, 3, 4, 5, 6}
+    assert times[-1] == pytest.approx(1.08 * 780, rel=0.01)
+    together = [{point.name for point in points} for _, points in _panels(press, values)]
+    assert {"bladder_pressure", "steam_supply_pressure", "nitrogen_supply_pressure"} in together
+    assert {"hydraulic_pressure"} in together
+    assert max(values["bladder_pressure"]) == pytest.approx(22.0, abs=0.5)
