@@ -57,7 +57,9 @@ class Spool(Lending):
         self.id = ""
         self.ledger = Ledger()
         self.size = 0
-        self._file = SpoolFile(SpoolFiles(settings.folder, gateway), settings.max_size, settings.when_full)
+        self._file = SpoolFile(
+            SpoolFiles(settings.folder, gateway), settings.max_size, settings.when_full, settings.sync
+        )
         self._may_drop = settings.when_full is WhenFull.DROP_OLDEST
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._next = 1

@@ -1,8 +1,8 @@
 """The spool's files, which one worker thread writes: an SQLite database, and its own account of itself beside it.
 
-WAL mode with `synchronous=FULL`: what is committed survives a power cut. The ledger's counts are committed in
-the same transaction as the records they count, so the two agree whatever happens. Damage is found out when the
-file is opened and when records are read, and mended at once: a start never fails for it.
+WAL mode with `synchronous=FULL`, unless configured otherwise: what is committed survives a power cut. The ledger's
+counts are committed in the same transaction as the records they count, so the two agree whatever happens. Damage is
+found out when the file is opened and when records are read, and mended at once: a start never fails for it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import structlog
 
 from gateway import spool_mend
 from gateway.ranges import Ranges
+from gateway.settings.sections import Sync
 from gateway.spool_format import PAGE, Damaged, is_damage, is_no_room
 from gateway.spool_read import ROWS, Found, Row, examine, text_of
 from gateway.spool_room import Limits, Reserve, cost_of
@@ -62,7 +63,7 @@ class Batch:
 class SpoolFile:
     """The records on disk. Every method runs in the same worker thread."""
 
-    def __init__(self, files: SpoolFiles, max_size: int, when_full: WhenFull) -> None:
+    def __init__(self, files: SpoolFiles, max_size: int, when_full: WhenFull, sync: Sync = Sync.FULL) -> None:
         self.files = files
         self.limits = Limits(max_size)
         self.state = State("")
@@ -70,6 +71,7 @@ class SpoolFile:
         self.unsettled = False
         """Whether the next commit has something to do of its own accord."""
         self._when_full = when_full
+        self._sync = sync
         self._slots = Slots(files.slots)
         self._reserve = Reserve(files.reserve, self.limits.reserve)
         self._bad: dict[int, Row | None] = {}  # None for what is in the file of damaged records already
@@ -122,7 +124,7 @@ class SpoolFile:
         self._db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
         self._db.text_factory = text_of
         for pragma in (
-            "journal_mode = wal", "synchronous = full", "secure_delete = off", "temp_store = memory",
+            "journal_mode = wal", f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
             f"wal_autocheckpoint = {self.limits.log_pages}",
             f"journal_size_limit = {2 * self.limits.log_pages * PAGE}",
         ):  # fmt: skip

@@ -28,6 +28,16 @@ class WhenFull(StrEnum):
     REFUSE_NEWEST = "refuse_newest"
 
 
+class Sync(StrEnum):
+    """What a power cut may take from the spool: nothing, or what was committed in the last seconds.
+
+    A kill of the gateway takes nothing that was committed, either way.
+    """
+
+    FULL = "full"
+    NORMAL = "normal"
+
+
 class Confirm(StrEnum):
     """Who says that a record has arrived, so that the spool may forget it."""
 
@@ -61,6 +71,7 @@ class SpoolSection(Section):
     max_size: Size = 2 * 2**30
     """What may wait at the most, as in `2GiB`."""
     when_full: Annotated[WhenFull, Field(strict=False)] = WhenFull.DROP_OLDEST
+    sync: Annotated[Sync, Field(strict=False)] = Sync.FULL
     """What a full spool does; either is counted, as in `drop_oldest`."""
 
     @field_validator("max_size")

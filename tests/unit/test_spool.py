@@ -257,6 +257,16 @@ async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monk
         assert sorted(found) == list(range(1, 11))
 
 
+@pytest.mark.parametrize(("sync", "level"), [("full", 2), ("normal", 1)])
+async def test_what_a_power_cut_may_take_is_configured(tmp_path: Path, sync: str, level: int):
+    """Each commit is synced, unless somebody would rather spare a memory card."""
+    async with opened(tmp_path, sync=sync) as story:
+        [(found,)] = story.spool._file._db.execute("pragma synchronous")
+        assert found == level
+        story.take("a")
+        assert await story.commit()
+
+
 async def test_empty_is_told_when_everything_is_confirmed(tmp_path: Path):
     """A gateway that stops waits for that, for a moment."""
     async with opened(tmp_path) as story:
