@@ -81,7 +81,8 @@ def _browse_path(session: Session, path: BrowsePath, own: str | None) -> ua.Brow
     steps = [
         ua.RelativePathElement(
             ReferenceTypeId=ua.NodeId(ua.Int32(ua.ObjectIds.HierarchicalReferences)),
-            IncludeSubtypes=True,  # type: ignore[arg-type] # which is what it takes
+            IsInverse=False,  # type: ignore[arg-type] # which is what it takes
+            IncludeSubtypes=True,  # type: ignore[arg-type] # as above
             TargetName=ua.QualifiedName(step.name, ua.UInt16(_index(session, step.namespace, own))),
         )
         for step in path.steps

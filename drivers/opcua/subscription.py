@@ -116,7 +116,7 @@ class Publishing:
 
     def _answered(self, answer: asyncio.Future[Buffer]) -> None:
         acknowledged = self._outstanding.pop(answer)
-        if answer.cancelled() or self._lost is not None:
+        if answer.cancelled() or (self._lost is not None and _seen(answer)):
             return
         try:
             body = answer.result()
@@ -205,6 +205,9 @@ class Publishing:
         except (DecodeError, ServiceFault):
             self._lose(subscription)
             return None
+        if message.sequence_number != number:  # an empty message instead of a refusal
+            self._lose(subscription)
+            return None
         self._counts["republished"] += 1
         self._acknowledged.append((subscription, number))
         return message
@@ -239,3 +242,9 @@ def _between(expected: int, number: int) -> Iterator[int]:
     while expected != number:
         yield expected
         expected = _next(expected)
+
+
+def _seen(answer: asyncio.Future[Buffer]) -> bool:
+    """Look at an answer that is of no use any more; asyncio complains of errors that nobody looks at."""
+    answer.exception()
+    return True

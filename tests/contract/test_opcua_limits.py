@@ -1,0 +1,222 @@
+"""What an OPC UA server has no room for, does not take at once, or can't do: everything is read all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asyncua import ua
+from fakes.fickle_opcua import URI, Fickle, fickle_server
+from opcua_peer import MACHINE, NodeOpcUa
+from opcua_reader import SECONDS, faults, named
+from processes import LOOPBACK
+
+from drivers.base import Group, NotConnected, ReadFailed, Reason
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from drivers.base import Driver
+
+NODES = {f"Node{i}": float(i) for i in range(10)}
+TOO_MANY = ua.StatusCodes.BadTooManyOperations
+
+
+def driver_of(
+    fickle: Fickle, *nodes: str, mode: str = "subscribe", deadband: float = 0.0, **options: Any
+) -> OpcUaDriver:
+    """Return a driver of one group, on nodes of a fickle server."""
+    given = {"security": "none", "namespace": URI, "keep_alive": 1.0, "retry_missing": 1.0} | options
+    connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{fickle.port}", given)
+    sources = tuple(
+        OpcUaSource.model_validate({"node": node if node.startswith("/") else f"s={node}", "mode": mode})
+        for node in nodes
+    )
+    dead = (deadband,) * len(nodes) if deadband else ()
+    group = Group("machine", connection, nodes, sources, 0.1, pushed=mode == "subscribe", deadbands=dead)
+    return OpcUaDriver(connection, [group], Clock())
+
+
+async def taken(driver: Driver, **wanted: object) -> dict[str, Any]:
+    """Return the newest values told as soon as they are as wanted; where nothing is, as soon as all are told."""
+    [group] = driver.groups
+    values: dict[str, Any] = {}
+    async with asyncio.timeout(SECONDS):
+        while not (wanted.items() <= values.items() if wanted else values.keys() == set(group.names)):
+            values |= named(await (driver.receive() if group.pushed else driver.read(group)))
+    return values
+
+
+def at_most(size: int, where: int) -> Callable[[bytes], int | None]:
+    """Return what refuses requests whose number of operations, at a place of their parameters, is larger."""
+    return lambda body: TOO_MANY if int.from_bytes(body[where : where + 4], "little") > size else None
+
+
+# -- requests too large --
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_requests_keep_within_the_limits_that_the_server_tells(tmp_path: Path, mode: str) -> None:
+    """It closes the session of a client that does not, or does worse."""
+    limits = {"maxNodesPerRead": 30, "maxMonitoredItemsPerCall": 7, "maxNodesPerTranslateBrowsePathsToNodeIds": 3}
+    peer = await NodeOpcUa.start(tmp_path, bulk=50, limits=limits)
+    connection = OpcUaConnection.from_url(peer.url, {"security": "none", "namespace": MACHINE})
+    names = [f"Bulk.{i}" for i in range(50)]
+    nodes = [f"s={name}" if i % 2 else f"/Machine/{name}" for i, name in enumerate(names)]
+    sources = tuple(OpcUaSource.model_validate({"node": node, "mode": mode}) for node in nodes)
+    group = Group("machine", connection, tuple(names), sources, 0.1, pushed=mode == "subscribe")
+    async with OpcUaDriver(connection, [group], Clock()) as driver:
+        assert await taken(driver) == {name: i for i, name in enumerate(names)}
+    assert peer.most("Read") <= 30
+    assert peer.most("TranslateBrowsePathsToNodeIds") == 3
+    assert peer.most("CreateMonitoredItems") == (7 if mode == "subscribe" else 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "service", "where"),
+    [("poll", "Read", 12), ("subscribe", "CreateMonitoredItems", 8), ("poll", "TranslateBrowsePathsToNodeIds", 0)],
+)
+async def test_a_limit_that_is_not_told_is_found(mode: str, service: str, where: int) -> None:
+    """Many servers have limits, and no node that says so."""
+    async with fickle_server(**NODES) as fickle:
+        fickle.refuse[service] = at_most(3, where)
+        nodes = [f"/2:{node}" for node in NODES] if service.startswith("Translate") else list(NODES)
+        async with driver_of(fickle, *nodes, mode=mode) as driver:
+            assert list((await taken(driver)).values()) == list(NODES.values())
+            asked = fickle.asked[service]
+            if service == "Read":
+                await taken(driver)
+                assert fickle.asked[service] - asked <= 5, "what was found out is kept"
+
+
+async def test_a_server_that_takes_nothing_is_refused_and_not_asked_for_ever() -> None:
+    """Halving ends at one."""
+    async with fickle_server(**NODES) as fickle, driver_of(fickle, *NODES, mode="poll") as driver:
+        await taken(driver)
+        fickle.refuse["Read"] = TOO_MANY
+        with pytest.raises(ReadFailed) as caught:
+            await driver.read(driver.groups[0])
+        assert caught.value.fault.reason is Reason.REFUSED
+        assert caught.value.fault.code == "0x80100000 BadTooManyOperations"
+        fickle.refuse.clear()
+        assert await taken(driver) == NODES
+
+
+# -- no room --
+
+
+async def test_points_without_room_for_an_item_are_polled() -> None:
+    """A small PLC has a hundred monitored items, and a thousand tags."""
+    async with fickle_server(**NODES) as fickle:
+        fickle.items = 4
+        async with driver_of(fickle, *NODES) as driver:
+            assert await taken(driver) == NODES
+            assert driver.counts()["polled_instead"] == 6
+            await fickle.write("Node9", 99.0)
+            await fickle.write("Node0", 88.0)
+            values = await taken(driver, Node9=99.0, Node0=88.0)
+            assert NODES | values == NODES | {"Node9": 99.0, "Node0": 88.0}
+
+
+@pytest.mark.parametrize("status", [ua.StatusCodes.BadServiceUnsupported, ua.StatusCodes.BadTooManySubscriptions])
+async def test_a_server_without_subscriptions_is_polled(status: int) -> None:
+    """Some have none at all, and some have given them all to others."""
+    async with fickle_server(**NODES) as fickle:
+        fickle.refuse["CreateSubscription"] = status
+        async with driver_of(fickle, *NODES) as driver:
+            assert await taken(driver) == NODES
+            await fickle.write("Node3", 33.0)
+            assert (await taken(driver, Node3=33.0))["Node3"] == 33.0
+            assert driver.counts()["polled_instead"] == len(NODES)
+
+
+async def test_what_is_polled_instead_fails_by_itself() -> None:
+    """And is read again when the server answers again."""
+    async with fickle_server(**NODES) as fickle:
+        fickle.items = 9
+        async with driver_of(fickle, *NODES) as driver:
+            await taken(driver)
+            fickle.refuse["Read"] = ua.StatusCodes.BadResourceUnavailable
+            values = await taken(driver, Node9=None)
+            assert values["Node9"] is None
+            fickle.refuse.clear()
+            await taken(driver, Node9=9.0)
+
+
+async def test_a_deadband_that_is_refused_is_left_to_the_gateway() -> None:
+    """Its own filter works in any case; what the server would have held back costs the way only."""
+    async with fickle_server(**NODES) as fickle:
+        fickle.filters = False
+        async with driver_of(fickle, *NODES, deadband=0.5) as driver:
+            assert await taken(driver) == NODES
+            assert driver.counts()["deadbands_refused"] == len(NODES)
+            await fickle.write("Node1", 1.1)
+            assert (await taken(driver, Node1=1.1))["Node1"] == 1.1
+
+
+async def test_a_server_holds_back_what_is_within_the_deadband(opcua: NodeOpcUa, opcua_node: str) -> None:
+    """So that a noisy sensor costs nothing on the way."""
+    connection = OpcUaConnection.from_url(opcua.url, {"security": "none", "namespace": MACHINE})
+    source = OpcUaSource.model_validate({"node": f"s={opcua_node}"})
+    group = Group("machine", connection, ("level",), (source,), 0.1, pushed=True, deadbands=(2.0,))
+    async with OpcUaDriver(connection, [group], Clock()) as driver:
+        assert driver.counts()["deadbands_refused"] == 0
+        await taken(driver, level=50.0)
+        opcua.set(opcua_node, 51)
+        opcua.set(opcua_node, 55)
+        async with asyncio.timeout(SECONDS):
+            assert named(await driver.receive()) == {"level": 55.0}
+
+
+async def test_a_server_that_takes_few_publish_requests_gets_no_more() -> None:
+    """It refuses the oldest; another one at once would go on for ever."""
+    async with fickle_server(**NODES) as fickle:
+        fickle.publishes = 1
+        async with driver_of(fickle, "Node1", publishing=5) as driver:
+            await taken(driver)
+            refused = fickle.asked["Publish"]
+            for value in (10.0, 20.0, 30.0):
+                await fickle.write("Node1", value)
+                await taken(driver, Node1=value)
+            assert fickle.asked["Publish"] - refused < 20
+
+
+# -- one part of it --
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_a_type_that_changes_at_run_time_is_its_points_fault(mode: str) -> None:
+    """The driver hands over what it can, and says of the rest what it is; the gateway judges by the declared type."""
+    async with (
+        fickle_server(Swinging=1.5, Steady=2.5) as fickle,
+        driver_of(fickle, "Swinging", "Steady", mode=mode) as driver,
+    ):
+        await taken(driver)
+        await fickle.server.get_node(fickle.node("Swinging")).write_attribute(
+            ua.AttributeIds.DataType, ua.DataValue(ua.Variant(ua.NodeId(ua.ObjectIds.Double)))
+        )
+        await fickle.write("Swinging", ua.Variant([1.0, 2.0], ua.VariantType.Double))
+        async with asyncio.timeout(SECONDS):
+            while True:
+                scan = await (driver.receive() if mode == "subscribe" else driver.read(driver.groups[0]))
+                if "Swinging" in faults(scan):
+                    break
+        assert faults(scan)["Swinging"].reason is Reason.TYPE_MISMATCH
+        assert faults(scan)["Swinging"].code == "the server sent an array of Double"
+        assert "Steady" not in faults(scan)
+
+
+async def test_a_message_larger_than_any_ends_the_connection_with_its_reason() -> None:
+    """It would take the memory of all other machines."""
+    async with fickle_server(Huge="small", Small=1.0) as fickle, driver_of(fickle, "Huge", mode="poll") as driver:
+        await taken(driver)
+        await fickle.write("Huge", "x" * 65_000_000)
+        with pytest.raises(NotConnected, match="more than 8 MiB"):
+            await driver.read(driver.groups[0])
+        with pytest.raises(NotConnected):
+            await driver.read(driver.groups[0])
