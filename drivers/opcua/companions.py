@@ -1,0 +1,132 @@
+"""What companion specifications call things -> what we call them.
+
+PackML (OPC 30050, and the tags of ANSI/ISA-TR88.00.02), Machinery (OPC 40001-1), EUROMAP 77 (OPC 40077) with the
+general types of OPC 40083. A name counts where it is of the specification's namespace, or below an object of one of
+its types: servers that show a type often keep its browse names and give them a namespace of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PACKML = "http://opcfoundation.org/UA/PackML/"
+MACHINERY = "http://opcfoundation.org/UA/Machinery/"
+IMM2MES = "http://opcfoundation.org/UA/PlasticsRubber/IMM2MES/"
+PLASTICS = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
+
+TITLES = {PACKML: "PackML", MACHINERY: "Machinery", IMM2MES: "EUROMAP 77", PLASTICS: "EUROMAP 83"}
+"""What people call a specification, by its namespace."""
+
+_STATES = (
+    "undefined", "clearing", "stopped", "starting", "idle", "suspended", "execute", "stopping", "aborting", "aborted",
+    "holding", "held", "unholding", "suspending", "unsuspending", "resetting", "completing", "complete",
+)  # fmt: skip
+_MODES = ("invalid", "production", "maintenance", "manual")
+
+
+class Qualified(NamedTuple):
+    """A browse name, of a node or of a type, with the URI of its namespace."""
+
+    uri: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What we call something: the name of a point, and what its numbers mean where the server does not say."""
+
+    name: str
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+
+def _names(**names: str) -> dict[str, Known]:
+    return {theirs: Known(ours) for theirs, ours in names.items()}
+
+
+_PLASTICS = _names(
+    LastCycleTime="cycle_time_last",
+    CycleTime="cycle_time_last",
+    AverageCycleTime="cycle_time_average",
+    JobCycleCounter="cycle_count",
+    MachineCycleCounter="machine_cycle_count",
+    JobPartsCounter="part_count",
+    JobGoodPartsCounter="good_count",
+    JobBadPartsCounter="reject_count",
+    JobTestSamplesCounter="test_sample_count",
+    MachineMode="mode",
+    CurrentLotName="lot",
+) | {
+    "ActiveJob/JobName": Known("order"),
+    "ActiveJob/MouldId": Known("order_mould_id"),
+    "JobInPreparation/JobName": Known("next_order"),
+    "MouldType/Id": Known("mould_id"),
+    "MachineInformationType/SerialNumber": Known("machine_serial_number"),
+}
+
+_INJECTION = _names(
+    BackPressure="back_pressure",
+    CushionStroke="cushion_stroke",
+    CushionVolume="cushion_volume",
+    DosingTime="dosing_time",
+    HoldSpecificPressureAverage="hold_pressure",
+    InjectionTime="injection_time",
+    SpecificPressureMaximum="pressure_maximum",
+    TransferStroke="transfer_stroke",
+)
+
+_PACKML = _names(
+    CurMachSpeed="speed",
+    MachSpeed="speed_set",
+    MachDesignSpeed="speed_design",
+    EquipmentBlocked="blocked",
+    EquipmentStarved="starved",
+    StateRequested="state_requested",
+    UnitModeRequested="mode_requested",
+    ProdConsumedCount="consumed_count",
+    ProdProcessedCount="part_count",
+    ProdDefectiveCount="reject_count",
+) | {
+    "StateCurrent": Known("state", dict(enumerate(_STATES))),
+    "UnitModeCurrent": Known("mode", dict(enumerate(_MODES))),
+    "PackMLBaseStateMachineType/CurrentState": Known("base_state"),
+    "PackMLMachineStateMachineType/CurrentState": Known("machine_state"),
+    "PackMLExecuteStateMachineType/CurrentState": Known("execute_state"),
+}
+
+_MACHINERY = _names(
+    OperationCycleCounter="cycle_count", OperationDuration="operation_time", PowerOnDuration="power_on_time"
+) | {
+    "MachineryItemState_StateMachineType/CurrentState": Known("state"),
+    "MachineryOperationModeStateMachineType/CurrentState": Known("mode"),
+    "MachineIdentificationType/SerialNumber": Known("machine_serial_number"),
+    "MachineryItemIdentificationType/SerialNumber": Known("machine_serial_number"),
+}
+
+NAMES: dict[str, dict[str, Known]] = {
+    PACKML: _PACKML,
+    MACHINERY: _MACHINERY,
+    PLASTICS: _PLASTICS,
+    IMM2MES: _PLASTICS | _INJECTION,
+}
+"""By namespace, and by name: behind the type of the object above or that object's own name where the name alone
+could be anything."""
+
+
+def known(name: Qualified, parents: Sequence[tuple[Qualified, Sequence[Qualified]]]) -> Known | None:
+    """Return what we call a node, None where no specification that we know has it.
+
+    `parents` are the nodes above it, the nearest first: the name of each, and its type with the types above that.
+    """
+    specifications = {name.uri} | {one.uri for above, types in parents for one in (above, *types)}
+    keys = [name.name]
+    if parents:
+        above, types = parents[0]
+        keys = [
+            f"{one}/{name.name}" for one in (*(kind.name for kind in types), above.name.rpartition(".")[2])
+        ] + keys
+    tables = [NAMES[uri] for uri in NAMES if uri in specifications]
+    return next((table[key] for key in keys for table in tables if key in table), None)

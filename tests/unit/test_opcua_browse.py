@@ -1,0 +1,197 @@
+"""Names, nodes and companion specifications: what a look at a server makes of what it finds."""
+
+from __future__ import annotations
+
+import pytest
+from asyncua import ua
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drivers.opcua.companions import IMM2MES, MACHINERY, NAMES, PACKML, PLASTICS, TITLES, Qualified, known
+from drivers.opcua.found import OBJECTS, Found
+from drivers.opcua.naming import Addresses, own_namespace, snake, unique
+from drivers.opcua.node import parse_node
+from gateway.settings.types import check_name
+
+DI = "http://opcfoundation.org/UA/DI/"
+URIS = ["http://opcfoundation.org/UA/", "urn:server", "urn:press", "urn:od;d"]
+
+
+def tree(*nodes: tuple[str, ua.NodeId]) -> list[Found]:
+    """Return nodes below the Objects folder, each given by its path (names in namespace 2) and its id."""
+    made = {"": Found(OBJECTS, ua.QualifiedName("Objects"))}
+    for path, node in nodes:
+        above, _, name = path.rpartition("/")
+        made[path] = Found(node, ua.QualifiedName(name, ua.UInt16(2)), made[above])
+    return list(made.values())[1:]
+
+
+def text(name: str, namespace: int = 2) -> ua.NodeId:
+    return ua.NodeId(ua.String(name), ua.Int16(namespace))
+
+
+def number(name: int, namespace: int = 2) -> ua.NodeId:
+    return ua.NodeId(ua.Int32(name), ua.Int16(namespace))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("JobGoodPartsCounter", "job_good_parts_counter"),
+        ("Drum.Speed", "drum_speed"),
+        ("MESUrl", "mes_url"),
+        ('"DB 1"."Temp_2"', "db_1_temp_2"),
+        ("Öffnungsweiße Größe", "offnungsweisse_grosse"),
+        ("already_snake", "already_snake"),
+        ("轮胎", ""),
+    ],
+)
+def test_a_name_is_written_as_points_are(theirs: str, ours: str) -> None:
+    assert snake(theirs) == ours
+
+
+def test_names_have_as_many_words_as_make_them_different() -> None:
+    """Two zones of one machine; what is there once stays short."""
+    wanted = [
+        (None, ["press", "zone_1", "temperature"], None),
+        (None, ["press", "zone_2", "temperature"], None),
+        (None, ["press", "force"], None),
+    ]
+    assert unique(wanted) == ["zone_1_temperature", "zone_2_temperature", "force"]
+
+
+def test_a_known_name_is_kept_by_the_one_that_has_it() -> None:
+    """`state` is what others look for: what merely is called so gets out of its way."""
+    wanted = [("state", ["press", "state_current"], None), (None, ["valve", "state"], None)]
+    assert unique(wanted) == ["state", "valve_state"]
+
+
+def test_what_can_not_be_told_apart_is_numbered() -> None:
+    """Names without a letter in them, too."""
+    assert unique([(None, [""], None), (None, ["x", ""], None), (None, [], None)]) == ["point", "x", "point_2"]
+
+
+def test_elements_of_an_array_are_names_too() -> None:
+    assert unique([(None, ["zone"], 2), (None, ["zone_1"], None)]) == ["zone", "zone_1_2"]
+
+
+_words = st.lists(st.sampled_from(["", "a", "b", "a_0", "a_1"]), max_size=3)
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.just("state"), _words, st.none() | st.integers(1, 3)),
+        max_size=12,
+    )
+)
+def test_all_names_are_names_and_different(wanted: list[tuple[str | None, list[str], int | None]]) -> None:
+    """Or the template would not be read, or would read one point for two."""
+    names = unique(wanted)
+    points = [
+        point
+        for name, (_, _, count) in zip(names, wanted, strict=True)
+        for point in ([name] if count is None else [f"{name}_{i}" for i in range(count)])
+    ]
+    assert len(set(points)) == len(points)
+    assert [check_name(point) for point in points] == points
+
+
+def test_nodes_are_written_by_what_lasts() -> None:
+    """Text was chosen by somebody; numbers are given anew at a start by many a server."""
+    nodes = tree(("Press", text("Press")), ("Press/Drum", text("Drum.Speed")), ("Press/Force", number(17)))
+    addresses = Addresses(nodes, URIS, "urn:press", by_path=None)
+    assert [str(addresses.of(one)) for one in nodes] == ["s=Press", "s=Drum.Speed", "/Press/Force"]
+
+
+@pytest.mark.parametrize(
+    ("by_path", "own", "written"),
+    [
+        (False, "urn:press", "i=17"),
+        (False, None, "nsu=urn:press;i=17"),
+        (True, None, "/{urn:press}Press/{urn:press}Force"),
+    ],
+)
+def test_somebody_else_can_decide_how(*, by_path: bool, own: str | None, written: str) -> None:
+    *_, node = nodes = tree(("Press", text("Press")), ("Press/Force", number(17)))
+    assert str(Addresses(nodes, URIS, own, by_path=by_path).of(node)) == written
+
+
+def test_a_path_that_leads_to_two_nodes_is_not_written() -> None:
+    """The server would answer with either."""
+    nodes = tree(("Press", text("Press")), ("Press/Force", number(17)))
+    twin = Found(number(18), nodes[1].name, nodes[1].above)
+    addresses = Addresses([*nodes, twin], URIS, "urn:press", by_path=True)
+    assert [str(addresses.of(one)) for one in (nodes[1], twin)] == ["i=17", "i=18"]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [number(5, 3), text("a;b=c", 3), text("x", 0), ua.NodeId(b"\x01\x02", ua.Int16(2))],
+    ids=["uri", "text", "standard", "opaque"],
+)
+def test_what_is_written_is_read_as_the_same_node(node: ua.NodeId) -> None:
+    """Also where its namespace has signs in it that mean something."""
+    [found] = tree(("Press", node))
+    written = Addresses([found], URIS, "urn:press", by_path=False).of(found)
+    assert written is not None
+    assert parse_node(str(written)) == written
+
+
+def test_a_node_that_can_not_be_written_is_not() -> None:
+    """Neither by an id with a line break nor by a path with an empty name."""
+    found = Found(text("a\nb"), ua.QualifiedName(""), Found(OBJECTS, ua.QualifiedName("Objects")))
+    assert Addresses([found], URIS, "urn:press", by_path=None).of(found) is None
+
+
+def test_the_own_namespace_is_that_of_most_nodes() -> None:
+    """Never that of the standard."""
+    nodes = tree(
+        ("A", text("a")), ("B", text("b")), ("C", number(1, 1)), *((f"S{i}", number(i, 0)) for i in range(5))
+    )
+    assert own_namespace(nodes, URIS) == "urn:press"
+    assert own_namespace(nodes[-5:], URIS) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "above", "types", "ours"),
+    [
+        (Qualified(PLASTICS, "JobGoodPartsCounter"), Qualified(PLASTICS, "ActiveJobValues"), (), "good_count"),
+        (Qualified(PLASTICS, "LastCycleTime"), Qualified(PLASTICS, "ActiveJobValues"), (), "cycle_time_last"),
+        (Qualified(IMM2MES, "CushionVolume"), Qualified("urn:x", "Unit"), (), "cushion_volume"),
+        (Qualified("urn:x", "JobName"), Qualified("urn:x", "Jobs.ActiveJob"), (Qualified(IMM2MES, "T"),), "order"),
+        (Qualified(PACKML, "CurMachSpeed"), Qualified(PACKML, "Status"), (), "speed"),
+        (
+            Qualified("", "CurrentState"),
+            Qualified(MACHINERY, "MachineryItemState"),
+            (Qualified(MACHINERY, "MachineryItemState_StateMachineType"), Qualified("", "FiniteStateMachineType")),
+            "state",
+        ),
+        (
+            Qualified(DI, "SerialNumber"),
+            Qualified("urn:x", "Identification"),
+            (Qualified("urn:x", "OurIdType"), Qualified(MACHINERY, "MachineIdentificationType")),
+            "machine_serial_number",
+        ),
+    ],
+)
+def test_companion_specifications_are_understood(
+    name: Qualified, above: Qualified, types: tuple[Qualified, ...], ours: str
+) -> None:
+    """By the namespace of a name, by that of a type above, also where a vendor's own type stands between."""
+    found = known(name, [(above, types)])
+    assert found is not None
+    assert found.name == ours
+
+
+@pytest.mark.parametrize("name", [Qualified("urn:x", "JobName"), Qualified("", "CurrentState")])
+def test_names_of_nobody_mean_nothing(name: Qualified) -> None:
+    """What is called the same somewhere else is something else."""
+    assert known(name, [(Qualified("urn:x", "Above"), ())]) is None
+
+
+def test_every_name_of_ours_can_be_a_points() -> None:
+    assert set(NAMES) == set(TITLES)
+    for table in NAMES.values():
+        for ours in table.values():
+            assert check_name(ours.name) == ours.name
+    assert NAMES[PACKML]["StateCurrent"].labels[6] == "execute"
