@@ -1,0 +1,172 @@
+"""`lineside browse`: what an OPC UA server offers; a template out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.opcua.found import Found
+    from drivers.opcua.settings import OpcUaConnection
+    from drivers.opcua.types import Types
+    from gateway.cli.browse_template import Template
+
+MOST = 100_000
+"""Nodes that can be looked at in one go."""
+
+
+class Wanted(NamedTuple):
+    """What of a server is looked at, and how fast."""
+
+    under: str | None
+    depth: int
+    match: tuple[str, ...]
+    most: int
+    per_second: float
+
+
+class Looked(NamedTuple):
+    """What was found: the start, the chosen variables in the order of the tree, and the data types.
+
+    `url` is the server's, `uris` are its namespaces; `cut` says that there is more than was looked at,
+    and `every` that all variables were chosen.
+    """
+
+    url: str
+    start: Found
+    chosen: list[Found]
+    types: Types
+    uris: list[str]
+    cut: bool
+    every: bool
+
+
+@click.command()
+@click.argument("url")
+@click.option("--endpoints", is_flag=True, help="Show the ways in and their security instead; needs no trust.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE",
+              help="An option of the connection, as in a factory; of a password the secret's name.")  # fmt: skip
+@click.option("--under", metavar="NODE", help="Start here: 's=Drum', 'nsu=URI;i=5', or a path, '/Press/Drum'.")
+@click.option("--depth", type=click.IntRange(1, 100), default=10, show_default=True, help="Levels below the start.")
+@click.option("--match", multiple=True, metavar="GLOB", help="Only variables with such a name or path: '*Temp*'.")
+@click.option("--max", "most", type=click.IntRange(1, MOST), default=10_000, show_default=True, help="Nodes.")
+@click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
+@click.option("--template", type=click.Path(path_type=Path), help="Write a template of what is shown to this file.")
+@click.option("--nodes", type=click.Choice(["auto", "id", "path"]), default="auto", show_default=True,
+              help="How the template names nodes: auto is ids that are text, else paths.")  # fmt: skip
+def browse(
+    url: str,
+    *,
+    endpoints: bool,
+    options: tuple[str, ...],
+    under: str | None,
+    depth: int,
+    match: tuple[str, ...],
+    most: int,
+    per_second: float,
+    template: Path | None,
+    nodes: str,
+) -> None:
+    """Look at the OPC UA server at URL, such as opc.tcp://10.20.2.21:4840. It only reads."""
+    from drivers.base import DriverError  # noqa: PLC0415 - see gateway.cli
+    from gateway.cli.browse_template import template_of  # noqa: PLC0415 - see gateway.cli
+    from gateway.cli.browse_tree import tree  # noqa: PLC0415 - see gateway.cli
+
+    try:
+        connection = _connection(url, options)
+        if endpoints:
+            asyncio.run(_show_endpoints(connection))
+            return
+        looked = asyncio.run(_look(connection, Wanted(under, depth, match, most, per_second)))
+    except (ValueError, LookupError, DriverError) as error:
+        raise click.ClickException(str(error.args[0] if isinstance(error, LookupError) else error)) from None
+    for line in tree(looked, connection.namespace):
+        click.echo(line)
+    if looked.cut:
+        click.echo(f"there are more than {most} nodes: choose with --under, or raise --max", err=True)
+    if not looked.chosen:
+        click.echo("no variable there" if looked.every else f"no variable matches {' or '.join(match)}", err=True)
+    if template is not None:
+        by_path = {"auto": None, "id": False, "path": True}[nodes]
+        _write(template, template_of(looked, connection.namespace, template.stem, by_path=by_path))
+
+
+def _write(file: Path, template: Template) -> None:
+    if not template.points:
+        raise click.ClickException(f"nothing of this can be a point, so {file} is not written")
+    try:
+        file.write_text(template.text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{file}: {template.points} points{template.hint}", err=True)
+
+
+def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
+    """Return the connection with its options. Raises `ValueError`."""
+    import drivers  # noqa: PLC0415 - see gateway.cli
+
+    options: dict[str, object] = {}
+    for one in written:
+        key, equals, value = one.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--option {key}: write KEY=VALUE, as in --option security=none")
+        options[key] = {"secret": value} if key == "password" else value
+    protocol = drivers.protocol("opcua")
+    return drivers.parse_connection(protocol, options | {"url": url})  # type: ignore[return-value] # of that protocol
+
+
+async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
+    """Walk the tree, and learn what the variables in it are. Raises `DriverError`, `LookupError` or `ValueError`."""
+    from drivers.opcua.browse import Browser  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.decode import DecodeError  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.details import learn  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.node import parse_node  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.paced import PacedSession  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.refusals import refused  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security import LOST  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.session import opened  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.start import start_at  # noqa: PLC0415 - see gateway.cli
+
+    node = parse_node(wanted.under) if wanted.under is not None else None
+    session = PacedSession(await opened(connection, connection.url), connection, wanted.per_second)
+    try:
+        start = await start_at(session, node, connection)  # type: ignore[arg-type] # parsed text is one
+        browser = Browser(session, wanted.depth, wanted.most)
+        await browser.walk(start)
+        chosen = [one for one in start.all() if one.variable and _matches(one, wanted.match)]
+        return Looked(
+            session.url, start, chosen, await learn(session, chosen), session.uris, browser.cut, not wanted.match
+        )
+    except (*LOST, DecodeError) as error:
+        raise refused(error, session.url, connection) from error
+    finally:
+        await session.close()
+
+
+def _matches(node: Found, globs: Sequence[str]) -> bool:
+    """Return whether a node has such a name or path; capitals do not matter."""
+    from fnmatch import fnmatchcase  # noqa: PLC0415 - see gateway.cli
+
+    names = [name.lower() for name in (node.name.Name or "", node.path, node.display)]
+    return not globs or any(fnmatchcase(name, glob.lower()) for name in names for glob in globs)
+
+
+async def _show_endpoints(connection: OpcUaConnection) -> None:
+    from drivers.opcua.discovery import endpoints, servers  # noqa: PLC0415 - see gateway.cli
+
+    found = await endpoints(connection)
+    for url, certificate in dict.fromkeys((one.url, one.certificate) for one in found):
+        click.echo(f"{url}\n  certificate: {certificate or 'none'}")
+        for one in found:
+            if (one.url, one.certificate) == (url, certificate):
+                mode = "" if one.policy == "none" else f"security_mode={one.mode}"
+                note = "" if one.spoken else "  not spoken here"
+                users = ", ".join(one.users) or "none"
+                click.echo(f"  security={one.policy:<22} {mode:<30} users: {users}{note}")
+    for server in await servers(connection):
+        click.echo(f"server {server.name} ({server.uri}): {', '.join(server.urls) or 'without an address'}")
