@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gateway import __version__
+from gateway.cli.browse import browse
 from gateway.cli.certs import certs
 from gateway.cli.demo import demo
 from gateway.cli.ledger import ledger
@@ -30,7 +31,8 @@ def main(style: str, log_level: str) -> None:
 
 
 COMMANDS = (
-    certs, demo, run, ingest, simulate, validate, show, schema, plan, probe, tail, query, spool, ledger, health
+    certs, demo, run, ingest, simulate, validate, show, schema, plan, browse, probe, tail, query, spool, ledger,
+    health,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)
