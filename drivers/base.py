@@ -162,6 +162,11 @@ class Source(Settings):
         """Whether the device sends this point by itself instead of being asked."""
         return False
 
+    @property
+    def events(self) -> bool:
+        """Whether this is no quantity with a value at any time, but what happens: each reading is an event."""
+        return False
+
 
 class Connection(Settings):
     """How one machine is reached. Each protocol has its own fields."""
@@ -191,7 +196,8 @@ class Group:
 
     `every` is in seconds: the period of polling, or the publishing interval of what is pushed. `deadbands` are by how
     much raw numbers must change to be worth sending, 0 for any change; a device that can hold back less may do so,
-    since the gateway looks at each value itself. Empty where there are none.
+    since the gateway looks at each value itself. Empty where there are none. `events` says that the
+    points are what happens, and not what is.
     """
 
     machine: str
@@ -201,6 +207,7 @@ class Group:
     every: float
     pushed: bool = False
     deadbands: tuple[float, ...] = ()
+    events: bool = False
 
     def deadband(self, position: int) -> float:
         """Return the deadband of one point."""

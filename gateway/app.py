@@ -75,7 +75,8 @@ class Pipeline:
         ledger = self._spool.ledger
         ledger.acquired += len(scan.values)
         self._normalizer.apply(scan)
-        self._states.note(scan)
+        if not scan.group.events:
+            self._states.note(scan)
         kept = self._filter.keep(scan)
         if kept is None:
             ledger.unchanged += len(scan.values)
@@ -111,7 +112,7 @@ class Gateway:
         for machine in self.factory.machines:
             self.schedules[str(machine.path)] = Schedule()
             groups = self._groups(machine)
-            self.states.add(machine.path, groups)
+            self.states.add(machine.path, [group for group in groups if not group.events])
             shared.setdefault(machine.connection.shared(), (machine.protocol, []))[1].extend(groups)
         runners = []
         for index, (connection, (protocol, groups)) in enumerate(shared.items()):
@@ -123,8 +124,12 @@ class Gateway:
 
     def _groups(self, machine: Machine) -> list[Group]:
         """Give each group of a machine its way into the machine's outbox."""
-        outbox = self.spool.outbox(self.topics.data(machine.path), partial(self._encode, meta_of(machine).id), halve)
-        pipelines = {group: Pipeline(self, outbox, points) for group, points in groups_of(machine)}
+        encode = partial(self._encode, meta_of(machine).id)
+        data = self.spool.outbox(self.topics.data(machine.path), encode, halve)
+        events = self.spool.outbox(self.topics.event(machine.path), encode, halve)
+        pipelines = {
+            group: Pipeline(self, events if group.events else data, points) for group, points in groups_of(machine)
+        }
         self._pipelines |= pipelines
         return list(pipelines)
 

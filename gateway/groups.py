@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
     """Yield a machine's groups with their points: those that are taken at one rate, in one way."""
-    together: dict[tuple[float, bool], list[Point]] = defaultdict(list)
+    together: dict[tuple[float, bool, bool], list[Point]] = defaultdict(list)
     for point in machine.points:
-        together[point.every, point.source.pushed].append(point)
-    for (every, pushed), points in together.items():
+        together[point.every, point.source.pushed, point.source.events].append(point)
+    for (every, pushed, events), points in together.items():
         names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
         deadbands = tuple(point.dead / abs(point.scale) * SLACK for point in points)
         if not any(deadbands):
             deadbands = ()
-        yield Group(str(machine.path), machine.connection, names, sources, every, pushed, deadbands), points
+        yield Group(str(machine.path), machine.connection, names, sources, every, pushed, deadbands, events), points

@@ -144,14 +144,15 @@ class Ingest:
         # QoS 0: retained, so sent anew at each connect, and some brokers take no further
         # subscription before the retained messages of the last one are acknowledged
         await link.subscribe([(self._topics.all_machines("meta"), 0)])
-        await link.subscribe([(self._filter(), 1)])
-        log.info("ingest.subscribed", topic=self._filter())
+        await link.subscribe([(self._filter("event"), 1)])
+        await link.subscribe([(self._filter("data"), 1)])
+        log.info("ingest.subscribed", topic=self._filter("data"))
         self._link = link
         self._linked.set()
 
-    def _filter(self) -> str:
+    def _filter(self, leaf: str) -> str:
         """Return what to subscribe to: all records, or a share of them (MQTT 5, 4.8.2)."""
-        every = self._topics.all_machines("data")
+        every = self._topics.all_machines(leaf)
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
     async def _serve(self, link: Link) -> None:

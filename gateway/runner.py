@@ -234,7 +234,8 @@ class Runner:
         self._down = True
         log.warning(event, device=self.name, error=str(error))
         for group in self._groups:
-            await self._deliver(Scan.failed(group, self._clock(), error.fault))
+            if not group.events:  # what happens can't be bad
+                await self._deliver(Scan.failed(group, self._clock(), error.fault))
 
     def _settle(self) -> None:
         for timer in self._timers.values():

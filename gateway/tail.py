@@ -55,6 +55,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
             async with Link(factory.broker, f"lineside-tail-{secrets.token_hex(3)}") as link:
                 backoff.reset()
                 await link.subscribe([(topics.all_machines("meta"), 0)])
+                await link.subscribe([(topics.all_machines("event"), 1)])
                 await link.subscribe([(topics.all_machines("data"), 1)])
                 while True:
                     message = await link.receive()

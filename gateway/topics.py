@@ -20,6 +20,10 @@ class Topics:
         """Return the topic of a machine's records."""
         return f"{self.root}/{path}/data"
 
+    def event(self, path: MachinePath) -> str:
+        """Return the topic of a machine's events."""
+        return f"{self.root}/{path}/event"
+
     def meta(self, path: MachinePath) -> str:
         """Return the topic of what a machine's points are."""
         return f"{self.root}/{path}/meta"

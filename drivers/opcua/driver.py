@@ -10,6 +10,7 @@ from asyncua import ua
 
 from drivers.base import About, Driver, Fault, NotConnected, Reason, Scan, bad
 from drivers.opcua.about import about
+from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.items import Items
 from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from drivers.base import Connection, Group, Value
+    from drivers.opcua.decode import Notifications
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from drivers.opcua.structures import Structures
@@ -61,6 +63,7 @@ class OpcUaDriver(Driver):
         self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
         self._stopgap = Stopgap(self._counts)
+        self._alarms = Alarms()
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
 
@@ -92,6 +95,7 @@ class OpcUaDriver(Driver):
         self._items = Items(self._counts)
         self._stopgap = Stopgap(self._counts)
         self._subscriptions = {}
+        self._alarms.forget_session()
         self._ready.clear()
         for poll in self._polls.values():
             poll.lost()
@@ -144,6 +148,8 @@ class OpcUaDriver(Driver):
         faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
         there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
         subscription = self._subscriptions[group.every]
+        if group.events:
+            return await self._monitor_events(session, group, there, faults)
         if subscription is None:
             refused_ = dict.fromkeys((position for position, _ in there), ua.StatusCodes.BadTooManySubscriptions)
         else:
@@ -152,6 +158,20 @@ class OpcUaDriver(Driver):
         for position, status in refused_.items():
             if status not in NO_ROOM and (fault := fault_of(status)) is not None:
                 faults[position] = nodes[position] = fault
+        return faults
+
+    async def _monitor_events(
+        self, session: Session, group: Group, there: list[tuple[int, ua.NodeId]], faults: dict[int, Fault]
+    ) -> dict[int, Fault]:
+        """Subscribe to events, which can't be polled for, and return the faults of those that can't be had."""
+        subscription = self._subscriptions[group.every]
+        if subscription is None:
+            refused_ = dict.fromkeys((position for position, _ in there), int(ua.StatusCodes.BadTooManySubscriptions))
+        else:
+            refused_ = await self._alarms.monitor(session, subscription, group, there)
+        for position, status in refused_.items():
+            if (fault := fault_of(status)) is not None:
+                faults[position] = self._nodes[group][position] = fault
         return faults
 
     def _tell(self, group: Group, faults: dict[int, Fault]) -> None:
@@ -167,7 +187,10 @@ class OpcUaDriver(Driver):
                 raise NotConnected(f"{self._settings.url}: not connected")
             messages = await publishing.receive(min(self._retry_at, self._stopgap.due))
             for message in messages:
-                self._ready += self._items.scans(message.changes, self.clock(), self._latest)
+                if message.changes.handles:
+                    self._ready += self._items.scans(message.changes, self.clock(), self._latest)
+                if message.events:
+                    self._ready += await self._event_scans(session, message)
             now = asyncio.get_running_loop().time()
             if now >= self._retry_at:
                 await self._look_again(session)
@@ -176,6 +199,12 @@ class OpcUaDriver(Driver):
             for subscription in publishing.take_losses():
                 await self._make_good(session, subscription)
         return self._ready.popleft()
+
+    async def _event_scans(self, session: Session, message: Notifications) -> list[Scan]:
+        try:
+            return await self._alarms.scans(session, message.events, self.clock())
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
 
     async def _fill_gaps(self, session: Session) -> None:
         """Read what the server has no monitored items for."""

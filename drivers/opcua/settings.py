@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from drivers.base import Seconds, Source
+from drivers.base import Seconds, Source, ValueType
 from drivers.opcua.node import BrowsePath, Node, parse_node
 from drivers.opcua.security_settings import SecureConnection
 
@@ -21,6 +21,7 @@ class Mode(StrEnum):
 
     SUBSCRIBE = "subscribe"
     POLL = "poll"
+    EVENTS = "events"
 
 
 class Discard(StrEnum):
@@ -55,7 +56,9 @@ class OpcUaSource(Source):
     `nsu=urn:press;s=Drum.Speed` or `s=Drum.Speed` or `ns=2;i=17`.
     """
     mode: Annotated[Mode, Field(strict=False)] = Mode.SUBSCRIBE
-    """The server sends changes every `every`, or is asked every `every`, as in `poll`."""
+    """The server sends changes every `every`, or is asked every `every`, as in `poll`; or, with `events`, it sends
+    the events and alarms of an object, each as JSON text.
+    """
     sampling: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
     """How often the server looks at its device, as in `100ms`."""
     queue: Annotated[int, Field(ge=1, le=10_000)] = 10
@@ -75,6 +78,8 @@ class OpcUaSource(Source):
     def _fits(self) -> Self:
         if self.count is not None and self.element is not None:
             raise ValueError("element picks one of an array, and count makes points of many: write one of them")
+        if self.events and not (self.whole and self.count is None):
+            raise ValueError("an event has no field, element or count: it is told as a whole")
         return self
 
     @classmethod
@@ -97,7 +102,15 @@ class OpcUaSource(Source):
 
     @property
     def pushed(self) -> bool:
-        return self.mode is Mode.SUBSCRIBE
+        return self.mode is not Mode.POLL
+
+    @property
+    def events(self) -> bool:
+        return self.mode is Mode.EVENTS
+
+    @property
+    def value_type(self) -> ValueType | None:
+        return ValueType.STRING if self.events else None
 
 
 def _seconds(written: object) -> object:

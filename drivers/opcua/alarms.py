@@ -1,0 +1,117 @@
+"""Events and alarms of a session: subscribed to at the objects that notify of them, handed on as readings."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from asyncua import ua
+
+from drivers.base import Scan
+from drivers.opcua.events import event_filter, event_of
+from drivers.opcua.session import MONITOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.base import Group
+    from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaSource
+
+REMEMBERED = 10_000
+"""Events whose ids are kept in mind: a refresh after a reconnect tells again of alarms that still stand."""
+
+_TYPE = 1
+"""Where the type stands among the fields."""
+
+
+class Alarms:
+    """The points of a driver that are events. Their subscriptions end with a session, what was told stays in mind."""
+
+    def __init__(self) -> None:
+        self._whose: list[tuple[Group, int]] = []
+        self._names: dict[ua.NodeId, str] = {}
+        self._told: OrderedDict[tuple[Group, int, bytes], None] = OrderedDict()
+
+    def forget_session(self) -> None:
+        """Begin anew, with another session."""
+        self._whose.clear()
+        self._names.clear()  # ids of types may mean others after a restart
+
+    async def monitor(
+        self, session: Session, subscription: int, group: Group, nodes: Sequence[tuple[int, ua.NodeId]]
+    ) -> dict[int, int]:
+        """Subscribe to the events of objects, given with their points; return the statuses of those that can't be.
+
+        Alarms that stand already are asked for. Raises what a session's requests raise.
+        """
+        requests = [self._request(group, position, node) for position, node in nodes]
+
+        async def send(part: Sequence[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
+            return await session.client.uaclient.create_monitored_items(
+                ua.CreateMonitoredItemsParameters(ua.IntegerId(subscription), ua.TimestampsToReturn.Both, list(part))
+            )
+
+        results = await session.in_parts(MONITOR, requests, send)
+        with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
+            await _refresh(session, subscription)
+        return {
+            position: result.StatusCode.value
+            for (position, _), result in zip(nodes, results, strict=True)
+            if not result.StatusCode.is_good()
+        }
+
+    def _request(self, group: Group, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
+        source = cast("OpcUaSource", group.sources[position])
+        self._whose.append((group, position))
+        return ua.MonitoredItemCreateRequest(
+            ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.EventNotifier),
+            MonitoringMode=ua.MonitoringMode.Reporting,
+            RequestedParameters=ua.MonitoringParameters(
+                ClientHandle=ua.IntegerId(len(self._whose) - 1),
+                SamplingInterval=ua.Duration(0),
+                Filter=event_filter(),
+                QueueSize=ua.Counter(max(source.queue, 1000)),
+                DiscardOldest=True,
+            ),
+        )
+
+    async def scans(self, session: Session, events: Sequence[tuple[int, list[Any]]], now: int) -> list[Scan]:
+        """Return each event as a scan of its own; what was told before is left out."""
+        scans = []
+        for handle, fields in events:
+            await self._learn_type(session, fields)
+            event = event_of(fields, self._names)
+            if event is None:
+                continue
+            group, position = self._whose[handle]
+            key = group, position, event.id
+            if event.id and key in self._told:
+                continue
+            self._told[key] = None
+            while len(self._told) > REMEMBERED:
+                self._told.popitem(last=False)
+            time = now if event.time is None else event.time
+            scans.append(Scan(group, now, [event.text], {}, [position], [time]))
+        return scans
+
+    async def _learn_type(self, session: Session, fields: Sequence[Any]) -> None:
+        type_ = fields[_TYPE] if len(fields) > _TYPE else None
+        if not isinstance(type_, ua.NodeId) or type_ in self._names:
+            return
+        [name] = (await session.read([type_], ua.AttributeIds.BrowseName)).values
+        self._names[type_] = (name.Name or "") if isinstance(name, ua.QualifiedName) else ""
+
+
+async def _refresh(session: Session, subscription: int) -> None:
+    """Ask for the alarms that stand (Part 9, 5.5.7)."""
+    await session.client.uaclient.call(
+        [
+            ua.CallMethodRequest(
+                ObjectId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType)),
+                MethodId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType_ConditionRefresh)),
+                InputArguments=[ua.Variant(subscription, ua.VariantType.UInt32)],
+            )
+        ]
+    )

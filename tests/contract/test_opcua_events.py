@@ -1,0 +1,125 @@
+"""Events and alarms of an OPC UA server, from what happens there to a stored row."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from opcua_peer import MACHINE, NodeOpcUa
+from opcua_reader import KEEP_ALIVE, SECONDS, connect, lost
+from processes import LOOPBACK, Lineside, until, write_factory
+from proxy import Proxy
+from servers import Mosquitto
+from stored import report, rows
+
+from drivers.base import Group
+from drivers.opcua import PROTOCOL
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.clock import Clock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drivers.base import Driver
+
+FOLDER = "Machine"
+"""The object that notifies of the peer's events."""
+
+
+def driver_of(port: int) -> Driver:
+    """Return a driver of one group, whose point are the events of the peer's machine."""
+    options = {"security": "none", "namespace": MACHINE, "keep_alive": KEEP_ALIVE}
+    connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{port}", options)
+    source = OpcUaSource.model_validate({"node": f"s={FOLDER}", "mode": "events"})
+    group = Group("machine", connection, ("alarms",), (source,), 0.1, pushed=True, events=True)
+    return PROTOCOL.driver(connection.shared(), [group], Clock())
+
+
+async def event(driver: Driver, message: str) -> dict[str, Any]:
+    """Receive until an event with a message comes, and return what was told of it."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            scan = await driver.receive()
+            for value in scan.values:
+                told: dict[str, Any] = json.loads(str(value))
+                if told["message"] == message:
+                    return told
+
+
+async def test_an_event_is_told_with_its_source_severity_and_message(tmp_path: Path):
+    """What happened, where, and how bad it is."""
+    peer = await NodeOpcUa.start(tmp_path)
+    async with driver_of(peer.port) as driver:
+        peer.event("door open", severity=300)
+        told = await event(driver, "door open")
+        assert told["severity"] == 300
+        assert told["type"] == "BaseEventType"
+        assert told["source"]
+        assert (told["active"], told["acknowledged"], told["condition"]) == (None, None, None)
+        # an alarm: it stands, is acknowledged, and goes
+        peer.set("Level", 90.0)
+        seen = []
+        async with asyncio.timeout(SECONDS):
+            while not (seen and seen[-1]["active"]):
+                seen += [json.loads(str(value)) for value in (await driver.receive()).values]
+        assert seen[-1]["condition"] == "LevelAlarm"
+        assert seen[-1]["acknowledged"] is False
+        peer.tell("acknowledge", comment="seen")
+        async with asyncio.timeout(SECONDS):
+            while not seen[-1]["acknowledged"]:
+                seen += [json.loads(str(value)) for value in (await driver.receive()).values]
+
+
+async def test_an_alarm_that_stands_is_told_at_connect_and_once(tmp_path: Path):
+    """A gateway that comes late must know of it; one that comes back must not tell it twice."""
+    peer = await NodeOpcUa.start(tmp_path)
+    peer.set("Level", 90.0)
+    async with Proxy(peer.port) as proxy:
+        driver = driver_of(proxy.port)
+        await connect(driver)
+        async with asyncio.timeout(SECONDS):
+            first = json.loads(str((await driver.receive()).values[0]))
+        assert first["active"] is True
+        await proxy.cut()
+        await lost(driver)
+        await proxy.heal()
+        await connect(driver)
+        peer.event("after")
+        async with asyncio.timeout(SECONDS):
+            following = json.loads(str((await driver.receive()).values[0]))
+        assert following["message"] == "after", "the alarm that was told before is not told again"
+        await driver.close()
+
+
+async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path):
+    """They go the way of readings; a machine where nothing happens is no worse for it."""
+    peer, mosquitto = await NodeOpcUa.start(tmp_path), await Mosquitto.start(tmp_path)
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "peer.yaml").write_text(
+        "format: 1\nprotocol: opcua\npoints:\n"
+        "  setpoint: {node: s=Setpoint, type: float}\n"
+        f"  alarms: {{node: s={FOLDER}, mode: events}}\n"
+    )
+    connection = f"opc.tcp://{LOOPBACK}:{peer.port}?security=none&namespace={MACHINE}"
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        gateway={"id": "edge-01", "spool": {"folder": str(tmp_path / "spool")}},
+        broker={"url": mosquitto.url},
+        ingest={"folder": str(tmp_path)},
+        stores=[{"sqlite": {"path": str(tmp_path / "readings.db")}}],
+        lines={"line": {"area": "area", "machines": {"m-01": {"template": "peer", "connection": connection}}}},
+    )
+    ingest = await Lineside.start("ingest", config)
+    gateway = await Lineside.start("run", config, "--report", str(tmp_path / "run.json"))
+    await gateway.logged("machine.online")
+    peer.event("door open", severity=300)
+    database = tmp_path / "readings.db"
+    [row] = await until(lambda: rows(database, point="alarms"), "the event is stored")
+    assert json.loads(row.value)["message"] == "door open"
+    assert row.quality == "good"
+    await gateway.stop()
+    await ingest.stop()
+    told = report(tmp_path / "run.json")
+    assert told["balanced"]
+    assert told["never_good"] == []
