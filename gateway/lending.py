@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 FRESH_BYTES = 16 * 2**20
 """Bytes of committed records that are kept in memory as well, to be sent without reading them back."""
 
+FRESH_SECONDS = 0.5
+"""Seconds for which a committed record is fresh: what could not leave sooner must not hold up what is newer."""
+
 RETRY = 0.25
 """Seconds before a read that failed is tried again."""
 
@@ -30,13 +34,14 @@ RETRY = 0.25
 class Lending(ABC):
     """Gives out committed records to be sent; they stay in the spool until they are confirmed.
 
-    A record is fresh when it comes from its commit, and in the backlog when it was there at the start, did not fit
-    into memory, or was given back.
+    A record is fresh when it comes from its commit, and in the backlog when it was there at the start, could not
+    leave for a while, did not fit into memory, or was given back.
     """
 
     def __init__(self) -> None:
         self._fresh: deque[Spooled] = deque()
         self._fresh_size = 0
+        self._commits: deque[tuple[float, int]] = deque()  # when it was, and its last record
         self._backlog = Ranges()
         self._readable = True
         self._fresh_there = asyncio.Event()
@@ -51,10 +56,10 @@ class Lending(ABC):
         self._backlog.remove_to(dropped_to)
         while self._fresh and self._fresh[0].seq <= dropped_to:
             self._fresh_size -= len(self._fresh.popleft().payload)
-        for record in records:
-            self._fresh.append(record)
-            self._fresh_size += len(record.payload)
-        while self._fresh_size > FRESH_BYTES:
+        self._fresh += records
+        self._fresh_size += sum(len(record.payload) for record in records)
+        old = self._old(records)
+        while self._fresh and (self._fresh[0].seq <= old or self._fresh_size > FRESH_BYTES):
             record = self._fresh.popleft()
             self._fresh_size -= len(record.payload)
             self._backlog.add(record.seq)
@@ -62,6 +67,15 @@ class Lending(ABC):
             self._fresh_there.set()
         if self._backlog:
             self._backlog_there.set()
+
+    def _old(self, records: list[Spooled]) -> int:
+        """Return the last record that was committed too long ago to be fresh."""
+        now, old = time.monotonic(), 0
+        if records:
+            self._commits.append((now, records[-1].seq))
+        while self._commits and now - self._commits[0][0] > FRESH_SECONDS:
+            old = self._commits.popleft()[1]
+        return old
 
     async def fresh(self) -> None:
         """Wait until `lease_fresh` has something."""
