@@ -54,6 +54,7 @@ class Fickle:
         self.slow = 0.0
         self.asked: Counter[str] = Counter()
         self.changed = asyncio.Event()
+        self.lost = asyncio.Event()
 
     def node(self, name: str) -> ua.NodeId:
         return ua.NodeId(name, 2)
@@ -101,6 +102,7 @@ def _processor(fickle: Fickle) -> type[UaProcessor]:
         async def forward_publish_response(self, result: ua.PublishResult, requestdata: Any) -> None:
             if fickle.lose and result.NotificationMessage.NotificationData:
                 fickle.lose -= 1
+                fickle.lost.set()
                 if fickle.forget:
                     subscription = fickle.server.iserver.subscription_service.subscriptions[result.SubscriptionId]
                     subscription._not_acknowledged_results.clear()
