@@ -29,7 +29,7 @@ class WhenFull(StrEnum):
 
 
 class Sync(StrEnum):
-    """What a power cut may take from the spool: nothing, or what was committed in the last seconds.
+    """What a power cut may take from the spool: nothing, or what was committed in the last half minute.
 
     A kill of the gateway takes nothing that was committed, either way.
     """
