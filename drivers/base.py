@@ -223,6 +223,7 @@ class Scan:
     `faults`  by position in `values`, only for readings that are not good
     `points`  positions in the group, one per reading; None where it is the whole group in its order
     `times`   one per reading where they differ (a subscription), else None
+    `late`    whether this was missed, and read afterwards: its times are past, and stay as they are
     """
 
     group: Group
@@ -231,6 +232,7 @@ class Scan:
     faults: dict[int, Fault] = field(default_factory=dict)
     points: Sequence[int] | None = None
     times: list[int] | None = None
+    late: bool = False
 
     @classmethod
     def failed(cls, group: Group, time: int, fault: Fault) -> Scan:

@@ -75,9 +75,9 @@ class Pipeline:
         ledger = self._spool.ledger
         ledger.acquired += len(scan.values)
         self._normalizer.apply(scan)
-        if not scan.group.events:
+        if not (scan.group.events or scan.late):
             self._states.note(scan)
-        kept = self._filter.keep(scan)
+        kept = scan if scan.late else self._filter.keep(scan)
         if kept is None:
             ledger.unchanged += len(scan.values)
             return

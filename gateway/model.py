@@ -67,6 +67,7 @@ class NamedScan:
     `uncertain`  name -> reason, for values not to be trusted fully
     `codes`      name -> the protocol's own word for the fault, where it has one
     `times`      name -> time, for readings whose own time differs (what a server pushed)
+    `late`       whether the readings were missed in an outage, and read afterwards from the device's own history
     """
 
     time: int
@@ -75,6 +76,7 @@ class NamedScan:
     uncertain: dict[str, str] = field(default_factory=dict)
     codes: dict[str, str] = field(default_factory=dict)
     times: dict[str, int] = field(default_factory=dict)
+    late: bool = False
 
     def __len__(self) -> int:
         return len(self.values) + len(self.bad)
@@ -117,7 +119,7 @@ def name_scan(scan: Scan) -> NamedScan:
     """Turn columns into names; what most scans are, whole and good, costs one `dict(zip())`."""
     names = scan.group.names
     chosen = names if scan.points is None else [names[i] for i in scan.points]
-    named = NamedScan(scan.time, dict(zip(chosen, scan.values, strict=True)))  # type: ignore[arg-type] # None goes below
+    named = NamedScan(scan.time, dict(zip(chosen, scan.values, strict=True)), late=scan.late)  # type: ignore[arg-type] # None goes below
     if scan.times is not None:
         named.times = {name: time for name, time in zip(chosen, scan.times, strict=True) if time != scan.time}
     for position, fault in scan.faults.items():

@@ -76,6 +76,9 @@ class Normalizer:
 
     def apply(self, scan: Scan) -> None:
         """Bring a scan into the common schema, in place."""
+        if scan.late:
+            self._apply_each(scan)  # of times that are past: there is no order to keep them in
+            return
         doubt, times = self._doubt(), scan.times
         if times and doubt is None:
             _judge_times(scan, times)

@@ -12,6 +12,7 @@ from drivers.base import About, Driver, Fault, NotConnected, Reason, Scan, bad
 from drivers.opcua.about import about
 from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
+from drivers.opcua.history import Backfill
 from drivers.opcua.items import Items
 from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
 from drivers.opcua.refusals import failed, refused
@@ -44,6 +45,7 @@ _COUNTS = (
     "deadbands_refused",
     "polled_instead",
     "failovers",
+    "backfilled",
 )
 
 
@@ -64,6 +66,7 @@ class OpcUaDriver(Driver):
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
         self._stopgap = Stopgap(self._counts)
         self._alarms = Alarms()
+        self._backfill = Backfill(self._counts)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
 
@@ -96,6 +99,7 @@ class OpcUaDriver(Driver):
         self._stopgap = Stopgap(self._counts)
         self._subscriptions = {}
         self._alarms.forget_session()
+        self._backfill.forget_session()
         self._ready.clear()
         for poll in self._polls.values():
             poll.lost()
@@ -185,15 +189,18 @@ class OpcUaDriver(Driver):
             session, publishing = self._session, self._publishing
             if session is None or publishing is None:
                 raise NotConnected(f"{self._settings.url}: not connected")
-            messages = await publishing.receive(min(self._retry_at, self._stopgap.due))
+            messages = await publishing.receive(min(self._retry_at, self._stopgap.due, self._backfill.due))
             for message in messages:
                 if message.changes.handles:
                     self._ready += self._items.scans(message.changes, self.clock(), self._latest)
                 if message.events:
                     self._ready += await self._event_scans(session, message)
+            self._backfill.add(self._items.take_gaps())
             now = asyncio.get_running_loop().time()
             if now >= self._retry_at:
                 await self._look_again(session)
+            if now >= self._backfill.due and not messages:  # what is fresh goes first
+                await self._fill_from_history(session)
             if now >= self._stopgap.due:
                 await self._fill_gaps(session)
             for subscription in publishing.take_losses():
@@ -203,6 +210,12 @@ class OpcUaDriver(Driver):
     async def _event_scans(self, session: Session, message: Notifications) -> list[Scan]:
         try:
             return await self._alarms.scans(session, message.events, self.clock())
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
+
+    async def _fill_from_history(self, session: Session) -> None:
+        try:
+            self._ready += await self._backfill.step(session, self.clock())
         except _FAILED as error:
             raise refused(error, session.url, self._settings) from error
 

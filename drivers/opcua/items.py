@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from asyncua import ua
 
 from drivers.base import Scan
+from drivers.opcua.history import Gap
 from drivers.opcua.polling import NO_ROOM
 from drivers.opcua.session import MONITOR
 from drivers.opcua.settings import Discard, Time
@@ -50,6 +51,7 @@ class Items:
         self._ordinary = True
         self._fresh: set[int] = set()  # handles whose first value has not come yet
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
+        self.gaps: list[Gap] = []
         self._gone: set[int] = set()  # handles of nodes that were there, and are no more
 
     async def monitor(
@@ -207,7 +209,7 @@ class Items:
             scan = scans.get((group, turn))
             if scan is None:
                 scan = scans[group, turn] = Scan(group, now, [], {}, [], [])
-            time = self._time(handle, source, server, now, latest[group])
+            time, since = self._when(handle, source, server, now, latest[group])
             self._note(handle, status)
             for position in self._positions(handle):
                 found: Value | None = value
@@ -217,6 +219,8 @@ class Items:
                     found, fault = reading(value, status, variant, own.field, own.element, self.structures)
                     if fault is not None:
                         scan.faults[len(scan.values)] = fault
+                if since is not None:
+                    scans[group, -1 - len(scans)] = _late(scan, found, position, since)
                 scan.values.append(found)
                 cast("list[int]", scan.points).append(position)
                 cast("list[int]", scan.times).append(time)
@@ -228,17 +232,39 @@ class Items:
         if status in _GONE and handle in self._ids:
             self._gone.add(handle)
 
+    def _when(
+        self, handle: int, source: int | None, server: int | None, now: int, newest: list[int | None]
+    ) -> tuple[int, int | None]:
+        """Return when a value was; and, of one that came about in an outage, since when it is.
+
+        What the server holds after an outage is so as of now.
+        """
+        fresh = handle in self._fresh
+        self._fresh.discard(handle)
+        before = newest[self._whose[handle][1]]
+        time = self._time(handle, source, server, now, newest)
+        if not fresh or before is None:
+            return time, None
+        if source is None or source <= before:
+            return now, None
+        self.gaps += self._gaps(handle, before, source)
+        return now, source
+
+    def _gaps(self, handle: int, start: int, end: int) -> list[Gap]:
+        group, _ = self._whose[handle]
+        return [Gap(group, position, self._nodes[handle], start, end) for position in self._positions(handle)]
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the times in which changes were missed, once."""
+        gaps, self.gaps = self.gaps, []
+        return gaps
+
     def _time(self, handle: int, source: int | None, server: int | None, now: int, newest: list[int | None]) -> int:
         """Return when a value was, by the clock that counts; what was delivered before is as of now."""
         mode = self._modes[handle]
         time = source if mode is Time.SOURCE else server if mode is Time.SERVER else now
         if time is None:
             time = server if server is not None else now
-        if handle in self._fresh:
-            self._fresh.discard(handle)
-            before = newest[self._whose[handle][1]]
-            if before is not None and (source is None or source <= before):
-                time = now
         if source is not None:
             for position in self._positions(handle):
                 newest[position] = source
@@ -263,3 +289,9 @@ class Items:
         for position, time in zip(positions, times, strict=True):
             newest[position] = time
         return Scan(group, now, changes.values, {}, positions, times)
+
+
+def _late(scan: Scan, value: Value | None, position: int, time: int) -> Scan:
+    """Return the reading that is about to be put into a scan as one of its own, as of when it was."""
+    fault = scan.faults.get(len(scan.values))
+    return Scan(scan.group, scan.time, [value], {} if fault is None else {0: fault}, [position], [time], late=True)

@@ -78,6 +78,8 @@ def _scan(scan: NamedScan) -> dict[str, Any]:
         written["codes"] = scan.codes
     if scan.times:
         written["times"] = scan.times
+    if scan.late:
+        written["late"] = True
     return written
 
 
@@ -116,7 +118,10 @@ def _read(data: Any) -> NamedScan:  # noqa: ANN401 - what came over the wire
     bad = _named(data, "bad", str)
     if bad and not bad.keys().isdisjoint(values):
         raise Undecodable(f"{short(min(bad.keys() & values))} is bad, and has a value")
-    return NamedScan(time, values, bad, _named(data, "uncertain", str), _named(data, "codes", str), times)
+    late = data.get("late", False)
+    if type(late) is not bool:
+        raise Undecodable(f"late is {short(late)}, where true or false belongs")
+    return NamedScan(time, values, bad, _named(data, "uncertain", str), _named(data, "codes", str), times, late)
 
 
 def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:

@@ -202,3 +202,13 @@ def test_no_bytes_trip_the_decoder(payload: bytes, place: int, byte: int) -> Non
     right[place % len(right)] = byte
     decodes_or_tells(bytes(right))
     decodes_or_tells(bytes(right[: place % len(right)]))
+
+
+def test_what_was_missed_and_read_afterwards_is_marked():
+    """Who watches a line live must not take it for the present; who counts readings must know that it is one."""
+    record = Record("edge-1", "a1b2", 7, [NamedScan(1000, {"speed": 4.5}, times={"speed": 900}, late=True)])
+    encoded = CODEC.encode(record)
+    assert orjson.loads(encoded)["scans"][0]["late"] is True
+    assert CODEC.decode(encoded) == record
+    with pytest.raises(Undecodable, match="late is 'yes', where true or false belongs"):
+        CODEC.decode(encoded.replace(b'"late":true', b'"late":"yes"'))

@@ -344,3 +344,17 @@ def test_decimal_scales_are_exact(raw: int, digits: int, times: int) -> None:
     assume(Fraction(str(float(scale))) == scale)
     for scan in both_ways(register(raw="int64", scale=float(scale), type="float"), raw):
         assert scan.values == [float(raw * scale)]
+
+
+def test_readings_of_the_past_keep_their_times():
+    """What a device's history tells was before what was delivered already; moved behind it, it would be a lie."""
+    points = [register("p", type="float", scale=0.5)]
+    one, normalizer = group_of(points), Normalizer(points)
+    normalizer.apply(part(one, (0, 2000, 10), time=2000))
+    late = part(one, (0, 1000, 8), time=3000)
+    late.late = True
+    normalizer.apply(late)
+    assert (late.values, late.times) == ([4.0], [1000])
+    following = part(one, (0, 2001, 12), time=2001)
+    normalizer.apply(following)
+    assert following.times == [2001]

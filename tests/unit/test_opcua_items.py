@@ -86,9 +86,13 @@ def test_what_was_delivered_before_an_outage_is_told_as_of_now():
     bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW), (2, 1, 0, None, None))
     bench.again()
     later = NOW + 60 * SECOND
-    [scan] = bench.scans((0, 1, 0, NOW, NOW), (1, 2, 0, NOW + SECOND, NOW), (2, 1, 0, None, None), now=later)
+    scan, late = bench.scans((0, 1, 0, NOW, NOW), (1, 2, 0, NOW + SECOND, NOW), (2, 1, 0, None, None), now=later)
     assert scan.values == [1, 2, 1]
-    assert scan.times == [later, NOW + SECOND, later]
+    assert scan.times == [later, later, later]
+    assert (late.late, late.points, late.values, late.times) == (True, [1], [2], [NOW + SECOND])
+    [gap] = bench.items.take_gaps()
+    assert (gap.position, gap.start, gap.end) == (1, NOW, NOW + SECOND)
+    assert bench.items.take_gaps() == []
     [scan] = bench.scans((0, 2, 0, NOW + 2 * SECOND, NOW), now=later)
     assert scan.times == [NOW + 2 * SECOND], "only the first is what was there before"
 
