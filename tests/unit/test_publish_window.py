@@ -1,0 +1,300 @@
+"""What is under way: bounded, never forgotten, and sent again when it has to be. Time is a number here."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import window as module
+from gateway.mqtt import NO_SUBSCRIBERS
+from gateway.window import IN_FLIGHT, UNCONFIRMED, Window
+
+REFUSED = 0x87
+REASONS = {"taken": 0, "nobody": NO_SUBSCRIBERS, "refused": REFUSED}
+SMALL = 100
+
+
+def opened(*, by_broker: bool = False, receive: int = 0xFFFF, now: float = 0.0) -> Window:
+    window = Window(by_broker=by_broker)
+    window.open(receive, now)
+    return window
+
+
+def send(window: Window, *seqs: int, now: float = 0.0, size: int = SMALL, backlog: bool = False) -> None:
+    for seq in seqs:
+        window.sent(seq, f"topic {seq % 3}", size, now, backlog=backlog)
+
+
+def spans(*seqs: int) -> list[tuple[int, int]]:
+    return [(seq, seq) for seq in seqs]
+
+
+def flat(ranges: list[tuple[int, int]]) -> list[int]:
+    return [seq for first, last in ranges for seq in range(first, last + 1)]
+
+
+def test_what_waits_for_acknowledgement_is_bounded_by_the_broker_and_by_us():
+    """The broker's word goes first; without one memory has to be bounded all the same."""
+    assert opened(receive=7).room(0) == 7
+    window = opened()
+    assert window.room(0) == IN_FLIGHT
+    send(window, *range(1, IN_FLIGHT + 1))
+    assert window.room(0) == 0
+    window.acknowledged(5, 0, 0.1)
+    assert window.room(0.1) == 1
+    assert flat(window.close(0.2)) == list(range(1, IN_FLIGHT + 1))
+
+
+def test_what_waits_for_confirmation_is_bounded_below_the_queue_of_a_broker():
+    """Mosquitto drops in silence from 1,000 messages on."""
+    window = opened()
+    for seq in range(1, UNCONFIRMED + 1):
+        send(window, seq)
+        window.acknowledged(seq, 0, 0.0)
+    assert window.room(0.1) == 0
+    window.confirmed([(1, 10)], 0.1)
+    assert window.room(0.1) == 10
+
+
+def test_the_backlog_leaves_room_for_what_is_fresh():
+    """It would else take every place that becomes free."""
+    window = opened(receive=20)
+    seq = 0
+    while window.backlog_room(0.0):
+        send(window, seq := seq + 1, size=1, backlog=True)
+    assert seq == 15
+    assert window.room(0.0) == 5
+
+
+def test_one_record_of_the_backlog_may_always_go_however_large():
+    """A record larger than the whole share would else stop the backlog for ever."""
+    window = opened()
+    send(window, 1, size=10**6, backlog=True)
+    assert not window.backlog_room(0.0)
+    window.acknowledged(1, 0, 0.1)
+    window.confirmed([(1, 1)], 0.1)
+    assert window.backlog_room(0.1)
+
+
+def test_a_record_that_was_overtaken_goes_again():
+    """A broker that dropped one of many gives no sign of it but this."""
+    window = opened()
+    send(window, 1, 2, now=0.0)
+    send(window, 3, now=1.0)
+    send(window, 4, now=3.0)
+    window.confirmed(spans(2, 4), 3.1)
+    assert flat(window.again(3.2)) == [1]
+    assert window.counts["again"] == 1
+    assert flat(window.again(3.3)) == []
+    assert 3 in window
+
+
+def test_without_any_confirmation_one_record_goes_again_now_and_then():
+    """All of them, again and again, would only fill the queue of a broker whose consumer is away."""
+    window = opened()
+    send(window, *range(1, 51))
+    now, again = 0.0, []
+    while now < 600:
+        now += 0.25
+        for seq in flat(window.again(now)):
+            again.append(now)
+            send(window, seq, now=now)
+    assert again[0] == pytest.approx(20, abs=1)
+    assert len(again) < 15
+    assert window.stalled
+    assert again[-1] - again[-2] <= 61
+    window.confirmed(spans(1), now)  # the last probe came through: the rest was lost
+    assert not window.stalled
+
+
+def test_what_was_sent_before_a_probe_that_is_confirmed_goes_again_at_once():
+    """So a consumer that comes back is not kept waiting for the next probe."""
+    window = opened()
+    send(window, *range(1, 51))
+    [probe] = flat(window.again(21.0))
+    send(window, probe, now=21.0)
+    window.confirmed(spans(probe), 21.1)
+    assert flat(window.again(21.2)) == list(range(2, 51))
+
+
+def test_while_nobody_listens_one_record_tries_at_a_time():
+    """Success with nobody behind it comes at once, so a gateway could spend a night on it."""
+    window = opened()
+    send(window, *range(1, 11))
+    for seq in range(1, 11):
+        window.acknowledged(seq, NO_SUBSCRIBERS, 0.0)
+    assert flat(window.again(0.0)) == list(range(1, 11))
+    assert window.room(0.0) == 0
+    assert window.room(0.0 + module.NOBODY_WAIT) == 1
+    send(window, 11, now=1.0)
+    assert window.room(1.0) == 0
+    window.acknowledged(11, 0, 1.1)
+    assert not window.listening, "somebody took it, but who stores it?"
+    window.confirmed(spans(11), 1.2)
+    assert window.listening
+    assert window.room(1.2) == IN_FLIGHT
+
+
+def test_a_refused_topic_waits_and_others_go_on():
+    """A right that is missing for one machine is no reason to stop all."""
+    window = opened()
+    send(window, 1, 2, 3)
+    window.acknowledged(1, REFUSED, 0.0)
+    assert window.barred.holds(4, "topic 1")
+    assert window.barred.holds(7, "topic 1")
+    assert not window.barred.holds(5, "topic 2")
+    assert flat(window.again(0.1)) == []
+    again = flat(window.again(3.0))
+    assert again[0] == 1
+    assert not window.barred.holds(1, "topic 1"), "one record tries"
+    assert window.barred.holds(4, "topic 1")
+    send(window, 1, now=3.0)
+    window.acknowledged(1, REFUSED, 3.1)
+    assert window.barred.holds(4, "topic 1")
+    window.again(20.0)
+    assert not window.barred.holds(1, "topic 1")
+    send(window, 1, now=20.0)
+    window.acknowledged(1, 0, 20.1)
+    assert flat(window.again(20.2)) == [1, 2, 3, 4, 5, 6, 7]
+    assert not window.barred.holds(4, "topic 1")
+
+
+def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
+    """MQTT 5, 3.4.2.1: 0x10 is a success that reached nobody."""
+    window = opened(by_broker=True)
+    send(window, 1, 2)
+    window.acknowledged(1, 0, 0.1)
+    window.acknowledged(2, NO_SUBSCRIBERS, 0.1)
+    assert len(window) == 0
+    assert window.barred.holds(5, "topic 2")
+    assert window.listening
+    assert flat(window.close(1.0)) == [2, 3, 4, 5]
+
+
+def test_a_confirmation_without_end_costs_no_time():
+    """It comes over the network: a range of a million millions must not hold up the gateway."""
+    window = opened()
+    send(window, 7)
+    window.confirmed([(1, 10**18)], 0.1)
+    assert len(window) == 0
+
+
+def test_a_confirmation_may_come_before_the_acknowledgement():
+    """They come from two ends."""
+    window = opened(receive=2)
+    send(window, 1, 2)
+    window.confirmed(spans(1), 0.1)
+    window.acknowledged(1, 0, 0.2)
+    assert window.room(0.2) == 1
+    assert flat(window.close(0.3)) == [2]
+
+
+def test_a_large_record_that_is_alone_when_the_broker_hangs_up_is_suspected_in_the_end():
+    """It is the only sign that MQTT 3.1.1 gives of a message that is too large."""
+    window, large = Window(by_broker=False), 50_000
+    connections = 0
+    while not window.suspects(2):
+        connections += 1
+        assert connections < 10
+        window.open(0xFFFF, connections)
+        for seq in (1, 2, 3)[: window.room(connections)]:
+            send(window, seq, now=connections, size=large if seq == 2 else SMALL)
+        if 2 not in window:  # one at a time: the first is taken, and then the large one goes
+            window.acknowledged(1, 0, connections)
+            assert window.room(connections) == 1
+            send(window, 2, now=connections, size=large)
+        window.close(connections + 0.5)
+    assert not window.suspects(1)
+    window.open(0xFFFF, 100.0)
+    assert window.room(131.0) == IN_FLIGHT, "a connection that lasts ends the caution"
+
+
+def test_a_link_that_is_lost_now_and_then_makes_no_record_suspect():
+    """Only what is lost soon, and alone, again and again tells something."""
+    window = Window(by_broker=False)
+    for connection in range(20):
+        now = connection * 100.0
+        window.open(0xFFFF, now)
+        send(window, 1, now=now + 50, size=50_000)
+        window.close(now + 51)
+    assert not window.suspects(1)
+
+
+def test_an_acknowledgement_that_never_comes_is_noticed():
+    """The broker answers pings, and nothing else would show."""
+    window = opened()
+    send(window, 1, now=0.0)
+    send(window, 2, now=10.0)
+    assert not window.unanswered(19.0)
+    assert window.unanswered(21.0)
+    window.acknowledged(1, 0, 21.0)
+    assert not window.unanswered(21.0)
+
+
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["send", "backlog", "taken", "nobody", "refused", "confirm", "tick", "lost"]),
+        st.integers(0, 30),
+        st.floats(0.01, 30),
+    ),
+    max_size=80,
+)
+
+
+class Story:
+    """A window, and where every record is: waiting to be leased, in the window, or confirmed."""
+
+    def __init__(self, receive: int, *, by_broker: bool) -> None:
+        self.window = opened(by_broker=by_broker, receive=receive)
+        self.receive = receive
+        self.by_broker = by_broker
+        self.now = 0.0
+        self.issued = 0
+        self.waiting: list[int] = []
+        self.confirmed: set[int] = set()
+
+    def send(self, most: int, *, backlog: bool) -> None:
+        room = self.window.backlog_room(self.now) if backlog else self.window.room(self.now)
+        for _ in range(min(int(room), most)):
+            if self.waiting:
+                seq = self.waiting.pop(0)
+            else:
+                seq = self.issued = self.issued + 1
+            known = seq in self.window or seq in self.confirmed
+            if not known and not self.window.barred.holds(seq, f"topic {seq % 3}"):
+                send(self.window, seq, now=self.now, backlog=backlog)
+
+    def answer(self, seq: int, reason: int) -> None:
+        if self.by_broker and reason == 0 and not self.window._sent[seq].acknowledged:
+            self.confirmed.add(seq)
+        self.window.acknowledged(seq, reason, self.now)
+
+    def happen(self, what: str, which: int) -> None:
+        under_way = list(self.window._sent)
+        seq = under_way[which % len(under_way)] if under_way else 0
+        if what in {"send", "backlog"}:
+            self.send(1 + which, backlog=what == "backlog")
+        elif what in REASONS and seq:
+            self.answer(seq, REASONS[what])
+        elif what == "confirm" and seq and not self.by_broker:
+            self.confirmed.add(seq)
+            self.window.confirmed([(seq, seq)], self.now)
+        elif what == "tick":
+            self.waiting += flat(self.window.again(self.now))
+        elif what == "lost":
+            self.waiting += flat(self.window.close(self.now))
+            self.window.open(self.receive, self.now)
+
+
+@given(events=events, by_broker=st.booleans(), receive=st.sampled_from([1, 5, 0xFFFF]))
+def test_nothing_is_ever_forgotten(events: list[tuple[str, int, float]], *, by_broker: bool, receive: int):
+    """Whatever the broker and the store say, a record is confirmed, under way, or comes back to be sent again."""
+    story = Story(receive, by_broker=by_broker)
+    for what, which, later in events:
+        story.now += later
+        story.happen(what, which)
+        assert 0 <= story.window._in_flight <= receive
+        assert story.window._in_flight_bytes == story.window._in_flight * SMALL
+    story.waiting += flat(story.window.close(story.now))
+    assert set(range(1, story.issued + 1)) <= story.confirmed | set(story.waiting)
