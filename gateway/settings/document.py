@@ -102,6 +102,11 @@ class Document:
         """Note a problem at a place that is not that of its path, as of a key that is written twice."""
         self.problems.append(Problem(self.file, *mark, ".".join(map(str, path)), message, severity))
 
+    @property
+    def errors(self) -> bool:
+        """Whether anything is wrong for sure."""
+        return any(problem.severity is Severity.ERROR for problem in self.problems)
+
     def place(self, path: Sequence[Step], mark: yaml.Mark) -> Mark:
         """Learn where a key or entry stands; what was learnt first stays."""
         return self._marks.setdefault(tuple(path), _mark(mark))

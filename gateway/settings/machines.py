@@ -116,7 +116,11 @@ class Machines:
             return None
         template = self._templates.of(parts, Use(place, parameters, points)) if values is not None else None
         settings = _connection(parts.protocol, connection[""], Place(place.document, (*place.path, "connection")))
-        if settings is None or template is None or not template.points:
+        if settings is None or template is None:
+            return None
+        if not template.points:
+            if not place.document.errors and not any(p.severity is Severity.ERROR for p in self._templates.problems):
+                place.report("there is no point to read: all are enabled: false")
             return None
         at_connection = Place(place.document, (*place.path, "connection"))
         for position, message in parts.protocol.check(settings, [point.source for point in template.points]):

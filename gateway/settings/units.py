@@ -78,14 +78,7 @@ def check_unit(written: str) -> str:
 def _problem(written: str) -> str:
     if not written or is_unit(written):
         return ""
-    if written in USUAL:
-        return f"{written!r} is no UCUM unit; write {USUAL[written]!r}"
-    plain = written.translate(_SUPERSCRIPT).replace(" ", "")
-    if plain != written and is_unit(plain):
-        return f"{written!r} is no UCUM unit; write {plain!r}"
-    parts = re.split(r"([./])", plain)
-    usual = "".join(USUAL.get(part, part) for part in parts)
-    if usual != written and is_unit(usual):
+    if (usual := usual_unit(written)) is not None:
         return f"{written!r} is no UCUM unit; write {usual!r}"
     known = sorted(METRIC | PLAIN)
     close = [unit for unit in known if unit.lower() == written.lower()] or get_close_matches(written, known, n=1)
@@ -94,6 +87,17 @@ def _problem(written: str) -> str:
         f"{written!r} is no UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; what is only counted "
         "stands in braces, as in '{part}'"
     )
+
+
+def usual_unit(written: str) -> str | None:
+    """Return the UCUM code of a unit that is often written like this, None where there is none for sure."""
+    if written in USUAL:
+        return USUAL[written]
+    plain = written.translate(_SUPERSCRIPT).replace(" ", "")
+    for code in (plain, "".join(USUAL.get(part, part) for part in re.split(r"([./])", plain))):
+        if is_unit(code):
+            return code
+    return None
 
 
 def is_unit(written: str) -> bool:

@@ -1,0 +1,98 @@
+"""`lineside import` and `lineside export-points`: points from tables and other programs, and into tables."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import CONFIG, load
+
+if TYPE_CHECKING:
+    from gateway.importers.found import Import
+
+OUT = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the factory's files."
+)
+
+
+@click.command("export-points")
+@CONFIG
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
+)
+def export_points(config: Path, out: Path | None) -> None:
+    """Write the points of all machines of CONFIG as CSV, a row each; `lineside import` reads it again."""
+    from gateway.importers.own import export  # noqa: PLC0415 - see gateway.cli
+
+    text = export(load(config)).encode()
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_bytes(text)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@OUT
+@click.option("--from", "kind", type=click.Choice(["points", "kepware", "ignition", "telegraf"]),
+              help="What the file is; else its ending and its columns tell.")  # fmt: skip
+@click.option("--connection", default="", help="Where the machine is, where the file does not say it.")
+@click.option("--machine", default="", help="The machine's name, where the file does not say it.")
+@click.option("--area", default="area", show_default=True, help="The area, where the file does not say it.")
+@click.option("--line", default="line", show_default=True, help="The line, where the file does not say it.")
+@click.option("--order", default="CDAB", show_default=True, help="Order of 32 bits, where the file does not say it.")
+@click.option("--type", "value", type=click.Choice(["bool", "int", "float", "string"]), default="float",
+              show_default=True, help="Type of values, where the file does not say it.")  # fmt: skip
+@click.option("--enterprise", default="enterprise", show_default=True)
+@click.option("--site", default="site", show_default=True)
+@click.option("--gateway", default="edge-01", show_default=True, help="The gateway's id.")
+@click.option("--broker", default="mqtt://localhost:1883", show_default=True, help="The broker's URL.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+def import_(
+    file: Path, out: Path, kind: str | None, connection: str, machine: str, area: str, line: str, order: str,
+    value: str, enterprise: str, site: str, gateway: str, broker: str, *, force: bool,
+) -> None:  # fmt: skip
+    """Make a factory and templates of FILE.
+
+    It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. What
+    can't be translated is listed with its line.
+    """
+    from gateway.importers.build import files_of  # noqa: PLC0415 - see gateway.cli
+    from gateway.importers.formats import read  # noqa: PLC0415 - see gateway.cli
+    from gateway.importers.found import Options  # noqa: PLC0415 - see gateway.cli
+
+    head = {
+        "factory": {"enterprise": enterprise, "site": site},
+        "gateway": {"id": gateway},
+        "broker": {"url": broker},
+    }
+    try:
+        found = read(file, Options(area, line, machine, connection, order, value), kind)
+        files = files_of(found, head)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    write(out, files, force=force)
+    _tell_notes(file, found)
+    factory = load(out / "factory.yaml")
+    points = sum(len(one.points) for one in factory.machines)
+    notes = f", {len(found.notes)} notes above" if found.notes else ""
+    click.echo(f"{out / 'factory.yaml'}: {len(factory.machines)} machines, {points} points{notes}")
+
+
+def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
+    """Write files into a folder; exits with 1 where one is there, and nothing is written."""
+    there = [name for name in files if (folder / name).exists()]
+    if there and not force:
+        raise click.ClickException(f"{folder / there[0]} is there already; --force writes over it")
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _tell_notes(file: Path, found: Import) -> None:
+    for note in sorted(found.notes):
+        click.echo(f"{file}:{note.line}: {note.what}: {note.message}", err=True)
+    sys.stderr.flush()

@@ -1,0 +1,174 @@
+"""`lineside init`: a first factory, out of a few questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from gateway.cli.common import load
+from gateway.cli.importing import write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POINTS = {
+    "modbus": "{address: holding 0, raw: int16, scale: 0.1, unit: Cel, range: [-20, 200]}",
+    "opcua": '{node: "ns=2;s=Machine.Temperature", type: float, unit: Cel, range: [-20, 200]}',
+}
+"""A point to begin with, by the protocol of the machine."""
+
+
+class Question(NamedTuple):
+    """What is asked where the command line does not say it."""
+
+    text: str
+    default: str
+    check: Callable[[str], object]
+
+
+def _name(written: str) -> None:
+    from gateway.settings.types import check_name  # noqa: PLC0415 - see gateway.cli
+
+    check_name(written)
+
+
+def _broker(written: str) -> None:
+    from gateway.settings.sections import BrokerSection  # noqa: PLC0415 - see gateway.cli
+
+    BrokerSection.model_validate({"url": written})
+
+
+def _connection(written: str) -> None:
+    _protocol(written)
+
+
+def _protocol(url: str) -> str:
+    """Return the protocol of a connection. Raises `ValueError` for what is none."""
+    import drivers  # noqa: PLC0415 - see gateway.cli
+
+    kinds = [drivers.protocol(name) for name in drivers.known()]
+    kind = next((kind for kind in kinds if url.partition(":")[0] in kind.connection.schemes), None)
+    if kind is None:
+        raise ValueError(
+            f"write one of {', '.join(f'{scheme}://' for kind in kinds for scheme in kind.connection.schemes)}"
+        )
+    drivers.parse_connection(kind, url)
+    return kind.name
+
+
+def _anything(written: str) -> None:
+    del written
+
+
+QUESTIONS = {
+    "enterprise": Question("Company", "acme", _name),
+    "site": Question("Site", "north", _name),
+    "gateway": Question("Name of this gateway", "edge-01", _name),
+    "broker": Question("Broker", "mqtt://localhost:1883", _broker),
+    "username": Question("User at the broker (none: leave empty)", "", _anything),
+    "area": Question("Area of the first machine", "area-1", _name),
+    "line": Question("Line of the first machine", "line-1", _name),
+    "machine": Question("Name of the first machine", "machine-01", _name),
+    "connection": Question("Where it is", "modbus+tcp://10.20.1.11:502?unit=1", _connection),
+    "template": Question("Its type: a new name, or a template that is there", "machine", _name),
+}
+
+
+@click.command()
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder to write to.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take what is usual for what is not said.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--enterprise", help="The company, the first level of all topics.")
+@click.option("--site", help="The site, the second level.")
+@click.option("--gateway", help="The name of this gateway, unique in the site.")
+@click.option("--broker", help="The broker's URL.")
+@click.option("--username", help="The user at the broker; the password is the secret broker_password.")
+@click.option("--area", help="The area of the first machine.")
+@click.option("--line", help="The line of the first machine.")
+@click.option("--machine", help="The name of the first machine.")
+@click.option("--connection", help="Where the first machine is, such as modbus+tcp://HOST:502?unit=1.")
+@click.option("--template", help="The type of the first machine.")
+def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
+    """Ask a few questions, and write a first factory that is right, and a template for its first machine."""
+    answers = {key: _answer(key, said[key], yes=yes) for key in QUESTIONS}
+    files = {"factory.yaml": _factory(answers)}
+    protocol = _protocol(answers["connection"])
+    if not _is_there(answers["template"], out):
+        files[f"machines/{answers['template']}.yaml"] = _template(protocol)
+    write(out, files, force=force)
+    factory = load(out / "factory.yaml")
+    points = sum(len(machine.points) for machine in factory.machines)
+    click.echo(f"{out / 'factory.yaml'}: right: {len(factory.machines)} machines, {points} points")
+    for name in files:
+        click.echo(f"  wrote {out / name}")
+    if answers["username"]:
+        click.echo("  put the broker's password into the file /run/secrets/broker_password")
+
+
+def _answer(key: str, said: str | None, *, yes: bool) -> str:
+    """Return what the command line says, else what is answered, else what is usual."""
+    question = QUESTIONS[key]
+
+    def checked(written: str) -> str:
+        try:
+            question.check(written)
+        except ValueError as error:
+            raise click.BadParameter(_told(error), param_hint=f"--{key}") from None
+        return written
+
+    if said is not None or yes:
+        return checked(question.default if said is None else said)
+    answer: str = click.prompt(question.text, default=question.default, value_proc=checked)
+    return answer
+
+
+def _told(error: ValueError) -> str:
+    from pydantic import ValidationError  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.settings.wording import told  # noqa: PLC0415 - see gateway.cli
+
+    if isinstance(error, ValidationError):
+        return "; ".join(told(detail) for detail in error.errors(include_url=False))
+    return str(error)
+
+
+def _is_there(template: str, out: Path) -> bool:
+    from gateway.settings.templates import bundled_config  # noqa: PLC0415 - see gateway.cli
+
+    return any(
+        (folder / f"{template}.yaml").is_file() for folder in (out / "machines", bundled_config() / "machines")
+    )
+
+
+def _factory(answers: dict[str, str]) -> str:
+    from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
+
+    written = {key: dump(answer, flow=True) for key, answer in answers.items()}
+    user = f", username: {written['username']}, password: {{secret: broker_password}}" if answers["username"] else ""
+    return f"""# What each key means: docs/configuration.md. Is it right: lineside validate factory.yaml
+format: 1
+factory: {{enterprise: {written["enterprise"]}, site: {written["site"]}}}
+gateway:
+  id: {written["gateway"]}
+  spool: {{folder: lineside-data, max_size: 2GiB}}
+broker: {{url: {written["broker"]}{user}}}
+ingest: {{folder: lineside-data}}
+stores:
+  - sqlite: {{path: lineside-data/readings.db}}
+lines:
+  {written["line"]}:
+    area: {written["area"]}
+    machines:
+      {written["machine"]}: {{template: {written["template"]}, connection: {written["connection"]}}}
+"""
+
+
+def _template(protocol: str) -> str:
+    return f"""# A machine type: its points, written once for all machines of it.
+format: 1
+protocol: {protocol}
+points:
+  temperature: {POINTS.get(protocol, "{}")}
+"""

@@ -1,0 +1,109 @@
+"""What importers find: machines with their points, and notes of what could not be translated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.settings.types import NAME
+from gateway.settings.units import check_unit, is_unit, usual_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+
+class Row(NamedTuple):
+    """A point's keys, and the line that it stands in."""
+
+    line: int
+    keys: dict[str, Any]
+
+
+class Note(NamedTuple):
+    """What was left out, or has to be looked at, as `file:line: what: message`. Lines count from 1."""
+
+    line: int
+    what: str
+    message: str
+
+
+@dataclass(slots=True)
+class Found:
+    """One machine. Its points share a template with machines of the same type that have the same."""
+
+    machine: str
+    template: str
+    protocol: str
+    connection: str | dict[str, Any]
+    area: str
+    line: str
+    row: int = 1
+    points: dict[str, Row] = field(default_factory=dict)
+
+
+class Options(NamedTuple):
+    """What a file does not say, and somebody who imports it has to.
+
+    `order` is that of values of 32 and 64 bits, `kind` the type of values, where a format knows neither.
+    """
+
+    area: str = "area"
+    line: str = "line"
+    machine: str = ""
+    connection: str = ""
+    order: str = "CDAB"
+    kind: str = "float"
+
+
+@dataclass(slots=True)
+class Import:
+    """All that was found in one file."""
+
+    machines: list[Found] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def note(self, line: int, what: str, message: str) -> None:
+        """Note what could not be translated, once."""
+        note = Note(line, what, message)
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def add(self, machine: Found, name: str, row: Row) -> None:
+        """Add a point under its name, or one that is like it and free."""
+        free = free_name(name, machine.points)
+        if free != name:
+            self.note(row.line, name, f"is called {free}: names are letters, digits, '-', '_' and '.', each once")
+        machine.points[free] = row
+
+    def unit(self, line: int, what: str, written: str) -> dict[str, str]:
+        """Return a unit as a key of a point: the UCUM code, or what was written as something that is counted."""
+        written = written.strip()
+        if not written:
+            return {}
+        code = written if is_unit(written) else usual_unit(written)
+        if code is None:
+            code = "{" + re.sub(r"[^!-z|~]", "_", written) + "}"
+            self.note(line, what, f"the unit {written!r} is none of UCUM; it is written as {code!r}")
+        return {"unit": check_unit(code)}
+
+
+def free_name(written: str, taken: Container[str] = ()) -> str:
+    """Return a name made of what is written, which is not taken."""
+    name = written
+    if not NAME.fullmatch(written):
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", written.strip()).strip("_-.") or "unnamed"
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def without_defaults(keys: dict[str, Any], **defaults: object) -> dict[str, Any]:
+    """Return keys but for those that have these values, or None."""
+    return {
+        key: value
+        for key, value in keys.items()
+        if value is not None and (key not in defaults or value != defaults[key])
+    }
