@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import About, Driver, Fault, NotConnected, Reason, Scan, bad
+from drivers.base import About, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
 from drivers.opcua.about import about
 from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
@@ -22,6 +22,7 @@ from drivers.opcua.session import opened
 from drivers.opcua.subscription import Publishing
 from drivers.opcua.types import Types
 from drivers.opcua.values import fault_of
+from drivers.opcua.writing import write_node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -304,6 +305,24 @@ class OpcUaDriver(Driver):
         for place, one in zip(there, told, strict=True):
             found[place] = one
         return found
+
+    async def write(self, group: Group, position: int, value: Value) -> None:
+        if not cast("OpcUaConnection", group.connection).writable:
+            raise Misconfigured(f"{group.machine}: its connection is not writable")
+        session = self._session
+        if session is None:
+            raise NotConnected(f"{self._settings.url}: not connected")
+        node, name = self._nodes[group][position], group.names[position]
+        if not cast("OpcUaSource", group.sources[position]).whole:
+            raise Misconfigured(f"{group.machine}/{name}: a part of a value can't be written")
+        if isinstance(node, Fault):
+            raise Misconfigured(f"{group.machine}/{name}: {node.code}")
+        try:
+            await write_node(session, node, value)
+        except WriteFailed as error:
+            raise WriteFailed(f"{group.machine}/{name}: {error}", error.fault) from error
+        except _FAILED as error:
+            raise refused(error, session.url, self._settings) from error
 
     async def close(self) -> None:
         session, self._session = self._session, None

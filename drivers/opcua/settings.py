@@ -118,6 +118,11 @@ def _seconds(written: object) -> object:
     return float(written) if isinstance(written, str) else written
 
 
+def _truth(written: object) -> object:
+    """Turn the text of a URL's query into true or false."""
+    return {"true": True, "false": False}.get(written, written) if isinstance(written, str) else written
+
+
 def _addresses(written: object) -> object:
     """Turn `10.0.0.2:4840, 10.0.0.3` into addresses."""
     if isinstance(written, str):
@@ -161,6 +166,8 @@ class OpcUaConnection(SecureConnection):
     """Publish requests that wait at the server for something to tell, as in `3`."""
     retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
     """Time after which nodes that were not there are looked for again, as in `30s`."""
+    writable: Annotated[bool, BeforeValidator(_truth)] = False
+    """Whether nodes may be written; nothing of Lineside writes by itself. As in `true`."""
     time: Annotated[Time, Field(strict=False)] = Time.SOURCE
     """Whose clock says when a value was measured, as in `server`."""
 
@@ -182,7 +189,7 @@ class OpcUaConnection(SecureConnection):
         return [self.url, *(parts._replace(netloc=address).geturl() for address in there)]
 
     def shared(self) -> OpcUaConnection:
-        return self.model_copy(update={"namespace": None, "time": Time.SOURCE})
+        return self.model_copy(update={"namespace": None, "writable": False, "time": Time.SOURCE})
 
     def __str__(self) -> str:
         return self.url
