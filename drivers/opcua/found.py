@@ -44,12 +44,12 @@ class Found:
 
     id: ua.NodeId
     name: ua.QualifiedName
-    above: Found | None = None
+    above: Found | None = field(default=None, repr=False)
     display: str = ""
     variable: bool = False
     is_property: bool = False
     kinds: tuple[Qualified, ...] = ()
-    below: list[Found] = field(default_factory=list)
+    below: list[Found] = field(default_factory=list, repr=False)
     telling: dict[str, ua.NodeId] = field(default_factory=dict)
     note: str = ""
     details: Details | None = None

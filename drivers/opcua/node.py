@@ -54,6 +54,7 @@ def _step(step: Step) -> str:
 
 
 _ID = re.compile(r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>\d+);)?(?P<id>[sigb]=.+)")
+_STEPS = re.compile(r"/((?:\{[^}]*\})?(?:&.|[^/&])*)", re.DOTALL)  # a namespace may have "/" in it
 _STEP = re.compile(r"(?:\{(?P<uri>[^}]+)\}|(?P<index>\d+):)?(?P<name>.+)", re.DOTALL)
 
 
@@ -66,7 +67,7 @@ def parse_node(written: object) -> object:
         return written
     text = written.strip()
     if text.startswith("/"):
-        return BrowsePath(tuple(_parse_step(one, written) for one in re.findall(r"/((?:&.|[^/&])*)", text)))
+        return BrowsePath(tuple(_parse_step(one, written) for one in _STEPS.findall(text)))
     match = _ID.fullmatch(text)
     if not match or (match["id"].startswith("i=") and not match["id"][2:].isdigit()):
         raise ValueError(

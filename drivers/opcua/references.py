@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST = 100_000
 """References of one node that are followed."""
 
+PER_ANSWER = 1000
+"""References of one node in one answer: what has more is asked to go on."""
+
 HIERARCHICAL, PROPERTIES, SUBTYPES = (
     ua.ObjectIds.HierarchicalReferences,
     ua.ObjectIds.HasProperty,
@@ -81,7 +84,9 @@ def _question(node: ua.NodeId, kind: int, classes: int, *, back: bool) -> ua.Bro
 
 
 async def _send(session: Session, most: int, part: Sequence[ua.BrowseDescription]) -> list[References]:
-    results = await session.client.uaclient.browse(ua.BrowseParameters(NodesToBrowse=list(part)))
+    results = await session.client.uaclient.browse(
+        ua.BrowseParameters(NodesToBrowse=list(part), RequestedMaxReferencesPerNode=PER_ANSWER)
+    )
     answers = [References(list(one.References or ()), one.StatusCode.value) for one in results]
     points = {place: point for place, one in enumerate(results) if (point := one.ContinuationPoint)}
     while points:

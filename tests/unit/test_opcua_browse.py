@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from drivers.opcua.companions import IMM2MES, MACHINERY, NAMES, PACKML, PLASTICS, TITLES, Qualified, known
 from drivers.opcua.found import OBJECTS, Found
 from drivers.opcua.naming import Addresses, own_namespace, snake, unique
-from drivers.opcua.node import parse_node
+from drivers.opcua.node import BrowsePath, Step, parse_node
 from gateway.settings.types import check_name
 
 DI = "http://opcfoundation.org/UA/DI/"
@@ -135,6 +135,12 @@ def test_what_is_written_is_read_as_the_same_node(node: ua.NodeId) -> None:
     written = Addresses([found], URIS, "urn:press", by_path=False).of(found)
     assert written is not None
     assert parse_node(str(written)) == written
+
+
+def test_a_path_may_go_through_namespaces_with_slashes() -> None:
+    """As those of all companion specifications."""
+    path = parse_node(f"/{{{IMM2MES}}}Jobs/{{{PLASTICS}}}Active&/Job/Name")
+    assert path == BrowsePath((Step(IMM2MES, "Jobs"), Step(PLASTICS, "Active/Job"), Step(None, "Name")))
 
 
 def test_a_node_that_can_not_be_written_is_not() -> None:
