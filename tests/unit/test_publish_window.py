@@ -172,6 +172,22 @@ def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
     assert flat(window.close(1.0)) == [2, 3, 4, 5]
 
 
+def test_what_a_store_has_taken_makes_room_and_is_not_forgotten():
+    """Some stores lose what they took when they are killed: it is free later, and goes again where it never is."""
+    window = opened()
+    for seq in range(1, UNCONFIRMED + 1):
+        send(window, seq)
+        window.acknowledged(seq, 0, 0.0)
+    window.taken([(1, UNCONFIRMED)], 1.0)
+    assert window.room(1.0) == IN_FLIGHT
+    window.confirmed([(1, 400)], 16.0)
+    assert flat(window.again(100.0)) == []
+    assert flat(window.again(122.0)) == list(range(401, UNCONFIRMED + 1))
+    send(window, 600, now=122.0)
+    window.taken(spans(600), 122.1)
+    assert flat(window.close(123.0)) == [600]
+
+
 def test_a_confirmation_without_end_costs_no_time():
     """It comes over the network: a range of a million millions must not hold up the gateway."""
     window = opened()
@@ -234,7 +250,7 @@ def test_an_acknowledgement_that_never_comes_is_noticed():
 
 events = st.lists(
     st.tuples(
-        st.sampled_from(["send", "backlog", "taken", "nobody", "refused", "confirm", "tick", "lost"]),
+        st.sampled_from(["send", "backlog", "taken", "nobody", "refused", "confirm", "held", "tick", "lost"]),
         st.integers(0, 30),
         st.floats(0.01, 30),
     ),
@@ -280,6 +296,8 @@ class Story:
         elif what == "confirm" and seq and not self.by_broker:
             self.confirmed.add(seq)
             self.window.confirmed([(seq, seq)], self.now)
+        elif what == "held" and seq and not self.by_broker:
+            self.window.taken([(seq, seq)], self.now)
         elif what == "tick":
             self.waiting += flat(self.window.again(self.now))
         elif what == "lost":
