@@ -19,11 +19,12 @@ from gateway.clock import Clock
 from gateway.codecs import CODECS
 from gateway.cut import LETTERS_SIZE, Cutter, halve
 from gateway.dead_letters import DeadLetters, ingest_letters
+from gateway.described import Descriptions
 from gateway.filter import Filter
 from gateway.groups import groups_of
 from gateway.ingest import Ingest
 from gateway.ledger import Schedule
-from gateway.meta import MetaHistory, Metas, encode_meta, meta_of
+from gateway.meta import Metas
 from gateway.model import NamedScan, Record, name_scan
 from gateway.normalize import Normalizer
 from gateway.publish import Publisher
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from drivers.base import Connection, Group, Protocol, Scan
+    from gateway.model import MachinePath
     from gateway.outbox import Outbox
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
@@ -98,11 +100,14 @@ class Gateway:
         self.schedules: dict[str, Schedule] = {}
         self._codec = CODECS[factory.gateway.codec]
         self._pipelines: dict[Group, Pipeline] = {}
+        own = factory.gateway
+        self._descriptions = Descriptions(factory.machines, self.topics, own.spool.folder, own.id)
         self._runners = self._make_runners()
-        self._metas: dict[str, bytes] = {}  # by topic
         files = SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
         cutter = Cutter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
-        self._publisher = Publisher(factory, self.topics, self.spool, self.states, self._metas, self.report, cutter)
+        self._publisher = Publisher(
+            factory, self.topics, self.spool, self.states, self._descriptions, self.report, cutter
+        )
         self._alive = factory.gateway.spool.folder / f"{factory.gateway.id}.alive"
         self._started = time.monotonic()
 
@@ -118,13 +123,16 @@ class Gateway:
         for index, (connection, (protocol, groups)) in enumerate(shared.items()):
             make = partial(protocol.driver, connection, groups, self.clock)
             phase, delay = index % WAVES / WAVES, index * CONNECTS_APART
-            runner = Runner(str(connection), groups, make, self._deliver, self.schedules, self.clock, phase, delay)
+            runner = Runner(
+                str(connection), groups, make, self._deliver, self.schedules, self.clock, phase, delay,
+                self._descriptions.learn,
+            )  # fmt: skip
             runners.append(runner)
         return runners
 
     def _groups(self, machine: Machine) -> list[Group]:
         """Give each group of a machine its way into the machine's outbox."""
-        encode = partial(self._encode, meta_of(machine).id)
+        encode = partial(self._encode, machine.path)
         data = self.spool.outbox(self.topics.data(machine.path), encode, halve)
         events = self.spool.outbox(self.topics.event(machine.path), encode, halve)
         pipelines = {
@@ -133,15 +141,9 @@ class Gateway:
         self._pipelines |= pipelines
         return list(pipelines)
 
-    def _encode(self, meta: str, seq: int, scans: list[NamedScan]) -> bytes:
+    def _encode(self, path: MachinePath, seq: int, scans: list[NamedScan]) -> bytes:
+        meta = self._descriptions.id_of(path)
         return self._codec.encode(Record(self.factory.gateway.id, self.spool.id, seq, scans, meta))
-
-    def _describe(self) -> None:
-        """Make what is published of every machine: what it is, and what it was when spooled records were made."""
-        own = self.factory.gateway
-        earlier = MetaHistory(own.spool.folder / f"{own.id}.metas.json").update(self.factory.machines)
-        for machine in self.factory.machines:
-            self._metas[self.topics.meta(machine.path)] = encode_meta(machine, earlier[machine.path])
 
     async def _deliver(self, scan: Scan) -> None:
         await self._pipelines[scan.group].deliver(scan)
@@ -149,7 +151,7 @@ class Gateway:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: nothing that was taken is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
-            self._describe()
+            self._descriptions.begin()
             living = tasks.create_task(show_life(self._alive), name="sign of life")
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")

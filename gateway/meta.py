@@ -114,7 +114,7 @@ class MetaHistory:
             found[machine.path] = before[:EARLIER]
             kept[path] = [_written(meta) for meta in (now, *found[machine.path])]
         if kept != known:
-            _save(self._file, kept)
+            save_json(self._file, kept)
         return found
 
 
@@ -162,7 +162,7 @@ class Metas:
             self._changed = False
             metas = [_written(meta) for meta in self._by_id.values()]
             machines = {str(path): meta.id for path, meta in self._newest.items()}
-            _save(self._file, {"metas": metas, "machines": machines})
+            save_json(self._file, {"metas": metas, "machines": machines})
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _load(file: Path) -> dict[str, Any]:
     return dict(data)
 
 
-def _save(file: Path, data: dict[str, Any]) -> None:
+def save_json(file: Path, data: dict[str, Any]) -> None:
     """Replace a file as a whole: a power cut leaves the old one, or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")

@@ -15,6 +15,7 @@ from aiomqtt import MqttError, Will
 
 from gateway.backoff import Backoff
 from gateway.connection import TakenOver
+from gateway.leftovers import Leftovers
 from gateway.mqtt import Link, Message
 from gateway.presence import Presence
 from gateway.sending import FreshFirst, InOrder
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.client import MQTTMessage
 
+    from gateway.described import Descriptions
     from gateway.settings.factory import Factory
     from gateway.spool import Spool
     from gateway.spool_format import Spooled
@@ -55,11 +57,11 @@ class Publisher:
         topics: Topics,
         spool: Spool,
         states: States,
-        metas: Mapping[str, bytes],
+        descriptions: Descriptions,
         report: Callable[[], Mapping[str, Any]],
         too_large: Callable[[Spooled, int], None],
     ) -> None:
-        """Prepare; `metas` are payloads by topic, `report` returns what is published as the ledger.
+        """Prepare; `descriptions` are what the machines are, `report` returns what is published as the ledger.
 
         `too_large` is called with a record that the broker does not take, and the bytes that it does.
         """
@@ -69,7 +71,7 @@ class Publisher:
         self._topics = topics
         self._spool = spool
         self._states = states
-        self._metas = metas
+        self._descriptions = descriptions
         self._report = report
         own = factory.factory
         self._topic = {
@@ -79,10 +81,16 @@ class Publisher:
         kind = InOrder if factory.gateway.order is Order.STRICT else FreshFirst
         self._sending = kind(spool, too_large, by_broker=self._by_broker)
         self._presence = Presence(self._gateway)
+        self._leftovers = Leftovers(
+            factory.gateway.spool.folder / f"{self._gateway}.told.json",
+            self._gateway,
+            [topics.state(machine.path) for machine in factory.machines],
+        )
 
     async def run(self) -> None:
         """Connect and publish until cancelled; outages are told once."""
         backoff = Backoff(RECONNECT_FIRST, RECONNECT_MAX)
+        self._leftovers.begin(empty=not self._spool.ledger.pending)
         down = False
         loop = asyncio.get_running_loop()
         while True:
@@ -113,8 +121,10 @@ class Publisher:
         # who was here before is heard before our own birth takes its place
         await link.subscribe_to(self._topic["state"], *([] if self._by_broker else [self._topic["confirmed"]]))
         await self._deliver(link, [Message(self._topic["state"], self._presence.birth(self._spool.id))])
-        await self._deliver(link, (Message(topic, payload) for topic, payload in self._metas.items()))
+        await self._publish_descriptions(link, self._descriptions.payloads)
         await self._publish_states(link, self._states.machines)
+        if self._leftovers.topics:
+            await link.subscribe_to(*self._leftovers.topics)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.lost(), name="broker link")
@@ -122,6 +132,7 @@ class Publisher:
                     tasks.create_task(job, name=name)
                 tasks.create_task(self._hear(link), name="confirmations")
                 tasks.create_task(self._follow_states(link), name="states")
+                tasks.create_task(self._follow_descriptions(link), name="descriptions")
                 tasks.create_task(self._tell_ledger(link), name="ledger")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
@@ -141,8 +152,10 @@ class Publisher:
             message = await link.receive()
             if message.topic == self._topic["state"]:
                 self._presence.heard(bytes(message.payload), retained=message.retain)
-            else:
+            elif message.topic == self._topic["confirmed"]:
                 self._read_confirmation(message)
+            else:
+                await self._deliver(link, self._leftovers.heard(message.topic, bytes(message.payload)))
             link.acknowledge(message)
 
     def _read_confirmation(self, message: MQTTMessage) -> None:
@@ -172,9 +185,19 @@ class Publisher:
             await self._publish_states(link, self._states.take_changed())
 
     async def _publish_states(self, link: Link, machines: Iterable[MachineState]) -> None:
+        signed = {"gateway": self._gateway}
         await self._deliver(
-            link, [Message(self._topics.state(machine.path), orjson.dumps(machine.as_dict())) for machine in machines]
+            link,
+            [Message(self._topics.state(one.path), orjson.dumps(one.as_dict() | signed)) for one in machines],
         )
+
+    async def _follow_descriptions(self, link: Link) -> None:
+        while True:
+            await self._descriptions.change.wait()
+            await self._publish_descriptions(link, self._descriptions.take_changed())
+
+    async def _publish_descriptions(self, link: Link, payloads: Mapping[str, bytes]) -> None:
+        await self._deliver(link, (Message(topic, payload) for topic, payload in payloads.items()))
 
     async def _tell_ledger(self, link: Link) -> None:
         while True:

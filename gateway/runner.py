@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,7 @@ from gateway.backoff import Backoff
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from drivers.base import Driver, Group
+    from drivers.base import About, Driver, Group
     from gateway.ledger import Schedule
 
 log = structlog.get_logger()
@@ -92,6 +93,10 @@ class Timer:
         self._counts.skipped(slots)
 
 
+def _nobody(group: Group, told: Sequence[About]) -> None:
+    del group, told
+
+
 def _wake(sleep: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 - the future's result
     if not sleep.done():
         sleep.set_result(result)
@@ -110,11 +115,12 @@ class Runner:
         clock: Callable[[], int],
         phase: float = 0.0,
         delay: float = 0.0,
+        described: Callable[[Group, Sequence[About]], None] = _nobody,
     ) -> None:
         """Prepare to run.
 
-        `phase` (0 to 1) is where in its period this device's scans begin; `delay` are the seconds before the first
-        attempt to connect.
+        `described` is told, once, what the device says of the points of each group. `phase` (0 to 1) is where in its
+        period this device's scans begin; `delay` are the seconds before the first attempt to connect.
         """
         self.name = name
         self._groups = groups
@@ -124,6 +130,8 @@ class Runner:
         self._clock = clock
         self._phase = phase
         self._delay = delay
+        self._described = described
+        self._undescribed = [group for group in groups if not group.events]
         self._timers: dict[Group, Timer] = {}
         self._polls: set[asyncio.Task[None]] = set()
         self._driver: Driver | None = None
@@ -203,6 +211,7 @@ class Runner:
                 }
                 if any(group.pushed for group in self._groups):
                     tasks.create_task(self._receive(driver), name=f"receive {self.name}")
+                tasks.create_task(self._describe(driver), name=f"describe {self.name}")
         except* DriverError as errors:
             await driver.close()
             raise _first(errors) from None
@@ -221,6 +230,14 @@ class Runner:
                 scan = Scan.failed(group, self._clock(), error.fault)
             timer.took(began)
             await self._deliver(scan)
+
+    async def _describe(self, driver: Driver) -> None:
+        """Ask the device what its points are, where it was not asked yet."""
+        while self._undescribed:
+            group = self._undescribed[-1]
+            with suppress(ReadFailed):  # it can't say
+                self._described(group, await driver.describe(group))
+            self._undescribed.pop()
 
     async def _receive(self, driver: Driver) -> None:
         while True:

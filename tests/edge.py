@@ -21,6 +21,7 @@ from processes import LOOPBACK, until
 from gateway.codecs import CODECS
 from gateway.cut import LETTERS_SIZE, Cutter, halve
 from gateway.dead_letters import DeadLetters
+from gateway.described import Descriptions
 from gateway.model import NamedScan, Record
 from gateway.publish import Publisher
 from gateway.settings.factory import Factory
@@ -60,7 +61,10 @@ class Edge:
             machines=(),
         )
         self.reports: dict[str, Any] = {}
-        self.metas: dict[str, bytes] = {}
+        self.metas: dict[str, bytes] = {}  # by topic
+        topics, settings = Topics(self.factory.broker.root), self.factory.gateway
+        self._descriptions = Descriptions((), topics, settings.spool.folder, settings.id)
+        self.metas = self._descriptions.payloads
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
 
@@ -71,7 +75,7 @@ class Edge:
         self.letters = settings.spool.folder / "letters.jsonl"
         cutter = Cutter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
         self.publisher = Publisher(
-            self.factory, topics, self.spool, self.states, self.metas, lambda: self.reports, cutter
+            self.factory, topics, self.spool, self.states, self._descriptions, lambda: self.reports, cutter
         )
         self.window = self.publisher._sending.window
         self._outboxes: dict[str, Outbox[NamedScan]] = {}

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from opcua_peer import MACHINE, NodeOpcUa
 from processes import LOOPBACK
+from proxy import Proxy
 
 from drivers.base import About, Group, Reason
 from drivers.opcua import PROTOCOL
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.clock import Clock
+from gateway.runner import Runner
+from gateway.tasks import end
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from drivers.base import Driver, Fault
+    from drivers.base import Driver, Fault, Scan
 
 SECONDS = 30.0
 
@@ -106,3 +109,32 @@ async def test_more_is_asked_than_the_server_takes_at_once(tmp_path: Path) -> No
     assert told[-1].unit == "Cel"
     assert peer.most("Read") <= 8, "the first request finds the limits out"
     assert peer.most("Browse") <= 3
+
+
+async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
+    """At the first connect: a machine is not asked for everything again after each short outage."""
+    points = {"temperature": {"node": "s=Temperature"}, "state": {"node": "s=State"}}
+    told: list[Any] = []
+    asked = asyncio.Event()
+
+    def note(group: Group, said: Any) -> None:
+        told.append(dict(zip(group.names, said, strict=True)))
+        asked.set()
+
+    async with Proxy(opcua.port) as proxy:
+        driver = driver_of(proxy.port, points, "subscribe")
+        delivered: asyncio.Queue[Scan] = asyncio.Queue()
+        runner = Runner("device", driver.groups, lambda: driver, delivered.put, {}, Clock(), described=note)
+        running = asyncio.create_task(runner.run())
+        async with asyncio.timeout(SECONDS):
+            await asked.wait()
+            await proxy.cut()
+            while not (await delivered.get()).faults:
+                pass
+            await proxy.heal()
+            while (await delivered.get()).faults:
+                pass
+        await end(running)
+    assert runner.counts()["connects"] == 2
+    assert [one["temperature"].unit for one in told] == ["Cel"]
+    assert told[0]["state"].labels[2] == "Faulted"
