@@ -56,8 +56,8 @@ class OpcUaSource(Source):
     `nsu=urn:press;s=Drum.Speed` or `s=Drum.Speed` or `ns=2;i=17`.
     """
     mode: Annotated[Mode, Field(strict=False)] = Mode.SUBSCRIBE
-    """The server sends changes every `every`, or is asked every `every`, as in `poll`; or, with `events`, it sends
-    the events and alarms of an object, each as JSON text.
+    """The server sends changes, or is asked, every `every`; or, with `events`, it sends the events and alarms of an
+    object, each as JSON text; as in `poll`.
     """
     sampling: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
     """How often the server looks at its device, as in `100ms`."""
@@ -167,7 +167,7 @@ class OpcUaConnection(SecureConnection):
     retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
     """Time after which nodes that were not there are looked for again, as in `30s`."""
     writable: Annotated[bool, BeforeValidator(_truth)] = False
-    """Whether nodes may be written; nothing of Lineside writes by itself. As in `true`."""
+    """Whether nodes may be written; nothing of Lineside writes by itself, as in `true`."""
     time: Annotated[Time, Field(strict=False)] = Time.SOURCE
     """Whose clock says when a value was measured, as in `server`."""
 

@@ -8,6 +8,8 @@ from gateway import __version__
 from gateway.cli.browse import browse
 from gateway.cli.certs import certs
 from gateway.cli.demo import demo
+from gateway.cli.importing import export_points, import_
+from gateway.cli.init import init
 from gateway.cli.ledger import ledger
 from gateway.cli.look import query, tail
 from gateway.cli.plan import plan
@@ -31,8 +33,8 @@ def main(style: str, log_level: str) -> None:
 
 
 COMMANDS = (
-    certs, demo, run, ingest, simulate, validate, show, schema, plan, browse, probe, tail, query, spool, ledger,
-    health,
+    certs, demo, run, ingest, simulate, init, validate, show, schema, import_, export_points, plan, browse,
+    probe, tail, query, spool, ledger, health,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

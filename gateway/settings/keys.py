@@ -10,7 +10,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from drivers.base import as_written
 from drivers.secret import NAME as SECRET_NAME
 from drivers.secret import Secret
-from gateway.settings.fields import said_of
+from gateway.settings.fields import Said, said_of
 from gateway.settings.types import DURATION
 from gateway.settings.written import duration
 
@@ -81,7 +81,7 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 -
 
 
 def _key(model: type[BaseModel], name: str, found: Schema) -> Schema:
-    field, said = model.model_fields[name], said_of(model)[name]
+    field, said = model.model_fields[name], said_of(model).get(name, Said("", []))
     inner = field.annotation
     if isinstance(inner, type) and issubclass(inner, BaseModel):
         found = section(inner)

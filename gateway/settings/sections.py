@@ -71,8 +71,9 @@ class SpoolSection(Section):
     max_size: Size = 2 * 2**30
     """What may wait at the most, as in `2GiB`."""
     when_full: Annotated[WhenFull, Field(strict=False)] = WhenFull.DROP_OLDEST
-    sync: Annotated[Sync, Field(strict=False)] = Sync.FULL
     """What a full spool does; either is counted, as in `drop_oldest`."""
+    sync: Annotated[Sync, Field(strict=False)] = Sync.FULL
+    """How durable a record is before it is sent, as in `full`."""
 
     @field_validator("max_size")
     @classmethod

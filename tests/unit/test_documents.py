@@ -25,7 +25,7 @@ def blocks(language: str) -> list[pytest.param]:
         text = document.read_text(encoding="utf-8")
         for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             line = text[: match.start()].count("\n") + 2
-            found.append(pytest.param(match[1], id=f"{document.name}:{line}"))
+            found.append(pytest.param(document, match[1], id=f"{document.name}:{line}"))
     return found
 
 
@@ -38,8 +38,14 @@ def problems_of_template(folder: Path, text: str) -> list[object]:
     return [*document.problems, *templates.problems]
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_that_is_shown_loads(tmp_path: Path, text: str):
+def templates_of(document: Path) -> dict[str, str]:
+    """Return the templates that a document shows by the names of their files."""
+    text = document.read_text(encoding="utf-8")
+    return dict(re.findall(r"`machines/([\w-]+)\.yaml`[^\n]*\n\n```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize(("document", "text"), blocks("yaml"))
+def test_yaml_that_is_shown_loads(tmp_path: Path, document: Path, text: str):
     """A reader pastes it. What is only a part is completed with the least that a factory needs."""
     data = yaml.safe_load(text)
     if "protocol" in data:
@@ -59,6 +65,8 @@ def test_yaml_that_is_shown_loads(tmp_path: Path, text: str):
         },
     }
     (tmp_path / "machines").mkdir()
+    for name, template in templates_of(document).items():
+        (tmp_path / "machines" / f"{name}.yaml").write_text(template, encoding="utf-8")
     file = tmp_path / "factory.yaml"
     rest = {key: value for key, value in least.items() if key not in data}
     file.write_text(text + (yaml.safe_dump(rest) if rest else ""), encoding="utf-8")

@@ -1,0 +1,120 @@
+"""docs/commissioning.md, from its first command to its last, with the machines simulated."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from processes import STOP_SECONDS, Lineside, until
+from servers import Mosquitto
+
+from gateway.settings.load import load_factory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "commissioning.md"
+BROKER = "mqtt://localhost:1883"
+SERVICES = {"simulate": "simulation.started", "run": "gateway.started", "ingest": "ingest.started"}
+"""Commands that run until they are stopped, and what they log when they work."""
+
+
+def blocks() -> Iterator[tuple[str, str, str]]:
+    """Yield the fenced blocks: their language, their text, and the line of the document above them."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for match in re.finditer(
+        r"^(?P<above>[^\n]*)\n\n```(?P<language>\w*)\n(?P<text>.*?)^```", text, re.MULTILINE | re.DOTALL
+    ):
+        yield match["language"], match["text"], match["above"]
+
+
+def follow(plant: Path, language: str, text: str, above: str) -> None:
+    """Do what a reader does with a block of YAML."""
+    if language != "yaml":
+        return
+    if name := re.search(r"`(machines/[\w-]+\.yaml)`", above):
+        (plant / name[1]).write_text(text, encoding="utf-8")
+    else:
+        file = plant / "factory.yaml"
+        written = file.read_text(encoding="utf-8")
+        file.write_text(written[: written.index("lines:")] + text, encoding="utf-8")
+
+
+def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+    arguments, _, target = line.partition(" > ")
+    command = [sys.executable, "-m", "gateway", *shlex.split(arguments)[1:]]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert (line, ran.returncode, ran.stderr) == (line, 0, "")
+    if target:
+        (folder / target).write_text(ran.stdout, encoding="utf-8")
+    return ran
+
+
+async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
+    """Who follows it has values after its last command."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    plant = tmp_path / "plant"
+    said: dict[str, str] = {}
+    services = []
+    for language, text, above in blocks():
+        follow(plant, language, text, above)
+        for line in text.splitlines() if language == "sh" else ():
+            command = shlex.split(line)[1]
+            if command in SERVICES:
+                config, *options = shlex.split(line)[2:]
+                options = [str(tmp_path / option) if "/" in option else option for option in options]
+                service = Lineside(command, tmp_path / config, *options)
+                service.log = tmp_path / service.log.name  # it works in the folder that the reader is in
+                service.launch()
+                await service.logged(SERVICES[command], seconds=60)
+                services.append(service)
+                continue
+            if command == "query":
+                await stored(tmp_path, line)
+            said[command] = run(tmp_path, line.replace(BROKER, mosquitto.url)).stdout
+    looks_right(tmp_path, said)
+    for service in reversed(services):
+        assert await service.stop(STOP_SECONDS) == 0
+
+
+async def stored(folder: Path, line: str) -> None:
+    """Wait until there is something to show: readings are stored a moment after they were taken."""
+    command = [sys.executable, "-m", "gateway", *shlex.split(line)[1:]]
+
+    def look() -> bool:
+        return bool(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
+
+    await until(look, "readings are stored", 60)
+
+
+def looks_right(folder: Path, said: dict[str, str]) -> None:
+    assert set(said) == {"init", "schema", "validate", "show", "plan", "tail", "query", "export-points", "import"}
+    factory = load_factory(folder / "plant" / "factory.yaml")
+    assert [machine.path.machine for machine in factory.machines] == [f"press-0{n}" for n in range(1, 6)]
+    assert "oil_level" in said["show"]
+    assert "door_open" not in said["show"]
+    assert "100 %" not in said["plan"]
+    assert len(said["tail"].splitlines()) == 5
+    assert all("/pressure" in line and line.rstrip().endswith("good") for line in said["tail"].splitlines())
+    assert all("/press-05/" in line for line in said["query"].splitlines())
+    copy = load_factory(folder / "copy" / "factory.yaml")
+    assert [(one.path, one.points) for one in copy.machines] == [(one.path, one.points) for one in factory.machines]
+    assert sorted(file.name for file in (folder / "copy" / "machines").iterdir()) == ["press-2.yaml", "press.yaml"]
+    for kind in "factory", "template":
+        place = folder / "plant" / ("machines" if kind == "template" else "") / f"{kind}.schema.json"
+        told: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        assert told["title"].startswith(f"A {kind} of Lineside")
+
+
+@pytest.mark.parametrize("command", ["probe", "browse"])
+def test_commands_that_are_named_exist(command: str) -> None:
+    """They look at devices, which the page has not."""
+    command_line = [sys.executable, "-m", "gateway", command, "--help"]
+    assert f"lineside {command}" in DOCUMENT.read_text(encoding="utf-8")
+    assert subprocess.run(command_line, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,86 @@
+"""`lineside init`: a first factory that is right, whatever is answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import main
+from gateway.settings.load import load_factory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def init(folder: Path, *arguments: str, answers: str | None = None) -> tuple[int, str]:
+    ran = CliRunner().invoke(main, ["init", "--out", str(folder), *arguments], input=answers)
+    return ran.exit_code, ran.output
+
+
+def test_what_is_usual_is_a_factory_that_is_right(tmp_path: Path) -> None:
+    """A script, and who is in a hurry, begins here."""
+    code, told = init(tmp_path, "--yes")
+    assert (code, f"{tmp_path / 'factory.yaml'}: right: 1 machines, 1 points" in told) == (0, True), told
+    factory = load_factory(tmp_path / "factory.yaml")
+    assert str(factory.machines[0].path) == "acme/north/area-1/line-1/machine-01"
+    assert factory.warnings == ()
+
+
+def test_answers_are_what_is_written_and_wrong_ones_are_asked_again(tmp_path: Path) -> None:
+    """Nobody has to begin anew for a blank in a name."""
+    answers = ["my company", "acme", "", "edge 1", "edge-7", "http://broker", "mqtts://broker.example", "edge-7",
+               "curing", "", "press-01", "10.0.0.2", "opc.tcp://10.0.0.2:4840?security=none", "press"]  # fmt: skip
+    code, told = init(tmp_path, answers="\n".join(answers) + "\n")
+    assert code == 0, told
+    assert told.count("is no name; write letters") == 2
+    assert "http is no broker; write mqtts://HOST:8883" in told
+    assert "write one of modbus+tcp://" in told
+    assert "put the broker's password into the file /run/secrets/broker_password" in told
+    factory = load_factory(tmp_path / "factory.yaml")
+    assert (factory.gateway.id, factory.broker.url, factory.broker.username) == (
+        "edge-7",
+        "mqtts://broker.example",
+        "edge-7",
+    )
+    assert factory.broker.password is not None
+    [machine] = factory.machines
+    assert (str(machine.path), machine.template, machine.protocol.name) == (
+        "acme/north/curing/line-1/press-01",
+        "press",
+        "opcua",
+    )
+
+
+def test_a_template_that_is_there_is_taken_and_not_written(tmp_path: Path) -> None:
+    """Machine types that come with Lineside have all their points at once."""
+    code, told = init(tmp_path, "--yes", "--template", "curing-press")
+    assert (code, len(load_factory(tmp_path / "factory.yaml").machines[0].points) > 10) == (0, True), told
+    assert not (tmp_path / "machines").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--site", "no rth", "is no name"),
+        ("--broker", "h:1883", "is no broker"),
+        ("--connection", "modbus+tcp://", "no host"),
+    ],
+)
+def test_what_the_command_line_says_is_checked_as_answers_are(
+    tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    """A script gets an exit code, not a question."""
+    code, told = init(tmp_path, "--yes", option, value)
+    assert (code, message in told, option in told) == (2, True, True), told
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    """It is a command for the beginning."""
+    assert init(tmp_path, "--yes")[0] == 0
+    code, told = init(tmp_path, "--yes", "--site", "south")
+    assert (code, "is there already; --force writes over it" in told) == (1, True)
+    assert init(tmp_path, "--yes", "--site", "south", "--force")[0] == 0
+    assert load_factory(tmp_path / "factory.yaml").factory.site == "south"
