@@ -61,7 +61,6 @@ class Edge:
             machines=(),
         )
         self.reports: dict[str, Any] = {}
-        self.metas: dict[str, bytes] = {}  # by topic
         topics, settings = Topics(self.factory.broker.root), self.factory.gateway
         self._descriptions = Descriptions((), topics, settings.spool.folder, settings.id)
         self.metas = self._descriptions.payloads
