@@ -87,11 +87,13 @@ def offers(variables: Iterable[Found], types: Types, uris: Sequence[str]) -> tup
 
 
 def _known(offer: Offer, uris: Sequence[str]) -> Known | None:
-    if offer.field:
+    way = offer.found.way
+    if not way:
         return None
-    *above, one = offer.found.way
+    *above, one = way
     parents = [(qualified(uris, parent.name), parent.kinds) for parent in (*reversed(above), offer.found.top)]
-    return known(qualified(uris, one.name), parents)
+    found = known(qualified(uris, one.name), parents)
+    return found if found is None or not offer.field else Known(_joined((found.name, *offer.field)))
 
 
 def _words(offer: Offer) -> list[str]:
@@ -111,13 +113,30 @@ def _of_variable(found: Found, details: Details, types: Types) -> Iterator[Offer
     if details.rank > 1 or (isinstance(value, list) and any(isinstance(one, list) for one in value)):
         yield LeftOut(path, "an array of several dimensions")
     elif types.definition(details.data_type) is not None or isinstance(value, dict):
-        if is_array:
-            yield LeftOut(path, "an array of structures")
-        else:
-            yield from _of_structure(found, details, types, details.data_type, value, ())
+        yield from (
+            _of_structures(found, details, types)
+            if is_array
+            else _of_structure(found, details, types, details.data_type, value, ())
+        )
     else:
         size = details.dimensions[0] if details.dimensions else 0
         yield _offer(found, details, types, details.data_type, value, (), size if is_array else None)
+
+
+def _of_structures(found: Found, details: Details, types: Types) -> Iterator[Offer | LeftOut]:
+    """Yield the fields of an array of structures, each for all elements."""
+    values = details.value if isinstance(details.value, list) else []
+    if not 0 < len(values) <= MOST_ELEMENTS:
+        yield LeftOut(found.path, "an array of structures that is empty now, or too long")
+        return
+    for offer in _of_structure(found, details, types, details.data_type, values[0], ()):
+        if isinstance(offer, LeftOut):
+            yield offer
+        elif offer.count is not None:
+            yield LeftOut(".".join((found.path, *offer.field)), "an array in each structure of an array")
+        else:
+            offer.count = len(values)
+            yield offer
 
 
 def _of_structure(

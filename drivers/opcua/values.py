@@ -103,8 +103,8 @@ def reading(
 ) -> tuple[Value | None, Fault | None]:
     """Return value and fault of what a server sent: `variant` is the whole of it where its type is rare.
 
-    `field` picks a field of a structure, field by field; `element` one of an array. `structures` reads those of the
-    server's own.
+    `field` picks a field of a structure, field by field; `element` one of an array, also of one of structures.
+    `structures` reads those of the server's own.
     """
     fault = fault_of(status)
     if fault is not None and fault.quality is Quality.BAD:
@@ -127,7 +127,12 @@ class _Unfit(Exception):
 
 
 def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], element: int | None) -> Any:  # noqa: ANN401 - whatever a server sends
-    """Return the field of a structure, and the element of an array, that a point is."""
+    """Return the field of a structure, and the element of an array, that a point is.
+
+    Of an array of structures it is the field of that element.
+    """
+    if field and element is not None and isinstance(value, list):
+        value, element = _element(value, element), None
     whole = value
     for name in field:
         if isinstance(value, dict) and name in value:
@@ -139,10 +144,14 @@ def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], elem
     if element is not None:
         if not isinstance(value, list):
             raise _Unfit(f"{_kind(value, None if field else variant)} is no array")
-        if element >= len(value):
-            raise _Unfit(f"the array has {len(value)} elements", Reason.NOT_FOUND)
-        value = _unwrapped(value[element])
+        value = _element(value, element)
     return value
+
+
+def _element(values: list[Any], element: int) -> Any:  # noqa: ANN401 - whatever a server sends
+    if element >= len(values):
+        raise _Unfit(f"the array has {len(values)} elements", Reason.NOT_FOUND)
+    return _unwrapped(values[element])
 
 
 def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - whatever a server sends

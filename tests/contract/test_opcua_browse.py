@@ -158,11 +158,13 @@ def test_companion_specifications_get_our_names(companion: CompanionMachine, tmp
     assert points["order"]["type"] == "string"
     assert points["speed"]["node"].endswith("CurMachSpeed")
     assert points["machine_serial_number"]["type"] == "string"
+    assert points["part_count_acc_count"].items() >= {"field": "AccCount", "count": 2}.items()
     duration = {"type": "float", "scale": 0.001, "unit": "s", "range": [0, 120]}
     assert points["cycle_time_last"].items() >= duration.items(), "a Duration counts milliseconds"
     readings = asyncio.run(read_all(load_factory(tmp_path / "factory.yaml")))["press"]
     assert {name for name, one in readings.items() if one.value is None} == set()
     assert readings["cycle_time_last"].value == pytest.approx(45.02)
+    assert readings["part_count_acc_count_1"].value == 1008
 
 
 def test_numbered_nodes_are_found_by_their_path(companion: CompanionMachine, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from asyncua import Server, ua
+from asyncua.common.structures104 import new_struct, new_struct_field
 from processes import LOOPBACK, free_port
 
 from drivers.opcua.companions import IMM2MES, MACHINERY, PACKML, PLASTICS
@@ -81,6 +82,13 @@ class CompanionMachine:
         status = await self._object(press, URI, "Status", ours.nodeid)
         await self._variable(status, URI, "StateCurrent", 6, ua.VariantType.Int32)
         await self._variable(status, PACKML, "CurMachSpeed", 12.5, ua.VariantType.Float)
+        fields = [new_struct_field(name, ua.VariantType.Int32) for name in ("Count", "AccCount")]
+        count, _ = await new_struct(self._server, self._indexes[PACKML], "PackMLCountDataType", fields)
+        made = await self._server.load_data_type_definitions()
+        counts = [made["PackMLCountDataType"](7, 1007), made["PackMLCountDataType"](8, 1008)]
+        value = ua.Variant(counts, ua.VariantType.ExtensionObject)
+        admin = await self._object(press, PACKML, "Admin")
+        await admin.add_variable(self._id(), self._name(PACKML, "ProdProcessedCount"), value, datatype=count.nodeid)
 
     async def _machinery(self, press: Node) -> None:
         kind = await self._type(MACHINERY, "MachineIdentificationType")

@@ -206,6 +206,16 @@ def test_an_element_of_an_array_is_picked() -> None:
     assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "float is no array")
 
 
+def test_a_field_of_one_structure_of_many_is_picked() -> None:
+    """PackML counts each product so (OPC 30050)."""
+    limits = data([ua.Range(Low=-5.0, High=5.0), ua.Range(Low=-6.0, High=6.0)])
+    assert told(limits, field=("High",), element=1) == (6.0, None)
+    _, fault = told(limits, field=("High",), element=2)
+    assert fault == Fault(Quality.BAD, Reason.NOT_FOUND, "the array has 2 elements")
+    _, fault = told(limits, field=("High",))
+    assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "an array of ExtensionObject has no field High")
+
+
 def test_a_field_of_a_structure_is_picked() -> None:
     """A structure holds what belongs together; a point is one quantity of it."""
     limits = data(ua.ExtensionObject(), None)
