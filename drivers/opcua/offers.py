@@ -28,7 +28,9 @@ DURATION = ua.NodeId(ua.Int32(ua.ObjectIds.Duration))
 """A number of milliseconds (Part 3, 8.13)."""
 
 _NUMBERS = ("SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64")
-_TEXTS = ("String", "DateTime", "Guid", "ByteString", "NodeId", "StatusCode", "QualifiedName", "LocalizedText")
+_TEXTS = (
+    "String", "DateTime", "Guid", "ByteString", "XmlElement", "NodeId", "StatusCode", "QualifiedName", "LocalizedText"
+)  # fmt: skip
 _TYPES = {
     int(ua.VariantType.Boolean): ValueType.BOOL,
     int(ua.VariantType.Float): ValueType.FLOAT,
