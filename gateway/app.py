@@ -183,6 +183,7 @@ class Gateway:
             "ledger": ledger.as_dict(),
             "balanced": ledger.balanced,
             "spool_bytes": self.spool.size,
+            "broker": self._publisher.counts,
             "schedule": schedule.as_dict(),
             "clock": {
                 "trusted": self.clock.fault is None,

@@ -142,7 +142,8 @@ class Publisher:
     @property
     def counts(self) -> dict[str, int]:
         """What went wrong on the way to the broker since the start, in records."""
-        return dict(self._sending.window.counts)
+        counts = self._sending.window.counts
+        return {name: counts[name] for name in ("again", "nobody", "refused")}
 
     # -- what is heard --
 
