@@ -48,11 +48,16 @@ class Link:
 def links_of(machines: Iterable[Machine]) -> list[Link]:
     """Return the connections that there will be, in the order of their first machines."""
     links: dict[Connection, Link] = {}
+    known: dict[tuple[int, Connection], list[Cost]] = {}  # points are shared by the machines of a type
     for machine in machines:
         shared = machine.connection.shared()
         link = links.setdefault(shared, Link(shared, machine.protocol))
         link.machines.append(machine)
-        link.costs += [(group, machine.protocol.cost(group)) for group, _ in groups_of(machine)]
+        groups = [group for group, _ in groups_of(machine)]
+        key = id(machine.points), machine.connection.anywhere()
+        if key not in known:
+            known[key] = [machine.protocol.cost(group) for group in groups]
+        link.costs += zip(groups, known[key], strict=True)
     return list(links.values())
 
 

@@ -176,6 +176,9 @@ class ModbusConnection(Connection):
             found.append((parts.hostname or "", parts.port or self.port))
         return found
 
+    def anywhere(self) -> ModbusConnection:
+        return self.model_copy(update={"host": "", "port": 502, "device": "", "backup": None, "unit": 0})
+
     def shared(self) -> ModbusConnection:
         # the unit, and what only shapes its requests, may differ behind one connection
         own = {"unit": 0, "max_registers": 125, "max_gap": 0, "even": False, "forbidden": (), "retry_refused": 60.0}

@@ -163,14 +163,15 @@ class ModbusSource(Source):
         elif (self.raw is Raw.BOOL) != (self.bit is not None):
             raise ValueError("raw: bool in a register needs the bit, and a bit needs raw: bool")
         for key, types in APPLIES.items():
-            if self.raw not in types and getattr(self, key) != type(self).model_fields[key].default:
+            if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
                 raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
         self._picks()
         if not fits_order(self.raw, self.order):
             raise ValueError(
                 f"{self.order} is an order of 64 bits, and this is {self.raw}; write ABCD, CDAB, BADC or DCBA"
             )
-        self.sentinels()
+        if self.not_available:
+            self.sentinels()
         if self.address.offset + self.size * (self.count or 1) > LAST + 1:
             many = f"{self.count} x " if self.count else ""
             raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
@@ -262,6 +263,9 @@ class ModbusSource(Source):
             return 0, (1 << self.width) - 1
         highest = (1 << self.width - 1) - 1
         return (-highest if self.sign is Sign.MAGNITUDE else -highest - 1), highest
+
+
+_DEFAULTS = {key: ModbusSource.model_fields[key].default for key in APPLIES}
 
 
 def _is_bit(keys: dict[str, Any]) -> bool:

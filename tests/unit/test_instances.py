@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.source import ModbusSource
 from gateway.settings.load import load_factory
 from gateway.settings.parameters import fill
-from gateway.settings.problems import Severity
+from gateway.settings.problems import ConfigurationError, Severity
 from gateway.settings.ranges import machines_of
 
 if TYPE_CHECKING:
@@ -180,6 +181,41 @@ points:
   input: {address: input 0, raw: float32}
 """
     assert load(tmp_path, "      m: {template: press, connection: 'modbus+tcp://h'}", template).warnings == ()
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(alphabet="{}n+b:1.,- ", max_size=8) | st.just("{base}"),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["base", "pressure", "zone_1", "address", "enabled", "unit", "count", "x"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzzed")
+
+
+@given(
+    section=st.sampled_from(["parameters", "points", "connection", "template"]),
+    written=_ANYTHING,
+    key=st.sampled_from(["m", "m-{1..3}"]) | st.text(alphabet="m{}.,12 ", min_size=1, max_size=8),
+)
+def test_whatever_a_machine_says_is_understood_or_told(folder: Path, section: str, written: object, key: str) -> None:
+    """No mistake in a file may end in a stack trace, or in a machine that is silently not there."""
+    machine = {"template": "press", "connection": "modbus+tcp://h"} | {section: written}
+    text = json.dumps({key: machine})
+    try:
+        factory = load(folder, f"      {text[1:-1]}")
+    except ConfigurationError as error:
+        right = any(problem.severity is Severity.ERROR for problem in error.problems)
+    else:
+        right = [one.path.machine for one in factory.machines] == [one.name for one in machines_of(key)]
+    assert right
 
 
 # -- names in braces --

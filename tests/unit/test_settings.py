@@ -150,11 +150,13 @@ def told_by_the_command(case: Path) -> str:
 
 
 @every_case
-def test_every_line_told_is_a_line_of_the_file_it_names(case: Path) -> None:
+def test_every_place_told_is_a_place_in_the_file_it_names(case: Path) -> None:
     """The expected texts are written by hand: none of them may point beyond its file."""
     for told in (case / "expected.txt").read_text(encoding="utf-8").splitlines():
-        file, line, _ = told.split(":", 2)
-        assert 1 <= int(line) <= len((case / file).read_text(encoding="utf-8").splitlines())
+        file, line, column, _ = told.split(":", 3)
+        lines = (case / file).read_text(encoding="utf-8").splitlines()
+        assert 1 <= int(line) <= len(lines)
+        assert 1 <= int(column) <= max(1, len(lines[int(line) - 1]))
 
 
 def test_a_file_that_is_not_there_is_a_problem_like_any_other(tmp_path: Path) -> None:
