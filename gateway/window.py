@@ -31,7 +31,7 @@ FOR_FRESH = 0.25
 OVERTAKEN = 2.0
 """Seconds by which an unconfirmed record may be older than a confirmed one before it counts as lost on its way."""
 
-PROBE_FIRST, PROBE_MAX = 20.0, 60.0
+PROBE_FIRST, PROBE_MAX = 10.0, 60.0
 """Seconds without any confirmation until the oldest record is sent again, alone; doubling."""
 
 MOST_TAKEN, TAKEN_PATIENCE = 50_000, 120.0

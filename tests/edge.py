@@ -42,6 +42,9 @@ DATA = f"{ROOT}/area/line/+/data"
 STATE = f"{ROOT}/_gateways/edge-01/state"
 CONFIRMED = f"{ROOT}/_gateways/edge-01/confirmed"
 
+BATCH = 50
+"""Records that the consumer confirms together, if so many are there."""
+
 SECONDS = 60.0
 """So long a test waits for what must happen."""
 
@@ -166,14 +169,17 @@ class Consumer:
             await self._client.__aexit__(None, None, None)
 
     async def _take(self) -> None:
+        unconfirmed: list[int] = []
         with suppress(aiomqtt.MqttError):
             async for message in self._client.messages:
                 record = json.loads(message.payload)
                 readings = sum(len(scan["values"]) for scan in record["scans"])
                 got = Got(str(message.topic).split("/")[-2], record["seq"], readings, record["spool"])
                 self.records.append(got)
-                if self.confirming:
-                    await self.confirm(got.seq)
+                unconfirmed.append(got.seq)
+                if self.confirming and (not len(self._client.messages) or len(unconfirmed) >= BATCH):
+                    await self.confirm(*unconfirmed)
+                    unconfirmed.clear()
 
     async def confirm(self, *seqs: int) -> None:
         """Say that a store holds records."""

@@ -10,6 +10,8 @@ from processes import until
 from proxy import Proxy
 from servers import Mosquitto
 
+from gateway import window
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -70,8 +72,12 @@ async def test_a_broker_that_is_killed_with_messages_in_its_queue_loses_nothing(
             assert sorted(set(consumer.seqs)) == list(range(1, 51))
 
 
-async def test_what_a_broker_drops_at_the_limit_of_its_queue_arrives_all_the_same(tmp_path: Path):
+async def test_what_a_broker_drops_at_the_limit_of_its_queue_arrives_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Mosquitto drops in silence what it queues beyond its limit, and acknowledges it before."""
+    monkeypatch.setattr(window, "OVERTAKEN", 0.2)
+    monkeypatch.setattr(window, "PROBE_FIRST", 1.0)
     mosquitto = await Mosquitto.start(tmp_path, "max_queued_messages 20")
     async with Consumer(mosquitto.port, session="ingest"):
         pass
