@@ -84,6 +84,7 @@ def _iso(time: datetime) -> str:
 _AS_TEXT: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (ua.LocalizedText, lambda value: value.Text or ""),
     (ua.QualifiedName, lambda value: value.Name or ""),
+    (ua.XmlElement, lambda value: value.Value or ""),
     (datetime, _iso),
     (UUID, str),
     (bytes, bytes.hex),
