@@ -282,7 +282,11 @@ def test_a_scan_of_nothing_is_no_trouble() -> None:
 POINTS = st.one_of(
     st.builds(
         lambda raw, scale, offset, limits: register(
-            raw=raw, type="float", scale=scale, offset=offset, **({"range": [-limits, limits]} if limits else {})
+            raw=raw,
+            type="float",
+            scale=scale,
+            offset=offset,
+            **({"range": [min(-limits, offset), max(limits, offset)]} if limits else {}),
         ),
         st.sampled_from(["uint16", "int16", "uint32", "int64", "uint64", "float32", "float64"]),
         st.sampled_from([1, 0.1, 0.01, 3, -0.5, 1e-100, 1e100]),
