@@ -207,6 +207,9 @@ class Gateway:
         return self.report() | {
             "never_good": self.states.never_good(),
             "devices": {name: dict(counts) for name, counts in self._counts().items()},
+            "clocks_ahead": {
+                runner.name: round(runner.ahead, 3) for runner in self._runners if runner.ahead is not None
+            },
             "machines": {
                 str(machine.path): {
                     "state": machine.state.value,

@@ -26,6 +26,9 @@ log = structlog.get_logger()
 CLOCKS_APART = 5.0
 """Seconds that a device's clock may differ from ours without a word."""
 
+COMPARE_EVERY = 60.0
+"""Seconds between two looks at how far it differs."""
+
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
 """Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
 
@@ -136,6 +139,8 @@ class Runner:
         self._polls: set[asyncio.Task[None]] = set()
         self._driver: Driver | None = None
         self._connects = 0
+        self.ahead: float | None = None
+        """Seconds by which the device's clock was ahead of ours when it was seen last; None where it is not told."""
         self._clock_wrong = False
         self._down = False
         self._stopped = False
@@ -156,7 +161,6 @@ class Runner:
                     self._down = False
                     self._connects += 1
                     log.info("driver.connected", device=self.name)
-                    self._compare_clocks(driver)
                     backoff.reset()
                     await self._read_all(driver)
                 except NotConnected as error:
@@ -172,7 +176,7 @@ class Runner:
 
     def _compare_clocks(self, driver: Driver) -> None:
         """Tell of a clock that is far from ours, once until it is right: its times go into the store."""
-        ahead = driver.ahead
+        ahead = self.ahead = driver.ahead
         wrong = ahead is not None and abs(ahead) > CLOCKS_APART
         if wrong and not self._clock_wrong:
             log.warning("device.clock_differs", device=self.name, ahead_seconds=round(ahead or 0.0, 1))
@@ -212,6 +216,9 @@ class Runner:
                 if any(group.pushed for group in self._groups):
                     tasks.create_task(self._receive(driver), name=f"receive {self.name}")
                 tasks.create_task(self._describe(driver), name=f"describe {self.name}")
+                self._compare_clocks(driver)
+                if self.ahead is not None:
+                    tasks.create_task(self._follow_clock(driver), name=f"clock of {self.name}")
         except* DriverError as errors:
             await driver.close()
             raise _first(errors) from None
@@ -238,6 +245,11 @@ class Runner:
             with suppress(ReadFailed):  # it can't say
                 self._described(group, await driver.describe(group))
             self._undescribed.pop()
+
+    async def _follow_clock(self, driver: Driver) -> None:
+        while True:
+            await asyncio.sleep(COMPARE_EVERY)
+            self._compare_clocks(driver)
 
     async def _receive(self, driver: Driver) -> None:
         while True:

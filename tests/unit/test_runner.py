@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes.virtual_time import run
+from structlog.testing import capture_logs
 
 from drivers.base import Connection, Driver, Group, Misconfigured, NotConnected, ReadFailed, Reason, Scan, Source, bad
 from gateway.ledger import Schedule
@@ -277,3 +278,28 @@ def test_what_is_pushed_is_delivered_and_has_no_schedule():
     assert [scan.values for scan in bench.delivered] == [[7]]
     assert bench.device.asked == []
     assert bench.schedule.due == 0
+
+
+class Clocked(Device):
+    """A device that tells its time: wrong for some minutes."""
+
+    wrong = ((150.0, 400.0), (700.0, 900.0))
+
+    @property
+    def ahead(self) -> float | None:
+        return 9.0 if any(begin <= self._now < end for begin, end in self.wrong) else 0.25
+
+
+def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():
+    """It drifts, or somebody sets it, while the connection stands for weeks."""
+
+    async def main() -> tuple[list[Any], float | None]:
+        bench = Bench(group(every=1.0))
+        bench.device = Clocked([group(every=1.0)])
+        with capture_logs() as logs:
+            await bench.run_for(1000.0)
+        return [entry for entry in logs if entry["event"] == "device.clock_differs"], bench.runner.ahead
+
+    told, ahead = run(main())
+    assert [entry["ahead_seconds"] for entry in told] == [9.0, 9.0]
+    assert ahead == 0.25
