@@ -447,6 +447,30 @@ def test_what_telegraf_has_and_we_have_not_is_told_with_its_line(tmp_path: Path)
         assert where in lines[int(line.split(":")[1]) - 1], line
 
 
+def test_metrics_of_telegraf_are_read_as_requests_are(tmp_path: Path) -> None:
+    """In its third style each field names its own table."""
+    text = """
+        [[inputs.modbus]]
+          name = "pump"
+          controller = "tcp://10.0.0.11:502"
+          configuration_type = "metric"
+          [[inputs.modbus.metric]]
+            slave_id = 6
+            byte_order = "BADC"
+            fields = [
+              { register = "input", address = 4, name = "flow", type = "FLOAT32" },
+              { register = "discrete", address = 2, name = "fault" },
+            ]
+    """
+    assert imported(tmp_path, "telegraf.conf", text).exit_code == 0
+    assert points(tmp_path) == {
+        "flow": {"address": "input 4", "raw": "float32", "order": "BADC", "every": "10s"},
+        "fault": {"address": "discrete 2", "every": "10s"},
+    }
+    [machine] = load_factory(tmp_path / "out" / "factory.yaml").machines
+    assert as_written(machine.connection)["unit"] == 6
+
+
 OPCUA = """
 [[inputs.opcua]]
   name = "drum"
