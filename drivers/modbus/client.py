@@ -172,6 +172,8 @@ class ModbusClient:
             raise Refused(answer[1])
         if pdu[0] in REPEATED and not belongs(answer, pdu):
             raise BadAnswer(f"{answer.hex(' ')} came where {pdu.hex(' ')} should be repeated")
+        if self._line is not None and not belongs(answer, pdu):
+            raise BadAnswer(f"{len(answer)} bytes came that answer another request than {pdu.hex(' ')}")
         return answer[1:]
 
     def _send(self, frame: bytes) -> None:
