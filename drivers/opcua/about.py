@@ -7,7 +7,7 @@ discrete items (Part 8, 5.3.3).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 
@@ -19,7 +19,9 @@ from drivers.opcua.units import ucum
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from drivers.base import Fault, Group
     from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaSource
 
 _TELLING = ("EURange", "EngineeringUnits", "EnumStrings", "EnumValues")
 """Properties, of namespace 0, that say something of values."""
@@ -48,6 +50,18 @@ async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[About]:
         about_of(properties, named.get(data_type, {}) if isinstance(data_type, ua.NodeId) else {}, description)
         for properties, data_type, description in zip(told[: len(nodes)], data_types, descriptions, strict=True)
     ]
+
+
+async def about_points(session: Session, group: Group, nodes: Sequence[ua.NodeId | Fault]) -> list[About]:
+    """Return what the server says of a group's points, at these nodes; of a part of a structure that is nothing."""
+    sources = cast("Sequence[OpcUaSource]", group.sources)
+    there = {
+        place: node
+        for place, node in enumerate(nodes)
+        if isinstance(node, ua.NodeId) and not sources[place].field  # what holds for the whole is not for its fields
+    }
+    told = dict(zip(there, await about(session, list(there.values())), strict=True))
+    return [told.get(place, About()) for place in range(len(nodes))]
 
 
 def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], description: object) -> About:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from asyncua import ua
 
 from drivers.base import About, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
-from drivers.opcua.about import about
+from drivers.opcua.about import about_points
 from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.history import Backfill
@@ -18,9 +18,9 @@ from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
 from drivers.opcua.refusals import failed, refused
 from drivers.opcua.resolve import resolved
 from drivers.opcua.security import LOST
-from drivers.opcua.session import opened
+from drivers.opcua.session import opened_first
 from drivers.opcua.subscription import Publishing
-from drivers.opcua.types import Types
+from drivers.opcua.types import structures_of
 from drivers.opcua.values import fault_of
 from drivers.opcua.writing import write_node
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from drivers.opcua.decode import Notifications
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-    from drivers.opcua.structures import Structures
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
@@ -80,19 +79,10 @@ class OpcUaDriver(Driver):
 
     async def connect(self) -> None:
         await self.close()
-        urls = self._settings.urls()
-        for place in range(len(urls)):
-            turn = (self._turn + place) % len(urls)
-            try:
-                session = await opened(self._settings, urls[turn])
-            except NotConnected:
-                if place + 1 == len(urls):
-                    raise
-                continue
-            if turn != self._turn:
-                self._turn = turn
-                self._counts["failovers"] += 1
-            break
+        session, turn = await opened_first(self._settings, self._turn)
+        if turn != self._turn:
+            self._turn = turn
+            self._counts["failovers"] += 1
         # always new ones: what a lost connection has left behind is of no use
         self._session = session
         self._publishing = Publishing(session, self._settings.keep_alive, self._settings.publishing, self._counts)
@@ -116,7 +106,7 @@ class OpcUaDriver(Driver):
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
                 self._polls[group].resolve(self._nodes[group])
-        self._items.structures = await self._learn_structures(session)
+        self._items.structures = await structures_of(session, self._nodes)
         for group in self.groups:
             if group.pushed:
                 if group.every not in self._subscriptions:
@@ -133,19 +123,6 @@ class OpcUaDriver(Driver):
             if error.code not in NO_ROOM:
                 raise
             return None
-
-    async def _learn_structures(self, session: Session) -> Structures:
-        """Ask for the types of the nodes of which a field is read."""
-        nodes = [
-            node
-            for group in self.groups
-            for node, source in zip(self._nodes[group], group.sources, strict=True)
-            if isinstance(node, ua.NodeId) and cast("OpcUaSource", source).field
-        ]
-        types = Types()
-        data_types = (await session.read(nodes, ua.AttributeIds.DataType)).values
-        await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId)])
-        return types.structures()
 
     async def _monitor(self, session: Session, group: Group, positions: Iterable[int]) -> dict[int, Fault]:
         """Monitor what is there, poll what there is no room for, and return the faults of the rest."""
@@ -290,21 +267,10 @@ class OpcUaDriver(Driver):
         session = self._session
         if session is None:
             raise NotConnected(f"{self._settings.url}: not connected")
-        sources = cast("Sequence[OpcUaSource]", group.sources)
-        found = [About() for _ in group.names]
-        # what is said of a structure holds for none of its fields
-        there = {
-            place: node
-            for place, node in enumerate(self._nodes[group])
-            if isinstance(node, ua.NodeId) and not sources[place].field
-        }
         try:
-            told = await about(session, list(there.values()))
+            return await about_points(session, group, self._nodes[group])
         except _FAILED as error:
             raise failed(error, session.url, self._settings) from error
-        for place, one in zip(there, told, strict=True):
-            found[place] = one
-        return found
 
     async def write(self, group: Group, position: int, value: Value) -> None:
         if not cast("OpcUaConnection", group.connection).writable:

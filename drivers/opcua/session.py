@@ -166,3 +166,16 @@ async def opened(settings: OpcUaConnection, url: str) -> Session:
         await session.close()
         raise
     return session
+
+
+async def opened_first(settings: OpcUaConnection, first: int) -> tuple[Session, int]:
+    """Open a session at the first address that answers, beginning with the one in that place; return its place, too.
+
+    Raises `NotConnected` of the last one where none does.
+    """
+    urls = settings.urls()
+    for turn in range(first, first + len(urls) - 1):
+        with suppress(NotConnected):
+            return await opened(settings, urls[turn % len(urls)]), turn % len(urls)
+    last = (first - 1) % len(urls)
+    return await opened(settings, urls[last]), last

@@ -5,7 +5,7 @@ A server says so in the attribute DataTypeDefinition (Part 3, 5.8.3). A type wit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
@@ -13,9 +13,11 @@ from drivers.opcua.references import SUBTYPES, local, references
 from drivers.opcua.structures import Member, Structure, Structures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from drivers.base import Fault, Group
     from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaSource
 
 ROUNDS = 30
 """Levels of types, in each other and under each other, that are followed."""
@@ -129,6 +131,23 @@ class Types:
                 return standard
             current = self._supers.get(current)
         return None
+
+
+async def structures_of(session: Session, nodes: Mapping[Group, Sequence[ua.NodeId | Fault]]) -> Structures:
+    """Return the structures of which a point is a field; `nodes` are those of the points of each group.
+
+    Raises what a session's requests raise.
+    """
+    parts = [
+        node
+        for group, found in nodes.items()
+        for node, source in zip(found, group.sources, strict=True)
+        if isinstance(node, ua.NodeId) and cast("OpcUaSource", source).field
+    ]
+    types = Types()
+    data_types = (await session.read(parts, ua.AttributeIds.DataType)).values
+    await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId)])
+    return types.structures()
 
 
 def _standard(data_type: ua.NodeId) -> int | None:
