@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
@@ -25,10 +26,9 @@ from drivers.opcua.values import fault_of
 from drivers.opcua.writing import write_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from drivers.base import Connection, Group, Value
-    from drivers.opcua.decode import Notifications
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
@@ -130,30 +130,16 @@ class OpcUaDriver(Driver):
         faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
         there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
         subscription = self._subscriptions[group.every]
-        if group.events:
-            return await self._monitor_events(session, group, there, faults)
-        if subscription is None:
-            refused_ = dict.fromkeys((position for position, _ in there), ua.StatusCodes.BadTooManySubscriptions)
-        else:
-            refused_ = await self._items.monitor(session, subscription, group, there)
-        self._stopgap.add(group, [position for position, status in refused_.items() if status in NO_ROOM], nodes)
-        for position, status in refused_.items():
-            if status not in NO_ROOM and (fault := fault_of(status)) is not None:
-                faults[position] = nodes[position] = fault
-        return faults
-
-    async def _monitor_events(
-        self, session: Session, group: Group, there: list[tuple[int, ua.NodeId]], faults: dict[int, Fault]
-    ) -> dict[int, Fault]:
-        """Subscribe to events, which can't be polled for, and return the faults of those that can't be had."""
-        subscription = self._subscriptions[group.every]
         if subscription is None:
             refused_ = dict.fromkeys((position for position, _ in there), int(ua.StatusCodes.BadTooManySubscriptions))
         else:
-            refused_ = await self._alarms.monitor(session, subscription, group, there)
-        for position, status in refused_.items():
-            if (fault := fault_of(status)) is not None:
-                faults[position] = self._nodes[group][position] = fault
+            items = self._alarms if group.events else self._items
+            refused_ = await items.monitor(session, subscription, group, there)
+        polled = [] if group.events else [position for position, status in refused_.items() if status in NO_ROOM]
+        self._stopgap.add(group, polled, nodes)
+        for position in refused_.keys() - polled:
+            if (fault := fault_of(refused_[position])) is not None:
+                faults[position] = nodes[position] = fault
         return faults
 
     def _tell(self, group: Group, faults: dict[int, Fault]) -> None:
@@ -167,35 +153,37 @@ class OpcUaDriver(Driver):
             session, publishing = self._session, self._publishing
             if session is None or publishing is None:
                 raise NotConnected(f"{self._settings.url}: not connected")
-            messages = await publishing.receive(min(self._retry_at, self._stopgap.due, self._backfill.due))
-            for message in messages:
-                if message.changes.handles:
-                    self._ready += self._items.scans(message.changes, self.clock(), self._latest)
-                if message.events:
-                    self._ready += await self._event_scans(session, message)
-            self._backfill.add(self._items.take_gaps())
-            now = asyncio.get_running_loop().time()
-            if now >= self._retry_at:
-                await self._look_again(session)
-            if now >= self._backfill.due and not messages:  # what is fresh goes first
-                await self._fill_from_history(session)
-            if now >= self._stopgap.due:
-                await self._fill_gaps(session)
-            for subscription in publishing.take_losses():
-                await self._make_good(session, subscription)
+            await self._take_in(session, publishing)
         return self._ready.popleft()
 
-    async def _event_scans(self, session: Session, message: Notifications) -> list[Scan]:
+    @contextmanager
+    def _talking(self, session: Session) -> Iterator[None]:
+        """Turn what is raised where the session is of no use any more into `NotConnected`."""
         try:
-            return await self._alarms.scans(session, message.events, self.clock())
+            yield
         except _FAILED as error:
             raise refused(error, session.url, self._settings) from error
 
-    async def _fill_from_history(self, session: Session) -> None:
-        try:
-            self._ready += await self._backfill.step(session, self.clock())
-        except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
+    async def _take_in(self, session: Session, publishing: Publishing) -> None:
+        """Wait for what the server sends, or for the time to do something else, and do it."""
+        messages = await publishing.receive(min(self._retry_at, self._stopgap.due, self._backfill.due))
+        for message in messages:
+            if message.changes.handles:
+                self._ready += self._items.scans(message.changes, self.clock(), self._latest)
+            if message.events:
+                with self._talking(session):
+                    self._ready += await self._alarms.scans(session, message.events, self.clock())
+        self._backfill.add(self._items.take_gaps())
+        now = asyncio.get_running_loop().time()
+        if now >= self._retry_at:
+            await self._look_again(session)
+        if now >= self._backfill.due and not messages:  # what is fresh goes first
+            with self._talking(session):
+                self._ready += await self._backfill.step(session, self.clock())
+        if now >= self._stopgap.due:
+            await self._fill_gaps(session)
+        for subscription in publishing.take_losses():
+            await self._make_good(session, subscription)
 
     async def _fill_gaps(self, session: Session) -> None:
         """Read what the server has no monitored items for."""
@@ -212,10 +200,8 @@ class OpcUaDriver(Driver):
         """Read what a lost message may have been about: a value that stands may be an old one."""
         handles = self._items.monitored(subscription)
         nodes = [self._items.node(handle) for handle in handles]
-        try:
+        with self._talking(session):
             changes = await session.read(nodes)
-        except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
         changes.handles = handles
         self._ready += self._items.scans(self._items.newer(changes, self._latest), self.clock(), self._latest)
 
@@ -284,11 +270,10 @@ class OpcUaDriver(Driver):
         if isinstance(node, Fault):
             raise Misconfigured(f"{group.machine}/{name}: {node.code}")
         try:
-            await write_node(session, node, value)
+            with self._talking(session):
+                await write_node(session, node, value)
         except WriteFailed as error:
             raise WriteFailed(f"{group.machine}/{name}: {error}", error.fault) from error
-        except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
 
     async def close(self) -> None:
         session, self._session = self._session, None
