@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import shutil
-import socket
 import sqlite3
 import tempfile
 import time
@@ -27,6 +25,7 @@ import yaml
 from modbus_100x100 import cpu, write_configuration
 
 from gateway.demo.processes import Service
+from simulators.ports import free_port
 
 POLL = 0.01
 WINDOW = 10_000_000
@@ -40,17 +39,6 @@ with recursive found(t) as (
 select t from found where t is not null
 """
 """The times of the scans that are stored, by the index alone."""
-
-
-def free_port() -> int:
-    """Return one that stays free until the broker starts: it lies below those that outgoing connections get."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
 
 
 class Broker:

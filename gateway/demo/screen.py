@@ -112,7 +112,7 @@ class Screen:
         table = Table(expand=True, pad_edge=False, box=None, header_style="bold")
         for title, width in (("machine", 26), ("type", 22), ("state", 10), ("readings/s", 10)):
             table.add_column(title, width=width, no_wrap=True, justify="right" if title == "readings/s" else "left")
-        table.add_column("values", no_wrap=True, overflow="ellipsis")
+        table.add_column("values", no_wrap=True, overflow="ellipsis", ratio=1)  # gives way, before the others do
         shown = max(5, self._console.height - 9)
         for row in list(self._rows.values())[:shown]:
             path = row.machine.path
