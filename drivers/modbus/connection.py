@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from drivers.base import Connection, Seconds
+from drivers.base import Connection, Flag, Seconds
 from drivers.modbus.address import Table
 
 
@@ -61,13 +61,7 @@ def _path(written: object) -> object:
     return Path(written) if isinstance(written, str) else written
 
 
-def _truth(written: object) -> object:
-    """Turn the text of a URL's query into true or false."""
-    return {"true": True, "false": False}.get(written, written) if isinstance(written, str) else written
-
-
 File = Annotated[Path | None, BeforeValidator(_path)]
-Flag = Annotated[bool, BeforeValidator(_truth)]
 
 
 class ModbusConnection(Connection):

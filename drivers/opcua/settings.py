@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from drivers.base import Seconds, Source, ValueType
+from drivers.base import Flag, Seconds, Source, ValueType
 from drivers.opcua.node import BrowsePath, Node, parse_node
 from drivers.opcua.security_settings import SecureConnection
 
@@ -118,11 +118,6 @@ def _seconds(written: object) -> object:
     return float(written) if isinstance(written, str) else written
 
 
-def _truth(written: object) -> object:
-    """Turn the text of a URL's query into true or false."""
-    return {"true": True, "false": False}.get(written, written) if isinstance(written, str) else written
-
-
 def _addresses(written: object) -> object:
     """Turn `10.0.0.2:4840, 10.0.0.3` into addresses."""
     if isinstance(written, str):
@@ -166,7 +161,7 @@ class OpcUaConnection(SecureConnection):
     """Publish requests that wait at the server for something to tell, as in `3`."""
     retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
     """Time after which nodes that were not there are looked for again, as in `30s`."""
-    writable: Annotated[bool, BeforeValidator(_truth)] = False
+    writable: Flag = False
     """Whether nodes may be written; nothing of Lineside writes by itself, as in `true`."""
     time: Annotated[Time, Field(strict=False)] = Time.SOURCE
     """Whose clock says when a value was measured, as in `server`."""

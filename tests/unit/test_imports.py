@@ -23,7 +23,7 @@ PARTS = {
     "gateway.sending": "gateway.publish",
 }
 
-DRIVER_CONTRACTS = ("drivers.base", "drivers.secret")
+DRIVER_CONTRACTS = ("drivers.base", "drivers.readings", "drivers.written", "drivers.secret")
 """What every driver may know, and the gateway knows of all drivers."""
 
 CONTRACTS = ("drivers.base", "gateway.model", "gateway.settings", "gateway.codecs", "gateway.stores.base")
