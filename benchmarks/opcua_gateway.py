@@ -92,8 +92,8 @@ class Watch:
         self.oldest = 0.0
         self.begun = asyncio.Event()
         self._last: dict[int, float] = {}
-        self._deliver = gateway._runners[0]._deliver  # noqa: SLF001 - a look at what passes
-        gateway._runners[0]._deliver = self.deliver  # noqa: SLF001 - as above
+        self._deliver = gateway._acquisition.runners[0]._deliver  # noqa: SLF001 - a look at what passes
+        gateway._acquisition.runners[0]._deliver = self.deliver  # noqa: SLF001 - as above
 
     async def deliver(self, scan: Scan) -> None:
         """Look at a scan, and pass it on."""

@@ -190,6 +190,14 @@ class Driver(ABC):
         """
         raise Misconfigured(f"{group.machine}: {type(self).__name__} can't write")
 
+    async def regroup(self, groups: Sequence[Group]) -> bool:  # noqa: ARG002 - of those that can
+        """Read these groups from now on, while the connection stands; those that stay are read on undisturbed.
+
+        Nobody reads a group that is left out any more when this is called. Returns whether it could: a driver that
+        can't is closed, and another made. Raises `NotConnected` or `Misconfigured`, after which another is made too.
+        """
+        return False
+
     async def describe(self, group: Group) -> Sequence[About]:  # noqa: ARG002 - of those that can
         """Ask the device what it says of a group's points by itself; nothing at all where it says nothing.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.acquisition import Acquisition
 from gateway.alive import show_life
 from gateway.clock import Clock
 from gateway.codecs import CODECS
@@ -21,13 +22,14 @@ from gateway.cut import LETTERS_SIZE, Cutter, halve
 from gateway.dead_letters import DeadLetters, ingest_letters
 from gateway.described import Descriptions
 from gateway.filter import Filter
-from gateway.groups import groups_of
 from gateway.ingest import Ingest
 from gateway.ledger import Schedule
+from gateway.leftovers import Leftovers
 from gateway.meta import Metas
 from gateway.model import NamedScan, Record, name_scan
 from gateway.normalize import Normalizer
 from gateway.publish import Publisher
+from gateway.reload import Reload
 from gateway.runner import Runner
 from gateway.settings.sections import ClockTrust
 from gateway.spool import Spool
@@ -38,9 +40,10 @@ from gateway.topics import Topics
 from gateway.writers import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from drivers.base import Connection, Group, Protocol, Scan
+    from drivers.base import Driver, Group, Scan
+    from gateway.acquisition import Change, Device, Sink
     from gateway.model import MachinePath
     from gateway.outbox import Outbox
     from gateway.settings.factory import Factory, Machine
@@ -65,7 +68,7 @@ DRAIN = 1.5
 class Pipeline:
     """The way of one group's scans from the driver into the spool."""
 
-    def __init__(self, gateway: Gateway, outbox: Outbox[NamedScan], points: list[Point]) -> None:
+    def __init__(self, gateway: Gateway, outbox: Outbox[NamedScan], points: Sequence[Point]) -> None:
         self._normalizer = Normalizer(points, lambda: gateway.clock.fault)
         self._filter = Filter(points)
         self._spool = gateway.spool
@@ -92,78 +95,109 @@ class Gateway:
     """What `lineside run` runs."""
 
     def __init__(self, factory: Factory) -> None:
-        self.factory = factory
-        self.clock = Clock(require_sync=factory.gateway.clock is ClockTrust.REQUIRE_SYNC)
-        self.topics = Topics(factory.broker.root)
-        self.spool = Spool(factory.gateway.spool, factory.gateway.id, factory.gateway.max_record)
-        self.states = States(self.clock)
-        self.schedules: dict[str, Schedule] = {}
-        self._codec = CODECS[factory.gateway.codec]
-        self._pipelines: dict[Group, Pipeline] = {}
         own = factory.gateway
+        files = SpoolFiles(own.spool.folder, own.id)
+        self.id = own.id
+        self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
+        self.topics = Topics(factory.broker.root)
+        self.spool = Spool(own.spool, own.id, own.max_record)
+        self.states = States(self.clock)
+        self._codec = CODECS[own.codec]
+        self._outboxes: dict[MachinePath, tuple[Outbox[NamedScan], Outbox[NamedScan]]] = {}
         self._descriptions = Descriptions(factory.machines, self.topics, own.spool.folder, own.id)
-        self._runners = self._make_runners()
-        files = SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
+        self._acquisition = Acquisition(self._make_pipeline, self._make_runner)
+        self._take_up(self._acquisition.compare(factory.machines))
+        self._leftovers = Leftovers(own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest)
         cutter = Cutter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
         self._publisher = Publisher(
-            factory, self.topics, self.spool, self.states, self._descriptions, self.report, cutter
+            factory, self.topics, self.spool, self.states, self._descriptions, self._leftovers, self.report, cutter
         )
-        self._alive = factory.gateway.spool.folder / f"{factory.gateway.id}.alive"
+        self.reload = Reload(factory, self._change_over)
+        self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
 
-    def _make_runners(self) -> list[Runner]:
-        """Give every connection one driver and one runner, for all machines behind it."""
-        shared: dict[Connection, tuple[Protocol, list[Group]]] = {}
-        for machine in self.factory.machines:
-            self.schedules[str(machine.path)] = Schedule()
-            groups = self._groups(machine)
-            self.states.add(machine.path, [group for group in groups if not group.events])
-            shared.setdefault(machine.connection.shared(), (machine.protocol, []))[1].extend(groups)
-        runners = []
-        for index, (connection, (protocol, groups)) in enumerate(shared.items()):
-            make = partial(protocol.driver, connection, groups, self.clock)
-            phase, delay = index % WAVES / WAVES, index * CONNECTS_APART
-            runner = Runner(
-                str(connection), groups, make, self._deliver, self.schedules, self.clock, phase, delay,
-                self._descriptions.learn,
-            )  # fmt: skip
-            runners.append(runner)
-        return runners
+    # -- the way of a reading --
 
-    def _groups(self, machine: Machine) -> list[Group]:
-        """Give each group of a machine its way into the machine's outbox."""
-        encode = partial(self._encode, machine.path)
-        data = self.spool.outbox(self.topics.data(machine.path), encode, halve)
-        events = self.spool.outbox(self.topics.event(machine.path), encode, halve)
-        pipelines = {
-            group: Pipeline(self, events if group.events else data, points) for group, points in groups_of(machine)
-        }
-        self._pipelines |= pipelines
-        return list(pipelines)
+    def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
+        data, events = self._outboxes_of(machine.path)
+        return Pipeline(self, events if group.events else data, points).deliver
+
+    def _outboxes_of(self, path: MachinePath) -> tuple[Outbox[NamedScan], Outbox[NamedScan]]:
+        """Return where a machine's readings, and its events, become records."""
+        if path not in self._outboxes:
+            encode = partial(self._encode, path)
+            data = self.spool.outbox(self.topics.data(path), encode, halve)
+            events = self.spool.outbox(self.topics.event(path), encode, halve)
+            self._outboxes[path] = data, events
+        return self._outboxes[path]
 
     def _encode(self, path: MachinePath, seq: int, scans: list[NamedScan]) -> bytes:
-        meta = self._descriptions.id_of(path)
-        return self._codec.encode(Record(self.factory.gateway.id, self.spool.id, seq, scans, meta))
+        return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._descriptions.id_of(path)))
 
-    async def _deliver(self, scan: Scan) -> None:
-        await self._pipelines[scan.group].deliver(scan)
+    def _make_runner(self, device: Device, number: int, before: int) -> Runner:
+        """Give a connection one driver and one runner, for all machines behind it."""
+
+        def make_driver(groups: Sequence[Group]) -> Driver:
+            return device.protocol.driver(device.connection, groups, self.clock)
+
+        acquisition, phase = self._acquisition, number % WAVES / WAVES
+        return Runner(
+            str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
+            self.clock, phase, before * CONNECTS_APART, self._descriptions.learn,
+        )  # fmt: skip
+
+    # -- changing over to another configuration --
+
+    async def _change_over(self, factory: Factory) -> Mapping[str, Sequence[str]]:
+        """Go on with a changed configuration; returns which machines that affects.
+
+        Raises `OSError`, and has done nothing. What does not change is not touched. What does is read no more, then
+        described anew, then read again: so each record names the description that its readings were taken with.
+        """
+        change = await asyncio.to_thread(self._acquisition.compare, factory.machines)
+        described = await self._descriptions.prepare(change.touched)
+        await self._acquisition.release(change)
+        for machine in change.touched:
+            for outbox in self._outboxes.get(machine.path, ()):
+                self.spool.close_record(outbox)
+        self._take_up(change)
+        self._descriptions.switch(described, self._acquisition.machines)
+        self._leftovers.update(self._state_topics(), self.spool.following)
+        await self._acquisition.adopt(change)
+        self._publisher.reconfigure(factory.broker, factory.digest)
+        return change.as_dict()
+
+    def _take_up(self, change: Change) -> None:
+        self._acquisition.take_up(change)
+        for path in change.removed:
+            self.states.remove(path)
+            for outbox in self._outboxes.pop(path):
+                self.spool.close_record(outbox)
+        for machine in change.touched:
+            groups = change.machines[machine.path].groups
+            self.states.add(machine.path, [group for group in groups if not group.events])
+
+    def _state_topics(self) -> list[str]:
+        return [self.topics.state(machine.path) for machine in self._acquisition.machines]
+
+    # -- running --
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: nothing that was taken is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
             self._descriptions.begin()
+            self._leftovers.begin(self._state_topics(), self.spool.following)
             living = tasks.create_task(show_life(self._alive), name="sign of life")
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")
-            reading = [tasks.create_task(runner.run(), name=f"run {runner.name}") for runner in self._runners]
-            log.info("gateway.started", gateway=self.factory.gateway.id, machines=len(self.factory.machines),
+            self._acquisition.begin(tasks)
+            reloading = tasks.create_task(self.reload.run(), name="reload")
+            log.info("gateway.started", gateway=self.id, machines=len(self._acquisition.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()
             log.info("gateway.stopping")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FINISH_SCANS):
-                    await asyncio.gather(*(runner.stop() for runner in self._runners))
-            await end(*reading)
+            await end(reloading)
+            await self._acquisition.stop(FINISH_SCANS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):
                     await self.spool.empty()
@@ -174,11 +208,12 @@ class Gateway:
     def report(self) -> dict[str, Any]:
         """Return what the gateway has done so far; published every second."""
         schedule = Schedule()
-        for one in self.schedules.values():
+        for one in (self._acquisition.past, *self._acquisition.schedules.values()):
             schedule.add(one)
         ledger = self.spool.ledger
         return {
-            "gateway": self.factory.gateway.id,
+            "gateway": self.id,
+            "config": self.reload.running.digest,
             "seconds": round(time.monotonic() - self._started, 1),
             "ledger": ledger.as_dict(),
             "balanced": ledger.balanced,
@@ -197,18 +232,21 @@ class Gateway:
     def _counts(self) -> dict[str, Counter[str]]:
         """Return what the drivers count, by device."""
         counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for runner in self._runners:  # one device may be read over several connections
+        for runner in self._acquisition.runners:  # one device may be read over several connections
             counts[runner.name].update(runner.counts())
         return counts
 
     def closing_report(self) -> dict[str, Any]:
         """Return the same with every machine, and the points that were never read good."""
         seconds = max(time.monotonic() - self._started, 0.001)
+        schedules = self._acquisition.schedules
         return self.report() | {
             "never_good": self.states.never_good(),
             "devices": {name: dict(counts) for name, counts in self._counts().items()},
             "clocks_ahead": {
-                runner.name: round(runner.ahead, 3) for runner in self._runners if runner.ahead is not None
+                runner.name: round(runner.ahead, 3)
+                for runner in self._acquisition.runners
+                if runner.ahead is not None
             },
             "machines": {
                 str(machine.path): {
@@ -216,8 +254,8 @@ class Gateway:
                     "reason": machine.reason,
                     "points": machine.points,
                     "readings": machine.readings,
-                    "schedule": self.schedules[str(machine.path)].as_dict(),
-                    "scans_per_second": round(self.schedules[str(machine.path)].taken / seconds, 3),
+                    "schedule": schedules[str(machine.path)].as_dict(),
+                    "scans_per_second": round(schedules[str(machine.path)].taken / seconds, 3),
                 }
                 for machine in self.states.machines
             },

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 import structlog
 
 from drivers.base import About, ValueType
 from gateway.meta import MetaHistory, encode_meta, meta_of, save_json
+from gateway.model import MachinePath  # noqa: TC001 - of a NamedTuple's field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import Group
-    from gateway.model import MachinePath
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
     from gateway.topics import Topics
@@ -32,6 +32,14 @@ GATHER = 1.0
 
 Told = dict[str, About]
 """What a device says, by the points' names."""
+
+
+class Described(NamedTuple):
+    """What is published of a machine; `id` is what its records name."""
+
+    path: MachinePath
+    id: str
+    payload: bytes
 
 
 def filled(machine: Machine, told: Mapping[str, About]) -> Machine:
@@ -70,6 +78,7 @@ class Descriptions:
         self._ids = {machine.path: meta_of(machine).id for machine in machines}
         self._pending: set[str] = set()
         self._new: set[str] = set()
+        self._preparing = False
 
     def begin(self) -> None:
         """Describe all machines, with what their devices said in the last run. Raises `OSError`."""
@@ -80,7 +89,7 @@ class Descriptions:
             pass
         except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             log.warning("descriptions.unreadable", file=str(self._file), error=repr(error))
-        self._describe(self._configured)
+        self._publish(self._describe(self._configured.values()))
         self.take_changed()  # all are published at first
 
     def id_of(self, path: MachinePath) -> str:
@@ -106,22 +115,47 @@ class Descriptions:
         changed, self._new = self._new, set()
         return {topic: self.payloads[topic] for topic in changed}
 
+    async def prepare(self, machines: Sequence[Machine]) -> list[Described]:
+        """Describe machines as they will be, for `switch`; what they were is kept too. Raises `OSError`."""
+        self._preparing = True  # both read and write the same files
+        try:
+            return await asyncio.to_thread(self._describe, machines)
+        finally:
+            self._preparing = False
+
+    def switch(self, described: Iterable[Described], machines: Iterable[Machine]) -> None:
+        """Let records name these descriptions from now on; `machines` are all that there are."""
+        self._configured = {str(machine.path): machine for machine in machines}
+        self._publish(described)
+        there = {self._topics.meta(machine.path) for machine in self._configured.values()}
+        self.payloads = {topic: payload for topic, payload in self.payloads.items() if topic in there}
+        self._new &= there
+
     def _flush(self) -> None:
+        if self._preparing:
+            asyncio.get_running_loop().call_later(GATHER, self._flush)
+            return
         pending, self._pending = self._pending, set()
         try:
             save_json(self._file, {path: _written(told) for path, told in self._told.items()})
-            self._describe(pending)
+            self._publish(self._describe([self._configured[path] for path in pending if path in self._configured]))
         except OSError as error:  # a full disk: what is told is told again after the next start
             log.warning("descriptions.not_kept", file=str(self._file), error=repr(error))
 
-    def _describe(self, paths: Iterable[str]) -> None:
-        machines = [filled(self._configured[path], self._told.get(path, {})) for path in paths]
-        earlier = self._history.update(machines)
-        for machine in machines:
-            topic, payload = self._topics.meta(machine.path), encode_meta(machine, earlier[machine.path])
-            self._ids[machine.path] = meta_of(machine).id
-            if self.payloads.get(topic) != payload:
-                self.payloads[topic] = payload
+    def _describe(self, machines: Iterable[Machine]) -> list[Described]:
+        whole = [filled(machine, self._told.get(str(machine.path), {})) for machine in machines]
+        earlier = self._history.update(whole)
+        return [
+            Described(machine.path, meta_of(machine).id, encode_meta(machine, earlier[machine.path]))
+            for machine in whole
+        ]
+
+    def _publish(self, described: Iterable[Described]) -> None:
+        for one in described:
+            self._ids[one.path] = one.id
+            topic = self._topics.meta(one.path)
+            if self.payloads.get(topic) != one.payload:
+                self.payloads[topic] = one.payload
                 self._new.add(topic)
         if self._new:
             self.change.set()

@@ -25,7 +25,9 @@ STAND_BACK_FIRST, STAND_BACK_MAX = 60.0, 600.0
 class Presence:
     """What one process says of itself on the state topic of its gateway, and hears there of others."""
 
-    def __init__(self, gateway: str) -> None:
+    def __init__(self, gateway: str, config: str = "") -> None:
+        """Prepare; `config` is the digest of the configuration that runs."""
+        self.config = config
         self.instance = secrets.token_hex(4)
         self.contested = self.away = False
         self._gateway = gateway
@@ -36,7 +38,8 @@ class Presence:
 
     def birth(self, spool: str) -> bytes:
         """Return what is retained while the gateway is there."""
-        return orjson.dumps({"state": "online", "spool": spool, "instance": self.instance, "host": self._host})
+        told = {"state": "online", "spool": spool, "instance": self.instance, "host": self._host}
+        return orjson.dumps(told | {"config": self.config})
 
     def death(self, reason: str) -> bytes:
         """Return what is retained when it has gone."""

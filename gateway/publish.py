@@ -7,6 +7,7 @@ only the store's word, which ingest passes on, frees the spool; the broker's ack
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,7 +16,6 @@ from aiomqtt import MqttError, Will
 
 from gateway.backoff import Backoff
 from gateway.connection import TakenOver
-from gateway.leftovers import Leftovers
 from gateway.mqtt import Link, Message
 from gateway.presence import Presence
 from gateway.sending import FreshFirst, InOrder
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
     from gateway.described import Descriptions
+    from gateway.leftovers import Leftovers
     from gateway.settings.factory import Factory
+    from gateway.settings.sections import BrokerSection
     from gateway.spool import Spool
     from gateway.spool_format import Spooled
     from gateway.states import MachineState, States
@@ -58,6 +60,7 @@ class Publisher:
         spool: Spool,
         states: States,
         descriptions: Descriptions,
+        leftovers: Leftovers,
         report: Callable[[], Mapping[str, Any]],
         too_large: Callable[[Spooled, int], None],
     ) -> None:
@@ -80,21 +83,18 @@ class Publisher:
         }
         kind = InOrder if factory.gateway.order is Order.STRICT else FreshFirst
         self._sending = kind(spool, too_large, by_broker=self._by_broker)
-        self._presence = Presence(self._gateway)
-        self._leftovers = Leftovers(
-            factory.gateway.spool.folder / f"{self._gateway}.told.json",
-            self._gateway,
-            [topics.state(machine.path) for machine in factory.machines],
-        )
+        self._presence = Presence(self._gateway, factory.digest)
+        self._leftovers = leftovers
+        self._configured = asyncio.Event()
+        self._moved = False
 
     async def run(self) -> None:
         """Connect and publish until cancelled; outages are told once."""
         backoff = Backoff(RECONNECT_FIRST, RECONNECT_MAX)
-        self._leftovers.begin(empty=not self._spool.ledger.pending)
         down = False
         loop = asyncio.get_running_loop()
         while True:
-            since = loop.time()
+            since, self._moved = loop.time(), False
             try:
                 will = Will(self._topic["state"], self._presence.death("connection lost"), 1, retain=True)
                 async with Link(self._broker, f"lineside-{self._gateway}", will=will) as link:
@@ -122,9 +122,8 @@ class Publisher:
         await link.subscribe_to(self._topic["state"], *([] if self._by_broker else [self._topic["confirmed"]]))
         await self._deliver(link, [Message(self._topic["state"], self._presence.birth(self._spool.id))])
         await self._publish_descriptions(link, self._descriptions.payloads)
+        self._states.take_changed()
         await self._publish_states(link, self._states.machines)
-        if self._leftovers.topics:
-            await link.subscribe_to(*self._leftovers.topics)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.lost(), name="broker link")
@@ -133,11 +132,20 @@ class Publisher:
                 tasks.create_task(self._hear(link), name="confirmations")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
+                tasks.create_task(self._follow_leftovers(link), name="leftovers")
+                tasks.create_task(self._follow_configuration(link), name="configuration")
                 tasks.create_task(self._tell_ledger(link), name="ledger")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
         finally:
             await self._say_farewell(link)
+
+    def reconfigure(self, broker: BrokerSection, digest: str) -> None:
+        """Go on with a changed configuration: connect to another broker, tell of the digest."""
+        self._moved = self._moved or broker != self._broker
+        self._broker = broker
+        self._presence.config = digest
+        self._configured.set()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -199,6 +207,26 @@ class Publisher:
 
     async def _publish_descriptions(self, link: Link, payloads: Mapping[str, bytes]) -> None:
         await self._deliver(link, (Message(topic, payload) for topic, payload in payloads.items()))
+
+    async def _follow_leftovers(self, link: Link) -> None:
+        heard: set[str] = set()
+        while True:
+            self._leftovers.change.clear()
+            if new := self._leftovers.topics - heard:
+                await link.subscribe_to(*sorted(new))
+                heard |= new
+            await self._deliver(link, self._leftovers.clear())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORT_EVERY if self._leftovers.topics else None):
+                    await self._leftovers.change.wait()
+
+    async def _follow_configuration(self, link: Link) -> None:
+        while True:
+            await self._configured.wait()
+            self._configured.clear()
+            if self._moved:
+                raise MqttError("the configuration has another broker")
+            await self._deliver(link, [Message(self._topic["state"], self._presence.birth(self._spool.id))])
 
     async def _tell_ledger(self, link: Link) -> None:
         while True:

@@ -6,7 +6,7 @@ The driver reads and raises; waiting, backing off and telling are done here, onc
 from __future__ import annotations
 
 import asyncio
-import math
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,10 @@ import structlog
 
 from drivers.base import DriverError, Misconfigured, NotConnected, ReadFailed, Scan
 from gateway.backoff import Backoff
+from gateway.timer import Timer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from drivers.base import About, Driver, Group
     from gateway.ledger import Schedule
@@ -33,76 +34,12 @@ BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
 """Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
 
 
-class Timer:
-    """A schedule of fixed phase on the monotonic clock: what is late never shifts what follows.
-
-    Every slot is either taken or missed, and both are counted.
-    """
-
-    def __init__(self, every: float, start: float, counts: Schedule) -> None:
-        self._every = every
-        self._start = start
-        self._counts = counts
-        self._next = 0
-        self._sleep: asyncio.Future[bool] | None = None
-        self._stopped: float | None = None
-
-    async def wait(self) -> bool:
-        """Wait for the next slot; slots that went by meanwhile are missed. Returns False when stopped."""
-        if self._stopped is not None:
-            return False
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        # a slot is still in time as long as the one after it has not come
-        current = math.floor((now - self._start) / self._every)
-        if current > self._next:
-            self._skip(current - self._next)
-        due = self._start + self._next * self._every
-        if due <= now:
-            return True
-        self._sleep = loop.create_future()
-        alarm = loop.call_at(due, _wake, self._sleep, True)  # noqa: FBT003 - the future's result
-        try:
-            return await self._sleep
-        finally:
-            alarm.cancel()
-
-    def took(self, began: float) -> None:
-        """Count the slot that was waited for as taken, by a scan that began at `began` and has ended now."""
-        due = self._start + self._next * self._every
-        self._next += 1
-        self._counts.took(began - due, asyncio.get_running_loop().time() - began)
-
-    def stop(self) -> None:
-        """End the schedule here; who waits is woken."""
-        self._stopped = asyncio.get_running_loop().time()
-        if self._sleep is not None:
-            _wake(self._sleep, False)  # noqa: FBT003 - the future's result
-
-    def settle(self) -> None:
-        """Count the slots that went by without anybody waiting, as in an outage. Nobody may be waiting now.
-
-        The slot in which the schedule was stopped is neither taken nor missed: its scan could still have begun.
-        """
-        if self._stopped is None:
-            gone = math.floor((asyncio.get_running_loop().time() - self._start) / self._every) + 1
-        else:
-            gone = math.floor((self._stopped - self._start) / self._every)
-        if gone > self._next:
-            self._skip(gone - self._next)
-
-    def _skip(self, slots: int) -> None:
-        self._next += slots
-        self._counts.skipped(slots)
-
-
 def _nobody(group: Group, told: Sequence[About]) -> None:
     del group, told
 
 
-def _wake(sleep: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 - the future's result
-    if not sleep.done():
-        sleep.set_result(result)
+class _Stale(Exception):
+    """The driver does not read what it should any more: another one is made."""
 
 
 class Runner:
@@ -112,7 +49,7 @@ class Runner:
         self,
         name: str,
         groups: Sequence[Group],
-        make_driver: Callable[[], Driver],
+        make_driver: Callable[[Sequence[Group]], Driver],
         deliver: Callable[[Scan], Awaitable[None]],
         schedules: Mapping[str, Schedule],
         clock: Callable[[], int],
@@ -126,7 +63,7 @@ class Runner:
         period this device's scans begin; `delay` are the seconds before the first attempt to connect.
         """
         self.name = name
-        self._groups = groups
+        self.groups = tuple(groups)
         self._make_driver = make_driver
         self._deliver = deliver
         self._schedules = schedules
@@ -136,43 +73,64 @@ class Runner:
         self._described = described
         self._undescribed = [group for group in groups if not group.events]
         self._timers: dict[Group, Timer] = {}
-        self._polls: set[asyncio.Task[None]] = set()
+        self._polls: dict[Group, asyncio.Task[None]] = {}
+        self._receiving: asyncio.Task[None] | None = None
+        self._describing: asyncio.Task[None] | None = None
+        self._reading: tuple[Driver, asyncio.TaskGroup] | None = None  # while the connection stands
         self._driver: Driver | None = None
+        self._past: Counter[str] = Counter()  # what former drivers counted
         self._connects = 0
         self.ahead: float | None = None
         """Seconds by which the device's clock was ahead of ours when it was seen last; None where it is not told."""
         self._clock_wrong = False
-        self._down = False
-        self._stopped = False
+        self._outage: DriverError | None = None
+        self._begun = self._stopped = False
+        self._stale = asyncio.Event()
 
     async def run(self) -> None:
         """Read until cancelled. `Misconfigured` ends only this device."""
         await asyncio.sleep(self._delay)
-        # in a thread: it may have to import the protocol's library, and the others' first scan shall not wait
-        driver = self._driver = await asyncio.to_thread(self._make_driver)
         backoff = Backoff(BACKOFF_FIRST, BACKOFF_MAX)
+        driver = await self._new_driver()
         try:
             while True:
                 try:
-                    try:
-                        await driver.connect()
-                    finally:
-                        self._begin()
-                    self._down = False
-                    self._connects += 1
-                    log.info("driver.connected", device=self.name)
+                    if self._stale.is_set():
+                        driver = await self._new_driver()
+                    await self._connect(driver)
                     backoff.reset()
                     await self._read_all(driver)
+                except _Stale:
+                    continue
                 except NotConnected as error:
                     await self._lost("driver.not_connected", error)
                 except Misconfigured as error:
                     await self._lost("driver.misconfigured", error)
-                    await asyncio.Event().wait()  # until cancelled; its slots are counted as missed at the end
+                    await self._stale.wait()  # else until cancelled; its slots are counted as missed at the end
+                    continue
                 await backoff.wait()
                 self._settle()
         finally:
             self._settle()
             await driver.close()
+
+    async def _new_driver(self) -> Driver:
+        if self._driver is not None:
+            await self._driver.close()
+            self._past.update(self._driver.counts())
+        self._stale.clear()
+        # in a thread: it may have to import the protocol's library, and the others' first scan shall not wait
+        self._driver = await asyncio.to_thread(self._make_driver, self.groups)
+        return self._driver
+
+    async def _connect(self, driver: Driver) -> None:
+        try:
+            await driver.connect()
+        finally:
+            self._begin()
+        self._outage = None
+        self._connects += 1
+        log.info("driver.connected", device=self.name)
 
     def _compare_clocks(self, driver: Driver) -> None:
         """Tell of a clock that is far from ours, once until it is right: its times go into the store."""
@@ -184,18 +142,23 @@ class Runner:
 
     def _begin(self) -> None:
         """Begin the schedule, once: when it is known for the first time whether the device is there."""
-        if self._timers or self._stopped:
-            return
+        if not self._begun and not self._stopped:
+            self._begun = True
+            self._schedule(self.groups)
+
+    def _schedule(self, groups: Iterable[Group]) -> None:
         start = asyncio.get_running_loop().time()
-        self._timers = {
-            group: Timer(group.every, start + self._phase * group.every, self._schedules[group.machine])
-            for group in self._groups
-            if not group.pushed
-        }
+        for group in groups:
+            if not group.pushed:
+                self._timers[group] = Timer(
+                    group.every, start + self._phase * group.every, self._schedules[group.machine]
+                )
 
     def counts(self) -> dict[str, int]:
-        """Return how often the device was connected, and what its driver counts."""
-        return {"connects": self._connects} | dict(self._driver.counts() if self._driver else {})
+        """Return how often the device was connected, and what its drivers have counted."""
+        counts = Counter(self._past)
+        counts.update(self._driver.counts() if self._driver else {})
+        return {"connects": self._connects} | counts
 
     async def stop(self) -> None:
         """Begin no further scan, and wait for those that are under way; then `run` may be cancelled."""
@@ -203,31 +166,92 @@ class Runner:
         for timer in self._timers.values():
             timer.stop()
         if self._polls:
-            await asyncio.wait(self._polls)
+            await asyncio.wait(self._polls.values())
+
+    # -- while it runs --
+
+    async def regroup(self, groups: Sequence[Group]) -> None:
+        """Read these groups from now on. Those that stay are read on as if nothing had happened.
+
+        When this returns, the scans of what was left out have been delivered.
+        """
+        added = [group for group in groups if group not in self.groups]
+        removed = [group for group in self.groups if group not in groups]
+        if not added and not removed:
+            return
+        await self._let_go(removed)
+        self.groups = tuple(groups)
+        self._undescribed = [one for one in (*self._undescribed, *added) if one in groups and not one.events]
+        if self._begun:
+            self._schedule(added)
+        if not await self._regrouped():
+            self._stale.set()
+        if self._outage is not None:
+            await self._fail(added, self._outage)
+
+    async def _let_go(self, groups: Sequence[Group]) -> None:
+        """End the schedules of groups, and wait for the scans that are under way."""
+        timers = [self._timers.pop(group) for group in groups if group in self._timers]
+        for timer in timers:
+            timer.stop()
+        polls = [self._polls.pop(group) for group in groups if group in self._polls]
+        if polls:
+            await asyncio.wait(polls)
+        for timer in timers:
+            timer.settle()
+
+    async def _regrouped(self) -> bool:
+        """Return whether the driver reads the groups as they are now."""
+        if self._reading is None:
+            return False  # it is being connected, or will be: then with all of them
+        driver, tasks = self._reading
+        try:
+            took = await driver.regroup(self.groups)
+        except DriverError:
+            return False  # the new one tells why
+        if took and self._reading == (driver, tasks):
+            self._start(driver, tasks)
+            return True
+        return False
+
+    def _start(self, driver: Driver, tasks: asyncio.TaskGroup) -> None:
+        """Let every group be read that is not read yet."""
+        for group in self._timers.keys() - self._polls.keys():
+            poll = self._poll(driver, group, self._timers[group])
+            self._polls[group] = tasks.create_task(poll, name=f"poll {group.machine} {group.every:g}s")
+        pushed = any(group.pushed for group in self.groups)
+        if pushed and self._receiving is None:
+            self._receiving = tasks.create_task(self._receive(driver), name=f"receive {self.name}")
+        elif not pushed and self._receiving is not None:
+            self._receiving.cancel()
+            self._receiving = None
+        if self._undescribed and (self._describing is None or self._describing.done()):
+            self._describing = tasks.create_task(self._describe(driver), name=f"describe {self.name}")
 
     async def _read_all(self, driver: Driver) -> None:
-        """Poll and receive until the connection is lost."""
+        """Poll and receive until the connection is lost, or until another driver is needed."""
+        if self._stale.is_set():
+            raise _Stale
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._polls = {
-                    tasks.create_task(self._poll(driver, group), name=f"poll {group.machine} {group.every:g}s")
-                    for group in self._timers
-                }
-                if any(group.pushed for group in self._groups):
-                    tasks.create_task(self._receive(driver), name=f"receive {self.name}")
-                tasks.create_task(self._describe(driver), name=f"describe {self.name}")
+                self._reading = driver, tasks
+                tasks.create_task(self._watch(), name=f"watch {self.name}")
+                self._start(driver, tasks)
                 self._compare_clocks(driver)
                 if self.ahead is not None:
                     tasks.create_task(self._follow_clock(driver), name=f"clock of {self.name}")
-        except* DriverError as errors:
+        except* (DriverError, _Stale) as errors:
             await driver.close()
             raise _first(errors) from None
         finally:
-            self._polls = set()
-        await asyncio.Event().wait()  # stopped: until cancelled
+            self._reading = self._receiving = self._describing = None
+            self._polls = {}
 
-    async def _poll(self, driver: Driver, group: Group) -> None:
-        timer = self._timers[group]
+    async def _watch(self) -> None:
+        await self._stale.wait()
+        raise _Stale
+
+    async def _poll(self, driver: Driver, group: Group, timer: Timer) -> None:
         clock = asyncio.get_running_loop().time
         while await timer.wait():
             began = clock()
@@ -244,7 +268,7 @@ class Runner:
             group = self._undescribed[-1]
             with suppress(ReadFailed):  # it can't say
                 self._described(group, await driver.describe(group))
-            self._undescribed.pop()
+            self._undescribed = [other for other in self._undescribed if other is not group]
 
     async def _follow_clock(self, driver: Driver) -> None:
         while True:
@@ -258,11 +282,13 @@ class Runner:
     async def _lost(self, event: str, error: DriverError) -> None:
         """Tell once of an outage, in the log and as the fault of every point."""
         self._settle()
-        if self._down:
-            return
-        self._down = True
-        log.warning(event, device=self.name, error=str(error))
-        for group in self._groups:
+        if self._outage is None:
+            self._outage = error
+            log.warning(event, device=self.name, error=str(error))
+            await self._fail(self.groups, error)
+
+    async def _fail(self, groups: Iterable[Group], error: DriverError) -> None:
+        for group in groups:
             if not group.events:  # what happens can't be bad
                 await self._deliver(Scan.failed(group, self._clock(), error.fault))
 
@@ -271,7 +297,7 @@ class Runner:
             timer.settle()
 
 
-def _first(errors: BaseExceptionGroup[DriverError]) -> DriverError:
+def _first(errors: BaseExceptionGroup[DriverError | _Stale]) -> DriverError | _Stale:
     """Return what to act on: `Misconfigured` before `NotConnected`, since it is final."""
-    found = [error for error in errors.exceptions if isinstance(error, DriverError)]
+    found = [error for error in errors.exceptions if isinstance(error, DriverError | _Stale)]
     return next((error for error in found if isinstance(error, Misconfigured)), found[0])

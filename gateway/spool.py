@@ -65,6 +65,7 @@ class Spool(Lending):
         self._next = 1
         self._filled: dict[Outbox[Any], None] = {}  # in the order in which they got their first scan
         self._waiting = Waiting()
+        self._committing: list[Spooled] = []
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._empty = asyncio.Event()
@@ -97,6 +98,18 @@ class Spool(Lending):
         """The file that holds the records."""
         return str(self._file.files.db)
 
+    @property
+    def following(self) -> int:
+        """The number of the next record."""
+        return self._next
+
+    @property
+    def oldest(self) -> int:
+        """The number of the oldest record that waits to be confirmed; where none does, that of the next."""
+        waiting = [record.seq for records in (self._committing, self._waiting.puts) for record in records[:1]]
+        stored = [first for first, _ in self._file.pending]
+        return min([self._next, *waiting, *stored[:1]])
+
     # -- taking records in --
 
     def outbox(
@@ -116,6 +129,11 @@ class Spool(Lending):
         if outbox.large:
             self._gather(outbox)
         self._work.set()
+
+    def close_record(self, outbox: Outbox[Any]) -> None:
+        """Make a record of what is in an outbox now: what comes next is in another one."""
+        if outbox in self._filled:
+            self._gather(outbox)
 
     def _gather(self, outbox: Outbox[Any]) -> None:
         """Make a record of what is in an outbox: several where it is much."""
@@ -192,6 +210,7 @@ class Spool(Lending):
         for outbox in list(self._filled):
             self._gather(outbox)
         batch = self._waiting.take(self.ledger.counts(), self._next, self._file.limits.commit)
+        self._committing = batch.puts
         write = asyncio.get_running_loop().run_in_executor(self._thread, self._file.write, batch)
         try:
             await asyncio.wait({write})
@@ -199,6 +218,7 @@ class Spool(Lending):
             if not write.done():  # cancelled: a stop must not leave a commit without its account
                 await asyncio.wait({write})
             written = self._settle(batch, write)
+            self._committing = []
         return written
 
     def _settle(self, batch: Batch, write: asyncio.Future[Outcome]) -> bool:

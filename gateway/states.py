@@ -66,18 +66,35 @@ class States:
         self._clock = clock
         self._machines: dict[MachinePath, MachineState] = {}
         self._groups: dict[Group, _GroupState] = {}
-        self._together: dict[MachinePath, list[_GroupState]] = {}
+        self._together: dict[MachinePath, dict[Group, _GroupState]] = {}
         self._changed: set[MachinePath] = set()
         self._to_judge: set[MachinePath] = set()
         self.change = asyncio.Event()
 
     def add(self, path: MachinePath, groups: Iterable[Group]) -> None:
-        """Add a machine with its groups."""
+        """Add a machine with its groups; or change those that it has, of which what stays keeps its state."""
         groups = list(groups)
-        machine = MachineState(path, sum(len(group.names) for group in groups), since=self._clock())
-        self._machines[path] = machine
-        together = self._together[path] = [_GroupState(machine) for _ in groups]
-        self._groups |= zip(groups, together, strict=True)
+        points = sum(len(group.names) for group in groups)
+        machine = self._machines.setdefault(path, MachineState(path, points, since=self._clock()))
+        machine.points = points
+        before = self._together.get(path, {})
+        self._forget(before.keys() - groups)
+        self._together[path] = {group: before.get(group) or _GroupState(machine) for group in groups}
+        self._groups |= self._together[path]
+        self._judge(machine)
+        self._changed.add(path)
+        self.change.set()
+
+    def remove(self, path: MachinePath) -> None:
+        """Forget a machine."""
+        self._forget(self._together.pop(path))
+        del self._machines[path]
+        self._changed.discard(path)
+        self._to_judge.discard(path)
+
+    def _forget(self, groups: Iterable[Group]) -> None:
+        for group in groups:
+            del self._groups[group]
 
     @property
     def machines(self) -> Iterable[MachineState]:
@@ -140,7 +157,7 @@ class States:
             self._judge(self._machines[path])
 
     def _judge(self, machine: MachineState) -> None:
-        states = self._together[machine.path]
+        states = self._together[machine.path].values()
         faults = [fault for state in states for fault in state.bad.values()]
         if not faults:
             heard = sum(len(state.heard) for state in states)

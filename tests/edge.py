@@ -22,6 +22,7 @@ from gateway.codecs import CODECS
 from gateway.cut import LETTERS_SIZE, Cutter, halve
 from gateway.dead_letters import DeadLetters
 from gateway.described import Descriptions
+from gateway.leftovers import Leftovers
 from gateway.model import NamedScan, Record
 from gateway.publish import Publisher
 from gateway.settings.factory import Factory
@@ -76,8 +77,9 @@ class Edge:
         self.states = States(lambda: 0)
         self.letters = settings.spool.folder / "letters.jsonl"
         cutter = Cutter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
+        leftovers = Leftovers(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest)
         self.publisher = Publisher(
-            self.factory, topics, self.spool, self.states, self._descriptions, lambda: self.reports, cutter
+            self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports, cutter
         )
         self.window = self.publisher._sending.window
         self._outboxes: dict[str, Outbox[NamedScan]] = {}

@@ -22,7 +22,8 @@ from drivers.modbus.pdu import EXCEPTION, REPEATED, BadAnswer, Refused, Silence,
 from drivers.modbus.wire import Listener, Wire, open_wire
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.framing import Frame, Framing
@@ -58,10 +59,10 @@ class ModbusClient:
     that belonged to no request.
     """
 
-    def __init__(self, connection: ModbusConnection, units: Collection[int] = ()) -> None:
-        """Prepare; `units` are those that will be asked over this connection."""
+    def __init__(self, connection: ModbusConnection, units: AbstractSet[int] = frozenset()) -> None:
+        """Prepare; `units` are those that are asked over this connection, also when they change."""
         self.requests = self.timeouts = self.refused = self.discarded = 0
-        self._units = frozenset(units)
+        self._units = units
         self._connection = connection
         self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
         self._listener = Listener(connection, self._make_wire) if connection.transport is Transport.LISTEN else None

@@ -97,15 +97,33 @@ class ModbusDriver(Driver):
     def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
         super().__init__(connection, groups, clock)
         self._settings = cast("ModbusConnection", connection)
-        self._breakers = {cast("ModbusConnection", group.connection).unit: Breaker() for group in groups}
-        self._client = ModbusClient(self._settings, self._breakers)
+        self._breakers: dict[int, Breaker] = {}
+        self._client = ModbusClient(self._settings, self._breakers.keys())
         self._books: dict[Group, Book] = {}
         self._wrong = ""
-        for group in groups:
+        self._open_books()
+
+    def _open_books(self) -> None:
+        """Know each group, and each unit; what is known of them already is kept."""
+        books = self._books
+        self._books, self._wrong = {}, ""
+        for group in self.groups:
             try:
-                self._books[group] = Book(group)
+                self._books[group] = books.get(group) or Book(group)
             except ValueError as error:
                 self._wrong = f"{group.machine}: {error}"
+        units = {cast("ModbusConnection", group.connection).unit for group in self.groups}
+        for unit in self._breakers.keys() - units:
+            del self._breakers[unit]
+        for unit in units - self._breakers.keys():
+            self._breakers[unit] = Breaker()
+
+    async def regroup(self, groups: Sequence[Group]) -> bool:
+        self.groups = tuple(groups)
+        self._open_books()
+        if self._wrong:
+            raise Misconfigured(self._wrong)
+        return True
 
     async def connect(self) -> None:
         if self._wrong:

@@ -14,6 +14,7 @@ from gateway.cli.ledger import ledger
 from gateway.cli.look import query, tail
 from gateway.cli.plan import plan
 from gateway.cli.probe import probe
+from gateway.cli.reload import reload
 from gateway.cli.schema import schema
 from gateway.cli.services import health, ingest, run, simulate
 from gateway.cli.show import show
@@ -33,7 +34,7 @@ def main(style: str, log_level: str) -> None:
 
 
 COMMANDS = (
-    certs, demo, run, ingest, simulate, init, validate, show, schema, import_, export_points, plan, browse,
+    certs, demo, run, reload, ingest, simulate, init, validate, show, schema, import_, export_points, plan, browse,
     probe, tail, query, spool, ledger, health,
 )  # fmt: skip
 for command in COMMANDS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
+import signal
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +15,6 @@ from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_re
 from gateway.settings.types import check_name
 
 if TYPE_CHECKING:
-    import asyncio
     from pathlib import Path
 
 
@@ -22,13 +23,17 @@ if TYPE_CHECKING:
 @REPORT
 @WITH_STDIN
 def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
-    """Read the machines of CONFIG and publish their readings."""
+    """Read the machines of CONFIG and publish their readings.
+
+    SIGHUP, or `lineside reload CONFIG`, lets it take up what has changed in CONFIG.
+    """
     factory = load(config)
 
     async def main(stop: asyncio.Event) -> None:
         from gateway.app import Gateway  # noqa: PLC0415 - see gateway.cli
 
         gateway = Gateway(factory)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
         await gateway.run(stop)
         write_report(report, gateway.closing_report())
 

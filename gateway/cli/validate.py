@@ -52,7 +52,8 @@ def _tell(config: Path, factory: Factory | None, problems: Sequence[Problem]) ->
         return
     points = sum(len(machine.points) for machine in factory.machines)
     warned = f", {len(problems)} warning{'s' if len(problems) > 1 else ''}" if problems else ""
-    click.echo(f"{config}: right: {len(factory.machines)} machines, {points} points{warned}")
+    size = f"{len(factory.machines)} machines, {points} points{warned}"
+    click.echo(f"{config}: right: {size}; configuration {factory.digest}")
 
 
 def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> str:
@@ -63,6 +64,7 @@ def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) 
     told = {
         "file": str(config),
         "right": factory is not None,
+        "config": None if factory is None else factory.digest,
         "machines": len(machines),
         "points": sum(len(machine.points) for machine in machines),
         "problems": [problem._asdict() | {"file": str(problem.file)} for problem in problems],

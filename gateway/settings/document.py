@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -72,10 +73,11 @@ def _mark(mark: yaml.Mark | None) -> Mark:
 
 @dataclass(slots=True)
 class Document:
-    """A file's data and where each part of it stands."""
+    """A file's data and where each part of it stands; `digest` is the SHA-256 of its text."""
 
     file: Path
     data: Any = None
+    digest: str = ""
     problems: list[Problem] = field(default_factory=list)
     _marks: dict[tuple[Step, ...], Mark] = field(default_factory=dict)
 
@@ -134,7 +136,7 @@ def read_document(file: Path) -> Document:
     finally:
         if loader is not None:
             loader.dispose()
-    document = Document(file)
+    document = Document(file, digest=sha256(text.encode()).hexdigest())
     if node is not None:
         document.data = _build(document, node, ())
     return document

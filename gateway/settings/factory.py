@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.settings.problems import Severity
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
     from gateway.settings.types import Section
     from gateway.stores.base import StoreKind
+
+
+DIGEST = 12
+"""Hexadecimal digits of a configuration's digest."""
 
 
 class Place(NamedTuple):
@@ -61,7 +66,8 @@ class StoreEntry:
 class Factory:
     """All of one factory's YAML.
 
-    `warnings` are what is allowed in it and seldom meant; `written` is the data of its main file.
+    `warnings` are what is allowed in it and seldom meant; `document` is its main file. `files` are all files that it
+    was made of, templates included, each with the digest of its text; `digest` is that of all of them.
     """
 
     file: Path
@@ -72,4 +78,20 @@ class Factory:
     stores: tuple[StoreEntry, ...]
     machines: tuple[Machine, ...]
     warnings: tuple[Problem, ...] = ()
-    written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    document: Document | None = field(default=None, compare=False, repr=False)
+    files: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def written(self) -> Mapping[str, Any]:
+        """The data of the main file."""
+        return {} if self.document is None else self.document.data
+
+    @property
+    def digest(self) -> str:
+        """What tells this configuration from any other: the same files give the same, wherever they are."""
+        folder = self.file.parent
+        named = sorted(
+            f"{file.relative_to(folder) if file.is_relative_to(folder) else file.name} {digest}"
+            for file, digest in self.files.items()
+        )
+        return sha256("\n".join(named).encode()).hexdigest()[:DIGEST]

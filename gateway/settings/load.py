@@ -70,9 +70,11 @@ def _load(file: Path) -> Factory:
     wrong = any(problem.severity is Severity.ERROR for problem in problems)
     if wrong or factory is None or gateway is None or broker is None or ingest is None:
         raise ConfigurationError(problems)
+    files = {one.file: one.digest for one in (*documents, *templates.documents)}
     return Factory(
-        file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), data
-    )
+        file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
+        files,
+    )  # fmt: skip
 
 
 def _stores(document: Document) -> list[StoreEntry]:

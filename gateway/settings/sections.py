@@ -100,6 +100,8 @@ class GatewaySection(Section):
     """In what order records leave: new ones at once, or those of a machine one after the other, as in `fresh`."""
     max_record: Annotated[Size, Field(ge=1024)] = 64 * 2**10
     """The size from which on readings go into another record, as in `64KiB`."""
+    reload_on_change: bool = False
+    """Whether changed files of the configuration are taken up without being told to, as in `true`."""
 
 
 class Version(StrEnum):

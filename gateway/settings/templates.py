@@ -51,13 +51,15 @@ class Use:
 class Templates:
     """The templates that a factory's file names, each read once.
 
+    `documents` are the files that were read.
+
     They stand in `machines/` beside the file, or in the folder that its key `templates` names; those that
     come with Lineside are found after them.
     """
 
     def __init__(self, document: Document) -> None:
         self._document = document
-        self._documents: list[Document] = []
+        self.documents: list[Document] = []
         self._own_problems: list[Problem] = []
         self._parts: dict[str, Parts | None] = {}
         written = document.data.get("templates")
@@ -71,7 +73,7 @@ class Templates:
     @property
     def problems(self) -> list[Problem]:
         """All that is wrong in the templates read so far."""
-        return self._own_problems + [problem for document in self._documents for problem in document.problems]
+        return self._own_problems + [problem for document in self.documents for problem in document.problems]
 
     def get(self, name: str, path: tuple[Step, ...]) -> Template | None:
         """Return a template as a machine has it that says nothing more, or None after reporting why there is none."""
@@ -108,7 +110,7 @@ class Templates:
         except ConfigurationError as error:
             self._own_problems += error.problems
             return None
-        self._documents.append(document)
+        self.documents.append(document)
         section = None
         if right_format(document):
             # what is right of a wrong section is looked at, so that all is told at once

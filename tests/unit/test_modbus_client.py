@@ -20,6 +20,7 @@ from drivers.modbus.pdu import EXCEPTIONS, BadAnswer, Refused, Silence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from fakes.modbus_server import Script
 
@@ -35,7 +36,7 @@ ANSWER = bytes.fromhex("04 0005 0006")
 
 
 @asynccontextmanager
-async def client_of(server: FakeModbusServer, units: Sequence[int] = ()) -> AsyncIterator[ModbusClient]:
+async def client_of(server: FakeModbusServer, units: AbstractSet[int] = frozenset()) -> AsyncIterator[ModbusClient]:
     client = ModbusClient(ModbusConnection(host=HOST, port=server.port, timeout=PATIENT), units)
     await client.connect()
     try:
@@ -233,7 +234,7 @@ async def test_half_an_answer_costs_the_connection_and_brings_no_value() -> None
 
 async def test_silence_again_and_again_is_a_dead_connection() -> None:
     """A switch that forgot the connection swallows requests for hours while TCP sees nothing wrong."""
-    async with FakeModbusServer(silent) as server, client_of(server, [UNIT]) as client:
+    async with FakeModbusServer(silent) as server, client_of(server, {UNIT}) as client:
         for _ in range(SILENT_MAX):
             await ask_in_vain(client)
         with pytest.raises(NotConnected, match="3 requests in a row were not answered"):
@@ -244,7 +245,7 @@ async def test_silence_again_and_again_is_a_dead_connection() -> None:
 async def test_any_answer_between_is_a_sign_of_life(script: Script) -> None:
     """Also one that refuses or does not fit."""
     dull = in_turn(silent, silent, script, silent, silent, right)
-    async with FakeModbusServer(dull) as server, client_of(server, [UNIT]) as client:
+    async with FakeModbusServer(dull) as server, client_of(server, {UNIT}) as client:
         for _ in range(SILENT_MAX - 1):
             await ask_in_vain(client)
         with suppress(Refused, BadAnswer):
@@ -257,7 +258,7 @@ async def test_any_answer_between_is_a_sign_of_life(script: Script) -> None:
 async def test_units_that_are_switched_off_do_not_take_the_others_with_them() -> None:
     """Behind one serial gateway three presses may be off: closing the connection would cost the fourth its scans."""
     script = by_unit({2: silent, 3: silent, 4: silent})
-    async with FakeModbusServer(script) as server, client_of(server, [1, 2, 3, 4]) as client:
+    async with FakeModbusServer(script) as server, client_of(server, {1, 2, 3, 4}) as client:
         for unit in (2, 3, 4, 2):
             await ask_in_vain(client, unit)
         assert await client.request(1, READ) == ANSWER

@@ -103,7 +103,7 @@ class FakeLine:
 
 
 def on_line(units: dict[int, Unit], transport: Transport = Transport.RTU) -> tuple[ModbusClient, FakeLine]:
-    client = ModbusClient(ModbusConnection(transport=transport, device="/dev/null", timeout=TIMEOUT), list(units))
+    client = ModbusClient(ModbusConnection(transport=transport, device="/dev/null", timeout=TIMEOUT), set(units))
     line = FakeLine(client, units)
     client._transport = line  # type: ignore[assignment] # all of it that is used
     return client, line

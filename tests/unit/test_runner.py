@@ -80,7 +80,7 @@ class Bench:
         self.delivered: list[Scan] = []
         self.schedules = {one.machine: Schedule() for one in groups}
         self.runner = Runner(
-            "device", groups, lambda: self.device, self._take, self.schedules, lambda: 0, phase, delay
+            "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, delay
         )
 
     async def _take(self, scan: Scan) -> None:
@@ -102,8 +102,8 @@ class Bench:
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock jumps while a thread works; here drivers are made at once."""
 
-    async def at_once(make: Callable[[], Driver]) -> Driver:
-        return make()
+    async def at_once(make: Callable[[Sequence[Group]], Driver], groups: Sequence[Group]) -> Driver:
+        return make(groups)
 
     monkeypatch.setattr("gateway.runner.asyncio.to_thread", at_once)
 

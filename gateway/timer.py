@@ -1,0 +1,78 @@
+"""The schedule of one group: when its next scan is due."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.ledger import Schedule
+
+
+class Timer:
+    """A schedule of fixed phase on the monotonic clock: what is late never shifts what follows.
+
+    Every slot is either taken or missed, and both are counted.
+    """
+
+    def __init__(self, every: float, start: float, counts: Schedule) -> None:
+        self._every = every
+        self._start = start
+        self._counts = counts
+        self._next = 0
+        self._sleep: asyncio.Future[bool] | None = None
+        self._stopped: float | None = None
+
+    async def wait(self) -> bool:
+        """Wait for the next slot; slots that went by meanwhile are missed. Returns False when stopped."""
+        if self._stopped is not None:
+            return False
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        # a slot is still in time as long as the one after it has not come
+        current = math.floor((now - self._start) / self._every)
+        if current > self._next:
+            self._skip(current - self._next)
+        due = self._start + self._next * self._every
+        if due <= now:
+            return True
+        self._sleep = loop.create_future()
+        alarm = loop.call_at(due, _wake, self._sleep, True)  # noqa: FBT003 - the future's result
+        try:
+            return await self._sleep
+        finally:
+            alarm.cancel()
+
+    def took(self, began: float) -> None:
+        """Count the slot that was waited for as taken, by a scan that began at `began` and has ended now."""
+        due = self._start + self._next * self._every
+        self._next += 1
+        self._counts.took(began - due, asyncio.get_running_loop().time() - began)
+
+    def stop(self) -> None:
+        """End the schedule here; who waits is woken."""
+        self._stopped = asyncio.get_running_loop().time()
+        if self._sleep is not None:
+            _wake(self._sleep, False)  # noqa: FBT003 - the future's result
+
+    def settle(self) -> None:
+        """Count the slots that went by without anybody waiting, as in an outage. Nobody may be waiting now.
+
+        The slot in which the schedule was stopped is neither taken nor missed: its scan could still have begun.
+        """
+        if self._stopped is None:
+            gone = math.floor((asyncio.get_running_loop().time() - self._start) / self._every) + 1
+        else:
+            gone = math.floor((self._stopped - self._start) / self._every)
+        if gone > self._next:
+            self._skip(gone - self._next)
+
+    def _skip(self, slots: int) -> None:
+        self._next += slots
+        self._counts.skipped(slots)
+
+
+def _wake(sleep: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 - the future's result
+    if not sleep.done():
+        sleep.set_result(result)
