@@ -44,7 +44,7 @@ class Machines:
 
     def __init__(self, units: int) -> None:
         self.served: dict[int, list[int]] = {unit: [] for unit in range(1, units + 1)}
-        self.port = 0
+        self.port = self.connects = 0
         self._server: asyncio.Server
         self._connections: list[asyncio.Transport] = []
 
@@ -67,6 +67,7 @@ class Machines:
 
     def connected(self, connection: asyncio.Transport) -> None:
         """Note a connection."""
+        self.connects += 1
         self._connections.append(connection)
 
     def answer(self, unit: int) -> bytes:

@@ -1,0 +1,257 @@
+"""A configuration that changes while the gateway reads: what is not changed notices nothing of it.
+
+The machines count how often they were read, so every reading that should exist is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import pytest
+import yaml
+from chaos.machines import Machines
+from processes import Lineside, until, write_factory
+from servers import Mosquitto
+from stored import report, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECONDS = 30.0
+
+
+class Plant:
+    """Machines, and the files and processes of a gateway that reads them."""
+
+    def __init__(self, folder: Path, machines: Machines, broker: Mosquitto, **gateway: Any) -> None:
+        self.folder = folder
+        self.machines = machines
+        self.database = folder / "readings.db"
+        self.config = folder / "factory.yaml"
+        self.units = {"m-01": 1, "m-02": 2}
+        self.every, self.unit, self.broker = "100ms", "Cel", broker.url
+        self.gateway = {"id": "edge-01", "spool": {"folder": str(folder / "spool")}} | gateway
+        (folder / "machines").mkdir()
+
+    def write(self) -> None:
+        """Write what the gateway reads."""
+        template = {
+            "format": 1,
+            "protocol": "modbus",
+            "defaults": {"every": self.every},
+            "points": {
+                "count": {"address": "holding 0", "raw": "uint32"},
+                "third": {"address": "holding 4", "raw": "float64", "unit": self.unit},
+            },
+        }
+        (self.folder / "machines" / "counter.yaml").write_text(yaml.safe_dump(template))
+        url = f"modbus+tcp://127.0.0.1:{self.machines.port}?timeout=2&unit="
+        machines = {name: {"template": "counter", "connection": f"{url}{unit}"} for name, unit in self.units.items()}
+        write_factory(
+            self.config,
+            gateway=self.gateway,
+            broker={"url": self.broker},
+            ingest={"folder": str(self.folder)},
+            stores=[{"sqlite": {"path": str(self.database)}}],
+            lines={"line": {"area": "area", "machines": machines}},
+        )
+
+    async def start(self) -> Lineside:
+        """Start gateway and ingest, and wait for the first rows."""
+        self.write()
+        self.ingest = await Lineside.start("ingest", self.config)
+        gateway = await Lineside.start("run", self.config, "--report", str(self.folder / "run.json"))
+        for machine in self.units:
+            await self.more(machine)
+        return gateway
+
+    async def reload(self) -> subprocess.CompletedProcess[str]:
+        """Do as a user does."""
+        return await asyncio.to_thread(self.lineside, "reload", str(self.config))
+
+    @staticmethod
+    def lineside(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gateway", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def counts(self, machine: str) -> list[int]:
+        """Return which answers of a machine are stored."""
+        return [row.value for row in rows(self.database, machine, "count") if row.value is not None]
+
+    async def more(self, machine: str, how_many: int = 3) -> None:
+        """Wait until so many more answers of a machine are stored."""
+        had = len(self.counts(machine))
+        await until(lambda: len(self.counts(machine)) >= had + how_many, f"readings of {machine}", SECONDS)
+
+
+def outcome(plant: Plant) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((plant.folder / "spool" / "edge-01.configuration.json").read_bytes())
+    return told
+
+
+async def retained(broker: Mosquitto, topics: str, enough: Callable[[dict[str, bytes]], bool]) -> dict[str, bytes]:
+    """Return what stands on topics, once it is enough."""
+    found: dict[str, bytes] = {}
+    async with asyncio.timeout(SECONDS), aiomqtt.Client("127.0.0.1", broker.port) as client:
+        await client.subscribe(topics, 1)
+        async for message in client.messages:
+            found[str(message.topic)] = bytes(message.payload)
+            if enough(found):
+                break
+    return found
+
+
+async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path: Path):
+    """All behind one connection, which stands: every answer of the untouched one is stored, once, and none missed."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(4) as machines:
+        plant = Plant(tmp_path, machines, mosquitto)
+        plant.every = "1s"
+        gateway = await plant.start()
+        plant.units = {"m-01": 1, "m-02": 3, "m-04": 4}
+        plant.write()
+        told = await plant.reload()
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "1 machines added, 1 machines changed, 0 machines removed" in told.stdout
+        await plant.more("m-04")
+        await plant.more("m-02")
+        old = len(machines.served[2])
+        assert plant.counts("m-02")[: old + 2] == [*range(old), 0, 1], "all of the old unit, then the new one"
+        plant.units = {"m-01": 1}
+        plant.write()
+        told = await plant.reload()
+        assert "0 machines added, 0 machines changed, 2 machines removed" in told.stdout
+        assert told.stdout.strip().endswith(plant.lineside("validate", str(plant.config)).stdout.split()[-1])
+        await plant.more("m-01")
+        assert await gateway.stop() == 0
+        counts = plant.counts("m-01")
+        assert counts == list(range(len(machines.served[1]))), "each answer once, in order"
+        assert machines.connects == 1
+        closing = report(tmp_path / "run.json")
+        assert list(closing["machines"]) == ["enterprise/site/area/line/m-01"]
+        [untouched] = closing["machines"].values()
+        assert untouched["schedule"]["missed"] == 0
+        assert closing["schedule"]["missed"] == 0
+        assert closing["schedule"]["due"] > untouched["schedule"]["due"], "what was removed still counts"
+        assert closing["balanced"]
+        assert closing["ledger"]["acquired"] == 2 * sum(len(served) for served in machines.served.values())
+
+
+async def test_a_wrong_file_is_refused_with_its_errors_and_nothing_changes(tmp_path: Path):
+    """It is read on by the old one, and a later right one is taken up."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(2) as machines:
+        plant = Plant(tmp_path, machines, mosquitto)
+        gateway = await plant.start()
+        right = plant.config.read_text()
+        before = outcome(plant)["config"]
+        wrong = right.replace("template: counter", "template: conuter")
+        plant.config.write_text(wrong)
+        told = await plant.reload()
+        assert told.returncode == 1
+        line = 1 + wrong[: wrong.index("conuter")].count("\n")
+        assert f"factory.yaml:{line}:" in told.stderr
+        assert "did you mean 'counter'?" in told.stderr
+        gateway.signal(signal.SIGHUP)
+        refused = await gateway.logged("configuration.refused")
+        assert f"factory.yaml:{line}:" in refused["problems"][0]
+        await plant.more("m-01")
+        plant.config.write_text(right.replace("id: edge-01", "id: edge-01\n  max_record: 32KiB"))
+        told = await plant.reload()
+        assert told.returncode == 1
+        assert "gateway.max_record: can't change while the gateway runs; restart it" in told.stderr
+        assert "factory.yaml:" in told.stderr
+        assert outcome(plant)["config"] == before
+        plant.config.write_text(right)
+        told = await plant.reload()
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "nothing has changed" in told.stdout
+        assert await gateway.stop() == 0
+        assert plant.counts("m-01") == list(range(len(machines.served[1])))
+
+
+async def test_a_gateway_that_does_not_run_can_not_reload(tmp_path: Path):
+    """Also where one ran, and was killed."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(2) as machines:
+        plant = Plant(tmp_path, machines, mosquitto)
+        plant.write()
+        for _ in range(2):
+            told = await plant.reload()
+            assert told.returncode == 1
+            assert (
+                f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in told.stderr
+            )
+            gateway = await Lineside.start("run", plant.config)
+            await until((tmp_path / "spool" / "edge-01.configuration.json").exists, "the outcome")
+            gateway.kill()
+
+
+async def test_changed_files_are_taken_up_by_themselves_where_that_is_asked_for(tmp_path: Path):
+    """A template counts like the file that names it; readings keep the unit that they were taken in."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(2) as machines:
+        plant = Plant(tmp_path, machines, mosquitto, reload_on_change=True)
+        gateway = await plant.start()
+        plant.unit = "K"
+        plant.write()
+        taken_up = await gateway.logged("configuration.taken_up", seconds=SECONDS)
+        assert (taken_up["added"], taken_up["changed"], taken_up["removed"]) == (0, 2, 0)
+        await plant.more("m-02")
+        assert await gateway.stop() == 0
+        units = [row.unit for row in rows(plant.database, "m-01", "third") if row.value is not None]
+        assert set(units) == {"Cel", "K"}
+        assert units == sorted(units), "first the one, then the other"
+        assert plant.counts("m-01") == list(range(len(machines.served[1])))
+
+
+async def test_a_machine_that_is_taken_out_is_cleared_at_the_broker(tmp_path: Path):
+    """It would be online on every screen for ever; and the gateway tells which configuration it runs."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(2) as machines:
+        plant = Plant(tmp_path, machines, mosquitto)
+        gateway = await plant.start()
+        base = "lineside/v1/enterprise/site"
+        gone = [f"{base}/area/line/m-02/{leaf}" for leaf in ("state", "meta")]
+        await retained(mosquitto, f"{base}/area/#", lambda found: set(gone) <= found.keys())
+        plant.units = {"m-01": 1}
+        plant.write()
+        assert (await plant.reload()).returncode == 0
+        await gateway.logged("machine.cleared")
+        there = await retained(mosquitto, f"{base}/area/#", lambda found: f"{base}/area/line/m-01/state" in found)
+        assert not set(gone) & there.keys()
+        told = await retained(mosquitto, f"{base}/_gateways/edge-01/state", bool)
+        assert json.loads(next(iter(told.values())))["config"] == outcome(plant)["config"]
+        ledger = await retained(mosquitto, f"{base}/_gateways/edge-01/ledger", bool)
+        assert json.loads(next(iter(ledger.values())))["config"] == outcome(plant)["config"]
+        assert await gateway.stop() == 0
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_another_broker_is_connected_to_and_nothing_is_lost(tmp_path: Path, *, comes_back: bool):
+    """Also where the old one was dead: what waits goes to the new one."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = await Mosquitto.start(tmp_path / "old"), await Mosquitto.start(tmp_path / "new")
+    async with Machines(2) as machines:
+        plant = Plant(tmp_path, machines, old)
+        gateway = await plant.start()
+        if not comes_back:
+            old.kill()
+            await gateway.logged("broker.not_connected")
+        plant.broker = new.url
+        plant.write()
+        assert (await plant.reload()).returncode == 0
+        await plant.ingest.restart()
+        await plant.more("m-01", 10)
+        assert await gateway.stop() == 0
+        await until(lambda: len(plant.counts("m-01")) == len(machines.served[1]), "all are stored")
+        assert plant.counts("m-01") == list(range(len(machines.served[1])))
+        assert len(machines.served[1]) > 10

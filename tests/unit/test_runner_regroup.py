@@ -1,0 +1,235 @@
+"""A runner whose groups change while it reads: what stays is read on in its time, and nothing of it is an outage."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from fakes.virtual_time import run
+from structlog.testing import capture_logs
+
+from drivers.base import Connection, Driver, Group, Misconfigured, NotConnected, Scan, Source
+from gateway.ledger import Schedule
+from gateway.runner import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from drivers.base import DriverError
+
+
+def group(machine: str, every: float = 1.0, *, pushed: bool = False) -> Group:
+    return Group(machine, Connection(), ("a",), (Source(),), every, pushed=pushed)
+
+
+ONE, TWO, THREE = group("one"), group("two"), group("three")
+PUSHED = group("pushed", pushed=True)
+
+
+class Device(Driver):
+    """A device whose driver reads the groups that it knows."""
+
+    takes_up = True
+
+    def __init__(self, bench: Bench, groups: Sequence[Group]) -> None:
+        super().__init__(Connection(), groups, lambda: 0)
+        self.bench = bench
+        self.closed = False
+        self.pushes: asyncio.Queue[Scan] = asyncio.Queue()
+
+    async def connect(self) -> None:
+        await asyncio.sleep(self.bench.connecting)
+        if self.bench.refuses is not None:
+            raise self.bench.refuses
+
+    async def regroup(self, groups: Sequence[Group]) -> bool:
+        if not self.takes_up:
+            return False
+        self.groups = tuple(groups)
+        await asyncio.sleep(0.01)
+        return True
+
+    async def read(self, group: Group) -> Scan:
+        assert not self.closed
+        assert group in self.groups, "a driver is asked only for what it knows"
+        await asyncio.sleep(self.bench.lasts)
+        return Scan(group, 0, [1])
+
+    async def receive(self) -> Scan:
+        scan = await self.pushes.get()
+        assert scan.group in self.groups
+        return scan
+
+    def counts(self) -> dict[str, int]:
+        return {"requests": 1}
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Stubborn(Device):
+    """One that has to be made anew."""
+
+    takes_up = False
+
+
+class Bench:
+    """A runner, the drivers that were made for it, and what it delivered and when."""
+
+    def __init__(self, *groups: Group, kind: type[Device] = Device) -> None:
+        self.drivers: list[Device] = []
+        self.delivered: list[tuple[str, float, bool]] = []
+        self.lasts = self.connecting = 0.0
+        self.refuses: DriverError | None = None
+        self.kind = kind
+        self.schedules = {name: Schedule() for name in ("one", "two", "three", "pushed")}
+        self.runner = Runner("device", groups, self._make, self._take, self.schedules, lambda: 0)
+
+    def _make(self, groups: Sequence[Group]) -> Device:
+        self.drivers.append(self.kind(self, groups))
+        return self.drivers[-1]
+
+    async def _take(self, scan: Scan) -> None:
+        self.delivered.append((scan.group.machine, asyncio.get_running_loop().time(), not scan.faults))
+
+    def times(self, machine: str) -> list[float]:
+        return [time for name, time, good in self.delivered if name == machine and good]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.runner.run())
+        try:
+            yield
+        finally:
+            await self.runner.stop()
+            task.cancel()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.result()
+
+
+@pytest.fixture(autouse=True)
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock jumps while a thread works; here drivers are made at once."""
+
+    async def at_once(make: Callable[[Sequence[Group]], Driver], groups: Sequence[Group]) -> Driver:
+        return make(groups)
+
+    monkeypatch.setattr("gateway.runner.asyncio.to_thread", at_once)
+
+
+def after_change(bench: Bench, groups: Sequence[Group], at: float = 3.5, ends: float = 8.5) -> Bench:
+    async def main() -> None:
+        async with bench.running():
+            await asyncio.sleep(at)
+            await bench.runner.regroup(groups)
+            await asyncio.sleep(ends - asyncio.get_running_loop().time())
+
+    run(main())
+    return bench
+
+
+@pytest.mark.parametrize("kind", [Device, Stubborn])
+def test_what_stays_is_read_in_its_time_and_what_is_new_too(kind: type[Device]):
+    """A change to one machine is nothing to the one beside it, whether or not the driver has to be made anew."""
+    bench = after_change(Bench(ONE, TWO, kind=kind), [TWO, THREE])
+    assert bench.times("one") == pytest.approx([0, 1, 2, 3])
+    assert bench.times("two") == pytest.approx(range(9))
+    assert bench.times("three") == pytest.approx([3.5, 4.5, 5.5, 6.5, 7.5, 8.5], abs=0.02)
+    assert all(good for _, _, good in bench.delivered), "it is no outage"
+    assert bench.schedules["two"].missed == bench.schedules["three"].missed == 0
+    one = bench.schedules["one"]
+    assert (one.due, one.taken, one.missed) == (4, 4, 0), "its schedule ends where it was taken out"
+    assert len(bench.drivers) == (1 if kind is Device else 2)
+    assert bench.runner.counts() == {"connects": len(bench.drivers), "requests": len(bench.drivers)}
+
+
+def test_a_scan_under_way_is_delivered_before_its_group_is_gone():
+    """What was read is never thrown away."""
+    bench = Bench(ONE, TWO)
+    bench.lasts = 0.6
+
+    async def main() -> None:
+        async with bench.running():
+            await asyncio.sleep(3.2)
+            await bench.runner.regroup([TWO])
+            assert bench.times("one") == pytest.approx([0.6, 1.6, 2.6, 3.6])
+            assert asyncio.get_running_loop().time() == pytest.approx(3.61)
+
+    run(main())
+    assert bench.times("one") == pytest.approx([0.6, 1.6, 2.6, 3.6])
+
+
+def test_groups_that_change_while_the_device_is_connected_to_are_read_when_it_is():
+    """A driver made for others is not read with."""
+    bench = Bench(ONE)
+    bench.connecting = 2.0
+    after_change(bench, [TWO], at=1.0)
+    assert bench.times("one") == []
+    assert bench.times("two")
+    assert len(bench.drivers) == 2
+    assert bench.drivers[0].closed
+
+
+def test_a_group_that_comes_in_an_outage_is_bad_like_the_others():
+    """It would be starting for as long as the outage lasts."""
+    bench = Bench(ONE)
+    bench.refuses = NotConnected("refused")
+    after_change(bench, [ONE, TWO])
+    assert [(name, good) for name, _, good in bench.delivered] == [("one", False), ("two", False)]
+
+
+def test_a_device_that_was_misconfigured_is_tried_again_when_that_was_changed():
+    """Nothing else would make it try again but a restart."""
+    bench = Bench(ONE)
+    bench.refuses = Misconfigured("no such unit")
+
+    async def main() -> None:
+        async with bench.running():
+            await asyncio.sleep(3.5)
+            bench.refuses = None
+            await bench.runner.regroup([TWO])
+            await asyncio.sleep(2)
+
+    run(main())
+    assert [(name, good) for name, _, good in bench.delivered][:2] == [("one", False), ("two", False)]
+    assert len(bench.times("two")) >= 2
+
+
+def test_what_is_pushed_begins_and_ends_with_its_groups():
+    """A subscription that nobody asks for any more is not waited for."""
+    bench = Bench(ONE)
+
+    async def main() -> None:
+        async with bench.running():
+            await asyncio.sleep(1.5)
+            await bench.runner.regroup([ONE, PUSHED])
+            bench.drivers[0].pushes.put_nowait(Scan(PUSHED, 0, [1]))
+            await asyncio.sleep(1)
+            await bench.runner.regroup([ONE])
+            bench.drivers[0].pushes.put_nowait(Scan(PUSHED, 0, [1]))
+            await asyncio.sleep(2)
+
+    run(main())
+    assert bench.times("pushed") == pytest.approx([1.51])
+    assert bench.times("one") == pytest.approx(range(5))
+
+
+def test_all_groups_may_change_at_once():
+    """The connection stands in between, with nothing to read."""
+
+    async def main(bench: Bench) -> None:
+        async with bench.running():
+            await asyncio.sleep(1.5)
+            await bench.runner.regroup([])
+            await asyncio.sleep(1)
+            await bench.runner.regroup([THREE])
+            await asyncio.sleep(2)
+
+    bench = Bench(ONE, TWO)
+    with capture_logs() as logs:
+        run(main(bench))
+    assert bench.times("three") == pytest.approx([2.51, 3.51, 4.51], abs=0.02)
+    assert [entry["event"] for entry in logs] == ["driver.connected"]
