@@ -1,0 +1,97 @@
+"""What a reload costs that changes one machine among many, and whether the others notice.
+
+    python benchmarks/reload.py [--machines 1000] [--points 100] [--rounds 10]
+
+The machines are read every second, over a connection each, and answer from memory in another process; there is no
+broker, so the gateway spools. Each round re-points one machine in the file and lets the gateway take that up, as
+SIGHUP does. Prints the time from the signal to the change, cycles missed, and how late cycles began with and without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from modbus_schedule import serve, write_configuration
+
+from gateway.app import Gateway
+from gateway.log import set_up
+from gateway.reload import outcome_file, read_outcome
+from gateway.settings.load import load_factory
+from simulators.ports import free_port
+
+PAUSE = 2.0
+"""Seconds between two reloads."""
+
+
+def schedule(gateway: Gateway) -> dict[str, Any]:
+    return dict(gateway.report()["schedule"])
+
+
+async def reload(gateway: Gateway, outcome: Path) -> float:
+    """Return after how many seconds the gateway had taken the file up."""
+    before, began = read_outcome(outcome)["time"], time.monotonic()
+    gateway.reload.ask()
+    while (told := read_outcome(outcome))["time"] == before:
+        await asyncio.sleep(0.005)
+    if told["outcome"] != "taken_up" or len(told["changed"]) != 1:
+        raise SystemExit(f"not what was asked for: {told}")
+    return time.monotonic() - began
+
+
+async def run(file: Path, port: int, rounds: int) -> None:
+    factory = load_factory(file)
+    gateway = Gateway(factory)
+    stop = asyncio.Event()
+    running = asyncio.create_task(gateway.run(stop))
+    await asyncio.sleep(10.0)
+    print(f"before: {schedule(gateway)}")
+    used, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(5.0)
+    print(f"{(time.process_time() - used) / (time.monotonic() - began):.2f} cores")
+    text, took = file.read_text(), []
+    for i in range(rounds):
+        file.write_text(text.replace("timeout=1.000500", f"timeout=1.5{i:05d}"))
+        took.append(await reload(gateway, outcome_file(factory.gateway)))
+        await asyncio.sleep(PAUSE)
+    print(f"{rounds} reloads: median {median(took):.3f} s, at most {max(took):.3f} s")
+    stop.set()
+    await running
+    closing = gateway.closing_report()
+    print(f"all in all: {closing['schedule']}, balanced: {closing['balanced']}")
+    others = [one["schedule"] for path, one in closing["machines"].items() if not path.endswith("/m0500")]
+    print(f"the {len(others)} that did not change: missed {sum(one['missed'] for one in others)} of "
+          f"{sum(one['due'] for one in others)} cycles, at most {max(one['late_ms']['most'] for one in others):.0f} ms late")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--machines", type=int, default=1000)
+    parser.add_argument("--points", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    set_up(level="error")
+    folder, port = Path(tempfile.mkdtemp(prefix="lineside-bench-")), free_port()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
+    server.start()
+    time.sleep(1.0)
+    try:
+        url = f"modbus+tcp://127.0.0.1:{port}"
+        # connections that differ in their time-out are different devices
+        machines = {f"m{i:04d}": f"{url}?timeout={1 + i / 1e6:.6f}" for i in range(options.machines)}
+        file = write_configuration(folder / "factory", machines, options.points)
+        asyncio.run(run(file, port, options.rounds))
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
