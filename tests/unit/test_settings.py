@@ -516,3 +516,22 @@ def test_a_loaded_factory_shows_names_of_secrets_only(tmp_path: Path, monkeypatc
     assert factory.broker.password.reveal() == PLAIN
     assert PLAIN not in repr(factory)
     assert "broker_password" in repr(factory)
+
+
+def test_a_digest_tells_configurations_apart_wherever_they_are(tmp_path: Path) -> None:
+    """Two boxes with the same files tell the same; a template counts like the file that names it."""
+    digests = []
+    for place, unit in (("one", "bar"), ("two", "bar"), ("three", "kPa")):
+        folder = tmp_path / place
+        (folder / "machines").mkdir(parents=True)
+        (folder / "machines" / "press.yaml").write_text(
+            f"format: 1\nprotocol: modbus\npoints: {{pressure: {{address: holding 1, unit: {unit}}}}}\n"
+        )
+        (folder / "factory.yaml").write_text(
+            "format: 1\nfactory: {enterprise: a, site: b}\ngateway: {id: edge}\nbroker: {url: 'mqtt://localhost'}\n"
+            "lines: {l: {area: a, machines: {m: {template: press, connection: 'modbus+tcp://10.0.0.1'}}}}\n"
+        )
+        digests.append(load_factory(folder / "factory.yaml").digest)
+    one, two, three = digests
+    assert one == two != three
+    assert len(one) == 12

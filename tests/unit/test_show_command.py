@@ -178,7 +178,8 @@ def test_validate_tells_machines_and_points(file: Path) -> None:
     """The numbers say whether ranges and templates did what was meant."""
     ran = CliRunner().invoke(main, ["validate", str(file)])
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout == f"{file}: right: 5 machines, 37 points\n"
+    digest = load_factory(file).digest
+    assert ran.stdout == f"{file}: right: 5 machines, 37 points; configuration {digest}\n"
 
 
 def test_validate_tells_programs_the_same_as_people(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,4 +210,4 @@ def test_a_link_that_can_not_hold_its_periods_is_a_warning(tmp_path: Path) -> No
         ran = CliRunner().invoke(main, ["validate", str(tmp_path / "factory.yaml"), *options])
         assert (ran.exit_code, ran.stderr.startswith(told)) == (code, True), ran.output
         assert "the periods can't be held: read less often" in ran.stderr
-        assert ran.stdout.endswith("1200 points, 1 warning\n")
+        assert "1200 points, 1 warning; configuration " in ran.stdout
