@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from drivers.readings import Fault, Quality, Reason, Value, ValueType, bad
 from drivers.written import Connection, Flag, Seconds, Settings, Source, as_written, parse_duration
@@ -31,6 +31,7 @@ __all__ = [
     "Fault",
     "Flag",
     "Group",
+    "Match",
     "Misconfigured",
     "NotConnected",
     "Protocol",
@@ -57,7 +58,8 @@ class Group:
     `every` is in seconds: the period of polling, or the publishing interval of what is pushed. `deadbands` are by how
     much raw numbers must change to be worth sending, 0 for any change; a device that can hold back less may do so,
     since the gateway looks at each value itself. Empty where there are none. `events` says that the
-    points are what happens, and not what is.
+    points are what happens, and not what is; `search` that they are no points, but stand for some that only the
+    device knows: such a group is never read.
     """
 
     machine: str
@@ -68,6 +70,7 @@ class Group:
     pushed: bool = False
     deadbands: tuple[float, ...] = ()
     events: bool = False
+    search: bool = False
 
     def deadband(self, position: int) -> float:
         """Return the deadband of one point."""
@@ -113,6 +116,14 @@ class About:
     range: tuple[float, float] | None = None
     labels: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A point that a search has found: its name, behind that of the search, and its source as a user writes it."""
+
+    name: str
+    keys: Mapping[str, Any]
 
 
 class DriverError(Exception):
@@ -200,6 +211,13 @@ class Driver(ABC):
 
     async def describe(self, group: Group) -> Sequence[About]:  # noqa: ARG002 - of those that can
         """Ask the device what it says of a group's points by itself; nothing at all where it says nothing.
+
+        Raises `NotConnected` or `ReadFailed`.
+        """
+        return ()
+
+    async def search(self, group: Group, position: int) -> Sequence[Match]:  # noqa: ARG002 - of those that can
+        """Ask the device for the points that one point of a group of searches stands for.
 
         Raises `NotConnected` or `ReadFailed`.
         """

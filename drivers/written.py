@@ -101,6 +101,11 @@ class Source(Settings):
         return False
 
     @property
+    def search(self) -> bool:
+        """Whether this stands for points that only the device knows: they are found when it is connected to."""
+        return False
+
+    @property
     def events(self) -> bool:
         """Whether this is no quantity with a value at any time, but what happens: each reading is an event."""
         return False

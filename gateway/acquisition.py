@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.groups import groups_of
+from gateway.groups import groups_of, searches_of
 from gateway.ledger import Schedule
 from gateway.tasks import end
 
@@ -201,6 +202,7 @@ class _Same:
             (one.template, one.connection) == (other.template, other.connection)
             and one.protocol is other.protocol
             and self._same_points(one.points, other.points)
+            and one.searches == other.searches
         )
 
     def _same_points(self, one: tuple[Point, ...], other: tuple[Point, ...]) -> bool:
@@ -214,14 +216,14 @@ def _groups(machine: Machine, before: Known | None) -> dict[Group, Sequence[Poin
     """Return the groups of a machine; those that it had before are the same objects."""
     had = [] if before is None else list(before.groups.items())
     found: dict[Group, Sequence[Point]] = {}
-    for new, points in groups_of(machine):
+    for new, points in chain(groups_of(machine), searches_of(machine)):
         same = (group for group, known in had if _alike(group, new) and known == points)
         found[next(same, new)] = points
     return found
 
 
 def _alike(one: Group, other: Group) -> bool:
-    keys = ("machine", "connection", "names", "sources", "every", "pushed", "deadbands", "events")
+    keys = ("machine", "connection", "names", "sources", "every", "pushed", "deadbands", "events", "search")
     return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 

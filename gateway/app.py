@@ -31,6 +31,7 @@ from gateway.normalize import Normalizer
 from gateway.publish import Publisher
 from gateway.reload import Reload
 from gateway.runner import Runner
+from gateway.searches import Searches
 from gateway.settings.sections import ClockTrust
 from gateway.spool import Spool
 from gateway.spool_format import SpoolFiles
@@ -104,15 +105,18 @@ class Gateway:
         self.states = States(self.clock)
         self._codec = CODECS[own.codec]
         self._outboxes: dict[MachinePath, tuple[Outbox[NamedScan], Outbox[NamedScan]]] = {}
-        self._descriptions = Descriptions(factory.machines, self.topics, own.spool.folder, own.id)
+        self._searches = Searches(own.spool.folder / f"{own.id}.found.json")
+        machines = self._searches.configure(factory.machines)
+        self._descriptions = Descriptions(machines, self.topics, own.spool.folder, own.id)
         self._acquisition = Acquisition(self._make_pipeline, self._make_runner)
-        self._take_up(self._acquisition.compare(factory.machines))
+        self._changing = asyncio.Lock()
+        self._take_up(self._acquisition.compare(machines))
         self._leftovers = Leftovers(own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest)
         cutter = Cutter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
         self._publisher = Publisher(
             factory, self.topics, self.spool, self.states, self._descriptions, self._leftovers, self.report, cutter
         )
-        self.reload = Reload(factory, self._change_over)
+        self.reload = Reload(factory, self._reconfigure)
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
 
@@ -143,18 +147,37 @@ class Gateway:
         acquisition, phase = self._acquisition, number % WAVES / WAVES
         return Runner(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
-            self.clock, phase, before * CONNECTS_APART, self._descriptions.learn,
+            self.clock, phase, before * CONNECTS_APART, self._descriptions.learn, self._searches.learn,
         )  # fmt: skip
 
     # -- changing over to another configuration --
 
-    async def _change_over(self, factory: Factory) -> Mapping[str, Sequence[str]]:
-        """Go on with a changed configuration; returns which machines that affects.
+    async def _reconfigure(self, factory: Factory) -> Mapping[str, Sequence[str]]:
+        """Go on with a changed configuration; returns which machines that affects. Raises as `_change_over` does."""
+        async with self._changing:
+            change = await self._change_over(self._searches.configure(factory.machines))
+        self._publisher.reconfigure(factory.broker, factory.digest)
+        return change.as_dict()
 
-        Raises `OSError`, and has done nothing. What does not change is not touched. What does is read no more, then
-        described anew, then read again: so each record names the description that its readings were taken with.
+    async def _follow_searches(self) -> None:
+        """Read what searches find."""
+        while True:
+            await self._searches.change.wait()
+            self._searches.change.clear()
+            async with self._changing:
+                machines = [self._searches.expanded(machine) for machine in self._acquisition.machines]
+                try:
+                    await self._change_over(machines)
+                except OSError as error:  # a full disk: what was found is there after the next start
+                    log.warning("search.not_taken_up", error=str(error))
+
+    async def _change_over(self, machines: Sequence[Machine]) -> Change:
+        """Go on with other machines. Raises `OSError`, and has done nothing.
+
+        What does not change is not touched. What does is read no more, then described anew, then read again: so each
+        record names the description that its readings were taken with.
         """
-        change = await asyncio.to_thread(self._acquisition.compare, factory.machines)
+        change = await asyncio.to_thread(self._acquisition.compare, machines)
         described = await self._descriptions.prepare(change.touched)
         await self._acquisition.release(change)
         for machine in change.touched:
@@ -164,8 +187,7 @@ class Gateway:
         self._descriptions.switch(described, self._acquisition.machines)
         self._leftovers.update(self._state_topics(), self.spool.following)
         await self._acquisition.adopt(change)
-        self._publisher.reconfigure(factory.broker, factory.digest)
-        return change.as_dict()
+        return change
 
     def _take_up(self, change: Change) -> None:
         self._acquisition.take_up(change)
@@ -175,7 +197,7 @@ class Gateway:
                 self.spool.close_record(outbox)
         for machine in change.touched:
             groups = change.machines[machine.path].groups
-            self.states.add(machine.path, [group for group in groups if not group.events])
+            self.states.add(machine.path, [group for group in groups if not (group.events or group.search)])
 
     def _state_topics(self) -> list[str]:
         return [self.topics.state(machine.path) for machine in self._acquisition.machines]
@@ -192,11 +214,12 @@ class Gateway:
             publishing = tasks.create_task(self._publisher.run(), name="publish")
             self._acquisition.begin(tasks)
             reloading = tasks.create_task(self.reload.run(), name="reload")
+            following = tasks.create_task(self._follow_searches(), name="searches")
             log.info("gateway.started", gateway=self.id, machines=len(self._acquisition.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()
             log.info("gateway.stopping")
-            await end(reloading)
+            await end(reloading, following)
             await self._acquisition.stop(FINISH_SCANS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,19 @@ def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
     for point in machine.points:
         together[point.every, point.source.pushed, point.source.events].append(point)
     for (every, pushed, events), points in together.items():
-        names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
-        deadbands = tuple(point.dead / abs(point.scale) * SLACK for point in points)
-        if not any(deadbands):
-            deadbands = ()
-        yield Group(str(machine.path), machine.connection, names, sources, every, pushed, deadbands, events), points
+        yield _group(machine, points, every, pushed=pushed, events=events), points
+
+
+def searches_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
+    """Yield the group of a machine's searches with them, where it has any."""
+    if machine.searches:
+        points = list(machine.searches)
+        yield _group(machine, points, math.inf, search=True), points
+
+
+def _group(machine: Machine, points: list[Point], every: float, **what: bool) -> Group:
+    names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
+    deadbands = tuple(point.dead / abs(point.scale) * SLACK for point in points)
+    if not any(deadbands):
+        deadbands = ()
+    return Group(str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, **what)

@@ -14,28 +14,31 @@ import structlog
 
 from drivers.base import DriverError, Misconfigured, NotConnected, ReadFailed, Scan
 from gateway.backoff import Backoff
-from gateway.timer import Timer
+from gateway.device_clock import DeviceClock
+from gateway.timer import Timers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from drivers.base import About, Driver, Group
+    from drivers.base import About, Driver, Group, Match
     from gateway.ledger import Schedule
+    from gateway.timer import Timer
 
 log = structlog.get_logger()
 
-CLOCKS_APART = 5.0
-"""Seconds that a device's clock may differ from ours without a word."""
-
-COMPARE_EVERY = 60.0
-"""Seconds between two looks at how far it differs."""
+SEARCH_EVERY = 60.0
+"""Seconds between two searches for points that only the device knows."""
 
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
 """Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
 
 
-def _nobody(group: Group, told: Sequence[About]) -> None:
-    del group, told
+def _nobody(*told: object) -> None:
+    del told
+
+
+def _describable(group: Group) -> bool:
+    return not (group.events or group.search)
 
 
 class _Stale(Exception):
@@ -56,33 +59,33 @@ class Runner:
         phase: float = 0.0,
         delay: float = 0.0,
         described: Callable[[Group, Sequence[About]], None] = _nobody,
+        found: Callable[[Group, int, Sequence[Match]], None] = _nobody,
     ) -> None:
         """Prepare to run.
 
-        `described` is told, once, what the device says of the points of each group. `phase` (0 to 1) is where in its
-        period this device's scans begin; `delay` are the seconds before the first attempt to connect.
+        `described` is told, once, what the device says of the points of each group; `found` again and again, what the
+        searches have found. `phase` (0 to 1) is where in its period this device's scans begin; `delay` are the
+        seconds before the first attempt to connect.
         """
         self.name = name
         self.groups = tuple(groups)
         self._make_driver = make_driver
         self._deliver = deliver
-        self._schedules = schedules
         self._clock = clock
-        self._phase = phase
         self._delay = delay
         self._described = described
-        self._undescribed = [group for group in groups if not group.events]
-        self._timers: dict[Group, Timer] = {}
+        self._found = found
+        self._undescribed = [group for group in groups if _describable(group)]
+        self._timers = Timers(schedules, phase)
         self._polls: dict[Group, asyncio.Task[None]] = {}
         self._receiving: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None
+        self._searching: asyncio.Task[None] | None = None
         self._reading: tuple[Driver, asyncio.TaskGroup] | None = None  # while the connection stands
         self._driver: Driver | None = None
         self._past: Counter[str] = Counter()  # what former drivers counted
         self._connects = 0
-        self.ahead: float | None = None
-        """Seconds by which the device's clock was ahead of ours when it was seen last; None where it is not told."""
-        self._clock_wrong = False
+        self._clocks = DeviceClock(name)
         self._outage: DriverError | None = None
         self._begun = self._stopped = False
         self._stale = asyncio.Event()
@@ -109,9 +112,9 @@ class Runner:
                     await self._stale.wait()  # else until cancelled; its slots are counted as missed at the end
                     continue
                 await backoff.wait()
-                self._settle()
+                self._timers.settle()
         finally:
-            self._settle()
+            self._timers.settle()
             await driver.close()
 
     async def _new_driver(self) -> Driver:
@@ -132,27 +135,16 @@ class Runner:
         self._connects += 1
         log.info("driver.connected", device=self.name)
 
-    def _compare_clocks(self, driver: Driver) -> None:
-        """Tell of a clock that is far from ours, once until it is right: its times go into the store."""
-        ahead = self.ahead = driver.ahead
-        wrong = ahead is not None and abs(ahead) > CLOCKS_APART
-        if wrong and not self._clock_wrong:
-            log.warning("device.clock_differs", device=self.name, ahead_seconds=round(ahead or 0.0, 1))
-        self._clock_wrong = wrong
-
     def _begin(self) -> None:
         """Begin the schedule, once: when it is known for the first time whether the device is there."""
         if not self._begun and not self._stopped:
             self._begun = True
-            self._schedule(self.groups)
+            self._timers.begin(self.groups)
 
-    def _schedule(self, groups: Iterable[Group]) -> None:
-        start = asyncio.get_running_loop().time()
-        for group in groups:
-            if not group.pushed:
-                self._timers[group] = Timer(
-                    group.every, start + self._phase * group.every, self._schedules[group.machine]
-                )
+    @property
+    def ahead(self) -> float | None:
+        """Seconds by which the device's clock was ahead of ours when it was seen last; None where it is not told."""
+        return self._clocks.ahead
 
     def counts(self) -> dict[str, int]:
         """Return how often the device was connected, and what its drivers have counted."""
@@ -163,8 +155,7 @@ class Runner:
     async def stop(self) -> None:
         """Begin no further scan, and wait for those that are under way; then `run` may be cancelled."""
         self._stopped = True
-        for timer in self._timers.values():
-            timer.stop()
+        self._timers.stop()
         if self._polls:
             await asyncio.wait(self._polls.values())
 
@@ -181,9 +172,9 @@ class Runner:
             return
         await self._let_go(removed)
         self.groups = tuple(groups)
-        self._undescribed = [one for one in (*self._undescribed, *added) if one in groups and not one.events]
+        self._undescribed = [one for one in (*self._undescribed, *added) if one in groups and _describable(one)]
         if self._begun:
-            self._schedule(added)
+            self._timers.begin(added)
         if not await self._regrouped():
             self._stale.set()
         if self._outage is not None:
@@ -191,9 +182,7 @@ class Runner:
 
     async def _let_go(self, groups: Sequence[Group]) -> None:
         """End the schedules of groups, and wait for the scans that are under way."""
-        timers = [self._timers.pop(group) for group in groups if group in self._timers]
-        for timer in timers:
-            timer.stop()
+        timers = self._timers.end(groups)
         polls = [self._polls.pop(group) for group in groups if group in self._polls]
         if polls:
             await asyncio.wait(polls)
@@ -216,8 +205,10 @@ class Runner:
 
     def _start(self, driver: Driver, tasks: asyncio.TaskGroup) -> None:
         """Let every group be read that is not read yet."""
-        for group in self._timers.keys() - self._polls.keys():
-            poll = self._poll(driver, group, self._timers[group])
+        for group, timer in self._timers.items():
+            if group in self._polls:
+                continue
+            poll = self._poll(driver, group, timer)
             self._polls[group] = tasks.create_task(poll, name=f"poll {group.machine} {group.every:g}s")
         pushed = any(group.pushed for group in self.groups)
         if pushed and self._receiving is None:
@@ -225,6 +216,8 @@ class Runner:
         elif not pushed and self._receiving is not None:
             self._receiving.cancel()
             self._receiving = None
+        if self._searching is None and any(group.search for group in self.groups):
+            self._searching = tasks.create_task(self._search(driver), name=f"search {self.name}")
         if self._undescribed and (self._describing is None or self._describing.done()):
             self._describing = tasks.create_task(self._describe(driver), name=f"describe {self.name}")
 
@@ -237,14 +230,12 @@ class Runner:
                 self._reading = driver, tasks
                 tasks.create_task(self._watch(), name=f"watch {self.name}")
                 self._start(driver, tasks)
-                self._compare_clocks(driver)
-                if self.ahead is not None:
-                    tasks.create_task(self._follow_clock(driver), name=f"clock of {self.name}")
+                tasks.create_task(self._clocks.follow(driver), name=f"clock of {self.name}")
         except* (DriverError, _Stale) as errors:
             await driver.close()
             raise _first(errors) from None
         finally:
-            self._reading = self._receiving = self._describing = None
+            self._reading = self._receiving = self._describing = self._searching = None
             self._polls = {}
 
     async def _watch(self) -> None:
@@ -270,10 +261,14 @@ class Runner:
                 self._described(group, await driver.describe(group))
             self._undescribed = [other for other in self._undescribed if other is not group]
 
-    async def _follow_clock(self, driver: Driver) -> None:
+    async def _search(self, driver: Driver) -> None:
+        """Ask the device again and again for points that only it knows: some may come later."""
         while True:
-            await asyncio.sleep(COMPARE_EVERY)
-            self._compare_clocks(driver)
+            for group in self.groups:
+                for position in range(len(group.names)) if group.search else ():
+                    with suppress(ReadFailed):
+                        self._found(group, position, await driver.search(group, position))
+            await asyncio.sleep(SEARCH_EVERY)
 
     async def _receive(self, driver: Driver) -> None:
         while True:
@@ -281,7 +276,7 @@ class Runner:
 
     async def _lost(self, event: str, error: DriverError) -> None:
         """Tell once of an outage, in the log and as the fault of every point."""
-        self._settle()
+        self._timers.settle()
         if self._outage is None:
             self._outage = error
             log.warning(event, device=self.name, error=str(error))
@@ -289,12 +284,8 @@ class Runner:
 
     async def _fail(self, groups: Iterable[Group], error: DriverError) -> None:
         for group in groups:
-            if not group.events:  # what happens can't be bad
+            if not (group.events or group.search):  # what happens can't be bad
                 await self._deliver(Scan.failed(group, self._clock(), error.fault))
-
-    def _settle(self) -> None:
-        for timer in self._timers.values():
-            timer.settle()
 
 
 def _first(errors: BaseExceptionGroup[DriverError | _Stale]) -> DriverError | _Stale:

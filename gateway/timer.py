@@ -1,4 +1,4 @@
-"""The schedule of one group: when its next scan is due."""
+"""Schedules of groups: when the next scan of each is due."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from drivers.base import Group
     from gateway.ledger import Schedule
 
 
@@ -71,6 +74,41 @@ class Timer:
     def _skip(self, slots: int) -> None:
         self._next += slots
         self._counts.skipped(slots)
+
+
+class Timers(dict["Group", Timer]):
+    """The timers of a device's groups; `phase` (0 to 1) is where in its period each begins."""
+
+    def __init__(self, schedules: Mapping[str, Schedule], phase: float) -> None:
+        """Prepare; `schedules` are the counts, by machine."""
+        super().__init__()
+        self._schedules = schedules
+        self._phase = phase
+
+    def begin(self, groups: Iterable[Group]) -> None:
+        """Begin the schedules of those groups that are polled."""
+        start = asyncio.get_running_loop().time()
+        for group in groups:
+            if not group.pushed and not group.search:
+                first = start + self._phase * group.every
+                self[group] = Timer(group.every, first, self._schedules[group.machine])
+
+    def end(self, groups: Iterable[Group]) -> list[Timer]:
+        """Stop the schedules of groups, and return them, to be settled when their scans have ended."""
+        ended = [self.pop(group) for group in groups if group in self]
+        for timer in ended:
+            timer.stop()
+        return ended
+
+    def stop(self) -> None:
+        """End all schedules."""
+        for timer in self.values():
+            timer.stop()
+
+    def settle(self) -> None:
+        """See `Timer.settle`."""
+        for timer in self.values():
+            timer.settle()
 
 
 def _wake(sleep: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 - the future's result

@@ -41,6 +41,7 @@ class Place(NamedTuple):
 class Machine:
     """A machine with its connection and points; the points are shared by all machines of a template.
 
+    `searches` stand for points that only the device knows: they are found when it is connected to.
     `written` is the machine as its file has it, for this one alone: without ranges, and without names in braces.
     `place` is where that stands.
     """
@@ -50,6 +51,7 @@ class Machine:
     protocol: Protocol
     connection: Connection
     points: tuple[Point, ...]
+    searches: tuple[Point, ...] = ()
     written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     place: Place | None = field(default=None, compare=False, repr=False)
 

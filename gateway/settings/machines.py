@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.settings.document import Document
     from gateway.settings.parameters import Scalar
     from gateway.settings.parts import Parts
+    from gateway.settings.point import Point
     from gateway.settings.ranges import Numbered
     from gateway.settings.sections import FactorySection
     from gateway.settings.templates import Templates
@@ -138,7 +139,14 @@ class Machines:
             "points": points,
         }
         kept = {key: plain(value) for key, value in written.items() if value}
-        return Machine(path, section.template, parts.protocol, settings, template.points, kept, place)
+        to_read, searches = _parted(template.points)
+        return Machine(path, section.template, parts.protocol, settings, to_read, searches, kept, place)
+
+
+def _parted(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """Return the points, and the searches for more; machines of a type share theirs."""
+    searches = tuple(point for point in points if point.source.search)
+    return (tuple(point for point in points if not point.source.search), searches) if searches else (points, ())
 
 
 def _twice(name: str, first: str, key: str) -> str:
