@@ -120,9 +120,13 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A point that a search has found: its name, behind that of the search, and its source as a user writes it."""
+    """A point that a search has found: its name, behind that of the search, and its source as a user writes it.
+
+    `type` is what the device holds.
+    """
 
     name: str
+    type: ValueType
     keys: Mapping[str, Any]
 
 

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from drivers.base import ValueType
 from gateway.meta import save_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ log = structlog.get_logger()
 
 MOST = 10_000
 """Points of one search at the most."""
+
+BECOMES = {
+    ValueType.FLOAT: {ValueType.FLOAT, ValueType.INT},
+    ValueType.INT: {ValueType.INT},
+    ValueType.BOOL: {ValueType.BOOL},
+    ValueType.STRING: {ValueType.STRING},
+}
+"""What a device has to hold to become a point of the type that a search declares; what it holds else is left out."""
 
 Matches = dict[str, dict[str, Any]]
 """The keys of sources as written, by the names of matches."""
@@ -85,7 +94,7 @@ class Searches:
             return
         key = _key(group.machine, search)
         known = self._found.get(key, {})
-        now = known | {match.name: dict(match.keys) for match in matches}
+        now = known | {one.name: dict(one.keys) for one in matches if one.type in BECOMES[search.type]}
         if len(now) > MOST:
             log.warning("search.too_many", machine=group.machine, search=name, found=len(now), most=MOST)
             now = dict(list(now.items())[:MOST])

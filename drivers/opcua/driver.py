@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import About, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
+from drivers.base import About, Driver, Fault, Misconfigured, NotConnected, ReadFailed, Reason, Scan, WriteFailed, bad
 from drivers.opcua.about import about_points
 from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
@@ -18,6 +18,7 @@ from drivers.opcua.items import Items
 from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
 from drivers.opcua.refusals import failed, refused
 from drivers.opcua.resolve import resolved
+from drivers.opcua.searching import search
 from drivers.opcua.security import LOST
 from drivers.opcua.session import opened_first
 from drivers.opcua.subscription import Publishing
@@ -28,7 +29,7 @@ from drivers.opcua.writing import write_node
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from drivers.base import Connection, Group, Value
+    from drivers.base import Connection, Group, Match, Value
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
@@ -53,6 +54,7 @@ class OpcUaDriver(Driver):
     """One session with one server, or with the next of its addresses."""
 
     def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+        groups = [group for group in groups if not group.search]  # these are only asked for
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
         self._counts = Counter(dict.fromkeys(_COUNTS, 0))
@@ -255,6 +257,17 @@ class OpcUaDriver(Driver):
             raise NotConnected(f"{self._settings.url}: not connected")
         try:
             return await about_points(session, group, self._nodes[group])
+        except _FAILED as error:
+            raise failed(error, session.url, self._settings) from error
+
+    async def search(self, group: Group, position: int) -> list[Match]:
+        session = self._session
+        if session is None:
+            raise NotConnected(f"{self._settings.url}: not connected")
+        try:
+            return await search(session, group, position)
+        except LookupError as error:
+            raise ReadFailed(f"{session.url}: {error}", bad(Reason.NOT_FOUND, str(error))) from error
         except _FAILED as error:
             raise failed(error, session.url, self._settings) from error
 

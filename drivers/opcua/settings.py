@@ -49,6 +49,7 @@ class OpcUaSource(Source):
 
     `sampling`, `queue` and `discard` are of the monitored item; `time` is the clock that counts. `field` picks a
     field of a structure, `element` one of an array (from 0), and `count` makes points of the first so many elements.
+    `match` makes it stand for all variables below the node that fit.
     """
 
     node: Annotated[InstanceOf[Node] | InstanceOf[BrowsePath], BeforeValidator(parse_node)]
@@ -73,11 +74,19 @@ class OpcUaSource(Source):
     """An element of an array, from 0, as in `0`."""
     count: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """How many elements of an array: points name_0, name_1 and so on, as in `4`."""
+    match: Annotated[str, Field(min_length=1)] | None = None
+    """All variables below the node whose way from there fits this, each a point name_variable, as in
+    `"*Temperature"` or `Zones/*/Actual`.
+    """
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.count is not None and self.element is not None:
             raise ValueError("element picks one of an array, and count makes points of many: write one of them")
+        if self.match is not None and not (self.whole and self.count is None and not self.events):
+            raise ValueError(
+                "match stands for whole variables: it goes with no field, element or count, and no events"
+            )
         if self.events and not (self.whole and self.count is None):
             raise ValueError("an event has no field, element or count: it is told as a whole")
         return self
@@ -99,6 +108,10 @@ class OpcUaSource(Source):
     def whole(self) -> bool:
         """Whether the point is all of its node's value."""
         return not self.field and self.element is None
+
+    @property
+    def search(self) -> bool:
+        return self.match is not None
 
     @property
     def pushed(self) -> bool:
