@@ -8,7 +8,7 @@
                                                      └──── confirmed (seq ranges) ┘
 
 The steps import `model` and the contracts (`drivers.base`, `codecs.base`, `stores.base`), never each other;
-`app.py` alone wires them together.
+`app.py` and `app_ingest.py` alone wire them together.
 """
 
 __version__ = "0.1.0"

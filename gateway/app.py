@@ -1,6 +1,6 @@
-"""The wiring: machine -> driver -> normalize -> filter -> spool -> publish, and ingest on the other side.
+"""The wiring of the gateway: machine -> driver -> normalize -> filter -> spool -> publish.
 
-Here, and only here, the steps meet.
+Here, and in `app_ingest` on the other side of the broker, the steps meet; nowhere else.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from gateway.alive import show_life
 from gateway.clock import Clock
 from gateway.codecs import CODECS
 from gateway.cut import LETTERS_SIZE, Cutter, halve
-from gateway.dead_letters import DeadLetters, ingest_letters
+from gateway.dead_letters import DeadLetters
 from gateway.described import Descriptions
 from gateway.filter import Filter
-from gateway.ingest import Ingest
 from gateway.ledger import Schedule
 from gateway.leftovers import Leftovers
-from gateway.meta import Metas
 from gateway.model import NamedScan, Record, name_scan
 from gateway.normalize import Normalizer
 from gateway.publish import Publisher
@@ -38,7 +36,6 @@ from gateway.spool_format import SpoolFiles
 from gateway.states import States
 from gateway.tasks import end
 from gateway.topics import Topics
-from gateway.writers import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -290,44 +287,3 @@ def _added_up(counts: Iterable[Counter[str]]) -> dict[str, int]:
     for one in counts:
         total.update(one)
     return dict(total)
-
-
-class IngestService:
-    """What `lineside ingest` runs."""
-
-    def __init__(self, factory: Factory) -> None:
-        folder = factory.ingest.folder
-        self._dead_letters = DeadLetters(ingest_letters(folder, factory.ingest.id), factory.ingest.dead_letters)
-        self._alive = folder / f"{factory.ingest.id}.alive"
-        writers = [Writer(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores]
-        metas = Metas(folder / f"{factory.ingest.id}.metas.json")
-        topics, codec = Topics(factory.broker.root), CODECS[factory.gateway.codec]
-        self._ingest = Ingest(factory, topics, codec, writers, metas, self._dead_letters, Clock())
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set. What is being written is finished, or given again by the broker."""
-        async with asyncio.TaskGroup() as tasks:
-            working = [
-                tasks.create_task(self._ingest.run(), name="ingest"),
-                tasks.create_task(show_life(self._alive), name="sign of life"),
-            ]
-            log.info("ingest.started")
-            await stop.wait()
-            await end(*working)
-        log.info("ingest.stopped", records=self._ingest.counts.records, readings=self._ingest.counts.readings)
-
-    def report(self) -> dict[str, Any]:
-        """Return what ingest has done."""
-        counts, latency = self._ingest.counts, self._ingest.latency
-        return {
-            "records": counts.records,
-            "stored_readings": counts.readings,
-            "first_stored": counts.first_stored,
-            "set_aside": counts.set_aside,
-            "dead_letters": self._ingest.intake.dead_letters,
-            "waiting_for_meta": self._ingest.intake.waiting,
-            "latency_ms": {
-                name: None if (seconds := latency.percentile(share)) is None else round(seconds * 1000, 1)
-                for name, share in (("p50", 0.5), ("p99", 0.99))
-            },
-        }

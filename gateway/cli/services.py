@@ -58,7 +58,7 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
         sys.exit(1)
 
     async def main(stop: asyncio.Event) -> None:
-        from gateway.app import IngestService  # noqa: PLC0415 - see gateway.cli
+        from gateway.app_ingest import IngestService  # noqa: PLC0415 - see gateway.cli
 
         service = IngestService(factory)
         await service.run(stop)

@@ -16,7 +16,8 @@ from stored import rows
 from drivers.base import Group, Match, ReadFailed, ValueType
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.app import Gateway, IngestService
+from gateway.app import Gateway
+from gateway.app_ingest import IngestService
 from gateway.clock import Clock
 from gateway.settings.load import load_factory
 
