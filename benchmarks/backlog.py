@@ -24,7 +24,7 @@ import psutil
 import yaml
 from modbus_100x100 import cpu, write_configuration
 
-from gateway.demo.processes import Service
+from gateway.trial.processes import Service
 from simulators.ports import free_port
 
 POLL = 0.01

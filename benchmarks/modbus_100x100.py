@@ -19,8 +19,8 @@ import orjson
 import psutil
 import yaml
 
-from gateway.demo.broker import embedded_broker
-from gateway.demo.processes import Service
+from gateway.trial.broker import embedded_broker
+from gateway.trial.processes import Service
 
 WARM_UP = 8.0
 

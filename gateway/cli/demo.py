@@ -46,11 +46,11 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
         watch = Screen(console, folder).watch if console.is_terminal else None
         told.update(await Demo(folder).run(stop, seconds, watch))
 
-    from gateway.demo.demo import DemoFailed  # noqa: PLC0415 - an extra
+    from gateway.trial.trial import TrialFailed  # noqa: PLC0415 - an extra
 
     try:
         serve(main)
-    except DemoFailed as error:
+    except TrialFailed as error:
         raise click.ClickException(str(error)) from None
     write_report(report, told)
     _print(told, folder)

@@ -1,1 +1,1 @@
-"""`lineside demo`: the services as they are, with simulated plants, an embedded broker and an embedded store."""
+"""`lineside demo`: two simulated plants, tried out together, and a table that shows them."""

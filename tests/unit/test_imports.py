@@ -28,7 +28,7 @@ DRIVER_CONTRACTS = ("drivers.base", "drivers.readings", "drivers.written", "driv
 
 CONTRACTS = ("drivers.base", "gateway.model", "gateway.settings", "gateway.codecs", "gateway.stores.base")
 
-WIRING = ("gateway.app", "gateway.app_ingest", "gateway.cli", "gateway.demo", "gateway.__main__")
+WIRING = ("gateway.app", "gateway.app_ingest", "gateway.cli", "gateway.demo", "gateway.trial", "gateway.__main__")
 """What puts steps together, and what is above that."""
 
 
@@ -181,7 +181,7 @@ def test_the_gateway_needs_no_simulators() -> None:
     """They are an extra, which an edge box does not install: only the commands that show them import them."""
     forbidden([
         one for one in IMPORTS
-        if under(one.module, "gateway") and not under(one.module, "gateway.cli", "gateway.demo")
+        if under(one.module, "gateway") and not under(one.module, "gateway.cli", "gateway.demo", "gateway.trial")
         and under(one.imported, "simulators")
     ])  # fmt: skip
 
@@ -206,6 +206,7 @@ def test_the_gateway_needs_no_simulators() -> None:
                 "rich",
                 "gateway.app",
                 "gateway.demo.demo",
+                "gateway.trial.trial",
             },
             id="asking for help",
         ),

@@ -1,4 +1,4 @@
-"""The embedded MQTT broker: amqtt, in this process, on a free port of the loopback. For demos and tests."""
+"""The embedded MQTT broker: amqtt, in this process, on a free port of the loopback. For trials."""
 
 from __future__ import annotations
 

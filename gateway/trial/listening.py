@@ -1,0 +1,41 @@
+"""Waiting until simulated machines can be talked to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from simulators.ports import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.settings.factory import Factory
+
+LOOK_AGAIN = 0.1
+"""Seconds between two looks at a port where nobody listens."""
+
+_AT_ONCE = {"modbus+udp", "modbus+rtu", "modbus+ascii", "modbus+listen"}
+"""What can be talked to as soon as the simulator says where, or has no port to knock at."""
+
+
+async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None:
+    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port where nobody does."""
+    urls = {urlsplit(str(machine.connection)) for factory in factories for machine in factory.machines}
+    deadline = time.monotonic() + seconds
+    for port in {url.port for url in urls if url.scheme not in _AT_ONCE}:
+        while not await _listens(port):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nothing listens on port {port} after {seconds:g} s")
+            await asyncio.sleep(LOOK_AGAIN)
+
+
+async def _listens(port: int | None) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    return True

@@ -1,0 +1,183 @@
+"""A trial: which processes, in which order, and what they report at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from gateway.settings.load import load_factory
+from gateway.trial.broker import embedded_broker
+from gateway.trial.configuration import tried
+from gateway.trial.listening import wait_for_servers
+from gateway.trial.processes import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from gateway.settings.factory import Factory
+    from gateway.trial.configuration import Change
+
+SIMULATOR_NICE = 5
+"""How far the simulators step back behind the services."""
+
+START_SECONDS = 30.0
+"""A simulator that has not said where it listens by then has failed."""
+
+
+class TrialFailed(Exception):
+    """A service ended, or never started; the text shows the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a trial differs from the usual one.
+
+    `seed`     of the simulated machines
+    `truth`    whether what the machines show is written down, beside the store
+    `patient`  whether nothing is read before every machine's server listens: an OPC UA server loads for seconds
+    `change`   what becomes of a configuration before it is used, beside what any trial changes
+    """
+
+    seed: str = "1"
+    truth: bool = False
+    patient: bool = False
+    change: Change | None = None
+
+
+class Trial:
+    """One run of some factories. `folder` holds the store, the spools, the logs and the configurations in use.
+
+    The configured broker, stores, spools and machines are left alone, and no secret of theirs is needed.
+    """
+
+    def __init__(self, folder: Path, configs: Sequence[Path], options: Options | None = None) -> None:
+        """Prepare to run factories, whose files have different names; nothing is started."""
+        self.folder = folder
+        self.store = folder / "readings.db"
+        self.factories: list[Factory] = []
+        self._options = options or Options()
+        self._configs = {config.stem: config for config in configs}
+        self._running = AsyncExitStack()
+        self._services: list[Service] = []
+        self._gateways: list[Service] = []
+        self._ingest: Service
+
+    async def __aenter__(self) -> Self:
+        """Start everything. Raises `TrialFailed`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            await self._start()
+        except BaseException:
+            await self._running.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop in the order of the flow: what is read is sent, what is sent is stored."""
+        try:
+            await asyncio.gather(*(gateway.stop() for gateway in self._gateways))
+            await self._ingest.stop()
+        finally:
+            await self._running.aclose()
+
+    async def _start(self) -> None:
+        port = await self._running.enter_async_context(embedded_broker())
+        simulators = {name: await self._begin(self._simulator(name)) for name in self._configs}
+        for name, simulator in simulators.items():
+            await self._wait_for(self._moved(name), simulator)
+            self.factories.append(self._configure(name, port))
+        if self._options.patient:
+            await self.hold(self.served())
+        first = next(iter(self._configs))
+        self._ingest = await self._begin(self._service("ingest", first, "--report", str(self._ingest_report)))
+        for name in self._configs:
+            self._gateways.append(await self._begin(self._service("run", name, "--report", str(self._report(name)))))
+
+    async def _begin(self, service: Service) -> Service:
+        self._services.append(service)
+        return await self._running.enter_async_context(service)
+
+    def _simulator(self, name: str) -> Service:
+        options = ["--ports", "auto", "--write", str(self._moved(name)), "--seed", self._options.seed]
+        if self._options.truth:
+            options += ["--truth", str(self.truth(name))]
+        # machines are elsewhere: simulated ones shall not take the gateway's processor while they load
+        return Service(
+            f"simulate {name}", self._log("simulate", name), str(self._configs[name]), *options,
+            program=["simulators"], nice=SIMULATOR_NICE,
+        )  # fmt: skip
+
+    def _service(self, command: str, name: str, *options: str) -> Service:
+        config = str(self.folder / f"{name}.yaml")
+        return Service(f"{command} {name}", self._log(command, name), command, config, *options)
+
+    def _log(self, command: str, name: str) -> Path:
+        return self.folder / f"{command}-{name}.log"
+
+    def _moved(self, name: str) -> Path:
+        return self.folder / f"{name}.simulated.yaml"
+
+    def _report(self, name: str) -> Path:
+        return self.folder / f"{name}.report.json"
+
+    @property
+    def _ingest_report(self) -> Path:
+        return self.folder / "ingest.report.json"
+
+    def truth(self, name: str) -> Path:
+        """Return where what a factory's machines show is written, where that was asked for."""
+        return self.folder / f"{name}.truth.jsonl"
+
+    async def _wait_for(self, file: Path, service: Service) -> None:
+        """Wait until a simulator has written where it listens."""
+        deadline = time.monotonic() + START_SECONDS
+        while not await asyncio.to_thread(file.exists):
+            if service.exit_code is not None or time.monotonic() > deadline:
+                raise TrialFailed(f"{service.name} did not start:\n{service.last_words()}")
+            await asyncio.sleep(0.02)
+
+    def _configure(self, name: str, port: int) -> Factory:
+        """Write the configuration that this trial uses."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(tried(self._moved(name), self.folder, self.store, port, self._options.change), "utf-8")
+        return load_factory(file)
+
+    async def served(self) -> None:
+        """Wait until every machine's server listens. Raises `TrialFailed`."""
+        try:
+            await wait_for_servers(self.factories, START_SECONDS)
+        except TimeoutError as error:
+            raise TrialFailed(str(error)) from None
+
+    async def hold(self, *ends: Awaitable[Any]) -> None:
+        """Run until the first of `ends` is done. Raises `TrialFailed` where a service is gone before."""
+        gone: dict[asyncio.Task[int], Service] = {
+            asyncio.create_task(service.ended(), name=service.name): service for service in self._services
+        }
+        wanted = [asyncio.ensure_future(end) for end in ends]
+        try:
+            done, _ = await asyncio.wait({*wanted, *gone}, return_when=asyncio.FIRST_COMPLETED)
+            for task, service in gone.items():
+                if task in done:
+                    raise TrialFailed(f"{service.name} ended with {task.result()}:\n{service.last_words()}")
+        finally:
+            for one in (*wanted, *gone):
+                one.cancel()
+            await asyncio.gather(*wanted, *gone, return_exceptions=True)
+        for end in wanted:
+            if end in done:
+                end.result()
+
+    def reports(self) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """Return the closing reports of the gateways, by the names of their factories, and that of ingest."""
+        gateways = {name: orjson.loads(self._report(name).read_bytes()) for name in self._configs}
+        return gateways, orjson.loads(self._ingest_report.read_bytes())
