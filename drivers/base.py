@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from drivers.sample import Sampler
+
 __all__ = [
     "About",
     "Connection",
@@ -276,7 +278,8 @@ class Protocol:
 
     `cost` tells what a scan of a group costs; `check` yields what can't be read over a connection, as the place
     in the sources and the reason. `doubts` yields what is allowed and seldom meant about two points of a machine: the
-    later one's place in the sources, the other's, and what is odd.
+    later one's place in the sources, the other's, and what is odd. `sampler` makes a driver that also tells what
+    stands behind its readings, for who checks a machine; None where the protocol has none.
     """
 
     name: str
@@ -286,3 +289,4 @@ class Protocol:
     cost: Callable[[Group], Cost]
     check: Callable[[Connection, Sequence[Source]], Iterable[tuple[int, str]]] = _nothing_to_check
     doubts: Callable[[Sequence[Source]], Iterable[tuple[int, int, str]]] = _nothing_to_doubt
+    sampler: Callable[[Connection, Sequence[Group], Callable[[], int]], Sampler] | None = None

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import Connection, Driver, Group
+    from drivers.sample import Sampler
 
 REQUEST_BYTES, NODE_BYTES = 100, 60
 """What a request and each of its nodes take on the wire, both ways, for names of usual length."""
@@ -30,6 +31,12 @@ def _driver(connection: Connection, groups: Sequence[Group], clock: Callable[[],
     return OpcUaDriver(connection, groups, clock)
 
 
+def _sampler(connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> Sampler:
+    from drivers.opcua.sample import OpcUaSampler  # noqa: PLC0415 - as above
+
+    return OpcUaSampler(connection, groups, clock)
+
+
 def _cost(group: Group) -> Cost:
     """Return what a scan costs: one request that reads all nodes, or what a subscription sends at the most."""
     nodes = len(group.names)
@@ -37,4 +44,4 @@ def _cost(group: Group) -> Cost:
     return Cost(1, REQUEST_BYTES + nodes * NODE_BYTES, ROUND_TRIP, [f"{how} every {group.every:g} s"])
 
 
-PROTOCOL = Protocol("opcua", OpcUaConnection, OpcUaSource, _driver, _cost)
+PROTOCOL = Protocol("opcua", OpcUaConnection, OpcUaSource, _driver, _cost, sampler=_sampler)

@@ -7,6 +7,7 @@ import click
 from gateway import __version__
 from gateway.cli.browse import browse
 from gateway.cli.certs import certs
+from gateway.cli.check import check
 from gateway.cli.demo import demo
 from gateway.cli.importing import export_points, import_
 from gateway.cli.init import init
@@ -34,7 +35,8 @@ def main(style: str, log_level: str) -> None:
 
 
 COMMANDS = (
-    certs, demo, run, reload, ingest, simulate, init, validate, show, schema, import_, export_points, plan, browse,
+    certs, demo, run, reload, ingest, simulate, init, validate, show, schema, import_, export_points, plan, check,
+    browse,
     probe, tail, query, spool, ledger, health,
 )  # fmt: skip
 for command in COMMANDS:

@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,35 @@ import click
 
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
-from gateway.settings.types import MissingSecret
+from gateway.settings.types import MissingSecret, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.settings.factory import Factory
+    from gateway.settings.factory import Factory, Machine
 
 EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
 """What ends a service with a line of text: a missing secret, a port taken, a spool that another one holds."""
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 """The factory's YAML."""
+
+
+class _Duration(click.ParamType[float]):
+    """A length of time, as in 10s or 500ms; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
+        if isinstance(value, float):
+            return value
+        try:
+            return float(str(parse_duration(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = _Duration()
 
 FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 """For people, or for other programs."""
@@ -46,6 +64,19 @@ def load(file: Path) -> Factory:
         count = len(error.problems)
         click.echo(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
         sys.exit(1)
+
+
+def machines_of(factory: Factory, pattern: str) -> list[Machine]:
+    """Return the machines whose path, or the end of it, matches a glob; exits with 1 where none does."""
+    found = [one for one in factory.machines if _matches(pattern, str(one.path))]
+    if not found:
+        click.echo(f"{factory.file}: no machine matches {pattern!r}", err=True)
+        sys.exit(1)
+    return found
+
+
+def _matches(pattern: str, path: str) -> bool:
+    return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")
 
 
 def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import CONFIG, load
+from gateway.cli.common import CONFIG, load, machines_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,10 +29,7 @@ def show(config: Path, pattern: str, style: str) -> None:
     from gateway.settings.written import written_factory, written_machine  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
-    machines = [machine for machine in factory.machines if _matches(pattern, str(machine.path))]
-    if not machines:
-        click.echo(f"{config}: no machine matches {pattern!r}", err=True)
-        sys.exit(1)
+    machines = machines_of(factory, pattern)
     if style == "text":
         _print(machines)
         return
@@ -47,10 +42,6 @@ def show(config: Path, pattern: str, style: str) -> None:
         from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
 
         click.echo(dump(told), nl=False)
-
-
-def _matches(pattern: str, path: str) -> bool:
-    return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")
 
 
 def _print(machines: Sequence[Machine]) -> None:

@@ -78,5 +78,6 @@ class Service:
             await self._process.wait()
 
     def last_words(self) -> str:
-        """Return the end of its log."""
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+        """Return what it said at last: for people, where it did, else the end of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join([line for line in lines if line.startswith("lineside: ")] or lines[-5:])

@@ -112,26 +112,27 @@ class Trial:
             options += ["--truth", str(self.truth(name))]
         # machines are elsewhere: simulated ones shall not take the gateway's processor while they load
         return Service(
-            f"simulate {name}", self._log("simulate", name), str(self._configs[name]), *options,
+            f"simulate {name}", self.log("simulate", name), str(self._configs[name]), *options,
             program=["simulators"], nice=SIMULATOR_NICE,
         )  # fmt: skip
 
     def _service(self, command: str, name: str, *options: str) -> Service:
         config = str(self.folder / f"{name}.yaml")
-        return Service(f"{command} {name}", self._log(command, name), command, config, *options)
+        return Service(f"{command} {name}", self.log(command, name), command, config, *options)
 
-    def _log(self, command: str, name: str) -> Path:
+    def log(self, command: str, name: str) -> Path:
+        """Return the log of a service: of `simulate`, `run`, or, with the first factory, `ingest`."""
         return self.folder / f"{command}-{name}.log"
 
     def _moved(self, name: str) -> Path:
         return self.folder / f"{name}.simulated.yaml"
 
     def _report(self, name: str) -> Path:
-        return self.folder / f"{name}.report.json"
+        return self.folder / f"run-{name}.report.json"
 
     @property
     def _ingest_report(self) -> Path:
-        return self.folder / "ingest.report.json"
+        return self.folder / f"ingest-{next(iter(self._configs))}.report.json"
 
     def truth(self, name: str) -> Path:
         """Return where what a factory's machines show is written, where that was asked for."""

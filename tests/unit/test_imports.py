@@ -23,10 +23,10 @@ PARTS = {
     "gateway.sending": "gateway.publish",
 }
 
-DRIVER_CONTRACTS = ("drivers.base", "drivers.readings", "drivers.written", "drivers.secret")
+DRIVER_CONTRACTS = ("drivers.base", "drivers.readings", "drivers.sample", "drivers.written", "drivers.secret")
 """What every driver may know, and the gateway knows of all drivers."""
 
-CONTRACTS = ("drivers.base", "gateway.model", "gateway.settings", "gateway.codecs", "gateway.stores.base")
+CONTRACTS = ("drivers.base", "drivers.sample", "gateway.model", "gateway.settings", "gateway.codecs", "gateway.stores.base")
 
 WIRING = ("gateway.app", "gateway.app_ingest", "gateway.cli", "gateway.demo", "gateway.trial", "gateway.__main__")
 """What puts steps together, and what is above that."""

@@ -1,0 +1,224 @@
+"""Reading real machines, once or for a while: some devices at a time, and none for longer than it should take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from drivers.base import DriverError, NotConnected, Reason, Scan, bad
+from drivers.sample import Held, Sample, Sampler
+from gateway.check.flags import Taken
+from gateway.groups import groups_of
+from gateway.normalize import Normalizer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from drivers.base import Connection, Driver, Fault, Group, Protocol
+    from gateway.settings.factory import Machine
+    from gateway.settings.point import Point
+
+KEPT = 1000
+"""Readings of a point that are kept at the most: enough to tell what moves."""
+
+READINGS = 10
+"""How often a slow point is read in the time that is given, at the least where the device allows it."""
+
+FASTEST = 0.2
+"""Seconds between two readings that are not asked for by the point itself."""
+
+
+class Patience(NamedTuple):
+    """How long a check takes, in seconds: for one answer of a device, and for reading on; and devices at once."""
+
+    answer: float
+    seconds: float
+    at_once: int
+
+
+@dataclass(slots=True)
+class GroupTaken:
+    """What was read of one group: its points' readings, the registers behind them, and how long scans took."""
+
+    group: Group
+    points: Sequence[Point]
+    readings: list[list[Taken]] = field(default_factory=list)
+    held: Sequence[Held] = ()
+    took: list[float] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Device:
+    """One connection, the machines behind it, and what was found. `error` says why it can't be talked to at all."""
+
+    connection: Connection
+    protocol: Protocol
+    machines: list[tuple[Machine, list[GroupTaken]]] = field(default_factory=list)
+    error: str = ""
+    ahead: float | None = None
+
+    @property
+    def groups(self) -> list[GroupTaken]:
+        """All groups of all machines."""
+        return [taken for _, groups in self.machines for taken in groups]
+
+
+def devices_of(machines: Iterable[Machine]) -> list[Device]:
+    """Return the devices that machines are behind, in the order of their first machines."""
+    found: dict[Connection, Device] = {}
+    for machine in machines:
+        shared = machine.connection.shared()
+        device = found.setdefault(shared, Device(shared, machine.protocol))
+        device.machines.append((machine, [GroupTaken(group, points) for group, points in groups_of(machine)]))
+    return list(found.values())
+
+
+async def read_devices(devices: Sequence[Device], patience: Patience, told: Callable[[], None]) -> None:
+    """Read all devices; `told` is called when one is done. What is found, also that there is nothing, is in them."""
+    turns = asyncio.Semaphore(patience.at_once)
+
+    async def one(device: Device) -> None:
+        async with turns:
+            await _Look(device, patience).run()
+        told()
+
+    async with asyncio.TaskGroup() as tasks:
+        for device in devices:
+            tasks.create_task(one(device), name=f"check {device.connection}")
+
+
+class _Look:
+    """The look at one device."""
+
+    def __init__(self, device: Device, patience: Patience) -> None:
+        self._device = device
+        self._patience = patience
+        self._driver: Driver
+        self._normalizers = {taken.group: Normalizer(taken.points) for taken in device.groups}
+
+    async def run(self) -> None:
+        device = self._device
+        groups = [taken.group for taken in device.groups]
+        # in a thread: it may have to import the protocol's library
+        make = device.protocol.sampler or device.protocol.driver
+        self._driver = await asyncio.to_thread(make, device.connection, groups, _now)
+        try:
+            if not await self._connected():
+                return
+            until = asyncio.get_running_loop().time() + self._patience.seconds
+            for taken in device.groups:
+                await self._take(taken)
+            device.ahead = self._driver.ahead
+            if self._patience.seconds:
+                await self._read_on(until)
+        finally:
+            await self._driver.close()
+
+    async def _connected(self) -> bool:
+        try:
+            async with asyncio.timeout(self._patience.answer):
+                await self._driver.connect()
+        except TimeoutError:
+            self._device.error = f"no answer within {self._patience.answer:g} s"
+        except DriverError as error:
+            self._device.error = str(error)
+        else:
+            return True
+        return False
+
+    async def _read_on(self, until: float) -> None:
+        """Read again and again, each group at its own rate, until the time is over."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        periods = {id(taken): _period(taken.group, self._patience.seconds) for taken in self._device.groups}
+        due = [(began + periods[id(taken)], i, taken) for i, taken in enumerate(self._device.groups)]
+        while due:
+            due.sort()
+            at, i, taken = due.pop(0)
+            if at >= until:
+                continue
+            await asyncio.sleep(max(0.0, at - clock()))
+            late = clock() - at
+            if await self._take(taken):
+                taken.late.append(late)
+            period = periods[id(taken)]
+            due.append((at + period * (1 + max(0.0, clock() - at) // period), i, taken))
+
+    async def _take(self, taken: GroupTaken) -> bool:
+        """Read one group once; returns whether the device answered."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._patience.answer):
+                sample = await self._sample(taken.group)
+        except TimeoutError:
+            self._failed(taken, bad(Reason.NO_RESPONSE, f"not within {self._patience.answer:g} s"))
+            return False
+        except NotConnected as error:
+            self._failed(taken, bad(Reason.NOT_CONNECTED, str(error)))
+            await self._again()
+            return False
+        except DriverError as error:
+            self._failed(taken, error.fault)
+            return False
+        taken.took.append(time.perf_counter() - began)
+        self._note(taken, sample)
+        return True
+
+    async def _again(self) -> None:
+        """Connect once more where the connection was lost: one group may be to blame, and the others not."""
+        try:
+            async with asyncio.timeout(self._patience.answer):
+                await self._driver.connect()
+        except (TimeoutError, DriverError):
+            return  # the next group is told so
+
+    async def _sample(self, group: Group) -> Sample:
+        if isinstance(self._driver, Sampler):
+            return await self._driver.sample(group)
+        if not group.pushed:
+            return Sample(await self._driver.read(group), ())
+        whole = Scan(group, _now(), [None] * len(group.names))
+        missing = set(range(len(group.names)))
+        while missing and not group.events:
+            scan = await self._driver.receive()
+            if scan.group is group:
+                missing -= _merge(whole, scan)
+        return Sample(whole, ())
+
+    def _failed(self, taken: GroupTaken, fault: Fault) -> None:
+        self._note(taken, Sample(Scan.failed(taken.group, _now(), fault), ()))
+
+    def _note(self, taken: GroupTaken, sample: Sample) -> None:
+        raw = list(sample.scan.values)
+        self._normalizers[taken.group].apply(sample.scan)
+        values, faults = sample.scan.values, sample.scan.faults
+        held = sample.held or [Held()] * len(raw)
+        taken.held = sample.held or taken.held
+        taken.readings = taken.readings or [[] for _ in raw]
+        for i, readings in enumerate(taken.readings):
+            if taken.group.events and i not in faults:
+                continue
+            if len(readings) < KEPT:
+                readings.append(Taken(raw[i], values[i], faults.get(i), held[i].others))
+
+
+def _merge(whole: Scan, part: Scan) -> set[int]:
+    """Put what was pushed into a scan of the whole group; returns which points that were."""
+    positions = list(part.points) if part.points is not None else list(range(len(part.values)))
+    for i, position in enumerate(positions):
+        whole.values[position] = part.values[i]
+        if i in part.faults:
+            whole.faults[position] = part.faults[i]
+    return set(positions)
+
+
+def _period(group: Group, seconds: float) -> float:
+    """Return the time between two readings of a group: its own, or less where there would be few."""
+    return min(group.every, max(FASTEST, seconds / READINGS))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,146 @@
+"""What reading real machines amounts to: by machines, with what to look at."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from drivers.base import Quality, Reason
+from gateway.check.devices import devices_of, read_devices
+from gateway.check.flags import decisive, flags
+from gateway.check.hints import why_not_connected, why_not_read
+from gateway.check.results import Checked, CheckedMachine, Report, doubt, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.check.devices import Device, GroupTaken, Patience
+    from gateway.check.flags import Taken
+    from gateway.check.results import Finding
+    from gateway.settings.factory import Machine
+    from gateway.settings.point import Point
+
+CLOCKS_APART = 5.0
+"""Seconds that a device's clock may differ from ours without a word."""
+
+
+async def check_machines(
+    file: str, machines: Sequence[Machine], patience: Patience, progress: Callable[[int, int], None]
+) -> Report:
+    """Read all points of machines, and return what was found; `progress` is told devices done, and all devices."""
+    began = time.monotonic()
+    devices = devices_of(machines)
+    done = 0
+
+    def told() -> None:
+        nonlocal done
+        done += 1
+        progress(done, len(devices))
+
+    progress(0, len(devices))
+    await read_devices(devices, patience, told)
+    found = {one.path: _machine(device, one, taken) for device in devices for one, taken in device.machines}
+    return Report(file, time.monotonic() - began, [found[machine.path] for machine in machines])
+
+
+def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> CheckedMachine:
+    checked = CheckedMachine(machine.path, machine.template, _reached(machine))
+    if device.error:
+        checked.absent = True
+        checked.findings.append(_absent("not_connected", device.error, why_not_connected(device.error)))
+    elif groups and all(_silent(one) for taken in groups for one in taken.readings):
+        fault = next(one[-1].fault for taken in groups for one in taken.readings)
+        checked.absent = True
+        reason = fault.reason if fault is not None else Reason.NO_RESPONSE
+        said = f"{reason.replace('_', ' ')} {fault.code if fault is not None else ''}".strip()
+        hint = why_not_connected(said) if reason is Reason.NOT_CONNECTED else ""
+        checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.name)))
+    if device.ahead is not None and abs(device.ahead) > CLOCKS_APART:
+        checked.findings.append(doubt("clock", _clock(device.ahead)))
+    for taken in groups:
+        checked.points += _points(taken, machine, checked)
+        checked.findings += [] if checked.absent else _slow(taken)
+        checked.notes += _pace(taken)
+    in_order = {point.name: i for i, point in enumerate(machine.points)}
+    checked.points.sort(key=lambda point: in_order[point.name])
+    return checked
+
+
+def _absent(kind: str, said: str, hint: str) -> Finding:
+    return wrong(kind, f"{said}: {hint}" if hint else said)
+
+
+def _silent(readings: Sequence[Taken]) -> bool:
+    """Return whether nothing was ever heard of a point."""
+    gone = {Reason.NO_RESPONSE, Reason.NOT_CONNECTED}
+    return bool(readings) and all(one.fault is not None and one.fault.reason in gone for one in readings)
+
+
+def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> list[Checked]:
+    found = []
+    for i, point in enumerate(taken.points):
+        readings = taken.readings[i] if taken.readings else []
+        one = Checked(point.name, point.unit)
+        if taken.held:
+            one.where, one.raw = taken.held[i].where, taken.held[i].raw
+        if readings:
+            _fill(one, point, readings)
+        if checked.absent:
+            one.findings.append(checked.findings[0])
+        elif readings:
+            one.findings += flags(point, readings)
+            _add_hint(one, readings, machine.protocol.name)
+        found.append(one)
+    return found
+
+
+def _fill(one: Checked, point: Point, readings: Sequence[Taken]) -> None:
+    """Show the reading that the findings are about."""
+    last = decisive(readings)
+    one.value = last.value
+    one.quality = Quality.GOOD if last.fault is None else last.fault.quality
+    if last.fault is not None:
+        one.reason, one.code = last.fault.reason.value, last.fault.code
+    numbers = [reading.value for reading in readings if isinstance(reading.value, int | float)]
+    if numbers and min(numbers) != max(numbers):
+        one.more["span"] = f"{min(numbers):.6g}..{max(numbers):.6g}"
+
+
+def _add_hint(one: Checked, readings: Sequence[Taken], protocol: str) -> None:
+    """Say what to look at where there is no value, behind why there is none."""
+    hint = why_not_read(one.reason, protocol) if one.quality is Quality.BAD else ""
+    if hint and one.findings:
+        one.findings[0] = one.findings[0]._replace(text=f"{one.findings[0].text}: {hint}")
+    failed = sum(reading.fault is not None for reading in readings)
+    if 0 < failed < len(readings) and one.findings:
+        one.findings[0] = one.findings[0]._replace(
+            text=f"{one.findings[0].text} (in {failed} of {len(readings)} readings)"
+        )
+
+
+def _slow(taken: GroupTaken) -> list[Finding]:
+    longest = max(taken.took, default=0.0)
+    if longest <= taken.group.every or taken.group.events:
+        return []
+    period = f"{taken.group.every:g} s"
+    text = f"a scan of {len(taken.points)} points took {longest:.2f} s, and they are to be read every {period}"
+    return [doubt("slow", text)]
+
+
+def _pace(taken: GroupTaken) -> list[str]:
+    """Return how evenly the device answered, where it was read more than once."""
+    if not taken.late:
+        return []
+    took, late = sorted(taken.took), max(taken.late)
+    spread = f"{took[0] * 1000:.0f} to {took[-1] * 1000:.0f} ms, {took[len(took) // 2] * 1000:.0f} ms in the middle"
+    what = f"{len(taken.points)} points every {taken.group.every:g} s"
+    return [f"{what}: {len(took)} scans of {spread}; begun {late * 1000:.0f} ms late at most"]
+
+
+def _clock(ahead: float) -> str:
+    return f"its clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's: set it by NTP"
+
+
+def _reached(machine: Machine) -> str:
+    written = machine.written.get("connection", "")
+    return written if isinstance(written, str) else str(written.get("url", machine.connection))

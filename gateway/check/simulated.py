@@ -1,0 +1,209 @@
+"""A factory's whole way with simulated machines: gateway, broker, ingest and store, and what the store holds then."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.check.judge import Circumstances, judged
+from gateway.check.results import CheckedMachine, Report, Verdict, doubt, wrong
+from gateway.check.tally import Tally, Window, tallies
+from gateway.stores.sqlite import SqliteSettings, SqliteStore
+from gateway.trial.trial import Options, Trial, TrialFailed
+from simulators.truth import Truth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.check.results import Finding
+    from gateway.settings.factory import Factory, Machine
+
+TRUTH_POINTS = 5000
+"""Points up to which what machines show is written down and compared: of more, writing would take a processor."""
+
+HEARD_SECONDS = 30.0
+"""A machine that nothing was heard of by then is not waited for."""
+
+SHARE = 4
+"""A point that would hardly be read in the time is read this often in it."""
+
+SERVED = {"modbus", "opcua"}
+"""Protocols that simulated machines speak."""
+
+
+async def check_simulated(factory: Factory, machines: Sequence[Machine], seconds: float, seed: str) -> Report:
+    """Try machines of a factory for some seconds, counted from when all are heard, and return what was found."""
+    began = time.monotonic()
+    foreign = sorted({str(one.path) for one in machines if one.protocol.name not in SERVED})
+    if foreign:
+        text = f"no simulated machine speaks the protocol of {', '.join(foreign)}; leave them out with --machine"
+        return Report(str(factory.file), 0.0, [], findings=[wrong("protocol", text)])
+    compared = sum(len(machine.points) for machine in factory.machines) <= TRUTH_POINTS
+    with tempfile.TemporaryDirectory(prefix="lineside-check-") as folder:
+        options = Options(seed, truth=compared, patient=True, change=narrowed(machines, seconds))
+        trial = Trial(Path(folder), [factory.file], options)
+        try:
+            async with trial:
+                await trial.hold(heard(trial.store, len(machines)))
+                since = time.time_ns() // 1000
+                await trial.hold(asyncio.sleep(seconds))
+                window = Window(since, time.time_ns() // 1000)
+        except TrialFailed as error:
+            return Report(
+                str(factory.file), time.monotonic() - began, [], findings=[wrong("not_started", str(error))]
+            )
+        report = await asyncio.to_thread(_judged, trial, factory, machines, window, compared=compared)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def narrowed(machines: Sequence[Machine], seconds: float) -> Callable[[dict[str, Any]], None]:
+    """Return what leaves only these machines in a configuration, and reads in time what would hardly be read."""
+    points = {machine.path[2:]: machine.points for machine in machines}
+
+    def change(data: dict[str, Any]) -> None:
+        for line, section in list(data["lines"].items()):
+            for name, machine in list(section["machines"].items()):
+                path = section["area"], line, name
+                if path not in points:
+                    del section["machines"][name]
+                    continue
+                own = machine.setdefault("points", {})
+                for point in points[path]:
+                    if (every := period(point.every, seconds)) != point.every:
+                        whole = point.name if point.name in own else point.name.rpartition("_")[0]
+                        own.setdefault(whole if whole in own else point.name, {})["every"] = f"{every:g}s"
+            if not section["machines"]:
+                del data["lines"][line]
+
+    return change
+
+
+def period(every: float, seconds: float) -> float:
+    """Return the period at which a point is read here, where its own is `every`."""
+    return every if every <= seconds / 2 else float(f"{seconds / SHARE:.3g}")
+
+
+async def heard(store: Path, machines: int) -> None:
+    """Wait until the store has something of so many machines, or long enough."""
+    deadline = time.monotonic() + HEARD_SECONDS
+    while await asyncio.to_thread(_heard, store) < machines:
+        if time.monotonic() > deadline:
+            return
+        await asyncio.sleep(0.1)
+
+
+def _heard(store: Path) -> int:
+    if not store.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        try:
+            [count] = db.execute("select count(*) from (select distinct area, line, machine from series)").fetchone()
+        except sqlite3.OperationalError:  # it is being made
+            return 0
+    return int(count)
+
+
+def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window: Window, *, compared: bool) -> Report:
+    """Compare what is stored with what was shown, and say what it amounts to."""
+    name = factory.file.stem
+    truth = Truth(trial.truth(name)) if compared else None
+    with SqliteStore(SqliteSettings.model_validate({"path": str(trial.store)})) as store:
+        stored = tallies(store.query("*", 0, -1), window, truth)
+    gateways, ingest = trial.reports()
+    gateway, errors = gateways[name], _errors(trial, name)
+    tried = {machine.path: machine for machine in trial.factories[0].machines}
+    found = []
+    for machine in machines:
+        checked = CheckedMachine(machine.path, machine.template, str(tried[machine.path].connection))
+        schedule = gateway["machines"][str(machine.path)]["schedule"]
+        checked.notes = [f"scans due {schedule['due']}, taken {schedule['taken']}, missed {schedule['missed']}"]
+        if error := errors.get(str(tried[machine.path].connection.shared())):
+            checked.findings.append(wrong("not_connected", error))
+        at = "/".join(machine.path[2:])
+        for point in machine.points:
+            tally = stored.get((str(machine.path), point.name), Tally())
+            changes = None
+            if truth is not None:
+                changes = max(0, len(truth.held(at, point.name, tally.first_good or window.began, window.ended)) - 1)
+            every = period(point.every, window.seconds)
+            told = Circumstances(
+                machine.protocol.name, window, every, schedule["missed"] > 0, changes, truth is not None
+            )
+            checked.points.append(judged(point, tally, told))
+        found.append(checked)
+    rows = sum(tally.stored for tally in stored.values())
+    return _whole(factory, found, gateway, ingest, rows, compared=compared)
+
+
+def _errors(trial: Trial, name: str) -> dict[str, str]:
+    """Return why devices could not be talked to at the end, by their connections, as the gateway's log has it."""
+    errors: dict[str, str] = {}
+    for line in trial.log("run", name).read_bytes().splitlines():
+        if not line.startswith(b"{"):
+            continue
+        event = orjson.loads(line)
+        if event["event"] in {"driver.not_connected", "driver.misconfigured"}:
+            errors[event["device"]] = event["error"]
+        elif event["event"] == "driver.connected":
+            errors.pop(event["device"], None)
+    return errors
+
+
+def _whole(
+    factory: Factory,
+    machines: list[CheckedMachine],
+    gateway: Mapping[str, Any],
+    ingest: Mapping[str, Any],
+    rows: int,
+    *,
+    compared: bool,
+) -> Report:
+    ledger, schedule = gateway["ledger"], gateway["schedule"]
+    dropped = sum(ledger["dropped"].values())
+    balance = "balanced" if gateway["balanced"] else "NOT BALANCED"
+    became = ("unchanged", "pending", "confirmed")
+    readings = " + ".join([*(f"{key} {ledger[key]:,}" for key in became), f"dropped {dropped:,}"])
+    scans = f"due {schedule['due']:,} = taken {schedule['taken']:,} + missed {schedule['missed']:,}"
+    notes = [
+        f"readings: acquired {ledger['acquired']:,} = {readings}; {balance}; {rows:,} stored",
+        f"scans: {scans}",
+    ]
+    differ = sum(point.more.get("truth") == "differs" for machine in machines for point in machine.points)
+    told = f"{differ:,} points differ from it" if differ else "equal, reading by reading"
+    notes.append(
+        f"compared with what the machines showed: {told}"
+        if compared
+        else f"not compared with what the machines showed: that is done up to {TRUTH_POINTS:,} points"
+    )
+    totals = {
+        "simulated": True, "ledger": ledger, "balanced": gateway["balanced"], "schedule": schedule, "stored": rows,
+        "compared": compared, "latency_ms": ingest["latency_ms"],
+    }  # fmt: skip
+    findings = _of_all(gateway, ledger, schedule, rows)
+    report = Report(str(factory.file), 0.0, machines, notes, findings, totals)
+    if not report.machines or report.count(Verdict.GOOD) == 0:
+        report.findings.append(wrong("nothing", "not one point was read good"))
+    return report
+
+
+def _of_all(
+    gateway: Mapping[str, Any], ledger: Mapping[str, Any], schedule: Mapping[str, Any], rows: int
+) -> list[Finding]:
+    findings: list[Finding] = []
+    if not gateway["balanced"]:
+        findings.append(wrong("not_balanced", "the ledger does not balance"))
+    if any(ledger["dropped"].values()):
+        findings.append(wrong("dropped", f"readings were dropped: {ledger['dropped']}"))
+    if not ledger["confirmed"] <= rows <= ledger["confirmed"] + ledger["pending"]:
+        findings.append(wrong("stored", f"{ledger['confirmed']:,} readings are confirmed, and {rows:,} are stored"))
+    if schedule["missed"]:
+        findings.append(doubt("missed", f"{schedule['missed']:,} scans were missed, of {schedule['due']:,} due"))
+    return findings

@@ -1,0 +1,94 @@
+"""What a store holds of each point, counted reading by reading, and compared with what the machine showed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from drivers.base import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from drivers.base import Value
+    from gateway.model import Reading
+
+
+class Window(NamedTuple):
+    """The time that counts, in microseconds since the epoch: from all machines heard, to the first thing stopped."""
+
+    began: int
+    ended: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return (self.ended - self.began) / 1e6
+
+
+class Truth(Protocol):
+    """What machines showed, and when, in microseconds since the epoch."""
+
+    def agrees(self, machine: str, point: str, value: Value, time: int) -> bool:
+        """Return whether a point had this value at about that time."""
+
+    def held(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
+        """Return the values that a point had between two times, the one at the first included."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """The stored readings of one point.
+
+    `inside` are those of the time that counts; `faults` are of these, by reason and code, and of the newest one.
+    `differ` are good ones that the machine did not show then; `odd` is the first of them, as text.
+    """
+
+    stored: int = 0
+    good: int = 0
+    inside: int = 0
+    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
+    newest: Reading | None = None
+    first_good: int | None = None
+    units: set[str] = field(default_factory=set)
+    types: set[type] = field(default_factory=set)
+    differ: int = 0
+    odd: str = ""
+
+    def add(self, reading: Reading, window: Window, truth: Truth | None) -> None:
+        """Count one reading."""
+        self.stored += 1
+        self.units.add(reading.unit)
+        inside = window.began <= reading.time <= window.ended
+        self.inside += inside
+        if self.newest is None or reading.time > self.newest.time:
+            self.newest = reading
+        if reading.quality is not Quality.GOOD:
+            if inside:
+                self.faults[reading.reason, reading.code] += 1
+            return
+        self.good += 1
+        self.first_good = reading.time if self.first_good is None else min(self.first_good, reading.time)
+        if reading.value is None:
+            return
+        self.types.add(type(reading.value))
+        if truth is not None and not truth.agrees(name_of(reading), reading.point, reading.value, reading.time):
+            self.differ += 1
+            self.odd = self.odd or f"{reading.value!r} was stored"
+
+
+def tallies(readings: Iterable[Reading], window: Window, truth: Truth | None) -> dict[tuple[str, str], Tally]:
+    """Return what is stored, by the machine's path and the point's name."""
+    found: dict[tuple[str, str], Tally] = {}
+    for reading in readings:
+        key = str(reading.path), reading.point
+        if key not in found:
+            found[key] = Tally()
+        found[key].add(reading, window, truth)
+    return found
+
+
+def name_of(reading: Reading) -> str:
+    """Return a machine's name in a truth log: area, line and machine."""
+    return "/".join(reading.path[2:])
