@@ -57,7 +57,11 @@ def flags(point: Point, readings: Sequence[Taken]) -> list[Finding]:
         return []
     last = decisive(readings)
     findings = [] if last.fault is None else [wrong(last.fault.reason, _quality(point, last, last.fault))]
-    odd = _end_of_range(point, last.raw) or _swapped(point, last) or (_absurd(last) if last.fault is None else None)
+    odd = (
+        _end_of_range(point, last.raw)
+        or _swapped(point, last)
+        or (_absurd(point, last) if last.fault is None else None)
+    )
     if odd is not None:
         findings.append(odd)
     elif is_constant(point, readings):
@@ -129,12 +133,15 @@ def _end_of_range(point: Point, raw: Value | None) -> Finding | None:
     return doubt("end_of_range", f"{text}: {raw}")
 
 
-def _absurd(reading: Taken) -> Finding | None:
+def _absurd(point: Point, reading: Taken) -> Finding | None:
     """Return the finding that a floating-point number is of no order of magnitude that anybody measures."""
     raw = reading.raw
     if not isinstance(raw, float) or raw == 0 or ABSURDLY_SMALL <= abs(raw) <= 1 / ABSURDLY_SMALL:
         return None
-    return doubt("implausible", f"nobody measures {raw:.3g}: is it a floating-point number that stands there?")
+    return doubt(
+        "implausible",
+        f"nobody measures {shown(_scaled(point, raw), point.unit)}: is it a floating-point number that stands there?",
+    )
 
 
 def is_constant(point: Point, readings: Sequence[Taken]) -> bool:

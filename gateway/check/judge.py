@@ -49,7 +49,7 @@ def judged(point: Point, tally: Tally, told: Circumstances) -> Checked:
     if newest is not None:
         one.value, one.quality = newest.value, newest.quality
         one.reason, one.code = newest.reason, newest.code
-    one.more = {"stored": f"{tally.stored:,} stored", "rate": _rate(point, tally, told)}
+    one.more = {"stored": tally.stored, "rate": _rate(point, tally, told)}
     if told.compared and tally.good:
         one.more["truth"] = "differs" if tally.differ else "equal"
     if not point.source.events:

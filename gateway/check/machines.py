@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gateway.check.flags import Taken
     from gateway.check.results import Finding
     from gateway.settings.factory import Machine
-    from gateway.settings.point import Point
 
 CLOCKS_APART = 5.0
 """Seconds that a device's clock may differ from ours without a word."""
@@ -84,7 +83,7 @@ def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> lis
         if taken.held:
             one.where, one.raw = taken.held[i].where, taken.held[i].raw
         if readings:
-            _fill(one, point, readings)
+            _fill(one, readings)
         if checked.absent:
             one.findings.append(checked.findings[0])
         elif readings:
@@ -94,7 +93,7 @@ def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> lis
     return found
 
 
-def _fill(one: Checked, point: Point, readings: Sequence[Taken]) -> None:
+def _fill(one: Checked, readings: Sequence[Taken]) -> None:
     """Show the reading that the findings are about."""
     last = decisive(readings)
     one.value = last.value

@@ -53,7 +53,7 @@ class Checked:
     code: str = ""
     where: str = ""
     raw: str = ""
-    more: dict[str, str] = field(default_factory=dict)
+    more: dict[str, str | int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
     @property

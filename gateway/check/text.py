@@ -112,7 +112,7 @@ def _cells(point: Checked) -> tuple[str, ...]:
 def _behind(point: Checked) -> list[str]:
     """Return quality, and what else there is to see."""
     quality = " ".join(word for word in (point.quality or "", point.reason) if word)
-    return [quality, *point.more.values()]
+    return [quality, *(f"{key} {value}" for key, value in point.more.items())]
 
 
 def _joined(*cells: str) -> str:

@@ -26,10 +26,21 @@ PARTS = {
 DRIVER_CONTRACTS = ("drivers.base", "drivers.readings", "drivers.sample", "drivers.written", "drivers.secret")
 """What every driver may know, and the gateway knows of all drivers."""
 
-CONTRACTS = ("drivers.base", "drivers.sample", "gateway.model", "gateway.settings", "gateway.codecs", "gateway.stores.base")
+CONTRACTS = (
+    "drivers.base",
+    "drivers.sample",
+    "gateway.model",
+    "gateway.settings",
+    "gateway.codecs",
+    "gateway.stores.base",
+)
 
-WIRING = ("gateway.app", "gateway.app_ingest", "gateway.cli", "gateway.demo", "gateway.trial", "gateway.__main__")
+WIRING = ("gateway.app", "gateway.app_ingest", "gateway.cli", "gateway.check", "gateway.demo", "gateway.trial",
+          "gateway.pytest_plugin", "gateway.__main__")  # fmt: skip
 """What puts steps together, and what is above that."""
+
+WITH_SIMULATORS = ("gateway.cli", "gateway.check.simulated", "gateway.demo", "gateway.trial")
+"""What shows simulated machines, or tries a factory with them."""
 
 
 class Import(NamedTuple):
@@ -161,11 +172,12 @@ def test_helpers_know_no_step() -> None:
 
 
 def test_only_the_wiring_puts_steps_together() -> None:
-    """They show the whole flow, up to the broker and behind it; of the commands, `tail` alone is a step by itself."""
+    """They show the flow, up to the broker and behind it; `tail` is a step by itself, `check` normalizes its readings."""
     forbidden([
         one for one in IMPORTS
         if step(one.imported) not in {None, step(one.module), "tail"}
-        and one.module not in {"gateway.app", "gateway.app_ingest"} and not one.for_types
+        and one.module not in {"gateway.app", "gateway.app_ingest"}
+        and (one.module, one.imported) != ("gateway.check.devices", "gateway.normalize") and not one.for_types
     ])  # fmt: skip
 
 
@@ -181,7 +193,7 @@ def test_the_gateway_needs_no_simulators() -> None:
     """They are an extra, which an edge box does not install: only the commands that show them import them."""
     forbidden([
         one for one in IMPORTS
-        if under(one.module, "gateway") and not under(one.module, "gateway.cli", "gateway.demo", "gateway.trial")
+        if under(one.module, "gateway") and not under(one.module, *WITH_SIMULATORS)
         and under(one.imported, "simulators")
     ])  # fmt: skip
 
