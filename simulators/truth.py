@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import orjson
 
-from drivers.base import ValueType
-from drivers.modbus.raw import Raw
+from drivers.base import Fault, ValueType
+from drivers.modbus.raw import TIMES, Raw
 from drivers.modbus.source import ModbusSource
-from drivers.modbus.values import room
+from drivers.modbus.values import reader, room, to_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Value
     from gateway.settings.point import Point
-    from simulators.faults import Fault
+    from simulators.faults import Fault as Ordered
     from simulators.shown import Shown
 
     Seen = Callable[[Value | None], Value | None]
@@ -45,6 +45,8 @@ def as_read(point: Point) -> Seen:
     source = point.source
     if not isinstance(source, ModbusSource):
         return lambda value: value
+    if source.raw in TIMES:
+        return _moment(source)
     if point.type is ValueType.STRING and source.raw is Raw.STRING:
         longest = room(source)
         return lambda value: value[:longest] if isinstance(value, str) else value
@@ -60,6 +62,19 @@ def as_read(point: Point) -> Seen:
             return value
         raw: float = packed.unpack(packed.pack((value - offset) / scale))[0]
         return raw * scale + offset
+
+    return seen
+
+
+def _moment(source: ModbusSource) -> Seen:
+    """Return a time as it is written when it is read: its registers hold the moment, and no way to write it."""
+    read = reader(source)
+
+    def seen(value: Value | None) -> Value | None:
+        if read is None or not isinstance(value, str):
+            return value
+        found = read(to_unpacked(source, value))
+        return None if isinstance(found, Fault) else found
 
     return seen
 
@@ -101,7 +116,7 @@ class TruthLog:
         self._log.close()
         self._clock.close()
 
-    def write(self, clock: float, wall: int, faults: Sequence[tuple[Fault, bool]] = ()) -> None:
+    def write(self, clock: float, wall: int, faults: Sequence[tuple[Ordered, bool]] = ()) -> None:
         """Write one step: simulated seconds since the start, microseconds of the wall clock, what began and ended."""
         t = round(clock * MICRO)
         lines = [_line({"t": t, "fault": str(fault), "active": active}) for fault, active in faults]

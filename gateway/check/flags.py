@@ -25,6 +25,9 @@ LARGEST_INT = 10_000_000
 ABSURDLY_SMALL = 1e-20
 """What is closer to 0 than this is no floating-point number by intention, nor what is larger than its inverse."""
 
+NOTHING = 1e-6
+"""The part of a point's range below which a floating-point number is next to nothing."""
+
 CONSTANT_READS = 5
 """So often a measured value has to be read before it can be called constant."""
 
@@ -87,7 +90,7 @@ def _swapped(point: Point, reading: Taken) -> Finding | None:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not suspect(point, raw):
         return None
     others = {write: value for write, value in reading.others().items() if isinstance(value, int | float)}
-    likely = {write: value for write, value in others.items() if value and not suspect(point, value)}
+    likely = {write: value for write, value in others.items() if _likely(point, value)}
     if not likely:
         return None
     gives = "; or ".join(
@@ -96,6 +99,14 @@ def _swapped(point: Point, reading: Taken) -> Finding | None:
     rest = [f"{write}: {shown(_scaled(point, value))}" for write, value in others.items() if write not in likely]
     more = f" (not likely: {', '.join(rest)})" if rest else ""
     return wrong("swapped", f"looks like swapped words or bytes: write {gives}{more}")
+
+
+def _likely(point: Point, raw: float) -> bool:
+    """Return whether a number is one that a sensor may show; next to nothing is in many a range, and seldom meant."""
+    if raw == 0 or suspect(point, raw):
+        return False
+    span = 0.0 if point.range is None else point.range[1] - point.range[0]
+    return isinstance(raw, int) or abs(_scaled(point, raw)) >= span * NOTHING
 
 
 def suspect(point: Point, raw: float) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from drivers.base import Quality, Reason, ValueType
 from gateway.check.flags import shown
 from gateway.check.hints import why_not_read
-from gateway.check.results import Checked, wrong
+from gateway.check.results import Checked, doubt, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,11 @@ def judged(point: Point, tally: Tally, told: Circumstances) -> Checked:
         one.more["truth"] = "differs" if tally.differ else "equal"
     if not point.source.events:
         one.findings += _findings(point, tally, told)
+    elif one.quality is Quality.BAD:
+        one.quality = None
+        one.findings.append(
+            doubt("events", f"the simulated machine tells no events there ({one.code or one.reason})")
+        )
     return one
 
 
@@ -111,7 +116,7 @@ def _due(point: Point, tally: Tally, told: Circumstances) -> int | None:
 def _rate(point: Point, tally: Tally, told: Circumstances) -> str:
     seconds = max(told.window.seconds, 1e-6)
     if point.source.events:
-        return f"{tally.stored} events"
+        return f"{tally.good} events"
     if not always(point):
         return f"{tally.inside} changes in {seconds:.0f} s"
     slower = "" if told.every == point.every else f" (every {point.every:g} s, read sooner here)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -21,10 +22,11 @@ from simulators.registers import RegisterMap, Unit
 from simulators.truth import Truth, TruthLog, as_read, name_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from drivers.modbus.source import ModbusSource
     from gateway.settings.point import Point
+
+
+EVERY_TYPE = Path(__file__).parents[1] / "cases" / "third_factory" / "factory.yaml"
 
 
 def record(
@@ -89,7 +91,7 @@ def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
 
 @given(seed=st.text("abc", max_size=4), clock=st.floats(0.2, 5000.0))
 def test_what_the_log_says_is_what_the_gateway_reads(seed: str, clock: float):
-    """Through registers and normalization, bit for bit: for every Modbus point of both plants."""
+    """Through registers and normalization, bit for bit: every Modbus point of both plants, and every type."""
     for configured, shown, unit in UNITS:
         shown.machine.step(clock % 1.0 + 0.1)
         values = shown.values()
@@ -113,8 +115,8 @@ def _decoded(unit: Unit, point: Point) -> Any:
 
 def _units() -> list[tuple[Any, Any, Unit]]:
     found = []
-    for name in ("tire-plant", "appliance-plant"):
-        for configured, shown in Plant(load_factory(bundled_config() / f"{name}.yaml"), "seed").machines:
+    for file in (*(bundled_config() / f"{name}.yaml" for name in ("tire-plant", "appliance-plant")), EVERY_TYPE):
+        for configured, shown in Plant(load_factory(file), "seed").machines:
             if configured.protocol.name == "modbus":
                 unit = Unit()
                 unit.add(RegisterMap(configured.points), shown)

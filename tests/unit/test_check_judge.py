@@ -1,0 +1,138 @@
+"""Whether what a store holds of a point is what its configuration promises: tables of readings, and what is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from points import node, register
+
+from drivers.base import Quality
+from drivers.opcua.node import Node
+from drivers.opcua.settings import Mode, OpcUaSource
+from gateway.check.judge import Circumstances, judged
+from gateway.check.results import Verdict
+from gateway.check.tally import Tally, Window, tallies
+from gateway.model import MachinePath, Reading
+from gateway.settings.point import Point
+
+if TYPE_CHECKING:
+    from gateway.check.results import Checked
+
+PATH = MachinePath("acme", "north", "curing", "curing-1", "press-01")
+SECOND = 1_000_000
+WINDOW = Window(10 * SECOND, 20 * SECOND)
+PRESSURE = register("pressure", type="float", scale=0.01, unit="bar", range=[0, 30])
+
+
+class Shows:
+    """A machine that always showed one value."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def agrees(self, machine: str, point: str, value: Any, time: int) -> bool:
+        assert (machine, point) == ("curing/curing-1/press-01", "pressure")
+        assert time > 0
+        return value == self._value
+
+    def held(self, machine: str, point: str, since: int, until: int) -> list[Any]:
+        raise NotImplementedError
+
+
+def read(second: float, value: Any = 16.0, reason: str = "", **keys: Any) -> Reading:
+    quality = Quality.GOOD if not reason else Quality.BAD if value is None else Quality.UNCERTAIN
+    usual = {"unit": "bar", "quality": quality, "reason": reason, "code": ""}
+    return Reading(PATH, "pressure", round(second * SECOND), value, **(usual | keys))
+
+
+def judge(
+    *readings: Reading, point: Point = PRESSURE, shows: Any = None, missed: bool = False, changes: int | None = None
+) -> Checked:
+    truth = None if shows is None else Shows(shows)
+    [tally] = tallies(readings, WINDOW, truth).values() or [Tally()]
+    told = Circumstances("modbus", WINDOW, point.every, missed, changes, truth is not None)
+    return judged(point, tally, told)
+
+
+def kinds(one: Checked) -> list[str]:
+    return [finding.kind for finding in one.findings]
+
+
+EACH_SECOND = [read(second) for second in range(9, 21)]
+
+
+def test_a_point_that_is_read_each_second_is_good() -> None:
+    """And its rate is shown beside the one that was asked for."""
+    one = judge(*EACH_SECOND, shows=16.0)
+    assert (one.verdict, one.value, one.quality) == (Verdict.GOOD, 16.0, Quality.GOOD)
+    assert one.more == {"stored": 12, "rate": "1.10/s of 1.00/s", "truth": "equal"}
+
+
+@pytest.mark.parametrize(
+    ("readings", "kind", "words"),
+    [
+        pytest.param([], "missing", "no reading of it came within 10 s", id="nothing came"),
+        pytest.param(
+            [read(5, None, "refused", code="exception 2")], "refused", "refused (exception 2)", id="refused"
+        ),
+        pytest.param([*EACH_SECOND, read(15.5, None, "no_response")], "no_response", "(in 1 of 12", id="once silent"),
+        pytest.param([*EACH_SECOND, read(20.5, None, "no_response")], "no_response", "no response", id="silent now"),
+        pytest.param([*EACH_SECOND, read(15.5, 41.0, "out_of_range")], "out_of_range", "[0, 30]", id="out of range"),
+        pytest.param([read(15, unit="kPa")], "unit", "'kPa', and it is 'bar'", id="another unit"),
+        pytest.param([read(15, value=16)], "type", "stored as int, and it is float", id="another type"),
+    ],
+)
+def test_what_is_wrong_is_said(readings: list[Reading], kind: str, words: str) -> None:
+    """Each with the readings that show it."""
+    one = judge(*readings)
+    assert kinds(one) == [kind]
+    assert words in one.findings[0].text
+    assert one.verdict is Verdict.WRONG
+
+
+def test_what_was_not_there_before_all_machines_were_heard_is_no_fault() -> None:
+    """The first scan may meet a server that is still loading."""
+    assert judge(read(3, None, "not_connected"), *EACH_SECOND).verdict is Verdict.GOOD
+
+
+def test_a_reading_that_the_machine_did_not_show_is_found() -> None:
+    """That is what tells a swapped register, or a unit id of another machine, from the right one."""
+    one = judge(*EACH_SECOND, read(15.5, 7.0), shows=16.0)
+    assert kinds(one) == ["differs"]
+    assert one.findings[0].text.startswith(
+        "1 of 13 good readings are not what the machine showed then: 7.0 was stored"
+    )
+    assert one.more["truth"] == "differs"
+
+
+@pytest.mark.parametrize(
+    ("point", "count", "missed", "found"),
+    [
+        pytest.param(PRESSURE, 4, True, ["rate"], id="half of them missing, and scans missed"),
+        pytest.param(PRESSURE, 4, False, [], id="the device's own times: no newer ones came"),
+        pytest.param(PRESSURE, 9, True, [], id="one short"),
+        pytest.param(PRESSURE.model_copy(update={"on_change": True}), 1, True, [], id="only changes are sent"),
+        pytest.param(PRESSURE.model_copy(update={"every": 2.0}), 4, True, [], id="a slower one"),
+        pytest.param(node("pressure", type="float", unit="bar"), 1, True, [], id="pushed"),
+    ],
+)
+def test_a_rate_that_is_not_held_is_found(point: Point, count: int, found: list[str], *, missed: bool) -> None:
+    """Only where every reading is sent, and only where scans were missed."""
+    assert kinds(judge(*(read(10.5 + i) for i in range(count)), point=point, missed=missed)) == found
+
+
+@pytest.mark.parametrize(("changes", "found"), [(50, ["still"]), (3, []), (None, [])])
+def test_a_point_that_moved_and_was_told_once_is_found(changes: int | None, found: list[str]) -> None:
+    """A subscription that gives its first value and no other looks good otherwise."""
+    assert kinds(judge(read(12), point=node("pressure", type="float", unit="bar"), changes=changes)) == found
+
+
+def test_events_are_not_waited_for() -> None:
+    """None may have happened; where the simulated machine offers none, only the real one can tell."""
+    source = OpcUaSource(node=Node(None, "s=Press"), mode=Mode.EVENTS)
+    point = Point.model_validate({"name": "pressure", "source": source, "type": "string"})
+    assert judge(point=point).verdict is Verdict.NOT_SEEN
+    refused = judge(read(12, None, "other", code="0x80350000 BadAttributeIdInvalid"), point=point)
+    assert (refused.verdict, kinds(refused)) == (Verdict.DOUBTFUL, ["events"])
+    assert judge(read(12, '{"message": "alarm"}', unit=""), point=point).verdict is Verdict.GOOD
