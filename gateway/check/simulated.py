@@ -16,6 +16,7 @@ from gateway.check.judge import Circumstances, judged
 from gateway.check.results import CheckedMachine, Report, Verdict, doubt, wrong
 from gateway.check.tally import Tally, Window, tallies
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
+from gateway.trial.configuration import only
 from gateway.trial.trial import Options, Trial, TrialFailed
 from simulators.truth import Truth
 
@@ -38,50 +39,63 @@ SERVED = {"modbus", "opcua"}
 """Protocols that simulated machines speak."""
 
 
-async def check_simulated(factory: Factory, machines: Sequence[Machine], seconds: float, seed: str) -> Report:
-    """Try machines of a factory for some seconds, counted from when all are heard, and return what was found."""
+async def check_simulated(
+    factory: Factory, machines: Sequence[Machine], seconds: float, seed: str, told: Callable[[str], None]
+) -> Report:
+    """Try machines of a factory for some seconds, counted from when all are heard, and return what was found.
+
+    `told` is given what is being done.
+    """
     began = time.monotonic()
     foreign = sorted({str(one.path) for one in machines if one.protocol.name not in SERVED})
     if foreign:
         text = f"no simulated machine speaks the protocol of {', '.join(foreign)}; leave them out with --machine"
         return Report(str(factory.file), 0.0, [], findings=[wrong("protocol", text)])
-    compared = sum(len(machine.points) for machine in factory.machines) <= TRUTH_POINTS
+    whole = len(machines) == len(factory.machines)
+    compared = sum(len(machine.points) for machine in machines) <= TRUTH_POINTS
     with tempfile.TemporaryDirectory(prefix="lineside-check-") as folder:
-        options = Options(seed, truth=compared, patient=True, change=narrowed(machines, seconds))
-        trial = Trial(Path(folder), [factory.file], options)
+        config = factory.file if whole else _alone(factory, machines, Path(folder, "some"))
+        options = Options(seed, truth=compared, patient=True, change=in_time(machines, seconds))
+        trial = Trial(Path(folder), [config], options)
         try:
+            told(f"starting {len(machines):,} simulated machines, gateway, broker, ingest and store")
             async with trial:
                 await trial.hold(heard(trial.store, len(machines)))
+                told(f"reading them for {seconds:g} s")
                 since = time.time_ns() // 1000
                 await trial.hold(asyncio.sleep(seconds))
                 window = Window(since, time.time_ns() // 1000)
+                told("stopping")
         except TrialFailed as error:
-            return Report(
-                str(factory.file), time.monotonic() - began, [], findings=[wrong("not_started", str(error))]
-            )
+            findings = [wrong("not_started", str(error))]
+            return Report(str(factory.file), time.monotonic() - began, [], findings=findings)
+        told("comparing")
         report = await asyncio.to_thread(_judged, trial, factory, machines, window, compared=compared)
+    told("")
     report.seconds = time.monotonic() - began
     return report
 
 
-def narrowed(machines: Sequence[Machine], seconds: float) -> Callable[[dict[str, Any]], None]:
-    """Return what leaves only these machines in a configuration, and reads in time what would hardly be read."""
+def _alone(factory: Factory, machines: Sequence[Machine], folder: Path) -> Path:
+    """Write a configuration with these machines alone."""
+    folder.mkdir()
+    file = folder / factory.file.name
+    file.write_text(only(factory, machines), encoding="utf-8")
+    return file
+
+
+def in_time(machines: Sequence[Machine], seconds: float) -> Callable[[dict[str, Any]], None]:
+    """Return what changes a configuration so that what would hardly be read in the time is read in it."""
     points = {machine.path[2:]: machine.points for machine in machines}
 
     def change(data: dict[str, Any]) -> None:
-        for line, section in list(data["lines"].items()):
-            for name, machine in list(section["machines"].items()):
-                path = section["area"], line, name
-                if path not in points:
-                    del section["machines"][name]
-                    continue
+        for line, section in data["lines"].items():
+            for name, machine in section["machines"].items():
                 own = machine.setdefault("points", {})
-                for point in points[path]:
+                for point in points[section["area"], line, name]:
                     if (every := period(point.every, seconds)) != point.every:
                         whole = point.name if point.name in own else point.name.rpartition("_")[0]
                         own.setdefault(whole if whole in own else point.name, {})["every"] = f"{every:g}s"
-            if not section["machines"]:
-                del data["lines"][line]
 
     return change
 

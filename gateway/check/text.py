@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,30 @@ def lines(report: Report, width: int, *, every_point: bool) -> Iterator[str]:
     """Yield the lines of a report for a terminal of so many columns; `every_point` shows what is good, too."""
     width = max(NARROWEST, width)
     yield from _summary(report, width)
-    for machine in report.machines:
-        if every_point or not machine.good:
-            yield ""
-            yield from _machine(machine, width, every_point=every_point)
+    if every_point:
+        alike = [[machine] for machine in report.machines]
+    else:
+        alike = _alike(machine for machine in report.machines if not machine.good)
+    for first, *others in alike:
+        yield ""
+        yield from _machine(first, width, every_point=every_point)
+        if others:
+            names = ", ".join(f"{one.path.line}/{one.path.machine}" for one in others)
+            yield from _wrapped(f"likewise {_many(len(others), 'more machine')}: {names}", "  ", width)
+
+
+def _alike(machines: Iterable[CheckedMachine]) -> list[list[CheckedMachine]]:
+    """Return machines of which the same is to be said together: a template's mistake is one, on however many."""
+    found: dict[object, list[CheckedMachine]] = {}
+    for machine in machines:
+        odd = [(point.name, _said(point.findings)) for point in machine.points if point.findings]
+        found.setdefault((machine.template, _said(machine.findings), repr(odd)), []).append(machine)
+    return list(found.values())
+
+
+def _said(findings: Iterable[Finding]) -> str:
+    """Return what is said but for its numbers, which are each machine's own."""
+    return " ".join(re.sub(r"-?\d[\w.+]*", "#", finding.text) for finding in findings)
 
 
 def _summary(report: Report, width: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ from gateway import __version__
 from gateway.cli.browse import browse
 from gateway.cli.certs import certs
 from gateway.cli.check import check
-from gateway.cli.demo import demo
+from gateway.cli.demo import demo, embedded_broker
 from gateway.cli.importing import export_points, import_
 from gateway.cli.init import init
 from gateway.cli.ledger import ledger
@@ -35,9 +35,8 @@ def main(style: str, log_level: str) -> None:
 
 
 COMMANDS = (
-    certs, demo, run, reload, ingest, simulate, init, validate, show, schema, import_, export_points, plan, check,
-    browse,
-    probe, tail, query, spool, ledger, health,
+    certs, demo, embedded_broker, run, reload, ingest, simulate, init, validate, show, schema, import_, export_points,
+    plan, check, browse, probe, tail, query, spool, ledger, health,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

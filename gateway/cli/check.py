@@ -59,7 +59,7 @@ def check(
         if simulated:
             from gateway.check.simulated import check_simulated  # noqa: PLC0415 - an extra
 
-            checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed)
+            checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed, _doing)
         else:
             from gateway.check.devices import Patience  # noqa: PLC0415 - see gateway.cli
             from gateway.check.machines import check_machines  # noqa: PLC0415 - see gateway.cli
@@ -104,8 +104,12 @@ def _need_the_extra() -> None:
 
 
 def _progress(done: int, devices: int) -> None:
+    _doing(f"{done:,} of {devices:,} devices read" if done < devices else "")
+
+
+def _doing(text: str) -> None:
+    """Show what is being done, to who waits at a terminal."""
     if sys.stderr.isatty():
-        text = f"{done:,} of {devices:,} devices read" if done < devices else ""
         click.echo(f"\r\033[K{text}", nl=False, err=True)
 
 

@@ -1,4 +1,4 @@
-"""`lineside demo`: the whole way, on this machine."""
+"""`lineside demo`: the whole way, on this machine; and the broker of such trials."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import serve, write_report
+from gateway.cli.common import WITH_STDIN, serve, write_report
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,6 +55,21 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
     write_report(report, told)
     _print(told, folder)
     sys.exit(0 if told["balanced"] and not told["never_good"] else 1)
+
+
+@click.command(hidden=True)
+@click.option("--port", type=int, required=True)
+@WITH_STDIN
+def embedded_broker(port: int, *, with_stdin: bool) -> None:
+    """Run the MQTT broker of a trial, on the loopback."""
+
+    async def main(stop: asyncio.Event) -> None:
+        from gateway.trial import broker  # noqa: PLC0415 - an extra
+
+        async with broker.embedded_broker(port):
+            await stop.wait()
+
+    serve(main, with_stdin=with_stdin)
 
 
 def _print(told: dict[str, Any], folder: Path) -> None:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def embedded_broker() -> AsyncIterator[int]:
-    """Run a broker that speaks MQTT 3.1.1; yields its port."""
-    port = free_port()
+async def embedded_broker(port: int | None = None) -> AsyncIterator[int]:
+    """Run a broker that speaks MQTT 3.1.1; yields its port, a free one where none is given."""
+    port = port or free_port()
     broker = Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"{LOOPBACK}:{port}"}},

@@ -10,10 +10,26 @@ from gateway.settings.dump import dump
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from gateway.settings.factory import Factory, Machine
 
 Change = Callable[[dict[str, Any]], None]
 """Changes a configuration, as data, in place."""
+
+
+def only(factory: Factory, machines: Iterable[Machine]) -> str:
+    """Return a factory's YAML with some of its machines alone, to stand anywhere."""
+    data = {key: value for key, value in factory.written.items() if key not in {"include", "lines"}}
+    templates = factory.file.parent / str(data.get("templates", "machines"))
+    if templates.is_dir():
+        data["templates"] = str(templates.resolve())
+    lines: dict[str, Any] = {}
+    for machine in machines:
+        line = lines.setdefault(machine.path.line, {"area": machine.path.area, "machines": {}})
+        line["machines"][machine.path.machine] = dict(machine.written)
+    return dump(data | {"lines": lines})
 
 
 def tried(file: Path, folder: Path, store: Path, port: int, change: Change | None = None) -> str:

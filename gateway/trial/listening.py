@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.factory import Factory
 
-LOOK_AGAIN = 0.1
+LOOK_AGAIN = 0.05
 """Seconds between two looks at a port where nobody listens."""
 
 _AT_ONCE = {"modbus+udp", "modbus+rtu", "modbus+ascii", "modbus+listen"}
@@ -26,16 +26,22 @@ async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None
     urls = {urlsplit(str(machine.connection)) for factory in factories for machine in factory.machines}
     deadline = time.monotonic() + seconds
     for port in {url.port for url in urls if url.scheme not in _AT_ONCE}:
-        while not await _listens(port):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"nothing listens on port {port} after {seconds:g} s")
-            await asyncio.sleep(LOOK_AGAIN)
+        await listening(port, deadline)
+
+
+async def listening(port: int | None, deadline: float) -> None:
+    """Wait until somebody listens on a port; `deadline` is by the monotonic clock. Raises `TimeoutError`."""
+    while not await _listens(port):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing listens on port {port}")
+        await asyncio.sleep(LOOK_AGAIN)
 
 
 async def _listens(port: int | None) -> bool:
     try:
         _, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.close()
+        await writer.wait_closed()
     except OSError:
         return False
-    writer.close()
     return True

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from gateway.settings.load import load_factory
-from gateway.trial.broker import embedded_broker
 from gateway.trial.configuration import tried
-from gateway.trial.listening import wait_for_servers
+from gateway.trial.listening import listening, wait_for_servers
 from gateway.trial.processes import Service
+from simulators.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 SIMULATOR_NICE = 5
 """How far the simulators step back behind the services."""
 
-START_SECONDS = 30.0
-"""A simulator that has not said where it listens by then has failed."""
+START_SECONDS = 120.0
+"""Who does not listen by then has failed. An OPC UA server loads for seconds, and some load side by side."""
 
 
 class TrialFailed(Exception):
@@ -90,11 +90,14 @@ class Trial:
             await self._running.aclose()
 
     async def _start(self) -> None:
-        port = await self._running.enter_async_context(embedded_broker())
+        # in a process of its own: a test's process keeps nothing of it, and it keeps nobody waiting
+        port = free_port()
+        await self._begin(Service("broker", self.folder / "broker.log", "embedded-broker", "--port", str(port)))
         simulators = {name: await self._begin(self._simulator(name)) for name in self._configs}
         for name, simulator in simulators.items():
             await self._wait_for(self._moved(name), simulator)
             self.factories.append(self._configure(name, port))
+        await self.hold(self._listens(port))
         if self._options.patient:
             await self.hold(self.served())
         first = next(iter(self._configs))
@@ -154,10 +157,11 @@ class Trial:
 
     async def served(self) -> None:
         """Wait until every machine's server listens. Raises `TrialFailed`."""
-        try:
-            await wait_for_servers(self.factories, START_SECONDS)
-        except TimeoutError as error:
-            raise TrialFailed(str(error)) from None
+        await _in_time(wait_for_servers(self.factories, START_SECONDS))
+
+    @staticmethod
+    async def _listens(port: int) -> None:
+        await _in_time(listening(port, time.monotonic() + START_SECONDS))
 
     async def hold(self, *ends: Awaitable[Any]) -> None:
         """Run until the first of `ends` is done. Raises `TrialFailed` where a service is gone before."""
@@ -182,3 +186,10 @@ class Trial:
         """Return the closing reports of the gateways, by the names of their factories, and that of ingest."""
         gateways = {name: orjson.loads(self._report(name).read_bytes()) for name in self._configs}
         return gateways, orjson.loads(self._ingest_report.read_bytes())
+
+
+async def _in_time(waiting: Awaitable[None]) -> None:
+    try:
+        await waiting
+    except TimeoutError as error:
+        raise TrialFailed(f"{error} after {START_SECONDS:g} s") from None

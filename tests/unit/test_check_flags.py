@@ -60,7 +60,7 @@ def found(point: Point, *readings: Taken) -> list[tuple[str, str]]:
         pytest.param(register(raw="float32"), 171.8, {"order: CDAB": 3.2}, [], id="likely as it is"),
         pytest.param(register(raw="float32"), 0.0004, {"order: CDAB": 7e-28}, [], id="small, and nothing else fits"),
         pytest.param(register(raw="float32"), 9e-41, {"order: CDAB": 0.0}, ["implausible"], id="no float at all"),
-        pytest.param(register(raw="float32"), 3e-28, {"order: CDAB": 16.02}, ["swapped"], id="swapped fits"),
+        pytest.param(register(raw="float32"), 3e-28, {"order: CDAB": 16.02}, ["swapped"], id="small"),
         pytest.param(
             register(raw="float32", range=[0, 30]), 1e9, {"order: CDAB": 16.02, "order: DCBA": 77.0},
             ["out_of_range", "swapped"], id="one of the other orders is in range",
@@ -69,7 +69,7 @@ def found(point: Point, *readings: Taken) -> list[tuple[str, str]]:
             register(raw="float32", range=[0, 30]), 41.0, {"order: CDAB": 5e-20, "order: DCBA": 77.0},
             ["out_of_range"], id="next to nothing is in the range, and not meant",
         ),
-        pytest.param(register(raw="float32", range=[1, 30]), 41.0, {"order: CDAB": 77.0}, ["out_of_range"], id="huge"),
+        pytest.param(register(raw="float32", range=[1, 30]), 41.0, {"x": 77.0}, ["out_of_range"], id="none fits"),
         pytest.param(register(raw="int32"), 5 << 16, {"order: CDAB": 5}, ["swapped"], id="only the upper word"),
         pytest.param(register(raw="int32"), -262_145, {"order: CDAB": -5}, ["swapped"], id="a small one below 0"),
         pytest.param(register(raw="int32"), 70_000, {"order: CDAB": 292_552_705}, [], id="more than a word"),

@@ -165,3 +165,19 @@ def test_json_has_all_of_it() -> None:
     assert force["findings"] == [
         {"severity": "wrong", "kind": "refused", "text": "refused (exception 2): the device does not give it"}
     ]
+
+
+def test_what_is_wrong_with_many_machines_is_said_once() -> None:
+    """A template's mistake is one, on however many: with the first one's values, and the others' names."""
+    machines = []
+    for i in range(300):
+        force = Checked("force", "kN", i * 1.5, Quality.UNCERTAIN, "out_of_range")
+        force.findings = [wrong("out_of_range", f"{i * 1.5} kN is outside its range [0, 1e-05]")]
+        machines.append(machine(f"press-{i:03}", good("pressure"), force))
+    machines[7].points[0].findings = [doubt("constant", "it was 16.02 bar in all of 10 readings")]
+    text = [click.unstyle(line) for line in lines(Report("f", 1.0, machines), 120, every_point=False)]
+    whole = " ".join(" ".join(text).split())
+    assert "0.0 kN is outside" in whole
+    assert "likewise 298 more machines: curing-1/press-001, curing-1/press-002," in whole
+    assert "10.5 kN is outside" in whole, "another thing is odd there, too"
+    assert len(text) < 80

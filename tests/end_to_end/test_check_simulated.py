@@ -1,0 +1,193 @@
+"""`lineside check --simulated`: any configuration, tried without its machines, broker, stores and secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
+
+import pytest
+from processes import write_factory
+
+from gateway.settings.templates import bundled_config
+
+THIRD = Path(__file__).parents[1] / "cases" / "third_factory" / "factory.yaml"
+
+
+class Ran(NamedTuple):
+    """What a check said, and what it left behind."""
+
+    code: int
+    text: str
+    error: str
+    left: list[str]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What it told programs."""
+        told: dict[str, Any] = json.loads(self.text)
+        return told
+
+    @property
+    def points(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Each point, by machine and name."""
+        return {
+            (machine["machine"].rpartition("/")[2], point["point"]): point
+            for machine in self.told["machines"]
+            for point in machine["points"]
+        }
+
+
+async def check(folder: Path, config: Path, *options: str) -> Ran:
+    """Run a check in an empty folder, with a temporary folder of its own."""
+    here, temporary = folder / "here", folder / "temporary"
+    here.mkdir(exist_ok=True)
+    temporary.mkdir(exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "check", str(config), "--simulated", *options,
+        cwd=here, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if not key.startswith("LINESIDE")}
+        | {"TMPDIR": str(temporary), "COLUMNS": "150"},
+    )  # fmt: skip
+    text, error = await asyncio.wait_for(process.communicate(), 110)
+    assert process.returncode is not None
+    left = [str(file) for place in (here, temporary) for file in place.iterdir() if file.suffix != ".xml"]
+    return Ran(process.returncode, text.decode(), error.decode(), left)
+
+
+@pytest.mark.parametrize(("plant", "machines", "points"), [("tire-plant", 20, 579), ("appliance-plant", 19, 543)])
+async def test_the_bundled_plants_are_good(tmp_path: Path, plant: str, machines: int, points: int):
+    """Every point of them, stored as it was shown, and nothing left behind."""
+    junit = tmp_path / "here" / "check.xml"
+    ran = await check(
+        tmp_path, bundled_config() / f"{plant}.yaml", "--for", "5s", "--format", "json", "--junit", str(junit)
+    )
+    assert (ran.code, ran.error, ran.left) == (0, "", [])
+    told = ran.told
+    assert (len(told["machines"]), told["points"]) == (machines, {
+        "good": points, "not_seen": 0, "doubtful": 0, "wrong": 0,
+    })  # fmt: skip
+    assert told["balanced"]
+    assert told["compared"]
+    ledger = told["ledger"]
+    assert told["stored"] == ledger["confirmed"] + ledger["pending"] > points
+    assert {point["truth"] for point in ran.points.values()} == {"equal"}
+    root = ET.fromstring(junit.read_bytes())  # noqa: S314 - our own
+    assert (len(root), int(root.attrib["tests"]), int(root.attrib["failures"])) == (machines, points, 0)
+
+
+async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Path):
+    """50 machines: TCP, TLS, UDP, RTU over TCP, serial lines, machines that dial in, and OPC UA."""
+    ran = await check(tmp_path, THIRD, "--for", "6s", "--format", "json")
+    told = ran.told
+    assert len(told["machines"]) == 50
+    schemes = {machine["connection"].partition(":")[0] for machine in told["machines"]}
+    assert schemes == {
+        "modbus+tcp", "modbus+tls", "modbus+udp", "modbus+rtutcp", "modbus+rtu", "modbus+ascii", "modbus+listen",
+        "opc.tcp",
+    }  # fmt: skip
+    assert [point for point in ran.points.items() if point[1]["verdict"] == "not good"] == []
+    doubtful = {name for (_, name), point in ran.points.items() if point["verdict"] == "doubtful"}
+    assert doubtful <= {"alarms"}, "events are of real machines"
+    compared = {point["truth"] for (_, name), point in ran.points.items() if name != "alarms"}
+    assert compared == {"equal"}
+    assert "read sooner here" in ran.points["rinser-01", "whole_signed"]["rate"], "an own period of 10 m"
+    assert ran.points["palletizer-06", "seldom"]["stored"] >= 3
+    assert ran.points["rinser-01", "extra"]["verdict"] == "good"
+    assert (ran.code, ran.error, ran.left) == (0, "", [])
+
+
+WRONG = {
+    "press": """\
+format: 1
+protocol: modbus
+points:
+  pressure: {address: holding 2, scale: 0.01, unit: bar, range: [0, 30], every: 500ms}
+  force: {address: holding 8, raw: float32, unit: kN, range: [0, 2500], every: 500ms}
+""",
+    "drum": """\
+format: 1
+protocol: opcua
+points:
+  speed: {node: s=Drum.Speed, type: float, unit: r/min, range: [10, 100]}
+  running: {node: s=Drum.Speed, type: bool}
+""",
+}
+
+
+async def test_points_that_would_not_read_fail_with_the_reason(tmp_path: Path):
+    """A node that was copied with its line, and two machines with one unit id: both are right by themselves."""
+    (tmp_path / "machines").mkdir()
+    for name, template in WRONG.items():
+        (tmp_path / "machines" / f"{name}.yaml").write_text(template, encoding="utf-8")
+    press = {"template": "press", "connection": "modbus+tcp://10.20.1.11:502?unit=1"}
+    machines = {
+        "press-01": press,
+        "press-02": press | {"points": {"force": {"scale": 2}}},
+        "press-03": {"template": "press", "connection": "modbus+tcp://10.20.1.11:502?unit=3"},
+        "drum-01": {"template": "drum", "connection": "opc.tcp://10.20.2.21:4840?namespace=urn:drum"},
+    }
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        broker={"url": "mqtt://10.0.0.1"},
+        lines={"line": {"area": "area", "machines": machines}},
+    )
+    junit = tmp_path / "here" / "check.xml"
+    ran = await check(tmp_path, config, "--for", "4s", "--format", "json", "--junit", str(junit))
+    assert ran.code == 1
+    kinds = {name: [one["kind"] for one in point["findings"]] for name, point in ran.points.items()}
+    assert kinds["drum-01", "running"] == ["type_mismatch"]
+    assert kinds["drum-01", "speed"] == []
+    assert kinds["press-03", "force"] == kinds["press-03", "pressure"] == []
+    assert "differs" in kinds["press-01", "force"] + kinds["press-02", "force"]
+    [mismatch] = ran.points["drum-01", "running"]["findings"]
+    assert "where true or false belongs" in mismatch["text"]
+    root = ET.fromstring(junit.read_bytes())  # noqa: S314 - our own
+    failures = {case.attrib["name"] for case in root.iter("testcase") if case.find("failure") is not None}
+    assert {"running", "force"} <= failures
+
+
+async def test_machines_that_can_t_be_simulated_are_told_as_a_failure(tmp_path: Path):
+    """In JUnit as well: a pipeline that reads nothing else would take it for good."""
+    (tmp_path / "machines").mkdir()
+    template = """\
+format: 1
+protocol: modbus
+points:
+  one: {address: holding 2, raw: float32}
+  other: {address: holding 3, raw: int32}
+"""
+    (tmp_path / "machines" / "press.yaml").write_text(template, encoding="utf-8")
+    lines = {"line": {"area": "a", "machines": {"m": {"template": "press", "connection": "modbus+tcp://10.0.0.1"}}}}
+    config = write_factory(tmp_path / "factory.yaml", broker={"url": "mqtt://10.0.0.1"}, lines=lines)
+    junit = tmp_path / "here" / "check.xml"
+    ran = await check(tmp_path, config, "--junit", str(junit))
+    assert ran.code == 1
+    assert "stands in registers of one" in ran.text
+    assert "Traceback" not in ran.text + ran.error
+    assert ran.left == []
+    assert ET.fromstring(junit.read_bytes()).attrib["failures"] == "1"  # noqa: S314 - our own
+
+
+async def test_some_machines_alone_can_be_tried(tmp_path: Path):
+    """Where only they were changed."""
+    ran = await check(tmp_path, THIRD, "--machine", "meter-0[12]", "--for", "3s", "--format", "json")
+    assert ran.code == 0
+    assert [machine["machine"].rpartition("/")[2] for machine in ran.told["machines"]] == ["meter-01", "meter-02"]
+    assert ran.told["ledger"]["acquired"] > 0
+
+
+async def test_the_extra_that_is_needed_is_named(tmp_path: Path):
+    """An edge box has no simulators."""
+    (tmp_path / "amqtt.py").write_text("raise ImportError('no amqtt here')\n", encoding="utf-8")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "check", str(THIRD), "--simulated",
+        stderr=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    _, error = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert "pip install 'lineside[demo]'" in error.decode()

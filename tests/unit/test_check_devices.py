@@ -1,0 +1,229 @@
+"""Reading devices for a check: none holds up the others, nothing is asked more often than it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from points import register
+
+from drivers.base import Connection, Driver, NotConnected, Protocol, ReadFailed, Reason, Scan, Source, bad
+from drivers.sample import Held, Sample, Sampler
+from gateway.check.devices import Device, GroupTaken, Patience, devices_of, read_devices
+from gateway.check.machines import check_machines
+from gateway.check.results import Verdict
+from gateway.groups import groups_of
+from gateway.model import MachinePath
+from gateway.settings.factory import Machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drivers.base import Group
+    from gateway.settings.point import Point
+
+QUICK = Patience(answer=0.3, seconds=0.0, at_once=8)
+
+
+class At(Connection):
+    """Where a fake device is."""
+
+    where: str = "here"
+
+    def __str__(self) -> str:
+        return self.where
+
+
+class Pushed(Source):
+    """A point that its device sends by itself."""
+
+    @property
+    def pushed(self) -> bool:
+        return True
+
+
+class Fake(Driver):
+    """A driver without registers, whose `script` says what becomes of each read."""
+
+    connected = 0
+    most = 0
+    now = 0
+    script: Callable[[Group], Any] = staticmethod(lambda group: [1.5] * len(group.names))
+
+    async def connect(self) -> None:
+        type(self).connected += 1
+
+    async def read(self, group: Group) -> Scan:
+        kind = type(self)
+        kind.now += 1
+        kind.most = max(kind.most, kind.now)
+        await asyncio.sleep(0)
+        kind.now -= 1
+        found = kind.script(group)
+        if isinstance(found, Exception):
+            raise found
+        if found is None:
+            await asyncio.Event().wait()
+        return Scan(group, self.clock(), found)
+
+    async def receive(self) -> Scan:
+        [group] = self.groups
+        self._sent = getattr(self, "_sent", -1) + 1
+        return Scan(group, self.clock(), [float(self._sent)], points=[self._sent % len(group.names)])
+
+    async def close(self) -> None:
+        pass
+
+
+def fake(**members: Any) -> type[Fake]:
+    """Return a kind of fake driver of its own: what it counts is its alone."""
+    return type("OneFake", (Fake,), members)
+
+
+def machine(driver: Callable[..., Driver], *points: Point, name: str = "press-01", where: str = "here") -> Machine:
+    def cost(group: Group) -> Any:
+        raise NotImplementedError(group)
+
+    protocol = Protocol("fake", At, Source, driver, cost)
+    return Machine(MachinePath("e", "s", "a", "l", name), "press", protocol, At(where=where), points)
+
+
+async def read(devices: list[Device], patience: Patience = QUICK) -> None:
+    await read_devices(devices, patience, lambda: None)
+
+
+async def test_a_driver_that_has_no_registers_to_show_is_read_all_the_same() -> None:
+    """Somebody else's driver need not know of checks."""
+    report = await check_machines(
+        "f", [machine(fake(), register("a", type="float"), register("b", type="float"))], QUICK, lambda *_: None
+    )
+    assert [(one.value, one.raw, one.verdict) for one in report.machines[0].points] == [(1.5, "", Verdict.GOOD)] * 2
+
+
+async def test_the_first_values_of_what_only_pushes_are_waited_for() -> None:
+    """One after the other, until every point has come."""
+    points = [register(name, type="float").model_copy(update={"source": Pushed()}) for name in ("a", "b", "c")]
+    report = await check_machines("f", [machine(fake(), *points)], QUICK, lambda *_: None)
+    assert [one.value for one in report.machines[0].points] == [0.0, 1.0, 2.0]
+
+
+async def test_a_device_that_never_answers_costs_the_others_nothing() -> None:
+    """It is given up after the time that one answer may take, and the others are read meanwhile."""
+    silent = [machine(fake(script=staticmethod(lambda _: None)), register(), name=f"silent-{i}", where=str(i))
+              for i in range(5)]  # fmt: skip
+    right = machine(fake(), register(type="float"), name="right", where="right")
+    began = time.monotonic()
+    report = await check_machines("f", [*silent, right], QUICK, lambda *_: None)
+    assert time.monotonic() - began < 5 * QUICK.answer, "one after the other they would take longer"
+    assert [one.absent for one in report.machines] == [True] * 5 + [False]
+    assert report.machines[0].findings[0].kind == "no_response"
+    assert "not within 0.3 s" in report.machines[0].findings[0].text
+    assert all(
+        point.verdict is Verdict.WRONG for one in silent for point in report.machines[silent.index(one)].points
+    )
+
+
+async def test_no_more_devices_are_read_at_once_than_allowed() -> None:
+    """A switch, or a serial server, has its limits."""
+    kind = fake()
+    machines = [machine(kind, register(type="float"), name=f"m-{i}", where=str(i)) for i in range(20)]
+    await read(devices_of(machines), QUICK._replace(at_once=3))
+    assert (kind.connected, kind.most) == (20, 3)
+
+
+async def test_machines_behind_one_device_share_a_connection() -> None:
+    """Many devices take only one."""
+    kind = fake()
+    await read(devices_of([machine(kind, register(type="float"), name=f"m-{i}") for i in range(5)]))
+    assert kind.connected == 1
+
+
+async def test_a_lost_connection_costs_one_group_and_not_the_next() -> None:
+    """A request may be what the device breaks down at."""
+    lost = {"left": 1}
+
+    def script(group: Group) -> Any:
+        if lost["left"] and group.names == ("a",):
+            lost["left"] -= 1
+            return NotConnected("reset by peer")
+        return [2.5] * len(group.names)
+
+    kind = fake(script=staticmethod(script))
+    points = register("a", type="float"), register("b", type="float", every="2s")
+    report = await check_machines("f", [machine(kind, *points)], QUICK, lambda *_: None)
+    assert [(one.verdict, one.reason) for one in report.machines[0].points] == [
+        (Verdict.WRONG, "not_connected"), (Verdict.GOOD, ""),
+    ]  # fmt: skip
+    assert kind.connected == 2
+
+
+async def test_a_scan_that_failed_is_told_as_its_points_fault() -> None:
+    """With the protocol's own word for it."""
+    failed = ReadFailed("busy", bad(Reason.REFUSED, "0x80020000 BadInternalError"))
+    kind = fake(script=staticmethod(lambda _: failed))
+    report = await check_machines("f", [machine(kind, register("a"))], QUICK, lambda *_: None)
+    [point] = report.machines[0].points
+    assert (point.reason, point.code) == ("refused", "0x80020000 BadInternalError")
+    assert point.findings[0].text == "refused (0x80020000 BadInternalError): the device does not give it"
+
+
+async def test_reading_on_keeps_to_each_point_s_own_period() -> None:
+    """A device is asked as often as the gateway will ask it; what is slow a little more often, to see it move."""
+    kind, asked = fake(), []
+
+    def script(group: Group) -> Any:
+        asked.append(group.names)
+        return [float(len(asked))]
+
+    kind.script = staticmethod(script)
+    points = register("often", type="float", every="50ms"), register("seldom", type="float", every="1h")
+    [device] = devices_of([machine(kind, *points)])
+    await read([device], Patience(0.3, 1.0, 1))
+    times = {name: asked.count((name,)) for name in ("often", "seldom")}
+    assert 5 <= times["often"] <= 21
+    assert 3 <= times["seldom"] <= 6
+    taken = {one.group.names[0]: one for one in device.groups}
+    assert len(taken["often"].readings[0]) == times["often"]
+    assert len(taken["often"].late) == times["often"] - 1
+
+
+class WithRegisters(Fake, Sampler):
+    """One that shows what it holds."""
+
+    async def sample(self, group: Group) -> Sample:
+        return Sample(await self.read(group), [Held("holding 0", "0001", lambda: {"order: CDAB": 17.0})])
+
+
+async def test_the_time_that_a_scan_takes_is_compared_with_its_period() -> None:
+    """Such a period can't be held, whatever the plan says."""
+
+    async def slow(self: Fake, group: Group) -> Scan:
+        await asyncio.sleep(0.05)
+        return Scan(group, self.clock(), [1.5])
+
+    kind = fake(read=slow)
+    report = await check_machines("f", [machine(kind, register(type="float", every="10ms"))], QUICK, lambda *_: None)
+    assert [finding.kind for finding in report.machines[0].findings] == ["slow"]
+    assert report.passed()
+
+
+@pytest.mark.parametrize("ahead", [None, 1.0, -3600.0])
+async def test_a_clock_that_is_wrong_is_told(ahead: float | None) -> None:
+    """Its times would go into the store."""
+    kind = fake(ahead=property(lambda _: ahead))
+    report = await check_machines("f", [machine(kind, register(type="float"))], QUICK, lambda *_: None)
+    wrong = ahead is not None and abs(ahead) > 5
+    assert [finding.kind for finding in report.machines[0].findings] == (["clock"] if wrong else [])
+
+
+async def test_what_stands_in_registers_is_kept_beside_the_values() -> None:
+    """And what else that could be."""
+    one = machine(fake(), register(raw="float32", range=[0, 30]))
+    protocol = Protocol("fake", At, Source, WithRegisters, one.protocol.cost, sampler=WithRegisters)
+    device = Device(one.connection, protocol, [(one, [GroupTaken(g, p) for g, p in groups_of(one)])])
+    await read([device])
+    [taken] = device.groups
+    assert (taken.held[0].where, taken.held[0].raw) == ("holding 0", "0001")
+    assert taken.readings[0][0].others() == {"order: CDAB": 17.0}
