@@ -26,7 +26,7 @@ ABSURDLY_SMALL = 1e-20
 """What is closer to 0 than this is no floating-point number by intention, nor what is larger than its inverse."""
 
 NOTHING = 1e-6
-"""The part of a point's range below which a floating-point number is next to nothing."""
+"""The part of a point's range below which a floating-point number is next to nothing: in many a range, seldom meant."""
 
 CONSTANT_READS = 5
 """So often a measured value has to be read before it can be called constant."""
@@ -90,7 +90,7 @@ def _swapped(point: Point, reading: Taken) -> Finding | None:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not suspect(point, raw):
         return None
     others = {write: value for write, value in reading.others().items() if isinstance(value, int | float)}
-    likely = {write: value for write, value in others.items() if _likely(point, value)}
+    likely = {write: value for write, value in others.items() if value and not suspect(point, value)}
     if not likely:
         return None
     gives = "; or ".join(
@@ -101,21 +101,15 @@ def _swapped(point: Point, reading: Taken) -> Finding | None:
     return wrong("swapped", f"looks like swapped words or bytes: write {gives}{more}")
 
 
-def _likely(point: Point, raw: float) -> bool:
-    """Return whether a number is one that a sensor may show; next to nothing is in many a range, and seldom meant."""
-    if raw == 0 or suspect(point, raw):
-        return False
-    span = 0.0 if point.range is None else point.range[1] - point.range[0]
-    return isinstance(raw, int) or abs(_scaled(point, raw)) >= span * NOTHING
-
-
 def suspect(point: Point, raw: float) -> bool:
     """Return whether a raw number is none that a sensor shows: worth a look at what else it could be."""
     value = _scaled(point, raw)
     if not math.isfinite(value):
         return True
     if point.range is not None:
-        return not point.range[0] <= value <= point.range[1]
+        low, high = point.range
+        nothing = isinstance(raw, float) and raw != 0 and abs(value) < (high - low) * NOTHING
+        return nothing or not low <= value <= high
     return not _usual(value, whole=isinstance(raw, int)) or _one_word_only(point, raw)
 
 
