@@ -78,12 +78,7 @@ class Searches:
         return replace(configured, points=tuple(points.values()))
 
     def _points(self, machine: Machine, search: Point) -> Iterator[Point]:
-        for name, keys in self._found.get(_key(str(machine.path), search), {}).items():
-            try:
-                source = type(search.source).model_validate(keys)
-            except ValidationError:  # written by another version
-                continue
-            yield search.model_copy(update={"name": f"{search.name}_{name}", "source": source})
+        yield from points_of(search, self._found.get(_key(str(machine.path), search), {}))
 
     def learn(self, group: Group, position: int, matches: Sequence[Match]) -> None:
         """Take what a search has found."""
@@ -94,7 +89,7 @@ class Searches:
             return
         key = _key(group.machine, search)
         known = self._found.get(key, {})
-        now = known | {one.name: dict(one.keys) for one in matches if one.type in BECOMES[search.type]}
+        now = known | fitting(search, matches)
         if len(now) > MOST:
             log.warning("search.too_many", machine=group.machine, search=name, found=len(now), most=MOST)
             now = dict(list(now.items())[:MOST])
@@ -109,6 +104,21 @@ class Searches:
         except OSError as error:  # a full disk: it is found again after the next start
             log.warning("searches.not_saved", file=str(self._file), error=str(error))
         self.change.set()
+
+
+def fitting(search: Point, matches: Sequence[Match]) -> Matches:
+    """Return those of what was found that can become a point of the type that the search declares."""
+    return {one.name: dict(one.keys) for one in matches if one.type in BECOMES[search.type]}
+
+
+def points_of(search: Point, found: Matches) -> Iterator[Point]:
+    """Yield the points that a search stands for, where these were found."""
+    for name, keys in found.items():
+        try:
+            source = type(search.source).model_validate(keys)
+        except ValidationError:  # written by another version
+            continue
+        yield search.model_copy(update={"name": f"{search.name}_{name}", "source": source})
 
 
 def _key(machine: str, search: Point) -> str:

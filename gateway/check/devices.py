@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import DriverError, NotConnected, Reason, Scan, bad
 from drivers.sample import Held, Sample, Sampler
 from gateway.check.flags import Taken
-from gateway.groups import groups_of
+from gateway.check.results import doubt, wrong
+from gateway.groups import groups_of, searches_of
 from gateway.normalize import Normalizer
+from gateway.searches import fitting, points_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from drivers.base import Connection, Driver, Fault, Group, Protocol
+    from gateway.check.results import Finding
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
 
@@ -59,6 +62,7 @@ class Device:
     machines: list[tuple[Machine, list[GroupTaken]]] = field(default_factory=list)
     error: str = ""
     ahead: float | None = None
+    searched: dict[str, list[Finding]] = field(default_factory=dict)  # machine -> what was odd about its searches
 
     @property
     def groups(self) -> list[GroupTaken]:
@@ -72,8 +76,12 @@ def devices_of(machines: Iterable[Machine]) -> list[Device]:
     for machine in machines:
         shared = machine.connection.shared()
         device = found.setdefault(shared, Device(shared, machine.protocol))
-        device.machines.append((machine, [GroupTaken(group, points) for group, points in groups_of(machine)]))
+        device.machines.append((machine, _groups(machine)))
     return list(found.values())
+
+
+def _groups(machine: Machine) -> list[GroupTaken]:
+    return [GroupTaken(group, points) for group, points in groups_of(machine)]
 
 
 async def read_devices(devices: Sequence[Device], patience: Patience, told: Callable[[], None]) -> None:
@@ -97,25 +105,58 @@ class _Look:
         self._device = device
         self._patience = patience
         self._driver: Driver
-        self._normalizers = {taken.group: Normalizer(taken.points) for taken in device.groups}
+        self._normalizers: dict[Group, Normalizer] = {}
 
     async def run(self) -> None:
-        device = self._device
-        groups = [taken.group for taken in device.groups]
-        # in a thread: it may have to import the protocol's library
-        make = device.protocol.sampler or device.protocol.driver
-        self._driver = await asyncio.to_thread(make, device.connection, groups, _now)
         try:
-            if not await self._connected():
+            if not (await self._begun() and (not await self._found_more() or await self._begun())):
                 return
             until = asyncio.get_running_loop().time() + self._patience.seconds
-            for taken in device.groups:
+            for taken in self._device.groups:
                 await self._take(taken)
-            device.ahead = self._driver.ahead
+            self._device.ahead = self._driver.ahead
             if self._patience.seconds:
                 await self._read_on(until)
         finally:
             await self._driver.close()
+
+    async def _begun(self) -> bool:
+        """Connect with a driver for all groups that are known; returns whether the device is there."""
+        device = self._device
+        searches = [group for machine, _ in device.machines for group, _ in searches_of(machine)]
+        groups = [*(taken.group for taken in device.groups), *searches]
+        self._normalizers = {taken.group: Normalizer(taken.points) for taken in device.groups}
+        # in a thread: it may have to import the protocol's library
+        make = device.protocol.sampler or device.protocol.driver
+        self._driver = await asyncio.to_thread(make, device.connection, groups, _now)
+        return await self._connected()
+
+    async def _found_more(self) -> bool:
+        """Ask for the points that only the device knows; returns whether there are any, which a new driver needs."""
+        found = False
+        for i, (machine, _) in enumerate(self._device.machines):
+            for group, searches in searches_of(machine):
+                more = [point for n, one in enumerate(searches) for point in await self._search(group, n, one)]
+                points = {point.name: point for point in (*more, *machine.points)}
+                whole = replace(machine, points=tuple(points.values()))
+                self._device.machines[i] = whole, _groups(whole)
+                found |= bool(more)
+        if found:
+            await self._driver.close()
+        return found
+
+    async def _search(self, group: Group, position: int, search: Point) -> list[Point]:
+        said = self._device.searched.setdefault(group.machine, [])
+        try:
+            async with asyncio.timeout(self._patience.answer):
+                matches = await self._driver.search(group, position)
+        except (TimeoutError, DriverError) as error:
+            said.append(wrong("search", f"{search.name}: {error or 'no answer'}"))
+            return []
+        points = list(points_of(search, fitting(search, matches)))
+        if not points:
+            said.append(doubt("search", f"{search.name}: nothing of its type was found there"))
+        return points
 
     async def _connected(self) -> bool:
         try:

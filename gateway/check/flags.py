@@ -26,7 +26,7 @@ ABSURDLY_SMALL = 1e-20
 """What is closer to 0 than this is no floating-point number by intention, nor what is larger than its inverse."""
 
 NOTHING = 1e-6
-"""The part of a point's range below which a floating-point number is next to nothing: in many a range, seldom meant."""
+"""The part of a point's range below which a floating-point number is next to nothing, and seldom meant."""
 
 CONSTANT_READS = 5
 """So often a measured value has to be read before it can be called constant."""
@@ -96,7 +96,7 @@ def _swapped(point: Point, reading: Taken) -> Finding | None:
     gives = "; or ".join(
         f"{write}, which gives {shown(_scaled(point, value), point.unit)}" for write, value in likely.items()
     )
-    rest = [f"{write}: {shown(_scaled(point, value))}" for write, value in others.items() if write not in likely]
+    rest = [f"{write} {shown(_scaled(point, value))}" for write, value in others.items() if write not in likely]
     more = f" (not likely: {', '.join(rest)})" if rest else ""
     return wrong("swapped", f"looks like swapped words or bytes: write {gives}{more}")
 

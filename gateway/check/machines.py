@@ -54,6 +54,7 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
         said = f"{reason.replace('_', ' ')} {fault.code if fault is not None else ''}".strip()
         hint = why_not_connected(said) if reason is Reason.NOT_CONNECTED else ""
         checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.name)))
+    checked.findings += device.searched.get(str(machine.path), [])
     if device.ahead is not None and abs(device.ahead) > CLOCKS_APART:
         checked.findings.append(doubt("clock", _clock(device.ahead)))
     for taken in groups:

@@ -141,6 +141,8 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         checked.notes = [f"scans due {schedule['due']}, taken {schedule['taken']}, missed {schedule['missed']}"]
         if error := errors.get(str(tried[machine.path].connection.shared())):
             checked.findings.append(wrong("not_connected", error))
+        for search in machine.searches:
+            checked.findings.append(doubt("search", f"{search.name}: only the real machine knows what it stands for"))
         at = "/".join(machine.path[2:])
         for point in machine.points:
             tally = stored.get((str(machine.path), point.name), Tally())

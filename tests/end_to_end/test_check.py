@@ -79,6 +79,8 @@ FAULTS = (
     "press-02:silence@0s",
     "press-03.temperature:sensor_break@0s",
     "press-03.force:illegal_register@0s",
+    "press-04.temperature:stuck@0s",  # swapped words of a value that moves are likely ones by chance, now and then
+    "press-04.force:stuck@0s",
     "press-05:silence@0s",
     "press-06:refused@0s",
 )
@@ -166,11 +168,10 @@ def says_of_press(says: dict[str, dict[str, Any]]) -> None:
     assert third["force"]["where"] == "holding 8..9"
     assert third["pressure"]["verdict"] == "good"
     fourth = says["press-04"]["points"]
-    for name in "temperature", "force":
+    for name, (low, high) in {"temperature": (0, 250), "force": (0, 2500), "cycles": (1, 32_768)}.items():
         [swapped] = [finding for finding in fourth[name]["findings"] if finding["kind"] == "swapped"]
         gives = re.search(r"order: ABCD, which gives ([\d.]+)", swapped["text"])
         assert gives, swapped
-        low, high = (0, 250) if name == "temperature" else (0, 2500)
         assert low <= float(gives[1]) <= high
     assert fourth["pressure"]["verdict"] == "good"
 

@@ -77,7 +77,7 @@ async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> No
                 continue
             if command == "query":
                 await stored(tmp_path, line)
-            said[command] = run(tmp_path, line.replace(BROKER, mosquitto.url)).stdout
+            said[command] = said.get(command, "") + run(tmp_path, line.replace(BROKER, mosquitto.url)).stdout
     looks_right(tmp_path, said)
     for service in reversed(services):
         assert await service.stop(STOP_SECONDS) == 0
@@ -94,7 +94,14 @@ async def stored(folder: Path, line: str) -> None:
 
 
 def looks_right(folder: Path, said: dict[str, str]) -> None:
-    assert set(said) == {"init", "schema", "validate", "show", "plan", "tail", "query", "export-points", "import"}
+    assert set(said) == {
+        "init", "schema", "validate", "show", "plan", "check", "tail", "query", "export-points", "import",
+    }  # fmt: skip
+    assert [line.split(": ", 1)[1] for line in said["check"].splitlines() if line.startswith("plant/")] == [
+        "5 machines, 25 points: 25 good", "5 machines, 25 points: 25 good", "1 machine, 5 points: 5 good",
+    ]  # fmt: skip
+    assert "compared with what the machines showed: equal" in said["check"]
+    assert re.search(r"good +pressure +\S+ bar\s+holding 102 +[0-9A-F]{4} +good", said["check"])
     factory = load_factory(folder / "plant" / "factory.yaml")
     assert [machine.path.machine for machine in factory.machines] == [f"press-0{n}" for n in range(1, 6)]
     assert "oil_level" in said["show"]

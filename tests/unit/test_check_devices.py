@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from points import register
 
-from drivers.base import Connection, Driver, NotConnected, Protocol, ReadFailed, Reason, Scan, Source, bad
+from drivers.base import (
+    Connection,
+    Driver,
+    Match,
+    NotConnected,
+    Protocol,
+    ReadFailed,
+    Reason,
+    Scan,
+    Source,
+    ValueType,
+    bad,
+)
 from drivers.sample import Held, Sample, Sampler
 from gateway.check.devices import Device, GroupTaken, Patience, devices_of, read_devices
 from gateway.check.machines import check_machines
@@ -227,3 +240,40 @@ async def test_what_stands_in_registers_is_kept_beside_the_values() -> None:
     [taken] = device.groups
     assert (taken.held[0].where, taken.held[0].raw) == ("holding 0", "0001")
     assert taken.readings[0][0].others() == {"order: CDAB": 17.0}
+
+
+class Searching(Source):
+    """What stands for points that only the device knows, or one of them."""
+
+    match: str = ""
+
+    @property
+    def search(self) -> bool:
+        return bool(self.match)
+
+
+async def test_points_that_only_the_device_knows_are_found_and_read() -> None:
+    """And what finds nothing of its type, or can't be looked for, is told."""
+    asked = []
+
+    async def search(_: Fake, group: Group, position: int) -> list[Match]:
+        asked.append(group.names[position])
+        if group.names[position] == "gone":
+            raise ReadFailed("no such node", bad(Reason.NOT_FOUND))
+        return [Match("m1", ValueType.FLOAT, {}), Match("name", ValueType.STRING, {})]
+
+    kind = fake(search=search)
+    searches = tuple(
+        register(name, type=type_).model_copy(update={"source": Searching(match="*")})
+        for name, type_ in (("motor", "float"), ("counter", "bool"), ("gone", "float"))
+    )
+    one = replace(machine(kind, register("a", type="float")), searches=searches)
+    report = await check_machines("f", [one], QUICK, lambda *_: None)
+    [checked] = report.machines
+    assert asked == ["motor", "counter", "gone"]
+    assert {point.name: point.value for point in checked.points} == {"a": 1.5, "motor_m1": 1.5}
+    assert [(finding.severity.value, finding.text) for finding in checked.findings] == [
+        ("doubt", "counter: nothing of its type was found there"),
+        ("wrong", "gone: no such node"),
+    ]
+    assert kind.connected == 2, "once more, with all that is known then"

@@ -172,7 +172,7 @@ def test_helpers_know_no_step() -> None:
 
 
 def test_only_the_wiring_puts_steps_together() -> None:
-    """They show the flow, up to the broker and behind it; `tail` is a step by itself, `check` normalizes its readings."""
+    """They show the flow, up to the broker and behind it; `tail` is a step by itself, and `check` normalizes."""
     forbidden([
         one for one in IMPORTS
         if step(one.imported) not in {None, step(one.module), "tail"}
