@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.check.judge import Circumstances, judged
+from gateway.check.judge import HELD, Circumstances, judged
 from gateway.check.results import CheckedMachine, Report, Verdict, doubt, wrong
 from gateway.check.tally import Tally, Window, tallies
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
@@ -34,6 +34,9 @@ HEARD_SECONDS = 30.0
 
 SHARE = 4
 """A point that would hardly be read in the time is read this often in it."""
+
+ON_THE_WAY = 0.01
+"""The part of all readings that may still be on the way at the end: what was taken last."""
 
 SERVED = {"modbus", "opcua"}
 """Protocols that simulated machines speak."""
@@ -139,6 +142,9 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         checked = CheckedMachine(machine.path, machine.template, str(tried[machine.path].connection))
         schedule = gateway["machines"][str(machine.path)]["schedule"]
         checked.notes = [f"scans due {schedule['due']}, taken {schedule['taken']}, missed {schedule['missed']}"]
+        if schedule["missed"] > (1 - HELD) * schedule["due"]:
+            text = f"{schedule['missed']} of {schedule['due']} scans were missed"
+            checked.findings.append(wrong("rate", f"{text}: its periods can't be held, at least not on this machine"))
         if error := errors.get(str(tried[machine.path].connection.shared())):
             checked.findings.append(wrong("not_connected", error))
         for search in machine.searches:
@@ -150,9 +156,9 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
             if truth is not None:
                 changes = max(0, len(truth.held(at, point.name, tally.first_good or window.began, window.ended)) - 1)
             every = period(point.every, window.seconds)
-            told = Circumstances(
-                machine.protocol.name, window, every, schedule["missed"] > 0, changes, truth is not None
-            )
+            # what is still on the way is told once for all, and is no point's fault
+            short = schedule["missed"] > 0 and not gateway["ledger"]["pending"]
+            told = Circumstances(machine.protocol.name, window, every, short, changes, truth is not None)
             checked.points.append(judged(point, tally, told))
         found.append(checked)
     rows = sum(tally.stored for tally in stored.values())
@@ -203,16 +209,16 @@ def _whole(
         "simulated": True, "ledger": ledger, "balanced": gateway["balanced"], "schedule": schedule, "stored": rows,
         "compared": compared, "latency_ms": ingest["latency_ms"],
     }  # fmt: skip
-    findings = _of_all(gateway, ledger, schedule, rows)
+    findings = of_all(gateway, rows)
     report = Report(str(factory.file), 0.0, machines, notes, findings, totals)
     if not report.machines or report.count(Verdict.GOOD) == 0:
         report.findings.append(wrong("nothing", "not one point was read good"))
     return report
 
 
-def _of_all(
-    gateway: Mapping[str, Any], ledger: Mapping[str, Any], schedule: Mapping[str, Any], rows: int
-) -> list[Finding]:
+def of_all(gateway: Mapping[str, Any], rows: int) -> list[Finding]:
+    """Return what is wrong with a whole run, given the gateway's closing report and how many readings are stored."""
+    ledger, schedule = gateway["ledger"], gateway["schedule"]
     findings: list[Finding] = []
     if not gateway["balanced"]:
         findings.append(wrong("not_balanced", "the ledger does not balance"))
@@ -220,6 +226,13 @@ def _of_all(
         findings.append(wrong("dropped", f"readings were dropped: {ledger['dropped']}"))
     if not ledger["confirmed"] <= rows <= ledger["confirmed"] + ledger["pending"]:
         findings.append(wrong("stored", f"{ledger['confirmed']:,} readings are confirmed, and {rows:,} are stored"))
+    if pending := ledger["pending"]:
+        text = f"{pending:,} readings had not got to the store by the end"
+        if pending > ON_THE_WAY * ledger["acquired"]:
+            more = "this machine can't keep up: try some machines alone, with --machine"
+            findings.append(wrong("pending", f"{text}: {more}"))
+        else:
+            findings.append(doubt("pending", text))
     if schedule["missed"]:
         findings.append(doubt("missed", f"{schedule['missed']:,} scans were missed, of {schedule['due']:,} due"))
     return findings

@@ -12,6 +12,7 @@ from drivers.opcua.node import Node
 from drivers.opcua.settings import Mode, OpcUaSource
 from gateway.check.judge import Circumstances, judged
 from gateway.check.results import Verdict
+from gateway.check.simulated import of_all, period
 from gateway.check.tally import Tally, Window, tallies
 from gateway.model import MachinePath, Reading
 from gateway.settings.point import Point
@@ -136,3 +137,31 @@ def test_events_are_not_waited_for() -> None:
     refused = judge(read(12, None, "other", code="0x80350000 BadAttributeIdInvalid"), point=point)
     assert (refused.verdict, kinds(refused)) == (Verdict.DOUBTFUL, ["events"])
     assert judge(read(12, '{"message": "alarm"}', unit=""), point=point).verdict is Verdict.GOOD
+
+
+@pytest.mark.parametrize(
+    ("ledger", "changes", "rows", "found"),
+    [
+        pytest.param({}, {}, 900, [], id="all of it is stored"),
+        pytest.param({}, {}, 899, [("stored", "wrong")], id="one is not"),
+        pytest.param({}, {}, 901, [("stored", "wrong")], id="one is stored twice"),
+        pytest.param({"pending": 5, "confirmed": 895}, {}, 897, [("pending", "doubt")], id="the last are on the way"),
+        pytest.param({"pending": 500, "confirmed": 400}, {}, 400, [("pending", "wrong")], id="it does not keep up"),
+        pytest.param({"dropped": {"full": 3}}, {}, 900, [("dropped", "wrong")], id="some were dropped"),
+        pytest.param({}, {"balanced": False}, 900, [("not_balanced", "wrong")], id="the ledger is wrong"),
+        pytest.param({}, {"schedule": {"due": 90, "missed": 2}}, 900, [("missed", "doubt")], id="missed scans"),
+    ],
+)
+def test_a_whole_run_is_judged_by_its_ledger(
+    ledger: dict[str, Any], changes: dict[str, Any], rows: int, found: list[tuple[str, str]]
+) -> None:
+    """Good points are not enough: nothing may be lost on the way, or stored twice."""
+    usual = {"acquired": 1000, "unchanged": 100, "dropped": {}, "pending": 0, "confirmed": 900}
+    gateway = {"ledger": usual | ledger, "balanced": True, "schedule": {"due": 90, "missed": 0}} | changes
+    assert [(finding.kind, finding.severity.value) for finding in of_all(gateway, rows)] == found
+
+
+@pytest.mark.parametrize(("every", "seconds", "here"), [(1.0, 10.0, 1.0), (5.0, 10.0, 5.0), (3600.0, 10.0, 2.5)])
+def test_what_would_hardly_be_read_in_the_time_is_read_sooner(every: float, seconds: float, here: float) -> None:
+    """Nobody waits an hour for one value; all others keep their own period."""
+    assert period(every, seconds) == here
