@@ -1,0 +1,301 @@
+"""An OPC UA server that costs next to nothing: it replays changes that are encoded already, over a real socket.
+
+What it is not: a server. It has no address space, no security and one kind of node, a Double that counts. What it
+sends is all there: chunks with their sequence numbers, subscriptions with theirs, a message for each publish request,
+both times of each change. So a benchmark measures who reads, and not who serves. An item keeps `QUEUE` changes that
+nobody has asked for; older ones are lost, and seen as a gap in what counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary, struct_to_binary, uatcp_to_binary
+
+from simulators.ports import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.synchronize import Event
+
+QUEUE = 10
+CHUNK = 64 * 1024
+HEAD = 24
+"""Bytes of a chunk before its part of the message."""
+
+_IDS = ua.ObjectIds
+_POLICY = ua.SecurityPolicyType.NoSecurity
+_NO_SECURITY = "http://opcfoundation.org/UA/SecurityPolicy#None"
+_VALUE = struct.pack("<BB", 0x0D, int(ua.VariantType.Double))
+"""What stands before the value of a change: that value and both times follow, and no status, which is good."""
+
+
+def ticks() -> int:
+    """Return the time as messages have it: 100 ns since 1601."""
+    return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
+
+
+def header(kind: int, handle: int) -> bytes:
+    """Return the type id of an answer, and its header: good, without diagnostics."""
+    return struct.pack("<BBHqIIBiBBB", 1, 0, kind, ticks(), handle, 0, 0, -1, 0, 0, 0)
+
+
+@dataclass
+class Subscription:
+    """Its items, and the changes of all of them that wait: what each has counted to, and when that was."""
+
+    number: int
+    handles: list[int] = field(default_factory=list)
+    waiting: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=QUEUE))
+    sequence: int = 0
+    form: struct.Struct = field(default_factory=lambda: struct.Struct("<"))
+
+    def add(self, handles: list[int], turn: int) -> None:
+        """Monitor more nodes; what they hold is told at once."""
+        self.handles += handles
+        self.form = struct.Struct("<" + "I2sdqq" * len(self.handles))
+        self.waiting.clear()
+        self.waiting.append((turn, ticks()))
+
+    def notification(self) -> bytes:
+        """Return the next message: a change of every item, a microsecond apart."""
+        turn, when = self.waiting.popleft()
+        self.sequence += 1
+        size = len(self.handles)
+        columns: list[Any] = [_VALUE] * (5 * size)
+        columns[0::5] = self.handles
+        columns[2::5] = [float(turn)] * size
+        columns[3::5] = range(when, when + 10 * size, 10)
+        columns[4::5] = [when] * size
+        items = self.form.pack(*columns)
+        kind = _IDS.DataChangeNotification_Encoding_DefaultBinary
+        return (
+            struct.pack("<IqiBBHBii", self.sequence, when, 1, 1, 0, kind, 1, len(items) + 8, size)
+            + items
+            + struct.pack("<i", -1)
+        )
+
+
+class Client(asyncio.Protocol):
+    """One client: its connection, channel, session and subscriptions."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self.nodes = nodes
+        self.subscriptions: dict[int, Subscription] = {}
+        self._publishes: deque[tuple[int, int, int]] = deque()  # request id, handle, acknowledgements
+        self._half = b""
+        self._parts: list[bytes] = []
+        self._sequence = 0
+        self._reads: dict[bytes, bytes] = {}
+        self._services: dict[int, Callable[[ua.RequestHeader, Buffer], Any]] = {
+            _IDS.CreateSessionRequest_Encoding_DefaultBinary: self._create_session,
+            _IDS.ActivateSessionRequest_Encoding_DefaultBinary: lambda _, __: ua.ActivateSessionResponse(),
+            _IDS.CreateSubscriptionRequest_Encoding_DefaultBinary: self._subscribe,
+            _IDS.CreateMonitoredItemsRequest_Encoding_DefaultBinary: self._monitor,
+            _IDS.CloseSessionRequest_Encoding_DefaultBinary: lambda _, __: ua.CloseSessionResponse(),
+        }
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: asyncio.WriteTransport = transport  # type: ignore[assignment] # of TCP
+        self.nodes.clients.append(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.nodes.clients.remove(self)
+
+    # -- chunks --
+
+    def data_received(self, data: bytes) -> None:
+        data = self._half + data
+        at = 0
+        while len(data) - at >= 8:
+            size = int.from_bytes(data[at + 4 : at + 8], "little")
+            if len(data) - at < size:
+                break
+            self._chunk(data[at : at + 4], data[at + 8 : at + size])
+            at += size
+        self._half = data[at:]
+
+    def _chunk(self, kind: bytes, content: bytes) -> None:
+        if kind == b"HELF":
+            hello = ua.Acknowledge(0, CHUNK, CHUNK, 0, 0)
+            self.transport.write(uatcp_to_binary(ua.MessageType.Acknowledge, hello))
+        elif kind == b"OPNF":
+            self._open(Buffer(content))
+        elif kind[:3] == b"MSG":
+            request = int.from_bytes(content[12:16], "little")
+            self._parts.append(content[16:])
+            if kind == b"MSGF":
+                whole, self._parts = b"".join(self._parts), []
+                self._asked(request, whole)
+        else:
+            self.transport.close()
+
+    def _send(self, request: int, message: bytes) -> None:
+        chunks = []
+        for at in range(0, len(message), CHUNK - HEAD):
+            part = message[at : at + CHUNK - HEAD]
+            self._sequence += 1
+            last = b"F" if at + len(part) == len(message) else b"C"
+            chunks.append(
+                struct.pack("<4sIIIII", b"MSG" + last, len(part) + HEAD, 1, 1, self._sequence, request) + part
+            )
+        self.transport.write(b"".join(chunks))
+
+    def _open(self, content: Buffer) -> None:
+        content.skip(4)
+        struct_from_binary(ua.AsymmetricAlgorithmHeader, content)
+        request = struct_from_binary(ua.SequenceHeader, content).RequestId
+        nodeid_from_binary(content)
+        asked = struct_from_binary(ua.RequestHeader, content)
+        response = ua.OpenSecureChannelResponse()
+        response.ResponseHeader.RequestHandle = asked.RequestHandle
+        response.Parameters.SecurityToken = ua.ChannelSecurityToken(1, 1, datetime.now(UTC), 3_600_000)
+        self._sequence += 1
+        message = (
+            struct_to_binary(ua.AsymmetricAlgorithmHeader(_NO_SECURITY))
+            + struct.pack("<II", self._sequence, request)
+            + struct_to_binary(response)
+        )
+        self.transport.write(struct.pack("<4sII", b"OPNF", len(message) + 12, 1) + message)
+
+    # -- services --
+
+    def _asked(self, request: int, message: bytes) -> None:
+        content = Buffer(message)
+        kind = nodeid_from_binary(content).Identifier
+        asked = struct_from_binary(ua.RequestHeader, content)
+        if kind == _IDS.PublishRequest_Encoding_DefaultBinary:
+            self._publishes.append(
+                (request, asked.RequestHandle, max(0, int.from_bytes(content.read(4), "little", signed=True)))
+            )
+            self.publish()
+            return
+        if kind == _IDS.ReadRequest_Encoding_DefaultBinary:
+            self._send(
+                request, header(_IDS.ReadResponse_Encoding_DefaultBinary, asked.RequestHandle) + self._read(content)
+            )
+            return
+        service = self._services.get(kind)
+        response = ua.ServiceFault() if service is None else service(asked, content)
+        response.ResponseHeader.RequestHandle = asked.RequestHandle
+        if service is None:
+            response.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadServiceUnsupported)
+        self._send(request, struct_to_binary(response))
+
+    def _create_session(self, _: ua.RequestHeader, __: Buffer) -> ua.CreateSessionResponse:
+        endpoint = ua.EndpointDescription(
+            EndpointUrl=self.nodes.url,
+            SecurityMode=ua.MessageSecurityMode.None_,
+            SecurityPolicyUri=_NO_SECURITY,
+            UserIdentityTokens=[ua.UserTokenPolicy("anonymous", ua.UserTokenType.Anonymous)],
+        )
+        response = ua.CreateSessionResponse()
+        response.Parameters = ua.CreateSessionResult(
+            ua.NodeId(1, 1), ua.NodeId(2, 1), 3_600_000, b"", None, [endpoint]
+        )
+        return response
+
+    def _subscribe(self, _: ua.RequestHeader, content: Buffer) -> ua.CreateSubscriptionResponse:
+        wanted = struct_from_binary(ua.CreateSubscriptionParameters, content)
+        made = Subscription(len(self.subscriptions) + 1)
+        self.subscriptions[made.number] = made
+        response = ua.CreateSubscriptionResponse()
+        response.Parameters = ua.CreateSubscriptionResult(
+            made.number,
+            wanted.RequestedPublishingInterval,
+            wanted.RequestedLifetimeCount,
+            wanted.RequestedMaxKeepAliveCount,
+        )
+        return response
+
+    def _monitor(self, _: ua.RequestHeader, content: Buffer) -> ua.CreateMonitoredItemsResponse:
+        wanted = struct_from_binary(ua.CreateMonitoredItemsParameters, content)
+        handles = [int(one.RequestedParameters.ClientHandle) for one in wanted.ItemsToCreate]
+        self.subscriptions[wanted.SubscriptionId].add(handles, self.nodes.turn)
+        response = ua.CreateMonitoredItemsResponse()
+        good = ua.StatusCode(ua.StatusCodes.Good)
+        response.Results = [ua.MonitoredItemCreateResult(good, handle + 1, 0.0, QUEUE) for handle in handles]
+        return response
+
+    def publish(self) -> None:
+        """Answer publish requests as far as there are changes."""
+        for one in self.subscriptions.values():
+            while one.waiting and self._publishes:
+                request, handle, acknowledged = self._publishes.popleft()
+                more = len(one.waiting) > 1
+                self._send(request, b"".join((
+                    header(_IDS.PublishResponse_Encoding_DefaultBinary, handle),
+                    struct.pack("<Ii?", one.number, -1, more),
+                    one.notification(),
+                    struct.pack(f"<i{acknowledged}Ii", acknowledged, *[0] * acknowledged, -1),
+                )))  # fmt: skip
+
+    def _read(self, content: Buffer) -> bytes:
+        """Return the values of what was asked for; what it is has to be looked at once only."""
+        asked = bytes(content)
+        form = self._reads.get(asked)
+        if form is None:
+            wanted = struct_from_binary(ua.ReadParameters, content).NodesToRead
+            form = b"".join(self._value(one) for one in wanted)
+            self._reads[asked] = form = struct.pack("<i", len(wanted)) + form + struct.pack("<i", -1)
+        return form
+
+    def _value(self, one: ua.ReadValueId) -> bytes:
+        value = ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadAttributeIdInvalid))
+        if one.AttributeId == ua.AttributeIds.Value:
+            known = {
+                _IDS.Server_NamespaceArray: self.nodes.uris,
+                _IDS.Server_ServerStatus_CurrentTime: datetime.now(UTC),
+            }
+            if one.NodeId.NamespaceIndex:
+                now = datetime.now(UTC)
+                value = ua.DataValue(
+                    ua.Variant(float(self.nodes.turn), ua.VariantType.Double),
+                    SourceTimestamp=now,
+                    ServerTimestamp=now,
+                )
+            elif one.NodeId.Identifier in known:
+                value = ua.DataValue(ua.Variant(known[one.NodeId.Identifier]))
+        return struct_to_binary(value)
+
+
+class Nodes:
+    """What all clients see: every node counts, together, so many times a second."""
+
+    def __init__(self, port: int, namespace: str) -> None:
+        self.url = f"opc.tcp://{LOOPBACK}:{port}"
+        self.uris = ["http://opcfoundation.org/UA/", "urn:replayed", namespace]
+        self.clients: list[Client] = []
+        self.turn = 0
+
+    async def count(self, rate: float) -> None:
+        due = time.monotonic()
+        while True:
+            self.turn += 1
+            for client in self.clients:
+                for one in client.subscriptions.values():
+                    if one.handles:
+                        one.waiting.append((self.turn, ticks()))
+                client.publish()
+            due += 1 / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+def serve(port: int, namespace: str, rate: float, ready: Event) -> None:
+    """Serve until killed; `rate` is how often every node counts in a second."""
+
+    async def main() -> None:
+        nodes = Nodes(port, namespace)
+        await asyncio.get_running_loop().create_server(lambda: Client(nodes), LOOPBACK, port)
+        ready.set()
+        await nodes.count(rate)
+
+    asyncio.run(main())
