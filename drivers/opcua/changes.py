@@ -1,15 +1,17 @@
 """The items of a data change notification (Part 4, 7.25.2) -> columns.
 
-asyncua makes four objects of every change. Here a change of a plain value is one `struct` call, and what follows is
-done for whole columns. Values that are rare go through `drivers.opcua.variant`, one by one.
+asyncua makes four objects of every change. Here changes of plain values that stand side by side in one form are one
+`struct` call for many, and what follows is done for whole columns. Values that are rare go through
+`drivers.opcua.variant`, one by one.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asyncua import ua
 
@@ -29,10 +31,9 @@ from drivers.opcua.binary import (
 from drivers.opcua.variant import variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    Layout = tuple[Callable[[bytes, int], tuple[Any, ...]], Callable[[tuple[Any, ...]], Any], int]
-    """What takes the numbers out of the message, what puts them in order with a 0 behind them, and their bytes."""
+    Unpack = Callable[[bytes, int], tuple[Any, ...]]
 
 Row = tuple[int, Any, int, int, int]
 """One change: client handle, value, status, source and server time in ticks, 0 where there is none."""
@@ -43,6 +44,9 @@ _LAST = ua.uatypes.MAX_OPC_FILETIME
 
 _HANDLE = 4
 _HANDLE_AND_MASK = 5
+
+_FEW, _BLOCK = 8, 64
+"""Changes of one form that are taken out of the message together: from so many on, and at the most."""
 
 _NULL, _STRING, _DATE_TIME = (
     int(kind) for kind in (ua.VariantType.Null, ua.VariantType.String, ua.VariantType.DateTime)
@@ -56,32 +60,32 @@ class Changes:
     `handles`       the client's handle of the monitored item
     `values`        bool, int, float, str, datetime, None for null, else as asyncua has it: `Variant.Value`
     `statuses`      status codes; 0, good, where none was sent
-    `source_times`  microseconds since the epoch, UTC; None where none, or the null of 1601, was sent
-    `server_times`  likewise
+    `source_ticks`  100 ns since 1601, UTC; 0 or less where none was sent
+    `server_ticks`  likewise
     `variants`      by position, the whole variant of a value of any other type: its type and dimensions
     """
 
     handles: list[int] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    source_times: list[int | None] = field(default_factory=list)
-    server_times: list[int | None] = field(default_factory=list)
+    source_ticks: list[int] = field(default_factory=list)
+    server_ticks: list[int] = field(default_factory=list)
     variants: dict[int, ua.Variant] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, rows: Sequence[Row], variants: dict[int, ua.Variant]) -> Changes:
-        """Turn rows into columns."""
-        if not rows:
-            return cls()
-        handles, values, statuses, sources, servers = zip(*rows, strict=True)
-        return cls(
-            list(handles), list(values), list(statuses), microseconds(sources), microseconds(servers), variants
-        )
+    @property
+    def source_times(self) -> list[int | None]:
+        """Microseconds since the epoch, UTC; None where none, or the null of 1601, was sent. Made anew each time."""
+        return microseconds(self.source_ticks)
+
+    @property
+    def server_times(self) -> list[int | None]:
+        """Likewise."""
+        return microseconds(self.server_ticks)
 
     def extend(self, more: Changes) -> None:
         """Add the rows of another answer behind these."""
         self.variants |= {len(self.values) + place: variant for place, variant in more.variants.items()}
-        for name in ("handles", "values", "statuses", "source_times", "server_times"):
+        for name in ("handles", "values", "statuses", "source_ticks", "server_ticks"):
             getattr(self, name).extend(getattr(more, name))
 
     def chosen(self, places: Sequence[int]) -> Changes:
@@ -90,83 +94,151 @@ class Changes:
             [self.handles[place] for place in places],
             [self.values[place] for place in places],
             [self.statuses[place] for place in places],
-            [self.source_times[place] for place in places],
-            [self.server_times[place] for place in places],
+            [self.source_ticks[place] for place in places],
+            [self.server_ticks[place] for place in places],
             {new: self.variants[place] for new, place in enumerate(places) if place in self.variants},
         )
 
+    def add_rows(self, rows: list[Row]) -> None:
+        """Add what was read row by row, and empty the list."""
+        if rows:
+            for column, part in zip(self._columns(), zip(*rows, strict=True), strict=True):
+                column.extend(part)
+            rows.clear()
 
-def microseconds(ticks: Iterable[int]) -> list[int | None]:
+    def add_block(self, numbers: tuple[Any, ...], form: Form) -> None:
+        """Add what was read together, in one form."""
+        width = form.width
+        for column, place in zip(self._columns(), form.places, strict=True):
+            column.extend(numbers[place::width] if place < width else [0] * (len(numbers) // width))
+
+    def _columns(self) -> tuple[list[Any], ...]:
+        return self.handles, self.values, self.statuses, self.source_ticks, self.server_ticks
+
+
+def microseconds(ticks: Sequence[int]) -> list[int | None]:
     """Return times in microseconds since 1970, of those in 100 ns since 1601; up to 0 they are null."""
+    if ticks and min(ticks) > 0 and max(ticks) < _LAST:
+        return [tick // 10 - _EPOCH for tick in ticks]
     return [(tick // 10 - _EPOCH if tick < _LAST else _LAST // 10 - _EPOCH) if tick > 0 else None for tick in ticks]
 
 
-def read_changes(data: bytes, at: int, rows: list[Row], variants: dict[int, ua.Variant]) -> int:
-    """Read the monitored items of a data change notification into `rows`; return where they end.
+class Form(NamedTuple):
+    """How a change of a number or truth value stands in a message.
+
+    `layout` is as of `struct`, `size` in bytes and `width` in numbers; `places` say where in these handle, value,
+    status and both times are, `width` for what is not sent. `unpack` takes one out, and `arrange` puts it in order
+    with a 0 behind it: a good status, no time.
+    """
+
+    layout: str
+    size: int
+    width: int
+    places: tuple[int, ...]
+    unpack: Unpack
+    arrange: Callable[[tuple[Any, ...]], Any]
+
+    @classmethod
+    def of(cls, layout: str, places: tuple[int, ...]) -> Form:
+        """Compile."""
+        one = struct.Struct("<" + layout)
+        width = len(one.unpack(bytes(one.size)))
+        return cls(layout, one.size, width, places, one.unpack_from, itemgetter(*places))
+
+
+@lru_cache(maxsize=1024)
+def _block(layout: str, number: int) -> Unpack:
+    return struct.Struct("<" + layout * number).unpack_from
+
+
+def read_changes(data: bytes, at: int, changes: Changes) -> int:
+    """Read the monitored items of a data change notification; return where they end.
 
     Beyond the notification's end there may be more of the message: the caller checks that no item reached there.
     """
     size, at = count(data, at, _HANDLE_AND_MASK)
-    layout_of, add = _WHOLE.get, rows.append
-    for _ in range(size):
-        layout = layout_of(data[at + 4 : at + 6])
-        if layout is None:
-            at = _other_change(data, at, rows, variants)
-        else:
-            unpack, arrange, length = layout
+    return _read(data, at, size, changes, _WITH_HANDLE, _HANDLE)
+
+
+def read_values(data: bytes, at: int, changes: Changes) -> int:
+    """Read an array of data values; return where it ends. A data value is a monitored item without its handle."""
+    size, at = count(data, at, 1)
+    return _read(data, at, size, changes, _WITHOUT_HANDLE, 0)
+
+
+def _read(data: bytes, at: int, size: int, changes: Changes, forms: Mapping[bytes, Form], skip: int) -> int:
+    """Read items with so many bytes before their masks."""
+    rows: list[Row] = []
+    form_of, add = forms.get, rows.append
+    before = None
+    while size > 0:
+        form = form_of(data[at + skip : at + skip + 2])
+        if form is None:
+            at = _other_change(data, at - _HANDLE + skip, rows, changes)
+            size -= 1
+        elif form is not before:
+            _, length, _, _, unpack, arrange = form
             add(arrange((*unpack(data, at), 0)))
             at += length
-    return at
-
-
-def read_values(data: bytes, at: int, rows: list[Row], variants: dict[int, ua.Variant]) -> int:
-    """Read an array of data values into `rows`; return where it ends.
-
-    A data value is a monitored item without its handle: the four bytes before it, whatever they are, stand for that.
-    """
-    size, at = count(data, at, 1)
-    layout_of, add = _WHOLE.get, rows.append
-    for _ in range(size):
-        layout = layout_of(data[at : at + 2])
-        if layout is None:
-            at = _other_change(data, at - _HANDLE, rows, variants)
+            size -= 1
         else:
-            unpack, arrange, length = layout
-            add(arrange((*unpack(data, at - _HANDLE), 0)))
-            at += length - _HANDLE
+            alike = _alike(data, at + skip, form.size, min(size, _BLOCK))
+            if alike < _FEW:
+                rows += [form.arrange((*form.unpack(data, at + i * form.size), 0)) for i in range(alike)]
+            else:
+                changes.add_rows(rows)
+                changes.add_block(_block(form.layout, alike)(data, at), form)
+            at += alike * form.size
+            size -= alike
+        before = form
+    changes.add_rows(rows)
     return at
 
 
-def _forms() -> Iterator[tuple[int, str, list[int]]]:
-    """Yield what can stand behind a value: its mask, its format, and where in it status and both times stand.
+def _alike(data: bytes, at: int, size: int, most: int) -> int:
+    """Return how many items from one on have its form; `at` is where its mask is, and `size` are its bytes."""
+    end = at + size * most
+    masks, kinds = data[at:end:size], data[at + 1 : end : size]
+    return min(len(column) - len(column.lstrip(column[:1])) for column in (masks, kinds))
 
-    What is not sent stands at the end, where a 0 is added: a good status, no time.
+
+def _behind() -> Iterator[tuple[int, str, tuple[int, ...]]]:
+    """Yield what can stand behind a value: its mask, its layout, and where in it status and both times stand.
+
+    What is not sent stands at the end.
     """
     parts = {STATUS: "I", SOURCE_TIME: "q", SERVER_TIME: "q"}
     for bits in range(1 << len(parts)):
         sent = [part for i, part in enumerate(parts) if bits >> i & 1]
         places = [sent.index(part) if part in sent else len(sent) for part in parts]
-        yield sum(sent), "".join(parts[part] for part in sent), places
+        yield sum(sent), "".join(parts[part] for part in sent), tuple(places)
 
 
-def _layout(form: str, places: Iterable[int]) -> Layout:
-    compiled = struct.Struct("<" + form)
-    return compiled.unpack_from, itemgetter(*places), compiled.size
-
-
-_BEHIND = {mask: _layout(form, places) for mask, form, places in _forms()}
+_BEHIND = {mask: Form.of(layout, places) for mask, layout, places in _behind()}
 """How to read what is behind a value, by its mask."""
 
-_WHOLE = {
-    bytes([VALUE | mask, kind]): _layout(f"I2x{number}{form}", [0, 1, *(2 + place for place in places)])
-    for mask, form, places in _forms()
+_WITH_HANDLE = {
+    bytes([VALUE | mask, kind]): Form.of(f"I2x{number}{layout}", (0, 1, *(2 + place for place in places)))
+    for mask, layout, places in _behind()
     for kind, number in NUMBERS.items()
 }
 """How to read a change of a number or truth value, by the mask of its data value and its type."""
 
+_WITHOUT_HANDLE = {
+    bytes([VALUE | mask, kind]): Form.of(
+        f"2x{number}{layout}", (1 + len(layout), 0, *(1 + place for place in places))
+    )
+    for mask, layout, places in _behind()
+    for kind, number in NUMBERS.items()
+}
+"""The same of a data value alone; its handle is none, 0."""
 
-def _other_change(data: bytes, at: int, rows: list[Row], variants: dict[int, ua.Variant]) -> int:
-    """Read one monitored item of any form into `rows`; return where it ends."""
+
+def _other_change(data: bytes, at: int, rows: list[Row], changes: Changes) -> int:
+    """Read one monitored item of any form into `rows`; return where it ends.
+
+    Where it has no handle, the four bytes before it, whatever they are, stand for that.
+    """
     handle = UINT32(data, at)[0]
     mask = data[at + 4]
     layout = _BEHIND.get(mask & ~VALUE)
@@ -177,14 +249,13 @@ def _other_change(data: bytes, at: int, rows: list[Row], variants: dict[int, ua.
     if mask & VALUE:
         value, whole, at = read_value(data, at)
         if whole is not None:
-            variants[len(rows)] = whole
+            changes.variants[len(changes.values) + len(rows)] = whole
     if layout is None:
         there, at = behind_value(data, at, mask)
         rows.append((handle, value, there.get(STATUS, 0), there.get(SOURCE_TIME, 0), there.get(SERVER_TIME, 0)))
         return at
-    unpack, arrange, size = layout
-    rows.append((handle, value, *arrange((*unpack(data, at), 0))))
-    return at + size
+    rows.append((handle, value, *layout.arrange((*layout.unpack(data, at), 0))))
+    return at + layout.size
 
 
 def read_value(data: bytes, at: int) -> tuple[Any, ua.Variant | None, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
@@ -20,9 +20,6 @@ from drivers.opcua.binary import (
     type_id,
 )
 from drivers.opcua.changes import Changes, microseconds, read_changes, read_value, read_values
-
-if TYPE_CHECKING:
-    from drivers.opcua.changes import Row
 
 __all__ = [
     "Changes",
@@ -120,18 +117,17 @@ def read_response(message: bytes, expected: int) -> Changes:
 
     The columns are those of changes; their handles mean nothing.
     """
-    rows: list[Row] = []
-    variants: dict[int, ua.Variant] = {}
+    changes = Changes()
     try:
-        at = read_values(message, _service(message, _READ), rows, variants)
+        at = read_values(message, _service(message, _READ), changes)
         _end(message, _skip_diagnostics(message, at), len(message), "the response")
     except DecodeError:
         raise
     except MALFORMED as error:
         raise _ends_early(message, error) from error
-    if len(rows) != expected:
-        raise DecodeError(f"{len(rows)} values came for {expected} nodes")
-    return Changes.of(rows, variants)
+    if len(changes.values) != expected:
+        raise DecodeError(f"{len(changes.values)} values came for {expected} nodes")
+    return changes
 
 
 def _ends_early(message: bytes, error: Exception) -> DecodeError:
@@ -160,8 +156,7 @@ def _service(data: bytes, expected: int) -> int:
 def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
     sequence, time = _MESSAGE(data, at)
     size, at = count(data, at + 12, 3)
-    rows: list[Row] = []
-    variants: dict[int, ua.Variant] = {}
+    changes = Changes()
     events: list[tuple[int, list[Any]]] = []
     status_change = None
     for _ in range(size):
@@ -171,7 +166,7 @@ def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
         if encoding != 1:
             raise DecodeError(f"byte {begin}: a notification is encoded as 1, binary, not {encoding}")
         if kind == _DATA_CHANGE:
-            at = _skip_diagnostics(data, read_changes(data, at, rows, variants))
+            at = _skip_diagnostics(data, read_changes(data, at, changes))
         elif kind == _EVENTS:
             at = _event_list(data, at, events)
         elif kind == _STATUS_CHANGE:
@@ -181,7 +176,7 @@ def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
             raise DecodeError(f"byte {begin}: {kind} is no type of a notification")
         if end is not None:
             _end(data, at, end, "a notification")
-    return Notifications(sequence, microseconds([time])[0], Changes.of(rows, variants), events, status_change), at
+    return Notifications(sequence, microseconds([time])[0], changes, events, status_change), at
 
 
 def _event_list(data: bytes, at: int, events: list[tuple[int, list[Any]]]) -> int:
