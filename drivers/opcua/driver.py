@@ -15,6 +15,7 @@ from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.history import Backfill
 from drivers.opcua.items import Items
+from drivers.opcua.points import Points
 from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
 from drivers.opcua.refusals import failed, refused
 from drivers.opcua.resolve import resolved
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from drivers.base import Connection, Group, Match, Value
+    from drivers.opcua.points import Latest
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
@@ -58,11 +60,12 @@ class OpcUaDriver(Driver):
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
         self._counts = Counter(dict.fromkeys(_COUNTS, 0))
-        self._latest: dict[Group, list[int | None]] = {group: [None] * len(group.names) for group in groups}
+        self._latest: Latest = {group: {} for group in groups}
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
         self._publishing: Publishing | None = None
-        self._items = Items(self._counts)
+        self._points = Points(self._counts, self._latest)
+        self._items = Items(self._points, self._counts)
         self._subscriptions: dict[float, int | None] = {}  # by interval; None where the server has none
         self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
@@ -71,6 +74,7 @@ class OpcUaDriver(Driver):
         self._backfill = Backfill(self._counts)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
+        self._interrupted = False  # whether points were bad since the start
 
     @property
     def ahead(self) -> float | None:
@@ -81,6 +85,7 @@ class OpcUaDriver(Driver):
 
     async def connect(self) -> None:
         await self.close()
+        interrupted, self._interrupted = self._interrupted, True
         session, turn = await opened_first(self._settings, self._turn)
         if turn != self._turn:
             self._turn = turn
@@ -88,7 +93,8 @@ class OpcUaDriver(Driver):
         # always new ones: what a lost connection has left behind is of no use
         self._session = session
         self._publishing = Publishing(session, self._settings.keep_alive, self._settings.publishing, self._counts)
-        self._items = Items(self._counts)
+        self._points = Points(self._counts, self._latest, interrupted=interrupted)
+        self._items = Items(self._points, self._counts)
         self._stopgap = Stopgap(self._counts)
         self._subscriptions = {}
         self._alarms.forget_session()
@@ -108,7 +114,7 @@ class OpcUaDriver(Driver):
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
                 self._polls[group].resolve(self._nodes[group])
-        self._items.structures = await structures_of(session, self._nodes)
+        self._points.structures = await structures_of(session, self._nodes)
         for group in self.groups:
             if group.pushed:
                 if group.every not in self._subscriptions:
@@ -171,11 +177,11 @@ class OpcUaDriver(Driver):
         messages = await publishing.receive(min(self._retry_at, self._stopgap.due, self._backfill.due))
         for message in messages:
             if message.changes.handles:
-                self._ready += self._items.scans(message.changes, self.clock(), self._latest)
+                self._ready += self._points.scans(message.changes, self.clock())
             if message.events:
                 with self._talking(session):
                     self._ready += await self._alarms.scans(session, message.events, self.clock())
-        self._backfill.add(self._items.take_gaps())
+        self._backfill.add(self._points.take_gaps())
         now = asyncio.get_running_loop().time()
         if now >= self._retry_at:
             await self._look_again(session)
@@ -191,7 +197,7 @@ class OpcUaDriver(Driver):
         """Read what the server has no monitored items for."""
         for poll in self._stopgap.take_due():
             try:
-                self._ready.append(await poll.take(session, self._items.structures, self.clock))
+                self._ready.append(await poll.take(session, self._points.structures, self.clock))
             except _FAILED as error:
                 failure = failed(error, session.url, self._settings)
                 if isinstance(failure, NotConnected):
@@ -201,16 +207,17 @@ class OpcUaDriver(Driver):
     async def _make_good(self, session: Session, subscription: int) -> None:
         """Read what a lost message may have been about: a value that stands may be an old one."""
         handles = self._items.monitored(subscription)
-        nodes = [self._items.node(handle) for handle in handles]
+        nodes = [self._points.node(handle) for handle in handles]
         with self._talking(session):
             changes = await session.read(nodes)
         changes.handles = handles
-        self._ready += self._items.scans(self._items.newer(changes, self._latest), self.clock(), self._latest)
+        if (newer := self._points.newer(changes)).handles:
+            self._ready += self._points.scans(newer, self.clock())
 
     async def _look_again(self, session: Session) -> None:
         """Look for what was not there; what is there now is told by its first value."""
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
-        gone = self._items.take_gone()
+        gone = self._points.take_gone()
         for whose in gone.values():
             for group, place in whose:
                 self._nodes[group][place] = GONE
@@ -247,7 +254,7 @@ class OpcUaDriver(Driver):
         if asyncio.get_running_loop().time() >= self._retry_at:
             await self._look_again(session)
         try:
-            return await self._polls[group].take(session, self._items.structures, self.clock)
+            return await self._polls[group].take(session, self._points.structures, self.clock)
         except _FAILED as error:
             raise failed(error, session.url, self._settings) from error
 

@@ -96,11 +96,12 @@ class Poll:
     def _dated(self, scan: Scan, answer: Changes) -> Scan:
         """Give each reading the time that was asked for, and leave out what is not new."""
         dated = Scan(scan.group, scan.time, [], {}, [], [])
+        sources, servers = answer.source_times, answer.server_times
         for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self._positions, strict=True)):
             told = None
             if isinstance(place, int) and mode is not Time.GATEWAY:
-                server = answer.server_times[place]
-                source = answer.source_times[place] if mode is Time.SOURCE else server
+                server = servers[place]
+                source = sources[place] if mode is Time.SOURCE else server
                 told = source if source is not None else server
             fault = scan.faults.get(i)
             new = told is None or told > self._newest[i]

@@ -10,7 +10,7 @@ from asyncua import ua
 
 from drivers.base import Fault, Group, Reason, Scan
 from drivers.opcua.changes import Changes
-from drivers.opcua.items import Items
+from drivers.opcua.points import Points
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
 NOW = 1_764_000_000_000_000
@@ -25,25 +25,34 @@ def group(*names: str, **keys: Any) -> Group:
     return Group("press", connection, names, sources, 1.0, pushed=True)
 
 
+def ticks_of(time: int | None) -> int:
+    """Return microseconds since the epoch as messages have them."""
+    return 0 if time is None else time * 10 + ua.uatypes.EPOCH_AS_FILETIME
+
+
 class Bench:
     """Items of some groups, as after a connect; `again` is another connect."""
 
     def __init__(self, *groups: Group) -> None:
         self.groups = groups
         self.counts: Counter[str] = Counter()
-        self.latest: dict[Group, list[int | None]] = {one: [None] * len(one.names) for one in groups}
-        self.again()
+        self.latest: dict[Group, dict[int, int]] = {one: {} for one in groups}
+        self.connect(interrupted=False)
 
     def again(self) -> None:
-        self.items = Items(self.counts)
+        self.connect(interrupted=True)
+
+    def connect(self, *, interrupted: bool) -> None:
+        self.points = Points(self.counts, self.latest, interrupted=interrupted)
         for one in self.groups:
             for position in range(len(one.names)):
-                self.items.request(one, position, ua.NodeId("any", 2))
+                self.points.add(one, position, ua.NodeId("any", 2))
 
     def scans(self, *rows: tuple[int, Any, int, int | None, int | None], now: int = NOW) -> list[Scan]:
         """Take changes of handle, value, status, source and server time."""
         handles, values, statuses, sources, servers = (list(column) for column in zip(*rows, strict=True))
-        return self.items.scans(Changes(handles, values, statuses, sources, servers), now, self.latest)
+        ticks = (list(map(ticks_of, sources)), list(map(ticks_of, servers)))
+        return self.points.scans(Changes(handles, values, statuses, *ticks), now)
 
 
 def test_changes_go_to_the_groups_they_belong_to():
@@ -90,9 +99,9 @@ def test_what_was_delivered_before_an_outage_is_told_as_of_now():
     assert scan.values == [1, 2, 1]
     assert scan.times == [later, later, later]
     assert (late.late, late.points, late.values, late.times) == (True, [1], [2], [NOW + SECOND])
-    [gap] = bench.items.take_gaps()
+    [gap] = bench.points.take_gaps()
     assert (gap.position, gap.start, gap.end) == (1, NOW, NOW + SECOND)
-    assert bench.items.take_gaps() == []
+    assert bench.points.take_gaps() == []
     [scan] = bench.scans((0, 2, 0, NOW + 2 * SECOND, NOW), now=later)
     assert scan.times == [NOW + 2 * SECOND], "only the first is what was there before"
 
