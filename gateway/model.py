@@ -118,10 +118,12 @@ class Record:
 def name_scan(scan: Scan) -> NamedScan:
     """Turn columns into names; what most scans are, whole and good, costs one `dict(zip())`."""
     names = scan.group.names
-    chosen = names if scan.points is None else [names[i] for i in scan.points]
+    chosen = names if scan.points is None else list(map(names.__getitem__, scan.points))
     named = NamedScan(scan.time, dict(zip(chosen, scan.values, strict=True)), late=scan.late)  # type: ignore[arg-type] # None goes below
     if scan.times is not None:
-        named.times = {name: time for name, time in zip(chosen, scan.times, strict=True) if time != scan.time}
+        named.times = dict(zip(chosen, scan.times, strict=True))
+        if scan.time in scan.times:
+            named.times = {name: time for name, time in named.times.items() if time != scan.time}
     for position, fault in scan.faults.items():
         _mark(named, chosen[position], fault)
     return named

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from operator import itemgetter
+from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any, cast
 
 from drivers.base import Fault, Quality, Reason, Value, ValueType, bad
@@ -23,6 +23,11 @@ _NAN = bad(Reason.NOT_A_NUMBER)
 _OUT = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 """What every store can hold as a whole number."""
+
+_TYPES: dict[ValueType, type] = {
+    ValueType.FLOAT: float, ValueType.INT: int, ValueType.BOOL: bool, ValueType.STRING: str,
+}  # fmt: skip
+"""What a raw value is that needs no work to become a declared type."""
 
 FUTURE, PAST = 10_000_000, 10 * 365 * 86_400_000_000
 """Microseconds by which a source's time may be after, or before, its arrival: else its clock is wrong."""
@@ -45,8 +50,8 @@ class Unfit(Exception):
 class Normalizer:
     """The normalization of one group's scans.
 
-    A scan of the whole group goes by tables that name only the points that need work; a part of a group, which
-    is what servers push, point by point.
+    A scan of the whole group goes by tables that name only the points that need work; in a part of a group, which
+    is what servers push, the values are found that are not as they should be.
     """
 
     def __init__(self, points: Sequence[Point], doubt: Callable[[], Fault | None] = _no_doubt) -> None:
@@ -54,7 +59,9 @@ class Normalizer:
         self._doubt = doubt
         self._converts = [_converter(point) for point in points]
         self._ranges = [point.range for point in points]
-        self._last = [0] * len(points)  # of readings that came alone
+        self._plain = [_TYPES[point.type] if _is_plain(point) else None for point in points]
+        self._has_ints = int in self._plain
+        self._last = dict.fromkeys(range(len(points)), 0)  # of readings that came alone
         self._last_whole = self._last_any = 0
         self._scaled = []
         self._floats = []
@@ -119,19 +126,37 @@ class Normalizer:
     def _apply_each(self, scan: Scan) -> None:
         values: list[Any] = scan.values
         faults = scan.faults
-        for i, position in enumerate(scan.points if scan.points is not None else range(len(values))):
-            value: Any = values[i]
-            if value is None:
-                continue
+        positions = scan.points if scan.points is not None else range(len(values))
+        for i in self._odd(values, positions):
             try:
-                value = values[i] = self._converts[position](value)
+                values[i] = self._converts[positions[i]](values[i])
             except Unfit as unfit:
                 values[i] = None
                 faults[i] = unfit.fault
-                continue
-            limits = self._ranges[position]
-            if limits is not None and not limits[0] <= value <= limits[1]:
-                faults.setdefault(i, _OUT)
+        if self._limits:
+            for i, (value, limits) in enumerate(zip(values, map(self._ranges.__getitem__, positions), strict=True)):
+                if limits is not None and value is not None and not limits[0] <= value <= limits[1]:
+                    faults.setdefault(i, _OUT)
+
+    def _odd(self, values: list[Any], positions: Sequence[int]) -> Sequence[int]:
+        """Return the places of values that are not, as they came, what they are declared to be."""
+        plain = list(map(self._plain.__getitem__, positions))
+        if plain == list(map(type, values)) and self._are_sane(values):
+            return ()
+        return [
+            i
+            for i, (value, kind) in enumerate(zip(values, plain, strict=True))
+            if value is not None and not (type(value) is kind and _is_sane(value))
+        ]
+
+    def _are_sane(self, values: list[Any]) -> bool:
+        """Return whether all can be stored. The sum of numbers is a number; where it is none, each is looked at."""
+        try:
+            if not math.isfinite(sum(values)):
+                return False
+        except (TypeError, OverflowError):  # there is text among them, or a number beyond all bounds
+            return False
+        return not (self._has_ints and values) or (min(values) >= _INT_MIN and max(values) <= _INT_MAX)
 
     def _in_order(self, scan: Scan) -> None:
         """Keep the time of every point strictly increasing: two readings of one time would become one."""
@@ -140,10 +165,25 @@ class Normalizer:
             return
         times = scan.times or [scan.time] * len(scan.values)
         positions = scan.points if scan.points is not None else range(len(scan.values))
-        for i, position in enumerate(positions):
-            times[i] = self._last[position] = max(times[i], self._last[position] + 1, self._last_whole + 1)
-        self._last_any = max([self._last_any, *times])
+        last = self._last
+        if times and (min(times) <= self._last_whole or not all(map(lt, map(last.__getitem__, positions), times))):
+            for i, position in enumerate(positions):
+                times[i] = max(times[i], last[position] + 1, self._last_whole + 1)
+        last.update(zip(positions, times, strict=True))
+        self._last_any = max(self._last_any, max(times, default=0))
         scan.times = times
+
+
+def _is_plain(point: Point) -> bool:
+    """Return whether a value of the declared type is taken as it is."""
+    return (point.scale, point.offset) == (1, 0) and not (point.labels and point.type is ValueType.STRING)
+
+
+def _is_sane(value: object) -> bool:
+    """Return whether a value can be stored; in whole numbers there is no infinity, and the others have no bound."""
+    if type(value) is int:
+        return _INT_MIN <= value <= _INT_MAX
+    return type(value) is not float or math.isfinite(value)
 
 
 def _judge_times(scan: Scan, times: list[int]) -> None:
