@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from gateway.codecs.base import Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.codecs.base import Codec
     from gateway.dead_letters import DeadLetters
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.spool_format import Spooled
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 LETTERS_SIZE = 64 * 2**20
 """Bytes that records which no broker takes may have on disk."""
@@ -91,16 +93,20 @@ def halve(scan: NamedScan) -> tuple[tuple[NamedScan, int], tuple[NamedScan, int]
     if len(names) < 2:  # noqa: PLR2004 - two halves
         return None
     middle = len(names) // 2
-    first, second = _only(scan, set(names[:middle])), _only(scan, set(names[middle:]))
+    first, second = _only(scan, names[:middle]), _only(scan, names[middle:])
     return (first, len(first)), (second, len(second))
 
 
-def _only(scan: NamedScan, names: set[str]) -> NamedScan:
+def _only(scan: NamedScan, names: Sequence[str]) -> NamedScan:
     return replace(
         scan,
-        values={name: value for name, value in scan.values.items() if name in names},
-        bad={name: reason for name, reason in scan.bad.items() if name in names},
-        uncertain={name: reason for name, reason in scan.uncertain.items() if name in names},
-        codes={name: code for name, code in scan.codes.items() if name in names},
-        times={name: time for name, time in scan.times.items() if name in names},
+        values=_some(scan.values, names),
+        bad=_some(scan.bad, names),
+        uncertain=_some(scan.uncertain, names),
+        codes=_some(scan.codes, names),
+        times=_some(scan.times, names),
     )
+
+
+def _some(part: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
+    return {name: part[name] for name in names if name in part} if part else {}

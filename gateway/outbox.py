@@ -70,12 +70,16 @@ class Outbox(Generic[T]):
         return records
 
     def _make(self, items: Sequence[tuple[T, int]], seq: int, records: list[Spooled]) -> None:
-        payload = self.encode(seq + len(records), [item for item, _ in items])
-        if len(payload) > self._max_record and (halves := self._halves(items)):
+        readings = sum(readings for _, readings in items)
+        # what is too large by what the last one came to is not encoded in vain
+        halves = self._halves(items) if readings * AIM > self._most else []
+        payload = b"" if halves else self.encode(seq + len(records), [item for item, _ in items])
+        if len(payload) > self._max_record:
+            halves = self._halves(items)
+        if halves:
             for half in halves:
                 self._make(half, seq, records)
             return
-        readings = sum(readings for _, readings in items)
         records.append(Spooled(seq + len(records), self.topic, payload, readings))
 
     def _halves(self, items: Sequence[tuple[T, int]]) -> list[Sequence[tuple[T, int]]]:
