@@ -38,6 +38,10 @@ T = TypeVar("T")
 GROUP_COMMIT = 0.04
 """Seconds in which puts gather for one commit."""
 
+CONFIRMS_WAIT = 0.25
+"""Seconds that confirmations may wait for a commit of puts to go with, since each commit costs; what a crash makes
+of them is sent again."""
+
 QUEUE_BYTES = 32 * 2**20
 """Bytes that may wait for their commit; then acquisition waits too."""
 
@@ -67,6 +71,8 @@ class Spool(Lending):
         self._waiting = Waiting()
         self._committing: list[Spooled] = []
         self._work = asyncio.Event()
+        self._later: asyncio.TimerHandle | None = None  # when confirmations have waited long enough
+        self._hurry = False
         self._room = asyncio.Event()
         self._empty = asyncio.Event()
         self._trouble = ""  # why the disk takes nothing: the reason of what is dropped meanwhile
@@ -166,7 +172,12 @@ class Spool(Lending):
 
     async def empty(self) -> None:
         """Wait until every record is confirmed."""
-        await self._empty.wait()
+        self._hurry = True
+        self._work.set()
+        try:
+            await self._empty.wait()
+        finally:
+            self._hurry = False
 
     async def _read_back(self, first: int, last: int) -> list[Spooled]:
         records = await self._in_thread(self._file.read, first, last)
@@ -192,7 +203,10 @@ class Spool(Lending):
     def confirm(self, ranges: Iterable[Range], set_aside: dict[int, int] | None = None) -> None:
         """Forget records that have arrived; `set_aside` says how many of a record's readings the store refused."""
         self._waiting.confirm(ranges, set_aside or {})
-        self._work.set()
+        if self._hurry:
+            self._work.set()
+        elif self._later is None:
+            self._later = asyncio.get_running_loop().call_later(CONFIRMS_WAIT, self._work.set)
 
     # -- committing --
 
@@ -207,6 +221,9 @@ class Spool(Lending):
     async def _commit(self) -> bool:
         """Commit what has gathered; what fails stays gathered. Returns whether it went well."""
         self._work.clear()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         for outbox in list(self._filled):
             self._gather(outbox)
         batch = self._waiting.take(self.ledger.counts(), self._next, self._file.limits.commit)
