@@ -123,6 +123,35 @@ def test_changes_keep_their_order_among_others(values: list[tuple[ua.Variant, in
     assert [at is not None for at in changes.server_times] == [bool(mask & 8) for _, mask in values]
 
 
+RUNS = st.lists(
+    st.tuples(st.sampled_from([*SCALARS]), st.integers(0, 15), st.integers(1, 150)), min_size=1, max_size=6
+)
+"""A type, the mask of what is sent with it, and how many changes of that form stand side by side."""
+
+
+@given(RUNS, st.data())
+def test_changes_side_by_side_in_one_form_are_what_asyncua_reads(
+    runs: list[tuple[ua.VariantType, int, int]], data: st.DataObject
+) -> None:
+    """What is alike is taken out of the message together, however much there is of it and whatever follows."""
+    sent = []
+    for kind, mask, number in runs:
+        value = ua.Variant(data.draw(SCALARS[kind]), kind)
+        times = (SOURCE if mask & 4 else None, SERVER if mask & 8 else None)
+        sent += [data_value(value if mask & 1 else None, 0x80340000 if mask & 2 else None, *times)] * number
+    message = of_items(*sent)
+    [expected] = struct_from_binary(
+        ua.PublishResponse, ua.utils.Buffer(message)
+    ).Parameters.NotificationMessage.NotificationData
+    changes = publish_response(message).message.changes
+    values = [None if item.Value.Value is None else item.Value.Value.Value for item in expected.MonitoredItems]
+    assert_same(changes.values, values)
+    assert changes.handles == list(range(len(sent)))
+    assert [status != 0 for status in changes.statuses] == [one.StatusCode is not None for one in sent]
+    assert changes.source_times == [time_of(item.Value.SourceTimestamp) for item in expected.MonitoredItems]
+    assert changes.server_times == [time_of(item.Value.ServerTimestamp) for item in expected.MonitoredItems]
+
+
 # -- by the specification --
 
 
