@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from drivers.readings import Fault, Quality, Reason, Value, ValueType, bad
+from drivers.readings import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
 from drivers.written import Connection, Flag, Seconds, Settings, Source, as_written, parse_duration
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from drivers.sample import Sampler
 
 __all__ = [
+    "FUTURE",
     "About",
     "Connection",
     "Cost",
@@ -232,6 +233,13 @@ class Driver(ABC):
     def counts(self) -> Mapping[str, int]:
         """Return what happened on the connection since the start, by name: answers that came too late, say."""
         return {}
+
+    def now(self, group: Group) -> int:  # noqa: ARG002 - of those whose devices stamp their values
+        """Return the time of what is so now, by the clock that a group's readings are of: ours, or the device's.
+
+        Of two clocks, a fault could seem to come after readings that it came before.
+        """
+        return self.clock()
 
     @property
     def ahead(self) -> float | None:

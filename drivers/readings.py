@@ -60,3 +60,7 @@ class Fault:
 def bad(reason: Reason, code: str = "") -> Fault:
     """Return the fault of a reading that has no value."""
     return Fault(Quality.BAD, reason, code)
+
+
+FUTURE = 10_000_000
+"""Microseconds by which a source's time may be after its arrival: else its clock is wrong, and not believed."""

@@ -11,7 +11,7 @@ from fractions import Fraction
 from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any, cast
 
-from drivers.base import Fault, Quality, Reason, Value, ValueType, bad
+from drivers.base import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +29,8 @@ _TYPES: dict[ValueType, type] = {
 }  # fmt: skip
 """What a raw value is that needs no work to become a declared type."""
 
-FUTURE, PAST = 10_000_000, 10 * 365 * 86_400_000_000
-"""Microseconds by which a source's time may be after, or before, its arrival: else its clock is wrong."""
+PAST = 10 * 365 * 86_400_000_000
+"""Microseconds by which a source's time may be before its arrival: else its clock is wrong, as for `FUTURE`."""
 
 _IN_FUTURE = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time in the future")
 _YEARS_AGO = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time years ago")

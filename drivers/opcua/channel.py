@@ -1,21 +1,16 @@
 """asyncua's client, with limits on what a server may send, and with care for whom a password is shown to.
 
-asyncua by itself takes chunks of 2 GiB and messages without an end, believes the server's limits to be ours, and
-sends a password in the clear where the server asks for that.
+asyncua by itself sends a password in the clear where the server asks for that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import struct
-import time
 from typing import TYPE_CHECKING, Any
 
 import asyncua
 from asyncua import ua
-from asyncua.client.ua_client import UaClient, UASocketProtocol
-from asyncua.common.connection import TransportLimits
 from asyncua.common.shortcuts import Shortcuts
 from asyncua.crypto.security_policies import (
     SecurityPolicyAes128Sha256RsaOaep,
@@ -23,35 +18,18 @@ from asyncua.crypto.security_policies import (
     SecurityPolicyBasic256Sha256,
     SecurityPolicyNone,
 )
-from asyncua.ua.ua_binary import nodeid_to_binary, uatcp_to_binary
 from cryptography.exceptions import InvalidSignature
 
 from drivers.base import NotConnected
+from drivers.opcua.leftover import Leftover
 from drivers.opcua.security_settings import Policy
+from drivers.opcua.transport import MAX_CHUNKS, MAX_MESSAGE, Protocol, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from asyncua.common.utils import Buffer
     from asyncua.crypto.security_policies import SecurityPolicy
-
-_TYPE = struct.Struct("<BBH")
-"""A type id: a node id in four bytes (Part 6, 5.2.2.9)."""
-
-_HEADER = struct.Struct("<qIIiIHB")
-"""A request's header behind its token (Part 4, 7.32): time, handle, diagnostics, audit id, time-out, nothing more."""
-
-MAX_CHUNK = 64 * 1024
-"""Bytes of one chunk: what all servers can do, and what bounds the memory for one that is half here."""
-
-MIN_CHUNK = 8192
-"""Bytes of a chunk that everybody takes (Part 6, 7.1.2.3), whatever a server says."""
-
-MAX_MESSAGE = 8 * 2**20
-"""Bytes of one message: 10,000 changes or nodes take a twentieth of it, and decoding more would stop the gateway."""
-
-MAX_CHUNKS = MAX_MESSAGE // MIN_CHUNK
-"""Chunks of one message: all of it in the smallest."""
 
 POLICIES: dict[Policy, type[SecurityPolicy]] = {
     Policy.AES256: SecurityPolicyAes256Sha256RsaPss,
@@ -71,90 +49,6 @@ _USERS = {
 }
 
 
-class _Limits(TransportLimits):
-    """What we take, and what we may send; the server's own limits say only the latter (Part 6, 7.1.2.4)."""
-
-    def update_client_limits(self, msg: ua.Acknowledge) -> None:
-        self.max_send_buffer = min(max(msg.ReceiveBufferSize, MIN_CHUNK), MAX_CHUNK)
-
-
-class _Protocol(UASocketProtocol):
-    heard = 0.0
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = asyncio.get_running_loop().time()
-        super().data_received(data)
-        half = self.receive_buffer
-        # the size is told in a header's bytes 4 to 7: what is too long is not waited for
-        if half is not None and int.from_bytes(half[4:8], "little") > MAX_CHUNK:
-            self._fail_all_pending(ua.UaStatusCodeError(ua.StatusCodes.BadTcpMessageTooLarge))
-            self.disconnect_socket()
-
-    def _process_received_message(self, msg: ua.Message | ua.Acknowledge | ua.ErrorMessage | None) -> None:
-        # a server may refuse the channel with a fault, which asyncua takes for a broken answer
-        if isinstance(msg, ua.Message) and isinstance(msg.SecurityHeader(), ua.AsymmetricAlgorithmHeader):
-            self.check_answer(msg.body(), "in response to OpenSecureChannelRequest")
-        super()._process_received_message(msg)
-
-    async def send_hello(
-        self, url: str, max_messagesize: int = MAX_MESSAGE, max_chunkcount: int = MAX_CHUNKS
-    ) -> ua.Acknowledge:
-        hello = ua.Hello(
-            ReceiveBufferSize=ua.UInt32(MAX_CHUNK),
-            SendBufferSize=ua.UInt32(MAX_CHUNK),
-            MaxMessageSize=ua.UInt32(max_messagesize),
-            MaxChunkCount=ua.UInt32(max_chunkcount),
-            EndpointUrl=ua.String(url),
-        )
-        if self.transport is None:
-            raise ConnectionError("connection lost")
-        answer: asyncio.Future[ua.Acknowledge] = asyncio.get_running_loop().create_future()
-        self._callbackmap[0] = answer
-        message = uatcp_to_binary(ua.MessageType.Hello, hello)  # type: ignore[arg-type] # its members are bytes
-        self.transport.write(message)
-        async with asyncio.timeout(self.timeout):
-            return await answer
-
-    def lose(self, reason: str) -> None:
-        """Give the connection up; all that wait for an answer get `ConnectionError` with the reason."""
-        self._fail_all_pending(ConnectionAbortedError(reason))
-        if self.transport is not None:
-            self.transport.abort()
-
-    def begin(self, kind: int, parameters: bytes, timeout: float) -> asyncio.Future[Buffer]:
-        """Send a request whose parameters are encoded already; the future is its answer's body.
-
-        `kind` is the type id of its binary encoding, `timeout` the seconds that the server may take for it.
-        """
-        if self.transport is None:
-            raise ConnectionError("connection lost")
-        self.revolve_security_token()
-        self._request_handle += 1
-        self._request_id += 1
-        header = _HEADER.pack(_now(), self._request_handle & 0xFFFFFFFF, 0, -1, int(timeout * 1000), 0, 0)
-        body = _TYPE.pack(1, 0, kind) + nodeid_to_binary(self.authentication_token) + header + parameters
-        message = self._connection.message_to_binary(body, request_id=self._request_id)
-        answer: asyncio.Future[Buffer] = asyncio.get_running_loop().create_future()
-        self._callbackmap[self._request_id] = answer
-        self.transport.write(message)
-        return answer
-
-
-def _now() -> int:
-    """Return the time as messages have it: 100 ns since 1601."""
-    return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
-
-
-class _Transport(UaClient):
-    def _make_protocol(self) -> UASocketProtocol:
-        limits = _Limits(MAX_CHUNK, MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE)
-        self.protocol = _Protocol(self._timeout, security_policy=self.security_policy, limits=limits)
-        self.protocol.pre_request_hook = self._pre_request_hook
-        self.protocol.on_connection_lost = self._on_transport_lost
-        self.protocol.is_session_closing = self._is_session_closing
-        return self.protocol
-
-
 class Client(asyncua.Client):
     """A client for one connection: it takes bounded messages, and shows a password to nobody but the server.
 
@@ -165,34 +59,80 @@ class Client(asyncua.Client):
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
         super().__init__(url, timeout=timeout, **options)
         self.timeout = timeout
-        self.uaclient = _Transport(timeout)
+        self.uaclient = Transport(timeout)
         self.uaclient.pre_request_hook = self.check_connection
         self.nodes = Shortcuts(self.uaclient.session)
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
+        self._leftovers: Sequence[Leftover] = ()
 
-    async def connect_alone(self) -> None:
-        """Connect, with nothing of asyncua watching over it: its watchdog takes a slow server for a dead one."""
+    async def connect_alone(self, leftovers: Sequence[Leftover] = ()) -> None:
+        """Connect, with nothing of asyncua watching over it: its watchdog takes a slow server for a dead one.
+
+        What sessions before have left is taken over first, so that there is one at a time.
+        """
+        self._leftovers = leftovers
         self.uaclient.clear_disconnect_request()
         await self._connect_sequence()
+
+    async def _try_resume_persisted_session(self) -> bool:
+        # which asyncua does between channel and session
+        for one in self._leftovers:
+            await one.take_over(self)
+        return False
+
+    async def adopt_session(self, left: Leftover) -> None:
+        """Activate a session that another client has made, on this channel (Part 4, 5.7.3)."""
+        self.uaclient.session.restore_authentication_token(left.token)
+        self._server_nonce, self._policy_ids = left.nonce, left.users  # type: ignore[assignment] # None, or what there was
+        self.security_policy.peer_certificate = self.security_policy.peer_certificate or left.certificate
+        await self._activate_with_credentials()
+
+    def leave_session(self) -> None:
+        """Forget a session that was adopted."""
+        self.uaclient.session.reset_authentication_token()
+        self._server_nonce = None
+
+    def left(self, until: float) -> Leftover | None:
+        """Return the session, if there is one, as what it is when nobody closes it; `until` then it is remembered."""
+        token, url = self.uaclient.session.authentication_token, self.server_url.geturl()
+        if token.is_null():
+            return None
+        return Leftover(
+            url, token, self._server_nonce, self._policy_ids, self.security_policy.peer_certificate, until
+        )
+
+    async def close(self) -> bool:
+        """Close session, channel and connection; returns whether the server has taken part in it.
+
+        Raises what lost connections raise; the connection is closed all the same.
+        """
+        protocol = self.uaclient.protocol
+        try:
+            await self.close_session()  # which is silent where the connection is lost already
+            there = protocol is not None and not protocol.is_closed
+            await self.close_secure_channel()
+        finally:
+            self.disconnect_socket()
+        return there
 
     @property
     def heard(self) -> float:
         """When the server was heard last, by the event loop's clock."""
         protocol = self.uaclient.protocol
-        return protocol.heard if isinstance(protocol, _Protocol) else 0.0
+        return protocol.heard if isinstance(protocol, Protocol) else 0.0
 
     def lose(self, reason: str) -> None:
         """Give the connection up, for a reason that all who wait for an answer are told."""
         protocol = self.uaclient.protocol
-        if isinstance(protocol, _Protocol):
+        if isinstance(protocol, Protocol):
             protocol.lose(reason)
 
     def begin(self, kind: int, parameters: bytes, timeout: float = 0.0) -> asyncio.Future[Buffer]:
-        """Send a request; the future is its answer's body, or has `ConnectionError`. See `_Protocol.begin`."""
+        """Send a request; the future is its answer's body, or has `ConnectionError`. See `Protocol.begin`."""
         protocol = self.uaclient.protocol
-        if not isinstance(protocol, _Protocol):
+        if not isinstance(protocol, Protocol):
             raise ConnectionError("not connected")
         return protocol.begin(kind, parameters, timeout)
 

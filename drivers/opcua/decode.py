@@ -68,6 +68,11 @@ class Notifications:
     events: list[tuple[int, list[Any]]]
     status_change: int | None
 
+    @property
+    def tells(self) -> bool:
+        """Whether there are notifications; else it is a keep-alive."""
+        return bool(self.changes.handles or self.events or self.status_change is not None)
+
 
 @dataclass(slots=True)
 class Published:

@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
-from asyncua import ua
-
-from drivers.base import About, Driver, Fault, Misconfigured, NotConnected, ReadFailed, Reason, Scan, WriteFailed, bad
+from drivers.base import (
+    FUTURE,
+    About,
+    Driver,
+    Fault,
+    Misconfigured,
+    NotConnected,
+    ReadFailed,
+    Reason,
+    Scan,
+    WriteFailed,
+    bad,
+)
 from drivers.opcua.about import about_points
 from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.history import Backfill
-from drivers.opcua.items import Items
 from drivers.opcua.points import Points
-from drivers.opcua.polling import NO_ROOM, Poll, Stopgap
-from drivers.opcua.refusals import failed, refused
+from drivers.opcua.polling import Poll
+from drivers.opcua.pushed import Pushed
 from drivers.opcua.resolve import resolved
 from drivers.opcua.searching import search
 from drivers.opcua.security import LOST
 from drivers.opcua.session import opened_first
-from drivers.opcua.subscription import Publishing
+from drivers.opcua.settings import Time
 from drivers.opcua.types import structures_of
-from drivers.opcua.values import fault_of
 from drivers.opcua.writing import write_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from asyncua import ua
 
     from drivers.base import Connection, Group, Match, Value
+    from drivers.opcua.leftover import Leftover
     from drivers.opcua.points import Latest
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
@@ -63,22 +74,35 @@ class OpcUaDriver(Driver):
         self._latest: Latest = {group: {} for group in groups}
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
-        self._publishing: Publishing | None = None
+        self._pushed: Pushed | None = None
         self._points = Points(self._counts, self._latest)
-        self._items = Items(self._points, self._counts)
-        self._subscriptions: dict[float, int | None] = {}  # by interval; None where the server has none
         self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
-        self._stopgap = Stopgap(self._counts)
         self._alarms = Alarms()
         self._backfill = Backfill(self._counts)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
+        self._ahead = 0
+        self._leftovers: list[Leftover] = []  # of sessions before
         self._interrupted = False  # whether points were bad since the start
 
     @property
     def ahead(self) -> float | None:
         return self._session.ahead if self._session is not None else None
+
+    def now(self, group: Group) -> int:
+        stamped = cast("OpcUaConnection", group.connection).time_of(pushed=group.pushed) is not Time.GATEWAY
+        return self.clock() + (self._learn_clock() if stamped else 0)
+
+    def _learn_clock(self) -> int:
+        """Return the microseconds by which the server's clock is ahead of ours; 0 where it would not be believed."""
+        if self.ahead is not None:
+            ahead = round(self.ahead * 1_000_000)
+            self._ahead = ahead if ahead < FUTURE else 0
+        self._points.ahead = self._ahead
+        for poll in self._polls.values():
+            poll.ahead = self._ahead
+        return self._ahead
 
     def counts(self) -> dict[str, int]:
         return dict(self._counts)
@@ -86,29 +110,43 @@ class OpcUaDriver(Driver):
     async def connect(self) -> None:
         await self.close()
         interrupted, self._interrupted = self._interrupted, True
-        session, turn = await opened_first(self._settings, self._turn)
+        session, turn = await opened_first(self._settings, self._turn, self._leftovers)
+        self._session = session
         if turn != self._turn:
             self._turn = turn
             self._counts["failovers"] += 1
+        self._ready = deque(await self._missed(session))
         # always new ones: what a lost connection has left behind is of no use
-        self._session = session
-        self._publishing = Publishing(session, self._settings.keep_alive, self._settings.publishing, self._counts)
         self._points = Points(self._counts, self._latest, interrupted=interrupted)
-        self._items = Items(self._points, self._counts)
-        self._stopgap = Stopgap(self._counts)
-        self._subscriptions = {}
+        self._pushed = Pushed(session, self._settings, self._counts, self._points, self._alarms, self.clock)
         self._alarms.forget_session()
         self._backfill.forget_session()
-        self._ready.clear()
-        for poll in self._polls.values():
-            poll.lost()
+        self._learn_clock()
+        if interrupted:
+            for group, poll in self._polls.items():
+                poll.lost(self.now(group))
         try:
-            await self._take_up(session, self._publishing)
+            await self._take_up(session, self._pushed)
         except _FAILED as error:
             await self.close()
-            raise refused(error, session.url, self._settings) from error
+            raise session.lost(error) from error
 
-    async def _take_up(self, session: Session, publishing: Publishing) -> None:
+    async def _missed(self, session: Session) -> list[Scan]:
+        """Return what the session before had taken in, or has left on its server, and was not received."""
+        missed = [scan for scan in self._ready if scan.times is not None]
+        for scan in missed:
+            scan.late = True
+        messages = [message for left in self._leftovers for message in left.in_order()]
+        missed += self._points.missed([message.changes for message in messages], self.clock())
+        self._backfill.add(self._points.take_gaps())
+        for message in messages:
+            if message.events:
+                with suppress(*_FAILED):
+                    missed += await self._alarms.scans(session, message.events, self.clock())
+        self._leftovers = []
+        return missed
+
+    async def _take_up(self, session: Session, pushed: Pushed) -> None:
         """Find all nodes, and subscribe to those that are pushed."""
         for group in self.groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
@@ -117,102 +155,43 @@ class OpcUaDriver(Driver):
         self._points.structures = await structures_of(session, self._nodes)
         for group in self.groups:
             if group.pushed:
-                if group.every not in self._subscriptions:
-                    self._subscriptions[group.every] = await self._subscribe(publishing, group.every)
-                self._tell(group, await self._monitor(session, group, range(len(group.names))))
+                self._ready += await pushed.monitor(group, range(len(group.names)), self._nodes[group])
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
-        publishing.begin()
-
-    async def _subscribe(self, publishing: Publishing, interval: float) -> int | None:
-        """Make a subscription; None where the server has none, or none any more."""
-        try:
-            return await publishing.subscribe(interval)
-        except ua.UaStatusCodeError as error:
-            if error.code not in NO_ROOM:
-                raise
-            return None
-
-    async def _monitor(self, session: Session, group: Group, positions: Iterable[int]) -> dict[int, Fault]:
-        """Monitor what is there, poll what there is no room for, and return the faults of the rest."""
-        nodes = self._nodes[group]
-        faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
-        there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
-        subscription = self._subscriptions[group.every]
-        if subscription is None:
-            refused_ = dict.fromkeys((position for position, _ in there), int(ua.StatusCodes.BadTooManySubscriptions))
-        else:
-            items = self._alarms if group.events else self._items
-            refused_ = await items.monitor(session, subscription, group, there)
-        polled = [] if group.events else [position for position, status in refused_.items() if status in NO_ROOM]
-        self._stopgap.add(group, polled, nodes)
-        for position in refused_.keys() - polled:
-            if (fault := fault_of(refused_[position])) is not None:
-                faults[position] = nodes[position] = fault
-        return faults
-
-    def _tell(self, group: Group, faults: dict[int, Fault]) -> None:
-        if faults:
-            values: list[Value | None] = [None] * len(faults)
-            self._ready.append(Scan(group, self.clock(), values, dict(enumerate(faults.values())), list(faults)))
+        pushed.begin()
 
     async def receive(self) -> Scan:
         """Return the next scan of what is subscribed; silence beyond three keep-alives is death."""
         while not self._ready:
-            session, publishing = self._session, self._publishing
-            if session is None or publishing is None:
+            session, pushed = self._session, self._pushed
+            if session is None or pushed is None:
                 raise NotConnected(f"{self._settings.url}: not connected")
-            await self._take_in(session, publishing)
+            await self._take_in(session, pushed)
         return self._ready.popleft()
 
-    @contextmanager
-    def _talking(self, session: Session) -> Iterator[None]:
-        """Turn what is raised where the session is of no use any more into `NotConnected`."""
-        try:
-            yield
-        except _FAILED as error:
-            raise refused(error, session.url, self._settings) from error
-
-    async def _take_in(self, session: Session, publishing: Publishing) -> None:
+    async def _take_in(self, session: Session, pushed: Pushed) -> None:
         """Wait for what the server sends, or for the time to do something else, and do it."""
-        messages = await publishing.receive(min(self._retry_at, self._stopgap.due, self._backfill.due))
-        for message in messages:
-            if message.changes.handles:
-                self._ready += self._points.scans(message.changes, self.clock())
-            if message.events:
-                with self._talking(session):
-                    self._ready += await self._alarms.scans(session, message.events, self.clock())
+        self._learn_clock()
+        await pushed.receive(min(self._retry_at, self._backfill.due), self._ready)
         self._backfill.add(self._points.take_gaps())
         now = asyncio.get_running_loop().time()
         if now >= self._retry_at:
             await self._look_again(session)
-        if now >= self._backfill.due and not messages:  # what is fresh goes first
-            with self._talking(session):
-                self._ready += await self._backfill.step(session, self.clock())
-        if now >= self._stopgap.due:
-            await self._fill_gaps(session)
-        for subscription in publishing.take_losses():
-            await self._make_good(session, subscription)
-
-    async def _fill_gaps(self, session: Session) -> None:
-        """Read what the server has no monitored items for."""
-        for poll in self._stopgap.take_due():
+        if now >= self._backfill.due and not self._ready:  # what is fresh goes first
             try:
-                self._ready.append(await poll.take(session, self._points.structures, self.clock))
+                self._ready += await self._backfill.step(session, self.clock())
             except _FAILED as error:
-                failure = failed(error, session.url, self._settings)
-                if isinstance(failure, NotConnected):
-                    raise failure from error
-                self._ready.append(poll.failed(self.clock(), failure.fault))
+                raise session.lost(error) from error
 
-    async def _make_good(self, session: Session, subscription: int) -> None:
-        """Read what a lost message may have been about: a value that stands may be an old one."""
-        handles = self._items.monitored(subscription)
-        nodes = [self._points.node(handle) for handle in handles]
-        with self._talking(session):
-            changes = await session.read(nodes)
-        changes.handles = handles
-        if (newer := self._points.newer(changes)).handles:
-            self._ready += self._points.scans(newer, self.clock())
+    @contextmanager
+    def _asking(self) -> Iterator[Session]:
+        """Give the session; what fails on it costs what was asked for, or the connection."""
+        session = self._session
+        if session is None:
+            raise NotConnected(f"{self._settings.url}: not connected")
+        try:
+            yield session
+        except _FAILED as error:
+            raise session.failed(error) from error
 
     async def _look_again(self, session: Session) -> None:
         """Look for what was not there; what is there now is told by its first value."""
@@ -222,11 +201,12 @@ class OpcUaDriver(Driver):
             for group, place in whose:
                 self._nodes[group][place] = GONE
         try:
-            await self._items.forget(session, gone)
+            if self._pushed is not None:
+                await self._pushed.forget(gone)
             for group in self.groups:
                 await self._find_missing(session, group)
         except _FAILED as error:
-            failure = failed(error, session.url, self._settings)
+            failure = session.failed(error)
             if isinstance(failure, NotConnected):
                 raise failure from error
 
@@ -237,46 +217,32 @@ class OpcUaDriver(Driver):
             return
         for place, node in zip(missing, await resolved(session, group, list(missing)), strict=True):
             nodes[place] = node
-        if group in self._polls:
+        if group in self._polls or self._pushed is None:
             self._polls[group].resolve(nodes)
             return
         try:
-            self._tell(group, await self._monitor(session, group, missing))
+            self._ready += await self._pushed.monitor(group, missing, nodes)
         except _FAILED:
             nodes[:] = [missing.get(place, node) for place, node in enumerate(nodes)]  # once more, next time
             raise
 
     async def read(self, group: Group) -> Scan:
         """Read all nodes of a polled group, in as few requests as the server takes."""
-        session = self._session
-        if session is None:
-            raise NotConnected(f"{self._settings.url}: not connected")
-        if asyncio.get_running_loop().time() >= self._retry_at:
-            await self._look_again(session)
-        try:
+        with self._asking() as session:
+            if asyncio.get_running_loop().time() >= self._retry_at:
+                await self._look_again(session)
             return await self._polls[group].take(session, self._points.structures, self.clock)
-        except _FAILED as error:
-            raise failed(error, session.url, self._settings) from error
 
     async def describe(self, group: Group) -> list[About]:
-        session = self._session
-        if session is None:
-            raise NotConnected(f"{self._settings.url}: not connected")
-        try:
+        with self._asking() as session:
             return await about_points(session, group, self._nodes[group])
-        except _FAILED as error:
-            raise failed(error, session.url, self._settings) from error
 
     async def search(self, group: Group, position: int) -> list[Match]:
-        session = self._session
-        if session is None:
-            raise NotConnected(f"{self._settings.url}: not connected")
-        try:
-            return await search(session, group, position)
-        except LookupError as error:
-            raise ReadFailed(f"{session.url}: {error}", bad(Reason.NOT_FOUND, str(error))) from error
-        except _FAILED as error:
-            raise failed(error, session.url, self._settings) from error
+        with self._asking() as session:
+            try:
+                return await search(session, group, position)
+            except LookupError as error:
+                raise ReadFailed(f"{session.url}: {error}", bad(Reason.NOT_FOUND, str(error))) from error
 
     async def write(self, group: Group, position: int, value: Value) -> None:
         if not cast("OpcUaConnection", group.connection).writable:
@@ -290,15 +256,19 @@ class OpcUaDriver(Driver):
         if isinstance(node, Fault):
             raise Misconfigured(f"{group.machine}/{name}: {node.code}")
         try:
-            with self._talking(session):
-                await write_node(session, node, value)
+            await write_node(session, node, value)
+        except _FAILED as error:
+            raise session.lost(error) from error
         except WriteFailed as error:
             raise WriteFailed(f"{group.machine}/{name}: {error}", error.fault) from error
 
     async def close(self) -> None:
         session, self._session = self._session, None
-        publishing, self._publishing = self._publishing, None
-        if publishing is not None:
-            publishing.end()
+        pushed, self._pushed = self._pushed, None
+        if pushed is not None:
+            pushed.end()
         if session is not None:
-            await session.close()
+            left = await session.close()
+            if left is not None and pushed is not None:
+                pushed.leave(left)
+            self._leftovers += [left] if left is not None else []

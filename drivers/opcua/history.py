@@ -35,13 +35,17 @@ _HISTORIZED = 0x04
 
 
 class Gap(NamedTuple):
-    """A time (microseconds since the epoch, neither end included) in which changes of a point were missed."""
+    """A time (microseconds since the epoch, neither end included) in which changes of a point were missed.
+
+    Those of the times in `told` were not.
+    """
 
     group: Group
     position: int
     node: ua.NodeId
     start: int
     end: int
+    told: frozenset[int] = frozenset()
 
 
 class Backfill:
@@ -82,7 +86,7 @@ class Backfill:
         for gap, result in zip(asked, results, strict=True):
             values = _values(result)
             for time, value in values:
-                if gap.start < time < gap.end:
+                if gap.start < time < gap.end and time not in gap.told:
                     count += 1
                     _put(scans, gap, time, value, now)
             if len(values) >= VALUES_AT_ONCE and gap.start < values[-1][0] < gap.end:

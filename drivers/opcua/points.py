@@ -54,9 +54,7 @@ class Points:
         self._fresh: set[int] = set()  # handles whose first value has not come yet
         self._gaps: list[Gap] = []
         self._gone: set[int] = set()  # handles of nodes that were there, and are no more
-
-    def __len__(self) -> int:
-        return len(self._groups)
+        self._past = False  # whether what comes is of the past
 
     def add(self, group: Group, position: int, node: ua.NodeId) -> int:
         """Add a point; return the handle by which its changes are known."""
@@ -108,10 +106,41 @@ class Points:
         """Return those of some values, as read, that are newer than what was delivered of their items."""
         kept = []
         for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
-            before = self._latest[self._groups[handle]].get(self._positions[handle])
-            if source is not None and (before is None or source > before):
+            if source is not None and source > (self._newest(handle) or 0):
                 kept.append(place)
         return changes.chosen(kept)
+
+    def _newest(self, handle: int) -> int | None:
+        return self._latest[self._groups[handle]].get(self._positions[handle])
+
+    def missed(self, parts: Sequence[Changes], now: int) -> list[Scan]:
+        """Return changes that are heard of after the outage in which they were: late, as of then.
+
+        They are what the server's queue has kept; what it has not is a gap between them. Some servers send all values
+        once more when a session is taken over, and what has no time of its source can't be told as of then.
+        """
+        self._fresh.clear()
+        self._past = True
+        before: dict[int, int | None] = {}
+        told: defaultdict[int, set[int]] = defaultdict(set)
+        scans = []
+        for changes in parts:
+            kept = []
+            for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
+                newest = before.setdefault(handle, self._newest(handle))
+                if source is not None and source != newest and source not in told[handle]:
+                    told[handle].add(source)
+                    kept.append(place)
+            scans += self.scans(changes.chosen(kept), now) if kept else []
+        for handle, start in before.items():
+            if start is not None and told[handle]:
+                self._add_gap(handle, start, max(told[handle]), frozenset(told[handle]))
+        for scan in scans:
+            scan.late = True
+        return scans
+
+    def _add_gap(self, handle: int, start: int, end: int, told: frozenset[int] = frozenset()) -> None:
+        self._gaps += [Gap(*point, self._nodes[handle], start, end, told) for point in self.of(handle)]
 
     # -- scans --
 
@@ -186,8 +215,10 @@ class Points:
                 return sources
             case Time.SERVER:
                 return [now if time is None else time for time in changes.server_times]
-            case Time.GATEWAY:
+            case Time.GATEWAY if not self._past:
                 return [now] * len(sources)
+            case Time.GATEWAY:
+                return [self._arrived(server, now) for server in changes.server_times]
 
     def _columns(
         self, group: Group, now: int, handles: list[int], values: list[Value | None], sources: list[int | None],
@@ -228,7 +259,7 @@ class Points:
         """
         mode, newest = self._modes[handle], self._latest[self._groups[handle]]
         before = newest.get(self._positions[handle])
-        time = source if mode is Time.SOURCE else server if mode is Time.SERVER else now
+        time = source if mode is Time.SOURCE else server if mode is Time.SERVER else self._arrived(server, now)
         if time is None:
             time = server if server is not None else now
         if source is not None:
@@ -242,8 +273,12 @@ class Points:
         if source is None or (before is not None and source <= before):
             return present, None
         if before is not None:
-            self._gaps += [Gap(*point, self._nodes[handle], before, source) for point in self.of(handle)]
+            self._add_gap(handle, before, source)
         return present, source
+
+    def _arrived(self, server: int | None, now: int) -> int:
+        """Return when a value arrived, or would have."""
+        return server - self.ahead if self._past and server is not None else now
 
 
 def _picked(column: list[Any], places: Sequence[int]) -> list[Any]:

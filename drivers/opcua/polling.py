@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import Fault, Scan
+from drivers.base import Fault, NotConnected, Scan
+from drivers.opcua.binary import DecodeError
+from drivers.opcua.security import LOST
 from drivers.opcua.settings import Time
 from drivers.opcua.values import reading
 
@@ -43,22 +45,24 @@ class Poll:
 
     def __init__(self, group: Group, positions: Sequence[int] | None = None) -> None:
         """Prepare to read points; None stands for all of the group."""
+        self.ahead = 0  # microseconds by which the clock of what is told is ahead of ours
         self._group = group
         self._points = positions
         self._positions = range(len(group.names)) if positions is None else positions
         self._sources = [cast("OpcUaSource", group.sources[position]) for position in self._positions]
-        connection = cast("OpcUaConnection", group.connection)
-        usual = connection.time if "time" in connection.model_fields_set else Time.GATEWAY
+        usual = cast("OpcUaConnection", group.connection).time_of(pushed=False)
         self._modes = [source.time or usual for source in self._sources]
         self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
         self._newest = [0] * len(self._positions)
-        self._bad = [True] * len(self._positions)
+        self._bad = [False] * len(self._positions)
+        self._since = [0] * len(self._positions)  # before which a point is told as bad already
         self._nodes: list[ua.NodeId] = []
         self._places: list[int | Fault] = []
 
-    def lost(self) -> None:
-        """Note that all points were bad meanwhile, since the connection was lost."""
+    def lost(self, now: int) -> None:
+        """Note that all points were bad until now, since the connection was lost."""
         self._bad = [True] * len(self._positions)
+        self._since = [now] * len(self._positions)
 
     def resolve(self, nodes: Sequence[ua.NodeId | Fault]) -> None:
         """Learn where the group's points are on the server; parts of one value are read with it, once."""
@@ -96,7 +100,7 @@ class Poll:
     def _dated(self, scan: Scan, answer: Changes) -> Scan:
         """Give each reading the time that was asked for, and leave out what is not new."""
         dated = Scan(scan.group, scan.time, [], {}, [], [])
-        sources, servers = answer.source_times, answer.server_times
+        sources, servers, present = answer.source_times, answer.server_times, scan.time + self.ahead
         for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self._positions, strict=True)):
             told = None
             if isinstance(place, int) and mode is not Time.GATEWAY:
@@ -107,11 +111,13 @@ class Poll:
             new = told is None or told > self._newest[i]
             if not new and fault is None and not self._bad[i]:
                 continue
-            # what comes back as it was before is as of now: it was bad meanwhile
-            time = told if told is not None and new else scan.time
+            # what comes back as it was before, or came about while its point was bad, is as of now
+            time = told if told is not None and new and told > self._since[i] else present
             if told is not None:
                 self._newest[i] = max(told, self._newest[i])
             self._bad[i] = fault is not None
+            if fault is not None:
+                self._since[i] = time
             if fault is not None:
                 dated.faults[len(dated.values)] = fault
             dated.values.append(scan.values[i])
@@ -144,7 +150,20 @@ class Stopgap:
         self._polls.append((group.every, poll))
         self._due[poll] = asyncio.get_running_loop().time()
 
-    def take_due(self) -> list[Poll]:
+    async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> list[Scan]:
+        """Read what is to be read now; what can't be read is told as that. Raises `NotConnected`."""
+        scans = []
+        for poll in self._take_due():
+            try:
+                scans.append(await poll.take(session, structures, clock))
+            except (*LOST, DecodeError) as error:
+                failure = session.failed(error)
+                if isinstance(failure, NotConnected):
+                    raise failure from error
+                scans.append(poll.failed(clock(), failure.fault))
+        return scans
+
+    def _take_due(self) -> list[Poll]:
         """Return what is to be read now; the next time is a period later."""
         now = asyncio.get_running_loop().time()
         found = []

@@ -10,9 +10,10 @@ from asyncua.ua.status_codes import get_name_and_doc
 from drivers.base import NotConnected, ReadFailed, Reason, bad
 from drivers.opcua.binary import DecodeError
 from drivers.opcua.certificates import read_file, thumbprint
-from drivers.opcua.channel import MAX_CHUNK, MAX_MESSAGE, status
+from drivers.opcua.channel import status
 from drivers.opcua.pki import pki_of
 from drivers.opcua.security_settings import Policy
+from drivers.opcua.transport import MAX_CHUNK, MAX_MESSAGE
 
 if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection

@@ -19,13 +19,15 @@ from drivers.opcua.changes import Changes
 from drivers.opcua.channel import Client
 from drivers.opcua.decode import ServiceFault, read_response
 from drivers.opcua.pulse import Pulse
-from drivers.opcua.refusals import refused
+from drivers.opcua.refusals import failed, refused
 from drivers.opcua.requests import read_request
 from drivers.opcua.security import LOST, secured
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from drivers.base import ReadFailed
+    from drivers.opcua.leftover import Leftover
     from drivers.opcua.settings import OpcUaConnection
 
 T = TypeVar("T")
@@ -78,6 +80,14 @@ class Session:
     def ahead(self) -> float | None:
         """The seconds by which the server's clock is ahead of ours, None where it does not tell its time."""
         return self.pulse.ahead
+
+    def failed(self, error: BaseException) -> NotConnected | ReadFailed:
+        """Return what a request's failure means: that the session is lost, or that this request was in vain."""
+        return failed(error, self.url, self._settings)
+
+    def lost(self, error: BaseException) -> NotConnected:
+        """Return why the session is of no use any more, in words for who runs the gateway."""
+        return refused(error, self.url, self._settings)
 
     async def look_around(self) -> None:
         """Learn the namespaces, limits and clock of the server."""
@@ -138,17 +148,26 @@ class Session:
         created: ua.CreateSubscriptionResult = response.Parameters
         return created
 
-    async def close(self) -> None:
-        """Close the session, so that the server keeps nothing of it; never raises where it is gone already."""
+    async def close(self) -> Leftover | None:
+        """Close the session, so that the server keeps nothing of it; return what is left where that was in vain.
+
+        Never raises.
+        """
+        self.pulse.end()
+        left = self.client.left(asyncio.get_running_loop().time() + self.client.session_timeout / 1000)
         with suppress(*LOST):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self.client.disconnect()
-        self.pulse.end()
-        self.client.disconnect_socket()
+                if await self.client.close():
+                    return None
+        return left
 
 
-async def opened(settings: OpcUaConnection, url: str) -> Session:
-    """Open a session at one of the server's addresses. Raises `NotConnected`."""
+async def opened(settings: OpcUaConnection, url: str, leftovers: list[Leftover] | None = None) -> Session:
+    """Open a session at one of the server's addresses, and take over what others have left there.
+
+    Raises `NotConnected`, and adds to `leftovers` what is left of it.
+    """
+    leftovers = [] if leftovers is None else leftovers
     client = Client(url, settings.timeout)
     client.name = "Lineside"
     client.application_uri = "urn:lineside:gateway"
@@ -156,26 +175,28 @@ async def opened(settings: OpcUaConnection, url: str) -> Session:
     session = Session(client, settings)
     try:
         await secured(client, settings)
-        await client.connect_alone()
+        await client.connect_alone([one for one in leftovers if one.url == url])
         session.pulse.begin()
         await session.look_around()
-    except LOST as error:
-        await session.close()
-        raise refused(error, url, settings) from error
-    except BaseException:
-        await session.close()
+    except BaseException as error:
+        if (left := await session.close()) is not None:
+            leftovers.append(left)
+        if isinstance(error, LOST):
+            raise refused(error, url, settings) from error
         raise
     return session
 
 
-async def opened_first(settings: OpcUaConnection, first: int) -> tuple[Session, int]:
+async def opened_first(
+    settings: OpcUaConnection, first: int, leftovers: list[Leftover] | None = None
+) -> tuple[Session, int]:
     """Open a session at the first address that answers, beginning with the one in that place; return its place, too.
 
-    Raises `NotConnected` of the last one where none does.
+    `leftovers` are what sessions before have left at them. Raises `NotConnected` of the last one where none does.
     """
     urls = settings.urls()
     for turn in range(first, first + len(urls) - 1):
         with suppress(NotConnected):
-            return await opened(settings, urls[turn % len(urls)]), turn % len(urls)
+            return await opened(settings, urls[turn % len(urls)], leftovers), turn % len(urls)
     last = (first - 1) % len(urls)
-    return await opened(settings, urls[last]), last
+    return await opened(settings, urls[last], leftovers), last

@@ -189,6 +189,10 @@ class OpcUaConnection(SecureConnection):
             raise ValueError("Port out of range 1-65535")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 
+    def time_of(self, *, pushed: bool) -> Time:
+        """Return whose clock counts where a point does not say: what is polled was so when it was asked for."""
+        return self.time if pushed or "time" in self.model_fields_set else Time.GATEWAY
+
     def urls(self) -> list[str]:
         """Return the URL of the server, then those of its backups."""
         parts = urlsplit(self.url)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from asyncua.common.utils import Buffer
 
+    from drivers.opcua.leftover import Leftover
     from drivers.opcua.session import Session
 
 WAITING = 1000
@@ -47,6 +48,7 @@ class _Subscription:
     `patience` seconds.
     """
 
+    interval: float
     patience: float
     heard: float
     expected: int = 1
@@ -83,7 +85,7 @@ class Publishing:
         # a server with keep-alives of its own mind is not dead for that
         revised = created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount
         patience = SILENCE * max(self._keep_alive, revised)
-        self._known[created.SubscriptionId] = _Subscription(patience, asyncio.get_running_loop().time())
+        self._known[created.SubscriptionId] = _Subscription(interval, patience, asyncio.get_running_loop().time())
         return int(created.SubscriptionId)
 
     def begin(self) -> None:
@@ -99,6 +101,14 @@ class Publishing:
         self._news.set()
         for answer in tuple(self._outstanding):
             answer.cancel()
+
+    def leave(self, leftover: Leftover) -> None:
+        """Hand over what is known of the subscriptions, and what came of them and nobody has received."""
+        leftover.expected = {subscription: known.expected for subscription, known in self._known.items()}
+        leftover.interval = max((known.interval for known in self._known.values()), default=0.0)
+        for subscription, message in self._messages:
+            if message.tells and not _behind(message.sequence_number, leftover.expected.get(subscription, 0)):
+                leftover.messages[subscription, message.sequence_number] = message
 
     # -- requests --
 
@@ -136,7 +146,7 @@ class Publishing:
             message, subscription = published.message, published.subscription_id
             if subscription in self._known:
                 self._known[subscription].heard = asyncio.get_running_loop().time()
-            if _tells(message):
+            if message.tells:
                 self._acknowledged.append((subscription, message.sequence_number))
             self._messages.append((subscription, message))
             self._news.set()
@@ -185,7 +195,7 @@ class Publishing:
             return []  # sent twice; or a keep-alive of a server that tells the last number
         found = [await self._again(subscription, missing) for missing in _between(expected, number)]
         known.expected = number  # a keep-alive tells the number of the message to come (Part 4, 5.14.1.1)
-        if _tells(message):
+        if message.tells:
             known.expected = _next(number)
             found.append(message)
         return [one for one in found if one is not None]
@@ -220,11 +230,6 @@ class Publishing:
         """Return the subscriptions of which messages were lost since the last call."""
         losses, self._with_losses = self._with_losses, set()
         return losses
-
-
-def _tells(message: Notifications) -> bool:
-    """Return whether a message has notifications; else it is a keep-alive."""
-    return bool(message.changes.handles or message.events or message.status_change is not None)
 
 
 def _next(number: int) -> int:

