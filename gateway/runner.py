@@ -285,7 +285,8 @@ class Runner:
     async def _fail(self, groups: Iterable[Group], error: DriverError) -> None:
         for group in groups:
             if not (group.events or group.search):  # what happens can't be bad
-                await self._deliver(Scan.failed(group, self._clock(), error.fault))
+                now = self._clock() if self._driver is None else self._driver.now(group)
+                await self._deliver(Scan.failed(group, now, error.fault))
 
 
 def _first(errors: BaseExceptionGroup[DriverError | _Stale]) -> DriverError | _Stale:
