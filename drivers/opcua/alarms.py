@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,10 +10,11 @@ from asyncua import ua
 
 from drivers.base import Scan
 from drivers.opcua.events import event_filter, event_of
+from drivers.opcua.items import delete_items
 from drivers.opcua.session import MONITOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from drivers.base import Group
     from drivers.opcua.session import Session
@@ -31,12 +32,14 @@ class Alarms:
 
     def __init__(self) -> None:
         self._whose: list[tuple[Group, int]] = []
+        self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
         self._told: OrderedDict[tuple[Group, int, bytes], None] = OrderedDict()
 
     def forget_session(self) -> None:
         """Begin anew, with another session."""
         self._whose.clear()
+        self._ids.clear()
         self._names.clear()  # ids of types may mean others after a restart
 
     async def monitor(
@@ -46,6 +49,7 @@ class Alarms:
 
         Alarms that stand already are asked for. Raises what a session's requests raise.
         """
+        first = len(self._whose)
         requests = [self._request(group, position, node) for position, node in nodes]
 
         async def send(part: Sequence[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
@@ -54,6 +58,9 @@ class Alarms:
             )
 
         results = await session.in_parts(MONITOR, requests, send)
+        for handle, result in enumerate(results, first):
+            if result.StatusCode.is_good():
+                self._ids[handle] = subscription, result.MonitoredItemId
         with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
             await _refresh(session, subscription)
         return {
@@ -61,6 +68,15 @@ class Alarms:
             for (position, _), result in zip(nodes, results, strict=True)
             if not result.StatusCode.is_good()
         }
+
+    async def drop(self, session: Session, groups: Container[Group]) -> None:
+        """Hear of the events of groups no more. Raises what a session's requests raise."""
+        by_subscription: dict[int, list[int]] = defaultdict(list)
+        for handle, (group, _) in enumerate(self._whose):
+            if group in groups and handle in self._ids:
+                subscription, item = self._ids.pop(handle)
+                by_subscription[subscription].append(item)
+        await delete_items(session, by_subscription)
 
     def _request(self, group: Group, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
         source = cast("OpcUaSource", group.sources[position])

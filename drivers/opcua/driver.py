@@ -17,7 +17,6 @@ from drivers.base import (
     ReadFailed,
     Reason,
     Scan,
-    WriteFailed,
     bad,
 )
 from drivers.opcua.about import about_points
@@ -33,7 +32,7 @@ from drivers.opcua.security import LOST
 from drivers.opcua.session import opened_first
 from drivers.opcua.settings import Time
 from drivers.opcua.types import structures_of
-from drivers.opcua.writing import write_node
+from drivers.opcua.writing import write_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from drivers.opcua.leftover import Leftover
     from drivers.opcua.points import Latest
     from drivers.opcua.session import Session
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaConnection
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
@@ -71,7 +70,7 @@ class OpcUaDriver(Driver):
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
         self._counts = Counter(dict.fromkeys(_COUNTS, 0))
-        self._latest: Latest = {group: {} for group in groups}
+        self._latest: Latest = {group: {} for group in groups}  # also of those that were let go of
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
         self._pushed: Pushed | None = None
@@ -148,25 +147,55 @@ class OpcUaDriver(Driver):
 
     async def _take_up(self, session: Session, pushed: Pushed) -> None:
         """Find all nodes, and subscribe to those that are pushed."""
-        for group in self.groups:
+        await self._find(session, pushed, self.groups)
+        self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
+        pushed.begin()
+
+    async def _find(self, session: Session, pushed: Pushed, groups: Sequence[Group]) -> None:
+        for group in groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
                 self._polls[group].resolve(self._nodes[group])
         self._points.structures = await structures_of(session, self._nodes)
-        for group in self.groups:
+        for group in groups:
             if group.pushed:
                 self._ready += await pushed.monitor(group, range(len(group.names)), self._nodes[group])
-        self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
-        pushed.begin()
+
+    async def regroup(self, groups: Sequence[Group]) -> bool:
+        session, pushed = self._session, self._pushed
+        before = set(self.groups)
+        self.groups = tuple(group for group in groups if not group.search)
+        added = [group for group in self.groups if group not in before]
+        removed = before.difference(self.groups)
+        for group in removed:
+            self._nodes.pop(group, None)
+            self._polls.pop(group, None)
+        for group in added:
+            self._nodes[group] = []
+            self._latest[group] = {}
+            if not group.pushed:
+                self._polls[group] = Poll(group)
+        if session is None or pushed is None:
+            return False
+        try:
+            await pushed.drop(removed, self.groups)
+            await self._find(session, pushed, added)
+        except _FAILED as error:
+            raise session.lost(error) from error
+        pushed.resume()
+        return True
 
     async def receive(self) -> Scan:
         """Return the next scan of what is subscribed; silence beyond three keep-alives is death."""
-        while not self._ready:
+        while True:
+            while self._ready:
+                scan = self._ready.popleft()
+                if scan.group in self._nodes:  # else it was let go of meanwhile
+                    return scan
             session, pushed = self._session, self._pushed
             if session is None or pushed is None:
                 raise NotConnected(f"{self._settings.url}: not connected")
             await self._take_in(session, pushed)
-        return self._ready.popleft()
 
     async def _take_in(self, session: Session, pushed: Pushed) -> None:
         """Wait for what the server sends, or for the time to do something else, and do it."""
@@ -199,7 +228,8 @@ class OpcUaDriver(Driver):
         gone = self._points.take_gone()
         for whose in gone.values():
             for group, place in whose:
-                self._nodes[group][place] = GONE
+                if group in self._nodes:
+                    self._nodes[group][place] = GONE
         try:
             if self._pushed is not None:
                 await self._pushed.forget(gone)
@@ -250,17 +280,10 @@ class OpcUaDriver(Driver):
         session = self._session
         if session is None:
             raise NotConnected(f"{self._settings.url}: not connected")
-        node, name = self._nodes[group][position], group.names[position]
-        if not cast("OpcUaSource", group.sources[position]).whole:
-            raise Misconfigured(f"{group.machine}/{name}: a part of a value can't be written")
-        if isinstance(node, Fault):
-            raise Misconfigured(f"{group.machine}/{name}: {node.code}")
         try:
-            await write_node(session, node, value)
+            await write_point(session, group, position, self._nodes[group][position], value)
         except _FAILED as error:
             raise session.lost(error) from error
-        except WriteFailed as error:
-            raise WriteFailed(f"{group.machine}/{name}: {error}", error.fault) from error
 
     async def close(self) -> None:
         session, self._session = self._session, None

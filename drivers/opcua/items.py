@@ -100,13 +100,22 @@ class Items:
             if handle in self._ids:
                 subscription, item = self._ids.pop(handle)
                 by_subscription[subscription].append(item)
-        for subscription, items in by_subscription.items():
-            parameters = ua.DeleteMonitoredItemsParameters(ua.IntegerId(subscription), items)
-            await session.client.uaclient.delete_monitored_items(parameters)
+        await delete_items(session, by_subscription)
 
     def monitored(self, subscription: int) -> list[int]:
         """Return the handles of a subscription's items, and so those that its lost messages may be about."""
         return [handle for handle, (whose, _) in self._ids.items() if whose == subscription]
+
+
+async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> None:
+    """End monitored items, by their subscriptions. Raises what a session's requests raise."""
+    for subscription, ids in items.items():
+
+        async def send(part: Sequence[int], subscription: int = subscription) -> Sequence[ua.StatusCode]:
+            parameters = ua.DeleteMonitoredItemsParameters(ua.IntegerId(subscription), list(part))
+            return await session.client.uaclient.delete_monitored_items(parameters)
+
+        await session.in_parts(MONITOR, ids, send)
 
 
 def _request(group: Group, position: int, node: ua.NodeId, handle: int) -> ua.MonitoredItemCreateRequest:

@@ -15,7 +15,7 @@ from drivers.opcua.settings import Time
 from drivers.opcua.values import OVERFLOW, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from drivers.base import Group, Value
     from drivers.opcua.changes import Changes
@@ -79,12 +79,16 @@ class Points:
         """Wait no more for the first values of items that could not be made."""
         self._fresh.difference_update(handles)
 
+    def handles(self, groups: Container[Group]) -> list[int]:
+        """Return the handles of groups of points."""
+        return [handle for handle, group in enumerate(self._groups) if group in groups]
+
     def node(self, handle: int) -> ua.NodeId:
         """Return the node of an item."""
         return self._nodes[handle]
 
     def positions(self, handle: int) -> Sequence[int]:
-        """Return the positions in its group of the points that an item is for."""
+        """Return the positions in its group of an item's points."""
         first = self._positions[handle]
         return (first, *self._others[handle]) if handle in self._others else (first,)
 
@@ -168,7 +172,13 @@ class Points:
                 scan = self._columns(group, now, handles, changes.values, sources, times)
             elif plain:
                 columns: list[list[Any]] = [handles, changes.values, sources, times]
-                _join(scan, self._columns(group, now, *(_picked(column, plain) for column in columns)))
+                more = self._columns(group, now, *(_picked(column, plain) for column in columns))
+                for column, values in (
+                    (scan.values, more.values),
+                    (scan.points, more.points),
+                    (scan.times, more.times),
+                ):
+                    cast("list[Any]", column).extend(cast("list[Any]", values))
             scans[key] = scan
         return [*scans.values(), *late]
 
@@ -283,13 +293,6 @@ class Points:
 
 def _picked(column: list[Any], places: Sequence[int]) -> list[Any]:
     return list(itemgetter(*places)(column)) if len(places) > 1 else [column[places[0]]]
-
-
-def _join(scan: Scan, more: Scan) -> None:
-    """Add the readings of a scan without faults to another."""
-    scan.values += more.values
-    cast("list[int]", scan.points).extend(cast("list[int]", more.points))
-    cast("list[int]", scan.times).extend(cast("list[int]", more.times))
 
 
 def _late(scan: Scan, value: Value | None, position: int, time: int) -> Scan:

@@ -16,7 +16,7 @@ from drivers.opcua.values import reading
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from drivers.base import Group, Value
     from drivers.opcua.changes import Changes
@@ -46,7 +46,7 @@ class Poll:
     def __init__(self, group: Group, positions: Sequence[int] | None = None) -> None:
         """Prepare to read points; None stands for all of the group."""
         self.ahead = 0  # microseconds by which the clock of what is told is ahead of ours
-        self._group = group
+        self.group = group
         self._points = positions
         self._positions = range(len(group.names)) if positions is None else positions
         self._sources = [cast("OpcUaSource", group.sources[position]) for position in self._positions]
@@ -76,7 +76,7 @@ class Poll:
     async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> Scan:
         """Read. Raises what a session's requests raise."""
         answer = await session.read(self._nodes)
-        scan = Scan(self._group, clock(), [], {}, self._points)
+        scan = Scan(self.group, clock(), [], {}, self._points)
         values, statuses, variants = answer.values, answer.statuses, answer.variants
         for i, (place, source) in enumerate(zip(self._places, self._sources, strict=True)):
             if isinstance(place, Fault):
@@ -95,7 +95,7 @@ class Poll:
     def failed(self, now: int, fault: Fault) -> Scan:
         """Return a scan in which all points have one fault."""
         size = len(self._positions)
-        return Scan(self._group, now, [None] * size, dict.fromkeys(range(size), fault), self._points)
+        return Scan(self.group, now, [None] * size, dict.fromkeys(range(size), fault), self._points)
 
     def _dated(self, scan: Scan, answer: Changes) -> Scan:
         """Give each reading the time that was asked for, and leave out what is not new."""
@@ -149,6 +149,11 @@ class Stopgap:
         poll.resolve(nodes)
         self._polls.append((group.every, poll))
         self._due[poll] = asyncio.get_running_loop().time()
+
+    def drop(self, groups: Container[Group]) -> None:
+        """Read points of groups no more."""
+        self._polls = [(every, poll) for every, poll in self._polls if poll.group not in groups]
+        self._due = {poll: self._due[poll] for _, poll in self._polls}
 
     async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> list[Scan]:
         """Read what is to be read now; what can't be read is told as that. Raises `NotConnected`."""

@@ -18,6 +18,7 @@ from drivers.opcua.values import fault_of
 if TYPE_CHECKING:
     from collections import Counter, deque
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from drivers.base import Group, Value
     from drivers.opcua.alarms import Alarms
@@ -52,6 +53,11 @@ class Pushed:
     def begin(self) -> None:
         """Begin to publish, once all is monitored."""
         self._publishing.begin()
+
+    def resume(self) -> None:
+        """Publish also what has been monitored since, and tell what was found out meanwhile."""
+        self._publishing.begin()
+        self._publishing.wake()
 
     def end(self) -> None:
         """Ask for nothing more."""
@@ -97,6 +103,22 @@ class Pushed:
             return []
         values: list[Value | None] = [None] * len(faults)
         return [Scan(group, self._clock(), values, dict(enumerate(faults.values())), list(faults))]
+
+    async def drop(self, groups: AbstractSet[Group], remaining: Iterable[Group]) -> None:
+        """Monitor groups no more, and end subscriptions that none of the remaining ones needs.
+
+        Raises what a session's requests raise.
+        """
+        self._stopgap.drop(groups)
+        handles = self.points.handles(groups)
+        self.points.forget(handles)
+        await self._items.forget(self._session, handles)
+        await self._alarms.drop(self._session, groups)
+        wanted = {group.every for group in remaining if group.pushed}
+        for interval in self._subscriptions.keys() - wanted:
+            subscription = self._subscriptions.pop(interval)
+            if subscription is not None:
+                await self._publishing.unsubscribe(subscription)
 
     async def forget(self, handles: Iterable[int]) -> None:
         """Monitor nodes no more. Raises what a session's requests raise."""

@@ -55,7 +55,7 @@ class OpcUaSampler(OpcUaDriver, Sampler):
             place = places[node]
             value, variant = answer.values[place], answer.variants.get(place)
             found: tuple[Value | None, Fault | None] = reading(
-                value, answer.statuses[place], variant, source.field, source.element, self._items.structures
+                value, answer.statuses[place], variant, source.field, source.element, self._points.structures
             )
             scan.values[i] = found[0]
             if found[1] is not None:

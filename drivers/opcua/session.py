@@ -148,6 +148,12 @@ class Session:
         created: ua.CreateSubscriptionResult = response.Parameters
         return created
 
+    async def delete_subscription(self, subscription: int) -> None:
+        """End a subscription with all its items."""
+        request = ua.DeleteSubscriptionsRequest()
+        request.Parameters = ua.DeleteSubscriptionsParameters([ua.IntegerId(subscription)])
+        await self.client.uaclient._send_request(request)  # noqa: SLF001 - see above
+
     async def close(self) -> Leftover | None:
         """Close the session, so that the server keeps nothing of it; return what is left where that was in vain.
 

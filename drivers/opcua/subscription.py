@@ -37,6 +37,7 @@ LIFETIMES = 6
 _LAST_NUMBER = 0xFFFFFFFF
 _NO_MESSAGE = ua.StatusCodes.BadMessageNotAvailable
 _TOO_MANY = ua.StatusCodes.BadTooManyPublishRequests
+_NO_SUBSCRIPTION = ua.StatusCodes.BadNoSubscription
 _TIMED_OUT = ua.StatusCodes.BadTimeout
 
 
@@ -68,6 +69,8 @@ class Publishing:
         self._acknowledged: list[tuple[int, int]] = []
         self._messages: deque[tuple[int, Notifications]] = deque()
         self._news = asyncio.Event()
+        self._woken = False
+        self._in_vain: set[asyncio.Future[Buffer]] = set()
         self._with_losses: set[int] = set()
         self._lost: NotConnected | None = None
 
@@ -87,6 +90,18 @@ class Publishing:
         patience = SILENCE * max(self._keep_alive, revised)
         self._known[created.SubscriptionId] = _Subscription(interval, patience, asyncio.get_running_loop().time())
         return int(created.SubscriptionId)
+
+    async def unsubscribe(self, subscription: int) -> None:
+        """End a subscription. Raises what a session's requests raise."""
+        self._known.pop(subscription, None)
+        if not self._known:
+            self._in_vain = set(self._outstanding)  # a server answers these when it has no subscription any more
+        await self._session.delete_subscription(subscription)
+
+    def wake(self) -> None:
+        """Let `receive` return, so that who waits there looks at what else there is to do."""
+        self._woken = True
+        self._news.set()
 
     def begin(self) -> None:
         """Begin to publish, once there are subscriptions."""
@@ -136,7 +151,7 @@ class Publishing:
             if error.code == _TOO_MANY and self._outstanding:
                 self._wanted = len(self._outstanding)  # more than it takes
                 self._acknowledged += acknowledged
-            elif error.code != _TIMED_OUT:
+            elif error.code != _TIMED_OUT and not (error.code == _NO_SUBSCRIPTION and answer in self._in_vain):
                 self._fail(f"publishing: {error}")
         except (OSError, ua.UaError) as error:
             self._fail(str(error) or type(error).__name__)
@@ -162,14 +177,15 @@ class Publishing:
     async def receive(self, until: float) -> list[Notifications]:
         """Wait for the next message, and return it behind those that were missing before it.
 
-        Returns nothing where none has come `until` then, by the event loop's clock.
+        Returns nothing where none has come `until` then, by the event loop's clock, and when woken.
         Raises `NotConnected` where the connection, or a subscription, is lost, or silent for too long.
         """
         loop = asyncio.get_running_loop()
         while not self._messages:
             if self._lost is not None:
                 raise self._lost
-            if loop.time() >= until:
+            if loop.time() >= until or self._woken:
+                self._woken = False
                 return []
             for one in self._known.values():
                 if loop.time() > one.heard + one.patience:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 
-from drivers.base import Quality, Reason, WriteFailed, bad
+from drivers.base import Fault, Misconfigured, Quality, Reason, WriteFailed, bad
 from drivers.opcua.values import fault_of
 
 if TYPE_CHECKING:
-    from drivers.base import Value
+    from drivers.base import Group, Value
     from drivers.opcua.session import Session
+    from drivers.opcua.settings import OpcUaSource
 
 _WHOLE = {
     ua.VariantType.SByte: (-(2**7), 2**7 - 1),
@@ -24,6 +25,22 @@ _WHOLE = {
     ua.VariantType.UInt64: (0, 2**64 - 1),
 }
 _FLOATS = {ua.VariantType.Float, ua.VariantType.Double}
+
+
+async def write_point(session: Session, group: Group, position: int, node: ua.NodeId | Fault, value: Value) -> None:
+    """Write the value of a point, which is at `node`.
+
+    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and what a session's requests raise.
+    """
+    name = group.names[position]
+    if not cast("OpcUaSource", group.sources[position]).whole:
+        raise Misconfigured(f"{group.machine}/{name}: a part of a value can't be written")
+    if isinstance(node, Fault):
+        raise Misconfigured(f"{group.machine}/{name}: {node.code}")
+    try:
+        await write_node(session, node, value)
+    except WriteFailed as error:
+        raise WriteFailed(f"{group.machine}/{name}: {error}", error.fault) from error
 
 
 async def write_node(session: Session, node: ua.NodeId, value: Value) -> None:
