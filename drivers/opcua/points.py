@@ -107,10 +107,10 @@ class Points:
         return gaps
 
     def newer(self, changes: Changes) -> Changes:
-        """Return those of some values, as read, that are newer than what was delivered of their items."""
+        """Return those of some values, as read, that are, or may be, newer than what was delivered of their items."""
         kept = []
         for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
-            if source is not None and source > (self._newest(handle) or 0):
+            if source is None or source > (self._newest(handle) or 0):
                 kept.append(place)
         return changes.chosen(kept)
 
