@@ -37,6 +37,7 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/backlog.py
 	$(BIN)/python benchmarks/opcua_changes.py
 	$(BIN)/python benchmarks/opcua_subscribe.py
+	$(BIN)/python benchmarks/opcua_gateway.py --nodes 2000
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run
