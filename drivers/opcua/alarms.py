@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 REMEMBERED = 10_000
 """Events whose ids are kept in mind: a refresh after a reconnect tells again of alarms that still stand."""
 
+FIRST_HANDLE = 2**30
+"""The client handle of the first; points have those from 0 on. Some servers send a value for an item of events."""
+
 _TYPE = 1
 """Where the type stands among the fields."""
 
@@ -85,7 +88,7 @@ class Alarms:
             ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.EventNotifier),
             MonitoringMode=ua.MonitoringMode.Reporting,
             RequestedParameters=ua.MonitoringParameters(
-                ClientHandle=ua.IntegerId(len(self._whose) - 1),
+                ClientHandle=ua.IntegerId(FIRST_HANDLE + len(self._whose) - 1),
                 SamplingInterval=ua.Duration(0),
                 Filter=event_filter(),
                 QueueSize=ua.Counter(max(source.queue, 1000)),
@@ -101,7 +104,10 @@ class Alarms:
             event = event_of(fields, self._names)
             if event is None:
                 continue
-            group, position = self._whose[handle]
+            place = handle - FIRST_HANDLE
+            if not 0 <= place < len(self._whose):
+                continue  # nobody has asked for it
+            group, position = self._whose[place]
             key = group, position, event.id
             if event.id and key in self._told:
                 continue

@@ -1,4 +1,4 @@
-"""Which change belongs to which point, when it was, and scans made of changes."""
+"""Scans made of changes: when each was, and what of it is news."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from asyncua import ua
 
 from drivers.base import Scan
 from drivers.opcua.changes import microseconds
+from drivers.opcua.handles import Handles
 from drivers.opcua.history import Gap
 from drivers.opcua.settings import Time
 from drivers.opcua.values import OVERFLOW, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Sequence
 
     from drivers.base import Group, Value
     from drivers.opcua.changes import Changes
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaSource
     from drivers.opcua.structures import Structures
 
     Latest = dict[Group, dict[int, int]]
@@ -31,8 +32,8 @@ _PLAIN = {bool, int, float}
 _GONE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
 
 
-class Points:
-    """The points of a session by client handles, which are numbers from 0; `structures` are the server's own.
+class Points(Handles):
+    """The points of a session, from changes to scans; `structures` are the server's own.
 
     What is out of the ordinary is looked at change by change; the rest goes column by column. `ahead` are the
     microseconds by which the clock of what is told is ahead of ours.
@@ -40,61 +41,15 @@ class Points:
 
     def __init__(self, counts: Counter[str], latest: Latest, *, interrupted: bool = False) -> None:
         """Prepare; `counts` gets `overflows`. `interrupted` says that the points were bad before."""
+        super().__init__()
         self.structures: Structures | None = None
         self.ahead = 0
         self._counts = counts
         self._latest = latest
         self._interrupted = interrupted
-        self._groups: list[Group] = []
-        self._positions: list[int] = []
-        self._nodes: list[ua.NodeId] = []
-        self._modes: list[Time] = []
-        self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
-        self._special: set[int] = set()  # handles of parts of a value, or of points with a clock of their own
-        self._fresh: set[int] = set()  # handles whose first value has not come yet
         self._gaps: list[Gap] = []
         self._gone: set[int] = set()  # handles of nodes that were there, and are no more
         self._past = False  # whether what comes is of the past
-
-    def add(self, group: Group, position: int, node: ua.NodeId) -> int:
-        """Add a point; return the handle by which its changes are known."""
-        handle = len(self._groups)
-        source = cast("OpcUaSource", group.sources[position])
-        self._groups.append(group)
-        self._positions.append(position)
-        self._nodes.append(node)
-        self._modes.append(source.time or cast("OpcUaConnection", group.connection).time)
-        if not source.whole:
-            self._others[handle] = []
-        if not source.whole or self._modes[handle] is not self._modes[0]:
-            self._special.add(handle)
-        self._fresh.add(handle)
-        return handle
-
-    def share(self, handle: int, position: int) -> None:
-        """Let a further point of the same group be a part of the same value."""
-        self._others[handle].append(position)
-
-    def forget(self, handles: Iterable[int]) -> None:
-        """Wait no more for the first values of items that could not be made."""
-        self._fresh.difference_update(handles)
-
-    def handles(self, groups: Container[Group]) -> list[int]:
-        """Return the handles of groups of points."""
-        return [handle for handle, group in enumerate(self._groups) if group in groups]
-
-    def node(self, handle: int) -> ua.NodeId:
-        """Return the node of an item."""
-        return self._nodes[handle]
-
-    def positions(self, handle: int) -> Sequence[int]:
-        """Return the positions in its group of an item's points."""
-        first = self._positions[handle]
-        return (first, *self._others[handle]) if handle in self._others else (first,)
-
-    def of(self, handle: int) -> list[tuple[Group, int]]:
-        """Return the points that an item is for."""
-        return [(self._groups[handle], position) for position in self.positions(handle)]
 
     def take_gone(self) -> dict[int, list[tuple[Group, int]]]:
         """Return the points whose nodes were removed from the server, by the handles of their items, once."""
@@ -128,7 +83,7 @@ class Points:
         before: dict[int, int | None] = {}
         told: defaultdict[int, set[int]] = defaultdict(set)
         scans = []
-        for changes in parts:
+        for changes in map(self._ours, parts):
             kept = []
             for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
                 newest = before.setdefault(handle, self._newest(handle))
@@ -154,6 +109,9 @@ class Points:
         The first value of an item after another connection is what the server holds now: if it was delivered before,
         it is told again as of now, since its point was bad meanwhile, and not again as of then.
         """
+        changes = self._ours(changes)
+        if not changes.handles:
+            return []
         handles, sources = changes.handles, changes.source_times
         distinct = len(set(handles)) == len(handles)
         odd = self._odd(changes, sources, distinct=distinct)

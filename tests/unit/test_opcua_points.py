@@ -218,3 +218,11 @@ def test_elements_of_one_array_are_points_of_their_own():
     [scan] = bench.scans((0, 7, 0, NOW + 1, NOW), (1, [1, 2], 0, NOW + 1, NOW))
     assert scan.values == [None, 2]
     assert scan.faults == {0: Fault(scan.faults[0].quality, Reason.TYPE_MISMATCH, "int is no array")}
+
+
+def test_a_change_of_what_nobody_has_asked_for_is_no_reading():
+    """Some servers send a value for an item of events, or for one that is gone."""
+    bench = Bench(group("a"))
+    assert bench.scans((1, 5, 0, NOW, NOW)) == []
+    [scan] = bench.scans((7, 5, 0, NOW, NOW), (0, 6, 0, NOW, NOW))
+    assert scan.values == [6]
