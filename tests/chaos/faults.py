@@ -14,6 +14,7 @@ from chaos.plant import micros
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from chaos.plant import Plant
 
@@ -69,16 +70,21 @@ async def _kill_gateway(injector: Injector, seconds: float) -> None:
 async def _damage_spool(injector: Injector, seconds: float) -> None:
     """Kill the gateway; then a bit of its spool flips, or the end of it is lost."""
     injector.plant.kill_gateway()
+    if injector.plant.may_be_damaged:
+        _damage(injector.plant.spool_files(), seconds)
+    await asyncio.sleep(seconds / 4)
+    await injector.plant.start_gateway()
+
+
+def _damage(files: list[Path], seconds: float) -> None:
     choice = random.Random(seconds)  # noqa: S311 - to be repeated
-    file = choice.choice(injector.plant.spool_files())
+    file = choice.choice(files)
     data = bytearray(file.read_bytes())
     if len(data) > 2 * PAGE and choice.random() < 0.3:
         del data[-choice.randrange(1, PAGE) :]
     elif data:
         data[choice.randrange(len(data))] ^= 1 << choice.randrange(8)
     file.write_bytes(data)
-    await asyncio.sleep(seconds / 4)
-    await injector.plant.start_gateway()
 
 
 async def _kill_broker(injector: Injector, seconds: float) -> None:
@@ -90,7 +96,7 @@ async def _kill_broker(injector: Injector, seconds: float) -> None:
 async def _kill_ingest(injector: Injector, seconds: float) -> None:
     injector.plant.ingest.kill()
     await asyncio.sleep(seconds / 2)
-    injector.plant.ingest.launch()
+    await injector.plant.start_ingest()
 
 
 async def _kill_store(injector: Injector, seconds: float) -> None:

@@ -46,7 +46,7 @@ class Machines:
         self.served: dict[int, list[int]] = {unit: [] for unit in range(1, units + 1)}
         self.port = self.connects = 0
         self._server: asyncio.Server
-        self._connections: list[asyncio.Transport] = []
+        self._connections: set[asyncio.Transport] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), LOOPBACK, 0)
@@ -59,8 +59,14 @@ class Machines:
         self.switch_off()
 
     def switch_off(self) -> None:
-        """Answer nothing any more."""
+        """Answer nothing any more; what was answered still arrives."""
         self._server.close()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+    def hang_up(self) -> None:
+        """End all connections, whose other end is dead: what it had asked is answered to nobody."""
         for connection in self._connections:
             connection.abort()
         self._connections.clear()
@@ -68,7 +74,11 @@ class Machines:
     def connected(self, connection: asyncio.Transport) -> None:
         """Note a connection."""
         self.connects += 1
-        self._connections.append(connection)
+        self._connections.add(connection)
+
+    def disconnected(self, connection: asyncio.Transport) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
 
     def answer(self, unit: int) -> bytes:
         """Return the registers of a unit's next answer."""
@@ -87,6 +97,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._machines.connected(self._transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        del error
+        self._machines.disconnected(self._transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

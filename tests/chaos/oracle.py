@@ -1,8 +1,9 @@
 """What must be in the stores after everything that went wrong, and what must not.
 
-Every answer that a machine gave is known (machines.py). An answer may be missing from a store only where the gateway
-was killed or frozen around it, so that it was never on disk, or where the gateway's ledger counts it as dropped.
-Nothing may be there twice, in part, changed, or without having been served.
+Every answer that a machine gave is known (machines.py), and so is what a gateway had on its disk when it was killed
+(promised.py). So every answer is an obligation, but those that were on their way to the disk at the death of a gateway.
+An obligation may be missing from a store only where the gateway's ledger counts it as dropped. Nothing may be there
+twice, in part, changed, at another time, or without having been served.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from chaos.machines import POINTS, check_of, third_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-BEFORE_KILL = 500_000
-"""Microseconds before the death of a gateway in which an answer may not have reached its disk: the answer's way, the
-group commit (40 ms), and the time that a busy machine takes for both."""
+UNSPOOLED = 5_000_000
+"""Microseconds before the death of a gateway in which an answer may not have reached its disk: the group commit takes
+50 ms of them, all else is that a busy machine may not let the gateway run."""
 
-LATE = 1_500_000
-"""Microseconds by which a reading's time may be after its answer: the time-out of a request, and some."""
-
+TICK = 1000
+"""Microseconds by which the gateway's clock may be ahead, since it gives no time twice."""
 
 DIGITS = 1e-11
 """VictoriaMetrics keeps about 12 digits of a number."""
@@ -38,11 +38,36 @@ class Stored(NamedTuple):
     value: Any
 
 
-class Window(NamedTuple):
-    """A time (us) in which answers may be lost before they were spooled, and times be late."""
+@dataclass
+class Truth:
+    """What was, and what of it need not be stored. Times are in microseconds.
 
-    start: int
-    end: int
+    `served` has the time of each answer, by unit. `excused` are answers (unit, count) that died with a gateway before
+    they were on its disk. `off` is when the machines were switched off: from then on points are bad.
+    """
+
+    served: Mapping[int, Sequence[int]]
+    excused: set[tuple[int, int]] = field(default_factory=set)
+    off: float = math.inf
+
+    def died(self, at: int, spooled: Mapping[int, int], full: Iterable[tuple[int, int]] = ()) -> None:
+        """Note the death of a gateway, after which nothing is answered to it.
+
+        `spooled` is the last answer of each unit that was on its disk, -1 where none was: those after it are lost
+        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while its disk
+        is full: `full` are these times.
+        """
+        begins = [at - UNSPOOLED, *(start for start, end in full if end >= at - UNSPOOLED)]
+        for unit, times in self.served.items():
+            for count in range(spooled[unit] + 1, len(times)):
+                if times[count] >= min(begins):
+                    self.excused.add((unit, count))
+
+    def may_be_at(self, unit: int, count: int, time: int) -> bool:
+        """Return whether an answer can have been taken at a time: before the next one was asked for."""
+        times = self.served[unit]
+        following = times[count + 1] if count + 1 < len(times) else math.inf
+        return times[count] <= time <= following + TICK
 
 
 @dataclass
@@ -114,24 +139,18 @@ def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -
     return missing, sorted(told)
 
 
-def judge(
-    store: str,
-    served: Mapping[int, Sequence[int]],
-    readings: Iterable[Stored],
-    windows: Sequence[Window],
-    dropped: int,
-) -> Verdict:
+def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) -> Verdict:
     """Compare what was served with what is stored; times are exact to the microsecond.
 
     `dropped` are the readings that the gateway's ledger counts as dropped.
     """
-    verdict = Verdict(store, sum(len(times) for times in served.values()))
+    verdict = Verdict(store, sum(len(times) for times in truth.served.values()))
     scans: dict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
     for reading in readings:
         verdict.readings += 1
         if reading.value is None:
             verdict.bad += 1
-            if not _in_any(windows, reading.time):
+            if reading.time < truth.off:
                 verdict.wrong.append(f"unit {reading.unit} at {reading.time}: {reading.point} is bad")
         elif reading.point in scans[reading.unit, reading.time]:
             verdict.doubled.append(f"unit {reading.unit} at {reading.time}: {reading.point} twice")
@@ -139,59 +158,41 @@ def judge(
             scans[reading.unit, reading.time][reading.point] = reading.value
     found: Counter[tuple[int, int]] = Counter()
     for (unit, time), values in scans.items():
-        count = _judge_scan(verdict, served, windows, unit, time, values)
+        count = _judge_scan(verdict, truth, unit, time, values)
         if count is not None:
             found[unit, count] += 1
     verdict.doubled += [f"unit {unit}: answer {count} {n} times" for (unit, count), n in found.items() if n > 1]
     verdict.stored = len(found)
-    _judge_missing(verdict, served, found, windows, dropped)
+    _judge_missing(verdict, truth, found, dropped)
     return verdict
 
 
-def _judge_scan(
-    verdict: Verdict,
-    served: Mapping[int, Sequence[int]],
-    windows: Sequence[Window],
-    unit: int,
-    time: int,
-    values: Mapping[str, Any],
-) -> int | None:
+def _judge_scan(verdict: Verdict, truth: Truth, unit: int, time: int, values: Mapping[str, Any]) -> int | None:
     """Return which answer a stored scan is, None where it is none."""
     where = f"unit {unit} at {time}: {dict(values)}"
     if len(values) != POINTS:
         verdict.wrong.append(f"{where} is a part of an answer")
         return None
     count = int(values["count"])
-    if not 0 <= count < len(served[unit]):
+    if not 0 <= count < len(truth.served[unit]):
         verdict.wrong.append(f"{where} was never served")
         return None
     if values["count"] != count or values["check"] != check_of(count) or values["third"] != third_of(count):
         verdict.wrong.append(f"{where} was served otherwise")
-    answered = served[unit][count]
-    if not (answered <= time <= answered + LATE or _in_any(windows, time)):
-        verdict.wrong.append(f"{where} was served at {answered}")
+    if not truth.may_be_at(unit, count, time):
+        verdict.wrong.append(f"{where} was served at {truth.served[unit][count : count + 2]}")
     return count
 
 
-def _judge_missing(
-    verdict: Verdict,
-    served: Mapping[int, Sequence[int]],
-    found: Counter[tuple[int, int]],
-    windows: Sequence[Window],
-    dropped: int,
-) -> None:
+def _judge_missing(verdict: Verdict, truth: Truth, found: Counter[tuple[int, int]], dropped: int) -> None:
     missing = []
-    for unit, times in served.items():
+    for unit, times in truth.served.items():
         for count, time in enumerate(times):
             if (unit, count) in found:
                 continue
-            if _in_any(windows, time):
+            if (unit, count) in truth.excused:
                 verdict.excused += 1
             else:
                 missing.append(f"unit {unit}: answer {count}, served at {time}")
     verdict.dropped = min(len(missing), -(-dropped // POINTS))
     verdict.lost = missing[verdict.dropped :]
-
-
-def _in_any(windows: Sequence[Window], time: int) -> bool:
-    return any(window.start <= time <= window.end for window in windows)

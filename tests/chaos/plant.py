@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import resource
 import shutil
@@ -19,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiomqtt
 import orjson
-from processes import LOOPBACK, Lineside, write_factory
+from processes import LOOPBACK, Lineside, until, write_factory
 from proxy import Proxy
 from servers import Mosquitto, VictoriaMetrics
 from stored import report, rows
 
 from chaos.machines import TEMPLATE, Machines
-from chaos.oracle import BEFORE_KILL, LATE, Stored, Window
+from chaos.oracle import Stored, Truth
+from chaos.promised import accounted_twice, newest_spooled, newest_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,13 @@ if TYPE_CHECKING:
     from processes import Process
 
 UNITS = 5
+
+PATIENCE = 30
+"""Seconds that the gateway waits for an answer of a machine: longer than it is ever frozen or kept from running, so
+that no answer comes too late to be taken."""
+
+START = 60.0
+"""Seconds within which a process has started, whatever else this machine is busy with."""
 
 SPOOL_SIZE = "256KiB"
 """Some seconds of readings: outages fill it, and what does not fit is counted as dropped."""
@@ -54,12 +63,13 @@ class Plant:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.disk = folder / "disk"
+        self.database = folder / "readings.db"
         self.machines = Machines(UNITS)
-        self.windows: list[Window] = []
+        self.truth = Truth(self.machines.served)
         self.ledger: dict[str, Any] = {}
+        self._full: list[tuple[int, int]] = []
         self._running = AsyncExitStack()
         self._mounted = False
-        self._killed: int | None = None
 
     async def __aenter__(self) -> Self:
         self.disk.mkdir()
@@ -77,7 +87,8 @@ class Plant:
             "ingest-store": await enter(Proxy(self.store.port)),
         }
         self._watching = asyncio.create_task(self._watch_ledger(), name="watch the ledger")
-        self.ingest = await Lineside.start("ingest", self._config("ingest", self.links["broker-ingest"]))
+        self.ingest = Lineside("ingest", self._config("ingest", self.links["broker-ingest"]))
+        await self.start_ingest()
         self.gateway = Lineside(
             "run", self._config("gateway", self.links["gateway-broker"]), "--report", str(self.folder / "run.json")
         )
@@ -92,6 +103,7 @@ class Plant:
         for process in self.processes.values():
             process.kill()
         await self._running.aclose()
+        shutil.copytree(self.disk / "spool", self.folder / "spool", dirs_exist_ok=True)
         if self._mounted:
             self._unmount()
 
@@ -105,7 +117,7 @@ class Plant:
         machines = {
             f"unit-{unit}": {
                 "template": "counter",
-                "connection": f"modbus+tcp://{LOOPBACK}:{self.machines.port}?unit={unit}&timeout=1",
+                "connection": f"modbus+tcp://{LOOPBACK}:{self.machines.port}?unit={unit}&timeout={PATIENCE}",
             }
             for unit in self.machines.served
         }
@@ -115,38 +127,44 @@ class Plant:
             broker={"url": f"mqtt://{LOOPBACK}:{broker.port}", "keep_alive": "5s"},
             ingest={"folder": str(self.folder)},
             stores=[
-                {"sqlite": {"path": str(self.folder / "readings.db")}},
+                {"sqlite": {"path": str(self.database)}},
                 {"influxdb": {"url": store, "bucket": "telemetry"}},
             ],
             lines={"line": {"area": "area", "machines": machines}},
         )
 
-    # -- the gateway, whose deaths excuse what had not reached its disk --
+    # -- starting, killing and freezing --
 
     async def start_gateway(self) -> None:
-        """Start the gateway; until it reads, nothing has to be stored."""
-        began = self._killed or micros()
-        times = len(self.gateway.events("gateway.started")) if self.gateway.log.exists() else 0
-        self.gateway.launch()
-        await self.gateway.logged("gateway.started", times + 1, 30.0)
-        self.windows.append(Window(began - BEFORE_KILL, micros() + LATE))
-        self._killed = None
+        """Start the gateway, and wait until it works."""
+        await _start(self.gateway, "gateway.started")
+
+    async def start_ingest(self) -> None:
+        """Start ingest, and wait until it works."""
+        await _start(self.ingest, "ingest.started")
 
     def kill_gateway(self) -> None:
-        """Kill it; `start_gateway` starts it again."""
-        self._killed = micros()
+        """Kill it, and note what it had on its disk; `start_gateway` starts it again."""
         self.gateway.kill()
+        self.machines.hang_up()
+        spooled = newest_spooled(self.disk / "spool", self.machines.served, self.folder / "dead")
+        for unit in spooled:
+            spooled[unit] = max(spooled[unit], newest_stored(self.database, unit))
+        self.truth.died(micros(), spooled, self._full)
+
+    @property
+    def may_be_damaged(self) -> bool:
+        """Whether nothing but what is damaged is lost where the spool of the dead gateway is damaged."""
+        return accounted_twice(self.disk / "spool", "edge-01")
 
     async def freeze(self, name: str, seconds: float) -> None:
         """Stop a process for some time, with its connections open."""
-        process, began = self.processes[name], micros()
+        process = self.processes[name]
         process.signal(SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
             process.signal(SIGCONT)
-            if name == "gateway":
-                self.windows.append(Window(began - BEFORE_KILL, micros() + LATE))
 
     # -- the disk --
 
@@ -165,6 +183,15 @@ class Plant:
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[None]:
         """Let nothing more be written to the spool's disk."""
+        began = micros()
+        try:
+            with self._no_room():
+                yield
+        finally:
+            self._full.append((began, micros()))
+
+    @contextlib.contextmanager
+    def _no_room(self) -> Iterator[None]:
         if not self._mounted:
             limit = sum(file.stat().st_size for file in (self.disk / "spool").glob("*.db"))
             _, hard = resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE)
@@ -203,13 +230,12 @@ class Plant:
 
     async def drained(self, seconds: float) -> float:
         """Let the machines be switched off, and wait until nothing is pending; returns how long that took."""
-        began, now = time.monotonic(), micros()
-        # what is asked at this moment may be answered by nobody, and all points are bad from here on
-        self.windows.append(Window(now - BEFORE_KILL, now + int((seconds + 60) * 1e6)))
+        began = time.monotonic()
+        self.truth.off = micros()
         self.machines.switch_off()
         while not (self.ledger.get("heard", 0) > began + 1 and self.ledger["ledger"]["pending"] == 0):
             if time.monotonic() - began > seconds:
-                raise AssertionError(f"after {seconds:g} s there is still pending: {self.ledger}")
+                return math.inf
             await asyncio.sleep(0.05)
         return time.monotonic() - began
 
@@ -217,17 +243,17 @@ class Plant:
         """Wait until a reading that is taken from now on is stored; returns after how many seconds."""
         began, first = time.monotonic(), len(self.machines.served[1])
         while True:
-            if any(row.value is not None and row.value >= first for row in newest_counts(self.folder)):
+            if newest_stored(self.database, 1) >= first:
                 return time.monotonic() - began
             if time.monotonic() - began > seconds:
-                raise AssertionError(f"no fresh reading was stored within {seconds:g} s")
+                return math.inf
             await asyncio.sleep(0.05)
 
     def sqlite_readings(self) -> list[Stored]:
         """Return everything in the SQLite store."""
         return [
             Stored(int(row.machine.removeprefix("unit-")), row.point, row.time, row.value)
-            for row in rows(self.folder / "readings.db")
+            for row in rows(self.database)
         ]
 
     def victoria_readings(self) -> list[Stored]:
@@ -249,6 +275,15 @@ class Plant:
         return report(self.folder / "run.json")
 
 
-def newest_counts(folder: Path) -> list[Any]:
-    """Return the stored counts of the first unit."""
-    return rows(folder / "readings.db", "unit-1", "count")[-5:]
+async def _start(process: Lineside, event: str) -> None:
+    """Start a process, and wait until it logs an event."""
+    before = process.log.stat().st_size if process.log.exists() else 0
+    process.launch()
+
+    def look() -> bool:
+        assert process.running, f"{process.name} ended with {process.exit_code}:\n{process.last_words()}"
+        with process.log.open("rb") as log:
+            log.seek(before)
+            return f'"event": "{event}"'.encode() in log.read()
+
+    await until(look, f"{process.name} logs {event}", START)

@@ -3,14 +3,17 @@
     make chaos                                   ten minutes, a new seed
     python -m chaos.run --seconds 60 --seed 7    from tests/
 
-Prints the faults, and per store the answers served, stored, excused (the gateway was killed or frozen before they
-were on disk), dropped (and counted so by the ledger), lost, doubled and wrong. Exits with 1 where the promise broke.
+Prints the faults, and of the answers that machines gave how many are stored, excused (the gateway was killed before
+they were on its disk), dropped (and counted so by the ledger), lost, doubled and wrong. Exits with 1 where the
+promise broke; then the folder that it names has the logs, the spool, the store, what was served, and which fault was
+when.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import shutil
 import sys
@@ -50,7 +53,6 @@ class Outcome:
     missing: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
-    history: list[str] = field(default_factory=list)
 
     @property
     def kept(self) -> bool:
@@ -58,10 +60,11 @@ class Outcome:
         return self.verdict.good and not self.complaints
 
     def __str__(self) -> str:
-        faults = ", ".join(f"{name} {n}" for name, n in sorted(self.faults.items()))
+        faults = sorted(self.faults.items())
+        width = max((len(name) for name, _ in faults), default=0)
         return "\n".join([
-            f"seed {self.seed}, {self.seconds:g} s, {sum(self.faults.values())} faults, {self.kills} of them kills:",
-            f"    {faults}",
+            f"seed {self.seed}, {self.seconds:g} s: {sum(self.faults.values())} faults, {self.kills} of them kills",
+            *(f"    {name:{width}} {n:4}" for name, n in faults),
             f"healed: a fresh reading stored after {self.fresh:.2f} s",
             f"machines off: all confirmed after {self.drained:.1f} s",
             f"ledger {self.ledger} {'balanced' if self.balanced else 'NOT BALANCED'}",
@@ -70,40 +73,57 @@ class Outcome:
             f"VictoriaMetrics has {len(self.missing)} readings fewer, and {len(self.differences)} other ones",
             *(f"    {one}" for one in [*self.missing[:3], *self.differences[:10]]),
             *self.complaints,
-            *(() if self.kept else self.history),
             "the promise was kept" if self.kept else "THE PROMISE WAS BROKEN",
         ])  # fmt: skip
 
 
 async def run(folder: Path, seed: int, seconds: float, longest: float) -> Outcome:
-    """Run a plant in a folder, break it for some time, heal it, and judge what is stored."""
-    async with Plant(folder) as plant:
-        await plant.fresh(30.0)
-        injector = Injector(plant, seed, longest)
-        await injector.run(seconds)
-        fresh = await plant.fresh(60.0)
-        drained = await plant.drained(DRAIN)
-        await plant.gateway.stop()
-        told = plant.closing_report()
-        ledger = told["ledger"]
-        await plant.ingest.stop()
-        dropped = sum(ledger["dropped"].values())
-        stored = plant.sqlite_readings()
-        outcome = Outcome(
-            seed,
-            seconds,
-            dict(injector.counts),
-            injector.kills,
-            fresh,
-            drained,
-            ledger,
-            told["balanced"],
-            judge("SQLite", plant.machines.served, stored, plant.windows, dropped),
-            *await _settled_differences(plant, stored, dropped),
-        )
-        outcome.history = sorted(injector.history)
-        outcome.complaints = _complaints(outcome, len(stored), dropped)
-        return outcome
+    """Run a plant in a folder, break it for some time, heal it, and judge what is stored.
+
+    The folder then has all that there is to find out why a promise was broken.
+    """
+    injector = None
+    try:
+        async with Plant(folder) as plant:
+            await plant.fresh(30.0)
+            injector = Injector(plant, seed, longest)
+            await injector.run(seconds)
+            return await _judged(plant, injector, seed, seconds)
+    finally:
+        if injector is not None:
+            _write_down(folder, injector)
+
+
+async def _judged(plant: Plant, injector: Injector, seed: int, seconds: float) -> Outcome:
+    fresh = await plant.fresh(60.0)
+    drained = await plant.drained(DRAIN)
+    await plant.gateway.stop(60.0)
+    told = plant.closing_report()
+    await plant.ingest.stop(60.0)
+    dropped = sum(told["ledger"]["dropped"].values())
+    stored = plant.sqlite_readings()
+    outcome = Outcome(
+        seed,
+        seconds,
+        dict(injector.counts),
+        injector.kills,
+        fresh,
+        drained,
+        told["ledger"],
+        told["balanced"],
+        judge("SQLite", plant.truth, stored, dropped),
+        *await _settled_differences(plant, stored, dropped),
+    )
+    outcome.complaints = _complaints(outcome, len(stored), dropped)
+    return outcome
+
+
+def _write_down(folder: Path, injector: Injector) -> None:
+    """Leave what only this process knows beside the logs. Times are in microseconds since the epoch."""
+    truth = injector.plant.truth
+    (folder / "faults.txt").write_text("".join(f"{line}\n" for line in sorted(injector.history)), encoding="utf-8")
+    told = {"served": truth.served, "excused": sorted(truth.excused), "off": truth.off}
+    (folder / "truth.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 async def _settled_differences(plant: Plant, stored: list[Stored], dropped: int) -> tuple[list[str], list[str]]:
@@ -134,6 +154,8 @@ def _complaints(outcome: Outcome, stored: int, dropped: int) -> list[str]:
         found.append("VictoriaMetrics holds what SQLite does not")
     if outcome.fresh > FRESH:
         found.append(f"a fresh reading was stored after {outcome.fresh:.1f} s only")
+    if outcome.drained > DRAIN:
+        found.append(f"not all was confirmed within {DRAIN:g} s")
     return found
 
 
@@ -144,14 +166,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--longest", type=float, default=10.0, help="seconds that a fault lasts at the most")
     options = parser.parse_args()
-    sys.stderr.write(f"seed {options.seed}\n")
     folder = Path(tempfile.mkdtemp(prefix="lineside-chaos-"))
+    sys.stderr.write(f"seed {options.seed}, in {folder}\n")
     outcome = asyncio.run(run(folder, options.seed, options.seconds, options.longest))
+    sys.stdout.write(f"{outcome}\n")
     if outcome.kept:
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        sys.stdout.write(f"logs in {folder}\n")
-    sys.stdout.write(f"{outcome}\n")
+        sys.stdout.write(f"what there is to find out why: {folder}\n")
     sys.exit(0 if outcome.kept else 1)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from chaos.machines import check_of, third_of
-from chaos.oracle import BEFORE_KILL, LATE, Stored, Window, differences, judge
+from chaos.oracle import UNSPOOLED, Stored, Truth, differences, judge
 
 SECOND = 1_000_000
 START = 1_764_000_000 * SECOND
 SERVED = {1: [START + i * SECOND for i in range(10)], 2: [START + i * SECOND for i in range(10)]}
 """Two units that answered ten times each."""
+
+TRUTH = Truth(SERVED)
 
 
 def scan(unit: int, count: int, time: int | None = None) -> list[Stored]:
@@ -29,33 +31,66 @@ def without(unit: int, count: int) -> list[Stored]:
 
 def test_all_that_was_served_and_nothing_else_is_good():
     """The promise, kept."""
-    verdict = judge("store", SERVED, everything(), [], 0)
+    verdict = judge("store", TRUTH, everything(), 0)
     assert verdict.good
     assert (verdict.served, verdict.stored, verdict.excused, verdict.dropped) == (20, 20, 0, 0)
 
 
 def test_a_missing_answer_is_lost():
     """One of thousands is one too many."""
-    verdict = judge("store", SERVED, without(2, 4), [], 0)
+    verdict = judge("store", TRUTH, without(2, 4), 0)
     assert len(verdict.lost) == 1
     assert "unit 2: answer 4" in verdict.lost[0]
 
 
-def test_an_answer_around_the_death_of_the_gateway_may_be_missing():
-    """What was not on disk yet was not promised."""
-    died = SERVED[2][4] + 1000
-    verdict = judge("store", SERVED, without(2, 4), [Window(died - BEFORE_KILL, died + LATE)], 0)
+def dead(spooled: dict[int, int], full: tuple[int, int] | None = None) -> Truth:
+    """Return the truth where the gateway was killed after the tenth answer, with so many on its disk."""
+    truth = Truth(SERVED)
+    truth.died(START + 10 * SECOND, spooled, [full] if full else [])
+    return truth
+
+
+def test_what_was_not_on_disk_when_the_gateway_was_killed_may_be_missing():
+    """It was not promised yet; all that was on disk is an obligation."""
+    verdict = judge("store", dead({1: 9, 2: 8}), without(2, 9), 0)
     assert verdict.good
     assert verdict.excused == 1
-    assert not judge("store", SERVED, without(2, 4), [Window(died + 1, died + LATE)], 0).good
+    assert not judge("store", dead({1: 9, 2: 9}), without(2, 9), 0).good
+    assert not judge("store", dead({1: 9, 2: 8}), without(1, 9), 0).good
+    assert not judge("store", dead({1: 9, 2: 8}), without(2, 8), 0).good
+
+
+def test_a_gateway_may_not_keep_answers_from_its_disk_for_long():
+    """One that never writes anything down would else keep every promise."""
+    kept_for = UNSPOOLED // SECOND
+    missing = 9 - kept_for
+    assert judge("store", dead({1: 9, 2: missing}), without(2, missing + 1), 0).good
+    assert not judge("store", dead({1: 9, 2: missing - 2}), without(2, missing - 1), 0).good
+
+
+def test_answers_may_wait_in_memory_while_the_disk_is_full():
+    """Until a moment after: what has not been written by then is lost with the gateway."""
+    truth = dead({1: 9, 2: 1}, (START + 2 * SECOND, START + 8 * SECOND))
+    assert judge("store", truth, without(2, 2), 0).good
+    assert not judge("store", dead({1: 9, 2: 1}, (START, START + 2 * SECOND)), without(2, 2), 0).good
+
+
+def test_an_answer_to_the_next_gateway_is_an_obligation():
+    """Those of the dead one end with it."""
+    truth = Truth({unit: list(times) for unit, times in SERVED.items()})
+    truth.died(START + 9 * SECOND + 1, {1: 8, 2: 8})
+    truth.served[2].append(START + 10 * SECOND)
+    verdict = judge("store", truth, without(2, 9), 0)
+    assert verdict.excused == 1
+    assert [one[:16] for one in verdict.lost] == ["unit 2: answer 1"]
 
 
 def test_what_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
     """Dropping is allowed where it is counted."""
-    assert judge("store", SERVED, without(2, 4), [], 3).good
+    assert judge("store", TRUTH, without(2, 4), 3).good
     fewer = [one for one in without(2, 4) if (one.unit, one.time) != (1, SERVED[1][7] + 1000)]
-    assert len(judge("store", SERVED, fewer, [], 3).lost) == 1
-    assert judge("store", SERVED, fewer, [], 6).good
+    assert len(judge("store", TRUTH, fewer, 3).lost) == 1
+    assert judge("store", TRUTH, fewer, 6).good
 
 
 @pytest.mark.parametrize(
@@ -68,7 +103,7 @@ def test_what_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
 )
 def test_an_answer_that_is_there_twice_is_doubled(extra: list[Stored], told: str):
     """Also under another time, which no store would notice."""
-    verdict = judge("store", SERVED, [*everything(), *extra], [], 0)
+    verdict = judge("store", TRUTH, [*everything(), *extra], 0)
     assert any(told in one for one in verdict.doubled)
     assert not verdict.good
 
@@ -80,7 +115,7 @@ def test_an_answer_that_is_there_twice_is_doubled(extra: list[Stored], told: str
         ([*everything(), Stored(1, "count", START, 99), Stored(1, "check", START, 1), Stored(1, "third", START, 1.0)],
          "never served"),
         ([*without(1, 3), *scan(1, 3)[:2], Stored(1, "third", SERVED[1][3] + 1000, 1.5)], "served otherwise"),
-        ([*without(1, 3), *scan(1, 3, SERVED[1][3] + LATE + 1)], "was served at"),
+        ([*without(1, 3), *scan(1, 3, SERVED[1][4] + 2000)], "was served at"),
         ([*without(1, 3), *scan(1, 3, SERVED[1][3] - 2)], "was served at"),
         ([*everything(), Stored(1, "count", START + 500, None)], "is bad"),
     ],
@@ -88,9 +123,16 @@ def test_an_answer_that_is_there_twice_is_doubled(extra: list[Stored], told: str
 )  # fmt: skip
 def test_what_was_not_served_so_is_wrong(readings: list[Stored], told: str):
     """Nothing may be invented, changed, or torn."""
-    verdict = judge("store", SERVED, readings, [], 0)
+    verdict = judge("store", TRUTH, readings, 0)
     assert any(told in one for one in verdict.wrong)
     assert not verdict.good
+
+
+def test_points_may_be_bad_once_the_machines_are_off():
+    """That is what their gateway then has to say."""
+    readings = [*everything(), Stored(1, "count", START + 20 * SECOND, None)]
+    assert judge("store", Truth(SERVED, off=START + 19 * SECOND), readings, 0).good
+    assert not judge("store", Truth(SERVED, off=START + 21 * SECOND), readings, 0).good
 
 
 def test_a_coarser_store_may_lack_and_merge_and_nothing_else():

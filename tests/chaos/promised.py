@@ -1,0 +1,82 @@
+"""What a gateway that is dead had on its disk, and so has promised to deliver."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from chaos.machines import check_of, third_of
+from gateway.spool_format import SpoolFiles
+from gateway.spool_read import reading, stored_state
+from gateway.spool_state import read_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+
+def newest_spooled(spool: Path, units: Iterable[int], aside: Path) -> dict[int, int]:
+    """Return the last answer of each unit in the spool of a dead gateway, -1 where there is none.
+
+    The spool is looked at in a copy, since to open a database may change it.
+    """
+    newest = dict.fromkeys(units, -1)
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(spool, aside)
+    for database in aside.glob("*.spool.db"):
+        with closing(sqlite3.connect(database)) as db:
+            for values in _values(db):
+                unit, count = values["unit"], values["count"]
+                if values["check"] == check_of(count) and values["third"] == third_of(count):
+                    newest[unit] = max(newest[unit], count)
+    return newest
+
+
+def _values(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+    """Yield the values of each scan that can be read; what a fault has damaged before says nothing."""
+    rows = db.execute("select topic, payload from records")
+    while True:
+        try:
+            row = rows.fetchone()
+        except sqlite3.DatabaseError:
+            return
+        if row is None:
+            return
+        try:
+            unit = int(str(row[0]).split("/")[-2].removeprefix("unit-"))
+            for scan in json.loads(row[1])["scans"]:
+                if scan["values"]:
+                    yield scan["values"] | {"unit": unit}
+        except (ValueError, KeyError, IndexError, TypeError):
+            continue
+
+
+def newest_stored(database: Path, unit: int) -> int:
+    """Return the last answer of a unit that is in the SQLite store, -1 where there is none."""
+    if not database.exists():
+        return -1
+    query = (
+        "select value from samples join series on series.id = samples.series "
+        "where machine = ? and point = 'count' and value is not null order by time desc limit 1"
+    )
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        try:
+            row = db.execute(query, (f"unit-{unit}",)).fetchone()
+        except sqlite3.OperationalError:  # it is being made
+            return -1
+    return -1 if row is None else int(row[0])
+
+
+def accounted_twice(spool: Path, gateway: str) -> bool:
+    """Return whether the last commit of a dead gateway stands in both copies of its ledger.
+
+    A kill may come between the two. Then only what is about to be damaged would tell of that commit.
+    """
+    files = SpoolFiles(spool, gateway)
+    known = read_slots(files.slots)
+    with reading(files.db) as db:
+        state = stored_state(db)
+    return known is not None and known.commit >= state.commit
