@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import aiomqtt
 from aiomqtt import MqttCodeError, MqttError, ProtocolVersion, Will
+from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -40,6 +41,10 @@ SESSION_EXPIRY = 24 * 3600
 """Seconds for which a broker keeps the session of a receiver that is away."""
 
 CONNECT_TIMEOUT, DISCONNECT_TIMEOUT = 10.0, 1.0
+
+
+class Refused(MqttError):
+    """The broker answers, and does not let us in (MQTT 5, 3.2.2.2)."""
 
 
 class TakenOver(MqttError):
@@ -100,8 +105,12 @@ class Connection(aiomqtt.Client):
         return self._client
 
     async def __aenter__(self) -> Self:
-        """Connect to the first of the broker's addresses that answers. Raises `MqttError`, with what each said."""
+        """Connect to the first of the broker's addresses that answers.
+
+        Raises `MqttError`, with what each said: `Refused` where none but answered.
+        """
         said: list[str] = []
+        refused = True
         for address in self._broker.addresses:
             self.address = address.url
             self._hostname, self._port = address.host, address.port
@@ -110,10 +119,13 @@ class Connection(aiomqtt.Client):
             except BaseException as error:
                 # paho closes only what was connected; else it would stay open, and be read from, for ever
                 self._paho._sock_close()  # noqa: SLF001 - there is no other way
+                if self._disconnected.done() and not self._disconnected.cancelled():
+                    self._disconnected.exception()  # looked at, else asyncio tells of it: what matters is raised
                 if not isinstance(error, MqttError):
                     raise
                 said.append(f"{address.url}: {error}")
-        raise MqttError("; ".join(said))
+                refused = refused and isinstance(error, MqttConnectError)
+        raise (Refused if refused else MqttError)("; ".join(said))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

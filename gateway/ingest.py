@@ -14,13 +14,13 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.answers import answers
-from gateway.backoff import Backoff
 from gateway.batches import Batch, Held
 from gateway.connection import TakenOver
 from gateway.intake import Intake
 from gateway.latency import Latencies
 from gateway.meta import meta_of
 from gateway.mqtt import Link
+from gateway.reconnect import Reconnect
 from gateway.settings.sections import Confirm
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from gateway.writers import Writer
 
 log = structlog.get_logger()
-
-RECONNECT_FIRST, RECONNECT_MAX = 0.3, 15.0
-"""Seconds between two attempts to reach the broker."""
 
 QUICK, QUICK_TIMES = 5.0, 3
 """A connection that is lost within so many seconds, so often one after the other, is taken by another one's."""
@@ -114,11 +111,11 @@ class Ingest:
         # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
         # once, and the gateways send again what is not confirmed
         keep = settings.share is None or self._acknowledge_late
-        backoff = Backoff(RECONNECT_FIRST, RECONNECT_MAX)
+        reconnect = Reconnect()
         now = asyncio.get_running_loop().time
         down, quick = False, 0
         while True:
-            began = now()
+            began, failed = now(), None
             try:
                 async with Link(broker, identifier, keep_session=keep, receive=RECEIVE_MAXIMUM) as link:
                     log.info("broker.connected", broker=broker.url)
@@ -126,6 +123,7 @@ class Ingest:
                     await self._subscribe(link)
                     await self._serve(link)
             except MqttError as error:
+                failed = error
                 quick = quick + 1 if self._link is not None and now() - began < QUICK else 0
                 if isinstance(error, TakenOver) or quick >= QUICK_TIMES:
                     log.error("ingest.thrown_out", id=settings.id, hint=_THROWN_OUT)  # noqa: TRY400 - told, not traced
@@ -136,9 +134,7 @@ class Ingest:
             finally:
                 self._link = None
                 self._linked.clear()
-            if now() - began > QUICK:
-                backoff.reset()
-            await backoff.wait()
+            await reconnect.wait(failed, now() - began)
 
     async def _subscribe(self, link: Link) -> None:
         # QoS 0: retained, so sent anew at each connect, and some brokers take no further

@@ -14,10 +14,10 @@ import orjson
 import structlog
 from aiomqtt import MqttError, Will
 
-from gateway.backoff import Backoff
 from gateway.connection import TakenOver
 from gateway.mqtt import Link, Message
 from gateway.presence import Presence
+from gateway.reconnect import Reconnect
 from gateway.sending import FreshFirst, InOrder
 from gateway.settings.sections import Confirm, Order
 
@@ -39,12 +39,6 @@ log = structlog.get_logger()
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of the ledger."""
-
-RECONNECT_FIRST, RECONNECT_MAX = 0.3, 15.0
-"""Seconds between two attempts to reach the broker."""
-
-STEADY = 10.0
-"""Seconds after which a connection counts as one that lasts: the next attempt after it comes soon."""
 
 FAREWELL = 1.0
 """Seconds in which the broker has to take our graceful death."""
@@ -90,11 +84,11 @@ class Publisher:
 
     async def run(self) -> None:
         """Connect and publish until cancelled; outages are told once."""
-        backoff = Backoff(RECONNECT_FIRST, RECONNECT_MAX)
+        reconnect = Reconnect()
         down = False
         loop = asyncio.get_running_loop()
         while True:
-            since, self._moved = loop.time(), False
+            since, failed, self._moved = loop.time(), None, False
             try:
                 will = Will(self._topic["state"], self._presence.death("connection lost"), 1, retain=True)
                 async with Link(self._broker, f"lineside-{self._gateway}", will=will) as link:
@@ -102,6 +96,7 @@ class Publisher:
                     down, since = False, loop.time()
                     await self._serve(link)
             except MqttError as error:
+                failed = error
                 if isinstance(error, TakenOver):
                     self._presence.thrown_out()
                 elif not down:
@@ -109,12 +104,10 @@ class Publisher:
                 down = True
             finally:
                 self._sending.take_back()
-            if loop.time() - since > STEADY:
-                backoff.reset()
             if self._presence.contested:
                 await self._presence.stand_back()
             else:
-                await backoff.wait()
+                await reconnect.wait(failed, loop.time() - since)
 
     async def _serve(self, link: Link) -> None:
         self._presence.connected()

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
-RETRY_FIRST, RETRY_MAX = 0.2, 10.0
+RETRY_FIRST, RETRY_MAX = 0.2, 2.0
 """Seconds between two attempts at a store that can't be reached."""
 
 

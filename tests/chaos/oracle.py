@@ -1,9 +1,10 @@
 """What must be in the stores after everything that went wrong, and what must not.
 
-Every answer that a machine gave is known (machines.py), and so is what a gateway had on its disk when it was killed
-(promised.py). So every answer is an obligation, but those that were on their way to the disk at the death of a gateway.
-An obligation may be missing from a store only where the gateway's ledger counts it as dropped. Nothing may be there
-twice, in part, changed, at another time, or without having been served.
+Every answer that a machine gave is known (machines.py), so is what a gateway had on its disk when it was killed
+(promised.py), and what was confirmed to it (watch.py). So every answer is an obligation, but those that were on their
+way to the disk at the death of a gateway. An obligation may be missing from a store only where the gateway's ledger
+counts it as dropped and it was never confirmed. Nothing may be there twice, in part, changed, at another time, or
+without having been served.
 """
 
 from __future__ import annotations
@@ -43,19 +44,26 @@ class Truth:
     """What was, and what of it need not be stored. Times are in microseconds.
 
     `served` has the time of each answer, by unit. `excused` are answers (unit, count) that died with a gateway before
-    they were on its disk. `off` is when the machines were switched off: from then on points are bad.
+    they were on its disk, `confirmed` are some of those that are stored, as the gateway was told. `off` is when the
+    machines were switched off: from then on points are bad.
     """
 
     served: Mapping[int, Sequence[int]]
     excused: set[tuple[int, int]] = field(default_factory=set)
+    confirmed: set[tuple[int, int]] = field(default_factory=set)
     off: float = math.inf
+
+    @property
+    def spooled(self) -> int:
+        """How many answers the gateway had on its disk at some time."""
+        return sum(map(len, self.served.values())) - len(self.excused)
 
     def died(self, at: int, spooled: Mapping[int, int], full: Iterable[tuple[int, int]] = ()) -> None:
         """Note the death of a gateway, after which nothing is answered to it.
 
         `spooled` is the last answer of each unit that was on its disk, -1 where none was: those after it are lost
-        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while its disk
-        is full: `full` are these times.
+        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while its
+        disk is full: `full` are these times.
         """
         begins = [at - UNSPOOLED, *(start for start, end in full if end >= at - UNSPOOLED)]
         for unit, times in self.served.items():
@@ -185,14 +193,17 @@ def _judge_scan(verdict: Verdict, truth: Truth, unit: int, time: int, values: Ma
 
 
 def _judge_missing(verdict: Verdict, truth: Truth, found: Counter[tuple[int, int]], dropped: int) -> None:
-    missing = []
+    missing, betrayed = [], []
     for unit, times in truth.served.items():
         for count, time in enumerate(times):
             if (unit, count) in found:
                 continue
-            if (unit, count) in truth.excused:
+            where = f"unit {unit}: answer {count}, served at {time}"
+            if (unit, count) in truth.confirmed:
+                betrayed.append(f"{where}, confirmed")
+            elif (unit, count) in truth.excused:
                 verdict.excused += 1
             else:
-                missing.append(f"unit {unit}: answer {count}, served at {time}")
+                missing.append(where)
     verdict.dropped = min(len(missing), -(-dropped // POINTS))
-    verdict.lost = missing[verdict.dropped :]
+    verdict.lost = [*betrayed, *missing[verdict.dropped :]]

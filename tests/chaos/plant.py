@@ -18,8 +18,6 @@ from contextlib import AsyncExitStack
 from signal import SIGCONT, SIGSTOP
 from typing import TYPE_CHECKING, Any, Self
 
-import aiomqtt
-import orjson
 from processes import LOOPBACK, Lineside, until, write_factory
 from proxy import Proxy
 from servers import Mosquitto, VictoriaMetrics
@@ -28,6 +26,7 @@ from stored import report, rows
 from chaos.machines import TEMPLATE, Machines
 from chaos.oracle import Stored, Truth
 from chaos.promised import accounted_twice, newest_spooled, newest_stored
+from chaos.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +44,9 @@ that no answer comes too late to be taken."""
 START = 60.0
 """Seconds within which a process has started, whatever else this machine is busy with."""
 
-SPOOL_SIZE = "256KiB"
-"""Some seconds of readings: outages fill it, and what does not fit is counted as dropped."""
+SPOOL_SIZE = "512KiB"
+"""Half a minute of readings, of which half wait until VictoriaMetrics is safe: outages fill it, and what does not fit
+is counted as dropped."""
 
 DISK = 4 * 2**20
 """Bytes of the file system that the spool is on, so that it can be filled."""
@@ -66,7 +66,6 @@ class Plant:
         self.database = folder / "readings.db"
         self.machines = Machines(UNITS)
         self.truth = Truth(self.machines.served)
-        self.ledger: dict[str, Any] = {}
         self._full: list[tuple[int, int]] = []
         self._running = AsyncExitStack()
         self._mounted = False
@@ -86,7 +85,7 @@ class Plant:
             "broker-ingest": await enter(Proxy(self.broker.port)),
             "ingest-store": await enter(Proxy(self.store.port)),
         }
-        self._watching = asyncio.create_task(self._watch_ledger(), name="watch the ledger")
+        self.watch = await enter(Watch(self.broker.url))
         self.ingest = Lineside("ingest", self._config("ingest", self.links["broker-ingest"]))
         await self.start_ingest()
         self.gateway = Lineside(
@@ -98,8 +97,6 @@ class Plant:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watching.cancel()
-        await asyncio.wait((self._watching,))
         for process in self.processes.values():
             process.kill()
         await self._running.aclose()
@@ -217,23 +214,12 @@ class Plant:
 
     # -- what came of it --
 
-    async def _watch_ledger(self) -> None:
-        """Keep the newest ledger that the gateway publishes."""
-        while True:
-            try:
-                async with aiomqtt.Client(LOOPBACK, self.broker.port) as client:
-                    await client.subscribe("lineside/v1/+/+/_gateways/+/ledger")
-                    async for message in client.messages:
-                        self.ledger = orjson.loads(bytes(message.payload)) | {"heard": time.monotonic()}
-            except aiomqtt.MqttError:
-                await asyncio.sleep(0.2)
-
     async def drained(self, seconds: float) -> float:
         """Let the machines be switched off, and wait until nothing is pending; returns how long that took."""
         began = time.monotonic()
         self.truth.off = micros()
         self.machines.switch_off()
-        while not (self.ledger.get("heard", 0) > began + 1 and self.ledger["ledger"]["pending"] == 0):
+        while not (self.watch.heard > began + 1 and self.watch.ledger["pending"] == 0):
             if time.monotonic() - began > seconds:
                 return math.inf
             await asyncio.sleep(0.05)

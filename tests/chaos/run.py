@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.faults import Injector
+from chaos.machines import POINTS
 from chaos.oracle import HEADING, Stored, Verdict, differences, judge
 from chaos.plant import Plant
 
@@ -50,6 +51,7 @@ class Outcome:
     ledger: dict[str, Any]
     balanced: bool
     verdict: Verdict
+    confirmed: int
     missing: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -65,6 +67,7 @@ class Outcome:
         return "\n".join([
             f"seed {self.seed}, {self.seconds:g} s: {sum(self.faults.values())} faults, {self.kills} of them kills",
             *(f"    {name:{width}} {n:4}" for name, n in faults),
+            f"confirmed to the gateway as it was heard at the broker: {self.confirmed} answers",
             f"healed: a fresh reading stored after {self.fresh:.2f} s",
             f"machines off: all confirmed after {self.drained:.1f} s",
             f"ledger {self.ledger} {'balanced' if self.balanced else 'NOT BALANCED'}",
@@ -100,6 +103,7 @@ async def _judged(plant: Plant, injector: Injector, seed: int, seconds: float) -
     await plant.gateway.stop(60.0)
     told = plant.closing_report()
     await plant.ingest.stop(60.0)
+    plant.truth.confirmed = plant.watch.confirmed
     dropped = sum(told["ledger"]["dropped"].values())
     stored = plant.sqlite_readings()
     outcome = Outcome(
@@ -112,9 +116,15 @@ async def _judged(plant: Plant, injector: Injector, seed: int, seconds: float) -
         told["ledger"],
         told["balanced"],
         judge("SQLite", plant.truth, stored, dropped),
+        len(plant.truth.confirmed),
         *await _settled_differences(plant, stored, dropped),
     )
     outcome.complaints = _complaints(outcome, len(stored), dropped)
+    spooled = plant.truth.spooled * POINTS + outcome.verdict.bad
+    if outcome.ledger["acquired"] != spooled:
+        outcome.complaints.append(
+            f"{spooled} readings were on disk, and the ledger says {outcome.ledger['acquired']}"
+        )
     return outcome
 
 
@@ -122,7 +132,12 @@ def _write_down(folder: Path, injector: Injector) -> None:
     """Leave what only this process knows beside the logs. Times are in microseconds since the epoch."""
     truth = injector.plant.truth
     (folder / "faults.txt").write_text("".join(f"{line}\n" for line in sorted(injector.history)), encoding="utf-8")
-    told = {"served": truth.served, "excused": sorted(truth.excused), "off": truth.off}
+    told = {
+        "served": truth.served,
+        "excused": sorted(truth.excused),
+        "confirmed": sorted(truth.confirmed),
+        "off": truth.off,
+    }
     (folder / "truth.json").write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -93,6 +93,13 @@ def test_what_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
     assert judge("store", TRUTH, fewer, 6).good
 
 
+def test_what_was_confirmed_may_never_be_missing():
+    """However much else is dropped, as it is where a spool is full of what is stored and not confirmed."""
+    truth = Truth(SERVED, confirmed={(2, 4)})
+    assert "unit 2: answer 4" in judge("store", truth, without(2, 4), 3000).lost[0]
+    assert judge("store", truth, without(2, 5), 3000).good
+
+
 @pytest.mark.parametrize(
     ("extra", "told"),
     [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
+from aiomqtt import MqttError
 from edge import ROOT, SECONDS, STATE, Consumer, Edge
 from fakes.authority import Authority, Pair
 from processes import LOOPBACK, free_port, until
@@ -15,6 +16,8 @@ from servers import Mosquitto
 from structlog.testing import capture_logs
 
 from gateway import connection, presence
+from gateway.connection import Connection
+from gateway.settings.sections import BrokerSection
 from gateway.states import State
 
 if TYPE_CHECKING:
@@ -132,6 +135,18 @@ async def test_what_every_address_said_is_told(tmp_path: Path):
     error = await refusal(tmp_path, {"url": f"mqtt://{LOOPBACK}:1", "backup": f"mqtt://{LOOPBACK}:{second}"})
     assert f"mqtt://{LOOPBACK}:1: " in error
     assert f"mqtt://{LOOPBACK}:{second}: " in error
+
+
+async def test_a_broker_that_says_no_is_told_from_one_that_is_away(tmp_path: Path):
+    """The first has work with each attempt; with a backup that is away there is one worth looking for."""
+    mosquitto = Mosquitto(tmp_path)
+    mosquitto._lines.remove("allow_anonymous true")
+    await mosquitto.up()
+    with pytest.raises(connection.Refused, match="Not authorized"):
+        await Connection(BrokerSection(url=mosquitto.url), "edge").__aenter__()
+    with pytest.raises(MqttError) as raised:
+        await Connection(BrokerSection(url=mosquitto.url, backup=(f"mqtt://{LOOPBACK}:1",)), "edge").__aenter__()
+    assert not isinstance(raised.value, connection.Refused)
 
 
 async def test_an_address_that_takes_connections_and_says_nothing_leaves_none_open(

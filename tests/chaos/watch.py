@@ -1,0 +1,73 @@
+"""Who listens at the broker: which answers were sent under which number, what is confirmed, and the newest ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from aiomqtt import MqttError
+
+from gateway.mqtt import Link
+from gateway.settings.sections import BrokerSection
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from paho.mqtt.client import MQTTMessage
+
+RECONNECT = 0.1
+
+ROOT = "lineside/v1/+/+"
+
+
+class Watch:
+    """Listens as long as there is a broker. What it misses while there is none, the judge does not know."""
+
+    def __init__(self, broker: str) -> None:
+        self.ledger: dict[str, Any] = {}
+        self.heard = 0.0
+        """When the ledger came, by the monotonic clock."""
+        self._broker = BrokerSection(url=broker)
+        self._sent: dict[tuple[str, int], set[tuple[int, int]]] = {}
+        self._confirmed: set[tuple[str, int]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._listen(), name="watch the broker")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    @property
+    def confirmed(self) -> set[tuple[int, int]]:
+        """The answers (unit, count) of which ingest has said that the stores hold them."""
+        return {answer for record in self._confirmed for answer in self._sent.get(record, ())}
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with Link(self._broker, "watch") as link:
+                    leaves = [f"{ROOT}/_gateways/+/{leaf}" for leaf in ("ledger", "confirmed")]
+                    await link.subscribe([(topic, 0) for topic in (*leaves, f"{ROOT}/+/+/+/data")])
+                    while True:
+                        self._note(await link.receive())
+            except MqttError:
+                await asyncio.sleep(RECONNECT)
+
+    def _note(self, message: MQTTMessage) -> None:
+        told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
+        match leaf:
+            case "ledger":
+                self.ledger, self.heard = told["ledger"], time.monotonic()
+            case "confirmed":
+                numbers = (n for first, last in told["ranges"] for n in range(first, last + 1))
+                self._confirmed.update((told["spool"], number) for number in numbers)
+            case _:
+                unit = int(message.topic.split("/")[-2].removeprefix("unit-"))
+                counts = {(unit, scan["values"]["count"]) for scan in told["scans"] if scan["values"]}
+                self._sent.setdefault((told["spool"], told["seq"]), set()).update(counts)
