@@ -57,7 +57,7 @@ class Batch:
     readings: int = 0
     refused: dict[int, int] = field(default_factory=dict)
     unsettled: set[int] = field(default_factory=set)
-    lives: list[str] = field(default_factory=list)
+    lives: list[str | None] = field(default_factory=list)
     due: float = 0.0
 
 
@@ -78,7 +78,7 @@ class Held:
         """How long a batch is held: 0 where every store is safe when it answers."""
         return max(writer.durable_after for writer in self._writers)
 
-    def add(self, batch: Batch, lives: list[str]) -> None:
+    def add(self, batch: Batch, lives: list[str | None]) -> None:
         """Hold a batch that is written now, by processes that had these lives before."""
         batch.lives = lives
         batch.due = asyncio.get_running_loop().time() + self.seconds
@@ -113,11 +113,13 @@ class Held:
         same = True
         for index, writer in enumerate(self._writers):
             if writer.durable_after:
-                await writer.look(_for_ever)
+                if not await writer.look(_for_ever):
+                    same = False
+                if writer.life is None:
+                    continue  # whether what is held was lost can't be told yet
                 lost = [batch for batch in self._batches if batch.lives[index] != writer.life]
                 for batch in lost:
                     await self._write_again(batch, index)
-                    same = False
                 if lost:
                     log.warning("readings.written_again", store=writer.name, readings=sum(b.readings for b in lost))
         return same

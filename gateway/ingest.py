@@ -7,13 +7,15 @@ are as large as the store is slow; a slow store makes the broker wait, not the g
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 from aiomqtt import MqttError
 
-from gateway.answers import answers
+from gateway.answers import Confirmations, answers
+from gateway.attendance import Attendance
 from gateway.batches import Batch, Held
 from gateway.connection import TakenOver
 from gateway.intake import Intake
@@ -35,14 +37,6 @@ if TYPE_CHECKING:
     from gateway.writers import Writer
 
 log = structlog.get_logger()
-
-QUICK, QUICK_TIMES = 5.0, 3
-"""A connection that is lost within so many seconds, so often one after the other, is taken by another one's."""
-
-THROWN_OUT_WAIT = 30.0
-"""Seconds for which the field is left to another ingest of the same id."""
-
-_THROWN_OUT = "another ingest has this ingest.id: give each its own, and a share where they are to divide the work"
 
 BATCH_READINGS = 50_000
 """A batch is full with so many readings, however few records they came in."""
@@ -87,6 +81,10 @@ class Ingest:
         # a gateway that takes the broker's word does not send again what we have acknowledged
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self.intake = Intake(topics, codec, metas, dead_letters, now_or_never=late)
+        own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
+        self._identifier = f"lineside-{name}"
+        self._attendance = Attendance(factory.ingest.id, topics.ingest(own.enterprise, own.site, name))
+        self._confirmations = Confirmations()
         self._link: Link | None = None
         self._linked = asyncio.Event()
 
@@ -107,34 +105,40 @@ class Ingest:
 
     async def _receive(self) -> None:
         broker, settings = self._factory.broker, self._settings
-        identifier = f"lineside-{settings.id}-{self._factory.gateway.id}"
         # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
         # once, and the gateways send again what is not confirmed
         keep = settings.share is None or self._acknowledge_late
-        reconnect = Reconnect()
+        reconnect, presence = Reconnect(), self._attendance.presence
         now = asyncio.get_running_loop().time
-        down, quick = False, 0
+        down = False
         while True:
             began, failed = now(), None
+            will = self._attendance.will
             try:
-                async with Link(broker, identifier, keep_session=keep, receive=RECEIVE_MAXIMUM) as link:
-                    log.info("broker.connected", broker=broker.url)
-                    down = False
+                async with Link(
+                    broker, self._identifier, will=will, keep_session=keep, receive=RECEIVE_MAXIMUM
+                ) as link:
+                    log.info("broker.connected", broker=link.address)
+                    down, began = False, now()
                     await self._subscribe(link)
-                    await self._serve(link)
+                    try:
+                        await self._serve(link)
+                    finally:
+                        await self._attendance.leave(link)
             except MqttError as error:
                 failed = error
-                quick = quick + 1 if self._link is not None and now() - began < QUICK else 0
-                if isinstance(error, TakenOver) or quick >= QUICK_TIMES:
-                    log.error("ingest.thrown_out", id=settings.id, hint=_THROWN_OUT)  # noqa: TRY400 - told, not traced
-                    await asyncio.sleep(THROWN_OUT_WAIT)
+                if isinstance(error, TakenOver):
+                    presence.thrown_out()
                 elif not down:
                     log.warning("broker.not_connected", broker=broker.url, error=str(error))
                 down = True
             finally:
                 self._link = None
                 self._linked.clear()
-            await reconnect.wait(failed, now() - began)
+            if presence.contested:
+                await presence.stand_back()
+            else:
+                await reconnect.wait(failed, now() - began)
 
     async def _subscribe(self, link: Link) -> None:
         # QoS 0: retained, so sent anew at each connect, and some brokers take no further
@@ -143,6 +147,8 @@ class Ingest:
         await link.subscribe([(self._filter("event"), 1)])
         await link.subscribe([(self._filter("data"), 1)])
         log.info("ingest.subscribed", topic=self._filter("data"))
+        self._confirmations.tell(link)
+        await self._attendance.arrive(link)
         self._link = link
         self._linked.set()
 
@@ -154,17 +160,22 @@ class Ingest:
     async def _serve(self, link: Link) -> None:
         while True:
             batch = Batch(link)
-            self.intake.take(batch, await link.receive())
+            await self._take(batch)
             await asyncio.sleep(self._settings.batch_wait)
             most = self._settings.batch_records
             while link.waiting() and len(batch.messages) < most and batch.readings < BATCH_READINGS:
-                self.intake.take(batch, await link.receive())
+                await self._take(batch)
             self.intake.keep_metas()
             if batch.scans:
                 await self._store(batch)
             else:
                 self._acknowledge(batch)
             await self._held.room()
+
+    async def _take(self, batch: Batch) -> None:
+        message = await batch.link.receive()
+        if not self._attendance.heard(message):
+            self.intake.take(batch, message)
 
     # -- writing --
 
@@ -219,14 +230,10 @@ class Ingest:
 
     async def _safe(self, batches: list[Batch]) -> None:
         """Confirm what was held, over the link that there is, or will be."""
-        while True:
-            await self._linked.wait()
-            try:
-                if self._link is not None:
-                    self._answer(self._link, batches, [])
-                    break
-            except MqttError:
-                self._linked.clear()
+        await self._linked.wait()
+        with suppress(MqttError):  # lost meanwhile: then over the next
+            if self._link is not None:
+                self._answer(self._link, batches, [])
         for batch in batches:
             if self._acknowledge_late and batch.link is self._link:
                 self._acknowledge(batch)
@@ -238,10 +245,8 @@ class Ingest:
         batch.messages.clear()
 
     def _answer(self, link: Link, stored: list[Batch], taken: list[Batch]) -> None:
-        if self._settings.confirms:
-            for topic, payload in answers(self._topics, self._settings.share or self._settings.id, stored, taken):
-                link.send(topic, payload, _no_matter)
-
-
-def _no_matter(_: int) -> None:
-    """Take no interest in the broker's answer: what is not confirmed is sent again."""
+        if not self._settings.confirms:
+            return
+        by, instance = self._settings.share or self._settings.id, self._attendance.presence.instance
+        told = answers(self._topics, by, instance, stored, taken)
+        self._confirmations.tell(link, self._confirmations.add(told))

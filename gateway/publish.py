@@ -15,6 +15,7 @@ import structlog
 from aiomqtt import MqttError, Will
 
 from gateway.connection import TakenOver
+from gateway.ingests import Ingests
 from gateway.mqtt import Link, Message
 from gateway.presence import Presence
 from gateway.reconnect import Reconnect
@@ -77,6 +78,7 @@ class Publisher:
         }
         kind = InOrder if factory.gateway.order is Order.STRICT else FreshFirst
         self._sending = kind(spool, too_large, by_broker=self._by_broker)
+        self._ingests = Ingests(topics.all_ingests(), self._sending.ingest_came)
         self._presence = Presence(self._gateway, factory.digest)
         self._leftovers = leftovers
         self._configured = asyncio.Event()
@@ -90,7 +92,7 @@ class Publisher:
         while True:
             since, failed, self._moved = loop.time(), None, False
             try:
-                will = Will(self._topic["state"], self._presence.death("connection lost"), 1, retain=True)
+                will = Will(self._topic["state"], self._presence.will(), 1, retain=True)
                 async with Link(self._broker, f"lineside-{self._gateway}", will=will) as link:
                     log.info("broker.connected", broker=link.address)
                     down, since = False, loop.time()
@@ -114,6 +116,7 @@ class Publisher:
         # who was here before is heard before our own birth takes its place
         await link.subscribe_to(self._topic["state"], *([] if self._by_broker else [self._topic["confirmed"]]))
         await self._deliver(link, [Message(self._topic["state"], self._presence.birth(self._spool.id))])
+        self._presence.born()
         await self._publish_descriptions(link, self._descriptions.payloads)
         self._states.take_changed()
         await self._publish_states(link, self._states.machines)
@@ -123,6 +126,8 @@ class Publisher:
                 for name, job in self._sending.jobs(link).items():
                     tasks.create_task(job, name=name)
                 tasks.create_task(self._hear(link), name="confirmations")
+                if not self._by_broker:
+                    tasks.create_task(self._ingests.listen(link), name="ingests")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
                 tasks.create_task(self._follow_leftovers(link), name="leftovers")
@@ -156,6 +161,8 @@ class Publisher:
                 self._presence.heard(bytes(message.payload), retained=message.retain)
             elif message.topic == self._topic["confirmed"]:
                 self._read_confirmation(message)
+            elif self._topics.is_ingest(message.topic):
+                self._ingests.heard(message)
             else:
                 await self._deliver(link, self._leftovers.heard(message.topic, bytes(message.payload)))
             link.acknowledge(message)
@@ -172,7 +179,8 @@ class Publisher:
             log.warning("confirmation.unreadable", topic=message.topic, error=repr(error))
             return
         if taken:
-            self._sending.taken([(first, last) for first, last in taken if 0 < first <= last])
+            by = str(data.get("instance", ""))
+            self._sending.taken([(first, last) for first, last in taken if 0 < first <= last], by)
         self._sending.confirmed([(first, last) for first, last in ranges if 0 < first <= last], set_aside)
 
     # -- what is told --

@@ -1,8 +1,8 @@
 """The time between two attempts to reach the broker.
 
-An attempt that nobody answers costs nobody anything, so the broker is looked for every other second: what comes back is
-found within that. A broker that answers and says no (a wrong password, too many clients) has work with each attempt,
-so it is asked less and less often.
+An attempt that nobody answers costs nobody anything, so the broker is looked for every other second: what comes back
+is found within that. A broker that answers and says no (a wrong password, too many clients) has work with each
+attempt, so it is asked less and less often.
 """
 
 from __future__ import annotations

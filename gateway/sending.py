@@ -75,10 +75,14 @@ class Sending(ABC):
         self._spool.confirm(ranges, set_aside)
         self._on_room()
 
-    def taken(self, ranges: list[Range]) -> None:
-        """Make room for what follows: these are with a store, which may still lose them."""
-        self.window.taken(ranges, self._now())
+    def taken(self, ranges: list[Range], by: str) -> None:
+        """Make room for what follows: these are with a store that may still lose them; `by` is ingest's process."""
+        self.window.taken(ranges, self._now(), by)
         self._on_room()
+
+    def ingest_came(self, before: str) -> None:
+        """Send again what was with the process that was there `before`; and look whether all else has arrived."""
+        self.window.ingest_came(before)
 
     def _on_room(self) -> None:
         self._moved.set()

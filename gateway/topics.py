@@ -9,6 +9,9 @@ from gateway.model import MachinePath
 GATEWAYS = "_gateways"
 """The level under a site where gateways stand; no area can have this name, since names begin with a letter."""
 
+INGESTS = "_ingests"
+"""The level under a site where ingests stand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -36,6 +39,10 @@ class Topics:
         """Return a topic of a gateway: its `state`, its `ledger`, or what is `confirmed` to it."""
         return f"{self.root}/{enterprise}/{site}/{GATEWAYS}/{gateway}/{leaf}"
 
+    def ingest(self, enterprise: str, site: str, ingest: str) -> str:
+        """Return the topic of an ingest's state."""
+        return f"{self.root}/{enterprise}/{site}/{INGESTS}/{ingest}/state"
+
     def all_machines(self, leaf: str) -> str:
         """Return the filter for a topic of every machine."""
         return f"{self.root}/+/+/+/+/+/{leaf}"
@@ -43,6 +50,15 @@ class Topics:
     def all_gateways(self, leaf: str) -> str:
         """Return the filter for a topic of every gateway."""
         return f"{self.root}/+/+/{GATEWAYS}/+/{leaf}"
+
+    def all_ingests(self) -> str:
+        """Return the filter for the states of all ingests."""
+        return f"{self.root}/+/+/{INGESTS}/+/state"
+
+    def is_ingest(self, topic: str) -> bool:
+        """Return whether a topic is that of an ingest's state."""
+        levels = topic[len(self.root) + 1 :].split("/")
+        return topic.startswith(self.root + "/") and levels[2:3] == [INGESTS] and levels[4:] == ["state"]
 
     def machine_of(self, topic: str) -> tuple[MachinePath, str] | None:
         """Return the machine and the leaf of a topic, None where it is no machine's."""

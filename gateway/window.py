@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.barred import Barred
 from gateway.mqtt import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
@@ -60,6 +60,13 @@ class _Sent:
     acknowledged: bool = False
 
 
+class _Taken(NamedTuple):
+    """A record that a store has, since when, and which ingest wrote it."""
+
+    since: float
+    by: str
+
+
 class Window:
     """What one gateway has sent and not heard of.
 
@@ -75,7 +82,8 @@ class Window:
         self.barred = Barred()
         self._by_broker = by_broker
         self._sent: dict[int, _Sent] = {}  # oldest first
-        self._taken: dict[int, float] = {}  # since when, oldest first
+        self._taken: dict[int, _Taken] = {}  # oldest first
+        self._look = False
         self._most = IN_FLIGHT
         self._in_flight = self._in_flight_bytes = 0
         self._backlog = 0
@@ -197,9 +205,28 @@ class Window:
             del self._taken[seq]
         self._arrive(ranges, now)
 
-    def taken(self, ranges: Iterable[Range], now: float) -> None:
-        """Note what ingest has written to a store that may still lose it: it is on its way no more, nor confirmed."""
-        self._taken |= dict.fromkeys(self._arrive(ranges, now), now)
+    def taken(self, ranges: Iterable[Range], now: float, by: str = "") -> None:
+        """Note what ingest has written to a store that may still lose it: it is on its way no more, nor confirmed.
+
+        `by` is the process that did; it will write it again where the store loses it.
+        """
+        self._taken |= dict.fromkeys(self._arrive(ranges, now), _Taken(now, by))
+
+    def ingest_came(self, before: str) -> None:
+        """Note that an ingest is there anew: what the one `before` it had taken goes again, if there was one.
+
+        What is on its way may have been given to nobody: the oldest record goes again to find out.
+        """
+        self._look = True
+        if before:
+            self._give_up([seq for seq, taken in self._taken.items() if taken.by == before])
+
+    def _give_up(self, taken: list[int]) -> None:
+        """Send again what nobody is going to confirm any more."""
+        for seq in taken:
+            del self._taken[seq]
+            self._lost.add(seq)
+        self.counts["again"] += len(taken)
 
     def _arrive(self, ranges: Iterable[Range], now: float) -> list[int]:
         """Take what has arrived off the way; returns which these are."""
@@ -237,20 +264,21 @@ class Window:
     def again(self, now: float) -> list[Range]:
         """Return the records that are to go again now: given to nobody, overtaken, or a probe."""
         lost = [seq for seq, sent in self._sent.items() if sent.when + OVERTAKEN < self._newest]
-        if not lost and self._sent and now - self._heard > self._patience:
+        overdue = now - self._heard > self._patience
+        if not lost and self._sent and (overdue or self._look):
             # one tells as much as all: what was sent before it is lost where it alone is confirmed
             lost.append(next(iter(self._sent)))
             self._heard = now
-            self._patience = min(self._patience * 2, PROBE_MAX)
-            self.stalled = True
+            if overdue:
+                self._patience = min(self._patience * 2, PROBE_MAX)
+                self.stalled = True
+        self._look = False
         self.counts["again"] += len(lost)
         for seq in lost:
             self._forget(seq)
             self._lost.add(seq)
-        while self._taken and now - self._taken[oldest := next(iter(self._taken))] > TAKEN_PATIENCE:
-            del self._taken[oldest]
-            self._lost.add(oldest)
-            self.counts["again"] += 1
+        while self._taken and now - self._taken[oldest := next(iter(self._taken))].since > TAKEN_PATIENCE:
+            self._give_up([oldest])
         for span in self.barred.again(now):
             self._lost.add(*span)
         again, self._lost = list(self._lost), Ranges()

@@ -28,13 +28,13 @@ RETRY_FIRST, RETRY_MAX = 0.2, 2.0
 class Writer:
     """One store, with a thread of its own: a slow one holds up its own readings, and none of another store's way.
 
-    `life` is of the store's process as it was seen last. `still` is awaited before each further attempt, to raise
+    `life` is of the store's process as it was seen last, None where that was not known. `still` is awaited before each further attempt, to raise
     where nobody needs it any more.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self.name = name
-        self.life = ""
+        self.life: str | None = ""
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store {name}")
         self._one_at_a_time = asyncio.Lock()
@@ -63,11 +63,14 @@ class Writer:
         return ()
 
     async def look(self, still: Callable[[], Awaitable[None]]) -> bool:
-        """Return whether the store's process lives on that lived when this was asked last."""
+        """Return whether the store's process lives on that lived when this was asked last, as far as can be told."""
         life = await self._insist(still, self._store.life)
+        if life is None:
+            return False
         if life == self.life:
             return True
-        log.warning("store.restarted", store=self.name)
+        if self.life is not None:
+            log.warning("store.restarted", store=self.name)
         await self._insist(still, self._store.check)  # it may have been started with other settings
         self.life = life
         return False
@@ -100,7 +103,7 @@ class Writer:
             self.life = await self._call(self._prepare)
             self._open = True
 
-    def _prepare(self) -> str:
+    def _prepare(self) -> str | None:
         self._store.open()
         try:
             self._store.check()

@@ -97,10 +97,10 @@ class Store(ABC):
         Raises `Unavailable`, which says what to change.
         """
 
-    def life(self) -> str:
+    def life(self) -> str | None:
         """Return what changes when the store's process is started anew; asked of those with `durable_after`.
 
-        Raises `Unavailable`.
+        None where that can't be told yet: what is written until it can is written again. Raises `Unavailable`.
         """
         return ""
 

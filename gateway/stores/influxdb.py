@@ -167,13 +167,11 @@ class InfluxStore(Store):
         else:
             self.durable_after = running.durable_after
 
-    def life(self) -> str:
+    def life(self) -> str | None:
         running = self._running()
         if running is None:
             return ""
-        if running.young:
-            raise Unavailable(f"{self._settings.url}: it was started only now")
-        return running.started
+        return None if running.young else running.started
 
     def _running(self) -> Running | None:
         answer = self._ask("/metrics")

@@ -120,10 +120,12 @@ def in_steps(readings: Iterable[Stored], step: int) -> list[Stored]:
     return [reading for reading in rounded if len(answers[reading.unit, reading.time]) == 1]
 
 
-def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -> tuple[list[str], list[str]]:
+def differences(
+    finer: Iterable[Stored], coarser: Iterable[Stored], step: int
+) -> tuple[list[tuple[int, int, str]], list[str]]:
     """Compare a store with a resolution of `step` (us) with one that resolves microseconds.
 
-    Returns what it lacks of the other, and what it has doubled, changed or invented.
+    Returns what it lacks of the other (unit, time, point), and what it has doubled, changed or invented.
     """
     wanted = {
         (one.unit, one.time, one.point): one.value for one in in_steps(list(finer), step) if one.value is not None
@@ -137,7 +139,7 @@ def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -
         if (one.unit, one.time, one.point) in found:
             told.append(f"twice: {one}")
         found[one.unit, one.time, one.point] = one.value
-    missing = sorted(f"missing: {key}" for key in wanted.keys() - found.keys())
+    missing = sorted(wanted.keys() - found.keys())
     told += [f"invented: {key}" for key in found.keys() - wanted.keys()]
     told += [
         f"changed: {key}: {found[key]} for {value}"
@@ -145,6 +147,16 @@ def differences(finer: Iterable[Stored], coarser: Iterable[Stored], step: int) -
         if key in found and not math.isclose(found[key], value, rel_tol=DIGITS)
     ]
     return missing, sorted(told)
+
+
+def betrayed(missing: Iterable[tuple[int, int, str]], finer: Iterable[Stored], truth: Truth, step: int) -> list[str]:
+    """Return which of the readings that the coarser store lacks belong to answers that were confirmed."""
+    count_at = {(one.unit, one.time // step * step): one.value for one in finer if one.point == "count"}
+    return [
+        f"unit {unit}: answer {count_at[unit, time]}, confirmed, its {point}"
+        for unit, time, point in missing
+        if (unit, count_at[unit, time]) in truth.confirmed
+    ]
 
 
 def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) -> Verdict:

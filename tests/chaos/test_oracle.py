@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.machines import check_of, third_of
-from chaos.oracle import UNSPOOLED, Stored, Truth, differences, judge
+from chaos.oracle import UNSPOOLED, Stored, Truth, betrayed, differences, judge
 
 SECOND = 1_000_000
 START = 1_764_000_000 * SECOND
@@ -152,6 +152,9 @@ def test_a_coarser_store_may_lack_and_merge_and_nothing_else():
     crowded = [*finer, *scan(1, 3, SERVED[1][3] + 1001)]
     kept = [*(one for one in coarser if (one.unit, one.time) != (1, SERVED[1][3] + 1000)), coarser[9]]
     assert differences(crowded, kept, 1000)[1] == []
+    assert betrayed(missing, finer, Truth(SERVED, confirmed={(1, 1)}), 1000) == []
+    [told] = betrayed(missing, finer, Truth(SERVED, confirmed={(1, 0)}), 1000)
+    assert told == "unit 1: answer 0, confirmed, its count"
     for wrong in ([*coarser, coarser[0]], [coarser[0]._replace(value=7.5), *coarser[1:]],
                   [*coarser, Stored(2, "count", START - 1000, 1)]):  # fmt: skip
         assert len(differences(finer, wrong, 1000)[1]) == 1

@@ -21,6 +21,7 @@ class MemoryStore(Store):
         self.safe: list[MachineScan] = []
         self.memory: list[MachineScan] = []
         self.away = ""
+        self.young = False
         self.wrong = ""
         self.refusals: list[Refusal] = []
         self.writes = 0
@@ -37,9 +38,9 @@ class MemoryStore(Store):
         if self.wrong:
             raise Unavailable(self.wrong)
 
-    def life(self) -> str:
+    def life(self) -> str | None:
         self._answer()
-        return str(self._life)
+        return None if self.young else str(self._life)
 
     def write(self, batch: Sequence[MachineScan]) -> None:
         self.go.wait()

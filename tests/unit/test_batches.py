@@ -113,6 +113,31 @@ async def test_a_store_that_dies_again_and_again_loses_nothing(bench: Bench):
     assert set(values(bench.early)) == set(bench.safe)
 
 
+async def test_what_is_written_while_the_store_is_too_young_to_be_told_apart_is_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It is taken at once, since fresh readings must not wait; another run in the same second would look the same."""
+    monkeypatch.setattr(batches, "LOOK_EVERY", 0.005)
+    bench = Bench()
+    bench.early.young = True
+    for writer in bench.writers:
+        await writer.open()
+    task = asyncio.create_task(bench.held.run(bench.confirm))
+    await bench.write(1)
+    asked = bench.early.asked
+    await until(lambda: bench.early.asked > asked + 20, "the store is asked again and again")
+    assert bench.safe == []
+    bench.early.memory.clear()  # it dies, and its next run begins in the same second
+    bench.early.young = False
+    await bench.until_safe(1)
+    assert values(bench.early) == [1]
+    assert bench.sure.writes == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for writer in bench.writers:
+        await writer.close()
+
+
 async def test_while_the_store_is_away_nothing_is_confirmed(bench: Bench):
     """Nobody knows whether it comes back as the one that it was."""
     await bench.write(1)

@@ -63,3 +63,29 @@ def test_what_may_be_taken_is_bounded() -> None:
     assert window.room(0.0) == 0
     window.confirmed([(1, 100)], 0.0)
     assert window.room(0.0) > 0
+
+
+def test_what_an_ingest_had_taken_goes_again_when_another_process_is_in_its_place() -> None:
+    """What that had in memory is gone, and nobody will say that it is safe; the other ingest's is not."""
+    window = window_with(10)
+    window.taken([(1, 4)], 1.0, "dead")
+    window.taken([(5, 6)], 1.0, "alive")
+    window.confirmed([(7, 10)], 1.0)
+    window.ingest_came("dead")
+    assert window.again(2.0) == [(1, 4)]
+    assert window.counts["again"] == 4
+    window.ingest_came("")
+    assert window.again(3.0) == []
+
+
+def test_an_ingest_that_comes_is_asked_at_once_for_what_nobody_has_confirmed() -> None:
+    """With MQTT 3.1.1 a broker does not say that it had nobody to give a record to. One that arrives tells of all."""
+    window = window_with(10)
+    assert window.again(5.0) == []
+    window.ingest_came("")
+    assert window.again(5.1) == [(1, 1)]
+    assert not window.stalled
+    assert window.again(5.4) == []
+    window.sent(1, "topic", 100, 5.4, backlog=True)
+    window.confirmed([(1, 1)], 5.5)
+    assert window.again(5.6) == [(2, 10)]
