@@ -25,7 +25,7 @@ from typing import Any
 
 from chaos.faults import Injector
 from chaos.machines import POINTS
-from chaos.oracle import HEADING, Stored, Verdict, differences, judge
+from chaos.oracle import HEADING, Stored, Verdict, betrayed, differences, judge
 from chaos.plant import Plant
 
 FRESH = 5.0
@@ -52,7 +52,7 @@ class Outcome:
     balanced: bool
     verdict: Verdict
     confirmed: int
-    missing: list[str] = field(default_factory=list)
+    missing: list[tuple[int, int, str]] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ class Outcome:
             HEADING,
             str(self.verdict),
             f"VictoriaMetrics has {len(self.missing)} readings fewer, and {len(self.differences)} other ones",
-            *(f"    {one}" for one in [*self.missing[:3], *self.differences[:10]]),
+            *(f"    {one}" for one in self.differences[:10]),
             *self.complaints,
             "the promise was kept" if self.kept else "THE PROMISE WAS BROKEN",
         ])  # fmt: skip
@@ -120,11 +120,11 @@ async def _judged(plant: Plant, injector: Injector, seed: int, seconds: float) -
         *await _settled_differences(plant, stored, dropped),
     )
     outcome.complaints = _complaints(outcome, len(stored), dropped)
-    spooled = plant.truth.spooled * POINTS + outcome.verdict.bad
-    if outcome.ledger["acquired"] != spooled:
-        outcome.complaints.append(
-            f"{spooled} readings were on disk, and the ledger says {outcome.ledger['acquired']}"
-        )
+    broken = betrayed(outcome.missing, stored, plant.truth, 1000)
+    outcome.complaints += [f"VictoriaMetrics lacks {one}" for one in broken[:10]]
+    spooled, acquired = plant.truth.spooled * POINTS + outcome.verdict.bad, outcome.ledger["acquired"]
+    if acquired != spooled:
+        outcome.complaints.append(f"{spooled} readings were on disk, and the ledger says {acquired}")
     return outcome
 
 
@@ -141,7 +141,9 @@ def _write_down(folder: Path, injector: Injector) -> None:
     (folder / "truth.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-async def _settled_differences(plant: Plant, stored: list[Stored], dropped: int) -> tuple[list[str], list[str]]:
+async def _settled_differences(
+    plant: Plant, stored: list[Stored], dropped: int
+) -> tuple[list[tuple[int, int, str]], list[str]]:
     """Return what VictoriaMetrics lacks of SQLite's, and shows otherwise, after the seconds that it may take to show.
 
     What was dropped from the spool, and counted, may have reached one store and not the other.
