@@ -1,0 +1,142 @@
+"""A gateway whose wall clock is set while it runs: a box without a battery, a wrong time server, an operator.
+
+libfaketime shows the process another time, out of a file that is read at each look; the monotonic clock is left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chaos.machines import TEMPLATE, Machines
+from processes import LOOPBACK, Lineside, need, until, write_factory
+from servers import Mosquitto
+from stored import report, rows
+
+if TYPE_CHECKING:
+    from stored import Row
+
+HOUR = 3600
+YEAR_1971 = 31_536_000_000_000
+"""Microseconds since the epoch."""
+
+PERIOD = 0.1
+"""Seconds between two scans."""
+
+LIBRARIES = ("*/faketime/libfaketimeMT.so.1", "faketime/libfaketimeMT.so.1")
+
+
+class WallClock:
+    """The clock that a process sees, which is off by some seconds."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.off = 0
+        need("faketime")
+        library = next(found for pattern in LIBRARIES for found in Path("/usr/lib").glob(pattern))
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, off: int) -> None:
+        """Set it so many seconds beside the true time, between one look and the next."""
+        self.off = off
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{off:+d}s\n")
+        new.replace(self._file)
+
+    def now(self) -> int:
+        """Return what it shows, in microseconds."""
+        return time.time_ns() // 1000 + self.off * 1_000_000
+
+
+class Box:
+    """A machine that is read ten times a second, a gateway with a clock of its own, and what is stored."""
+
+    def __init__(self, folder: Path, machines: Machines, broker: str) -> None:
+        self.clock = WallClock(folder / "clock")
+        self.machines = machines
+        self.database = folder / "readings.db"
+        self.report = folder / "run.json"
+        (folder / "machines").mkdir()
+        (folder / "machines" / "counter.yaml").write_text(TEMPLATE)
+        connection = f"modbus+tcp://{LOOPBACK}:{machines.port}?unit=1&timeout=30"
+        self.config = write_factory(
+            folder / "factory.yaml",
+            gateway={"id": "edge-01", "spool": {"folder": str(folder / "spool")}},
+            broker={"url": broker},
+            ingest={"folder": str(folder)},
+            # what is stamped with 1970 is older than anything else that is kept
+            stores=[{"sqlite": {"path": str(self.database), "keep": "36500d"}}],
+            lines={
+                "line": {"area": "area", "machines": {"unit-1": {"template": "counter", "connection": connection}}}
+            },
+        )
+
+    async def start(self) -> Lineside:
+        await Lineside.start("ingest", self.config)
+        return await Lineside.start(
+            "run", self.config, "--report", str(self.report), environment=self.clock.environment
+        )
+
+    def stored(self) -> list[Row]:
+        """Return the counts that are stored, in the order of their times."""
+        return rows(self.database, point="count")
+
+    async def read_on(self, answers: int = 20) -> list[Row]:
+        """Wait until so many answers that come from now on are stored; returns those."""
+        first = len(self.machines.served[1]) + 1  # one may be under way, and stamped before
+
+        def look() -> list[Row]:
+            found = [row for row in self.stored() if row.value >= first]
+            return found if len(found) >= answers else []
+
+        return await until(look, f"{answers} readings", 60.0)
+
+
+def ordered(found: list[Row]) -> bool:
+    """Whether every answer is there, once, and later than the one before."""
+    times = [row.time for row in found]
+    return [row.value for row in found] == list(range(len(found))) and times == sorted(set(times))
+
+
+async def test_a_clock_that_is_set_neither_stops_the_schedule_nor_reverses_time(tmp_path: Path):
+    """An hour back must not cost an hour, an hour forward no 36,000 missed scans, and what is doubtful is marked."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(1) as machines:
+        box = Box(tmp_path, machines, mosquitto.url)
+        box.clock.set(60 - int(time.time()))  # it boots in 1970
+        gateway = await box.start()
+
+        before = await box.read_on()
+        assert {(row.quality, row.reason) for row in before} == {("uncertain", "clock")}
+        assert all(row.time < YEAR_1971 for row in before)
+
+        box.clock.set(0)  # the network is there
+        right = await box.read_on()
+        assert {row.quality for row in right} == {"good"}
+        assert all(abs(row.time - box.clock.now()) < 60e6 for row in right)
+
+        box.clock.set(-HOUR)
+        back = await box.read_on()
+        assert {(row.quality, row.reason) for row in back} == {("uncertain", "clock")}
+        assert all(right[-1].time < row.time < right[-1].time + 60e6 for row in back), "it goes on from where it was"
+
+        box.clock.set(HOUR)
+        forward = await box.read_on()
+        assert {row.quality for row in forward} == {"good"}
+        assert all(abs(row.time - box.clock.now()) < 60e6 for row in forward)
+
+        await gateway.stop(30.0)
+        told = report(box.report)
+        assert ordered(box.stored())
+        assert len(box.stored()) == len(machines.served[1]) == told["schedule"]["taken"]
+        assert told["schedule"]["due"] <= told["seconds"] / PERIOD + 1, "the schedule is that of the monotonic clock"
+        assert told["ledger"]["pending"] == 0
+        assert told["clock"]["steps"] == 3
+    sizes = [event["seconds"] for event in gateway.events("clock.stepped")]
+    assert sizes[1:] == [-HOUR, 2 * HOUR]
