@@ -44,11 +44,11 @@ that no answer comes too late to be taken."""
 START = 60.0
 """Seconds within which a process has started, whatever else this machine is busy with."""
 
-SPOOL_SIZE = "512KiB"
-"""Half a minute of readings, of which half wait until VictoriaMetrics is safe: outages fill it, and what does not fit
-is counted as dropped."""
+SPOOL_SIZE = "1MiB"
+"""A minute of readings, of which a quarter wait until VictoriaMetrics is safe: long outages fill it, and what has no
+room is counted as dropped."""
 
-DISK = 4 * 2**20
+DISK = 16 * 2**20
 """Bytes of the file system that the spool is on, so that it can be filled."""
 
 

@@ -1,6 +1,6 @@
 """A gateway whose wall clock is set while it runs: a box without a battery, a wrong time server, an operator.
 
-libfaketime shows the process another time, out of a file that is read at each look; the monotonic clock is left alone.
+libfaketime shows the process another time, out of a file that is read at each look; its monotonic clock is true.
 """
 
 from __future__ import annotations
