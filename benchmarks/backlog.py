@@ -5,6 +5,7 @@ Prints how the gateway's memory grew meanwhile, how fast the backlog reaches the
 their stored row while it does, and what each process costs.
 
     python benchmarks/backlog.py [--readings 1000000] [--machines 100] [--points 100] [--order fresh]
+    python benchmarks/backlog.py --readings 18000000 --machines 500    # an hour at 5,000 values/s, in six minutes
 """
 
 from __future__ import annotations
@@ -113,8 +114,14 @@ def slope(seen: list[tuple[float, float]]) -> float:
     return 60 * sum((t - t0) * (m - m0) for t, m in late) / sum((t - t0) ** 2 for t, _ in late)
 
 
+def spread(seen: list[tuple[float, float]]) -> float:
+    """Return by which part of the middle the memory differs from it at the most, after the first tenth of the time."""
+    sizes = [size for _, size in seen[len(seen) // 10 :]]
+    return (max(sizes) - min(sizes)) / (max(sizes) + min(sizes))
+
+
 async def connected(*logs: Path) -> None:
-    """Wait until all have reached the broker: after a long outage they look for it every 15 s at the most."""
+    """Wait until all have reached the broker: they look for it every 2 s at the most."""
     while not all(b"broker.connected" in log.read_bytes() for log in logs):  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(POLL)
 
@@ -168,7 +175,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         print(f"outage    {seen[-1][0]:.0f} s at {rate} readings/s; spool {spool:.0f} MB")
         halfway = seen[len(seen) // 2][1]
         print(f"memory    {seen[1][1]:.0f} MB at first, {halfway:.0f} MB halfway, {seen[-1][1]:.0f} MB at the end: "
-              f"{slope(seen):+.2f} MB a minute over the second half")  # fmt: skip
+              f"{slope(seen):+.2f} MB a minute over the second half, within {spread(seen):.1%} of the middle "
+              "after the first tenth")  # fmt: skip
         await broker.start()
         services = {"gateway": run.pid, "ingest": ingest.pid, "broker": broker.pid}
         begun = time.monotonic()

@@ -51,14 +51,19 @@ class Injector:
     async def _inject(self, choice: random.Random, deadline: float) -> None:
         while asyncio.get_running_loop().time() < deadline:
             [name] = choice.choices(list(FAULTS), [weight for weight, _, _ in FAULTS.values()])
-            _, part, fault = FAULTS[name]
+            _, part, _ = FAULTS[name]
             lasts, pause = choice.uniform(0.1, self._longest), choice.uniform(0.1, 1.0)
             async with self._parts.setdefault(part, asyncio.Lock()):
-                self.counts[name] += 1
-                began = micros()
-                await fault(self, lasts)
-                self.history.append(f"{began} to {micros()}: {name}")
+                await self.cause(name, lasts)
             await asyncio.sleep(pause)
+
+    async def cause(self, name: str, seconds: float) -> None:
+        """Let one fault happen, and heal it."""
+        _, _, fault = FAULTS[name]
+        self.counts[name] += 1
+        began = micros()
+        await fault(self, seconds)
+        self.history.append(f"{began} to {micros()}: {name}")
 
 
 async def _kill_gateway(injector: Injector, seconds: float) -> None:
@@ -100,9 +105,11 @@ async def _kill_ingest(injector: Injector, seconds: float) -> None:
 
 
 async def _kill_store(injector: Injector, seconds: float) -> None:
-    injector.plant.store.kill()
+    store = injector.plant.store
+    assert store is not None
+    store.kill()
     await asyncio.sleep(seconds / 2)
-    await injector.plant.store.up()
+    await store.up()
 
 
 async def _full_disk(injector: Injector, seconds: float) -> None:

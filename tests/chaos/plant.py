@@ -58,10 +58,13 @@ def micros() -> int:
 
 
 class Plant:
-    """The processes, the links between them, and the times in which answers may be lost."""
+    """The processes, the links between them, and what is known of what must be stored."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, victoria: bool = True) -> None:
+        """Prepare; without `victoria` SQLite is the only store, and what is stored is confirmed at once."""
         self.folder = folder
+        self.store: VictoriaMetrics | None = None
+        self._victoria = victoria
         self.disk = folder / "disk"
         self.database = folder / "readings.db"
         self.machines = Machines(UNITS)
@@ -78,13 +81,14 @@ class Plant:
         await self._running.enter_async_context(self.machines)
         # a broker as it comes, on a machine of its own: nothing kept, 1,000 messages queued
         self.broker = await Mosquitto.start(self.folder)
-        self.store = await VictoriaMetrics.start(self.folder)
         enter = self._running.enter_async_context
         self.links = {
             "gateway-broker": await enter(Proxy(self.broker.port)),
             "broker-ingest": await enter(Proxy(self.broker.port)),
-            "ingest-store": await enter(Proxy(self.store.port)),
         }
+        if self._victoria:
+            self.store = await VictoriaMetrics.start(self.folder)
+            self.links["ingest-store"] = await enter(Proxy(self.store.port))
         self.watch = await enter(Watch(self.broker.url))
         self.ingest = Lineside("ingest", self._config("ingest", self.links["broker-ingest"]))
         await self.start_ingest()
@@ -107,10 +111,14 @@ class Plant:
     @property
     def processes(self) -> dict[str, Process]:
         """All processes by their names."""
-        return {"gateway": self.gateway, "ingest": self.ingest, "broker": self.broker, "store": self.store}
+        store = {"store": self.store} if self.store else {}
+        return {"gateway": self.gateway, "ingest": self.ingest, "broker": self.broker, **store}
 
     def _config(self, name: str, broker: Proxy) -> Path:
-        store = f"http://{LOOPBACK}:{self.links['ingest-store'].port}"
+        stores: list[dict[str, Any]] = [{"sqlite": {"path": str(self.database)}}]
+        if self._victoria:
+            url = f"http://{LOOPBACK}:{self.links['ingest-store'].port}"
+            stores.append({"influxdb": {"url": url, "bucket": "telemetry"}})
         machines = {
             f"unit-{unit}": {
                 "template": "counter",
@@ -123,10 +131,7 @@ class Plant:
             gateway={"id": "edge-01", "spool": {"folder": str(self.disk / "spool"), "max_size": SPOOL_SIZE}},
             broker={"url": f"mqtt://{LOOPBACK}:{broker.port}", "keep_alive": "5s"},
             ingest={"folder": str(self.folder)},
-            stores=[
-                {"sqlite": {"path": str(self.database)}},
-                {"influxdb": {"url": store, "bucket": "telemetry"}},
-            ],
+            stores=stores,
             lines={"line": {"area": "area", "machines": machines}},
         )
 
@@ -244,6 +249,7 @@ class Plant:
 
     def victoria_readings(self) -> list[Stored]:
         """Return every good reading in VictoriaMetrics; its times are in milliseconds."""
+        assert self.store is not None
         found = []
         for series in self.store.export('{machine=~"unit-.+"}'):
             labels = series["metric"]

@@ -73,7 +73,7 @@ class Outcome:
             f"ledger {self.ledger} {'balanced' if self.balanced else 'NOT BALANCED'}",
             HEADING,
             str(self.verdict),
-            f"VictoriaMetrics has {len(self.missing)} readings fewer, and {len(self.differences)} other ones",
+            f"VictoriaMetrics lacks {len(self.missing)} readings of these, and has {len(self.differences)} others",
             *(f"    {one}" for one in self.differences[:10]),
             *self.complaints,
             "the promise was kept" if self.kept else "THE PROMISE WAS BROKEN",
@@ -91,13 +91,14 @@ async def run(folder: Path, seed: int, seconds: float, longest: float) -> Outcom
             await plant.fresh(30.0)
             injector = Injector(plant, seed, longest)
             await injector.run(seconds)
-            return await _judged(plant, injector, seed, seconds)
+            return await judged(plant, injector, seed, seconds)
     finally:
         if injector is not None:
             _write_down(folder, injector)
 
 
-async def _judged(plant: Plant, injector: Injector, seed: int, seconds: float) -> Outcome:
+async def judged(plant: Plant, injector: Injector, seed: int, seconds: float) -> Outcome:
+    """Wait until all is stored, stop the plant, and compare what is stored with what was served."""
     fresh = await plant.fresh(60.0)
     drained = await plant.drained(DRAIN)
     await plant.gateway.stop(60.0)
@@ -149,6 +150,8 @@ async def _settled_differences(
     What was dropped from the spool, and counted, may have reached one store and not the other.
     """
     began = time.monotonic()
+    if plant.store is None:
+        return [], []
     while True:
         missing, other = differences(stored, plant.victoria_readings(), 1000)
         if (len(missing) <= dropped and not other) or time.monotonic() - began > SHOWN:

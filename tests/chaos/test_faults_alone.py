@@ -1,0 +1,35 @@
+"""Each fault by itself, with all processes real: what was on the gateway's disk is neither lost nor doubled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chaos.faults import FAULTS, Injector
+from chaos.plant import Plant
+from chaos.run import judged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FROZEN = 10.0
+"""Seconds for which a process is stopped with its connections open."""
+
+LASTS = 4.0
+"""Seconds of all other faults, or a part of them."""
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_fault_alone_loses_and_doubles_nothing(tmp_path: Path, name: str):
+    """The fault happens, is healed, and a fresh reading is stored within five seconds."""
+    async with Plant(tmp_path, victoria="store" in name) as plant:
+        assert await plant.fresh(30.0) < 30.0
+        injector = Injector(plant, 0, LASTS)
+        await injector.cause(name, FROZEN if name.startswith("freeze") else LASTS)
+        outcome = await judged(plant, injector, 0, LASTS)
+    assert outcome.kept, f"\n{outcome}"
+    assert outcome.verdict.dropped == 0 or name == "damaged spool"
+    assert outcome.verdict.excused == 0 or "gateway" in name or name == "damaged spool"
