@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiomqtt
 from aiomqtt import MqttCodeError, MqttError, ProtocolVersion, Will
@@ -19,11 +19,14 @@ from gateway.settings.sections import Version
 from gateway.tls import client_context
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from types import TracebackType
 
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 
     from gateway.settings.sections import BrokerSection
+
+T = TypeVar("T")
 
 TAKEN_OVER = 0x8E
 """MQTT 5, 4.13: another client connected with the same identifier."""
@@ -183,6 +186,19 @@ class Connection(aiomqtt.Client):
         for topic, answer in zip(topics, answers, strict=True):
             if isinstance(answer, ReasonCode) and answer.is_failure:
                 raise MqttError(f"may not subscribe to {topic}: {answer}")
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as aiomqtt has it
+        """Wait for an answer of the broker, no longer than the connection lasts: aiomqtt waits for the time-out."""
+        if fut is self._connected or fut is self._disconnected:
+            return await super()._wait_for(fut, timeout)
+        answer = asyncio.ensure_future(super()._wait_for(fut, timeout))
+        try:
+            await asyncio.wait((answer, self._disconnected), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                await self.lost()
+            return await answer
+        finally:
+            answer.cancel()
 
     async def check(self) -> None:
         """Raise `MqttError` where the connection is lost."""

@@ -28,8 +28,8 @@ RETRY_FIRST, RETRY_MAX = 0.2, 2.0
 class Writer:
     """One store, with a thread of its own: a slow one holds up its own readings, and none of another store's way.
 
-    `life` is of the store's process as it was seen last, None where that was not known. `still` is awaited before each further attempt, to raise
-    where nobody needs it any more.
+    `life` is of the store's process as it was seen last, None where that was not known. `still` is awaited before
+    each further attempt, to raise where nobody needs it any more.
     """
 
     def __init__(self, name: str, store: Store) -> None:

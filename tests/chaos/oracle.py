@@ -65,10 +65,13 @@ class Truth:
         with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while its
         disk is full: `full` are these times.
         """
-        begins = [at - UNSPOOLED, *(start for start, end in full if end >= at - UNSPOOLED)]
+        since = at
+        for start, end in sorted(full, reverse=True):
+            if end >= since - UNSPOOLED:  # one may follow another before what waits is written
+                since = min(since, start)
         for unit, times in self.served.items():
             for count in range(spooled[unit] + 1, len(times)):
-                if times[count] >= min(begins):
+                if times[count] >= since - UNSPOOLED:
                     self.excused.add((unit, count))
 
     def may_be_at(self, unit: int, count: int, time: int) -> bool:

@@ -43,10 +43,13 @@ def test_a_missing_answer_is_lost():
     assert "unit 2: answer 4" in verdict.lost[0]
 
 
-def dead(spooled: dict[int, int], full: tuple[int, int] | None = None) -> Truth:
-    """Return the truth where the gateway was killed after the tenth answer, with so many on its disk."""
+def dead(spooled: dict[int, int], *full: tuple[int, int], at: int = 10) -> Truth:
+    """Return the truth where the gateway was killed after ten seconds, with so many answers on its disk.
+
+    `full` are seconds in which the disk was full.
+    """
     truth = Truth(SERVED)
-    truth.died(START + 10 * SECOND, spooled, [full] if full else [])
+    truth.died(START + at * SECOND, spooled, [(START + a * SECOND, START + b * SECOND) for a, b in full])
     return truth
 
 
@@ -70,9 +73,16 @@ def test_a_gateway_may_not_keep_answers_from_its_disk_for_long():
 
 def test_answers_may_wait_in_memory_while_the_disk_is_full():
     """Until a moment after: what has not been written by then is lost with the gateway."""
-    truth = dead({1: 9, 2: 1}, (START + 2 * SECOND, START + 8 * SECOND))
-    assert judge("store", truth, without(2, 2), 0).good
-    assert not judge("store", dead({1: 9, 2: 1}, (START, START + 2 * SECOND)), without(2, 2), 0).good
+    assert judge("store", dead({1: 9, 2: 1}, (2, 8), at=10), without(2, 2), 0).good
+    assert judge("store", dead({1: 9, 2: 1}, (2, 8), at=12), without(2, 2), 0).good
+    assert not judge("store", dead({1: 9, 2: 1}, (2, 8), at=14), without(2, 2), 0).good
+    assert not judge("store", dead({1: 9, 2: 1}, (8, 9), at=14), without(2, 2), 0).good
+
+
+def test_a_disk_may_be_full_again_before_what_waited_was_written():
+    """As seen with seed 312: it is filled again in the moment in which it has room."""
+    assert judge("store", dead({1: 9, 2: 1}, (2, 5), (5, 18), at=19), without(2, 2), 0).good
+    assert not judge("store", dead({1: 9, 2: 1}, (2, 5), (11, 18), at=19), without(2, 2), 0).good
 
 
 def test_an_answer_to_the_next_gateway_is_an_obligation():

@@ -11,7 +11,7 @@ from proxy import Proxy
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
-from gateway import presence, window
+from gateway import connection, presence, window
 from gateway.mqtt import Link, Message
 
 if TYPE_CHECKING:
@@ -106,6 +106,18 @@ async def test_a_broker_that_never_acknowledges_is_left(tmp_path: Path, monkeypa
         edge.take()
         await until(lambda: broker.connects >= 2, "another connection", SECONDS)
         await until(lambda: broker.published.count(data("m-01")) >= 2, "the record again", SECONDS)
+
+
+async def test_a_link_that_is_lost_before_it_has_subscribed_is_left_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A broker that dies in this moment would else be waited for, however soon it is back."""
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2 * SECONDS)
+    async with FakeBroker() as broker:
+        broker.hangs_up = True
+        async with Edge(tmp_path, {"url": broker.url}):
+            await until(lambda: STATE in broker.published, "a birth over the next connection", SECONDS)
+            assert broker.connects == 2
 
 
 async def test_a_gateway_that_is_thrown_out_says_why_once_and_stays_away(

@@ -29,6 +29,7 @@ class FakeBroker:
     `owed`       messages that are not acknowledged now; `most_owed` the most that ever were
     `published`  topics in the order in which they came
     `connects`   connections so far; `pings` so far
+    `hangs_up`   whether the next subscription is answered by the end of the connection, as by the death of the broker
     """
 
     def __init__(self, reason: Callable[[str], int | None] = lambda _: 0, properties: dict[int, int] | None = None):
@@ -42,6 +43,7 @@ class FakeBroker:
         self._held: list[tuple[int, str]] = []
         self._writer: asyncio.StreamWriter | None = None
         self.holding = False
+        self.hangs_up = False
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port)
@@ -101,6 +103,9 @@ class FakeBroker:
                         self._held.append((identifier, topic))
                     else:
                         self._acknowledge(identifier, topic)
+            case 8 if self.hangs_up:
+                self.hangs_up = False
+                writer.transport.abort()
             case 8:
                 topics = _filters(body[2:])
                 _write(writer, 0x90, body[:2] + b"\0" + bytes([1] * topics))
