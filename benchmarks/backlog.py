@@ -173,10 +173,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         seen = await outage(run, options.readings / rate)
         spool = sum(part.stat().st_size for part in (folder / "spool").glob("*.spool.db*")) / 2**20
         print(f"outage    {seen[-1][0]:.0f} s at {rate} readings/s; spool {spool:.0f} MB")
-        halfway = seen[len(seen) // 2][1]
-        print(f"memory    {seen[1][1]:.0f} MB at first, {halfway:.0f} MB halfway, {seen[-1][1]:.0f} MB at the end: "
-              f"{slope(seen):+.2f} MB a minute over the second half, within {spread(seen):.1%} of the middle "
-              "after the first tenth")  # fmt: skip
+        tenths = ", ".join(f"{seen[min(len(seen) - 1, len(seen) * tenth // 10)][1]:.0f}" for tenth in range(11))
+        print(f"memory    MB after each tenth: {tenths}; {slope(seen):+.2f} MB a minute over the second half, "
+              f"±{spread(seen):.1%} after the first tenth", flush=True)  # fmt: skip
         await broker.start()
         services = {"gateway": run.pid, "ingest": ingest.pid, "broker": broker.pid}
         begun = time.monotonic()

@@ -25,6 +25,9 @@ IN_FLIGHT, IN_FLIGHT_BYTES = 100, 4 * 2**20
 UNCONFIRMED = 500
 """Records that may wait for confirmation: fewer than a broker queues for an ingest that is away (1,000)."""
 
+QUIET, UNCONFIRMED_QUIET = 1.0, 100
+"""The same where nothing was confirmed for so many seconds: an ingest that comes back gets these first."""
+
 FOR_FRESH = 0.25
 """The part of either that the backlog leaves to fresh records."""
 
@@ -141,7 +144,8 @@ class Window:
             return 0 if self._in_flight or now < self._probe_at else 1
         if self._in_flight_bytes >= IN_FLIGHT_BYTES:
             return 0
-        return max(0, min(self._most - self._in_flight, UNCONFIRMED - len(self._sent)))
+        unconfirmed = UNCONFIRMED if now - self._heard <= QUIET else UNCONFIRMED_QUIET
+        return max(0, min(self._most - self._in_flight, unconfirmed - len(self._sent)))
 
     def backlog_room(self, now: float) -> bool:
         """Return whether a record of the backlog may go as well; one may always, however large."""
@@ -213,16 +217,15 @@ class Window:
         self._taken |= dict.fromkeys(self._arrive(ranges, now), _Taken(now, by))
 
     def ingest_came(self, before: str) -> None:
-        """Note that an ingest is there anew: what the one `before` it had taken goes again, if there was one.
+        """Note that an ingest has come. What the one `before` it had taken goes again.
 
-        What is on its way may have been given to nobody: the oldest record goes again to find out.
+        What is on its way may have reached nobody: the oldest record goes again to find out.
         """
         self._look = True
         if before:
             self._give_up([seq for seq, taken in self._taken.items() if taken.by == before])
 
     def _give_up(self, taken: list[int]) -> None:
-        """Send again what nobody is going to confirm any more."""
         for seq in taken:
             del self._taken[seq]
             self._lost.add(seq)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway import window as module
 from gateway.mqtt import NO_SUBSCRIBERS
-from gateway.window import IN_FLIGHT, UNCONFIRMED, Window
+from gateway.window import IN_FLIGHT, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, Window
 
 REFUSED = 0x87
 REASONS = {"taken": 0, "nobody": NO_SUBSCRIBERS, "refused": REFUSED}
@@ -55,6 +55,18 @@ def test_what_waits_for_confirmation_is_bounded_below_the_queue_of_a_broker():
     assert window.room(0.1) == 0
     window.confirmed([(1, 10)], 0.1)
     assert window.room(0.1) == 10
+
+
+def test_while_nothing_is_confirmed_little_is_sent_to_wait_at_the_broker():
+    """What is fresh when ingest is back would have to wait behind it."""
+    window = opened()
+    for seq in range(1, UNCONFIRMED_QUIET + 1):
+        send(window, seq, now=0.1)
+        window.acknowledged(seq, 0, 0.1)
+    assert window.room(0.1 + QUIET) > 0
+    assert window.room(0.2 + QUIET) == 0
+    window.confirmed([(1, 1)], 5.0)
+    assert window.room(5.0) == IN_FLIGHT
 
 
 def test_the_backlog_leaves_room_for_what_is_fresh():
