@@ -29,7 +29,7 @@ log = structlog.get_logger()
 SEARCH_EVERY = 60.0
 """Seconds between two searches for points that only the device knows."""
 
-BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
+BACKOFF_FIRST, BACKOFF_MAX = 0.5, 5.0
 """Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
 
 

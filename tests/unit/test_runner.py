@@ -187,7 +187,7 @@ def test_an_outage_is_told_once_and_its_slots_are_missed():
 
 
 def test_attempts_to_connect_back_off_up_to_a_ceiling():
-    """A dead device is neither hammered nor forgotten: 30 s at the most until it is seen to be back."""
+    """A dead device is neither hammered nor forgotten: 5 s at the most until it is seen to be back."""
 
     async def main() -> list[float]:
         bench = Bench(group())
