@@ -120,8 +120,8 @@ class Ingest:
                 ) as link:
                     log.info("broker.connected", broker=link.address)
                     down, began = False, now()
-                    await self._subscribe(link)
                     try:
+                        await self._subscribe(link)
                         await self._serve(link)
                     finally:
                         await self._attendance.leave(link)

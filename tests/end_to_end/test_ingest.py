@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import aiomqtt
 import pytest
+from edge import Edge
 from fakes.gateway import ROOT, FakeGateway
-from processes import Lineside, free_port, until, write_factory
+from processes import LOOPBACK, Lineside, free_port, until, write_factory
+from proxy import Proxy
 from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
 from servers import Mosquitto, VictoriaMetrics
 from stored import rows
 
 from gateway.stores.base import MachineMeta
+from gateway.window import TAKEN_PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -307,16 +313,80 @@ async def one_of(first: Lineside, second: Lineside, name: str) -> dict[str, Any]
     return (await until(lambda: first.events(name) + second.events(name), f"either logs {name}"))[0]
 
 
-async def test_a_second_ingest_of_one_id_is_told_apart(tmp_path: Path):
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_second_ingest_of_one_id_is_told_apart(tmp_path: Path, version: str):
     """Else they throw each other out for ever, and nobody knows why nothing arrives."""
     mosquitto = await Mosquitto.start(tmp_path)
-    process = await ingest(tmp_path, mosquitto)
+    process = await ingest(tmp_path, mosquitto, version=version)
     config = tmp_path / "ingest.yaml"
     twin = await Lineside.start("ingest", config)
     event = await one_of(process, twin, "ingest.thrown_out")
     assert "ingest.id" in event["hint"]
     other = await Lineside.start("ingest", config, "--id", "second")
     await other.logged("ingest.subscribed")
+
+
+async def test_an_ingest_whose_links_are_lost_in_quick_succession_comes_back_each_time(tmp_path: Path):
+    """Nobody has thrown it out: it must not leave the field to another one that is not there."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Proxy(mosquitto.port) as proxy:
+        config = factory(tmp_path, mosquitto)
+        config.write_text(config.read_text().replace(f":{mosquitto.port}", f":{proxy.port}"))
+        process = await Lineside.start("ingest", config)
+        for times in range(1, 6):
+            await process.logged("ingest.subscribed", times)
+            await proxy.cut()
+            await proxy.heal()
+        await process.logged("ingest.subscribed", 6)
+    assert not process.events("ingest.thrown_out")
+
+
+async def test_an_ingest_tells_that_it_is_there_and_that_it_has_gone(tmp_path: Path):
+    """By its births gateways know that what the process before it had in memory is lost."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    told: list[dict[str, Any]] = []
+    async with aiomqtt.Client(LOOPBACK, mosquitto.port) as client:
+        await client.subscribe(f"{ROOT}/enterprise/site/_ingests/ingest-edge-09/state", qos=1)
+
+        async def listen() -> None:
+            async for message in client.messages:
+                payload = json.loads(message.payload)
+                told.append(payload)
+
+        listening = asyncio.create_task(listen())
+        process = await ingest(tmp_path, mosquitto)
+        await until(lambda: len(told) == 1, "a birth")
+        process.kill()
+        await until(lambda: len(told) == 2, "the last will")
+        process.launch()
+        await until(lambda: len(told) == 3, "the birth of the next")
+        await process.stop()
+        await until(lambda: len(told) == 4, "a graceful death")
+        listening.cancel()
+    assert [one["state"] for one in told] == ["online", "offline", "online", "offline"]
+    assert [one.get("reason") for one in told] == [None, "connection lost", None, "stopped"]
+    first, second = told[0]["instance"], told[2]["instance"]
+    assert [one["instance"] for one in told] == [first, first, second, second]
+    assert first != second
+
+
+async def test_what_a_dead_ingest_had_not_made_safe_is_sent_again_when_the_next_one_comes(tmp_path: Path):
+    """VictoriaMetrics has it and may lose it, and nobody else would write it again."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    server = await VictoriaMetrics.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, server.store())
+    async with Edge(tmp_path / "edge", {"url": mosquitto.url}) as edge:
+        edge.metas[f"{ROOT}/enterprise/site/area/line/m-01/meta"] = b'{"template": "t", "points": {}}'
+        for _ in range(20):
+            edge.take()
+        await until(lambda: len(edge.window._taken) == 20, "a store has them")
+        process.kill()
+        began = time.monotonic()
+        process.launch()
+        await edge.freed()
+        assert edge.window.counts["again"] >= 20
+        assert time.monotonic() - began < TAKEN_PATIENCE / 2
+    assert edge.spool.ledger.confirmed == 20
 
 
 def test_equal_descriptions_have_one_id():
