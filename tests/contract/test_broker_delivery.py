@@ -9,6 +9,7 @@ from edge import SECONDS, Consumer, Edge
 from processes import until
 from proxy import Proxy
 from servers import Mosquitto
+from structlog.testing import capture_logs
 
 from gateway import window
 
@@ -30,6 +31,20 @@ async def test_exactly_what_is_confirmed_is_freed(tmp_path: Path):
         await consumer.confirm(4, 9, 1, 5, 6, 7, 8, 10)
         await edge.freed()
         assert edge.spool.ledger.confirmed == 10
+
+
+@pytest.mark.parametrize("confirm", ["store", "broker"])
+async def test_with_the_broker_off_nothing_counts_as_delivered(tmp_path: Path, confirm: str):
+    """An output that reports success when there is nobody to take anything loses a shift in silence."""
+    async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"confirm": confirm}) as edge:
+        with capture_logs() as told:
+            for _ in range(10):
+                edge.take()
+            await until(lambda: edge.spool.size, "all is on disk", SECONDS)
+            await until(lambda: any(one["event"] == "broker.not_connected" for one in told), "it is told", SECONDS)
+        ledger = edge.spool.ledger
+        assert (ledger.acquired, ledger.pending, ledger.confirmed, dict(ledger.dropped)) == (10, 10, 0, {})
+        assert ledger.balanced
 
 
 @VERSIONS

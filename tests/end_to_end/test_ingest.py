@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from signal import SIGCONT, SIGSTOP
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -98,6 +99,39 @@ async def test_a_row_that_a_store_refuses_is_set_aside_and_the_rest_confirmed(
     assert "count=1.5" in letter
     held = {(one.reading.point, one.reading.value) for one in InfluxTarget(influxd, influx_database).held()}
     assert held == {("count", 1), ("level", 0.5), ("level", 1.5)}
+
+
+# -- batches --
+
+
+def spans(gateway: FakeGateway) -> list[int]:
+    """Return how many records each answer confirms."""
+    return [sum(last - first + 1 for first, last in answer["ranges"]) for answer in gateway.answers]
+
+
+async def test_a_batch_has_no_more_records_than_configured(tmp_path: Path):
+    """Some stores take no more at once."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, batch_records=3)
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        process.signal(SIGSTOP)
+        await gateway.publish(*[gateway.make("m-01", pressure=float(number)) for number in range(15)])
+        process.signal(SIGCONT)
+        await gateway.confirmed()
+        assert max(spans(gateway)) == 3
+
+
+async def test_the_first_record_of_a_batch_waits_for_others_as_configured(tmp_path: Path):
+    """Few large writes cost a store less than many small ones."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    await ingest(tmp_path, mosquitto, batch_wait="5s")
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        for number in range(10):
+            await gateway.send("m-01", pressure=float(number))
+        await gateway.confirmed()
+        assert spans(gateway) == [10]
 
 
 # -- several --

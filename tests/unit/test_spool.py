@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +223,26 @@ async def test_a_full_spool_does_what_it_is_told_and_counts_it(tmp_path: Path, w
         story.take("fresh")
         await story.commit()
         assert await story.leased() == [21], "a spool that was full goes on"
+
+
+async def test_a_spool_that_was_full_when_the_gateway_was_killed_is_not_full_for_ever(tmp_path: Path):
+    """Its room is counted from what is in it, and not from what was written down of that."""
+    async with opened(tmp_path / "spool", max_size=SMALLEST_SPOOL, when_full="refuse_newest") as story:
+        for number in range(20):
+            story.take(f"{number:08d}" * 4000)
+            await story.commit()
+        dropped = story.spool.ledger.dropped["spool_full"]
+        assert dropped
+        shutil.copytree(tmp_path / "spool", tmp_path / "killed")
+    async with opened(tmp_path / "killed", max_size=SMALLEST_SPOOL, when_full="refuse_newest") as story:
+        ledger = story.spool.ledger
+        assert ledger.dropped["spool_full"] == dropped
+        story.spool.confirm([(1, 3)])
+        await story.commit()
+        story.take("f" * 30_000)
+        await story.commit()
+        assert ledger.dropped["spool_full"] == dropped, "there is room for what is fresh"
+        assert ledger.balanced
 
 
 async def test_a_new_spool_has_a_new_name(tmp_path: Path):
