@@ -96,7 +96,10 @@ class Publisher:
                 async with Link(self._broker, f"lineside-{self._gateway}", will=will) as link:
                     log.info("broker.connected", broker=link.address)
                     down, since = False, loop.time()
-                    await self._serve(link)
+                    try:
+                        await self._serve(link)
+                    finally:
+                        await self._say_farewell(link)
             except MqttError as error:
                 failed = error
                 if isinstance(error, TakenOver):
@@ -135,8 +138,6 @@ class Publisher:
                 tasks.create_task(self._tell_ledger(link), name="ledger")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
-        finally:
-            await self._say_farewell(link)
 
     def reconfigure(self, broker: BrokerSection, digest: str) -> None:
         """Go on with a changed configuration: connect to another broker, tell of the digest."""
