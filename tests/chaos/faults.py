@@ -40,7 +40,7 @@ class Injector:
         """How many processes were killed."""
         return sum(n for name, n in self.counts.items() if name.startswith("kill"))
 
-    async def run(self, seconds: float, at_once: int = 2) -> None:
+    async def run(self, seconds: float, at_once: int = 3) -> None:
         """Inject for some time, then heal what is not healed yet."""
         deadline = asyncio.get_running_loop().time() + seconds
         async with asyncio.TaskGroup() as tasks:
