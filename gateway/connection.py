@@ -122,8 +122,7 @@ class Connection(aiomqtt.Client):
             except BaseException as error:
                 # paho closes only what was connected; else it would stay open, and be read from, for ever
                 self._paho._sock_close()  # noqa: SLF001 - there is no other way
-                if self._disconnected.done() and not self._disconnected.cancelled():
-                    self._disconnected.exception()  # looked at, else asyncio tells of it: what matters is raised
+                self._look_at_the_end()
                 if not isinstance(error, MqttError):
                     raise
                 said.append(f"{address.url}: {error}")
@@ -137,6 +136,12 @@ class Connection(aiomqtt.Client):
         self.timeout = DISCONNECT_TIMEOUT
         with suppress(MqttError):
             await super().__aexit__(kind, error, trace)
+        self._look_at_the_end()
+
+    def _look_at_the_end(self) -> None:
+        """Look at how the connection ended, else asyncio tells of it: who has to know was told."""
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()
 
     def _client_connect(self) -> None:
         # in a thread, where files can be read: a renewed certificate counts from the next connection on
