@@ -58,15 +58,15 @@ class Truth:
         """How many answers the gateway had on its disk at some time."""
         return sum(map(len, self.served.values())) - len(self.excused)
 
-    def died(self, at: int, spooled: Mapping[int, int], full: Iterable[tuple[int, int]] = ()) -> None:
+    def died(self, at: int, spooled: Mapping[int, int], held_up: Iterable[tuple[int, int]] = ()) -> None:
         """Note the death of a gateway, after which nothing is answered to it.
 
         `spooled` is the last answer of each unit that was on its disk, -1 where none was: those after it are lost
-        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while its
-        disk is full: `full` are these times.
+        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while it can't
+        write: `held_up` are the times in which its disk was full, or it was frozen.
         """
         since = at
-        for start, end in sorted(full, reverse=True):
+        for start, end in sorted(held_up, reverse=True):
             if end >= since - UNSPOOLED:  # one may follow another before what waits is written
                 since = min(since, start)
         for unit, times in self.served.items():

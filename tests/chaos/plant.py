@@ -69,7 +69,7 @@ class Plant:
         self.database = folder / "readings.db"
         self.machines = Machines(UNITS)
         self.truth = Truth(self.machines.served)
-        self._full: list[tuple[int, int]] = []
+        self._held_up: list[tuple[int, int]] = []
         self._running = AsyncExitStack()
         self._mounted = False
 
@@ -152,7 +152,7 @@ class Plant:
         spooled = newest_spooled(self.disk / "spool", self.machines.served, self.folder / "dead")
         for unit in spooled:
             spooled[unit] = max(spooled[unit], newest_stored(self.database, unit))
-        self.truth.died(micros(), spooled, self._full)
+        self.truth.died(micros(), spooled, self._held_up)
 
     @property
     def may_be_damaged(self) -> bool:
@@ -161,12 +161,14 @@ class Plant:
 
     async def freeze(self, name: str, seconds: float) -> None:
         """Stop a process for some time, with its connections open."""
-        process = self.processes[name]
+        process, began = self.processes[name], micros()
         process.signal(SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
             process.signal(SIGCONT)
+            if name == "gateway":
+                self._held_up.append((began, micros()))
 
     # -- the disk --
 
@@ -190,7 +192,7 @@ class Plant:
             with self._no_room():
                 yield
         finally:
-            self._full.append((began, micros()))
+            self._held_up.append((began, micros()))
 
     @contextlib.contextmanager
     def _no_room(self) -> Iterator[None]:

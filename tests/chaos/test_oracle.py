@@ -43,13 +43,13 @@ def test_a_missing_answer_is_lost():
     assert "unit 2: answer 4" in verdict.lost[0]
 
 
-def dead(spooled: dict[int, int], *full: tuple[int, int], at: int = 10) -> Truth:
+def dead(spooled: dict[int, int], *held_up: tuple[int, int], at: int = 10) -> Truth:
     """Return the truth where the gateway was killed after ten seconds, with so many answers on its disk.
 
-    `full` are seconds in which the disk was full.
+    `held_up` are seconds in which it could not write: its disk was full, or it was frozen.
     """
     truth = Truth(SERVED)
-    truth.died(START + at * SECOND, spooled, [(START + a * SECOND, START + b * SECOND) for a, b in full])
+    truth.died(START + at * SECOND, spooled, [(START + a * SECOND, START + b * SECOND) for a, b in held_up])
     return truth
 
 
@@ -71,8 +71,11 @@ def test_a_gateway_may_not_keep_answers_from_its_disk_for_long():
     assert not judge("store", dead({1: 9, 2: missing - 2}), without(2, missing - 1), 0).good
 
 
-def test_answers_may_wait_in_memory_while_the_disk_is_full():
-    """Until a moment after: what has not been written by then is lost with the gateway."""
+def test_answers_may_wait_in_memory_while_the_gateway_can_not_write():
+    """Until a moment after: what has not been written by then is lost with it.
+
+    As seen with seed 2304: it is killed in the moment in which it was frozen no more.
+    """
     assert judge("store", dead({1: 9, 2: 1}, (2, 8), at=10), without(2, 2), 0).good
     assert judge("store", dead({1: 9, 2: 1}, (2, 8), at=12), without(2, 2), 0).good
     assert not judge("store", dead({1: 9, 2: 1}, (2, 8), at=14), without(2, 2), 0).good
