@@ -62,8 +62,8 @@ class Truth:
         """Note the death of a gateway, after which nothing is answered to it.
 
         `spooled` is the last answer of each unit that was on its disk, -1 where none was: those after it are lost
-        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while it can't
-        write: `held_up` are the times in which its disk was full, or it was frozen.
+        with the gateway. No gateway may keep an answer in memory alone for longer than `UNSPOOLED`, but while it can
+        not write: `held_up` are the times in which its disk was full, or it was frozen.
         """
         since = at
         for start, end in sorted(held_up, reverse=True):

@@ -44,11 +44,10 @@ that no answer comes too late to be taken."""
 START = 60.0
 """Seconds within which a process has started, whatever else this machine is busy with."""
 
-SPOOL_SIZE = "1MiB"
-"""A minute of readings, of which a quarter wait until VictoriaMetrics is safe: long outages fill it, and what has no
-room is counted as dropped."""
+SPOOL_SIZE = "4MiB"
+"""Four minutes of readings, in which nothing need be dropped. In a smaller one long outages have to be."""
 
-DISK = 16 * 2**20
+DISK = 48 * 2**20
 """Bytes of the file system that the spool is on, so that it can be filled."""
 
 
@@ -60,8 +59,9 @@ def micros() -> int:
 class Plant:
     """The processes, the links between them, and what is known of what must be stored."""
 
-    def __init__(self, folder: Path, *, victoria: bool = True) -> None:
+    def __init__(self, folder: Path, *, spool: str = SPOOL_SIZE, victoria: bool = True) -> None:
         """Prepare; without `victoria` SQLite is the only store, and what is stored is confirmed at once."""
+        self._spool = spool
         self.folder = folder
         self.store: VictoriaMetrics | None = None
         self._victoria = victoria
@@ -128,7 +128,7 @@ class Plant:
         }
         return write_factory(
             self.folder / f"{name}.yaml",
-            gateway={"id": "edge-01", "spool": {"folder": str(self.disk / "spool"), "max_size": SPOOL_SIZE}},
+            gateway={"id": "edge-01", "spool": {"folder": str(self.disk / "spool"), "max_size": self._spool}},
             broker={"url": f"mqtt://{LOOPBACK}:{broker.port}", "keep_alive": "5s"},
             ingest={"folder": str(self.folder)},
             stores=stores,
@@ -207,9 +207,11 @@ class Plant:
                     resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE, (hard, hard))
             return
         filler = self.disk / "filler"
-        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(bytes(4096)):
-                pass
+        with filler.open("wb", buffering=0) as file:
+            for size in (2**20, 4096):
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(size)) == size:
+                        pass
         try:
             yield
         finally:

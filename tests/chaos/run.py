@@ -26,7 +26,7 @@ from typing import Any
 from chaos.faults import Injector
 from chaos.machines import POINTS
 from chaos.oracle import HEADING, Stored, Verdict, betrayed, differences, judge
-from chaos.plant import Plant
+from chaos.plant import SPOOL_SIZE, Plant
 
 FRESH = 5.0
 """Seconds within which a fresh reading must be stored once all is healed."""
@@ -80,14 +80,14 @@ class Outcome:
         ])  # fmt: skip
 
 
-async def run(folder: Path, seed: int, seconds: float, longest: float) -> Outcome:
+async def run(folder: Path, seed: int, seconds: float, longest: float, spool: str = SPOOL_SIZE) -> Outcome:
     """Run a plant in a folder, break it for some time, heal it, and judge what is stored.
 
     The folder then has all that there is to find out why a promise was broken.
     """
     injector = None
     try:
-        async with Plant(folder) as plant:
+        async with Plant(folder, spool=spool) as plant:
             await plant.fresh(30.0)
             injector = Injector(plant, seed, longest)
             await injector.run(seconds)
@@ -185,10 +185,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--longest", type=float, default=10.0, help="seconds that a fault lasts at the most")
+    parser.add_argument(
+        "--spool", default=SPOOL_SIZE, help="how large the spool may become; it is full often in 256KiB"
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lineside-chaos-"))
     sys.stderr.write(f"seed {options.seed}, in {folder}\n")
-    outcome = asyncio.run(run(folder, options.seed, options.seconds, options.longest))
+    outcome = asyncio.run(run(folder, options.seed, options.seconds, options.longest, options.spool))
     sys.stdout.write(f"{outcome}\n")
     if outcome.kept:
         shutil.rmtree(folder, ignore_errors=True)
