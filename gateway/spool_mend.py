@@ -21,6 +21,7 @@ from gateway.dead_letters import DeadLetters
 from gateway.ranges import Ranges
 from gateway.spool_format import PAGE, SCHEMA, Damaged
 from gateway.spool_read import Found, examine
+from gateway.spool_room import cost_of
 from gateway.spool_salvage import Pages, damaged_rows, right_rows, states
 from gateway.spool_state import SLOT, State, encode_state, newest
 
@@ -63,13 +64,17 @@ class _New:
         for statement in SCHEMA.split(";"):
             self._db.execute(statement)
         self._db.execute("insert into state values (1, zeroblob(?))", (SLOT,))
-        self._room = shutil.disk_usage(file.parent).free - ROOM_LEFT
+        self._free = self._room = shutil.disk_usage(file.parent).free - ROOM_LEFT
 
     def add(self, row: Row) -> bool:
         """Add a record; returns False where the disk has no room for it."""
-        self._room -= 2 * len(row.payload) + PAGE
-        if self._room < 0:
-            return False
+        cost = cost_of(row.spooled)
+        if cost > self._room:  # that is what they cost at the most: look what it really is
+            pages: int = self._db.execute("pragma page_count").fetchone()[0]
+            self._room = self._free - pages * PAGE
+            if cost > self._room:
+                return False
+        self._room -= cost
         self._db.execute("insert into records values (?, ?, ?, ?, ?, ?, ?)", row)
         self.records, self.readings, self.size = (
             self.records + 1, self.readings + row.readings, self.size + len(row.payload)

@@ -7,6 +7,7 @@ import base64
 import shutil
 import sqlite3
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -224,6 +225,29 @@ async def test_only_the_newest_damaged_databases_are_kept(files: SpoolFiles) -> 
             pass
         kept.append(files.all_aside()[-1])
     assert files.all_aside() == kept[-2:]
+
+
+@pytest.mark.parametrize("size", [20, 150, 1500, 5000, 20_000])
+@pytest.mark.parametrize("enough", [True, False])
+async def test_a_new_database_takes_the_room_that_there_is_and_what_does_not_fit_is_counted(
+    files: SpoolFiles, monkeypatch: pytest.MonkeyPatch, size: int, *, enough: bool
+) -> None:
+    """As seen in a run of the chaos: small records were taken for large ones, and most were lost to one bad bit."""
+    async with opened(files.folder) as story:
+        await story.took(60 if size > 1000 else 600, size)
+        story.in_database()
+        waiting = story.spool.ledger.pending
+    needed = files.db.stat().st_size
+    with files.db.open("r+b") as file:
+        file.write(b"no database")
+    room = SimpleNamespace(free=spool_mend.ROOM_LEFT + (needed * 5 // 4 if enough else needed // 2))
+    monkeypatch.setattr(spool_mend.shutil, "disk_usage", lambda _: room)
+    async with opened(files.folder) as story:
+        ledger = story.spool.ledger
+        assert (ledger.pending == waiting) is enough
+        assert ledger.pending > waiting / 4
+        assert ledger.pending + ledger.dropped["damaged"] == waiting
+        assert files.db.stat().st_size <= max(needed, room.free - spool_mend.ROOM_LEFT)
 
 
 class _PowerCut(Exception):
