@@ -28,15 +28,14 @@ def newest_spooled(spool: Path, units: Iterable[int], aside: Path) -> dict[int, 
     shutil.copytree(spool, aside)
     for database in aside.glob("*.spool.db"):
         with closing(sqlite3.connect(database)) as db:
-            for values in _values(db):
-                unit, count = values["unit"], values["count"]
-                if values["check"] == check_of(count) and values["third"] == third_of(count):
+            for unit, count in _answers(db):
+                if unit in newest:
                     newest[unit] = max(newest[unit], count)
     return newest
 
 
-def _values(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
-    """Yield the values of each scan that can be read; what a fault has damaged before says nothing."""
+def _answers(db: sqlite3.Connection) -> Iterator[tuple[int, int]]:
+    """Yield unit and count of each answer that can be read; what a fault has damaged before says nothing."""
     rows = db.execute("select topic, payload from records")
     while True:
         try:
@@ -49,9 +48,17 @@ def _values(db: sqlite3.Connection) -> Iterator[dict[str, Any]]:
             unit = int(str(row[0]).split("/")[-2].removeprefix("unit-"))
             for scan in json.loads(row[1])["scans"]:
                 if scan["values"]:
-                    yield scan["values"] | {"unit": unit}
+                    yield unit, _count(scan["values"])
         except (ValueError, KeyError, IndexError, TypeError):
             continue
+
+
+def _count(values: dict[str, Any]) -> int:
+    """Return which answer these are the values of. Raises `ValueError` or `KeyError` where one is not right."""
+    count = int(values["count"])
+    if values != {"count": count, "check": check_of(count), "third": third_of(count)}:
+        raise ValueError(f"damaged: {values}")
+    return count
 
 
 def newest_stored(database: Path, unit: int) -> int:
