@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import random
 import shutil
 import sys
@@ -189,6 +190,7 @@ def main() -> None:
         "--spool", default=SPOOL_SIZE, help="how large the spool may become; it is full often in 256KiB"
     )
     options = parser.parse_args()
+    logging.getLogger("mqtt").setLevel(logging.CRITICAL + 1)  # it tells of every broker that is killed
     folder = Path(tempfile.mkdtemp(prefix="lineside-chaos-"))
     sys.stderr.write(f"seed {options.seed}, in {folder}\n")
     outcome = asyncio.run(run(folder, options.seed, options.seconds, options.longest, options.spool))
