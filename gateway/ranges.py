@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 Range = tuple[int, int]
 """First and last, both included."""
@@ -107,3 +107,14 @@ def _last(pair: Range) -> int:
 
 def _last_below(pair: Range) -> int:
     return pair[1] + 1
+
+
+def within(seqs: Mapping[int, object], ranges: Iterable[Range]) -> list[int]:
+    """Return those of `seqs` that lie in the ranges."""
+    found: list[int] = []
+    for first, last in ranges:
+        if last - first < len(seqs):
+            found += [seq for seq in range(first, last + 1) if seq in seqs]
+        else:  # who sends a range without end must not keep us busy without end
+            found += [seq for seq in seqs if first <= seq <= last]
+    return found

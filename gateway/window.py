@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.barred import Barred
 from gateway.mqtt import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
-from gateway.ranges import Ranges
+from gateway.ranges import Ranges, within
 from gateway.share import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from gateway.ranges import Range
 
@@ -86,12 +86,12 @@ class Window:
         self._by_broker = by_broker
         self._sent: dict[int, _Sent] = {}  # oldest first
         self._taken: dict[int, _Taken] = {}  # oldest first
-        self._look = False
+        self._look = self._probe = False
         self._most = IN_FLIGHT
         self._in_flight = self._in_flight_bytes = 0
         self._backlog = 0
         self._share = Share()
-        self._newest = self._heard = self._opened = self._probe_at = 0.0
+        self._newest = self._heard = self._quiet = self._opened = self._probe_at = 0.0
         self._patience = PROBE_FIRST
         self._lost = Ranges()
         self._careful = False
@@ -110,10 +110,10 @@ class Window:
         """Begin on a new connection; the broker takes so many unacknowledged messages (MQTT 5, 3.2.2.3.3)."""
         self._most = min(IN_FLIGHT, receive_maximum)
         self._share = Share()
-        self._opened = self._heard = now
+        self._opened = self._heard = self._quiet = now
         self._newest = 0.0
         self._patience = PROBE_FIRST
-        self.listening, self.stalled = True, False
+        self.listening, self.stalled, self._probe = True, False, False
         self._careful = self._short >= STRIKES - 1
 
     def close(self, now: float) -> list[Range]:
@@ -144,17 +144,23 @@ class Window:
             return 0 if self._in_flight or now < self._probe_at else 1
         if self._in_flight_bytes >= IN_FLIGHT_BYTES:
             return 0
-        unconfirmed = UNCONFIRMED if now - self._heard <= QUIET else UNCONFIRMED_QUIET
-        return max(0, min(self._most - self._in_flight, unconfirmed - len(self._sent)))
+        unconfirmed = UNCONFIRMED if now - self._quiet <= QUIET else UNCONFIRMED_QUIET
+        # a probe takes the place of the record that was given up for it, however many wait
+        waiting = max(unconfirmed - len(self._sent), self._probe)
+        return max(0, min(self._most - self._in_flight, waiting))
 
     def backlog_room(self, now: float) -> bool:
         """Return whether a record of the backlog may go as well; one may always, however large."""
         if not self.room(now):
             return False
-        return not self._backlog or (
-            self._backlog < self._share.size
-            and self._in_flight < max(1, round(self._most * (1 - FOR_FRESH)))
-            and len(self._sent) < UNCONFIRMED * (1 - FOR_FRESH)
+        return (
+            self._probe
+            or not self._backlog
+            or (
+                self._backlog < self._share.size
+                and self._in_flight < max(1, round(self._most * (1 - FOR_FRESH)))
+                and len(self._sent) < UNCONFIRMED * (1 - FOR_FRESH)
+            )
         )
 
     def suspects(self, seq: int) -> bool:
@@ -171,7 +177,8 @@ class Window:
     def sent(self, seq: int, topic: str, size: int, now: float, *, backlog: bool) -> None:
         """Note that a record goes."""
         if not self._sent:
-            self._heard = max(self._heard, now)  # the waiting begins
+            self._heard = self._quiet = max(self._heard, now)  # the waiting begins
+        self._probe = False
         self._sent[seq] = _Sent(topic, size, now, backlog)
         self._in_flight += 1
         self._in_flight_bytes += size
@@ -205,7 +212,7 @@ class Window:
     def confirmed(self, ranges: Iterable[Range], now: float) -> None:
         """Note what has arrived."""
         ranges = list(ranges)
-        for seq in _within(self._taken, ranges):
+        for seq in within(self._taken, ranges):
             del self._taken[seq]
         self._arrive(ranges, now)
 
@@ -233,13 +240,13 @@ class Window:
 
     def _arrive(self, ranges: Iterable[Range], now: float) -> list[int]:
         """Take what has arrived off the way; returns which these are."""
-        arrived = _within(self._sent, ranges)
+        arrived = within(self._sent, ranges)
         for seq in arrived:
             if sent := self._forget(seq):
                 self._newest = max(self._newest, sent.when)
                 used = self._backlog + sent.size if sent.backlog else 0
                 self._share.learn(now - sent.when, sent.size, used, now)
-        self._heard = now
+        self._heard = self._quiet = now
         self._patience = PROBE_FIRST
         self.listening, self.stalled = True, False
         return arrived
@@ -271,7 +278,7 @@ class Window:
         if not lost and self._sent and (overdue or self._look):
             # one tells as much as all: what was sent before it is lost where it alone is confirmed
             lost.append(next(iter(self._sent)))
-            self._heard = now
+            self._heard, self._probe = now, True
             if overdue:
                 self._patience = min(self._patience * 2, PROBE_MAX)
                 self.stalled = True
@@ -286,14 +293,3 @@ class Window:
             self._lost.add(*span)
         again, self._lost = list(self._lost), Ranges()
         return again
-
-
-def _within(seqs: Mapping[int, object], ranges: Iterable[Range]) -> list[int]:
-    """Return those of `seqs` that lie in the ranges."""
-    found: list[int] = []
-    for first, last in ranges:
-        if last - first < len(seqs):
-            found += [seq for seq in range(first, last + 1) if seq in seqs]
-        else:  # who sends a range without end must not keep us busy without end
-            found += [seq for seq in seqs if first <= seq <= last]
-    return found

@@ -59,8 +59,12 @@ def micros() -> int:
 class Plant:
     """The processes, the links between them, and what is known of what must be stored."""
 
-    def __init__(self, folder: Path, *, spool: str = SPOOL_SIZE, victoria: bool = True) -> None:
-        """Prepare; without `victoria` SQLite is the only store, and what is stored is confirmed at once."""
+    def __init__(self, folder: Path, *, spool: str = SPOOL_SIZE, victoria: bool = True, heard: bool = True) -> None:
+        """Prepare; without `victoria` SQLite is the only store, and what is stored is confirmed at once.
+
+        `heard` is whether somebody beside ingest listens to the records, to tell which of them are confirmed.
+        """
+        self._heard = heard
         self._spool = spool
         self.folder = folder
         self.store: VictoriaMetrics | None = None
@@ -89,7 +93,7 @@ class Plant:
         if self._victoria:
             self.store = await VictoriaMetrics.start(self.folder)
             self.links["ingest-store"] = await enter(Proxy(self.store.port))
-        self.watch = await enter(Watch(self.broker.url))
+        self.watch = await enter(Watch(self.broker.url, records=self._heard))
         self.ingest = Lineside("ingest", self._config("ingest", self.links["broker-ingest"]))
         await self.start_ingest()
         self.gateway = Lineside(

@@ -88,7 +88,7 @@ async def run(folder: Path, seed: int, seconds: float, longest: float, spool: st
     """
     injector = None
     try:
-        async with Plant(folder, spool=spool) as plant:
+        async with Plant(folder, spool=spool, heard=seed % 2 == 0) as plant:
             await plant.fresh(30.0)
             injector = Injector(plant, seed, longest)
             await injector.run(seconds)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_alone_loses_and_doubles_nothing(tmp_path: Path, name: str):
     """The fault happens, is healed, and a fresh reading is stored within five seconds."""
-    async with Plant(tmp_path, victoria="store" in name) as plant:
+    async with Plant(tmp_path, victoria="store" in name, heard=False) as plant:
         assert await plant.fresh(30.0) < 30.0
         injector = Injector(plant, 0, LASTS)
         await injector.cause(name, FROZEN if name.startswith("freeze") else LASTS)

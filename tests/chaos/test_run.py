@@ -11,8 +11,8 @@ from chaos.run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEED = 2304
-"""Its first twenty faults are of fifteen kinds; the spool is small enough to be full at times."""
+SEED = 1395
+"""Its first twenty faults are of fourteen kinds; the spool is small enough to be full at times."""
 
 
 @pytest.mark.timeout(600)

@@ -23,12 +23,18 @@ ROOT = "lineside/v1/+/+"
 
 
 class Watch:
-    """Listens as long as there is a broker. What it misses while there is none, the judge does not know."""
+    """Listens as long as there is a broker. What it misses while there is none, the judge does not know.
 
-    def __init__(self, broker: str) -> None:
+    Without `records` it does not listen to those: a broker then says when ingest is not there to take them (MQTT 5,
+    0x10), and with it a gateway has to find that out.
+    """
+
+    def __init__(self, broker: str, *, records: bool) -> None:
         self.ledger: dict[str, Any] = {}
         self.heard = 0.0
         """When the ledger came, by the monotonic clock."""
+        leaves = [f"{ROOT}/_gateways/+/{leaf}" for leaf in ("ledger", "confirmed")]
+        self._topics = [*leaves, f"{ROOT}/+/+/+/data"] if records else leaves
         self._broker = BrokerSection(url=broker)
         self._sent: dict[tuple[str, int], set[tuple[int, int]]] = {}
         self._confirmed: set[tuple[str, int]] = set()
@@ -52,8 +58,7 @@ class Watch:
         while True:
             try:
                 async with Link(self._broker, "watch") as link:
-                    leaves = [f"{ROOT}/_gateways/+/{leaf}" for leaf in ("ledger", "confirmed")]
-                    await link.subscribe([(topic, 0) for topic in (*leaves, f"{ROOT}/+/+/+/data")])
+                    await link.subscribe([(topic, 0) for topic in self._topics])
                     while True:
                         self._note(await link.receive())
             except MqttError:

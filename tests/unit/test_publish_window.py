@@ -69,6 +69,26 @@ def test_while_nothing_is_confirmed_little_is_sent_to_wait_at_the_broker():
     assert window.room(5.0) == IN_FLIGHT
 
 
+@pytest.mark.parametrize("backlog", [False, True])
+def test_a_probe_goes_however_many_records_wait(backlog: bool):  # noqa: FBT001
+    """Where others listen, a broker takes what ingest never sees; and there may be nothing fresh to find that out.
+
+    As seen in a run of the chaos: all of 418 records had reached nobody but a listener, and nothing went any more.
+    """
+    window = opened()
+    for seq in range(1, 419):
+        send(window, seq, now=0.1, backlog=backlog)
+        window.acknowledged(seq, 0, 0.1)
+    assert window.room(9.0) == 0
+    assert flat(window.again(10.2)) == [1]
+    assert window.room(10.2) == 1
+    assert window.backlog_room(10.2)
+    send(window, 1, now=10.2, backlog=True)
+    assert window.room(12.0) == 0
+    window.confirmed([(1, 1)], 12.0)
+    assert flat(window.again(12.1)) == list(range(2, 419))
+
+
 def test_the_backlog_leaves_room_for_what_is_fresh():
     """It would else take every place that becomes free."""
     window = opened(receive=20)
