@@ -97,7 +97,7 @@ async def read(ports: list[int], registers: int, seconds: float, late: list[floa
 def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
     file, moved = write_configuration(folder, machines, points), folder / "moved.yaml"
     began = time.perf_counter()
-    command = [sys.executable, "-m", "simulators", str(file), "--ports", "auto", "--write", str(moved)]
+    command = [sys.executable, "-m", "gateway", "simulate", str(file), "--ports", "auto", "--write", str(moved)]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log) as simulator:
         while not moved.exists():
             time.sleep(0.05)

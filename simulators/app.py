@@ -1,4 +1,4 @@
-"""`lineside simulate`: serves every machine of a configuration."""
+"""A simulation: machines, their servers, their faults and their truth, in step."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Simulation:
     ) -> None:
         """Prepare; `free_ports` listens on the loopback wherever there is room, not where it is configured.
 
-        Raises `ValueError` where a fault is none, `CantServe` where machines can't be served.
+        Raises `NoFault` where a fault is none, `CantServe` where machines can't be served.
         """
         self.started = asyncio.Event()
         self._factory = factory

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from simulators.shown import Shown
 
 
+class NoFault(ValueError):
+    """What was ordered is no fault; the text says what would be right."""
+
+
 class Kind(NamedTuple):
     """A kind of fault: of a point or a machine, its usual value and the value's unit, what it does."""
 
@@ -77,21 +81,29 @@ class Fault(NamedTuple):
 def parse_fault(written: str, machines: Sequence[Shown], seed: str, now: float = 0.0) -> Fault:
     """Return the fault that is ordered; it starts at `now` where it does not say when.
 
-    Raises `ValueError` with what would be right.
+    Raises `NoFault`.
     """
     match = _ORDER.fullmatch(written.strip())
     if not match:
-        raise ValueError(
+        raise NoFault(
             f"{written!r} is no fault; write MACHINE:FAULT@START+DURATION, as in 'press-03:silence@120s+30s', or "
             "MACHINE.POINT:FAULT@START for a fault of one point"
         )
+    try:
+        return _parsed(match, machines, seed, now)
+    except (LookupError, ValueError) as error:
+        raise NoFault(f"{written!r}: {error.args[0]}") from None
+
+
+def _parsed(match: re.Match[str], machines: Sequence[Shown], seed: str, now: float) -> Fault:
+    """Return the fault of these parts. Raises `LookupError` and `ValueError`."""
     shown = find_machine(match["machine"], machines)
     kind = kinds_of(shown).get(match["name"])
     if kind is None:
-        raise ValueError(f"{written!r}: {unknown('fault', match['name'], kinds_of(shown))}")
-    point = _point(match["point"], shown, f"{seed}/{written}") if kind.of == "point" else None
+        raise LookupError(unknown("fault", match["name"], kinds_of(shown)))
+    point = _point(match["point"], shown, f"{seed}/{match[0]}") if kind.of == "point" else None
     if match["point"] and kind.of == "machine":
-        raise ValueError(f"{written!r}: {match['name']} is of a machine, not of a point; leave .{match['point']} out")
+        raise ValueError(f"{match['name']} is of a machine, not of a point; leave .{match['point']} out")
     start = _seconds(match["start"]) if match["start"] else now
     end = start + _seconds(match["lasts"]) if match["lasts"] else math.inf
     value = float(match["value"]) if match["value"] else kind.value
@@ -124,13 +136,16 @@ def random_faults(machines: Sequence[Shown], seed: str, every: float, until: flo
 
 
 def find_machine(written: str, machines: Sequence[Shown]) -> Shown:
-    """Return the machine of that name, or of that line and name where several lines have one. Raises `ValueError`."""
+    """Return the machine of that name, or of that line and name where several lines have one.
+
+    Raises `LookupError`.
+    """
     found = [one for one in machines if f"/{_path(one.configured)}".endswith(f"/{written}")]
     if not found:
         names = {one.configured.path.machine for one in machines}
-        raise ValueError(unknown("machine", written, names))
+        raise LookupError(unknown("machine", written, names))
     if len(found) > 1:
-        raise ValueError(
+        raise LookupError(
             f"there are {len(found)} machines {written!r}; write the line too, as in '{_line_and_name(found[0])}'"
         )
     return found[0]
@@ -148,7 +163,7 @@ def _point(written: str | None, shown: Shown, seed: str) -> Point:
     points = {point.name: point for point in shown.configured.points}
     if written is not None:
         if written not in points:
-            raise ValueError(f"{shown.configured.path.machine}: {unknown('point', written, points)}")
+            raise LookupError(f"{shown.configured.path.machine}: {unknown('point', written, points)}")
         return points[written]
     measured = [point for point in points.values() if point.type is ValueType.FLOAT and point.range]
     return Random(seed).choice(measured or list(points.values()))

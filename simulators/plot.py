@@ -38,8 +38,8 @@ LOGARITHMIC = (1e4, 1e7)
 def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Sequence[str] = ()) -> None:
     """Draw one whole cycle of a machine.
 
-    Raises `ValueError` where there is no such machine, `OSError` where the file can't be written or matplotlib is
-    not installed.
+    Raises `LookupError` where there is no such machine, `NoFault`, and `OSError` where the file can't be written or
+    matplotlib is not installed.
     """
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra

@@ -17,8 +17,9 @@ from gateway.cli.plan import plan
 from gateway.cli.probe import probe
 from gateway.cli.reload import reload
 from gateway.cli.schema import schema
-from gateway.cli.services import health, ingest, run, simulate
+from gateway.cli.services import health, ingest, run
 from gateway.cli.show import show
+from gateway.cli.simulate import simulate
 from gateway.cli.spool import spool
 from gateway.cli.validate import validate
 

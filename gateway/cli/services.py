@@ -1,4 +1,4 @@
-"""The services: `run`, `ingest`, `simulate`; and `health`, which asks whether they live."""
+"""The services: `run` and `ingest`; and `health`, which asks whether they live."""
 
 from __future__ import annotations
 
@@ -63,35 +63,6 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
         service = IngestService(factory)
         await service.run(stop)
         write_report(report, service.report())
-
-    serve(main, with_stdin=with_stdin)
-
-
-@click.command()
-@CONFIG
-@click.option("--seed", default="1", show_default=True, help="The same seed gives the same values.")
-@click.option(
-    "--ports",
-    type=click.Choice(["configured", "auto"]),
-    default="configured",
-    show_default=True,
-    help="Listen on the configured ports, or on free ones of the loopback.",
-)
-@click.option("--write", type=click.Path(), help="With --ports auto: write a configuration that points there.")
-@WITH_STDIN
-def simulate(config: Path, seed: str, ports: str, write: str | None, *, with_stdin: bool) -> None:
-    """Serve every machine of CONFIG, on this machine."""
-    factory = load(config)
-    if ports == "auto" and write is None:
-        raise click.UsageError("--ports auto needs --write: nobody would know the ports")
-
-    async def main(stop: asyncio.Event) -> None:
-        from pathlib import Path  # noqa: PLC0415 - see gateway.cli
-
-        from simulators.app import Simulation  # noqa: PLC0415 - see gateway.cli
-
-        simulation = Simulation(factory, seed, free_ports=ports == "auto")
-        await simulation.run(stop, None if write is None else Path(write))
 
     serve(main, with_stdin=with_stdin)
 

@@ -1,10 +1,9 @@
-"""The simulators' own command line, what it refuses, and what is drawn."""
+"""`lineside simulate`: what it takes, what it refuses, and what is drawn."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from click.testing import CliRunner
-from processes import Process, until
+from processes import Lineside
 from simulated import configure
 
+from gateway.cli import main
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.command import simulate
 from simulators.inject import Injector
 from simulators.plant import Plant
 from simulators.plot import _one_cycle, _panels
@@ -28,17 +27,6 @@ if TYPE_CHECKING:
 METER = {"protocol": "modbus", "points": {"power": {"address": "holding 0", "unit": "kW", "range": [0, 50]}}}
 
 
-class Simulators(Process):
-    """`python -m simulators`."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        super().__init__("simulators", folder / "simulators.log")
-        self._arguments = arguments
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "simulators", *self._arguments]
-
-
 def factory(folder: Path, machines: dict[str, dict[str, str]]) -> Path:
     return configure(folder, {"meter": METER}, machines)
 
@@ -47,13 +35,10 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
     """SIGTERM, as systemd sends it."""
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
     moved = tmp_path / "moved.yaml"
-    process = Simulators(tmp_path, str(config), "--ports", "auto", "--write", str(moved))
-    process.launch()
-    await until(moved.exists, "it says where it serves")
+    process = await Lineside.simulate(config, moved)
     port = load_factory(moved).machines[0].connection.port  # type: ignore[attr-defined]
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    process.signal(signal.SIGTERM)
-    assert await process.ended() == 0
+    assert await process.stop() == 0
     writer.close()
 
 
@@ -94,8 +79,16 @@ def _matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "told"),
     [
         (["--ports", "auto"], "--ports auto needs --write"),
-        (["--fault", "m1:silense"], "unknown fault 'silense'; did you mean 'silence'?"),
-        (["--random-faults", "10"], "is no duration"),
+        (
+            ["--fault", "m1:silense"],
+            "Invalid value for --fault: 'm1:silense': unknown fault 'silense'; did you mean 'silence'?",
+        ),
+        (
+            ["--fault", "m2:silence"],
+            "Invalid value for --fault: 'm2:silence': unknown machine 'm2'; there are: m1",
+        ),
+        (["--plot", "m1", "x.png", "--fault", "m1.x:stuck"], "--fault: 'm1.x:stuck': m1: unknown point 'x'"),
+        (["--random-faults", "10"], "Invalid value for '--random-faults': '10' is no duration"),
         (["--speed", "0"], "0.1<=x<=1000"),
         (["--plot", "m2", "x.png"], "unknown machine 'm2'; there are: m1"),
     ],
@@ -104,17 +97,26 @@ def _matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_can_not_be_done_is_told(tmp_path: Path, arguments: list[str], told: str):
     """In one line, and with an exit code."""
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
-    result = CliRunner().invoke(simulate, [str(config), *arguments])
+    result = CliRunner().invoke(main, ["simulate", str(config), *arguments])
     assert result.exit_code != 0
     assert told in result.output
     assert "Traceback" not in result.output
+
+
+def test_without_what_serves_modbus_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The machines are an extra, which an edge box does not have."""
+    monkeypatch.setitem(sys.modules, "pymodbus", None)
+    config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
+    result = CliRunner().invoke(main, ["simulate", str(config)])
+    assert result.exit_code == 1
+    assert "pip install 'lineside[simulators]'" in result.output
 
 
 def test_pictures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """It is an extra."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
-    result = CliRunner().invoke(simulate, [str(config), "--plot", "m1", os.devnull])
+    result = CliRunner().invoke(main, ["simulate", str(config), "--plot", "m1", os.devnull])
     assert result.exit_code == 1
     assert "pip install 'lineside[plot]'" in result.output
 

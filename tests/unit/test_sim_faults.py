@@ -12,7 +12,7 @@ from simulated import configure
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.control import Control
-from simulators.faults import FAULTS, parse_fault, random_faults
+from simulators.faults import FAULTS, NoFault, parse_fault, random_faults
 from simulators.inject import Injector
 from simulators.machine import Machine
 from simulators.models import MODELS
@@ -62,7 +62,7 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
 )
 def test_what_is_no_fault_is_told_with_what_would_be(plant: Plant, written: str, told: str):
     """A fault that silently does nothing makes a test pass that should fail."""
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(NoFault, match=re.escape(told)):
         parse_fault(written, shown(plant), "seed")
 
 
@@ -77,7 +77,7 @@ def test_a_machine_name_of_two_lines_needs_its_line(tmp_path: Path):
         + 'connection: "modbus+tcp://10.0.0.2"}\n'
     )
     plant = Plant(load_factory(config), "seed")
-    with pytest.raises(ValueError, match="2 machines 'press-01'; write the line too, as in 'line/press-01'"):
+    with pytest.raises(NoFault, match="2 machines 'press-01'; write the line too, as in 'line/press-01'"):
         parse_fault("press-01:silence", shown(plant), "seed")
     assert parse_fault("other/press-01:silence", shown(plant), "seed").shown.configured.path.line == "other"
 

@@ -1,23 +1,19 @@
-"""The command line of the simulators: `lineside simulate`, with speed, faults, truth and pictures."""
+"""`lineside simulate`: serves a configuration's machines, with faults, speed, truth and pictures."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from drivers.base import parse_duration
-from gateway.settings.load import load_factory
-from gateway.settings.problems import ConfigurationError
+from gateway.cli.common import CONFIG, WITH_STDIN, load, serve
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gateway.settings.factory import Factory
-    from simulators.app import Simulation
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -30,7 +26,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
 
 
 @click.command()
-@click.argument("config", type=FILE)
+@CONFIG
 @click.option("--seed", default="1", show_default=True, help="The same seed gives the same values.")
 @click.option(
     "--ports",
@@ -60,7 +56,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
 @click.option("--truth", type=FILE, help="Write what the machines show, and when, to this file.")
 @click.option("--history", type=click.IntRange(0), default=0, help="Values that OPC UA servers keep of each node.")
 @click.option("--plot", nargs=2, metavar="MACHINE FILE.png", help="Draw a cycle of one machine, and serve nothing.")
-@click.option("--with-stdin", is_flag=True, hidden=True, help="Stop when standard input ends.")
+@WITH_STDIN
 def simulate(
     config: Path,
     seed: str,
@@ -69,47 +65,51 @@ def simulate(
     plot: tuple[str, str] | None,
     *,
     with_stdin: bool,
-    **how: Any,  # noqa: ANN401 - what `Options` says
+    **how: Any,  # noqa: ANN401 - what `simulators.app.Options` says
 ) -> None:
     """Serve every machine of CONFIG, on this machine."""
     if ports == "auto" and write is None and plot is None:
         raise click.UsageError("--ports auto needs --write: nobody would know the ports")
-    factory = _load(config)
+    factory = load(config)
+    try:
+        import pymodbus  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        raise click.ClickException(
+            "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
+        ) from None
+    from simulators.faults import NoFault  # noqa: PLC0415 - see gateway.cli
+
     try:
         if plot is not None:
-            from simulators.plot import plot_machine  # noqa: PLC0415 - needs what serving does not
-
-            plot_machine(factory, seed, plot[0], Path(plot[1]), how["faults"])
-            return
-        from simulators.app import Options, Simulation  # noqa: PLC0415 - `--help` is fast
-
-        simulation = Simulation(factory, seed, free_ports=ports == "auto", options=Options(**how))
-        asyncio.run(_serve(simulation, write, with_stdin=with_stdin))
-    except (ValueError, OSError) as error:
-        click.echo(f"lineside: {error}", err=True)
-        sys.exit(1)
+            _plot(factory, seed, plot[0], Path(plot[1]), how["faults"])
+        else:
+            _serve(factory, seed, write, free_ports=ports == "auto", with_stdin=with_stdin, how=how)
+    except NoFault as error:
+        raise click.BadParameter(str(error), param_hint="--fault") from None
 
 
-def _load(file: Path) -> Factory:
+def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[str, ...]) -> None:
+    from simulators.plot import plot_machine  # noqa: PLC0415 - needs what serving does not
+
     try:
-        return load_factory(file)
-    except ConfigurationError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
+        plot_machine(factory, seed, machine, file, faults)
+    except LookupError as error:
+        raise click.BadParameter(str(error.args[0]), param_hint="--plot") from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
 
 
-async def _serve(simulation: Simulation, write: Path | None, *, with_stdin: bool) -> None:
-    """Run until SIGTERM, SIGINT, or the end of standard input where that is asked for."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+def _serve(
+    factory: Factory, seed: str, write: Path | None, *, free_ports: bool, with_stdin: bool, how: dict[str, Any]
+) -> None:
+    from simulators.app import Options, Simulation  # noqa: PLC0415 - see gateway.cli
 
-    def at_end() -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            loop.remove_reader(sys.stdin.fileno())
-            stop.set()
+    try:
+        simulation = Simulation(factory, seed, free_ports=free_ports, options=Options(**how))
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
 
-    if with_stdin:
-        loop.add_reader(sys.stdin.fileno(), at_end)
-    await simulation.run(stop, write)
+    async def main(stop: asyncio.Event) -> None:
+        await simulation.run(stop, write)
+
+    serve(main, with_stdin=with_stdin)
