@@ -20,16 +20,26 @@ class MissingSecret(Exception):
 
 
 class Secret(Settings):
-    """A secret by its name, as `{secret: broker_password}`; its value is never in a file of the configuration."""
+    """A secret by its name, as `{secret: broker_password}`, or by the file that holds it, as `{file: /run/password}`.
 
-    secret: str
+    Its value is never in a file of the configuration.
+    """
+
+    secret: str = ""
+    file: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
         if isinstance(data, cls):
             return data
-        name = data.get("secret") if isinstance(data, dict) and len(data) == 1 else None
+        only = data if isinstance(data, dict) and len(data) == 1 else {}
+        file = only.get("file")
+        if isinstance(file, str) and Path(file).is_absolute():
+            return data
+        if "file" in only:
+            raise ValueError("write the whole path of a secret's file, as in {file: /run/secrets/broker_password}")
+        name = only.get("secret")
         if not isinstance(name, str) or not NAME.fullmatch(name):
             # nothing of what is written is repeated: it may be the secret
             raise ValueError(
@@ -42,8 +52,13 @@ class Secret(Settings):
         """Return the value.
 
         It comes from a file of this name (systemd credentials, /run/secrets), else from the environment
-        variable LINESIDE_SECRET_<NAME>. Raises `MissingSecret`.
+        variable LINESIDE_SECRET_<NAME>; or from the file that is written. Raises `MissingSecret`.
         """
+        if self.file:
+            try:
+                return _content(Path(self.file))
+            except OSError as error:
+                raise MissingSecret(f"the secret in {self.file} can't be read: {error.strerror}") from None
         folders = [
             os.environ.get("CREDENTIALS_DIRECTORY"),
             os.environ.get("LINESIDE_SECRETS"),
@@ -51,11 +66,7 @@ class Secret(Settings):
         ]
         for folder in folders:
             if folder and (file := Path(folder, self.secret)).is_file():
-                try:
-                    return file.read_text(encoding="utf-8").rstrip("\r\n")
-                except UnicodeDecodeError:
-                    # not chained: it quotes what it could not read
-                    raise MissingSecret(f"secret {self.secret!r} can't be read: {file} is not UTF-8") from None
+                return _content(file)
         variable = "LINESIDE_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", self.secret).upper()
         if variable in os.environ:
             return os.environ[variable]
@@ -63,3 +74,12 @@ class Secret(Settings):
             f"secret {self.secret!r} is missing: put it into a file of that name in /run/secrets (or the folder "
             f"that LINESIDE_SECRETS names), or into the environment variable {variable}"
         )
+
+
+def _content(file: Path) -> str:
+    """Return what a file holds, without the end of its last line. Raises `OSError` and `MissingSecret`."""
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        # not chained: it quotes what it could not read
+        raise MissingSecret(f"the secret in {file} can't be read: it is not UTF-8") from None

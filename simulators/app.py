@@ -88,9 +88,8 @@ class Simulation:
 
         Raises `OSError` where a port is taken, or a file can't be written.
         """
-        beside = write or Path("simulated.yaml")
         try:
-            await self._servers.start(beside.with_name(f"{beside.name}.pem"))
+            await self._servers.start(write or Path("simulated.yaml"))
             if write is not None:
                 await asyncio.to_thread(write_whole, write, moved_configuration(self._factory, self._servers))
             log.info("simulation.started", machines=len(self._shown), **self._servers.counts())

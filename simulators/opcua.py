@@ -1,7 +1,7 @@
 """Machines served over OPC UA, by asyncua: a namespace per machine, in a thread of its own.
 
 Loading the standard address space keeps a processor busy for seconds; in its own thread and event loop it does
-not hold up the machines that are served already. Security is `none`: nobody would trust a simulated machine.
+not hold up the machines that are served already. `simulators.secure` makes it as secure as it is configured.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from drivers.base import Value
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from gateway.settings.factory import Machine as Configured
+    from simulators.secure import Credentials, Demands
     from simulators.shown import Shown
     from simulators.variables import Variable
 
@@ -37,12 +38,14 @@ SEVERITY = 600
 class OpcUaMachines(threading.Thread):
     """One server with all machines behind one endpoint."""
 
-    def __init__(self, url: str, history: int = 0) -> None:
+    def __init__(self, url: str, demands: Demands, credentials: Credentials, history: int = 0) -> None:
         """Prepare; `history` is how many values of each measured node are kept."""
         super().__init__(name=f"opcua {url}", daemon=True)
         self.url = url
         self.ready = threading.Event()
         self.error: BaseException | None = None
+        self.demands = demands
+        self._credentials = credentials
         self._history = history
         self._machines: list[tuple[Configured, Shown]] = []
         self._taken: set[str] = set()
@@ -105,7 +108,10 @@ class OpcUaMachines(threading.Thread):
         await server.init()
         server.set_endpoint(self.url)
         server.set_server_name("Lineside simulator")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        if self.demands.plain:
+            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        else:
+            await self._credentials.secure(server, self.demands)
         for i in range(restarts):
             # a server that is started anew may number its namespaces anew
             await server.register_namespace(f"urn:lineside:restart:{i}")

@@ -16,6 +16,7 @@ from simulators.endpoints import Dialling, Endpoint, Port, SerialLine
 from simulators.opcua import OpcUaMachines
 from simulators.ports import LOOPBACK, free_port
 from simulators.registers import RegisterMap, Unit, overlaps
+from simulators.secure import Credentials, Demands, demands_of
 from simulators.tls import self_signed
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Servers:
         address space costs seconds to load.
         """
         self._blame = Blame(factory)
-        self._free_ports, self._share, self._history = free_ports, share, history
+        self.free_ports, self._share, self._history = free_ports, share, history
         self._modbus: dict[str, Behind] = defaultdict(list)
         self._behind_url: dict[str, Behind] = defaultdict(list)
         for configured, shown in plant.machines:
@@ -72,7 +73,12 @@ class Servers:
                 url = cast("OpcUaConnection", configured.connection).url
                 self._behind_url[url].append((configured, shown))
         self._units = {key: self._units_of(key, behind) for key, behind in self._modbus.items()}
+        self._demands = {
+            url: demands_of(cast("OpcUaConnection", one.connection) for one, _ in behind)
+            for url, behind in self._behind_url.items()
+        }
         self.certificate: Path | None = None
+        self.credentials: Credentials
         self.endpoints: dict[str, Endpoint] = {}
         self.opcua: dict[str, OpcUaMachines] = {}
 
@@ -80,13 +86,14 @@ class Servers:
         """Return how many servers there are, for the log."""
         return {"modbus_ports": len(self.endpoints), "opcua_servers": len(set(self.opcua.values()))}
 
-    async def start(self, certificate: Path) -> None:
-        """Start all; a certificate for TLS, where one is needed, is written to that file.
+    async def start(self, beside: Path) -> None:
+        """Start all; certificates, where some are needed, are written to files beside that one, named after it.
 
         OPC UA servers are ready later. Raises `OSError`.
         """
         _allow_files(FILES_EACH * (len(self._modbus) + len(self._behind_url)))
-        tls = await self._make_certificate(certificate)
+        tls = await self._make_certificate(beside.with_name(f"{beside.name}.pem"))
+        await self._make_credentials(beside.with_name(f"{beside.name}.pki"))
         for key, behind in self._modbus.items():
             endpoint = self._endpoint(cast("ModbusConnection", behind[0][0].connection), self._units[key], tls)
             try:
@@ -95,8 +102,10 @@ class Servers:
                 raise OSError(error.errno, f"{self._blame.connection(behind[0][0])}: {error.strerror}") from error
             self.endpoints[key] = endpoint
         for url, machines in self._behind_url.items():
-            self.opcua[url] = self._shared_server(machines) or OpcUaMachines(
-                f"opc.tcp://{LOOPBACK}:{free_port()}" if self._free_ports else url, self._history
+            here = f"opc.tcp://{LOOPBACK}:{free_port()}" if self.free_ports else url
+            demands = self._demands[url]
+            self.opcua[url] = self._shared_server(machines, demands) or OpcUaMachines(
+                here, demands, self.credentials, self._history
             )
             self.opcua[url].add(machines)
         for server in set(self.opcua.values()):
@@ -128,17 +137,28 @@ class Servers:
         needs = [behind[0][0] for behind in self._modbus.values() if _transport(behind[0][0]) is Transport.TLS]
         if not needs:
             return None
-        if not self._free_ports:
+        if not self.free_ports:
             raise CantServe(f"{self._blame.connection(needs[0])}: nobody would trust a simulated device there; "
                           "--ports auto makes a certificate, and a configuration that trusts it")  # fmt: skip
         self.certificate = file.absolute()
         return await asyncio.to_thread(self_signed, file, file.with_suffix(".key"))
 
+    async def _make_credentials(self, folder: Path) -> None:
+        connections = [
+            cast("OpcUaConnection", configured.connection)
+            for url, behind in self._behind_url.items()
+            for configured, _ in behind
+            if not self._demands[url].plain
+        ]
+        self.credentials = Credentials(connections, folder if self.free_ports else None)
+        if connections:
+            await asyncio.to_thread(self.credentials.make)
+
     def _endpoint(self, connection: ModbusConnection, units: dict[int, Unit], tls: ssl.SSLContext | None) -> Endpoint:
         transport = connection.transport
-        host, port = (LOOPBACK, 0) if self._free_ports else (connection.host, connection.port)
+        host, port = (LOOPBACK, 0) if self.free_ports else (connection.host, connection.port)
         if transport.serial:
-            return SerialLine(transport, None if self._free_ports else Path(connection.device), units)
+            return SerialLine(transport, None if self.free_ports else Path(connection.device), units)
         if transport is Transport.LISTEN:
             return Dialling(LOOPBACK, port, units)
         return Port(transport, host, port, units, tls if transport is Transport.TLS else None)
@@ -162,11 +182,12 @@ class Servers:
             unit.add(registers, shown)
         return units
 
-    def _shared_server(self, machines: Behind) -> OpcUaMachines | None:
-        """Return a server that can take these machines along."""
-        if not (self._free_ports and self._share):
+    def _shared_server(self, machines: Behind, demands: Demands) -> OpcUaMachines | None:
+        """Return a server that can take these machines along, and is as secure as theirs."""
+        if not (self.free_ports and self._share):
             return None
-        return next((server for server in set(self.opcua.values()) if server.has_room_for(machines)), None)
+        alike = (server for server in self.opcua.values() if server.demands == demands)
+        return next((server for server in alike if server.has_room_for(machines)), None)
 
 
 def _transport(configured: Configured) -> Transport:

@@ -24,8 +24,12 @@ Schema = dict[str, Any]
 
 SECRET: Schema = {
     "type": "object",
-    "properties": {"secret": {"type": "string", "pattern": f"^{SECRET_NAME.pattern}$", "description": "Its name."}},
-    "required": ["secret"],
+    "properties": {
+        "secret": {"type": "string", "pattern": f"^{SECRET_NAME.pattern}$", "description": "Its name."},
+        "file": {"type": "string", "pattern": "^/", "description": "The file that holds it."},
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
     "additionalProperties": False,
 }
 

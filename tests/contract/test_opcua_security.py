@@ -421,16 +421,6 @@ async def test_no_secret_reaches_the_log(pki: Pki, server: Signed, tmp_path: Pat
     assert pki.key_file.read_text(encoding="utf-8").splitlines()[1] not in log
 
 
-async def test_a_secure_machine_that_is_simulated_is_read_without_security(tmp_path: Path) -> None:
-    """Nobody trusts a simulator's certificate; the same configuration must be of use in CI."""
-    written = {"url": f"opc.tcp://10.0.0.1:4840?namespace={NAMESPACE}", "security_mode": "sign", **USER}
-    moved = tmp_path / "moved.yaml"
-    await Lineside.simulate(factory(tmp_path, written), moved)
-    connection = yaml.safe_load(moved.read_text())["lines"]["line"]["machines"]["press"]["connection"]
-    assert re.fullmatch(rf"opc.tcp://127.0.0.1:\d+\?security=none&namespace={NAMESPACE}", connection.pop("url"))
-    assert connection == {}
-
-
 # -- limits --
 
 

@@ -485,6 +485,18 @@ def test_a_secret_comes_from_a_file_before_the_environment(tmp_path: Path, monke
     assert secret.reveal() == "from systemd"
 
 
+def test_a_secret_can_lie_in_a_file_of_any_name(tmp_path: Path) -> None:
+    """As other tools put it there; and what is wrong with it is told without it."""
+    (tmp_path / "password").write_text("from here\n", encoding="utf-8")
+    assert Secret.model_validate({"file": str(tmp_path / "password")}).reveal() == "from here"
+    with pytest.raises(MissingSecret, match=r"the secret in /nowhere can't be read: No such file"):
+        Secret(file="/nowhere").reveal()
+    with pytest.raises(ValueError, match="write the whole path of a secret's file"):
+        Secret.model_validate({"file": "password"})
+    with pytest.raises(ValueError, match="a secret is named, never written"):
+        Secret.model_validate({"secret": "name", "file": "/run/password"})
+
+
 def test_a_missing_secret_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fix is to put it there."""
     for name in ("CREDENTIALS_DIRECTORY", "LINESIDE_SECRETS", "LINESIDE_SECRET_NOWHERE_TO_BE_FOUND"):

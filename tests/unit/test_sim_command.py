@@ -53,7 +53,7 @@ def test_the_written_configuration_resolves_ranges(tmp_path: Path):
     servers = Servers(loaded, Plant(loaded, "1"), free_ports=True, share=True, history=0)
 
     async def start() -> str:
-        await servers.start(tmp_path / "certificate.pem")
+        await servers.start(tmp_path / "moved.yaml")
         try:
             return moved_configuration(loaded, servers)
         finally:
