@@ -1,62 +1,49 @@
 """The address space of simulated machines, made of the templates that the gateway reads.
 
-Each machine is an object under Machines (OPC 40001-1, clause 8) with its Identification; a folder for each part of
-its nodes' names, PackMLStatus being of the type of OPC 30050; variables with engineering units, range and the meaning
-of numbers (OPC 10000-8). Types of companion specifications are there by id and name, without what is inside them.
+Each machine is an object under Machines (OPC 40001-1, clause 8) with its Identification. The parts of a node's name
+are objects, of a companion specification's type where one has them (`simulators.companions`); variables have
+engineering units, range and the meaning of numbers (OPC 10000-8).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 
 from drivers.opcua.node import BrowsePath
+from simulators.companions import DI, IDENTIFICATION, MACHINE_KINDS, MACHINERY, OF_ANY_MACHINE
+from simulators.describing import describe
 from simulators.opcua import own_namespace
-from simulators.variables import variables_of
+from simulators.variables import Following, variables_of
 
 if TYPE_CHECKING:
     from asyncua import Server
     from asyncua.common.node import Node
 
     from gateway.settings.factory import Machine as Configured
-    from gateway.settings.point import Point
+    from simulators.companions import Kind, Member
     from simulators.shown import Shown
     from simulators.variables import Variable
 
+MACHINES = 1001
+"""The folder in which machines stand, in the namespace of OPC 40001-1."""
 
-class Companion(NamedTuple):
-    """A type of a companion specification."""
-
-    namespace: str
-    number: int
-    name: str
-
-
-MACHINERY = "http://opcfoundation.org/UA/Machinery/"
-MACHINES = Companion(MACHINERY, 1001, "Machines")
-IDENTIFICATION = Companion(MACHINERY, 1012, "MachineIdentificationType")
-PACKML_STATUS = Companion("http://opcfoundation.org/UA/PackML/", 4, "PackMLStatusObjectType")
-MACHINE_TYPES = {
-    "injection-moulding": Companion(
-        "http://opcfoundation.org/UA/PlasticsRubber/IMM2MES/", 1007, "IMM_MES_InterfaceType"
-    ),
-    "tread-extruder": Companion(
-        "http://opcfoundation.org/UA/PlasticsRubber/Extrusion/Extruder/", 1015, "Extruder_InterfaceType"
-    ),
+KINDS = {
+    "Boolean": (ua.VariantType.Boolean, ua.ObjectIds.Boolean),
+    "Double": (ua.VariantType.Double, ua.ObjectIds.Double),
+    "Duration": (ua.VariantType.Double, ua.ObjectIds.Duration),
+    "Float": (ua.VariantType.Float, ua.ObjectIds.Float),
+    "Int32": (ua.VariantType.Int32, ua.ObjectIds.Int32),
+    "LocalizedText": (ua.VariantType.LocalizedText, ua.ObjectIds.LocalizedText),
+    "String": (ua.VariantType.String, ua.ObjectIds.String),
+    "UInt32": (ua.VariantType.UInt32, ua.ObjectIds.UInt32),
+    "UInt64": (ua.VariantType.UInt64, ua.ObjectIds.UInt64),
 }
-"""Template -> type of the machine's object (OPC 40077, OPC 40084-3); a plain object elsewhere."""
+"""Data type -> how its values are written, and its id."""
 
-UNITS = {
-    "%": "P1", "/min": "C94", "A": "AMP", "Cel": "CEL", "Hz": "HTZ", "MOhm": "B75", "MPa": "MPA", "N": "NEW",
-    "Ohm": "OHM", "Pa": "PAL", "V": "VLT", "W": "WTT", "W.h": "WHR", "bar": "BAR", "cm3": "CMQ", "deg": "DD",
-    "g": "GRM", "h": "HUR", "kA": "B22", "kN": "B47", "kN.m": "B48", "kPa": "KPA", "kV": "KVT", "kW": "KWT",
-    "kW.h": "KWH", "kg": "KGM", "kg/h": "E93", "kg/m": "KL", "m": "MTR", "m/min": "2X", "m/s": "MTS", "m3": "MTQ",
-    "mA": "4K", "min": "MIN", "mm": "MMT", "mm/s": "C16", "r/min": "RPM", "s": "SEC", "t": "TNE", "um": "4H",
-}  # fmt: skip
-"""UCUM code -> UN/CEFACT code (Recommendation 20), by which OPC UA numbers units (OPC 10000-8, clause 5.6.3)."""
-
-CEFACT = "http://www.opcfoundation.org/UA/units/un/cefact"
+SHOWN_BY_POINTS = {"Duration", "Int32", "UInt64"}
+"""Data types that a point's node takes over from the type that has it."""
 
 
 class Space:
@@ -64,38 +51,28 @@ class Space:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._made: dict[Companion, Node] = {}
+        self._kinds: dict[Kind, ua.NodeId] = {}
+        self._machines: Node | None = None
         self._on_paths: dict[ua.NodeId, Node] = {}
 
-    async def add(self, configured: Configured, shown: Shown) -> tuple[Node, list[Variable]]:
-        """Add a machine; returns its object, and its variables."""
+    async def add(self, configured: Configured, shown: Shown) -> tuple[Node, list[Variable], list[Following]]:
+        """Add a machine; returns its object, the variables of its points, and those that follow from these."""
         own = await self.namespace(own_namespace(configured))
-        machine = configured.path.machine
-        root = await self._machine(own, configured)
-        folders: dict[str, Node] = {}
+        machine = _Tree(self, configured, own, await self._root(own, configured))
+        await machine.add_identification()
         variables = variables_of(configured.points)
         for number, variable in enumerate(variables):
-            if isinstance(variable.node, BrowsePath):
-                parent, variable.id, name = await self._along(variable.node, own)
-            else:
-                space = variable.node.namespace
-                index = own if space is None else await self.namespace(space)
-                variable.id = ua.NodeId.from_string(f"ns={index};{variable.node.identifier}")
-                group, _, last = variable.node.identifier.partition("=")[2].rpartition(".")
-                if group and group not in folders:
-                    folders[group] = await self._folder(root, own, machine, group)
-                parent, name = folders.get(group, root), ua.QualifiedName(last, own)
-            type_ = await variable.define(
-                self._server, own, f"Simulated{id(self)}_{machine}_{number}".replace("-", "_")
-            )
+            await self._place(machine, variable)
+            name = f"Simulated{id(self)}_{configured.path.machine}_{number}".replace("-", "_")
+            type_ = await variable.define(self._server, own, name)
             value = variable.value(shown.values())
             assert value is not None, "no sensor is broken before the first fault"  # noqa: S101
-            made = await parent.add_variable(
-                variable.id, name, value, datatype=None if type_ is None else type_.nodeid
-            )
+            data_type = variable.data_type if type_ is None else type_.nodeid
+            made = await variable.parent.add_variable(variable.id, variable.name, value, datatype=data_type)
             if variable.single is not None:
-                await self._describe(made, own, f"{machine}/{variable.single.name}", variable.single)
-        return root, variables
+                await describe(made, own, f"{configured.path.machine}/{variable.single.name}", variable.single)
+        await machine.complete(shown)
+        return machine.root, variables, machine.following
 
     async def namespace(self, wanted: str | int) -> int:
         """Return the index of a namespace, making it where it is missing."""
@@ -105,13 +82,67 @@ class Space:
             await self._server.register_namespace(f"urn:lineside:simulated:{len(present)}")
         return wanted
 
+    async def add_object(self, above: Node, id_: ua.NodeId, name: ua.QualifiedName, kind: Kind | None) -> Node:
+        """Add an object of a type; what is inside comes later."""
+        item = ua.AddNodesItem()
+        item.RequestedNewNodeId = cast("Any", id_)
+        item.BrowseName = name
+        item.ParentNodeId = cast("Any", above.nodeid)
+        item.ReferenceTypeId = ua.NodeId(ua.Int32(ua.ObjectIds.HasComponent))
+        item.NodeClass = ua.NodeClass.Object
+        base = ua.NodeId(ua.Int32(ua.ObjectIds.BaseObjectType))
+        item.TypeDefinition = cast("Any", base if kind is None else await self.kind(kind))
+        item.NodeAttributes = ua.ObjectAttributes(DisplayName=ua.LocalizedText(name.Name))
+        [result] = await self._server.iserver.isession.add_nodes([item])
+        result.StatusCode.check()
+        return self._server.get_node(id_)
+
+    async def kind(self, kind: Kind) -> ua.NodeId:
+        """Return the id of an object type, making it with what is inside where it is missing."""
+        if kind in self._kinds:
+            return self._kinds[kind]
+        base = ua.NodeId(ua.Int32(ua.ObjectIds.BaseObjectType)) if kind.above is None else await self.kind(kind.above)
+        index = await self.namespace(kind.uri)
+        made = await self._server.get_node(base).add_object_type(
+            _numbered_id(kind.number, index), ua.QualifiedName(kind.name, ua.UInt16(index))
+        )
+        self._kinds[kind] = made.nodeid
+        for member in kind.members:
+            inside = await self.namespace(member.uri)
+            declared = f"{member.name}<Nr>" if member.name.endswith("_") else member.name
+            id_, name = _string_id(f"{kind.name}/{declared}", index), ua.QualifiedName(declared, ua.UInt16(inside))
+            if member.kind is not None:
+                declaration = await self.add_object(made, id_, name, member.kind)
+            else:
+                variant, data_type = KINDS[member.data]
+                value = ua.get_default_value(variant)
+                declaration = await made.add_variable(id_, name, value, variant, ua.NodeId(ua.Int32(data_type)))
+            await declaration.set_modelling_rule(bool(member.static or member.live or member.always))
+        return made.nodeid
+
+    async def _place(self, machine: _Tree, variable: Variable) -> None:
+        """Find out where a variable stands: the object above it, its id and its name."""
+        if isinstance(variable.node, BrowsePath):
+            variable.parent, variable.id, variable.name = await self._along(variable.node, machine.own)
+            return
+        space = variable.node.namespace
+        index = machine.own if space is None else await self.namespace(space)
+        variable.id = ua.NodeId.from_string(f"ns={index};{variable.node.identifier}")
+        *way, last = variable.node.identifier.partition("=")[2].split(".")
+        variable.parent, member = await machine.along(tuple(way), last)
+        uri = None if member is None else await self.namespace(member.uri)
+        variable.name = ua.QualifiedName(last, ua.UInt16(machine.own if uri is None else uri))
+        if member is not None and member.data in SHOWN_BY_POINTS and variable.single is not None:
+            variable.kind, number = KINDS[member.data]
+            variable.data_type = ua.NodeId(ua.Int32(number))
+
     async def _along(self, path: BrowsePath, own: int) -> tuple[Node, ua.NodeId, ua.QualifiedName]:
         """Make the objects that a path goes through; returns where its variable stands, its id and its name."""
         parent, names = self._server.nodes.objects, ""
         for step in path.steps:
             index = own if step.namespace is None else await self.namespace(step.namespace)
             names += f"/{step.name}"
-            id_, name = _string_id(names, index), ua.QualifiedName(step.name, index)
+            id_, name = _string_id(names, index), ua.QualifiedName(step.name, ua.UInt16(index))
             if step is path.steps[-1]:
                 return parent, id_, name
             if id_ not in self._on_paths:
@@ -119,77 +150,91 @@ class Space:
             parent = self._on_paths[id_]
         raise ValueError(f"{path} has no steps")
 
-    async def _machine(self, own: int, configured: Configured) -> Node:
+    async def _root(self, own: int, configured: Configured) -> Node:
+        if self._machines is None:
+            index = await self.namespace(MACHINERY)
+            self._machines = await self._server.nodes.objects.add_folder(
+                _numbered_id(MACHINES, index), ua.QualifiedName("Machines", ua.UInt16(index))
+            )
         name = configured.path.machine
-        companion = MACHINE_TYPES.get(configured.template)
-        kind = None if companion is None else (await self._type(companion)).nodeid
-        root = await (await self._machines()).add_object(own, name, kind)
-        type_ = (await self._type(IDENTIFICATION)).nodeid
-        index = await self.namespace(MACHINERY)
-        about = await root.add_object(
-            _string_id(f"{name}/Identification", own), ua.QualifiedName("Identification", index), type_
+        kind = MACHINE_KINDS.get(configured.template)
+        return await self.add_object(
+            self._machines, _string_id(name, own), ua.QualifiedName(name, ua.UInt16(own)), kind
         )
-        path = configured.path
-        for key, value in {
-            "Manufacturer": ua.Variant(ua.LocalizedText("Lineside simulator"), ua.VariantType.LocalizedText),
-            "Model": ua.Variant(ua.LocalizedText(configured.template), ua.VariantType.LocalizedText),
-            "ProductInstanceUri": ua.Variant(f"urn:lineside:simulated:{path.site}:{name}", ua.VariantType.String),
-            "SerialNumber": ua.Variant(f"SIM-{name}", ua.VariantType.String),
-            "Location": ua.Variant(f"{path.site}/{path.area}/{path.line}", ua.VariantType.String),
-        }.items():
-            await about.add_property(
-                _string_id(f"{name}/Identification/{key}", own), ua.QualifiedName(key, index), value
-            )
-        return root
-
-    async def _machines(self) -> Node:
-        """Return the folder in which machines stand."""
-        if MACHINES not in self._made:
-            index = await self.namespace(MACHINES.namespace)
-            self._made[MACHINES] = await self._server.nodes.objects.add_folder(
-                _numbered_id(MACHINES.number, index), ua.QualifiedName(MACHINES.name, index)
-            )
-        return self._made[MACHINES]
-
-    async def _type(self, companion: Companion) -> Node:
-        if companion not in self._made:
-            index = await self.namespace(companion.namespace)
-            self._made[companion] = await self._server.nodes.base_object_type.add_object_type(
-                _numbered_id(companion.number, index), ua.QualifiedName(companion.name, index)
-            )
-        return self._made[companion]
-
-    async def _folder(self, root: Node, own: int, machine: str, group: str) -> Node:
-        id_, name = _string_id(f"{machine}/{group}", own), ua.QualifiedName(group, own)
-        if group == "PackMLStatus":
-            return await root.add_object(id_, name, (await self._type(PACKML_STATUS)).nodeid)
-        return await root.add_folder(id_, name)
-
-    async def _describe(self, variable: Node, own: int, where: str, point: Point) -> None:
-        """Say what a variable's numbers mean."""
-        described: dict[str, Any] = {}
-        if point.unit:
-            described["EngineeringUnits"] = engineering_unit(point.unit)
-        if point.range is not None:
-            described["EURange"] = ua.Range(*point.range)
-        if point.labels:
-            described["EnumValues"] = [
-                ua.EnumValueType(number, ua.LocalizedText(label), ua.LocalizedText(""))
-                for number, label in point.labels.items()
-            ]
-        for key, value in described.items():
-            await variable.add_property(_string_id(f"{where}/{key}", own), ua.QualifiedName(key, 0), value)
-        if point.description:
-            text = ua.LocalizedText(point.description)
-            value = ua.DataValue(ua.Variant(text, ua.VariantType.LocalizedText))
-            await variable.write_attribute(ua.AttributeIds.Description, value)
 
 
-def engineering_unit(unit: str) -> ua.EUInformation:
-    """Return a unit as OPC UA tells it: by the letters of its UN/CEFACT code, as a number; -1 where it has none."""
-    code = UNITS.get(unit)
-    number = -1 if code is None else int.from_bytes(code.encode(), "big")
-    return ua.EUInformation(CEFACT, number, ua.LocalizedText(unit), ua.LocalizedText(unit))
+class _Tree:
+    """The objects of one machine, by the way to each from the machine's own."""
+
+    def __init__(self, space: Space, configured: Configured, own: int, root: Node) -> None:
+        self.own, self.root = own, root
+        self.following: list[Following] = []
+        self._space, self._configured = space, configured
+        self._made: dict[tuple[str, ...], tuple[Node, Kind | None]] = {
+            (): (root, MACHINE_KINDS.get(configured.template))
+        }
+        self._taken: set[tuple[str, ...]] = set()
+
+    async def add_identification(self) -> None:
+        """Add who made the machine, and where it stands (OPC 40001-1, clause 9)."""
+        index = await self._space.namespace(DI)
+        about = await self._space.add_object(
+            self.root,
+            self._id("Identification"),
+            ua.QualifiedName("Identification", ua.UInt16(index)),
+            IDENTIFICATION,
+        )
+        self._made["Identification",] = about, IDENTIFICATION
+
+    async def along(self, way: tuple[str, ...], last: str) -> tuple[Node, Member | None]:
+        """Return the object that a way leads to, making it, and the member of its type that `last` is."""
+        node, kind = await self._object(way)
+        self._taken.add((*way, last))
+        return node, None if kind is None else kind.member(last)
+
+    async def complete(self, shown: Shown) -> None:
+        """Add what the types have besides the points."""
+        pending = list(self._made)
+        for way in pending:
+            node, kind = self._made[way]
+            for member in kind.all_members() if kind is not None else ():
+                inside = (*way, member.name)
+                if member.always and inside not in self._made:
+                    await self._object(inside)
+                    pending.append(inside)
+                elif (member.static or member.live) and inside not in self._taken:
+                    await self._fill(node, inside, member, shown)
+
+    async def _object(self, way: tuple[str, ...]) -> tuple[Node, Kind | None]:
+        if way in self._made:
+            return self._made[way]
+        above, kind_above = await self._object(way[:-1])
+        member = kind_above.member(way[-1]) if kind_above is not None else None
+        kind = member.kind if member is not None else None
+        if kind is None and len(way) == 1:
+            kind = OF_ANY_MACHINE.get(way[0]) or OF_ANY_MACHINE.get(way[0].rstrip("0123456789"))
+        index = self.own if member is None else await self._space.namespace(member.uri)
+        name = ua.QualifiedName(way[-1], ua.UInt16(index))
+        made = await self._space.add_object(above, self._id(".".join(way)), name, kind), kind
+        self._made[way] = made
+        return made
+
+    async def _fill(self, node: Node, way: tuple[str, ...], member: Member, shown: Shown) -> None:
+        variant, number = KINDS[member.data]
+        id_ = self._id("/".join(way))
+        name = ua.QualifiedName(member.name, ua.UInt16(await self._space.namespace(member.uri)))
+        if member.static is not None:
+            told = member.static(self._configured)
+            value = ua.LocalizedText(str(told)) if variant is ua.VariantType.LocalizedText else told
+            await node.add_property(id_, name, value, variant, ua.NodeId(ua.Int32(number)))
+        elif member.live is not None:
+            following = Following(id_, variant, member.live)
+            now = following.value(shown.values())
+            await node.add_variable(id_, name, now, datatype=ua.NodeId(ua.Int32(number)))
+            self.following.append(following)
+
+    def _id(self, way: str) -> ua.NodeId:
+        return _string_id(f"{self._configured.path.machine}/{way}", self.own)
 
 
 def _string_id(name: str, namespace: int) -> ua.NodeId:

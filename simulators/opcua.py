@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Machine as Configured
     from simulators.secure import Credentials, Demands
     from simulators.shown import Shown
-    from simulators.variables import Variable
+    from simulators.variables import Following, Variable
 
 REFRESH = 0.5
 """Seconds between two looks at what the machines show."""
@@ -148,8 +148,9 @@ class OpcUaMachines(threading.Thread):
 class _Machine:
     """One machine in a running server."""
 
-    def __init__(self, shown: Shown, root: Node, nodes: list[Variable]) -> None:
+    def __init__(self, shown: Shown, root: Node, nodes: list[Variable], following: list[Following]) -> None:
         self.nodes = nodes
+        self._following = following
         self._shown = shown
         self._root = root
         self._alarms = 0
@@ -177,6 +178,13 @@ class _Machine:
             else:
                 data = ua.DataValue(variant, SourceTimestamp=own, ServerTimestamp=now)
             await server.write_attribute_value(node.id, data)
+        for one in self._following:
+            value = one.value(values)
+            if value.Value != one.last:
+                one.last = value.Value
+                await server.write_attribute_value(
+                    one.id, ua.DataValue(value, SourceTimestamp=own, ServerTimestamp=now)
+                )
         await self._tell_alarms(server, values.get("alarm_word"))
 
     async def _tell_alarms(self, server: Server, word: Value | None) -> None:
@@ -213,7 +221,7 @@ def own_namespace(configured: Configured) -> str | int:
 def _node_names(configured: Configured) -> set[str]:
     """Return what two machines of one server can't have both."""
     own = own_namespace(configured)
-    names = set()
+    names = {f"{own};s={configured.path.machine}"}
     for point in configured.points:
         node = cast("OpcUaSource", point.source).node
         if isinstance(node, BrowsePath):

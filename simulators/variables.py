@@ -11,7 +11,7 @@ from drivers.base import ValueType
 from simulators.plant import raw_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from asyncua import Server
     from asyncua.common.node import Node as ServerNode
@@ -41,7 +41,11 @@ class Variable:
     def __init__(self, node: Node | BrowsePath, points: Sequence[Point]) -> None:
         self.node = node
         self.points = points
-        self.id = ua.NodeId()  # once it is in a server
+        self.id = ua.NodeId()  # these and the next are set once it has its place in a server
+        self.name = ua.QualifiedName()
+        self.parent: ServerNode
+        self.kind: ua.VariantType | None = None  # where a specification says which
+        self.data_type: ua.NodeId | None = None
         self.last: object = None  # what was written last
         self._sources = [cast("OpcUaSource", point.source) for point in points]
         self._classes: dict[tuple[str, ...], Any] = {}  # of its structure, and of those inside it, by their fields
@@ -72,7 +76,7 @@ class Variable:
         held = self._held(raw, ())
         if self._classes:
             return ua.Variant(held, ua.VariantType.ExtensionObject)
-        return ua.Variant(held, _kind(self.points[0]))
+        return ua.Variant(held, self.kind or _kind(self.points[0]))
 
     def _inside(self, at: tuple[str, ...]) -> dict[str, list[tuple[Point, OpcUaSource]]]:
         """Return what stands in a structure, by the names of its fields; `at` is the way to it."""
@@ -109,6 +113,21 @@ class Variable:
         for field in self._inside(at):
             if self._inside((*at, field)):
                 self._find_classes(f"{name}_{field}", (*at, field))
+
+
+class Following:
+    """A node without a point, whose value follows from what the machine shows."""
+
+    def __init__(
+        self, id_: ua.NodeId, kind: ua.VariantType, follows: Callable[[Mapping[str, Value | None]], Value]
+    ) -> None:
+        self.id = id_
+        self.last: object = None  # what was written last
+        self._kind, self._follows = kind, follows
+
+    def value(self, values: Mapping[str, Value | None]) -> ua.Variant:
+        """Return the node's value."""
+        return ua.Variant(self._follows(values), self._kind)
 
 
 def variables_of(points: Iterable[Point]) -> list[Variable]:

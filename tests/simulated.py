@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
+from asyncua import Client
 from processes import write_factory
 
 from drivers.base import NotConnected
@@ -121,3 +122,17 @@ async def connected(machine: Machine, groups: list[Group], *, patient: bool = Tr
         yield driver
     finally:
         await driver.close()
+
+
+async def client_of(machine: Machine) -> Client:
+    """Connect a client of another make than ours to an OPC UA machine, as soon as its server is up."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        client = Client(machine.connection.url)  # type: ignore[attr-defined]
+        try:
+            await client.connect()
+        except (OSError, TimeoutError):
+            assert time.monotonic() < deadline, "the server does not come up"
+            await asyncio.sleep(0.1)
+        else:
+            return client

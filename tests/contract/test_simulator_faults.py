@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asyncua import Client, ua
-from simulated import PATIENCE, configure, connected, read_machine, simulated
+from asyncua import ua
+from simulated import PATIENCE, client_of, configure, connected, read_machine, simulated
 
 from drivers.base import DriverError, NotConnected, ReadFailed, Reason, Scan
 from gateway.groups import groups_of
-from gateway.settings.templates import bundled_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -158,24 +157,10 @@ def drums() -> dict[str, Any]:
     return {"d1": {"template": "drum", "connection": "opc.tcp://10.0.0.1:4840?security=none&namespace=urn:d1"}}
 
 
-async def connect(machine: Machine) -> Client:
-    """Connect a client of another make than ours, as soon as the server is up."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        client = Client(machine.connection.url)  # type: ignore[attr-defined]
-        try:
-            await client.connect()
-        except (OSError, TimeoutError):
-            assert time.monotonic() < deadline, "the server does not come up"
-            await asyncio.sleep(0.1)
-        else:
-            return client
-
-
 async def test_an_opcua_server_that_restarts_numbers_its_namespaces_anew(tmp_path: Path):
     """Who addressed by index reads another machine, or nothing."""
     async with served(tmp_path, {"drum": DRUM}, drums()) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         before = await client.get_namespace_index("urn:d1")
         await client.disconnect()
         there.order("d1:restart")
@@ -183,7 +168,7 @@ async def test_an_opcua_server_that_restarts_numbers_its_namespaces_anew(tmp_pat
         after = before
         while after == before:
             assert time.monotonic() < deadline, "the server has not restarted"
-            client = await connect(there.machines["d1"])
+            client = await client_of(there.machines["d1"])
             try:
                 after = await client.get_namespace_index("urn:d1")
                 value = await client.get_node(f"ns={after};s=Drum.Speed").read_value()
@@ -200,7 +185,7 @@ async def test_an_opcua_server_that_restarts_numbers_its_namespaces_anew(tmp_pat
 async def test_an_opcua_node_says_why_it_has_no_value(tmp_path: Path, order: str, status: str):
     """A status, and no value: never the last one."""
     async with served(tmp_path, {"drum": DRUM}, drums()) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
         there.order(order)
         data = await until_data(node, lambda data: data.StatusCode.is_bad())
@@ -223,7 +208,7 @@ async def until_data(node: Any, wanted: Callable[[ua.DataValue], bool]) -> ua.Da
 async def test_a_wrong_clock_is_seen_in_source_times_alone(tmp_path: Path):
     """The server's own clock is right: that is how a reader can tell."""
     async with served(tmp_path, {"drum": DRUM}, drums()) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
         there.order("d1:wrong_clock=-7200")
 
@@ -240,44 +225,17 @@ async def test_a_wrong_clock_is_seen_in_source_times_alone(tmp_path: Path):
 async def test_a_path_of_browse_names_leads_to_its_variable(tmp_path: Path):
     """Many servers number their nodes, and only the names last."""
     async with served(tmp_path, {"drum": DRUM}, drums()) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         index = await client.get_namespace_index("urn:d1")
         node = await client.nodes.objects.get_child([f"{index}:Plant", f"{index}:Drum", f"{index}:Width"])
         assert isinstance(await node.read_value(), float)
         await client.disconnect()
 
 
-async def test_machines_are_described_as_companion_specifications_say(tmp_path: Path):
-    """OPC 40001-1 for where machines stand and who made them, OPC 30050 for the state; units and ranges."""
-    config = bundled_config() / "tire-plant.yaml"
-    async with simulated(tmp_path, config) as factory:
-        machine = next(one for one in factory.machines if one.path.machine == "extruder-01")
-        client = await connect(machine)
-        machinery = await client.get_namespace_index("http://opcfoundation.org/UA/Machinery/")
-        own = await client.get_namespace_index("urn:doublestar:huangdao:extruder-01")
-        root = await client.get_node(f"ns={machinery};i=1001").get_child(f"{own}:extruder-01")
-        kind = client.get_node(await root.read_type_definition())
-        assert (await kind.read_browse_name()).Name == "Extruder_InterfaceType"
-        serial = await root.get_child([f"{machinery}:Identification", f"{machinery}:SerialNumber"])
-        assert await serial.read_value() == "SIM-extruder-01"
-        packml = client.get_node(await (await root.get_child(f"{own}:PackMLStatus")).read_type_definition())
-        assert (await packml.read_browse_name()).Name == "PackMLStatusObjectType"
-        pressure = client.get_node(f"ns={own};s=MeltPressureZones.Head")
-        unit = await (await pressure.get_child("0:EngineeringUnits")).read_value()
-        assert (unit.UnitId, unit.DisplayName.Text) == (int.from_bytes(b"BAR", "big"), "bar")
-        limits = await (await pressure.get_child("0:EURange")).read_value()
-        assert (limits.Low, limits.High) == (0.0, 250.0)
-        states = await (
-            await client.get_node(f"ns={own};s=PackMLStatus.StateCurrent").get_child("0:EnumValues")
-        ).read_value()
-        assert {state.Value: state.DisplayName.Text for state in states}[6] == "execute"
-        await client.disconnect()
-
-
 async def test_history_is_kept_where_it_is_asked_for(tmp_path: Path):
     """So that what a gateway missed can be fetched later."""
     async with served(tmp_path, {"drum": DRUM}, drums(), history=50) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
         kept: list[ua.DataValue] = []
         async with asyncio.timeout(PATIENCE):
@@ -296,7 +254,7 @@ async def test_alarms_are_sent_as_events(tmp_path: Path):
     }
     machines = {"d1": {"template": "drum", "connection": "opc.tcp://10.0.0.1:4840?security=none&namespace=urn:d1"}}
     async with served(tmp_path, {"drum": template}, machines, speed=20.0) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         machinery = await client.get_namespace_index("http://opcfoundation.org/UA/Machinery/")
         own = await client.get_namespace_index("urn:d1")
         root = await client.get_node(f"ns={machinery};i=1001").get_child(f"{own}:d1")
@@ -319,7 +277,7 @@ async def test_a_silent_opcua_server_answers_nobody_and_then_goes_on(tmp_path: P
     """The whole server holds its breath, as one does whose process hangs."""
     template = {"protocol": "opcua", "points": {"speed": DRUM["points"]["speed"]}}  # type: ignore[index]
     async with served(tmp_path, {"drum": template}, drums()) as there:
-        client = await connect(there.machines["d1"])
+        client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
         there.order("d1:silence+4s")
         async with asyncio.timeout(PATIENCE):
