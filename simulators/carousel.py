@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING
 
+from simulators.machine import STOPPED
 from simulators.packml import State
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from simulators.machine import Machine
     from simulators.parts import Buffer, Orders, Part
 
-COARSE = 2.0
+COARSE = 10.0
 """Seconds between two steps of the places that are not shown."""
 
-SUMS = ("cycle_count", "good_count", "reject_count", "energy")
+ALL = 0xFFFF
 
 
 class Carousel:
@@ -96,7 +97,8 @@ class Carousel:
         signals["state"] = int(State.EXECUTE if working else self._shown.state)
         alarms = 0
         for place in self._places:
-            alarms |= int(place.signals["alarm_word"])
+            # of 20 stations one is always out of order: only that of the one that is shown is the machine's
+            alarms |= int(place.signals["alarm_word"]) & (ALL if place is self._shown else ~STOPPED)
         signals["alarm_word"] = alarms
         for record in (*self.model.records, "cycle_time_last"):
             signals[record] = self._last.signals[record]

@@ -27,8 +27,14 @@ STARTUP = 2.0
 ORDER_HOURS = 2.5
 """How long one machine works on an order that is its own."""
 
+ABORTS = 0.08
+"""Share of stops that are emergency stops: somebody has to clear them, and to start the machine anew."""
+
 STOPPED = 1 << 15
 """The bit of the alarm word that tells of a stop."""
+
+STANDING = frozenset({State.HOLDING, State.HELD, State.ABORTING, State.ABORTED, State.CLEARING})
+"""States in which it is set."""
 
 
 class Machine:
@@ -187,7 +193,7 @@ class Machine:
         """Enter a state that takes its time: a second, but for stops and changes of recipe."""
         self.state = state
         lasts = 1.0
-        if state is State.HELD:
+        if state in {State.HELD, State.ABORTED}:
             lasts = self._stops.expovariate(1 / self.stop)
         elif self.part and state in {State.COMPLETE, State.RESETTING}:
             lasts = self.changeover / 2
@@ -197,7 +203,7 @@ class Machine:
         """Take the next part, or starve, or stop for a while."""
         if self.clock >= self._next_stop:
             self._next_stop = self.clock + self._stops.expovariate(1 / self.between_stops)
-            self._enter(State.HOLDING)
+            self._enter(State.ABORTING if self._stops.random() < ABORTS else State.HOLDING)
         elif self.inlet is None:
             self._load(self.start_part())
         elif self.inlet.parts:
@@ -250,7 +256,7 @@ class Machine:
 
     def _show(self) -> None:
         """Write what every machine shows."""
-        stopped = STOPPED if self.state in {State.HOLDING, State.HELD} else 0
+        stopped = STOPPED if self.state in STANDING else 0
         self.signals.update(
             state=int(self.state),
             mode=int(Mode.PRODUCTION),

@@ -47,5 +47,8 @@ THEN = {
     State.HOLDING: State.HELD,
     State.HELD: State.UNHOLDING,
     State.UNHOLDING: State.EXECUTE,
+    State.ABORTING: State.ABORTED,
+    State.ABORTED: State.CLEARING,
+    State.CLEARING: State.STOPPED,
 }
 """What follows a state that a machine leaves by itself when its time is over."""

@@ -12,18 +12,21 @@ if TYPE_CHECKING:
 class Lag:
     """A value that follows its target as a first-order lag, exactly for any step size.
 
-    `sigma` is the standard deviation of a sensor's noise, which is seen in `read` and never adds up.
+    `sigma` is the standard deviation of a sensor's noise, which is seen in `read` and never adds up; nearer to its
+    target than `still` it is there, as a drive with a brake is.
     """
 
-    def __init__(self, value: float, tau: float, rng: Random, sigma: float = 0.0) -> None:
+    def __init__(self, value: float, tau: float, rng: Random, sigma: float = 0.0, still: float = 0.0) -> None:
         self.value = value
+        self._still = still
         self.tau = tau
         self._rng = rng
         self._sigma = sigma
 
     def follow(self, target: float, dt: float, tau: float | None = None) -> float:
         """Move toward `target` for `dt`; `tau` stands in for the usual time constant where given."""
-        self.value = target + (self.value - target) * math.exp(-dt / (tau or self.tau))
+        apart = (self.value - target) * math.exp(-dt / (tau or self.tau))
+        self.value = target + apart if abs(apart) > self._still else target
         return self.value
 
     def read(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -24,8 +25,14 @@ if TYPE_CHECKING:
     from simulators.shown import Simulated
     from simulators.signals import Signal
 
-FINEST = 0.5
-"""Seconds: no model is stepped by more at once, however fast time runs."""
+SLOT = 2.0
+"""Seconds: all machines of a plant have come so far before one goes on, however fast time runs."""
+
+STEPS = 20
+"""Steps, at least, of each machine's cycle."""
+
+FINEST = 0.25
+"""Seconds: shorter steps than that no machine needs."""
 
 
 class Plant:
@@ -40,7 +47,11 @@ class Plant:
             line = [(configured, self._machine(configured, seed)) for configured in group]
             self.machines += [(configured, Shown(configured, machine)) for configured, machine in line]
             self._join(f"{area}/{name}", seed, [machine for _, machine in line])
-        self._models = [shown.machine for _, shown in self.machines if not isinstance(shown.machine, GenericMachine)]
+        self._models = [
+            (shown.machine, max(FINEST, shown.machine.model.cycle / STEPS))
+            for _, shown in self.machines
+            if isinstance(shown.machine, Machine | Carousel)
+        ]
         self._generic = [shown.machine for _, shown in self.machines if isinstance(shown.machine, GenericMachine)]
 
     def _machine(self, configured: Configured, seed: str) -> Simulated:
@@ -62,10 +73,13 @@ class Plant:
 
     def step(self, dt: float) -> None:
         """Move all machines on by `dt` seconds, in as many steps as the models need."""
-        steps = max(1, round(dt / FINEST))
-        for _ in range(steps):
-            for machine in self._models:
-                machine.step(dt / steps)
+        slots = math.ceil(dt / SLOT)
+        slot = dt / slots
+        for _ in range(slots):
+            for model, longest in self._models:
+                steps = math.ceil(slot / longest)
+                for _ in range(steps):
+                    model.step(slot / steps)
         for machine in self._generic:
             machine.step(dt)
         self.clock = round(self.clock + dt, 9)  # sums of fifths are none in binary

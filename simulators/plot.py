@@ -31,8 +31,8 @@ COUNTERS = {"cycle_time_last", "cycle_time_average", "energy", "heartbeat"}
 TOGETHER = 2.0
 """Quantities of one unit share a panel where the top of one's range is at most so many times the other's."""
 
-LOGARITHMIC = (1e4, 1e7)
-"""What is always positive, and at its highest so many times its lowest, is drawn on a logarithmic axis."""
+VACUUM, DECADES = "Pa", 1e4
+"""A pressure that goes from the atmosphere's down to a vacuum is drawn on a logarithmic axis."""
 
 
 def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Sequence[str] = ()) -> None:
@@ -135,7 +135,7 @@ def _draw(axis: Any, unit: str, x: list[float], lines: dict[str, list[float]]) -
     for name, values in lines.items():
         axis.plot(x, values, linewidth=1.1, label=name.replace("_", " "))
     every = [value for values in lines.values() for value in values if value == value]  # noqa: PLR0124 - not NaN
-    if min(every) > 0.0 and LOGARITHMIC[0] < max(every) / min(every) < LOGARITHMIC[1]:
+    if unit == VACUUM and min(every) > 0.0 and max(every) / min(every) > DECADES:
         axis.set_yscale("log")
     axis.set_ylabel({"Cel": "°C"}.get(unit, unit))
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=8)

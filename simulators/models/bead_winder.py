@@ -16,7 +16,7 @@ ENDS = (2.0, 11.0, 12.5)
 """End of each phase but the last, seconds into the cycle."""
 
 TURNS, SPEED = 24, 190.0  # turns of a bead, r/min
-COASTING = 1.55  # turns that the former still makes when it is told to stop
+COASTING = 0.95  # turns that the former still makes when it is told to stop
 TENSION, SLACK = 80.0, 12.0  # N while winding, and while the wire waits
 AROUND = math.pi * 465.0  # mm of wire a turn
 WEIGHT, TOLERANCE = 232.0, 0.015  # g of a bead, and the share by which it may be off
@@ -30,7 +30,7 @@ class BeadWinder(Machine):
 
     cycle: ClassVar[float] = 15.0
     spread: ClassVar[float] = 0.01
-    scrap: ClassVar[float] = 0.003
+    scrap: ClassVar[float] = 0.005
     power_idle: ClassVar[float] = 3.5
     power_run: ClassVar[float] = 8.0
     serial: ClassVar[str] = "BD"
@@ -39,7 +39,7 @@ class BeadWinder(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._speed = Lag(0.0, 0.5, self.rng, 0.4)
+        self._speed = Lag(0.0, 0.5, self.rng, 0.4, still=0.5)
         self._tension = Lag(SLACK, 0.4, self.rng, 1.0)
         self._brake = Wander(TENSION, 1.5, 60.0, self.rng)
         self._coating = Lag(92.0, 120.0, self.rng, 0.2)
@@ -58,7 +58,7 @@ class BeadWinder(Machine):
         """Wind, cut and eject; use up wire."""
         phase = self.phase(ENDS)
         winding = phase == WIND and self._turned < TURNS - COASTING
-        self._speed.follow(SPEED if winding else 0.0, dt)
+        self._speed.follow(SPEED if winding else 0.0, dt, 0.5 if winding else 0.3)
         turned = self._turned
         if phase == WIND:
             self._turned = min(float(TURNS), turned + self._speed.value * dt / 60)

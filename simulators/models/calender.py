@@ -28,6 +28,7 @@ class Calender(Machine):
 
     cycle: ClassVar[float] = 360.0
     spread: ClassVar[float] = 0.01
+    scrap: ClassVar[float] = 0.012
     power_idle: ClassVar[float] = 40.0
     power_run: ClassVar[float] = 210.0
     serial: ClassVar[str] = "PL"
@@ -36,7 +37,7 @@ class Calender(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._speed = Lag(0.0, 5.0, self.rng, 0.05)
+        self._speed = Lag(0.0, 5.0, self.rng, 0.05, still=0.05)
         self._rolls = [Lag(roll, 240.0, self.rng, 0.15) for roll in ROLLS]
         self._drift = [Wander(roll, 0.5, 500.0, self.rng) for roll in ROLLS]
         self._tilt = Wander(0.0, 0.003, 300.0, self.rng)  # the left gap against the right one
@@ -69,6 +70,7 @@ class Calender(Machine):
             self._gap.follow((GAUGE - self._trim.value) / SWELL, dt)
         gauge = self._gap.value * SWELL + off if running else GAUGE
         self._off += dt if abs(gauge - GAUGE) > TOLERANCE else 0.0
+        self.alarms = int(abs(gauge - GAUGE) > TOLERANCE)
         bump = 0.5 if splice else 0.0
         taper = TAPER * min(1.0, self._length / ROLL)
         self._letoff.follow(LETOFF + bump if running else STILL, dt)

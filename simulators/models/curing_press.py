@@ -27,6 +27,7 @@ INSIDE = {  # phase -> bladder pressure in bar (None: the main's) and its time c
     NITROGEN: (None, 10.0),
 }
 SETTLED, LOW = 60.0, 1.0  # the alarm: seconds into nitrogen, and bar below its main
+SAG = 0.06  # bar that a main loses for each bar that it is above the bladder
 LEAK, TRAP, DROP, LATE = 0.2 / 60, 15.0, 4.0, 180.0
 """What faults do: bar/s lost, K lost, bar lost, seconds that the press stays closed."""
 
@@ -36,7 +37,9 @@ class CuringPress(Machine):
 
     cycle: ClassVar[float] = 780.0
     spread: ClassVar[float] = 0.005
-    scrap: ClassVar[float] = 0.002
+    scrap: ClassVar[float] = 0.006
+    between_stops: ClassVar[float] = 9000.0  # bladders, and what sticks in a mould
+    stop: ClassVar[float] = 900.0
     power_idle: ClassVar[float] = 6.0
     power_run: ClassVar[float] = 11.0
     serial: ClassVar[str] = "GT"
@@ -56,7 +59,9 @@ class CuringPress(Machine):
         self._pressure = Lag(0.0, 8.0, self.rng, 0.02)
         self._bladder = Lag(150.0, 20.0, self.rng, 0.4)
         self._moulds = [Lag(MOULD_SET + self.rng.gauss(0, 0.5), 180.0, self.rng, 0.3) for _ in range(2)]
+        self._offsets = [self.rng.gauss(0.0, 0.4) for _ in range(2)]  # of the moulds' controllers
         self._platens = [Lag(170.0, 240.0, self.rng, 0.2) for _ in range(2)]
+        self._heating = [Wander(170.0 + self.rng.gauss(0.0, 0.5), 0.6, 400.0, self.rng) for _ in range(2)]
         self._clamp = Lag(0.0, 3.0, self.rng, 4.0)
         self._hydraulic = Lag(20.0, 2.0, self.rng, 0.5)
         self._position = Lag(1200.0, 4.0, self.rng, 0.3)
@@ -82,10 +87,10 @@ class CuringPress(Machine):
         self._position.follow(0.0 if closed else 1200.0, dt)
         self._clamp.follow(1850.0 if pressed else 300.0 if closed else 0.0, dt)
         self._hydraulic.follow(140.0 if pressed else 60.0 if closed else 20.0, dt)
-        for mould_half, platen in zip(self._moulds, self._platens, strict=True):
-            platen.follow(170.0, dt)
-            # a green tyre at room temperature takes heat out of the mould
-            mould_half.follow(MOULD_SET - (25.0 if phase == LOAD else 0.0), dt)
+        cold = 25.0 if phase == LOAD else 0.0  # a green tyre at room temperature takes heat out of the mould
+        for i, (mould_half, platen) in enumerate(zip(self._moulds, self._platens, strict=True)):
+            platen.follow(self._heating[i].step(dt) - cold / 8, dt)
+            mould_half.follow(MOULD_SET + self._offsets[i] - cold, dt)
         if pressed:
             self._cure += arrhenius((mould + self._bladder.value) / 2 - 20, REFERENCE, ACTIVATION) * dt / 60
         self._sense(phase, *mains)
@@ -118,6 +123,7 @@ class CuringPress(Machine):
         self.alarms |= int(low)
 
     def _sense(self, phase: int, steam: float, nitrogen: float) -> None:
+        inside = self._pressure.value
         self.signals.update(
             phase=phase,
             phase_time=round(self.elapsed) if phase else 0,
@@ -127,8 +133,9 @@ class CuringPress(Machine):
             mould_temperature_right=self._moulds[1].read(),
             platen_temperature_upper=self._platens[0].read(),
             platen_temperature_lower=self._platens[1].read(),
-            steam_supply_pressure=steam,
-            nitrogen_supply_pressure=nitrogen,
+            # a main sags while its valve lets much through
+            steam_supply_pressure=steam - (SAG * max(0.0, steam - inside) if phase == STEAM else 0.0),
+            nitrogen_supply_pressure=nitrogen - (SAG * max(0.0, nitrogen - inside) if phase == NITROGEN else 0.0),
             clamp_force=max(0.0, self._clamp.read()),
             hydraulic_pressure=max(0.0, self._hydraulic.read()),
             mould_position=max(0.0, self._position.read()),

@@ -63,6 +63,7 @@ class ElectricalSafety(Machine):
             self._leakage = self.rng.uniform(0.8, 3.5)
         self._shown = [0.0, 0.0, 0.0]  # earth bond, insulation, leakage, as measured
         self._result = NONE
+        self.alarms = 0
 
     def run(self, dt: float) -> None:
         """Run the step that the time into the cycle says; each measurement stays until the next appliance."""
@@ -82,6 +83,7 @@ class ElectricalSafety(Machine):
             self._shown[2] = max(self._shown[2], leakage)
         elif step == RELEASE and self._result == NONE:
             self._result = self._evaluate()
+            self.alarms = 1 << self._result - FAIL_EARTH if self._result != PASS else 0
         self.signals.update(
             step=step,
             earth_current=max(0.0, current),

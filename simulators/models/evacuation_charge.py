@@ -36,7 +36,8 @@ class EvacuationCharge(Machine):
     makes: ClassVar[str] = "circuit"
     recipes: ClassVar[tuple[str, ...]] = tuple(CHARGES)
     changeover: ClassVar[float] = 5.0  # another weight to charge
-    between_stops: ClassVar[float] = 42 * 4 * 3600.0  # of one place
+    between_stops: ClassVar[float] = 10 * 3600.0  # of one place
+    stop: ClassVar[float] = 1500.0
     places: ClassVar[int] = 42
     records: ClassVar[tuple[str, ...]] = ("record_serial_number", "record_charge", "record_result")
 

@@ -25,7 +25,7 @@ class FoamingStation(Machine):
 
     cycle: ClassVar[float] = 360.0
     spread: ClassVar[float] = 0.004
-    scrap: ClassVar[float] = 0.003
+    scrap: ClassVar[float] = 0.008
     power_idle: ClassVar[float] = 5.0
     power_run: ClassVar[float] = 9.0
     serial: ClassVar[str] = "CB"

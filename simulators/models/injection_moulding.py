@@ -37,7 +37,8 @@ class InjectionMoulding(Machine):
         self._barrel = Wander(215.0, 0.5, 90.0, self.rng)
         self._mould = Lag(45.0, 60.0, self.rng, 0.1)
         self._pressure = Lag(0.0, 0.15, self.rng, 1.5)
-        self._clamp = Lag(0.0, 0.3, self.rng, 4.0)
+        self._clamp = Lag(0.0, 0.3, self.rng, 4.0, still=2.0)
+        self._shear = Lag(0.0, 0.7, self.rng)  # K that the nozzle adds
         self._position = DOSED
         self._shot = self._draw()
         self.signals.update(dict.fromkeys(self._shot, 0.0))  # nothing moulded yet
@@ -68,6 +69,7 @@ class InjectionMoulding(Machine):
         phase = self.phase((CLOSED, full, HELD, COOLED))
         self._melt.step(dt)
         self._barrel.step(dt)
+        self._shear.follow(3.0 if phase == INJECT else 0.0, dt, 0.7 if phase == INJECT else 2.5)
         self._mould.follow(52.0 if phase in {INJECT, HOLD} else 43.5, dt)
         locked = phase in {INJECT, HOLD, COOL} or (phase == CLOSE and time > CLOSED - 1.5)
         self._clamp.follow(LOCKED if locked else 0.0, dt)
@@ -77,9 +79,10 @@ class InjectionMoulding(Machine):
         self._pressure.follow(self._target(phase, (time - CLOSED) / (full - CLOSED), dosing=dosing), dt)
         if phase == OPEN:
             self.signals.update(self._shot)
+            self.alarms = int(not CUSHION[0] <= self._shot["cushion_stroke"] <= CUSHION[1])
         self.signals.update(
             phase=phase,
-            melt_temperature=self._melt.value + (3.0 if phase == INJECT else 0.0) + self.rng.gauss(0.0, 0.2),
+            melt_temperature=self._melt.value + self._shear.value + self.rng.gauss(0.0, 0.2),
             barrel_temperature=self._barrel.value,
             mould_temperature=self._mould.read(),
             injection_pressure=max(0.0, self._pressure.read()),

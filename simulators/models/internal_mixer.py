@@ -25,8 +25,8 @@ RAM = {MIX: 4.5, FINISH: 5.2}  # bar
 CHAMBER = 370.0 * 1.16  # litres x density: kg of compound that would fill it
 COOLING, HEAT_CAPACITY, FRICTION = 3.0, 590.0, 0.8
 """kW/K through the walls, kJ/K of a batch, share of the rotors' power that heats it."""
-ELSE = {0: (5.0, 600.0), CHARGE: (0.0, 14.0), DUMP: (30.0, 25.0)}
-"""Phase without a whole batch -> K above the water that the probe goes to, and how fast."""
+ELSE = {0: (5.0, 600.0), CHARGE: (-14.0, 12.0), DUMP: (30.0, 25.0)}
+"""Phase without a whole batch -> K above the water that the probe goes to, and how fast; rubber comes in cold."""
 LOT, SHIFT = 24, 8 * 3600.0  # batches in a lot, seconds
 
 

@@ -64,6 +64,7 @@ class LeakTest(Machine):
         self._decay = leak / 60 * ATMOSPHERE / VOLUME / TEST_PRESSURE
         self._difference = self._rate = 0.0
         self._result = NONE
+        self.alarms = 0
 
     def run(self, dt: float) -> None:
         """Compute the pressure from the time into the test: exact for any step size."""
@@ -115,3 +116,4 @@ class LeakTest(Machine):
         self._rate = min(99.99, lost / (ENDS[3] - ENDS[2]) * 60 * VOLUME / ATMOSPHERE)
         self._result = GROSS if gross else LEAK if self._rate > LIMIT else PASS
         self._since_master += 1
+        self.alarms = self._result - PASS

@@ -21,6 +21,8 @@ STRAPS, PERIMETER = 2, 2.7
 """Straps on a carton, and metres of band in each."""
 BAND, ROLL = 2_000.0, 3_000
 """Metres of band on a coil, and labels on a roll."""
+LOW_BAND, LOW_LABELS = 100.0, 100
+"""When somebody has to bring more."""
 GRADE_PASSED = 2
 
 
@@ -47,7 +49,7 @@ class PackingStation(Machine):
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
         self._air = Wander(6.2, 0.08, 20.0, self.rng)
-        self._belt = Lag(0.0, 0.5, self.rng, 0.05)
+        self._belt = Lag(0.0, 0.5, self.rng, 0.05, still=0.05)
         self._tension = Lag(0.0, 0.3, self.rng, 2.0)
         self._band = self.rng.uniform(0.3, 1.0) * BAND
         self._labels = self.rng.randrange(ROLL // 3, ROLL)
@@ -81,6 +83,8 @@ class PackingStation(Machine):
             self._shown = self._weight
         if phase >= LABEL and not self._labelled:
             self._label()
+        off = bool(self._shown) and abs(self._shown - WEIGHT) > TOLERANCE
+        self.alarms = off | (self._labels < LOW_LABELS) << 1 | (self._band < LOW_BAND) << 2
         self.signals.update(
             phase=phase,
             scale_weight=max(0.0, scale + self.rng.gauss(0.0, 0.01)),

@@ -33,7 +33,8 @@ class RunTest(Machine):
     makes: ClassVar[str] = "appliance"
     recipes: ClassVar[tuple[str, ...]] = ("BCD-215W", "BCD-310W")
     changeover: ClassVar[float] = 5.0  # other limits
-    between_stops: ClassVar[float] = 20 * 12 * 3600.0  # of one place
+    between_stops: ClassVar[float] = 8 * 3600.0  # of one station
+    stop: ClassVar[float] = 1500.0
     places: ClassVar[int] = 20
 
     def __init__(self, name: str, seed: str) -> None:

@@ -25,7 +25,7 @@ class SheetMetalPress(Machine):
 
     cycle: ClassVar[float] = 2.5
     spread: ClassVar[float] = 0.004
-    scrap: ClassVar[float] = 0.002
+    scrap: ClassVar[float] = 0.004
     power_idle: ClassVar[float] = 9.0
     power_run: ClassVar[float] = 32.0
     serial: ClassVar[str] = "SP"
@@ -58,10 +58,8 @@ class SheetMetalPress(Machine):
         down = self.working and share < 0.5  # noqa: PLR2004 - half a turn
         if self.working and not down and not self._struck:
             self._strike()
-        # the flywheel recovers from this stroke, or still from the one before
-        since = math.inf if down and not self.cycles else (share + 0.5) % 1.0 * self.duration
-        slip = SLIP * math.exp(-since / RECOVERY) if self.working else 0.0
         height = STROKE / 2 * (1 + math.cos(2 * math.pi * share))
+        slip = self._slip(share, height, down=down) if self.working else 0.0
         self.signals.update(
             stroke_rate=60.0 / self.duration if self.working else 0.0,
             crank_angle=360.0 * share,
@@ -80,6 +78,13 @@ class SheetMetalPress(Machine):
             blank_present=down,
             light_curtain_clear=True,
         )
+
+    def _slip(self, share: float, height: float, *, down: bool) -> float:
+        """Return the share of its speed that the flywheel has lost: to this stroke, or still to the one before."""
+        since = math.inf if down and not self.cycles else (share + 0.5) % 1.0 * self.duration
+        left = SLIP * math.exp(-since / RECOVERY)
+        done = (1 - height / WORK) ** 2 if down and height < WORK else 0.0  # share of the work that is done
+        return left + (SLIP - left) * done
 
     def judge(self) -> bool:
         """Reject a panel whose force curve is not the die's own: a crack, a double blank, a wrong sheet."""

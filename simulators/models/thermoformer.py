@@ -1,7 +1,7 @@
-"""A vacuum former for inner liners of polystyrene: heat a sheet, blow it up, suck it over the mould.
+"""A vacuum former for inner liners: heat a sheet, blow it up, suck it over the mould.
 
-Forming window 140-150 degrees for HIPS, vacuum 0.07-0.09 MPa below the atmosphere and at most 0.35 MPa of air
-after evpvacuum.com; time constants are engineering estimates.
+Forming window 140-150 degrees for HIPS and 160-170 for ABS, vacuum 0.07-0.09 MPa below the atmosphere and at most
+0.35 MPa of air after evpvacuum.com; time constants are engineering estimates.
 """
 
 from __future__ import annotations
@@ -14,8 +14,13 @@ from simulators.physics import Lag, Wander
 NONE, LOAD, HEAT, BLOW, FORM, EJECT = range(6)
 ENDS = (8.0, 42.0, 46.0, 66.0)
 """Where LOAD to FORM end, seconds into the cycle."""
-WINDOW = (138.0, 152.0)
+HIPS, ABS = 1, 2
+MATERIALS = {"LINER-215": HIPS, "LINER-310": ABS}
+WINDOW = {HIPS: (138.0, 152.0), ABS: (158.0, 172.0)}
 """Temperatures at which a sheet may be formed."""
+HEATERS = {HIPS: (420.0, 400.0), ABS: (533.0, 513.0)}
+"""Upper and lower heaters, in degrees."""
+LOTS = {HIPS: "HIPS", ABS: "ABS"}
 SOFT = 105.0
 """Temperature above which the sheet sags."""
 
@@ -31,11 +36,11 @@ class Thermoformer(Machine):
     serial: ClassVar[str] = "LN"
     makes: ClassVar[str] = "liner"
     changeover: ClassVar[float] = 900.0  # another mould
-    recipes: ClassVar[tuple[str, ...]] = ("LINER-215", "LINER-310")
+    recipes: ClassVar[tuple[str, ...]] = tuple(MATERIALS)
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._heaters = [Wander(mean, 1.5, 90.0, self.rng) for mean in (420.0, 400.0)]
+        self._heaters = [Wander(mean, 1.5, 90.0, self.rng) for mean in HEATERS[HIPS]]
         self._ambient = Wander(27.0, 0.8, 900.0, self.rng)
         self._sheet = Lag(self._ambient.value, 35.0, self.rng, 0.4)
         self._power = Lag(28.0, 1.0, self.rng, 0.6)
@@ -54,16 +59,19 @@ class Thermoformer(Machine):
     def run(self, dt: float) -> None:
         """Heat, stretch, form and cool one sheet."""
         phase = self.phase(ENDS)
+        for heater, mean in zip(self._heaters, HEATERS[self._material], strict=True):
+            heater.mean = mean
         upper, lower = (heater.step(dt) for heater in self._heaters)
+        window = WINDOW[self._material]
         ambient = self._ambient.step(dt)
         if phase == HEAT:
             # a thicker sheet takes longer
             hot = 219.0 + 0.3 * ((upper + lower) / 2 - 410.0)
             self._sheet.follow(hot, dt, 36.0 * self._gauge / 3.2)
         elif phase == BLOW:
-            self._sheet.follow(110.0, dt, 45.0)
+            self._sheet.follow(window[0] - 28.0, dt, 45.0)
             self._formed = self._sheet.value
-            self.alarms = int(not WINDOW[0] <= self._formed <= WINDOW[1])
+            self.alarms = int(not window[0] <= self._formed <= window[1])
         elif phase == FORM:
             self._sheet.follow(self._mould.value, dt, 9.0)
         else:
@@ -79,7 +87,12 @@ class Thermoformer(Machine):
 
     def judge(self) -> bool:
         """Reject a sheet too cold to fill the mould, or so hot that it tears or webs."""
-        return WINDOW[0] <= self._formed <= WINDOW[1] and super().judge()
+        window = WINDOW[self._material]
+        return window[0] <= self._formed <= window[1] and super().judge()
+
+    @property
+    def _material(self) -> int:
+        return MATERIALS[self.recipe]
 
     def _sense(self, phase: int, upper: float, lower: float) -> None:
         # edges lose heat to the clamps: the farther above the room, the more
@@ -96,8 +109,8 @@ class Thermoformer(Machine):
             mould_temperature=self._mould.read(),
             sag=self._sag.read(),
             sheet_gauge=self._gauge,
-            material=1,
-            sheet_lot=f"HIPS-{4711 + self.cycles // 400:06d}",
+            material=self._material,
+            sheet_lot=f"{LOTS[self._material]}-{4711 + self.cycles // 400:06d}",
             clamp_closed=phase in {HEAT, BLOW, FORM},
             vacuum_valve=phase == FORM,
             air_valve=phase in {BLOW, EJECT},

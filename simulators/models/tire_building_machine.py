@@ -21,6 +21,7 @@ FLAT, SHAPED = 420.0, 190.0  # mm between the beads
 TENSION, SLACK = 200.0, 35.0  # N while ply is drawn, and while it waits
 WEIGHT, OFF = 9.5, 0.01  # kg of a green tyre, and the share by which it may be off
 OVERLAP, OPEN, HEAVY = 4.0, 2.0, 6.0  # mm of the ply's splice: wanted, least and most
+BAD_SPLICE = {2, 3}
 LOTS = {"ply": ("PL", 60), "tread": ("TR", 40), "bead": ("BD", 150)}
 """Component -> prefix of its lots, and tyres out of one lot."""
 SHIFT = 8 * 3600.0
@@ -41,7 +42,7 @@ class TireBuildingMachine(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._drum = Lag(0.0, 0.8, self.rng, 0.1)
+        self._drum = Lag(0.0, 0.8, self.rng, 0.1, still=0.2)
         self._bearing = Wander(1.0, 0.12, 1800.0, self.rng)
         self._width = Lag(FLAT, 1.2, self.rng, 0.1)
         self._ply = Lag(SLACK, 0.5, self.rng, 1.5)
@@ -69,6 +70,7 @@ class TireBuildingMachine(Machine):
         self._width.follow(SHAPED if phase in SHAPING else FLAT, dt)
         self._shaping.follow(SHAPING.get(phase, 0.0), dt)
         self._stitcher.follow(3.0 if phase == STITCH else 0.0, dt)
+        self.alarms = int(self._splice[1] in BAD_SPLICE)
         if phase == BEADS:
             self._splice = (self._overlap, self._spliced())
         if phase == UNLOAD:

@@ -27,6 +27,8 @@ class TreadExtruder(Machine):
 
     cycle: ClassVar[float] = 300.0
     spread: ClassVar[float] = 0.01
+    scrap: ClassVar[float] = 0.012
+    stop: ClassVar[float] = 300.0  # to thread a new strip
     power_idle: ClassVar[float] = 12.0  # heaters, pumps, conveyors; the screw's own comes on top
     power_run: ClassVar[float] = 28.0
     serial: ClassVar[str] = "TR"
@@ -40,8 +42,8 @@ class TreadExtruder(Machine):
         self._viscosity = Wander(1.0, 0.025, 600.0, self.rng)
         self._feed = Wander(1.0, 0.006, 60.0, self.rng)  # how well the strip fills the screw
         self._trim = Lag(1.0, 30.0, self.rng)
-        self._screw = Lag(0.0, 6.0, self.rng, 0.05)
-        self._line = Lag(0.0, 6.0, self.rng, 0.02)
+        self._screw = Lag(0.0, 6.0, self.rng, 0.05, still=0.05)
+        self._line = Lag(0.0, 6.0, self.rng, 0.02, still=0.02)
         self._melt = Lag(88.0, 90.0, self.rng, 0.3)
         self._pressure = Lag(0.0, 4.0, self.rng, 0.5)
         self._weight = Lag(WEIGHT, 4.0, self.rng, 0.001)
@@ -75,6 +77,7 @@ class TreadExtruder(Machine):
         weight = self._weight.read() if line > STANDSTILL else self._weight.value
         within = abs(self._weight.value / WEIGHT - 1.0) <= GAUGE
         self._off += 0.0 if within else dt
+        self.alarms = int(not within)
         self._sense(screw * PER_TURN * 60.0 * feed, torque, power)
         self.signals.update(profile_weight=weight, weight_in_tolerance=within)
 

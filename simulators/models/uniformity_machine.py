@@ -55,9 +55,9 @@ class UniformityMachine(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._speed = Lag(0.0, 0.4, self.rng, 0.05)
+        self._speed = Lag(0.0, 0.4, self.rng, 0.05, still=0.1)
         self._inflation = Lag(0.0, 0.4, self.rng, 0.004)
-        self._force = Lag(0.0, 0.5, self.rng, 3.0)
+        self._force = Lag(0.0, 0.5, self.rng, 3.0, still=1.0)
         self._angle = 0.0
         self._results = dict.fromkeys(RESULTS, 0.0)  # of this tyre; the signals show the last one measured
         self.signals.update(self._results, grade="", result_serial_number="")
@@ -97,6 +97,7 @@ class UniformityMachine(Machine):
         ripple = self._results["radial_force_variation"] / 2 * math.sin(self._angle)
         if phase >= DEFLATE:
             self.signals.update(self._results, grade=self._grade(), result_serial_number=self.part)
+            self.alarms = int(self._grade() == "C")
         self.signals.update(
             phase=phase,
             spindle_speed=self._speed.read() if turning else speed,

@@ -44,7 +44,7 @@ class XrayMachine(Machine):
         self._voltage = Lag(0.0, 0.3, self.rng, 0.15)
         self._current = Lag(0.0, 0.4, self.rng, 0.02)
         self._tube = Lag(40.0, 300.0, self.rng, 0.1)
-        self._speed = Lag(0.0, 0.4, self.rng, 0.02)
+        self._speed = Lag(0.0, 0.4, self.rng, 0.02, still=0.02)
         self._background = Wander(0.11, 0.008, 120.0, self.rng)
         self._angle = 0.0
         self._defect = ""
@@ -88,6 +88,7 @@ class XrayMachine(Machine):
         dose = self._background.step(dt) + (0.06 if scanning else 0.0)
         if phase == UNLOAD:
             self.signals.update(self._found)
+            self.alarms = int(self._found["result"] == NOT_OK)
         self.signals.update(
             phase=phase,
             tube_voltage=max(0.0, self._voltage.read()) if scanning else voltage,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +18,7 @@ from drivers.modbus.codec import compile_registers
 from gateway.normalize import Normalizer
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.faults import parse_fault
+from simulators.faults import parse_fault, random_faults
 from simulators.inject import Injector
 from simulators.plant import Plant
 from simulators.registers import RegisterMap, Unit
@@ -30,12 +33,19 @@ EVERY_TYPE = Path(__file__).parents[1] / "cases" / "third_factory" / "factory.ya
 
 
 def record(
-    file: Path, seed: str, plant: str, faults: tuple[str, ...] = (), dt: float = 0.2, steps: int = 300
+    file: Path,
+    seed: str,
+    plant: str,
+    faults: tuple[str, ...] = (),
+    dt: float = 0.2,
+    steps: int = 300,
+    random: float | None = None,
 ) -> None:
     """Write the truth of some steps, each of a fifth of a second by the wall clock."""
     one = Plant(load_factory(bundled_config() / f"{plant}.yaml"), seed)
     shown = [machine for _, machine in one.machines]
-    injector = Injector([parse_fault(fault, shown, seed) for fault in faults])
+    drawn = random_faults(shown, seed, random, dt * steps) if random is not None else ()
+    injector = Injector([*(parse_fault(fault, shown, seed) for fault in faults), *drawn])
     with TruthLog(file, shown) as log:
         for i in range(steps):
             one.step(dt)
@@ -52,6 +62,31 @@ def test_the_same_seed_gives_the_same_log_byte_for_byte(tmp_path: Path, plant: s
     assert len(one) > 100_000
     assert one == two
     assert one != three
+
+
+PRINT_LOG = """
+import hashlib, pathlib, sys
+from test_sim_truth import record
+file = pathlib.Path(sys.argv[1])
+for plant in ("tire-plant", "appliance-plant"):
+    record(file, "7", plant, random=30.0, steps=100, dt=float(sys.argv[2]))
+    print(hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("dt", ["0.2", "12.0"])
+def test_other_processes_write_the_same_log(tmp_path: Path, dt: str):
+    """Whatever the order of sets there; with faults at random, at 1x and at 60x speed."""
+    told = []
+    for hash_seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-c", PRINT_LOG, str(tmp_path / f"log{hash_seed}"), dt]
+        ran = subprocess.run(
+            command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=True
+        )
+        told.append(ran.stderr.split())
+    assert told[0] == told[1]
+    assert min(int(size) for size in told[0][1::2]) > 50_000
 
 
 def test_speed_keeps_the_shape(tmp_path: Path):
