@@ -78,9 +78,8 @@ class Simulation:
             faults += random_faults(self._shown, seed, options.random_faults, HORIZON)
         self._injector = Injector(faults)
         self._control = Control(options.control, self._injector, self._shown) if options.control else None
-        # faults of a server are its machines' alone: each address has a server of its own then
         self._servers = Servers(
-            factory, self._plant, free_ports=free_ports, share=not options.faulty, history=options.history
+            factory, self._plant, free_ports=free_ports, faulty=options.faulty, history=options.history
         )
 
     async def run(self, stop: asyncio.Event, write: Path | None = None) -> None:

@@ -45,9 +45,9 @@ FAULTS = {
     "stuck": Kind("point", 0.0, "", "the value stays as it is"),
     "drift": Kind("point", 5.0, "% of the range a minute", "the value moves away from the truth"),
     "illegal_register": Kind("point", 0.0, "", "the device does not have the point: exception 2, an unknown node"),
-    "slow": Kind("machine", 2.0, "s", "answers come late (Modbus)"),
-    "silence": Kind("machine", 0.0, "", "no answer comes (Modbus); nothing is sent (OPC UA)"),
-    "garbage": Kind("machine", 0.0, "", "answers are noise (Modbus)"),
+    "slow": Kind("machine", 2.0, "s", "answers come late"),
+    "silence": Kind("machine", 0.0, "", "no answer comes; of an OPC UA server, to nobody"),
+    "garbage": Kind("machine", 0.0, "", "answers are noise"),
     "refused": Kind("machine", 0.0, "", "nobody listens; of all machines behind the address"),
     "restart": Kind("machine", 0.0, "", "the server starts anew: connections end, OPC UA namespaces are renumbered"),
     "duplicate_serial": Kind("machine", 0.0, "", "parts that are started here all get one serial number"),
@@ -55,7 +55,7 @@ FAULTS = {
 }
 """What any machine can have; a model's own stand in its `process_faults`."""
 
-MODBUS_ONLY, OPC_UA_ONLY = {"slow", "garbage"}, {"wrong_clock"}
+OPC_UA_ONLY = {"wrong_clock"}
 
 _ORDER = re.compile(
     r"(?P<machine>[\w/-]+)(?:\.(?P<point>\w+))?:(?P<name>\w+)(?:=(?P<value>-?\d+(?:\.\d+)?))?"
@@ -113,7 +113,7 @@ def _parsed(match: re.Match[str], machines: Sequence[Shown], seed: str, now: flo
 def kinds_of(shown: Shown) -> dict[str, Kind]:
     """Return the faults that a machine can have."""
     protocol = shown.configured.protocol.name
-    not_here = OPC_UA_ONLY if protocol == "modbus" else MODBUS_ONLY
+    not_here = OPC_UA_ONLY if protocol == "modbus" else set()
     if not isinstance(shown.machine, Machine | Carousel):
         not_here = not_here | {"duplicate_serial"}
     kinds = {name: kind for name, kind in FAULTS.items() if name not in not_here}

@@ -65,8 +65,8 @@ class Space:
             await self._place(machine, variable)
             name = f"Simulated{id(self)}_{configured.path.machine}_{number}".replace("-", "_")
             type_ = await variable.define(self._server, own, name)
-            value = variable.value(shown.values())
-            assert value is not None, "no sensor is broken before the first fault"  # noqa: S101
+            value = variable.value(shown.sound())  # what is wrong with it is told once the server is up
+            assert value is not None, "of all its points"  # noqa: S101
             data_type = variable.data_type if type_ is None else type_.nodeid
             made = await variable.parent.add_variable(variable.id, variable.name, value, datatype=data_type)
             if variable.single is not None:

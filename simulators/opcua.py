@@ -13,6 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from drivers.opcua.node import BrowsePath
+from drivers.opcua.settings import PORT
+from simulators.ports import LOOPBACK
+from simulators.relay import Relay
 
 if TYPE_CHECKING:
     from asyncua import Server, ua
@@ -38,15 +41,17 @@ SEVERITY = 600
 class OpcUaMachines(threading.Thread):
     """One server with all machines behind one endpoint."""
 
-    def __init__(self, url: str, demands: Demands, credentials: Credentials, history: int = 0) -> None:
-        """Prepare; `history` is how many values of each measured node are kept."""
+    def __init__(
+        self, url: str, demands: Demands, credentials: Credentials, *, history: int = 0, faulty: bool = False
+    ) -> None:
+        """Prepare; `history` is how many values of each measured node are kept, `faulty` lets faults act."""
         super().__init__(name=f"opcua {url}", daemon=True)
         self.url = url
         self.ready = threading.Event()
         self.error: BaseException | None = None
         self.demands = demands
         self._credentials = credentials
-        self._history = history
+        self._history, self._faulty = history, faulty
         self._machines: list[tuple[Configured, Shown]] = []
         self._taken: set[str] = set()
         self._ending: asyncio.Event
@@ -85,18 +90,12 @@ class OpcUaMachines(threading.Thread):
     def _restarts(self) -> int:
         return sum(shown.link.restarts for _, shown in self._machines)
 
-    def _refused(self) -> bool:
-        return any(shown.link.refused for _, shown in self._machines)
-
     async def _serve(self) -> None:
         """Serve, and start anew where a fault says so."""
         self._ending = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         while not self._stopping:
-            if self._refused():
-                await self._wait(REFRESH)
-            else:
-                await self._serve_once(self._restarts)
+            await self._serve_once(self._restarts)
 
     async def _serve_once(self, restarts: int) -> None:
         # these imports take a while, and belong to what this thread is for
@@ -117,15 +116,24 @@ class OpcUaMachines(threading.Thread):
             await server.register_namespace(f"urn:lineside:restart:{i}")
         space = Space(server)
         machines = [_Machine(shown, *await space.add(one, shown)) for one, shown in self._machines]
-        async with server:
-            await self._keep_history(server, machines)
-            self.ready.set()
-            while not self._stopping and self._restarts == restarts and not self._refused():
-                for machine in machines:
-                    await machine.refresh(server)
-                await self._wait(REFRESH)
-                while any(shown.link.silent for _, shown in self._machines) and not self._asked_to_stop.is_set():
-                    time.sleep(NAP)  # noqa: ASYNC251 - the whole server holds its breath: that is the fault
+        links = [shown.link for _, shown in self._machines]
+        relay = Relay(server.endpoint.hostname or LOOPBACK, server.endpoint.port or PORT, links)
+        if self._faulty:
+            server.socket_address = LOOPBACK, relay.inner
+        try:
+            async with server:
+                await self._keep_history(server, machines)
+                self.ready.set()
+                while not self._stopping and self._restarts == restarts:
+                    if self._faulty:
+                        await relay.attend()
+                    for machine in machines:
+                        await machine.refresh(server)
+                    await self._wait(REFRESH)
+                    while any(link.silent for link in links) and not self._asked_to_stop.is_set():
+                        time.sleep(NAP)  # noqa: ASYNC251 - the whole server holds its breath: that is the fault
+        finally:
+            await relay.close()
 
     async def _wait(self, seconds: float) -> None:
         try:

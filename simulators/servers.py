@@ -7,12 +7,14 @@ import resource
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 import structlog
 
 from drivers.modbus.connection import ModbusConnection, Transport
+from drivers.opcua.settings import PORT
 from simulators.blame import Blame
-from simulators.endpoints import Dialling, Endpoint, Port, SerialLine
+from simulators.endpoints import Dialling, Endpoint, Port, SerialLine, refusal
 from simulators.opcua import OpcUaMachines
 from simulators.ports import LOOPBACK, free_port
 from simulators.registers import RegisterMap, Unit, overlaps
@@ -56,14 +58,14 @@ def key_of(connection: ModbusConnection) -> str:
 class Servers:
     """All servers of a configuration."""
 
-    def __init__(self, factory: Factory, plant: Plant, *, free_ports: bool, share: bool, history: int) -> None:
+    def __init__(self, factory: Factory, plant: Plant, *, free_ports: bool, faulty: bool, history: int) -> None:
         """Find out what is needed. Raises `CantServe`.
 
-        `share` lets machines of several OPC UA servers stand behind one, where we choose the addresses: each server's
-        address space costs seconds to load.
+        Where we choose the addresses, machines of several OPC UA servers stand behind one, since each server's
+        address space costs seconds to load; but not where something will go wrong: that is its own machines' alone.
         """
         self._blame = Blame(factory)
-        self.free_ports, self._share, self._history = free_ports, share, history
+        self.free_ports, self._faulty, self._history = free_ports, faulty, history
         self._modbus: dict[str, Behind] = defaultdict(list)
         self._behind_url: dict[str, Behind] = defaultdict(list)
         for configured, shown in plant.machines:
@@ -105,7 +107,7 @@ class Servers:
             here = f"opc.tcp://{LOOPBACK}:{free_port()}" if self.free_ports else url
             demands = self._demands[url]
             self.opcua[url] = self._shared_server(machines, demands) or OpcUaMachines(
-                here, demands, self.credentials, self._history
+                here, demands, self.credentials, history=self._history, faulty=self._faulty
             )
             self.opcua[url].add(machines)
         for server in set(self.opcua.values()):
@@ -121,7 +123,7 @@ class Servers:
         for url, server in self.opcua.items():
             if server.error is not None:
                 where = self._blame.connection(self._behind_url[url][0][0])
-                raise OSError(f"{where}: {server.url}: {server.error}") from server.error
+                raise OSError(f"{where}: {_failure(server)}") from server.error
 
     async def stop(self) -> None:
         """Stop all."""
@@ -184,10 +186,18 @@ class Servers:
 
     def _shared_server(self, machines: Behind, demands: Demands) -> OpcUaMachines | None:
         """Return a server that can take these machines along, and is as secure as theirs."""
-        if not (self.free_ports and self._share):
+        if not self.free_ports or self._faulty:
             return None
         alike = (server for server in self.opcua.values() if server.demands == demands)
         return next((server for server in alike if server.has_room_for(machines)), None)
+
+
+def _failure(server: OpcUaMachines) -> str:
+    """Return why a server has failed, in the words that Modbus servers use."""
+    parts = urlsplit(server.url)
+    if isinstance(server.error, OSError):
+        return refusal(server.error, parts.hostname or LOOPBACK, parts.port or PORT)
+    return f"{server.url}: {server.error}"
 
 
 def _transport(configured: Configured) -> Transport:

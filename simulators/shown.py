@@ -80,12 +80,17 @@ class Shown:
         """Something that differs whenever what is shown may differ."""
         return self.machine.clock, self.version
 
-    def values(self) -> Mapping[str, Value | None]:
-        """Return what the machine shows now; None where a sensor is broken."""
+    def sound(self) -> Mapping[str, Value]:
+        """Return what the machine would show now if nothing were wrong with its sensors."""
         values = self.machine.look()
         if self._own:
             clock, name = self.machine.clock, self.machine.name
             values = values | {point: signal(clock, name) for point, signal in self._own}
+        return values
+
+    def values(self) -> Mapping[str, Value | None]:
+        """Return what the machine shows now; None where a sensor is broken."""
+        values = self.sound()
         if not (self.broken or self.stuck or self.drifting):
             return values
         faulty: dict[str, Value | None] = {**values, **self.stuck}

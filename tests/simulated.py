@@ -80,12 +80,13 @@ async def read_all(factory: Factory) -> Readings:
     return {machine.path.machine: await read_machine(machine) for machine in factory.machines}
 
 
-async def read_machine(machine: Machine) -> dict[str, Reading]:
-    """Read every point of one machine once, as the gateway does."""
+async def read_machine(machine: Machine, *, patient: bool = True) -> dict[str, Reading]:
+    """Read every point of one machine once, as the gateway does; `patient` waits for its server."""
     groups = list(groups_of(machine))
     readings: dict[str, Reading] = {}
     normalizers = {group: Normalizer(points) for group, points in groups}
-    async with asyncio.timeout(PATIENCE), connected(machine, [group for group, _ in groups]) as driver:
+    every = [group for group, _ in groups]
+    async with asyncio.timeout(PATIENCE), connected(machine, every, patient=patient) as driver:
         wanted = {point.name for point in machine.points}
         for group, _ in groups:
             if not group.pushed:

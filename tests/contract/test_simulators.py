@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from processes import free_port
-from simulated import configure, read_all, simulated
+from simulated import PATIENCE, configure, read_all, simulated
 
 from drivers.base import Quality
+from gateway.cli import main
+from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
+from simulators.app import Simulation
 from simulators.servers import CantServe
 from simulators.truth import Truth
 
@@ -163,14 +170,51 @@ async def test_a_port_that_is_taken_is_told_with_file_and_line(tmp_path: Path):
                 pass
 
 
+async def test_an_opcua_port_that_is_taken_is_told_in_the_same_words(tmp_path: Path):
+    """Its server listens in a thread of its own, after a while; the simulation ends all the same."""
+    port = free_port()
+    url = f"opc.tcp://127.0.0.1:{port}?security=none&namespace=urn:d1"
+    config = configure(tmp_path, {"drum": DRUM}, {"d1": {"template": "drum", "connection": url}})
+    simulation = Simulation(load_factory(config), "1")
+    where = r"factory\.yaml:\d+: lines\.line\.machines\.d1\.connection"
+    taken = rf"{where}: port {port} of 127\.0\.0\.1 is taken; --ports auto finds free ones"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match=taken):
+        async with asyncio.timeout(PATIENCE):
+            await simulation.run(asyncio.Event())
+
+
 async def test_registers_that_overlap_are_told_with_file_and_line(tmp_path: Path):
     """A device can't hold two values in one register, so one of the two points is wrong."""
     points = {"a": {"address": "holding 0", "raw": "float32"}, "b": {"address": "holding 1"}}
     machines = {"m1": {"template": "bad", "connection": "modbus+tcp://10.0.0.1"}}
     config = configure(tmp_path, {"bad": {"protocol": "modbus", "points": points}}, machines)
-    with pytest.raises(CantServe, match=r"machines/bad\.yaml:\d+: points\.b: stands in registers of a"):
+    with pytest.raises(CantServe) as caught:
         async with simulated(tmp_path, config):
             pass
+    lines = (tmp_path / "machines/bad.yaml").read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.strip() == "b:")
+    assert str(caught.value) == (
+        f"{tmp_path}/machines/bad.yaml:{line}: points.b: stands in registers of a; give each its own"
+    )
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ({"address": "holding 65535", "raw": "float32"}, "65535"),
+        ({"address": "holding 0", "raw": "string", "length": 200}, "length"),
+        ({"address": "holding 0", "raw": "uint16", "bit": 16}, "bit"),
+        ({"address": "coil 0", "raw": "float32"}, "raw"),
+    ],
+)
+def test_a_type_without_room_is_told_with_file_and_line(tmp_path: Path, point: dict[str, Any], told: str):
+    """Before anything is served: the configuration says so itself."""
+    machines = {"m1": {"template": "bad", "connection": "modbus+tcp://10.0.0.1"}}
+    config = configure(tmp_path, {"bad": {"protocol": "modbus", "points": {"a": point}}}, machines)
+    result = CliRunner().invoke(main, ["simulate", str(config)])
+    assert result.exit_code == 1
+    assert re.search(rf"bad\.yaml:\d+:\d+: points\.a.*{told}", result.output), result.output
+    assert "Traceback" not in result.output
 
 
 async def test_tls_without_free_ports_is_refused(tmp_path: Path):

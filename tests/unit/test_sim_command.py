@@ -50,7 +50,7 @@ def test_the_written_configuration_resolves_ranges(tmp_path: Path):
     machines = {"m-{1..3}": {"template": "meter", "connection": "modbus+tcp://10.0.0.1?unit={n}&backup=10.0.0.2"}}
     config = factory(tmp_path, machines)
     loaded = load_factory(config)
-    servers = Servers(loaded, Plant(loaded, "1"), free_ports=True, share=True, history=0)
+    servers = Servers(loaded, Plant(loaded, "1"), free_ports=True, faulty=False, history=0)
 
     async def start() -> str:
         await servers.start(tmp_path / "moved.yaml")

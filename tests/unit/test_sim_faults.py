@@ -57,7 +57,6 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
         ("press-03.bladder_pressure:silence", "is of a machine, not of a point"),
         ("press-03:silence@120", "is no duration"),
         ("press-03:wrong_clock", "unknown fault 'wrong_clock'"),
-        ("tbm-01:garbage", "unknown fault 'garbage'"),
     ],
 )
 def test_what_is_no_fault_is_told_with_what_would_be(plant: Plant, written: str, told: str):
