@@ -101,8 +101,10 @@ class OpcUaMachines(threading.Thread):
         # these imports take a while, and belong to what this thread is for
         from asyncua import Server, ua  # noqa: PLC0415
 
+        from simulators.deadband import keep_deadbands  # noqa: PLC0415
         from simulators.nodes import Space  # noqa: PLC0415
 
+        keep_deadbands()
         server = Server()
         await server.init()
         server.set_endpoint(self.url)

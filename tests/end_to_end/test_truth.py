@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from processes import Lineside, until, write_factory
 from servers import Mosquitto
-from simulated import simulated
-from stored import rows
+from simulated import client_of, simulated
+from stored import report, rows
 
+from gateway.settings.document import read_document
+from gateway.settings.templates import bundled_config
 from simulators.truth import Truth
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stored import Row
+
+    from gateway.settings.factory import Machine
 
 PRESS = "modbus+tcp://10.20.1.11:502?unit="
 DRUM = "opc.tcp://10.20.2.21:4840?security=none&namespace=urn:test:tbm-01"
@@ -68,6 +73,96 @@ def compare(file: Path, found: list[Row], machines: set[str]) -> None:
     assert wrong == []
     broken = [row for row in found if row.machine == "press-01" and row.point == "clamp_force"]
     assert any(row.quality == "bad" and row.value is None for row in broken)
+
+
+SPEED, SECONDS = 3.0, 20.0
+"""Simulated seconds a second, and how long the store is compared: a minute of production."""
+
+SHOWN = 1.5
+"""Seconds by which what is read, or sent by a server, may be older than its time."""
+
+LATE = 3.0
+"""Seconds, besides a point's own interval, after which a change that lasts must be in the store."""
+
+
+@pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
+async def test_a_minute_of_a_whole_plant_is_stored_as_it_was_none_missing(tmp_path: Path, plant: str):
+    """Modbus and OPC UA: every stored value was shown, and every change that lasted is stored."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    database, truth_file = tmp_path / "readings.db", tmp_path / "truth.jsonl"
+    sections = read_document(bundled_config() / f"{plant}.yaml").data | {
+        "broker": {"url": mosquitto.url},
+        "ingest": {"folder": str(tmp_path)},
+        "stores": [{"sqlite": {"path": str(database)}}],
+    }
+    sections["gateway"]["spool"] = {"folder": str(tmp_path / "spool")}
+    config = write_factory(tmp_path / "factory.yaml", **sections)
+    async with simulated(tmp_path, config, truth=truth_file, speed=SPEED) as factory:
+        served = {str(one.connection): one for one in factory.machines if one.protocol.name == "opcua"}
+        for one in served.values():
+            await (await client_of(one)).disconnect()  # it is up: nothing is not connected from here on
+        ingest = await Lineside.start("ingest", factory.file)
+        gateway = await Lineside.start("run", factory.file, "--report", str(tmp_path / "report.json"))
+        points = {(one.path.machine, point.name) for one in factory.machines for point in one.points}
+
+        def all_there() -> bool:
+            return {(row.machine, row.point) for row in rows(database)} == points
+
+        await until(all_there, "every point of every machine is stored", 60)
+        began = max(row.time for row in rows(database))
+
+        def long_enough() -> bool:
+            return max(row.time for row in rows(database)) >= began + (SECONDS + LATE) * 1e6
+
+        await until(long_enough, "a minute of production is stored", 60)
+        assert await gateway.stop() == 0
+        assert await ingest.stop() == 0
+    found, told = rows(database), report(tmp_path / "report.json")
+    assert [row for row in found if row.quality != "good"] == []
+    assert told["ledger"]["dropped"] == {}
+    assert told["ledger"]["pending"] == 0
+    assert told["ledger"]["confirmed"] == len(found)
+    truth = Truth(truth_file)
+    for machine in factory.machines:
+        mine = [row for row in found if row.machine == machine.path.machine]
+        assert untrue(truth, machine, mine) == []
+        assert missing(truth, machine, mine, began) == []
+
+
+def untrue(truth: Truth, machine: Machine, found: list[Row]) -> list[Row]:
+    """Return the readings whose values were not shown at about their time."""
+    path = f"{machine.path.area}/{machine.path.line}/{machine.path.machine}"
+    around = round(SHOWN * 1e6)
+    return [
+        row
+        for row in found
+        if not any(
+            _alike(held, row.value) for held in truth.held(path, row.point, row.time - around, row.time + around)
+        )
+    ]
+
+
+def missing(truth: Truth, machine: Machine, found: list[Row], began: int) -> list[tuple[str, int, object]]:
+    """Return points, times and values that stood in the store though the machine had shown others for long."""
+    path = f"{machine.path.area}/{machine.path.line}/{machine.path.machine}"
+    wrong: list[tuple[str, int, object]] = []
+    for point in machine.points:
+        mine = [row for row in found if row.point == point.name]
+        late = round((point.every + LATE) * 1e6)
+        for second in range(int(SECONDS)):
+            time = began + second * 1_000_000
+            last = [row for row in mine if row.time <= time][-1]
+            held = truth.held(path, point.name, time - late, time + round(SHOWN * 1e6))
+            if not any(_alike(one, last.value, point.dead) for one in held):
+                wrong.append((point.name, time, last.value))
+    return wrong
+
+
+def _alike(held: object, value: float | str, within: float = 0.0) -> bool:
+    """Return whether a value is what was shown, or less than a deadband off; the store keeps booleans as 0 and 1."""
+    if isinstance(held, str) or isinstance(value, str):
+        return held == value
+    return isinstance(held, int | float) and abs(held - value) <= within + 1e-9 * max(1.0, abs(held))
 
 
 def _same(truth: float | str, value: float | str) -> bool:
