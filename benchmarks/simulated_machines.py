@@ -1,6 +1,7 @@
 """What simulated machines cost: 1,000 Modbus machines of 100 points, each read every second by a client of few means.
 
 python benchmarks/simulated_machines.py [--machines 1000] [--points 100] [--seconds 20]
+python benchmarks/simulated_machines.py --opcua --machines 100   # behind one OPC UA server, each subscribed to at 1 s
 python benchmarks/simulated_machines.py --steps     # what a simulated hour of the bundled plants costs
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,8 @@ from urllib.parse import urlsplit
 import psutil
 import yaml
 
+from drivers.base import NotConnected
+from gateway.groups import groups_of
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.plant import Plant
@@ -27,18 +31,25 @@ from simulators.servers import _allow_files
 WARM_UP = 5.0
 
 
-def write_configuration(folder: Path, machines: int, points: int) -> Path:
-    """Write machines of a quarter floats, the rest scaled words, a host each."""
-    template = {"format": 1, "protocol": "modbus", "points": {}}
+def write_configuration(folder: Path, machines: int, points: int, *, opcua: bool = False) -> Path:
+    """Write machines of a quarter floats, the rest scaled words, a host each; over OPC UA floats, a namespace each."""
+    template = {"format": 1, "protocol": "opcua" if opcua else "modbus", "points": {}}
     units = ("Cel", "bar", "kW", "r/min", "%", "mm")
     for i in range(points):
+        unit = units[i % len(units)]
+        if opcua:
+            point = {"node": f"s=Group{i // 10}.Value{i}", "type": "float", "unit": unit, "range": [0, 400]}
+            template["points"][f"value_{i:03d}"] = point
+            continue
         floats = points // 4
         at, kind = (2 * i, "float32") if i < floats else (floats + i, "uint16")
-        point = {"address": f"holding {at}", "raw": kind, "unit": units[i % len(units)], "range": [0, 400]}
+        point = {"address": f"holding {at}", "raw": kind, "unit": unit, "range": [0, 400]}
         template["points"][f"value_{i:03d}"] = point | ({} if kind == "float32" else {"scale": 0.1})
     (folder / "machines").mkdir()
     (folder / "machines" / "bench.yaml").write_text(yaml.safe_dump(template))
     hosts = {f"m{i:04d}": f"modbus+tcp://10.9.{i // 200}.{i % 200 + 1}:502" for i in range(machines)}
+    if opcua:
+        hosts = {name: f"opc.tcp://10.9.0.1?security=none&namespace=urn:bench:{name}" for name in hosts}
     factory = {
         "format": 1,
         "factory": {"enterprise": "bench", "site": "here"},
@@ -123,6 +134,73 @@ def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
     )
 
 
+async def subscribe(file: Path, seconds: float, process: psutil.Process) -> tuple[float, int]:
+    """Have each machine's values sent every second; returns the server's cores, and how many values came."""
+    factory, came = load_factory(file), 0
+    drivers = []
+    for machine in factory.machines:
+        groups = [group for group, _ in groups_of(machine)]
+        while True:
+            driver = machine.protocol.driver(machine.connection.shared(), groups, lambda: time.time_ns() // 1000)
+            try:
+                await driver.connect()
+                break
+            except NotConnected:
+                await driver.close()
+                await asyncio.sleep(0.2)
+        drivers.append(driver)
+
+    async def take(driver: object) -> None:
+        nonlocal came
+        while True:
+            scan = await driver.receive()
+            came += len(scan.values)  # after the wait: another may have counted meanwhile
+
+    tasks = [asyncio.create_task(take(driver)) for driver in drivers]
+    await asyncio.sleep(WARM_UP)
+    before, came = sum(process.cpu_times()[:2]), 0
+    await asyncio.sleep(seconds)
+    cores = (sum(process.cpu_times()[:2]) - before) / seconds
+    values = came
+    for task in tasks:
+        task.cancel()
+    for driver in drivers:
+        await driver.close()
+    return cores, values
+
+
+def serve_opcua(machines: int, points: int, seconds: float, folder: Path) -> None:
+    file, moved = write_configuration(folder, machines, points, opcua=True), folder / "moved.yaml"
+    command = [sys.executable, "-m", "gateway", "simulate", str(file), "--ports", "auto", "--write", str(moved)]
+    with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log) as simulator:
+        process = psutil.Process(simulator.pid)
+        while not moved.exists():
+            time.sleep(0.05)
+        port = urlsplit(next(iter(load_factory(moved).machines)).connection.url).port
+        while not _listens(port):
+            time.sleep(0.1)
+        started = sum(process.cpu_times()[:2])
+        time.sleep(WARM_UP)
+        before = sum(process.cpu_times()[:2])
+        time.sleep(seconds)
+        alone = (sum(process.cpu_times()[:2]) - before) / seconds
+        cores, values = asyncio.run(subscribe(moved, seconds, process))
+        memory = process.memory_info().rss / 2**20
+        simulator.send_signal(signal.SIGTERM)
+    print(f"{machines} OPC UA machines x {points} points in one server: {started:.1f} s of processor time to start")
+    print(
+        f"{alone:.2f} cores while nobody looks, {cores:.2f} cores with {values / seconds:.0f} values/s sent, {memory:.0f} MB"
+    )
+
+
+def _listens(port: int | None) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port or 0), 1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def steps() -> None:
     for name in ("tire-plant", "appliance-plant"):
         plant = Plant(load_factory(bundled_config() / f"{name}.yaml"), "1")
@@ -141,11 +219,15 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--steps", action="store_true")
+    parser.add_argument("--opcua", action="store_true")
     options = parser.parse_args()
     if options.steps:
         steps()
         return
     with tempfile.TemporaryDirectory(prefix="lineside-bench-") as folder:
+        if options.opcua:
+            serve_opcua(options.machines, options.points, options.seconds, Path(folder))
+            return
         serve(options.machines, options.points, options.seconds, Path(folder))
 
 

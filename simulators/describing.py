@@ -83,7 +83,9 @@ async def describe(variable: Node, own: int, where: str, point: Point) -> None:
 async def _become(variable: Node, kind: int) -> None:
     """Give a variable another type."""
     await variable.delete_reference(ua.ObjectIds.BaseDataVariableType, ua.ObjectIds.HasTypeDefinition)
-    await variable.add_reference(ua.NodeId(ua.Int32(kind)), ua.ObjectIds.HasTypeDefinition)
+    # the other way round a type would list its instances, and each new one be compared with all of them
+    to = ua.NodeId(ua.Int32(kind))
+    await variable.add_reference(to, ua.ObjectIds.HasTypeDefinition, bidirectional=False)
 
 
 def engineering_unit(unit: str) -> ua.EUInformation:

@@ -177,3 +177,79 @@ def test_a_press_cures_with_steam_and_nitrogen() -> None:
     assert highest[3] == pytest.approx(16.0, abs=0.5)
     assert highest[4] == pytest.approx(22.0, abs=0.5)
     assert cure > CURED
+
+
+WITHIN: dict[str, dict[str, tuple[float, float]]] = {
+    "bead-winder": {"winding_speed": (150, 250), "wire_tension": (70, 95)},
+    "calender": {"line_speed": (20, 60), "roll_1_temperature": (70, 90), "letoff_tension": (1, 5)},
+    "curing-press": {
+        "bladder_pressure": (21, 23), "bladder_temperature": (200, 208), "platen_temperature_upper": (165, 175),
+    },
+    "electrical-safety": {
+        "earth_current": (10, 15), "hipot_voltage": (1000, 1500), "insulation_resistance": (2, 999),
+    },
+    "evacuation-charge": {"charge_weight": (30, 80), "circuit_pressure": (90_000, 110_000)},
+    "foaming-station": {
+        "polyol_pressure": (110, 170), "isocyanate_pressure": (110, 170), "core_temperature": (110, 130),
+    },
+    "injection-moulding": {"melt_temperature": (200, 240), "hold_pressure": (400, 800), "cushion_stroke": (5, 10)},
+    "internal-mixer": {"rotor_power": (1000, 2000), "ram_pressure": (3, 6), "dump_temperature": (110, 155)},
+    "leak-test": {"test_pressure": (550, 650), "differential_pressure": (0, 1000)},
+    "packing-station": {"carton_weight": (50, 60), "strap_tension": (380, 450)},
+    "run-test": {"power": (120, 150), "freezer_temperature": (20, 30)},
+    "sheet-metal-press": {"stroke_rate": (20, 40), "tonnage_peak_left": (800, 1100)},
+    "thermoformer": {"sheet_temperature": (140, 150), "air_pressure": (0.2, 0.35)},
+    "tire-building-machine": {
+        "ply_tension": (180, 220), "shaping_pressure": (0.5, 1.5), "green_tyre_weight": (8, 11),
+        "drum_vibration": (0.5, 2.5),
+    },
+    "tread-extruder": {
+        "melt_temperature": (95, 115), "melt_pressure": (80, 120), "throughput": (700, 850), "screw_speed": (10, 40),
+    },
+    "uniformity-machine": {
+        "spindle_speed": (59, 61), "radial_force_variation": (5, 110), "static_unbalance": (0, 60),
+    },
+    "xray-machine": {"tube_voltage": (60, 70), "tube_temperature": (40, 60)},
+}  # fmt: skip
+"""Where the highest value of a quantity lies, cycle after cycle, in plants and papers: see each model."""
+
+LOWEST: dict[str, dict[str, tuple[float, float]]] = {
+    "evacuation-charge": {"circuit_pressure": (1, 11)},
+    "internal-mixer": {"chamber_temperature": (25, 45)},
+    "run-test": {"freezer_temperature": (-26, -18)},
+    "thermoformer": {"vacuum": (-0.09, -0.07)},
+    "uniformity-machine": {"spindle_speed": (-61, -59)},
+}
+"""The same of the lowest value."""
+
+
+@every_model
+def test_a_process_engineer_would_believe_the_numbers(name: str) -> None:
+    """What published figures say of a machine, and its makers: pressures, temperatures, forces, speeds."""
+    one = machine(name)
+    for _ in steps(one, 1):
+        pass  # from a cold start
+    seen: dict[str, list[float]] = {}
+    for signals in steps(one, 3):
+        for signal in {*WITHIN[name], *LOWEST.get(name, {})}:
+            seen.setdefault(signal, []).append(float(signals[signal]))
+    for wanted, extreme in ((WITHIN[name], max), (LOWEST.get(name, {}), min)):
+        for signal, (low, high) in wanted.items():
+            assert low <= extreme(seen[signal]) <= high, f"{signal}: {extreme(seen[signal])}"
+
+
+@pytest.mark.parametrize("recipe", ["LINER-215", "LINER-310"])
+def test_sheets_are_formed_in_their_materials_window(recipe: str) -> None:
+    """Polystyrene at 140 to 150 degrees, ABS at 160 to 170: other heaters, and other limits."""
+    one = MODELS["thermoformer"]("former-01", "seed")
+    one.order = one.order._replace(variant=list(one.recipes).index(recipe))
+    one.orders._variant = one.order.variant
+    formed: list[float] = []
+    while one.clock < one.changeover + 8 * one.cycle:
+        one.step(STEP)
+        if one.signals["phase"] == 3:
+            formed.append(float(one.signals["sheet_temperature"]))
+    low, high = (138, 152) if recipe == "LINER-215" else (158, 172)
+    assert one.recipe == recipe
+    assert one.good >= 5
+    assert low <= max(formed) <= high
