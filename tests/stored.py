@@ -41,6 +41,21 @@ def rows(database: Path, machine: str = "%", point: str = "%") -> list[Row]:
     return [Row(*row[:5], names[row[5]], row[6]) for row in found]
 
 
+def times(database: Path) -> dict[tuple[str, str], int]:
+    """Return the time of the last sample of each point that has one, by machine and point."""
+    if not database.exists():
+        return {}
+    query = "select machine, point, (select max(time) from samples where series = id) from series"
+    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        found = db.execute(query).fetchall()
+    except sqlite3.OperationalError:  # it is being made
+        return {}
+    finally:
+        db.close()
+    return {(machine, point): time for machine, point, time in found if time is not None}
+
+
 def spooled(folder: Path) -> list[dict[str, Any]]:
     """Return the records that a stopped, or killed, gateway left in its spool."""
     [file] = folder.glob("*.spool.db")

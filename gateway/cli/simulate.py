@@ -104,12 +104,7 @@ def _serve(
 ) -> None:
     from simulators.app import Options, Simulation  # noqa: PLC0415 - see gateway.cli
 
-    try:
-        simulation = Simulation(factory, seed, free_ports=free_ports, options=Options(**how))
-    except OSError as error:
-        raise click.ClickException(str(error)) from None
-
     async def main(stop: asyncio.Event) -> None:
-        await simulation.run(stop, write)
+        await Simulation(factory, seed, free_ports=free_ports, options=Options(**how)).run(stop, write)
 
     serve(main, with_stdin=with_stdin)

@@ -9,7 +9,6 @@ import sys
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -23,21 +22,18 @@ STOP_SECONDS = 8.0
 class Service:
     """One command in a process of its own. Its log goes to a file."""
 
-    def __init__(
-        self, name: str, log: Path, *arguments: str, program: Sequence[str] = LINESIDE, nice: int = 0
-    ) -> None:
-        """Prepare to run a program of Python's, given as what follows `python -m`; `nice` lets others go first."""
+    def __init__(self, name: str, log: Path, *arguments: str, nice: int = 0) -> None:
+        """Prepare; `nice` lets other processes go first."""
         self.name = name
         self.log = log
         self._arguments = arguments
-        self._program = program
         self._nice = nice
         self._process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> Self:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", *self._program, *self._arguments, "--with-stdin",
+                sys.executable, "-m", *LINESIDE, *self._arguments, "--with-stdin",
                 stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops them in order
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},

@@ -115,8 +115,8 @@ class Trial:
             options += ["--truth", str(self.truth(name))]
         # machines are elsewhere: simulated ones shall not take the gateway's processor while they load
         return Service(
-            f"simulate {name}", self.log("simulate", name), str(self._configs[name]), *options,
-            program=["simulators"], nice=SIMULATOR_NICE,
+            f"simulate {name}", self.log("simulate", name), "simulate", str(self._configs[name]), *options,
+            nice=SIMULATOR_NICE,
         )  # fmt: skip
 
     def _service(self, command: str, name: str, *options: str) -> Service:

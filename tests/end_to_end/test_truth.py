@@ -8,9 +8,10 @@ import pytest
 from processes import Lineside, until, write_factory
 from servers import Mosquitto
 from simulated import client_of, simulated
-from stored import report, rows
+from stored import report, rows, times
 
 from gateway.settings.document import read_document
+from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.truth import Truth
 
@@ -97,26 +98,21 @@ async def test_a_minute_of_a_whole_plant_is_stored_as_it_was_none_missing(tmp_pa
     }
     sections["gateway"]["spool"] = {"folder": str(tmp_path / "spool")}
     config = write_factory(tmp_path / "factory.yaml", **sections)
-    async with simulated(tmp_path, config, truth=truth_file, speed=SPEED) as factory:
-        served = {str(one.connection): one for one in factory.machines if one.protocol.name == "opcua"}
-        for one in served.values():
-            await (await client_of(one)).disconnect()  # it is up: nothing is not connected from here on
-        ingest = await Lineside.start("ingest", factory.file)
-        gateway = await Lineside.start("run", factory.file, "--report", str(tmp_path / "report.json"))
-        points = {(one.path.machine, point.name) for one in factory.machines for point in one.points}
-
-        def all_there() -> bool:
-            return {(row.machine, row.point) for row in rows(database)} == points
-
-        await until(all_there, "every point of every machine is stored", 60)
-        began = max(row.time for row in rows(database))
-
-        def long_enough() -> bool:
-            return max(row.time for row in rows(database)) >= began + (SECONDS + LATE) * 1e6
-
-        await until(long_enough, "a minute of production is stored", 60)
-        assert await gateway.stop() == 0
-        assert await ingest.stop() == 0
+    moved = tmp_path / "moved.yaml"
+    simulator = await Lineside.simulate(config, moved, "--truth", str(truth_file), "--speed", str(SPEED))
+    factory = load_factory(moved)
+    served = {str(one.connection): one for one in factory.machines if one.protocol.name == "opcua"}
+    for one in served.values():
+        await (await client_of(one)).disconnect()  # it is up: nothing is not connected from here on
+    ingest = await Lineside.start("ingest", moved)
+    gateway = await Lineside.start("run", moved, "--report", str(tmp_path / "report.json"))
+    points = sum(len(one.points) for one in factory.machines)
+    await until(lambda: len(times(database)) == points, "every point of every machine is stored", 60)
+    began = max(times(database).values())
+    enough = began + (SECONDS + LATE) * 1e6
+    await until(lambda: max(times(database).values()) >= enough, "a minute of production is stored", 60)
+    for process in (gateway, ingest, simulator):
+        assert await process.stop() == 0
     found, told = rows(database), report(tmp_path / "report.json")
     assert [row for row in found if row.quality != "good"] == []
     assert told["ledger"]["dropped"] == {}
