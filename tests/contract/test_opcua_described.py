@@ -124,7 +124,7 @@ async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
     async with Proxy(opcua.port) as proxy:
         driver = driver_of(proxy.port, points, "subscribe")
         delivered: asyncio.Queue[Scan] = asyncio.Queue()
-        runner = Runner("device", driver.groups, lambda: driver, delivered.put, {}, Clock(), described=note)
+        runner = Runner("device", driver.groups, lambda _: driver, delivered.put, {}, Clock(), described=note)
         running = asyncio.create_task(runner.run())
         async with asyncio.timeout(SECONDS):
             await asked.wait()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
 
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
+from drivers.opcua.alarms import Alarms
 from drivers.opcua.events import FIELDS, event_filter, event_of
 
 TIME = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
 ALARM = ua.NodeId(ua.Int32(ua.ObjectIds.ExclusiveLevelAlarmType))
+
+if TYPE_CHECKING:
+    from drivers.opcua.session import Session
 
 
 def test_an_alarm_is_told_with_its_state():
@@ -64,3 +69,8 @@ def test_the_filter_asks_for_every_field_in_order():
     assert [tuple(name.Name for name in clause.BrowsePath) for clause in sent.SelectClauses] == [
         path for _, path in FIELDS
     ]
+
+
+async def test_an_event_of_nothing_that_was_asked_for_is_left_out():
+    """A server that mixes up its items must not end the gateway."""
+    assert await Alarms().scans(cast("Session", None), [(3, [])], 1) == []
