@@ -97,6 +97,11 @@ async def test_a_minute_of_a_whole_plant_is_stored_as_it_was_none_missing(tmp_pa
         "stores": [{"sqlite": {"path": str(database)}}],
     }
     sections["gateway"]["spool"] = {"folder": str(tmp_path / "spool")}
+    for line in sections["lines"].values():
+        for machine in line["machines"].values():
+            # on a test machine with more to do than it can, an answer may be late: that is no outage
+            url = machine["connection"].replace("&timeout=2", "")
+            machine["connection"] = f"{url}&timeout=20"
     config = write_factory(tmp_path / "factory.yaml", **sections)
     moved = tmp_path / "moved.yaml"
     simulator = await Lineside.simulate(config, moved, "--truth", str(truth_file), "--speed", str(SPEED))
