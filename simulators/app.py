@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from simulators.control import Control
+from simulators.examples import with_examples
 from simulators.faults import parse_fault, random_faults
 from simulators.inject import Injector
 from simulators.moving import moved_configuration
@@ -71,7 +72,8 @@ class Simulation:
         self.started = asyncio.Event()
         self._factory = factory
         self._options = options = options or Options()
-        self._plant = Plant(factory, seed)
+        served = with_examples(factory)
+        self._plant = Plant(served, seed)
         self._shown = [shown for _, shown in self._plant.machines]
         faults = [parse_fault(written, self._shown, seed) for written in options.faults]
         if options.random_faults is not None:
@@ -79,7 +81,7 @@ class Simulation:
         self._injector = Injector(faults)
         self._control = Control(options.control, self._injector, self._shown) if options.control else None
         self._servers = Servers(
-            factory, self._plant, free_ports=free_ports, faulty=options.faulty, history=options.history
+            served, self._plant, free_ports=free_ports, faulty=options.faulty, history=options.history
         )
 
     async def run(self, stop: asyncio.Event, write: Path | None = None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from asyncua import ua
 
 from drivers.opcua.node import BrowsePath
+from drivers.opcua.node import Node as WrittenNode
 from simulators.companions import DI, IDENTIFICATION, MACHINE_KINDS, MACHINERY, OF_ANY_MACHINE
 from simulators.describing import describe
 from simulators.opcua import own_namespace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from asyncua import Server
     from asyncua.common.node import Node
 
+    from drivers.opcua.settings import OpcUaSource
     from gateway.settings.factory import Machine as Configured
     from simulators.companions import Kind, Member
     from simulators.shown import Shown
@@ -174,6 +176,14 @@ class _Tree:
             (): (root, MACHINE_KINDS.get(configured.template))
         }
         self._taken: set[tuple[str, ...]] = set()
+        # a search names the object that it looks below
+        named = (cast("OpcUaSource", search.source).node for search in configured.searches)
+        texts = (
+            node.identifier[2:]
+            for node in named
+            if isinstance(node, WrittenNode) and node.identifier.startswith("s=")
+        )
+        self._named = {tuple(text.split(".")): _string_id(text, own) for text in texts}
 
     async def add_identification(self) -> None:
         """Add who made the machine, and where it stands (OPC 40001-1, clause 9)."""
@@ -215,7 +225,8 @@ class _Tree:
             kind = OF_ANY_MACHINE.get(way[0]) or OF_ANY_MACHINE.get(way[0].rstrip("0123456789"))
         index = self.own if member is None else await self._space.namespace(member.uri)
         name = ua.QualifiedName(way[-1], ua.UInt16(index))
-        made = await self._space.add_object(above, self._id(".".join(way)), name, kind), kind
+        id_ = self._named.get(way) or self._id(".".join(way))
+        made = await self._space.add_object(above, id_, name, kind), kind
         self._made[way] = made
         return made
 

@@ -100,15 +100,13 @@ class Alarms:
         """Return each event as a scan of its own; what was told before is left out."""
         scans = []
         for handle, fields in events:
-            if handle >= len(self._whose):
-                continue  # a server that mixes up its items
+            place = handle - FIRST_HANDLE
+            if not 0 <= place < len(self._whose):
+                continue  # nobody has asked for it
             await self._learn_type(session, fields)
             event = event_of(fields, self._names)
             if event is None:
                 continue
-            place = handle - FIRST_HANDLE
-            if not 0 <= place < len(self._whose):
-                continue  # nobody has asked for it
             group, position = self._whose[place]
             key = group, position, event.id
             if event.id and key in self._told:

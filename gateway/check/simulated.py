@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 import time
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.check.results import Finding
     from gateway.settings.factory import Factory, Machine
+    from gateway.settings.point import Point
 
 TRUTH_POINTS = 5000
 """Points up to which what machines show is written down and compared: of more, writing would take a processor."""
@@ -147,10 +149,11 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
             checked.findings.append(wrong("rate", f"{text}: its periods can't be held, at least not on this machine"))
         if error := errors.get(str(tried[machine.path].connection.shared())):
             checked.findings.append(wrong("not_connected", error))
-        for search in machine.searches:
-            checked.findings.append(doubt("search", f"{search.name}: only the real machine knows what it stands for"))
+        searched = {search.name: _found(machine, search, stored) for search in machine.searches}
+        for name_, points in searched.items():
+            checked.findings += [] if points else [wrong("search", f"{name_}: nothing that it finds was stored")]
         at = "/".join(machine.path[2:])
-        for point in machine.points:
+        for point in (*machine.points, *chain.from_iterable(searched.values())):
             tally = stored.get((str(machine.path), point.name), Tally())
             changes = None
             if truth is not None:
@@ -163,6 +166,13 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         found.append(checked)
     rows = sum(tally.stored for tally in stored.values())
     return _whole(factory, found, gateway, ingest, rows, compared=compared)
+
+
+def _found(machine: Machine, search: Point, stored: Mapping[tuple[str, str], Tally]) -> list[Point]:
+    """Return the points of a search that are stored; the real machine may have others."""
+    known = {point.name for point in machine.points}
+    names = (point for path, point in stored if path == str(machine.path) and point not in known)
+    return [search.model_copy(update={"name": one}) for one in sorted(names) if one.startswith(f"{search.name}_")]
 
 
 def _errors(trial: Trial, name: str) -> dict[str, str]:

@@ -98,6 +98,11 @@ async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Pa
     assert "read sooner here" in ran.points["rinser-01", "whole_signed"]["rate"], "an own period of 10 m"
     assert ran.points["palletizer-06", "seldom"]["stored"] >= 3
     assert ran.points["rinser-01", "extra"]["verdict"] == "good"
+    found = {name for _, name in ran.points if name.startswith(("motors", "covers"))}
+    assert found == {
+        *(f"motors_part{n}_temperature" for n in (1, 2, 3)),
+        *(f"covers_cover{n}" for n in (1, 2, 3)),
+    }, "what a pattern finds is served, read and compared like any other"
     assert (ran.code, ran.error, ran.left) == (0, "", [])
 
 

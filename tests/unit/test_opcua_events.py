@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, cast
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
-from drivers.opcua.alarms import Alarms
+from drivers.base import Group
+from drivers.opcua.alarms import FIRST_HANDLE, Alarms
 from drivers.opcua.events import FIELDS, event_filter, event_of
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
 TIME = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
+CONNECTION = OpcUaConnection.from_url("opc.tcp://127.0.0.1", {"security": "none"})
+SOURCE = OpcUaSource.model_validate({"node": "s=Press", "mode": "events"})
 ALARM = ua.NodeId(ua.Int32(ua.ObjectIds.ExclusiveLevelAlarmType))
 
 if TYPE_CHECKING:
@@ -74,3 +78,15 @@ def test_the_filter_asks_for_every_field_in_order():
 async def test_an_event_of_nothing_that_was_asked_for_is_left_out():
     """A server that mixes up its items must not end the gateway."""
     assert await Alarms().scans(cast("Session", None), [(3, [])], 1) == []
+
+
+async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
+    """Its handle is none of those that points have."""
+    group = Group("press", CONNECTION, ("alarms",), (SOURCE,), 1.0, pushed=True, events=True)
+    alarms = Alarms()
+    alarms._request(group, 0, ua.NodeId("Press", 2))
+    fields = [b"\x01", None, "Boiler", TIME, 1, ua.LocalizedText("oil is low")]
+    [scan] = await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1)
+    assert (scan.group, scan.points) == (group, [0])
+    assert json.loads(str(scan.values[0]))["message"] == "oil is low"
+    assert await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields), (0, fields)], 1) == []
