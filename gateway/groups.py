@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
-    """Yield a machine's groups with their points: those that are taken at one rate, in one way."""
-    together: dict[tuple[float, bool, bool], list[Point]] = defaultdict(list)
+    """Yield a machine's groups with their points: those that are taken at one rate, in one way.
+
+    What a search has found is a group of its own: where it finds more, the others are left alone.
+    """
+    together: dict[tuple[float, bool, bool, str], list[Point]] = defaultdict(list)
     for point in machine.points:
-        together[point.every, point.source.pushed, point.source.events].append(point)
-    for (every, pushed, events), points in together.items():
+        search = machine.found.get(point.name, "")
+        together[point.every, point.source.pushed, point.source.events, search].append(point)
+    for (every, pushed, events, _), points in together.items():
         yield _group(machine, points, every, pushed=pushed, events=events), points
 
 

@@ -72,10 +72,12 @@ class Searches:
         if configured is None:
             return machine
         points = {point.name: point for point in configured.points}
+        found: dict[str, str] = {}
         for search in configured.searches:
             for point in self._points(configured, search):
-                points.setdefault(point.name, point)
-        return replace(configured, points=tuple(points.values()))
+                if points.setdefault(point.name, point) is point:
+                    found[point.name] = search.name
+        return replace(configured, points=tuple(points.values()), found=found)
 
     def _points(self, machine: Machine, search: Point) -> Iterator[Point]:
         yield from points_of(search, self._found.get(_key(str(machine.path), search), {}))

@@ -22,6 +22,7 @@ from drivers.base import (
 from drivers.opcua.about import about_points
 from drivers.opcua.alarms import Alarms
 from drivers.opcua.decode import DecodeError
+from drivers.opcua.handles import carried_over
 from drivers.opcua.history import Backfill
 from drivers.opcua.points import Points
 from drivers.opcua.polling import Poll
@@ -172,7 +173,7 @@ class OpcUaDriver(Driver):
             self._polls.pop(group, None)
         for group in added:
             self._nodes[group] = []
-            self._latest[group] = {}
+            self._latest[group] = carried_over(self._latest, removed, group)
             if not group.pushed:
                 self._polls[group] = Poll(group)
         if session is None or pushed is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from asyncua import ua
 
@@ -72,3 +72,18 @@ class Handles:
         if max(changes.handles, default=-1) < known:
             return changes
         return changes.chosen([place for place, handle in enumerate(changes.handles) if handle < known])
+
+
+def carried_over(latest: Mapping[Group, Mapping[int, int]], removed: Iterable[Group], group: Group) -> dict[int, int]:
+    """Return what is known of a new group's points from groups that it replaces: the newest times that were told.
+
+    What a point told before, in another group, is not told as new.
+    """
+    told = {
+        (old.machine, old.names[position], old.sources[position]): time
+        for old in removed
+        for position, time in latest[old].items()
+    }
+    names = zip(group.names, group.sources, strict=True)
+    known = (told.get((group.machine, name, source)) for name, source in names)
+    return {position: time for position, time in enumerate(known) if time is not None}

@@ -41,7 +41,8 @@ class Place(NamedTuple):
 class Machine:
     """A machine with its connection and points; the points are shared by all machines of a template.
 
-    `searches` stand for points that only the device knows: they are found when it is connected to.
+    `searches` stand for points that only the device knows: they are found when it is connected to. `found` names the
+    search of each point that was found by one.
     `written` is the machine as its file has it, for this one alone: without ranges, and without names in braces.
     `place` is where that stands.
     """
@@ -52,6 +53,7 @@ class Machine:
     connection: Connection
     points: tuple[Point, ...]
     searches: tuple[Point, ...] = ()
+    found: Mapping[str, str] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     place: Place | None = field(default=None, compare=False, repr=False)
 

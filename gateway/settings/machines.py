@@ -140,7 +140,7 @@ class Machines:
         }
         kept = {key: plain(value) for key, value in written.items() if value}
         to_read, searches = _parted(template.points)
-        return Machine(path, section.template, parts.protocol, settings, to_read, searches, kept, place)
+        return Machine(path, section.template, parts.protocol, settings, to_read, searches, written=kept, place=place)
 
 
 def _parted(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:

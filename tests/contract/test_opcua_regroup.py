@@ -140,3 +140,21 @@ async def test_a_session_that_is_lost_meanwhile_is_read_with_the_new_groups_afte
         scan = await received(driver, "Scalar.Double", 0.1)
         assert scan.group is second
         await peer.has(sessions=1, subscriptions=1, items=1)
+
+
+async def test_what_was_told_before_in_another_group_is_not_told_as_of_then_again(peer: NodeOpcUa) -> None:
+    """Or the same reading would be stored twice over, and counted twice; what stands is told as of now."""
+    peer.set("Setpoint", START, time=1_764_000_000_000_000)
+    first = group(peer.port, "Setpoint", "Scalar.Double")
+    async with connected([first]) as driver:
+        scan = await received(driver, "Setpoint", START)
+        assert scan.times is not None
+        assert 1_764_000_000_000_000 in scan.times
+        again = group(peer.port, "Scalar.Double", "Setpoint", "Counter")
+        assert await driver.regroup([again])
+        scan = await received(driver, "Setpoint", START)
+        place = list(named(scan)).index("Setpoint")
+        assert scan.group is again
+        assert scan.times is not None
+        assert scan.times[place] > 1_764_000_000_000_000
+        assert not scan.late
