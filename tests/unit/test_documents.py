@@ -102,6 +102,14 @@ def test_every_command_is_in_the_table_of_the_readme():
     assert {name for name, command in main.commands.items() if not command.hidden} <= shown
 
 
+def test_every_page_is_linked_from_the_readme():
+    """A page that nobody finds is not there."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+    assert len(pages) > 10
+    assert [page for page in pages if f"]({page})" not in readme] == []
+
+
 def test_links_between_documents_lead_somewhere():
     """A page that was moved must be moved in the links to it."""
     for document in DOCUMENTS:
