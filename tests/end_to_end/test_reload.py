@@ -16,6 +16,7 @@ import aiomqtt
 import pytest
 import yaml
 from chaos.machines import Machines
+from opcua_peer import MACHINE, NodeOpcUa
 from processes import Lineside, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECONDS = 30.0
+
+MORE = [("Double", "float"), ("Float", "float"), ("Int32", "int"), ("Byte", "int")]
+"""Nodes of the OPC UA machine that become points, one after the other, and their types."""
 
 
 class Plant:
@@ -36,6 +40,7 @@ class Plant:
         self.database = folder / "readings.db"
         self.config = folder / "factory.yaml"
         self.units = {"m-01": 1, "m-02": 2}
+        self.also: dict[str, Any] = {}
         self.every, self.unit, self.broker = "100ms", "Cel", broker.url
         self.gateway = {"id": "edge-01", "spool": {"folder": str(folder / "spool")}} | gateway
         (folder / "machines").mkdir()
@@ -60,7 +65,7 @@ class Plant:
             broker={"url": self.broker},
             ingest={"folder": str(self.folder)},
             stores=[{"sqlite": {"path": str(self.database)}}],
-            lines={"line": {"area": "area", "machines": machines}},
+            lines={"line": {"area": "area", "machines": machines | self.also}},
         )
 
     async def start(self) -> Lineside:
@@ -69,7 +74,7 @@ class Plant:
         self.ingest = await Lineside.start("ingest", self.config)
         gateway = await Lineside.start("run", self.config, "--report", str(self.folder / "run.json"))
         for machine in self.units:
-            await self.more(machine)
+            await until(lambda machine=machine: self.counts(machine), f"readings of {machine}", SECONDS)
         return gateway
 
     async def reload(self) -> subprocess.CompletedProcess[str]:
@@ -255,3 +260,40 @@ async def test_another_broker_is_connected_to_and_nothing_is_lost(tmp_path: Path
         await until(lambda: len(plant.counts("m-01")) == len(machines.served[1]), "all are stored")
         assert plant.counts("m-01") == list(range(len(machines.served[1])))
         assert len(machines.served[1]) > 10
+
+
+async def test_one_machine_of_many_changes_and_the_others_miss_no_cycle(tmp_path: Path):
+    """Forty units behind one connection, and an OPC UA machine whose points change: one session before and after."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    (tmp_path / "peer").mkdir()
+    peer = await NodeOpcUa.start(tmp_path / "peer")
+    async with Machines(40) as machines:
+        plant = Plant(tmp_path, machines, mosquitto)
+        plant.every, plant.units = "2s", {f"m-{unit:02d}": unit for unit in machines.served}
+        drum = tmp_path / "machines" / "drum.yaml"
+        points = {"setpoint": {"node": "s=Setpoint", "type": "float", "every": "100ms"}}
+        plant.also = {"drum": {"template": "drum", "connection": f"{peer.url}?security=none&namespace={MACHINE}"}}
+        for round_ in range(4):
+            drum.write_text(yaml.safe_dump({"format": 1, "protocol": "opcua", "points": points}))
+            if round_ == 0:
+                gateway = await plant.start()
+            else:
+                plant.units["m-40"] = 40 - round_  # which another one has, too: that is none of its business
+                plant.write()
+                told = await plant.reload()
+                assert (told.returncode, told.stderr) == (0, "")
+                assert "0 machines added, 2 machines changed, 0 machines removed" in told.stdout
+            await until(lambda: {row.point for row in rows(plant.database, "drum")} == points.keys(), "its points")
+            await peer.has(sessions=1, items=len(points))
+            node, kind = MORE[round_]
+            points[node.lower()] = {"node": f"s=Scalar.{node}", "type": kind, "every": "100ms"}
+        await plant.more("m-01", 1)
+        assert await gateway.stop() == 0
+        assert machines.connects == 1
+        untouched = {name: unit for name, unit in plant.units.items() if unit < 37}
+        closing = report(tmp_path / "run.json")
+        for name, unit in untouched.items():
+            assert plant.counts(name) == list(range(len(machines.served[unit]))), "each answer once, in order"
+            schedule = closing["machines"][f"enterprise/site/area/line/{name}"]["schedule"]
+            assert (schedule["missed"], schedule["due"]) == (0, schedule["taken"])
+        assert closing["balanced"]
