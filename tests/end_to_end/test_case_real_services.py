@@ -290,7 +290,10 @@ def the_books_balance(story: Story) -> None:
     stored = len(story.targets["sqlite"].held())
     assert story.run["balanced"]
     assert ledger["dropped"] == {}
-    assert story.ingest["stored_readings"] == stored == ledger["confirmed"] + ledger["pending"]
+    assert stored == ledger["confirmed"] + ledger["pending"]
+    # what a busy machine confirms late is sent again, written again, and still there once
+    again = story.run["broker"]["again"]
+    assert story.ingest["stored_readings"] == stored or (again and story.ingest["stored_readings"] > stored)
     assert (story.ingest["set_aside"], story.ingest["dead_letters"]) == (0, 0)
 
 
