@@ -2,7 +2,7 @@
 
 A reading is known by its place (machine and point) and time, so writing it twice changes nothing, even where its
 unit or type has been configured anew meanwhile. Old readings go when they are older than `keep`, or when the file
-is larger than `max_size`.
+is larger than `max_size`; those of a clock that was not set have no age, and go by size alone.
 
 Rows lie in the order of their times, so that what arrives together is written together: by place, every reading
 would cost a page of 4 KiB (measured: 6,800 bytes written per reading against 100, at 1,000 points a second).
@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from drivers.base import Quality
+from gateway.clock import FLOOR
 from gateway.model import MachinePath, Reading, matches
 from gateway.settings.types import Duration, Folder, Section, Size
 from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
@@ -157,18 +158,18 @@ class SqliteStore(Store):
         """Remove what is too old, and the oldest of what is too much.
 
         Age is counted from the newest reading that is not in the future: neither this machine's clock gone wrong
-        nor a reading's removes what is worth keeping.
+        nor a reading's removes what is worth keeping. What was stamped by a clock that was not set has no age.
         """
         self._pruned = time.monotonic()
         first, last = self._span()
         if first is None or last is None:
             return
-        self._drop_before(last - round(self._settings.keep * 1e6))
+        self._drop(FLOOR, last - round(self._settings.keep * 1e6))
         while self._used() > self._settings.max_size:
             first, last = self._span()
             if first is None or last is None or first >= last:
                 break
-            self._drop_before(first + max(1, (last - first) // _PRUNE_STEP))
+            self._drop(first, first + max(1, (last - first) // _PRUNE_STEP))
         # `execute` would step once, which frees one page
         self._db.executescript("pragma incremental_vacuum")
 
@@ -177,8 +178,8 @@ class SqliteStore(Store):
         span: tuple[int | None, int | None] = self._db.execute(_SPAN, (time.time_ns() // 1000,)).fetchone()
         return span
 
-    def _drop_before(self, limit: int) -> None:
-        self._db.execute("delete from samples where time < ?", (limit,))
+    def _drop(self, since: int, until: int) -> None:
+        self._db.execute("delete from samples where time >= ? and time < ?", (since, until))
 
     def _used(self) -> int:
         pages, free, size = (

@@ -172,6 +172,31 @@ def test_age_is_not_taken_from_a_clock_that_went_wrong(file: Path, monkeypatch: 
     assert len(times(file)) == 4
 
 
+def test_readings_of_a_clock_that_was_not_set_do_not_age(file: Path) -> None:
+    """They were taken, confirmed and marked; a box that had no time yet must not lose them once it has."""
+    now, unset = time.time_ns() // 1000, 60 * SECOND
+    with store_at(file) as store:
+        store.write([scan(unset + n * SECOND, count=n) for n in range(3)])
+        store.write([scan(now - 8 * DAY, count=3), scan(now, count=4)])
+        store.prune()
+    assert times(file) == [unset, unset + SECOND, unset + 2 * SECOND, now]
+
+
+def test_readings_of_a_clock_that_was_not_set_make_room_first(file: Path) -> None:
+    """What has no age still takes space, and a box that never gets a time must not fill its disk."""
+    size = 2**20
+    with store_at(file, max_size=f"{size}B") as store:
+        store.write([scan(n * SECOND, recipe="x" * 200, count=n) for n in range(5_000)])
+        store.prune()
+        alone = times(file)
+        store.write([scan(TIME + n * SECOND, recipe="x" * 200, count=n) for n in range(1_000)])
+        store.prune()
+    assert 2 * 1_000 < len(alone) < 2 * 5_000
+    assert alone[-1] == 4_999 * SECOND
+    assert {stamp for stamp in times(file) if stamp >= TIME} == {TIME + n * SECOND for n in range(1_000)}
+    assert file.stat().st_size <= size
+
+
 def test_the_file_is_no_larger_than_max_size_and_keeps_the_newest(file: Path) -> None:
     """A full disk stops more than the store."""
     size = 2**20
