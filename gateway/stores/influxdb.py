@@ -166,6 +166,8 @@ class InfluxStore(Store):
             raise Unavailable(f"{self._settings.url}: {wrong}")
         else:
             self.durable_after = running.durable_after
+            if hint := running.short_retention:
+                log.warning("store.short_retention", url=self._settings.url, hint=hint)
 
     def life(self) -> str | None:
         running = self._running()

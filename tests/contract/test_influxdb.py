@@ -316,7 +316,7 @@ class Flagged(VictoriaMetrics):
     flags: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
-        rest = [argument for argument in super().command() if not argument.startswith("-dedup")]
+        rest = [argument for argument in super().command() if not argument.startswith(("-dedup", "-retention"))]
         return [*rest, *self.flags]
 
 
@@ -346,6 +346,36 @@ def test_victoria_metrics_without_the_right_deduplication_is_not_written_to(
         with pytest.raises(Unavailable) as error:
             store.check()
         assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "days"),
+    [((), "31"), (("-retentionPeriod=6",), "186"), (("-retentionPeriod=30w",), "210"), (("-retentionPeriod=12",), ""),
+     (("-retentionPeriod=365d",), ""), (("-retentionPeriod=1y6w",), "")],
+    ids=lambda one: "-".join(one) if isinstance(one, tuple) else one or "right",
+)  # fmt: skip
+def test_a_victoria_metrics_that_forgets_within_a_year_is_told_and_written_to(
+    tmp_path: Path, flags: tuple[str, ...], days: str
+) -> None:
+    """It answers that it took what it drops; whoever wants but a month may have it so."""
+    server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms", *flags)
+    with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
+        store.check()
+        store.write([scan("m-1", 0, a=1)])
+    told = [(log["event"], log["log_level"], log["hint"]) for log in logs]
+    hint = f"it drops readings older than {days} days without a word; start it with -retentionPeriod=5y"
+    assert told == ([("store.short_retention", "warning", hint)] if days else [])
+
+
+def test_a_month_of_newer_releases_is_no_minute() -> None:
+    """They write it as M."""
+    page = DEDUPLICATED + "process_start_time_seconds 1764000000\n"
+    told = {}
+    for written in ("11M", "12M"):
+        running = read_metrics(f'{page}flag{{name="retentionPeriod", value="{written}", is_set="true"}} 1\n')
+        assert running is not None
+        told[written] = "341 days" in running.short_retention, bool(running.short_retention)
+    assert told == {"11M": (True, True), "12M": (False, False)}
 
 
 def test_victoria_metrics_says_when_a_write_is_safe(victoria_metrics: VictoriaMetrics) -> None:
