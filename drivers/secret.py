@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import model_validator
 
@@ -24,6 +24,8 @@ class Secret(Settings):
 
     Its value is never in a file of the configuration.
     """
+
+    one_key: ClassVar[bool] = True
 
     secret: str = ""
     file: str = ""

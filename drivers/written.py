@@ -47,11 +47,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
+    one_key: ClassVar[bool] = False  # whether one of the keys is written, and the others are empty
+
 
 def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value
     """Return a value of settings as plain data, as a user writes it; secrets stay names."""
     if isinstance(value, BaseModel):
-        return {key: as_written(getattr(value, key)) for key in type(value).model_fields}
+        keys = {key: getattr(value, key) for key in type(value).model_fields}
+        one_key = isinstance(value, Settings) and value.one_key
+        return {key: as_written(item) for key, item in keys.items() if item or not one_key}
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return str(value)
     if isinstance(value, tuple | list):
