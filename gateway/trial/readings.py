@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from gateway.model import Reading
+    from gateway.model import MachinePath, Reading
     from gateway.settings.factory import Factory
 
 LOOK_AGAIN = 0.1
@@ -48,14 +48,16 @@ class Readings:
         """Wait until every point that matches has so many good readings, and return all that is stored of them.
 
         `within` is in seconds. Raises `AssertionError`, which says which points have not, and why. Points that are
-        only sent when they change may need long for a second reading; events are not waited for.
+        only sent when they change may need long for a second reading; events are not waited for. Of points that a
+        search finds on the device at least one is waited for where the pattern fits no others.
         """
         __tracebackhide__ = True
         wanted = self._points(pattern)
         deadline = time.monotonic() + within
         while True:
             stored = self._stored(pattern)
-            lacking = _lacking(wanted, stored, good)
+            found = wanted or sorted({_name(reading) for reading in stored}) or [pattern]
+            lacking = _lacking(found, stored, good)
             if not lacking:
                 return stored
             self._check()
@@ -64,10 +66,11 @@ class Readings:
             time.sleep(LOOK_AGAIN)
 
     def _points(self, pattern: str) -> list[str]:
-        """Return the paths of the points that match and have values at all times."""
+        """Return the paths of the points that match and have values at all times; none of what a search finds."""
         every = [(one.path, point) for one in self._factory.machines for point in one.points]
         found = [(path, point) for path, point in every if matches(pattern, path, point.name)]
-        if not found:
+        searches = ((one.path, search) for one in self._factory.machines for search in one.searches)
+        if not found and not any(_may_find(search.name, path, pattern) for path, search in searches):
             some = ", ".join(f"{path.machine}/{point.name}" for path, point in every[:5])
             raise AssertionError(f"no point of {self._factory.file.name} matches {pattern!r}; it has {some} ...")
         return [f"{path}/{point.name}" for path, point in found if not point.source.events]
@@ -90,11 +93,27 @@ def is_made(store: Path) -> bool:
             return False
 
 
+def _name(reading: Reading) -> str:
+    return f"{reading.path}/{reading.point}"
+
+
+def _may_find(search: str, path: MachinePath, pattern: str) -> bool:
+    """Return whether a pattern can fit a point of a search: `SEARCH_` and more, which only the device knows.
+
+    It can where its beginning fits `SEARCH_` and its rest the name on the device, wherever they are parted; a `*` is
+    on both sides.
+    """
+    return any(
+        (rest or begins.endswith("*")) and "/" not in rest and matches(begins, path, f"{search}_")
+        for begins, rest in ((pattern[:cut], pattern[cut:]) for cut in range(1, len(pattern) + 1))
+    )
+
+
 def _lacking(wanted: Iterable[str], stored: Iterable[Reading], good: int) -> dict[str, list[Reading]]:
     """Return the points that have too few good readings, with those that they have."""
     by_point: dict[str, list[Reading]] = defaultdict(list)
     for reading in stored:
-        by_point[f"{reading.path}/{reading.point}"].append(reading)
+        by_point[_name(reading)].append(reading)
     return {point: by_point[point] for point in wanted if _good(by_point[point]) < good}
 
 
