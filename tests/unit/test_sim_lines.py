@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -246,20 +248,31 @@ Totals = list[tuple[int, int, int]]
 """Cycles, good and rejected parts of each stage."""
 
 
+def documented(words: str) -> tuple[float, float]:
+    """Return the lowest and the highest share that the documentation tells in such words."""
+    text = " ".join((Path(__file__).parents[2] / "docs" / "simulators.md").read_text(encoding="utf-8").split())
+    [(lowest, highest)] = re.findall(words.format(r"([\d.]+) to ([\d.]+) percent"), text)
+    return float(lowest) / 100, float(highest) / 100
+
+
 def believable_oee(one: Line, totals: Totals) -> None:
-    """Good parts at the end of a line, against what its bottleneck could make without a stop: 60 to 95 percent."""
+    """Good parts at the end of a line, against what its bottleneck could make without a stop."""
+    lowest, highest = documented("an OEE of {} at each line's bottleneck")
+    assert (lowest, highest) == (0.75, 0.95)
     slowest = max(stage.takt for stage in one.stages)
-    assert 0.6 < totals[-1][1] * slowest / (8 * HOUR) < 0.95, one.name
+    assert lowest <= totals[-1][1] * slowest / (8 * HOUR) <= highest, one.name
     for stage, (cycles, _, _) in zip(one.stages, totals, strict=True):
         assert 8 * HOUR / cycles >= stage.takt * 0.99, "nothing is faster than it is"
 
 
 def believable_scrap(one: Line, totals: Totals) -> None:
-    """0.2 to 5 percent of a line's parts; of a line that makes few it may be none in a shift."""
+    """Of a line's parts, by all of its machines; of a line that makes few it may be none in a shift."""
+    lowest, highest = documented("{} of scrap, summed over a line's machines")
+    assert (lowest, highest) == (0.002, 0.035)
     scrap = sum(rejects for _, _, rejects in totals) / totals[0][0]
-    assert scrap < 0.05, one.name
+    assert scrap <= highest, one.name
     if totals[0][0] > 500:
-        assert scrap > 0.002, one.name
+        assert scrap >= lowest, one.name
 
 
 def agreeing_counters(one: Line, totals: Totals) -> None:
