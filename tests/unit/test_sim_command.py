@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,15 +65,6 @@ def test_the_written_configuration_resolves_ranges(tmp_path: Path):
     assert all("backup" not in one["connection"] for one in there.values()), "nobody serves there"
 
 
-@pytest.fixture
-def _matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let its import succeed: what is tested comes before anything is drawn."""
-    for name in ("matplotlib", "matplotlib.figure"):
-        module = ModuleType(name)
-        module.Figure = object  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, name, module)
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -93,7 +83,6 @@ def _matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--plot", "m2", "x.png"], "unknown machine 'm2'; there are: m1"),
     ],
 )
-@pytest.mark.usefixtures("_matplotlib")
 def test_what_can_not_be_done_is_told(tmp_path: Path, arguments: list[str], told: str):
     """In one line, and with an exit code."""
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
@@ -119,6 +108,16 @@ def test_pictures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeyp
     result = CliRunner().invoke(main, ["simulate", str(config), "--plot", "m1", os.devnull])
     assert result.exit_code == 1
     assert "pip install 'lineside[plot]'" in result.output
+
+
+def test_a_picture_is_drawn(tmp_path: Path):
+    """By the command, of a bundled plant, as in the documentation; a blank one would be smaller."""
+    picture = tmp_path / "x.png"
+    config = bundled_config() / "tire-plant.yaml"
+    result = CliRunner().invoke(main, ["simulate", str(config), "--plot", "press-01", str(picture)])
+    assert result.exit_code == 0, result.output
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert picture.stat().st_size > 10_000
 
 
 def test_a_picture_shows_one_whole_cycle():
