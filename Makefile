@@ -38,6 +38,9 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/opcua_changes.py
 	$(BIN)/python benchmarks/opcua_subscribe.py
 	$(BIN)/python benchmarks/opcua_gateway.py --nodes 2000
+	$(BIN)/python benchmarks/simulated_machines.py
+	$(BIN)/python benchmarks/simulated_machines.py --steps
+	$(BIN)/python benchmarks/simulated_machines.py --opcua --machines 20
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from drivers.modbus.codec import encode
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
 from gateway.settings.templates import Templates, bundled_config
+from simulators import models
 from simulators.models import MODELS
 from simulators.models.curing_press import CURED
 from simulators.parts import Buffer
@@ -52,6 +54,12 @@ def steps(one: Machine, cycles: int) -> Iterator[dict[str, Value]]:
         assert one.clock < limit, "the machine takes twice as long as it says"
         one.step(STEP)
         yield one.signals
+
+
+@pytest.mark.parametrize("file", sorted(Path(models.__file__).parent.glob("*.py")), ids=lambda file: file.stem)
+def test_a_model_is_short(file: Path) -> None:
+    """A new machine type is an afternoon's work: what several need belongs into what they share."""
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 @every_model
