@@ -68,9 +68,10 @@ def _moved(machine: Machine, servers: Servers) -> object:
 
 def _trusting(connection: OpcUaConnection, servers: Servers) -> dict[str, Any]:
     """Return the options by which a gateway is let in, and trusts who is there: all of it made for this run."""
-    if connection.security is Policy.NONE and not connection.identified:
+    made = servers.credentials
+    if made.folder is None or (connection.security is Policy.NONE and not connection.identified):
         return {}
-    made, trust = servers.credentials, {"pki": str(servers.credentials.folder)}
+    trust = {"pki": str(made.folder)}
     if connection.user_certificate is not None:
         trust |= {"user_certificate": str(made.user_certificate), "user_key": str(made.user_key)}
     if connection.username is not None and connection.password is not None:

@@ -70,6 +70,8 @@ def simulate(
     """Serve every machine of CONFIG, on this machine."""
     if ports == "auto" and write is None and plot is None:
         raise click.UsageError("--ports auto needs --write: nobody would know the ports")
+    if write is not None and ports != "auto":
+        raise click.UsageError("--write needs --ports auto: what listens as configured is reached by CONFIG itself")
     factory = load(config)
     try:
         import pymodbus  # noqa: F401, PLC0415 - an extra

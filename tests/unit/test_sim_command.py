@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import yaml
@@ -17,11 +17,16 @@ from gateway.cli import main
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.inject import Injector
+from simulators.moving import _trusting, moved_configuration
 from simulators.plant import Plant
 from simulators.plot import _one_cycle, _panels
+from simulators.secure import Credentials
+from simulators.servers import Servers
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from drivers.opcua.settings import OpcUaConnection
 
 METER = {"protocol": "modbus", "points": {"power": {"address": "holding 0", "unit": "kW", "range": [0, 50]}}}
 
@@ -43,9 +48,6 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
 
 def test_the_written_configuration_resolves_ranges(tmp_path: Path):
     """What is written stands for itself: a machine each, with an address each."""
-    from simulators.moving import moved_configuration
-    from simulators.servers import Servers
-
     machines = {"m-{1..3}": {"template": "meter", "connection": "modbus+tcp://10.0.0.1?unit={n}&backup=10.0.0.2"}}
     config = factory(tmp_path, machines)
     loaded = load_factory(config)
@@ -65,10 +67,31 @@ def test_the_written_configuration_resolves_ranges(tmp_path: Path):
     assert all("backup" not in one["connection"] for one in there.values()), "nobody serves there"
 
 
+def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
+    """Nothing is made for a run on the configured ports: who connects there has what the factory's gateway has."""
+    meter = {"protocol": "opcua", "points": {"power": {"node": "/Power", "type": "float"}}}
+    connection = "opc.tcp://10.0.0.1?security=none&username=edge"
+    loaded = load_factory(
+        configure(
+            tmp_path,
+            {"opcua-meter": meter},
+            {"m1": {"template": "opcua-meter", "connection": {"url": connection, "password": {"secret": "opc"}}}},
+        )
+    )
+    opcua = cast("OpcUaConnection", loaded.machines[0].connection)
+    servers = Servers(loaded, Plant(loaded, "1"), free_ports=False, faulty=False, history=0)
+    servers.credentials = Credentials([opcua], None)
+    assert _trusting(opcua, servers) == {}
+    servers.credentials = Credentials([opcua], tmp_path / "pki")
+    assert set(_trusting(opcua, servers)) == {"pki", "password"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--ports", "auto"], "--ports auto needs --write"),
+        (["--write", "x.yaml"], "--write needs --ports auto"),
+        (["--write", "x.yaml", "--ports", "configured"], "--write needs --ports auto"),
         (
             ["--fault", "m1:silense"],
             "Invalid value for --fault: 'm1:silense': unknown fault 'silense'; did you mean 'silence'?",
