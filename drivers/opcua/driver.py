@@ -60,6 +60,7 @@ _COUNTS = (
     "polled_instead",
     "failovers",
     "backfilled",
+    "history_refused",
 )
 
 

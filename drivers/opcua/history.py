@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from asyncua import ua
 
-from drivers.base import Scan
-from drivers.opcua.session import HISTORY
+from drivers.base import NotConnected, Scan
 from drivers.opcua.values import EPOCH, microseconds, reading
 
 if TYPE_CHECKING:
@@ -22,13 +22,37 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaSource
 
 VALUES_AT_ONCE = 1000
-"""Values of one node in one answer."""
+"""Values of one node in one answer. From so many on, the next are asked for when others have had their turn."""
+
+ANSWERS_AT_ONCE = 100
+"""Answers of one node in its turn: a server may well send a value, or none, in each."""
 
 NODES_AT_ONCE = 20
-"""Nodes in one request."""
+"""Nodes that are asked for in one step."""
+
+TRIES, PAUSE = 5, 5.0
+"""How often a gap is asked for that the server does not tell now, and the seconds between."""
 
 RATE = 5000.0
 """Values a second that are asked for at the most: what is fresh goes first, and the server has other work."""
+
+_LATER = {
+    ua.StatusCodes.BadNoContinuationPoints,
+    ua.StatusCodes.BadContinuationPointInvalid,
+    ua.StatusCodes.BadTooManyOperations,
+    ua.StatusCodes.BadServerTooBusy,
+    ua.StatusCodes.BadTcpServerTooBusy,
+    ua.StatusCodes.BadTcpNotEnoughResources,
+    ua.StatusCodes.BadResourceUnavailable,
+    ua.StatusCodes.BadOutOfMemory,
+    ua.StatusCodes.BadTimeout,
+    ua.StatusCodes.BadRequestTimeout,
+    ua.StatusCodes.BadWaitingForInitialData,
+}
+"""What a server says that may tell it another time."""
+
+_NOTHING = {ua.StatusCodes.BadNoData, ua.StatusCodes.BadNoDataAvailable, ua.StatusCodes.BadBoundNotFound}
+"""What some say instead of `GoodNoData`."""
 
 _HISTORIZED = 0x04
 """In an access level: the history can be read (Part 3, 8.57)."""
@@ -37,7 +61,7 @@ _HISTORIZED = 0x04
 class Gap(NamedTuple):
     """A time (microseconds since the epoch, neither end included) in which changes of a point were missed.
 
-    Those of the times in `told` were not.
+    Those of the times in `told` were not. `tries` are those in vain since the last value.
     """
 
     group: Group
@@ -46,6 +70,15 @@ class Gap(NamedTuple):
     start: int
     end: int
     told: frozenset[int] = frozenset()
+    tries: int = 0
+
+
+class _Answer(NamedTuple):
+    """What a server told of a gap: values in the order of their source times, whether it has more, and a status."""
+
+    values: list[tuple[int, ua.DataValue]]
+    more: bool
+    status: int
 
 
 class Backfill:
@@ -55,7 +88,7 @@ class Backfill:
     """
 
     def __init__(self, counts: Counter[str]) -> None:
-        """Prepare; `counts` gets `backfilled`."""
+        """Prepare; `counts` gets `backfilled`, and `history_refused`, the gaps that are given up."""
         self.due = math.inf
         self._counts = counts
         self._gaps: deque[Gap] = deque()
@@ -77,24 +110,35 @@ class Backfill:
         try:
             await self._learn(session, gaps)
             asked = [gap for gap in gaps if self._historized[gap.node]]
-            results = await session.in_parts(HISTORY, asked, lambda part: _read(session, part))
+            answers = [await _read(session, gap) for gap in asked]
         except BaseException:
             self._gaps.extendleft(reversed(gaps))
             raise
         scans: dict[tuple[Group, int], Scan] = {}
-        count = 0
-        for gap, result in zip(asked, results, strict=True):
-            values = _values(result)
-            for time, value in values:
+        count, refused = 0, False
+        for gap, answer in zip(asked, answers, strict=True):
+            for time, value in answer.values:
                 if gap.start < time < gap.end and time not in gap.told:
                     count += 1
                     _put(scans, gap, time, value, now)
-            if len(values) >= VALUES_AT_ONCE and gap.start < values[-1][0] < gap.end:
-                self._gaps.append(gap._replace(start=values[-1][0]))  # there is more
+            refused |= self._go_on(gap, answer)
         self._counts["backfilled"] += count
-        loop = asyncio.get_running_loop()
-        self.due = loop.time() + max(0.05, count / RATE) if self._gaps else math.inf
+        pause = PAUSE if refused else max(0.05, count / RATE)
+        self.due = asyncio.get_running_loop().time() + pause if self._gaps else math.inf
         return [scans[key] for key in sorted(scans, key=lambda key: key[1])]
+
+    def _go_on(self, gap: Gap, answer: _Answer) -> bool:
+        """Put back what is left of a gap, or count that it is given up; return whether the server needs a pause."""
+        last = max(gap.start, answer.values[-1][0]) if answer.values else gap.start
+        refused = answer.status != 0
+        if last >= gap.end or not (answer.more or refused):
+            return False
+        tries = 0 if last > gap.start else gap.tries + 1  # what does not get on must end, too
+        if tries >= TRIES or (refused and answer.status not in _LATER):
+            self._counts["history_refused"] += 1
+            return False
+        self._gaps.append(gap._replace(start=last, tries=tries))
+        return refused
 
     async def _learn(self, session: Session, gaps: Sequence[Gap]) -> None:
         """Ask which nodes have a history that may be read."""
@@ -104,25 +148,61 @@ class Backfill:
             self._historized[node] = isinstance(level, int) and bool(level & _HISTORIZED)
 
 
-async def _read(session: Session, gaps: Sequence[Gap]) -> Sequence[ua.HistoryReadResult]:
-    """Read the first values of each gap; all of a request have one time, so each is a request of its own."""
-    results = []
-    for gap in gaps:
-        details = ua.ReadRawModifiedDetails(
-            IsReadModified=False,
-            StartTime=_moment(gap.start),
-            EndTime=_moment(gap.end),
-            NumValuesPerNode=ua.Counter(VALUES_AT_ONCE),
-            ReturnBounds=False,
-        )
-        parameters = ua.HistoryReadParameters(
-            HistoryReadDetails=details,
-            TimestampsToReturn=ua.TimestampsToReturn.Both,
-            ReleaseContinuationPoints=False,
-            NodesToRead=[ua.HistoryReadValueId(NodeId=gap.node)],
-        )
-        results += await session.client.uaclient.history_read(parameters)
-    return results
+async def _read(session: Session, gap: Gap) -> _Answer:
+    """Read the first values of a gap, of as many answers as that takes; no continuation point is kept (Part 4, 7.9).
+
+    A server has few of them, and the next values are found by the time of the last one.
+    """
+    values: list[tuple[int, ua.DataValue]] = []
+    more, status, point = False, 0, b""
+    for _ in range(ANSWERS_AT_ONCE):
+        result = await _ask(session, gap, point)
+        if not result.StatusCode.is_good():
+            status = 0 if result.StatusCode.value in _NOTHING else result.StatusCode.value
+            point = result.ContinuationPoint or point
+            break
+        found = _values(result)
+        values += found
+        point = result.ContinuationPoint or b""
+        more = bool(point) or len(found) >= VALUES_AT_ONCE
+        if not point or len(values) >= VALUES_AT_ONCE:
+            break
+    if point:
+        with suppress(ua.UaStatusCodeError):  # it may be none any more
+            await session.client.uaclient.history_read(_request(gap, point, release=True))
+    return _Answer(sorted(values, key=lambda one: one[0]), more, status)
+
+
+async def _ask(session: Session, gap: Gap, point: bytes) -> ua.HistoryReadResult:
+    """Ask for values of a gap from its start, or from a continuation point on; a refusal is a result, too.
+
+    All nodes of a request have one time, so each gap is a request of its own.
+    """
+    try:
+        [result] = await session.client.uaclient.history_read(_request(gap, point))
+    except ua.UaStatusCodeError as error:
+        if isinstance(session.failed(error), NotConnected):
+            raise
+        return ua.HistoryReadResult(ua.StatusCode(ua.UInt32(error.code)))
+    return result
+
+
+def _request(gap: Gap, point: bytes, *, release: bool = False) -> ua.HistoryReadParameters:
+    details = ua.ReadRawModifiedDetails(
+        IsReadModified=False,
+        StartTime=_moment(gap.start),
+        EndTime=_moment(gap.end),
+        NumValuesPerNode=ua.Counter(VALUES_AT_ONCE),
+        ReturnBounds=False,
+    )
+    return ua.HistoryReadParameters(
+        HistoryReadDetails=details,
+        TimestampsToReturn=ua.TimestampsToReturn.Both,
+        ReleaseContinuationPoints=release,
+        NodesToRead=[
+            ua.HistoryReadValueId(NodeId=gap.node, ContinuationPoint=ua.ContinuationPoint(point) if point else None)
+        ],
+    )
 
 
 def _moment(time: int) -> ua.DateTime:
@@ -130,15 +210,14 @@ def _moment(time: int) -> ua.DateTime:
 
 
 def _values(result: ua.HistoryReadResult) -> list[tuple[int, ua.DataValue]]:
-    """Return values in the order of their source times; a refusal is none."""
-    if not result.StatusCode.is_good() or not isinstance(result.HistoryData, ua.HistoryData):
+    """Return the values of an answer with their source times."""
+    if not isinstance(result.HistoryData, ua.HistoryData):
         return []
-    told = [
+    return [
         (microseconds(time), value)
         for value in result.HistoryData.DataValues
         if isinstance(time := value.SourceTimestamp, datetime)
     ]
-    return sorted(told, key=lambda one: one[0])
 
 
 def _put(scans: dict[tuple[Group, int], Scan], gap: Gap, time: int, value: ua.DataValue, now: int) -> None:

@@ -50,7 +50,7 @@ _TOO_MANY = {
     ua.StatusCodes.BadEncodingLimitsExceeded,
 }
 
-READ, BROWSE, TRANSLATE, MONITOR, WRITE, HISTORY = "read", "browse", "translate", "monitor", "write", "history"
+READ, BROWSE, TRANSLATE, MONITOR, WRITE = "read", "browse", "translate", "monitor", "write"
 """The services whose requests are split."""
 
 _LIMITS = {
@@ -59,7 +59,6 @@ _LIMITS = {
     TRANSLATE: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds,
     MONITOR: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
     WRITE: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
-    HISTORY: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerHistoryReadData,
 }
 """Where a server states its limits (Part 5, 6.3.11)."""
 

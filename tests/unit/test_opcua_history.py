@@ -1,0 +1,201 @@
+"""Gaps are filled from a server's history, in however many parts it tells it, and none is dropped in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from asyncua import ua
+
+from drivers.base import Group, NotConnected, ReadFailed, Scan
+from drivers.opcua.changes import Changes
+from drivers.opcua.history import NODES_AT_ONCE, TRIES, Backfill, Gap
+from drivers.opcua.refusals import failed
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.opcua.values import EPOCH, microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.opcua.session import Session
+
+START = 1_764_000_000_000_000
+NOW = START + 10**9
+READABLE = 0x05
+SETTINGS = OpcUaConnection.from_url("opc.tcp://127.0.0.1", {"security": "none"})
+NO_POINTS, REFUSED = ua.StatusCodes.BadNoContinuationPoints, ua.StatusCodes.BadUserAccessDenied
+
+
+class Historian:
+    """A session with a server that records; it tells `page` values at once, and has `points` continuation points.
+
+    `values`  by node: source time, server time and value; `refuse` has the next statuses of results, 0 for none, or
+    errors that are raised instead
+    """
+
+    def __init__(self, page: int = 1000, points: int = 1) -> None:
+        self.page = page
+        self.points = points
+        self.values: dict[ua.NodeId, list[ua.DataValue]] = {}
+        self.refuse: list[int | Exception] = []
+        self.open: dict[bytes, list[ua.DataValue]] = {}
+        self.asked = 0
+        self.client = SimpleNamespace(uaclient=self)
+
+    def record(self, node: ua.NodeId, times: Sequence[int], kind: ua.VariantType = ua.VariantType.Int64) -> None:
+        self.values[node] = [value_of(time, ua.Variant(time - START, kind)) for time in times]
+
+    async def read(self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds) -> Changes:
+        assert attribute == ua.AttributeIds.UserAccessLevel
+        return Changes(values=[READABLE] * len(nodes))
+
+    def failed(self, error: BaseException) -> NotConnected | ReadFailed:
+        return failed(error, "opc.tcp://historian", SETTINGS)
+
+    async def history_read(self, parameters: ua.HistoryReadParameters) -> list[ua.HistoryReadResult]:
+        [node] = parameters.NodesToRead
+        if parameters.ReleaseContinuationPoints:
+            del self.open[node.ContinuationPoint]
+            return [ua.HistoryReadResult()]
+        self.asked += 1
+        refused = self.refuse.pop(0) if self.refuse else 0
+        if isinstance(refused, Exception):
+            raise refused
+        if refused:
+            return [ua.HistoryReadResult(ua.StatusCode(ua.UInt32(refused)))]
+        details = cast("ua.ReadRawModifiedDetails", parameters.HistoryReadDetails)
+        if node.ContinuationPoint:
+            rest = self.open.pop(node.ContinuationPoint)
+        else:
+            first, end = (microseconds(time) for time in (details.StartTime, details.EndTime))
+            rest = [one for one in self.values[node.NodeId] if first <= microseconds(one.SourceTimestamp) < end]
+        size = min(self.page, details.NumValuesPerNode)
+        told, rest = rest[:size], rest[size:]
+        result = ua.HistoryReadResult(HistoryData=ua.HistoryData(DataValues=told))
+        if rest:
+            if len(self.open) >= self.points:
+                return [ua.HistoryReadResult(ua.StatusCode(ua.UInt32(NO_POINTS)))]
+            result.ContinuationPoint = ua.ContinuationPoint(b"%d" % self.asked)
+            self.open[result.ContinuationPoint] = rest
+        return [result]
+
+
+def value_of(time: int, variant: ua.Variant, behind: int = 0) -> ua.DataValue:
+    """Return a value of a source time, which has come to the server a while later."""
+    source, server = (EPOCH + timedelta(microseconds=one) for one in (time, time + behind))
+    return ua.DataValue(
+        variant, SourceTimestamp=cast("ua.DateTime", source), ServerTimestamp=cast("ua.DateTime", server)
+    )
+
+
+def group(*names: str, **keys: Any) -> Group:
+    sources = tuple(OpcUaSource.model_validate({"node": f"s={name}"} | keys) for name in names)
+    return Group("press", SETTINGS, names, sources, 1.0, pushed=True)
+
+
+NODE = ua.NodeId("any", 2)
+
+
+class Bench:
+    """The gaps of a group of points, each of a second, and what was read of them."""
+
+    def __init__(self, historian: Historian, size: int = 1, end: int = START + 10_000) -> None:
+        self.historian = historian
+        self.counts: Counter[str] = Counter()
+        self.backfill = Backfill(self.counts)
+        self.late: list[tuple[int, int, Any]] = []
+        self.group = group(*(f"p{i}" for i in range(size)))
+        self.gaps = [Gap(self.group, i, ua.NodeId(i, 2), START, end) for i in range(size)]
+
+    async def step(self) -> list[Scan]:
+        scans = await self.backfill.step(cast("Session", self.historian), NOW)
+        for scan in scans:
+            assert scan.late
+            self.late += zip(cast("Any", scan.points), cast("Any", scan.times), scan.values, strict=True)
+        return scans
+
+    async def fill(self) -> None:
+        self.backfill.add(self.gaps)
+        while self.backfill.due < float("inf"):
+            await self.step()
+
+
+@pytest.mark.parametrize(("page", "size"), [(100, 300), (1000, 3500), (1, 7), (999, 2500)])
+async def test_all_is_read_however_many_parts_the_server_tells_it_in(page: int, size: int) -> None:
+    """It ends an answer where it likes, and its continuation point says that there is more (Part 11, 6.4)."""
+    historian, times = Historian(page), range(START + 1, START + 1 + size)
+    bench = Bench(historian, size=3)
+    for gap in bench.gaps:
+        historian.record(gap.node, times)
+    await bench.fill()
+    assert sorted(bench.late) == [(place, time, time - START) for place in range(3) for time in times], "each once"
+    assert historian.open == {}, "and no continuation point is left on the server, which has but few"
+    assert bench.counts == {"backfilled": 3 * size}
+
+
+async def test_values_of_one_time_that_fill_an_answer_do_not_end_it() -> None:
+    """Where a server pages by single values, only its continuation point gets on."""
+    historian = Historian(page=2)
+    bench = Bench(historian)
+    historian.record(bench.gaps[0].node, [START, START, START, START + 5])
+    await bench.fill()
+    assert bench.late == [(0, START + 5, 5)]
+
+
+@pytest.mark.parametrize("raised", [False, True])
+@pytest.mark.parametrize("status", [NO_POINTS, ua.StatusCodes.BadTooManyOperations, ua.StatusCodes.BadServerTooBusy])
+async def test_what_is_refused_for_now_is_asked_for_again(status: int, *, raised: bool) -> None:
+    """Be it the request that is refused, or the node in it. A busy server gets a pause."""
+    historian = Historian(page=2)
+    bench = Bench(historian)
+    historian.record(bench.gaps[0].node, range(START + 1, START + 6))
+    refusal = ua.UaStatusCodeError(status) if raised else status
+    historian.refuse = [refusal, 0, refusal]
+    await bench.fill()
+    assert [time for _, time, _ in bench.late] == list(range(START + 1, START + 6)), "each once"
+    assert historian.open == {}, "also of the part that was refused"
+    assert bench.counts["history_refused"] == 0
+
+
+async def test_what_is_refused_again_and_again_is_given_up_and_counted() -> None:
+    """A gap that is dropped in silence is data that nobody misses."""
+    historian = Historian()
+    bench = Bench(historian, size=2)
+    for gap in bench.gaps:
+        historian.record(gap.node, [START + 1])
+    historian.refuse = [NO_POINTS, 0, *[NO_POINTS] * (TRIES - 1)]
+    await bench.fill()
+    assert bench.late == [(1, START + 1, 1)], "the other is none the worse for it"
+    assert historian.asked == TRIES + 1
+    assert bench.counts["history_refused"] == 1
+
+
+@pytest.mark.parametrize(("status", "refused"), [(REFUSED, 1), (ua.StatusCodes.BadNoData, 0)])
+async def test_what_will_never_be_told_is_asked_for_once(status: int, refused: int) -> None:
+    """That there is nothing is an answer; that it may not be read is counted."""
+    historian = Historian()
+    historian.refuse = [status]
+    bench = Bench(historian)
+    historian.record(bench.gaps[0].node, [START + 1])
+    await bench.fill()
+    assert (historian.asked, bench.counts["history_refused"]) == (1, refused)
+
+
+async def test_gaps_outlive_a_second_outage() -> None:
+    """Nothing of a step that the connection did not survive was told: all of it is asked for again."""
+    historian, times = Historian(page=3), range(START + 1, START + 11)
+    bench = Bench(historian, size=NODES_AT_ONCE + 2)
+    for gap in bench.gaps:
+        historian.record(gap.node, times)
+    bench.backfill.add(bench.gaps)
+    historian.refuse = [0] * 6 + [ua.UaStatusCodeError(ua.StatusCodes.BadSessionIdInvalid)]
+    with pytest.raises(ua.UaStatusCodeError):
+        await bench.step()
+    bench.backfill.forget_session()
+    historian.open.clear()
+    bench.gaps = []
+    await bench.fill()
+    assert sorted(bench.late) == [(place, time, time - START) for place in range(NODES_AT_ONCE + 2) for time in times]
