@@ -209,7 +209,7 @@ class OpcUaDriver(Driver):
             await self._look_again(session)
         if now >= self._backfill.due and not self._ready:  # what is fresh goes first
             try:
-                self._ready += await self._backfill.step(session, self.clock())
+                self._ready += await self._backfill.step(session, self._points.structures, self.clock())
             except _FAILED as error:
                 raise session.lost(error) from error
 

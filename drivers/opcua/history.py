@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drivers.base import Group
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.structures import Structures
 
 VALUES_AT_ONCE = 1000
 """Values of one node in one answer. From so many on, the next are asked for when others have had their turn."""
@@ -104,8 +105,11 @@ class Backfill:
         if self._gaps:
             self.due = min(self.due, asyncio.get_running_loop().time())
 
-    async def step(self, session: Session, now: int) -> list[Scan]:
-        """Read a part of what is missing. Raises what a session's requests raise."""
+    async def step(self, session: Session, structures: Structures | None, now: int) -> list[Scan]:
+        """Read a part of what is missing; `structures` are the server's own.
+
+        Raises what a session's requests raise.
+        """
         gaps = [self._gaps.popleft() for _ in range(min(NODES_AT_ONCE, len(self._gaps)))]
         try:
             await self._learn(session, gaps)
@@ -120,7 +124,7 @@ class Backfill:
             for time, value in answer.values:
                 if gap.start < time < gap.end and time not in gap.told:
                     count += 1
-                    _put(scans, gap, time, value, now)
+                    _put(scans, gap, time, value, structures, now)
             refused |= self._go_on(gap, answer)
         self._counts["backfilled"] += count
         pause = PAUSE if refused else max(0.05, count / RATE)
@@ -220,12 +224,24 @@ def _values(result: ua.HistoryReadResult) -> list[tuple[int, ua.DataValue]]:
     ]
 
 
-def _put(scans: dict[tuple[Group, int], Scan], gap: Gap, time: int, value: ua.DataValue, now: int) -> None:
+def _put(
+    scans: dict[tuple[Group, int], Scan],
+    gap: Gap,
+    time: int,
+    value: ua.DataValue,
+    structures: Structures | None,
+    now: int,
+) -> None:
     """Put a value into the scan of its group and time."""
     source = cast("OpcUaSource", gap.group.sources[gap.position])
     status = value.StatusCode.value if value.StatusCode is not None else 0
     found, fault = reading(
-        value.Value.Value if value.Value is not None else None, status, value.Value, source.field, source.element
+        value.Value.Value if value.Value is not None else None,
+        status,
+        value.Value,
+        source.field,
+        source.element,
+        structures,
     )
     scan = scans.setdefault((gap.group, time), Scan(gap.group, now, [], {}, [], [], late=True))
     if fault is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from datetime import timedelta
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from drivers.opcua.changes import Changes
 from drivers.opcua.history import NODES_AT_ONCE, TRIES, Backfill, Gap
 from drivers.opcua.refusals import failed
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.opcua.structures import Member, Structure, Structures
 from drivers.opcua.values import EPOCH, microseconds
 
 if TYPE_CHECKING:
@@ -102,6 +104,8 @@ NODE = ua.NodeId("any", 2)
 class Bench:
     """The gaps of a group of points, each of a second, and what was read of them."""
 
+    structures: Structures | None = None
+
     def __init__(self, historian: Historian, size: int = 1, end: int = START + 10_000) -> None:
         self.historian = historian
         self.counts: Counter[str] = Counter()
@@ -111,7 +115,7 @@ class Bench:
         self.gaps = [Gap(self.group, i, ua.NodeId(i, 2), START, end) for i in range(size)]
 
     async def step(self) -> list[Scan]:
-        scans = await self.backfill.step(cast("Session", self.historian), NOW)
+        scans = await self.backfill.step(cast("Session", self.historian), self.structures, NOW)
         for scan in scans:
             assert scan.late
             self.late += zip(cast("Any", scan.points), cast("Any", scan.times), scan.values, strict=True)
@@ -199,3 +203,21 @@ async def test_gaps_outlive_a_second_outage() -> None:
     bench.gaps = []
     await bench.fill()
     assert sorted(bench.late) == [(place, time, time - START) for place in range(NODES_AT_ONCE + 2) for time in times]
+
+
+async def test_a_field_of_a_structure_of_the_servers_own_is_read_from_its_history() -> None:
+    """As it is when it is pushed or polled."""
+    encoding, data_type = ua.NodeId(5000, 2), ua.NodeId(3000, 2)
+    historian = Historian()
+    bench = Bench(historian)
+    bench.structures = Structures(
+        {data_type: Structure(ua.StructureType.Structure, (Member("Low", ua.VariantType.Double),))},
+        {encoding: data_type},
+    )
+    bench.gaps = [bench.gaps[0]._replace(group=group("low", field="Low"))]
+    body = ua.ExtensionObject(encoding, struct.pack("<d", 1.5))
+    historian.values[bench.gaps[0].node] = [
+        value_of(START + 1, ua.Variant(body, ua.VariantType.ExtensionObject)),
+    ]
+    await bench.fill()
+    assert bench.late == [(0, START + 1, 1.5)]
