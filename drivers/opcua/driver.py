@@ -21,6 +21,7 @@ from drivers.base import (
 )
 from drivers.opcua.about import about_points
 from drivers.opcua.alarms import Alarms
+from drivers.opcua.counts import COUNTS
 from drivers.opcua.decode import DecodeError
 from drivers.opcua.handles import carried_over
 from drivers.opcua.history import Backfill
@@ -51,18 +52,6 @@ _FAILED = (*LOST, DecodeError)
 
 GONE = bad(Reason.NOT_FOUND, "removed from the server")
 
-_COUNTS = (
-    "republished",
-    "lost_messages",
-    "undecodable",
-    "overflows",
-    "deadbands_refused",
-    "polled_instead",
-    "failovers",
-    "backfilled",
-    "history_refused",
-)
-
 
 class OpcUaDriver(Driver):
     """One session with one server, or with the next of its addresses."""
@@ -71,7 +60,7 @@ class OpcUaDriver(Driver):
         groups = [group for group in groups if not group.search]  # these are only asked for
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
-        self._counts = Counter(dict.fromkeys(_COUNTS, 0))
+        self._counts = Counter(dict.fromkeys(COUNTS, 0))
         self._latest: Latest = {group: {} for group in groups}  # also of those that were let go of
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
@@ -209,7 +198,8 @@ class OpcUaDriver(Driver):
             await self._look_again(session)
         if now >= self._backfill.due and not self._ready:  # what is fresh goes first
             try:
-                self._ready += await self._backfill.step(session, self._points.structures, self.clock())
+                points = self._points
+                self._ready += await self._backfill.step(session, points.structures, points.ahead, self.clock())
             except _FAILED as error:
                 raise session.lost(error) from error
 

@@ -7,11 +7,13 @@ import math
 from collections import Counter, deque
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from asyncua import ua
 
 from drivers.base import NotConnected, Scan
+from drivers.opcua.settings import Time
 from drivers.opcua.values import EPOCH, microseconds, reading
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Group
     from drivers.opcua.session import Session
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from drivers.opcua.structures import Structures
 
 VALUES_AT_ONCE = 1000
@@ -105,8 +107,8 @@ class Backfill:
         if self._gaps:
             self.due = min(self.due, asyncio.get_running_loop().time())
 
-    async def step(self, session: Session, structures: Structures | None, now: int) -> list[Scan]:
-        """Read a part of what is missing; `structures` are the server's own.
+    async def step(self, session: Session, structures: Structures | None, ahead: int, now: int) -> list[Scan]:
+        """Read a part of what is missing; `structures` are the server's own, and its clock is `ahead` microseconds.
 
         Raises what a session's requests raise.
         """
@@ -118,18 +120,18 @@ class Backfill:
         except BaseException:
             self._gaps.extendleft(reversed(gaps))
             raise
-        scans: dict[tuple[Group, int], Scan] = {}
+        scans: dict[tuple[Group, int, int], Scan] = {}
         count, refused = 0, False
         for gap, answer in zip(asked, answers, strict=True):
             for time, value in answer.values:
                 if gap.start < time < gap.end and time not in gap.told:
                     count += 1
-                    _put(scans, gap, time, value, structures, now)
+                    _put(scans, gap, _as_of(gap, time, value, ahead), value, structures, now)
             refused |= self._go_on(gap, answer)
         self._counts["backfilled"] += count
         pause = PAUSE if refused else max(0.05, count / RATE)
         self.due = asyncio.get_running_loop().time() + pause if self._gaps else math.inf
-        return [scans[key] for key in sorted(scans, key=lambda key: key[1])]
+        return [scans[key] for key in sorted(scans, key=itemgetter(1, 2))]
 
     def _go_on(self, gap: Gap, answer: _Answer) -> bool:
         """Put back what is left of a gap, or count that it is given up; return whether the server needs a pause."""
@@ -224,15 +226,29 @@ def _values(result: ua.HistoryReadResult) -> list[tuple[int, ua.DataValue]]:
     ]
 
 
+def _as_of(gap: Gap, source: int, value: ua.DataValue, ahead: int) -> int:
+    """Return when a value was by the clock of its point; by the gateway's, when it would have arrived."""
+    own = cast("OpcUaSource", gap.group.sources[gap.position])
+    told = value.ServerTimestamp
+    server = microseconds(told) if isinstance(told, datetime) else source
+    match own.time or cast("OpcUaConnection", gap.group.connection).time:
+        case Time.SOURCE:
+            return source
+        case Time.SERVER:
+            return server
+        case Time.GATEWAY:
+            return server - ahead
+
+
 def _put(
-    scans: dict[tuple[Group, int], Scan],
+    scans: dict[tuple[Group, int, int], Scan],
     gap: Gap,
     time: int,
     value: ua.DataValue,
     structures: Structures | None,
     now: int,
 ) -> None:
-    """Put a value into the scan of its group and time."""
+    """Put a value into a scan of its group and time; a scan holds a point once."""
     source = cast("OpcUaSource", gap.group.sources[gap.position])
     status = value.StatusCode.value if value.StatusCode is not None else 0
     found, fault = reading(
@@ -243,7 +259,10 @@ def _put(
         source.element,
         structures,
     )
-    scan = scans.setdefault((gap.group, time), Scan(gap.group, now, [], {}, [], [], late=True))
+    turn = 0
+    while (held := scans.get((gap.group, time, turn))) is not None and gap.position in cast("list[int]", held.points):
+        turn += 1
+    scan = scans.setdefault((gap.group, time, turn), Scan(gap.group, now, [], {}, [], [], late=True))
     if fault is not None:
         scan.faults[len(scan.values)] = fault
     scan.values.append(found)

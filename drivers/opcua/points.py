@@ -242,6 +242,9 @@ class Points(Handles):
             return present, None
         if before is not None:
             self._add_gap(handle, before, source)
+        if mode is not Time.SOURCE:  # by the gateway's clock, when it would have arrived
+            since = source if server is None else server
+            return present, since if mode is Time.SERVER else since - self.ahead
         return present, source
 
     def _arrived(self, server: int | None, now: int) -> int:

@@ -105,6 +105,7 @@ class Bench:
     """The gaps of a group of points, each of a second, and what was read of them."""
 
     structures: Structures | None = None
+    ahead = 0
 
     def __init__(self, historian: Historian, size: int = 1, end: int = START + 10_000) -> None:
         self.historian = historian
@@ -115,7 +116,7 @@ class Bench:
         self.gaps = [Gap(self.group, i, ua.NodeId(i, 2), START, end) for i in range(size)]
 
     async def step(self) -> list[Scan]:
-        scans = await self.backfill.step(cast("Session", self.historian), self.structures, NOW)
+        scans = await self.backfill.step(cast("Session", self.historian), self.structures, self.ahead, NOW)
         for scan in scans:
             assert scan.late
             self.late += zip(cast("Any", scan.points), cast("Any", scan.times), scan.values, strict=True)
@@ -221,3 +222,22 @@ async def test_a_field_of_a_structure_of_the_servers_own_is_read_from_its_histor
     ]
     await bench.fill()
     assert bench.late == [(0, START + 1, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"), [("source", [1, 2, 3]), ("server", [11, 11, 13]), ("gateway", [6, 6, 8])]
+)
+async def test_the_time_is_that_of_the_clock_that_counts(clock: str, expected: list[int]) -> None:
+    """As it is of what is pushed: by the gateway's, when it would have arrived. Values of one time stay apart."""
+    historian = Historian()
+    bench = Bench(historian)
+    bench.ahead = 5
+    bench.gaps = [bench.gaps[0]._replace(group=group("a", time=clock))]
+    historian.values[bench.gaps[0].node] = [
+        value_of(START + at, ua.Variant(at, ua.VariantType.Int64), behind)
+        for at, behind in ((1, 10), (2, 9), (3, 10))
+    ]
+    bench.backfill.add(bench.gaps)
+    scans = await bench.step()
+    assert all(scan.points == [0] for scan in scans), "a scan holds a point once"
+    assert bench.late == [(0, START + time, at) for time, at in zip(expected, (1, 2, 3), strict=True)]

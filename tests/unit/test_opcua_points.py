@@ -129,6 +129,17 @@ def test_what_is_so_now_is_told_by_the_clock_that_counts(clock: str, present: in
     assert scan.times == [present]
 
 
+@pytest.mark.parametrize(("clock", "expected"), [("source", 2), ("server", 12), ("gateway", 11)])
+def test_what_came_about_in_an_outage_is_late_by_the_clock_that_counts(clock: str, expected: int):
+    """A source whose clock is not trusted must not date it."""
+    bench = Bench(group("a", time=clock))
+    bench.scans((0, 1, 0, 1, 11))
+    bench.again()
+    bench.points.ahead = 1
+    _, late = bench.scans((0, 2, 0, 2, 12))
+    assert (late.late, late.values, late.times) == (True, [2], [expected])
+
+
 @pytest.mark.parametrize(("clock", "expected"), [("source", [1, 2]), ("server", [11, 12]), ("gateway", [10, 11])])
 def test_what_was_missed_is_told_late_as_of_then(clock: str, expected: list[int]):
     """Also where the gateway's clock counts: then as of when it would have arrived."""
