@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from drivers.opcua.leftover import Leftover
     from drivers.opcua.points import Latest
     from drivers.opcua.session import Session
-    from drivers.opcua.settings import OpcUaConnection
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
@@ -239,11 +239,16 @@ class OpcUaDriver(Driver):
             return
         for place, node in zip(missing, await resolved(session, group, list(missing)), strict=True):
             nodes[place] = node
-        if group in self._polls or self._pushed is None:
-            self._polls[group].resolve(nodes)
-            return
         try:
-            self._ready += await self._pushed.monitor(group, missing, nodes)
+            found = [
+                cast("OpcUaSource", group.sources[place]) for place in missing if not isinstance(nodes[place], Fault)
+            ]
+            if any(source.field for source in found):
+                self._points.structures = await structures_of(session, self._nodes)
+            if group in self._polls or self._pushed is None:
+                self._polls[group].resolve(nodes)
+            else:
+                self._ready += await self._pushed.monitor(group, missing, nodes)
         except _FAILED:
             nodes[:] = [missing.get(place, node) for place, node in enumerate(nodes)]  # once more, next time
             raise

@@ -1,0 +1,60 @@
+"""Nodes that appear late on an OPC UA server, or come back as others, are found and read as they are then."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asyncua import ua
+from asyncua.common.structures104 import new_struct, new_struct_field
+from fakes.fickle_opcua import URI, Fickle, fickle_server
+from opcua_reader import SECONDS, named
+from processes import LOOPBACK
+
+from drivers.base import Group
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.clock import Clock
+
+if TYPE_CHECKING:
+    from drivers.base import Driver
+
+
+def driver_of(fickle: Fickle, mode: str, **nodes: dict[str, Any]) -> OpcUaDriver:
+    """Return a driver of one group, on nodes of a fickle server, by the names of its points."""
+    options = {"security": "none", "namespace": URI, "keep_alive": 1.0, "retry_missing": 1.0}
+    connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{fickle.port}", options)
+    sources = tuple(OpcUaSource.model_validate(keys | {"mode": mode}) for keys in nodes.values())
+    group = Group("machine", connection, tuple(nodes), sources, 0.1, pushed=mode == "subscribe")
+    return OpcUaDriver(connection, [group], Clock())
+
+
+async def until_told(driver: Driver, **wanted: object) -> None:
+    """Receive, or poll, until points have values."""
+    [group] = driver.groups
+    values: dict[str, Any] = {}
+    async with asyncio.timeout(SECONDS):
+        while not wanted.items() <= values.items():
+            if group.pushed:
+                values |= named(await driver.receive())
+            else:
+                values |= named(await driver.read(group))
+                await asyncio.sleep(group.every)
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_a_structure_that_appears_late_is_read_by_its_field(mode: str) -> None:
+    """What its type is made of can be asked for only when it is there."""
+    async with fickle_server(Steady=1.5) as fickle:
+        points = {"steady": {"node": "s=Steady"}, "low": {"node": "/2:Late", "field": "Low"}}
+        async with driver_of(fickle, mode, **points) as driver:
+            await until_told(driver, steady=1.5, low=None)
+            name = f"Limits{mode.title()}"  # asyncua knows types by their names in the whole process
+            kind, _ = await new_struct(fickle.server, 2, name, [new_struct_field("Low", ua.VariantType.Double)])
+            made = await fickle.server.load_data_type_definitions()
+            limits = ua.Variant(made[name](2.5), ua.VariantType.ExtensionObject)
+            await fickle.server.nodes.objects.add_variable(
+                fickle.node("Late"), ua.QualifiedName("Late", 2), limits, datatype=kind.nodeid
+            )
+            await until_told(driver, low=2.5)
