@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import (
@@ -218,10 +219,11 @@ class OpcUaDriver(Driver):
         """Look for what was not there; what is there now is told by its first value."""
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         gone = self._points.take_gone()
-        for whose in gone.values():
-            for group, place in whose:
-                if group in self._nodes:
-                    self._nodes[group][place] = GONE
+        read = self._pushed.take_gone() if self._pushed is not None else []
+        read += chain.from_iterable(poll.take_gone() for poll in self._polls.values())
+        for group, place in chain(read, *gone.values()):
+            if group in self._nodes:
+                self._nodes[group][place] = GONE
         try:
             if self._pushed is not None:
                 await self._pushed.forget(gone)

@@ -6,14 +6,12 @@ from collections import Counter, defaultdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncua import ua
-
 from drivers.base import Scan
 from drivers.opcua.changes import microseconds
 from drivers.opcua.handles import Handles
 from drivers.opcua.history import Gap
 from drivers.opcua.settings import Time
-from drivers.opcua.values import OVERFLOW, reading
+from drivers.opcua.values import NO_NODE, OVERFLOW, reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 _PLAIN = {bool, int, float}
 """Types of values that are readings as they come."""
-
-_GONE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
 
 
 class Points(Handles):
@@ -205,7 +201,7 @@ class Points(Handles):
         time, since = self._when(handle, source, server, scan.time)
         if status & OVERFLOW == OVERFLOW:
             self._counts["overflows"] += 1
-        if status in _GONE:
+        if status in NO_NODE:
             self._gone.add(handle)
         late = []
         for position in self.positions(handle):

@@ -12,7 +12,7 @@ from drivers.base import Fault, NotConnected, Scan
 from drivers.opcua.binary import DecodeError
 from drivers.opcua.security import LOST
 from drivers.opcua.settings import Time
-from drivers.opcua.values import reading
+from drivers.opcua.values import NO_NODE, reading
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -48,28 +48,34 @@ class Poll:
         self.ahead = 0  # microseconds by which the clock of what is told is ahead of ours
         self.group = group
         self._points = positions
-        self._positions = range(len(group.names)) if positions is None else positions
-        self._sources = [cast("OpcUaSource", group.sources[position]) for position in self._positions]
+        self.positions = range(len(group.names)) if positions is None else positions
+        self._sources = [cast("OpcUaSource", group.sources[position]) for position in self.positions]
         usual = cast("OpcUaConnection", group.connection).time_of(pushed=False)
         self._modes = [source.time or usual for source in self._sources]
         self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
-        self._newest = [0] * len(self._positions)
-        self._bad = [False] * len(self._positions)
-        self._since = [0] * len(self._positions)  # before which a point is told as bad already
+        self._newest = [0] * len(self.positions)
+        self._bad = [False] * len(self.positions)
+        self._since = [0] * len(self.positions)  # before which a point is told as bad already
         self._nodes: list[ua.NodeId] = []
         self._places: list[int | Fault] = []
+        self._gone: set[int] = set()  # positions
+
+    def take_gone(self) -> list[tuple[Group, int]]:
+        """Return the points whose nodes are not on the server, once."""
+        gone, self._gone = self._gone, set()
+        return [(self.group, position) for position in gone]
 
     def lost(self, now: int) -> None:
         """Note that all points were bad until now, since the connection was lost."""
-        self._bad = [True] * len(self._positions)
-        self._since = [now] * len(self._positions)
+        self._bad = [True] * len(self.positions)
+        self._since = [now] * len(self.positions)
 
     def resolve(self, nodes: Sequence[ua.NodeId | Fault]) -> None:
         """Learn where the group's points are on the server; parts of one value are read with it, once."""
         distinct: dict[ua.NodeId, int] = {}
         self._places = [
             node if isinstance(node := nodes[position], Fault) else distinct.setdefault(node, len(distinct))
-            for position in self._positions
+            for position in self.positions
         ]
         self._nodes = list(distinct)
 
@@ -89,19 +95,21 @@ class Poll:
                 value, fault = reading(value, statuses[place], variant, source.field, source.element, structures)
                 if fault is not None:
                     scan.faults[i] = fault
+                if statuses[place] in NO_NODE:
+                    self._gone.add(self.positions[i])
             scan.values.append(value)
         return self._dated(scan, answer) if self._timed else scan
 
     def failed(self, now: int, fault: Fault) -> Scan:
         """Return a scan in which all points have one fault."""
-        size = len(self._positions)
+        size = len(self.positions)
         return Scan(self.group, now, [None] * size, dict.fromkeys(range(size), fault), self._points)
 
     def _dated(self, scan: Scan, answer: Changes) -> Scan:
         """Give each reading the time that was asked for, and leave out what is not new."""
         dated = Scan(scan.group, scan.time, [], {}, [], [])
         sources, servers, present = answer.source_times, answer.server_times, scan.time + self.ahead
-        for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self._positions, strict=True)):
+        for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self.positions, strict=True)):
             told = None
             if isinstance(place, int) and mode is not Time.GATEWAY:
                 server = servers[place]
@@ -149,6 +157,17 @@ class Stopgap:
         poll.resolve(nodes)
         self._polls.append((group.every, poll))
         self._due[poll] = asyncio.get_running_loop().time()
+
+    def take_gone(self) -> list[tuple[Group, int]]:
+        """Return the points whose nodes are not on the server, once."""
+        return [one for _, poll in self._polls for one in poll.take_gone()]
+
+    def resolve(self, group: Group, nodes: Sequence[ua.NodeId | Fault]) -> set[int]:
+        """Learn where points of a group are now; return the positions of those that are read."""
+        polls = [poll for _, poll in self._polls if poll.group == group]
+        for poll in polls:
+            poll.resolve(nodes)
+        return {position for poll in polls for position in poll.positions}
 
     def drop(self, groups: Container[Group]) -> None:
         """Read points of groups no more."""

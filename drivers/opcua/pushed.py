@@ -75,6 +75,8 @@ class Pushed:
         if group.every not in self._subscriptions:
             self._subscriptions[group.every] = await self._subscribe(group.every)
         subscription = self._subscriptions[group.every]
+        read = self._stopgap.resolve(group, nodes)
+        positions = [position for position in positions if position not in read]
         faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
         there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
         if subscription is None:
@@ -119,6 +121,10 @@ class Pushed:
             subscription = self._subscriptions.pop(interval)
             if subscription is not None:
                 await self._publishing.unsubscribe(subscription)
+
+    def take_gone(self) -> list[tuple[Group, int]]:
+        """Return the points that are read here and whose nodes are not on the server, once."""
+        return self._stopgap.take_gone()
 
     async def forget(self, handles: Iterable[int]) -> None:
         """Monitor nodes no more. Raises what a session's requests raise."""

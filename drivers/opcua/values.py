@@ -26,6 +26,9 @@ _MICROSECOND = timedelta(microseconds=1)
 OVERFLOW = 0x0480
 """In a status: it is of a data value, and the server's queue for its item has overflowed (Part 4, 7.39.1)."""
 
+NO_NODE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
+"""Statuses of a value whose node is not, or no more, on the server."""
+
 _REASONS = {
     "BadNodeIdUnknown": Reason.NOT_FOUND,
     "BadNodeIdInvalid": Reason.NOT_FOUND,
