@@ -31,6 +31,8 @@ class Injector:
         self.plant = plant
         self.counts: Counter[str] = Counter()
         self.history: list[str] = []
+        self.damaged = 0
+        """How often a byte of the spool was changed, or some were lost."""
         self._seed = seed
         self._longest = longest
         self._parts: dict[str, asyncio.Lock] = {}
@@ -76,20 +78,23 @@ async def _damage_spool(injector: Injector, seconds: float) -> None:
     """Kill the gateway; then a bit of its spool flips, or the end of it is lost."""
     injector.plant.kill_gateway()
     if injector.plant.may_be_damaged:
-        _damage(injector.plant.spool_files(), seconds)
+        injector.damaged += _damage([file for file in injector.plant.spool_files() if file.stat().st_size], seconds)
     await asyncio.sleep(seconds / 4)
     await injector.plant.start_gateway()
 
 
-def _damage(files: list[Path], seconds: float) -> None:
+def _damage(files: list[Path], seconds: float) -> bool:
+    """Damage one of the files; returns whether it is another than before."""
     choice = random.Random(seconds)  # noqa: S311 - to be repeated
     file = choice.choice(files)
-    data = bytearray(file.read_bytes())
+    before = file.read_bytes()
+    data = bytearray(before)
     if len(data) > 2 * PAGE and choice.random() < 0.3:
         del data[-choice.randrange(1, PAGE) :]
-    elif data:
+    else:
         data[choice.randrange(len(data))] ^= 1 << choice.randrange(8)
     file.write_bytes(data)
+    return file.read_bytes() != before
 
 
 async def _kill_broker(injector: Injector, seconds: float) -> None:

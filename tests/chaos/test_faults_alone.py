@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 FROZEN = 10.0
 """Seconds for which a process is stopped with its connections open."""
 
-LASTS = 4.0
+LASTS = 2.0
 """Seconds of all other faults, or a part of them."""
+
+WITHIN = 20.0
+"""Seconds for a fresh reading once the fault is healed, on a machine that runs other tests as well."""
+
+TRIES = 5
+"""A gateway may be killed between the two copies of its ledger, and its spool is not to be damaged then."""
 
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_alone_loses_and_doubles_nothing(tmp_path: Path, name: str):
-    """The fault happens, is healed, and a fresh reading is stored within five seconds."""
+    """The fault happens, is healed, and a fresh reading is stored soon."""
     async with Plant(tmp_path, victoria="store" in name, heard=False) as plant:
         assert await plant.fresh(30.0) < 30.0
         injector = Injector(plant, 0, LASTS)
         await injector.cause(name, FROZEN if name.startswith("freeze") else LASTS)
-        outcome = await judged(plant, injector, 0, LASTS)
+        while name == "damaged spool" and not injector.damaged and injector.counts[name] < TRIES:
+            await injector.cause(name, LASTS)
+        outcome = await judged(plant, injector, 0, LASTS, WITHIN)
     assert outcome.kept, f"\n{outcome}"
+    assert injector.damaged == (name == "damaged spool"), "a byte of its spool was another"
     assert outcome.verdict.dropped == 0 or name == "damaged spool"
     assert outcome.verdict.excused == 0 or "gateway" in name or name == "damaged spool"

@@ -1,4 +1,4 @@
-"""The minute of chaos that every run of the tests has; `make chaos` runs ten."""
+"""The minute of chaos that every run of the tests has, in two halves; `make chaos` runs ten."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from chaos.run import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-SEED = 1395
-"""Its first twenty faults are of fourteen kinds; the spool is small enough to be full at times."""
+WITHIN = 20.0
+"""Seconds for a fresh reading once all is healed: this machine runs other tests as well; `make chaos` gives five."""
 
 
-@pytest.mark.timeout(600)
-async def test_a_minute_of_faults_loses_and_doubles_nothing(tmp_path: Path):
-    """All processes are killed, frozen and cut off from each other, the disk is full, the spool damaged."""
-    outcome = await run(tmp_path, SEED, 60.0, 10.0, "512KiB")
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("seed", "spool"), [(3472, "512KiB"), (1891, "256KiB")], ids=["heard", "full at times"])
+async def test_half_a_minute_of_faults_loses_and_doubles_nothing(tmp_path: Path, seed: int, spool: str):
+    """All processes are killed, frozen and cut off from each other, the disk is full, the spool damaged.
+
+    Each seed has all four kills and a damaged spool within the time, however long a process takes to start.
+    """
+    outcome = await run(tmp_path, seed, 30.0, 5.0, spool, WITHIN)
     assert outcome.kept, f"\n{outcome}\nwhat there is to find out why: {tmp_path}"
+    assert outcome.kills >= 3
+    assert len(outcome.faults) >= 6
+    assert outcome.verdict.stored > 300
+    assert (outcome.confirmed > 0) == (seed % 2 == 0), "an even seed knows what was confirmed, and looks for it"
