@@ -15,7 +15,7 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 
 test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
 	$(MAKE) --no-print-directory check
-	$(BIN)/pytest -n 4 --dist worksteal
+	$(BIN)/pytest -n 4 --dist worksteal --durations=25
 
 check: $(VENV)/.dev ## lint and type-check
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,35 @@ import servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+
+LONG = (
+    "chaos/test_run.py",
+    "chaos/test_faults_alone.py",
+    "end_to_end/test_truth.py",
+    "end_to_end/test_demo.py",
+    "end_to_end/test_check_simulated.py",
+    "end_to_end/test_case_real_services.py",
+    "contract/test_opcua_recovery.py",
+    "contract/test_simulator_faults_seen.py",
+)
+"""Files whose tests take long, the longest first: one that begins last would keep all others waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the long tests come first on every worker: `--dist worksteal` gives each as many in a row at first."""
+    place = {item: next((n for n, name in enumerate(LONG) if item.path.match(name)), len(LONG)) for item in items}
+    long = sorted((item for item in items if place[item] < len(LONG)), key=place.__getitem__)
+    short = [item for item in items if place[item] == len(LONG)]
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mixed: list[pytest.Item] = []
+    for worker in range(workers):
+        mine = long[worker::workers]
+        left = (len(items) - len(mixed)) // (workers - worker)
+        first = max(0, left - len(mine))
+        mixed += mine + short[:first]
+        del short[:first]
+    items[:] = mixed + short
 
 
 @pytest.fixture(autouse=True)
