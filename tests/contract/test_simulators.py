@@ -15,7 +15,6 @@ from simulated import PATIENCE, configure, read_all, simulated
 from drivers.base import Quality
 from gateway.cli import main
 from gateway.settings.load import load_factory
-from gateway.settings.templates import bundled_config
 from simulators.app import Simulation
 from simulators.servers import CantServe
 from simulators.truth import Truth
@@ -63,13 +62,13 @@ def all_good(readings: Readings) -> dict[str, Any]:
     }
 
 
-def untrue(truth: Truth, readings: Readings, area: str = "area", line: str = "line") -> list[str]:
+def untrue(truth: Truth, readings: Readings) -> list[str]:
     """Return the readings that no machine has shown at their time."""
     return [
         f"{machine}.{point} is {reading.value!r}"
         for machine, points in readings.items()
         for point, reading in points.items()
-        if reading.value is None or not truth.agrees(f"{area}/{line}/{machine}", point, reading.value, reading.time)
+        if reading.value is None or not truth.agrees(f"area/line/{machine}", point, reading.value, reading.time)
     ]
 
 
@@ -107,20 +106,6 @@ async def test_an_opcua_server_has_every_kind_of_node(tmp_path: Path):
         readings = await read_all(factory)
     assert all_good(readings) == {}
     assert untrue(Truth(truth), readings) == []
-
-
-@pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
-async def test_every_point_of_the_bundled_plants_reads_true(tmp_path: Path, plant: str):
-    """The demo shows 39 machines; what it stores is what they showed."""
-    truth = tmp_path / "truth.jsonl"
-    async with simulated(tmp_path, bundled_config() / f"{plant}.yaml", truth=truth) as factory:
-        readings = await read_all(factory)
-    assert all_good(readings) == {}
-    log, wrong = Truth(truth), []
-    for machine in factory.machines:
-        one = {machine.path.machine: readings[machine.path.machine]}
-        wrong += untrue(log, one, machine.path.area, machine.path.line)
-    assert wrong == []
 
 
 async def test_a_template_of_ones_own_may_have_a_bundled_name(tmp_path: Path):
