@@ -48,6 +48,7 @@ class Bench:
     got: dict[float, list[int]] = field(default_factory=dict)
     seen_at: dict[float, float] = field(default_factory=dict)
     writing: asyncio.Event = field(default_factory=asyncio.Event)
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def change(self) -> None:
         """Count, as often as the server answers."""
@@ -56,9 +57,17 @@ class Bench:
             await self.writing.wait()
             count += 1
             with suppress(AssertionError, OSError):  # it is away
-                await asyncio.to_thread(self.peer.set, NODE, count)
-                self.told.append(count)
+                async with self.telling:
+                    await asyncio.to_thread(self.peer.set, NODE, count)
+                    self.told.append(count)
             await asyncio.sleep(APART)
+
+    async def rest(self) -> None:
+        """Count no more, and wait until everything that the server was told has come."""
+        self.writing.clear()
+        async with self.telling:
+            told = set(self.told)
+        await until(lambda: self.got.keys() >= told, "every value", SECONDS)
 
     async def read(self) -> None:
         """Receive, and connect again."""
@@ -95,8 +104,7 @@ async def drop(bench: Bench) -> None:
 
 async def freeze(bench: Bench) -> None:
     """Let the server hang for longer than three keep-alives."""
-    bench.writing.clear()
-    await asyncio.sleep(0.2)
+    await bench.rest()
     bench.peer.freeze()
     await asyncio.sleep(2 * OUTAGE)
     bench.peer.thaw()
@@ -115,8 +123,7 @@ async def forget_subscriptions(bench: Bench) -> None:
 
 async def restart(bench: Bench) -> None:
     """Kill the server, whose history is in memory, and start it with its namespaces in another order."""
-    bench.writing.clear()
-    await asyncio.sleep(0.2)
+    await bench.rest()
     bench.peer.kill()
     bench.peer.options["namespaces"] = ["urn:new:one", MACHINE, "urn:new:two"]
     await asyncio.sleep(OUTAGE)
@@ -139,8 +146,7 @@ async def test_no_reading_is_lost_or_doubled(tmp_path: Path, fault: Fault) -> No
             await fault(bench)
             healed = time.monotonic()
             await bench.until_got(8)
-            bench.writing.clear()
-            await until(lambda: bench.got.keys() >= set(bench.told), "every value", SECONDS)
+            await bench.rest()
             _print(fault, bench, healed)
             await peer.has(60.0, sessions=1, subscriptions=1, items=1)  # what was cut off ends by itself
         finally:
