@@ -23,9 +23,9 @@ SECONDS = 30.0
 """So long anything may take. Silence is noticed in a tenth of it."""
 
 
-def driver_of(port: int, *nodes: str, mode: str = "subscribe") -> Driver:
+def driver_of(port: int, *nodes: str, mode: str = "subscribe", keep_alive: float = KEEP_ALIVE) -> Driver:
     """Return a driver of one group, whose points are nodes of the peer's machine."""
-    options = {"security": "none", "namespace": MACHINE, "keep_alive": KEEP_ALIVE}
+    options = {"security": "none", "namespace": MACHINE, "keep_alive": keep_alive}
     connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{port}", options)
     sources = tuple(OpcUaSource.model_validate({"node": f"s={node}", "mode": mode}) for node in nodes)
     group = Group("machine", connection, nodes, sources, 0.1, pushed=mode == "subscribe")
