@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from drivers.base import Driver, Fault, Group, Scan, Value
     from gateway.settings.factory import Factory, Machine
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds in which a server starts, or a value comes."""
 
 
@@ -129,7 +129,7 @@ async def client_of(machine: Machine) -> Client:
     """Connect a client of another make than ours to an OPC UA machine, as soon as its server is up."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        client = Client(machine.connection.url)  # type: ignore[attr-defined]
+        client = Client(machine.connection.url, timeout=20)  # type: ignore[attr-defined]
         try:
             await client.connect()
         except (OSError, TimeoutError):

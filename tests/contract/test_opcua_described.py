@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Driver, Fault, Scan
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 def driver_of(port: int, points: dict[str, dict[str, Any]], mode: str) -> Driver:

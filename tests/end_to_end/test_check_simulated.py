@@ -15,6 +15,8 @@ from processes import write_factory
 
 from gateway.settings.templates import bundled_config
 
+pytestmark = pytest.mark.timeout(300)
+
 THIRD = Path(__file__).parents[1] / "cases" / "third_factory" / "factory.yaml"
 
 
@@ -53,7 +55,7 @@ async def check(folder: Path, config: Path, *options: str) -> Ran:
         env={key: value for key, value in os.environ.items() if not key.startswith("LINESIDE")}
         | {"TMPDIR": str(temporary), "COLUMNS": "150"},
     )  # fmt: skip
-    text, error = await asyncio.wait_for(process.communicate(), 110)
+    text, error = await asyncio.wait_for(process.communicate(), 240)
     assert process.returncode is not None
     left = [str(file) for place in (here, temporary) for file in place.iterdir() if file.suffix != ".xml"]
     return Ran(process.returncode, text.decode(), error.decode(), left)

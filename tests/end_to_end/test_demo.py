@@ -10,7 +10,10 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
 from processes import Process, until
+
+pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -29,7 +32,7 @@ class Demo(Process):
 async def test_demo_reads_every_point_stores_it_and_balances(tmp_path: Path):
     """The promise of the first page: two plants, every point good, nothing unaccounted for."""
     file, data = tmp_path / "report.json", tmp_path / "data"
-    demo = Demo(tmp_path, "--for", "20s", "--report", str(file), "--data", str(data))
+    demo = Demo(tmp_path, "--for", "12s", "--report", str(file), "--data", str(data))
     demo.launch()
     assert await demo.ended(90) == 0, logs(demo, data)
     told = json.loads(file.read_text())
@@ -72,7 +75,7 @@ def until_stored(database: Path) -> None:
     import sqlite3
     import time
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if database.exists():
             db = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
