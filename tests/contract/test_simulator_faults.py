@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asyncua import ua
+from processes import until
 from simulated import PATIENCE, client_of, configure, connected, read_machine, simulated
+from structlog.testing import capture_logs
 
 from drivers.base import DriverError, NotConnected, ReadFailed, Reason, Scan
 from gateway.groups import groups_of
@@ -279,13 +281,16 @@ async def test_a_silent_opcua_server_answers_nobody_and_then_goes_on(tmp_path: P
     async with served(tmp_path, {"drum": template}, drums()) as there:
         client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
-        there.order("d1:silence+4s")
+        with capture_logs() as told:
+            there.order("d1:silence")
+            await until(lambda: [one for one in told if one["event"] == "fault.began"], "it is silent", PATIENCE)
         async with asyncio.timeout(PATIENCE):
             silent = False
             while not silent:
                 reading = asyncio.create_task(node.read_value())
                 done, _ = await asyncio.wait([reading], timeout=1.0)
                 silent = not done
+            there.order("d1:silence off")
             await reading
         await client.disconnect()
         assert (await read_machine(there.machines["d1"]))["speed"].fault is None
