@@ -113,6 +113,7 @@ async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path):
     ingest = await Lineside.start("ingest", config)
     gateway = await Lineside.start("run", config, "--report", str(tmp_path / "run.json"))
     await gateway.logged("machine.online")
+    await peer.has(subscriptions=1, items=2)  # an event from before somebody asks for it is told to nobody
     peer.event("door open", severity=300)
     database = tmp_path / "readings.db"
     [row] = await until(lambda: rows(database, point="alarms"), "the event is stored")
