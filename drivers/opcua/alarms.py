@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+import asyncio
+import math
+from collections import Counter, OrderedDict, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 
 from drivers.base import Scan
-from drivers.opcua.events import event_filter, event_of
+from drivers.opcua.events import QUEUE_OVERFLOW, event_filter, event_of, standard_type
 from drivers.opcua.items import delete_items
 from drivers.opcua.session import MONITOR
+from drivers.opcua.standing import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from drivers.base import Group
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaSource
+
+REFRESHED = 5.0
+"""Seconds, beside a publishing interval, in which a server tells all alarms that stand when it is asked for them. It
+has an event for the end of that (Part 9, 5.5.7), which not every server gives to who listens to one object."""
 
 REMEMBERED = 10_000
 """Events whose ids are kept in mind: a refresh after a reconnect tells again of alarms that still stand."""
@@ -33,7 +40,12 @@ _TYPE = 1
 class Alarms:
     """The points of a driver that are events. Their subscriptions end with a session, what was told stays in mind."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counter[str] | None = None) -> None:
+        """Prepare; `counts` gets `overflows`."""
+        self._counts: Counter[str] = Counter() if counts is None else counts
+        self._standing = Standing()
+        self.due = math.inf
+        """When `gone` has something to tell, by the event loop's clock; infinite where nothing is in doubt."""
         self._whose: list[tuple[Group, int]] = []
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
@@ -43,6 +55,8 @@ class Alarms:
         """Begin anew, with another session."""
         self._whose.clear()
         self._ids.clear()
+        self._standing.doubt()
+        self.due = math.inf
         self._names.clear()  # ids of types may mean others after a restart
 
     async def monitor(
@@ -65,7 +79,8 @@ class Alarms:
             if result.StatusCode.is_good():
                 self._ids[handle] = subscription, result.MonitoredItemId
         with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
-            await _refresh(session, subscription)
+            if await _refresh(session, subscription):
+                self.due = asyncio.get_running_loop().time() + group.every + REFRESHED
         return {
             position: result.StatusCode.value
             for (position, _), result in zip(nodes, results, strict=True)
@@ -80,6 +95,7 @@ class Alarms:
                 subscription, item = self._ids.pop(handle)
                 by_subscription[subscription].append(item)
         await delete_items(session, by_subscription)
+        self._standing.forget(groups)
 
     def _request(self, group: Group, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
         source = cast("OpcUaSource", group.sources[position])
@@ -103,11 +119,13 @@ class Alarms:
             place = handle - FIRST_HANDLE
             if not 0 <= place < len(self._whose):
                 continue  # nobody has asked for it
+            group, position = self._whose[place]
+            self._counts["overflows"] += standard_type(fields) == QUEUE_OVERFLOW
             await self._learn_type(session, fields)
             event = event_of(fields, self._names)
             if event is None:
                 continue
-            group, position = self._whose[place]
+            self._standing.note(group, position, event)
             key = group, position, event.id
             if event.id and key in self._told:
                 continue
@@ -118,6 +136,15 @@ class Alarms:
             scans.append(Scan(group, now, [event.text], {}, [position], [time]))
         return scans
 
+    def gone(self, now: int) -> list[Scan]:
+        """Return the ends of alarms that stood before an outage and were not told after it, once that is sure."""
+        if asyncio.get_running_loop().time() < self.due:
+            return []
+        self.due = math.inf
+        return [
+            Scan(group, now, [text], {}, [position], [now]) for group, position, text in self._standing.refreshed()
+        ]
+
     async def _learn_type(self, session: Session, fields: Sequence[Any]) -> None:
         type_ = fields[_TYPE] if len(fields) > _TYPE else None
         if not isinstance(type_, ua.NodeId) or type_ in self._names:
@@ -126,9 +153,9 @@ class Alarms:
         self._names[type_] = (name.Name or "") if isinstance(name, ua.QualifiedName) else ""
 
 
-async def _refresh(session: Session, subscription: int) -> None:
-    """Ask for the alarms that stand (Part 9, 5.5.7)."""
-    await session.client.uaclient.call(
+async def _refresh(session: Session, subscription: int) -> bool:
+    """Ask for the alarms that stand (Part 9, 5.5.7); returns whether the server tells them."""
+    [result] = await session.client.uaclient.call(
         [
             ua.CallMethodRequest(
                 ObjectId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType)),
@@ -137,3 +164,4 @@ async def _refresh(session: Session, subscription: int) -> None:
             )
         ]
     )
+    return bool(result.StatusCode.is_good())

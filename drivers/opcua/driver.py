@@ -69,7 +69,7 @@ class OpcUaDriver(Driver):
         self._points = Points(self._counts, self._latest)
         self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
-        self._alarms = Alarms()
+        self._alarms = Alarms(self._counts)
         self._backfill = Backfill(self._counts)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0

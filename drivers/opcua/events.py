@@ -37,17 +37,25 @@ FIELDS: tuple[tuple[int, tuple[str, ...]], ...] = (
 )
 """The fields that are asked for: the type that has them, and their browse names."""
 
+QUEUE_OVERFLOW = ua.ObjectIds.EventQueueOverflowEventType
+"""Events were lost in a full queue (Part 4, 7.22.3)."""
+
 _BOOKKEEPING = {ua.ObjectIds.RefreshStartEventType, ua.ObjectIds.RefreshEndEventType,
-                ua.ObjectIds.RefreshRequiredEventType}  # fmt: skip
+                ua.ObjectIds.RefreshRequiredEventType, QUEUE_OVERFLOW}  # fmt: skip
 """Events about the asking itself (Part 9, 5.11)."""
 
 
 class Event(NamedTuple):
-    """One event: its id, its own time (microseconds since the epoch) if it told one, and its text."""
+    """One event: its id, its own time (microseconds since the epoch) if it told one, and its text.
+
+    `alarm` is the source and name of the alarm that it is about, and `active` whether that stands; None of others.
+    """
 
     id: bytes
     time: int | None
     text: str
+    alarm: tuple[str, str] | None = None
+    active: bool | None = None
 
 
 def event_filter() -> ua.EventFilter:
@@ -70,9 +78,9 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
     """
     fields = [*values, *[None] * (len(FIELDS) - len(values))]
     id_, type_, source, time, severity, message, condition, active, acknowledged = fields[: len(FIELDS)]
-    if isinstance(type_, ua.NodeId) and type_.NamespaceIndex == 0 and type_.Identifier in _BOOKKEEPING:
+    if standard_type(fields) in _BOOKKEEPING:
         return None
-    told = {
+    told: dict[str, Any] = {
         "id": id_.hex() if isinstance(id_, bytes) else "",
         "type": names.get(type_, "") or (type_.to_string() if isinstance(type_, ua.NodeId) else ""),
         "source": source if isinstance(source, str) else "",
@@ -83,7 +91,16 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
         "acknowledged": acknowledged if isinstance(acknowledged, bool) else None,
     }
     when = microseconds(time) if isinstance(time, datetime) else None
-    return Event(id_ if isinstance(id_, bytes) else b"", when, orjson.dumps(told).decode())
+    alarm = None if told["condition"] is None else (told["source"], told["condition"])
+    id_ = id_ if isinstance(id_, bytes) else b""
+    return Event(id_, when, orjson.dumps(told).decode(), alarm, told["active"])
+
+
+def standard_type(values: Sequence[Any]) -> int | None:
+    """Return the number of an event's type where that is one of the standard's own, given its fields."""
+    type_ = values[1] if len(values) > 1 else None
+    number = type_.Identifier if isinstance(type_, ua.NodeId) and type_.NamespaceIndex == 0 else None
+    return number if isinstance(number, int) else None
 
 
 def _text(message: Any) -> str:  # noqa: ANN401 - whatever a server sends

@@ -135,13 +135,14 @@ class Pushed:
 
         Raises `NotConnected` where the connection, or a subscription, is lost, or silent for too long.
         """
-        messages = await self._publishing.receive(min(until, self._stopgap.due))
+        messages = await self._publishing.receive(min(until, self._stopgap.due, self._alarms.due))
         with self._talking():
             for message in messages:
                 if message.changes.handles:
                     ready += self.points.scans(message.changes, self._clock())
                 if message.events:
                     ready += await self._alarms.scans(self._session, message.events, self._clock())
+            ready += self._alarms.gone(self._clock())
             ready += await self._stopgap.take(self._session, self.points.structures, self._clock)
             for subscription in self._publishing.take_losses():
                 ready += await self._make_good(subscription)

@@ -92,6 +92,28 @@ async def test_an_alarm_that_stands_is_told_at_connect_and_once(tmp_path: Path):
         await driver.close()
 
 
+async def test_an_alarm_that_went_away_in_an_outage_is_told_to_have_gone(tmp_path: Path):
+    """With a restart of the server, say: nobody tells of it, and it would stand in the store for ever."""
+    peer = await NodeOpcUa.start(tmp_path)
+    peer.set("Level", 90.0)
+    driver = driver_of(peer.port)
+    await connect(driver)
+    async with asyncio.timeout(SECONDS):
+        first = json.loads(str((await driver.receive()).values[0]))
+    assert (first["active"], first["condition"]) == (True, "LevelAlarm")
+    peer.kill()
+    await lost(driver)
+    peer.launch()
+    await connect(driver)
+    async with asyncio.timeout(SECONDS):
+        scan = await driver.receive()
+    told = json.loads(str(scan.values[0]))
+    assert told == first | {"id": "", "active": False}
+    peer.event("after")
+    assert await event(driver, "after")
+    await driver.close()
+
+
 async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path):
     """They go the way of readings; a machine where nothing happens is no worse for it."""
     peer, mosquitto = await NodeOpcUa.start(tmp_path), await Mosquitto.start(tmp_path)
