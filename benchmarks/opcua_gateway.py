@@ -156,7 +156,7 @@ def tell(
           f"{took:.0f} s, {last * 1000:.0f} ms in the last; {drivers}")  # fmt: skip
 
 
-def main() -> None:
+def options_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=10.0, help="changes of each node a second")
@@ -165,7 +165,11 @@ def main() -> None:
     parser.add_argument("--server", choices=["replayed", "asyncua"], default="replayed")
     parser.add_argument("--core", type=int, help="the gateway's one core; the others are for the rest")
     parser.add_argument("--profile", type=Path, help="where to put a profile, which costs time by itself")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = options_of()
     set_up(level="error")
     folder = Path(tempfile.mkdtemp(prefix="lineside-bench-"))
     port, broker = free_port(), free_port()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.groups import groups_of, searches_of
+from gateway.groups import by_connection, groups_of, searches_of
 from gateway.ledger import Schedule
 from gateway.tasks import end
 
@@ -120,7 +120,7 @@ class Acquisition:
             # without its place, which would keep a document that is read no more
             wanted[machine.path] = Known(replace(machine, place=None), _groups(machine, known))
         removed = [path for path in self._machines if path not in wanted]
-        return Change(wanted, added, changed, removed, _devices(wanted.values()))
+        return Change(wanted, added, changed, removed, _devices(wanted))
 
     def take_up(self, change: Change) -> None:
         """Make the sinks, schedules and runners that a change needs, and forget those that it does not.
@@ -227,10 +227,11 @@ def _alike(one: Group, other: Group) -> bool:
     return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
-def _devices(machines: Iterable[Known]) -> dict[Connection, Device]:
-    devices: dict[Connection, Device] = {}
-    for known in machines:
-        shared = known.machine.connection.shared()
-        device = devices.setdefault(shared, Device(shared, known.machine.protocol, []))
-        device.groups.extend(known.groups)
-    return devices
+def _devices(known: Mapping[MachinePath, Known]) -> dict[Connection, Device]:
+    together = by_connection(one.machine for one in known.values())
+    return {
+        connection: Device(
+            connection, behind[0].protocol, [group for machine in behind for group in known[machine.path].groups]
+        )
+        for connection, behind in together.items()
+    }

@@ -12,10 +12,19 @@ SLACK = 1 - 1e-6
 """A change of as much as the deadband is worth sending, also where it is a hair smaller in binary."""
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from drivers.base import Connection
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
+
+
+def by_connection(machines: Iterable[Machine]) -> dict[Connection, list[Machine]]:
+    """Return the machines behind each connection, in the order of their first ones: these share one driver."""
+    found: dict[Connection, list[Machine]] = {}
+    for machine in machines:
+        found.setdefault(machine.connection.shared(), []).append(machine)
+    return found
 
 
 def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:

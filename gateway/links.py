@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.groups import groups_of
+from gateway.groups import by_connection, groups_of
 from gateway.settings.problems import Problem, Severity
 
 if TYPE_CHECKING:
@@ -47,18 +47,17 @@ class Link:
 
 def links_of(machines: Iterable[Machine]) -> list[Link]:
     """Return the connections that there will be, in the order of their first machines."""
-    links: dict[Connection, Link] = {}
+    links: list[Link] = []
     known: dict[tuple[int, Connection], list[Cost]] = {}  # points are shared by the machines of a type
-    for machine in machines:
-        shared = machine.connection.shared()
-        link = links.setdefault(shared, Link(shared, machine.protocol))
-        link.machines.append(machine)
-        groups = [group for group, _ in groups_of(machine)]
-        key = id(machine.points), machine.connection.anywhere()
-        if key not in known:
-            known[key] = [machine.protocol.cost(group) for group in groups]
-        link.costs += zip(groups, known[key], strict=True)
-    return list(links.values())
+    for connection, behind in by_connection(machines).items():
+        links.append(Link(connection, behind[0].protocol, behind))
+        for machine in behind:
+            groups = [group for group, _ in groups_of(machine)]
+            key = id(machine.points), machine.connection.anywhere()
+            if key not in known:
+                known[key] = [machine.protocol.cost(group) for group in groups]
+            links[-1].costs += zip(groups, known[key], strict=True)
+    return links
 
 
 def doubts(factory: Factory) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from drivers.base import DriverError, NotConnected, Reason, Scan, bad
 from drivers.sample import Held, Sample, Sampler
 from gateway.check.flags import Taken
 from gateway.check.results import doubt, wrong
-from gateway.groups import groups_of, searches_of
+from gateway.groups import by_connection, groups_of, searches_of
 from gateway.normalize import Normalizer
 from gateway.searches import fitting, points_of
 
@@ -72,12 +72,10 @@ class Device:
 
 def devices_of(machines: Iterable[Machine]) -> list[Device]:
     """Return the devices that machines are behind, in the order of their first machines."""
-    found: dict[Connection, Device] = {}
-    for machine in machines:
-        shared = machine.connection.shared()
-        device = found.setdefault(shared, Device(shared, machine.protocol))
-        device.machines.append((machine, _groups(machine)))
-    return list(found.values())
+    return [
+        Device(connection, behind[0].protocol, [(machine, _groups(machine)) for machine in behind])
+        for connection, behind in by_connection(machines).items()
+    ]
 
 
 def _groups(machine: Machine) -> list[GroupTaken]:
