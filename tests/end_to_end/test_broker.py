@@ -147,5 +147,9 @@ async def _told(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:
         async for message in client.messages:
             if str(message.topic) == "end":
                 return found
-            found[str(message.topic).split("/")[-2]] = json.loads(message.payload)
+            machine = str(message.topic).split("/")[-2]
+            if message.payload:
+                found[machine] = json.loads(message.payload)
+            else:  # cleared just now: a client that was subscribed already is told so
+                found.pop(machine, None)
     return found
