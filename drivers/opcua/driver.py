@@ -200,7 +200,9 @@ class OpcUaDriver(Driver):
         if now >= self._backfill.due and not self._ready:  # what is fresh goes first
             try:
                 points = self._points
-                self._ready += await self._backfill.step(session, points.structures, points.ahead, self.clock())
+                self._ready += await self._backfill.step(
+                    session, self._nodes, points.structures, points.ahead, self.clock()
+                )
             except _FAILED as error:
                 raise session.lost(error) from error
 
@@ -229,6 +231,7 @@ class OpcUaDriver(Driver):
                 await self._pushed.forget(gone)
             for group in self.groups:
                 await self._find_missing(session, group)
+            self._backfill.look_again()
         except _FAILED as error:
             failure = session.failed(error)
             if isinstance(failure, NotConnected):

@@ -5,30 +5,28 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from asyncua import ua
 
-from drivers.base import NotConnected, Scan
+from drivers.base import Fault, Scan
+from drivers.opcua.historian import read_past
 from drivers.opcua.settings import Time
-from drivers.opcua.values import EPOCH, microseconds, reading
+from drivers.opcua.values import microseconds, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from drivers.base import Group
+    from drivers.opcua.historian import Answer
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from drivers.opcua.structures import Structures
 
-VALUES_AT_ONCE = 1000
-"""Values of one node in one answer. From so many on, the next are asked for when others have had their turn."""
-
-ANSWERS_AT_ONCE = 100
-"""Answers of one node in its turn: a server may well send a value, or none, in each."""
+    Nodes = Mapping[Group, Sequence[ua.NodeId | Fault]]
+    """Where the points of each group are found on the server, or why they are not."""
 
 NODES_AT_ONCE = 20
 """Nodes that are asked for in one step."""
@@ -38,6 +36,9 @@ TRIES, PAUSE = 5, 5.0
 
 RATE = 5000.0
 """Values a second that are asked for at the most: what is fresh goes first, and the server has other work."""
+
+MOST = 100_000
+"""Gaps that are kept: a server may be lost again and again before it tells anything. The oldest go first."""
 
 _LATER = {
     ua.StatusCodes.BadNoContinuationPoints,
@@ -54,9 +55,6 @@ _LATER = {
 }
 """What a server says that may tell it another time."""
 
-_NOTHING = {ua.StatusCodes.BadNoData, ua.StatusCodes.BadNoDataAvailable, ua.StatusCodes.BadBoundNotFound}
-"""What some say instead of `GoodNoData`."""
-
 _HISTORIZED = 0x04
 """In an access level: the history can be read (Part 3, 8.57)."""
 
@@ -64,24 +62,16 @@ _HISTORIZED = 0x04
 class Gap(NamedTuple):
     """A time (microseconds since the epoch, neither end included) in which changes of a point were missed.
 
-    Those of the times in `told` were not. `tries` are those in vain since the last value.
+    Those of the times in `told` were not. `tries` are those in vain since the last value. Its node is looked up when
+    it is read: after a restart of the server it may have another id.
     """
 
     group: Group
     position: int
-    node: ua.NodeId
     start: int
     end: int
     told: frozenset[int] = frozenset()
     tries: int = 0
-
-
-class _Answer(NamedTuple):
-    """What a server told of a gap: values in the order of their source times, whether it has more, and a status."""
-
-    values: list[tuple[int, ua.DataValue]]
-    more: bool
-    status: int
 
 
 class Backfill:
@@ -95,34 +85,53 @@ class Backfill:
         self.due = math.inf
         self._counts = counts
         self._gaps: deque[Gap] = deque()
+        self._homeless: deque[Gap] = deque()  # their nodes are not there now
         self._historized: dict[ua.NodeId, bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._gaps) + len(self._homeless)
 
     def forget_session(self) -> None:
         """Begin anew, with another session, on which nodes may have other ids."""
         self._historized.clear()
+        self.look_again()
 
-    def add(self, gaps: Sequence[Gap]) -> None:
+    def look_again(self) -> None:
+        """Read also what was missed of nodes that were not there, and may be there now."""
+        homeless, self._homeless = self._homeless, deque()
+        self.add(homeless)
+
+    def add(self, gaps: Collection[Gap]) -> None:
         """Take gaps in."""
         self._gaps += gaps
+        for held in (self._homeless, self._gaps):
+            while held and len(self) > MOST:
+                held.popleft()
+                self._counts["history_refused"] += 1
         if self._gaps:
             self.due = min(self.due, asyncio.get_running_loop().time())
 
-    async def step(self, session: Session, structures: Structures | None, ahead: int, now: int) -> list[Scan]:
-        """Read a part of what is missing; `structures` are the server's own, and its clock is `ahead` microseconds.
+    async def step(
+        self, session: Session, nodes: Nodes, structures: Structures | None, ahead: int, now: int
+    ) -> list[Scan]:
+        """Read a part of what is missing, of nodes as they are found now.
 
-        Raises what a session's requests raise.
+        `structures` are the server's own, and its clock is `ahead` microseconds. Raises what a session's requests
+        raise.
         """
         gaps = [self._gaps.popleft() for _ in range(min(NODES_AT_ONCE, len(self._gaps)))]
         try:
-            await self._learn(session, gaps)
-            asked = [gap for gap in gaps if self._historized[gap.node]]
-            answers = [await _read(session, gap) for gap in asked]
+            there = [(gap, node) for gap in gaps if isinstance(node := _node(gap, nodes), ua.NodeId)]
+            await self._learn(session, [node for _, node in there])
+            asked = [(gap, node) for gap, node in there if self._historized[node]]
+            answers = [await read_past(session, node, gap.start, gap.end) for gap, node in asked]
         except BaseException:
             self._gaps.extendleft(reversed(gaps))
             raise
+        self._homeless += [gap for gap in gaps if isinstance(_node(gap, nodes), Fault)]
         scans: dict[tuple[Group, int, int], Scan] = {}
         count, refused = 0, False
-        for gap, answer in zip(asked, answers, strict=True):
+        for (gap, _), answer in zip(asked, answers, strict=True):
             for time, value in answer.values:
                 if gap.start < time < gap.end and time not in gap.told:
                     count += 1
@@ -133,7 +142,7 @@ class Backfill:
         self.due = asyncio.get_running_loop().time() + pause if self._gaps else math.inf
         return [scans[key] for key in sorted(scans, key=itemgetter(1, 2))]
 
-    def _go_on(self, gap: Gap, answer: _Answer) -> bool:
+    def _go_on(self, gap: Gap, answer: Answer) -> bool:
         """Put back what is left of a gap, or count that it is given up; return whether the server needs a pause."""
         last = max(gap.start, answer.values[-1][0]) if answer.values else gap.start
         refused = answer.status != 0
@@ -146,84 +155,17 @@ class Backfill:
         self._gaps.append(gap._replace(start=last, tries=tries))
         return refused
 
-    async def _learn(self, session: Session, gaps: Sequence[Gap]) -> None:
+    async def _learn(self, session: Session, nodes: Iterable[ua.NodeId]) -> None:
         """Ask which nodes have a history that may be read."""
-        unknown = list({gap.node for gap in gaps} - self._historized.keys())
+        unknown = list(set(nodes) - self._historized.keys())
         levels = await session.read(unknown, ua.AttributeIds.UserAccessLevel)
         for node, level in zip(unknown, levels.values, strict=True):
             self._historized[node] = isinstance(level, int) and bool(level & _HISTORIZED)
 
 
-async def _read(session: Session, gap: Gap) -> _Answer:
-    """Read the first values of a gap, of as many answers as that takes; no continuation point is kept (Part 4, 7.9).
-
-    A server has few of them, and the next values are found by the time of the last one.
-    """
-    values: list[tuple[int, ua.DataValue]] = []
-    more, status, point = False, 0, b""
-    for _ in range(ANSWERS_AT_ONCE):
-        result = await _ask(session, gap, point)
-        if not result.StatusCode.is_good():
-            status = 0 if result.StatusCode.value in _NOTHING else result.StatusCode.value
-            point = result.ContinuationPoint or point
-            break
-        found = _values(result)
-        values += found
-        point = result.ContinuationPoint or b""
-        more = bool(point) or len(found) >= VALUES_AT_ONCE
-        if not point or len(values) >= VALUES_AT_ONCE:
-            break
-    if point:
-        with suppress(ua.UaStatusCodeError):  # it may be none any more
-            await session.client.uaclient.history_read(_request(gap, point, release=True))
-    return _Answer(sorted(values, key=lambda one: one[0]), more, status)
-
-
-async def _ask(session: Session, gap: Gap, point: bytes) -> ua.HistoryReadResult:
-    """Ask for values of a gap from its start, or from a continuation point on; a refusal is a result, too.
-
-    All nodes of a request have one time, so each gap is a request of its own.
-    """
-    try:
-        [result] = await session.client.uaclient.history_read(_request(gap, point))
-    except ua.UaStatusCodeError as error:
-        if isinstance(session.failed(error), NotConnected):
-            raise
-        return ua.HistoryReadResult(ua.StatusCode(ua.UInt32(error.code)))
-    return result
-
-
-def _request(gap: Gap, point: bytes, *, release: bool = False) -> ua.HistoryReadParameters:
-    details = ua.ReadRawModifiedDetails(
-        IsReadModified=False,
-        StartTime=_moment(gap.start),
-        EndTime=_moment(gap.end),
-        NumValuesPerNode=ua.Counter(VALUES_AT_ONCE),
-        ReturnBounds=False,
-    )
-    return ua.HistoryReadParameters(
-        HistoryReadDetails=details,
-        TimestampsToReturn=ua.TimestampsToReturn.Both,
-        ReleaseContinuationPoints=release,
-        NodesToRead=[
-            ua.HistoryReadValueId(NodeId=gap.node, ContinuationPoint=ua.ContinuationPoint(point) if point else None)
-        ],
-    )
-
-
-def _moment(time: int) -> ua.DateTime:
-    return cast("ua.DateTime", (EPOCH + timedelta(microseconds=time)).astimezone(UTC).replace(tzinfo=None))
-
-
-def _values(result: ua.HistoryReadResult) -> list[tuple[int, ua.DataValue]]:
-    """Return the values of an answer with their source times."""
-    if not isinstance(result.HistoryData, ua.HistoryData):
-        return []
-    return [
-        (microseconds(time), value)
-        for value in result.HistoryData.DataValues
-        if isinstance(time := value.SourceTimestamp, datetime)
-    ]
+def _node(gap: Gap, nodes: Nodes) -> ua.NodeId | Fault | None:
+    """Return where a gap's point is found now, why it is not there, or None where nobody wants the point any more."""
+    return nodes[gap.group][gap.position] if gap.group in nodes else None
 
 
 def _as_of(gap: Gap, source: int, value: ua.DataValue, ahead: int) -> int:

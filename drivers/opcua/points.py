@@ -95,7 +95,7 @@ class Points(Handles):
         return scans
 
     def _add_gap(self, handle: int, start: int, end: int, told: frozenset[int] = frozenset()) -> None:
-        self._gaps += [Gap(*point, self._nodes[handle], start, end, told) for point in self.of(handle)]
+        self._gaps += [Gap(*point, start, end, told) for point in self.of(handle)]
 
     # -- scans --
 

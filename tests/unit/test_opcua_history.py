@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from asyncua import ua
 
-from drivers.base import Group, NotConnected, ReadFailed, Scan
+from drivers.base import Fault, Group, NotConnected, ReadFailed, Reason, Scan, bad
 from drivers.opcua.changes import Changes
-from drivers.opcua.history import NODES_AT_ONCE, TRIES, Backfill, Gap
+from drivers.opcua.history import MOST, NODES_AT_ONCE, TRIES, Backfill, Gap
 from drivers.opcua.refusals import failed
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from drivers.opcua.structures import Member, Structure, Structures
@@ -113,10 +113,21 @@ class Bench:
         self.backfill = Backfill(self.counts)
         self.late: list[tuple[int, int, Any]] = []
         self.group = group(*(f"p{i}" for i in range(size)))
-        self.gaps = [Gap(self.group, i, ua.NodeId(i, 2), START, end) for i in range(size)]
+        self.nodes: dict[Group, list[ua.NodeId | Fault]] = {self.group: [ua.NodeId(i, 2) for i in range(size)]}
+        self.gaps = [Gap(self.group, i, START, end) for i in range(size)]
+
+    def node(self, gap: Gap) -> ua.NodeId:
+        return cast("ua.NodeId", self.nodes[gap.group][gap.position])
+
+    def regroup(self, other: Group) -> None:
+        """Let the gaps be of another group, with the same nodes."""
+        self.nodes = {other: self.nodes[self.group]}
+        self.gaps = [gap._replace(group=other) for gap in self.gaps]
 
     async def step(self) -> list[Scan]:
-        scans = await self.backfill.step(cast("Session", self.historian), self.structures, self.ahead, NOW)
+        scans = await self.backfill.step(
+            cast("Session", self.historian), self.nodes, self.structures, self.ahead, NOW
+        )
         for scan in scans:
             assert scan.late
             self.late += zip(cast("Any", scan.points), cast("Any", scan.times), scan.values, strict=True)
@@ -134,7 +145,7 @@ async def test_all_is_read_however_many_parts_the_server_tells_it_in(page: int, 
     historian, times = Historian(page), range(START + 1, START + 1 + size)
     bench = Bench(historian, size=3)
     for gap in bench.gaps:
-        historian.record(gap.node, times)
+        historian.record(bench.node(gap), times)
     await bench.fill()
     assert sorted(bench.late) == [(place, time, time - START) for place in range(3) for time in times], "each once"
     assert historian.open == {}, "and no continuation point is left on the server, which has but few"
@@ -145,7 +156,7 @@ async def test_values_of_one_time_that_fill_an_answer_do_not_end_it() -> None:
     """Where a server pages by single values, only its continuation point gets on."""
     historian = Historian(page=2)
     bench = Bench(historian)
-    historian.record(bench.gaps[0].node, [START, START, START, START + 5])
+    historian.record(bench.node(bench.gaps[0]), [START, START, START, START + 5])
     await bench.fill()
     assert bench.late == [(0, START + 5, 5)]
 
@@ -156,7 +167,7 @@ async def test_what_is_refused_for_now_is_asked_for_again(status: int, *, raised
     """Be it the request that is refused, or the node in it. A busy server gets a pause."""
     historian = Historian(page=2)
     bench = Bench(historian)
-    historian.record(bench.gaps[0].node, range(START + 1, START + 6))
+    historian.record(bench.node(bench.gaps[0]), range(START + 1, START + 6))
     refusal = ua.UaStatusCodeError(status) if raised else status
     historian.refuse = [refusal, 0, refusal]
     await bench.fill()
@@ -170,7 +181,7 @@ async def test_what_is_refused_again_and_again_is_given_up_and_counted() -> None
     historian = Historian()
     bench = Bench(historian, size=2)
     for gap in bench.gaps:
-        historian.record(gap.node, [START + 1])
+        historian.record(bench.node(gap), [START + 1])
     historian.refuse = [NO_POINTS, 0, *[NO_POINTS] * (TRIES - 1)]
     await bench.fill()
     assert bench.late == [(1, START + 1, 1)], "the other is none the worse for it"
@@ -184,7 +195,7 @@ async def test_what_will_never_be_told_is_asked_for_once(status: int, refused: i
     historian = Historian()
     historian.refuse = [status]
     bench = Bench(historian)
-    historian.record(bench.gaps[0].node, [START + 1])
+    historian.record(bench.node(bench.gaps[0]), [START + 1])
     await bench.fill()
     assert (historian.asked, bench.counts["history_refused"]) == (1, refused)
 
@@ -194,7 +205,7 @@ async def test_gaps_outlive_a_second_outage() -> None:
     historian, times = Historian(page=3), range(START + 1, START + 11)
     bench = Bench(historian, size=NODES_AT_ONCE + 2)
     for gap in bench.gaps:
-        historian.record(gap.node, times)
+        historian.record(bench.node(gap), times)
     bench.backfill.add(bench.gaps)
     historian.refuse = [0] * 6 + [ua.UaStatusCodeError(ua.StatusCodes.BadSessionIdInvalid)]
     with pytest.raises(ua.UaStatusCodeError):
@@ -206,6 +217,52 @@ async def test_gaps_outlive_a_second_outage() -> None:
     assert sorted(bench.late) == [(place, time, time - START) for place in range(NODES_AT_ONCE + 2) for time in times]
 
 
+async def test_what_was_missed_of_a_node_that_has_another_id_now_is_read_by_that():
+    """A server may number its namespaces anew when it is started again; the gap is of the point."""
+    historian = Historian()
+    bench = Bench(historian)
+    bench.backfill.add(bench.gaps)
+    bench.backfill.forget_session()
+    bench.nodes[bench.group] = [NODE]
+    historian.record(NODE, [START + 1])
+    bench.gaps = []
+    await bench.fill()
+    assert bench.late == [(0, START + 1, 1)]
+
+
+async def test_what_was_missed_of_a_node_that_is_not_there_waits_until_it_is():
+    """The others are read meanwhile; and of a point that nobody wants any more nothing is."""
+    historian = Historian()
+    bench = Bench(historian, size=2)
+    other = Gap(group("gone"), 0, START, NOW)
+    bench.nodes[bench.group][0] = bad(Reason.NOT_FOUND)
+    historian.record(bench.node(bench.gaps[1]), [START + 1])
+    bench.gaps.append(other)
+    await bench.fill()
+    assert bench.late == [(1, START + 1, 1)]
+    assert historian.asked == 1
+    bench.nodes[bench.group][0] = NODE
+    historian.record(NODE, [START + 2])
+    bench.backfill.look_again()
+    bench.gaps = []
+    await bench.fill()
+    assert bench.late == [(1, START + 1, 1), (0, START + 2, 2)]
+    assert bench.counts == {"backfilled": 2}
+
+
+async def test_of_gaps_without_end_the_oldest_are_given_up_and_counted():
+    """Else a server that is lost again and again, before it tells anything, would fill the memory."""
+    historian = Historian()
+    bench = Bench(historian)
+    historian.record(bench.node(bench.gaps[0]), [START + 1, START + 2])
+    [gap] = bench.gaps
+    bench.gaps = [gap._replace(start=START + 1), *[gap._replace(end=START) for _ in range(MOST - 1)]]
+    bench.backfill.add(bench.gaps)
+    bench.backfill.add([gap])
+    assert bench.counts == {"history_refused": 1}
+    assert len(bench.backfill) == MOST
+
+
 async def test_a_field_of_a_structure_of_the_servers_own_is_read_from_its_history() -> None:
     """As it is when it is pushed or polled."""
     encoding, data_type = ua.NodeId(5000, 2), ua.NodeId(3000, 2)
@@ -215,9 +272,9 @@ async def test_a_field_of_a_structure_of_the_servers_own_is_read_from_its_histor
         {data_type: Structure(ua.StructureType.Structure, (Member("Low", ua.VariantType.Double),))},
         {encoding: data_type},
     )
-    bench.gaps = [bench.gaps[0]._replace(group=group("low", field="Low"))]
+    bench.regroup(group("low", field="Low"))
     body = ua.ExtensionObject(encoding, struct.pack("<d", 1.5))
-    historian.values[bench.gaps[0].node] = [
+    historian.values[bench.node(bench.gaps[0])] = [
         value_of(START + 1, ua.Variant(body, ua.VariantType.ExtensionObject)),
     ]
     await bench.fill()
@@ -232,8 +289,8 @@ async def test_the_time_is_that_of_the_clock_that_counts(clock: str, expected: l
     historian = Historian()
     bench = Bench(historian)
     bench.ahead = 5
-    bench.gaps = [bench.gaps[0]._replace(group=group("a", time=clock))]
-    historian.values[bench.gaps[0].node] = [
+    bench.regroup(group("a", time=clock))
+    historian.values[bench.node(bench.gaps[0])] = [
         value_of(START + at, ua.Variant(at, ua.VariantType.Int64), behind)
         for at, behind in ((1, 10), (2, 9), (3, 10))
     ]
