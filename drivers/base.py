@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from drivers.readings import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
-from drivers.scan import About, Group, Match, Scan
+from drivers.scan import About, Group, Match, Remark, Scan
 from drivers.written import Connection, Flag, Seconds, Settings, Source, as_written, parse_duration
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ __all__ = [
     "Quality",
     "ReadFailed",
     "Reason",
+    "Remark",
     "Scan",
     "Seconds",
     "Settings",
@@ -150,6 +151,10 @@ class Driver(ABC):
 
         Raises `NotConnected` or `ReadFailed`.
         """
+        return ()
+
+    def remarks(self) -> Sequence[Remark]:
+        """Return what the device does otherwise than asked to, as found out since the last call."""
         return ()
 
     def counts(self) -> Mapping[str, int]:

@@ -18,9 +18,9 @@ class Group:
 
     `every` is in seconds: the period of polling, or the publishing interval of what is pushed. `deadbands` are by how
     much raw numbers must change to be worth sending, 0 for any change; a device that can hold back less may do so,
-    since the gateway looks at each value itself. Empty where there are none. `events` says that the
-    points are what happens, and not what is; `search` that they are no points, but stand for some that only the
-    device knows: such a group is never read.
+    since the gateway looks at each value itself. `percents` are the same in percent of a range that only the device
+    knows. Both are empty where there are none. `events` says that the points are what happens, and not what is;
+    `search` that they are no points, but stand for some that only the device knows: such a group is never read.
     """
 
     machine: str
@@ -30,12 +30,17 @@ class Group:
     every: float
     pushed: bool = False
     deadbands: tuple[float, ...] = ()
+    percents: tuple[float, ...] = ()
     events: bool = False
     search: bool = False
 
     def deadband(self, position: int) -> float:
         """Return the deadband of one point."""
         return self.deadbands[position] if self.deadbands else 0.0
+
+    def percent(self, position: int) -> float:
+        """Return the deadband of one point in percent of the range that the device knows, 0 where it has none."""
+        return self.percents[position] if self.percents else 0.0
 
 
 @dataclass(slots=True)
@@ -77,6 +82,18 @@ class About:
     range: tuple[float, float] | None = None
     labels: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a device does otherwise than it was asked to, and of which points of a machine: for who runs the gateway.
+
+    The readings of these points are as good as any.
+    """
+
+    machine: str
+    points: tuple[str, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,11 @@ class Source(Settings):
         return None
 
     @property
+    def knows_range(self) -> bool:
+        """Whether the device can hold back changes within a percentage of a range that it knows by itself."""
+        return False
+
+    @property
     def pushed(self) -> bool:
         """Whether the device sends this point by itself instead of being asked."""
         return False

@@ -8,10 +8,11 @@ waits in its outbox are left alone.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from drivers.base import Group
 from gateway.groups import by_connection, groups_of, searches_of
 from gateway.ledger import Schedule
 from gateway.tasks import end
@@ -19,7 +20,7 @@ from gateway.tasks import end
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from drivers.base import Connection, Group, Protocol, Scan
+    from drivers.base import Connection, Protocol, Scan
 
     Sink = Callable[[Scan], Awaitable[None]]
     from gateway.model import MachinePath
@@ -223,8 +224,7 @@ def _groups(machine: Machine, before: Known | None) -> dict[Group, Sequence[Poin
 
 
 def _alike(one: Group, other: Group) -> bool:
-    keys = ("machine", "connection", "names", "sources", "every", "pushed", "deadbands", "events", "search")
-    return all(getattr(one, key) == getattr(other, key) for key in keys)
+    return all(getattr(one, key.name) == getattr(other, key.name) for key in fields(Group))
 
 
 def _devices(known: Mapping[MachinePath, Known]) -> dict[Connection, Device]:

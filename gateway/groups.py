@@ -49,7 +49,13 @@ def searches_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
 
 def _group(machine: Machine, points: list[Point], every: float, **what: bool) -> Group:
     names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
-    deadbands = tuple(point.dead / abs(point.scale) * SLACK for point in points)
-    if not any(deadbands):
-        deadbands = ()
-    return Group(str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, **what)
+    deadbands = _if_any(point.dead / abs(point.scale) * SLACK for point in points)
+    percents = _if_any(point.percent for point in points)
+    return Group(
+        str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, percents=percents, **what
+    )
+
+
+def _if_any(numbers: Iterable[float]) -> tuple[float, ...]:
+    found = tuple(numbers)
+    return found if any(found) else ()

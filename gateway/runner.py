@@ -15,6 +15,7 @@ import structlog
 from drivers.base import DriverError, Misconfigured, NotConnected, ReadFailed, Scan
 from gateway.backoff import Backoff
 from gateway.device_clock import DeviceClock
+from gateway.remarks import Remarks
 from gateway.timer import Timers
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Runner:
         self._driver: Driver | None = None
         self._past: Counter[str] = Counter()  # what former drivers counted
         self._connects = 0
-        self._clocks = DeviceClock(name)
+        self._clocks, self._remarks = DeviceClock(name), Remarks(name)
         self._outage: DriverError | None = None
         self._begun = self._stopped = False
         self._stale = asyncio.Event()
@@ -231,6 +232,7 @@ class Runner:
                 tasks.create_task(self._watch(), name=f"watch {self.name}")
                 self._start(driver, tasks)
                 tasks.create_task(self._clocks.follow(driver), name=f"clock of {self.name}")
+                tasks.create_task(self._remarks.follow(driver), name=f"remarks on {self.name}")
         except* (DriverError, _Stale) as errors:
             await driver.close()
             raise _first(errors) from None

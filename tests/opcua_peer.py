@@ -118,6 +118,11 @@ class NodeOpcUa(Server):
         """Add a variable of a built-in type such as `Double`."""
         self.tell("add", node=node, value=value, type=kind)
 
+    def add_ranged(self, node: str, value: float, low: float, high: float) -> str:
+        """Add a variable of degrees Celsius with a range, and return its name."""
+        self.tell("addRanged", node=node, value=value, low=low, high=high)
+        return node
+
     def delete(self, node: str) -> None:
         """Remove a node."""
         self.tell("delete", node=node)

@@ -15,10 +15,7 @@ from drivers.base import (
     Fault,
     Misconfigured,
     NotConnected,
-    ReadFailed,
-    Reason,
     Scan,
-    bad,
 )
 from drivers.opcua.about import about_points
 from drivers.opcua.alarms import Alarms
@@ -29,7 +26,8 @@ from drivers.opcua.history import Backfill
 from drivers.opcua.points import Points
 from drivers.opcua.polling import Poll
 from drivers.opcua.pushed import Pushed
-from drivers.opcua.resolve import resolved
+from drivers.opcua.remarks import Remarks
+from drivers.opcua.resolve import GONE, resolved
 from drivers.opcua.searching import search
 from drivers.opcua.security import LOST
 from drivers.opcua.session import opened_first
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
 
     from asyncua import ua
 
-    from drivers.base import Connection, Group, Match, Value
+    from drivers.base import Connection, Group, Match, Remark, Value
     from drivers.opcua.leftover import Leftover
     from drivers.opcua.points import Latest
     from drivers.opcua.session import Session
@@ -50,8 +48,6 @@ if TYPE_CHECKING:
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
-
-GONE = bad(Reason.NOT_FOUND, "removed from the server")
 
 
 class OpcUaDriver(Driver):
@@ -62,6 +58,7 @@ class OpcUaDriver(Driver):
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
+        self._remarks = Remarks()
         self._latest: Latest = {group: {} for group in groups}  # also of those that were let go of
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
@@ -98,6 +95,9 @@ class OpcUaDriver(Driver):
     def counts(self) -> dict[str, int]:
         return dict(self._counts)
 
+    def remarks(self) -> list[Remark]:
+        return self._remarks.take()
+
     async def connect(self) -> None:
         await self.close()
         interrupted, self._interrupted = self._interrupted, True
@@ -109,7 +109,9 @@ class OpcUaDriver(Driver):
         self._ready = deque(await self._missed(session))
         # always new ones: what a lost connection has left behind is of no use
         self._points = Points(self._counts, self._latest, interrupted=interrupted)
-        self._pushed = Pushed(session, self._settings, self._counts, self._points, self._alarms, self.clock)
+        self._pushed = Pushed(
+            session, self._settings, self._counts, self._remarks, self._points, self._alarms, self.clock
+        )
         self._alarms.forget_session()
         self._backfill.forget_session()
         self._learn_clock()
@@ -271,10 +273,7 @@ class OpcUaDriver(Driver):
 
     async def search(self, group: Group, position: int) -> list[Match]:
         with self._asking() as session:
-            try:
-                return await search(session, group, position)
-            except LookupError as error:
-                raise ReadFailed(f"{session.url}: {error}", bad(Reason.NOT_FOUND, str(error))) from error
+            return await search(session, group, position)
 
     async def write(self, group: Group, position: int, value: Value) -> None:
         if not cast("OpcUaConnection", group.connection).writable:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from asyncua import ua
 
 from drivers.opcua.polling import NO_ROOM
+from drivers.opcua.remarks import NO_DEADBAND, NO_PERCENT
 from drivers.opcua.session import MONITOR
 from drivers.opcua.settings import Discard
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Group
     from drivers.opcua.points import Points
+    from drivers.opcua.remarks import Remarks
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaSource
 
@@ -31,10 +33,11 @@ _NO_FILTER = {
 class Items:
     """The monitored items of a session, by the client handles that `points` has given them."""
 
-    def __init__(self, points: Points, counts: Counter[str]) -> None:
-        """Prepare; `counts` gets `deadbands_refused`."""
+    def __init__(self, points: Points, counts: Counter[str], remarks: Remarks) -> None:
+        """Prepare; `counts` gets `deadbands_refused`, and `remarks` of which points."""
         self._points = points
         self._counts = counts
+        self._remarks = remarks
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
 
     async def monitor(
@@ -48,7 +51,15 @@ class Items:
         wanted: dict[int, ua.MonitoredItemCreateRequest] = {}
         for position, node in nodes:
             source = cast("OpcUaSource", group.sources[position])
-            alike = (node, source.sampling, source.queue, source.discard, source.time, group.deadband(position))
+            alike = (
+                node,
+                source.sampling,
+                source.queue,
+                source.discard,
+                source.time,
+                group.deadband(position),
+                group.percent(position),
+            )
             if not source.whole and alike in shared:
                 self._points.share(shared[alike], position)
                 continue
@@ -62,6 +73,10 @@ class Items:
             request.RequestedParameters.Filter = ua.ExtensionObject()
             del refused[handle]
         refused |= await self._create(session, subscription, plain)
+        for handle in plain:
+            positions = self._points.positions(handle)
+            text = NO_PERCENT if group.percent(positions[0]) else NO_DEADBAND
+            self._remarks.note(group, positions, text)
         self._points.forget(refused)
         return {position: status for handle, status in refused.items() for position in self._points.positions(handle)}
 
@@ -128,11 +143,12 @@ def _request(group: Group, position: int, node: ua.NodeId, handle: int) -> ua.Mo
         QueueSize=ua.Counter(source.queue),
         DiscardOldest=source.discard is Discard.OLDEST,
     )
-    if dead := group.deadband(position):
+    dead, percent = group.deadband(position), group.percent(position)
+    if dead or percent:
         parameters.Filter = ua.DataChangeFilter(
             Trigger=ua.DataChangeTrigger.StatusValue,
-            DeadbandType=ua.UInt32(ua.DeadbandType.Absolute),
-            DeadbandValue=ua.Double(dead),
+            DeadbandType=ua.UInt32(ua.DeadbandType.Absolute if dead else ua.DeadbandType.Percent),
+            DeadbandValue=ua.Double(dead or percent),
         )
     return ua.MonitoredItemCreateRequest(
         ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value),

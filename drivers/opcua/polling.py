@@ -10,6 +10,7 @@ from asyncua import ua
 
 from drivers.base import Fault, NotConnected, Scan
 from drivers.opcua.binary import DecodeError
+from drivers.opcua.remarks import NO_ITEM
 from drivers.opcua.security import LOST
 from drivers.opcua.settings import Time
 from drivers.opcua.values import NO_NODE, reading
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Group, Value
     from drivers.opcua.changes import Changes
+    from drivers.opcua.remarks import Remarks
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from drivers.opcua.structures import Structures
@@ -137,9 +139,10 @@ class Poll:
 class Stopgap:
     """Points that are meant to be pushed, and are read at their group's rate: the server has no room for them."""
 
-    def __init__(self, counts: Counter[str]) -> None:
-        """Prepare; `counts` gets `polled_instead`, the points."""
+    def __init__(self, counts: Counter[str], remarks: Remarks) -> None:
+        """Prepare; `counts` gets `polled_instead`, the points, and `remarks` which they are."""
         self._counts = counts
+        self._remarks = remarks
         self._polls: list[tuple[float, Poll]] = []
         self._due: dict[Poll, float] = {}
 
@@ -153,6 +156,7 @@ class Stopgap:
         if not positions:
             return
         self._counts["polled_instead"] += len(positions)
+        self._remarks.note(group, positions, NO_ITEM)
         poll = Poll(group, positions)
         poll.resolve(nodes)
         self._polls.append((group.every, poll))

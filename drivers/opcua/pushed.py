@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from drivers.opcua.alarms import Alarms
     from drivers.opcua.leftover import Leftover
     from drivers.opcua.points import Points
+    from drivers.opcua.remarks import Remarks
     from drivers.opcua.session import Session
     from drivers.opcua.settings import OpcUaConnection
 
@@ -36,18 +37,19 @@ class Pushed:
         session: Session,
         settings: OpcUaConnection,
         counts: Counter[str],
+        remarks: Remarks,
         points: Points,
         alarms: Alarms,
         clock: Callable[[], int],
     ) -> None:
-        """Prepare; `counts` gets what each of the parts counts."""
+        """Prepare; `counts` and `remarks` get what each of the parts counts, and finds out."""
         self.points = points
         self._session = session
         self._alarms = alarms
         self._clock = clock
         self._publishing = Publishing(session, settings.keep_alive, settings.publishing, counts)
-        self._items = Items(points, counts)
-        self._stopgap = Stopgap(counts)
+        self._items = Items(points, counts, remarks)
+        self._stopgap = Stopgap(counts, remarks)
         self._subscriptions: dict[float, int | None] = {}  # by interval; None where the server has none
 
     def begin(self) -> None:

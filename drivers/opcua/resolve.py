@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Resolved = ua.NodeId | Fault
 """Where a point is on this server, or why it is not there."""
 
+GONE = bad(Reason.NOT_FOUND, "removed from the server")
+"""Of a node that was there."""
+
 
 async def resolved(session: Session, group: Group, positions: Sequence[int]) -> list[Resolved]:
     """Return the nodes of some points of a group. Raises what a session's requests raise."""

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
-from drivers.base import Match
+from drivers.base import Match, ReadFailed, Reason, bad
 from drivers.opcua.browse import Browser
 from drivers.opcua.details import learn
 from drivers.opcua.naming import Addresses, snake
@@ -31,11 +31,14 @@ MOST = 20_000
 async def search(session: Session, group: Group, position: int) -> list[Match]:
     """Return what one search has found, in the order of the ways to the variables.
 
-    Raises `LookupError` where the node is not there, and what a session's requests raise.
+    Raises `ReadFailed` where the node is not there, and what a session's requests raise.
     """
     source = cast("OpcUaSource", group.sources[position])
     settings = cast("OpcUaConnection", group.connection)
-    start = await start_at(session, source.node, settings)
+    try:
+        start = await start_at(session, source.node, settings)
+    except LookupError as error:
+        raise ReadFailed(f"{session.url}: {error}", bad(Reason.NOT_FOUND, str(error))) from error
     await Browser(session, DEEPEST, MOST).walk(start)
     level, pattern = len(start.way), source.match or "*"
     chosen = [one for one in start.all() if one.variable and one is not start and _fits(_way(one, level), pattern)]

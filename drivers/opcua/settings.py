@@ -118,6 +118,10 @@ class OpcUaSource(Source):
         return self.mode is not Mode.POLL
 
     @property
+    def knows_range(self) -> bool:
+        return self.mode is Mode.SUBSCRIBE
+
+    @property
     def events(self) -> bool:
         return self.mode is Mode.EVENTS
 

@@ -111,9 +111,12 @@ def _monitored(node: Settings, name: str, line: int, found: Import) -> Settings:
     if asked.pop("discard_oldest", True) is False:
         keys["discard"] = "newest"
     condition = dict(asked.pop("data_change_filter", {}))
-    if condition.get("deadband_type") == "Absolute":
-        keys["deadband"] = float(condition["deadband_value"])
-        condition = {}
+    if condition.get("trigger") == "StatusValue":  # as we have it
+        del condition["trigger"]
+    if (kind := condition.get("deadband_type")) in {"Absolute", "Percent"}:
+        size = float(condition.pop("deadband_value"))
+        keys["deadband"] = size if kind == "Absolute" else f"{size:g}%"
+        del condition["deadband_type"]
     for key in (*asked, *condition):
         found.note(line, f"{name}/{node.get('name')}", f"{key} is not translated")
     return keys

@@ -117,8 +117,17 @@ class Point(Section):
         """The deadband in the point's unit, 0 where there is none."""
         if self.deadband is None:
             return 0.0
-        if self.deadband.percent and self.range is not None:
-            return (self.range[1] - self.range[0]) * self.deadband.size / 100
+        if not self.deadband.percent:
+            return self.deadband.size
+        if self.range is None:  # that is known to the device alone, which is asked to keep it
+            return 0.0
+        return (self.range[1] - self.range[0]) * self.deadband.size / 100
+
+    @property
+    def percent(self) -> float:
+        """The deadband in percent of the range that the device knows, 0 where there is none."""
+        if self.deadband is None or not self.deadband.percent or self.range is not None:
+            return 0.0
         return self.deadband.size
 
 
@@ -171,8 +180,11 @@ def _of_numbers(point: Point) -> Iterator[Contradiction]:
 
 def _of_ranges(point: Point) -> Iterator[Contradiction]:
     if point.range is None:
-        if point.deadband is not None and point.deadband.percent:
+        if point.percent and not point.source.knows_range:
             yield ("deadband", "range"), "a deadband in percent needs a range to be a percentage of"
+        elif point.percent >= 100:  # noqa: PLR2004 - the whole of it
+            message = f"a deadband of {point.percent:g}% is as large as the range: no change would be sent"
+            yield ("deadband",), message
         return
     low, high = point.range
     if low >= high:

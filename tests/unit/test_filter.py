@@ -61,6 +61,9 @@ PERCENT = node(type="float", deadband="2%", range=[0, 200], at_least_every="100s
         pytest.param(DEADBAND, [1.0, 1.5, 1.0], "xxx", id="as much as the deadband"),
         pytest.param(DEADBAND, [1.0, 1.2, 1.4, 1.6, 1.8, 2.0], "x--x--", id="a slow drift is sent in steps"),
         pytest.param(PERCENT, [0.0, 3.9, 4.0], "x-x", id="percent of the range"),
+        pytest.param(
+            node(type="float", deadband="2%"), [0.0, 0.1, 0.1], "xx-", id="percent of what the server knows"
+        ),
         pytest.param(node(type="float", deadband=0.2), [171.8, 172.0, 172.2, 172.0], "xxxx", id="0.2 in binary"),
         pytest.param(node(type="int", deadband=5), [10, 14, 15, 11, 10], "x-x-x", id="whole numbers"),
         pytest.param(

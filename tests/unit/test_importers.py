@@ -512,6 +512,13 @@ OPCUA = """
         trigger = "Status"
         deadband_type = "Absolute"
         deadband_value = 0.1
+  [[inputs.opcua_listener.nodes]]
+    name = "level"
+    id = "ns=2;s=Level"
+    [inputs.opcua_listener.nodes.monitoring_params.data_change_filter]
+      trigger = "StatusValue"
+      deadband_type = "Percent"
+      deadband_value = 2.5
 """
 
 
@@ -527,6 +534,7 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
         "flow": {"node": "ns=2;s=Flow", "sampling": 0.01, "queue": 20, "discard": "newest", "type": "int",
                  "every": "100ms",
                  "deadband": 0.1},
+        "level": {"node": "ns=2;s=Level", "type": "int", "every": "100ms", "deadband": "2.5%"},
     }  # fmt: skip
     factory = load_factory(tmp_path / "out" / "factory.yaml")
     assert factory.machines[0].written["connection"] == {
@@ -538,6 +546,7 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
     told = "\n".join(notes(ran))
     for what in (
         "optional_fields is not translated",
+        "/flow: trigger is not translated",
         "drum/bad: is left out",
         "drum_password",
         "all are int",

@@ -10,7 +10,19 @@ import pytest
 from fakes.virtual_time import run
 from structlog.testing import capture_logs
 
-from drivers.base import Connection, Driver, Group, Misconfigured, NotConnected, ReadFailed, Reason, Scan, Source, bad
+from drivers.base import (
+    Connection,
+    Driver,
+    Group,
+    Misconfigured,
+    NotConnected,
+    ReadFailed,
+    Reason,
+    Remark,
+    Scan,
+    Source,
+    bad,
+)
 from gateway.ledger import Schedule
 from gateway.runner import BACKOFF_MAX, Runner
 
@@ -288,6 +300,45 @@ class Clocked(Device):
     @property
     def ahead(self) -> float | None:
         return 9.0 if any(begin <= self._now < end for begin, end in self.wrong) else 0.25
+
+
+class Wilful(Device):
+    """One that does some things its own way, and says so at each connect, and once more in between."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        super().__init__(groups)
+        self.found: list[Remark] = []
+
+    async def connect(self) -> None:
+        await super().connect()
+        self.found = [Remark("press-01", tuple(f"p{i}" for i in range(25)), "no deadband")]
+
+    async def read(self, group: Group) -> Scan:
+        if self._now == 100.0:
+            self.found.append(Remark("press-01", ("p30",), "no deadband"))
+        return await super().read(group)
+
+    def remarks(self) -> list[Remark]:
+        found, self.found = self.found, []
+        return found
+
+
+def test_what_a_device_does_otherwise_is_told_once():
+    """It says so after every outage; who reads the log has read it."""
+
+    async def main() -> list[Any]:
+        bench = Bench(group(every=1.0))
+        bench.device = Wilful([group(every=1.0)])
+        bench.device.lost_at, bench.device.outage = 50.0, 5.0
+        with capture_logs() as logs:
+            await bench.run_for(200.0)
+        assert len(bench.device.attempts) > 1
+        return [entry for entry in logs if entry["event"] == "device.remark"]
+
+    first, second = run(main())
+    assert (first["machine"], first["remark"]) == ("press-01", "no deadband")
+    assert first["points"] == ", ".join(f"p{i}" for i in range(20)) + " and 5 more"
+    assert second["points"] == "p30"
 
 
 def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():

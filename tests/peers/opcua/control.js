@@ -70,6 +70,7 @@ function commands(server, machine, certificates) {
     set: ({ node, ...what }) => machine.set(node, what),
     get: ({ node }) => machine.get(node),
     add: ({ node, value, type }) => void machine.add(node, value, type),
+    addRanged: ({ node, value, low, high }) => void machine.addRanged(node, value, low, high),
     delete: ({ node }) => machine.delete(node),
     raise: (event) => machine.raise(event),
     alarm: () => machine.alarmState(),

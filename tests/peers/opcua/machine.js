@@ -170,17 +170,19 @@ class Machine {
       Temperature: [171.5, 0, 200, standardUnits.degree_celsius],
       Pressure: [16, 0, 25, standardUnits.bar],
     };
-    for (const [name, [value, low, high, engineeringUnits]] of Object.entries(items)) {
-      this.names.addAnalogDataItem({
-        nodeId: `s=${name}`,
-        browseName: name,
-        componentOf: this.folder,
-        dataType: "Double",
-        engineeringUnitsRange: { low, high },
-        engineeringUnits,
-        value: { dataType: "Double", value },
-      });
-    }
+    for (const [name, [value, low, high, unit]] of Object.entries(items)) this.addRanged(name, value, low, high, unit);
+  }
+
+  addRanged(name, value, low, high, engineeringUnits = standardUnits.degree_celsius) {
+    this.names.addAnalogDataItem({
+      nodeId: `s=${name}`,
+      browseName: name,
+      componentOf: this.folder,
+      dataType: "Double",
+      engineeringUnitsRange: { low, high },
+      engineeringUnits,
+      value: { dataType: "Double", value },
+    });
   }
 
   /** A level whose alarm (Part 9, 5.8.18) is active from 80 up and from 20 down. */
