@@ -41,7 +41,7 @@ STEADY = 5.0
 """Seconds until what is measured begins."""
 
 
-def serve_asyncua(port: int, nodes: int, rate: float, ready: Event) -> None:
+def serve_asyncua(port: int, rate: float, ready: Event, nodes: int) -> None:
     """Serve nodes that count, by a real server: it gets to some 14,000 changes a second."""
     from asyncua import Server, ua  # noqa: PLC0415 - this process's alone
 
@@ -69,26 +69,40 @@ def serve_asyncua(port: int, nodes: int, rate: float, ready: Event) -> None:
     asyncio.run(main())
 
 
-def watch(broker: int, ready: Event, told: Connection) -> None:
-    """Read what is published; tell of each record when it came, its changes, those missing, and the oldest's age."""
-    seen: list[tuple[float, int, int, float]] = []
-    last: dict[str, float] = {}
+class Seen:
+    """What was published: of each record when it came, its changes, and the age of the oldest; and which turns."""
 
-    def on_message(_: object, __: object, message: paho.MQTTMessage) -> None:
-        now, changes, missing, oldest = time.time(), 0, 0, now_far()
-        machine = message.topic.split("/")[-2]
-        for scan in orjson.loads(message.payload)["scans"]:
-            times = scan.get("times", {})
-            oldest = min(oldest, scan["t"], *times.values())
+    def __init__(self) -> None:
+        self.records: list[tuple[float, int, float]] = []
+        self._turns: dict[str, int] = {}  # by machine and point, a bit each
+        self.doubled = 0
+
+    def take(self, machine: str, scans: list[dict[str, Any]]) -> None:
+        """Note a record."""
+        now, changes, oldest = time.time(), 0, 2**62
+        for scan in scans:
+            oldest = min(oldest, scan["t"], *scan.get("times", {}).values())
             changes += len(scan["values"])
             for point, value in scan["values"].items():
-                before = last.get(machine + point)
-                missing += before is not None and value != before + 1
-                last[machine + point] = value
-        seen.append((now, changes, missing, now - oldest / 1e6))
+                bit, name = 1 << int(value), machine + point
+                turns = self._turns.get(name, 0)
+                self.doubled += bool(turns & bit)
+                self._turns[name] = turns | bit
+        self.records.append((now, changes, now - oldest / 1e6))
 
-    def now_far() -> int:
-        return 2**62
+    def missing(self) -> tuple[int, int]:
+        """Return the changes between the first and the last of each point that did not come; and of how many points."""
+        gaps = [turns.bit_length() - first - turns.bit_count()
+                for turns in self._turns.values() for first in [(turns & -turns).bit_length() - 1]]  # fmt: skip
+        return sum(gaps), sum(map(bool, gaps))
+
+
+def watch(broker: int, ready: Event, told: Connection) -> None:
+    """Read what is published, and tell of it when asked."""
+    seen = Seen()
+
+    def on_message(_: object, __: object, message: paho.MQTTMessage) -> None:
+        seen.take(message.topic.split("/")[-2], orjson.loads(message.payload)["scans"])
 
     client = paho.Client(paho.CallbackAPIVersion.VERSION2, "watch")
     client.on_message = on_message
@@ -143,17 +157,16 @@ async def run(file: Path, seconds: float) -> tuple[float, float, float, dict[str
     return began, took, used, gateway.closing_report()["drivers"]
 
 
-def tell(
-    seen: list[tuple[float, int, int, float]], began: float, took: float, used: float, drivers: dict[str, int]
-) -> None:
-    within = [one for one in seen if began <= one[0] < began + took]
-    changes, missing = sum(one[1] for one in within), sum(one[2] for one in seen)
+def tell(seen: Seen, began: float, took: float, used: float, drivers: dict[str, int]) -> None:
+    within = [one for one in seen.records if began <= one[0] < began + took]
+    changes = sum(one[1] for one in within)
     print(f"{changes / took:,.0f} changes/s published, in records of {changes / len(within):,.0f}; "
           f"{used / changes * 1e6:.2f} us of processor time each, {used / took:.2f} cores")  # fmt: skip
-    first = max(one[3] for one in within if one[0] < began + took / 6)
-    last = max(one[3] for one in within if one[0] >= began + took * 5 / 6)
-    print(f"{missing} changes missing; when published the oldest was {first * 1000:.0f} ms old in the first sixth of "
-          f"{took:.0f} s, {last * 1000:.0f} ms in the last; {drivers}")  # fmt: skip
+    first = max(one[2] for one in within if one[0] < began + took / 6)
+    last = max(one[2] for one in within if one[0] >= began + took * 5 / 6)
+    missing, points = seen.missing()
+    print(f"{missing} changes of {points} nodes missing, {seen.doubled} doubled; when published the oldest was "
+          f"{first * 1000:.0f} ms old in the first sixth of {took:.0f} s, {last * 1000:.0f} ms in the last; {drivers}")  # fmt: skip
 
 
 def options_of() -> argparse.Namespace:
@@ -183,12 +196,12 @@ def main() -> None:
     if options.core is not None:
         os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {options.core})
     context = multiprocessing.get_context("spawn")
-    ready, watching = context.Event(), context.Event()
+    ready, watching, lost = context.Event(), context.Event(), context.Value("q", 0)
     ours, theirs = context.Pipe()
     serving = (
-        (replayed_opcua.serve, (port, NAMESPACE, options.rate, ready))
+        (replayed_opcua.serve, (port, NAMESPACE, options.rate, ready, lost))
         if options.server == "replayed"
-        else (serve_asyncua, (port, options.nodes, options.rate, ready))
+        else (serve_asyncua, (port, options.rate, ready, options.nodes))
     )
     mosquitto = subprocess.Popen([binary, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
     processes = [context.Process(target=serving[0], args=serving[1], daemon=True)]  # type: ignore[arg-type] # either
@@ -213,6 +226,8 @@ def main() -> None:
             found = asyncio.run(run(file, options.seconds))
         ours.send("enough")
         tell(ours.recv(), *found)
+        if options.server == "replayed":
+            print(f"for {lost.value} changes the server had no room while nobody asked for them")
     finally:
         mosquitto.terminate()
         mosquitto.wait()

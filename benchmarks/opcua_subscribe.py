@@ -115,7 +115,7 @@ def main() -> None:
         asyncio.run(subscribe(port, options.nodes))
         asyncio.run(read(port, options.read, options.rounds, "asyncua"))
         server.terminate()
-        arguments = (replaying, NAMESPACE, 1.0, ready_too)
+        arguments = (replaying, NAMESPACE, 1.0, ready_too, context.Value("q", 0))
         replayed = context.Process(target=replayed_opcua.serve, args=arguments, daemon=True)
         replayed.start()
         if not ready_too.wait(LOADING):

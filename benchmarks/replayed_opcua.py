@@ -2,8 +2,8 @@
 
 What it is not: a server. It has no address space, no security and one kind of node, a Double that counts. What it
 sends is all there: chunks with their sequence numbers, subscriptions with theirs, a message for each publish request,
-both times of each change. So a benchmark measures who reads, and not who serves. An item keeps `QUEUE` changes that
-nobody has asked for; older ones are lost, and seen as a gap in what counts.
+both times of each change. So a benchmark measures who reads, and not who serves. An item keeps some changes that
+nobody has asked for; that older ones were lost is told, as a server has to (`replayed_changes.py`).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import asyncio
 import struct
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import nodeid_from_binary, struct_from_binary, struct_to_binary, uatcp_to_binary
+from replayed_changes import QUEUE, Subscription, header, ticks
 
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.sharedctypes import Synchronized
     from multiprocessing.synchronize import Event
 
-QUEUE = 10
 CHUNK = 64 * 1024
 HEAD = 24
 """Bytes of a chunk before its part of the message."""
@@ -34,54 +34,6 @@ HEAD = 24
 _IDS = ua.ObjectIds
 _POLICY = ua.SecurityPolicyType.NoSecurity
 _NO_SECURITY = "http://opcfoundation.org/UA/SecurityPolicy#None"
-_VALUE = struct.pack("<BB", 0x0D, int(ua.VariantType.Double))
-"""What stands before the value of a change: that value and both times follow, and no status, which is good."""
-
-
-def ticks() -> int:
-    """Return the time as messages have it: 100 ns since 1601."""
-    return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
-
-
-def header(kind: int, handle: int) -> bytes:
-    """Return the type id of an answer, and its header: good, without diagnostics."""
-    return struct.pack("<BBHqIIBiBBB", 1, 0, kind, ticks(), handle, 0, 0, -1, 0, 0, 0)
-
-
-@dataclass
-class Subscription:
-    """Its items, and the changes of all of them that wait: what each has counted to, and when that was."""
-
-    number: int
-    handles: list[int] = field(default_factory=list)
-    waiting: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=QUEUE))
-    sequence: int = 0
-    form: struct.Struct = field(default_factory=lambda: struct.Struct("<"))
-
-    def add(self, handles: list[int], turn: int) -> None:
-        """Monitor more nodes; what they hold is told at once."""
-        self.handles += handles
-        self.form = struct.Struct("<" + "I2sdqq" * len(self.handles))
-        self.waiting.clear()
-        self.waiting.append((turn, ticks()))
-
-    def notification(self) -> bytes:
-        """Return the next message: a change of every item, a microsecond apart."""
-        turn, when = self.waiting.popleft()
-        self.sequence += 1
-        size = len(self.handles)
-        columns: list[Any] = [_VALUE] * (5 * size)
-        columns[0::5] = self.handles
-        columns[2::5] = [float(turn)] * size
-        columns[3::5] = range(when, when + 10 * size, 10)
-        columns[4::5] = [when] * size
-        items = self.form.pack(*columns)
-        kind = _IDS.DataChangeNotification_Encoding_DefaultBinary
-        return (
-            struct.pack("<IqiBBHBii", self.sequence, when, 1, 1, 0, kind, 1, len(items) + 8, size)
-            + items
-            + struct.pack("<i", -1)
-        )
 
 
 class Client(asyncio.Protocol):
@@ -276,26 +228,26 @@ class Nodes:
         self.clients: list[Client] = []
         self.turn = 0
 
-    async def count(self, rate: float) -> None:
+    async def count(self, rate: float, lost: Synchronized[int]) -> None:
         due = time.monotonic()
         while True:
             self.turn += 1
             for client in self.clients:
                 for one in client.subscriptions.values():
                     if one.handles:
-                        one.waiting.append((self.turn, ticks()))
+                        lost.value += one.put(self.turn, ticks())
                 client.publish()
             due += 1 / rate
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-def serve(port: int, namespace: str, rate: float, ready: Event) -> None:
-    """Serve until killed; `rate` is how often every node counts in a second."""
+def serve(port: int, namespace: str, rate: float, ready: Event, lost: Synchronized[int]) -> None:
+    """Serve until killed; `rate` is how often every node counts in a second, `lost` what there was no room for."""
 
     async def main() -> None:
         nodes = Nodes(port, namespace)
         await asyncio.get_running_loop().create_server(lambda: Client(nodes), LOOPBACK, port)
         ready.set()
-        await nodes.count(rate)
+        await nodes.count(rate, lost)
 
     asyncio.run(main())
