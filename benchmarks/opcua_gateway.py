@@ -6,6 +6,7 @@ are missing (every node counts) and at how old they are. Prints changes a second
 each, and the age of the oldest change in the first and in the last sixth of the time: where these are alike, nothing piles up.
 
     python benchmarks/opcua_gateway.py [--nodes 1000] [--rate 10] [--seconds 15] [--machines 1] [--server replayed]
+    python benchmarks/opcua_gateway.py --server asyncua --security Basic256Sha256
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import paho.mqtt.client as paho
 import replayed_opcua
 import yaml
 
+from drivers.opcua.settings import OpcUaConnection
 from gateway.app import Gateway
 from gateway.log import set_up
 from gateway.settings.load import load_factory
@@ -41,15 +43,33 @@ STEADY = 5.0
 """Seconds until what is measured begins."""
 
 
-def serve_asyncua(port: int, rate: float, ready: Event, nodes: int) -> None:
+def connection_of(port: int, security: str, pki: Path) -> dict[str, str]:
+    return {
+        "url": f"opc.tcp://{LOOPBACK}:{port}",
+        "namespace": NAMESPACE,
+        "security": security,
+        "pki": str(pki),
+    }
+
+
+def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: str, pki: Path) -> None:
     """Serve nodes that count, by a real server: it gets to some 14,000 changes a second."""
     from asyncua import Server, ua  # noqa: PLC0415 - this process's alone
+
+    from simulators.secure import Credentials, demands_of  # noqa: PLC0415
 
     async def main() -> None:
         server = Server()
         await server.init()
-        server.set_endpoint(f"opc.tcp://{LOOPBACK}:{port}")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        connection = connection_of(port, security, pki)
+        settings = OpcUaConnection.from_url(connection.pop("url"), connection)
+        server.set_endpoint(settings.url)
+        if security == "none":
+            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        else:
+            credentials = Credentials([settings], pki)
+            credentials.make()
+            await credentials.secure(server, demands_of([settings]))
         index = await server.register_namespace(NAMESPACE)
         ids = [ua.NodeId(f"value_{i:04d}", index) for i in range(nodes)]
         for one in ids:
@@ -115,9 +135,8 @@ def watch(broker: int, ready: Event, told: Connection) -> None:
     told.send(seen)
 
 
-def write_configuration(folder: Path, nodes: int, machines: int, port: int, broker: int) -> Path:
+def write_configuration(folder: Path, nodes: int, machines: int, connection: dict[str, str], broker: int) -> Path:
     (folder / "machines").mkdir()
-    connection = f"opc.tcp://{LOOPBACK}:{port}?security=none&namespace={NAMESPACE}"
     listed: dict[str, Any] = {}
     for machine in range(machines):
         points = {
@@ -176,9 +195,13 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--machines", type=int, default=1, help="behind the one server; the nodes are theirs in turn")
     parser.add_argument("--server", choices=["replayed", "asyncua"], default="replayed")
+    parser.add_argument("--security", default="none", help="a policy, of the real server")
     parser.add_argument("--core", type=int, help="the gateway's one core; the others are for the rest")
     parser.add_argument("--profile", type=Path, help="where to put a profile, which costs time by itself")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.security != "none" and options.server != "asyncua":
+        parser.error("the replaying server has no security; use --server asyncua")
+    return options
 
 
 def main() -> None:
@@ -201,7 +224,7 @@ def main() -> None:
     serving = (
         (replayed_opcua.serve, (port, NAMESPACE, options.rate, ready, lost))
         if options.server == "replayed"
-        else (serve_asyncua, (port, options.rate, ready, options.nodes))
+        else (serve_asyncua, (port, options.rate, ready, options.nodes, options.security, folder / "pki"))
     )
     mosquitto = subprocess.Popen([binary, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
     processes = [context.Process(target=serving[0], args=serving[1], daemon=True)]  # type: ignore[arg-type] # either
@@ -213,9 +236,10 @@ def main() -> None:
             raise SystemExit("server or watcher did not come up")
         if options.core is not None:
             os.sched_setaffinity(0, {options.core})
-        file = write_configuration(folder, options.nodes, options.machines, port, broker)
+        connection = connection_of(port, options.security, folder / "pki")
+        file = write_configuration(folder, options.nodes, options.machines, connection, broker)
         print(f"{options.nodes} nodes of Double on {options.machines} machines of one server ({options.server}), "
-              f"{options.rate:g} changes/s each")  # fmt: skip
+              f"{options.rate:g} changes/s each, security: {options.security}")  # fmt: skip
         if options.profile:
             import cProfile  # noqa: PLC0415 - seldom
 
