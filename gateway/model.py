@@ -44,7 +44,7 @@ def matches(pattern: str, path: MachinePath, point: str) -> bool:
 class Reading:
     """One point's value at one time, with its quality. A bad reading has no value.
 
-    `time` is in microseconds since the epoch, UTC.
+    `time` is in microseconds since the epoch, UTC; `late` says that it was missed in an outage, and read afterwards.
     """
 
     path: MachinePath
@@ -55,6 +55,7 @@ class Reading:
     quality: Quality
     reason: str = ""
     code: str = ""
+    late: bool = False
 
 
 @dataclass(slots=True)
@@ -87,12 +88,12 @@ class NamedScan:
             reason = self.uncertain.get(name, "")
             yield Reading(
                 path, name, self.times.get(name, self.time), value, units.get(name, ""),
-                Quality.UNCERTAIN if reason else Quality.GOOD, reason, self.codes.get(name, ""),
+                Quality.UNCERTAIN if reason else Quality.GOOD, reason, self.codes.get(name, ""), self.late,
             )  # fmt: skip
         for name, reason in self.bad.items():
             yield Reading(
                 path, name, self.times.get(name, self.time), None, units.get(name, ""),
-                Quality.BAD, reason, self.codes.get(name, ""),
+                Quality.BAD, reason, self.codes.get(name, ""), self.late,
             )  # fmt: skip
 
 

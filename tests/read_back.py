@@ -90,7 +90,7 @@ class SqliteTarget(Target):
             # the view is for people: true and false are words in it
             value = {"true": True, "false": False}[row["value"]] if is_bool else row["value"]
             time = (datetime.fromisoformat(row["time"]) - _EPOCH) // timedelta(microseconds=1)
-            fault = Quality(row["quality"]), row["reason"] or "", row["code"] or ""
+            fault = Quality(row["quality"]), row["reason"] or "", row["code"] or "", bool(row["late"])
             yield Reading(_path(row), row["point"], time, value, row["unit"], *fault)
 
 
@@ -115,7 +115,8 @@ class InfluxTarget(Target):
             unit = row.get("unit", "")
             if row["measurement"] == "quality":
                 key = _path(row), row["point"], row["time"]
-                faults[key], units[key] = (Quality(row["quality"]), row["reason"], row.get("code") or ""), unit
+                words = Quality(row["quality"]), row.get("reason") or "", row.get("code") or "", bool(row.get("late"))
+                faults[key], units[key] = words, unit
                 continue
             for name, value in row.items():
                 kind = types.get((row["measurement"], name))
@@ -145,7 +146,7 @@ class VictoriaMetricsTarget(Target):
             for value, time in zip(series["values"], series["timestamps"], strict=True):
                 if name == "quality_level":
                     key = _path(labels), labels["point"], time * 1000
-                    faults[key] = Quality(labels["quality"]), labels["reason"], ""
+                    faults[key] = Quality(labels["quality"]), labels.get("reason", ""), "", "late" in labels
                 else:
                     [point] = (name[len(t) + 1 :] for t in self._templates if name.startswith(f"{t}_"))
                     key = _path(labels), point, time * 1000
@@ -173,11 +174,11 @@ class VictoriaMetricsTarget(Target):
 
 
 def _joined(
-    values: dict[Key, Any], faults: dict[Key, tuple[Quality, str, str]], units: dict[Key, str]
+    values: dict[Key, Any], faults: dict[Key, tuple[Quality, str, str, bool]], units: dict[Key, str]
 ) -> Iterator[Reading]:
     """Yield a reading for each value, with its fault where it has one, and for each fault without a value."""
     for key in values.keys() | faults.keys():
-        yield Reading(*key, values.get(key), units[key], *faults.get(key, (Quality.GOOD, "", "")))
+        yield Reading(*key, values.get(key), units[key], *faults.get(key, (Quality.GOOD, "", "", False)))
 
 
 def _path(row: Any) -> MachinePath:

@@ -38,7 +38,7 @@ def rows(database: Path, machine: str = "%", point: str = "%") -> list[Row]:
     finally:
         db.close()
     names = ("good", "uncertain", "bad")
-    return [Row(*row[:5], names[row[5]], row[6]) for row in found]
+    return [Row(*row[:5], names[row[5] % 4], row[6]) for row in found]
 
 
 def times(database: Path) -> dict[tuple[str, str], int]:

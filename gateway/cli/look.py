@@ -91,12 +91,13 @@ def show(reading: Reading, style: str) -> str:
 
         told = reading.path._asdict() | {
             "point": reading.point, "time": time, "value": reading.value, "unit": reading.unit,
-            "quality": reading.quality.value, "reason": reading.reason, "code": reading.code,
+            "quality": reading.quality.value, "reason": reading.reason, "code": reading.code, "late": reading.late,
         }  # fmt: skip
         return orjson.dumps(told).decode()
     value = reading.value
     text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    quality = " ".join(word for word in (reading.quality.value, reading.reason, reading.code) if word)
+    words = (reading.quality.value, reading.reason, reading.code, "late" if reading.late else "")
+    quality = " ".join(word for word in words if word)
     return _TEXT.format(
         time=time, point=f"{reading.path}/{reading.point}", value=text, unit=reading.unit, quality=quality
     )

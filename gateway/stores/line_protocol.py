@@ -2,7 +2,8 @@
 
 A machine's readings become one line per scan and unit: the measurement is the template, the points are fields,
 the place in the factory and the unit are tags. The declared type decides between `16i` and `16.0`, since a
-field keeps the type of its first value. What is not good is told in the measurement `quality`.
+field keeps the type of its first value. What is not good, or was read after an outage, is told in the measurement
+`quality`.
 
     curing-press,area=curing,…,machine=press-01,…,unit=bar bladder_pressure=16.02,steam_pressure=14.0 1764000000123456
     quality,area=curing,…,machine=press-01,…,unit=Cel,point=mould level=2i,quality="bad",reason="refused" 1764…
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _ESCAPED_KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ "})
 _ESCAPED_TEXT = str.maketrans({'"': r"\"", "\\": r"\\"})
-_LEVEL = {Quality.UNCERTAIN: 1, Quality.BAD: 2}
+_LEVEL = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -78,6 +79,9 @@ class LineWriter:
         for quality, reasons in ((Quality.UNCERTAIN, scan.uncertain), (Quality.BAD, scan.bad)):
             for name, reason in reasons.items():
                 yield self._quality(one, name, quality, reason)
+        if scan.late:
+            for name in scan.values.keys() - scan.uncertain:
+                yield self._quality(one, name, Quality.GOOD, "")
 
     def _quality(self, one: MachineScan, name: str, quality: Quality, reason: str) -> Line:
         path, meta, scan, record = one
@@ -85,12 +89,14 @@ class LineWriter:
         fields = f"level={_LEVEL[quality]}i"
         if self._labels:
             # without the code: it may tell a value, and each would be a series of its own
-            tags += f",quality={quality.value},reason={self._key(reason)}"
+            tags += f",quality={quality.value}" + (f",reason={self._key(reason)}" if reason else "")
+            tags += ",late=true" if scan.late else ""
         else:
-            fields += f",quality={_text(quality.value)},reason={_text(reason)}"
+            fields += f",quality={_text(quality.value)}" + (f",reason={_text(reason)}" if reason else "")
+            fields += ",late=true" if scan.late else ""
             if code := scan.codes.get(name):
                 fields += f",code={_text(code)}"
-        # an uncertain reading is counted where its value is
+        # a reading with a value is counted where that is
         readings = 1 if quality is Quality.BAD else 0
         return Line(f"quality,{tags}", (fields,), scan.times.get(name, scan.time), record, readings)
 

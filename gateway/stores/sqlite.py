@@ -20,7 +20,7 @@ from gateway.clock import FLOOR
 from gateway.model import MachinePath, Reading, matches
 from gateway.settings.types import Duration, Folder, Section, Size
 from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
-from gateway.stores.sqlite_rows import Rows
+from gateway.stores.sqlite_rows import LATE, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,18 +46,20 @@ create table if not exists series (
     unique (enterprise, site, area, line, machine, point, unit, type)
 );
 create index if not exists places on series (place);
-create index if not exists places on series (place);
 create table if not exists samples (
     place integer not null, time integer not null, series integer not null,
     value, quality integer not null, reason text, code text,
     primary key (time, place)
 ) without rowid;
+"""
+
+_VIEW = """
 create view if not exists readings as
     select strftime('%Y-%m-%dT%H:%M:%S', time / 1000000, 'unixepoch') || printf('.%06dZ', time % 1000000) as time,
         enterprise, site, area, line, machine, point,
         case when type = 'bool' and value is not null then iif(value, 'true', 'false') else value end as value,
-        unit, case quality when 0 then 'good' when 1 then 'uncertain' else 'bad' end as quality, reason, code,
-        type, samples.time as microseconds
+        unit, case quality % 4 when 0 then 'good' when 1 then 'uncertain' else 'bad' end as quality, reason, code,
+        type, samples.time as microseconds, quality / 4 as late
     from samples join series on series.id = samples.series;
 """
 
@@ -99,10 +101,13 @@ class SqliteStore(Store):
             raise Unavailable(f"{path}: {error}") from error
         try:
             # only where it is new: these wait for who writes, and who reads need not
-            if self._db.execute("select 1 from sqlite_schema where name = 'readings'").fetchone() is None:
+            view = self._db.execute("select sql from sqlite_schema where name = 'readings'").fetchone()
+            if view is None:
                 self._db.execute("pragma auto_vacuum = incremental")
                 self._db.execute("pragma journal_mode = wal")
-                self._db.executescript(_SCHEMA)
+                self._db.executescript(_SCHEMA + _VIEW)
+            elif " as late" not in view[0]:  # of a file from before there was that
+                self._db.executescript(f"begin immediate; drop view if exists readings; {_VIEW} commit;")
             self._db.execute(f"pragma journal_size_limit = {_WAL_SIZE}")
             self._db.execute("pragma synchronous = full")
             self._inode = path.stat().st_ino
@@ -210,7 +215,8 @@ class SqliteStore(Store):
         for key, stamp, value, quality, reason, code in rows:
             path, point, unit, kind, _ = series[key]
             truth = bool(value) if kind == "bool" and value is not None else value
-            yield Reading(path, point, stamp, truth, unit, _QUALITY[quality], reason or "", code or "")
+            late, level = divmod(quality, LATE)
+            yield Reading(path, point, stamp, truth, unit, _QUALITY[level], reason or "", code or "", bool(late))
 
     def close(self) -> None:
         self._db.close()

@@ -24,6 +24,13 @@ _LAYOUTS = 16
 """Sets of points in one machine's scans that are kept in mind."""
 
 
+LATE = 4
+"""Added to a row's quality, which is 0 to 2, where the reading was missed in an outage and read afterwards.
+
+The view `readings` has it, too.
+"""
+
+
 class _Series(NamedTuple):
     """A point with the unit and type that its readings have now."""
 
@@ -65,7 +72,7 @@ class Rows:
         rest: list[tuple[Any, ...]] = []
         for one in batch:
             scan = one.scan
-            if scan.bad or scan.uncertain or scan.codes or scan.times:
+            if scan.bad or scan.uncertain or scan.codes or scan.times or scan.late:
                 rest += self._rows(one)
             else:
                 good += self._columns(one)
@@ -122,16 +129,17 @@ class Rows:
     def _rows(self, one: MachineScan) -> Iterator[tuple[Any, ...]]:
         scan = one.scan
         times, uncertain, codes = scan.times, scan.uncertain, scan.codes
+        late = LATE if scan.late else 0
         known = self._machine(one).series
         for name, value in scan.values.items():
             series = known.get(name) or self._find(one, name, value)
             # the declared type decides, not the value: 16 of a float point is 16.0
             held = float(value) if series.is_float and type(value) is int else value
             reason, time_ = uncertain.get(name), times.get(name, scan.time)
-            yield series.place, time_, series.id, held, 1 if reason else 0, reason, codes.get(name)
+            yield series.place, time_, series.id, held, (1 if reason else 0) + late, reason, codes.get(name)
         for name, reason in scan.bad.items():
             series = known.get(name) or self._find(one, name, None)
-            yield series.place, times.get(name, scan.time), series.id, None, 2, reason, codes.get(name)
+            yield series.place, times.get(name, scan.time), series.id, None, 2 + late, reason, codes.get(name)
 
     def _machine(self, one: MachineScan) -> _Machine:
         """Return what is known of the machine under its description."""

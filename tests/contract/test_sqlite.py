@@ -92,7 +92,7 @@ def test_the_view_tells_a_reading_in_plain_words(file: Path) -> None:
         ("enterprise", "doublestar"), ("site", "huangdao"), ("area", "curing"), ("line", "curing-1"),
         ("machine", "press-01"), ("point", "pressure"), ("value", 16.0), ("unit", "bar"),
         ("quality", "good"), ("reason", None), ("code", None), ("type", "float"),
-        ("microseconds", TIME),
+        ("microseconds", TIME), ("late", 0),
     ]  # fmt: skip
     told = {point: tuple(row[key] for key in ("value", "quality", "reason", "code")) for point, row in rows.items()}
     assert told == {
@@ -262,17 +262,32 @@ def test_a_query_gives_the_newest_first_and_no_more_than_asked_for(file: Path) -
         assert [one.value for one in store.query("count", TIME + 98, 10)] == [99, 98]
 
 
-def test_a_query_gives_readings_as_they_were(file: Path) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_query_gives_readings_as_they_were(file: Path, *, late: bool) -> None:
     one = scan(pressure=16.0, closed=False, count=3, recipe="R")
     one.scan.uncertain["count"] = "stale"
     one.scan.bad["mould"] = "refused"
     one.scan.codes["mould"] = "exception 2"
+    one.scan.late = late
     with store_at(file) as store:
         store.write([one])
         told = {reading.point: reading for reading in store.query("*", 0, 10)}
     assert told == {reading.point: reading for reading in one.scan.readings(PRESS, dict(META.units))}
     assert told["closed"].value is False
     assert told["mould"].quality is Quality.BAD
+
+
+def test_a_file_from_before_there_was_a_mark_of_what_is_late_tells_it_too(file: Path) -> None:
+    with store_at(file) as store:
+        store.write([scan(TIME, pressure=1.0)])
+    db = sqlite3.connect(file)
+    db.executescript("drop view readings; create view readings as select quality from samples")
+    db.close()
+    late = scan(TIME + 1, pressure=2.0)
+    late.scan.late = True
+    with store_at(file) as store:
+        store.write([late])
+    assert [(one.reading.value, one.reading.late) for one in SqliteTarget(file).held()] == [(1.0, False), (2.0, True)]
 
 
 def test_a_query_of_a_broken_file_says_so(file: Path) -> None:

@@ -133,6 +133,19 @@ def test_an_uncertain_reading_has_both_value_and_reason(target: Target, press: M
     assert target.held() == target.expected(readings([one]))
 
 
+def test_what_was_read_after_an_outage_is_marked(target: Target, press: MachinePath) -> None:
+    """A chart of the shift has it; who computes what was known when can leave it out."""
+    late, fresh = scan(press, 0, pressure=16.0, temperature=99.0, recipe="R-1"), scan(press, 9, pressure=16.5)
+    late.scan.late = True
+    late.scan.uncertain["temperature"] = "out_of_range"
+    late.scan.bad["cycles"] = "device_fault"
+    with target.store() as store:
+        store.write([late, fresh])
+        store.write([late, fresh])
+    assert target.held() == target.expected(readings([late, fresh]))
+    assert [held.reading.late for held in target.held()].count(True) == 4
+
+
 def test_readings_of_a_scan_keep_their_own_times(target: Target, press: MachinePath) -> None:
     """What an OPC UA server pushes has a source time for each value."""
     one = scan(press, pressure=1.5, temperature=2.5, cycles=3)
