@@ -47,6 +47,12 @@ class IngestService:
             await end(*working)
         log.info("ingest.stopped", records=self._ingest.counts.records, readings=self._ingest.counts.readings)
 
+    def asked_to_reload(self) -> None:
+        """Say what to do instead: what ingest does depends on nothing that changes often, as machines do."""
+        log.warning(
+            "ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep what comes meanwhile"
+        )
+
     def report(self) -> dict[str, Any]:
         """Return what ingest has done."""
         counts, latency = self._ingest.counts, self._ingest.latency

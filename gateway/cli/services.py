@@ -46,7 +46,10 @@ def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
 @click.option("--id", "name", help="In place of ingest.id: for several that share the work with one file.")
 @WITH_STDIN
 def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: bool) -> None:
-    """Take records off the broker into the stores of CONFIG."""
+    """Take records off the broker into the stores of CONFIG.
+
+    A changed CONFIG is taken up by a restart, during which nothing is lost.
+    """
     factory = load(config)
     if name is not None:
         try:
@@ -61,6 +64,7 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
         from gateway.app_ingest import IngestService  # noqa: PLC0415 - see gateway.cli
 
         service = IngestService(factory)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
         await service.run(stop)
         write_report(report, service.report())
 

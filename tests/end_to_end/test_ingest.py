@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from signal import SIGCONT, SIGSTOP
+from signal import SIGCONT, SIGHUP, SIGSTOP
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -373,6 +373,18 @@ async def test_an_ingest_whose_links_are_lost_in_quick_succession_comes_back_eac
             await proxy.heal()
         await process.logged("ingest.subscribed", 6)
     assert not process.events("ingest.thrown_out")
+
+
+async def test_a_hang_up_ends_no_ingest(tmp_path: Path):
+    """It reloads a gateway; whoever sends it to all services of a box means no harm."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto)
+    process.signal(SIGHUP)
+    await process.logged("ingest.restart_to_reload")
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await gateway.send("m-01", pressure=1.0)
+        await gateway.confirmed()
 
 
 async def test_an_ingest_tells_that_it_is_there_and_that_it_has_gone(tmp_path: Path):
