@@ -1,8 +1,8 @@
 """Faults by name: what can be ordered, from when and for how long.
 
-press-03:bladder_leak@120s+5m                  a process fault, in the model
-press-03.bladder_temperature:sensor_break@2m   a fault of one point
-press-03:slow=1.5@0s+30s                       a fault on the way, with a value
+press-03:bladder_leak@120s+5m                       a process fault, in the model
+press-03.bladder_temperature_left:sensor_break@2m   a fault of one point
+press-03:slow=1.5@0s+30s                            a fault on the way, with a value
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     AnyMachine = Machine | Carousel
 
 PLACES = 6
-"""Parts that fit between two stages, for each machine of the stage before."""
+"""Parts that fit between two stages, for each cavity of the machines of the stage before."""
 
 HALF = 0.5
 """Share of a buffer that is full when the line starts."""
@@ -46,10 +46,14 @@ class Stage:
             yield from machine.machines
 
     @property
+    def cavities(self) -> int:
+        """How many parts each machine works on together."""
+        return self.machines[0].model.cavities
+
+    @property
     def takt(self) -> float:
         """Seconds from one part to the next, when nothing is in the way."""
-        machines = list(self.each())
-        return machines[0].cycle / len(machines)
+        return self.machines[0].model.cycle / (len(list(self.each())) * self.cavities)
 
 
 class Line:
@@ -61,7 +65,8 @@ class Line:
         slowest = max(stage.takt for stage in stages)
         orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 / slowest)
         for before, after in pairwise(stages):
-            before.outlet = after.inlet = Buffer(PLACES * len(before.machines))
+            made = len(before.machines) * before.cavities
+            before.outlet = after.inlet = Buffer(PLACES * max(made, after.cavities))
         for stage in stages:
             for machine in stage.machines:
                 machine.connect(stage.inlet, stage.outlet, orders)
@@ -71,9 +76,8 @@ class Line:
         """Begin as a line that has been running: parts in every buffer, and in every machine."""
         source = self.stages[0].machines[0]
         for stage in self.stages:
-            machines = list(stage.each())
             if stage.inlet is not None:
-                wanted = len(machines) + int(HALF * stage.inlet.room)
+                wanted = len(list(stage.each())) * stage.cavities + int(HALF * stage.inlet.room)
                 stage.inlet.parts.extend(source.start_part() for _ in range(wanted))
             for machine in stage.machines:
                 machine.warm_up()

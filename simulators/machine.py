@@ -2,13 +2,13 @@
 
 A model is a subclass in a file of its own. It sets the class variables, and overrides `run`, which writes its sensors
 into `signals` under the names of the template's points; `begin` where something is drawn for each part; and `judge`
-where quality is more than luck.
+where quality is more than luck, or `verdicts` where a cycle makes several parts.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from itertools import count
+from itertools import compress, count
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
@@ -30,6 +30,9 @@ ORDER_HOURS = 2.5
 ABORTS = 0.08
 """Share of stops that are emergency stops: somebody has to clear them, and to start the machine anew."""
 
+HESITATION = 0.2
+"""Share of a cycle, at most, that a machine needs to suspend its work, and again to take it up."""
+
 STOPPED = 1 << 15
 """The bit of the alarm word that tells of a stop."""
 
@@ -49,7 +52,8 @@ class Machine:
     `recipes`     the recipe for each variant of the product, over and over
     `changeover`  seconds to change from one recipe to another
     `between_stops`, `stop`  mean seconds between two small stops, and how long one lasts
-    `places`      how many parts are in work side by side: see `simulators.carousel`
+    `cavities`    how many parts a cycle takes, works on and passes on together
+    `places`      how many of these machines stand side by side as one: see `simulators.carousel`
     `records`     signals that tell of the part that was finished last
     `process_faults`  what can go wrong inside, by name; `run` asks `self.faults` for it
     """
@@ -66,6 +70,7 @@ class Machine:
     changeover: ClassVar[float] = 180.0
     between_stops: ClassVar[float] = 3000.0
     stop: ClassVar[float] = 200.0
+    cavities: ClassVar[int] = 1
     places: ClassVar[int] = 1
     records: ClassVar[tuple[str, ...]] = ()
     process_faults: ClassVar[Mapping[str, str]] = {}
@@ -76,14 +81,14 @@ class Machine:
         self._stops = Random(f"{seed}/{name}/stops")
         self.inlet: Buffer | None = None
         self.outlet: Buffer | None = None
-        self.orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 / self.cycle)
+        self.orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 * self.cavities / self.cycle)
         self.numbers: Iterator[int] = count(1)  # of parts that are started from nothing
         self.state = State.STOPPED
         self.clock = 0.0  # simulated seconds since the start
         self.elapsed = 0.0  # seconds into this cycle
         self.duration = self.cycle  # of this cycle
         self.alarms = 0
-        self.part = ""
+        self.parts: list[Part] = []  # in work, or finished and not yet passed on
         self.recipe = self.recipes[0]
         self.order = Order("", 0)
         self.cycles = self.good = self.rejects = self.started = 0
@@ -98,7 +103,7 @@ class Machine:
         self._show()
 
     def begin(self) -> None:
-        """Take note that a cycle begins: draw what differs from one part to the next."""
+        """Take note that a cycle begins with `parts`: draw what differs from one part to the next."""
 
     def run(self, dt: float) -> None:
         """Move the physics on by `dt` and write the sensors into `signals`.
@@ -109,6 +114,10 @@ class Machine:
     def judge(self) -> bool:
         """Return whether the part that is finished now is good."""
         return self.rng.random() >= self.scrap
+
+    def verdicts(self) -> list[bool]:
+        """Return of each of `parts`, which are finished now, whether it is good."""
+        return [self.judge() for _ in self.parts]
 
     @property
     def working(self) -> bool:
@@ -121,9 +130,14 @@ class Machine:
         return self.elapsed * self.cycle / self.duration
 
     @property
+    def part(self) -> str:
+        """The serial number of the part in the machine, the first of several; empty where there is none."""
+        return self.parts[0].serial if self.parts else ""
+
+    @property
     def inside(self) -> int:
         """How many parts are in the machine."""
-        return int(bool(self.part))
+        return len(self.parts)
 
     def phase(self, ends: Sequence[float]) -> int:
         """Return the phase of the cycle: 0 none, 1 up to the first of `ends` (seconds into the cycle), and so on."""
@@ -151,7 +165,9 @@ class Machine:
             if self.elapsed >= self.duration:
                 self._finish()
         elif self.state is State.SUSPENDED:
-            self._pass_on() if self.part else self._take()
+            # what is finished leaves, and the next parts are taken, as soon as the neighbours let it
+            if self._pass_on() and self._fetch():
+                self._enter(State.UNSUSPENDING)
         elif self.clock >= self._until:
             self._move_on()
         self.energy += (self.power_run if self.working else self.power_idle) * dt / 3600
@@ -184,8 +200,8 @@ class Machine:
         after = THEN[self.state]
         if after is not State.EXECUTE:
             self._enter(after)
-        elif self.part:
-            self._begin()
+        elif self.parts:
+            self._set_up()
         else:
             self._take()
 
@@ -195,26 +211,34 @@ class Machine:
         lasts = 1.0
         if state in {State.HELD, State.ABORTED}:
             lasts = self._stops.expovariate(1 / self.stop)
-        elif self.part and state in {State.COMPLETE, State.RESETTING}:
+        elif state in {State.SUSPENDING, State.UNSUSPENDING}:
+            lasts = min(lasts, HESITATION * self.cycle)
+        elif self.parts and state in {State.COMPLETE, State.RESETTING}:
             lasts = self.changeover / 2
         self._until = self.clock + lasts
 
     def _take(self) -> None:
-        """Take the next part, or starve, or stop for a while."""
+        """Take the next parts, or starve, or stop for a while."""
         if self.clock >= self._next_stop:
             self._next_stop = self.clock + self._stops.expovariate(1 / self.between_stops)
             self._enter(State.ABORTING if self._stops.random() < ABORTS else State.HOLDING)
-        elif self.inlet is None:
-            self._load(self.start_part())
-        elif self.inlet.parts:
-            self._load(self.inlet.parts.popleft())
+        elif self._fetch():
+            self._set_up()
         else:
-            self.state = State.SUSPENDED
+            self._enter(State.SUSPENDING)
 
-    def _load(self, part: Part) -> None:
-        """Begin with a part, or change over to its recipe first."""
-        before, self.part, self.order = self.recipe, *part
-        self.recipe = self.recipes[part.order.variant % len(self.recipes)]
+    def _fetch(self) -> bool:
+        """Return whether a part for each cavity was there to be taken."""
+        if self.inlet is None:
+            self.parts = [self.start_part() for _ in range(self.cavities)]
+        elif len(self.inlet.parts) >= self.cavities:
+            self.parts = [self.inlet.parts.popleft() for _ in range(self.cavities)]
+        return bool(self.parts)
+
+    def _set_up(self) -> None:
+        """Begin with the parts that were taken, or change over to their recipe first."""
+        before, self.order = self.recipe, self.parts[0].order
+        self.recipe = self.recipes[self.order.variant % len(self.recipes)]
         if self.recipe != before:
             self._enter(State.COMPLETING)
         else:
@@ -232,27 +256,26 @@ class Machine:
         self._last = self.clock - late - self._cycle_began
         self.cycles += 1
         self._total += self._last
-        if self.judge():
-            self.good += 1
-            self._pass_on()
-        else:
-            self.rejects += 1
-            self.part = ""
+        made = len(self.parts)
+        self.parts = list(compress(self.parts, self.verdicts()))
+        self.good += len(self.parts)
+        self.rejects += made - len(self.parts)
+        if self._pass_on():
             self._take()
+        else:
+            self._enter(State.SUSPENDING)
         if self.working:
             # the rest of this step is the next part's, so that the step size adds nothing to a short cycle
             self.elapsed = late
             self._cycle_began -= late
 
-    def _pass_on(self) -> None:
-        """Pass the part on, or be blocked with it."""
-        if self.outlet is not None:
-            if self.outlet.full:
-                self.state = State.SUSPENDED
-                return
-            self.outlet.parts.append(Part(self.part, self.order))
-        self.part = ""
-        self._take()
+    def _pass_on(self) -> bool:
+        """Pass on the parts that are finished; return whether there was room for all of them."""
+        while self.parts and not (self.outlet is not None and self.outlet.full):
+            part = self.parts.pop(0)
+            if self.outlet is not None:
+                self.outlet.parts.append(part)
+        return not self.parts
 
     def _show(self) -> None:
         """Write what every machine shows."""

@@ -47,6 +47,8 @@ THEN = {
     State.HOLDING: State.HELD,
     State.HELD: State.UNHOLDING,
     State.UNHOLDING: State.EXECUTE,
+    State.SUSPENDING: State.SUSPENDED,
+    State.UNSUSPENDING: State.EXECUTE,
     State.ABORTING: State.ABORTED,
     State.ABORTED: State.CLEARING,
     State.CLEARING: State.STOPPED,

@@ -2,7 +2,7 @@
 
 A line of JSON for each change of a machine, with the simulated time in microseconds since the start:
 
-    {"t":200000,"machine":"curing/curing-1/press-01","values":{"bladder_pressure":16.02,"state":6}}
+    {"t":200000,"machine":"curing/curing-1/press-01","values":{"bladder_pressure_left":16.02,"state":6}}
     {"t":120000000,"fault":"press-03:bladder_leak","active":true}
 
 Values are as a perfect reader has them: rounded to what the registers hold, null where a sensor is broken. The same

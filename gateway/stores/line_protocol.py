@@ -5,7 +5,7 @@ the place in the factory and the unit are tags. The declared type decides betwee
 field keeps the type of its first value. What is not good, or was read after an outage, is told in the measurement
 `quality`.
 
-    curing-press,area=curing,…,machine=press-01,…,unit=bar bladder_pressure=16.02,steam_pressure=14.0 1764000000123456
+    curing-press,area=curing,…,machine=press-01,…,unit=bar bladder_pressure_left=16.02,steam=14.0 1764000000123456
     quality,area=curing,…,machine=press-01,…,unit=Cel,point=mould level=2i,quality="bad",reason="refused" 1764…
 """
 

@@ -1,7 +1,6 @@
-"""A tyre curing press: 13 minutes of steam, nitrogen and patience.
+"""A tyre curing press with two moulds: 13 minutes of steam, nitrogen and patience.
 
-Phases and pressures after Tire Industry 2020-5 (steam 1.55-1.65 MPa for 1-7 min, nitrogen at 2.1 MPa or
-more) and 1997-7 (mould 180 degrees, inner 208 degrees); time constants are engineering estimates.
+What happens in each mould is in `curing_cavity`; the press opens and closes both, and lets in steam and nitrogen.
 """
 
 from __future__ import annotations
@@ -9,31 +8,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from simulators.machine import Machine
-from simulators.physics import Lag, Wander, arrhenius
+from simulators.models.curing_cavity import (
+    COLD,
+    EXHAUST,
+    LOAD,
+    NITROGEN,
+    PRESSED,
+    PRESSURE,
+    SENSED,
+    SHAPE,
+    STEAM,
+    Cavity,
+)
+from simulators.physics import Lag, Wander
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NONE, LOAD, SHAPE, STEAM, NITROGEN, EXHAUST, OPEN = range(7)
 ENDS = (30.0, 60.0, 240.0, 690.0, 720.0)
-"""End of each phase but the last, seconds into the cycle."""
-MOULD_SET, REFERENCE, ACTIVATION = 172.0, 150.0, 90_000.0  # degrees, degrees, J/mol
+"""End of each phase but the last, seconds into the cycle: load, shape, steam, nitrogen, exhaust, open."""
+CLOSED = {SHAPE, EXHAUST, *PRESSED}
 CURED = 20.0
 """Equivalent minutes at the reference temperature that a tyre needs."""
-
-INSIDE = {  # phase -> bladder pressure in bar (None: the main's) and its time constant
-    SHAPE: (0.4, 4.0),
-    STEAM: (None, 8.0),
-    NITROGEN: (None, 10.0),
-}
+GOOD, UNDERCURED, BLEMISHED = 1, 2, 3
 SETTLED, LOW = 60.0, 1.0  # the alarm: seconds into nitrogen, and bar below its main
-SAG = 0.06  # bar that a main loses for each bar that it is above the bladder
-LEAK, TRAP, DROP, LATE = 0.2 / 60, 15.0, 4.0, 180.0
-"""What faults do: bar/s lost, K lost, bar lost, seconds that the press stays closed."""
+SAG = 0.06  # bar that a main loses for each bar that it is above the bladders
+DROP, LATE = 4.0, 180.0
+"""What faults do: bar lost, seconds that the press stays closed."""
 
 
 class CuringPress(Machine):
-    """Two moulds in one press, each with its bladder; the cure integral decides the quality."""
+    """Two moulds in one press; the cure integral of each decides the quality of its tyre."""
 
     cycle: ClassVar[float] = 780.0
     spread: ClassVar[float] = 0.005
@@ -45,10 +50,13 @@ class CuringPress(Machine):
     serial: ClassVar[str] = "GT"
     takes: ClassVar[str] = "green tyre"
     makes: ClassVar[str] = "tyre"
+    cavities: ClassVar[int] = 2
     recipes: ClassVar[tuple[str, ...]] = ("CURE-195-65R15",)  # a mould stays for weeks
     process_faults: ClassVar[Mapping[str, str]] = {
-        "bladder_leak": "the bladder loses 0.2 bar a minute while it is shut",
-        "steam_trap": "a blocked trap leaves water in the bladder: 15 K less",
+        "bladder_leak": "the left bladder loses 0.2 bar a minute while it is shut",
+        "bladder_leak_right": "the right bladder loses 0.2 bar a minute while it is shut",
+        "steam_trap": "a blocked trap leaves water in the left bladder: 15 K less",
+        "steam_trap_right": "a blocked trap leaves water in the right bladder: 15 K less",
         "supply_drop": "steam and nitrogen mains lose 4 bar",
         "late_opening": "the press opens three minutes late",
         "stuck_valve": "the steam valve stays shut",
@@ -56,81 +64,61 @@ class CuringPress(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._pressure = Lag(0.0, 8.0, self.rng, 0.02)
-        self._bladder = Lag(150.0, 20.0, self.rng, 0.4)
-        self._moulds = [Lag(MOULD_SET + self.rng.gauss(0, 0.5), 180.0, self.rng, 0.3) for _ in range(2)]
-        self._offsets = [self.rng.gauss(0.0, 0.4) for _ in range(2)]  # of the moulds' controllers
+        self._sides = {"left": Cavity(self.rng), "right": Cavity(self.rng)}
         self._platens = [Lag(170.0, 240.0, self.rng, 0.2) for _ in range(2)]
         self._heating = [Wander(170.0 + self.rng.gauss(0.0, 0.5), 0.6, 400.0, self.rng) for _ in range(2)]
         self._clamp = Lag(0.0, 3.0, self.rng, 4.0)
         self._hydraulic = Lag(20.0, 2.0, self.rng, 0.5)
         self._position = Lag(1200.0, 4.0, self.rng, 0.3)
-        self._steam = Wander(16.0, 0.1, 120.0, self.rng)
-        self._nitrogen = Wander(22.0, 0.08, 120.0, self.rng)
-        self._cure = self._lost = 0.0
+        self._steam = Wander(PRESSURE[STEAM][0], 0.1, 120.0, self.rng)
+        self._nitrogen = Wander(PRESSURE[NITROGEN][0], 0.08, 120.0, self.rng)
+        for side in self._sides:
+            self.signals |= {f"serial_number_{side}": "", f"result_{side}": 0, f"result_serial_number_{side}": ""}
         self.run(0.0)
 
     def begin(self) -> None:
-        self._cure = self._lost = 0.0
         self.alarms = 0
+        for side, part in zip(self._sides, self.parts, strict=True):
+            self._sides[side].begin()
+            self.signals[f"serial_number_{side}"] = part.serial
         if "late_opening" in self.faults:
             self.duration += LATE
 
+    def verdicts(self) -> list[bool]:
+        """Reject a tyre that is not cured through, and a few for their looks."""
+        good = []
+        for (side, cavity), part in zip(self._sides.items(), self.parts, strict=True):
+            result = UNDERCURED if cavity.cure < CURED else GOOD if self.judge() else BLEMISHED
+            self.signals |= {f"result_{side}": result, f"result_serial_number_{side}": part.serial}
+            self.signals[f"serial_number_{side}"] = ""
+            good.append(result == GOOD)
+        return good
+
     def run(self, dt: float) -> None:
-        """Fill and empty the bladder, heat the tyre, add up its cure."""
+        """Move the press, heat its platens, let steam and nitrogen into both bladders."""
         phase = self.phase(ENDS)
-        drop = DROP if "supply_drop" in self.faults else 0.0
-        mains = self._steam.step(dt) - drop, self._nitrogen.step(dt) - drop
-        self._inflate(phase, dt, *mains)
-        mould = self._moulds[0].value
-        closed, pressed = phase in {SHAPE, STEAM, NITROGEN, EXHAUST}, phase in {STEAM, NITROGEN}
+        closed, pressed = phase in CLOSED, phase in PRESSED
         self._position.follow(0.0 if closed else 1200.0, dt)
         self._clamp.follow(1850.0 if pressed else 300.0 if closed else 0.0, dt)
         self._hydraulic.follow(140.0 if pressed else 60.0 if closed else 20.0, dt)
-        cold = 25.0 if phase == LOAD else 0.0  # a green tyre at room temperature takes heat out of the mould
-        for i, (mould_half, platen) in enumerate(zip(self._moulds, self._platens, strict=True)):
-            platen.follow(self._heating[i].step(dt) - cold / 8, dt)
-            mould_half.follow(MOULD_SET + self._offsets[i] - cold, dt)
-        if pressed:
-            self._cure += arrhenius((mould + self._bladder.value) / 2 - 20, REFERENCE, ACTIVATION) * dt / 60
-        self._sense(phase, *mains)
-
-    def judge(self) -> bool:
-        """Reject a tyre that is not cured through."""
-        return self._cure >= CURED and super().judge()
-
-    def _inflate(self, phase: int, dt: float, steam: float, nitrogen: float) -> None:
-        """Let pressure and temperature in the bladder follow what the valves let in."""
-        mould = self._moulds[0].value
-        wet = TRAP if "steam_trap" in self.faults else 0.0
-        stuck = phase == STEAM and "stuck_valve" in self.faults
-        target, tau = INSIDE.get(phase, (0.0, 6.0))
-        if target is None:
-            target = 0.4 if stuck else steam if phase == STEAM else nitrogen
-        if phase == NITROGEN and "bladder_leak" in self.faults:
-            # shut in once it is full: what leaks is not made good
-            self._lost += LEAK * dt
-        self._pressure.follow(max(0.0, target - self._lost if phase == NITROGEN else target), dt, tau)
-        if phase == STEAM and not stuck:
-            self._bladder.follow(203.0 - wet, dt, 20.0)
-        elif phase in {SHAPE, STEAM}:
-            self._bladder.follow(mould - 30, dt, 60.0)
-        elif phase == NITROGEN:
-            self._bladder.follow(mould - wet, dt, 480.0)
-        else:
-            self._bladder.follow(mould - 45, dt, 90.0)
-        low = phase == NITROGEN and self.time > ENDS[2] + SETTLED and self._pressure.value < nitrogen - LOW
-        self.alarms |= int(low)
-
-    def _sense(self, phase: int, steam: float, nitrogen: float) -> None:
-        inside = self._pressure.value
+        for platen, heating in zip(self._platens, self._heating, strict=True):
+            platen.follow(heating.step(dt) - (COLD / 8 if phase == LOAD else 0.0), dt)
+        drop = DROP if "supply_drop" in self.faults else 0.0
+        steam, nitrogen = self._steam.step(dt) - drop, self._nitrogen.step(dt) - drop
+        let_in = SHAPE if phase == STEAM and "stuck_valve" in self.faults else phase
+        supply = {SHAPE: PRESSURE[SHAPE][0], STEAM: steam, NITROGEN: nitrogen}.get(let_in, 0.0)
+        late = phase == NITROGEN and self.time > ENDS[2] + SETTLED
+        inside = 0.0
+        for alarm, (side, cavity) in enumerate(self._sides.items()):
+            which = "" if side == "left" else f"_{side}"
+            leaks, wet = (f"{fault}{which}" in self.faults for fault in ("bladder_leak", "steam_trap"))
+            cavity.run(phase, dt, supply, leaks=leaks, wet=wet)
+            self.alarms |= int(late and cavity.pressure.value < nitrogen - LOW) << alarm
+            inside += cavity.pressure.value / 2
+            self.signals |= zip((f"{name}_{side}" for name in SENSED), cavity.sense(), strict=True)
         self.signals.update(
             phase=phase,
             phase_time=round(self.elapsed) if phase else 0,
-            bladder_pressure=max(0.0, self._pressure.read()),
-            bladder_temperature=self._bladder.read(),
-            mould_temperature_left=self._moulds[0].read(),
-            mould_temperature_right=self._moulds[1].read(),
             platen_temperature_upper=self._platens[0].read(),
             platen_temperature_lower=self._platens[1].read(),
             # a main sags while its valve lets much through
@@ -139,8 +127,7 @@ class CuringPress(Machine):
             clamp_force=max(0.0, self._clamp.read()),
             hydraulic_pressure=max(0.0, self._hydraulic.read()),
             mould_position=max(0.0, self._position.read()),
-            cure_integral=self._cure,
-            press_closed=phase in {SHAPE, STEAM, NITROGEN, EXHAUST},
+            press_closed=closed,
             steam_valve=phase == STEAM,
             nitrogen_valve=phase == NITROGEN,
         )

@@ -287,18 +287,18 @@ PRESS = {"m1": {"template": "curing-press", "connection": "modbus+tcp://10.0.0.1
 
 
 def hot_condensate(seen: Seen) -> bool:
-    return at(seen, 3) and 184 < value(seen, "bladder_temperature") < 190
+    return at(seen, 3) and 184 < value(seen, "bladder_temperature_left") < 190
 
 
 def shut_in_phase_3(seen: Seen) -> bool:
-    return at(seen, 3) and value(seen, "bladder_pressure") < 1
+    return at(seen, 3) and value(seen, "bladder_pressure_left") < 1
 
 
 WRONG: dict[str, tuple[str, float, Callable[[Seen], bool]]] = {
-    "bladder_leak": ("bladder_pressure", 100.0, lambda seen: value(seen, "alarm_word") == 1),
-    "steam_trap": ("bladder_temperature", 40.0, hot_condensate),
+    "bladder_leak": ("bladder_pressure_left", 100.0, lambda seen: value(seen, "alarm_word") == 1),
+    "steam_trap": ("bladder_temperature_left", 40.0, hot_condensate),
     "supply_drop": ("steam_supply_pressure", 100.0, lambda seen: value(seen, "steam_supply_pressure") < 13),
-    "stuck_valve": ("bladder_pressure", 40.0, shut_in_phase_3),
+    "stuck_valve": ("bladder_pressure_left", 40.0, shut_in_phase_3),
     "late_opening": ("phase_time", 100.0, lambda seen: value(seen, "phase_time") > 830),
 }
 """Fault -> a point that shows it, the speed at which what it does lasts for some readings, and what is then seen."""

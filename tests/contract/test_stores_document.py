@@ -24,17 +24,18 @@ DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "stores.md"
 PRESS = MachinePath("doublestar", "huangdao", "curing", "curing-1", "press-01")
 META = MachineMeta(
     "curing-press",
-    {"bladder_pressure": "float", "hydraulic_pressure": "float", "cycle_count": "int", "press_closed": "bool"},
-    {"bladder_pressure": "bar", "hydraulic_pressure": "bar", "mould_temperature": "Cel"},
+    {"bladder_pressure_left": "float", "hydraulic_pressure": "float", "cycle_count": "int", "press_closed": "bool"},
+    {"bladder_pressure_left": "bar", "hydraulic_pressure": "bar", "mould_temperature_left": "Cel"},
 )
 VALUES = {
-    "bladder_pressure": 16.02, "hydraulic_pressure": 180.0, "cycle_count": 7, "press_closed": True, "recipe": "R-100",
+    "bladder_pressure_left": 16.02, "hydraulic_pressure": 180.0, "cycle_count": 7, "press_closed": True,
+    "recipe": "R-100",
 }  # fmt: skip
 
 
 def scan(at: int, path: MachinePath = PRESS) -> MachineScan:
-    told = NamedScan(at, dict(VALUES), {"mould_temperature": "refused"})
-    told.codes["mould_temperature"] = "exception 2 illegal data address"
+    told = NamedScan(at, dict(VALUES), {"mould_temperature_left": "refused"})
+    told.codes["mould_temperature_left"] = "exception 2 illegal data address"
     return MachineScan(path, META, told, 0)
 
 

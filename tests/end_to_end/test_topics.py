@@ -61,8 +61,8 @@ async def test_what_machines_are_and_how_they_stand_is_retained(tmp_path: Path, 
     assert state["reason"] == ""
     meta = await retained(mosquitto, f"{ROOT}/curing/curing-1/press-01/meta")
     assert meta["template"] == "curing-press"
-    assert meta["points"]["bladder_pressure"]["unit"] == "bar"
-    assert meta["points"]["bladder_pressure"]["type"] == "float"
+    assert meta["points"]["bladder_pressure_left"]["unit"] == "bar"
+    assert meta["points"]["bladder_pressure_left"]["type"] == "float"
     assert meta["points"]["state"]["labels"]["6"] == "execute"
     simulator.kill()
     state = await told(mosquitto, f"{ROOT}/curing/curing-1/press-01/state", "state", "offline")

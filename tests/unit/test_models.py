@@ -167,31 +167,48 @@ def test_parts_go_out_good_or_rejected(name: str) -> None:
     one = machine(name)
     one.outlet = Buffer(10)
     for signals in steps(one, 4):
-        assert one.good + one.rejects == one.cycles == signals["cycle_count"]
+        assert one.good + one.rejects == one.cycles * one.cavities
+        assert (one.cycles, one.good, one.rejects) == tuple(
+            signals[count] for count in ("cycle_count", "good_count", "reject_count")
+        )
     assert one.cycles == 4
     assert len(one.outlet.parts) == one.good > 0
     assert one.signals["cycle_time_average"] == pytest.approx(one.cycle, rel=0.2)
 
 
-def test_a_press_cures_with_steam_and_nitrogen() -> None:
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_press_cures_with_steam_and_nitrogen(side: str) -> None:
     """The published cycle: steam at 16 bar, nitrogen at 22 bar, and enough heat over time for a good tyre."""
     highest: dict[Value, float] = {}
     cure = 0.0
     for signals in steps(machine("curing-press"), 1):
-        phase, pressure = signals["phase"], signals["bladder_pressure"]
+        phase, pressure = signals["phase"], signals[f"bladder_pressure_{side}"]
         assert isinstance(pressure, float)
         highest[phase] = max(highest.get(phase, 0.0), pressure)
-        cure = max(cure, float(signals["cure_integral"]))
+        cure = max(cure, float(signals[f"cure_integral_{side}"]))
     assert highest[3] == pytest.approx(16.0, abs=0.5)
     assert highest[4] == pytest.approx(22.0, abs=0.5)
     assert cure > CURED
+
+
+def test_a_press_tells_of_each_tyre_where_it_was_cured_and_with_what_result() -> None:
+    """Traceability: the serial number in a mould becomes that of its result, and the two tyres are two."""
+    one = machine("curing-press")
+    held = [(signals["serial_number_left"], signals["serial_number_right"]) for signals in steps(one, 2)]
+    worked = [pair for pair in dict.fromkeys(held) if pair != ("", "")]
+    assert worked[:2] == [("GTCURING-PRESS-01-000001", "GTCURING-PRESS-01-000002"),
+                          ("GTCURING-PRESS-01-000003", "GTCURING-PRESS-01-000004")]  # fmt: skip
+    signals = one.signals
+    assert (signals["result_serial_number_left"], signals["result_serial_number_right"]) == worked[1]
+    assert {signals["result_left"], signals["result_right"]} <= {1, 3}, "good, or blemished by chance"
 
 
 WITHIN: dict[str, dict[str, tuple[float, float]]] = {
     "bead-winder": {"winding_speed": (150, 250), "wire_tension": (70, 95)},
     "calender": {"line_speed": (20, 60), "roll_1_temperature": (70, 90), "letoff_tension": (1, 5)},
     "curing-press": {
-        "bladder_pressure": (21, 23), "bladder_temperature": (200, 208), "platen_temperature_upper": (165, 175),
+        "bladder_pressure_left": (21, 23), "bladder_temperature_right": (200, 208),
+        "platen_temperature_upper": (165, 175),
     },
     "electrical-safety": {
         "earth_current": (10, 15), "hipot_voltage": (1000, 1500), "insulation_resistance": (2, 999),

@@ -53,8 +53,8 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
         ("press-3:silence", "did you mean 'press-03'"),
         ("press-03:bladder_leek", "did you mean 'bladder_leak'"),
         ("tbm-01:bladder_leak", "unknown fault 'bladder_leak'"),
-        ("press-03.bladder:stuck", "unknown point 'bladder'; did you mean 'bladder_pressure'"),
-        ("press-03.bladder_pressure:silence", "is of a machine, not of a point"),
+        ("press-03.bladder_pressure:stuck", "unknown point 'bladder_pressure'; did you mean 'bladder_pressure_left'"),
+        ("press-03.bladder_pressure_left:silence", "is of a machine, not of a point"),
         ("press-03:silence@120", "is no duration"),
         ("press-03:wrong_clock", "unknown fault 'wrong_clock'"),
     ],
@@ -84,8 +84,8 @@ def test_a_machine_name_of_two_lines_needs_its_line(tmp_path: Path):
 def test_a_broken_sensor_has_no_value_until_it_is_mended(plant: Plant):
     """The value before is not shown again."""
     one = named(plant, "press-03")
-    run(plant, 10, "press-03.bladder_temperature:sensor_break@5s+10s")
-    assert one.values()["bladder_temperature"] is None
+    run(plant, 10, "press-03.bladder_temperature_left:sensor_break@5s+10s")
+    assert one.values()["bladder_temperature_left"] is None
     injector = run(plant, 10)
     assert injector.active == []
 
@@ -93,11 +93,11 @@ def test_a_broken_sensor_has_no_value_until_it_is_mended(plant: Plant):
 def test_a_stuck_value_stays_while_the_machine_goes_on(plant: Plant):
     """The model does not stop: only what is seen of it."""
     one = named(plant, "press-03")
-    run(plant, 5, "press-03.bladder_temperature:stuck@2s")
-    stuck = one.values()["bladder_temperature"]
+    run(plant, 5, "press-03.bladder_temperature_left:stuck@2s")
+    stuck = one.values()["bladder_temperature_left"]
     run(plant, 300)
-    assert one.values()["bladder_temperature"] == stuck
-    assert one.machine.look()["bladder_temperature"] != stuck
+    assert one.values()["bladder_temperature_left"] == stuck
+    assert one.machine.look()["bladder_temperature_left"] != stuck
 
 
 def test_a_value_drifts_from_the_truth(plant: Plant):
@@ -119,29 +119,53 @@ def test_faults_begin_and_end_in_time(plant: Plant):
     ]  # fmt: skip
 
 
-def test_a_leaking_bladder_loses_pressure_and_raises_the_alarm():
-    """0.2 bar a minute in nitrogen, while the mains are as they were."""
+@pytest.mark.parametrize(
+    ("fault", "leaks", "tight", "alarm"),
+    [("bladder_leak", "left", "right", 1), ("bladder_leak_right", "right", "left", 2)],
+)
+def test_a_leaking_bladder_loses_pressure_and_raises_the_alarm(fault: str, leaks: str, tight: str, alarm: int):
+    """0.2 bar a minute in nitrogen, in one of the two moulds, while the mains are as they were."""
     press = MODELS["curing-press"]("press-01", "seed")
-    press.faults.add("bladder_leak")
-    pressures: list[float] = []
+    press.faults.add(fault)
+    pressures: dict[str, list[float]] = {leaks: [], tight: []}
     while press.clock < 2000.0 and press.cycles == 0:
         press.step(1.0)
-        pressure = press.signals["bladder_pressure"]
-        assert isinstance(pressure, float)
-        if press.signals["nitrogen_valve"]:
-            pressures.append(pressure)
-    assert pressures[-1] < 21.0
-    assert pressures[120] - pressures[-1] == pytest.approx(0.2 * (len(pressures) - 120) / 60, abs=0.25)
-    assert press.alarms & 1
+        for side, seen in pressures.items():
+            pressure = press.signals[f"bladder_pressure_{side}"]
+            assert isinstance(pressure, float)
+            if press.signals["nitrogen_valve"]:
+                seen.append(pressure)
+    lost = pressures[leaks]
+    assert lost[-1] < 21.0
+    assert lost[120] - lost[-1] == pytest.approx(0.2 * (len(lost) - 120) / 60, abs=0.25)
+    assert pressures[tight][-1] == pytest.approx(22.0, abs=0.5)
+    assert press.alarms == alarm
 
 
-def test_a_stuck_steam_valve_leaves_the_tyre_uncured():
+def test_a_blocked_steam_trap_cools_one_of_two_bladders():
+    """Each has its own: 15 degrees less in steam, and the tyre there is cured less."""
+    press = MODELS["curing-press"]("press-01", "seed")
+    press.faults.add("steam_trap_right")
+    while press.signals["phase"] != 4:
+        press.step(1.0)
+    assert press.signals["bladder_temperature_left"] == pytest.approx(203.0, abs=2.0)
+    assert press.signals["bladder_temperature_right"] == pytest.approx(188.0, abs=2.0)
+    while press.signals["phase"] != 5:
+        press.step(1.0)
+    cured, less = press.signals["cure_integral_left"], press.signals["cure_integral_right"]
+    assert isinstance(cured, float)
+    assert isinstance(less, float)
+    assert less < 0.9 * cured
+
+
+def test_a_stuck_steam_valve_leaves_both_tyres_uncured():
     """The press decides by the cure integral, not by luck."""
     press = MODELS["curing-press"]("press-01", "seed")
     press.faults.add("stuck_valve")
     while press.cycles == 0:
         press.step(1.0)
-    assert press.rejects == 1
+    assert press.rejects == 2
+    assert (press.signals["result_left"], press.signals["result_right"]) == (2, 2)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -55,7 +55,7 @@ def record(
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
 def test_the_same_seed_gives_the_same_log_byte_for_byte(tmp_path: Path, plant: str):
     """A failure in a simulated plant can be run again, and the runs compared."""
-    faults = ("press-03.bladder_pressure:drift@10s", "press-04:silence@5s+5s") if plant == "tire-plant" else ()
+    faults = ("press-03.bladder_pressure_left:drift@10s", "press-04:silence@5s+5s") if plant == "tire-plant" else ()
     for name, seed in (("one", "7"), ("two", "7"), ("three", "8")):
         record(tmp_path / name, seed, plant, faults)
     one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
@@ -96,7 +96,9 @@ def test_speed_keeps_the_shape(tmp_path: Path):
         record(tmp_path / "log", "7", "tire-plant", dt=dt, steps=steps)
         truth = Truth(tmp_path / "log")
         press = "curing/curing-1/press-01"
-        pressures = [value for value in truth.held(press, "bladder_pressure", 0, 10**12) if isinstance(value, float)]
+        pressures = [
+            value for value in truth.held(press, "bladder_pressure_left", 0, 10**12) if isinstance(value, float)
+        ]
         times = [value for value in truth.held(press, "cycle_time_last", 0, 10**12) if value]
         peaks.append((max(pressures), times[0]))
     (slow_peak, slow_time), (fast_peak, fast_time) = peaks
@@ -106,12 +108,12 @@ def test_speed_keeps_the_shape(tmp_path: Path):
 
 def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
     """A reading is right when its value was shown at about its time."""
-    record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure:sensor_break@2s+2s",), steps=50)
+    record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure_left:sensor_break@2s+2s",), steps=50)
     truth = Truth(tmp_path / "log")
     press = "curing/curing-1/press-03"
     assert truth.faults == [
-        {"t": 2_000_000, "fault": "press-03.bladder_pressure:sensor_break", "active": True},
-        {"t": 4_000_000, "fault": "press-03.bladder_pressure:sensor_break", "active": False},
+        {"t": 2_000_000, "fault": "press-03.bladder_pressure_left:sensor_break", "active": True},
+        {"t": 4_000_000, "fault": "press-03.bladder_pressure_left:sensor_break", "active": False},
     ]
     heartbeat = truth.held(press, "heartbeat", 1_000_000, 1_000_000)
     assert len(heartbeat) == 1
@@ -121,7 +123,7 @@ def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
     assert truth.agrees(press, "heartbeat", cast("int", later[3]), 1_000_000 + 3_000_000)
     assert not truth.agrees(press, "heartbeat", cast("int", later[3]), 9_000_000)
     assert not truth.agrees(press, "heartbeat", float(cast("int", later[3])), 4_000_000), "another type"
-    assert None in truth.held(press, "bladder_pressure", 0, 11_000_000)
+    assert None in truth.held(press, "bladder_pressure_left", 0, 11_000_000)
 
 
 @given(seed=st.text("abc", max_size=4), clock=st.floats(0.2, 5000.0))
