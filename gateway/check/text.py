@@ -10,6 +10,7 @@ import click
 
 from gateway.check.flags import shown
 from gateway.check.results import Severity, Verdict
+from gateway.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -41,7 +42,7 @@ def lines(report: Report, width: int, *, every_point: bool) -> Iterator[str]:
         yield from _machine(first, width, every_point=every_point)
         if others:
             names = ", ".join(f"{one.path.line}/{one.path.machine}" for one in others)
-            yield from _wrapped(f"likewise {_many(len(others), 'more machine')}: {names}", "  ", width)
+            yield from _wrapped(f"likewise {counted(len(others), 'more machine')}: {names}", "  ", width)
 
 
 def _alike(machines: Iterable[CheckedMachine]) -> list[list[CheckedMachine]]:
@@ -65,16 +66,13 @@ def _summary(report: Report, width: int) -> Iterator[str]:
         for verdict in Verdict
         if (n := report.count(verdict)) or verdict is Verdict.GOOD
     ]
-    yield f"{report.file}: {_many(len(report.machines), 'machine')}, {_many(points, 'point')}: {', '.join(counts)}"
+    size = f"{counted(len(report.machines), 'machine')}, {counted(points, 'point')}"
+    yield f"{report.file}: {size}: {', '.join(counts)}"
     if absent := sum(machine.absent for machine in report.machines):
-        yield click.style(f"{_many(absent, 'machine')} not there", fg="red")
+        yield click.style(f"{counted(absent, 'machine')} not there", fg="red")
     for note in (*report.notes, f"took {report.seconds:.1f} s"):
         yield from _wrapped(note, "", width)
     yield from _findings(report.findings, "", width)
-
-
-def _many(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _machine(machine: CheckedMachine, width: int, *, every_point: bool) -> Iterator[str]:
@@ -92,7 +90,7 @@ def _machine(machine: CheckedMachine, width: int, *, every_point: bool) -> Itera
     for point in chosen:
         yield from table.lines(point)
     if chosen and (rest_ := len(machine.points) - len(chosen)):
-        yield click.style(f"  and {_many(rest_, 'point')} more, good", fg="bright_black")
+        yield click.style(f"  and {counted(rest_, 'point')} more, good", fg="bright_black")
 
 
 class _Table:

@@ -16,6 +16,7 @@ import click
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.types import MissingSecret, parse_duration
+from gateway.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,7 +63,7 @@ def load(file: Path) -> Factory:
         for problem in error.problems:
             click.echo(str(problem), err=True)
         count = len(error.problems)
-        click.echo(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
+        click.echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
 
 
@@ -126,3 +127,9 @@ def write_report(file: Path | None, report: dict[str, Any]) -> None:
         import orjson  # noqa: PLC0415 - only needed at the end
 
         file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def size_of(factory: Factory) -> str:
+    """Return how large a factory is, in machines and points."""
+    points = sum(len(machine.points) for machine in factory.machines)
+    return f"{counted(len(factory.machines), 'machine')}, {counted(points, 'point')}"

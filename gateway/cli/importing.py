@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, load
+from gateway.cli.common import CONFIG, load, size_of
+from gateway.words import counted
 
 if TYPE_CHECKING:
     from gateway.importers.found import Import
@@ -77,9 +78,8 @@ def import_(
     write(out, files, force=force)
     _tell_notes(file, found)
     factory = load(out / "factory.yaml")
-    points = sum(len(one.points) for one in factory.machines)
-    notes = f", {len(found.notes)} notes above" if found.notes else ""
-    click.echo(f"{out / 'factory.yaml'}: {len(factory.machines)} machines, {points} points{notes}")
+    notes = f", {counted(len(found.notes), 'note')} above" if found.notes else ""
+    click.echo(f"{out / 'factory.yaml'}: {size_of(factory)}{notes}")
 
 
 def write(folder: Path, files: dict[str, str], *, force: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from gateway.cli.common import load
+from gateway.cli.common import load, size_of
 from gateway.cli.importing import write
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
         files[f"machines/{answers['template']}.yaml"] = _template(protocol)
     write(out, files, force=force)
     factory = load(out / "factory.yaml")
-    points = sum(len(machine.points) for machine in factory.machines)
-    click.echo(f"{out / 'factory.yaml'}: right: {len(factory.machines)} machines, {points} points")
+    click.echo(f"{out / 'factory.yaml'}: right: {size_of(factory)}")
     for name in files:
         click.echo(f"  wrote {out / name}")
     if answers["username"]:

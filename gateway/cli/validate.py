@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG
+from gateway.cli.common import CONFIG, size_of
+from gateway.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,14 +47,12 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
 def _tell(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    count = counted(len(problems), "problem")
     if factory is None:
         click.echo(f"{config}: {count}", err=True)
         return
-    points = sum(len(machine.points) for machine in factory.machines)
-    warned = f", {len(problems)} warning{'s' if len(problems) > 1 else ''}" if problems else ""
-    size = f"{len(factory.machines)} machines, {points} points{warned}"
-    click.echo(f"{config}: right: {size}; configuration {factory.digest}")
+    warned = f", {counted(len(problems), 'warning')}" if problems else ""
+    click.echo(f"{config}: right: {size_of(factory)}{warned}; configuration {factory.digest}")
 
 
 def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> str:

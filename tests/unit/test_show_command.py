@@ -210,4 +210,4 @@ def test_a_link_that_can_not_hold_its_periods_is_a_warning(tmp_path: Path) -> No
         ran = CliRunner().invoke(main, ["validate", str(tmp_path / "factory.yaml"), *options])
         assert (ran.exit_code, ran.stderr.startswith(told)) == (code, True), ran.output
         assert "the periods can't be held: read less often" in ran.stderr
-        assert "1200 points, 1 warning; configuration " in ran.stdout
+        assert "1,560 points, 1 warning; configuration " in ran.stdout
