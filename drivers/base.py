@@ -153,9 +153,9 @@ class Driver(ABC):
         """
         return ()
 
-    def remarks(self) -> Sequence[Remark]:
-        """Return what the device does otherwise than asked to, as found out since the last call."""
-        return ()
+    def remarks(self) -> Sequence[Remark] | None:
+        """Return what the device does otherwise than asked to, as found out since the last call; None: nothing, ever."""
+        return None
 
     def counts(self) -> Mapping[str, int]:
         """Return what happened on the connection since the start, by name: answers that came too late, say."""

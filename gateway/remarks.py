@@ -27,9 +27,9 @@ class Remarks:
         self._told: set[Remark] = set()
 
     async def follow(self, driver: Driver) -> None:
-        """Tell what a driver remarks while its connection stands."""
-        while True:
-            for remark in driver.remarks():
+        """Tell what a driver remarks while its connection stands; one that never does is not asked again."""
+        while (remarks := driver.remarks()) is not None:
+            for remark in remarks:
                 self._tell(remark)
             await asyncio.sleep(ASK_EVERY)
 
