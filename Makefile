@@ -58,6 +58,7 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q drivers gateway simulators  # a demo starts six processes
+	@$(BIN)/python -m simulators.standard  # of which some are OPC UA servers
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt

@@ -1,7 +1,7 @@
 """Machines served over OPC UA, by asyncua: a namespace per machine, in a thread of its own.
 
-Loading the standard address space keeps a processor busy for seconds; in its own thread and event loop it does
-not hold up the machines that are served already. `simulators.secure` makes it as secure as it is configured.
+Loading asyncua, and making nodes, keeps a processor busy for a second; in its own thread and event loop it does not
+hold up the machines that are served already. `simulators.secure` makes it as secure as it is configured.
 """
 
 from __future__ import annotations
@@ -99,13 +99,14 @@ class OpcUaMachines(threading.Thread):
 
     async def _serve_once(self, restarts: int) -> None:
         # these imports take a while, and belong to what this thread is for
-        from asyncua import Server, ua  # noqa: PLC0415
+        from asyncua import ua  # noqa: PLC0415
 
         from simulators.deadband import keep_deadbands  # noqa: PLC0415
         from simulators.nodes import Space  # noqa: PLC0415
+        from simulators.standard import new_server  # noqa: PLC0415
 
         keep_deadbands()
-        server = Server()
+        server = new_server()
         await server.init()
         server.set_endpoint(self.url)
         server.set_server_name("Lineside simulator")

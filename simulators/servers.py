@@ -61,8 +61,8 @@ class Servers:
     def __init__(self, factory: Factory, plant: Plant, *, free_ports: bool, faulty: bool, history: int) -> None:
         """Find out what is needed. Raises `CantServe`.
 
-        Where we choose the addresses, machines of several OPC UA servers stand behind one, since each server's
-        address space costs seconds to load; but not where something will go wrong: that is its own machines' alone.
+        Where we choose the addresses, machines of several OPC UA servers stand behind one, since each server is a
+        thread with an event loop; but not where something will go wrong: that is its own machines' alone.
         """
         self._blame = Blame(factory)
         self.free_ports, self._faulty, self._history = free_ports, faulty, history

@@ -8,16 +8,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asyncua import Server, ua
+from asyncua import ua
 from processes import free_port
 
 from drivers.base import Group, NotConnected, Quality, Reason, Scan
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.clock import Clock
+from simulators.standard import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from asyncua import Server
 
 URI = "urn:test:machine"
 SECONDS = 20.0
@@ -28,7 +31,7 @@ async def served(
     port: int, *, before: tuple[str, ...] = (), nodes: dict[str, Any] | None = None
 ) -> AsyncIterator[Server]:
     """Serve nodes by name in `URI`; `before` are namespaces that are registered first."""
-    server = Server()
+    server = new_server()
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])

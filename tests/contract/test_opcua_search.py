@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from asyncua import Server, ua
+from asyncua import ua
 from processes import free_port, until, write_factory
 from servers import Mosquitto
 from stored import rows
@@ -20,10 +20,13 @@ from gateway.app import Gateway
 from gateway.app_ingest import IngestService
 from gateway.clock import Clock
 from gateway.settings.load import load_factory
+from simulators.standard import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from asyncua import Server
 
 URI = "urn:test:line"
 SECONDS = 30.0
@@ -58,7 +61,7 @@ class Line:
 
 @asynccontextmanager
 async def served(port: int) -> AsyncIterator[Line]:
-    server = Server()
+    server = new_server()
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])

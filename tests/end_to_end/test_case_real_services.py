@@ -156,7 +156,7 @@ async def watching(machine: Machine, changes: list[Change]) -> AsyncIterator[Non
             changes.append((names[node.nodeid], microseconds(source), value))
 
     parts = urlsplit(connection.url)
-    # the simulator makes an address space of thousands of nodes first
+    # the simulator says that it has started before its OPC UA server has
     await until(lambda: connectable(parts.hostname, parts.port), "the building machine is served")
     async with Client(connection.url) as client:
         index = await client.get_namespace_index(connection.namespace)

@@ -10,15 +10,17 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from asyncua import Server, ua
+from asyncua import ua
 from asyncua.common.structures104 import new_struct, new_struct_field
 from processes import LOOPBACK, free_port
 
 from drivers.opcua.companions import IMM2MES, MACHINERY, PACKML, PLASTICS
+from simulators.standard import new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from asyncua import Server
     from asyncua.common.node import Node
 
 URI = "urn:test:moulding"
@@ -32,7 +34,7 @@ class CompanionMachine:
 
     def __init__(self) -> None:
         self.url = f"opc.tcp://{LOOPBACK}:{free_port()}"
-        self._server = Server()
+        self._server = new_server()
         self._indexes: dict[str, int] = {}
         self._next = 5000
 

@@ -9,15 +9,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from asyncua import Server, ua
+from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.server.monitored_item_service import MonitoredItemService
 from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.uaprotocol_auto import DataChangeFilter  # which is what it decodes to, and not ua.DataChangeFilter
 from processes import LOOPBACK, free_port
 
+from simulators.standard import new_server
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from asyncua import Server
 
 URI = "urn:test:fickle"
 
@@ -116,7 +120,7 @@ def _processor(fickle: Fickle) -> type[UaProcessor]:
 @asynccontextmanager
 async def fickle_server(**nodes: Any) -> AsyncIterator[Fickle]:
     """Serve nodes, with string identifiers in `URI`, by name and value."""
-    server = Server()
+    server = new_server()
     await server.init()
     fickle = Fickle(server, free_port())
     server.set_endpoint(f"opc.tcp://{LOOPBACK}:{fickle.port}")

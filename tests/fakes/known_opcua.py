@@ -6,13 +6,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from asyncua import Server, ua
+from asyncua import ua
 
 from drivers.base import Quality
 from fakes.known_modbus import Known
+from simulators.standard import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from asyncua import Server
 
 URI = "urn:test:panel"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,7 +83,7 @@ class KnownOpcUa:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[KnownOpcUa]:
         """Serve it."""
-        server = self._server = Server()
+        server = self._server = new_server()
         await server.init()
         server.set_endpoint(self.url)
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])

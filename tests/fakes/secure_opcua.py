@@ -5,15 +5,17 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from asyncua import Server, ua
+from asyncua import ua
 from asyncua.crypto.permission_rules import User, UserRole
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fakes.certificates import SERVER_URI, Signed
+from simulators.standard import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from asyncua import Server
     from asyncua.server.internal_server import InternalServer
 
 NAMESPACE = "urn:test:machine"
@@ -74,7 +76,7 @@ async def served(
     tokens: Sequence[type] = (ua.AnonymousIdentityToken, ua.X509IdentityToken, ua.UserNameIdentityToken),
 ) -> AsyncIterator[Server]:
     """Serve the node `Speed`, 12.5, in `NAMESPACE`."""
-    server = Server(user_manager=door)
+    server = new_server(door)
     await server.init()
     server.set_endpoint(f"opc.tcp://127.0.0.1:{port}")
     await server.set_application_uri(uri)
