@@ -40,9 +40,16 @@ STOP_SECONDS = 15.0
 """A process that has not ended so long after SIGTERM fails its test."""
 
 POLL = 0.01
+"""Seconds between two looks at something; a look that takes long is followed by a rest that is longer."""
+
+REST, LONGEST_REST = 4, 0.5
+"""So many times as long as the look took, `until` rests before the next one; seconds at the most."""
 
 STARTED: list[Process] = []
 """What has been started and not forgotten yet; conftest.py ends it."""
+
+PORTS = range(10_000, 20_000)
+"""Where tests have their servers: below the ports that the simulators choose, and those of outgoing connections."""
 
 _taken: set[int] = set()
 
@@ -50,11 +57,14 @@ _taken: set[int] = set()
 def free_port() -> int:
     """Return a port of the loopback that stays free until it is used, and while its server is down.
 
-    It lies below the range out of which the system gives ports to outgoing connections: none of them gets it by
-    chance, and a client that tries to reach a dead server is not connected to itself.
+    No other worker of this run is given it, nor a simulator that looks for a free one, nor an outgoing connection: a
+    client that tries to reach a dead server is not connected to another, or to itself.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = PORTS[worker :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
+    assert len(_taken) < len(mine) // 2, "too many ports for one run"
     while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
+        port = random.SystemRandom().choice(mine)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -79,11 +89,14 @@ def need(program: str) -> str:
 
 async def until(look: Callable[[], T], what: str, seconds: float = 20.0) -> T:
     """Look until there is something (truthy) to see, and return it; the test fails after `seconds`."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while not (found := look()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if began > deadline:
             pytest.fail(f"{what}: not within {seconds:g} s")
-        await asyncio.sleep(POLL)
+        await asyncio.sleep(max(POLL, min(REST * (now - began), LONGEST_REST)))
+        began = time.monotonic()
     return found
 
 
@@ -193,6 +206,8 @@ class Lineside(Process):
         super().__init__(f"lineside {command}", config.parent / f"{command}-{config.stem}-{Lineside._runs}.log")
         self._arguments = [command, str(config), *arguments]
         self._environment = environment or {}
+        self._told: list[dict[str, Any]] = []
+        self._read = 0
 
     @classmethod
     async def start(
@@ -223,13 +238,14 @@ class Lineside(Process):
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return what it has logged so far, all its runs; `name` picks one kind of event."""
-        told = []
-        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                event = json.loads(line)
-                if name is None or event["event"] == name:
-                    told.append(event)
-        return told
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            *lines, _ = log.read().split(b"\n")  # the last one may not be whole yet
+        for line in lines:
+            self._read += len(line) + 1
+            if line.startswith(b"{") and line.endswith(b"}"):
+                self._told.append(json.loads(line))
+        return [event for event in self._told if name is None or event["event"] == name]
 
     async def logged(self, name: str, times: int = 1, seconds: float = 20.0) -> dict[str, Any]:
         """Wait until it has logged an event (so many times), and return it; the test fails where it ends instead."""
