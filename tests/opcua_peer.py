@@ -110,6 +110,11 @@ class NodeOpcUa(Server):
         given = {} if value is KEEP else {"value": value}
         self.tell("set", node=node, status=status, **given, **({} if time is None else {"time": time}))
 
+    def set_at_once(self, node: str, *values: Any, since: int) -> None:
+        """Give a variable values a millisecond apart from a source time on, all between two looks of the server."""
+        all_ = [{"value": value, "time": since + 1000 * i} for i, value in enumerate(values)]
+        self.tell("setAll", node=node, all=all_)
+
     def get(self, node: str) -> Any:
         """Return the value that a variable has."""
         return self.tell("get", node=node)["value"]

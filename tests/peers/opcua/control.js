@@ -68,6 +68,7 @@ function commands(server, machine, certificates) {
     counts: () => counts(server),
     requests: () => requests.counted,
     set: ({ node, ...what }) => machine.set(node, what),
+    setAll: ({ node, all }) => all.forEach((what) => machine.set(node, what)),
     get: ({ node }) => machine.get(node),
     add: ({ node, value, type }) => void machine.add(node, value, type),
     addRanged: ({ node, value, low, high }) => void machine.addRanged(node, value, low, high),
