@@ -6,6 +6,7 @@ import os
 import uuid
 from typing import TYPE_CHECKING
 
+import forked
 import processes
 import pytest
 import servers
@@ -53,6 +54,7 @@ def _processes_end_with_their_test() -> Iterator[None]:
 def _processes_end_with_the_session() -> Iterator[None]:
     yield
     _end(list(processes.STARTED))
+    forked.stop()
 
 
 def _end(those: list[processes.Process]) -> None:

@@ -22,15 +22,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import pytest
 import yaml
+from forked import Forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -111,6 +113,29 @@ def write_factory(file: Path, **sections: Any) -> Path:
     return file
 
 
+class Ran(NamedTuple):
+    """What a command said, and how it ended."""
+
+    code: int
+    text: str
+    error: str
+
+
+async def lineside(
+    *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 90.0
+) -> Ran:
+    """Run a command of `lineside` to its end: in a folder, and with no environment but the one given, where it is."""
+    with tempfile.TemporaryDirectory(prefix="lineside-test-") as said:
+        output, errors = Path(said) / "output", Path(said) / "errors"
+        given = dict(os.environ) if environment is None else environment
+        process = Forked(arguments, folder or Path.cwd(), given, output, errors)
+        try:
+            await until(lambda: process.poll() is not None, f"lineside {' '.join(arguments)} ends", seconds)
+        finally:
+            process.kill()
+        return Ran(process.wait(), output.read_text(encoding="utf-8"), errors.read_text(encoding="utf-8"))
+
+
 class Process:
     """A child process that can be started, killed and started again. Its output goes to `log`, run after run."""
 
@@ -119,7 +144,7 @@ class Process:
         self.name = name
         self.log = log
         self.shared = shared
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def command(self) -> list[str]:
         """Return what to run."""
@@ -136,6 +161,9 @@ class Process:
             self._process = subprocess.Popen(
                 command, cwd=self.log.parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        self._note()
+
+    def _note(self) -> None:
         if self not in STARTED:
             STARTED.append(self)
 
@@ -230,6 +258,15 @@ class Lineside(Process):
         if self.running:
             await self.stop()
         self.launch()
+
+    def launch(self) -> None:
+        if "LD_PRELOAD" in self._environment:  # which counts when a program is loaded
+            super().launch()
+            return
+        assert not self.running, f"{self.name} runs already"
+        environment = os.environ | self._environment
+        self._process = Forked(["--log", "json", *self._arguments], self.log.parent, environment, self.log)
+        self._note()
 
     def command(self) -> list[str]:
         variables = [f"{key}={value}" for key, value in self._environment.items()]

@@ -16,9 +16,21 @@ from servers import Mosquitto
 PARENT = """
 import asyncio, pathlib, sys
 sys.path.insert(0, sys.argv[1])
+from processes import Lineside, write_factory
 from servers import Mosquitto
-mosquitto = asyncio.run(Mosquitto.start(pathlib.Path(sys.argv[2])))
-print(mosquitto.pid, flush=True)
+
+STORES = [{"sqlite": {"path": "readings.db"}}]
+MACHINE = {"template": "bead-winder", "connection": "modbus+tcp://127.0.0.1"}
+LINES = {"line": {"area": "area", "machines": {"m-01": MACHINE}}}
+
+async def start(folder):
+    mosquitto = await Mosquitto.start(folder)
+    config = write_factory(folder / "factory.yaml", broker={"url": mosquitto.url}, stores=STORES, lines=LINES)
+    ingest = await Lineside.start("ingest", config)
+    await ingest.logged("ingest.started")
+    return mosquitto.pid, ingest.pid
+
+print(*asyncio.run(start(pathlib.Path(sys.argv[2]))), flush=True)
 input()
 """
 
@@ -46,8 +58,8 @@ async def test_a_server_is_killed_and_comes_back_on_its_port(tmp_path: Path) -> 
     assert await mosquitto.stop() == 0
 
 
-def test_a_server_ends_with_a_pytest_that_was_killed(tmp_path: Path) -> None:
-    """Else a cancelled run would leave brokers behind."""
+def test_what_was_started_ends_with_a_pytest_that_was_killed(tmp_path: Path) -> None:
+    """Else a cancelled run would leave brokers behind, and gateways."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(Path(__file__).parent.parent), str(tmp_path)],
         stdin=subprocess.PIPE,
@@ -55,10 +67,10 @@ def test_a_server_ends_with_a_pytest_that_was_killed(tmp_path: Path) -> None:
     )
     with parent:
         assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        assert alive(child)
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        assert [alive(child) for child in children] == [True, True]
         parent.kill()
-    asyncio.run(until(lambda: not alive(child), "the server has ended"))
+    asyncio.run(until(lambda: not any(map(alive, children)), "they have ended"))
 
 
 def alive(pid: int) -> bool:

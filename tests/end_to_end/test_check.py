@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import re
 import socket
-import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
 from fakes.modbus_server import FakeModbusServer
-from processes import free_port, until, write_factory
+from processes import free_port, lineside, until, write_factory
 from simulated import configure, simulated
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from processes import Ran
 
     from gateway.settings.factory import Factory
 
@@ -47,22 +48,8 @@ points:
 BEHIND_ONE = "modbus+tcp://10.20.1.11:502?timeout=0.5&unit="
 
 
-class Ran(NamedTuple):
-    """What a check said."""
-
-    code: int
-    text: str
-    error: str
-
-
 async def check(config: Path, *options: str, columns: int = 160) -> Ran:
-    process = await asyncio.create_subprocess_exec(
-        "/usr/bin/env", f"COLUMNS={columns}", sys.executable, "-m", "gateway", "check", str(config), *options,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    text, error = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode is not None
-    return Ran(process.returncode, text.decode(), error.decode())
+    return await lineside("check", str(config), *options, environment=os.environ | {"COLUMNS": str(columns)})
 
 
 def plant(folder: Path) -> Path:

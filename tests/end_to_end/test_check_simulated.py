@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
-from processes import write_factory
+from processes import lineside, write_factory
 
 from gateway.settings.templates import bundled_config
 
@@ -49,16 +49,12 @@ async def check(folder: Path, config: Path, *options: str) -> Ran:
     here, temporary = folder / "here", folder / "temporary"
     here.mkdir(exist_ok=True)
     temporary.mkdir(exist_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "check", str(config), "--simulated", *options,
-        cwd=here, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={key: value for key, value in os.environ.items() if not key.startswith("LINESIDE")}
-        | {"TMPDIR": str(temporary), "COLUMNS": "150"},
-    )  # fmt: skip
-    text, error = await asyncio.wait_for(process.communicate(), 240)
-    assert process.returncode is not None
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("LINESIDE")}
+    environment = ours | {"TMPDIR": str(temporary), "COLUMNS": "150"}
+    arguments = ("check", str(config), "--simulated", *options)
+    ran = await lineside(*arguments, folder=here, environment=environment, seconds=240)
     left = [str(file) for place in (here, temporary) for file in place.iterdir() if file.suffix != ".xml"]
-    return Ran(process.returncode, text.decode(), error.decode(), left)
+    return Ran(*ran, left)
 
 
 @pytest.mark.parametrize(("plant", "machines", "points"), [("tire-plant", 20, 579), ("appliance-plant", 19, 543)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes import STOP_SECONDS, Lineside, until
+from processes import STOP_SECONDS, Lineside, lineside
 from servers import Mosquitto
 
 from gateway.settings.load import load_factory
@@ -46,14 +47,13 @@ def follow(plant: Path, language: str, text: str, above: str) -> None:
         file.write_text(written[: written.index("lines:")] + text, encoding="utf-8")
 
 
-def run(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
+async def run(folder: Path, line: str) -> str:
     arguments, _, target = line.partition(" > ")
-    command = [sys.executable, "-m", "gateway", *shlex.split(arguments)[1:]]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
-    assert (line, ran.returncode, ran.stderr) == (line, 0, "")
+    ran = await lineside(*shlex.split(arguments)[1:], folder=folder)
+    assert (line, ran.code, ran.error) == (line, 0, "")
     if target:
-        (folder / target).write_text(ran.stdout, encoding="utf-8")
-    return ran
+        (folder / target).write_text(ran.text, encoding="utf-8")
+    return ran.text
 
 
 async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
@@ -77,7 +77,8 @@ async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> No
                 continue
             if command == "query":
                 await stored(tmp_path, line)
-            said[command] = said.get(command, "") + run(tmp_path, line.replace(BROKER, mosquitto.url)).stdout
+            told = await run(tmp_path, line.replace(BROKER, mosquitto.url))
+            said[command] = said.get(command, "") + told
     looks_right(tmp_path, said)
     for service in reversed(services):
         assert await service.stop(STOP_SECONDS) == 0
@@ -85,12 +86,9 @@ async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> No
 
 async def stored(folder: Path, line: str) -> None:
     """Wait until there is something to show: readings are stored a moment after they were taken."""
-    command = [sys.executable, "-m", "gateway", *shlex.split(line)[1:]]
-
-    def look() -> bool:
-        return bool(subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout)
-
-    await until(look, "readings are stored", 60)
+    async with asyncio.timeout(60):
+        while not (await lineside(*shlex.split(line)[1:], folder=folder)).text:
+            pass  # a command takes a while
 
 
 def looks_right(folder: Path, said: dict[str, str]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -17,13 +15,15 @@ import pytest
 import yaml
 from chaos.machines import Machines
 from opcua_peer import MACHINE, NodeOpcUa
-from processes import Lineside, until, write_factory
+from processes import Lineside, lineside, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from processes import Ran
 
 SECONDS = 30.0
 
@@ -78,17 +78,9 @@ class Plant:
             await until(lambda machine=machine: self.counts(machine), f"readings of {machine}", SECONDS)
         return gateway
 
-    async def reload(self) -> subprocess.CompletedProcess[str]:
+    async def reload(self) -> Ran:
         """Do as a user does."""
-        return await self.lineside("reload", str(self.config))
-
-    @staticmethod
-    async def lineside(*arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command, while the machines go on answering in this process."""
-        command = [sys.executable, "-m", "gateway", *arguments]
-        return await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, timeout=60, check=False
-        )
+        return await lineside("reload", str(self.config))
 
     def counts(self, machine: str) -> list[int]:
         """Return which answers of a machine are stored."""
@@ -127,8 +119,8 @@ async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path:
         plant.units = {"m-01": 1, "m-02": 3, "m-04": 4}
         plant.write()
         told = await plant.reload()
-        assert (told.returncode, told.stderr) == (0, "")
-        assert "1 machines added, 1 machines changed, 0 machines removed" in told.stdout
+        assert (told.code, told.error) == (0, "")
+        assert "1 machines added, 1 machines changed, 0 machines removed" in told.text
         await plant.more("m-04")
         await plant.more("m-02")
         old = len(machines.served[2])
@@ -136,9 +128,9 @@ async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path:
         plant.units = {"m-01": 1}
         plant.write()
         told = await plant.reload()
-        assert "0 machines added, 0 machines changed, 2 machines removed" in told.stdout
-        valid = await plant.lineside("validate", str(plant.config))
-        assert told.stdout.strip().endswith(valid.stdout.split()[-1])
+        assert "0 machines added, 0 machines changed, 2 machines removed" in told.text
+        valid = await lineside("validate", str(plant.config))
+        assert told.text.strip().endswith(valid.text.split()[-1])
         await plant.more("m-01")
         assert await gateway.stop() == 0
         counts = plant.counts("m-01")
@@ -165,24 +157,24 @@ async def test_a_wrong_file_is_refused_with_its_errors_and_nothing_changes(tmp_p
         wrong = right.replace("template: counter", "template: conuter")
         plant.config.write_text(wrong)
         told = await plant.reload()
-        assert told.returncode == 1
+        assert told.code == 1
         line = 1 + wrong[: wrong.index("conuter")].count("\n")
-        assert f"factory.yaml:{line}:" in told.stderr
-        assert "did you mean 'counter'?" in told.stderr
+        assert f"factory.yaml:{line}:" in told.error
+        assert "did you mean 'counter'?" in told.error
         gateway.signal(signal.SIGHUP)
         refused = await gateway.logged("configuration.refused")
         assert f"factory.yaml:{line}:" in refused["problems"][0]
         await plant.more("m-01")
         plant.config.write_text(right.replace("id: edge-01", "id: edge-01\n  max_record: 32KiB"))
         told = await plant.reload()
-        assert told.returncode == 1
-        assert "gateway.max_record: can't change while the gateway runs; restart it" in told.stderr
-        assert "factory.yaml:" in told.stderr
+        assert told.code == 1
+        assert "gateway.max_record: can't change while the gateway runs; restart it" in told.error
+        assert "factory.yaml:" in told.error
         assert outcome(plant)["config"] == before
         plant.config.write_text(right)
         told = await plant.reload()
-        assert (told.returncode, told.stderr) == (0, "")
-        assert "nothing has changed" in told.stdout
+        assert (told.code, told.error) == (0, "")
+        assert "nothing has changed" in told.text
         assert await gateway.stop() == 0
         assert plant.counts("m-01") == list(range(len(machines.served[1])))
 
@@ -195,10 +187,8 @@ async def test_a_gateway_that_does_not_run_can_not_reload(tmp_path: Path):
         plant.write()
         for _ in range(2):
             told = await plant.reload()
-            assert told.returncode == 1
-            assert (
-                f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in told.stderr
-            )
+            assert told.code == 1
+            assert f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in told.error
             gateway = await Lineside.start("run", plant.config)
             await until((tmp_path / "spool" / "edge-01.configuration.json").exists, "the outcome")
             gateway.kill()
@@ -233,7 +223,7 @@ async def test_a_machine_that_is_taken_out_is_cleared_at_the_broker(tmp_path: Pa
         await retained(mosquitto, f"{base}/area/#", lambda found: set(gone) <= found.keys())
         plant.units = {"m-01": 1}
         plant.write()
-        assert (await plant.reload()).returncode == 0
+        assert (await plant.reload()).code == 0
         await gateway.logged("machine.cleared")
         there = await retained(mosquitto, f"{base}/area/#", lambda found: f"{base}/area/line/m-01/state" in found)
         assert not set(gone) & there.keys()
@@ -258,7 +248,7 @@ async def test_another_broker_is_connected_to_and_nothing_is_lost(tmp_path: Path
             await gateway.logged("broker.not_connected")
         plant.broker = new.url
         plant.write()
-        assert (await plant.reload()).returncode == 0
+        assert (await plant.reload()).code == 0
         await plant.ingest.restart()
         await plant.more("m-01", 10)
         assert await gateway.stop() == 0
@@ -286,8 +276,8 @@ async def test_one_machine_of_many_changes_and_the_others_miss_no_cycle(tmp_path
                 plant.units["m-40"] = 40 - round_  # which another one has, too: that is none of its business
                 plant.write()
                 told = await plant.reload()
-                assert (told.returncode, told.stderr) == (0, "")
-                assert "0 machines added, 2 machines changed, 0 machines removed" in told.stdout
+                assert (told.code, told.error) == (0, "")
+                assert "0 machines added, 2 machines changed, 0 machines removed" in told.text
             await until(lambda: {row.point for row in rows(plant.database, "drum")} == points.keys(), "its points")
             await peer.has(sessions=1, items=len(points))
             node, kind = MORE[round_]

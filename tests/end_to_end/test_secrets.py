@@ -5,11 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
-from processes import Lineside, free_port, until, write_factory
+from processes import Lineside, free_port, lineside, until, write_factory
 from servers import Mosquitto
 from stored import rows
 
@@ -59,7 +57,7 @@ async def test_no_secret_is_in_any_log_page_record_or_error_of_a_run(tmp_path: P
         "ingest", config, "--report", str(tmp_path / "ingest.json"), environment=environment
     )
     await until(lambda: rows(tmp_path / "readings.db", point="state"), "a reading is stored", 60)
-    said = [command(config, environment, *line) for line in LOOKS]
+    said = [await command(config, environment, *line) for line in LOOKS]
     for service in (gateway, ingest):
         await service.stop()
     wrong = await Lineside.start(
@@ -83,13 +81,11 @@ LOOKS = [
 """What people look at a running gateway with."""
 
 
-def command(config: Path, environment: dict[str, str], *arguments: str) -> bytes:
-    line = [sys.executable, "-m", "gateway", *(argument.format(config) for argument in arguments)]
-    ran = subprocess.run(
-        line, cwd=config.parent, capture_output=True, check=False, timeout=60, env=os.environ | environment
-    )
-    assert (arguments, ran.returncode, ran.stderr) == (arguments, 0, b"")
-    return ran.stdout
+async def command(config: Path, environment: dict[str, str], *arguments: str) -> bytes:
+    line = [argument.format(config) for argument in arguments]
+    ran = await lineside(*line, folder=config.parent, environment=os.environ | environment)
+    assert (arguments, ran.code, ran.error) == (arguments, 0, "")
+    return ran.text.encode()
 
 
 def plant(folder: Path, broker: str) -> Path:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from processes import Lineside, write_factory
+from processes import Lineside, lineside, write_factory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,11 +22,9 @@ points:
 
 async def told(*arguments: str) -> Any:
     """Run a command to its end, and return the JSON that it prints."""
-    command = [sys.executable, "-m", "gateway", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    out, _ = await process.communicate()
-    assert process.returncode == 0, out
-    return [json.loads(line) for line in out.splitlines()] if "export" in arguments else json.loads(out)
+    ran = await lineside(*arguments)
+    assert ran.code == 0, ran
+    return [json.loads(line) for line in ran.text.splitlines()] if "export" in arguments else json.loads(ran.text)
 
 
 async def test_the_ledger_is_there_while_the_gateway_works_and_after_it_was_killed(tmp_path: Path):

@@ -1,0 +1,119 @@
+"""Processes that run a command of Lineside, forked from one that has imported it: to import takes half a second.
+
+They are as separate as any: with a process id, a log, a folder and an environment of their own, and signals that
+reach them alone. What they are forked from runs nothing, and ends with the process of the tests.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+IMPORTED = [
+    "gateway.cli",
+    "gateway.app",
+    "gateway.app_ingest",
+    "gateway.log",
+    "gateway.stores.influxdb",
+    "gateway.stores.sqlite",
+    "drivers.modbus.driver",
+    "drivers.opcua.driver",
+    "simulators.app",
+    "simulators.nodes",
+    "simulators.standard",
+]
+"""What the commands need, or most of it; the rest they import themselves."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(IMPORTED)
+
+
+class Forked:
+    """A command that runs, with the few methods of `subprocess.Popen` that tests need."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        output: Path,
+        errors: Path | None = None,
+    ) -> None:
+        """Start it. What it says goes to the ends of files, which are there at once; errors to those of their own."""
+        files = [output, errors or output]
+        for file in files:
+            file.touch()
+        self._process = _context.Process(
+            target=_run, args=(list(arguments), folder, dict(environment), files), daemon=True
+        )
+        with _without_main():
+            self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired("lineside", timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let multiprocessing find no main module, which it would import in each process: pytest, say."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def stop() -> None:
+    """End the process that the others were forked from, once they have ended; it is started again if need be."""
+    forkserver._forkserver._stop()  # type: ignore[attr-defined] # and waits: its processor time is ours, too
+
+
+def _run(arguments: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
+    # who was forked shall not keep alive what it was forked from, and is killed when that ends
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.environ.clear()
+    os.environ.update(environment)
+    tempfile.tempdir = None  # another than that of the tests, maybe
+    os.chdir(folder)
+    for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), stream.fileno())
+    sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr] # as with python -u
+    from gateway.cli import main
+
+    main(arguments, prog_name="lineside")
