@@ -7,6 +7,7 @@ group `lineside.drivers`, whose entries look like the lines of the table.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -14,8 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from drivers.base import Connection, Protocol
 
 DRIVERS: dict[str, str] = {
@@ -44,7 +43,7 @@ def parse_connection(kind: Protocol, written: str | Mapping[str, object]) -> Con
 
     Raises `ValueError` where the URL or an option is wrong.
     """
-    options = {"url": written} if isinstance(written, str) else dict(written)
+    options = dict(written) if isinstance(written, Mapping) else {"url": written}
     url = options.pop("url", None)
     if not isinstance(url, str):
         raise ValueError("a connection needs a url")  # noqa: TRY004 - what a user wrote, not what code passed

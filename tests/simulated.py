@@ -129,7 +129,8 @@ async def client_of(machine: Machine) -> Client:
     """Connect a client of another make than ours to an OPC UA machine, as soon as its server is up."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        client = Client(machine.connection.url, timeout=20)  # type: ignore[attr-defined]
+        # its watchdog would give up a server that is silent, or busy, for a second
+        client = Client(machine.connection.url, timeout=20, watchdog_intervall=PATIENCE)  # type: ignore[attr-defined]
         try:
             await client.connect()
         except (OSError, TimeoutError):

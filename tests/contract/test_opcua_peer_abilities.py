@@ -37,7 +37,7 @@ class Machine:
     @classmethod
     @asynccontextmanager
     async def of(cls, peer: NodeOpcUa) -> AsyncIterator[Machine]:
-        async with Client(peer.url, timeout=SECONDS) as client:
+        async with Client(peer.url, timeout=SECONDS, watchdog_intervall=SECONDS) as client:
             yield cls(client, await client.get_namespace_index(MACHINE))
 
     def node(self, name: str) -> Node:

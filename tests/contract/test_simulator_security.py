@@ -45,7 +45,7 @@ def named(factory: Factory, name: str) -> Machine:
 
 async def offered(machine: Machine) -> set[tuple[str, str]]:
     """Return policies and modes, as a client of another make is told them."""
-    found = await Client(machine.connection.url).connect_and_get_server_endpoints()  # type: ignore[attr-defined]
+    found = await Client(machine.connection.url, timeout=20).connect_and_get_server_endpoints()  # type: ignore[attr-defined]
     return {((one.SecurityPolicyUri or "").rpartition("#")[2], one.SecurityMode.name) for one in found}
 
 

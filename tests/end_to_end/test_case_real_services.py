@@ -158,7 +158,7 @@ async def watching(machine: Machine, changes: list[Change]) -> AsyncIterator[Non
     parts = urlsplit(connection.url)
     # the simulator says that it has started before its OPC UA server has
     await until(lambda: connectable(parts.hostname, parts.port), "the building machine is served")
-    async with Client(connection.url) as client:
+    async with Client(connection.url, timeout=20, watchdog_intervall=20) as client:
         index = await client.get_namespace_index(connection.namespace)
         for point in machine.points:
             identifier = cast("Any", point.source).node.identifier

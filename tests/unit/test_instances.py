@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.modbus.address import Address, Table
@@ -200,6 +200,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzzed")
 
 
+@example(section="connection", written="{base}", key="m")  # a number where a URL belongs
 @given(
     section=st.sampled_from(["parameters", "points", "connection", "template"]),
     written=_ANYTHING,
