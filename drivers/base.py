@@ -154,7 +154,7 @@ class Driver(ABC):
         return ()
 
     def remarks(self) -> Sequence[Remark] | None:
-        """Return what the device does otherwise than asked to, as found out since the last call; None: nothing, ever."""
+        """Return what the device was found to do otherwise than asked to, since the last call; None for never."""
         return None
 
     def counts(self) -> Mapping[str, int]:
