@@ -11,7 +11,8 @@ COPY drivers drivers
 COPY gateway gateway
 COPY simulators simulators
 COPY config config
-RUN /opt/lineside/bin/pip install --no-deps --no-build-isolation . && /opt/lineside/bin/python -P -m simulators.standard
+RUN /opt/lineside/bin/pip install --no-deps --no-build-isolation .
+RUN /opt/lineside/bin/python -P -m simulators.standard
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="Lineside" \

@@ -15,6 +15,8 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 
 test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
 	$(MAKE) --no-print-directory check
+	@# compiled once, and not by each of four workers
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
 	$(BIN)/pytest -n 4 --dist worksteal --durations=25
 
 check: $(VENV)/.dev ## lint and type-check
@@ -58,7 +60,8 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q drivers gateway simulators  # a demo starts six processes
-	@$(BIN)/python -m simulators.standard  # of which some are OPC UA servers
+	@# of which some are OPC UA servers
+	@$(BIN)/python -m simulators.standard
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from typing import TYPE_CHECKING
@@ -102,3 +103,9 @@ def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> servers.Victor
 def enterprise() -> str:
     """The name of an enterprise that no other test has, which keeps tests apart in what they share."""
     return f"e-{uuid.uuid4().hex}"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the tests, and all that they have imported: it would look through it for ever."""
+    gc.collect()
+    gc.freeze()

@@ -124,6 +124,8 @@ def test_the_container_is_built_with_the_steps_that_make_runs():
     assert steps == ["--require-hashes -r requirements.txt", "--no-deps --no-build-isolation ."]
     assert "install --quiet --require-hashes -r requirements.txt" in makefile
     assert "install --quiet --no-deps --no-build-isolation --editable ." in makefile
+    for file in makefile, dockerfile:
+        assert "-m simulators.standard\n" in file
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
         assert all((ROOT / name).exists() for name in copied.split())
 
