@@ -9,12 +9,12 @@ import pytest
 from opcua_peer import NodeOpcUa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 
 @pytest.fixture(scope="session")
 def opcua(tmp_path_factory: pytest.TempPathFactory) -> NodeOpcUa:
-    """One OPC UA server for the tests that do not break it; see `opcua_node` for one to change."""
+    """One OPC UA server for the tests that do not break it; see `opcua_node` and `opcua_alone` for more."""
     server = NodeOpcUa(tmp_path_factory.mktemp("opcua"), shared=True)
     server.up_and_wait()
     return server
@@ -27,3 +27,14 @@ def opcua_node(opcua: NodeOpcUa) -> Iterator[str]:
     opcua.add(name, 50, "Double")
     yield name
     opcua.delete(name)
+
+
+@pytest.fixture
+async def opcua_alone(opcua: NodeOpcUa) -> AsyncIterator[NodeOpcUa]:
+    """The same server with its variables as they are at first, and nobody else on it: it may hang, and forget."""
+    opcua.set("Setpoint", 50)
+    opcua.set("Level", 50)
+    opcua.set("Recorded", 1)
+    await opcua.has(60, sessions=0, subscriptions=0, items=0, channels=0)
+    yield opcua
+    opcua.thaw()

@@ -6,12 +6,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from opcua_peer import NodeOpcUa
 from opcua_reader import SECONDS, connect, driver_of, lost, named
 from proxy import Proxy
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from opcua_peer import NodeOpcUa
 
     from drivers.base import Driver, Scan
 
@@ -27,9 +26,9 @@ async def until_value(driver: Driver, node: str, value: object) -> list[Scan]:
                 return scans
 
 
-async def test_changes_of_an_outage_are_read_afterwards_each_once_and_marked(tmp_path: Path):
+async def test_changes_of_an_outage_are_read_afterwards_each_once_and_marked(opcua_alone: NodeOpcUa):
     """Between two values that were seen stand those that were not, with their own times."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = opcua_alone
     async with Proxy(peer.port) as proxy:
         driver = driver_of(proxy.port, "Recorded", "Setpoint")
         await connect(driver)

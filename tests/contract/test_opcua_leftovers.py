@@ -44,10 +44,10 @@ async def late_values(driver: Driver, node: str, wanted: list[float]) -> list[in
 
 @pytest.mark.parametrize("how", ["cut", "drop"])
 async def test_what_a_server_has_queued_in_an_outage_is_told_late_though_it_keeps_no_history(
-    tmp_path: Path, how: str
+    opcua_alone: NodeOpcUa, how: str
 ) -> None:
     """Its queue is a short history: ten changes of each node, as the configuration asks for."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = opcua_alone
     async with Proxy(peer.port) as proxy, driver_of(proxy.port, "Setpoint") as driver:
         await received(driver, "Setpoint", START)
         if how == "cut":

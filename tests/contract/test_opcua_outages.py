@@ -50,9 +50,9 @@ async def test_silence_is_noticed_and_read_again(opcua: NodeOpcUa, opcua_node: s
         await received(driver, opcua_node, START)
 
 
-async def test_a_server_that_hangs_is_noticed(tmp_path: Path) -> None:
+async def test_a_server_that_hangs_is_noticed(opcua_alone: NodeOpcUa) -> None:
     """Its system still takes connections and data for it."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = opcua_alone
     async with driver_of(peer.port, "Setpoint") as driver:
         await received(driver, "Setpoint", START)
         peer.freeze()
@@ -98,9 +98,9 @@ async def test_a_slow_line_is_no_outage(opcua: NodeOpcUa, opcua_node: str) -> No
 
 
 @pytest.mark.parametrize("what", ["sessions", "subscriptions"])
-async def test_what_the_server_has_forgotten_is_made_again(tmp_path: Path, what: str) -> None:
+async def test_what_the_server_has_forgotten_is_made_again(opcua_alone: NodeOpcUa, what: str) -> None:
     """A server that ran out of memory, or was reset behind its network card, tells nobody."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = opcua_alone
     async with driver_of(peer.port, "Setpoint") as driver:
         await received(driver, "Setpoint", START)
         peer.tell("forget", what=what)
@@ -134,9 +134,9 @@ async def test_garbage_ends_the_connection_and_no_more(opcua: NodeOpcUa, opcua_n
         await received(driver, opcua_node, START)
 
 
-async def test_no_session_is_left_behind_by_outages(tmp_path: Path) -> None:
+async def test_no_session_is_left_behind_by_outages(opcua_alone: NodeOpcUa) -> None:
     """Devices have few sessions: what a lost connection leaves there must end by itself, and soon."""
-    peer = await NodeOpcUa.start(tmp_path)
+    peer = opcua_alone
     async with Proxy(peer.port) as proxy, driver_of(proxy.port, "Setpoint", "Level") as driver:
         await taken(driver)
         assert peer.counts() == (1, 1, 2, 1)

@@ -131,10 +131,18 @@ async def restart(bench: Bench) -> None:
     bench.writing.set()
 
 
-@pytest.mark.parametrize("fault", [cut, drop, freeze, forget_sessions, forget_subscriptions, restart])
-async def test_no_reading_is_lost_or_doubled(tmp_path: Path, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [cut, drop, freeze, forget_sessions, forget_subscriptions])
+async def test_no_reading_is_lost_or_doubled(opcua_alone: NodeOpcUa, fault: Fault) -> None:
     """What changed while the server could be talked to by nobody is in its history, and so in ours."""
-    peer = await NodeOpcUa.start(tmp_path)
+    await nothing_is_lost_or_doubled(opcua_alone, fault)
+
+
+async def test_no_reading_is_lost_or_doubled_by_a_restart(tmp_path: Path) -> None:
+    """Also where what the server knew is gone with it."""
+    await nothing_is_lost_or_doubled(await NodeOpcUa.start(tmp_path), restart)
+
+
+async def nothing_is_lost_or_doubled(peer: NodeOpcUa, fault: Fault) -> None:
     async with Proxy(peer.port) as proxy:
         driver = driver_of(proxy.port, NODE)
         await connect(driver)
