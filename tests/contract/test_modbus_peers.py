@@ -115,7 +115,7 @@ async def test_a_serial_port_that_vanishes_is_read_again_when_it_is_back(tmp_pat
     """A USB adapter that is pulled out takes its port with it."""
     cable = await Cable.between(tmp_path)
     server = await Libmodbus.rtu(tmp_path, cable.theirs, 17)
-    driver = driver_of(group_of(f"modbus+rtu://{cable.ours}", unit=17, timeout=0.3, parity="none"))
+    driver = driver_of(group_of(f"modbus+rtu://{cable.ours}", unit=17, timeout=2.0, parity="none"))
     async with driver:
         await read_all(driver)
         cable.kill()
