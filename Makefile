@@ -43,6 +43,7 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/simulated_machines.py
 	$(BIN)/python benchmarks/simulated_machines.py --steps
 	$(BIN)/python benchmarks/simulated_machines.py --opcua --machines 20
+	$(BIN)/python benchmarks/opcua_servers.py
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run
