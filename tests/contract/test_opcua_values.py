@@ -200,8 +200,9 @@ async def test_what_changed_while_the_connection_was_lost_is_polled_as_of_now(
         assert again.values == [61.0]
         assert again.times is not None
         assert again.times[0] > before - 1_000_000, "by the server's clock, which is this machine's"
-        opcua.set(opcua_node, 62, time=again.times[0] + 1)
-        assert (await driver.read(group)).times == [again.times[0] + 1]
+        later = again.times[0] + 1_000_000  # than the moment of the connection, however it was estimated
+        opcua.set(opcua_node, 62, time=later)
+        assert (await driver.read(group)).times == [later]
 
 
 # -- where points are --
