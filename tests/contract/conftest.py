@@ -31,10 +31,9 @@ def opcua_node(opcua: NodeOpcUa) -> Iterator[str]:
 
 @pytest.fixture
 async def opcua_alone(opcua: NodeOpcUa) -> AsyncIterator[NodeOpcUa]:
-    """The same server with its variables as they are at first, and nobody else on it: it may hang, and forget."""
-    opcua.set("Setpoint", 50)
-    opcua.set("Level", 50)
-    opcua.set("Recorded", 1)
+    """The same server with nobody else on it: it may hang and forget, and gets its first values back."""
     await opcua.has(60, sessions=0, subscriptions=0, items=0, channels=0)
     yield opcua
     opcua.thaw()
+    for node, value in {"Setpoint": 50, "Level": 50, "Recorded": 1}.items():
+        opcua.set(node, value)
