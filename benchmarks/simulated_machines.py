@@ -2,6 +2,7 @@
 
 python benchmarks/simulated_machines.py [--machines 1000] [--points 100] [--seconds 20]
 python benchmarks/simulated_machines.py --opcua --machines 100   # behind one OPC UA server, each subscribed to at 1 s
+    --each 10           # by a session for so many machines, in place of one for each
 python benchmarks/simulated_machines.py --steps     # what a simulated hour of the bundled plants costs
 """
 
@@ -134,12 +135,13 @@ def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
     )
 
 
-async def subscribe(file: Path, seconds: float, process: psutil.Process) -> tuple[float, int]:
-    """Have each machine's values sent every second; returns the server's cores, and how many values came."""
-    factory, came = load_factory(file), 0
+async def subscribe(file: Path, seconds: float, process: psutil.Process, each: int) -> tuple[float, float, int]:
+    """Have values sent every second, of so many machines to a session; returns the server's cores, ours, and values."""
+    machines, came = load_factory(file).machines, 0
     drivers = []
-    for machine in factory.machines:
-        groups = [group for group, _ in groups_of(machine)]
+    for first in range(0, len(machines), each):
+        machine = machines[first]
+        groups = [group for one in machines[first : first + each] for group, _ in groups_of(one)]
         while True:
             driver = machine.protocol.driver(machine.connection.shared(), groups, lambda: time.time_ns() // 1000)
             try:
@@ -158,19 +160,22 @@ async def subscribe(file: Path, seconds: float, process: psutil.Process) -> tupl
 
     tasks = [asyncio.create_task(take(driver)) for driver in drivers]
     await asyncio.sleep(WARM_UP)
-    before, came = sum(process.cpu_times()[:2]), 0
+    before, ours, came = sum(process.cpu_times()[:2]), time.process_time(), 0
+    began = time.perf_counter()
     await asyncio.sleep(seconds)
-    cores = (sum(process.cpu_times()[:2]) - before) / seconds
-    values = came
+    values, lasted = came, time.perf_counter() - began
+    cores = (sum(process.cpu_times()[:2]) - before) / lasted
+    ours = (time.process_time() - ours) / lasted
     for task in tasks:
         task.cancel()
     for driver in drivers:
         await driver.close()
-    return cores, values
+    return cores, ours, round(values / lasted)
 
 
-def serve_opcua(machines: int, points: int, seconds: float, folder: Path) -> None:
+def serve_opcua(machines: int, points: int, seconds: float, folder: Path, each: int) -> None:
     file, moved = write_configuration(folder, machines, points, opcua=True), folder / "moved.yaml"
+    _allow_files(2 * machines + 100)
     command = [sys.executable, "-m", "gateway", "simulate", str(file), "--ports", "auto", "--write", str(moved)]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log) as simulator:
         process = psutil.Process(simulator.pid)
@@ -184,12 +189,13 @@ def serve_opcua(machines: int, points: int, seconds: float, folder: Path) -> Non
         before = sum(process.cpu_times()[:2])
         time.sleep(seconds)
         alone = (sum(process.cpu_times()[:2]) - before) / seconds
-        cores, values = asyncio.run(subscribe(moved, seconds, process))
+        cores, ours, values = asyncio.run(subscribe(moved, seconds, process, each))
         memory = process.memory_info().rss / 2**20
         simulator.send_signal(signal.SIGTERM)
     print(f"{machines} OPC UA machines x {points} points in one server: {started:.1f} s of processor time to start")
     print(
-        f"{alone:.2f} cores while nobody looks, {cores:.2f} cores with {values / seconds:.0f} values/s sent, {memory:.0f} MB"
+        f"{alone:.2f} cores while nobody looks, {cores:.2f} cores with {values} values/s read, {memory:.0f} MB; "
+        f"who read them used {ours:.2f} cores"
     )
 
 
@@ -220,13 +226,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--steps", action="store_true")
     parser.add_argument("--opcua", action="store_true")
+    parser.add_argument("--each", type=int, default=1)
     options = parser.parse_args()
     if options.steps:
         steps()
         return
     with tempfile.TemporaryDirectory(prefix="lineside-bench-") as folder:
         if options.opcua:
-            serve_opcua(options.machines, options.points, options.seconds, Path(folder))
+            serve_opcua(options.machines, options.points, options.seconds, Path(folder), options.each)
             return
         serve(options.machines, options.points, options.seconds, Path(folder))
 

@@ -15,7 +15,9 @@ from drivers.opcua.node import BrowsePath
 from drivers.opcua.node import Node as WrittenNode
 from simulators.companions import DI, IDENTIFICATION, MACHINE_KINDS, MACHINERY, OF_ANY_MACHINE
 from simulators.describing import describe
+from simulators.held import Held, Layout
 from simulators.opcua import own_namespace
+from simulators.space import Nodes, Original
 from simulators.variables import Following, variables_of
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from drivers.opcua.settings import OpcUaSource
     from gateway.settings.factory import Machine as Configured
-    from simulators.companions import Kind, Member
+    from simulators.companions import Kind, Member, Static
     from simulators.shown import Shown
     from simulators.variables import Variable
 
@@ -53,13 +55,30 @@ class Space:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.nodes = Nodes(server.iserver.aspace._nodes)  # noqa: SLF001 - asyncua has no other way to put it there
+        server.iserver.aspace._nodes = cast("Any", self.nodes)  # noqa: SLF001
+        self._originals: dict[tuple[str, int], Original] = {}
+        self._owned: set[int] = set()
         self._kinds: dict[Kind, ua.NodeId] = {}
         self._machines: Node | None = None
         self._on_paths: dict[ua.NodeId, Node] = {}
 
-    async def add(self, configured: Configured, shown: Shown) -> tuple[Node, list[Variable], list[Following]]:
-        """Add a machine; returns its object, the variables of its points, and those that follow from these."""
+    async def add(self, configured: Configured, shown: Shown) -> tuple[ua.NodeId, Held]:
+        """Add a machine; returns the id of its object, and what its variables hold."""
         own = await self.namespace(own_namespace(configured))
+        like = self._originals.get((configured.template, id(configured.points)))
+        alone = isinstance(own_namespace(configured), str) and own not in self._owned
+        if like is not None and alone and like.fits(configured):
+            held = Held(shown, like.layout)
+            root = self.nodes.copy_machine(like, configured, own, held)
+        else:
+            root, held = await self._make(configured, shown, own)
+        self._owned.add(own)
+        held.look()
+        return root, held
+
+    async def _make(self, configured: Configured, shown: Shown, own: int) -> tuple[ua.NodeId, Held]:
+        """Add a machine node by node."""
         machine = _Tree(self, configured, own, await self._root(own, configured))
         await machine.add_identification()
         variables = variables_of(configured.points)
@@ -74,7 +93,13 @@ class Space:
             if variable.single is not None:
                 await describe(made, own, f"{configured.path.machine}/{variable.single.name}", variable.single)
         await machine.complete(shown)
-        return machine.root, variables, machine.following
+        layout = Layout(variables, machine.following)
+        held = Held(shown, layout)
+        self.nodes.hold(held)
+        if isinstance(own_namespace(configured), str) and all(variable.is_own for variable in variables):
+            original = Original(configured, own, machine.root.nodeid, layout, machine.static)
+            self._originals.setdefault((configured.template, id(configured.points)), original)
+        return machine.root.nodeid, held
 
     async def namespace(self, wanted: str | int) -> int:
         """Return the index of a namespace, making it where it is missing."""
@@ -171,6 +196,7 @@ class _Tree:
     def __init__(self, space: Space, configured: Configured, own: int, root: Node) -> None:
         self.own, self.root = own, root
         self.following: list[Following] = []
+        self.static: dict[ua.NodeId, Static] = {}
         self._space, self._configured = space, configured
         self._made: dict[tuple[str, ...], tuple[Node, Kind | None]] = {
             (): (root, MACHINE_KINDS.get(configured.template))
@@ -236,6 +262,7 @@ class _Tree:
         name = ua.QualifiedName(member.name, ua.UInt16(await self._space.namespace(member.uri)))
         if member.static is not None:
             told = member.static(self._configured)
+            self.static[id_] = member.static
             value = ua.LocalizedText(str(told)) if variant is ua.VariantType.LocalizedText else told
             await node.add_property(id_, name, value, variant, ua.NodeId(ua.Int32(number)))
         elif member.live is not None:

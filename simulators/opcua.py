@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from drivers.opcua.node import BrowsePath
@@ -18,18 +18,27 @@ from simulators.ports import LOOPBACK
 from simulators.relay import Relay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
     from asyncua import Server, ua
-    from asyncua.common.node import Node
 
     from drivers.base import Value
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
     from gateway.settings.factory import Machine as Configured
+    from simulators.held import Held
     from simulators.secure import Credentials, Demands
     from simulators.shown import Shown
-    from simulators.variables import Following, Variable
+    from simulators.space import Nodes
 
 REFRESH = 0.5
 """Seconds between two looks at what the machines show."""
+
+CLIENTS = 10_000
+"""Connections, and subscriptions, that one server takes: asyncua's 1,000 are one for each machine."""
+
+AT_ONCE = 20
+"""Machines that are looked at while nobody is answered."""
 
 NAP = 0.05
 """Seconds between two looks whether a silent server may speak again."""
@@ -99,26 +108,22 @@ class OpcUaMachines(threading.Thread):
 
     async def _serve_once(self, restarts: int) -> None:
         # these imports take a while, and belong to what this thread is for
-        from asyncua import ua  # noqa: PLC0415
-
-        from simulators.deadband import keep_deadbands  # noqa: PLC0415
         from simulators.nodes import Space  # noqa: PLC0415
+        from simulators.sampling import sample_variables  # noqa: PLC0415
         from simulators.standard import new_server  # noqa: PLC0415
 
-        keep_deadbands()
+        sample_variables()
         server = new_server()
         await server.init()
+        server.iserver.max_connections = server.iserver.max_subscriptions = CLIENTS
         server.set_endpoint(self.url)
         server.set_server_name("Lineside simulator")
-        if self.demands.plain:
-            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        else:
-            await self._credentials.secure(server, self.demands)
+        await self._credentials.secure(server, self.demands)
         for i in range(restarts):
             # a server that is started anew may number its namespaces anew
             await server.register_namespace(f"urn:lineside:restart:{i}")
         space = Space(server)
-        machines = [_Machine(shown, *await space.add(one, shown)) for one, shown in self._machines]
+        machines = [_Machine(space.nodes, *await space.add(one, shown)) for one, shown in self._machines]
         links = [shown.link for _, shown in self._machines]
         relay = Relay(server.endpoint.hostname or LOOPBACK, server.endpoint.port or PORT, links)
         if self._faulty:
@@ -127,12 +132,18 @@ class OpcUaMachines(threading.Thread):
             async with server:
                 await self._keep_history(server, machines)
                 self.ready.set()
-                while not self._stopping and self._restarts == restarts:
+                due = time.monotonic()
+                for look in count():
+                    if self._stopping or self._restarts != restarts:
+                        break
                     if self._faulty:
                         await relay.attend()
-                    for machine in machines:
-                        await machine.refresh(server)
-                    await self._wait(REFRESH)
+                    for number, machine in enumerate(machines):
+                        await machine.refresh(server, look)
+                        if number % AT_ONCE == AT_ONCE - 1:
+                            await asyncio.sleep(0)  # who asks for something is answered between them
+                    due = max(due + REFRESH, time.monotonic())  # looks that were late do not put off all others
+                    await self._wait(due - time.monotonic())
                     while any(link.silent for link in links) and not self._asked_to_stop.is_set():
                         time.sleep(NAP)  # noqa: ASYNC251 - the whole server holds its breath: that is the fault
         finally:
@@ -147,10 +158,8 @@ class OpcUaMachines(threading.Thread):
 
     async def _keep_history(self, server: Server, machines: list[_Machine]) -> None:
         if self._history:
-            nodes = [node for machine in machines for node in machine.nodes]
-            measured = [node for node in nodes if node.single is not None and node.single.range is not None]
             await server.historize_node_data_change(
-                [server.get_node(node.id) for node in measured],
+                [server.get_node(id_) for machine in machines for id_ in machine.measured()],
                 period=cast("timedelta", None),
                 count=self._history,
             )
@@ -159,44 +168,24 @@ class OpcUaMachines(threading.Thread):
 class _Machine:
     """One machine in a running server."""
 
-    def __init__(self, shown: Shown, root: Node, nodes: list[Variable], following: list[Following]) -> None:
-        self.nodes = nodes
-        self._following = following
-        self._shown = shown
-        self._root = root
+    def __init__(self, nodes: Nodes, root: ua.NodeId, held: Held) -> None:
+        self._nodes, self._root, self._held = nodes, root, held
+        self._can_alarm = "alarm_word" in held.shown.sound()
         self._alarms = 0
         self._events: Any = None  # a generator, once there was an alarm
 
-    async def refresh(self, server: Server) -> None:
-        """Write what has changed, with the machine's own time."""
-        from asyncua import ua  # noqa: PLC0415 - see `_serve_once`
+    def measured(self) -> Iterator[ua.NodeId]:
+        """Yield the ids of what has a range, which are kept: their history will be."""
+        for id_ in self._nodes.measured(self._held):
+            self._nodes.keep(id_)
+            yield id_
 
-        values, link = self._shown.values(), self._shown.link
-        now = cast("ua.DateTime", datetime.now(UTC))
-        own = now + timedelta(seconds=link.clock)
-        for node in self.nodes:
-            names = [point.name for point in node.points]
-            seen = [link if name in link.illegal else values[name] for name in names]
-            if seen == node.last:
-                continue
-            node.last = seen
-            variant = node.value(values)
-            if link in seen:
-                data = ua.DataValue(StatusCode=_status(ua.StatusCodes.BadNodeIdUnknown))
-            elif variant is None:
-                status = _status(ua.StatusCodes.BadSensorFailure)
-                data = ua.DataValue(StatusCode=status, SourceTimestamp=own, ServerTimestamp=now)
-            else:
-                data = ua.DataValue(variant, SourceTimestamp=own, ServerTimestamp=now)
-            await server.write_attribute_value(node.id, data)
-        for one in self._following:
-            value = one.value(values)
-            if value.Value != one.last:
-                one.last = value.Value
-                await server.write_attribute_value(
-                    one.id, ua.DataValue(value, SourceTimestamp=own, ServerTimestamp=now)
-                )
-        await self._tell_alarms(server, values.get("alarm_word"))
+    async def refresh(self, server: Server, look: int) -> None:
+        """Tell who watches what has changed, and of alarms."""
+        if self._held.watches:
+            await self._held.sample(look)
+        if self._can_alarm:
+            await self._tell_alarms(server, self._held.shown.values().get("alarm_word"))
 
     async def _tell_alarms(self, server: Server, word: Value | None) -> None:
         """Send an event for each bit of the alarm word that has changed (OPC 10000-9, OffNormalAlarmType)."""
@@ -206,7 +195,8 @@ class _Machine:
             return
         changed, self._alarms = word ^ self._alarms, word
         if self._events is None:
-            self._events = await server.get_event_generator(ua.ObjectIds.OffNormalAlarmType, self._root.nodeid)
+            self._nodes.keep(self._root)  # it is written there that it has events
+            self._events = await server.get_event_generator(ua.ObjectIds.OffNormalAlarmType, self._root)
         event = self._events.event
         for bit in range(changed.bit_length()):
             if changed >> bit & 1:
@@ -216,12 +206,6 @@ class _Machine:
                 event.Retain = active
                 setattr(event, "ActiveState/Id", active)
                 await self._events.trigger(message=f"alarm bit {bit} {'active' if active else 'gone'}")
-
-
-def _status(code: int) -> ua.StatusCode:
-    from asyncua import ua  # noqa: PLC0415 - see `_serve_once`
-
-    return ua.StatusCode(ua.UInt32(code))
 
 
 def own_namespace(configured: Configured) -> str | int:

@@ -88,7 +88,7 @@ class Plant:
 def raw_of(point: Point) -> Callable[[Value], Value]:
     """Return `raw_value` for one point: nothing to do where the device holds the value as it is."""
     as_it_is = (point.scale, point.offset) == (1.0, 0.0) and not point.labels
-    return _itself if as_it_is and point.source.value_type is point.type else partial(raw_value, point)
+    return _itself if as_it_is and point.source.value_type in {None, point.type} else partial(raw_value, point)
 
 
 def _itself(value: Value) -> Value:

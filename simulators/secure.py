@@ -139,10 +139,13 @@ class Credentials:
         return self.folder.absolute() / "users" / file
 
     async def secure(self, server: Server, demands: Demands) -> None:
-        """Give a server its certificate, its policies and its door, before it is started."""
+        """Give a server its door, and its policies with the certificate that they need, before it is started."""
         from asyncua import ua  # noqa: PLC0415 - only servers need it
 
         server.iserver.user_manager = cast("UserManager", _Door(self, demands))
+        if demands.plain:
+            server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+            return
         await server.set_application_uri(URI)
         await server.load_certificate(cast("str", self.server.certificate), "der")
         await server.load_private_key(cast("str", self.server.key), format="pem")

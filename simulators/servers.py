@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FILES_EACH = 8
-"""Open files for each address: who listens, and a few who read."""
+"""Open files for each Modbus address and each OPC UA machine: who listens, and a few who read."""
 
 
 class CantServe(OSError):
@@ -93,7 +93,7 @@ class Servers:
 
         OPC UA servers are ready later. Raises `OSError`.
         """
-        _allow_files(FILES_EACH * (len(self._modbus) + len(self._behind_url)))
+        _allow_files(FILES_EACH * (len(self._modbus) + sum(map(len, self._behind_url.values()))))
         tls = await self._make_certificate(beside.with_name(f"{beside.name}.pem"))
         await self._make_credentials(beside.with_name(f"{beside.name}.pki"))
         for key, behind in self._modbus.items():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import struct
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 from asyncua.common.structures104 import new_struct, new_struct_field
 
 from drivers.base import ValueType
-from simulators.plant import raw_value
+from drivers.opcua.node import Node
+from simulators.describing import raw_range
+from simulators.plant import raw_of, raw_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from asyncua.common.node import Node as ServerNode
 
     from drivers.base import Value
-    from drivers.opcua.node import BrowsePath, Node
+    from drivers.opcua.node import BrowsePath
     from drivers.opcua.settings import OpcUaSource
     from gateway.settings.point import Point
 
@@ -27,6 +31,16 @@ KINDS = {
     ValueType.FLOAT: ua.VariantType.Double,
     ValueType.STRING: ua.VariantType.String,
 }
+NUMBERS = {
+    ua.VariantType.Boolean: "?",
+    ua.VariantType.Double: "d",
+    ua.VariantType.Float: "f",
+    ua.VariantType.Int32: "i",
+    ua.VariantType.Int64: "q",
+    ua.VariantType.UInt32: "I",
+    ua.VariantType.UInt64: "Q",
+}
+"""Kinds of values of one size -> how they are packed."""
 ZEROS: dict[ValueType, Value] = {
     ValueType.BOOL: False,
     ValueType.INT: 0,
@@ -46,7 +60,6 @@ class Variable:
         self.parent: ServerNode
         self.kind: ua.VariantType | None = None  # where a specification says which
         self.data_type: ua.NodeId | None = None
-        self.last: object = None  # what was written last
         self._sources = [cast("OpcUaSource", point.source) for point in points]
         self._classes: dict[tuple[str, ...], Any] = {}  # of its structure, and of those inside it, by their fields
 
@@ -55,6 +68,37 @@ class Variable:
         """The point whose value is all of the node's, if there is one."""
         source = self._sources[0]
         return self.points[0] if not source.field and source.element is None else None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether its node is in its machine's own namespace, and of a type that every server knows."""
+        return isinstance(self.node, Node) and self.node.namespace is None and not self._classes
+
+    @cached_property
+    def form(self) -> struct.Struct | None:
+        """What a good change of this variable is packed with; None where it holds more than a number."""
+        if self.single is None or len(self.points) > 1 or self._kind not in NUMBERS:
+            return None
+        return struct.Struct(f"<IBB{NUMBERS[self._kind]}qq")
+
+    @cached_property
+    def code(self) -> int:
+        """The number of its type, as messages have it."""
+        return int(self._kind)
+
+    @cached_property
+    def raw(self) -> Callable[[Value], Value]:
+        """What makes of its point's value what the device holds."""
+        return raw_of(self.points[0])
+
+    @cached_property
+    def limits(self) -> ua.Range | None:
+        """The range of what the device holds, None where it has none."""
+        return None if self.single is None else raw_range(self.single)
+
+    @property
+    def _kind(self) -> ua.VariantType:
+        return self.kind or _kind(self.points[0])
 
     async def define(self, server: Server, namespace: int, name: str) -> ServerNode | None:
         """Define the structure that the value is, and return its data type; None where it is none."""
@@ -76,7 +120,7 @@ class Variable:
         held = self._held(raw, ())
         if self._classes:
             return ua.Variant(held, ua.VariantType.ExtensionObject)
-        return ua.Variant(held, self.kind or _kind(self.points[0]))
+        return ua.Variant(held, self._kind)
 
     def _inside(self, at: tuple[str, ...]) -> dict[str, list[tuple[Point, OpcUaSource]]]:
         """Return what stands in a structure, by the names of its fields; `at` is the way to it."""
@@ -122,12 +166,11 @@ class Following:
         self, id_: ua.NodeId, kind: ua.VariantType, follows: Callable[[Mapping[str, Value | None]], Value]
     ) -> None:
         self.id = id_
-        self.last: object = None  # what was written last
-        self._kind, self._follows = kind, follows
+        self.kind, self._follows = kind, follows
 
     def value(self, values: Mapping[str, Value | None]) -> ua.Variant:
         """Return the node's value."""
-        return ua.Variant(self._follows(values), self._kind)
+        return ua.Variant(self._follows(values), self.kind)
 
 
 def variables_of(points: Iterable[Point]) -> list[Variable]:
