@@ -179,6 +179,19 @@ class Truth:
         first = max(0, bisect_right(times, since) - 1)
         return self._values[machine, point][first : bisect_right(times, until)]
 
+    def away(self, machine: str, point: str, since: int, until: int) -> int:
+        """Return for how long on end, in microseconds, a point did not have the value that it had at `since`."""
+        times, values = self._times[machine, point], self._values[machine, point]
+        first = max(0, bisect_right(times, since) - 1)
+        longest, left = 0, None
+        for time, value in zip(times[first:], values[first:], strict=True):
+            if left is not None:
+                longest = max(longest, min(time, until) - left)
+            if time > until:
+                break
+            left = None if value == values[first] else (time if left is None else left)
+        return longest if left is None else max(longest, until - left)
+
     def agrees(self, machine: str, point: str, value: Value, time: int, within: int = 1_500_000) -> bool:
         """Return whether a point had this value at about that time, in microseconds of the wall clock.
 

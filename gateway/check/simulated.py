@@ -40,6 +40,9 @@ SHARE = 4
 ON_THE_WAY = 0.01
 """The part of all readings that may still be on the way at the end: what was taken last."""
 
+SAMPLES = 2
+"""Periods of a point in which one sample at least is taken, however busy the machine is."""
+
 SERVED = {"modbus", "opcua"}
 """Protocols that simulated machines speak."""
 
@@ -155,10 +158,13 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         at = "/".join(machine.path[2:])
         for point in (*machine.points, *chain.from_iterable(searched.values())):
             tally = stored.get((str(machine.path), point.name), Tally())
+            every = period(point.every, window.seconds)
             changes = None
             if truth is not None:
-                changes = max(0, len(truth.held(at, point.name, tally.first_good or window.began, window.ended)) - 1)
-            every = period(point.every, window.seconds)
+                moved = at, point.name, tally.first_good or window.began, window.ended
+                # a quantity that rests at 0 trembles half of the time: samples may meet it there again and again
+                met_again = truth.away(*moved) < SAMPLES * every * 1e6
+                changes = 0 if met_again else max(0, len(truth.held(*moved)) - 1)
             # what is still on the way is told once for all, and is no point's fault
             short = schedule["missed"] > 0 and not gateway["ledger"]["pending"]
             told = Circumstances(machine.protocol.name, window, every, short, changes, truth is not None)

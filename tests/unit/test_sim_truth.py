@@ -126,6 +126,16 @@ def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
     assert None in truth.held(press, "bladder_pressure_left", 0, 11_000_000)
 
 
+def test_a_log_tells_for_how_long_a_value_was_away(tmp_path: Path):
+    """What trembles about its rest comes back to it between two samples; a counter never does."""
+    record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure_left:sensor_break@2s+2s",), steps=50)
+    truth = Truth(tmp_path / "log")
+    press = "curing/curing-1/press-03"
+    assert truth.away(press, "recipe", 1_000_000, 9_000_000) == 0
+    assert truth.away(press, "heartbeat", 1_000_000, 9_000_000) in range(7_000_000, 8_000_001)
+    assert truth.away(press, "alarm_word", 1_000_000, 1_000_000) == 0
+
+
 @given(seed=st.text("abc", max_size=4), clock=st.floats(0.2, 5000.0))
 def test_what_the_log_says_is_what_the_gateway_reads(seed: str, clock: float):
     """Through registers and normalization, bit for bit: every Modbus point of both plants, and every type."""
