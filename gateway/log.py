@@ -24,7 +24,6 @@ def set_up(style: str = "auto", level: str = "info") -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
     # the libraries tell of every lost connection several times; the drivers and links tell it once
     for name in ("asyncua", "mqtt", "pymodbus", "amqtt", "transitions"):

@@ -11,6 +11,7 @@ import forked
 import processes
 import pytest
 import servers
+import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -43,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mixed += mine + short[:first]
         del short[:first]
     items[:] = mixed + short
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_with_its_test() -> Iterator[None]:
+    """Undo what a command does that is called in this process: the next test may look at what is logged."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
