@@ -91,10 +91,15 @@ class Held:
         self.source = [0] * len(layout.variables)
         self.server = [0] * len(layout.variables)
 
-    def look(self) -> None:
-        """Look at what the machine shows, unless that was done a moment ago; note what has changed since."""
+    def look(self, *, on_time: bool = False) -> None:
+        """Look at what the machine shows, unless that was done a moment ago; note what has changed since.
+
+        Who reads between the looks that are `on_time` for who samples is told what was seen then: else one would be
+        told of a value that the others never meet.
+        """
         shown, layout, clock = self.shown, self.layout, time.monotonic()
-        if (stamp := shown.stamp) == self._stamp or clock - self._looked < REFRESH / 2:
+        recent = 2 * REFRESH if self.watches and not on_time else REFRESH / 2
+        if (stamp := shown.stamp) == self._stamp or clock - self._looked < recent:
             return
         self._stamp, self._looked = stamp, clock
         values, illegal = shown.values(), shown.link.illegal
@@ -123,7 +128,7 @@ class Held:
         """Tell what has changed to whom that look is one to sample at."""
         due = [watch for watch in self.watches if watch.due(look)]
         if due:
-            self.look()
+            self.look(on_time=True)
             for watch in due:
                 await watch.sample(look)
 
