@@ -204,18 +204,23 @@ def options_of() -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = options_of()
-    set_up(level="error")
-    folder = Path(tempfile.mkdtemp(prefix="lineside-bench-"))
-    port, broker = free_port(), free_port()
+def start_mosquitto(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start a broker that queues without end, so that what is missing was not lost there."""
     (folder / "mosquitto.conf").write_text(
-        f"listener {broker} {LOOPBACK}\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n",
+        f"listener {port} {LOOPBACK}\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n",
         encoding="utf-8",
     )
     binary = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")
     if binary is None:
         raise SystemExit("mosquitto is not installed; `make services` installs it")
+    return subprocess.Popen([binary, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+
+
+def main() -> None:
+    options = options_of()
+    set_up(level="error")
+    folder = Path(tempfile.mkdtemp(prefix="lineside-bench-"))
+    port, broker = free_port(), free_port()
     if options.core is not None:
         os.sched_setaffinity(0, set(range(os.cpu_count() or 1)) - {options.core})
     context = multiprocessing.get_context("spawn")
@@ -226,7 +231,7 @@ def main() -> None:
         if options.server == "replayed"
         else (serve_asyncua, (port, options.rate, ready, options.nodes, options.security, folder / "pki"))
     )
-    mosquitto = subprocess.Popen([binary, "-c", str(folder / "mosquitto.conf")], stderr=subprocess.DEVNULL)
+    mosquitto = start_mosquitto(folder, broker)
     processes = [context.Process(target=serving[0], args=serving[1], daemon=True)]  # type: ignore[arg-type] # either
     processes.append(context.Process(target=watch, args=(broker, watching, theirs), daemon=True))
     try:

@@ -161,15 +161,8 @@ class Service(MonitoredItemService):
         self._monitored_item_counter += 1
         id_ = self._monitored_item_counter
         item = Item(number, id_, self._watch(held, every))
-        result = ua.MonitoredItemCreateResult(
-            MonitoredItemId=ua.IntegerId(id_),
-            RevisedSamplingInterval=ua.Duration(every * REFRESH * 1000),
-            RevisedQueueSize=ua.Counter(self._revise_queue_size(asked.QueueSize)),
-        )
-        try:
-            item.ask(asked, result.RevisedQueueSize)
-        except Refused as refused:
-            result.StatusCode = ua.StatusCode(ua.UInt32(refused.args[0]))
+        result = ua.MonitoredItemCreateResult(MonitoredItemId=ua.IntegerId(id_))
+        if not self._agree(item, asked, result):
             return result
         item.set_mode(params.MonitoringMode)
         item.watch.add(item)
@@ -178,6 +171,22 @@ class Service(MonitoredItemService):
         self.sample(item)
         await self.told()
         return result
+
+    def _agree(
+        self,
+        item: Item,
+        asked: ua.MonitoringParameters,
+        result: ua.MonitoredItemCreateResult | ua.MonitoredItemModifyResult,
+    ) -> bool:
+        """Have an item be as it is asked for, as far as that goes; returns whether it can be."""
+        result.RevisedSamplingInterval = ua.Duration(item.watch.every * REFRESH * 1000)
+        result.RevisedQueueSize = ua.Counter(self._revise_queue_size(asked.QueueSize))
+        try:
+            item.ask(asked, result.RevisedQueueSize)
+        except Refused as refused:
+            result.StatusCode = ua.StatusCode(ua.UInt32(refused.args[0]))
+            return False
+        return True
 
     def _watch(self, held: Held, every: int) -> Watching:
         watch = self._watching.get((id(held), every))
@@ -224,15 +233,8 @@ class Service(MonitoredItemService):
         item: Any = self._monitored_items.get(params.MonitoredItemId)
         if not isinstance(item, Item):
             return super()._modify_monitored_item(params)
-        asked = params.RequestedParameters
-        result = ua.MonitoredItemModifyResult(
-            RevisedSamplingInterval=ua.Duration(item.watch.every * REFRESH * 1000),
-            RevisedQueueSize=ua.Counter(self._revise_queue_size(asked.QueueSize)),
-        )
-        try:
-            item.ask(asked, result.RevisedQueueSize)
-        except Refused as refused:
-            result.StatusCode = ua.StatusCode(ua.UInt32(refused.args[0]))
+        result = ua.MonitoredItemModifyResult()
+        self._agree(item, params.RequestedParameters, result)
         return result
 
     async def _set_monitoring_mode(self, mode: ua.MonitoringMode, mid: int) -> ua.StatusCode:

@@ -121,14 +121,15 @@ class Backfill:
         """
         gaps = [self._gaps.popleft() for _ in range(min(NODES_AT_ONCE, len(self._gaps)))]
         try:
-            there = [(gap, node) for gap in gaps if isinstance(node := _node(gap, nodes), ua.NodeId)]
+            found = [(gap, _node(gap, nodes)) for gap in gaps]
+            there = [(gap, node) for gap, node in found if isinstance(node, ua.NodeId)]
             await self._learn(session, [node for _, node in there])
             asked = [(gap, node) for gap, node in there if self._historized[node]]
             answers = [await read_past(session, node, gap.start, gap.end) for gap, node in asked]
         except BaseException:
             self._gaps.extendleft(reversed(gaps))
             raise
-        self._homeless += [gap for gap in gaps if isinstance(_node(gap, nodes), Fault)]
+        self._homeless += [gap for gap, node in found if isinstance(node, Fault)]
         scans: dict[tuple[Group, int, int], Scan] = {}
         count, refused = 0, False
         for (gap, _), answer in zip(asked, answers, strict=True):
