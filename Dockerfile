@@ -12,7 +12,7 @@ COPY gateway gateway
 COPY simulators simulators
 COPY config config
 RUN /opt/lineside/bin/pip install --no-deps --no-build-isolation .
-RUN /opt/lineside/bin/python -P -m simulators.standard
+RUN /opt/lineside/bin/python -P -m simulators.opcua.standard_nodes
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="Lineside" \

@@ -62,7 +62,7 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q drivers gateway simulators  # a demo starts six processes
 	@# of which some are OPC UA servers
-	@$(BIN)/python -m simulators.standard
+	@$(BIN)/python -m simulators.opcua.standard_nodes
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt

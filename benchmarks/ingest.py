@@ -20,15 +20,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import psutil
 from paho.mqtt.client import MQTTMessage
 
-from gateway.batches import Batch
 from gateway.codecs import CODECS
-from gateway.dead_letters import DeadLetters
-from gateway.intake import Intake
-from gateway.meta import Metas
-from gateway.model import MachinePath, NamedScan, Record
+from gateway.common.dead_letters import DeadLetters
+from gateway.ingest.batch import Batch
+from gateway.ingest.decoder import MessageDecoder
+from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
+from gateway.mqtt.topics import Topics
 from gateway.stores import store_kind
-from gateway.stores.base import MachineMeta
-from gateway.topics import Topics
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from servers import Influxd, VictoriaMetrics
@@ -74,9 +76,9 @@ def records(readings: int, points: int) -> tuple[MachineMeta, list[MQTTMessage]]
 
 
 def decoded(meta: MachineMeta, messages: list[MQTTMessage], batch_records: int) -> tuple[list[Batch], Cost]:
-    metas = Metas()
+    metas = MetadataRegistry()
     metas.add(MachinePath("bench", "site", "area", "line", "m-000"), [meta])
-    intake = Intake(TOPICS, CODECS["json"], metas, DeadLetters(Path("unused"), 1), now_or_never=False)
+    intake = MessageDecoder(TOPICS, CODECS["json"], metas, DeadLetters(Path("unused"), 1), now_or_never=False)
     batches = []
     began, used = time.perf_counter(), time.process_time()
     for start in range(0, len(messages), batch_records):

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gateway.app import Gateway
+from gateway.gateway_service import GatewayService
 from gateway.settings.load import load_factory
 from simulators.ports import free_port
 
@@ -87,7 +87,7 @@ def write_configuration(folder: Path, machines: int, port: int, broker: int, in_
     return file
 
 
-async def flat_out(gateway: Gateway, seconds: float) -> tuple[int, int, float, float]:
+async def flat_out(gateway: GatewayService, seconds: float) -> tuple[int, int, float, float]:
     """Run the gateway's steps without its schedule; return values read and confirmed, seconds, processor seconds."""
     values = 0
     for runner in gateway._acquisition.runners:  # noqa: SLF001 - the schedule is what is taken out
@@ -136,7 +136,7 @@ def main() -> None:
         file = write_configuration(folder, options.machines, port, broker, options.in_flight)
 
         async def run() -> tuple[int, int, float, float]:
-            return await flat_out(Gateway(load_factory(file)), options.seconds)
+            return await flat_out(GatewayService(load_factory(file)), options.seconds)
 
         values, sent, seconds, used = asyncio.run(run())
         print(f"{options.machines} machines x {POINTS} float32 points, {options.in_flight} requests in flight")

@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from gateway.app import Gateway
-from gateway.log import set_up
+from gateway.common.logging import configure_logging
+from gateway.gateway_service import GatewayService
 from gateway.settings.load import load_factory
 from simulators.ports import free_port
 
@@ -72,7 +72,7 @@ def write_configuration(folder: Path, connections: dict[str, str], points: int) 
 
 
 async def run(file: Path, seconds: float) -> tuple[dict[str, Any], float]:
-    gateway = Gateway(load_factory(file))
+    gateway = GatewayService(load_factory(file))
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     used, began = time.process_time(), time.monotonic()
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     seconds = parser.parse_args().seconds
-    set_up(level="error")
+    configure_logging(level="error")
     folder, port = Path(tempfile.mkdtemp(prefix="lineside-bench-")), free_port()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
     server.start()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
-from drivers.opcua.decode import Published, publish_response
+from drivers.opcua.codec.publish_response import Published, publish_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -29,8 +29,8 @@ import replayed_opcua
 import yaml
 
 from drivers.opcua.settings import OpcUaConnection
-from gateway.app import Gateway
-from gateway.log import set_up
+from gateway.common.logging import configure_logging
+from gateway.gateway_service import GatewayService
 from gateway.settings.load import load_factory
 from simulators.ports import LOOPBACK, free_port
 
@@ -56,7 +56,7 @@ def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: st
     """Serve nodes that count, by a real server: it gets to some 14,000 changes a second."""
     from asyncua import Server, ua  # noqa: PLC0415 - this process's alone
 
-    from simulators.secure import Credentials, demands_of  # noqa: PLC0415
+    from simulators.opcua.security import Credentials, demands_of  # noqa: PLC0415
 
     async def main() -> None:
         server = Server()
@@ -162,7 +162,7 @@ def write_configuration(folder: Path, nodes: int, machines: int, connection: dic
 
 async def run(file: Path, seconds: float) -> tuple[float, float, float, dict[str, int]]:
     """Run the gateway; return when measuring began, the seconds and those of the processor, and what drivers count."""
-    gateway = Gateway(load_factory(file))
+    gateway = GatewayService(load_factory(file))
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     await asyncio.sleep(STEADY)
@@ -218,7 +218,7 @@ def start_mosquitto(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 def main() -> None:
     options = options_of()
-    set_up(level="error")
+    configure_logging(level="error")
     folder = Path(tempfile.mkdtemp(prefix="lineside-bench-"))
     port, broker = free_port(), free_port()
     if options.core is not None:

@@ -1,4 +1,4 @@
-"""What a simulated OPC UA server costs to start: as asyncua makes its address space, and as `simulators.standard` does.
+"""What a simulated OPC UA server costs to start: as asyncua makes its address space, and as `simulators.opcua.standard_nodes` does.
 
 python benchmarks/opcua_servers.py [--servers 10]
 
@@ -21,7 +21,7 @@ WAYS = {"asyncua": "each makes its own", "made": "made by the first", "kept": "k
 async def measure(way: str, servers: int) -> None:
     from asyncua import Server  # noqa: PLC0415 - this process's alone
 
-    from simulators import standard  # noqa: PLC0415
+    from simulators.opcua import standard_nodes as standard  # noqa: PLC0415
 
     if way == "made":
         standard._file = lambda: None  # noqa: SLF001
@@ -44,7 +44,7 @@ def main() -> None:
     if options.way:
         asyncio.run(measure(options.way, options.servers))
         return
-    subprocess.run([sys.executable, "-m", "simulators.standard"], check=True)
+    subprocess.run([sys.executable, "-m", "simulators.opcua.standard_nodes"], check=True)
     for way in WAYS:
         subprocess.run([sys.executable, __file__, "--way", way, "--servers", str(options.servers)], check=True)
 

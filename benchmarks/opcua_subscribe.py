@@ -22,7 +22,7 @@ import replayed_opcua
 from drivers.base import Group
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 from simulators.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:

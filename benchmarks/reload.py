@@ -21,21 +21,21 @@ from typing import Any
 
 from modbus_schedule import serve, write_configuration
 
-from gateway.app import Gateway
-from gateway.log import set_up
-from gateway.reload import outcome_file, read_outcome
+from gateway.common.logging import configure_logging
+from gateway.gateway_service import GatewayService
 from gateway.settings.load import load_factory
+from gateway.settings.reload import outcome_file, read_outcome
 from simulators.ports import free_port
 
 PAUSE = 2.0
 """Seconds between two reloads."""
 
 
-def schedule(gateway: Gateway) -> dict[str, Any]:
+def schedule(gateway: GatewayService) -> dict[str, Any]:
     return dict(gateway.report()["schedule"])
 
 
-async def reload(gateway: Gateway, outcome: Path) -> float:
+async def reload(gateway: GatewayService, outcome: Path) -> float:
     """Return after how many seconds the gateway had taken the file up."""
     before, began = read_outcome(outcome)["time"], time.monotonic()
     gateway.reload.ask()
@@ -48,7 +48,7 @@ async def reload(gateway: Gateway, outcome: Path) -> float:
 
 async def run(file: Path, rounds: int) -> None:
     factory = load_factory(file)
-    gateway = Gateway(factory)
+    gateway = GatewayService(factory)
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     await asyncio.sleep(10.0)
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    set_up(level="error")
+    configure_logging(level="error")
     folder, port = Path(tempfile.mkdtemp(prefix="lineside-bench-")), free_port()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
     server.start()

@@ -23,10 +23,10 @@ import psutil
 import yaml
 
 from drivers.base import NotConnected
-from gateway.groups import groups_of
+from gateway.acquisition.groups import groups_of
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.plant import Plant
+from simulators.machines.plant import Plant
 from simulators.servers import _allow_files
 
 WARM_UP = 5.0

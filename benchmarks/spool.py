@@ -17,9 +17,10 @@ from pathlib import Path
 import psutil
 
 from gateway.codecs import CODECS
-from gateway.model import NamedScan, Record
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
 from gateway.settings.sections import SpoolSection
-from gateway.spool import Spool
+from gateway.spool.spool import Spool
 
 READINGS, MACHINES = 100, 600
 SECONDS = 5.0

@@ -10,9 +10,10 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.plan import Limits, plan
 from drivers.modbus.source import ModbusSource
 from gateway.codecs import CODECS
-from gateway.filter import Filter
-from gateway.model import Record, name_scan
-from gateway.normalize import Normalizer
+from gateway.model.reading import name_scan
+from gateway.model.record import Record
+from gateway.pipeline.normalize import Normalizer
+from gateway.pipeline.report_by_exception import ReportByException
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main() -> None:
     requests = plan([point.source for point in points], Limits()).requests
     answers = [bytes([0x42, 0x28] * (request.count)) for request in requests]
     raw = [value for request, answer in zip(requests, answers, strict=True) for value in request.decode(answer)]
-    normalizer, keeper, codec = Normalizer(points), Filter(points), CODECS["json"]
+    normalizer, keeper, codec = Normalizer(points), ReportByException(points), CODECS["json"]
     times = iter(range(1, 10**9))
     normal = Scan(group, 1, list(raw))
     normalizer.apply(normal)

@@ -15,15 +15,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from drivers.readings import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
+from drivers.quality import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
 from drivers.scan import About, Group, Match, Remark, Scan
-from drivers.written import Connection, Flag, Seconds, Settings, Source, as_written, parse_duration
+from drivers.settings import Connection, Flag, Seconds, Settings, Source, as_written, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from drivers.sample import Sampler
+    from drivers.sampling import Sampler
 
 __all__ = [
     "FUTURE",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from drivers.readings import Fault, Value, ValueType
-    from drivers.written import Connection, Source
+    from drivers.quality import Fault, Value, ValueType
+    from drivers.settings import Connection, Source
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from simulators.control import Control
-from simulators.examples import with_examples
-from simulators.faults import parse_fault, random_faults
-from simulators.inject import Injector
-from simulators.moving import moved_configuration
-from simulators.plant import Plant
+from simulators.faults.catalogue import parse_fault, random_faults
+from simulators.faults.control_file import Control
+from simulators.faults.injector import Injector
+from simulators.machines.plant import Plant
+from simulators.opcua.discoverable_points import with_examples
+from simulators.relocation import moved_configuration
 from simulators.servers import Servers
 from simulators.truth import TruthLog
 

@@ -6,9 +6,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import ValueType
-from simulators.faults import find_machine, parse_fault
-from simulators.inject import Injector
-from simulators.plant import Plant
+from simulators.faults.catalogue import find_machine, parse_fault
+from simulators.faults.injector import Injector
+from simulators.machines.plant import Plant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.factory import Factory
     from gateway.settings.point import Point
-    from simulators.shown import Shown
+    from simulators.machines.outputs import MachineOutputs
 
 SAMPLES = 900
 """Looks at the machine, over the time that is drawn."""
@@ -69,7 +69,7 @@ def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Seq
 
 
 def _one_cycle(
-    plant: Plant, shown: Shown, injector: Injector
+    plant: Plant, shown: MachineOutputs, injector: Injector
 ) -> tuple[list[float], list[int], dict[str, list[float]]]:
     """Run to the beginning of a cycle, and through it; returns times, phases and values."""
     model = getattr(shown.machine, "model", None)
@@ -100,7 +100,7 @@ def _one_cycle(
     return times, phases, values
 
 
-def _panels(shown: Shown, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
+def _panels(shown: MachineOutputs, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
     """Return what is drawn together: the measured quantities that move, of one unit and size, the liveliest first."""
     panels: list[tuple[str, list[Point]]] = []
     moving = [

@@ -13,13 +13,13 @@ import structlog
 
 from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.opcua.settings import PORT
-from simulators.blame import Blame
-from simulators.endpoints import Dialling, Endpoint, Port, SerialLine, refusal
-from simulators.opcua import OpcUaMachines
+from simulators.certificates import self_signed
+from simulators.config_location import ConfigLocation
+from simulators.modbus.endpoints import Dialling, Endpoint, Port, SerialLine, refusal
+from simulators.modbus.registers import RegisterMap, Unit, overlaps
+from simulators.opcua.security import Credentials, Demands, demands_of
+from simulators.opcua.server import OpcUaMachines
 from simulators.ports import LOOPBACK, free_port
-from simulators.registers import RegisterMap, Unit, overlaps
-from simulators.secure import Credentials, Demands, demands_of
-from simulators.tls import self_signed
 
 if TYPE_CHECKING:
     import ssl
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
     from gateway.settings.factory import Factory
     from gateway.settings.factory import Machine as Configured
-    from simulators.plant import Plant
-    from simulators.shown import Shown
+    from simulators.machines.outputs import MachineOutputs
+    from simulators.machines.plant import Plant
 
-    Behind = list[tuple[Configured, Shown]]
+    Behind = list[tuple[Configured, MachineOutputs]]
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class Servers:
         Where we choose the addresses, machines of several OPC UA servers stand behind one, since each server is a
         thread with an event loop; but not where something will go wrong: that is its own machines' alone.
         """
-        self._blame = Blame(factory)
+        self._blame = ConfigLocation(factory)
         self.free_ports, self._faulty, self._history = free_ports, faulty, history
         self._modbus: dict[str, Behind] = defaultdict(list)
         self._behind_url: dict[str, Behind] = defaultdict(list)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import orjson
 
 from drivers.base import Fault, ValueType
-from drivers.modbus.raw import TIMES, Raw
+from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.values import reader, room, to_unpacked
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from drivers.base import Value
     from gateway.settings.point import Point
-    from simulators.faults import Fault as Ordered
-    from simulators.shown import Shown
+    from simulators.faults.catalogue import Fault as Ordered
+    from simulators.machines.outputs import MachineOutputs
 
     Seen = Callable[[Value | None], Value | None]
 
@@ -96,7 +96,7 @@ def _scaled(point: Point) -> Seen:
 class TruthLog:
     """Writes what machines show, step by step."""
 
-    def __init__(self, file: Path, machines: Sequence[Shown]) -> None:
+    def __init__(self, file: Path, machines: Sequence[MachineOutputs]) -> None:
         """Prepare; nothing is written yet."""
         self._file, self._machines = file, machines
         self._last: list[dict[str, Value | None]] = [{} for _ in machines]
@@ -135,7 +135,7 @@ class TruthLog:
         self._clock.flush()
 
 
-def name_of(shown: Shown) -> str:
+def name_of(shown: MachineOutputs) -> str:
     """Return a machine's name in the log: area, line and machine."""
     path = shown.configured.path
     return f"{path.area}/{path.line}/{path.machine}"

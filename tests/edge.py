@@ -18,25 +18,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import aiomqtt
 from processes import LOOPBACK, until
 
+from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.codecs import CODECS
-from gateway.cut import LETTERS_SIZE, Cutter, halve
-from gateway.dead_letters import DeadLetters
-from gateway.described import Descriptions
-from gateway.leftovers import Leftovers
-from gateway.model import NamedScan, Record
-from gateway.publish import Publisher
+from gateway.common.dead_letters import DeadLetters
+from gateway.common.tasks import cancel_and_wait
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
+from gateway.mqtt.topics import Topics
+from gateway.pipeline.machine_status import MachineStatuses
+from gateway.publish.publisher import Publisher
+from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.factory import Factory
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-from gateway.spool import Spool
-from gateway.states import States
-from gateway.tasks import end
-from gateway.topics import Topics
+from gateway.spool.splitter import LETTERS_SIZE, Splitter, halve
+from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.outbox import Outbox
+    from gateway.spool.record_builder import RecordBuilder
 
 ROOT = "lineside/v1/enterprise/site"
 DATA = f"{ROOT}/area/line/+/data"
@@ -51,7 +52,7 @@ SECONDS = 60.0
 
 
 class Edge:
-    """The spool and the publisher of a gateway, wired as in gateway/app.py; no machine is read."""
+    """The spool and the publisher of a gateway, wired as in gateway/gateway_service.py; no machine is read."""
 
     def __init__(self, folder: Path, broker: dict[str, Any], gateway: dict[str, Any] | None = None) -> None:
         own = {"id": "edge-01", "spool": {"folder": folder / "spool"}} | (gateway or {})
@@ -66,7 +67,7 @@ class Edge:
         )
         self.reports: dict[str, Any] = {}
         topics, settings = Topics(self.factory.broker.root), self.factory.gateway
-        self._descriptions = Descriptions((), topics, settings.spool.folder, settings.id)
+        self._descriptions = DeviceMetadata((), topics, settings.spool.folder, settings.id)
         self.metas = self._descriptions.payloads
         self._tasks: list[asyncio.Task[None]] = []
         self._stack = AsyncExitStack()
@@ -74,20 +75,20 @@ class Edge:
     async def __aenter__(self) -> Self:
         settings, topics = self.factory.gateway, Topics(self.factory.broker.root)
         self.spool = await self._stack.enter_async_context(Spool(settings.spool, settings.id, settings.max_record))
-        self.states = States(lambda: 0)
+        self.states = MachineStatuses(lambda: 0)
         self.letters = settings.spool.folder / "letters.jsonl"
-        cutter = Cutter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
-        leftovers = Leftovers(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest)
+        cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
+        leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest)
         self.publisher = Publisher(
             self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports, cutter
         )
         self.window = self.publisher._sending.window
-        self._outboxes: dict[str, Outbox[NamedScan]] = {}
+        self._outboxes: dict[str, RecordBuilder[NamedScan]] = {}
         self._tasks.append(asyncio.create_task(self.spool.run(), name="spool"))
         self.connect()
         return self
 
-    def _outbox(self, machine: str) -> Outbox[NamedScan]:
+    def _outbox(self, machine: str) -> RecordBuilder[NamedScan]:
         if machine not in self._outboxes:
             topic = f"{ROOT}/area/line/{machine}/data"
             self._outboxes[machine] = self.spool.outbox(topic, self._encode, halve)
@@ -103,13 +104,13 @@ class Edge:
 
     async def disconnect(self) -> None:
         """Stop publishing."""
-        await end(self._publishing)
+        await cancel_and_wait(self._publishing)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         died = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception()]
-        await end(*self._tasks)
+        await cancel_and_wait(*self._tasks)
         await self._stack.aclose()
         assert not died, died
 
@@ -166,7 +167,7 @@ class Consumer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await end(self._task)
+        await cancel_and_wait(self._task)
         with suppress(aiomqtt.MqttError):  # the broker may have been killed
             await self._client.__aexit__(None, None, None)
 

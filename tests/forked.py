@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 IMPORTED = [
     "gateway.cli",
-    "gateway.app",
-    "gateway.app_ingest",
-    "gateway.log",
+    "gateway.gateway_service",
+    "gateway.ingest_service",
+    "gateway.common.logging",
     "gateway.stores.influxdb",
     "gateway.stores.sqlite",
     "drivers.modbus.driver",
     "drivers.opcua.driver",
     "simulators.app",
-    "simulators.nodes",
-    "simulators.standard",
+    "simulators.opcua.address_space",
+    "simulators.opcua.standard_nodes",
 ]
 """What the commands need, or most of it; the rest they import themselves."""
 

@@ -11,7 +11,7 @@ from processes import LOOPBACK
 from drivers.base import Driver, Group, NotConnected, Scan
 from drivers.opcua import PROTOCOL
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 KEEP_ALIVE = 1.0
 """The shortest that a connection may have: three of them without a sign of life is death."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from drivers.base import Connection, Group, Scan, Source
 from drivers.modbus.address import Address, Table
 from drivers.modbus.source import ModbusSource, Raw
-from drivers.opcua.node import Node
+from drivers.opcua.node_address import Node
 from drivers.opcua.settings import OpcUaSource
 from gateway.settings.point import Point
 

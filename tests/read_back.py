@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from drivers.base import Quality
-from gateway.model import MachinePath, Reading
+from gateway.model.path import MachinePath
+from gateway.model.reading import Reading
 from gateway.stores import store_kind
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from asyncua import Client
 from processes import write_factory
 
 from drivers.base import NotConnected
-from gateway.groups import groups_of
-from gateway.normalize import Normalizer
+from gateway.acquisition.groups import groups_of
+from gateway.pipeline.normalize import Normalizer
 from gateway.settings.load import load_factory
 from simulators.app import Options, Simulation
 

@@ -10,7 +10,7 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.cost import check, cost_of
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.overlaps import doubts
-from drivers.modbus.sample import ModbusSampler
+from drivers.modbus.sampler import ModbusSampler
 from drivers.modbus.source import ModbusSource
 
 PROTOCOL = Protocol("modbus", ModbusConnection, ModbusSource, ModbusDriver, cost_of, check, doubts, ModbusSampler)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, cast
 from drivers.base import NotConnected
 from drivers.modbus.connection import Transport
 from drivers.modbus.framing import Ascii, Mbap, MbapDatagram, OutOfStep, Rtu
-from drivers.modbus.line import Line
 from drivers.modbus.pdu import EXCEPTION, REPEATED, BadAnswer, Refused, Silence, belongs
-from drivers.modbus.wire import Listener, Wire, open_wire
+from drivers.modbus.pending_requests import PendingRequests
+from drivers.modbus.transport import Listener, TransportProtocol, open_wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.framing import Frame, Framing
-    from drivers.modbus.wire import AnyTransport
+    from drivers.modbus.transport import AnyTransport
 
 SILENT_MAX = 3
 """This many requests in a row without any answer mean that the connection is dead, whatever TCP says."""
@@ -72,18 +72,18 @@ class ModbusClient:
         self._transaction = 0
         self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
         # kept over connections: behind a new one may be the same serial line, with an old answer still to come
-        self._line = None if self._framing.matched else Line(randbelow(0x10000))
-        self._wire: Wire | None = None
+        self._line = None if self._framing.matched else PendingRequests(randbelow(0x10000))
+        self._wire: TransportProtocol | None = None
         self._gap = max(_GAP_BITS / connection.baud, _GAP_MIN) if connection.transport is Transport.RTU else 0.0
         self._last_sent = self._last_heard = 0.0
         self._heard = True  # whether the present, or last, connection brought anything
         self._turn = 0  # which of the addresses is tried first
         self._lost = "not connected yet"
 
-    def _make_wire(self) -> Wire:
-        wire: Wire
+    def _make_wire(self) -> TransportProtocol:
+        wire: TransportProtocol
         # a wire of a connection that was given up must not speak for the present one
-        wire = Wire(
+        wire = TransportProtocol(
             lambda data: self._received(data) if self._wire is wire else None,
             lambda reason: self._gone(reason) if self._wire is wire else None,
         )
@@ -198,7 +198,7 @@ class ModbusClient:
             self.close()
             self._lost = lost
 
-    async def _into_step(self, line: Line, unit: int, pdu: bytes) -> None:
+    async def _into_step(self, line: PendingRequests, unit: int, pdu: bytes) -> None:
         """Make sure that no earlier answer is still to come that could be taken for that to a request.
 
         Raises `Silence` while there is doubt.

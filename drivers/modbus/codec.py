@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from drivers.base import Fault
-from drivers.modbus.raw import FLOATS, SIGNED, TEXTS, UNSIGNED, Raw, Sign, byte_order
+from drivers.modbus.raw_types import FLOATS, SIGNED, TEXTS, UNSIGNED, Raw, Sign, byte_order
 from drivers.modbus.values import reader, to_unpacked
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
-from drivers.modbus.breaker import Breaker
+from drivers.modbus.circuit_breaker import CircuitBreaker
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.codec import fallible, split_faults
-from drivers.modbus.isolate import SPLIT, Found, fault_of, isolate
+from drivers.modbus.isolation import SPLIT, Found, fault_of, isolate
 from drivers.modbus.pdu import BadAnswer, Refused, Silence, read_answer
 from drivers.modbus.plan import arranged, limits_of, plan, request
-from drivers.modbus.writing import write_requests
+from drivers.modbus.writer import write_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ RETRIES = 10
 """Refused points that are tried again after one scan, at the most."""
 
 
-class Book:
+class GroupState:
     """What is known of one group: its plan, and the points that the device refuses."""
 
     def __init__(self, group: Group) -> None:
@@ -60,7 +60,7 @@ class Book:
         self.plan = arranged((*self.plan.requests, again), len(self.points))
 
 
-class Take:
+class ScanInProgress:
     """One scan under way: the values and faults of the requests so far, and what was learned."""
 
     def __init__(self) -> None:
@@ -97,9 +97,9 @@ class ModbusDriver(Driver):
     def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
         super().__init__(connection, groups, clock)
         self._settings = cast("ModbusConnection", connection)
-        self._breakers: dict[int, Breaker] = {}
+        self._breakers: dict[int, CircuitBreaker] = {}
         self._client = ModbusClient(self._settings, self._breakers.keys())
-        self._books: dict[Group, Book] = {}
+        self._books: dict[Group, GroupState] = {}
         self._wrong = ""
         self._open_books()
 
@@ -109,14 +109,14 @@ class ModbusDriver(Driver):
         self._books, self._wrong = {}, ""
         for group in self.groups:
             try:
-                self._books[group] = books.get(group) or Book(group)
+                self._books[group] = books.get(group) or GroupState(group)
             except ValueError as error:
                 self._wrong = f"{group.machine}: {error}"
         units = {cast("ModbusConnection", group.connection).unit for group in self.groups}
         for unit in self._breakers.keys() - units:
             del self._breakers[unit]
         for unit in units - self._breakers.keys():
-            self._breakers[unit] = Breaker()
+            self._breakers[unit] = CircuitBreaker()
 
     async def regroup(self, groups: Sequence[Group]) -> bool:
         self.groups = tuple(groups)
@@ -160,7 +160,7 @@ class ModbusDriver(Driver):
             self._client.close()
         return scan
 
-    def _scan(self, group: Group, book: Book, take: Take) -> Scan:
+    def _scan(self, group: Group, book: GroupState, take: ScanInProgress) -> Scan:
         prepared, values, faults = book.plan, take.values, take.faults
         if prepared.left_out:
             values += [None] * len(prepared.left_out)
@@ -171,8 +171,8 @@ class ModbusDriver(Driver):
             faults |= split_faults(values, book.fallible)
         return Scan(group, take.time or self.clock(), values, faults)
 
-    async def _take(self, book: Book) -> Take:
-        take = Take()
+    async def _take(self, book: GroupState) -> ScanInProgress:
+        take = ScanInProgress()
         requests = book.plan.requests
         ahead: Sequence[bytes | BaseException | None] = [None] * len(requests)
         if self._settings.in_flight > 1 and len(requests) > 1:
@@ -184,7 +184,9 @@ class ModbusDriver(Driver):
                 await self._one(book, planned, answer, take)
         return take
 
-    async def _one(self, book: Book, planned: Request, answer: bytes | BaseException | None, take: Take) -> None:
+    async def _one(
+        self, book: GroupState, planned: Request, answer: bytes | BaseException | None, take: ScanInProgress
+    ) -> None:
         """Put one request's answer into the scan; `answer` is there already where it was asked ahead."""
         breaker = self._breakers[book.settings.unit]
         try:
@@ -215,11 +217,11 @@ class ModbusDriver(Driver):
             book.hopeless.discard(planned.pdu)
             take.good(planned, values)
 
-    def _give_up(self, breaker: Breaker, take: Take, fault: Fault) -> None:
+    def _give_up(self, breaker: CircuitBreaker, take: ScanInProgress, fault: Fault) -> None:
         breaker.silent(asyncio.get_running_loop().time())
         take.given_up = fault
 
-    async def _split(self, book: Book, planned: Request, fault: Fault, take: Take) -> None:
+    async def _split(self, book: GroupState, planned: Request, fault: Fault, take: ScanInProgress) -> None:
         """Find the points of a refused block that are to blame, and read the others."""
         found = Found()
         try:
@@ -243,7 +245,7 @@ class ModbusDriver(Driver):
             take.refused |= found.faults
             take.requests += found.requests
 
-    async def _try_refused(self, book: Book) -> None:
+    async def _try_refused(self, book: GroupState) -> None:
         """Ask again, slowly, for points that the device refused."""
         book.retry_at = asyncio.get_running_loop().time() + book.settings.retry_refused
         for position in list(book.refused)[:RETRIES]:
@@ -257,7 +259,7 @@ class ModbusDriver(Driver):
                 return
             book.pardon(position)
 
-    async def _ask(self, book: Book, planned: Request, answer: bytes | None = None) -> list[Value]:
+    async def _ask(self, book: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(book.settings.unit, planned.pdu)
         return planned.decode(read_answer(answer, planned.size))

@@ -17,7 +17,7 @@ from drivers.modbus import pdu
 from drivers.modbus.address import Table
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.pdu import BadAnswer, Refused, Silence
-from drivers.modbus.raw import Order, Raw, byte_order
+from drivers.modbus.raw_types import Order, Raw, byte_order
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator

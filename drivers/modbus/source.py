@@ -18,7 +18,7 @@ from pydantic import (
 
 from drivers.base import Source, ValueType
 from drivers.modbus.address import LAST, Address, parse_address, table_of
-from drivers.modbus.raw import (
+from drivers.modbus.raw_types import (
     APPLIES,
     BCD,
     EIGHT_BITS,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from drivers.base import Fault, Reason, bad
-from drivers.modbus.raw import BCD, SIGNED, TIMES, Packing, Raw, Sign
+from drivers.modbus.raw_types import BCD, SIGNED, TIMES, Packing, Raw, Sign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

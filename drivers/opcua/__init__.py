@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import Connection, Driver, Group
-    from drivers.sample import Sampler
+    from drivers.sampling import Sampler
 
 REQUEST_BYTES, NODE_BYTES = 100, 60
 """What a request and each of its nodes take on the wire, both ways, for names of usual length."""
@@ -32,7 +32,7 @@ def _driver(connection: Connection, groups: Sequence[Group], clock: Callable[[],
 
 
 def _sampler(connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> Sampler:
-    from drivers.opcua.sample import OpcUaSampler  # noqa: PLC0415 - as above
+    from drivers.opcua.sampler import OpcUaSampler  # noqa: PLC0415 - as above
 
     return OpcUaSampler(connection, groups, clock)
 

@@ -17,23 +17,23 @@ from drivers.base import (
     NotConnected,
     Scan,
 )
-from drivers.opcua.about import about_points
-from drivers.opcua.alarms import Alarms
-from drivers.opcua.counts import COUNTS
-from drivers.opcua.decode import DecodeError
-from drivers.opcua.handles import carried_over
-from drivers.opcua.history import Backfill
-from drivers.opcua.points import Points
-from drivers.opcua.polling import Poll
-from drivers.opcua.pushed import Pushed
-from drivers.opcua.remarks import Remarks
-from drivers.opcua.resolve import GONE, resolved
-from drivers.opcua.searching import search
-from drivers.opcua.security import LOST
-from drivers.opcua.session import opened_first
+from drivers.opcua.browse.node_metadata import about_points
+from drivers.opcua.browse.resolve import GONE, resolved
+from drivers.opcua.browse.search import search
+from drivers.opcua.codec.data_types import structures_of
+from drivers.opcua.codec.publish_response import DecodeError
+from drivers.opcua.connection.session import opened_first
+from drivers.opcua.counters import COUNTS
+from drivers.opcua.events.alarms import Alarms
+from drivers.opcua.history.backfill import Backfill
+from drivers.opcua.security.setup import LOST
 from drivers.opcua.settings import Time
-from drivers.opcua.types import structures_of
-from drivers.opcua.writing import write_point
+from drivers.opcua.subscription.client_handles import carried_over
+from drivers.opcua.subscription.polling import Poll
+from drivers.opcua.subscription.revisions import Revisions
+from drivers.opcua.subscription.scan_builder import ScanBuilder
+from drivers.opcua.subscription.session_reader import SessionReader
+from drivers.opcua.writer import write_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from asyncua import ua
 
     from drivers.base import Connection, Group, Match, Remark, Value
-    from drivers.opcua.leftover import Leftover
-    from drivers.opcua.points import Latest
-    from drivers.opcua.session import Session
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.connection.session_takeover import SessionTakeover
     from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.subscription.scan_builder import Latest
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
@@ -58,12 +58,12 @@ class OpcUaDriver(Driver):
         super().__init__(connection, groups, clock)
         self._settings = cast("OpcUaConnection", connection)
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
-        self._remarks = Remarks()
+        self._remarks = Revisions()
         self._latest: Latest = {group: {} for group in groups}  # also of those that were let go of
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
-        self._pushed: Pushed | None = None
-        self._points = Points(self._counts, self._latest)
+        self._pushed: SessionReader | None = None
+        self._points = ScanBuilder(self._counts, self._latest)
         self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
         self._alarms = Alarms(self._counts)
@@ -71,7 +71,7 @@ class OpcUaDriver(Driver):
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
         self._ahead = 0
-        self._leftovers: list[Leftover] = []  # of sessions before
+        self._leftovers: list[SessionTakeover] = []  # of sessions before
         self._interrupted = False  # whether points were bad since the start
 
     @property
@@ -108,8 +108,8 @@ class OpcUaDriver(Driver):
             self._counts["failovers"] += 1
         self._ready = deque(await self._missed(session))
         # always new ones: what a lost connection has left behind is of no use
-        self._points = Points(self._counts, self._latest, interrupted=interrupted)
-        self._pushed = Pushed(
+        self._points = ScanBuilder(self._counts, self._latest, interrupted=interrupted)
+        self._pushed = SessionReader(
             session, self._settings, self._counts, self._remarks, self._points, self._alarms, self.clock
         )
         self._alarms.forget_session()
@@ -139,13 +139,13 @@ class OpcUaDriver(Driver):
         self._leftovers = []
         return missed
 
-    async def _take_up(self, session: Session, pushed: Pushed) -> None:
+    async def _take_up(self, session: Session, pushed: SessionReader) -> None:
         """Find all nodes, and subscribe to those that are pushed."""
         await self._find(session, pushed, self.groups)
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         pushed.begin()
 
-    async def _find(self, session: Session, pushed: Pushed, groups: Sequence[Group]) -> None:
+    async def _find(self, session: Session, pushed: SessionReader, groups: Sequence[Group]) -> None:
         for group in groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
@@ -191,7 +191,7 @@ class OpcUaDriver(Driver):
                 raise NotConnected(f"{self._settings.url}: not connected")
             await self._take_in(session, pushed)
 
-    async def _take_in(self, session: Session, pushed: Pushed) -> None:
+    async def _take_in(self, session: Session, pushed: SessionReader) -> None:
         """Wait for what the server sends, or for the time to do something else, and do it."""
         self._learn_clock()
         await pushed.receive(min(self._retry_at, self._backfill.due), self._ready)

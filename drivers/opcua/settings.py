@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Flag, Seconds, Source, ValueType
-from drivers.opcua.node import BrowsePath, Node, parse_node
-from drivers.opcua.security_settings import SecureConnection
+from drivers.opcua.node_address import BrowsePath, Node, parse_node
+from drivers.opcua.security.settings import SecureConnection
 
 PORT = 4840
 """The port of OPC UA where none is written (Part 6, 7.4)."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import DriverError, NotConnected, Reason, Scan, bad
-from drivers.sample import Held, Sample, Sampler
+from drivers.sampling import Held, Sample, Sampler
+from gateway.acquisition.discovery import fitting, points_of
+from gateway.acquisition.groups import by_connection, groups_of, searches_of
 from gateway.check.flags import Taken
 from gateway.check.results import doubt, wrong
-from gateway.groups import by_connection, groups_of, searches_of
-from gateway.normalize import Normalizer
-from gateway.searches import fitting, points_of
+from gateway.pipeline.normalize import Normalizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

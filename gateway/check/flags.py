@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from drivers.base import Fault, Value
-    from drivers.sample import Others
+    from drivers.sampling import Others
     from gateway.check.results import Finding
     from gateway.settings.point import Point
 

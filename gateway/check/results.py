@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from drivers.base import Quality, Value
-    from gateway.model import MachinePath
+    from gateway.model.path import MachinePath
 
 
 class Severity(StrEnum):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from drivers.base import Value
-    from gateway.model import Reading
+    from gateway.model.reading import Reading
 
 
 class Window(NamedTuple):

@@ -10,7 +10,7 @@ import click
 
 from gateway.check.flags import shown
 from gateway.check.results import Severity, Verdict
-from gateway.words import counted
+from gateway.common.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

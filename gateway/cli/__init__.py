@@ -30,9 +30,9 @@ from gateway.cli.validate import validate
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def main(style: str, log_level: str) -> None:
     """Read machines, forward every reading over MQTT, and prove that nothing was lost."""
-    from gateway.log import set_up  # noqa: PLC0415 - see above
+    from gateway.common.logging import configure_logging  # noqa: PLC0415 - see above
 
-    set_up(style, log_level)
+    configure_logging(style, log_level)
 
 
 COMMANDS = (

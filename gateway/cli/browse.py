@@ -11,9 +11,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.opcua.found import Found
+    from drivers.opcua.browse.nodes import BrowsedNode
+    from drivers.opcua.codec.data_types import DataTypes
     from drivers.opcua.settings import OpcUaConnection
-    from drivers.opcua.types import Types
     from gateway.cli.browse_template import Template
 
 MOST = 100_000
@@ -38,9 +38,9 @@ class Looked(NamedTuple):
     """
 
     url: str
-    start: Found
-    chosen: list[Found]
-    types: Types
+    start: BrowsedNode
+    chosen: list[BrowsedNode]
+    types: DataTypes
     uris: list[str]
     cut: bool
     every: bool
@@ -122,15 +122,15 @@ def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
 
 async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
     """Walk the tree, and learn what the variables in it are. Raises `DriverError`, `LookupError` or `ValueError`."""
-    from drivers.opcua.browse import Browser  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.decode import DecodeError  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.details import learn  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.node import parse_node  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.paced import PacedSession  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.refusals import refused  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.security import LOST  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.session import opened  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.start import start_at  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.browse.browser import Browser  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.browse.start_node import start_at  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.browse.variable_details import learn  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.codec.publish_response import DecodeError  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.connection.paced_session import PacedSession  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.connection.session import opened  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.errors import refused  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.node_address import parse_node  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security.setup import LOST  # noqa: PLC0415 - see gateway.cli
 
     node = parse_node(wanted.under) if wanted.under is not None else None
     session = PacedSession(await opened(connection, connection.url), connection, wanted.per_second)
@@ -148,7 +148,7 @@ async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
         await session.close()
 
 
-def _matches(node: Found, globs: Sequence[str]) -> bool:
+def _matches(node: BrowsedNode, globs: Sequence[str]) -> bool:
     """Return whether a node has such a name or path; capitals do not matter."""
     from fnmatch import fnmatchcase  # noqa: PLC0415 - see gateway.cli
 
@@ -157,7 +157,7 @@ def _matches(node: Found, globs: Sequence[str]) -> bool:
 
 
 async def _show_endpoints(connection: OpcUaConnection) -> None:
-    from drivers.opcua.discovery import endpoints, servers  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.connection.discovery import endpoints, servers  # noqa: PLC0415 - see gateway.cli
 
     found = await endpoints(connection)
     for url, certificate in dict.fromkeys((one.url, one.certificate) for one in found):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import yaml
 
 from drivers.base import ValueType
-from drivers.opcua.certificates import printable
-from drivers.opcua.naming import Addresses, own_namespace
-from drivers.opcua.offers import DURATION, LeftOut, Offer, offers
+from drivers.opcua.browse.point_candidates import DURATION, PointCandidate, Unusable, offers
+from drivers.opcua.browse.point_names import Addresses, own_namespace
+from drivers.opcua.security.certificates import printable
 from gateway.settings.units import USUAL, is_unit
 
 if TYPE_CHECKING:
-    from drivers.opcua.node import BrowsePath, Node
+    from drivers.opcua.node_address import BrowsePath, Node
     from gateway.cli.browse import Looked
 
 MOST_LEFT_OUT = 50
@@ -37,7 +37,7 @@ def template_of(looked: Looked, namespace: str | None, name: str, *, by_path: bo
     for offer in found:
         node = addresses.of(offer.found)
         if node is None:
-            left_out.append(LeftOut(offer.found.path, "a node that can't be written"))
+            left_out.append(Unusable(offer.found.path, "a node that can't be written"))
             continue
         keys, remark = _keys(offer, node)
         lines.append(f"  {_flow(offer.name)}: {_flow(keys)}{f'  # {remark}' if remark else ''}")
@@ -51,7 +51,7 @@ def template_of(looked: Looked, namespace: str | None, name: str, *, by_path: bo
     return Template(text, points, hint)
 
 
-def _keys(offer: Offer, node: Node | BrowsePath) -> tuple[dict[str, Any], str]:
+def _keys(offer: PointCandidate, node: Node | BrowsePath) -> tuple[dict[str, Any], str]:
     """Return the keys of a point, and a remark for who goes over the template."""
     about, remark = offer.details.about, ""
     keys: dict[str, Any] = {"node": str(node), "type": offer.type.value}
@@ -83,7 +83,7 @@ def _unit(ucum: str, told: str) -> tuple[str, str]:
     return unit, f"the server writes its unit {told!r}, without a code that says what it means"
 
 
-def _description(offer: Offer) -> str:
+def _description(offer: PointCandidate) -> str:
     """Return what the server says of a node, or shows as its name, where that is more than its name."""
     texts = (_line(offer.details.about.description), _line(offer.found.display))
     return next((text for text in texts if text not in {"", offer.found.name.Name}), "")
@@ -105,7 +105,7 @@ def _flow(value: object) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _remarks(left_out: list[LeftOut]) -> list[str]:
+def _remarks(left_out: list[Unusable]) -> list[str]:
     lines = [f"# left out: {_line(one.path)}: {_line(one.why)}" for one in left_out[:MOST_LEFT_OUT]]
     more = len(left_out) - MOST_LEFT_OUT
     return [*lines, f"# left out: {more} more"] if more > 0 else lines

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
-from drivers.opcua.certificates import printable
-from drivers.opcua.companions import TITLES
-from drivers.opcua.naming import Addresses, own_namespace
+from drivers.opcua.browse.companion_names import TITLES
+from drivers.opcua.browse.point_names import Addresses, own_namespace
+from drivers.opcua.security.certificates import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drivers.opcua.found import Details, Found
+    from drivers.opcua.browse.nodes import BrowsedNode, Details
     from gateway.cli.browse import Looked
 
 NAME_WIDTH, TYPE_WIDTH, VALUE_WIDTH = 40, 16, 32
@@ -48,7 +48,7 @@ def _text(text: str) -> str:
     return printable(text)
 
 
-def _kind(node: Found) -> str:
+def _kind(node: BrowsedNode) -> str:
     kind = node.kinds[0] if node.kinds else None
     if kind is None or kind.name in _PLAIN_KINDS:
         return ""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from drivers.opcua.pki import Pki
+    from drivers.opcua.security.pki import Pki
 
 TARGET = click.argument("target", type=click.Path(exists=True, path_type=Path))
 """The factory's YAML, or a folder of certificates."""
@@ -32,7 +32,7 @@ def certs() -> None:
 @TARGET
 def list_(target: Path) -> None:
     """Show our certificate, and those trusted and rejected; TARGET is a configuration or a folder of certificates."""
-    from drivers.opcua.pki import certificates  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security.pki import certificates  # noqa: PLC0415 - see gateway.cli
 
     for pki in _folders(target):
         click.echo(pki.folder)
@@ -74,8 +74,8 @@ def reject(target: Path, thumbprint: str) -> None:
 
 def _folders(target: Path) -> list[Pki]:
     """Return the folders of certificates that a configuration uses, or the one that was named."""
-    from drivers.opcua.pki import Pki, default_folder  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.security_settings import SecureConnection  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security.pki import Pki, default_folder  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security.settings import SecureConnection  # noqa: PLC0415 - see gateway.cli
 
     if target.is_dir():
         return [Pki(target)]
@@ -98,7 +98,7 @@ def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certif
 
 
 def _line(certificate: x509.Certificate) -> str:
-    from drivers.opcua.certificates import common_name, names, printable, thumbprint  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.security.certificates import common_name, names, printable, thumbprint  # noqa: PLC0415 - see gateway.cli
 
     try:
         uri = next(iter(names(certificate).uris), "no URI")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, load, size_of
-from gateway.words import counted
+from gateway.common.text import counted
 
 if TYPE_CHECKING:
     from gateway.importers.found import Import

@@ -12,7 +12,7 @@ from gateway.cli.common import CONFIG, FORMAT, load
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.ledger import Ledger
+    from gateway.model.ledger import Ledger
 
 
 @click.command()
@@ -23,14 +23,14 @@ def ledger(config: Path, style: str) -> None:
 
     The gateway may be running, stopped or killed. Exits 1 where there is no ledger, or where it does not balance.
     """
-    from gateway.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool_format import SpoolFiles  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool_look import Unseen, look  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
 
     own = load(config).gateway
     try:
-        state = look(SpoolFiles(own.spool.folder, own.id)).state
-    except Unseen as error:
+        state = inspect(SpoolFiles(own.spool.folder, own.id)).state
+    except NotReadable as error:
         click.echo(f"lineside: {error}", err=True)
         sys.exit(1)
     found = Ledger.of(state.counts, state.readings)

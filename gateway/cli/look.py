@@ -12,7 +12,7 @@ from gateway.cli.common import load, serve
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.model import Reading
+    from gateway.model.reading import Reading
 
 _CONFIG = click.option(
     "--config",
@@ -39,7 +39,7 @@ def tail(pattern: str, config: str, style: str, count: int) -> None:
     factory = load(Path(config))
 
     async def main(stop: asyncio.Event) -> None:
-        from gateway.tail import follow  # noqa: PLC0415 - see gateway.cli
+        from gateway.ingest.tail import follow  # noqa: PLC0415 - see gateway.cli
 
         await follow(factory, pattern, stop, lambda reading: click.echo(show(reading, style)), count)
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @click.option("--requests", is_flag=True, help="Show every request too.")
 def plan(config: Path, *, requests: bool) -> None:
     """Show what will be asked of each device of CONFIG; exit 1 where a period can't be held."""
-    from gateway.links import links_of  # noqa: PLC0415 - see gateway.cli
+    from gateway.acquisition.link_load import link_loads  # noqa: PLC0415 - see gateway.cli
 
-    links = links_of(load(config).machines)
+    links = link_loads(load(config).machines)
     for link in links:
         click.echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")
         for group, cost in link.costs:

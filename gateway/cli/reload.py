@@ -30,7 +30,7 @@ def reload(config: Path, seconds: float) -> None:
 
     Only what has changed is touched. A wrong CONFIG is refused, and the gateway goes on as it was; exits 1 then.
     """
-    from gateway.reload import outcome_file, read_outcome  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.reload import outcome_file, read_outcome  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
     file = outcome_file(factory.gateway)
@@ -57,7 +57,7 @@ def reload(config: Path, seconds: float) -> None:
 
 def _runs(factory: Factory) -> bool:
     """Return whether a gateway holds the lock of this spool."""
-    from gateway.spool_format import SpoolFiles  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
 
     try:
         with SpoolFiles(factory.gateway.spool.folder, factory.gateway.id).lock.open() as lock:

@@ -30,9 +30,9 @@ def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
     factory = load(config)
 
     async def main(stop: asyncio.Event) -> None:
-        from gateway.app import Gateway  # noqa: PLC0415 - see gateway.cli
+        from gateway.gateway_service import GatewayService  # noqa: PLC0415 - see gateway.cli
 
-        gateway = Gateway(factory)
+        gateway = GatewayService(factory)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
         await gateway.run(stop)
         write_report(report, gateway.closing_report())
@@ -61,7 +61,7 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
         sys.exit(1)
 
     async def main(stop: asyncio.Event) -> None:
-        from gateway.app_ingest import IngestService  # noqa: PLC0415 - see gateway.cli
+        from gateway.ingest_service import IngestService  # noqa: PLC0415 - see gateway.cli
 
         service = IngestService(factory)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
@@ -75,8 +75,8 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
 @click.argument("folder", type=click.Path(file_okay=False, path_type=pathlib.Path))
 def health(folder: Path) -> None:
     """Say whether the services that work in FOLDER are alive; exit 1 where one is not."""
-    from gateway.alive import alive  # noqa: PLC0415 - see gateway.cli
+    from gateway.common.heartbeat import check_heartbeats  # noqa: PLC0415 - see gateway.cli
 
-    fine, told = alive(folder)
+    fine, told = check_heartbeats(folder)
     click.echo(told, err=not fine)
     sys.exit(0 if fine else 1)

@@ -79,7 +79,7 @@ def simulate(
         raise click.ClickException(
             "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
         ) from None
-    from simulators.faults import NoFault  # noqa: PLC0415 - see gateway.cli
+    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - see gateway.cli
 
     try:
         if plot is not None:

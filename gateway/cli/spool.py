@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from gateway.codecs.base import Codec
     from gateway.settings.factory import Factory
     from gateway.settings.sections import GatewaySection
-    from gateway.spool_format import SpoolFiles
-    from gateway.spool_look import Look
-    from gateway.spool_read import Row
+    from gateway.spool.files import SpoolFiles
+    from gateway.spool.inspect import SpoolStatus
+    from gateway.spool.rows import Row
 
 
 @click.group()
@@ -31,13 +31,13 @@ def spool() -> None:
 @FORMAT
 def status(config: Path, style: str) -> None:
     """Say how much waits in the spool of CONFIG, since when, and what was damaged; exit 1 where it is damaged now."""
-    from gateway.spool_look import Unseen, look  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
     files = _files(factory)
     try:
-        found = look(files)
-    except Unseen as error:
+        found = inspect(files)
+    except NotReadable as error:
         _fail(str(error))
     told = _status(factory, files, found)
     if style == "json":
@@ -58,7 +58,7 @@ def export(config: Path, out: str | None) -> None:
     import orjson  # noqa: PLC0415 - see gateway.cli
 
     from gateway.codecs import CODECS  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool_look import Unseen, records  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.inspect import NotReadable, records  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
     codec = CODECS[factory.gateway.codec]
@@ -69,7 +69,7 @@ def export(config: Path, out: str | None) -> None:
                 file.write(orjson.dumps(_record(row, codec), option=orjson.OPT_APPEND_NEWLINE))
                 count += 1
                 damaged += not row.is_right
-    except (Unseen, OSError) as error:
+    except (NotReadable, OSError) as error:
         _fail(str(error))
     click.echo(f"{count} records" + (f", {damaged} of them damaged" if damaged else ""), err=True)
 
@@ -100,7 +100,7 @@ def dead_letters(config: Path, style: str) -> None:
 
 
 def _files(factory: Factory) -> SpoolFiles:
-    from gateway.spool_format import SpoolFiles  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
 
     return SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
 
@@ -110,10 +110,10 @@ def _fail(text: str) -> NoReturn:
     sys.exit(1)
 
 
-def _status(factory: Factory, files: SpoolFiles, found: Look) -> dict[str, Any]:
-    from gateway.dead_letters import read_letters  # noqa: PLC0415 - see gateway.cli
-    from gateway.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool_room import Limits  # noqa: PLC0415 - see gateway.cli
+def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str, Any]:
+    from gateway.common.dead_letters import read_letters  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.limits import Limits  # noqa: PLC0415 - see gateway.cli
 
     own, state = factory.gateway, found.state
     limits = Limits(own.spool.max_size)
@@ -196,7 +196,7 @@ def _record(row: Row, codec: Codec) -> dict[str, Any]:
 
 def _letters(factory: Factory) -> Iterator[dict[str, Any]]:
     """Yield what was set aside, with who did it. Raises `OSError`."""
-    from gateway.dead_letters import ingest_letters, read_letters  # noqa: PLC0415 - see gateway.cli
+    from gateway.common.dead_letters import ingest_letters, read_letters  # noqa: PLC0415 - see gateway.cli
 
     for by, file in (
         ("gateway", _files(factory).letters),

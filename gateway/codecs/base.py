@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.model import Record
+    from gateway.model.record import Record
 
 
 class Undecodable(Exception):

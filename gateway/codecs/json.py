@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.codecs.base import Undecodable
-from gateway.model import NamedScan, Record
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
 
 if TYPE_CHECKING:
     from drivers.base import Value

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.codecs import CODECS
-from gateway.mqtt import Link
-from gateway.topics import Topics
+from gateway.mqtt.client import MqttClient
+from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
     from rich.console import Console
 
-    from gateway.model import MachinePath
+    from gateway.model.path import MachinePath
     from gateway.settings.factory import Factory, Machine
 
 REFRESH = 0.5
@@ -76,7 +76,7 @@ class Screen:
             try:
                 while True:
                     try:
-                        async with Link(broker, "lineside-demo-screen") as link:
+                        async with MqttClient(broker, "lineside-demo-screen") as link:
                             for topic in (topics.all_machines("+"), topics.all_gateways("ledger")):
                                 await link.subscribe(topic, qos=0)
                             while True:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivers.base import Connection, Protocol
-    from gateway.model import MachinePath
+    from gateway.model.path import MachinePath
     from gateway.settings.document import Document, Step
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 import drivers
-from gateway.model import MachinePath
+from gateway.model.path import MachinePath
 from gateway.settings.explain import explain, usable, validate
 from gateway.settings.factory import Machine, Place
 from gateway.settings.lines import LineSection, MachineSection

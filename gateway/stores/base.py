@@ -8,35 +8,17 @@ StoreError
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import orjson
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    from gateway.model import MachinePath, NamedScan, Reading
+    from gateway.model.metadata import MachineMeta
+    from gateway.model.path import MachinePath
+    from gateway.model.reading import NamedScan, Reading
     from gateway.settings.types import Section
-
-
-@dataclass(frozen=True, slots=True)
-class MachineMeta:
-    """What is known of a machine beside its readings: its type, and its points' types and units.
-
-    `id` is drawn from these: descriptions that say the same have the same.
-    """
-
-    template: str
-    types: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    id: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        parts = [self.template, sorted(self.types.items()), sorted(self.units.items())]
-        object.__setattr__(self, "id", blake2b(orjson.dumps(parts), digest_size=6).hexdigest())
 
 
 class MachineScan(NamedTuple):

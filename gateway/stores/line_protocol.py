@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from drivers.base import Value
-    from gateway.model import MachinePath
+    from gateway.model.path import MachinePath
     from gateway.stores.base import MachineScan
 
 _ESCAPED_KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ "})

@@ -9,14 +9,15 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from drivers.base import Quality
-from gateway.model import matches
+from gateway.model.path import matches
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from gateway.model import MachinePath, Reading
+    from gateway.model.path import MachinePath
+    from gateway.model.reading import Reading
     from gateway.settings.factory import Factory
 
 LOOK_AGAIN = 0.1

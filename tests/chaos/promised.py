@@ -9,9 +9,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from chaos.machines import check_of, third_of
-from gateway.spool_format import SpoolFiles
-from gateway.spool_read import reading, stored_state
-from gateway.spool_state import read_slots
+from gateway.spool.checkpoint import read_checkpoint
+from gateway.spool.files import SpoolFiles
+from gateway.spool.rows import reading, stored_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,7 +83,7 @@ def accounted_twice(spool: Path, gateway: str) -> bool:
     A kill may come between the two. Then only what is about to be damaged would tell of that commit.
     """
     files = SpoolFiles(spool, gateway)
-    known = read_slots(files.slots)
+    known = read_checkpoint(files.slots)
     with reading(files.db) as db:
         state = stored_state(db)
     return known is not None and known.commit >= state.commit

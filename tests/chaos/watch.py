@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiomqtt import MqttError
 
-from gateway.mqtt import Link
+from gateway.mqtt.client import MqttClient
 from gateway.settings.sections import BrokerSection
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Watch:
     async def _listen(self) -> None:
         while True:
             try:
-                async with Link(self._broker, "watch") as link:
+                async with MqttClient(self._broker, "watch") as link:
                     await link.subscribe([(topic, 0) for topic in self._topics])
                     while True:
                         self._note(await link.receive())

@@ -11,7 +11,7 @@ from proxy import Proxy
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
-from gateway import window
+from gateway.publish import in_flight as window
 
 if TYPE_CHECKING:
     from pathlib import Path

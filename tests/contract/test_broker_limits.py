@@ -11,8 +11,9 @@ from proxy import Proxy
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
-from gateway import connection, presence, window
-from gateway.mqtt import Link, Message
+from gateway.mqtt import connection, presence
+from gateway.mqtt.client import Message, MqttClient
+from gateway.publish import in_flight as window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,7 +201,7 @@ async def test_retained_messages_that_are_refused_are_told_and_hold_up_nothing(t
     """Whoever gives rights often forgets one of the topics."""
     async with FakeBroker(lambda topic: NOT_AUTHORIZED if "m-02" in topic else 0) as broker:
         edge = Edge(tmp_path, {"url": broker.url})
-        link = Link(edge.factory.broker, "test")
+        link = MqttClient(edge.factory.broker, "test")
         async with link:
             messages = [Message(f"{ROOT}/area/line/m-0{i}/meta", b"{}") for i in (1, 2, 3)]
             assert await link.deliver(messages) == {messages[1].topic: NOT_AUTHORIZED}

@@ -15,10 +15,10 @@ from processes import LOOPBACK, free_port, until
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
-from gateway import connection, presence
-from gateway.connection import Connection
+from gateway.mqtt import connection, presence
+from gateway.mqtt.connection import BrokerConnection
+from gateway.pipeline.machine_status import State
 from gateway.settings.sections import BrokerSection
-from gateway.states import State
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -143,9 +143,11 @@ async def test_a_broker_that_says_no_is_told_from_one_that_is_away(tmp_path: Pat
     mosquitto._lines.remove("allow_anonymous true")
     await mosquitto.up()
     with pytest.raises(connection.Refused, match="Not authorized"):
-        await Connection(BrokerSection(url=mosquitto.url), "edge").__aenter__()
+        await BrokerConnection(BrokerSection(url=mosquitto.url), "edge").__aenter__()
     with pytest.raises(MqttError) as raised:
-        await Connection(BrokerSection(url=mosquitto.url, backup=(f"mqtt://{LOOPBACK}:1",)), "edge").__aenter__()
+        await BrokerConnection(
+            BrokerSection(url=mosquitto.url, backup=(f"mqtt://{LOOPBACK}:1",)), "edge"
+        ).__aenter__()
     assert not isinstance(raised.value, connection.Refused)
 
 

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from read_back import InfluxTarget, VictoriaMetricsTarget
 from servers import VictoriaMetrics
 
-from gateway.model import MachinePath, NamedScan
-from gateway.stores.base import MachineMeta, MachineScan, Rejected, Unavailable
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan, Rejected, Unavailable
 from gateway.stores.influxdb import InfluxSettings, InfluxStore
 from gateway.stores.victoria_metrics import read_metrics
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from servers import Influxd
 
     from drivers.base import Value
-    from gateway.model import Reading
+    from gateway.model.reading import Reading
     from gateway.stores.base import Store
 
 TIME = 1_764_000_000_123_456

@@ -13,9 +13,9 @@ from proxy import Proxy
 from drivers.base import About, Group, Reason
 from drivers.opcua import PROTOCOL
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
-from gateway.runner import Runner
-from gateway.tasks import end
+from gateway.acquisition.device_worker import DeviceWorker
+from gateway.common.clock import Clock
+from gateway.common.tasks import cancel_and_wait
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +124,7 @@ async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
     async with Proxy(opcua.port) as proxy:
         driver = driver_of(proxy.port, points, "subscribe")
         delivered: asyncio.Queue[Scan] = asyncio.Queue()
-        runner = Runner("device", driver.groups, lambda _: driver, delivered.put, {}, Clock(), described=note)
+        runner = DeviceWorker("device", driver.groups, lambda _: driver, delivered.put, {}, Clock(), described=note)
         running = asyncio.create_task(runner.run())
         async with asyncio.timeout(SECONDS):
             await asked.wait()
@@ -134,7 +134,7 @@ async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
             await proxy.heal()
             while (await delivered.get()).faults:
                 pass
-        await end(running)
+        await cancel_and_wait(running)
     assert runner.counts()["connects"] == 2
     assert [one["temperature"].unit for one in told] == ["Cel"]
     assert told[0]["state"].labels[2] == "Faulted"

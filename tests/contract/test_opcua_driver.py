@@ -14,8 +14,8 @@ from processes import free_port
 from drivers.base import Group, NotConnected, Quality, Reason, Scan
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
-from simulators.standard import new_server
+from gateway.common.clock import Clock
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,7 +16,7 @@ from stored import report, rows
 from drivers.base import Group
 from drivers.opcua import PROTOCOL
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path

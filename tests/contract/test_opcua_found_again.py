@@ -15,7 +15,7 @@ from processes import LOOPBACK
 from drivers.base import Group
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from drivers.base import Driver

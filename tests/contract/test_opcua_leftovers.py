@@ -16,9 +16,9 @@ from proxy import Proxy
 import drivers
 from drivers.base import Group
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.pki import Pki
+from drivers.opcua.security.pki import Pki
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,9 +14,9 @@ from processes import LOOPBACK
 
 from drivers.base import Group, NotConnected, ReadFailed, Reason, Remark
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.remarks import NO_DEADBAND, NO_ITEM, NO_PERCENT
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_ITEM, NO_PERCENT
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

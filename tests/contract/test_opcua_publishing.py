@@ -16,7 +16,7 @@ from proxy import Proxy
 from drivers.base import Group, NotConnected, ReadFailed, Reason
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from drivers.base import Scan

@@ -16,11 +16,11 @@ from stored import rows
 from drivers.base import Group, Match, ReadFailed, ValueType
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.app import Gateway
-from gateway.app_ingest import IngestService
-from gateway.clock import Clock
+from gateway.common.clock import Clock
+from gateway.gateway_service import GatewayService
+from gateway.ingest_service import IngestService
 from gateway.settings.load import load_factory
-from simulators.standard import new_server
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -146,9 +146,9 @@ def configure(folder: Path, port: int, broker: str) -> Path:
 
 
 @asynccontextmanager
-async def running(config: Path) -> AsyncIterator[Gateway]:
+async def running(config: Path) -> AsyncIterator[GatewayService]:
     factory, stop = load_factory(config), asyncio.Event()
-    gateway, ingest = Gateway(factory), IngestService(factory)
+    gateway, ingest = GatewayService(factory), IngestService(factory)
     tasks = [asyncio.create_task(gateway.run(stop)), asyncio.create_task(ingest.run(stop))]
     try:
         yield gateway
@@ -159,7 +159,7 @@ async def running(config: Path) -> AsyncIterator[Gateway]:
 
 async def test_what_is_found_is_read_and_what_comes_later_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """And without the server it is known from before: it is bad, not unknown."""
-    monkeypatch.setattr("gateway.runner.SEARCH_EVERY", 0.2)
+    monkeypatch.setattr("gateway.acquisition.device_worker.SEARCH_EVERY", 0.2)
     mosquitto, port = await Mosquitto.start(tmp_path), free_port()
     config, database = configure(tmp_path, port, mosquitto.url), tmp_path / "readings.db"
 
@@ -190,5 +190,5 @@ async def test_a_damaged_memory_of_what_was_found_stops_nothing(tmp_path: Path, 
     config = configure(tmp_path, free_port(), "mqtt://127.0.0.1:1")
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "edge-01.found.json").write_bytes(content)
-    gateway = Gateway(load_factory(config))
+    gateway = GatewayService(load_factory(config))
     assert gateway.states.points()["configured"] == 1

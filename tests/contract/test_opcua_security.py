@@ -20,12 +20,12 @@ from processes import Lineside, free_port, write_factory
 
 import drivers
 from drivers.base import Group, NotConnected
-from drivers.opcua.certificates import thumbprint
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.pki import Pki
+from drivers.opcua.security.certificates import thumbprint
+from drivers.opcua.security.pki import Pki
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.cli import main
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

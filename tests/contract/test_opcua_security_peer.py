@@ -9,11 +9,11 @@ from opcua_peer import MACHINE, NodeOpcUa
 
 import drivers
 from drivers.base import Group, NotConnected
-from drivers.opcua.certificates import read_file, thumbprint
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.pki import Pki
+from drivers.opcua.security.certificates import read_file, thumbprint
+from drivers.opcua.security.pki import Pki
 from drivers.opcua.settings import OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from opcua_reader import SECONDS, faults, named
 from drivers.base import Group, Reason
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from drivers.base import Driver, Fault

@@ -11,7 +11,7 @@ from processes import LOOPBACK
 from drivers.base import Group, Misconfigured, NotConnected, Reason, WriteFailed
 from drivers.opcua import PROTOCOL
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path

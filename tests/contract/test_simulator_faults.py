@@ -14,7 +14,7 @@ from simulated import PATIENCE, client_of, configure, connected, read_machine, s
 from structlog.testing import capture_logs
 
 from drivers.base import DriverError, NotConnected, ReadFailed, Reason, Scan
-from gateway.groups import groups_of
+from gateway.acquisition.groups import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -13,7 +13,7 @@ from simulated import PATIENCE, configure, connected, read_machine, simulated
 from structlog.testing import capture_logs
 
 from drivers.base import DriverError, NotConnected, Quality, Reason
-from gateway.groups import groups_of
+from gateway.acquisition.groups import groups_of
 from simulators.truth import Truth
 
 if TYPE_CHECKING:

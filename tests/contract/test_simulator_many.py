@@ -11,7 +11,7 @@ import pytest
 from asyncua import ua
 from simulated import client_of, configure, connected, simulated
 
-from gateway.groups import groups_of
+from gateway.acquisition.groups import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

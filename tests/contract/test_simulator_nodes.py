@@ -12,9 +12,9 @@ from asyncua import ua
 from click.testing import CliRunner
 from simulated import client_of, configure, connected, simulated
 
+from gateway.acquisition.device_metadata import filled
+from gateway.acquisition.groups import groups_of
 from gateway.cli import main
-from gateway.described import filled
-from gateway.groups import groups_of
 from gateway.settings.templates import bundled_config
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from asyncua import Client, ua
 from simulated import configure, connected, read_all, simulated
 
 from drivers.base import NotConnected
-from drivers.opcua.pki import Pki
-from gateway.groups import groups_of
+from drivers.opcua.security.pki import Pki
+from gateway.acquisition.groups import groups_of
 from simulators.ports import free_port
 
 if TYPE_CHECKING:

@@ -14,9 +14,11 @@ import pytest
 from read_back import SqliteTarget
 
 from drivers.base import Quality
-from gateway.model import MachinePath, NamedScan
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
 from gateway.stores import sqlite
-from gateway.stores.base import MachineMeta, MachineScan, StoreError, Unavailable
+from gateway.stores.base import MachineScan, StoreError, Unavailable
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
 if TYPE_CHECKING:

@@ -9,16 +9,18 @@ import pytest
 from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
 from servers import Influxd, VictoriaMetrics
 
-from gateway.model import MachinePath, NamedScan
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
 from gateway.stores import STORES
-from gateway.stores.base import MachineMeta, MachineScan, Rejected, Unavailable
+from gateway.stores.base import MachineScan, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from drivers.base import Value
-    from gateway.model import Reading
+    from gateway.model.reading import Reading
 
 TIME = 1_764_000_000_123_456
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
 
-from gateway.model import MachinePath, NamedScan
-from gateway.stores.base import MachineMeta, MachineScan
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan
 from gateway.stores.line_protocol import LineWriter
 
 if TYPE_CHECKING:

@@ -28,10 +28,10 @@ from servers import Mosquitto
 from stored import report, rows
 
 from drivers.base import Quality
-from drivers.opcua.values import microseconds
-from gateway.model import MachinePath, Reading
+from drivers.opcua.codec.values import microseconds
+from gateway.model.reading import Reading
 from gateway.settings.load import load_factory
-from simulators.opcua import REFRESH
+from simulators.opcua.server import REFRESH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from read_back import Target
     from servers import Influxd, VictoriaMetrics
 
+    from gateway.model.path import MachinePath
     from gateway.settings.factory import Machine
 
 SCANS = 30

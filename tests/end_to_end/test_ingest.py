@@ -18,8 +18,8 @@ from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
 from servers import Mosquitto, VictoriaMetrics
 from stored import rows
 
-from gateway.stores.base import MachineMeta
-from gateway.window import TAKEN_PATIENCE
+from gateway.model.metadata import MachineMeta
+from gateway.publish.in_flight import TAKEN_PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path

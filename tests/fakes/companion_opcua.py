@@ -14,8 +14,8 @@ from asyncua import ua
 from asyncua.common.structures104 import new_struct, new_struct_field
 from processes import LOOPBACK, free_port
 
-from drivers.opcua.companions import IMM2MES, MACHINERY, PACKML, PLASTICS
-from simulators.standard import new_server
+from drivers.opcua.browse.companion_names import IMM2MES, MACHINERY, PACKML, PLASTICS
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.uaprotocol_auto import DataChangeFilter  # which is what it decodes to, and not ua.DataChangeFilter
 from processes import LOOPBACK, free_port
 
-from simulators.standard import new_server
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -18,9 +18,11 @@ import aiomqtt
 from processes import LOOPBACK, until
 
 from gateway.codecs import CODECS
-from gateway.model import MachinePath, NamedScan, Record
-from gateway.ranges import Ranges
-from gateway.stores.base import MachineMeta
+from gateway.common.seq_ranges import SeqRanges
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,7 +44,7 @@ class FakeGateway:
         self, port: int, name: str = "edge-01", *, enterprise: str = "enterprise", since: int = TIME
     ) -> None:
         self.sent: dict[int, tuple[str, bytes]] = {}
-        self.ranges, self.taken = Ranges(), Ranges()
+        self.ranges, self.taken = SeqRanges(), SeqRanges()
         self.set_aside: dict[int, int] = {}
         self.answers: list[dict[str, Any]] = []
         self.scans: dict[int, tuple[MachinePath, MachineMeta, NamedScan]] = {}

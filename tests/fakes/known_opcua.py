@@ -10,7 +10,7 @@ from asyncua import ua
 
 from drivers.base import Quality
 from fakes.known_modbus import Known
-from simulators.standard import new_server
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

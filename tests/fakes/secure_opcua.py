@@ -10,7 +10,7 @@ from asyncua.crypto.permission_rules import User, UserRole
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fakes.certificates import SERVER_URI, Signed
-from simulators.standard import new_server
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import yaml
 
-from gateway.acquisition import Acquisition, Change, Device
+from gateway.acquisition.device_manager import Device, DeviceManager, MachineChanges
 from gateway.settings.load import load_factory
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivers.base import Group, Scan
-    from gateway.runner import Runner
+    from gateway.acquisition.device_worker import DeviceWorker
     from gateway.settings.factory import Machine
 
 PRESS = {
@@ -51,7 +51,7 @@ class Bench:
         self.folder = folder
         self.sinks: list[Group] = []
         self.readers: dict[str, Reader] = {}
-        self.acquisition = Acquisition(self._sink, self._runner)
+        self.acquisition = DeviceManager(self._sink, self._runner)
 
     def _sink(self, machine: Machine, group: Group, points: Sequence[object]) -> Callable[[Scan], Any]:
         assert len(points) == len(group.names)
@@ -63,10 +63,10 @@ class Bench:
 
         return take
 
-    def _runner(self, device: Device, number: int, before: int) -> Runner:
+    def _runner(self, device: Device, number: int, before: int) -> DeviceWorker:
         assert 0 <= before <= number
         reader = self.readers[str(device.connection)] = Reader(device)
-        return cast("Runner", reader)
+        return cast("DeviceWorker", reader)
 
     def machines(self, lines: dict[str, Any], template: dict[str, Any] | None = None) -> Sequence[Machine]:
         (self.folder / "machines").mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ class Bench:
         (self.folder / "factory.yaml").write_text(yaml.safe_dump(factory, sort_keys=False))
         return load_factory(self.folder / "factory.yaml").machines
 
-    async def change(self, lines: dict[str, Any], template: dict[str, Any] | None = None) -> Change:
+    async def change(self, lines: dict[str, Any], template: dict[str, Any] | None = None) -> MachineChanges:
         change = self.acquisition.compare(self.machines(lines, template))
         await self.acquisition.release(change)
         self.acquisition.take_up(change)

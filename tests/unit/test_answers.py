@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from aiomqtt import MqttError
 
-from gateway import answers
-from gateway.answers import Confirmations
+from gateway.ingest import confirmations as answers
+from gateway.ingest.confirmations import PendingConfirmations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.mqtt import Link
+    from gateway.mqtt.client import MqttClient
 
 
 class FakeLink:
@@ -31,8 +31,8 @@ class FakeLink:
         self.fates.append(fate)
 
     @property
-    def link(self) -> Link:
-        return cast("Link", self)
+    def link(self) -> MqttClient:
+        return cast("MqttClient", self)
 
 
 ONE, TWO, THREE = (("topic", payload) for payload in (b"1", b"2", b"3"))
@@ -40,7 +40,7 @@ ONE, TWO, THREE = (("topic", payload) for payload in (b"1", b"2", b"3"))
 
 def test_what_the_broker_has_not_acknowledged_is_told_over_the_next_link():
     """It may have been lost with the link, and then the gateway waits for a time-out."""
-    confirmations, first, second = Confirmations(), FakeLink(), FakeLink()
+    confirmations, first, second = PendingConfirmations(), FakeLink(), FakeLink()
     confirmations.tell(first.link, confirmations.add([ONE, TWO]))
     confirmations.tell(first.link, confirmations.add([THREE]))
     assert first.sent == [ONE, TWO, THREE]
@@ -56,7 +56,7 @@ def test_what_the_broker_has_not_acknowledged_is_told_over_the_next_link():
 
 def test_what_could_not_be_sent_is_told_over_the_next_link():
     """The link was lost between the write and the answer."""
-    confirmations, lost, following = Confirmations(), FakeLink(), FakeLink()
+    confirmations, lost, following = PendingConfirmations(), FakeLink(), FakeLink()
     lost.lost = True
     with pytest.raises(MqttError):
         confirmations.tell(lost.link, confirmations.add([ONE]))
@@ -67,7 +67,7 @@ def test_what_could_not_be_sent_is_told_over_the_next_link():
 def test_what_is_kept_to_be_told_is_bounded(monkeypatch: pytest.MonkeyPatch):
     """The newest is kept: gateways send again what is not confirmed."""
     monkeypatch.setattr(answers, "MOST_UNHEARD", 2)
-    confirmations, link = Confirmations(), FakeLink()
+    confirmations, link = PendingConfirmations(), FakeLink()
     confirmations.add([ONE, TWO, THREE])
     confirmations.tell(link.link)
     assert link.sent == [TWO, THREE]

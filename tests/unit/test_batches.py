@@ -9,11 +9,14 @@ import pytest
 from fakes.store import MemoryStore
 from processes import until
 
-from gateway import batches, writers
-from gateway.batches import Batch, Held
-from gateway.model import MachinePath, NamedScan
-from gateway.stores.base import MachineMeta, MachineScan
-from gateway.writers import Writer
+from gateway.ingest import batch as batches
+from gateway.ingest import store_writer as writers
+from gateway.ingest.batch import Batch, DurabilityQueue
+from gateway.ingest.store_writer import StoreWriter
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,8 +29,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.early, self.sure = MemoryStore(DURABLE_AFTER), MemoryStore()
-        self.writers = [Writer("sure", self.sure), Writer("early", self.early)]
-        self.held = Held(self.writers)
+        self.writers = [StoreWriter("sure", self.sure), StoreWriter("early", self.early)]
+        self.held = DurabilityQueue(self.writers)
         self.safe: list[int] = []
         self.confirmed = asyncio.Event()
 

@@ -23,12 +23,12 @@ from drivers.base import (
     ValueType,
     bad,
 )
-from drivers.sample import Held, Sample, Sampler
+from drivers.sampling import Held, Sample, Sampler
+from gateway.acquisition.groups import groups_of
 from gateway.check.devices import Device, GroupTaken, Patience, devices_of, read_devices
 from gateway.check.machines import check_machines
 from gateway.check.results import Verdict
-from gateway.groups import groups_of
-from gateway.model import MachinePath
+from gateway.model.path import MachinePath
 from gateway.settings.factory import Machine
 
 if TYPE_CHECKING:

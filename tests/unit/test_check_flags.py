@@ -13,13 +13,13 @@ from points import node, register
 from drivers.base import Fault, Quality, Reason, bad
 from drivers.modbus.address import Address, Table
 from drivers.modbus.codec import encode
-from drivers.modbus.raw import Order, Raw
-from drivers.modbus.sample import held
+from drivers.modbus.raw_types import Order, Raw
+from drivers.modbus.sampler import held
 from drivers.modbus.source import ModbusSource
 from gateway.check.flags import CONSTANT_READS, Taken, flags, suspect
 from gateway.check.hints import why_not_connected, why_not_read
 from gateway.check.results import Severity
-from gateway.normalize import Normalizer
+from gateway.pipeline.normalize import Normalizer
 
 if TYPE_CHECKING:
     from gateway.settings.point import Point
@@ -145,7 +145,7 @@ def test_the_right_order_is_among_the_others(raw: Raw, wrong: Order, right: Orde
     """Whatever the device's order is: what it holds comes back, or the orders are the same for this type."""
     from hypothesis import assume
 
-    from drivers.modbus.raw import byte_order, fits_order
+    from drivers.modbus.raw_types import byte_order, fits_order
 
     assume(fits_order(raw, wrong) and fits_order(raw, right))
     address = Address(Table.HOLDING, 10)

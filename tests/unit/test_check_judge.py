@@ -8,13 +8,14 @@ import pytest
 from points import node, register
 
 from drivers.base import Quality
-from drivers.opcua.node import Node
+from drivers.opcua.node_address import Node
 from drivers.opcua.settings import Mode, OpcUaSource
 from gateway.check.judge import Circumstances, judged
 from gateway.check.results import Verdict
 from gateway.check.simulated import of_all, period
 from gateway.check.tally import Tally, Window, tallies
-from gateway.model import MachinePath, Reading
+from gateway.model.path import MachinePath
+from gateway.model.reading import Reading
 from gateway.settings.point import Point
 
 if TYPE_CHECKING:

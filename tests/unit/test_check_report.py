@@ -14,7 +14,7 @@ from drivers.base import Quality
 from gateway.check.junit import junit
 from gateway.check.results import Checked, CheckedMachine, Report, doubt, wrong
 from gateway.check.text import lines
-from gateway.model import MachinePath
+from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

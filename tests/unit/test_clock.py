@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import Fault, Quality, Reason
-from gateway import clock
-from gateway.clock import Clock
+from gateway.common import clock
+from gateway.common.clock import Clock
 
 SECOND = 1_000_000
 NOON = 1_764_000_000 * SECOND

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.dead_letters import DeadLetters, read_letters
+from gateway.common.dead_letters import DeadLetters, read_letters
 
 if TYPE_CHECKING:
     from pathlib import Path

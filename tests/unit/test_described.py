@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from drivers.base import About, Connection, Group, Source, ValueType
-from gateway.described import Descriptions, filled
-from gateway.meta import decode_meta
-from gateway.model import MachinePath
+from gateway.acquisition.device_metadata import DeviceMetadata, filled
+from gateway.model.metadata import decode_meta
+from gateway.model.path import MachinePath
+from gateway.mqtt.topics import Topics
 from gateway.settings.factory import Machine
 from gateway.settings.point import Point
-from gateway.topics import Topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,13 +41,13 @@ def group(*names: str) -> Group:
     return Group(str(PATH), Connection(), names, tuple(Source() for _ in names), 1.0)
 
 
-def descriptions(folder: Path, **points: dict[str, Any]) -> Descriptions:
-    made = Descriptions([machine(**points)], Topics("lineside/v1"), folder, "edge")
+def descriptions(folder: Path, **points: dict[str, Any]) -> DeviceMetadata:
+    made = DeviceMetadata([machine(**points)], Topics("lineside/v1"), folder, "edge")
     made.begin()
     return made
 
 
-def told(made: Descriptions, name: str) -> dict[str, Any]:
+def told(made: DeviceMetadata, name: str) -> dict[str, Any]:
     point: dict[str, Any] = orjson.loads(made.payloads[META])["points"][name]
     return point
 

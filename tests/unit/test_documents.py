@@ -125,7 +125,7 @@ def test_the_container_is_built_with_the_steps_that_make_runs():
     assert "install --quiet --require-hashes -r requirements.txt" in makefile
     assert "install --quiet --no-deps --no-build-isolation --editable ." in makefile
     for file in makefile, dockerfile:
-        assert "-m simulators.standard\n" in file
+        assert "-m simulators.opcua.standard_nodes\n" in file
     for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
         assert all((ROOT / name).exists() for name in copied.split())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from points import group_of, node, part, whole
 
 from drivers.base import Fault, Quality, Reason, bad
-from gateway.filter import Filter
+from gateway.pipeline.report_by_exception import ReportByException
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ def scans(point: Point, *readings: Any) -> list[Scan]:
 
 def sent(point: Point, *readings: Any) -> list[bool]:
     """Return of each reading whether it is sent."""
-    one = Filter([point])
+    one = ReportByException([point])
     return [one.keep(scan) is not None for scan in scans(point, *readings)]
 
 
@@ -94,7 +94,7 @@ def test_the_interval_counts_from_what_was_sent() -> None:
 def test_only_what_is_new_of_a_scan_is_sent() -> None:
     """With the faults, positions and times that belong to it."""
     points = [node("a", type="int", on_change=True), node("b", type="int"), node("c", type="int", on_change=True)]
-    group, one = group_of(points), Filter(points)
+    group, one = group_of(points), ReportByException(points)
     assert one.keep(whole(group, 1, 1, 2, 3)) is not None
     kept = one.keep(whole(group, 2, 1, 2, None, p2=SILENT))
     assert kept is not None
@@ -107,7 +107,7 @@ def test_only_what_is_new_of_a_scan_is_sent() -> None:
 def test_a_scan_that_is_all_new_is_handed_on_as_it_is() -> None:
     """Most scans are, and a copy would cost more than all else."""
     points = [node("a", type="int"), node("b", type="int")]
-    one, scan = Filter(points), whole(group_of(points), 1, 1, 2)
+    one, scan = ReportByException(points), whole(group_of(points), 1, 1, 2)
     assert one.keep(scan) is scan
     scan = whole(group_of(points), 2, None, 2, p0=SILENT)
     assert one.keep(scan) is scan
@@ -121,7 +121,7 @@ def test_a_scan_of_nothing_new_is_not_sent_at_all() -> None:
 def test_points_of_a_group_are_filtered_by_themselves() -> None:
     """A fault of one must not wake, or silence, its neighbours."""
     points = [node("a", type="int", on_change=True), node("b", type="int", on_change=True)]
-    group, one = group_of(points), Filter(points)
+    group, one = group_of(points), ReportByException(points)
     story = [whole(group, t, None if bad_now else 1, 1, **({"p0": SILENT} if bad_now else {}))
              for t, bad_now in enumerate([False, True, True, False], 1)]  # fmt: skip
     kept = [one.keep(scan) for scan in story]
@@ -141,7 +141,7 @@ READINGS = st.one_of(
 )
 def test_who_gets_only_what_is_sent_is_never_far_off(point: Point, story: list[tuple[int, Any]]) -> None:
     """The last that was sent always has the fault of now, a value within the deadband, and no great age."""
-    one, group = Filter([point]), group_of([point])
+    one, group = ReportByException([point]), group_of([point])
     now, last = 0, (0, None, None)
     for after, (value, fault) in story:
         now += after

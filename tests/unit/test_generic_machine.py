@@ -10,13 +10,13 @@ from points import group_of
 
 from drivers.base import Fault, Scan, ValueType
 from drivers.modbus.codec import compile_registers
-from drivers.modbus.raw import EIGHT_BITS, SHAPES, TEXTS, UNSIGNED, Order, Packing, Raw, fits_order
+from drivers.modbus.raw_types import EIGHT_BITS, SHAPES, TEXTS, UNSIGNED, Order, Packing, Raw, fits_order
 from drivers.modbus.source import ModbusSource
-from gateway.normalize import Normalizer
+from gateway.pipeline.normalize import Normalizer
 from gateway.settings.point import Point
-from simulators.generic import GenericMachine, signals_of
-from simulators.registers import RegisterMap, Unit
-from simulators.shown import Shown
+from simulators.machines.generic import GenericMachine, signals_of
+from simulators.machines.outputs import MachineOutputs
+from simulators.modbus.registers import RegisterMap, Unit
 
 
 def variants(raw: Raw) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def test_a_generic_machine_serves_every_type(seed: str) -> None:
     chosen = points()
     machine = GenericMachine("press-01", seed, signals_of(chosen))
     unit = Unit()
-    unit.add(RegisterMap(chosen), Shown(cast("Any", SimpleNamespace(points=chosen)), machine))
+    unit.add(RegisterMap(chosen), MachineOutputs(cast("Any", SimpleNamespace(points=chosen)), machine))
     normalizer, group = Normalizer(chosen), group_of(chosen)
     sources = [cast("ModbusSource", point.source) for point in chosen]
     decode = compile_registers([(source.address.offset, source) for source in sources])

@@ -6,9 +6,9 @@ import json
 
 from paho.mqtt.client import MQTTMessage
 
-from gateway import ingests
-from gateway.ingests import Ingests
-from gateway.topics import Topics
+from gateway.mqtt.topics import Topics
+from gateway.publish import ingest_watch as ingests
+from gateway.publish.ingest_watch import IngestWatch
 
 TOPICS = Topics("lineside/v1")
 
@@ -22,7 +22,7 @@ def message(name: str, told: object) -> MQTTMessage:
 def came(*told: tuple[str, object]) -> list[str]:
     """Return what `came` is called with."""
     found: list[str] = []
-    heard = Ingests(TOPICS.all_ingests(), found.append)
+    heard = IngestWatch(TOPICS.all_ingests(), found.append)
     for name, payload in told:
         heard.heard(message(name, payload))
     return found

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import MQTTMessage
 
-from gateway.batches import Batch
 from gateway.codecs import CODECS
-from gateway.dead_letters import DeadLetters
-from gateway.intake import UNKNOWN, Intake
-from gateway.meta import Metas
-from gateway.model import MachinePath, NamedScan, Record
-from gateway.stores.base import MachineMeta
-from gateway.topics import Topics
+from gateway.common.dead_letters import DeadLetters
+from gateway.ingest.batch import Batch
+from gateway.ingest.decoder import UNKNOWN, MessageDecoder
+from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
+from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +45,8 @@ class Desk:
 
     def __init__(self, folder: Path, *, now_or_never: bool = False) -> None:
         self.letters = DeadLetters(folder / "letters.jsonl", 2**20)
-        self.metas = Metas()
-        self.intake = Intake(
+        self.metas = MetadataRegistry()
+        self.intake = MessageDecoder(
             Topics("lineside/v1"), CODECS["json"], self.metas, self.letters, now_or_never=now_or_never
         )
         self.batch = Batch(cast("Any", None))

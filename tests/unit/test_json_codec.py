@@ -12,7 +12,8 @@ from points import group_of, node, whole
 
 from drivers.base import Fault, Quality, Reason, bad
 from gateway.codecs import CODECS, Undecodable
-from gateway.model import NamedScan, Record, name_scan
+from gateway.model.reading import NamedScan, name_scan
+from gateway.model.record import Record
 
 CODEC = CODECS["json"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.latency import Latencies
+from gateway.common.histogram import Histogram
 
 DURATIONS = st.floats(1e-6, 1e6)
 
@@ -16,7 +16,7 @@ DURATIONS = st.floats(1e-6, 1e6)
 @given(st.lists(DURATIONS, min_size=1, max_size=50), st.floats(0.001, 1.0))
 def test_a_percentile_is_right_to_a_tenth_of_itself(durations: list[float], share: float) -> None:
     """Never below what was measured, and never a tenth above it."""
-    latencies = Latencies()
+    latencies = Histogram()
     for seconds in durations:
         latencies.add(seconds)
     rank = next(n for n in range(1, len(durations) + 1) if n >= share * len(durations))
@@ -29,7 +29,7 @@ def test_a_percentile_is_right_to_a_tenth_of_itself(durations: list[float], shar
 @given(DURATIONS, st.integers(1, 10**9))
 def test_many_of_one_duration_are_counted_at_once(seconds: float, times: int) -> None:
     """A record of a hundred readings is one count."""
-    latencies = Latencies()
+    latencies = Histogram()
     latencies.add(seconds, times)
     latencies.add(1e9)
     found = latencies.percentile(times / (times + 1))
@@ -39,19 +39,19 @@ def test_many_of_one_duration_are_counted_at_once(seconds: float, times: int) ->
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 1e-9])
 def test_what_took_no_time_is_counted_as_a_microsecond(seconds: float) -> None:
     """Clocks of two machines differ: a reading may arrive before it was taken."""
-    latencies = Latencies()
+    latencies = Histogram()
     latencies.add(seconds)
     assert latencies.percentile(0.5) == pytest.approx(1e-6, rel=0.11)
 
 
 def test_there_is_no_percentile_of_nothing() -> None:
     """A report shows a blank, and not 0 ms."""
-    assert Latencies().percentile(0.99) is None
+    assert Histogram().percentile(0.99) is None
 
 
 def test_the_counts_stay_small() -> None:
     """Whatever is measured for years, from a microsecond to a month."""
-    latencies = Latencies()
+    latencies = Histogram()
     for exponent in range(-6000, 6501):
         latencies.add(math.pow(10.0, exponent / 1000))
     assert len(latencies._counts) < 320

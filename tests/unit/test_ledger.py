@@ -7,7 +7,7 @@ from collections import Counter
 import orjson
 import pytest
 
-from gateway.ledger import Ledger, Schedule
+from gateway.model.ledger import Ledger, ScheduleCounts
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_counts_of_a_ledger_make_the_same_ledger_again() -> None:
 
 def test_the_schedule_is_reported() -> None:
     """`due = taken + missed` is checked by who reads it."""
-    schedule = Schedule()
+    schedule = ScheduleCounts()
     schedule.took(late=0.002, lasted=0.01)
     schedule.took(late=0.004, lasted=0.03)
     schedule.skipped(3)

@@ -9,10 +9,11 @@ import pytest
 import structlog
 from points import node
 
-from gateway.meta import EARLIER, MetaHistory, Metas, decode_meta, encode_meta, meta_of
-from gateway.model import MachinePath
+from gateway.acquisition.metadata_history import EARLIER, MetaHistory, encode_meta, meta_of
+from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.model.metadata import MachineMeta, decode_meta
+from gateway.model.path import MachinePath
 from gateway.settings.factory import Machine
-from gateway.stores.base import MachineMeta
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,7 @@ def test_a_gateway_remembers_a_few_and_not_all(tmp_path: Path) -> None:
 def test_ingest_finds_what_a_record_names() -> None:
     """And for one that names nothing, what its machine is now."""
     now, before = MachineMeta("t", {"a": "int"}, {"a": "kPa"}), MachineMeta("t", {"a": "int"}, {"a": "bar"})
-    metas = Metas()
+    metas = MetadataRegistry()
     assert metas.find(PATH, "") is None
     metas.add(PATH, [now, before])
     assert metas.find(PATH, "") == now
@@ -104,11 +105,11 @@ def test_ingest_remembers_over_a_restart(tmp_path: Path) -> None:
     """The broker may have lost what was retained, and the gateway's next connect may be hours away."""
     file = tmp_path / "folder" / "ingest.metas.json"
     now, before = MachineMeta("t", {"a": "int"}, {"a": "kPa"}), MachineMeta("t", {"a": "int"}, {"a": "bar"})
-    metas = Metas(file)
+    metas = MetadataRegistry(file)
     metas.load()
     metas.add(PATH, [now, before])
     metas.save()
-    again = Metas(file)
+    again = MetadataRegistry(file)
     again.load()
     assert [again.find(PATH, key) for key in ("", now.id, before.id)] == [now, now, before]
     written = file.stat().st_mtime_ns
@@ -123,7 +124,7 @@ def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "metas.json"
     file.write_bytes(content)
     with structlog.testing.capture_logs() as logs:
-        metas = Metas(file)
+        metas = MetadataRegistry(file)
         metas.load()
         assert MetaHistory(file).update([machine(p="bar")]) == {PATH: []}
     assert [log["event"] for log in logs] == ["metas.unreadable"] * 2
@@ -134,7 +135,7 @@ def test_what_ingest_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     """Anybody may publish descriptions."""
     monkeypatch.setattr("gateway.meta.MOST_METAS", 5)
     monkeypatch.setattr("gateway.meta.MOST_MACHINES", 5)
-    metas = Metas()
+    metas = MetadataRegistry()
     made = [MachineMeta(f"t{number}") for number in range(20)]
     for number, meta in enumerate(made):
         metas.add(PATH._replace(machine=f"m{number}"), [meta])

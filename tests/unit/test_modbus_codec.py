@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drivers.base import Fault, Quality, Reason
 from drivers.modbus.address import Address, Table
 from drivers.modbus.codec import compile_bits, compile_registers, encode, fallible, masks, split_faults
-from drivers.modbus.raw import SHAPES, TEXTS, TIMES, Half, Order, Packing, Raw, Sign, fits_order
+from drivers.modbus.raw_types import SHAPES, TEXTS, TIMES, Half, Order, Packing, Raw, Sign, fits_order
 from drivers.modbus.source import ModbusSource
 
 if TYPE_CHECKING:

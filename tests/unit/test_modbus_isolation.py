@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import Group, Reason
-from drivers.modbus import breaker
+from drivers.modbus import circuit_breaker as breaker
 from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.source import ModbusSource
-from gateway.clock import Clock
+from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -169,7 +169,7 @@ async def test_a_silent_unit_costs_one_time_out_and_is_then_left_alone():
 
 def test_a_unit_that_stays_silent_is_asked_less_and_less_often():
     """Half a minute at the most: it is noticed when it comes back."""
-    one = breaker.Breaker()
+    one = breaker.CircuitBreaker()
     now, waits = 100.0, []
     for _ in range(8):
         one.silent(now)

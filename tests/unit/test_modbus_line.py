@@ -20,8 +20,8 @@ from drivers.modbus.address import Table
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.modbus.framing import Ascii, Rtu
-from drivers.modbus.line import LATE, MOST, Line
 from drivers.modbus.pdu import BadAnswer, Refused, Silence, read
+from drivers.modbus.pending_requests import LATE, MOST, PendingRequests
 
 TIMEOUT = 1.0
 
@@ -320,7 +320,7 @@ def test_every_value_is_that_of_the_entry_that_was_asked_for(
 
 def test_what_is_older_than_any_answer_is_forgotten() -> None:
     """So that a unit that answers no probe at all is not lost for ever."""
-    line = Line(0)
+    line = PendingRequests(0)
     request = read(Table.HOLDING, 1, 1)
     line.asked(1, 1, request, 0.0)
     assert line.doubtful(1, request, LATE - 1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from drivers.modbus.address import Address, Table
 from drivers.modbus.pdu import MAX_BITS
 from drivers.modbus.plan import Limits, Request, plan
-from drivers.modbus.raw import SHAPES, TEXTS, Order, Raw, fits_order
+from drivers.modbus.raw_types import SHAPES, TEXTS, Order, Raw, fits_order
 from drivers.modbus.source import ModbusSource
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from drivers.base import ValueType
 from drivers.modbus.address import Address, Table
-from drivers.modbus.raw import APPLIES, SHAPES, Order, Raw, fits_order
+from drivers.modbus.raw_types import APPLIES, SHAPES, Order, Raw, fits_order
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
 from gateway.settings.templates import Template, Templates

@@ -11,8 +11,8 @@ from drivers.base import Group, Misconfigured, Reason, WriteFailed
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.source import ModbusSource
-from drivers.modbus.writing import write_requests
-from gateway.clock import Clock
+from drivers.modbus.writer import write_requests
+from gateway.common.clock import Clock
 
 
 @pytest.mark.parametrize(

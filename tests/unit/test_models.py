@@ -14,17 +14,17 @@ from drivers.modbus.codec import encode
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
 from gateway.settings.templates import Templates, bundled_config
-from simulators import models
-from simulators.models import MODELS
-from simulators.models.curing_press import CURED
-from simulators.parts import Buffer
+from simulators.machines.models import MODELS
+from simulators.machines.models import __init__ as models
+from simulators.machines.models.curing_press import CURED
+from simulators.machines.parts import Buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drivers.base import Value
     from gateway.settings.point import Point
-    from simulators.machine import Machine
+    from simulators.machines.machine import Machine
 
 STEP = 0.5
 TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}

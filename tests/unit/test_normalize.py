@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from points import group_of, node, part, register, whole
 
 from drivers.base import Fault, Quality, Reason, Scan, ValueType, bad
-from gateway.normalize import Normalizer
+from gateway.pipeline.normalize import Normalizer
 
 if TYPE_CHECKING:
     from gateway.settings.point import Point

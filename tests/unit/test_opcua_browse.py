@@ -7,22 +7,22 @@ from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.opcua.companions import IMM2MES, MACHINERY, NAMES, PACKML, PLASTICS, TITLES, Qualified, known
-from drivers.opcua.found import OBJECTS, Found
-from drivers.opcua.naming import Addresses, own_namespace, snake, unique
-from drivers.opcua.node import BrowsePath, Step, parse_node
+from drivers.opcua.browse.companion_names import IMM2MES, MACHINERY, NAMES, PACKML, PLASTICS, TITLES, Qualified, known
+from drivers.opcua.browse.nodes import OBJECTS, BrowsedNode
+from drivers.opcua.browse.point_names import Addresses, own_namespace, snake, unique
+from drivers.opcua.node_address import BrowsePath, Step, parse_node
 from gateway.settings.types import check_name
 
 DI = "http://opcfoundation.org/UA/DI/"
 URIS = ["http://opcfoundation.org/UA/", "urn:server", "urn:press", "urn:od;d"]
 
 
-def tree(*nodes: tuple[str, ua.NodeId]) -> list[Found]:
+def tree(*nodes: tuple[str, ua.NodeId]) -> list[BrowsedNode]:
     """Return nodes below the Objects folder, each given by its path (names in namespace 2) and its id."""
-    made = {"": Found(OBJECTS, ua.QualifiedName("Objects"))}
+    made = {"": BrowsedNode(OBJECTS, ua.QualifiedName("Objects"))}
     for path, node in nodes:
         above, _, name = path.rpartition("/")
-        made[path] = Found(node, ua.QualifiedName(name, ua.UInt16(2)), made[above])
+        made[path] = BrowsedNode(node, ua.QualifiedName(name, ua.UInt16(2)), made[above])
     return list(made.values())[1:]
 
 
@@ -119,7 +119,7 @@ def test_somebody_else_can_decide_how(*, by_path: bool, own: str | None, written
 def test_a_path_that_leads_to_two_nodes_is_not_written() -> None:
     """The server would answer with either."""
     nodes = tree(("Press", text("Press")), ("Press/Force", number(17)))
-    twin = Found(number(18), nodes[1].name, nodes[1].above)
+    twin = BrowsedNode(number(18), nodes[1].name, nodes[1].above)
     addresses = Addresses([*nodes, twin], URIS, "urn:press", by_path=True)
     assert [str(addresses.of(one)) for one in (nodes[1], twin)] == ["i=17", "i=18"]
 
@@ -145,7 +145,7 @@ def test_a_path_may_go_through_namespaces_with_slashes() -> None:
 
 def test_a_node_that_can_not_be_written_is_not() -> None:
     """Neither by an id with a line break nor by a path with an empty name."""
-    found = Found(text("a\nb"), ua.QualifiedName(""), Found(OBJECTS, ua.QualifiedName("Objects")))
+    found = BrowsedNode(text("a\nb"), ua.QualifiedName(""), BrowsedNode(OBJECTS, ua.QualifiedName("Objects")))
     assert Addresses([found], URIS, "urn:press", by_path=None).of(found) is None
 
 

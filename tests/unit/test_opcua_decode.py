@@ -27,10 +27,10 @@ from opcua_messages import (
     of_raw_items,
 )
 
-from drivers.opcua.changes import microseconds as from_ticks
-from drivers.opcua.decode import publish_response, republish_response
-from drivers.opcua.values import microseconds
-from drivers.opcua.variant import variant
+from drivers.opcua.codec.data_changes import microseconds as from_ticks
+from drivers.opcua.codec.publish_response import publish_response, republish_response
+from drivers.opcua.codec.values import microseconds
+from drivers.opcua.codec.variant import variant
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,8 +10,8 @@ from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from drivers.base import Group
-from drivers.opcua.alarms import FIRST_HANDLE, Alarms
-from drivers.opcua.events import FIELDS, event_filter, event_of
+from drivers.opcua.events.alarms import FIRST_HANDLE, Alarms
+from drivers.opcua.events.events import FIELDS, event_filter, event_of
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
 TIME = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
@@ -20,7 +20,7 @@ SOURCE = OpcUaSource.model_validate({"node": "s=Press", "mode": "events"})
 ALARM = ua.NodeId(ua.Int32(ua.ObjectIds.ExclusiveLevelAlarmType))
 
 if TYPE_CHECKING:
-    from drivers.opcua.session import Session
+    from drivers.opcua.connection.session import Session
 
 
 def test_an_alarm_is_told_with_its_state():

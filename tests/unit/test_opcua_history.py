@@ -12,17 +12,17 @@ import pytest
 from asyncua import ua
 
 from drivers.base import Fault, Group, NotConnected, ReadFailed, Reason, Scan, bad
-from drivers.opcua.changes import Changes
-from drivers.opcua.history import MOST, NODES_AT_ONCE, TRIES, Backfill, Gap
-from drivers.opcua.refusals import failed
+from drivers.opcua.codec.data_changes import DataChanges
+from drivers.opcua.codec.structures import Member, Structure, Structures
+from drivers.opcua.codec.values import EPOCH, microseconds
+from drivers.opcua.errors import failed
+from drivers.opcua.history.backfill import MOST, NODES_AT_ONCE, TRIES, Backfill, Gap
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from drivers.opcua.structures import Member, Structure, Structures
-from drivers.opcua.values import EPOCH, microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.opcua.session import Session
+    from drivers.opcua.connection.session import Session
 
 START = 1_764_000_000_000_000
 NOW = START + 10**9
@@ -50,9 +50,9 @@ class Historian:
     def record(self, node: ua.NodeId, times: Sequence[int], kind: ua.VariantType = ua.VariantType.Int64) -> None:
         self.values[node] = [value_of(time, ua.Variant(time - START, kind)) for time in times]
 
-    async def read(self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds) -> Changes:
+    async def read(self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds) -> DataChanges:
         assert attribute == ua.AttributeIds.UserAccessLevel
-        return Changes(values=[READABLE] * len(nodes))
+        return DataChanges(values=[READABLE] * len(nodes))
 
     def failed(self, error: BaseException) -> NotConnected | ReadFailed:
         return failed(error, "opc.tcp://historian", SETTINGS)

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from fakes.certificates import make, revocations
 
-from drivers.opcua import pki as module
-from drivers.opcua.certificates import thumbprint
-from drivers.opcua.pki import Pki, default_folder
+from drivers.opcua.security import pki as module
+from drivers.opcua.security.certificates import thumbprint
+from drivers.opcua.security.pki import Pki, default_folder
 from gateway.cli import main
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from asyncua import ua
 
 from drivers.base import Fault, Group, Reason, Scan
-from drivers.opcua.changes import Changes
-from drivers.opcua.points import Points
+from drivers.opcua.codec.data_changes import DataChanges
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.opcua.subscription.scan_builder import ScanBuilder
 
 NOW = 1_764_000_000_000_000
 SECOND = 1_000_000
@@ -44,7 +44,7 @@ class Bench:
         self.connect(interrupted=True)
 
     def connect(self, *, interrupted: bool) -> None:
-        self.points = Points(self.counts, self.latest, interrupted=interrupted)
+        self.points = ScanBuilder(self.counts, self.latest, interrupted=interrupted)
         for one in self.groups:
             for position in range(len(one.names)):
                 self.points.add(one, position, ua.NodeId("any", 2))
@@ -53,7 +53,7 @@ class Bench:
         """Take changes of handle, value, status, source and server time."""
         handles, values, statuses, sources, servers = (list(column) for column in zip(*rows, strict=True))
         ticks = (list(map(ticks_of, sources)), list(map(ticks_of, servers)))
-        return self.points.scans(Changes(handles, values, statuses, *ticks), now)
+        return self.points.scans(DataChanges(handles, values, statuses, *ticks), now)
 
 
 def test_changes_go_to_the_groups_they_belong_to():
@@ -147,7 +147,7 @@ def test_what_was_missed_is_told_late_as_of_then(clock: str, expected: list[int]
     bench.scans((0, 1, 0, 0, 0))
     bench.points.ahead = 1
     rows = ([0, 0], [2, 3], [0, 0], [ticks_of(1), ticks_of(2)], [ticks_of(11), ticks_of(12)])
-    scans = bench.points.missed([Changes(*rows)], NOW)
+    scans = bench.points.missed([DataChanges(*rows)], NOW)
     assert [scan.values for scan in scans] == [[2], [3]]
     assert [scan.times for scan in scans] == [[time] for time in expected]
     assert all(scan.late for scan in scans)
@@ -161,7 +161,7 @@ def test_between_what_a_queue_has_kept_there_is_a_gap_that_leaves_it_out():
     bench = Bench(group("a", "b"))
     bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW))
     first, second = (
-        Changes([0], [value], [0], [ticks_of(NOW + at)], [0]) for value, at in ((5, 5 * SECOND), (6, 6 * SECOND))
+        DataChanges([0], [value], [0], [ticks_of(NOW + at)], [0]) for value, at in ((5, 5 * SECOND), (6, 6 * SECOND))
     )
     bench.points.missed([first, second], NOW + 9 * SECOND)
     [gap] = bench.points.take_gaps()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from asyncua import ua
 
-from drivers.opcua.references import local, references
+from drivers.opcua.browse.references import local, references
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from drivers.opcua.session import Session
+    from drivers.opcua.connection.session import Session
 
 MANY = 7
 """References of every node."""

@@ -10,8 +10,8 @@ from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.opcua.binary import DecodeError
-from drivers.opcua.structures import MAX_DEPTH, Member, Structure, Structures
+from drivers.opcua.codec.binary import DecodeError
+from drivers.opcua.codec.structures import MAX_DEPTH, Member, Structure, Structures
 
 K = ua.VariantType
 PLAIN, OPTIONAL, UNION = (

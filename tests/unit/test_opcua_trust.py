@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from fakes.certificates import APPLICATION, NOW, SERVER_URI, Signed, key, make, revocations
 
-from drivers.opcua import trust
-from drivers.opcua.certificates import common_name, names, read_chain
-from drivers.opcua.pki import Store
-from drivers.opcua.trust import Expected, Problem, problems
+from drivers.opcua.security import trust
+from drivers.opcua.security.certificates import common_name, names, read_chain
+from drivers.opcua.security.pki import Store
+from drivers.opcua.security.trust import Expected, Problem, problems
 
 EXPECTED = Expected("127.0.0.1", SERVER_URI)
 ROOT = make("root", ca=True)

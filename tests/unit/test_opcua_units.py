@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from asyncua import ua
 
-from drivers.opcua.units import NAMESPACE, UCUM, ucum
+from drivers.opcua.codec.units import NAMESPACE, UCUM, ucum
 from gateway.settings.units import is_unit
 
 

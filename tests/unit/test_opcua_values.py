@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import Fault, Quality, Reason, Value
-from drivers.opcua.decode import read_response
-from drivers.opcua.values import fault_of, microseconds, reading
+from drivers.opcua.codec.publish_response import read_response
+from drivers.opcua.codec.values import fault_of, microseconds, reading
 
 NOW = 1_764_000_000_000_000
 SOURCE = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.codecs import CODECS
-from gateway.cut import Cutter, halve
-from gateway.dead_letters import DeadLetters
-from gateway.model import NamedScan, Record
-from gateway.outbox import Outbox
-from gateway.spool_format import Spooled
+from gateway.common.dead_letters import DeadLetters
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
+from gateway.spool.files import Spooled
+from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.splitter import Splitter, halve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,7 +67,7 @@ def test_two_halves_say_what_the_whole_says(scan: NamedScan):
 @given(taken=st.lists(scans().filter(len), min_size=1, max_size=12), bound=st.integers(150, 1500))
 def test_an_outbox_makes_records_within_the_bound_and_leaves_nothing_out(taken: list[NamedScan], bound: int):
     """Only a reading that is larger by itself may be in a larger record, alone."""
-    outbox: Outbox[NamedScan] = Outbox("topic", encode, lambda *_: None, halve, bound)
+    outbox: RecordBuilder[NamedScan] = RecordBuilder("topic", encode, lambda *_: None, halve, bound)
     for scan in taken:
         outbox.put(scan, len(scan))
     assert outbox.readings == sum(map(len, taken))
@@ -83,7 +84,7 @@ def test_an_outbox_makes_records_within_the_bound_and_leaves_nothing_out(taken: 
 
 def test_an_outbox_closes_early_by_what_its_last_record_came_to():
     """Encoding what then has to be cut costs twice."""
-    outbox: Outbox[NamedScan] = Outbox("topic", encode, lambda *_: None, halve, 10_000)
+    outbox: RecordBuilder[NamedScan] = RecordBuilder("topic", encode, lambda *_: None, halve, 10_000)
     for _ in range(2):
         while not outbox.large:
             outbox.put(NamedScan(1, {f"p{i}": 12345 for i in range(100)}), 100)
@@ -122,7 +123,7 @@ def letters(tmp_path: Path) -> DeadLetters:
 def test_what_a_broker_does_not_take_is_put_anew_in_smaller_records(letters: DeadLetters):
     """Whose numbers are their own, so that each is confirmed by itself."""
     spool, taken = Spool(), [NamedScan(t, {f"p{i}": i for i in range(50)}) for t in range(5)]
-    Cutter(spool, CODEC, letters)(Spooled(7, "topic", encode(7, taken), 250), 400)  # type: ignore[arg-type] # its only method
+    Splitter(spool, CODEC, letters)(Spooled(7, "topic", encode(7, taken), 250), 400)  # type: ignore[arg-type] # its only method
     [(seq, payloads, too_large)] = spool.replaced
     assert (seq, too_large) == (7, 0)
     records = [CODEC.decode(payload) for payload in payloads]
@@ -136,7 +137,7 @@ def test_what_a_broker_does_not_take_is_put_anew_in_smaller_records(letters: Dea
 def test_a_reading_that_is_too_large_by_itself_is_set_aside_and_the_others_go_on(letters: DeadLetters):
     """It is the reading that can't be sent, and not the scan that it was taken with."""
     spool, taken = Spool(), [NamedScan(1, {"a": 1, "long": "x" * 1000, "b": 2})]
-    Cutter(spool, CODEC, letters)(Spooled(7, "topic", encode(7, taken), 3), 400)  # type: ignore[arg-type] # its only method
+    Splitter(spool, CODEC, letters)(Spooled(7, "topic", encode(7, taken), 3), 400)  # type: ignore[arg-type] # its only method
     [(_, payloads, too_large)] = spool.replaced
     assert too_large == 1
     assert {fact[0] for fact in said(CODEC.decode(payload) for payload in payloads)} == {"a", "b"}
@@ -147,6 +148,6 @@ def test_a_reading_that_is_too_large_by_itself_is_set_aside_and_the_others_go_on
 def test_a_record_that_can_no_longer_be_read_is_set_aside_whole(letters: DeadLetters):
     """A codec may have changed since it was spooled."""
     spool = Spool()
-    Cutter(spool, CODEC, letters)(Spooled(7, "topic", b"?" * 500, 9), 400)  # type: ignore[arg-type] # its only method
+    Splitter(spool, CODEC, letters)(Spooled(7, "topic", b"?" * 500, 9), 400)  # type: ignore[arg-type] # its only method
     assert spool.replaced == [(7, [], 9)]
     assert letters.count == 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.leftovers import Leftovers
+from gateway.publish.retained_cleanup import RetainedCleanup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,16 +25,16 @@ class Spool:
         self.oldest = oldest
 
 
-def leftovers_of(file: Path, oldest: int = NEXT) -> tuple[Leftovers, Spool]:
+def leftovers_of(file: Path, oldest: int = NEXT) -> tuple[RetainedCleanup, Spool]:
     spool = Spool(oldest)
-    return Leftovers(file, "edge", lambda: spool.oldest), spool
+    return RetainedCleanup(file, "edge", lambda: spool.oldest), spool
 
 
 def state(gateway: str | None, **more: str) -> bytes:
     return json.dumps({"state": "online"} | ({"gateway": gateway} if gateway else {}) | more).encode()
 
 
-def after_removal(file: Path, oldest: int = NEXT) -> tuple[Leftovers, Spool]:
+def after_removal(file: Path, oldest: int = NEXT) -> tuple[RetainedCleanup, Spool]:
     """Return what a gateway has that told of two machines before its restart, and now has one."""
     leftovers_of(file)[0].begin([HERE, GONE], 1)
     now, spool = leftovers_of(file, oldest)

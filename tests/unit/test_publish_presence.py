@@ -7,7 +7,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.presence import Presence
+from gateway.mqtt.presence import Presence
 
 
 def other(state: str, instance: str = "other", birth: int = 1) -> bytes:

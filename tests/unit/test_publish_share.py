@@ -6,14 +6,14 @@ from collections import deque
 
 import pytest
 
-from gateway.share import LEAST, MOST, TARGET, Share
+from gateway.publish.congestion import LEAST, MOST, TARGET, BacklogLimit
 
 RECORD = 2_000
 
 
 def drained(rate: float, base: float, seconds: float = 20.0) -> tuple[float, float]:
     """Send a backlog over a way of `rate` bytes/s with a delay of its own; returns bytes/s and delay at the end."""
-    share, now, step = Share(), 0.0, 0.001
+    share, now, step = BacklogLimit(), 0.0, 0.001
     under_way: deque[tuple[float, float]] = deque()  # sent, will be confirmed
     free_at, done, delays = 0.0, 0, [0.0]
     while now < seconds:
@@ -41,7 +41,7 @@ def test_the_way_is_used_and_its_queue_stays_short(rate: float, base: float):
 
 def test_the_share_is_bounded():
     """Memory is, so it has to be; and with nothing at all there would be no measuring."""
-    fast, slow = Share(), Share()
+    fast, slow = BacklogLimit(), BacklogLimit()
     for _ in range(10_000):
         fast.learn(0.0, RECORD, fast.size, 1.0)
         slow.learn(5.0, RECORD, slow.size, 1.0)
@@ -54,7 +54,7 @@ def test_the_share_is_bounded():
 
 def test_a_share_that_is_not_used_does_not_grow():
     """It would let a sudden backlog out at once."""
-    share = Share()
+    share = BacklogLimit()
     before = share.size
     for _ in range(1_000):
         share.learn(0.01, RECORD, RECORD, 1.0)
@@ -63,7 +63,7 @@ def test_a_share_that_is_not_used_does_not_grow():
 
 def test_a_way_that_became_longer_is_learnt():
     """A store may be moved to another town while the gateway runs."""
-    share, now = Share(), 0.0
+    share, now = BacklogLimit(), 0.0
     for _ in range(100):
         now += 0.1
         share.learn(0.01, RECORD, share.size, now)

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import window as module
-from gateway.mqtt import NO_SUBSCRIBERS
-from gateway.window import IN_FLIGHT, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, Window
+from gateway.mqtt.client import NO_SUBSCRIBERS
+from gateway.publish import in_flight as module
+from gateway.publish.in_flight import IN_FLIGHT, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, InFlight
 
 REFUSED = 0x87
 REASONS = {"taken": 0, "nobody": NO_SUBSCRIBERS, "refused": REFUSED}
 SMALL = 100
 
 
-def opened(*, by_broker: bool = False, receive: int = 0xFFFF, now: float = 0.0) -> Window:
-    window = Window(by_broker=by_broker)
+def opened(*, by_broker: bool = False, receive: int = 0xFFFF, now: float = 0.0) -> InFlight:
+    window = InFlight(by_broker=by_broker)
     window.open(receive, now)
     return window
 
 
-def send(window: Window, *seqs: int, now: float = 0.0, size: int = SMALL, backlog: bool = False) -> None:
+def send(window: InFlight, *seqs: int, now: float = 0.0, size: int = SMALL, backlog: bool = False) -> None:
     for seq in seqs:
         window.sent(seq, f"topic {seq % 3}", size, now, backlog=backlog)
 
@@ -240,7 +240,7 @@ def test_a_confirmation_may_come_before_the_acknowledgement():
 
 def test_a_large_record_that_is_alone_when_the_broker_hangs_up_is_suspected_in_the_end():
     """It is the only sign that MQTT 3.1.1 gives of a message that is too large."""
-    window, large = Window(by_broker=False), 50_000
+    window, large = InFlight(by_broker=False), 50_000
     connections = 0
     while not window.suspects(2):
         connections += 1
@@ -260,7 +260,7 @@ def test_a_large_record_that_is_alone_when_the_broker_hangs_up_is_suspected_in_t
 
 def test_a_link_that_is_lost_now_and_then_makes_no_record_suspect():
     """Only what is lost soon, and alone, again and again tells something."""
-    window = Window(by_broker=False)
+    window = InFlight(by_broker=False)
     for connection in range(20):
         now = connection * 100.0
         window.open(0xFFFF, now)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from gateway.ranges import Ranges
+from gateway.common.seq_ranges import SeqRanges
 
 NUMBERS = st.integers(1, 40)
 
@@ -31,7 +31,7 @@ NUMBERS = st.integers(1, 40)
 )
 def test_what_touches_becomes_one(added: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
     """A backlog of a million records is one pair of numbers."""
-    assert list(Ranges(added)) == expected
+    assert list(SeqRanges(added)) == expected
 
 
 @pytest.mark.parametrize(
@@ -41,20 +41,20 @@ def test_the_lowest_that_follow_each_other_come_first(
     most: int, popped: tuple[int, int], left: list[tuple[int, int]]
 ) -> None:
     """The oldest records are sent first, and a gap ends a read from disk."""
-    ranges = Ranges([(2, 4), (9, 9)])
+    ranges = SeqRanges([(2, 4), (9, 9)])
     assert ranges.pop(most) == popped
     assert list(ranges) == left
 
 
 def test_nothing_is_popped_from_nothing() -> None:
     """Who asks gets a word for it, and no error."""
-    assert Ranges().pop(5) is None
-    assert not Ranges()
+    assert SeqRanges().pop(5) is None
+    assert not SeqRanges()
 
 
 def test_ranges_may_change_while_they_are_looked_at() -> None:
     """They are sent and confirmed at the same time."""
-    ranges = Ranges([(1, 2), (5, 6)])
+    ranges = SeqRanges([(1, 2), (5, 6)])
     for first, last in ranges:
         ranges.add(first, last + 1)
     assert list(ranges) == [(1, 3), (5, 7)]
@@ -65,17 +65,17 @@ def test_the_order_of_adding_does_not_matter(numbers: set[int], random: object) 
     """Confirmations come in any order."""
     shuffled = sorted(numbers)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    ranges = Ranges((number, number) for number in shuffled)
+    ranges = SeqRanges((number, number) for number in shuffled)
     assert [number for first, last in ranges for number in range(first, last + 1)] == sorted(numbers)
 
 
 @given(st.sets(NUMBERS, min_size=1), st.integers(1, 12))
 def test_few_ranges_can_stand_for_many(numbers: set[int], most: int) -> None:
     """They hold all of the numbers, and as few others as so many ranges can."""
-    ranges = Ranges((number, number) for number in numbers)
+    ranges = SeqRanges((number, number) for number in numbers)
     covered = ranges.covered(most)
     assert len(covered) == min(most, len(list(ranges)))
-    named = Ranges(covered)
+    named = SeqRanges(covered)
     assert all(number in named for number in numbers)
     gaps = sorted((after[0] - before[1] - 1 for before, after in pairwise(ranges)), reverse=True)
     assert named.count(-100, 1000) - len(numbers) == sum(gaps[most - 1 :])
@@ -86,7 +86,7 @@ class LikeASet(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ranges, self.numbers = Ranges(), set()
+        self.ranges, self.numbers = SeqRanges(), set()
 
     @rule(first=NUMBERS, more=st.integers(0, 10))
     def add(self, first: int, more: int) -> None:

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from aiomqtt import MqttError
 
-from gateway import backoff
-from gateway.connection import Refused
-from gateway.reconnect import FIRST, MOST, MOST_REFUSED, STEADY, Reconnect
+from gateway.common import backoff
+from gateway.mqtt.connection import Refused
+from gateway.mqtt.reconnect import FIRST, MOST, MOST_REFUSED, STEADY, ReconnectDelay
 
 AWAY = MqttError("connection refused")
 
@@ -26,7 +26,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return found
 
 
-def attempts(reconnect: Reconnect, error: MqttError, count: int = 30, lasted: float = 0.0) -> None:
+def attempts(reconnect: ReconnectDelay, error: MqttError, count: int = 30, lasted: float = 0.0) -> None:
     async def main() -> None:
         for _ in range(count):
             await reconnect.wait(error, lasted)
@@ -36,7 +36,7 @@ def attempts(reconnect: Reconnect, error: MqttError, count: int = 30, lasted: fl
 
 def test_a_broker_that_is_away_is_found_within_two_seconds_of_its_return(waits: list[float]):
     """However long it was away; a try that nobody answers costs nobody anything."""
-    attempts(Reconnect(), AWAY)
+    attempts(ReconnectDelay(), AWAY)
     assert waits[0] <= FIRST
     assert max(waits) <= MOST == 2.0
     assert min(waits[-10:]) >= MOST / 2
@@ -44,14 +44,14 @@ def test_a_broker_that_is_away_is_found_within_two_seconds_of_its_return(waits: 
 
 def test_a_broker_that_says_no_is_asked_less_and_less(waits: list[float]):
     """A hundred boxes with a password that has ended must not keep it busy with saying so."""
-    attempts(Reconnect(), Refused("not authorized"))
+    attempts(ReconnectDelay(), Refused("not authorized"))
     assert max(waits[-10:]) <= MOST_REFUSED
     assert min(waits[-10:]) >= MOST_REFUSED / 2
 
 
 def test_a_broker_that_comes_up_after_it_said_no_is_looked_for_soon(waits: list[float]):
     """It was restarted, with the right password this time."""
-    reconnect = Reconnect()
+    reconnect = ReconnectDelay()
     attempts(reconnect, Refused("not authorized"))
     attempts(reconnect, AWAY, 1)
     attempts(reconnect, Refused("not authorized"), 1)
@@ -61,7 +61,7 @@ def test_a_broker_that_comes_up_after_it_said_no_is_looked_for_soon(waits: list[
 
 def test_after_a_connection_that_lasted_the_next_attempt_comes_soon(waits: list[float]):
     """An hour with it outweighs the outage before."""
-    reconnect = Reconnect()
+    reconnect = ReconnectDelay()
     attempts(reconnect, AWAY)
     attempts(reconnect, AWAY, 1, lasted=STEADY + 1)
     assert waits[-1] <= FIRST

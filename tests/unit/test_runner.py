@@ -23,8 +23,8 @@ from drivers.base import (
     Source,
     bad,
 )
-from gateway.ledger import Schedule
-from gateway.runner import BACKOFF_MAX, Runner
+from gateway.acquisition.device_worker import BACKOFF_MAX, DeviceWorker
+from gateway.model.ledger import ScheduleCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,8 +90,8 @@ class Bench:
     def __init__(self, *groups: Group, phase: float = 0.0, delay: float = 0.0) -> None:
         self.device = Device(groups)
         self.delivered: list[Scan] = []
-        self.schedules = {one.machine: Schedule() for one in groups}
-        self.runner = Runner(
+        self.schedules = {one.machine: ScheduleCounts() for one in groups}
+        self.runner = DeviceWorker(
             "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, delay
         )
 
@@ -106,7 +106,7 @@ class Bench:
         await asyncio.wait({running})
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> ScheduleCounts:
         return next(iter(self.schedules.values()))
 
 
@@ -117,7 +117,7 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(make: Callable[[Sequence[Group]], Driver], groups: Sequence[Group]) -> Driver:
         return make(groups)
 
-    monkeypatch.setattr("gateway.runner.asyncio.to_thread", at_once)
+    monkeypatch.setattr("gateway.acquisition.device_worker.asyncio.to_thread", at_once)
 
 
 def test_scans_begin_in_fixed_phase_however_long_each_lasts():

@@ -11,8 +11,8 @@ from fakes.virtual_time import run
 from structlog.testing import capture_logs
 
 from drivers.base import Connection, Driver, Group, Misconfigured, NotConnected, Scan, Source
-from gateway.ledger import Schedule
-from gateway.runner import Runner
+from gateway.acquisition.device_worker import DeviceWorker
+from gateway.model.ledger import ScheduleCounts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -84,8 +84,8 @@ class Bench:
         self.lasts = self.connecting = 0.0
         self.refuses: DriverError | None = None
         self.kind = kind
-        self.schedules = {name: Schedule() for name in ("one", "two", "three", "pushed")}
-        self.runner = Runner("device", groups, self._make, self._take, self.schedules, lambda: 0)
+        self.schedules = {name: ScheduleCounts() for name in ("one", "two", "three", "pushed")}
+        self.runner = DeviceWorker("device", groups, self._make, self._take, self.schedules, lambda: 0)
 
     def _make(self, groups: Sequence[Group]) -> Device:
         self.drivers.append(self.kind(self, groups))
@@ -117,7 +117,7 @@ def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(make: Callable[[Sequence[Group]], Driver], groups: Sequence[Group]) -> Driver:
         return make(groups)
 
-    monkeypatch.setattr("gateway.runner.asyncio.to_thread", at_once)
+    monkeypatch.setattr("gateway.acquisition.device_worker.asyncio.to_thread", at_once)
 
 
 def after_change(bench: Bench, groups: Sequence[Group], at: float = 3.5, ends: float = 8.5) -> Bench:

@@ -16,11 +16,11 @@ from simulated import configure
 from gateway.cli import main
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.inject import Injector
-from simulators.moving import _trusting, moved_configuration
-from simulators.plant import Plant
+from simulators.faults.injector import Injector
+from simulators.machines.plant import Plant
+from simulators.opcua.security import Credentials
 from simulators.plot import _one_cycle, _panels
-from simulators.secure import Credentials
+from simulators.relocation import _trusting, moved_configuration
 from simulators.servers import Servers
 
 if TYPE_CHECKING:

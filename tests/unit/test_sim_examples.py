@@ -6,7 +6,7 @@ import pytest
 
 from drivers.opcua.settings import OpcUaSource
 from gateway.settings.point import Point
-from simulators.examples import examples
+from simulators.opcua.discoverable_points import examples
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,17 @@ from simulated import configure
 
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.control import Control
-from simulators.faults import FAULTS, NoFault, parse_fault, random_faults
-from simulators.inject import Injector
-from simulators.machine import Machine
-from simulators.models import MODELS
-from simulators.plant import Plant
+from simulators.faults.catalogue import FAULTS, NoFault, parse_fault, random_faults
+from simulators.faults.control_file import Control
+from simulators.faults.injector import Injector
+from simulators.machines.machine import Machine
+from simulators.machines.models import MODELS
+from simulators.machines.plant import Plant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from simulators.shown import Shown
+    from simulators.machines.outputs import MachineOutputs
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def plant() -> Plant:
     return Plant(load_factory(bundled_config() / "tire-plant.yaml"), "seed")
 
 
-def named(plant: Plant, name: str) -> Shown:
+def named(plant: Plant, name: str) -> MachineOutputs:
     return next(shown for configured, shown in plant.machines if configured.path.machine == name)
 
 
-def shown(plant: Plant) -> list[Shown]:
+def shown(plant: Plant) -> list[MachineOutputs]:
     return [one for _, one in plant.machines]
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.carousel import Carousel
-from simulators.faults import random_faults
-from simulators.inject import Injector
-from simulators.line import Line, Stage, joined
-from simulators.machine import Machine
-from simulators.packml import THEN, State
-from simulators.parts import FIRST_ORDER, Buffer, Orders, Part
-from simulators.plant import Plant
+from simulators.faults.catalogue import random_faults
+from simulators.faults.injector import Injector
+from simulators.machines.carousel import Carousel
+from simulators.machines.line import Line, Stage, joined
+from simulators.machines.machine import Machine
+from simulators.machines.packml import THEN, State
+from simulators.machines.parts import FIRST_ORDER, Buffer, Orders, Part
+from simulators.machines.plant import Plant
 
 HOUR = 3600.0
 

@@ -9,8 +9,8 @@ import pytest
 from asyncua import Server, ua
 from asyncua.server.address_space import NodeData
 
-from simulators import standard
-from simulators.standard import new_server
+from simulators.opcua import standard_nodes as standard
+from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

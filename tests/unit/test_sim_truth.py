@@ -15,13 +15,13 @@ from points import group_of
 
 from drivers.base import Scan, ValueType
 from drivers.modbus.codec import compile_registers
-from gateway.normalize import Normalizer
+from gateway.pipeline.normalize import Normalizer
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.faults import parse_fault, random_faults
-from simulators.inject import Injector
-from simulators.plant import Plant
-from simulators.registers import RegisterMap, Unit
+from simulators.faults.catalogue import parse_fault, random_faults
+from simulators.faults.injector import Injector
+from simulators.machines.plant import Plant
+from simulators.modbus.registers import RegisterMap, Unit
 from simulators.truth import Truth, TruthLog, as_read, name_of
 
 if TYPE_CHECKING:

@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import lending, outbox
-from gateway import spool as module
 from gateway.settings.sections import SMALLEST_SPOOL, SpoolSection, WhenFull
-from gateway.spool import Spool
+from gateway.spool import read_queue as lending
+from gateway.spool import record_builder as outbox
+from gateway.spool import spool as module
+from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.spool_file import Spooled
+    from gateway.spool.database import Spooled
 
 
 def encode(seq: int, items: list[str]) -> bytes:

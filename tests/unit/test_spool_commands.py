@@ -14,11 +14,12 @@ from processes import write_factory
 
 from gateway.cli import main
 from gateway.codecs import CODECS
-from gateway.dead_letters import DeadLetters, ingest_letters
-from gateway.model import NamedScan, Record
+from gateway.common.dead_letters import DeadLetters, ingest_letters
+from gateway.model.reading import NamedScan
+from gateway.model.record import Record
 from gateway.settings.sections import SpoolSection
-from gateway.spool import Spool
-from gateway.spool_format import SpoolFiles
+from gateway.spool.files import SpoolFiles
+from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.ledger import Ledger
+from gateway.model.ledger import Ledger
 from gateway.settings.sections import WhenFull
-from gateway.spool_file import Batch, SpoolFile
-from gateway.spool_format import Spooled, SpoolFiles
+from gateway.spool.database import Batch, SpoolDatabase
+from gateway.spool.files import Spooled, SpoolFiles
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -32,7 +32,7 @@ class Line:
         self.random = random.Random(seed)  # noqa: S311 - to be repeated
         self.issued: dict[int, Spooled] = {}
         self.confirmed: set[int] = set()
-        self.file = SpoolFile(self.files, SIZE, WhenFull.REFUSE_NEWEST)
+        self.file = SpoolDatabase(self.files, SIZE, WhenFull.REFUSE_NEWEST)
         self.file.open()
         # so that more or less of what is there is still in the log
         self.file._db.execute(f"pragma wal_autocheckpoint = {self.random.choice([5, 50, 1000])}")
@@ -77,7 +77,7 @@ def batch(counts: Counter[str], following: int, puts: list[Spooled], confirms: l
     return Batch(puts, confirms, {}, [], counts, following)
 
 
-def everything(file: SpoolFile) -> dict[int, Spooled]:
+def everything(file: SpoolDatabase) -> dict[int, Spooled]:
     """Return all that the spool gives out, as a publisher would ask for it."""
     found: dict[int, Spooled] = {}
     pending = file.pending.copy()
@@ -161,8 +161,8 @@ def line(tmp_path: Path) -> Iterator[Line]:
     made.file.close()
 
 
-def reopen(files: SpoolFiles) -> SpoolFile:
-    file = SpoolFile(files, SIZE, WhenFull.REFUSE_NEWEST)
+def reopen(files: SpoolFiles) -> SpoolDatabase:
+    file = SpoolDatabase(files, SIZE, WhenFull.REFUSE_NEWEST)
     file.open()
     return file
 
@@ -209,7 +209,7 @@ def one_round(folder: Path, seed: int) -> None:
         file.close()
 
 
-def settle(file: SpoolFile, ledger: Ledger) -> list[tuple[int, int]]:
+def settle(file: SpoolDatabase, ledger: Ledger) -> list[tuple[int, int]]:
     """Let the spool settle what it found out while it was read, and count it; returns what is to be read again."""
     again = []
     for _ in range(2):
@@ -221,7 +221,7 @@ def settle(file: SpoolFile, ledger: Ledger) -> list[tuple[int, int]]:
     return again
 
 
-def goes_on(file: SpoolFile, ledger: Ledger) -> None:
+def goes_on(file: SpoolDatabase, ledger: Ledger) -> None:
     """Put another record, and find that and all others after a restart, without any more damage."""
     fresh = Spooled(file.state.next, "line/m-9", b"fresh", 5)
     ledger.acquired += 5

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import spool as module
 from gateway.settings.sections import SpoolSection, WhenFull
-from gateway.spool import Spool
+from gateway.spool import spool as module
+from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from gateway.spool_format import Spooled
+    from gateway.spool.files import Spooled
 
 SMALL_DISK = "LINESIDE_TEST_SMALL_DISK"
 

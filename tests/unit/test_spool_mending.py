@@ -14,13 +14,13 @@ from zlib import crc32
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import spool_mend
-from gateway.dead_letters import read_letters
-from gateway.ranges import Ranges
+from gateway.common.dead_letters import read_letters
+from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import SpoolSection
-from gateway.spool import Spool
-from gateway.spool_format import PAGE, SpoolFiles
-from gateway.spool_state import State, encode_state
+from gateway.spool.checkpoint import Checkpoint, encode_checkpoint
+from gateway.spool.files import PAGE, SpoolFiles
+from gateway.spool.recovery import rebuild as spool_mend
+from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -295,7 +295,7 @@ async def test_a_spool_of_a_newer_lineside_is_refused_with_a_word_for_it(files: 
     """It is not damaged: an older program must not take it apart."""
     async with opened(files.folder) as story:
         await story.took(1)
-    data = encode_state(State("9f2c81aa"), Ranges())
+    data = encode_checkpoint(Checkpoint("9f2c81aa"), SeqRanges())
     newer = data.replace(b'"v":1', b'"v":2')
     body = newer[12:]
     files.slots.write_bytes(newer[:8] + crc32(body).to_bytes(4) + body)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway import spool_file
 from gateway.settings.sections import SMALLEST_SPOOL, WhenFull
-from gateway.spool_file import Batch, SpoolFile
-from gateway.spool_format import Spooled, SpoolFiles
-from gateway.spool_room import Limits, Reserve
-from gateway.spool_write import whole
+from gateway.spool import database as spool_file
+from gateway.spool.commit import whole
+from gateway.spool.database import Batch, SpoolDatabase
+from gateway.spool.files import Spooled, SpoolFiles
+from gateway.spool.limits import Limits, Reserve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Filler:
 
     def __init__(self, folder: Path, max_size: int, when_full: WhenFull = WhenFull.DROP_OLDEST) -> None:
         self.files = SpoolFiles(folder, "edge")
-        self.file = SpoolFile(self.files, max_size, when_full)
+        self.file = SpoolDatabase(self.files, max_size, when_full)
         self.file.open()
         self.limits = Limits(max_size)
         self.seq = 0

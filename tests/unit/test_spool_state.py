@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ranges import Ranges
-from gateway.spool_state import MOST_RANGES, SLOT, Slots, State, decode_state, encode_state, newest, read_slots
+from gateway.common.seq_ranges import SeqRanges
+from gateway.spool.checkpoint import (
+    MAX_RANGES,
+    SLOT_SIZE,
+    Checkpoint,
+    CheckpointFile,
+    decode_checkpoint,
+    encode_checkpoint,
+    newest,
+    read_checkpoint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,37 +29,39 @@ NUMBERS = st.integers(0, 2**53)
 
 
 @given(
-    st.builds(State, st.text(max_size=8), NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+    st.builds(Checkpoint, st.text(max_size=8), NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS),
     st.dictionaries(st.sampled_from(["acquired", "confirmed", "dropped:damaged"]), st.integers(1, 2**53)),
     st.sets(st.integers(1, 500)),
     st.integers(0, 2**53),
 )
-def test_a_state_comes_back_as_it_was(state: State, counts: dict[str, int], pending: set[int], start: int) -> None:
+def test_a_state_comes_back_as_it_was(
+    state: Checkpoint, counts: dict[str, int], pending: set[int], start: int
+) -> None:
     """The ledger survives by it."""
-    ranges = Ranges((start + seq, start + seq) for seq in pending)
+    ranges = SeqRanges((start + seq, start + seq) for seq in pending)
     state.counts = Counter(counts)
-    data = encode_state(state, ranges)
+    data = encode_checkpoint(state, ranges)
     state.pending = list(ranges)
-    assert decode_state(data) == state
-    assert decode_state(data + b"what an older, longer one left") == state
+    assert decode_checkpoint(data) == state
+    assert decode_checkpoint(data + b"what an older, longer one left") == state
 
 
 @given(st.integers(0, 10_000), st.integers(1, 2**62))
 def test_a_state_is_never_longer_than_its_slot(gaps: int, step: int) -> None:
     """Where there are very many gaps, some too many records are named, and none too few."""
-    ranges = Ranges((number * step % 2**62 * 2,) * 2 for number in range(gaps))
-    data = encode_state(State("9f2c81aa", 2**62, 2**62, 2**62), ranges)
-    assert len(data) <= SLOT
-    state = decode_state(data)
+    ranges = SeqRanges((number * step % 2**62 * 2,) * 2 for number in range(gaps))
+    data = encode_checkpoint(Checkpoint("9f2c81aa", 2**62, 2**62, 2**62), ranges)
+    assert len(data) <= SLOT_SIZE
+    state = decode_checkpoint(data)
     assert state is not None
-    named = Ranges(state.pending)
+    named = SeqRanges(state.pending)
     assert all(first in named for first, _ in ranges)
 
 
 def test_as_many_gaps_as_there_are_records_on_their_way_are_told_apart() -> None:
     """Else a damaged spool would not know exactly what was confirmed."""
-    ranges = Ranges((2**40 + 3 * number,) * 2 for number in range(MOST_RANGES))
-    state = decode_state(encode_state(State("9f2c81aa"), ranges))
+    ranges = SeqRanges((2**40 + 3 * number,) * 2 for number in range(MAX_RANGES))
+    state = decode_checkpoint(encode_checkpoint(Checkpoint("9f2c81aa"), ranges))
     assert state is not None
     assert state.pending == list(ranges)
 
@@ -58,44 +69,51 @@ def test_as_many_gaps_as_there_are_records_on_their_way_are_told_apart() -> None
 @pytest.mark.parametrize("bit", range(0, 8 * 200, 7))
 def test_a_state_with_a_flipped_bit_is_none(bit: int) -> None:
     """A ledger that is wrong is worse than one that is lost: it would be believed."""
-    data = bytearray(encode_state(State("9f2c81aa", counts=Counter(acquired=5)), Ranges([(1, 9), (11, 12)])))
+    data = bytearray(
+        encode_checkpoint(Checkpoint("9f2c81aa", counts=Counter(acquired=5)), SeqRanges([(1, 9), (11, 12)]))
+    )
     data[bit // 8 % len(data)] ^= 1 << bit % 8
-    assert decode_state(bytes(data)) is None
+    assert decode_checkpoint(bytes(data)) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"LSPL", bytes(SLOT), b"\xff" * SLOT])
+@pytest.mark.parametrize("data", [b"", b"LSPL", bytes(SLOT_SIZE), b"\xff" * SLOT_SIZE])
 def test_what_is_no_state_is_none(data: bytes) -> None:
     """A new file, a short one, or one of something else."""
-    assert decode_state(data) is None
+    assert decode_checkpoint(data) is None
 
 
 @pytest.fixture
-def slots(tmp_path: Path) -> Iterator[Slots]:
-    made = Slots(tmp_path / "slots")
+def slots(tmp_path: Path) -> Iterator[CheckpointFile]:
+    made = CheckpointFile(tmp_path / "slots")
     made.open()
     yield made
     made.close()
 
 
-def test_the_newest_state_that_is_whole_is_read(slots: Slots, tmp_path: Path) -> None:
+def test_the_newest_state_that_is_whole_is_read(slots: CheckpointFile, tmp_path: Path) -> None:
     """The one that was being written when the power failed is not whole; the one before it is."""
     file = tmp_path / "slots"
-    assert read_slots(file) is None
+    assert read_checkpoint(file) is None
     for turn in range(1, 6):
-        slots.write(encode_state(State("9f2c81aa", commit=turn // 2, turn=turn), Ranges()), turn)
-        found = read_slots(file)
+        slots.write(encode_checkpoint(Checkpoint("9f2c81aa", commit=turn // 2, turn=turn), SeqRanges()), turn)
+        found = read_checkpoint(file)
         assert found is not None
         assert found.turn == turn
     slots.write(b"LSPL and then the power failed", 6)
-    found = read_slots(file)
+    found = read_checkpoint(file)
     assert found is not None
     assert found.turn == 5
-    assert file.stat().st_size == 2 * SLOT
+    assert file.stat().st_size == 2 * SLOT_SIZE
 
 
 def test_of_states_the_one_of_the_last_commit_is_the_newest() -> None:
     """Turns begin anew where a spool is made out of what is left of one."""
-    states = [State("a", commit=2, turn=9), None, State("a", commit=3, turn=1), State("a", commit=3, turn=4)]
+    states = [
+        Checkpoint("a", commit=2, turn=9),
+        None,
+        Checkpoint("a", commit=3, turn=1),
+        Checkpoint("a", commit=3, turn=4),
+    ]
     found = newest(states)
     assert found is not None
     assert found.age == (3, 4)

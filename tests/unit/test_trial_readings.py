@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from simulated import configure
 
-from gateway.model import NamedScan
+from gateway.model.metadata import MachineMeta
+from gateway.model.reading import NamedScan
 from gateway.settings.load import load_factory
-from gateway.stores.base import MachineMeta, MachineScan
+from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 from gateway.trial.readings import Readings
 

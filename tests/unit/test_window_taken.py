@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from gateway.window import MOST_TAKEN, TAKEN_PATIENCE, UNCONFIRMED, Window
+from gateway.publish.in_flight import MOST_TAKEN, TAKEN_PATIENCE, UNCONFIRMED, InFlight
 
 
-def window_with(count: int, first: int = 1) -> Window:
-    window = Window(by_broker=False)
+def window_with(count: int, first: int = 1) -> InFlight:
+    window = InFlight(by_broker=False)
     window.open(0xFFFF, 0.0)
     send(window, count, first)
     return window
 
 
-def send(window: Window, count: int, first: int) -> None:
+def send(window: InFlight, count: int, first: int) -> None:
     for seq in range(first, first + count):
         window.sent(seq, "topic", 100, 0.0, backlog=False)
         window.acknowledged(seq, 0, 0.0)
@@ -55,7 +55,7 @@ def test_what_is_taken_goes_again_over_the_next_connection() -> None:
 
 def test_what_may_be_taken_is_bounded() -> None:
     """A store that never becomes safe must not cost memory for ever."""
-    window = Window(by_broker=False)
+    window = InFlight(by_broker=False)
     window.open(0xFFFF, 0.0)
     for first in range(1, MOST_TAKEN + 1, UNCONFIRMED):
         send(window, UNCONFIRMED, first)

@@ -10,10 +10,12 @@ import structlog
 from fakes.store import MemoryStore
 from processes import until
 
-from gateway import writers
-from gateway.model import MachinePath, NamedScan
-from gateway.stores.base import MachineMeta, MachineScan, Refusal
-from gateway.writers import Writer
+from gateway.ingest import store_writer as writers
+from gateway.ingest.store_writer import StoreWriter
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,8 +35,8 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-async def writer(store: MemoryStore) -> AsyncIterator[Writer]:
-    made = Writer("memory", store)
+async def writer(store: MemoryStore) -> AsyncIterator[StoreWriter]:
+    made = StoreWriter("memory", store)
     yield made
     store.go.set()
     await made.close()
@@ -60,7 +62,7 @@ class Attempts:
 
 
 async def test_a_store_that_is_away_is_tried_until_it_is_there(
-    store: MemoryStore, writer: Writer, logs: list[structlog.typing.EventDict]
+    store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
     """And the log has two lines of it, not one a second."""
     store.away = "connection refused"
@@ -73,7 +75,7 @@ async def test_a_store_that_is_away_is_tried_until_it_is_there(
     assert [log["event"] for log in logs] == ["store.unavailable", "store.available_again"]
 
 
-async def test_nobody_waits_for_a_store_that_nobody_needs_any_more(store: MemoryStore, writer: Writer):
+async def test_nobody_waits_for_a_store_that_nobody_needs_any_more(store: MemoryStore, writer: StoreWriter):
     """The broker was lost: it gives its messages again, and this attempt would be one too many."""
     store.away = "connection refused"
 
@@ -86,7 +88,7 @@ async def test_nobody_waits_for_a_store_that_nobody_needs_any_more(store: Memory
 
 
 async def test_what_is_wrong_with_a_store_is_told_at_the_start(
-    store: MemoryStore, writer: Writer, logs: list[structlog.typing.EventDict]
+    store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
     """And its connection is not left open behind."""
     store.wrong = "start it with -flag"
@@ -100,7 +102,7 @@ async def test_what_is_wrong_with_a_store_is_told_at_the_start(
 
 
 async def test_refusals_are_returned_and_no_outage(
-    store: MemoryStore, writer: Writer, logs: list[structlog.typing.EventDict]
+    store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
     refusal = Refusal(0, 1, "row", "no")
     store.refusals = [refusal]
@@ -112,7 +114,7 @@ async def test_refusals_are_returned_and_no_outage(
 async def test_a_new_life_of_the_process_is_seen_once_and_its_settings_checked():
     """It may have been started by hand, without a flag."""
     store = MemoryStore(durable_after=5.0)
-    writer = Writer("memory", store)
+    writer = StoreWriter("memory", store)
     await writer.write(SCANS, Attempts())
     assert await writer.look(Attempts())
     store.kill()

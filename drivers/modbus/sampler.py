@@ -1,0 +1,85 @@
+"""The registers behind each reading, and what else they could be."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+from drivers.base import Fault, Value, ValueType
+from drivers.modbus.codec import compile_registers
+from drivers.modbus.driver import ModbusDriver
+from drivers.modbus.pdu import read_answer
+from drivers.modbus.raw_types import EIGHT_BITS, Order, byte_order, fits_order
+from drivers.sampling import Held, Sample, Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.base import Group
+    from drivers.modbus.driver import GroupState
+    from drivers.modbus.plan import Request
+    from drivers.modbus.source import ModbusSource
+
+
+class ModbusSampler(ModbusDriver, Sampler):
+    """Reads as the gateway does, and keeps the answers."""
+
+    _answers: dict[int, bytes]  # of the sample under way: what was answered, by the positions of its points
+
+    async def sample(self, group: Group) -> Sample:
+        self._answers = {}
+        scan = await self.read(group)
+        points: Sequence[ModbusSource] = self._books[group].points
+        return Sample(scan, [held(point, self._answers.get(i, b"")) for i, point in enumerate(points)])
+
+    async def _ask(self, book: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
+        if answer is None:
+            answer = await self._client.request(book.settings.unit, planned.pdu)
+        payload = read_answer(answer, planned.size)
+        for position in planned.positions:
+            self._answers[position] = part_of(payload, planned, book.points[position])
+        return planned.decode(payload)
+
+
+def part_of(payload: bytes, planned: Request, point: ModbusSource) -> bytes:
+    """Return what of an answer is one point's: its registers, or a byte that is 0 or 1."""
+    distance = point.address.offset - planned.first
+    if planned.table.bits:
+        return bytes((payload[distance // 8] >> distance % 8 & 1,))
+    return payload[2 * distance : 2 * (distance + point.size)]
+
+
+def held(point: ModbusSource, content: bytes) -> Held:
+    """Return what a device holds of a point; nothing where it gave nothing."""
+    first, last = point.address.offset, point.address.offset + point.size - 1
+    where = f"{point.address}..{last}" if last > first else str(point.address)
+    if point.bit is not None:
+        where += f" bit {point.bit}"
+    raw = str(content[0]) if len(content) == 1 else content.hex(" ", 2).upper()
+    return Held(where, raw if content else "", partial(in_other_orders, point, content))
+
+
+def in_other_orders(point: ModbusSource, content: bytes) -> dict[str, Value]:
+    """Return the numbers that registers are in other orders, by what to write for each."""
+    if not content or not _is_number(point):
+        return {}
+    known = {tuple(byte_order(point.raw, point.order, point.size))}
+    found: dict[str, Value] = {}
+    for order in Order:
+        if not fits_order(point.raw, order):
+            continue
+        places = tuple(byte_order(point.raw, order, point.size))
+        if places in known:  # the long name of one that has a short one, or words of a type that has one
+            continue
+        known.add(places)
+        [value] = compile_registers([(0, point.model_copy(update={"order": order}))])(content)
+        if not isinstance(value, Fault) and not (isinstance(value, float) and not math.isfinite(value)):
+            found[f"order: {order}"] = value
+    return found
+
+
+def _is_number(point: ModbusSource) -> bool:
+    """Return whether bytes in another order could make another number of a point."""
+    whole = not point.address.table.bits and point.bits is None and point.raw not in EIGHT_BITS
+    return whole and point.value_type in {ValueType.INT, ValueType.FLOAT}

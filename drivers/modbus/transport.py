@@ -1,0 +1,251 @@
+"""Opening what carries the frames: TCP, TLS, UDP, a serial line, or a device that dials in.
+
+Each ends in a transport of asyncio's kind with a `TransportProtocol` as its protocol. Nothing here knows of frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import termios
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from drivers.base import Misconfigured, NotConnected
+from drivers.modbus.connection import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drivers.modbus.connection import ModbusConnection
+
+_ASCII_BITS = 7
+"""Data bits of a character in ASCII mode (Serial Line V1.02, clause 2.5.2); some devices use 8 there, too."""
+
+AnyTransport = asyncio.Transport | asyncio.DatagramTransport
+
+
+class TransportProtocol(asyncio.Protocol, asyncio.DatagramProtocol):
+    """Passes on what arrives, from a stream or in datagrams."""
+
+    def __init__(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
+        self._received = received
+        self._lost = lost
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a stream."""
+        self._received(data)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401, ARG002 - asyncio's signature
+        """Take a datagram."""
+        self._received(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """Take the news that nobody listens there."""
+        self._lost(f"{exc}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the news that it is over."""
+        self._lost(f"connection lost: {exc}" if exc else "the device closed the connection")
+
+
+async def open_wire(
+    connection: ModbusConnection, make: Callable[[], TransportProtocol], turn: int = 0
+) -> AnyTransport:
+    """Connect, trying one address after the other, beginning with number `turn`, as if they stood in a circle.
+
+    Raises `NotConnected` or `Misconfigured`.
+    """
+    if connection.transport.serial:
+        return open_serial(connection, make())
+    failures = []
+    addresses = connection.addresses()
+    turn %= len(addresses)
+    for host, port in addresses[turn:] + addresses[:turn]:
+        try:
+            async with asyncio.timeout(connection.timeout):
+                return await _connect(connection, host, port, make)
+        except TimeoutError:
+            failures.append(f"{host}:{port} does not answer")
+        except ssl.SSLCertVerificationError as error:
+            failures.append(f"{host}:{port}: its certificate is not trusted: {error.verify_message}")
+        except (ssl.SSLError, OSError) as error:
+            failures.append(f"{host}:{port}: {error.strerror or error}")
+        except ValueError as error:  # a host that can't be a name in DNS
+            failures.append(f"{host}:{port}: {error}")
+    raise NotConnected("; ".join(failures))
+
+
+async def _connect(
+    connection: ModbusConnection, host: str, port: int, make: Callable[[], TransportProtocol]
+) -> AnyTransport:
+    loop = asyncio.get_running_loop()
+    if connection.transport is Transport.UDP:
+        datagrams, _ = await loop.create_datagram_endpoint(make, remote_addr=(host, port))
+        return datagrams
+    tls = tls_context(connection) if connection.transport is Transport.TLS else None
+    name = (connection.server_name or host) if tls else None
+    stream, _ = await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
+    return stream
+
+
+def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
+    """Return a context that verifies the device and shows our certificate where there is one.
+
+    Modbus/TCP Security V2.1 asks for TLS 1.2 or newer, and for certificates on both sides.
+    """
+    try:
+        context = ssl.create_default_context(cafile=connection.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if connection.certificate is not None:
+            # without a password here, OpenSSL would ask for that of an encrypted key on the terminal
+            context.load_cert_chain(connection.certificate, connection.key, password="")
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(str(file) for file in (connection.ca, connection.certificate, connection.key) if file)
+        raise Misconfigured(f"TLS files {files}: {error.strerror or error}") from error
+    return context
+
+
+ARRIVED_MAX = 4
+"""The connections of devices that dialled in and are not used yet; the oldest is closed for a newer one."""
+
+
+class Listener:
+    """Waits for a device that dials in; the newest connection is the one that counts."""
+
+    def __init__(self, connection: ModbusConnection, make: Callable[[], TransportProtocol]) -> None:
+        self._connection = connection
+        self._make = make
+        self._server: asyncio.Server | None = None
+        self._arrived: list[asyncio.Transport] = []
+        self._arrival = asyncio.Event()
+
+    async def open(self) -> asyncio.Transport:
+        """Return the connection of a device. Raises `NotConnected` where none dials in for a while."""
+        host, port = self._connection.host, self._connection.port
+        if self._server is None:
+            try:
+                self._server = await asyncio.get_running_loop().create_server(lambda: _Arrival(self), host, port)
+            except (OSError, ValueError) as error:
+                raise NotConnected(f"can't listen on {host}:{port}: {error}") from error
+        try:
+            async with asyncio.timeout(self._connection.timeout):
+                while not self._arrived:
+                    self._arrival.clear()
+                    await self._arrival.wait()
+        except TimeoutError:
+            raise NotConnected(f"no device has dialled in to {host}:{port}") from None
+        transport = self._arrived.pop()
+        self._forget_arrived()
+        transport.set_protocol(self._make())
+        return transport
+
+    def arrive(self, transport: asyncio.Transport) -> None:
+        """Note a connection."""
+        self._arrived.append(transport)
+        if len(self._arrived) > ARRIVED_MAX:
+            self._arrived.pop(0).abort()
+        self._arrival.set()
+
+    def leave(self, transport: asyncio.Transport) -> None:
+        """Note that a connection has ended before it was used."""
+        if transport in self._arrived:
+            self._arrived.remove(transport)
+
+    def _forget_arrived(self) -> None:
+        for transport in self._arrived:
+            transport.abort()
+        self._arrived.clear()
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._forget_arrived()
+
+
+class _Arrival(asyncio.Protocol):
+    """The protocol of a connection that nobody uses yet."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._listener.arrive(self._transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._listener.leave(self._transport)
+
+
+class SerialTransport(asyncio.Transport):
+    """A serial port in the event loop. Its file is watched like a socket's."""
+
+    def __init__(self, port: Any, protocol: TransportProtocol) -> None:  # noqa: ANN401 - a serial.Serial
+        super().__init__()
+        self._port = port
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(port.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._port.fileno(), 4096)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(error)
+            return
+        if data:
+            self._protocol.data_received(data)
+        else:
+            self._end(None)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write a request. What does not fit the port's buffer is lost: nothing has left it for long then."""
+        if not self._port.is_open:
+            return
+        try:
+            os.write(self._port.fileno(), data)  # pyserial would wait until all is written
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError | None) -> None:
+        if self._port.is_open:
+            self._loop.remove_reader(self._port.fileno())
+            with suppress(OSError, termios.error):
+                self._port.reset_output_buffer()  # else closing may wait until all is sent
+            self._port.close()
+            self._loop.call_soon(self._protocol.connection_lost, error)
+
+    def abort(self) -> None:
+        """Close the port."""
+        self._end(None)
+
+
+def open_serial(connection: ModbusConnection, protocol: TransportProtocol) -> SerialTransport:
+    """Open a serial port, for this process alone. Raises `NotConnected` or `Misconfigured`."""
+    try:
+        import serial  # noqa: PLC0415 - an extra
+        from serial import rs485  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise Misconfigured("serial lines need pyserial: pip install 'lineside[serial]'") from None
+    bits = serial.SEVENBITS if connection.data_bits == _ASCII_BITS else serial.EIGHTBITS
+    parity = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}[connection.parity]
+    port = serial.Serial(None, connection.baud, bits, parity, connection.stop_bits, timeout=0, exclusive=True)
+    port.port = connection.device
+    try:
+        port.open()
+        if connection.rs485:
+            port.rs485_mode = rs485.RS485Settings()
+        port.reset_input_buffer()
+    except (OSError, ValueError, termios.error) as error:
+        port.close()
+        raise NotConnected(f"{connection.device}: {error}") from error
+    return SerialTransport(port, protocol)

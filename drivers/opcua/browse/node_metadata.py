@@ -1,0 +1,119 @@
+"""What a server says of its variables by itself: range, unit, names of numbers, description.
+
+Range and unit are properties of analog items (Part 8, 5.3.2), names those of enumerations (Part 3, 5.8.3) and of
+discrete items (Part 8, 5.3.3).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, cast
+
+from asyncua import ua
+
+from drivers.base import About
+from drivers.opcua.browse.references import PROPERTIES, local, references
+from drivers.opcua.codec.data_types import DataTypes
+from drivers.opcua.codec.units import ucum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from drivers.base import Fault, Group
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaSource
+
+_TELLING = ("EURange", "EngineeringUnits", "EnumStrings", "EnumValues")
+"""Properties, of namespace 0, that say something of values."""
+
+_FLOAT_LIMIT = 3.4e38
+"""What no range reaches that somebody has set."""
+
+MOST_PROPERTIES = 1000
+"""Properties of one variable that are looked at."""
+
+
+async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[About]:
+    """Return what the server says of variables. Raises what a session's requests raise."""
+    data_types = (await session.read(nodes, ua.AttributeIds.DataType)).values
+    descriptions = (await session.read(nodes, ua.AttributeIds.Description)).values
+    types = DataTypes()
+    asked = {one for one in data_types if isinstance(one, ua.NodeId) and not one.is_null()}
+    await types.learn(session, asked)
+    enumerations = [one for one in asked if types.is_enumeration(one)]
+    told = await properties_of(session, [*nodes, *enumerations])
+    named = {
+        data_type: types.labels.get(data_type) or labels_of(properties)
+        for data_type, properties in zip(enumerations, told[len(nodes) :], strict=True)
+    }
+    return [
+        about_of(properties, named.get(data_type, {}) if isinstance(data_type, ua.NodeId) else {}, description)
+        for properties, data_type, description in zip(told[: len(nodes)], data_types, descriptions, strict=True)
+    ]
+
+
+async def about_points(session: Session, group: Group, nodes: Sequence[ua.NodeId | Fault]) -> list[About]:
+    """Return what the server says of a group's points, at these nodes; of a part of a structure that is nothing."""
+    sources = cast("Sequence[OpcUaSource]", group.sources)
+    there = {
+        place: node
+        for place, node in enumerate(nodes)
+        if isinstance(node, ua.NodeId) and not sources[place].field  # what holds for the whole is not for its fields
+    }
+    told = dict(zip(there, await about(session, list(there.values())), strict=True))
+    return [told.get(place, About()) for place in range(len(nodes))]
+
+
+def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], description: object) -> About:
+    """Return what properties say, given by their names; `labels` are those of the data type."""
+    unit = properties.get("EngineeringUnits")
+    text = description.Text if isinstance(description, ua.LocalizedText) else None
+    return About(
+        unit=ucum(unit) if isinstance(unit, ua.EUInformation) else "",
+        range=_range(properties.get("EURange")),
+        labels=labels_of(properties) or labels,
+        description=text or "",
+    )
+
+
+async def properties_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[dict[str, Any]]:
+    """Return the properties of each node that say something, by name."""
+    found: list[dict[str, Any]] = [{} for _ in nodes]
+    places: list[tuple[int, str]] = []
+    properties: list[ua.NodeId] = []
+    referred = await references(session, nodes, PROPERTIES, ua.NodeClass.Variable, most=MOST_PROPERTIES)
+    for place, answer in enumerate(referred):
+        for one in answer.found:
+            node, name = local(session, one.NodeId), telling(one.BrowseName)
+            if node is not None and name:
+                places.append((place, name))
+                properties.append(node)
+    answers = await session.read(properties)
+    for (place, name), value, status in zip(places, answers.values, answers.statuses, strict=True):
+        if status >> 30 == 0:
+            found[place][name] = value
+    return found
+
+
+def telling(name: ua.QualifiedName) -> str:
+    """Return the name of a property that says something of values, nothing of any other."""
+    return name.Name if name.NamespaceIndex == 0 and name.Name in _TELLING else ""
+
+
+def _range(told: object) -> tuple[float, float] | None:
+    """Return the lowest and highest value; None where nobody has set them: 0 to 0, or all of a float."""
+    if not isinstance(told, ua.Range) or not (math.isfinite(told.Low) and math.isfinite(told.High)):
+        return None
+    if max(-told.Low, told.High) >= _FLOAT_LIMIT:
+        return None
+    return (told.Low, told.High) if told.Low < told.High else None
+
+
+def labels_of(properties: Mapping[str, Any]) -> dict[int, str]:
+    """Return the names of numbers: of each by its value, or of all from 0 on."""
+    values, strings = properties.get("EnumValues"), properties.get("EnumStrings")
+    if isinstance(values, list):
+        return {one.Value: one.DisplayName.Text or "" for one in values if isinstance(one, ua.EnumValueType)}
+    if isinstance(strings, list):
+        return {number: one.Text or "" for number, one in enumerate(strings) if isinstance(one, ua.LocalizedText)}
+    return {}

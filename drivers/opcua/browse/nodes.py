@@ -1,0 +1,84 @@
+"""What a look at a server finds: nodes, as a tree, and what its variables are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from asyncua import ua
+
+from drivers.base import About
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drivers.base import Fault, Value
+    from drivers.opcua.browse.companion_names import Qualified
+
+OBJECTS = ua.NodeId(ua.Int32(ua.ObjectIds.ObjectsFolder))
+
+
+@dataclass(slots=True)
+class Details:
+    """What a variable is. `rank` and `dimensions` are those of Part 3, 5.6.2.
+
+    `type`   name of the data type
+    `value`  as it came, see `Changes`; `shown` and `fault` are what a reading of it would be
+    `about`  what the server says of it; `unit` is the server's own text of the unit
+    """
+
+    data_type: ua.NodeId
+    type: str
+    rank: int
+    dimensions: list[int]
+    value: object
+    shown: Value | None
+    fault: Fault | None
+    about: About = field(default_factory=About)
+    unit: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class BrowsedNode:
+    """A node. `kinds` is its type, then the types above that; `note` says why nothing below it is shown."""
+
+    id: ua.NodeId
+    name: ua.QualifiedName
+    above: BrowsedNode | None = field(default=None, repr=False)
+    display: str = ""
+    variable: bool = False
+    is_property: bool = False
+    kinds: tuple[Qualified, ...] = ()
+    below: list[BrowsedNode] = field(default_factory=list, repr=False)
+    telling: dict[str, ua.NodeId] = field(default_factory=dict)
+    note: str = ""
+    details: Details | None = None
+
+    @property
+    def way(self) -> list[BrowsedNode]:
+        """Return the nodes from below the topmost one down to this."""
+        above = self.above
+        return [] if above is None else [*above.way, self]
+
+    @property
+    def top(self) -> BrowsedNode:
+        """Return the topmost node: the Objects folder, but where the way to it is not known."""
+        return self if self.above is None else self.above.top
+
+    @property
+    def is_objects(self) -> bool:
+        """Return whether this is the Objects folder."""
+        return self.id == OBJECTS
+
+    @property
+    def path(self) -> str:
+        """Return the browse names of the way, as `Press/Drum/Speed`."""
+        return "/".join(one.name.Name or one.display for one in self.way)
+
+    def all(self) -> Iterator[BrowsedNode]:
+        """Yield this and all below, each before what is below it."""
+        waiting = [self]
+        while waiting:
+            one = waiting.pop()
+            yield one
+            waiting += reversed(one.below)

@@ -1,0 +1,70 @@
+"""Points that a pattern stands for: the variables below a node, as they are now on this server."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from itertools import count
+from typing import TYPE_CHECKING, cast
+
+from drivers.base import Match, ReadFailed, Reason, bad
+from drivers.opcua.browse.browser import Browser
+from drivers.opcua.browse.point_candidates import offers
+from drivers.opcua.browse.point_names import Addresses, snake
+from drivers.opcua.browse.start_node import start_at
+from drivers.opcua.browse.variable_details import learn
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from drivers.base import Group
+    from drivers.opcua.browse.nodes import BrowsedNode
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+
+DEEPEST = 12
+"""Levels below the node that are looked into."""
+
+MOST = 20_000
+"""Nodes that are looked at."""
+
+
+async def search(session: Session, group: Group, position: int) -> list[Match]:
+    """Return what one search has found, in the order of the ways to the variables.
+
+    Raises `ReadFailed` where the node is not there, and what a session's requests raise.
+    """
+    source = cast("OpcUaSource", group.sources[position])
+    settings = cast("OpcUaConnection", group.connection)
+    try:
+        start = await start_at(session, source.node, settings)
+    except LookupError as error:
+        raise ReadFailed(f"{session.url}: {error}", bad(Reason.NOT_FOUND, str(error))) from error
+    await Browser(session, DEEPEST, MOST).walk(start)
+    level, pattern = len(start.way), source.match or "*"
+    chosen = [one for one in start.all() if one.variable and one is not start and _fits(_way(one, level), pattern)]
+    found, _ = offers(chosen, await learn(session, chosen), session.uris)
+    addresses = Addresses(list(start.all()), session.uris, settings.namespace, by_path=None)
+    keys = {key: value for key, value in source.written().items() if key not in {"node", "match"}}
+    matches: dict[str, Match] = {}
+    for point in sorted(found, key=lambda one: one.found.path):
+        node = addresses.of(point.found)
+        if node is not None and point.count is None and not point.field:
+            name = _name(_way(point.found, level), matches)
+            matches[name] = Match(name, point.type, keys | {"node": str(node)})
+    return list(matches.values())
+
+
+def _way(found: BrowsedNode, level: int) -> list[str]:
+    return [one.name.Name or one.display for one in found.way[level:]]
+
+
+def _fits(way: Sequence[str], pattern: str) -> bool:
+    """Return whether a way, or the end of it from a level on, fits a pattern."""
+    whole = "/".join(way)
+    return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"*/{pattern}")
+
+
+def _name(way: Sequence[str], taken: Container[str]) -> str:
+    """Return a name of the whole way: it stays the same whatever else comes to be below the node."""
+    plain = "_".join(filter(None, map(snake, way))) or "point"
+    return next(name for number in count(1) if (name := plain if number == 1 else f"{plain}_{number}") not in taken)

@@ -1,0 +1,71 @@
+"""Types of objects and variables: their names, and those of the types above them (Part 3, 4.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncua import ua
+
+from drivers.opcua.browse.companion_names import Qualified
+from drivers.opcua.browse.references import SUBTYPES, local, references
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from drivers.opcua.connection.session import Session
+
+ROUNDS = 30
+"""Types above each other that are followed."""
+
+
+class TypeHierarchy:
+    """What is known of one server's types. Names of the standard's own have no namespace here."""
+
+    def __init__(self, session: Session) -> None:
+        """Prepare; nothing is asked."""
+        self._session = session
+        self._names: dict[ua.NodeId, Qualified] = {}
+        self._above: dict[ua.NodeId, ua.NodeId | None] = {}
+
+    async def learn(self, types: Iterable[ua.ExpandedNodeId]) -> None:
+        """Ask for types that are not known yet, and for those above them. Raises what a session's requests raise."""
+        wanted = {one for kind in types if (one := local(self._session, kind)) is not None and not one.is_null()}
+        for _ in range(ROUNDS):
+            asked = [one for one in wanted if one not in self._above]
+            if not asked:
+                return
+            answers = await references(self._session, asked, SUBTYPES, back=True)
+            unnamed = [one for one in asked if one not in self._names]
+            for one, name in zip(unnamed, await names(self._session, unnamed), strict=True):
+                self._names[one] = name
+            wanted = set()
+            for one, answer in zip(asked, answers, strict=True):
+                above = local(self._session, answer.found[0].NodeId) if answer.found else None
+                self._above[one] = above
+                if above is not None:
+                    self._names[above] = qualified(self._session.uris, answer.found[0].BrowseName)
+                    wanted.add(above)
+
+    def of(self, kind: ua.ExpandedNodeId) -> tuple[Qualified, ...]:
+        """Return the name of a type, then the names of those above it."""
+        found: list[Qualified] = []
+        current = local(self._session, kind)
+        while current is not None and current in self._names and len(found) < ROUNDS:
+            found.append(self._names[current])
+            current = self._above.get(current)
+        return tuple(found)
+
+
+async def names(session: Session, nodes: list[ua.NodeId]) -> list[Qualified]:
+    """Return the browse names of nodes; of one that has none, its id."""
+    answers = (await session.read(nodes, ua.AttributeIds.BrowseName)).values
+    return [
+        qualified(session.uris, name) if isinstance(name, ua.QualifiedName) else Qualified("", node.to_string())
+        for node, name in zip(nodes, answers, strict=True)
+    ]
+
+
+def qualified(uris: Sequence[str], name: ua.QualifiedName) -> Qualified:
+    """Return a browse name with the URI of its namespace, which is empty for that of the standard."""
+    index = name.NamespaceIndex
+    return Qualified(uris[index] if 0 < index < len(uris) else "", name.Name or "")

@@ -1,0 +1,164 @@
+"""What a server's data types are: its structures, so that they can be read, and the names of its enumerations.
+
+A server says so in the attribute DataTypeDefinition (Part 3, 5.8.3). A type without one is what its supertypes say.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from asyncua import ua
+
+from drivers.opcua.browse.references import SUBTYPES, local, references
+from drivers.opcua.codec.structures import Member, Structure, Structures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from drivers.base import Fault, Group
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaSource
+
+ROUNDS = 30
+"""Levels of types, in each other and under each other, that are followed."""
+
+MOST = 2000
+"""Types that are looked at: more are no machine's."""
+
+_BUILT_IN = 25
+"""Data types up to this number are built-in types of the same number (Part 6, 5.1.2)."""
+
+_ENUMERATION = int(ua.ObjectIds.Enumeration)
+_AS = {
+    int(ua.ObjectIds.Number): int(ua.VariantType.Variant),
+    int(ua.ObjectIds.Integer): int(ua.VariantType.Variant),
+    int(ua.ObjectIds.UInteger): int(ua.VariantType.Variant),
+    _ENUMERATION: int(ua.VariantType.Int32),
+}
+"""Abstract types, and the built-in type by which their values are sent (Part 6, 5.2.4 and 5.1.10)."""
+
+_MAYBE_SUBTYPES = {ua.StructureType.StructureWithSubtypedValues, ua.StructureType.UnionWithSubtypedValues}
+
+
+class DataTypes:
+    """What is known of one server's data types."""
+
+    def __init__(self) -> None:
+        self._definitions: dict[ua.NodeId, ua.StructureDefinition] = {}
+        self._supers: dict[ua.NodeId, ua.NodeId | None] = {}
+        self.labels: dict[ua.NodeId, dict[int, str]] = {}
+        """Of enumerations: what their numbers mean."""
+
+    async def learn(self, session: Session, data_types: Iterable[ua.NodeId]) -> None:
+        """Ask for types, and for all that they are made of. Raises what a session's requests raise."""
+        wanted = {one for one in data_types if not self._known(one)}
+        for _ in range(ROUNDS):
+            if not wanted or len(self._supers) + len(self._definitions) > MOST:
+                return
+            asked = list(wanted)
+            answers = await session.read(asked, ua.AttributeIds.DataTypeDefinition)
+            rest = []
+            for data_type, definition in zip(asked, answers.values, strict=True):
+                if isinstance(definition, ua.StructureDefinition):
+                    self._definitions[data_type] = definition
+                    continue
+                if isinstance(definition, ua.EnumDefinition):
+                    self.labels[data_type] = {
+                        one.Value: one.DisplayName.Text or one.Name or "" for one in definition.Fields
+                    }
+                rest.append(data_type)
+            self._supers.update(zip(rest, await _supertypes(session, rest), strict=True))
+            inside = {field.DataType for one in self._definitions.values() for field in one.Fields}
+            above = {one for one in self._supers.values() if one is not None}
+            wanted = {one for one in inside | above if not self._known(one)}
+
+    def is_enumeration(self, data_type: ua.NodeId) -> bool:
+        """Return whether values of a type are numbers that have names."""
+        return self._root(data_type) == _ENUMERATION
+
+    def structures(self) -> Structures:
+        """Return what was learned of structures."""
+        defined = {data_type: self._structure(one) for data_type, one in self._definitions.items()}
+        encodings = {
+            one.DefaultEncodingId: data_type
+            for data_type, one in self._definitions.items()
+            if not one.DefaultEncodingId.is_null()
+        }
+        return Structures(defined, encodings)
+
+    def definition(self, data_type: ua.NodeId) -> ua.StructureDefinition | None:
+        """Return what a structure is made of, None where a type is none, or is not described."""
+        return self._definitions.get(data_type)
+
+    def built_in(self, data_type: ua.NodeId) -> int | None:
+        """Return the number of the built-in type by which values are sent; None of a structure or an unknown type."""
+        kind = self._kind(data_type)
+        return kind if isinstance(kind, int) else None
+
+    def _known(self, data_type: ua.NodeId) -> bool:
+        return _standard(data_type) is not None or data_type in self._definitions or data_type in self._supers
+
+    def _structure(self, definition: ua.StructureDefinition) -> Structure:
+        members = []
+        for field in definition.Fields:
+            subtyped = definition.StructureType in _MAYBE_SUBTYPES and field.IsOptional
+            kind = self._kind(field.DataType)
+            if subtyped:  # there it stands in a frame that says which subtype it is (Part 6, 5.2.6)
+                kind = ua.VariantType.ExtensionObject if isinstance(kind, ua.NodeId) else ua.VariantType.Variant
+            optional = field.IsOptional and not subtyped
+            members.append(Member(field.Name or "", kind if isinstance(kind, ua.NodeId) else int(kind),
+                                  max(field.ValueRank, 0), optional))  # fmt: skip
+        return Structure(definition.StructureType, tuple(members))
+
+    def _kind(self, data_type: ua.NodeId) -> int | ua.NodeId:
+        """Return the built-in type by which values are sent, or the data type of a structure.
+
+        A type that leads nowhere is returned as it is: reading its values fails, and says so.
+        """
+        if data_type in self._definitions:
+            return data_type
+        root = self._root(data_type)
+        return data_type if root is None else _AS.get(root, root)
+
+    def _root(self, data_type: ua.NodeId) -> int | None:
+        """Return the standard's type under which a type is."""
+        current: ua.NodeId | None = data_type
+        for _ in range(ROUNDS):
+            if current is None:
+                return None
+            standard = _standard(current)
+            if standard is not None:
+                return standard
+            current = self._supers.get(current)
+        return None
+
+
+async def structures_of(session: Session, nodes: Mapping[Group, Sequence[ua.NodeId | Fault]]) -> Structures:
+    """Return the structures of which a point is a field; `nodes` are those of the points of each group.
+
+    Raises what a session's requests raise.
+    """
+    parts = [
+        node
+        for group, found in nodes.items()
+        for node, source in zip(found, group.sources, strict=True)
+        if isinstance(node, ua.NodeId) and cast("OpcUaSource", source).field
+    ]
+    types = DataTypes()
+    data_types = (await session.read(parts, ua.AttributeIds.DataType)).values
+    await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId)])
+    return types.structures()
+
+
+def _standard(data_type: ua.NodeId) -> int | None:
+    """Return the number of a type that needs no question."""
+    number = data_type.Identifier
+    if data_type.NamespaceIndex != 0 or not isinstance(number, int):
+        return None
+    return number if 0 < number <= _BUILT_IN or number in _AS else None
+
+
+async def _supertypes(session: Session, data_types: Sequence[ua.NodeId]) -> list[ua.NodeId | None]:
+    """Return the types directly above some; None where there is none."""
+    answers = await references(session, data_types, SUBTYPES, ua.NodeClass.DataType, back=True)
+    return [local(session, answer.found[0].NodeId) if answer.found else None for answer in answers]

@@ -1,0 +1,207 @@
+"""The answer to a publish request (Part 4, 5.14.5): bytes -> its parts, with data changes as columns. Pure."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from asyncua import ua
+from asyncua.ua.status_codes import get_name_and_doc
+
+from drivers.opcua.codec.binary import MALFORMED, UINT32, DecodeError, body, count, diagnostic, text, type_id
+from drivers.opcua.codec.data_changes import DataChanges, microseconds, read_changes, read_value, read_values
+
+__all__ = [
+    "DataChanges",
+    "DecodeError",
+    "Notifications",
+    "Published",
+    "ServiceFault",
+    "publish_response",
+    "read_response",
+    "republish_response",
+]
+
+_FAULT = ua.ObjectIds.ServiceFault_Encoding_DefaultBinary
+_PUBLISH = ua.ObjectIds.PublishResponse_Encoding_DefaultBinary
+_READ = ua.ObjectIds.ReadResponse_Encoding_DefaultBinary
+_REPUBLISH = ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary
+_DATA_CHANGE = ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary
+_EVENTS = ua.ObjectIds.EventNotificationList_Encoding_DefaultBinary
+_STATUS_CHANGE = ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
+
+_HEADER = struct.Struct("<qII").unpack_from
+_MESSAGE = struct.Struct("<Iq").unpack_from
+
+
+class ServiceFault(Exception):
+    """The server did not do what it was asked for; `status` is its reason (Part 4, 7.34 and 7.39)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server answered 0x{status:08X} {get_name_and_doc(status & 0xFFFF0000)[0]}")
+        self.status = status
+
+
+@dataclass(slots=True)
+class Notifications:
+    """One notification message (Part 4, 7.26); one without notifications is a keep-alive.
+
+    `publish_time`   microseconds since the epoch, UTC; None where the server sent none
+    `changes`        those of all its data change notifications
+    `events`         client handle and the values of the selected fields, of each event
+    `status_change`  the new status of the subscription, which it tells at its end; None otherwise
+    """
+
+    sequence_number: int
+    publish_time: int | None
+    changes: DataChanges
+    events: list[tuple[int, list[Any]]]
+    status_change: int | None
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are notifications; else it is a keep-alive."""
+        return bool(self.changes.handles or self.events or self.status_change is not None)
+
+
+@dataclass(slots=True)
+class Published:
+    """A publish response (Part 4, 5.14.5). `results` are the status codes of the acknowledgements that were sent."""
+
+    subscription_id: int
+    available_sequence_numbers: list[int]
+    more_notifications: bool
+    message: Notifications
+    results: list[int]
+
+
+def publish_response(message: bytes) -> Published:
+    """Decode the body of a publish response, from its type id on: `bytes(buffer)` of what asyncua hands out.
+
+    Raises `ServiceFault` where the server refused, `DecodeError` for what is no such response.
+    """
+    try:
+        at = _service(message, _PUBLISH)
+        subscription = UINT32(message, at)[0]
+        available, at = _numbers(message, at + 4)
+        more = message[at] != 0
+        notifications, at = _notifications(message, at + 1)
+        results, at = _numbers(message, at)
+        _end(message, _skip_diagnostics(message, at), len(message), "the response")
+    except DecodeError:
+        raise
+    except MALFORMED as error:
+        raise _ends_early(message, error) from error
+    return Published(subscription, available, more, notifications, results)
+
+
+def republish_response(message: bytes) -> Notifications:
+    """Decode the body of a republish response (Part 4, 5.14.6), as `publish_response` does."""
+    try:
+        notifications, at = _notifications(message, _service(message, _REPUBLISH))
+        _end(message, at, len(message), "the response")
+    except DecodeError:
+        raise
+    except MALFORMED as error:
+        raise _ends_early(message, error) from error
+    return notifications
+
+
+def read_response(message: bytes, expected: int) -> DataChanges:
+    """Decode the body of a read response (Part 4, 5.11.2) with one value for each of the `expected` nodes.
+
+    The columns are those of changes; their handles mean nothing.
+    """
+    changes = DataChanges()
+    try:
+        at = read_values(message, _service(message, _READ), changes)
+        _end(message, _skip_diagnostics(message, at), len(message), "the response")
+    except DecodeError:
+        raise
+    except MALFORMED as error:
+        raise _ends_early(message, error) from error
+    if len(changes.values) != expected:
+        raise DecodeError(f"{len(changes.values)} values came for {expected} nodes")
+    return changes
+
+
+def _ends_early(message: bytes, error: Exception) -> DecodeError:
+    return DecodeError(f"a message of {len(message)} bytes ends early, or breaks the rules: {error}")
+
+
+def _service(data: bytes, expected: int) -> int:
+    """Read the type id and the response header (Part 4, 7.33); return where that ends."""
+    kind, at = type_id(data, 0)
+    if kind not in {expected, _FAULT}:
+        raise DecodeError(f"an answer of type {kind}; expected is {expected}")
+    _, _, status = _HEADER(data, at)
+    if kind == _FAULT or status >> 31:
+        raise ServiceFault(status)
+    _, at = diagnostic(data, at + 16)
+    size, at = count(data, at, 4)
+    for _ in range(size):  # texts that the diagnostics point to
+        _, at = text(data, at)
+    _, at = type_id(data, at)
+    _, at, end = body(data, at)
+    if end is None:
+        raise DecodeError(f"byte {at - 4}: the length of the additional header is missing")
+    return end
+
+
+def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
+    sequence, time = _MESSAGE(data, at)
+    size, at = count(data, at + 12, 3)
+    changes = DataChanges()
+    events: list[tuple[int, list[Any]]] = []
+    status_change = None
+    for _ in range(size):
+        begin = at
+        kind, at = type_id(data, at)
+        encoding, at, end = body(data, at)
+        if encoding != 1:
+            raise DecodeError(f"byte {begin}: a notification is encoded as 1, binary, not {encoding}")
+        if kind == _DATA_CHANGE:
+            at = _skip_diagnostics(data, read_changes(data, at, changes))
+        elif kind == _EVENTS:
+            at = _event_list(data, at, events)
+        elif kind == _STATUS_CHANGE:
+            status_change = UINT32(data, at)[0]
+            _, at = diagnostic(data, at + 4)
+        else:
+            raise DecodeError(f"byte {begin}: {kind} is no type of a notification")
+        if end is not None:
+            _end(data, at, end, "a notification")
+    return Notifications(sequence, microseconds([time])[0], changes, events, status_change), at
+
+
+def _event_list(data: bytes, at: int, events: list[tuple[int, list[Any]]]) -> int:
+    """Read the events of a notification (Part 4, 7.25.3); return where they end."""
+    size, at = count(data, at, 8)
+    for _ in range(size):
+        handle = UINT32(data, at)[0]
+        number, at = count(data, at + 4, 1)
+        values = []
+        for _ in range(number):
+            value, _, at = read_value(data, at)
+            values.append(value)
+        events.append((handle, values))
+    return at
+
+
+def _numbers(data: bytes, at: int) -> tuple[list[int], int]:
+    size, at = count(data, at, 4)
+    return list(struct.unpack_from(f"<{size}I", data, at)), at + 4 * size
+
+
+def _skip_diagnostics(data: bytes, at: int) -> int:
+    size, at = count(data, at, 1)
+    for _ in range(size):
+        _, at = diagnostic(data, at)
+    return at
+
+
+def _end(data: bytes, at: int, end: int, what: str) -> None:
+    """Refuse what is longer or shorter than its length says, or than what was sent."""
+    if at != end:
+        raise DecodeError(f"{what} ends at byte {at}, not {end} of {len(data)}")

@@ -1,0 +1,147 @@
+"""Structures of a server's own: bytes -> fields by name, as their definitions say (Part 6, 5.2.6 to 5.2.8). Pure.
+
+asyncua makes a class of each definition, for the whole process; two servers may well mean different structures by one
+number. Here the definitions belong to one session.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asyncua import ua
+
+from drivers.opcua.codec.binary import MALFORMED, UINT32, DecodeError, count
+from drivers.opcua.codec.variant import MAX_DIMENSIONS, element
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MAX_DEPTH = 20
+"""Structures in structures that are followed."""
+
+_UNIONS = {ua.StructureType.Union, ua.StructureType.UnionWithSubtypedValues}
+
+_WRAPPED = {int(ua.VariantType.ExtensionObject), int(ua.VariantType.Variant), int(ua.VariantType.DataValue)}
+"""Built-in types in which a structure can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A field of a structure (Part 3, 8.51).
+
+    `type`  number of a built-in type; or the data type of a structure, which stands there without a frame
+    `rank`  0 for one value, 1 for an array, more for one of so many dimensions
+    """
+
+    name: str
+    type: int | ua.NodeId
+    rank: int = 0
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A definition (Part 3, 8.48)."""
+
+    form: ua.StructureType
+    members: tuple[Member, ...]
+
+
+class Structures:
+    """The definitions of one server, by their data types."""
+
+    def __init__(self, defined: Mapping[ua.NodeId, Structure], encodings: Mapping[ua.NodeId, ua.NodeId]) -> None:
+        """Hold definitions; `encodings` tells the data type by the id of its binary encoding."""
+        self._defined = defined
+        self._encodings = encodings
+
+    def decoded(self, value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
+        """Return a structure as a mapping of its fields, also those inside it and those of an array.
+
+        Anything else, and a structure without a definition, is returned as it is. Raises `DecodeError` where the
+        bytes are not as defined.
+        """
+        return self._decoded(value, 1)
+
+    def _decoded(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - whatever a server sends
+        if isinstance(value, list):
+            return [self._decoded(one, depth) for one in value]
+        if isinstance(value, ua.Variant | ua.DataValue):
+            return self._decoded(value.Value, depth)
+        if not isinstance(value, ua.ExtensionObject) or value.Body is None:
+            return value
+        data_type = self._encodings.get(value.TypeId)
+        if data_type is None:
+            return value
+        body = bytes(value.Body)
+        try:
+            found, at = self._structure(data_type, body, 0, depth)
+        except DecodeError:
+            raise
+        except MALFORMED as error:
+            raise DecodeError(f"a structure of {len(body)} bytes ends early, or breaks the rules: {error}") from error
+        if at != len(body):
+            raise DecodeError(f"a structure ends at byte {at} of {len(body)}: it is not as it is defined")
+        return found
+
+    def _structure(self, data_type: ua.NodeId, data: bytes, at: int, depth: int) -> tuple[dict[str, Any], int]:
+        if depth > MAX_DEPTH:
+            raise DecodeError(f"structures are nested more than {MAX_DEPTH} deep")
+        defined = self._defined.get(data_type)
+        if defined is None:
+            raise DecodeError(f"{data_type.to_string()} is not defined")
+        members, at = _sent(defined, data, at)
+        found: dict[str, Any] = dict.fromkeys(member.name for member in defined.members)
+        for member in members:
+            found[member.name], at = self._member(member, data, at, depth)
+        return found, at
+
+    def _member(self, member: Member, data: bytes, at: int, depth: int) -> tuple[Any, int]:
+        if member.rank == 0:
+            return self._one(member.type, data, at, depth)
+        if member.rank == 1:
+            size, at = count(data, at, 1)
+            return self._several(member.type, size, data, at, depth)
+        number, at = count(data, at, 4)  # the sizes of the dimensions stand before all elements (Part 6, 5.2.5)
+        sizes = [UINT32(data, at + 4 * i)[0] for i in range(number)]
+        at += 4 * number
+        if number > MAX_DIMENSIONS:
+            raise DecodeError(f"an array of {number} dimensions; at most {MAX_DIMENSIONS} are read")
+        if math.prod(sizes) > len(data) - at:
+            raise DecodeError(f"byte {at}: an array of {sizes} can't be in the {len(data) - at} bytes that follow")
+        values, at = self._several(member.type, math.prod(sizes), data, at, depth)
+        for size in reversed(sizes[1:]):
+            values = [values[i : i + size] for i in range(0, len(values), size)] if size else []
+        return values, at
+
+    def _several(self, kind: int | ua.NodeId, size: int, data: bytes, at: int, depth: int) -> tuple[list[Any], int]:
+        values = []
+        for _ in range(size):
+            value, at = self._one(kind, data, at, depth)
+            values.append(value)
+        return values, at
+
+    def _one(self, kind: int | ua.NodeId, data: bytes, at: int, depth: int) -> tuple[Any, int]:
+        if isinstance(kind, ua.NodeId):
+            return self._structure(kind, data, at, depth + 1)
+        value, at = element(kind, data, at, 1)
+        return (self._decoded(value, depth + 1) if kind in _WRAPPED else value), at
+
+
+def _sent(defined: Structure, data: bytes, at: int) -> tuple[Iterable[Member], int]:
+    """Return the members that were sent, and where they begin."""
+    if defined.form in _UNIONS:
+        chosen = UINT32(data, at)[0]
+        if chosen > len(defined.members):
+            raise DecodeError(f"byte {at}: {chosen} is no field of a union of {len(defined.members)}")
+        return defined.members[chosen - 1 : chosen] if chosen else (), at + 4
+    if defined.form != ua.StructureType.StructureWithOptionalFields:
+        return defined.members, at
+    mask = UINT32(data, at)[0]
+    optional = [member for member in defined.members if member.optional]
+    if mask >> len(optional):
+        raise DecodeError(f"byte {at}: {mask:#x} has bits for more than {len(optional)} optional fields")
+    left_out = {member.name for i, member in enumerate(optional) if not mask >> i & 1}
+    return [member for member in defined.members if member.name not in left_out], at + 4

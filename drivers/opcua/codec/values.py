@@ -1,0 +1,193 @@
+"""What an OPC UA server sends -> our values and faults. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asyncua import ua
+from asyncua.ua.status_codes import get_name_and_doc
+
+from drivers.base import Fault, Quality, Reason, bad
+from drivers.opcua.codec.binary import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from drivers.base import Value
+    from drivers.opcua.codec.structures import Structures
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+OVERFLOW = 0x0480
+"""In a status: it is of a data value, and the server's queue for its item has overflowed (Part 4, 7.39.1)."""
+
+NO_NODE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
+"""Statuses of a value whose node is not, or no more, on the server."""
+
+_REASONS = {
+    "BadNodeIdUnknown": Reason.NOT_FOUND,
+    "BadNodeIdInvalid": Reason.NOT_FOUND,
+    "BadAttributeIdInvalid": Reason.NOT_FOUND,
+    "BadNotFound": Reason.NOT_FOUND,
+    "BadNoMatch": Reason.NOT_FOUND,
+    "BadNotReadable": Reason.REFUSED,
+    "BadUserAccessDenied": Reason.REFUSED,
+    "BadSecurityModeInsufficient": Reason.REFUSED,
+    "BadCommunicationError": Reason.NO_RESPONSE,
+    "BadNoCommunication": Reason.NO_RESPONSE,
+    "BadNotConnected": Reason.NO_RESPONSE,
+    "BadTimeout": Reason.NO_RESPONSE,
+    "BadWaitingForInitialData": Reason.NO_RESPONSE,
+    "BadDeviceFailure": Reason.DEVICE_FAULT,
+    "BadSensorFailure": Reason.DEVICE_FAULT,
+    "BadOutOfService": Reason.DEVICE_FAULT,
+    "BadOutOfRange": Reason.OUT_OF_RANGE,
+    "BadTypeMismatch": Reason.TYPE_MISMATCH,
+    "UncertainEngineeringUnitsExceeded": Reason.OUT_OF_RANGE,
+    "UncertainLastUsableValue": Reason.STALE,
+    "UncertainNoCommunicationLastUsableValue": Reason.STALE,
+    "UncertainSensorNotAccurate": Reason.DEVICE_FAULT,
+}
+
+
+@cache
+def fault_of(status: int) -> Fault | None:
+    """Return what a status code (Part 4, 7.39) says of a value, None where it is good."""
+    severity = status >> 30
+    if severity == 0:
+        return None
+    name, _ = get_name_and_doc(status & 0xFFFF0000)
+    reason = _REASONS.get(name, Reason.OTHER)
+    return Fault(Quality.UNCERTAIN if severity == 1 else Quality.BAD, reason, f"0x{status:08X} {name}")
+
+
+def microseconds(time: datetime) -> int:
+    """Return microseconds since the epoch; asyncua's times are UTC, said or not."""
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // _MICROSECOND
+
+
+def _text(value: str) -> str:
+    """Return text that can be encoded: asyncua lets bytes through that are no UTF-8, and old servers send Latin-1."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
+
+
+def _iso(time: datetime) -> str:
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
+
+
+_AS_TEXT: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
+    (ua.LocalizedText, lambda value: value.Text or ""),
+    (ua.QualifiedName, lambda value: value.Name or ""),
+    (ua.XmlElement, lambda value: value.Value or ""),
+    (datetime, _iso),
+    (UUID, str),
+    (bytes, bytes.hex),
+    (ua.StatusCode, lambda value: get_name_and_doc(value.value)[0]),
+    (ua.NodeId, ua.NodeId.to_string),
+)
+"""What has a text by which people know it."""
+
+
+def reading(
+    value: Any,  # noqa: ANN401 - whatever a server sends
+    status: int,
+    variant: ua.Variant | None,
+    field: tuple[str, ...] = (),
+    element: int | None = None,
+    structures: Structures | None = None,
+) -> tuple[Value | None, Fault | None]:
+    """Return value and fault of what a server sent: `variant` is the whole of it where its type is rare.
+
+    `field` picks a field of a structure, field by field; `element` one of an array, also of one of structures.
+    `structures` reads those of the server's own.
+    """
+    fault = fault_of(status)
+    if fault is not None and fault.quality is Quality.BAD:
+        return None, fault
+    try:
+        if field and structures is not None:
+            value = structures.decoded(value)
+        return _simple(_picked(value, variant, field, element), None if field else variant), fault
+    except _Unfit as unfit:
+        return None, unfit.fault
+    except DecodeError as error:
+        return None, bad(Reason.BAD_ANSWER, str(error))
+
+
+class _Unfit(Exception):
+    """What came can't be a reading."""
+
+    def __init__(self, code: str, reason: Reason = Reason.TYPE_MISMATCH) -> None:
+        self.fault = bad(reason, code)
+
+
+def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], element: int | None) -> Any:  # noqa: ANN401 - whatever a server sends
+    """Return the field of a structure, and the element of an array, that a point is.
+
+    Of an array of structures it is the field of that element.
+    """
+    if field and element is not None and isinstance(value, list):
+        value, element = _element(value, element), None
+    whole = value
+    for name in field:
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif is_dataclass(value) and hasattr(value, name):
+            value = _unwrapped(getattr(value, name))
+        else:
+            raise _Unfit(f"{_kind(whole, variant)} has no field {'.'.join(field)}")
+    if element is not None:
+        if not isinstance(value, list):
+            raise _Unfit(f"{_kind(value, None if field else variant)} is no array")
+        value = _element(value, element)
+    return value
+
+
+def _element(values: list[Any], element: int) -> Any:  # noqa: ANN401 - whatever a server sends
+    if element >= len(values):
+        raise _Unfit(f"the array has {len(values)} elements", Reason.NOT_FOUND)
+    return _unwrapped(values[element])
+
+
+def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - whatever a server sends
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return int(value)  # of an enumeration, its number
+    for kind, text in _AS_TEXT:
+        if isinstance(value, kind):
+            return _text(text(value))
+    raise _Unfit(f"the server sent {_kind(value, variant)}")
+
+
+def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
+    while isinstance(value, ua.Variant | ua.DataValue):
+        value = value.Value
+    return value
+
+
+def _kind(value: Any, variant: ua.Variant | None) -> str:  # noqa: ANN401 - whatever a server sends
+    """Return what something is, for a person."""
+    if value is None:
+        return "null"
+    if isinstance(value, list):
+        name = variant.VariantType.name if variant is not None else type(value[0]).__name__ if value else "nothing"
+        return f"an array of {name}"
+    if isinstance(value, ua.ExtensionObject):
+        return f"a structure that can't be read ({value.TypeId.to_string()})"
+    if isinstance(value, dict):
+        return f"a structure of {', '.join(value)}"
+    if is_dataclass(value):
+        return f"a structure, {type(value).__name__}"
+    return variant.VariantType.name if variant is not None else type(value).__name__

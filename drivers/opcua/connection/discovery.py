@@ -1,0 +1,89 @@
+"""What a server says of itself to anybody (Part 4, 5.5): its endpoints, and the servers that it knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from asyncua import ua
+
+from drivers.opcua.connection.client import STRENGTH, Client, short
+from drivers.opcua.errors import refused
+from drivers.opcua.security.certificates import common_name, printable, read_chain, thumbprint
+from drivers.opcua.security.setup import LOST
+
+if TYPE_CHECKING:
+    from drivers.opcua.settings import OpcUaConnection
+
+_MODES = {
+    ua.MessageSecurityMode.None_: "none",
+    ua.MessageSecurityMode.Sign: "sign",
+    ua.MessageSecurityMode.SignAndEncrypt: "sign_and_encrypt",
+}
+_USERS = {
+    ua.UserTokenType.Anonymous: "anonymous",
+    ua.UserTokenType.UserName: "username and password",
+    ua.UserTokenType.Certificate: "certificate",
+    ua.UserTokenType.IssuedToken: "issued token",
+}
+
+
+class Endpoint(NamedTuple):
+    """One way in. `policy` and `mode` are as a connection writes them; `spoken` says whether we can."""
+
+    url: str
+    policy: str
+    mode: str
+    users: tuple[str, ...]
+    spoken: bool
+    certificate: str
+    """Whose the certificate is, and its thumbprint; empty where there is none."""
+
+
+class Application(NamedTuple):
+    """A server that is known to the one that was asked."""
+
+    name: str
+    uri: str
+    urls: tuple[str, ...]
+
+
+async def endpoints(settings: OpcUaConnection) -> list[Endpoint]:
+    """Return the endpoints of a server. Nobody need trust anybody for it. Raises `NotConnected`."""
+    try:
+        told = await Client(settings.url, settings.timeout).connect_and_get_server_endpoints()
+    except LOST as error:
+        raise refused(error, settings.url, None) from error
+    return [_endpoint(one) for one in told]
+
+
+async def servers(settings: OpcUaConnection) -> list[Application]:
+    """Return the servers that one knows, itself as a rule. Raises `NotConnected`."""
+    try:
+        told = await Client(settings.url, settings.timeout).connect_and_find_servers()
+    except LOST as error:
+        raise refused(error, settings.url, None) from error
+    return [
+        Application(
+            printable(one.ApplicationName.Text or ""),
+            printable(one.ApplicationUri or ""),
+            tuple(printable(url) for url in one.DiscoveryUrls or ()),
+        )
+        for one in told
+    ]
+
+
+def _endpoint(told: ua.EndpointDescription) -> Endpoint:
+    open_ = told.SecurityMode == ua.MessageSecurityMode.None_
+    policy = "none" if open_ else printable(short(told.SecurityPolicyUri or ""))
+    users = {_USERS.get(one.TokenType, "an unknown kind of user"): None for one in told.UserIdentityTokens or ()}
+    spoken = (told.EndpointUrl or "").startswith("opc.tcp://") and (open_ or told.SecurityPolicyUri in STRENGTH)
+    mode = _MODES.get(told.SecurityMode, "unknown")
+    return Endpoint(printable(told.EndpointUrl or ""), policy, mode, tuple(users), spoken, _certificate(told))
+
+
+def _certificate(told: ua.EndpointDescription) -> str:
+    try:
+        chain = read_chain(told.ServerCertificate or b"")
+    except ValueError as error:
+        return f"unreadable: {error}"
+    return f"{common_name(chain[0].subject)}, thumbprint {thumbprint(chain[0])}" if chain else ""

@@ -1,0 +1,1 @@
+"""Events and alarms (Part 5, Part 9)."""

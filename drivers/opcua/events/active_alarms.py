@@ -1,0 +1,61 @@
+"""Alarms that were told to stand: after an outage those that stand no more are told to have gone.
+
+A server that is asked for its alarms (Part 9, 5.5.7) tells those that stand. What went away while nobody listened, or
+with a restart of the server, it does not tell: it would stand in the store for ever.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from drivers.base import Group
+    from drivers.opcua.events.events import Event
+
+MOST = 10_000
+"""Alarms that are kept in mind."""
+
+_Key = tuple["Group", int, tuple[str, str]]
+
+
+class ActiveAlarms:
+    """The alarms that stand, as far as they were told, by the points that they are events of."""
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[_Key, str] = OrderedDict()
+        self._doubtful: set[_Key] = set()
+
+    def doubt(self) -> None:
+        """Note that another session begins: whether what stood still does, its refresh will tell."""
+        self._doubtful = set(self._texts)
+
+    def forget(self, groups: Container[Group]) -> None:
+        """Forget what stands of groups that nobody asks for any more."""
+        for key in [key for key in self._texts if key[0] in groups]:
+            del self._texts[key]
+            self._doubtful.discard(key)
+
+    def note(self, group: Group, position: int, event: Event) -> None:
+        """Take what was told of an alarm."""
+        if event.alarm is None or event.active is None:
+            return
+        key = group, position, event.alarm
+        self._doubtful.discard(key)
+        self._texts.pop(key, None)
+        if event.active:
+            self._texts[key] = event.text
+            if len(self._texts) > MOST:
+                self._doubtful.discard(self._texts.popitem(last=False)[0])
+
+    def refreshed(self) -> list[tuple[Group, int, str]]:
+        """Return the alarms that have gone, with their points, once all that stand were told again."""
+        gone = [key for key in self._texts if key in self._doubtful]
+        self._doubtful.clear()
+        # no event says so, so it has no id
+        ends = [orjson.loads(self._texts.pop(key)) | {"id": "", "active": False} for key in gone]
+        return [(key[0], key[1], orjson.dumps(end).decode()) for key, end in zip(gone, ends, strict=True)]

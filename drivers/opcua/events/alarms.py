@@ -1,0 +1,167 @@
+"""Events and alarms of a session: subscribed to at the objects that notify of them, handed on as readings."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter, OrderedDict, defaultdict
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from asyncua import ua
+
+from drivers.base import Scan
+from drivers.opcua.connection.session import MONITOR
+from drivers.opcua.events.active_alarms import ActiveAlarms
+from drivers.opcua.events.events import QUEUE_OVERFLOW, event_filter, event_of, standard_type
+from drivers.opcua.subscription.monitored_items import delete_items
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from drivers.base import Group
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaSource
+
+REFRESHED = 5.0
+"""Seconds, beside a publishing interval, in which a server tells all alarms that stand when it is asked for them. It
+has an event for the end of that (Part 9, 5.5.7), which not every server gives to who listens to one object."""
+
+REMEMBERED = 10_000
+"""Events whose ids are kept in mind: a refresh after a reconnect tells again of alarms that still stand."""
+
+FIRST_HANDLE = 2**30
+"""The client handle of the first; points have those from 0 on. Some servers send a value for an item of events."""
+
+_TYPE = 1
+"""Where the type stands among the fields."""
+
+
+class Alarms:
+    """The points of a driver that are events. Their subscriptions end with a session, what was told stays in mind."""
+
+    def __init__(self, counts: Counter[str] | None = None) -> None:
+        """Prepare; `counts` gets `overflows`."""
+        self._counts: Counter[str] = Counter() if counts is None else counts
+        self._standing = ActiveAlarms()
+        self.due = math.inf
+        """When `gone` has something to tell, by the event loop's clock; infinite where nothing is in doubt."""
+        self._whose: list[tuple[Group, int]] = []
+        self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
+        self._names: dict[ua.NodeId, str] = {}
+        self._told: OrderedDict[tuple[Group, int, bytes], None] = OrderedDict()
+
+    def forget_session(self) -> None:
+        """Begin anew, with another session."""
+        self._whose.clear()
+        self._ids.clear()
+        self._standing.doubt()
+        self.due = math.inf
+        self._names.clear()  # ids of types may mean others after a restart
+
+    async def monitor(
+        self, session: Session, subscription: int, group: Group, nodes: Sequence[tuple[int, ua.NodeId]]
+    ) -> dict[int, int]:
+        """Subscribe to the events of objects, given with their points; return the statuses of those that can't be.
+
+        Alarms that stand already are asked for. Raises what a session's requests raise.
+        """
+        first = len(self._whose)
+        requests = [self._request(group, position, node) for position, node in nodes]
+
+        async def send(part: Sequence[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
+            return await session.client.uaclient.create_monitored_items(
+                ua.CreateMonitoredItemsParameters(ua.IntegerId(subscription), ua.TimestampsToReturn.Both, list(part))
+            )
+
+        results = await session.in_parts(MONITOR, requests, send)
+        for handle, result in enumerate(results, first):
+            if result.StatusCode.is_good():
+                self._ids[handle] = subscription, result.MonitoredItemId
+        with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
+            if await _refresh(session, subscription):
+                self.due = asyncio.get_running_loop().time() + group.every + REFRESHED
+        return {
+            position: result.StatusCode.value
+            for (position, _), result in zip(nodes, results, strict=True)
+            if not result.StatusCode.is_good()
+        }
+
+    async def drop(self, session: Session, groups: Container[Group]) -> None:
+        """Hear of the events of groups no more. Raises what a session's requests raise."""
+        by_subscription: dict[int, list[int]] = defaultdict(list)
+        for handle, (group, _) in enumerate(self._whose):
+            if group in groups and handle in self._ids:
+                subscription, item = self._ids.pop(handle)
+                by_subscription[subscription].append(item)
+        await delete_items(session, by_subscription)
+        self._standing.forget(groups)
+
+    def _request(self, group: Group, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
+        source = cast("OpcUaSource", group.sources[position])
+        self._whose.append((group, position))
+        return ua.MonitoredItemCreateRequest(
+            ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.EventNotifier),
+            MonitoringMode=ua.MonitoringMode.Reporting,
+            RequestedParameters=ua.MonitoringParameters(
+                ClientHandle=ua.IntegerId(FIRST_HANDLE + len(self._whose) - 1),
+                SamplingInterval=ua.Duration(0),
+                Filter=event_filter(),
+                QueueSize=ua.Counter(max(source.queue, 1000)),
+                DiscardOldest=True,
+            ),
+        )
+
+    async def scans(self, session: Session, events: Sequence[tuple[int, list[Any]]], now: int) -> list[Scan]:
+        """Return each event as a scan of its own; what was told before is left out."""
+        scans = []
+        for handle, fields in events:
+            place = handle - FIRST_HANDLE
+            if not 0 <= place < len(self._whose):
+                continue  # nobody has asked for it
+            group, position = self._whose[place]
+            self._counts["overflows"] += standard_type(fields) == QUEUE_OVERFLOW
+            await self._learn_type(session, fields)
+            event = event_of(fields, self._names)
+            if event is None:
+                continue
+            self._standing.note(group, position, event)
+            key = group, position, event.id
+            if event.id and key in self._told:
+                continue
+            self._told[key] = None
+            while len(self._told) > REMEMBERED:
+                self._told.popitem(last=False)
+            time = now if event.time is None else event.time
+            scans.append(Scan(group, now, [event.text], {}, [position], [time]))
+        return scans
+
+    def gone(self, now: int) -> list[Scan]:
+        """Return the ends of alarms that stood before an outage and were not told after it, once that is sure."""
+        if asyncio.get_running_loop().time() < self.due:
+            return []
+        self.due = math.inf
+        return [
+            Scan(group, now, [text], {}, [position], [now]) for group, position, text in self._standing.refreshed()
+        ]
+
+    async def _learn_type(self, session: Session, fields: Sequence[Any]) -> None:
+        type_ = fields[_TYPE] if len(fields) > _TYPE else None
+        if not isinstance(type_, ua.NodeId) or type_ in self._names:
+            return
+        [name] = (await session.read([type_], ua.AttributeIds.BrowseName)).values
+        self._names[type_] = (name.Name or "") if isinstance(name, ua.QualifiedName) else ""
+
+
+async def _refresh(session: Session, subscription: int) -> bool:
+    """Ask for the alarms that stand (Part 9, 5.5.7); returns whether the server tells them."""
+    [result] = await session.client.uaclient.call(
+        [
+            ua.CallMethodRequest(
+                ObjectId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType)),
+                MethodId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType_ConditionRefresh)),
+                InputArguments=[ua.Variant(subscription, ua.VariantType.UInt32)],
+            )
+        ]
+    )
+    return bool(result.StatusCode.is_good())

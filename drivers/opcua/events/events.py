@@ -1,0 +1,108 @@
+"""Events and alarms of a machine (Part 5, 6.4; Part 9): what a server is asked, and what becomes of its answer. Pure.
+
+An event is a reading whose value is a JSON object as text:
+
+    {"id": "5f1c...", "type": "ExclusiveLevelAlarmType", "source": "Boiler", "condition": "Level", "severity": 700,
+     "message": "level high", "active": true, "acknowledged": false}
+
+`severity` is 1 to 1000 (Part 5, 6.4.2). `condition`, `active` and `acknowledged` are those of alarms; null elsewhere.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+from asyncua import ua
+
+from drivers.opcua.codec.values import microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_BASE, _CONDITION = ua.ObjectIds.BaseEventType, ua.ObjectIds.ConditionType
+_ACKNOWLEDGEABLE, _ALARM = ua.ObjectIds.AcknowledgeableConditionType, ua.ObjectIds.AlarmConditionType
+
+FIELDS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (_BASE, ("EventId",)),
+    (_BASE, ("EventType",)),
+    (_BASE, ("SourceName",)),
+    (_BASE, ("Time",)),
+    (_BASE, ("Severity",)),
+    (_BASE, ("Message",)),
+    (_CONDITION, ("ConditionName",)),
+    (_ALARM, ("ActiveState", "Id")),
+    (_ACKNOWLEDGEABLE, ("AckedState", "Id")),
+)
+"""The fields that are asked for: the type that has them, and their browse names."""
+
+QUEUE_OVERFLOW = ua.ObjectIds.EventQueueOverflowEventType
+"""Events were lost in a full queue (Part 4, 7.22.3)."""
+
+_BOOKKEEPING = {ua.ObjectIds.RefreshStartEventType, ua.ObjectIds.RefreshEndEventType,
+                ua.ObjectIds.RefreshRequiredEventType, QUEUE_OVERFLOW}  # fmt: skip
+"""Events about the asking itself (Part 9, 5.11)."""
+
+
+class Event(NamedTuple):
+    """One event: its id, its own time (microseconds since the epoch) if it told one, and its text.
+
+    `alarm` is the source and name of the alarm that it is about, and `active` whether that stands; None of others.
+    """
+
+    id: bytes
+    time: int | None
+    text: str
+    alarm: tuple[str, str] | None = None
+    active: bool | None = None
+
+
+def event_filter() -> ua.EventFilter:
+    """Return what is asked of a server: the fields, and every event."""
+    clauses = [
+        ua.SimpleAttributeOperand(
+            TypeDefinitionId=ua.NodeId(ua.Int32(type_)),
+            BrowsePath=[ua.QualifiedName(name, ua.UInt16(0)) for name in path],
+            AttributeId=ua.IntegerId(ua.AttributeIds.Value),
+        )
+        for type_, path in FIELDS
+    ]
+    return ua.EventFilter(SelectClauses=clauses, WhereClause=ua.ContentFilter())
+
+
+def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | None:
+    """Return an event, given its fields in the order of `FIELDS`; None for what is only about the asking.
+
+    `names` are those of event types, as far as they are known.
+    """
+    fields = [*values, *[None] * (len(FIELDS) - len(values))]
+    id_, type_, source, time, severity, message, condition, active, acknowledged = fields[: len(FIELDS)]
+    if standard_type(fields) in _BOOKKEEPING:
+        return None
+    told: dict[str, Any] = {
+        "id": id_.hex() if isinstance(id_, bytes) else "",
+        "type": names.get(type_, "") or (type_.to_string() if isinstance(type_, ua.NodeId) else ""),
+        "source": source if isinstance(source, str) else "",
+        "condition": condition if isinstance(condition, str) else None,
+        "severity": int(severity) if isinstance(severity, int) else None,
+        "message": _text(message),
+        "active": active if isinstance(active, bool) else None,
+        "acknowledged": acknowledged if isinstance(acknowledged, bool) else None,
+    }
+    when = microseconds(time) if isinstance(time, datetime) else None
+    alarm = None if told["condition"] is None else (told["source"], told["condition"])
+    id_ = id_ if isinstance(id_, bytes) else b""
+    return Event(id_, when, orjson.dumps(told).decode(), alarm, told["active"])
+
+
+def standard_type(values: Sequence[Any]) -> int | None:
+    """Return the number of an event's type where that is one of the standard's own, given its fields."""
+    type_ = values[1] if len(values) > 1 else None
+    number = type_.Identifier if isinstance(type_, ua.NodeId) and type_.NamespaceIndex == 0 else None
+    return number if isinstance(number, int) else None
+
+
+def _text(message: Any) -> str:  # noqa: ANN401 - whatever a server sends
+    text = message.Text if isinstance(message, ua.LocalizedText) else message
+    return text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""

@@ -1,0 +1,1 @@
+"""Historical values that fill the gap of an outage (Part 11)."""

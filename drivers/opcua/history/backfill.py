@@ -1,0 +1,213 @@
+"""What was missed in an outage, read afterwards from the server's own history (Part 11), a little at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter, deque
+from datetime import datetime
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from asyncua import ua
+
+from drivers.base import Fault, Scan
+from drivers.opcua.codec.values import microseconds, reading
+from drivers.opcua.history.history_read import read_past
+from drivers.opcua.settings import Time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from drivers.base import Group
+    from drivers.opcua.codec.structures import Structures
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.history.history_read import Answer
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+
+    Nodes = Mapping[Group, Sequence[ua.NodeId | Fault]]
+    """Where the points of each group are found on the server, or why they are not."""
+
+NODES_AT_ONCE = 20
+"""Nodes that are asked for in one step."""
+
+TRIES, PAUSE = 5, 5.0
+"""How often a gap is asked for that the server does not tell now, and the seconds between."""
+
+RATE = 5000.0
+"""Values a second that are asked for at the most: what is fresh goes first, and the server has other work."""
+
+MOST = 100_000
+"""Gaps that are kept: a server may be lost again and again before it tells anything. The oldest go first."""
+
+_LATER = {
+    ua.StatusCodes.BadNoContinuationPoints,
+    ua.StatusCodes.BadContinuationPointInvalid,
+    ua.StatusCodes.BadTooManyOperations,
+    ua.StatusCodes.BadServerTooBusy,
+    ua.StatusCodes.BadTcpServerTooBusy,
+    ua.StatusCodes.BadTcpNotEnoughResources,
+    ua.StatusCodes.BadResourceUnavailable,
+    ua.StatusCodes.BadOutOfMemory,
+    ua.StatusCodes.BadTimeout,
+    ua.StatusCodes.BadRequestTimeout,
+    ua.StatusCodes.BadWaitingForInitialData,
+}
+"""What a server says that may tell it another time."""
+
+_HISTORIZED = 0x04
+"""In an access level: the history can be read (Part 3, 8.57)."""
+
+
+class Gap(NamedTuple):
+    """A time (microseconds since the epoch, neither end included) in which changes of a point were missed.
+
+    Those of the times in `told` were not. `tries` are those in vain since the last value. Its node is looked up when
+    it is read: after a restart of the server it may have another id.
+    """
+
+    group: Group
+    position: int
+    start: int
+    end: int
+    told: frozenset[int] = frozenset()
+    tries: int = 0
+
+
+class Backfill:
+    """The gaps of a driver's points. They outlive a session: what was not read in one is read in the next.
+
+    `due` is when to read next, by the event loop's clock; infinite while nothing is missing.
+    """
+
+    def __init__(self, counts: Counter[str]) -> None:
+        """Prepare; `counts` gets `backfilled`, and `history_refused`, the gaps that are given up."""
+        self.due = math.inf
+        self._counts = counts
+        self._gaps: deque[Gap] = deque()
+        self._homeless: deque[Gap] = deque()  # their nodes are not there now
+        self._historized: dict[ua.NodeId, bool] = {}
+
+    def __len__(self) -> int:
+        return len(self._gaps) + len(self._homeless)
+
+    def forget_session(self) -> None:
+        """Begin anew, with another session, on which nodes may have other ids."""
+        self._historized.clear()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Read also what was missed of nodes that were not there, and may be there now."""
+        homeless, self._homeless = self._homeless, deque()
+        self.add(homeless)
+
+    def add(self, gaps: Collection[Gap]) -> None:
+        """Take gaps in."""
+        self._gaps += gaps
+        for held in (self._homeless, self._gaps):
+            while held and len(self) > MOST:
+                held.popleft()
+                self._counts["history_refused"] += 1
+        if self._gaps:
+            self.due = min(self.due, asyncio.get_running_loop().time())
+
+    async def step(
+        self, session: Session, nodes: Nodes, structures: Structures | None, ahead: int, now: int
+    ) -> list[Scan]:
+        """Read a part of what is missing, of nodes as they are found now.
+
+        `structures` are the server's own, and its clock is `ahead` microseconds. Raises what a session's requests
+        raise.
+        """
+        gaps = [self._gaps.popleft() for _ in range(min(NODES_AT_ONCE, len(self._gaps)))]
+        try:
+            found = [(gap, _node(gap, nodes)) for gap in gaps]
+            there = [(gap, node) for gap, node in found if isinstance(node, ua.NodeId)]
+            await self._learn(session, [node for _, node in there])
+            asked = [(gap, node) for gap, node in there if self._historized[node]]
+            answers = [await read_past(session, node, gap.start, gap.end) for gap, node in asked]
+        except BaseException:
+            self._gaps.extendleft(reversed(gaps))
+            raise
+        self._homeless += [gap for gap, node in found if isinstance(node, Fault)]
+        scans: dict[tuple[Group, int, int], Scan] = {}
+        count, refused = 0, False
+        for (gap, _), answer in zip(asked, answers, strict=True):
+            for time, value in answer.values:
+                if gap.start < time < gap.end and time not in gap.told:
+                    count += 1
+                    _put(scans, gap, _as_of(gap, time, value, ahead), value, structures, now)
+            refused |= self._go_on(gap, answer)
+        self._counts["backfilled"] += count
+        pause = PAUSE if refused else max(0.05, count / RATE)
+        self.due = asyncio.get_running_loop().time() + pause if self._gaps else math.inf
+        return [scans[key] for key in sorted(scans, key=itemgetter(1, 2))]
+
+    def _go_on(self, gap: Gap, answer: Answer) -> bool:
+        """Put back what is left of a gap, or count that it is given up; return whether the server needs a pause."""
+        last = max(gap.start, answer.values[-1][0]) if answer.values else gap.start
+        refused = answer.status != 0
+        if last >= gap.end or not (answer.more or refused):
+            return False
+        tries = 0 if last > gap.start else gap.tries + 1  # what does not get on must end, too
+        if tries >= TRIES or (refused and answer.status not in _LATER):
+            self._counts["history_refused"] += 1
+            return False
+        self._gaps.append(gap._replace(start=last, tries=tries))
+        return refused
+
+    async def _learn(self, session: Session, nodes: Iterable[ua.NodeId]) -> None:
+        """Ask which nodes have a history that may be read."""
+        unknown = list(set(nodes) - self._historized.keys())
+        levels = await session.read(unknown, ua.AttributeIds.UserAccessLevel)
+        for node, level in zip(unknown, levels.values, strict=True):
+            self._historized[node] = isinstance(level, int) and bool(level & _HISTORIZED)
+
+
+def _node(gap: Gap, nodes: Nodes) -> ua.NodeId | Fault | None:
+    """Return where a gap's point is found now, why it is not there, or None where nobody wants the point any more."""
+    return nodes[gap.group][gap.position] if gap.group in nodes else None
+
+
+def _as_of(gap: Gap, source: int, value: ua.DataValue, ahead: int) -> int:
+    """Return when a value was by the clock of its point; by the gateway's, when it would have arrived."""
+    own = cast("OpcUaSource", gap.group.sources[gap.position])
+    told = value.ServerTimestamp
+    server = microseconds(told) if isinstance(told, datetime) else source
+    match own.time or cast("OpcUaConnection", gap.group.connection).time:
+        case Time.SOURCE:
+            return source
+        case Time.SERVER:
+            return server
+        case Time.GATEWAY:
+            return server - ahead
+
+
+def _put(
+    scans: dict[tuple[Group, int, int], Scan],
+    gap: Gap,
+    time: int,
+    value: ua.DataValue,
+    structures: Structures | None,
+    now: int,
+) -> None:
+    """Put a value into a scan of its group and time; a scan holds a point once."""
+    source = cast("OpcUaSource", gap.group.sources[gap.position])
+    status = value.StatusCode.value if value.StatusCode is not None else 0
+    found, fault = reading(
+        value.Value.Value if value.Value is not None else None,
+        status,
+        value.Value,
+        source.field,
+        source.element,
+        structures,
+    )
+    turn = 0
+    while (held := scans.get((gap.group, time, turn))) is not None and gap.position in cast("list[int]", held.points):
+        turn += 1
+    scan = scans.setdefault((gap.group, time, turn), Scan(gap.group, now, [], {}, [], [], late=True))
+    if fault is not None:
+        scan.faults[len(scan.values)] = fault
+    scan.values.append(found)
+    cast("list[int]", scan.points).append(gap.position)
+    cast("list[int]", scan.times).append(time)

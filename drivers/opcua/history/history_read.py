@@ -1,0 +1,107 @@
+"""What a server has recorded of a node (HistoryRead, Part 4, 5.10.3, of raw values): one time of one node at once."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from asyncua import ua
+
+from drivers.base import NotConnected
+from drivers.opcua.codec.values import EPOCH, microseconds
+
+if TYPE_CHECKING:
+    from drivers.opcua.connection.session import Session
+
+VALUES_AT_ONCE = 1000
+"""Values of one node in one answer. From so many on, the next are asked for when others have had their turn."""
+
+ANSWERS_AT_ONCE = 100
+"""Answers of one node in its turn: a server may well send a value, or none, in each."""
+
+_NOTHING = {ua.StatusCodes.BadNoData, ua.StatusCodes.BadNoDataAvailable, ua.StatusCodes.BadBoundNotFound}
+"""What some say instead of `GoodNoData`."""
+
+
+class Answer(NamedTuple):
+    """What a server told of a time: values in the order of their source times, whether it has more, and a status."""
+
+    values: list[tuple[int, ua.DataValue]]
+    more: bool
+    status: int
+
+
+async def read_past(session: Session, node: ua.NodeId, start: int, end: int) -> Answer:
+    """Read the first values of a time, of as many answers as that takes; no continuation point is kept (Part 4, 7.9).
+
+    A server has few of them, and the next values are found by the time of the last one. `start` and `end` are in
+    microseconds since the epoch. Raises what a session's requests raise where the connection is lost.
+    """
+    values: list[tuple[int, ua.DataValue]] = []
+    more, status, point = False, 0, b""
+    for _ in range(ANSWERS_AT_ONCE):
+        result = await _ask(session, node, start, end, point)
+        if not result.StatusCode.is_good():
+            status = 0 if result.StatusCode.value in _NOTHING else result.StatusCode.value
+            point = result.ContinuationPoint or point
+            break
+        found = _values(result)
+        values += found
+        point = result.ContinuationPoint or b""
+        more = bool(point) or len(found) >= VALUES_AT_ONCE
+        if not point or len(values) >= VALUES_AT_ONCE:
+            break
+    if point:
+        with suppress(ua.UaStatusCodeError):  # it may be none any more
+            await session.client.uaclient.history_read(_request(node, start, end, point, release=True))
+    return Answer(sorted(values, key=lambda one: one[0]), more, status)
+
+
+async def _ask(session: Session, node: ua.NodeId, start: int, end: int, point: bytes) -> ua.HistoryReadResult:
+    """Ask for values from the start, or from a continuation point on; a refusal is a result, too.
+
+    All nodes of a request have one time, so each gap is a request of its own.
+    """
+    try:
+        [result] = await session.client.uaclient.history_read(_request(node, start, end, point))
+    except ua.UaStatusCodeError as error:
+        if isinstance(session.failed(error), NotConnected):
+            raise
+        return ua.HistoryReadResult(ua.StatusCode(ua.UInt32(error.code)))
+    return result
+
+
+def _request(
+    node: ua.NodeId, start: int, end: int, point: bytes, *, release: bool = False
+) -> ua.HistoryReadParameters:
+    details = ua.ReadRawModifiedDetails(
+        IsReadModified=False,
+        StartTime=_moment(start),
+        EndTime=_moment(end),
+        NumValuesPerNode=ua.Counter(VALUES_AT_ONCE),
+        ReturnBounds=False,
+    )
+    return ua.HistoryReadParameters(
+        HistoryReadDetails=details,
+        TimestampsToReturn=ua.TimestampsToReturn.Both,
+        ReleaseContinuationPoints=release,
+        NodesToRead=[
+            ua.HistoryReadValueId(NodeId=node, ContinuationPoint=ua.ContinuationPoint(point) if point else None)
+        ],
+    )
+
+
+def _moment(time: int) -> ua.DateTime:
+    return cast("ua.DateTime", (EPOCH + timedelta(microseconds=time)).astimezone(UTC).replace(tzinfo=None))
+
+
+def _values(result: ua.HistoryReadResult) -> list[tuple[int, ua.DataValue]]:
+    """Return the values of an answer with their source times."""
+    if not isinstance(result.HistoryData, ua.HistoryData):
+        return []
+    return [
+        (microseconds(time), value)
+        for value in result.HistoryData.DataValues
+        if isinstance(time := value.SourceTimestamp, datetime)
+    ]

@@ -1,0 +1,64 @@
+"""What an OPC UA server holds behind each reading."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from asyncua import ua
+
+from drivers.base import Fault, NotConnected, Scan
+from drivers.opcua.codec.binary import DecodeError
+from drivers.opcua.codec.values import reading
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.errors import failed
+from drivers.opcua.security.setup import LOST
+from drivers.sampling import Held, Sample, Sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import Connection, Group, Value
+    from drivers.opcua.settings import OpcUaSource
+
+LONGEST = 200
+"""Characters of a raw value that are told."""
+
+
+class OpcUaSampler(OpcUaDriver, Sampler):
+    """Reads every node, also those that the gateway subscribes to; of events it only sees whether it may."""
+
+    def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+        self._asked = {group: group if group.events else replace(group, pushed=False) for group in groups}
+        super().__init__(connection, list(self._asked.values()), clock)
+
+    async def sample(self, group: Group) -> Sample:
+        session = self._session
+        if session is None:
+            raise NotConnected(f"{self._settings.url}: not connected")
+        nodes = self._nodes[self._asked[group]]
+        sources = cast("Sequence[OpcUaSource]", group.sources)
+        scan = Scan(group, self.clock(), [None] * len(nodes))
+        scan.faults = {i: node for i, node in enumerate(nodes) if isinstance(node, Fault)}
+        held = [Held(str(source.node)) for source in sources]
+        if group.events:
+            return Sample(scan, held)
+        distinct = list({node: None for node in nodes if isinstance(node, ua.NodeId)})
+        try:
+            answer = await session.read(distinct)
+        except (*LOST, DecodeError) as error:
+            raise failed(error, session.url, self._settings) from error
+        places = {node: place for place, node in enumerate(distinct)}
+        for i, (node, source) in enumerate(zip(nodes, sources, strict=True)):
+            if isinstance(node, Fault):
+                continue
+            place = places[node]
+            value, variant = answer.values[place], answer.variants.get(place)
+            found: tuple[Value | None, Fault | None] = reading(
+                value, answer.statuses[place], variant, source.field, source.element, self._points.structures
+            )
+            scan.values[i] = found[0]
+            if found[1] is not None:
+                scan.faults[i] = found[1]
+            held[i] = Held(str(source.node), "" if value is None else f"{value!r:.{LONGEST}}")
+        return Sample(scan, held)

@@ -1,0 +1,212 @@
+"""The folder `pki`: our own certificate and key, whom we trust, and whom we have turned away.
+
+Laid out after Part 12, F.1:
+
+    own/certs  own/private            our certificate (DER) and its key (PEM)
+    trusted/certs  trusted/crl        servers, and authorities whose servers are trusted; revocation lists
+    issuers/certs  issuers/crl        authorities that are needed to follow a chain, and are not trusted by that
+    rejected                          certificates of servers that were not trusted
+
+Several gateways may share one: every file appears whole, and the first to make the own certificate makes it for all.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from drivers.opcua.security.certificates import (
+    make_certificate,
+    make_key,
+    names,
+    read_crl,
+    read_file,
+    read_key,
+    thumbprint,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    from drivers.opcua.security.settings import SecureConnection
+
+T = TypeVar("T")
+
+MAX_REJECTED = 100
+"""Certificates that are kept of servers turned away: one that makes a new one each time must not fill the disk."""
+
+_CERTIFICATES = {".der", ".cer", ".crt", ".pem"}
+_LISTS = {".crl", ".der", ".pem"}
+
+
+def default_folder() -> Path:
+    """Return where the folder is if nobody says: LINESIDE_PKI, or in systemd's state folder, or where we are."""
+    if written := os.environ.get("LINESIDE_PKI"):
+        return Path(written)
+    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(state, "pki") if state else Path("lineside-data", "pki")
+
+
+class Own(NamedTuple):
+    """Our application instance certificate, its key, and the application URI that it is for."""
+
+    certificate: x509.Certificate
+    key: rsa.RSAPrivateKey
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What the folder holds for judging a certificate; `unreadable` are files without one."""
+
+    trusted: tuple[x509.Certificate, ...] = ()
+    issuers: tuple[x509.Certificate, ...] = ()
+    lists: tuple[x509.CertificateRevocationList, ...] = ()
+    unreadable: tuple[Path, ...] = field(default=())
+
+
+class Pki:
+    """One such folder. Methods raise `OSError` where it can't be read or written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.certificate_file = self.folder / "own" / "certs" / "lineside.der"
+        self.key_file = self.folder / "own" / "private" / "lineside.pem"
+        self.trusted = self.folder / "trusted" / "certs"
+        self.issuers = self.folder / "issuers" / "certs"
+        self.rejected = self.folder / "rejected"
+        self.crl = (self.folder / "trusted" / "crl", self.folder / "issuers" / "crl")
+
+    def own(self) -> Own:
+        """Return our certificate and key, made where there are none.
+
+        Raises `ValueError` where a file is not what it should be, or the key is not that of the certificate.
+        """
+        for folder in (self.trusted, self.issuers, self.rejected, *self.crl):
+            folder.mkdir(parents=True, exist_ok=True)
+        made = self.certificate_file.exists()  # looked for first, since it is made last
+        if not self.key_file.exists():
+            if made:
+                raise ValueError(
+                    f"{self.certificate_file} is there, and its key {self.key_file} is not; put it there"
+                )
+            self.key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_first(self.key_file, make_key(), 0o600)
+        key = _readable(self.key_file, read_key)
+        if not self.certificate_file.exists():
+            self.certificate_file.parent.mkdir(parents=True, exist_ok=True)
+            _write_first(self.certificate_file, make_certificate(key), 0o644)
+        certificate = _readable(self.certificate_file, read_file)
+        if certificate.public_key() != key.public_key():
+            raise ValueError(f"{self.key_file} is not the key of {self.certificate_file}")
+        uris = names(certificate).uris
+        if not uris:
+            raise ValueError(f"{self.certificate_file} names no application URI, as Part 6, 6.2.2 wants it")
+        return Own(certificate, key, uris[0])
+
+    def store(self) -> Store:
+        """Read all that a certificate is judged by.
+
+        Raises `ValueError` for a revocation list that can't be read: to go on without it would be to trust what it
+        revokes.
+        """
+        unreadable: list[Path] = []
+        return Store(
+            tuple(certificate for _, certificate in certificates(self.trusted, unreadable)),
+            tuple(certificate for _, certificate in certificates(self.issuers, unreadable)),
+            tuple(_readable(file, read_crl) for folder in self.crl for file in _files(folder, _LISTS)),
+            tuple(unreadable),
+        )
+
+    def reject(self, certificate: x509.Certificate) -> None:
+        """Keep the certificate of a server that was turned away, for somebody to look at."""
+        file = self.rejected / f"{thumbprint(certificate)}.der"
+        if file.exists():
+            return
+        self.rejected.mkdir(parents=True, exist_ok=True)
+        _write_first(file, certificate.public_bytes(Encoding.DER), 0o644)
+        kept = sorted(self.rejected.glob("*.der"), key=_age)
+        for old in kept[:-MAX_REJECTED]:
+            old.unlink(missing_ok=True)
+
+    def trust(self, prefix: str) -> x509.Certificate:
+        """Move a rejected certificate, named by how its thumbprint begins, to the trusted ones, and return it.
+
+        Raises `ValueError` where none is named by that, or more than one.
+        """
+        return _move(self.rejected, self.trusted, prefix)
+
+    def distrust(self, prefix: str) -> x509.Certificate:
+        """Move a trusted certificate to the rejected ones; else as `trust`."""
+        return _move(self.trusted, self.rejected, prefix)
+
+
+def _move(here: Path, there: Path, prefix: str) -> x509.Certificate:
+    prefix = prefix.lower().replace(":", "").replace(" ", "")
+    found = [one for one in certificates(here, []) if thumbprint(one[1]).startswith(prefix)]
+    if len(found) != 1 or not prefix:
+        among = ", ".join(thumbprint(certificate) for _, certificate in found or certificates(here, []))
+        how = "no" if not found else "more than one"
+        raise ValueError(
+            f"{how} certificate in {here} has a thumbprint that begins with {prefix!r}; there are: {among}"
+        )
+    [(file, certificate)] = found
+    there.mkdir(parents=True, exist_ok=True)
+    file.replace(there / f"{thumbprint(certificate)}{file.suffix}")
+    return certificate
+
+
+def pki_of(settings: SecureConnection) -> Pki:
+    """Return the folder that a connection uses."""
+    return Pki(settings.pki or default_folder())
+
+
+def certificates(folder: Path, unreadable: list[Path]) -> Iterator[tuple[Path, x509.Certificate]]:
+    """Yield the certificates in a folder by their files; those that are none are added to `unreadable`."""
+    for file in _files(folder, _CERTIFICATES):
+        try:
+            yield file, read_file(file.read_bytes())
+        except ValueError:
+            unreadable.append(file)
+
+
+def _files(folder: Path, suffixes: set[str]) -> list[Path]:
+    return sorted(file for file in folder.glob("*") if file.suffix.lower() in suffixes)
+
+
+def _age(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # another gateway was faster
+        return 0.0
+
+
+def _readable(file: Path, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} can't be used: {error}") from None
+
+
+def _write_first(file: Path, content: bytes, mode: int) -> None:
+    """Write a file so that nobody sees half of it, unless somebody else was first."""
+    handle, half = tempfile.mkstemp(dir=file.parent, prefix=".half-")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            os.fchmod(handle, mode)
+            out.write(content)
+            out.flush()
+            os.fsync(handle)
+        with suppress(FileExistsError):
+            os.link(half, file)
+    finally:
+        Path(half).unlink()

@@ -1,0 +1,204 @@
+"""How a connection is made secure: the server's offer, its certificate, ours, and the user.
+
+`secured` makes a client ready before it connects. Everything here may heal without a restart, when somebody trusts a
+certificate or corrects a server: so it is `NotConnected`, and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import struct
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from asyncua import ua
+from asyncua.crypto.security_policies import SecurityPolicyNone
+
+from drivers.base import NotConnected
+from drivers.opcua.connection.client import POLICIES, STRENGTH, Client, short, status, strongest
+from drivers.opcua.errors import refused
+from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
+from drivers.opcua.security.pki import pki_of
+from drivers.opcua.security.settings import ANY_HOST, Policy, SecurityMode
+from drivers.opcua.security.trust import UNKNOWN, Expected, problems
+from drivers.secret import MissingSecret
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cryptography import x509
+
+    from drivers.opcua.security.pki import Own, Pki
+    from drivers.opcua.settings import OpcUaConnection
+
+MAX_PASSWORD = 128
+"""Bytes of a password: what fits, with the server's nonce, into one block of a key of 2048 bits."""
+
+LOST = (OSError, TimeoutError, ua.UaError, ValueError, struct.error, AssertionError)
+"""What asyncua raises where a server can't be reached, refuses, or answers with nonsense."""
+
+_MODES = {
+    SecurityMode.SIGN: ua.MessageSecurityMode.Sign,
+    SecurityMode.SIGN_AND_ENCRYPT: ua.MessageSecurityMode.SignAndEncrypt,
+}
+_WRITTEN = {
+    ua.MessageSecurityMode.None_: "without security",
+    ua.MessageSecurityMode.Sign: "sign",
+    ua.MessageSecurityMode.SignAndEncrypt: "sign_and_encrypt",
+}
+
+
+async def secured(client: Client, settings: OpcUaConnection) -> None:
+    """Make a client ready to connect as the settings want it, and in no weaker way.
+
+    The server is asked what it offers, and its certificate is judged before anything is encrypted for it.
+
+    Raises `NotConnected` where it can't be reached, does not offer what is wanted, or is not trusted (its certificate
+    is then among the rejected, and the text says which command trusts it); and where our own files can't be used.
+    """
+    url = client.server_url.geturl()
+    try:
+        await asyncio.to_thread(_identify, client, settings)
+    except (OSError, ValueError, MissingSecret) as error:
+        raise NotConnected(f"{url}: {error}") from None
+    if settings.security is Policy.NONE and not settings.identified:
+        return
+    endpoint = _chosen(await _offered(Client(url, settings.timeout)), settings, url)
+    pki, uri = pki_of(settings), endpoint.Server.ApplicationUri or ""
+    try:
+        chain = read_chain(endpoint.ServerCertificate or b"")
+    except ValueError as error:
+        raise NotConnected(f"{url}: {error}", status("BadCertificateInvalid")) from None
+    if not chain:
+        raise NotConnected(f"{url}: it sends no certificate to encrypt for", status("BadCertificateInvalid"))
+
+    async def validate(certificate: x509.Certificate, application: ua.ApplicationDescription) -> None:
+        # again, as the session says who it is: that could not be forged on the way
+        await asyncio.to_thread(
+            _judge, [certificate, *chain[1:]], settings, pki, url, application.ApplicationUri or uri
+        )
+
+    await asyncio.to_thread(_judge, chain, settings, pki, url, uri)
+    client.certificate_validator = validate
+    if settings.security is not Policy.NONE:
+        own = await asyncio.to_thread(_own, pki, url)
+        client.strongest = settings.security is Policy.AUTO
+        _protect(client, endpoint, own, chain[0])
+
+
+def _identify(client: Client, settings: OpcUaConnection) -> None:
+    """Give the client the user. Raises `MissingSecret`, `OSError`, or `ValueError` for what can't be used."""
+    if settings.username is not None:
+        client.set_user(settings.username)
+    if settings.password is not None:
+        password = settings.password.reveal()
+        if len(password.encode()) > MAX_PASSWORD:
+            raise ValueError(f"the password of {settings.username!r} has more than {MAX_PASSWORD} bytes")
+        client.set_password(password)
+    if settings.user_certificate is not None and settings.user_key is not None:
+        try:
+            certificate = read_file(settings.user_certificate.read_bytes())
+        except ValueError:
+            raise ValueError(f"user_certificate {settings.user_certificate} is no certificate, DER or PEM") from None
+        try:
+            key = read_key(settings.user_key.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"user_key {settings.user_key} can't be used: {error}") from None
+        if key.public_key() != certificate.public_key():
+            raise ValueError(f"{settings.user_key} is not the key of {settings.user_certificate}")
+        client.user_certificate, client.user_private_key = certificate, key
+
+
+async def _offered(asking: Client) -> list[ua.EndpointDescription]:
+    """Ask a server for its endpoints, with a client of its own that nothing is told to."""
+    try:
+        return await asking.connect_and_get_server_endpoints()
+    except LOST as error:
+        raise refused(error, asking.server_url.geturl(), None) from error
+
+
+def _chosen(
+    endpoints: Sequence[ua.EndpointDescription], settings: OpcUaConnection, url: str
+) -> ua.EndpointDescription:
+    """Return the endpoint that is as the settings want it."""
+    usable = [one for one in endpoints if (one.EndpointUrl or "").startswith(ua.OPC_TCP_SCHEME)]
+    mode = ua.MessageSecurityMode.None_ if settings.security is Policy.NONE else _MODES[settings.security_mode]
+    match settings.security:
+        case Policy.NONE:
+            wanted: str | None = SecurityPolicyNone.URI
+        case Policy.AUTO:
+            wanted = strongest(usable, mode)
+        case policy:
+            wanted = POLICIES[policy].URI
+    found = [one for one in usable if (one.SecurityPolicyUri, one.SecurityMode) == (wanted, mode)]
+    if found:
+        return found[0]
+    asked = "nothing" if settings.security is Policy.NONE else f"{settings.security} with {settings.security_mode}"
+    raise NotConnected(f"{url}: {_not_offered(usable, asked)}", status("BadSecurityPolicyRejected"))
+
+
+def _not_offered(endpoints: Sequence[ua.EndpointDescription], asked: str) -> str:
+    """Tell what a server offers instead of what was asked for, and what to write to have it."""
+    pairs = {(one.SecurityPolicyUri or "", one.SecurityMode): one.SecurityLevel for one in endpoints}
+    offered = [
+        _WRITTEN[mode]
+        if mode == ua.MessageSecurityMode.None_
+        else f"{short(uri)} with {_WRITTEN.get(mode, 'no mode')}"
+        for uri, mode in sorted(pairs, key=lambda pair: (STRENGTH.get(pair[0], -9), pair[1]), reverse=True)
+    ]
+    text = f"security {asked} is not offered; the server offers: {', '.join(offered) or 'nothing over opc.tcp'}"
+    ours = [pair for pair in pairs if pair[0] in STRENGTH]
+    if ours:
+        return f"{text}. Write security and security_mode as one of these"
+    if offered == [_WRITTEN[ua.MessageSecurityMode.None_]]:
+        return f"{text}. Switch it on there; or write security: none, which anybody on the network can read and forge"
+    return f"{text}. Switch one of {', '.join(POLICIES)} on there"
+
+
+def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pki, url: str, uri: str) -> None:
+    """Let a server's certificate through, or raise `NotConnected` with all that is wrong with it."""
+    host = settings.server_name or urlsplit(url).hostname
+    expected = Expected(None if host == ANY_HOST else host, uri, settings.revocation == "required")
+    try:
+        store = pki.store()
+    except (OSError, ValueError) as error:
+        raise NotConnected(f"{url}: {error}", status("BadCertificateRevocationUnknown")) from None
+    found = problems(chain, store, expected, dt.datetime.now(dt.UTC))
+    if not found:
+        return
+    own = chain[0]
+    text = f"its certificate ({common_name(own.subject)}) is refused: {'; '.join(problem.text for problem in found)}"
+    if UNKNOWN & {problem.code for problem in found}:
+        text += f". If it is the right one: lineside certs trust {pki.folder} {thumbprint(own)}"
+        try:
+            pki.reject(own)
+        except OSError as error:
+            text += f" (but it could not be put there: {error})"
+        if store.unreadable:
+            text += f". No certificate could be read of {', '.join(map(str, store.unreadable))}"
+    raise NotConnected(f"{url}: {text}", status(found[0].code))
+
+
+def _own(pki: Pki, url: str) -> Own:
+    """Return our certificate and key. Raises `NotConnected` where they can't be used."""
+    try:
+        own = pki.own()
+    except (OSError, ValueError) as error:
+        raise NotConnected(f"{url}: {error}") from None
+    end = own.certificate.not_valid_after_utc
+    if end < dt.datetime.now(dt.UTC):
+        raise NotConnected(
+            f"{url}: this gateway's certificate expired on {end:%Y-%m-%d %H:%M} UTC; remove {pki.certificate_file} "
+            "for a new one, and let the servers trust that"
+        )
+    return own
+
+
+def _protect(client: Client, endpoint: ua.EndpointDescription, own: Own, server: x509.Certificate) -> None:
+    """Set policy, mode, certificates and key of the channel."""
+    client.application_uri = own.uri
+    policy = next(policy for policy in POLICIES.values() if endpoint.SecurityPolicyUri == policy.URI)
+    protection = policy(server, own.certificate, own.key, endpoint.SecurityMode)
+    client.security_policy = protection  # type: ignore[assignment] # any policy, as for its own set_security
+    client.uaclient.set_security(protection)

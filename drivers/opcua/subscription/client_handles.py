@@ -1,0 +1,89 @@
+"""Client handles: which change belongs to which point."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from asyncua import ua
+
+    from drivers.base import Group
+    from drivers.opcua.codec.data_changes import DataChanges
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource, Time
+
+
+class ClientHandles:
+    """The points of a session by client handles, which are numbers from 0."""
+
+    def __init__(self) -> None:
+        self._groups: list[Group] = []
+        self._positions: list[int] = []
+        self._nodes: list[ua.NodeId] = []
+        self._modes: list[Time] = []
+        self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
+        self._special: set[int] = set()  # handles of parts of a value, or of points with a clock of their own
+        self._fresh: set[int] = set()  # handles whose first value has not come yet
+
+    def add(self, group: Group, position: int, node: ua.NodeId) -> int:
+        """Add a point; return the handle by which its changes are known."""
+        handle = len(self._groups)
+        source = cast("OpcUaSource", group.sources[position])
+        self._groups.append(group)
+        self._positions.append(position)
+        self._nodes.append(node)
+        self._modes.append(source.time or cast("OpcUaConnection", group.connection).time)
+        if not source.whole:
+            self._others[handle] = []
+        if not source.whole or self._modes[handle] is not self._modes[0]:
+            self._special.add(handle)
+        self._fresh.add(handle)
+        return handle
+
+    def share(self, handle: int, position: int) -> None:
+        """Let a further point of the same group be a part of the same value."""
+        self._others[handle].append(position)
+
+    def forget(self, handles: Iterable[int]) -> None:
+        """Wait no more for the first values of items that could not be made."""
+        self._fresh.difference_update(handles)
+
+    def handles(self, groups: Container[Group]) -> list[int]:
+        """Return the handles of groups of points."""
+        return [handle for handle, group in enumerate(self._groups) if group in groups]
+
+    def node(self, handle: int) -> ua.NodeId:
+        """Return the node of an item."""
+        return self._nodes[handle]
+
+    def positions(self, handle: int) -> Sequence[int]:
+        """Return the positions in its group of an item's points."""
+        first = self._positions[handle]
+        return (first, *self._others[handle]) if handle in self._others else (first,)
+
+    def of(self, handle: int) -> list[tuple[Group, int]]:
+        """Return the points that an item is for."""
+        return [(self._groups[handle], position) for position in self.positions(handle)]
+
+    def _ours(self, changes: DataChanges) -> DataChanges:
+        """Return the changes of points; of others, which nobody has asked for, there is nothing to say."""
+        known = len(self._groups)
+        if max(changes.handles, default=-1) < known:
+            return changes
+        return changes.chosen([place for place, handle in enumerate(changes.handles) if handle < known])
+
+
+def carried_over(latest: Mapping[Group, Mapping[int, int]], removed: Iterable[Group], group: Group) -> dict[int, int]:
+    """Return what is known of a new group's points from groups that it replaces: the newest times that were told.
+
+    What a point told before, in another group, is not told as new.
+    """
+    told = {
+        (old.machine, old.names[position], old.sources[position]): time
+        for old in removed
+        for position, time in latest[old].items()
+    }
+    names = zip(group.names, group.sources, strict=True)
+    known = (told.get((group.machine, name, source)) for name, source in names)
+    return {position: time for position, time in enumerate(known) if time is not None}

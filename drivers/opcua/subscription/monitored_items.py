@@ -1,0 +1,157 @@
+"""Monitored items: what a server is asked to watch, and what it refuses."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, cast
+
+from asyncua import ua
+
+from drivers.opcua.connection.session import MONITOR
+from drivers.opcua.settings import Discard
+from drivers.opcua.subscription.polling import NO_ROOM
+from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+    from drivers.base import Group
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.subscription.revisions import Revisions
+    from drivers.opcua.subscription.scan_builder import ScanBuilder
+
+_NO_FILTER = {
+    ua.StatusCodes.BadMonitoredItemFilterUnsupported,
+    ua.StatusCodes.BadMonitoredItemFilterInvalid,
+    ua.StatusCodes.BadFilterNotAllowed,
+    ua.StatusCodes.BadDeadbandFilterInvalid,
+}
+
+
+class MonitoredItems:
+    """The monitored items of a session, by the client handles that `points` has given them."""
+
+    def __init__(self, points: ScanBuilder, counts: Counter[str], remarks: Revisions) -> None:
+        """Prepare; `counts` gets `deadbands_refused`, and `remarks` of which points."""
+        self._points = points
+        self._counts = counts
+        self._remarks = remarks
+        self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
+
+    async def monitor(
+        self, session: Session, subscription: int, group: Group, nodes: Sequence[tuple[int, ua.NodeId]]
+    ) -> dict[int, int]:
+        """Monitor nodes, given with their positions in the group; return the statuses of those that can't be.
+
+        Parts of one structure, or of one array, share an item. Raises what a session's requests raise.
+        """
+        shared: dict[Hashable, int] = {}
+        wanted: dict[int, ua.MonitoredItemCreateRequest] = {}
+        for position, node in nodes:
+            source = cast("OpcUaSource", group.sources[position])
+            alike = (
+                node,
+                source.sampling,
+                source.queue,
+                source.discard,
+                source.time,
+                group.deadband(position),
+                group.percent(position),
+            )
+            if not source.whole and alike in shared:
+                self._points.share(shared[alike], position)
+                continue
+            handle = shared[alike] = self._points.add(group, position, node)
+            wanted[handle] = _request(group, position, node, handle)
+        refused = await self._create(session, subscription, wanted)
+        plain = {handle: wanted[handle] for handle, status in refused.items() if status in _NO_FILTER}
+        for handle, request in plain.items():
+            # the deadband is the gateway's own filter's work, as it is in any case
+            self._counts["deadbands_refused"] += 1
+            request.RequestedParameters.Filter = ua.ExtensionObject()
+            del refused[handle]
+        refused |= await self._create(session, subscription, plain)
+        for handle in plain:
+            positions = self._points.positions(handle)
+            text = NO_PERCENT if group.percent(positions[0]) else NO_DEADBAND
+            self._remarks.note(group, positions, text)
+        self._points.forget(refused)
+        return {position: status for handle, status in refused.items() for position in self._points.positions(handle)}
+
+    async def _create(
+        self, session: Session, subscription: int, wanted: Mapping[int, ua.MonitoredItemCreateRequest]
+    ) -> dict[int, int]:
+        """Create items, by their handles; return the statuses of those that were not."""
+
+        async def send(part: Sequence[int]) -> Sequence[ua.MonitoredItemCreateResult]:
+            request = ua.CreateMonitoredItemsParameters(
+                SubscriptionId=ua.IntegerId(subscription),
+                TimestampsToReturn=ua.TimestampsToReturn.Both,
+                ItemsToCreate=[wanted[handle] for handle in part],
+            )
+            try:
+                return await session.client.uaclient.create_monitored_items(request)
+            except ua.UaStatusCodeError as error:
+                if error.code not in NO_ROOM:
+                    raise
+                return [ua.MonitoredItemCreateResult(ua.StatusCode(error.code)) for _ in part]
+
+        handles = list(wanted)
+        results = await session.in_parts(MONITOR, handles, send)
+        refused = {}
+        for handle, result in zip(handles, results, strict=True):
+            if result.StatusCode.is_good():
+                self._ids[handle] = subscription, result.MonitoredItemId
+            else:
+                refused[handle] = result.StatusCode.value
+        return refused
+
+    async def forget(self, session: Session, handles: Iterable[int]) -> None:
+        """Monitor nodes no more. A server does not take an item up again when a node of that id comes back."""
+        by_subscription: dict[int, list[int]] = defaultdict(list)
+        for handle in handles:
+            if handle in self._ids:
+                subscription, item = self._ids.pop(handle)
+                by_subscription[subscription].append(item)
+        await delete_items(session, by_subscription)
+
+    def monitored(self, subscription: int) -> list[int]:
+        """Return the handles of a subscription's items, and so those that its lost messages may be about."""
+        return [handle for handle, (whose, _) in self._ids.items() if whose == subscription]
+
+
+async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> None:
+    """End monitored items, by their subscriptions. Raises what a session's requests raise."""
+    for subscription, ids in items.items():
+
+        async def send(part: Sequence[int], subscription: int = subscription) -> Sequence[ua.StatusCode]:
+            parameters = ua.DeleteMonitoredItemsParameters(ua.IntegerId(subscription), list(part))
+            return await session.client.uaclient.delete_monitored_items(parameters)
+
+        await session.in_parts(MONITOR, ids, send)
+
+
+def _request(group: Group, position: int, node: ua.NodeId, handle: int) -> ua.MonitoredItemCreateRequest:
+    """Return the request to monitor a node, whose changes are then known by their handle."""
+    source = cast("OpcUaSource", group.sources[position])
+    sampling = group.every if source.sampling is None else source.sampling
+    parameters = ua.MonitoringParameters(
+        ClientHandle=ua.IntegerId(handle),
+        SamplingInterval=ua.Duration(sampling * 1000),
+        QueueSize=ua.Counter(source.queue),
+        DiscardOldest=source.discard is Discard.OLDEST,
+    )
+    dead, percent = group.deadband(position), group.percent(position)
+    if dead or percent:
+        parameters.Filter = ua.DataChangeFilter(
+            Trigger=ua.DataChangeTrigger.StatusValue,
+            DeadbandType=ua.UInt32(ua.DeadbandType.Absolute if dead else ua.DeadbandType.Percent),
+            DeadbandValue=ua.Double(dead or percent),
+        )
+    return ua.MonitoredItemCreateRequest(
+        ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value),
+        MonitoringMode=ua.MonitoringMode.Reporting,
+        RequestedParameters=parameters,
+    )

@@ -1,0 +1,202 @@
+"""Nodes that are read instead of subscribed to: because somebody wants so, or because the server has no room."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, cast
+
+from asyncua import ua
+
+from drivers.base import Fault, NotConnected, Scan
+from drivers.opcua.codec.binary import DecodeError
+from drivers.opcua.codec.values import NO_NODE, reading
+from drivers.opcua.security.setup import LOST
+from drivers.opcua.settings import Time
+from drivers.opcua.subscription.revisions import NO_ITEM
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Container, Sequence
+
+    from drivers.base import Group, Value
+    from drivers.opcua.codec.data_changes import DataChanges
+    from drivers.opcua.codec.structures import Structures
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.subscription.revisions import Revisions
+
+NO_ROOM = {
+    ua.StatusCodes.BadTooManyMonitoredItems,
+    ua.StatusCodes.BadTooManySubscriptions,
+    ua.StatusCodes.BadServiceUnsupported,
+    ua.StatusCodes.BadNotSupported,
+    ua.StatusCodes.BadNotImplemented,
+}
+"""What a server says that has no subscriptions, or no room for more."""
+
+_PLAIN = {bool, int, float}
+
+
+class Poll:
+    """The reading of points of one group, all or some of them.
+
+    What is read was so now; its source's time only says when it last changed, and counts where it was asked for. A
+    value that has no newer time than before is then no new reading.
+    """
+
+    def __init__(self, group: Group, positions: Sequence[int] | None = None) -> None:
+        """Prepare to read points; None stands for all of the group."""
+        self.ahead = 0  # microseconds by which the clock of what is told is ahead of ours
+        self.group = group
+        self._points = positions
+        self.positions = range(len(group.names)) if positions is None else positions
+        self._sources = [cast("OpcUaSource", group.sources[position]) for position in self.positions]
+        usual = cast("OpcUaConnection", group.connection).time_of(pushed=False)
+        self._modes = [source.time or usual for source in self._sources]
+        self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
+        self._newest = [0] * len(self.positions)
+        self._bad = [False] * len(self.positions)
+        self._since = [0] * len(self.positions)  # before which a point is told as bad already
+        self._nodes: list[ua.NodeId] = []
+        self._places: list[int | Fault] = []
+        self._gone: set[int] = set()  # positions
+
+    def take_gone(self) -> list[tuple[Group, int]]:
+        """Return the points whose nodes are not on the server, once."""
+        gone, self._gone = self._gone, set()
+        return [(self.group, position) for position in gone]
+
+    def lost(self, now: int) -> None:
+        """Note that all points were bad until now, since the connection was lost."""
+        self._bad = [True] * len(self.positions)
+        self._since = [now] * len(self.positions)
+
+    def resolve(self, nodes: Sequence[ua.NodeId | Fault]) -> None:
+        """Learn where the group's points are on the server; parts of one value are read with it, once."""
+        distinct: dict[ua.NodeId, int] = {}
+        self._places = [
+            node if isinstance(node := nodes[position], Fault) else distinct.setdefault(node, len(distinct))
+            for position in self.positions
+        ]
+        self._nodes = list(distinct)
+
+    async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> Scan:
+        """Read. Raises what a session's requests raise."""
+        answer = await session.read(self._nodes)
+        scan = Scan(self.group, clock(), [], {}, self._points)
+        values, statuses, variants = answer.values, answer.statuses, answer.variants
+        for i, (place, source) in enumerate(zip(self._places, self._sources, strict=True)):
+            if isinstance(place, Fault):
+                scan.values.append(None)
+                scan.faults[i] = place
+                continue
+            value: Value | None = values[place]
+            if statuses[place] or type(value) not in _PLAIN or not source.whole:
+                variant = variants.get(place)
+                value, fault = reading(value, statuses[place], variant, source.field, source.element, structures)
+                if fault is not None:
+                    scan.faults[i] = fault
+                if statuses[place] in NO_NODE:
+                    self._gone.add(self.positions[i])
+            scan.values.append(value)
+        return self._dated(scan, answer) if self._timed else scan
+
+    def failed(self, now: int, fault: Fault) -> Scan:
+        """Return a scan in which all points have one fault."""
+        size = len(self.positions)
+        return Scan(self.group, now, [None] * size, dict.fromkeys(range(size), fault), self._points)
+
+    def _dated(self, scan: Scan, answer: DataChanges) -> Scan:
+        """Give each reading the time that was asked for, and leave out what is not new."""
+        dated = Scan(scan.group, scan.time, [], {}, [], [])
+        sources, servers, present = answer.source_times, answer.server_times, scan.time + self.ahead
+        for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self.positions, strict=True)):
+            told = None
+            if isinstance(place, int) and mode is not Time.GATEWAY:
+                server = servers[place]
+                source = sources[place] if mode is Time.SOURCE else server
+                told = source if source is not None else server
+            fault = scan.faults.get(i)
+            new = told is None or told > self._newest[i]
+            if not new and fault is None and not self._bad[i]:
+                continue
+            # what comes back as it was before, or came about while its point was bad, is as of now
+            time = told if told is not None and new and told > self._since[i] else present
+            if told is not None:
+                self._newest[i] = max(told, self._newest[i])
+            self._bad[i] = fault is not None
+            if fault is not None:
+                self._since[i] = time
+            if fault is not None:
+                dated.faults[len(dated.values)] = fault
+            dated.values.append(scan.values[i])
+            cast("list[int]", dated.points).append(position)
+            cast("list[int]", dated.times).append(time)
+        return dated
+
+
+class PollingFallback:
+    """Points that are meant to be pushed, and are read at their group's rate: the server has no room for them."""
+
+    def __init__(self, counts: Counter[str], remarks: Revisions) -> None:
+        """Prepare; `counts` gets `polled_instead`, the points, and `remarks` which they are."""
+        self._counts = counts
+        self._remarks = remarks
+        self._polls: list[tuple[float, Poll]] = []
+        self._due: dict[Poll, float] = {}
+
+    @property
+    def due(self) -> float:
+        """When something is to be read, by the event loop's clock; infinite where nothing is."""
+        return min(self._due.values(), default=math.inf)
+
+    def add(self, group: Group, positions: Sequence[int], nodes: Sequence[ua.NodeId | Fault]) -> None:
+        """Take points of a group in."""
+        if not positions:
+            return
+        self._counts["polled_instead"] += len(positions)
+        self._remarks.note(group, positions, NO_ITEM)
+        poll = Poll(group, positions)
+        poll.resolve(nodes)
+        self._polls.append((group.every, poll))
+        self._due[poll] = asyncio.get_running_loop().time()
+
+    def take_gone(self) -> list[tuple[Group, int]]:
+        """Return the points whose nodes are not on the server, once."""
+        return [one for _, poll in self._polls for one in poll.take_gone()]
+
+    def resolve(self, group: Group, nodes: Sequence[ua.NodeId | Fault]) -> set[int]:
+        """Learn where points of a group are now; return the positions of those that are read."""
+        polls = [poll for _, poll in self._polls if poll.group == group]
+        for poll in polls:
+            poll.resolve(nodes)
+        return {position for poll in polls for position in poll.positions}
+
+    def drop(self, groups: Container[Group]) -> None:
+        """Read points of groups no more."""
+        self._polls = [(every, poll) for every, poll in self._polls if poll.group not in groups]
+        self._due = {poll: self._due[poll] for _, poll in self._polls}
+
+    async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> list[Scan]:
+        """Read what is to be read now; what can't be read is told as that. Raises `NotConnected`."""
+        scans = []
+        for poll in self._take_due():
+            try:
+                scans.append(await poll.take(session, structures, clock))
+            except (*LOST, DecodeError) as error:
+                failure = session.failed(error)
+                if isinstance(failure, NotConnected):
+                    raise failure from error
+                scans.append(poll.failed(clock(), failure.fault))
+        return scans
+
+    def _take_due(self) -> list[Poll]:
+        """Return what is to be read now; the next time is a period later."""
+        now = asyncio.get_running_loop().time()
+        found = []
+        for every, poll in self._polls:
+            if self._due[poll] <= now:
+                found.append(poll)
+                self._due[poll] += every * (1 + (now - self._due[poll]) // every)  # what was missed stays missed
+        return found

@@ -1,0 +1,38 @@
+"""What a server does otherwise than it was asked to, of which points."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from drivers.base import Remark
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from drivers.base import Group
+
+NO_DEADBAND = "the server refuses their deadbands: it sends all changes, and they are held back here"
+NO_PERCENT = (
+    "the server refuses a deadband in percent, as where it knows no range, so every change is sent; write range: "
+    "[lowest, highest] in the template, and they are held back here"
+)
+NO_ITEM = "the server has no room for more monitored items: they are read instead, at their rate"
+
+
+class Revisions:
+    """Remarks that wait for who asks for them."""
+
+    def __init__(self) -> None:
+        self._names: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # in order, once each
+
+    def note(self, group: Group, positions: Iterable[int], text: str) -> None:
+        """Note something about points of a group."""
+        names = dict.fromkeys(group.names[position] for position in positions)
+        if names:
+            self._names[group.machine, text] |= names
+
+    def take(self) -> list[Remark]:
+        """Return what was noted since the last call."""
+        noted, self._names = self._names, defaultdict(dict)
+        return [Remark(machine, tuple(names), text) for (machine, text), names in noted.items()]

@@ -1,0 +1,258 @@
+"""Scans made of changes: when each was, and what of it is news."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, cast
+
+from drivers.base import Scan
+from drivers.opcua.codec.data_changes import microseconds
+from drivers.opcua.codec.values import NO_NODE, OVERFLOW, reading
+from drivers.opcua.history.backfill import Gap
+from drivers.opcua.settings import Time
+from drivers.opcua.subscription.client_handles import ClientHandles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.base import Group, Value
+    from drivers.opcua.codec.data_changes import DataChanges
+    from drivers.opcua.codec.structures import Structures
+    from drivers.opcua.settings import OpcUaSource
+
+    Latest = dict[Group, dict[int, int]]
+    """The newest source times that were delivered, by group and position, over all connections."""
+
+_PLAIN = {bool, int, float}
+"""Types of values that are readings as they come."""
+
+
+class ScanBuilder(ClientHandles):
+    """The points of a session, from changes to scans; `structures` are the server's own.
+
+    What is out of the ordinary is looked at change by change; the rest goes column by column. `ahead` are the
+    microseconds by which the clock of what is told is ahead of ours.
+    """
+
+    def __init__(self, counts: Counter[str], latest: Latest, *, interrupted: bool = False) -> None:
+        """Prepare; `counts` gets `overflows`. `interrupted` says that the points were bad before."""
+        super().__init__()
+        self.structures: Structures | None = None
+        self.ahead = 0
+        self._counts = counts
+        self._latest = latest
+        self._interrupted = interrupted
+        self._gaps: list[Gap] = []
+        self._gone: set[int] = set()  # handles of nodes that were there, and are no more
+        self._past = False  # whether what comes is of the past
+
+    def take_gone(self) -> dict[int, list[tuple[Group, int]]]:
+        """Return the points whose nodes were removed from the server, by the handles of their items, once."""
+        gone, self._gone = self._gone, set()
+        return {handle: self.of(handle) for handle in gone}
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the times in which changes were missed, once."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def newer(self, changes: DataChanges) -> DataChanges:
+        """Return those of some values, as read, that are, or may be, newer than what was delivered of their items."""
+        kept = []
+        for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
+            if source is None or source > (self._newest(handle) or 0):
+                kept.append(place)
+        return changes.chosen(kept)
+
+    def _newest(self, handle: int) -> int | None:
+        return self._latest[self._groups[handle]].get(self._positions[handle])
+
+    def missed(self, parts: Sequence[DataChanges], now: int) -> list[Scan]:
+        """Return changes that are heard of after the outage in which they were: late, as of then.
+
+        They are what the server's queue has kept; what it has not is a gap between them. Some servers send all values
+        once more when a session is taken over, and what has no time of its source can't be told as of then.
+        """
+        self._fresh.clear()
+        self._past = True
+        before: dict[int, int | None] = {}
+        told: defaultdict[int, set[int]] = defaultdict(set)
+        scans = []
+        for changes in map(self._ours, parts):
+            kept = []
+            for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
+                newest = before.setdefault(handle, self._newest(handle))
+                if source is not None and source != newest and source not in told[handle]:
+                    told[handle].add(source)
+                    kept.append(place)
+            scans += self.scans(changes.chosen(kept), now) if kept else []
+        for handle, start in before.items():
+            if start is not None and told[handle]:
+                self._add_gap(handle, start, max(told[handle]), frozenset(told[handle]))
+        for scan in scans:
+            scan.late = True
+        return scans
+
+    def _add_gap(self, handle: int, start: int, end: int, told: frozenset[int] = frozenset()) -> None:
+        self._gaps += [Gap(*point, start, end, told) for point in self.of(handle)]
+
+    # -- scans --
+
+    def scans(self, changes: DataChanges, now: int) -> list[Scan]:
+        """Return the changes as scans, one a group, or several where a point has changed several times.
+
+        The first value of an item after another connection is what the server holds now: if it was delivered before,
+        it is told again as of now, since its point was bad meanwhile, and not again as of then.
+        """
+        changes = self._ours(changes)
+        if not changes.handles:
+            return []
+        handles, sources = changes.handles, changes.source_times
+        distinct = len(set(handles)) == len(handles)
+        odd = self._odd(changes, sources, distinct=distinct)
+        times = self._times(changes, sources, now)
+        scans: dict[tuple[Group, int], Scan] = {}
+        late: list[Scan] = []
+        for key, places in self._places(handles, distinct=distinct).items():
+            group, _ = key
+            scan = Scan(group, now, [], {}, [], [])
+            plain = places
+            if odd:
+                plain = [place for place in places if place not in odd]
+                for place in filter(odd.__contains__, places):
+                    late += self._take(changes, place, sources[place], scan)
+            if len(plain) == len(handles):
+                scan = self._columns(group, now, handles, changes.values, sources, times)
+            elif plain:
+                columns: list[list[Any]] = [handles, changes.values, sources, times]
+                more = self._columns(group, now, *(_picked(column, plain) for column in columns))
+                for column, values in (
+                    (scan.values, more.values),
+                    (scan.points, more.points),
+                    (scan.times, more.times),
+                ):
+                    cast("list[Any]", column).extend(cast("list[Any]", values))
+            scans[key] = scan
+        return [*scans.values(), *late]
+
+    def _odd(self, changes: DataChanges, sources: Sequence[int | None], *, distinct: bool) -> set[int]:
+        """Return the places of changes that have to be looked at one by one."""
+        handles = changes.handles
+        odd: set[int] = set()
+        if any(changes.statuses):
+            odd.update(place for place, status in enumerate(changes.statuses) if status)
+        if not _PLAIN.issuperset(map(type, changes.values)):
+            odd.update(place for place, value in enumerate(changes.values) if type(value) not in _PLAIN)
+        if None in sources:
+            odd.update(place for place, source in enumerate(sources) if source is None)
+        for some in (self._special, self._fresh):
+            if some and not some.isdisjoint(handles):
+                odd.update(place for place, handle in enumerate(handles) if handle in some)
+        if odd and not distinct:  # of one point all are, so that they keep their order
+            whose = {handles[place] for place in odd}
+            odd.update(place for place, handle in enumerate(handles) if handle in whose)
+        return odd
+
+    def _places(self, handles: Sequence[int], *, distinct: bool) -> dict[tuple[Group, int], Sequence[int]]:
+        """Return where the changes of each scan stand, by its group and how often its points have changed before.
+
+        A scan holds a point once: the second change of a node goes into the group's second scan.
+        """
+        groups = [self._groups[handle] for handle in handles]
+        if distinct and groups.count(groups[0]) == len(groups):
+            return {(groups[0], 0): range(len(groups))}
+        places: defaultdict[tuple[Group, int], list[int]] = defaultdict(list)
+        turns: Counter[int] = Counter()
+        turn = 0
+        for place, (group, handle) in enumerate(zip(groups, handles, strict=True)):
+            if not distinct:
+                turn = turns[handle]
+                turns[handle] += 1
+            places[group, turn].append(place)
+        return dict(places)
+
+    def _times(self, changes: DataChanges, sources: list[int | None], now: int) -> list[int | None]:
+        """Return when values were, by the clock that counts for most points."""
+        match self._modes[0]:
+            case Time.SOURCE:
+                return sources
+            case Time.SERVER:
+                return [now if time is None else time for time in changes.server_times]
+            case Time.GATEWAY if not self._past:
+                return [now] * len(sources)
+            case Time.GATEWAY:
+                return [self._arrived(server, now) for server in changes.server_times]
+
+    def _columns(
+        self, group: Group, now: int, handles: list[int], values: list[Value | None], sources: list[int | None],
+        times: list[int | None],
+    ) -> Scan:  # fmt: skip
+        """Return a scan of changes about which nothing is out of the ordinary: all have times."""
+        positions = list(map(self._positions.__getitem__, handles))
+        self._latest[group].update(zip(positions, cast("list[int]", sources), strict=True))
+        return Scan(group, now, values, {}, positions, cast("list[int]", times))
+
+    def _take(self, changes: DataChanges, place: int, source: int | None, scan: Scan) -> list[Scan]:
+        """Take one change into its scan; returns what of it is late."""
+        handle, value, status = changes.handles[place], changes.values[place], changes.statuses[place]
+        variant = changes.variants.get(place)
+        [server] = microseconds(changes.server_ticks[place : place + 1])
+        time, since = self._when(handle, source, server, scan.time)
+        if status & OVERFLOW == OVERFLOW:
+            self._counts["overflows"] += 1
+        if status in NO_NODE:
+            self._gone.add(handle)
+        late = []
+        for position in self.positions(handle):
+            own = cast("OpcUaSource", scan.group.sources[position])
+            found, fault = reading(value, status, variant, own.field, own.element, self.structures)
+            if fault is not None:
+                scan.faults[len(scan.values)] = fault
+            if since is not None:
+                late.append(_late(scan, found, position, since))
+            scan.values.append(found)
+            cast("list[int]", scan.points).append(position)
+            cast("list[int]", scan.times).append(time)
+        return late
+
+    def _when(self, handle: int, source: int | None, server: int | None, now: int) -> tuple[int, int | None]:
+        """Return when a value was; and, of one that came about in an outage, since when it is.
+
+        What the server holds after an outage is so as of now.
+        """
+        mode, newest = self._modes[handle], self._latest[self._groups[handle]]
+        before = newest.get(self._positions[handle])
+        time = source if mode is Time.SOURCE else server if mode is Time.SERVER else self._arrived(server, now)
+        if time is None:
+            time = server if server is not None else now
+        if source is not None:
+            newest.update(dict.fromkeys(self.positions(handle), source))
+        if handle not in self._fresh:
+            return time, None
+        self._fresh.discard(handle)
+        if before is None and not self._interrupted:
+            return time, None
+        present = now if mode is Time.GATEWAY else now + self.ahead
+        if source is None or (before is not None and source <= before):
+            return present, None
+        if before is not None:
+            self._add_gap(handle, before, source)
+        if mode is not Time.SOURCE:  # by the gateway's clock, when it would have arrived
+            since = source if server is None else server
+            return present, since if mode is Time.SERVER else since - self.ahead
+        return present, source
+
+    def _arrived(self, server: int | None, now: int) -> int:
+        """Return when a value arrived, or would have."""
+        return server - self.ahead if self._past and server is not None else now
+
+
+def _picked(column: list[Any], places: Sequence[int]) -> list[Any]:
+    return list(itemgetter(*places)(column)) if len(places) > 1 else [column[places[0]]]
+
+
+def _late(scan: Scan, value: Value | None, position: int, time: int) -> Scan:
+    """Return the reading that is about to be put into a scan as one of its own, as of when it was."""
+    fault = scan.faults.get(len(scan.values))
+    return Scan(scan.group, scan.time, [value], {} if fault is None else {0: fault}, [position], [time], late=True)

@@ -1,0 +1,277 @@
+"""Subscriptions of one session: monitored items, the publishing that carries their changes, and what it loses.
+
+A publishing that stays silent beyond three keep-alives is dead, whatever TCP says. Sequence numbers are watched: what
+is missing between two messages is asked for again (Part 4, 5.14.1.4), and delivered in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asyncua import ua
+
+from drivers.base import NotConnected
+from drivers.opcua.codec.publish_response import (
+    DecodeError,
+    Notifications,
+    ServiceFault,
+    publish_response,
+    republish_response,
+)
+from drivers.opcua.codec.requests import publish_request, republish_request
+from drivers.opcua.codec.values import fault_of
+from drivers.opcua.connection.keep_alive import SILENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asyncua.common.utils import Buffer
+
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.connection.session_takeover import SessionTakeover
+
+WAITING = 1000
+"""Messages that may wait for the gateway. When it can't keep up, nothing more is asked for, and the server queues."""
+
+LIFETIMES = 6
+"""Keep-alives without a publish request that end a subscription on the server; 3 at least (Part 4, 5.14.2)."""
+
+_LAST_NUMBER = 0xFFFFFFFF
+_NO_MESSAGE = ua.StatusCodes.BadMessageNotAvailable
+_TOO_MANY = ua.StatusCodes.BadTooManyPublishRequests
+_NO_SUBSCRIPTION = ua.StatusCodes.BadNoSubscription
+_TIMED_OUT = ua.StatusCodes.BadTimeout
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """What is known of one subscription on the server.
+
+    `expected` is the number that its next message must have. It is dead where nothing was `heard` of it for
+    `patience` seconds.
+    """
+
+    interval: float
+    patience: float
+    heard: float
+    expected: int = 1
+
+
+class Publishing:
+    """The publish requests of a session, and the messages that answer them, in their order."""
+
+    def __init__(self, session: Session, keep_alive: float, outstanding: int, counts: Counter[str]) -> None:
+        """Prepare. `keep_alive` in seconds; `counts` gets `republished` and `lost_messages`."""
+        self._session = session
+        self._keep_alive = keep_alive
+        self._wanted = outstanding
+        self._counts = counts
+        self._outstanding: dict[asyncio.Future[Buffer], list[tuple[int, int]]] = {}  # with what each acknowledges
+        self._known: dict[int, _Subscription] = {}
+        self._acknowledged: list[tuple[int, int]] = []
+        self._messages: deque[tuple[int, Notifications]] = deque()
+        self._news = asyncio.Event()
+        self._woken = False
+        self._in_vain: set[asyncio.Future[Buffer]] = set()
+        self._with_losses: set[int] = set()
+        self._lost: NotConnected | None = None
+
+    async def subscribe(self, interval: float) -> int:
+        """Make a subscription, return its id; `interval` is in seconds. Raises what a session's requests raise."""
+        keep_alives = max(1, round(self._keep_alive / interval))
+        request = ua.CreateSubscriptionRequest()
+        request.Parameters = ua.CreateSubscriptionParameters(
+            RequestedPublishingInterval=ua.Duration(interval * 1000),
+            RequestedMaxKeepAliveCount=ua.Counter(keep_alives),
+            RequestedLifetimeCount=ua.Counter(keep_alives * LIFETIMES),
+            PublishingEnabled=True,
+        )
+        created = await self._session.create_subscription(request)
+        # a server with keep-alives of its own mind is not dead for that
+        revised = created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount
+        patience = SILENCE * max(self._keep_alive, revised)
+        self._known[created.SubscriptionId] = _Subscription(interval, patience, asyncio.get_running_loop().time())
+        return int(created.SubscriptionId)
+
+    async def unsubscribe(self, subscription: int) -> None:
+        """End a subscription. Raises what a session's requests raise."""
+        self._known.pop(subscription, None)
+        if not self._known:
+            self._in_vain = set(self._outstanding)  # a server answers these when it has no subscription any more
+        await self._session.delete_subscription(subscription)
+
+    def wake(self) -> None:
+        """Let `receive` return, so that who waits there looks at what else there is to do."""
+        self._woken = True
+        self._news.set()
+
+    def begin(self) -> None:
+        """Begin to publish, once there are subscriptions."""
+        now = asyncio.get_running_loop().time()
+        for subscription in self._known.values():
+            subscription.heard = now
+        self._refill()
+
+    def end(self) -> None:
+        """Ask for nothing more."""
+        self._lost = self._lost or NotConnected("closed")
+        self._news.set()
+        for answer in tuple(self._outstanding):
+            answer.cancel()
+
+    def leave(self, leftover: SessionTakeover) -> None:
+        """Hand over what is known of the subscriptions, and what came of them and nobody has received."""
+        leftover.expected = {subscription: known.expected for subscription, known in self._known.items()}
+        leftover.interval = max((known.interval for known in self._known.values()), default=0.0)
+        for subscription, message in self._messages:
+            if message.tells and not _behind(message.sequence_number, leftover.expected.get(subscription, 0)):
+                leftover.messages[subscription, message.sequence_number] = message
+
+    # -- requests --
+
+    def _refill(self) -> None:
+        if self._lost is not None or not self._known:
+            return
+        try:
+            while len(self._outstanding) < self._wanted and len(self._messages) < WAITING:
+                kind, parameters = publish_request(self._acknowledged)
+                answer = self._session.client.begin(kind, parameters)
+                self._outstanding[answer], self._acknowledged = self._acknowledged, []
+                answer.add_done_callback(self._answered)
+        except (OSError, ua.UaError) as error:
+            self._fail(str(error))
+
+    def _answered(self, answer: asyncio.Future[Buffer]) -> None:
+        acknowledged = self._outstanding.pop(answer)
+        if answer.cancelled() or (self._lost is not None and _seen(answer)):
+            return
+        try:
+            body = answer.result()
+            self._session.client.check(body)
+            published = publish_response(bytes(body))
+        except ua.UaStatusCodeError as error:
+            if error.code == _TOO_MANY and self._outstanding:
+                self._wanted = len(self._outstanding)  # more than it takes
+                self._acknowledged += acknowledged
+            elif error.code != _TIMED_OUT and not (error.code == _NO_SUBSCRIPTION and answer in self._in_vain):
+                self._fail(f"publishing: {error}")
+        except (OSError, ua.UaError) as error:
+            self._fail(str(error) or type(error).__name__)
+        except (DecodeError, ServiceFault):
+            self._counts["undecodable"] += 1  # the number of the next message tells that one is missing
+        else:
+            message, subscription = published.message, published.subscription_id
+            if subscription in self._known:
+                self._known[subscription].heard = asyncio.get_running_loop().time()
+            if message.tells:
+                self._acknowledged.append((subscription, message.sequence_number))
+            self._messages.append((subscription, message))
+            self._news.set()
+        self._refill()
+
+    def _fail(self, reason: str) -> None:
+        if self._lost is None:
+            self._lost = NotConnected(f"{self._session.url}: {reason}")
+            self._news.set()
+
+    # -- messages --
+
+    async def receive(self, until: float) -> list[Notifications]:
+        """Wait for the next message, and return it behind those that were missing before it.
+
+        Returns nothing where none has come `until` then, by the event loop's clock, and when woken.
+        Raises `NotConnected` where the connection, or a subscription, is lost, or silent for too long.
+        """
+        loop = asyncio.get_running_loop()
+        while not self._messages:
+            if self._lost is not None:
+                raise self._lost
+            if loop.time() >= until or self._woken:
+                self._woken = False
+                return []
+            for one in self._known.values():
+                if loop.time() > one.heard + one.patience:
+                    raise NotConnected(f"{self._session.url}: nothing was published for {one.patience:g} s")
+            self._news.clear()
+            death = min((one.heard + one.patience for one in self._known.values()), default=math.inf)
+            alarm = loop.call_at(min(until, death + 0.001), self._news.set)
+            try:
+                await self._news.wait()
+            finally:
+                alarm.cancel()
+        subscription, message = self._messages.popleft()
+        self._refill()
+        known = self._known.get(subscription)
+        return [] if known is None else await self._in_order(subscription, known, message)
+
+    async def _in_order(self, subscription: int, known: _Subscription, message: Notifications) -> list[Notifications]:
+        """Return a message behind those that are missing before it; nothing where it is no news."""
+        number, expected = message.sequence_number, known.expected
+        if message.status_change is not None and (fault := fault_of(message.status_change)) is not None:
+            raise NotConnected(f"{self._session.url}: the server ended the subscription", fault.code)
+        if _behind(number, expected):
+            return []  # sent twice; or a keep-alive of a server that tells the last number
+        found = [await self._again(subscription, missing) for missing in _between(expected, number)]
+        known.expected = number  # a keep-alive tells the number of the message to come (Part 4, 5.14.1.1)
+        if message.tells:
+            known.expected = _next(number)
+            found.append(message)
+        return [one for one in found if one is not None]
+
+    async def _again(self, subscription: int, number: int) -> Notifications | None:
+        """Ask for a message again; None, and counted, where the server does not have it any more."""
+        try:
+            body = await self._session.client.ask(*republish_request(subscription, number))
+            message = republish_response(body)
+        except ua.UaStatusCodeError as error:
+            if error.code != _NO_MESSAGE:
+                raise NotConnected(f"{self._session.url}: {error}") from error
+            self._lose(subscription)
+            return None
+        except (OSError, ua.UaError) as error:
+            raise NotConnected(f"{self._session.url}: {error}") from error
+        except (DecodeError, ServiceFault):
+            self._lose(subscription)
+            return None
+        if message.sequence_number != number:  # an empty message instead of a refusal
+            self._lose(subscription)
+            return None
+        self._counts["republished"] += 1
+        self._acknowledged.append((subscription, number))
+        return message
+
+    def _lose(self, subscription: int) -> None:
+        self._counts["lost_messages"] += 1
+        self._with_losses.add(subscription)
+
+    def take_losses(self) -> set[int]:
+        """Return the subscriptions of which messages were lost since the last call."""
+        losses, self._with_losses = self._with_losses, set()
+        return losses
+
+
+def _next(number: int) -> int:
+    return number + 1 if number < _LAST_NUMBER else 1  # 0 is never used (Part 4, 7.8)
+
+
+def _behind(number: int, expected: int) -> bool:
+    return (expected - number) % _LAST_NUMBER < _LAST_NUMBER // 2 and number != expected
+
+
+def _between(expected: int, number: int) -> Iterator[int]:
+    """Yield the numbers that were skipped. A server that begins anew, or jumps wildly, has skipped none."""
+    if (number - expected) % _LAST_NUMBER > WAITING:
+        return
+    while expected != number:
+        yield expected
+        expected = _next(expected)
+
+
+def _seen(answer: asyncio.Future[Buffer]) -> bool:
+    """Look at an answer that is of no use any more; asyncio complains of errors that nobody looks at."""
+    answer.exception()
+    return True

@@ -1,0 +1,82 @@
+"""Writing one node: a value as the node's own type has it, and what a server's refusal means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from asyncua import ua
+
+from drivers.base import Fault, Misconfigured, Quality, Reason, WriteFailed, bad
+from drivers.opcua.codec.values import fault_of
+
+if TYPE_CHECKING:
+    from drivers.base import Group, Value
+    from drivers.opcua.connection.session import Session
+    from drivers.opcua.settings import OpcUaSource
+
+_WHOLE = {
+    ua.VariantType.SByte: (-(2**7), 2**7 - 1),
+    ua.VariantType.Byte: (0, 2**8 - 1),
+    ua.VariantType.Int16: (-(2**15), 2**15 - 1),
+    ua.VariantType.UInt16: (0, 2**16 - 1),
+    ua.VariantType.Int32: (-(2**31), 2**31 - 1),
+    ua.VariantType.UInt32: (0, 2**32 - 1),
+    ua.VariantType.Int64: (-(2**63), 2**63 - 1),
+    ua.VariantType.UInt64: (0, 2**64 - 1),
+}
+_FLOATS = {ua.VariantType.Float, ua.VariantType.Double}
+
+
+async def write_point(session: Session, group: Group, position: int, node: ua.NodeId | Fault, value: Value) -> None:
+    """Write the value of a point, which is at `node`.
+
+    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and what a session's requests raise.
+    """
+    name = group.names[position]
+    if not cast("OpcUaSource", group.sources[position]).whole:
+        raise Misconfigured(f"{group.machine}/{name}: a part of a value can't be written")
+    if isinstance(node, Fault):
+        raise Misconfigured(f"{group.machine}/{name}: {node.code}")
+    try:
+        await write_node(session, node, value)
+    except WriteFailed as error:
+        raise WriteFailed(f"{group.machine}/{name}: {error}", error.fault) from error
+
+
+async def write_node(session: Session, node: ua.NodeId, value: Value) -> None:
+    """Write a node's value; the type is the one that it has now, so that a server has nothing to convert.
+
+    Raises `WriteFailed` where the value does not fit or the server refuses, and what a session's requests raise.
+    """
+    [present] = await session.client.uaclient.read_attributes([node], ua.AttributeIds.Value)
+    fault = fault_of(present.StatusCode.value) if present.StatusCode is not None else None
+    if fault is not None and fault.quality is Quality.BAD:
+        raise WriteFailed(fault.code, fault)
+    if present.Value is None or present.Value.VariantType is ua.VariantType.Null or present.Value.is_array:
+        raise _unfit("the node has no single value whose type could be kept")
+    variant = _variant(value, present.Value.VariantType)
+    [status] = await session.client.uaclient.write_attributes([node], [ua.DataValue(variant)])
+    fault = fault_of(status.value)
+    if fault is not None:
+        raise WriteFailed(fault.code, fault)
+
+
+def _variant(value: Value, kind: ua.VariantType) -> ua.Variant:
+    if kind is ua.VariantType.Boolean and isinstance(value, bool):
+        return ua.Variant(value, kind)
+    if kind is ua.VariantType.String and isinstance(value, str):
+        return ua.Variant(value, kind)
+    if kind is ua.VariantType.LocalizedText and isinstance(value, str):
+        return ua.Variant(ua.LocalizedText(value), kind)
+    if kind in _FLOATS and isinstance(value, int | float) and not isinstance(value, bool):
+        return ua.Variant(float(value), kind)
+    if kind in _WHOLE and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+        low, high = _WHOLE[kind]
+        if low <= value <= high:
+            return ua.Variant(int(value), kind)
+        raise _unfit(f"{value} does not fit {kind.name}: {low} to {high}")
+    raise _unfit(f"{value!r} is no {kind.name}")
+
+
+def _unfit(code: str) -> WriteFailed:
+    return WriteFailed(code, bad(Reason.TYPE_MISMATCH, code))

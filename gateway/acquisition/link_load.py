@@ -1,0 +1,72 @@
+"""What machines ask of each connection, and whether there is time for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.acquisition.groups import by_connection, groups_of
+from gateway.settings.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from drivers.base import Connection, Cost, Group, Protocol
+    from gateway.settings.factory import Factory, Machine
+
+BUSY = 0.8
+"""The share of a link's time from which on periods are at risk."""
+
+
+@dataclass(slots=True)
+class LinkLoad:
+    """One connection to one device, the machines behind it, and what their groups cost."""
+
+    connection: Connection
+    protocol: Protocol
+    machines: list[Machine] = field(default_factory=list)
+    costs: list[tuple[Group, Cost]] = field(default_factory=list)
+
+    @property
+    def load(self) -> float:
+        """The share of time that polling takes; above 1 there is none left."""
+        return sum(cost.seconds / group.every for group, cost in self.costs if not group.pushed)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Bytes on the wire."""
+        return sum(cost.bytes / group.every for group, cost in self.costs)
+
+    @property
+    def verdict(self) -> str:
+        """What to do about the load, nothing where it is fine."""
+        if self.load > 1:
+            return "the periods can't be held: read less often, fewer points, or over more connections"
+        return "the link is busy: a slow answer will cost a cycle" if self.load > BUSY else ""
+
+
+def link_loads(machines: Iterable[Machine]) -> list[LinkLoad]:
+    """Return the connections that there will be, in the order of their first machines."""
+    links: list[LinkLoad] = []
+    known: dict[tuple[int, Connection], list[Cost]] = {}  # points are shared by the machines of a type
+    for connection, behind in by_connection(machines).items():
+        links.append(LinkLoad(connection, behind[0].protocol, behind))
+        for machine in behind:
+            groups = [group for group, _ in groups_of(machine)]
+            key = id(machine.points), machine.connection.anywhere()
+            if key not in known:
+                known[key] = [machine.protocol.cost(group) for group in groups]
+            links[-1].costs += zip(groups, known[key], strict=True)
+    return links
+
+
+def load_warnings(factory: Factory) -> Iterator[Problem]:
+    """Yield a warning for each connection on which periods can't be held, or are at risk."""
+    for link in link_loads(factory.machines):
+        place = link.machines[0].place
+        if link.verdict and place is not None:
+            path = (*place.path, "connection")
+            many = "" if len(link.machines) == 1 else f" of {len(link.machines)} machines"
+            message = f"the load{many} is {link.load:.0%}: {link.verdict}"
+            mark = place.document.mark(path)
+            yield Problem(place.document.file, *mark, ".".join(map(str, path)), message, Severity.WARNING)

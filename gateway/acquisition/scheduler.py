@@ -1,0 +1,116 @@
+"""Schedules of groups: when the next scan of each is due."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from drivers.base import Group
+    from gateway.model.ledger import ScheduleCounts
+
+
+class ScanTimer:
+    """A schedule of fixed phase on the monotonic clock: what is late never shifts what follows.
+
+    Every slot is either taken or missed, and both are counted.
+    """
+
+    def __init__(self, every: float, start: float, counts: ScheduleCounts) -> None:
+        self._every = every
+        self._start = start
+        self._counts = counts
+        self._next = 0
+        self._sleep: asyncio.Future[bool] | None = None
+        self._stopped: float | None = None
+
+    async def wait(self) -> bool:
+        """Wait for the next slot; slots that went by meanwhile are missed. Returns False when stopped."""
+        if self._stopped is not None:
+            return False
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        # a slot is still in time as long as the one after it has not come
+        current = math.floor((now - self._start) / self._every)
+        if current > self._next:
+            self._skip(current - self._next)
+        due = self._start + self._next * self._every
+        if due <= now:
+            return True
+        self._sleep = loop.create_future()
+        alarm = loop.call_at(due, _wake, self._sleep, True)  # noqa: FBT003 - the future's result
+        try:
+            return await self._sleep
+        finally:
+            alarm.cancel()
+
+    def took(self, began: float) -> None:
+        """Count the slot that was waited for as taken, by a scan that began at `began` and has ended now."""
+        due = self._start + self._next * self._every
+        self._next += 1
+        self._counts.took(began - due, asyncio.get_running_loop().time() - began)
+
+    def stop(self) -> None:
+        """End the schedule here; who waits is woken."""
+        self._stopped = asyncio.get_running_loop().time()
+        if self._sleep is not None:
+            _wake(self._sleep, False)  # noqa: FBT003 - the future's result
+
+    def settle(self) -> None:
+        """Count the slots that went by without anybody waiting, as in an outage. Nobody may be waiting now.
+
+        The slot in which the schedule was stopped is neither taken nor missed: its scan could still have begun.
+        """
+        if self._stopped is None:
+            gone = math.floor((asyncio.get_running_loop().time() - self._start) / self._every) + 1
+        else:
+            gone = math.floor((self._stopped - self._start) / self._every)
+        if gone > self._next:
+            self._skip(gone - self._next)
+
+    def _skip(self, slots: int) -> None:
+        self._next += slots
+        self._counts.skipped(slots)
+
+
+class Scheduler(dict["Group", ScanTimer]):
+    """The timers of a device's groups; `phase` (0 to 1) is where in its period each begins."""
+
+    def __init__(self, schedules: Mapping[str, ScheduleCounts], phase: float) -> None:
+        """Prepare; `schedules` are the counts, by machine."""
+        super().__init__()
+        self._schedules = schedules
+        self._phase = phase
+
+    def begin(self, groups: Iterable[Group]) -> None:
+        """Begin the schedules of those groups that are polled."""
+        start = asyncio.get_running_loop().time()
+        for group in groups:
+            if not group.pushed and not group.search:
+                first = start + self._phase * group.every
+                self[group] = ScanTimer(group.every, first, self._schedules[group.machine])
+
+    def end(self, groups: Iterable[Group]) -> list[ScanTimer]:
+        """Stop the schedules of groups, and return them, to be settled when their scans have ended."""
+        ended = [self.pop(group) for group in groups if group in self]
+        for timer in ended:
+            timer.stop()
+        return ended
+
+    def stop(self) -> None:
+        """End all schedules."""
+        for timer in self.values():
+            timer.stop()
+
+    def settle(self) -> None:
+        """See `ScanTimer.settle`."""
+        for timer in self.values():
+            timer.settle()
+
+
+def _wake(sleep: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 - the future's result
+    if not sleep.done():
+        sleep.set_result(result)

@@ -1,0 +1,1 @@
+"""Small helpers without a place in the flow: files, back-off, tasks, logging."""

@@ -1,0 +1,22 @@
+"""Files that are replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def save_json(file: Path, data: dict[str, Any]) -> None:
+    """Replace a file as a whole: a power cut leaves the old one, or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(file.name + ".new")
+    with new.open("wb") as opened:
+        opened.write(orjson.dumps(data))
+        opened.flush()
+        os.fsync(opened.fileno())
+    new.replace(file)

@@ -1,0 +1,28 @@
+"""Machine paths: where a machine stands in the factory, after ISA-95."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+
+class MachinePath(NamedTuple):
+    """Where a machine stands in the factory (ISA-95), which is also where its topics are."""
+
+    enterprise: str
+    site: str
+    area: str
+    line: str
+    machine: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+
+def matches(pattern: str, path: MachinePath, point: str) -> bool:
+    """Return whether a glob such as `*press*`, `press-01/*` or `bladder_pressure` fits a point.
+
+    It fits as the whole of `enterprise/site/area/line/machine/point`, or as the end of it from a level on.
+    """
+    whole = f"{path}/{point}"
+    return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"*/{pattern}")

@@ -1,0 +1,77 @@
+"""The topics, in one place: `docs/topics.md` is their description for users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.model.path import MachinePath
+
+GATEWAYS = "_gateways"
+"""The level under a site where gateways stand; no area can have this name, since names begin with a letter."""
+
+INGESTS = "_ingests"
+"""The level under a site where ingests stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics below a root such as `lineside/v1`."""
+
+    root: str
+
+    def data(self, path: MachinePath) -> str:
+        """Return the topic of a machine's records."""
+        return f"{self.root}/{path}/data"
+
+    def event(self, path: MachinePath) -> str:
+        """Return the topic of a machine's events."""
+        return f"{self.root}/{path}/event"
+
+    def meta(self, path: MachinePath) -> str:
+        """Return the topic of what a machine's points are."""
+        return f"{self.root}/{path}/meta"
+
+    def state(self, path: MachinePath) -> str:
+        """Return the topic of a machine's state."""
+        return f"{self.root}/{path}/state"
+
+    def gateway(self, enterprise: str, site: str, gateway: str, leaf: str) -> str:
+        """Return a topic of a gateway: its `state`, its `ledger`, or what is `confirmed` to it."""
+        return f"{self.root}/{enterprise}/{site}/{GATEWAYS}/{gateway}/{leaf}"
+
+    def ingest(self, enterprise: str, site: str, ingest: str) -> str:
+        """Return the topic of an ingest's state."""
+        return f"{self.root}/{enterprise}/{site}/{INGESTS}/{ingest}/state"
+
+    def all_machines(self, leaf: str) -> str:
+        """Return the filter for a topic of every machine."""
+        return f"{self.root}/+/+/+/+/+/{leaf}"
+
+    def all_gateways(self, leaf: str) -> str:
+        """Return the filter for a topic of every gateway."""
+        return f"{self.root}/+/+/{GATEWAYS}/+/{leaf}"
+
+    def all_ingests(self) -> str:
+        """Return the filter for the states of all ingests."""
+        return f"{self.root}/+/+/{INGESTS}/+/state"
+
+    def is_ingest(self, topic: str) -> bool:
+        """Return whether a topic is that of an ingest's state."""
+        levels = topic[len(self.root) + 1 :].split("/")
+        return topic.startswith(self.root + "/") and levels[2:3] == [INGESTS] and levels[4:] == ["state"]
+
+    def machine_of(self, topic: str) -> tuple[MachinePath, str] | None:
+        """Return the machine and the leaf of a topic, None where it is no machine's."""
+        if not topic.startswith(self.root + "/"):
+            return None
+        levels = topic[len(self.root) + 1 :].split("/")
+        if len(levels) != len(MachinePath._fields) + 1 or levels[2] == GATEWAYS:
+            return None
+        return MachinePath(*levels[:-1]), levels[-1]
+
+    def gateway_of(self, topic: str) -> tuple[str, str] | None:
+        """Return the gateway and the leaf of a topic, None where it is no gateway's."""
+        levels = topic[len(self.root) + 1 :].split("/")
+        if not topic.startswith(self.root + "/") or len(levels) != 5 or levels[2] != GATEWAYS:  # noqa: PLR2004
+            return None
+        return levels[3], levels[4]

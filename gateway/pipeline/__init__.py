@@ -1,0 +1,1 @@
+"""Pure steps on scans: normalize, report by exception, machine status."""

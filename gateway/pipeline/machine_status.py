@@ -1,0 +1,181 @@
+"""What state each machine is in, kept per point so that one good group does not hide a bad one.
+
+The state of a machine is published retained; each change is logged once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from drivers.base import Quality, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from drivers.base import Fault, Group, Scan
+    from gateway.model.path import MachinePath
+
+log = structlog.get_logger()
+
+
+class State(StrEnum):
+    """How a machine stands toward the gateway."""
+
+    STARTING = "starting"  # nothing was read yet
+    ONLINE = "online"  # every point is read
+    DEGRADED = "degraded"  # some points are bad
+    OFFLINE = "offline"  # every point is bad
+
+
+@dataclass(slots=True)
+class MachineStatus:
+    """The state of one machine: why, and since when (microseconds since the epoch, UTC)."""
+
+    path: MachinePath
+    points: int
+    state: State = State.STARTING
+    reason: str = ""
+    since: int = 0
+    readings: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is published."""
+        return {"state": self.state.value, "reason": self.reason, "since": self.since}
+
+
+class _GroupState:
+    """Which points of a group are bad now, and which were good once."""
+
+    def __init__(self, machine: MachineStatus) -> None:
+        self.machine = machine
+        self.bad: dict[int, Fault] = {}
+        self.uncertain: set[int] = set()
+        self.once_good: set[int] = set()
+        self.heard: set[int] = set()
+
+
+class MachineStatuses:
+    """The states of all machines of one gateway."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._machines: dict[MachinePath, MachineStatus] = {}
+        self._groups: dict[Group, _GroupState] = {}
+        self._together: dict[MachinePath, dict[Group, _GroupState]] = {}
+        self._changed: set[MachinePath] = set()
+        self._to_judge: set[MachinePath] = set()
+        self.change = asyncio.Event()
+
+    def add(self, path: MachinePath, groups: Iterable[Group]) -> None:
+        """Add a machine with its groups; or change those that it has, of which what stays keeps its state."""
+        groups = list(groups)
+        points = sum(len(group.names) for group in groups)
+        machine = self._machines.setdefault(path, MachineStatus(path, points, since=self._clock()))
+        machine.points = points
+        before = self._together.get(path, {})
+        self._forget(before.keys() - groups)
+        self._together[path] = {group: before.get(group) or _GroupState(machine) for group in groups}
+        self._groups |= self._together[path]
+        self._judge(machine)
+        self._changed.add(path)
+        self.change.set()
+
+    def remove(self, path: MachinePath) -> None:
+        """Forget a machine."""
+        self._forget(self._together.pop(path))
+        del self._machines[path]
+        self._changed.discard(path)
+        self._to_judge.discard(path)
+
+    def _forget(self, groups: Iterable[Group]) -> None:
+        for group in groups:
+            del self._groups[group]
+
+    @property
+    def machines(self) -> Iterable[MachineStatus]:
+        """All machines."""
+        return self._machines.values()
+
+    def take_changed(self) -> list[MachineStatus]:
+        """Return the machines that changed since the last call."""
+        changed, self._changed = self._changed, set()
+        self.change.clear()
+        return [self._machines[path] for path in changed]
+
+    def points(self) -> dict[str, int]:
+        """Return how many points are configured, and how many of them are good, uncertain and bad now."""
+        configured = sum(len(group.names) for group in self._groups)
+        bad = sum(len(state.bad) for state in self._groups.values())
+        uncertain = sum(len(state.uncertain) for state in self._groups.values())
+        heard = sum(len(state.heard) for state in self._groups.values())
+        good = heard - bad - uncertain
+        return {"configured": configured, "good": good, "uncertain": uncertain, "bad": bad}
+
+    def never_good(self) -> list[str]:
+        """Return the paths of the points that were not read good a single time."""
+        return [
+            f"{state.machine.path}/{name}"
+            for group, state in self._groups.items()
+            for i, name in enumerate(group.names)
+            if i not in state.once_good
+        ]
+
+    def note(self, scan: Scan) -> None:
+        """Learn from a normalized scan, before the filter."""
+        known = self._groups[scan.group]
+        known.machine.readings += len(scan.values)
+        size = len(scan.group.names)
+        if not scan.faults and len(known.once_good) == size and not known.bad:
+            if scan.points is None:
+                known.uncertain.clear()
+            if not known.uncertain:
+                return
+        for i, position in enumerate(scan.points if scan.points is not None else range(size)):
+            fault = scan.faults.get(i)
+            known.heard.add(position)
+            if fault is None:
+                known.once_good.add(position)
+            known.bad.pop(position, None)
+            known.uncertain.discard(position)
+            if fault is not None and fault.quality is Quality.BAD:
+                known.bad[position] = fault
+            elif fault is not None:
+                known.uncertain.add(position)
+        if not self._to_judge:
+            # judged once all that was delivered together is known: an outage is one change, not one a group
+            asyncio.get_running_loop().call_soon(self._judge_all)
+        self._to_judge.add(known.machine.path)
+
+    def _judge_all(self) -> None:
+        paths, self._to_judge = self._to_judge, set()
+        for path in paths:
+            self._judge(self._machines[path])
+
+    def _judge(self, machine: MachineStatus) -> None:
+        states = self._together[machine.path].values()
+        faults = [fault for state in states for fault in state.bad.values()]
+        if not faults:
+            heard = sum(len(state.heard) for state in states)
+            # points that were never heard of (a subscription that is still being made) are not online yet
+            state, reason = (State.ONLINE, "") if heard == machine.points else (machine.state, machine.reason)
+        else:
+            state = State.OFFLINE if len(faults) == machine.points else State.DEGRADED
+            reason = _told(faults)
+        if (state, reason) == (machine.state, machine.reason):
+            return
+        level = log.info if state is State.ONLINE else log.warning
+        level(f"machine.{state.value}", machine=str(machine.path), reason=reason, was=machine.state.value)
+        machine.state, machine.reason, machine.since = state, reason, self._clock()
+        self._changed.add(machine.path)
+        self.change.set()
+
+
+def _told(faults: list[Fault]) -> str:
+    """Return the reason in a word where it is one."""
+    reasons = {fault.reason for fault in faults}
+    return next(iter(reasons)).value if len(reasons) == 1 else Reason.OTHER.value

@@ -1,0 +1,81 @@
+"""What is worth sending: changes, changes beyond a deadband, and a sign of life at an interval.
+
+A reading that is not good is sent when its fault is new, and then at the interval: an hour of `no_response`
+is not 3,600 rows. What is left out is counted as unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from drivers.base import Scan, Value, ValueType
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from drivers.base import Fault
+    from gateway.settings.point import Point
+
+
+class ReportByException:
+    """The filter of one group's scans; it remembers what was sent last of each point."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._always = [not point.on_change and point.deadband is None for point in points]
+        self._all_always = all(self._always)
+        # only numbers have a deadband to compare against; 0 means that any change counts. A change of as much as the
+        # deadband is worth sending, also where it is a hair smaller in binary: 172.0 - 171.8 < 0.2
+        numbers = {ValueType.FLOAT, ValueType.INT}
+        self._dead = [point.dead * (1 - 1e-6) if point.type in numbers else 0.0 for point in points]
+        self._interval = [round(point.at_least_every * 1_000_000) for point in points]
+        self._value: list[Value | None] = [None] * len(points)
+        self._fault: list[Fault | None] = [None] * len(points)
+        self._sent = [0] * len(points)
+        self._faulty = 0
+
+    def keep(self, scan: Scan) -> Scan | None:
+        """Return what of a scan is to be sent, None where nothing is."""
+        if self._all_always and not scan.faults and not self._faulty:
+            return scan
+        positions = scan.points if scan.points is not None else range(len(scan.values))
+        kept = [i for i, position in enumerate(positions) if self._worth(scan, i, position)]
+        if len(kept) == len(scan.values):
+            return scan
+        return _choose(scan, kept, positions) if kept else None
+
+    def _worth(self, scan: Scan, i: int, position: int) -> bool:
+        """Decide on one reading, and remember it where it is sent."""
+        value, fault = scan.values[i], scan.faults.get(i)
+        time = scan.time if scan.times is None else scan.times[i]
+        if fault is None and self._always[position] and self._fault[position] is None:
+            return True
+        before = self._fault[position]
+        if fault == before and self._sent[position] and time - self._sent[position] < self._interval[position]:
+            if fault is not None and value is None:
+                return False
+            if not self._always[position] and not self._changed(value, position):
+                return False
+        self._faulty += (fault is not None) - (before is not None)
+        self._fault[position] = fault
+        self._value[position] = value
+        self._sent[position] = time
+        return True
+
+    def _changed(self, value: Value | None, position: int) -> bool:
+        before, dead = self._value[position], self._dead[position]
+        if dead and before is not None:
+            return abs(cast("float", value) - cast("float", before)) >= dead
+        return value != before
+
+
+def _choose(scan: Scan, kept: list[int], positions: Sequence[int]) -> Scan:
+    """Return the scan with only the readings at the places `kept`."""
+    faults = scan.faults
+    return Scan(
+        scan.group,
+        scan.time,
+        [scan.values[i] for i in kept],
+        {new: faults[i] for new, i in enumerate(kept) if i in faults} if faults else {},
+        [positions[i] for i in kept],
+        None if scan.times is None else [scan.times[i] for i in kept],
+    )

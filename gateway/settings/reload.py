@@ -1,0 +1,171 @@
+"""A changed configuration, taken up while the gateway runs; or refused with its errors, and the old one goes on.
+
+What became of each attempt is left in a file beside the spool, where `lineside reload` waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from gateway.common.atomic_file import save_json
+from gateway.settings.load import load_factory
+from gateway.settings.problems import ConfigurationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.settings.factory import Factory
+    from gateway.settings.sections import GatewaySection
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the files, where `reload_on_change` asks for it; each must find them as they are."""
+
+LIVE = {"reload_on_change"}
+"""Keys of `gateway` that may change while it runs."""
+
+RESTART = "can't change while the gateway runs; restart it, which loses nothing"
+
+
+def outcome_file(own: GatewaySection) -> Path:
+    """Return the file in which a gateway tells which configuration it runs, and what the last reload came to."""
+    return own.spool.folder / f"{own.id}.configuration.json"
+
+
+class Reload:
+    """Loads the configuration again when asked to, one time after the other. `running` is what the gateway has."""
+
+    def __init__(
+        self, factory: Factory, change_over: Callable[[Factory], Awaitable[Mapping[str, Sequence[str]]]]
+    ) -> None:
+        """Prepare; `change_over` goes on with another configuration, and returns which machines that affects."""
+        self.running = _without_machines(factory)
+        self._change_over = change_over
+        self._asked = asyncio.Event()
+        self._also: set[Path] = set()  # files that the last attempt has found something wrong with
+
+    def ask(self) -> None:
+        """Load the configuration again, soon."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Reload when asked to, until cancelled."""
+        self._tell("started")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch(), name="watch the configuration")
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                await self._reload()
+
+    async def _reload(self) -> None:
+        began = time.monotonic()
+        try:
+            factory = await asyncio.to_thread(load_factory, self.running.file)
+            check(self.running, factory)
+            if factory.digest == self.running.digest:
+                log.info("configuration.unchanged", config=factory.digest)
+                self._tell("unchanged")
+                return
+            affected = await self._change_over(factory)
+        except ConfigurationError as error:
+            self._refuse([str(problem) for problem in error.problems], {one.file for one in error.problems})
+        except OSError as error:
+            self._refuse([str(error)], set())
+        else:
+            self.running, self._also = _without_machines(factory), set()
+            seconds = round(time.monotonic() - began, 3)
+            counts = {what: len(machines) for what, machines in affected.items()}
+            log.info("configuration.taken_up", config=factory.digest, seconds=seconds, **counts)
+            self._tell("taken_up", seconds=seconds, **affected)
+
+    def _refuse(self, problems: Sequence[str], files: set[Path]) -> None:
+        log.error("configuration.refused", file=str(self.running.file), problems=problems,
+                  config=self.running.digest)  # fmt: skip
+        self._also = files
+        self._tell("refused", problems=problems)
+
+    def _tell(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - what JSON can say
+        told = {
+            "outcome": outcome,
+            "time": time.time_ns() // 1000,
+            "pid": os.getpid(),
+            "file": str(self.running.file.resolve()),
+            "config": self.running.digest,
+        }
+        file = outcome_file(self.running.gateway)
+        try:
+            save_json(file, told | more)
+        except OSError as error:  # a full disk must not stop the gateway
+            log.warning("configuration.outcome_not_saved", file=str(file), error=str(error))
+
+    async def _watch(self) -> None:
+        """Ask for a reload when files have changed, and are as they were a look before: nobody writes them."""
+        known = seen = await asyncio.to_thread(_looks, self._files())
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if not self.running.gateway.reload_on_change:
+                continue
+            now = await asyncio.to_thread(_looks, self._files())
+            if now == seen and now != known:
+                known = now
+                self.ask()
+            seen = now
+
+    def _files(self) -> list[Path]:
+        files = {*self.running.files, *self._also}
+        return sorted(files | {file.parent for file in files})  # a folder changes with a file that is new in it
+
+
+def _without_machines(factory: Factory) -> Factory:
+    """Return what is compared here: machines that are read already would be kept twice."""
+    return replace(factory, machines=())
+
+
+def _looks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
+    """Return what tells whether files have changed."""
+    found: list[tuple[int, int, int] | None] = []
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return found
+
+
+def check(running: Factory, wanted: Factory) -> None:
+    """Raise `ConfigurationError` where something is written anew that can't change while the gateway runs."""
+    if problems := list(_fixed(running, wanted)):
+        raise ConfigurationError(problems)
+
+
+def _fixed(running: Factory, wanted: Factory) -> Iterator[Problem]:
+    sections = (
+        ("factory", running.factory, wanted.factory, set(type(running.factory).model_fields)),
+        ("gateway", running.gateway, wanted.gateway, set(type(running.gateway).model_fields) - LIVE),
+        ("broker", running.broker, wanted.broker, {"root"}),
+    )
+    for name, before, now, keys in sections:
+        for key in sorted(keys):
+            if getattr(before, key) != getattr(now, key) and wanted.document is not None:
+                mark = wanted.document.mark((name, key))
+                yield Problem(wanted.file, *mark, f"{name}.{key}", RESTART)
+
+
+def read_outcome(file: Path) -> dict[str, Any]:
+    """Return what a gateway tells of its configuration. Raises `OSError` or `ValueError`."""
+    told = orjson.loads(file.read_bytes())
+    if not isinstance(told, dict) or not {"outcome", "time", "pid", "file", "config"} <= told.keys():
+        raise ValueError(f"{file} is no outcome of a reload")
+    return told

@@ -1,0 +1,1 @@
+"""The durable buffer: records stay here, on disk, until they are confirmed."""

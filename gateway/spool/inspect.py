@@ -1,0 +1,92 @@
+"""A look at a spool for people: without disturbing the gateway that works with it, or after it was killed."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.spool.checkpoint import newest, read_checkpoint
+from gateway.spool.files import Damaged, is_damage
+from gateway.spool.rows import ROWS, Row, reading, stored_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.spool.checkpoint import Checkpoint
+    from gateway.spool.files import SpoolFiles
+
+AT_ONCE = 100
+"""Records that are read at once: a long look would hold up the gateway's own housekeeping."""
+
+
+class NotReadable(Exception):
+    """There is nothing to be seen; the text says why, and what to do."""
+
+
+class SpoolStatus(NamedTuple):
+    """What a spool says of itself. `damage` says what is wrong with its database, if something is."""
+
+    state: Checkpoint
+    oldest: Row | None
+    newest: Row | None
+    damage: str
+
+
+def inspect(files: SpoolFiles) -> SpoolStatus:
+    """Return what is in a spool. Raises `NotReadable` where there is none, or it can't be read."""
+    slots = read_checkpoint(files.slots)
+    state: Checkpoint | None = None
+    oldest = latest = None
+    damage = ""
+    try:
+        with reading(files.db) as db:
+            state = stored_state(db)
+            oldest, latest = _first(db, "asc"), _first(db, "desc")
+    except FileNotFoundError:
+        if slots is None:
+            raise NotReadable(
+                f"{files.db} is not there: has a gateway run with this configuration, from here?"
+            ) from None
+        damage = "its database is missing"
+    except (OSError, sqlite3.Error) as error:
+        if not is_damage(error):
+            raise NotReadable(_why(files, error)) from error
+        damage = str(error)
+    known = [slots] if state is None or (slots is not None and slots.spool == state.spool) else []
+    state = newest([state, *known])
+    if state is None:
+        raise NotReadable(f"{files.db} is no spool, or damaged all over: {damage}")
+    return SpoolStatus(state, oldest, latest, damage)
+
+
+def records(files: SpoolFiles) -> Iterator[Row]:
+    """Yield the records that wait, oldest first, up to the one that is the newest now. Raises `NotReadable`."""
+    after, last = 0, (inspect(files).newest or _NO_ROW).seq
+    while after < last:
+        try:
+            with reading(files.db) as db:
+                found = db.execute(f"{ROWS} where seq > ? order by seq limit ?", (after, AT_ONCE)).fetchall()
+        except (OSError, sqlite3.Error) as error:
+            raise NotReadable(_why(files, error, after)) from error
+        if not found:
+            return
+        yield from (row for row in map(Row._make, found) if row.seq <= last)
+        after = found[-1][0]
+
+
+_NO_ROW = Row(0, 0, "", "", 0, 0, b"")
+
+
+def _first(db: sqlite3.Connection, order: str) -> Row | None:
+    found = db.execute(f"{ROWS} order by seq {order} limit 1").fetchone()
+    return None if found is None else Row(*found)
+
+
+def _why(files: SpoolFiles, error: Exception, after: int = 0) -> str:
+    if isinstance(error, Damaged) or is_damage(error):
+        where = f" after record {after}" if after else ""
+        return f"{files.db} is damaged{where}: {error}; the gateway mends it, at the latest when it starts"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return f"{files.db} is locked by another process; try again"
+    return f"{files.db} can't be read: {error}; are you the gateway's user?"

@@ -1,0 +1,1 @@
+"""Rebuilds a damaged spool from the pages that are intact."""

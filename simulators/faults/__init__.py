@@ -1,0 +1,1 @@
+"""Faults of simulated machines: which there are, when they begin and end."""

@@ -1,0 +1,1 @@
+"""Machines without a network: models, PackML states, parts, lines and plants."""

@@ -1,0 +1,1 @@
+"""Simulated machines served over OPC UA."""
