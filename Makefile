@@ -23,6 +23,7 @@ check: $(VENV)/.dev ## lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 services: ## the real servers that tests talk to (Debian packages, and one of npm)
 	@tools/install-services

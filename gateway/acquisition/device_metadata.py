@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from drivers.base import About, ValueType
-from gateway.acquisition.metadata_history import MetaHistory, encode_meta, meta_of
+from gateway.acquisition.metadata_history import MetaHistory, encode_meta
 from gateway.common.atomic_file import save_json
 from gateway.model.path import MachinePath  # noqa: TC001 - of a NamedTuple's field
 
@@ -76,7 +76,7 @@ class DeviceMetadata:
         self._file = folder / f"{name}.told.json"
         self._history = MetaHistory(folder / f"{name}.metas.json")
         self._told: dict[str, Told] = {}
-        self._ids = {machine.path: meta_of(machine).id for machine in machines}
+        self._ids = {machine.path: machine.meta.id for machine in machines}
         self._pending: set[str] = set()
         self._new: set[str] = set()
         self._preparing = False
@@ -147,7 +147,7 @@ class DeviceMetadata:
         whole = [filled(machine, self._told.get(str(machine.path), {})) for machine in machines]
         earlier = self._history.update(whole)
         return [
-            MachineDescription(machine.path, meta_of(machine).id, encode_meta(machine, earlier[machine.path]))
+            MachineDescription(machine.path, machine.meta.id, encode_meta(machine, earlier[machine.path]))
             for machine in whole
         ]
 

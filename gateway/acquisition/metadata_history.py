@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import structlog
 
-from gateway.common.atomic_file import save_json
-from gateway.ingest.metadata_registry import load_metadata
+from gateway.common.atomic_file import load_json, save_json
 from gateway.model.metadata import VERSION, MachineMeta, read_meta, write_meta
 
 if TYPE_CHECKING:
@@ -19,24 +19,17 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 
+log = structlog.get_logger()
+
 EARLIER = 4
 """Descriptions of a machine that are told beside its present one: records made with them may still be in a spool."""
-
-
-def meta_of(machine: Machine) -> MachineMeta:
-    """Return what stores need, from the configuration."""
-    return MachineMeta(
-        machine.template,
-        {point.name: point.type.value for point in machine.points},
-        {point.name: point.unit for point in machine.points},
-    )
 
 
 def encode_meta(machine: Machine, earlier: Iterable[MachineMeta] = ()) -> bytes:
     """Return the payload of a machine's `meta` topic, with what it was earlier."""
     told = {
         "v": VERSION,
-        "id": meta_of(machine).id,
+        "id": machine.meta.id,
         "template": machine.template,
         "protocol": machine.protocol.name,
         "points": {point.name: _point(point) for point in machine.points},
@@ -65,13 +58,26 @@ class MetaHistory:
 
     def update(self, machines: Iterable[Machine]) -> dict[MachinePath, list[MachineMeta]]:
         """Return what each machine was earlier, the latest first, and keep what it is now. Raises `OSError`."""
-        known = load_metadata(self._file)
+        known = self._load()
         found, kept = {}, dict(known)  # a machine that is gone may come back
         for machine in machines:
-            now, path = meta_of(machine), str(machine.path)
+            now, path = machine.meta, str(machine.path)
             before = [meta for meta in map(read_meta, known.get(path, ())) if meta.id != now.id]
             found[machine.path] = before[:EARLIER]
             kept[path] = [write_meta(meta) for meta in (now, *found[machine.path])]
         if kept != known:
             save_json(self._file, kept)
         return found
+
+    def _load(self) -> dict[str, Any]:
+        """Return the file's content. A missing or damaged file is an empty history."""
+        try:
+            data = load_json(self._file)
+            for meta in (meta for metas in data.values() for meta in metas):
+                read_meta(meta)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("metas.unreadable", file=str(self._file), error=repr(error))
+            return {}
+        return dict(data)

@@ -20,3 +20,8 @@ def save_json(file: Path, data: dict[str, Any]) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     new.replace(file)
+
+
+def load_json(file: Path) -> Any:  # noqa: ANN401 - what stands in a file
+    """Return the parsed content of a JSON file. Raises `OSError` or `ValueError`."""
+    return orjson.loads(file.read_bytes())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import structlog
 
-from gateway.common.atomic_file import save_json
+from gateway.common.atomic_file import load_json, save_json
 from gateway.model.metadata import read_meta, write_meta
 from gateway.model.path import MachinePath
 
@@ -38,7 +37,7 @@ class MetadataRegistry:
         """Read what was known when the last run ended."""
         if self._file is None:
             return
-        data = load_metadata(self._file)
+        data = self._load(self._file)
         for meta in map(read_meta, data.get("metas", ())):
             self._by_id[meta.id] = meta
         for path, key in data.get("machines", {}).items():
@@ -70,16 +69,15 @@ class MetadataRegistry:
             machines = {str(path): meta.id for path, meta in self._newest.items()}
             save_json(self._file, {"metas": metas, "machines": machines})
 
-
-def load_metadata(file: Path) -> dict[str, Any]:
-    """Return a file's content: what is not there, or damaged, is learnt anew from what is published."""
-    try:
-        data = orjson.loads(file.read_bytes())
-        for meta in data["metas"] if "metas" in data else [meta for metas in data.values() for meta in metas]:
-            read_meta(meta)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        log.warning("metas.unreadable", file=str(file), error=repr(error))
-        return {}
-    return dict(data)
+    def _load(self, file: Path) -> dict[str, Any]:
+        """Return the file's content. A missing or damaged file is empty: gateways publish their metadata again."""
+        try:
+            data = load_json(file)
+            for meta in data.get("metas", ()):
+                read_meta(meta)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            log.warning("metas.unreadable", file=str(file), error=repr(error))
+            return {}
+        return dict(data)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import structlog
 from aiomqtt import MqttError
 
-from gateway.acquisition.metadata_history import meta_of
 from gateway.common.histogram import Histogram
 from gateway.ingest.batch import Batch, DurabilityQueue
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
@@ -92,7 +91,7 @@ class Ingest:
         """Receive and write until cancelled; outages are told once."""
         self._metas.load()
         for machine in self._factory.machines:
-            self._metas.add(machine.path, [meta_of(machine)])
+            self._metas.add(machine.path, [machine.meta])
         try:
             async with asyncio.TaskGroup() as tasks:
                 for writer in self._writers:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.model.metadata import MachineMeta
 from gateway.settings.problems import Severity
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ class Machine:
     found: Mapping[str, str] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def meta(self) -> MachineMeta:
+        """The types and units of its points, as stores need them."""
+        return MachineMeta(
+            self.template,
+            {point.name: point.type.value for point in self.points},
+            {point.name: point.unit for point in self.points},
+        )
 
 
 @dataclass(frozen=True, slots=True)

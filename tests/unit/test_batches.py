@@ -156,7 +156,7 @@ async def test_while_the_store_is_away_nothing_is_confirmed(bench: Bench):
 
 async def test_what_is_held_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """Then ingest takes nothing more, and the broker and the spools keep it."""
-    monkeypatch.setattr(batches, "HELD_READINGS", 100)
+    monkeypatch.setattr(batches, "MAX_QUEUED_READINGS", 100)
     await bench.write(1, readings=60)
     await bench.held.room()
     await bench.write(2, readings=60)

@@ -49,7 +49,7 @@ def test_what_says_nothing_is_no_birth():
 
 def test_what_is_kept_in_mind_is_bounded(monkeypatch):
     """Names that come and go, for years."""
-    monkeypatch.setattr(ingests, "MOST", 2)
+    monkeypatch.setattr(ingests, "MAX_INGESTS", 2)
     assert came(*((name, online("1")) for name in "abc"), ("a", online("2")), ("c", online("2"))) == [
         "",
         "",

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from points import node
 
-from gateway.acquisition.metadata_history import EARLIER, MetaHistory, encode_meta, meta_of
+from gateway.acquisition.metadata_history import EARLIER, MetaHistory, encode_meta
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.model.metadata import MachineMeta, decode_meta
 from gateway.model.path import MachinePath
@@ -31,16 +31,16 @@ def machine(path: MachinePath = PATH, **units: str) -> Machine:
 
 def test_what_is_encoded_is_decoded_again() -> None:
     """With its id, which a record names; and what it was earlier."""
-    now, before = machine(p="kPa", q=""), [meta_of(machine(p="bar")), meta_of(machine(p="Pa"))]
+    now, before = machine(p="kPa", q=""), [machine(p="bar").meta, machine(p="Pa").meta]
     payload = encode_meta(now, before)
-    assert decode_meta(payload) == [meta_of(now), *before]
-    assert orjson.loads(payload)["id"] == meta_of(now).id
-    assert decode_meta(encode_meta(now)) == [meta_of(now)]
+    assert decode_meta(payload) == [now.meta, *before]
+    assert orjson.loads(payload)["id"] == now.meta.id
+    assert decode_meta(encode_meta(now)) == [now.meta]
 
 
 def test_a_description_in_other_words_is_the_same() -> None:
     """Else each correction of a text would be a version to keep."""
-    assert meta_of(machine(p="bar")).id == MachineMeta("press", {"p": "float"}, {"p": "bar"}).id
+    assert machine(p="bar").meta.id == MachineMeta("press", {"p": "float"}, {"p": "bar"}).id
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_a_gateway_remembers_what_its_machines_were(tmp_path: Path) -> None:
     first, second, third = machine(p="bar"), machine(p="kPa"), machine(p="Pa")
     assert MetaHistory(file).update([first]) == {PATH: []}
     assert MetaHistory(file).update([first]) == {PATH: []}
-    assert MetaHistory(file).update([second, machine(OTHER, q="")]) == {PATH: [meta_of(first)], OTHER: []}
+    assert MetaHistory(file).update([second, machine(OTHER, q="")]) == {PATH: [first.meta], OTHER: []}
     assert MetaHistory(file).update([machine(OTHER, q="")]) == {OTHER: []}
-    assert MetaHistory(file).update([third]) == {PATH: [meta_of(second), meta_of(first)]}
-    assert MetaHistory(file).update([first]) == {PATH: [meta_of(third), meta_of(second)]}
+    assert MetaHistory(file).update([third]) == {PATH: [second.meta, first.meta]}
+    assert MetaHistory(file).update([first]) == {PATH: [third.meta, second.meta]}
 
 
 def test_a_gateway_remembers_a_few_and_not_all(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_gateway_remembers_a_few_and_not_all(tmp_path: Path) -> None:
     units = ["bar", "mbar", "Pa", "hPa", "kPa", "MPa", "K", "Cel"]
     for unit in units:
         found = MetaHistory(file).update([machine(p=unit)])
-    assert found == {PATH: [meta_of(machine(p=unit)) for unit in ("K", "MPa", "kPa", "hPa")]}
+    assert found == {PATH: [machine(p=unit).meta for unit in ("K", "MPa", "kPa", "hPa")]}
     assert len(found[PATH]) == EARLIER
 
 
@@ -118,7 +118,7 @@ def test_ingest_remembers_over_a_restart(tmp_path: Path) -> None:
     assert file.stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"metas":5}', b'{"metas":[{}]}', b'{"e/s":[5]}', b"null"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"metas":5}', b'{"metas":[5]}', b'{"metas":[{}]}', b"null"])
 def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
     """A start never fails for it: what it held is published as well."""
     file = tmp_path / "metas.json"
@@ -133,8 +133,8 @@ def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
 
 def test_what_ingest_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody may publish descriptions."""
-    monkeypatch.setattr("gateway.meta.MOST_METAS", 5)
-    monkeypatch.setattr("gateway.meta.MOST_MACHINES", 5)
+    monkeypatch.setattr("gateway.ingest.metadata_registry.MAX_METADATA", 5)
+    monkeypatch.setattr("gateway.ingest.metadata_registry.MAX_MACHINES", 5)
     metas = MetadataRegistry()
     made = [MachineMeta(f"t{number}") for number in range(20)]
     for number, meta in enumerate(made):
