@@ -98,9 +98,7 @@ class GatewayService:
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
         data, events = self._builders_of(machine.path)
         put = (events if group.events else data).put
-        pipeline = Pipeline(
-            points, lambda: self.clock.fault, self.states, lambda: self.spool.ledger, put, self.spool.room
-        )
+        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, self.spool.room)
         return pipeline.deliver
 
     def _builders_of(self, path: MachinePath) -> tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]:
