@@ -34,8 +34,9 @@ from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust
-from gateway.spool.files import SpoolFiles
-from gateway.spool.splitter import LETTERS_SIZE, Splitter, halve
+from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
+from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.model.path import MachinePath
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
-    from gateway.spool.record_builder import RecordBuilder
 
 log = structlog.get_logger()
 
@@ -86,7 +86,7 @@ class Pipeline:
             ledger.unchanged += len(scan.values)
             return
         ledger.unchanged += len(scan.values) - len(kept.values)
-        self._outbox.put(name_scan(kept), len(kept.values))
+        self._spool.put(self._outbox, name_scan(kept), len(kept.values))
         await self._spool.room()
 
 
@@ -99,9 +99,10 @@ class GatewayService:
         self.id = own.id
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(own.spool, own.id, own.max_record)
+        self.spool = Spool(own.spool, own.id)
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
+        self._max_record = own.max_record
         self._outboxes: dict[MachinePath, tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]] = {}
         self._searches = Discovery(own.spool.folder / f"{own.id}.found.json")
         machines = self._searches.configure(factory.machines)
@@ -110,9 +111,9 @@ class GatewayService:
         self._changing = asyncio.Lock()
         self._take_up(self._acquisition.compare(machines))
         self._leftovers = RetainedCleanup(
-            own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest
+            own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest_seq
         )
-        cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
+        cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
         self._publisher = Publisher(
             factory, self.topics, self.spool, self.states, self._descriptions, self._leftovers, self.report, cutter
         )
@@ -130,8 +131,8 @@ class GatewayService:
         """Return where a machine's readings, and its events, become records."""
         if path not in self._outboxes:
             encode = partial(self._encode, path)
-            data = self.spool.outbox(self.topics.data(path), encode, halve)
-            events = self.spool.outbox(self.topics.event(path), encode, halve)
+            data = RecordBuilder(self.topics.data(path), encode, halve, self._max_record)
+            events = RecordBuilder(self.topics.event(path), encode, halve, self._max_record)
             self._outboxes[path] = data, events
         return self._outboxes[path]
 
@@ -185,7 +186,7 @@ class GatewayService:
                 self.spool.close_record(outbox)
         self._take_up(change)
         self._descriptions.switch(described, self._acquisition.machines)
-        self._leftovers.update(self._state_topics(), self.spool.following)
+        self._leftovers.update(self._state_topics(), self.spool.next_seq)
         await self._acquisition.adopt(change)
         return change
 
@@ -208,7 +209,7 @@ class GatewayService:
         """Run until `stop` is set, then stop in the order of the flow: nothing that was taken is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
             self._descriptions.begin()
-            self._leftovers.begin(self._state_topics(), self.spool.following)
+            self._leftovers.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="sign of life")
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")
