@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import WhenFull
 from gateway.spool.batch import CommitResult
 from gateway.spool.checkpoint import encode_checkpoint
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from gateway.common.seq_ranges import SeqRange, SeqRanges
+    from gateway.common.seq_ranges import SeqRange
     from gateway.spool.checkpoint import Checkpoint
     from gateway.spool.files import Replacement, Spooled
     from gateway.spool.limits import Limits
@@ -107,10 +108,12 @@ class Commit:
             "insert into records values (?, ?, ?, ?, ?, ?, ?)",
             [row_of(record, self._state.spool) for record in records],
         )
-        for record in records:
-            self._pending.add(record.seq)
-            self._journal.append((self._pending.remove, (record.seq, record.seq)))
-            self._count(1, record.readings, len(record.payload))
+        for span in SeqRanges((record.seq, record.seq) for record in records):
+            self._pending.add(*span)
+            self._journal.append((self._pending.remove, span))
+        self._count(
+            len(records), sum(record.readings for record in records), sum(len(record.payload) for record in records)
+        )
         self.result.stored = [*self.result.stored, *records]
 
     def replace(self, replacement: Replacement) -> None:
