@@ -45,8 +45,10 @@ with SqliteStore(SqliteSettings(path=pathlib.Path(sys.argv[1]))) as store:
 
 WRITER = """
 import sys, pathlib
-from gateway.model import MachinePath, NamedScan
-from gateway.stores.base import MachineMeta, MachineScan
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 store = SqliteStore(SqliteSettings(path=pathlib.Path(sys.argv[1])))
 store.open()
