@@ -109,12 +109,10 @@ class GatewayService:
         self._acquisition = DeviceManager(self._make_pipeline, self._make_runner)
         self._changing = asyncio.Lock()
         self._take_up(self._acquisition.compare(machines))
-        self._leftovers = RetainedCleanup(
-            own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest
-        )
+        self._cleanup = RetainedCleanup(own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest)
         cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
         self._publisher = Publisher(
-            factory, self.topics, self.spool, self.states, self._descriptions, self._leftovers, self.report, cutter
+            factory, self.topics, self.spool, self.states, self._descriptions, self._cleanup, self.report, cutter
         )
         self.reload = Reload(factory, self._reconfigure)
         self._alive = own.spool.folder / f"{own.id}.alive"
@@ -185,7 +183,7 @@ class GatewayService:
                 self.spool.close_record(outbox)
         self._take_up(change)
         self._descriptions.switch(described, self._acquisition.machines)
-        self._leftovers.update(self._state_topics(), self.spool.following)
+        self._cleanup.update(self._state_topics(), self.spool.following)
         await self._acquisition.adopt(change)
         return change
 
@@ -208,7 +206,7 @@ class GatewayService:
         """Run until `stop` is set, then stop in the order of the flow: nothing that was taken is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
             self._descriptions.begin()
-            self._leftovers.begin(self._state_topics(), self.spool.following)
+            self._cleanup.begin(self._state_topics(), self.spool.following)
             living = tasks.create_task(beat(self._alive), name="sign of life")
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")

@@ -3,10 +3,10 @@
 A link that flaps, a device that comes and goes, a store that refuses every row: each would fill the log of a box that
 nobody looks at for weeks. `StateLog` is for what is in one state at a time, `RepeatLog` for events that repeat.
 
-    link = StateLog(log, "broker.unstable")
-    link.enter("broker.not_connected", error="timed out")          # logged: a warning
-    link.enter("broker.not_connected", error="timed out")          # counted
-    link.enter("broker.connected", healthy=True, broker=url)       # logged: an info
+    link = StateLog(log, "mqtt.unstable")
+    link.enter("mqtt.not_connected", error="timed out")          # logged: a warning
+    link.enter("mqtt.not_connected", error="timed out")          # counted
+    link.enter("mqtt.connected", healthy=True, broker=url)       # logged: an info
 
     refused = RepeatLog(log)
     refused.warning("message.set_aside", key=topic, reason=reason)  # logged once a minute, then counted
