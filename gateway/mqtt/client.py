@@ -143,7 +143,7 @@ class MqttClient(aiomqtt.Client):
             try:
                 return await super().__aenter__()
             except BaseException as error:
-                # paho closes only what was connected; else it would stay open, and be read from, for ever
+                # paho closes only a connected socket; an unconnected socket would stay open, and be read from
                 self._paho._sock_close()  # noqa: SLF001 - there is no other way
                 self._retrieve_error()
                 if not isinstance(error, MqttError):
@@ -155,7 +155,7 @@ class MqttClient(aiomqtt.Client):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect; a broker that does not take part in it any more is no error, and no reason to wait long."""
+        """Disconnect, and wait a second at most: a broker that does not answer any more is not an error."""
         self.timeout = DISCONNECT_TIMEOUT
         with suppress(MqttError):
             await super().__aexit__(kind, error, trace)
@@ -184,7 +184,7 @@ class MqttClient(aiomqtt.Client):
         """Learn the limits of the broker (MQTT 5, 3.2.2.3)."""
         self.receive_maximum = getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM)
         self._packet_maximum = getattr(properties, "MaximumPacketSize", PACKET_MAXIMUM)
-        # more than that paho holds back, whoever publishes
+        # paho itself delays everything beyond that
         client._max_inflight_messages = self.receive_maximum  # noqa: SLF001 - its setter is for before the answer
         # paho asks after a silence of this length, and waits as long for the answer: together that is the keep-alive.
         # A client may ask sooner than it has to (MQTT 5, 3.1.2.10)
@@ -302,8 +302,8 @@ class MqttClient(aiomqtt.Client):
         if threading.get_ident() != self._thread:  # connecting happens in a thread of its own
             super()._on_socket_register_write(client, userdata, sock)
         elif not self._flushing:
-            # at the end of this turn of the loop: what is published together is written together, and without
-            # the three system calls that waking the loop from another thread and asking for room would cost
+            # at the end of this turn of the loop: messages that are published together are written together, and
+            # without the three system calls that waking the loop from another thread would cost
             self._flushing = True
             self._loop.call_soon(self._flush, client, userdata, sock)
 
@@ -326,7 +326,7 @@ class MqttClient(aiomqtt.Client):
         Raises `MqttError` where the connection is lost, or the broker does not answer.
         """
         answers = await self.subscribe([(topic, qos) for topic in filters])
-        # a list that is too short speaks of the first: what was not answered was not granted
+        # an answer that is too short grants the first filters, and no others
         codes = [answer.value if isinstance(answer, ReasonCode) else answer for answer in answers]
         codes += [REFUSED] * (len(filters) - len(codes))
         return {topic: code for topic, code in zip(filters, codes, strict=False) if code >= REFUSED}

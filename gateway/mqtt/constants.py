@@ -6,7 +6,7 @@ NO_SUBSCRIBERS = 0x10
 """Reason code (MQTT 5, 3.4.2.1): the broker took the message and had nobody to give it to. That is not delivery."""
 
 REFUSED = 0x80
-"""Reason codes from here on are failures (MQTT 5, 2.4); in a SUBACK of MQTT 3.1.1 this one is the only failure."""
+"""Reason codes from here on are failures (MQTT 5, 2.4); it is the only failure in a SUBACK of MQTT 3.1.1."""
 
 TAKEN_OVER = 0x8E
 """Reason code (MQTT 5, 4.13): another client connected with the same identifier."""

@@ -1,4 +1,4 @@
-"""The session with the broker: the one loop that connects, serves, backs off, and connects again.
+"""The session with the broker: the only loop that connects, serves, backs off, and connects again.
 
 Publisher, ingest, `tail` and the demo's screen each have one. Three things are the same for all of them:
 
@@ -6,10 +6,10 @@ Publisher, ingest, `tail` and the demo's screen each have one. Three things are 
   every other second. A broker that answers and refuses has work with each attempt, so it is tried ever less often.
 - *Presence.* A gateway or ingest publishes its birth and death, retained, on its state topic; the last will is its
   death when the connection is lost.
-- *One client per identifier.* A broker lets only one client use an identifier: the second throws out the first, which
-  comes back and throws out the second. Some brokers say so (MQTT 5, 4.13: 0x8E), others close the connection. Every
-  birth and death carries an `instance`, drawn at start, and the number of the connection, so each process finds the
-  other on the state topic. The one that is thrown out logs it once and stands back for a minute, then longer.
+- *Unique identifiers.* A broker accepts a single client per identifier: the second disconnects the first, which comes
+  back and disconnects the second. Some brokers say so (MQTT 5, 4.13: 0x8E), others close the connection. Every birth
+  and death carries an `instance`, drawn at start, and the number of the connection, so each process finds the other
+  on the state topic. The process that was disconnected logs it once and waits a minute, then longer.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ STEADY = 10.0
 """Seconds after which a connection counts as lasting: the next attempt after it comes soon."""
 
 STAND_BACK_FIRST, STAND_BACK_MAX = 60.0, 600.0
-"""Seconds for which a client stays away that was thrown out by another with its identifier."""
+"""Seconds that a client waits after another with its identifier has disconnected it."""
 
 SUBSCRIBE_AGAIN_FIRST, SUBSCRIBE_AGAIN_MAX = 5.0, 60.0
 """Seconds until a denied subscription is tried again."""
 
 MAX_INSTANCES = 1_000
-"""Other processes on the state topic that are told apart."""
+"""Other processes on the state topic that are remembered."""
 
 
 class ReconnectDelay:
@@ -97,7 +97,7 @@ class Presence:
     """The birth and death of this process on its state topic, and those of others with its name.
 
     `details` are added to the birth. `contested` is whether another process uses the name, as seen on the present
-    connection; `away` whether this one stands back for it.
+    connection; `away` whether this process waits because of that.
     """
 
     def __init__(self, topic: str, name: str, kind: Kind = GATEWAY) -> None:
@@ -118,15 +118,15 @@ class Presence:
     # -- the payloads --
 
     def birth(self) -> bytes:
-        """Return what is retained while this process is connected."""
+        """Return the payload that is retained while this process is connected."""
         return self._sign({"state": "online", **self.details}, self._connects)
 
     def will(self) -> bytes:
-        """Return what the broker is to retain when the next connection is lost."""
+        """Return the payload that the broker retains when the next connection is lost."""
         return self._sign({"state": "offline", "reason": "connection lost"}, self._connects + 1)
 
     def death(self, reason: str) -> bytes:
-        """Return what is retained after a graceful end."""
+        """Return the payload that is retained after a graceful end."""
         return self._sign({"state": "offline", "reason": reason}, self._connects)
 
     def _sign(self, state: dict[str, str], birth: int) -> bytes:
@@ -135,13 +135,13 @@ class Presence:
     # -- the connection --
 
     def connected(self) -> None:
-        """Note a new connection: whether the name is contested shows anew."""
+        """Note a new connection: whether the name is contested is found out again."""
         self._connects += 1
         self._born_before = self._born
         self.contested = False
 
     def born(self) -> None:
-        """Note that the broker has our birth: whatever a former run has left there is replaced."""
+        """Note that the broker has our birth: the state of a former run is replaced."""
         self._born = True
 
     async def publish_birth(self, session: Session, link: MqttClient) -> None:
@@ -160,7 +160,7 @@ class Presence:
     # -- others of the name --
 
     def heard(self, payload: bytes, *, retained: bool) -> None:
-        """Read what stands on the state topic; what a former run has left there is not another process."""
+        """Read a state of this topic; a state of a former run does not mean another process."""
         try:
             state = self._kind.parse(payload)
         except BadMessage:
@@ -172,13 +172,13 @@ class Presence:
         if len(self._births) > MAX_INSTANCES:
             del self._births[next(iter(self._births))]
         former = not self._born_before and (retained or state.state == "offline")
-        # a broker that was killed may retain what was there long ago; who is there now has been born again since
+        # a broker that was killed may retain an old state; a process that is there now has been born again since
         if former or (retained and state.birth <= known):
             return
         self.contested = True
         self._log(host=state.host, instance=state.instance)
 
-    def thrown_out(self) -> None:
+    def taken_over(self) -> None:
         """Note that the broker said that another client has our identifier."""
         self.contested = True
         self._log()
@@ -233,14 +233,18 @@ class Session:
     async def run(self, serve: Callable[[MqttClient], Awaitable[None]]) -> None:
         """Connect, `serve` the connection, and connect again when that raises; return when it returns.
 
-        The connection is closed when `serve` ends; where there is a `presence`, with its death.
+        Raises `MissingSecret` at the first attempt alone: a configuration that can't be read ends a service at start.
+
+        The connection is closed when `serve` ends; where there is a `presence`, with its death. Raises
+        `MissingSecret` before the first attempt: a configuration that can't be read ends a service at its start.
         """
         delay = ReconnectDelay()
         now = asyncio.get_running_loop().time
+        connection: MqttClient | None = self._connection()
         while True:
             began = now()
             try:
-                async with self._connection() as link:
+                async with connection or self._connection() as link:
                     began = now()
                     self._enter("mqtt.connected", healthy=True, broker=link.address)
                     if self._presence is not None:
@@ -258,8 +262,9 @@ class Session:
                 self._enter("mqtt.session_failed", broker=self.broker.url, exc_info=error)
             else:
                 return
+            connection = None
             if isinstance(failed, SessionTakenOver) and self._presence is not None:
-                self._presence.thrown_out()
+                self._presence.taken_over()
             if self._presence is not None and self._presence.contested:
                 await self._presence.stand_back()
             else:
@@ -269,7 +274,7 @@ class Session:
         if not self._quiet:
             self._state.enter(event, healthy=healthy, **fields)
 
-    # -- what the broker allows --
+    # -- permissions --
 
     async def subscribe(self, link: MqttClient, *filters: str, qos: int = 1) -> None:
         """Subscribe; where the broker denies a filter, log that once and try again until it is granted."""

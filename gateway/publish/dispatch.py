@@ -1,7 +1,7 @@
 """Send records from the spool over a connection, and act on the answers: one class for each order of sending.
 
 `FreshFirst` sends new records at once, and the backlog of an outage behind them. `InOrder` sends a record only when
-the one before it of the same machine is confirmed.
+the record before it of the same machine is confirmed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Dispatch(ABC):
         self._on_room()
 
     def ingest_came(self, before: str) -> None:
-        """Send again the records that the process `before` had taken, and probe whether all others have arrived."""
+        """Send again the records that the process `before` had accepted, and probe whether others arrived."""
         self.window.ingest_came(before)
 
     def _on_room(self) -> None:

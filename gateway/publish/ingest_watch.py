@@ -1,6 +1,7 @@
 """The ingests, as a gateway hears of them by their births.
 
-A new process has nothing of what the one before it held in memory; and what was sent before may have reached nobody.
+A new process has none of the records that its predecessor kept in memory, and records that were sent before may have
+reached nobody.
 """
 
 from __future__ import annotations

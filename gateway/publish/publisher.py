@@ -1,6 +1,6 @@
 """From the spool to the broker: records with QoS 1; descriptions and states of machines, retained.
 
-Records in flight are bounded. What was sent and is not confirmed in time is sent again. With `confirm: store` only
+Records in flight are bounded. A record that is not confirmed in time is sent again. With `confirm: store` only
 the store's confirmation, which ingest passes on, frees the spool; the broker's acknowledgement says little.
 """
 
@@ -57,10 +57,10 @@ class Status(Protocol):
 
     @property
     def path(self) -> MachinePath:
-        """Where the machine stands."""
+        """Where the machine is in the factory."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is published."""
+        """Return the payload."""
 
 
 class Statuses(Protocol):
@@ -90,7 +90,7 @@ class Publisher:
         report: Callable[[], Mapping[str, Any]],
         too_large: Callable[[Spooled, int], None],
     ) -> None:
-        """Prepare; `report` returns what is published as the ledger.
+        """Prepare; `report` returns the payload of the ledger.
 
         `too_large` is called with a record that the broker does not take, and the bytes that it does.
         """
@@ -161,7 +161,7 @@ class Publisher:
         counts = self._dispatch.window.counts
         return {name: counts[name] for name in ("again", "nobody", "refused")}
 
-    # -- what comes in --
+    # -- incoming messages --
 
     def _take(self, link: MqttClient) -> Callable[[MQTTMessage], Any]:
         """Return what reads the messages of a connection."""
@@ -179,7 +179,7 @@ class Publisher:
         return take
 
     def _confirm(self, message: MQTTMessage) -> None:
-        """Free what the stores hold."""
+        """Free the records that the stores hold."""
         try:
             read = parse_confirmation(bytes(message.payload))
         except BadMessage as error:
@@ -191,7 +191,7 @@ class Publisher:
             self._dispatch.taken(read.taken, read.instance)
         self._dispatch.confirmed(read.ranges, read.set_aside)
 
-    # -- what goes out --
+    # -- outgoing messages --
 
     async def _publish_birth(self, link: MqttClient) -> None:
         self._presence.details = {"spool": self._spool.id, "config": self._digest}

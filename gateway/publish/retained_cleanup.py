@@ -1,8 +1,8 @@
 """Clear the retained messages of machines that a gateway no longer has.
 
-A broker keeps a machine's description and last state for ever, so a machine that was taken out of the configuration
-would be online for ever. The gateway remembers in a file for which machines it has published a state. It clears those
-of machines that are gone, unless the state is signed by another gateway, which has taken the machine over.
+A broker keeps the description and last state of a machine without limit, so a machine that was removed from the
+configuration would stay online there. The gateway remembers in a file for which machines it has published a state.
+It clears the messages of machines that are gone, unless another gateway has signed the state: it has the machine now.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class RetainedCleanup:
         self._oldest = oldest
         self._topics: set[str] = set()
         self._gone: dict[str, int] = {}  # records before this number may need the description
-        self._ours: set[str] = set()  # of those that have gone: what is retained is signed by us
+        self._ours: set[str] = set()  # machines that are gone, and whose retained state we have signed
 
     @property
     def topics(self) -> set[str]:
-        """The topics to subscribe to: what is retained there goes to `heard`."""
+        """The topics to subscribe to: their messages go to `heard`."""
         return set(self._gone)
 
     def begin(self, topics: Collection[str], following: int) -> None:
@@ -78,7 +78,7 @@ class RetainedCleanup:
     def update(self, topics: Collection[str], following: int) -> None:
         """Take the topics of the states of the present machines; the next record is number `following`."""
         now = set(topics)
-        # a spool that was begun anew counts from 1 again
+        # a new spool counts from 1 again
         self._gone = {topic: min(number, following) for topic, number in self._gone.items() if topic not in now}
         self._gone |= dict.fromkeys(self._topics - now - self._gone.keys(), following)
         self._topics = now
@@ -87,7 +87,7 @@ class RetainedCleanup:
         self.change.set()
 
     def heard(self, topic: str, payload: bytes) -> list[Message]:
-        """Return what to publish in answer to what is retained on a topic."""
+        """Return the messages that answer the retained state of a topic."""
         if topic not in self._gone:
             return []
         try:
@@ -108,7 +108,7 @@ class RetainedCleanup:
         return messages
 
     def clear(self) -> list[Message]:
-        """Return what clears the machines whose description no record needs any more."""
+        """Return the messages that clear the machines whose description no record needs any more."""
         oldest = self._oldest()
         done = sorted(topic for topic in self._ours if self._gone[topic] <= oldest)
         self._ours.difference_update(done)

@@ -96,6 +96,6 @@ def test_it_is_told_once():
     with capture_logs() as told:
         for _ in range(5):
             presence.connected()
-            presence.thrown_out()
+            presence.taken_over()
             assert presence.contested
     assert len(told) == 1
