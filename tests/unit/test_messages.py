@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECONDS = 5.0
-"""Far beyond what any payload may take: half a second, on a machine that others use too."""
+"""Of processor time, far beyond the half second that the largest payload takes."""
 
 PATH = MachinePath("acme", "north", "curing", "line-1", "press-01")
 META = MachineMeta("press", {"pressure": "float", "state": "int"}, {"pressure": "bar", "state": ""})
@@ -86,13 +86,13 @@ JSON = st.recursive(
 
 def outcome(parse: Callable[[bytes], Any], payload: bytes) -> object:
     """Return the message or the `BadMessage`; any other exception fails the test."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         found = parse(payload)
     except BadMessage as error:
         found = error
     assert len(str(found)) < 2_000 or not isinstance(found, BadMessage)
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     return found
 
 
@@ -145,7 +145,7 @@ def list_of(count: int, item: bytes) -> bytes:
         (parse_metadata, b'{"v":1,"known":{},"unknown":' + list_of(MAX_IDS + 1, b'"a"') + b"}"),
         (parse_gateway_state, orjson.dumps({"state": "online", "instance": "a", "host": "x" * 10**6})),
     ],
-    ids=str,
+    ids=lambda part: part.__name__ if callable(part) else f"{len(part)} bytes",
 )
 def test_what_is_too_long_is_refused_soon(parse: Callable[[bytes], Any], payload: bytes):
     """A list without end would stop the event loop, and fill the memory."""
