@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -259,11 +260,13 @@ def _converter(point: Point) -> Callable[[Value], Value]:
             return _to_string
 
 
+@lru_cache(maxsize=10_000)
 def _ratio(scale: float) -> tuple[int, int]:
     """Return a scale as a fraction: 0.1 is not exact in binary, and 1718 / 10 is 171.8 as the engineer wrote it."""
     return Fraction(str(scale)).as_integer_ratio()
 
 
+@lru_cache(maxsize=10_000)
 def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
     times, over = _ratio(scale)
 
@@ -278,6 +281,7 @@ def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
     return convert
 
 
+@lru_cache(maxsize=10_000)
 def _to_int(scale: int, offset: int) -> Callable[[Value], Value]:
     def convert(raw: Value) -> Value:
         if isinstance(raw, float):

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from points import node
 
-from gateway.acquisition.metadata_history import EARLIER, MetaHistory, encode_meta
+from gateway.acquisition.device_metadata import encode_meta
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.model.metadata import MachineMeta, decode_meta
 from gateway.model.path import MachinePath
@@ -60,31 +60,6 @@ def test_what_is_no_description_is_told(payload: bytes) -> None:
         decode_meta(payload)
 
 
-# -- of a gateway --
-
-
-def test_a_gateway_remembers_what_its_machines_were(tmp_path: Path) -> None:
-    """Records that were made then may still be in its spool."""
-    file = tmp_path / "folder" / "edge.metas.json"
-    first, second, third = machine(p="bar"), machine(p="kPa"), machine(p="Pa")
-    assert MetaHistory(file).update([first]) == {PATH: []}
-    assert MetaHistory(file).update([first]) == {PATH: []}
-    assert MetaHistory(file).update([second, machine(OTHER, q="")]) == {PATH: [first.meta], OTHER: []}
-    assert MetaHistory(file).update([machine(OTHER, q="")]) == {OTHER: []}
-    assert MetaHistory(file).update([third]) == {PATH: [second.meta, first.meta]}
-    assert MetaHistory(file).update([first]) == {PATH: [third.meta, second.meta]}
-
-
-def test_a_gateway_remembers_a_few_and_not_all(tmp_path: Path) -> None:
-    """The retained message must not grow for years."""
-    file = tmp_path / "edge.metas.json"
-    units = ["bar", "mbar", "Pa", "hPa", "kPa", "MPa", "K", "Cel"]
-    for unit in units:
-        found = MetaHistory(file).update([machine(p=unit)])
-    assert found == {PATH: [machine(p=unit).meta for unit in ("K", "MPa", "kPa", "hPa")]}
-    assert len(found[PATH]) == EARLIER
-
-
 # -- of ingest --
 
 
@@ -126,8 +101,7 @@ def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
     with structlog.testing.capture_logs() as logs:
         metas = MetadataRegistry(file)
         metas.load()
-        assert MetaHistory(file).update([machine(p="bar")]) == {PATH: []}
-    assert [log["event"] for log in logs] == ["metadata.unreadable", "metas.unreadable"]
+    assert [log["event"] for log in logs] == ["metadata.unreadable"]
     assert metas.find(PATH, "") is None
 
 
