@@ -110,6 +110,18 @@ def test_every_page_is_linked_from_the_readme():
     assert [page for page in pages if f"]({page})" not in readme] == []
 
 
+def test_architecture_names_rooms_that_exist():
+    """The page is the plan of the house: a room that was moved must be moved in the plan."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:gateway|drivers|simulators)/[\w/.]*)`", text))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    walk = re.findall(r"^\d+\. \*\*`([\w/.]+)`", text, re.MULTILINE)
+    assert 8 <= len(walk) <= 12
+    assert set(walk) <= named
+    steps = {path.name for path in (ROOT / "gateway").iterdir() if (path / "__init__.py").exists()}
+    assert {step for step in steps if f"`gateway/{step}`" not in text} == set()
+
+
 def test_links_between_documents_lead_somewhere():
     """A page that was moved must be moved in the links to it."""
     for document in DOCUMENTS:
