@@ -92,7 +92,7 @@ RULES = (
     Rule(r"(?-i:\bheld\b)", "kept, stored, buffered or delayed"),
     Rule(r"\btaken\b", "acquired, read, accepted or used"),
     Rule(r"\b(?:take|takes|took|taking|taken) up\b", "apply, start or read"),
-    Rule(r"\b(?:the|its|their|this|that|own|of) shares?\b(?! (?:name|the|one)\b)", "window, group or part"),
+    Rule(r"\b(?:the|its|their|own|a) shares?\b(?! (?:name|the|one)\b)", "window, group or part"),
     Rule(r"\blend(?:s|ing|er)?\b|\blent\b", "lease"),
     Rule(r"\bleftovers?\b", "name the thing that is left, such as retained messages"),
     Rule(r"\battendance\b", "presence"),
@@ -159,7 +159,7 @@ def long_sentences(text: str, kind: str) -> Iterator[tuple[int, str]]:
     if kind != "document":
         return
     start = 0
-    for sentence in re.split(r"(?<=[.?!])\s+(?=[A-Z`\[*])", text):
+    for sentence in re.split(r"(?<=[.?!])\s+(?=[A-Z\u00b7\[*])", text):
         at = text.index(sentence, start)
         start = at + len(sentence)
         words = len(re.findall(r"\S*\w\S*", sentence))
