@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 PENDING = (
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "benchmarks",
-    "config",
-    "deploy",
-    "docs",
     "drivers",
     "gateway",
     "simulators",
