@@ -83,7 +83,7 @@ class Edge:
         self.publisher = Publisher(
             self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports, cutter
         )
-        self.window = self.publisher._sending.window
+        self.window = self.publisher._dispatch.window
         self._outboxes: dict[str, RecordBuilder[NamedScan]] = {}
         self._tasks.append(asyncio.create_task(self.spool.run(), name="spool"))
         self.connect()

@@ -19,10 +19,7 @@ from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.durability_queue import DurabilityQueue
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
-from gateway.mqtt.attendance import IngestPresence
-from gateway.mqtt.client import MqttClient
-from gateway.mqtt.connection import TakenOver
-from gateway.mqtt.reconnect import ReconnectDelay
+from gateway.mqtt.session import INGEST, Presence, Session
 from gateway.settings.sections import Confirm
 
 if TYPE_CHECKING:
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.metadata_registry import MetadataRegistry
     from gateway.ingest.store_writer import StoreWriter
+    from gateway.mqtt.client import MqttClient
     from gateway.mqtt.topics import Topics
     from gateway.settings.factory import Factory
     from gateway.stores.base import Refusal
@@ -73,8 +71,13 @@ class Ingest:
             topics, codec, metadata, self._set_aside, self.status, gateway_resends=not late
         )
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
-        self._identifier = f"lineside-{name}"
-        self._attendance = IngestPresence(factory.ingest.id, topics.ingest(own.enterprise, own.site, name))
+        self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
+        # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
+        # once, and the gateways send again what is not confirmed
+        keep = factory.ingest.share is None or late
+        self._session = Session(
+            factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
+        )
         self._confirmations = PendingConfirmations()
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
@@ -89,58 +92,33 @@ class Ingest:
                 for writer in self._writers:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
                 tasks.create_task(self._queue.run(self._confirm_durable), name="durability")
-                tasks.create_task(self._receive(), name="receive")
+                tasks.create_task(self._session.run(self._serve), name="receive")
         finally:
             for writer in self._writers:
                 await writer.close()
 
-    async def _receive(self) -> None:
-        broker, settings = self._factory.broker, self._settings
-        # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
-        # once, and the gateways send again what is not confirmed
-        keep = settings.share is None or self._acknowledge_late
-        reconnect, presence = ReconnectDelay(), self._attendance.presence
-        now = asyncio.get_running_loop().time
-        down = False
-        while True:
-            began, failed = now(), None
-            will = self._attendance.will
-            try:
-                async with MqttClient(
-                    broker, self._identifier, will=will, keep_session=keep, receive=RECEIVE_MAXIMUM
-                ) as link:
-                    log.info("broker.connected", broker=link.address)
-                    down, began = False, now()
-                    try:
-                        await self._subscribe(link)
-                        await self._serve(link)
-                    finally:
-                        await self._attendance.leave(link)
-            except MqttError as error:
-                failed = error
-                if isinstance(error, TakenOver):
-                    presence.thrown_out()
-                elif not down:
-                    log.warning("broker.not_connected", broker=broker.url, error=str(error))
-                down = True
-            finally:
-                self._link = None
-                self._linked.clear()
-            if presence.contested:
-                await presence.stand_back()
-            else:
-                await reconnect.wait(failed, now() - began)
+    async def _serve(self, client: MqttClient) -> None:
+        """Serve one connection until it is lost."""
+        try:
+            await self._subscribe(client)
+            await self._receive(client)
+        finally:
+            self._link = None
+            self._linked.clear()
 
-    async def _subscribe(self, link: MqttClient) -> None:
+    async def _subscribe(self, client: MqttClient) -> None:
+        session = self._session
         # QoS 0: retained, so sent anew at each connect, and some brokers take no further
         # subscription before the retained messages of the last one are acknowledged
-        await link.subscribe([(self._topics.all_machines("meta"), 0)])
-        await link.subscribe([(self._filter("event"), 1)])
-        await link.subscribe([(self._filter("data"), 1)])
+        await session.subscribe(client, self._topics.all_machines("meta"), qos=0)
+        await session.subscribe(client, self._filter("event"))
+        await session.subscribe(client, self._filter("data"))
         log.info("ingest.subscribed", topic=self._filter("data"))
-        self._confirmations.send(link)
-        await self._attendance.arrive(link)
-        self._link = link
+        self._confirmations.send(client)
+        # QoS 0: only the presence of another process of this name matters there
+        await session.subscribe(client, self._presence.topic, qos=0)
+        await self._presence.publish_birth(session, client)
+        self._link = client
         self._linked.set()
 
     def _filter(self, leaf: str) -> str:
@@ -148,7 +126,7 @@ class Ingest:
         every = self._topics.all_machines(leaf)
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
-    async def _serve(self, client: MqttClient) -> None:
+    async def _receive(self, client: MqttClient) -> None:
         while True:
             batch = Batch(client)
             await self._receive_into(batch)
@@ -165,7 +143,9 @@ class Ingest:
 
     async def _receive_into(self, batch: Batch) -> None:
         message = await batch.client.receive()
-        if not self._attendance.heard(message):
+        if message.topic == self._presence.topic:
+            self._presence.heard(bytes(message.payload), retained=message.retain)
+        else:
             self._decoder.add(batch, message)
 
     def _save_metadata(self) -> None:
@@ -244,6 +224,6 @@ class Ingest:
     def _confirm(self, client: MqttClient, stored: list[Batch], accepted: list[Batch]) -> None:
         if not self._settings.confirms:
             return
-        by, instance = self._settings.share or self._settings.id, self._attendance.presence.instance
+        by, instance = self._settings.share or self._settings.id, self._presence.instance
         messages = confirmation_messages(self._topics, by, instance, stored, accepted)
         self._confirmations.send(client, self._confirmations.add(messages))
