@@ -1,4 +1,4 @@
-"""Writing one node: a value as the node's own type has it, and what a server's refusal means."""
+"""Writes one node: converts a value to the node's type, and translates a refusal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FLOATS = {ua.VariantType.Float, ua.VariantType.Double}
 async def write_point(session: Session, group: Group, position: int, node: ua.NodeId | Fault, value: Value) -> None:
     """Write the value of a point, which is at `node`.
 
-    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and what a session's requests raise.
+    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and `REQUEST_ERRORS`.
     """
     name = group.names[position]
     if not cast("OpcUaSource", group.sources[position]).whole:
@@ -46,7 +46,7 @@ async def write_point(session: Session, group: Group, position: int, node: ua.No
 async def write_node(session: Session, node: ua.NodeId, value: Value) -> None:
     """Write a node's value; the type is the one that it has now, so that a server has nothing to convert.
 
-    Raises `WriteFailed` where the value does not fit or the server refuses, and what a session's requests raise.
+    Raises `WriteFailed` where the value does not fit or the server refuses, and `REQUEST_ERRORS`.
     """
     [present] = await session.client.uaclient.read_attributes([node], ua.AttributeIds.Value)
     fault = fault_of(present.StatusCode.value) if present.StatusCode is not None else None

@@ -1,4 +1,4 @@
-"""From what is written of a point to the node id on this server: at each connect, since a restart may change it."""
+"""Settings of a point to its node id on this server: at each connect, since a restart may change it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GONE = bad(Reason.NOT_FOUND, "removed from the server")
 
 
 async def resolved(session: Session, group: Group, positions: Sequence[int]) -> list[Resolved]:
-    """Return the nodes of some points of a group. Raises what a session's requests raise."""
+    """Return the nodes of some points of a group. Raises `REQUEST_ERRORS`."""
     own = cast("OpcUaConnection", group.connection).namespace
     sources = [cast("OpcUaSource", group.sources[position]) for position in positions]
     found: list[Resolved] = []
