@@ -108,7 +108,7 @@ class Publisher:
             for leaf in ("state", "ledger", "confirmed")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
-        self._dispatch = dispatch(spool, too_large, by_broker=self._by_broker)
+        self._dispatch = dispatch(spool, too_large, topics.rebase, by_broker=self._by_broker)
         self._ingests = IngestWatch(self._dispatch.ingest_came)
         self._presence = Presence(self._topic["state"], gateway.id)
         self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self._presence)
@@ -188,7 +188,7 @@ class Publisher:
         if read.spool != self._spool.id:
             return  # of a spool that this gateway had before
         if read.taken:
-            self._dispatch.taken(read.taken, read.instance)
+            self._dispatch.accepted(read.taken, read.instance)
         self._dispatch.confirmed(read.ranges, read.set_aside)
 
     # -- outgoing messages --
