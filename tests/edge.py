@@ -85,7 +85,7 @@ class Edge:
         leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest)
         self.publisher = Publisher(
             self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports,
-            cutter, 
+            cutter, lambda ids: {key: self.known[key] for key in ids if key in self.known},
         )  # fmt: skip
         self.window = self.publisher._dispatch.window
         self._outboxes: dict[str, RecordBuilder[NamedScan]] = {}
