@@ -122,7 +122,7 @@ def spread(seen: list[tuple[float, float]]) -> float:
 
 async def connected(*logs: Path) -> None:
     """Wait until all have reached the broker: they look for it every 2 s at the most."""
-    while not all(b"broker.connected" in log.read_bytes() for log in logs):  # noqa: ASYNC110 - another process writes it
+    while not all(b"mqtt.connected" in log.read_bytes() for log in logs):  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(POLL)
 
 

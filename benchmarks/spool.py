@@ -20,6 +20,7 @@ from gateway.codecs import CODECS
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.settings.sections import SpoolSection
+from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
 
 READINGS, MACHINES = 100, 600
@@ -41,16 +42,16 @@ def on_disk(folder: Path) -> float:
 
 async def put(spool: Spool, enough: int | None) -> tuple[int, float]:
     """Put a record of each of many machines, again and again; returns how many are durable after how long."""
-    boxes = [
-        spool.outbox(f"lineside/v1/plant/site/area/line/m-{i:04d}/data", lambda _, __: PAYLOAD)
+    builders = [
+        RecordBuilder[None](f"lineside/v1/plant/site/area/line/m-{i:04d}/data", lambda _, __: PAYLOAD)
         for i in range(MACHINES)
     ]
     began, made = time.perf_counter(), 0
     while made < enough if enough is not None else time.perf_counter() - began < SECONDS:
-        for box in boxes:
+        for builder in builders:
             spool.ledger.acquired += READINGS
-            box.put(None, READINGS)
-        made += len(boxes)
+            spool.put(builder, None, READINGS)
+        made += len(builders)
         await durable(spool)  # so that each put is a record of its own
     return made, time.perf_counter() - began
 
@@ -66,7 +67,7 @@ async def drain(spool: Spool) -> tuple[int, float]:
     """Lease and confirm all, some hundred at a time as the publisher does."""
     began, done = time.perf_counter(), 0
     while spool.ledger.pending:
-        records = await spool.lease(100)
+        records = spool.lease_fresh(100) or await spool.lease_backlog(100)
         done += len(records)
         spool.confirm((record.seq, record.seq) for record in records)
         if not records:

@@ -69,7 +69,7 @@ class Servers:
         self._modbus: dict[str, Hosted] = defaultdict(list)
         self._opcua: dict[str, Hosted] = defaultdict(list)
         for configured, outputs in plant.machines:
-            if configured.protocol.name == "modbus":
+            if configured.protocol.simulator == "modbus":
                 self._modbus[device_key(cast("ModbusConnection", configured.connection))].append(
                     (configured, outputs)
                 )

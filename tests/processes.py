@@ -3,7 +3,7 @@
     mosquitto = await Mosquitto.start(tmp_path)
     config = write_factory(tmp_path / "factory.yaml", broker={"url": mosquitto.url}, lines=...)
     gateway = await Lineside.start("run", config)
-    await gateway.logged("broker.connected")
+    await gateway.logged("mqtt.connected")
     mosquitto.kill()
     await mosquitto.restart()
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drivers.base import Source
     from drivers.modbus.source import ModbusSource
 
 
-def doubts(sources: Sequence[Source]) -> Iterator[tuple[int, int, str]]:
+def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
     """Yield points that take registers of another point as another type: one of the two addresses is likely wrong."""
-    points = cast("Sequence[ModbusSource]", sources)
     for later, earlier in overlapping(points):
         yield later, earlier, f"{_told(points[later])} overlaps {_told(points[earlier])}"
 

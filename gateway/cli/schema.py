@@ -18,5 +18,5 @@ def schema(kind: str) -> None:
     import drivers  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.schema import schemas  # noqa: PLC0415 - see gateway.cli
 
-    found = schemas(drivers.known())[kind]
+    found = schemas(kind.name for kind in drivers.usable())[kind]
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())

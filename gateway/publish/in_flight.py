@@ -1,6 +1,6 @@
-"""Records on their way: how many more may go, and which have to go again.
+"""Records in flight: how many more may go, and which have to go again.
 
-No I/O and no clock: it is told what happened and when (seconds of one monotonic clock), and asked what may be done.
+No I/O and no clock: each event comes with its time, in seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.common.seq_ranges import SeqRanges, within
-from gateway.mqtt.client import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
+from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.congestion import BacklogLimit
 from gateway.publish.topic_backoff import TopicBackoff
 
@@ -82,7 +82,7 @@ class InFlight:
         self.counts: Counter[str] = Counter()
         self.listening = True
         self.stalled = False
-        self.barred = TopicBackoff()
+        self.blocked = TopicBackoff()
         self._by_broker = by_broker
         self._sent: dict[int, _Sent] = {}  # oldest first
         self._taken: dict[int, _Taken] = {}  # oldest first
@@ -90,7 +90,7 @@ class InFlight:
         self._most = IN_FLIGHT
         self._in_flight = self._in_flight_bytes = 0
         self._backlog = 0
-        self._share = BacklogLimit()
+        self._backlog_limit = BacklogLimit()
         self._newest = self._heard = self._quiet = self._opened = self._probe_at = 0.0
         self._patience = PROBE_FIRST
         self._lost = SeqRanges()
@@ -109,7 +109,7 @@ class InFlight:
     def open(self, receive_maximum: int, now: float) -> None:
         """Begin on a new connection; the broker takes so many unacknowledged messages (MQTT 5, 3.2.2.3.3)."""
         self._most = min(IN_FLIGHT, receive_maximum)
-        self._share = BacklogLimit()
+        self._backlog_limit = BacklogLimit()
         self._opened = self._heard = self._quiet = now
         self._newest = 0.0
         self._patience = PROBE_FIRST
@@ -125,7 +125,7 @@ class InFlight:
         for seq in (*self._sent, *self._taken):
             self._lost.add(seq)
         self._taken.clear()
-        for span in self.barred.clear():
+        for span in self.blocked.clear():
             self._lost.add(*span)
         again, self._lost = list(self._lost), SeqRanges()
         self._sent.clear()
@@ -157,7 +157,7 @@ class InFlight:
             self._probe
             or not self._backlog
             or (
-                self._backlog < self._share.size
+                self._backlog < self._backlog_limit.size
                 and self._in_flight < max(1, round(self._most * (1 - FOR_FRESH)))
                 and len(self._sent) < UNCONFIRMED * (1 - FOR_FRESH)
             )
@@ -194,7 +194,7 @@ class InFlight:
         if reason == NO_SUBSCRIBERS or reason >= REFUSED:
             self._not_taken(seq, sent.topic, reason, now)
             return
-        if span := self.barred.accepted(sent.topic):
+        if span := self.blocked.accepted(sent.topic):
             self._lost.add(*span)
         if self._by_broker:
             self.confirmed([(seq, seq)], now)
@@ -203,7 +203,7 @@ class InFlight:
         self._forget(seq)
         self.counts["nobody" if reason == NO_SUBSCRIBERS else "refused"] += 1
         if reason != NO_SUBSCRIBERS or self._by_broker:
-            self.barred.refused(seq, topic, now)
+            self.blocked.refused(seq, topic, now)
         else:  # ingest takes all topics, or none
             self.listening = False
             self._probe_at = now + NOBODY_WAIT
@@ -245,7 +245,7 @@ class InFlight:
             if sent := self._forget(seq):
                 self._newest = max(self._newest, sent.when)
                 used = self._backlog + sent.size if sent.backlog else 0
-                self._share.learn(now - sent.when, sent.size, used, now)
+                self._backlog_limit.learn(now - sent.when, sent.size, used, now)
         self._heard = self._quiet = now
         self._patience = PROBE_FIRST
         self.listening, self.stalled = True, False
@@ -289,7 +289,7 @@ class InFlight:
             self._lost.add(seq)
         while self._taken and now - self._taken[oldest := next(iter(self._taken))].since > TAKEN_PATIENCE:
             self._give_up([oldest])
-        for span in self.barred.again(now):
+        for span in self.blocked.again(now):
             self._lost.add(*span)
         again, self._lost = list(self._lost), SeqRanges()
         return again

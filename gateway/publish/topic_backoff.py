@@ -1,4 +1,4 @@
-"""Topics that the broker refuses: their records wait, so that those of others need not.
+"""Topics that the broker refuses: their records wait, so that the records of other topics need not.
 
 A broker refuses a topic until somebody gives the right to publish there (MQTT 5, 3.4.2.1: 0x87 and others), or, where
 it alone confirms, has nobody to give its records to until a consumer subscribes (0x10).
@@ -37,40 +37,40 @@ class TopicBackoff:
         return topic in self._topics
 
     def holds(self, seq: int, topic: str) -> bool:
-        """Return whether a record has to wait; it is then kept in mind."""
-        if not self._topics or (barred := self._topics.get(topic)) is None:
+        """Return True if the topic of a record is blocked, and remember that the record waits."""
+        if not self._topics or (blocked := self._topics.get(topic)) is None:
             return False
-        if barred.trial:
-            barred.trial = False
+        if blocked.trial:
+            blocked.trial = False
             return False
-        barred.first, barred.last = min(barred.first, seq), max(barred.last, seq)
+        blocked.first, blocked.last = min(blocked.first, seq), max(blocked.last, seq)
         return True
 
     def refused(self, seq: int, topic: str, now: float) -> None:
         """Note that the broker refused a record."""
-        barred = self._topics.setdefault(topic, _Topic(seq, seq, now + RETRY_FIRST))
-        barred.first, barred.last = min(barred.first, seq), max(barred.last, seq)
+        blocked = self._topics.setdefault(topic, _Topic(seq, seq, now + RETRY_FIRST))
+        blocked.first, blocked.last = min(blocked.first, seq), max(blocked.last, seq)
 
     def accepted(self, topic: str) -> SeqRange | None:
         """Note that the broker took a record; returns where those are that waited, if the topic was refused."""
-        if not self._topics or (barred := self._topics.pop(topic, None)) is None:
+        if not self._topics or (blocked := self._topics.pop(topic, None)) is None:
             return None
-        return barred.first, barred.last
+        return blocked.first, blocked.last
 
     def again(self, now: float) -> list[SeqRange]:
         """Let one record of each topic through whose time has come; returns what is to be given back for that."""
         back = []
-        for barred in self._topics.values():
-            if now < barred.try_at:
+        for blocked in self._topics.values():
+            if now < blocked.try_at:
                 continue
-            barred.wait = min(barred.wait * 2, RETRY_MAX)
-            barred.try_at = now + barred.wait
-            barred.trial = True
-            back.append((barred.first, barred.last))
+            blocked.wait = min(blocked.wait * 2, RETRY_MAX)
+            blocked.try_at = now + blocked.wait
+            blocked.trial = True
+            back.append((blocked.first, blocked.last))
         return back
 
     def clear(self) -> list[SeqRange]:
         """Forget all; returns where the records are that waited."""
-        spans = [(barred.first, barred.last) for barred in self._topics.values()]
+        spans = [(blocked.first, blocked.last) for blocked in self._topics.values()]
         self._topics.clear()
         return spans

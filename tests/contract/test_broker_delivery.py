@@ -41,7 +41,7 @@ async def test_with_the_broker_off_nothing_counts_as_delivered(tmp_path: Path, c
             for _ in range(10):
                 edge.take()
             await until(lambda: edge.spool.size, "all is on disk", SECONDS)
-            await until(lambda: any(one["event"] == "broker.not_connected" for one in told), "it is told", SECONDS)
+            await until(lambda: any(one["event"] == "mqtt.not_connected" for one in told), "it is told", SECONDS)
         ledger = edge.spool.ledger
         assert (ledger.acquired, ledger.pending, ledger.confirmed, dict(ledger.dropped)) == (10, 10, 0, {})
         assert ledger.balanced
@@ -174,7 +174,7 @@ async def test_in_strict_order_the_records_of_a_machine_arrive_in_their_order(tm
         for number in range(240):
             edge.take(f"m-0{1 + number % 3}")
             if number % 60 == 30:
-                await consumer.got(edge.spool._next // 3)
+                await consumer.got(edge.spool.next_seq // 3)
                 await proxy.cut()
                 await proxy.heal()
         await edge.freed()

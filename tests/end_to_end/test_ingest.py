@@ -354,7 +354,7 @@ async def test_a_second_ingest_of_one_id_is_told_apart(tmp_path: Path, version: 
     process = await ingest(tmp_path, mosquitto, version=version)
     config = tmp_path / "ingest.yaml"
     twin = await Lineside.start("ingest", config)
-    event = await one_of(process, twin, "ingest.thrown_out")
+    event = await one_of(process, twin, "ingest.id_in_use")
     assert "ingest.id" in event["hint"]
     other = await Lineside.start("ingest", config, "--id", "second")
     await other.logged("ingest.subscribed")
@@ -372,7 +372,7 @@ async def test_an_ingest_whose_links_are_lost_in_quick_succession_comes_back_eac
             await proxy.cut()
             await proxy.heal()
         await process.logged("ingest.subscribed", 6)
-    assert not process.events("ingest.thrown_out")
+    assert not process.events("ingest.id_in_use")
 
 
 async def test_a_hang_up_ends_no_ingest(tmp_path: Path):

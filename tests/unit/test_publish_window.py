@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt.client import NO_SUBSCRIBERS
+from gateway.mqtt.constants import NO_SUBSCRIBERS
 from gateway.publish import in_flight as module
 from gateway.publish.in_flight import IN_FLIGHT, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, InFlight
 
@@ -173,23 +173,23 @@ def test_a_refused_topic_waits_and_others_go_on():
     window = opened()
     send(window, 1, 2, 3)
     window.acknowledged(1, REFUSED, 0.0)
-    assert window.barred.holds(4, "topic 1")
-    assert window.barred.holds(7, "topic 1")
-    assert not window.barred.holds(5, "topic 2")
+    assert window.blocked.holds(4, "topic 1")
+    assert window.blocked.holds(7, "topic 1")
+    assert not window.blocked.holds(5, "topic 2")
     assert flat(window.again(0.1)) == []
     again = flat(window.again(3.0))
     assert again[0] == 1
-    assert not window.barred.holds(1, "topic 1"), "one record tries"
-    assert window.barred.holds(4, "topic 1")
+    assert not window.blocked.holds(1, "topic 1"), "one record tries"
+    assert window.blocked.holds(4, "topic 1")
     send(window, 1, now=3.0)
     window.acknowledged(1, REFUSED, 3.1)
-    assert window.barred.holds(4, "topic 1")
+    assert window.blocked.holds(4, "topic 1")
     window.again(20.0)
-    assert not window.barred.holds(1, "topic 1")
+    assert not window.blocked.holds(1, "topic 1")
     send(window, 1, now=20.0)
     window.acknowledged(1, 0, 20.1)
     assert flat(window.again(20.2)) == [1, 2, 3, 4, 5, 6, 7]
-    assert not window.barred.holds(4, "topic 1")
+    assert not window.blocked.holds(4, "topic 1")
 
 
 def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
@@ -199,7 +199,7 @@ def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
     window.acknowledged(1, 0, 0.1)
     window.acknowledged(2, NO_SUBSCRIBERS, 0.1)
     assert len(window) == 0
-    assert window.barred.holds(5, "topic 2")
+    assert window.blocked.holds(5, "topic 2")
     assert window.listening
     assert flat(window.close(1.0)) == [2, 3, 4, 5]
 
@@ -310,7 +310,7 @@ class Story:
             else:
                 seq = self.issued = self.issued + 1
             known = seq in self.window or seq in self.confirmed
-            if not known and not self.window.barred.holds(seq, f"topic {seq % 3}"):
+            if not known and not self.window.blocked.holds(seq, f"topic {seq % 3}"):
                 send(self.window, seq, now=self.now, backlog=backlog)
 
     def answer(self, seq: int, reason: int) -> None:
