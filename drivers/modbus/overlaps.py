@@ -1,4 +1,4 @@
-"""Points whose registers overlap in ways that are seldom meant."""
+"""Points whose registers overlap with another type, which is mostly a wrong address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
     """Yield points that take registers of another point as another type: one of the two addresses is likely wrong."""
     for later, earlier in overlapping(points):
-        yield later, earlier, f"{_told(points[later])} overlaps {_told(points[earlier])}"
+        yield later, earlier, f"{_described(points[later])} overlaps {_described(points[earlier])}"
 
 
 def overlapping(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int]]:
@@ -45,5 +45,5 @@ def _shape(point: ModbusSource) -> tuple[object, ...]:
     return point.address, point.size, point.raw, point.order, point.sign
 
 
-def _told(point: ModbusSource) -> str:
+def _described(point: ModbusSource) -> str:
     return f"{point.raw} at {point.address}"

@@ -351,7 +351,7 @@ def believable_oee(one: Line, totals: Totals) -> None:
 
 def believable_scrap(one: Line, totals: Totals) -> None:
     """Of a line's parts, by all of its machines; of a line that makes few it may be none in a shift."""
-    lowest, highest = documented("{} of scrap, summed over a line's machines")
+    lowest, highest = documented("{} of rejected parts, over all machines of a line")
     assert (lowest, highest) == (0.002, 0.05)
     scrap = sum(rejects for _, _, rejects in totals) / totals[0][0]
     assert scrap <= highest, one.name
