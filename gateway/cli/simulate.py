@@ -81,14 +81,14 @@ def simulate(
         raise click.ClickException(
             "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
         ) from None
-    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - see gateway.cli
+    from simulators.faults.catalogue import InvalidFault  # noqa: PLC0415 - see gateway.cli
 
     try:
         if plot is not None:
             _plot(factory, seed, plot[0], Path(plot[1]), how["faults"])
         else:
             _serve(factory, seed, write, free_ports=ports == "auto", with_stdin=with_stdin, how=how)
-    except NoFault as error:
+    except InvalidFault as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
 
 
