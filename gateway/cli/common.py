@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
-from gateway.settings.types import MissingSecret, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -26,7 +26,7 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
         import rich  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise click.ClickException("the demo needs more than a gateway does: pip install 'lineside[demo]'") from None
-    from gateway.settings.types import parse_duration  # noqa: PLC0415 - see gateway.cli
+    from gateway.common.setting_types import parse_duration  # noqa: PLC0415 - see gateway.cli
 
     try:
         seconds = None if duration is None else float(str(parse_duration(duration)))

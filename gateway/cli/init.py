@@ -29,7 +29,7 @@ class Question(NamedTuple):
 
 
 def _name(written: str) -> None:
-    from gateway.settings.types import check_name  # noqa: PLC0415 - see gateway.cli
+    from gateway.common.setting_types import check_name  # noqa: PLC0415 - see gateway.cli
 
     check_name(written)
 
@@ -126,10 +126,10 @@ def _answer(key: str, said: str | None, *, yes: bool) -> str:
 def _told(error: ValueError) -> str:
     from pydantic import ValidationError  # noqa: PLC0415 - see gateway.cli
 
-    from gateway.settings.wording import told  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.validation import describe  # noqa: PLC0415 - see gateway.cli
 
     if isinstance(error, ValidationError):
-        return "; ".join(told(detail) for detail in error.errors(include_url=False))
+        return "; ".join(describe(detail) for detail in error.errors(include_url=False))
     return str(error)
 
 
@@ -142,7 +142,7 @@ def _is_there(template: str, out: Path) -> bool:
 
 
 def _factory(answers: dict[str, str]) -> str:
-    from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.serialize import dump  # noqa: PLC0415 - see gateway.cli
 
     written = {key: dump(answer, flow=True) for key, answer in answers.items()}
     user = f", username: {written['username']}, password: {{secret: broker_password}}" if answers["username"] else ""

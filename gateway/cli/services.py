@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
-from gateway.settings.types import check_name
+from gateway.common.setting_types import check_name
 
 if TYPE_CHECKING:
     from pathlib import Path

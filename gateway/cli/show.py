@@ -26,7 +26,7 @@ _MEANING = ("type", "unit", "every", "description")
 @click.option("--format", "style", type=click.Choice(["text", "yaml", "json"]), default="text", show_default=True)
 def show(config: Path, pattern: str, style: str) -> None:
     """Show all machines and points of CONFIG, as the gateway understands them. Secrets are shown by name alone."""
-    from gateway.settings.written import written_factory, written_machine  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.serialize import written_factory, written_machine  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
     machines = machines_of(factory, pattern)
@@ -39,13 +39,13 @@ def show(config: Path, pattern: str, style: str) -> None:
 
         click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
-        from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
+        from gateway.settings.serialize import dump  # noqa: PLC0415 - see gateway.cli
 
         click.echo(dump(told), nl=False)
 
 
 def _print(machines: Sequence[Machine]) -> None:
-    from gateway.settings.written import written_point  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.serialize import written_point  # noqa: PLC0415 - see gateway.cli
 
     for machine in machines:
         connection = _short(machine.written["connection"])
@@ -57,6 +57,6 @@ def _print(machines: Sequence[Machine]) -> None:
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - any key's value
-    from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
+    from gateway.settings.serialize import dump  # noqa: PLC0415 - see gateway.cli
 
     return value if isinstance(value, str) else dump(value, flow=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.settings.types import NAME
+from gateway.common.setting_types import NAME
 from gateway.settings.units import check_unit, is_unit, usual_unit
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Import:
         code = written if is_unit(written) else usual_unit(written)
         if code is None:
             code = "{" + re.sub(r"[^!-z|~]", "_", written) + "}"
-            self.note(line, what, f"the unit {written!r} is none of UCUM; it is written as {code!r}")
+            self.note(line, what, f"the unit {written!r} is not a UCUM unit; it is written as {code!r}")
         return {"unit": check_unit(code)}
 
 

@@ -92,7 +92,7 @@ def _where(path: str, kind: str, order: str) -> tuple[str, str, dict[str, Any]]:
         if kind not in TYPES:
             raise ValueError(f"the data type {kind!r} has none like it here")
         return "", "", {"node": path, "type": TYPES[kind]}
-    raise ValueError(f"the item {path!r} is neither of a Modbus device nor a node of an OPC UA server")
+    raise ValueError(f"the item {path!r} is not an item of a Modbus device or a node of an OPC UA server")
 
 
 def _register(item: re.Match[str], order: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _register(line: Line, order: str) -> dict[str, Any]:
     address = line.get("Address")
     match = _ADDRESS.fullmatch(address.removeprefix("H").removeprefix("h") if address[:1] in "Hh" else address)
     if not match or address[:1] in "Hh":
-        raise ValueError(f"the address {address!r} is none of holding or input registers, coils or discrete inputs")
+        raise ValueError(f"the address {address!r} is not a holding or input register, a coil or a discrete input")
     kind = line.get("Data Type").lower() or "default"
     array = kind.endswith(" array")
     raw = RAW.get(kind.removesuffix(" array"))

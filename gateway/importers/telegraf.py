@@ -61,5 +61,5 @@ def read(text: str, options: Options) -> Import:
     for section in sorted(set(data) & {"outputs", "processors", "aggregators", "global_tags"}):
         found.note(1, section, "is left out: stores are written under stores, and tags are the machine's path")
     if not found.machines:
-        raise ValueError(f"there is none of the inputs {', '.join(READERS)} in it, with anything to read")
+        raise ValueError(f"it has no input {', '.join(READERS)} with anything to read")
     return found

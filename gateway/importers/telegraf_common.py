@@ -27,7 +27,7 @@ def seconds(written: object) -> float:
     """Return the seconds of a duration such as `10s`, `1m30s` or `500ms`. Raises `ValueError`."""
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|h|m|s)", str(written))
     if not parts or "".join(map("".join, parts)) != str(written).strip():
-        raise ValueError(f"{written!r} is no duration")
+        raise ValueError(f"{written!r} is not a duration")
     return sum(float(count) * _SIZES[unit] for count, unit in parts)
 
 

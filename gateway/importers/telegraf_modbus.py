@@ -112,7 +112,7 @@ def _point(where: Settings, setting: Settings) -> Settings:
     address = setting.get("address")
     places = address if isinstance(address, list) else [address]
     if not places or not all(isinstance(place, int) for place in places):
-        raise ValueError(f"{address!r} is no address")
+        raise ValueError(f"{address!r} is not an address")
     keys: Settings = {"address": f"{table} {places[0]}"}
     if table in {"coil", "discrete"}:
         return keys
@@ -126,7 +126,7 @@ def _point(where: Settings, setting: Settings) -> Settings:
         keys["length"] = int(setting.get("length", len(places)))
     order = str(setting.get("byte_order", where.get("byte_order", "ABCD")))
     if order not in ORDERS:
-        raise ValueError(f"{order!r} is no order of bytes here")
+        raise ValueError(f"{order!r} is not a byte order here")
     if ORDERS[order] != "ABCD" and "8" not in raw:
         keys["order"] = ORDERS[order]
     scale = setting.get("scale", 1)

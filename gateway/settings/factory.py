@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivers.base import Connection, Protocol
+    from gateway.common.setting_types import Section
     from gateway.model.path import MachinePath
     from gateway.settings.document import Document, Step
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
     from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-    from gateway.settings.types import Section
     from gateway.stores.base import StoreKind
 
 

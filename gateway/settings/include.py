@@ -53,8 +53,8 @@ def _files(document: Document) -> Iterator[Path]:
         try:
             files = sorted(document.file.parent.glob(pattern))
         except (ValueError, NotImplementedError) as error:
-            document.report(path, f"{pattern!r} is no pattern of files: {error}")
+            document.report(path, f"{pattern!r} is not a pattern of files: {error}")
             continue
         if not files:
-            document.report(path, f"there is no file {document.file.parent / pattern}")
+            document.report(path, f"no file matches {document.file.parent / pattern}")
         yield from files

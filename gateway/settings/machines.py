@@ -8,27 +8,27 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 import drivers
+from gateway.common.setting_types import check_name
 from gateway.model.path import MachinePath
-from gateway.settings.explain import explain, usable, validate
 from gateway.settings.factory import Machine, Place
-from gateway.settings.lines import LineSection, MachineSection
+from gateway.settings.line_sections import LineSection, MachineSection
+from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import fill, plain
-from gateway.settings.points import LITERAL
+from gateway.settings.point_builder import LITERAL
 from gateway.settings.problems import Severity
-from gateway.settings.ranges import machines_of
 from gateway.settings.templates import Use
-from gateway.settings.types import check_name
+from gateway.settings.validation import explain, usable, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from drivers.base import Connection, Protocol
     from gateway.settings.document import Document
+    from gateway.settings.machine_ranges import Numbered
     from gateway.settings.parameters import Scalar
-    from gateway.settings.parts import Parts
     from gateway.settings.point import Point
-    from gateway.settings.ranges import Numbered
     from gateway.settings.sections import FactorySection
+    from gateway.settings.template_points import TemplatePoints
     from gateway.settings.templates import Templates
 
 
@@ -101,7 +101,7 @@ class Machines:
             yield machine
 
     def _machine(
-        self, one: Numbered, section: MachineSection, parts: Parts, place: Place, line: MachinePath
+        self, one: Numbered, section: MachineSection, parts: TemplatePoints, place: Place, line: MachinePath
     ) -> Machine | None:
         names: dict[str, Scalar] = {"machine": one.name, "line": line.line, "area": line.area}
         if one.number is not None:

@@ -135,7 +135,7 @@ def _reckon(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> Scalar
 def _whole(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> int:
     value = _reckon(node, written, names)
     if isinstance(value, bool) or not isinstance(value, int):
-        what = f"{ast.unparse(node)} is {value!r}, and only whole numbers can be reckoned with"
+        what = f"{ast.unparse(node)} is {value!r}, and only whole numbers can be calculated with"
         raise ValueError(f"in {{{written}}}: {what}")  # noqa: TRY004 - what a user wrote
     return value
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from drivers.base import Source, ValueType
-from gateway.settings.types import Duration, Section
+from gateway.common.setting_types import Duration, Section
 from gateway.settings.units import check_unit
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _pair(written: object) -> object:
     if isinstance(written, list) and len(written) == 2:  # noqa: PLR2004 - a lowest and a highest
         return tuple(written)
     if written is not None and not isinstance(written, tuple):
-        raise ValueError(f"{written!r} is no range; write [lowest, highest]")
+        raise ValueError(f"{written!r} is not a range; write [lowest, highest]")
     return written
 
 
@@ -55,7 +55,9 @@ def _deadband(written: object) -> object:
     elif isinstance(written, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", written)):
         size, percent = float(match[1]), True
     else:
-        raise ValueError(f"{written!r} is no deadband; write a number in the point's unit, or percent of its range")
+        raise ValueError(
+            f"{written!r} is not a deadband; write a number in the point's unit, or percent of its range"
+        )
     if size <= 0:
         raise ValueError("a deadband is greater than 0; use on_change: true to send every change")
     return {"size": size, "percent": percent}
@@ -161,7 +163,7 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
         message = f"labels are for whole numbers, and this point is a {natural or point.type}"
         yield ("labels", "type", "source", "scale", "offset"), message
     if natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
-        message = f"the device holds type {natural} here, which can't become {point.type}"
+        message = f"the device has type {natural} here, which can't be converted to {point.type}"
         yield ("type", "source", "labels"), message
 
 
@@ -169,12 +171,12 @@ def _of_numbers(point: Point) -> Iterator[Contradiction]:
     if point.scale == 0:
         yield ("scale",), "a scale of 0 makes every value the same"
     elif not 1 / _LARGEST <= abs(point.scale) <= _LARGEST:
-        yield ("scale",), "with this scale values are no numbers any more"
+        yield ("scale",), "this scale makes values larger or smaller than a number can be"
     if abs(point.offset) > _LARGEST:
-        yield ("offset",), "with this offset values are no numbers any more"
+        yield ("offset",), "this offset makes values larger than a number can be"
     if point.type is ValueType.INT:
         for key in (key for key in ("scale", "offset") if not _whole(getattr(point, key))):
-            message = f"with this {key} the value is no whole number; write type: float"
+            message = f"with this {key} the value is not a whole number; write type: float"
             yield (key, "type", "source"), message
 
 

@@ -167,5 +167,5 @@ def read_outcome(file: Path) -> dict[str, Any]:
     """Return what a gateway tells of its configuration. Raises `OSError` or `ValueError`."""
     told = orjson.loads(file.read_bytes())
     if not isinstance(told, dict) or not {"outcome", "time", "pid", "file", "config"} <= told.keys():
-        raise ValueError(f"{file} is no outcome of a reload")
+        raise ValueError(f"{file} is not the outcome of a reload")
     return told

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from gateway.settings.types import Duration, File, Folder, Name, Secret, Section, Size
+from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 
 
 class FactorySection(Section):
@@ -155,7 +155,7 @@ class BrokerSection(Section):
             parts = urlsplit(url)
             if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
                 raise ValueError(
-                    f"{parts.scheme or 'this'} is no broker; write mqtts://HOST:8883 or mqtt://HOST:1883"
+                    f"{parts.scheme or 'this'} is not a scheme of brokers; write mqtts://HOST:8883 or mqtt://HOST:1883"
                 )
             if "@" in parts.netloc:
                 raise ValueError("write the user under username and password, not into the url")
@@ -165,14 +165,14 @@ class BrokerSection(Section):
                 port = 0
             if port == 0:
                 # what is written there is not repeated: it may be a password
-                raise ValueError("the url's port is no number from 1 to 65535; write mqtts://HOST:8883")
+                raise ValueError("the URL's port is not a number from 1 to 65535; write mqtts://HOST:8883")
         return urls
 
     @field_validator("root")
     @classmethod
     def _is_topic(cls, root: str) -> str:
         if not all(root.split("/")) or set(root) & set("+#$\0"):
-            raise ValueError(f"{root!r} is no start of a topic; write levels with '/' between, without + # $")
+            raise ValueError(f"{root!r} is not a topic prefix; write levels with '/' between, without + # $")
         return root
 
     @model_validator(mode="after")

@@ -79,12 +79,12 @@ def _problem(written: str) -> str:
     if not written or is_unit(written):
         return ""
     if (usual := usual_unit(written)) is not None:
-        return f"{written!r} is no UCUM unit; write {usual!r}"
+        return f"{written!r} is not a UCUM unit; write {usual!r}"
     known = sorted(METRIC | PLAIN)
     close = [unit for unit in known if unit.lower() == written.lower()] or get_close_matches(written, known, n=1)
     hint = f"did you mean {close[0]!r}? Else write" if close else "write"
     return (
-        f"{written!r} is no UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; what is only counted "
+        f"{written!r} is not a UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; what is only counted "
         "stands in braces, as in '{part}'"
     )
 

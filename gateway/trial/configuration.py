@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gateway.settings.document import read_document
-from gateway.settings.dump import dump
+from gateway.settings.serialize import dump
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:

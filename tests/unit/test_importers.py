@@ -15,11 +15,10 @@ from drivers.base import as_written
 from gateway.cli import main
 from gateway.importers.own import export
 from gateway.importers.table import read_table, write_table
-from gateway.settings.dump import dump
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
+from gateway.settings.serialize import dump, least
 from gateway.settings.templates import bundled_config
-from gateway.settings.written import least
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,14 +249,14 @@ def test_a_tag_list_of_kepware_is_a_machine(tmp_path: Path) -> None:
         "Zones_1": {"address": "holding 40", "raw": "int16"},
         "Zones_2": {"address": "holding 41", "raw": "int16"},
     }  # fmt: skip
-    kinds = "holding or input registers, coils or discrete inputs"
+    kinds = "a holding or input register, a coil or a discrete input"
     told = notes(ran)
     assert [line.split(":")[1] for line in told] == ["1", "2", "4", "5", "10", "11", "12", "13"]
     assert told[0] == "tags.csv:1: order: values of 32 and 64 bits are read as CDAB; say --order where it is another"
     assert told[-3:] == [
         "tags.csv:11: Level: is left out: Square Root scaling is not linear",
         "tags.csv:12: Start: is left out: it is only written to",
-        f"tags.csv:13: Internal: is left out: the address 'K0001' is none of {kinds}",
+        f"tags.csv:13: Internal: is left out: the address 'K0001' is not {kinds}",
     ]
     [machine] = load_factory(tmp_path / "out" / "factory.yaml").machines
     assert machine.path.machine == "press-01"
@@ -316,7 +315,7 @@ def test_tags_of_ignition_are_machines_by_their_devices(tmp_path: Path) -> None:
     assert points(tmp_path, 2) == {"Speed": {"node": "ns=2;s=Drum.Speed", "type": "float", "unit": "r/min"}}
     told = notes(ran)
     assert [line.split(":")[1] for line in told] == ["3", "5", "10", "11", "12"]
-    assert "neither of a Modbus device nor a node" in told[3]
+    assert "not an item of a Modbus device or a node" in told[3]
 
 
 # -- Telegraf --
@@ -558,9 +557,9 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[inputs.cpu]]\n", "there is none of the inputs modbus, opcua, opcua_listener in it"),
+        ("[[inputs.cpu]]\n", "it has no input modbus, opcua, opcua_listener with"),
         ("a = \n", "Invalid value (at line 1, column 5)"),
-        ("[[inputs.modbus]]\ncontroller='tcp://h:1'\n", "there is none of the inputs"),
+        ("[[inputs.modbus]]\ncontroller='tcp://h:1'\n", "it has no input"),
     ],
 )
 def test_a_configuration_without_machines_is_told(tmp_path: Path, text: str, message: str) -> None:

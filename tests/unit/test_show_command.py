@@ -12,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli import main
+from gateway.common.setting_types import parse_duration
 from gateway.settings.document import read_document
-from gateway.settings.dump import dump
 from gateway.settings.load import load_factory
+from gateway.settings.serialize import dump, duration, least, unrolled
 from gateway.settings.templates import bundled_config
-from gateway.settings.types import parse_duration
-from gateway.settings.unroll import unrolled
-from gateway.settings.written import duration, least
 
 CASES = Path(__file__).parents[1] / "cases"
 PLANTS = sorted(bundled_config().glob("*.yaml"))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from drivers.base import Source, ValueType
-from gateway.settings.explain import explain, usable, validate
 from gateway.settings.factory import Place
 from gateway.settings.parameters import fill, has_names
 from gateway.settings.point import LATER, Point, contradictions, reachable, shown
 from gateway.settings.problems import Severity, unknown
+from gateway.settings.validation import explain, usable, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def is_on(written: Written) -> bool:
     """Return whether a point is to be read."""
     on = written.keys.get(ENABLED, True)
     if not isinstance(on, bool):
-        written.report(ENABLED, f"{on!r} is neither true nor false")
+        written.report(ENABLED, f"{on!r} is not true or false")
     return on is not False
 
 

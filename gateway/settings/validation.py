@@ -1,18 +1,21 @@
-"""Validation of one section, with pydantic's complaints turned into problems that teach."""
+"""Validation of a section: each error of pydantic becomes a problem that says what would be right, at its place."""
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
+from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings.problems import unknown
-from gateway.settings.wording import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
 
     from gateway.settings.document import Document, Step
 
@@ -20,6 +23,21 @@ if TYPE_CHECKING:
     """Where keys of a section stand that were put together from several places: the document, and the path above."""
 
 M = TypeVar("M", bound=BaseModel)
+
+_NO = {
+    "int_type": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is no number",
+    "float_parsing": "is no number",
+    "finite_number": "is not a finite number",
+    "bool_type": "is not true or false",
+    "bool_parsing": "is not true or false",
+}
+"""Kind of error -> what the value that was written is not."""
+
+_OURS = frozenset({"value_error", "model_type", "dict_type", "list_type"})
+"""Kinds whose message says all, and whose input may be a secret, or large."""
 
 
 def validate(
@@ -87,7 +105,7 @@ def explain(
                 where = [*where, *location[-1:]] if where[-1:] != [location[-1]] else where
                 message = "is missing"
             case _:
-                message = _named(model, location, len(where) - len(above)) + told(detail)
+                message = _named(model, location, len(where) - len(above)) + describe(detail)
         origin.report(where, message)
 
 
@@ -140,3 +158,29 @@ def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annot
 
 def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def describe(detail: ErrorDetails) -> str:
+    """Return what is wrong with one value. What may be a secret is not repeated."""
+    kind, written = detail["type"], detail["input"]
+    context: dict[str, Any] = detail.get("ctx", {})
+    message = detail["msg"].removeprefix("Value error, ").replace(" or instance of ", " of ")
+    if kind in _OURS or not isinstance(written, str | int | float):
+        return message
+    if kind == "string_type":
+        return f"{written!r} is not text; put it in quotes"
+    if kind in _NO:
+        return f"{written!r} {_NO[kind]}"
+    if kind in {"enum", "literal_error"}:
+        return _none_of(str(written), str(context["expected"]))
+    for bound, words in {"le": "at most", "lt": "less than", "ge": "at least", "gt": "more than"}.items():
+        if bound in context:
+            return f"{written!r} is out of range; write {words} {context[bound]:g}"
+    return f"{message}, not {written!r}"
+
+
+def _none_of(written: str, expected: str) -> str:
+    """Return the message for a word that is none of a few, such as `'bool', 'int' or 'float'`."""
+    close = get_close_matches(written, re.findall(r"'([^']*)'", expected), n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{written!r} is not a valid value; {hint}The values are {expected}"

@@ -22,7 +22,7 @@ _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2*
 def parse_duration(written: object) -> object:
     """Turn `500ms`, `10s`, `5m`, `1h` or `7d` into seconds; a number alone is none, since it could be anything."""
     if isinstance(written, int | float) and not isinstance(written, bool):
-        raise ValueError(f"{written} is no duration; write its unit, as in '{written}s'")  # noqa: TRY004 - see above
+        raise ValueError(f"{written} is not a duration; write its unit, as in '{written}s'")  # noqa: TRY004 - see above
     return drivers.base.parse_duration(written)
 
 
@@ -31,7 +31,7 @@ def parse_size(written: object) -> object:
     if isinstance(written, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*", written)
         if not match:
-            raise ValueError(f"{written!r} is no size; write a number and {', '.join(_BYTES)}, as in '2GiB'")
+            raise ValueError(f"{written!r} is not a size; write a number and {', '.join(_BYTES)}, as in '2GiB'")
         return int(Fraction(match[1]) * _BYTES[match[2]])
     return written
 
@@ -49,7 +49,7 @@ def check_name(written: str) -> str:
     """Let through what can be a level of a topic, a tag, and a file name."""
     if not NAME.fullmatch(written):
         raise ValueError(
-            f"{written!r} is no name; write letters, digits, '-', '_' and '.', with a letter or digit first"
+            f"{written!r} is not a name; write letters, digits, '-', '_' and '.', with a letter or digit first"
         )
     return written
 

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from gateway.common.setting_types import Name, Section
+from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import NAME, Scalar
-from gateway.settings.ranges import machines_of
-from gateway.settings.types import Name, Section
 
 
 def _url_or_options(written: object) -> object:
     if not isinstance(written, str | dict):
-        raise ValueError(f"{written!r} is no connection; write a URL, or a mapping of url and options")  # noqa: TRY004
+        raise ValueError(f"{written!r} is not a connection; write a URL, or a mapping of url and options")  # noqa: TRY004
     return written
 
 
@@ -25,7 +25,7 @@ def _machines(written: str) -> str:
 
 def _parameter(written: str) -> str:
     if not NAME.fullmatch(written):
-        raise ValueError(f"{written!r} is no name of a parameter; write small letters, digits and '_'")
+        raise ValueError(f"{written!r} is not a parameter name; write lower-case letters, digits and '_'")
     return written
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gateway.settings.types import check_name
+from gateway.common.setting_types import check_name
 
 MOST = 10_000
 """Machines that one key can stand for."""

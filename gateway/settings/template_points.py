@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.settings.factory import Place
-from gateway.settings.points import Pattern, Written, build, filled, is_on
+from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
 from gateway.settings.problems import Severity, unknown
 
 if TYPE_CHECKING:
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from drivers.base import Protocol
     from gateway.settings.document import Document
-    from gateway.settings.lines import Keys
+    from gateway.settings.line_sections import Keys
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
 
 Values = dict[str, "Scalar"]
 
 
-class Parts:
+class TemplatePoints:
     """A template as it is written, with that of the templates it extends. Points are built once, and shared.
 
     `written`     its points' keys, by their names
