@@ -14,7 +14,7 @@ from gateway.settings.units import USUAL, is_unit
 
 if TYPE_CHECKING:
     from drivers.opcua.node_address import BrowsePath, Node
-    from gateway.cli.browse import Looked
+    from gateway.cli.browse_result import BrowseResult
 
 MOST_LEFT_OUT = 50
 """Variables that are named in a template though they are no points."""
@@ -28,7 +28,7 @@ class Template(NamedTuple):
     hint: str
 
 
-def template_of(looked: Looked, namespace: str | None, name: str, *, by_path: bool | None) -> Template:
+def template_of(looked: BrowseResult, namespace: str | None, name: str, *, by_path: bool | None) -> Template:
     """Return a template of the variables that were chosen; `by_path` is of `Addresses`."""
     own = namespace or own_namespace(looked.chosen, looked.uris)
     addresses = Addresses(list(looked.start.all()), looked.uris, own, by_path=by_path)

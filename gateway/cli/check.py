@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import pathlib
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
+from gateway.check.devices import Patience
+from gateway.check.junit import junit as as_junit
+from gateway.check.machines import check_machines
+from gateway.check.text import lines
 from gateway.cli.common import CONFIG, DURATION, FORMAT, load, machines_of, serve
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Coroutine
     from pathlib import Path
 
@@ -61,9 +66,6 @@ def check(
 
             checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed, _doing)
         else:
-            from gateway.check.devices import Patience  # noqa: PLC0415 - see gateway.cli
-            from gateway.check.machines import check_machines  # noqa: PLC0415 - see gateway.cli
-
             patience = Patience(timeout, seconds or 0.0, at_once)
             checking = check_machines(str(config), machines, patience, _progress)
         reports.extend(await _unless(stop, checking))
@@ -72,8 +74,6 @@ def check(
     if not reports:
         raise click.Abort
     if junit is not None:
-        from gateway.check.junit import junit as as_junit  # noqa: PLC0415 - see gateway.cli
-
         junit.write_bytes(as_junit(reports[0], strict=strict))
     _print(reports[0], style, every_point=every_point)
     sys.exit(0 if reports[0].passed(strict=strict) else 1)
@@ -81,8 +81,6 @@ def check(
 
 async def _unless(stop: asyncio.Event, checking: Coroutine[Any, Any, Report]) -> list[Report]:
     """Return the report, or nothing where the check was stopped."""
-    import asyncio  # noqa: PLC0415 - see gateway.cli
-
     task, stopped = asyncio.create_task(checking, name="check"), asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -115,11 +113,7 @@ def _doing(text: str) -> None:
 
 def _print(report: Report, style: str, *, every_point: bool) -> None:
     if style == "json":
-        import orjson  # noqa: PLC0415 - see gateway.cli
-
         click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
         return
-    from gateway.check.text import lines  # noqa: PLC0415 - see gateway.cli
-
     for line in lines(report, shutil.get_terminal_size((118, 24)).columns, every_point=every_point):
         click.echo(line)

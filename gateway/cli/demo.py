@@ -1,4 +1,4 @@
-"""`lineside demo`: the whole way, on this machine; and the broker of such trials."""
+"""`lineside demo`: the whole data flow on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import WITH_STDIN, serve, write_report
+from gateway.cli.common import serve, write_report
+from gateway.common.setting_types import parse_duration
 
 if TYPE_CHECKING:
     import asyncio
@@ -26,8 +27,6 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
         import rich  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise click.ClickException("the demo needs more than a gateway does: pip install 'lineside[demo]'") from None
-    from gateway.common.setting_types import parse_duration  # noqa: PLC0415 - see gateway.cli
-
     try:
         seconds = None if duration is None else float(str(parse_duration(duration)))
     except ValueError as error:
@@ -55,21 +54,6 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
     write_report(report, told)
     _print(told, folder)
     sys.exit(0 if told["balanced"] and not told["never_good"] else 1)
-
-
-@click.command(hidden=True)
-@click.option("--port", type=int, required=True)
-@WITH_STDIN
-def embedded_broker(port: int, *, with_stdin: bool) -> None:
-    """Run the MQTT broker of a trial, on the loopback."""
-
-    async def main(stop: asyncio.Event) -> None:
-        from gateway.trial import broker  # noqa: PLC0415 - an extra
-
-        async with broker.embedded_broker(port):
-            await stop.wait()
-
-    serve(main, with_stdin=with_stdin)
 
 
 def _print(told: dict[str, Any], folder: Path) -> None:

@@ -6,9 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from pydantic import ValidationError
 
+import drivers
 from gateway.cli.common import load, size_of
-from gateway.cli.importing import write
+from gateway.cli.import_points import write
+from gateway.common.setting_types import check_name
+from gateway.settings.sections import BrokerSection
+from gateway.settings.serialize import dump
+from gateway.settings.templates import bundled_config
+from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,14 +36,10 @@ class Question(NamedTuple):
 
 
 def _name(written: str) -> None:
-    from gateway.common.setting_types import check_name  # noqa: PLC0415 - see gateway.cli
-
     check_name(written)
 
 
 def _broker(written: str) -> None:
-    from gateway.settings.sections import BrokerSection  # noqa: PLC0415 - see gateway.cli
-
     BrokerSection.model_validate({"url": written})
 
 
@@ -46,8 +49,6 @@ def _connection(written: str) -> None:
 
 def _protocol(url: str) -> str:
     """Return the protocol of a connection. Raises `ValueError` for what is none."""
-    import drivers  # noqa: PLC0415 - see gateway.cli
-
     kinds = [drivers.protocol(name) for name in drivers.known()]
     kind = next((kind for kind in kinds if url.partition(":")[0] in kind.connection.schemes), None)
     if kind is None:
@@ -99,7 +100,7 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
         files[f"machines/{answers['template']}.yaml"] = _template(protocol)
     write(out, files, force=force)
     factory = load(out / "factory.yaml")
-    click.echo(f"{out / 'factory.yaml'}: right: {size_of(factory)}")
+    click.echo(f"{out / 'factory.yaml'}: valid: {size_of(factory)}")
     for name in files:
         click.echo(f"  wrote {out / name}")
     if answers["username"]:
@@ -124,26 +125,18 @@ def _answer(key: str, said: str | None, *, yes: bool) -> str:
 
 
 def _told(error: ValueError) -> str:
-    from pydantic import ValidationError  # noqa: PLC0415 - see gateway.cli
-
-    from gateway.settings.validation import describe  # noqa: PLC0415 - see gateway.cli
-
     if isinstance(error, ValidationError):
         return "; ".join(describe(detail) for detail in error.errors(include_url=False))
     return str(error)
 
 
 def _is_there(template: str, out: Path) -> bool:
-    from gateway.settings.templates import bundled_config  # noqa: PLC0415 - see gateway.cli
-
     return any(
         (folder / f"{template}.yaml").is_file() for folder in (out / "machines", bundled_config() / "machines")
     )
 
 
 def _factory(answers: dict[str, str]) -> str:
-    from gateway.settings.serialize import dump  # noqa: PLC0415 - see gateway.cli
-
     written = {key: dump(answer, flow=True) for key, answer in answers.items()}
     user = f", username: {written['username']}, password: {{secret: broker_password}}" if answers["username"] else ""
     return f"""# What each key means: docs/configuration.md. Is it right: lineside validate factory.yaml

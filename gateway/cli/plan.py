@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.acquisition.link_load import link_loads
 from gateway.cli.common import CONFIG, load
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 @click.option("--requests", is_flag=True, help="Show every request too.")
 def plan(config: Path, *, requests: bool) -> None:
     """Show what will be asked of each device of CONFIG; exit 1 where a period can't be held."""
-    from gateway.acquisition.link_load import link_loads  # noqa: PLC0415 - see gateway.cli
-
     links = link_loads(load(config).machines)
     for link in links:
         click.echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+import drivers
+from drivers.base import DriverError
+from drivers.modbus.address import parse_address
+from drivers.modbus.probe import Probe
+
 if TYPE_CHECKING:
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.probe import Meaning, Unit
@@ -40,9 +45,6 @@ def _numbers(text: str) -> list[int]:
 @click.option("--template", type=click.Path(path_type=Path), help="Write a template skeleton to this file.")
 def probe(url: str, units: str, last: int, register: str | None, per_second: float, template: Path | None) -> None:
     """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads."""
-    import drivers  # noqa: PLC0415 - see gateway.cli
-    from drivers.base import DriverError  # noqa: PLC0415 - see gateway.cli
-
     try:
         connection = drivers.parse_connection(drivers.protocol("modbus"), url)
         if register is not None:
@@ -63,8 +65,6 @@ def probe(url: str, units: str, last: int, register: str | None, per_second: flo
 
 
 async def _look(connection: ModbusConnection, units: list[int], last: int, per_second: float) -> list[Unit]:
-    from drivers.modbus.probe import Probe  # noqa: PLC0415 - see gateway.cli
-
     def tell(text: str) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{text}", nl=False, err=True)
@@ -75,9 +75,6 @@ async def _look(connection: ModbusConnection, units: list[int], last: int, per_s
 
 
 async def _show_meanings(connection: ModbusConnection, register: str) -> None:
-    from drivers.modbus.address import parse_address  # noqa: PLC0415 - see gateway.cli
-    from drivers.modbus.probe import Probe  # noqa: PLC0415 - see gateway.cli
-
     address = parse_address(register)
     if not isinstance(address, tuple) or address[0].bits:
         raise ValueError("only registers can mean more than one thing: name a holding or an input register")

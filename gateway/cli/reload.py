@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gateway.cli.common import CONFIG, load
+from gateway.settings.reload import outcome_file, read_outcome
+from gateway.spool.files import SpoolFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +32,6 @@ def reload(config: Path, seconds: float) -> None:
 
     Only what has changed is touched. A wrong CONFIG is refused, and the gateway goes on as it was; exits 1 then.
     """
-    from gateway.settings.reload import outcome_file, read_outcome  # noqa: PLC0415 - see gateway.cli
-
     factory = load(config)
     file = outcome_file(factory.gateway)
     try:
@@ -57,8 +57,6 @@ def reload(config: Path, seconds: float) -> None:
 
 def _runs(factory: Factory) -> bool:
     """Return whether a gateway holds the lock of this spool."""
-    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
-
     try:
         with SpoolFiles(factory.gateway.spool.folder, factory.gateway.id).lock.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
 from gateway.cli.common import CONFIG, load, machines_of
+from gateway.settings.serialize import dump, written_factory, written_machine, written_point
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +28,6 @@ _MEANING = ("type", "unit", "every", "description")
 @click.option("--format", "style", type=click.Choice(["text", "yaml", "json"]), default="text", show_default=True)
 def show(config: Path, pattern: str, style: str) -> None:
     """Show all machines and points of CONFIG, as the gateway understands them. Secrets are shown by name alone."""
-    from gateway.settings.serialize import written_factory, written_machine  # noqa: PLC0415 - see gateway.cli
-
     factory = load(config)
     machines = machines_of(factory, pattern)
     if style == "text":
@@ -35,18 +35,12 @@ def show(config: Path, pattern: str, style: str) -> None:
         return
     told = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
     if style == "json":
-        import orjson  # noqa: PLC0415 - see gateway.cli
-
         click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
-        from gateway.settings.serialize import dump  # noqa: PLC0415 - see gateway.cli
-
         click.echo(dump(told), nl=False)
 
 
 def _print(machines: Sequence[Machine]) -> None:
-    from gateway.settings.serialize import written_point  # noqa: PLC0415 - see gateway.cli
-
     for machine in machines:
         connection = _short(machine.written["connection"])
         click.echo(f"{machine.path}   {machine.template}, {len(machine.points)} points over {connection}")
@@ -57,6 +51,4 @@ def _print(machines: Sequence[Machine]) -> None:
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - any key's value
-    from gateway.settings.serialize import dump  # noqa: PLC0415 - see gateway.cli
-
     return value if isinstance(value, str) else dump(value, flow=True)

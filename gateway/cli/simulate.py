@@ -79,7 +79,7 @@ def simulate(
         raise click.ClickException(
             "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
         ) from None
-    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - see gateway.cli
+    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - an extra
 
     try:
         if plot is not None:
@@ -91,7 +91,7 @@ def simulate(
 
 
 def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[str, ...]) -> None:
-    from simulators.plot import plot_machine  # noqa: PLC0415 - needs what serving does not
+    from simulators.plot import plot_machine  # noqa: PLC0415 - an extra
 
     try:
         plot_machine(factory, seed, machine, file, faults)
@@ -104,7 +104,7 @@ def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[s
 def _serve(
     factory: Factory, seed: str, write: Path | None, *, free_ports: bool, with_stdin: bool, how: dict[str, Any]
 ) -> None:
-    from simulators.app import Options, Simulation  # noqa: PLC0415 - see gateway.cli
+    from simulators.app import Options, Simulation  # noqa: PLC0415 - an extra
 
     async def main(stop: asyncio.Event) -> None:
         await Simulation(factory, seed, free_ports=free_ports, options=Options(**how)).run(stop, write)

@@ -6,9 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 
+from gateway.acquisition.link_load import load_warnings
 from gateway.cli.common import CONFIG, size_of
 from gateway.common.text import counted
+from gateway.settings.load import load_factory
+from gateway.settings.problems import ConfigurationError, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +31,6 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
 
     Exits 1 where there are mistakes. Warnings name what is allowed and seldom meant.
     """
-    from gateway.acquisition.link_load import load_warnings  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.load import load_factory  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.problems import ConfigurationError, in_order  # noqa: PLC0415 - see gateway.cli
-
     factory: Factory | None = None
     try:
         factory = load_factory(config)
@@ -52,13 +52,11 @@ def _tell(config: Path, factory: Factory | None, problems: Sequence[Problem]) ->
         click.echo(f"{config}: {count}", err=True)
         return
     warned = f", {counted(len(problems), 'warning')}" if problems else ""
-    click.echo(f"{config}: right: {size_of(factory)}{warned}; configuration {factory.digest}")
+    click.echo(f"{config}: valid: {size_of(factory)}{warned}; configuration {factory.digest}")
 
 
 def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> str:
     """Return what was found, for other programs; docs/configuration.md says what each key means."""
-    import orjson  # noqa: PLC0415 - see gateway.cli
-
     machines = () if factory is None else factory.machines
     told = {
         "file": str(config),

@@ -22,7 +22,7 @@ def init(folder: Path, *arguments: str, answers: str | None = None) -> tuple[int
 def test_what_is_usual_is_a_factory_that_is_right(tmp_path: Path) -> None:
     """A script, and who is in a hurry, begins here."""
     code, told = init(tmp_path, "--yes")
-    assert (code, f"{tmp_path / 'factory.yaml'}: right: 1 machine, 1 point" in told) == (0, True), told
+    assert (code, f"{tmp_path / 'factory.yaml'}: valid: 1 machine, 1 point" in told) == (0, True), told
     factory = load_factory(tmp_path / "factory.yaml")
     assert str(factory.machines[0].path) == "acme/north/area-1/line-1/machine-01"
     assert factory.warnings == ()

@@ -177,7 +177,7 @@ def test_validate_tells_machines_and_points(file: Path) -> None:
     ran = CliRunner().invoke(main, ["validate", str(file)])
     assert (ran.exit_code, ran.stderr) == (0, "")
     digest = load_factory(file).digest
-    assert ran.stdout == f"{file}: right: 5 machines, 37 points; configuration {digest}\n"
+    assert ran.stdout == f"{file}: valid: 5 machines, 37 points; configuration {digest}\n"
 
 
 def test_validate_tells_programs_the_same_as_people(monkeypatch: pytest.MonkeyPatch) -> None:

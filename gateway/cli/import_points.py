@@ -1,4 +1,4 @@
-"""`lineside import` and `lineside export-points`: points from tables and other programs, and into tables."""
+"""`lineside import`: a factory and its templates from a table of points, or from the files of other programs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, load, size_of
+from gateway.cli.common import load, size_of
 from gateway.common.text import counted
+from gateway.importers.build import files_of
+from gateway.importers.formats import read
+from gateway.importers.found import Options
 
 if TYPE_CHECKING:
     from gateway.importers.found import Import
@@ -17,22 +20,6 @@ if TYPE_CHECKING:
 OUT = click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the factory's files."
 )
-
-
-@click.command("export-points")
-@CONFIG
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
-)
-def export_points(config: Path, out: Path | None) -> None:
-    """Write the points of all machines of CONFIG as CSV, a row each; `lineside import` reads it again."""
-    from gateway.importers.own import export  # noqa: PLC0415 - see gateway.cli
-
-    text = export(load(config)).encode()
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        out.write_bytes(text)
 
 
 @click.command("import")
@@ -61,10 +48,6 @@ def import_(
     It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. What
     can't be translated is listed with its line.
     """
-    from gateway.importers.build import files_of  # noqa: PLC0415 - see gateway.cli
-    from gateway.importers.formats import read  # noqa: PLC0415 - see gateway.cli
-    from gateway.importers.found import Options  # noqa: PLC0415 - see gateway.cli
-
     head = {
         "factory": {"enterprise": enterprise, "site": site},
         "gateway": {"id": gateway},
