@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check services lock bench chaos clean
+.PHONY: help setup demo test check prose services lock bench chaos clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -24,6 +24,12 @@ check: $(VENV)/.dev ## lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory prose
+
+prose: $(VENV)/.dev ## check the English of documents, comments, messages and commit subjects
+	$(BIN)/codespell
+	$(BIN)/python tools/prose.py
+	$(BIN)/python tools/prose.py --commits b08315d..HEAD
 
 services: ## the real servers that tests talk to (Debian packages, and one of npm)
 	@tools/install-services

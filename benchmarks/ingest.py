@@ -25,6 +25,8 @@ from gateway.common.dead_letters import DeadLetters
 from gateway.ingest.batch import Batch
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.ingest.set_aside import SetAside
+from gateway.ingest.status import IngestStatus
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
@@ -78,13 +80,15 @@ def records(readings: int, points: int) -> tuple[MachineMeta, list[MQTTMessage]]
 def decoded(meta: MachineMeta, messages: list[MQTTMessage], batch_records: int) -> tuple[list[Batch], Cost]:
     metas = MetadataRegistry()
     metas.add(MachinePath("bench", "site", "area", "line", "m-000"), [meta])
-    intake = MessageDecoder(TOPICS, CODECS["json"], metas, DeadLetters(Path("unused"), 1), now_or_never=False)
+    status = IngestStatus()
+    set_aside = SetAside(DeadLetters(Path("unused"), 1), status)
+    decoder = MessageDecoder(TOPICS, CODECS["json"], metas, set_aside, status, gateway_resends=True)
     batches = []
     began, used = time.perf_counter(), time.process_time()
     for start in range(0, len(messages), batch_records):
         batch = Batch(cast("Any", None))
         for message in messages[start : start + batch_records]:
-            intake.take(batch, message)
+            decoder.add(batch, message)
         batches.append(batch)
     return batches, Cost(time.perf_counter() - began, time.process_time() - used)
 

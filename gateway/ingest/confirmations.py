@@ -1,4 +1,4 @@
-"""What ingest says to gateways: which of their records the stores hold, which are taken and may still be lost."""
+"""Confirmations to gateways: the records that the stores hold, and those that are accepted and may still be lost."""
 
 from __future__ import annotations
 
@@ -18,79 +18,79 @@ if TYPE_CHECKING:
     from gateway.mqtt.topics import Topics
 
 
-MOST_UNHEARD = 1000
-"""Messages that are told again over the next link."""
+MAX_PENDING = 1000
+"""Confirmations that are kept to be sent again over the next connection."""
 
 
-class _Answer:
-    """To one gateway."""
+class _Confirmation:
+    """The content of a message to one gateway."""
 
     def __init__(self) -> None:
-        self.stored, self.taken = SeqRanges(), SeqRanges()
+        self.stored, self.accepted = SeqRanges(), SeqRanges()
         self.set_aside: dict[str, int] = {}
 
     def encode(self, spool: str, by: str, instance: str) -> bytes:
-        told: dict[str, Any] = {"spool": spool, "by": by, "ranges": list(self.stored), "set_aside": self.set_aside}
-        if self.taken:
-            told |= {"taken": list(self.taken), "instance": instance}
-        return orjson.dumps(told)
+        data: dict[str, Any] = {"spool": spool, "by": by, "ranges": list(self.stored), "set_aside": self.set_aside}
+        if self.accepted:
+            data |= {"taken": list(self.accepted), "instance": instance}
+        return orjson.dumps(data)
 
 
 class PendingConfirmations:
-    """What was told to gateways and the broker has not acknowledged: it is told again over the next link.
+    """Confirmations that the broker has not acknowledged: they are sent again over the next connection.
 
-    A record that is confirmed to nobody would be sent again only when a time-out has passed.
+    A gateway whose confirmation is lost would send its records again only after a time-out.
     """
 
     def __init__(self) -> None:
-        self._unheard: dict[int, tuple[str, bytes]] = {}
-        self._number = 0
+        self._pending: dict[int, tuple[str, bytes]] = {}
+        self._next = 0
 
     def add(self, messages: Iterable[tuple[str, bytes]]) -> list[int]:
-        """Take topics and payloads to be told; returns their numbers."""
-        first = self._number
+        """Queue topics and payloads; return their numbers."""
+        first = self._next
         for message in messages:
-            self._unheard[self._number] = message
-            self._number += 1
-        while len(self._unheard) > MOST_UNHEARD:  # gateways send these again
-            del self._unheard[next(iter(self._unheard))]
-        return list(range(first, self._number))
+            self._pending[self._next] = message
+            self._next += 1
+        while len(self._pending) > MAX_PENDING:  # gateways send these records again
+            del self._pending[next(iter(self._pending))]
+        return list(range(first, self._next))
 
-    def tell(self, link: MqttClient, numbers: Iterable[int] | None = None) -> None:
-        """Tell those with these numbers, or all. Raises `MqttError` where the link is lost: they are kept then."""
-        for number in list(self._unheard) if numbers is None else numbers:
-            if number in self._unheard:
-                topic, payload = self._unheard[number]
-                link.send(topic, payload, partial(self._heard, number))
+    def send(self, client: MqttClient, numbers: Iterable[int] | None = None) -> None:
+        """Send those with these numbers, or all. Raises `MqttError` on a lost connection; they stay queued."""
+        for number in list(self._pending) if numbers is None else numbers:
+            if number in self._pending:
+                topic, payload = self._pending[number]
+                client.send(topic, payload, partial(self._acknowledged, number))
 
-    def _heard(self, number: int, _: int) -> None:
-        """Forget what the broker has answered to; where it refuses, it would do so again."""
-        self._unheard.pop(number, None)
+    def _acknowledged(self, number: int, _: int) -> None:
+        """Remove a confirmation, also where the broker refuses it: it would do so again."""
+        self._pending.pop(number, None)
 
 
 def confirmation_messages(
-    topics: Topics, by: str, instance: str, stored: Iterable[Batch], taken: Iterable[Batch]
+    topics: Topics, by: str, instance: str, stored: Iterable[Batch], accepted: Iterable[Batch]
 ) -> list[tuple[str, bytes]]:
-    """Return topic and payload of a message to each gateway with records in these batches.
+    """Return topic and payload of a confirmation to each gateway with records in these batches.
 
-    Records are confirmed by what is in `stored`; those in `taken` are with a store that may still lose them, and in
-    the memory of this `instance`.
+    The records of `stored` may leave the spool. Those of `accepted` are in a store that may still lose them, and in
+    the memory of this `instance` of ingest.
     """
-    found: dict[Sender, _Answer] = defaultdict(_Answer)
+    found: dict[Sender, _Confirmation] = defaultdict(_Confirmation)
     for batch in stored:
         for index, (sender, record) in enumerate(batch.records):
-            if index not in batch.unsettled:
-                answer = found[sender]
-                answer.stored.add(record.seq)
+            if index not in batch.unconfirmed:
+                confirmation = found[sender]
+                confirmation.stored.add(record.seq)
                 if refused := batch.refused.get(index):
-                    answer.set_aside[str(record.seq)] = refused
-    for batch in taken:
+                    confirmation.set_aside[str(record.seq)] = refused
+    for batch in accepted:
         for sender, record in batch.records:
-            found[sender].taken.add(record.seq)
+            found[sender].accepted.add(record.seq)
     return [
         (
             topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed"),
-            answer.encode(sender.spool, by, instance),
+            confirmation.encode(sender.spool, by, instance),
         )
-        for sender, answer in found.items()
+        for sender, confirmation in found.items()
     ]

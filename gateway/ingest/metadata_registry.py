@@ -1,4 +1,4 @@
-"""The metadata of all machines that ingest knows."""
+"""The metadata of all machines, as ingest knows it, kept in a file over restarts."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_METADATA, MAX_MACHINES = 10_000, 100_000
-"""How many descriptions, and machines, ingest keeps in mind; the oldest go first."""
+"""Descriptions, and machines, that are kept; the oldest go first."""
 
 
 class MetadataRegistry:
-    """The descriptions that are known of all machines, kept in a file."""
+    """The known metadata of all machines."""
 
     def __init__(self, file: Path | None = None) -> None:
-        """Prepare; nothing is read before `load`. Without a file nothing is kept."""
+        """Prepare; no I/O before `load`. Without a file nothing survives a restart."""
         self._file = file
         self._by_id: dict[str, MachineMeta] = {}
-        self._newest: dict[MachinePath, MachineMeta] = {}
+        self._present: dict[MachinePath, MachineMeta] = {}
         self._changed = False
 
     def load(self) -> None:
-        """Read what was known when the last run ended."""
+        """Read what the last run saved."""
         if self._file is None:
             return
         data = self._load(self._file)
@@ -42,35 +42,35 @@ class MetadataRegistry:
             self._by_id[meta.id] = meta
         for path, key in data.get("machines", {}).items():
             if key in self._by_id:
-                self._newest[MachinePath(*path.split("/"))] = self._by_id[key]
+                self._present[MachinePath(*path.split("/"))] = self._by_id[key]
 
     def add(self, path: MachinePath, metas: Iterable[MachineMeta]) -> None:
-        """Learn what a machine is, and what it was earlier: the present one comes first."""
-        for turn, meta in enumerate(metas):
+        """Register the metadata of a machine: the present one first, then earlier ones."""
+        for position, meta in enumerate(metas):
             known = self._by_id.setdefault(meta.id, meta)
             self._changed = self._changed or known is meta
-            if turn == 0 and self._newest.get(path) is not known:
-                self._newest[path] = known
+            if position == 0 and self._present.get(path) is not known:
+                self._present[path] = known
                 self._changed = True
         if len(self._by_id) > MAX_METADATA:
             del self._by_id[next(iter(self._by_id))]
-        if len(self._newest) > MAX_MACHINES:
-            del self._newest[next(iter(self._newest))]
+        if len(self._present) > MAX_MACHINES:
+            del self._present[next(iter(self._present))]
 
     def find(self, path: MachinePath, key: str) -> MachineMeta | None:
-        """Return the description that a record names; where it names none, the machine's newest."""
-        return self._by_id.get(key) if key else self._newest.get(path)
+        """Return the metadata with this id; where the record names none, the machine's present metadata."""
+        return self._by_id.get(key) if key else self._present.get(path)
 
     def save(self) -> None:
-        """Write the file where anything is new. Raises `OSError`."""
+        """Write the file where anything has changed. Raises `OSError`."""
         if self._changed and self._file is not None:
             self._changed = False
             metas = [write_meta(meta) for meta in self._by_id.values()]
-            machines = {str(path): meta.id for path, meta in self._newest.items()}
+            machines = {str(path): meta.id for path, meta in self._present.items()}
             save_json(self._file, {"metas": metas, "machines": machines})
 
     def _load(self, file: Path) -> dict[str, Any]:
-        """Return the file's content. A missing or damaged file is empty: gateways publish their metadata again."""
+        """Return the content of the file; nothing where it is missing or damaged: gateways publish it again."""
         try:
             data = load_json(file)
             for meta in data.get("metas", ()):
@@ -78,6 +78,6 @@ class MetadataRegistry:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            log.warning("metas.unreadable", file=str(file), error=repr(error))
+            log.warning("metadata.unreadable", file=str(file), error=repr(error))
             return {}
         return dict(data)

@@ -1,23 +1,24 @@
-"""From the broker into the stores, and the answer back: which records the stores hold.
+"""From the broker into the stores, and the confirmation back to the gateways.
 
-A message is acknowledged only after every store has it. Messages gather while a write is under way, so batches
-are as large as the store is slow; a slow store makes the broker wait, not the gateway.
+A message is acknowledged only after every store has it. Messages gather while a write is under way, so a slow store
+gets larger batches, and makes the broker wait, not the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 from aiomqtt import MqttError
 
-from gateway.common.histogram import Histogram
-from gateway.ingest.batch import Batch, DurabilityQueue
+from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
 from gateway.ingest.decoder import MessageDecoder
+from gateway.ingest.durability_queue import DurabilityQueue
+from gateway.ingest.set_aside import SetAside
+from gateway.ingest.status import IngestStatus
 from gateway.mqtt.attendance import IngestPresence
 from gateway.mqtt.client import MqttClient
 from gateway.mqtt.connection import TakenOver
@@ -37,26 +38,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-BATCH_READINGS = 50_000
-"""A batch is full with so many readings, however few records they came in."""
+MAX_BATCH_READINGS = 50_000
+"""Readings in a batch, however few records they came in."""
 
 RECEIVE_MAXIMUM = 1_000
-"""Messages that a broker of MQTT 5 may send before the first is acknowledged; 20, as Mosquitto has it, are few."""
-
-
-@dataclass(slots=True)
-class IngestCounts:
-    """What ingest has done since it started."""
-
-    records: int = 0
-    readings: int = 0
-    set_aside: int = 0
-    first_stored: float | None = None
-    """When the first reading was stored: seconds since the epoch."""
+"""Messages that an MQTT 5 broker may send unacknowledged (3.1.2.11.3); the 20 of Mosquitto are few."""
 
 
 class Ingest:
-    """Takes records off the broker into all stores."""
+    """Receives records from the broker, and writes them to every store."""
 
     def __init__(
         self,
@@ -64,22 +54,24 @@ class Ingest:
         topics: Topics,
         codec: Codec,
         writers: Sequence[StoreWriter],
-        metas: MetadataRegistry,
+        metadata: MetadataRegistry,
         dead_letters: DeadLetters,
         clock: Callable[[], int],
     ) -> None:
-        self.counts = IngestCounts()
-        self.latency = Histogram()
+        self.status = IngestStatus()
         self._factory = factory
         self._settings = factory.ingest
         self._topics = topics
         self._writers = writers
-        self._metas = metas
+        self._metadata = metadata
         self._clock = clock
-        self._held = DurabilityQueue(writers)
-        # a gateway that takes the broker's word does not send again what we have acknowledged
+        self._queue = DurabilityQueue(writers)
+        self._set_aside = SetAside(dead_letters, self.status)
+        # with `confirm: broker` a gateway forgets a record that we acknowledge: then only once it is durable
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
-        self.intake = MessageDecoder(topics, codec, metas, dead_letters, now_or_never=late)
+        self._decoder = MessageDecoder(
+            topics, codec, metadata, self._set_aside, self.status, gateway_resends=not late
+        )
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
         self._identifier = f"lineside-{name}"
         self._attendance = IngestPresence(factory.ingest.id, topics.ingest(own.enterprise, own.site, name))
@@ -88,15 +80,15 @@ class Ingest:
         self._linked = asyncio.Event()
 
     async def run(self) -> None:
-        """Receive and write until cancelled; outages are told once."""
-        self._metas.load()
+        """Receive and write until cancelled; an outage is logged once."""
+        self._metadata.load()
         for machine in self._factory.machines:
-            self._metas.add(machine.path, [machine.meta])
+            self._metadata.add(machine.path, [machine.meta])
         try:
             async with asyncio.TaskGroup() as tasks:
                 for writer in self._writers:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
-                tasks.create_task(self._held.run(self._safe), name="held")
+                tasks.create_task(self._queue.run(self._confirm_durable), name="durability")
                 tasks.create_task(self._receive(), name="receive")
         finally:
             for writer in self._writers:
@@ -146,7 +138,7 @@ class Ingest:
         await link.subscribe([(self._filter("event"), 1)])
         await link.subscribe([(self._filter("data"), 1)])
         log.info("ingest.subscribed", topic=self._filter("data"))
-        self._confirmations.tell(link)
+        self._confirmations.send(link)
         await self._attendance.arrive(link)
         self._link = link
         self._linked.set()
@@ -156,42 +148,48 @@ class Ingest:
         every = self._topics.all_machines(leaf)
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
-    async def _serve(self, link: MqttClient) -> None:
+    async def _serve(self, client: MqttClient) -> None:
         while True:
-            batch = Batch(link)
-            await self._take(batch)
+            batch = Batch(client)
+            await self._receive_into(batch)
             await asyncio.sleep(self._settings.batch_wait)
-            most = self._settings.batch_records
-            while link.waiting() and len(batch.messages) < most and batch.readings < BATCH_READINGS:
-                await self._take(batch)
-            self.intake.keep_metas()
+            limit = self._settings.batch_records
+            while client.waiting() and len(batch.messages) < limit and batch.readings < MAX_BATCH_READINGS:
+                await self._receive_into(batch)
+            self._save_metadata()
             if batch.scans:
                 await self._store(batch)
             else:
                 self._acknowledge(batch)
-            await self._held.room()
+            await self._queue.wait_for_room()
 
-    async def _take(self, batch: Batch) -> None:
-        message = await batch.link.receive()
+    async def _receive_into(self, batch: Batch) -> None:
+        message = await batch.client.receive()
         if not self._attendance.heard(message):
-            self.intake.take(batch, message)
+            self._decoder.add(batch, message)
+
+    def _save_metadata(self) -> None:
+        try:
+            self._metadata.save()
+        except OSError as error:
+            log.warning("metadata.not_saved", error=str(error))
 
     # -- writing --
 
     async def _store(self, batch: Batch) -> None:
-        """Write a batch to every store, trying until it is written; then answer, or hold it until it is safe.
+        """Write a batch to every store, retrying until it is written; then confirm it, or queue it until durable.
 
-        Raises `MqttError` where the broker is lost meanwhile: it, or the gateway, will give the messages again.
+        Raises `MqttError` where the broker is lost meanwhile: it, or the gateway, sends the messages again.
         """
-        lives = [writer.life for writer in self._writers]
-        self._refuse(batch, await self._write(batch))
+        instances = [writer.instance for writer in self._writers]
+        self._set_refusals_aside(batch, await self._write(batch))
         self._count(batch)
-        if not self._held.seconds:
-            self._answer(batch.link, [batch], [])
+        if not self._queue.seconds:
+            self._confirm(batch.client, [batch], [])
             self._acknowledge(batch)
             return
-        self._held.add(batch, lives)
-        self._answer(batch.link, [], [batch])
+        self._queue.add(batch, instances)
+        self._confirm(batch.client, [], [batch])
         if not self._acknowledge_late:
             self._acknowledge(batch)
 
@@ -199,53 +197,53 @@ class Ingest:
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = [
-                    tasks.create_task(writer.write(batch.scans, batch.link.check), name=f"write {writer.name}")
+                    tasks.create_task(writer.write(batch.scans, batch.client.check), name=f"write {writer.name}")
                     for writer in self._writers
                 ]
         except* MqttError as errors:
             raise MqttError("lost while a store was written to") from errors
         return [refusal for task in writing for refusal in task.result()]
 
-    def _refuse(self, batch: Batch, refusals: Iterable[Refusal]) -> None:
-        """Set aside what stores refused. Where that fails the record is not confirmed, and comes again."""
+    def _set_refusals_aside(self, batch: Batch, refusals: Iterable[Refusal]) -> None:
+        """Set refused readings aside. Where that fails the record is not confirmed, and is sent again."""
         for refusal in refusals:
             # two stores may refuse the same readings: a record can't lose more than it has
-            most = len(batch.records[refusal.record][1])
-            batch.refused[refusal.record] = min(most, batch.refused.get(refusal.record, 0) + refusal.readings)
-            if not self.intake.set_aside("store", refusal.message, refusal.row.encode()):
-                batch.unsettled.add(refusal.record)
+            limit = len(batch.records[refusal.record][1])
+            batch.refused[refusal.record] = min(limit, batch.refused.get(refusal.record, 0) + refusal.readings)
+            if not self._set_aside.add("store", refusal.message, refusal.row.encode()):
+                batch.unconfirmed.add(refusal.record)
 
     def _count(self, batch: Batch) -> None:
-        now, counts = self._clock(), self.counts
-        counts.first_stored = counts.first_stored or now / 1e6
+        now, status = self._clock(), self.status
+        status.first_stored = status.first_stored or now / 1e6
         refused = sum(batch.refused.values())
-        counts.records += len(batch.records)
-        counts.readings += batch.readings - refused
-        counts.set_aside += refused
-        for one in batch.scans:
-            self.latency.add((now - one.scan.time) / 1e6, len(one.scan))
+        status.records += len(batch.records)
+        status.readings += batch.readings - refused
+        status.set_aside += refused
+        for scan in batch.scans:
+            status.latency.add((now - scan.scan.time) / 1e6, len(scan.scan))
 
-    # -- answering --
+    # -- confirming --
 
-    async def _safe(self, batches: list[Batch]) -> None:
-        """Confirm what was held, over the link that there is, or will be."""
+    async def _confirm_durable(self, batches: list[Batch]) -> None:
+        """Confirm batches that are durable now, over the present connection or the next."""
         await self._linked.wait()
-        with suppress(MqttError):  # lost meanwhile: then over the next
+        with suppress(MqttError):  # lost meanwhile: the confirmation is sent over the next connection
             if self._link is not None:
-                self._answer(self._link, batches, [])
+                self._confirm(self._link, batches, [])
         for batch in batches:
-            if self._acknowledge_late and batch.link is self._link:
+            if self._acknowledge_late and batch.client is self._link:
                 self._acknowledge(batch)
 
     @staticmethod
     def _acknowledge(batch: Batch) -> None:
         for message in batch.messages:
-            batch.link.acknowledge(message)
+            batch.client.acknowledge(message)
         batch.messages.clear()
 
-    def _answer(self, link: MqttClient, stored: list[Batch], taken: list[Batch]) -> None:
+    def _confirm(self, client: MqttClient, stored: list[Batch], accepted: list[Batch]) -> None:
         if not self._settings.confirms:
             return
         by, instance = self._settings.share or self._settings.id, self._attendance.presence.instance
-        told = confirmation_messages(self._topics, by, instance, stored, taken)
-        self._confirmations.tell(link, self._confirmations.add(told))
+        messages = confirmation_messages(self._topics, by, instance, stored, accepted)
+        self._confirmations.send(client, self._confirmations.add(messages))

@@ -1,4 +1,4 @@
-"""The stores as ingest writes to them: opened when they can be, tried for as long as it takes, told of once."""
+"""A store as ingest writes to it: opened once it can be, retried without end, an outage logged once."""
 
 from __future__ import annotations
 
@@ -26,53 +26,55 @@ RETRY_FIRST, RETRY_MAX = 0.2, 2.0
 
 
 class StoreWriter:
-    """One store, with a thread of its own: a slow one holds up its own readings, and none of another store's way.
+    """One store, with a thread of its own: a slow store delays no other.
 
-    `life` is of the store's process as it was seen last, None where that was not known. `still` is awaited before
-    each further attempt, to raise where nobody needs it any more.
+    `instance` is the store's server process as it was last seen, None where it was not known. `before_retry` is
+    awaited before each further attempt; it raises where the write is no longer needed.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self.name = name
-        self.life: str | None = ""
+        self.instance: str | None = ""
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store {name}")
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._open = self._down = False
 
     @property
     def durable_after(self) -> float:
-        """Seconds in which what was written may still be lost; known once the store has been opened."""
+        """Return the seconds after a write in which it may be lost; known once the store has been opened."""
         return self._store.durable_after
 
     async def open(self) -> None:
-        """Try once, so that what is wrong is told at the start and not with the first reading."""
+        """Try to open once, so that a wrong setting is logged at the start and not with the first reading."""
         try:
-            async with self._one_at_a_time:
-                await self._opened()
+            async with self._lock:
+                await self._ensure_open()
         except Unavailable as error:
-            self._tell_down(error)
+            self._log_outage(error)
 
-    async def write(self, scans: Sequence[MachineScan], still: Callable[[], Awaitable[None]]) -> tuple[Refusal, ...]:
-        """Write scans, and return what the store refuses for ever."""
+    async def write(
+        self, scans: Sequence[MachineScan], before_retry: Callable[[], Awaitable[None]]
+    ) -> tuple[Refusal, ...]:
+        """Write scans, and return what the store refuses."""
         try:
-            await self._insist(still, self._store.write, scans)
+            await self._retry(before_retry, self._store.write, scans)
         except Rejected as error:
-            self._tell_up()
+            self._log_recovery()
             return error.refusals
         return ()
 
-    async def look(self, still: Callable[[], Awaitable[None]]) -> bool:
-        """Return whether the store's process lives on that lived when this was asked last, as far as can be told."""
-        life = await self._insist(still, self._store.life)
-        if life is None:
+    async def check_instance(self, before_retry: Callable[[], Awaitable[None]]) -> bool:
+        """Return whether the store's server is known to be the process of the last check."""
+        instance = await self._retry(before_retry, self._store.instance)
+        if instance is None:
             return False
-        if life == self.life:
+        if instance == self.instance:
             return True
-        if self.life is not None:
+        if self.instance is not None:
             log.warning("store.restarted", store=self.name)
-        await self._insist(still, self._store.check)  # it may have been started with other settings
-        self.life = life
+        await self._retry(before_retry, self._store.check)  # it may have been started with other settings
+        self.instance = instance
         return False
 
     async def close(self) -> None:
@@ -81,33 +83,33 @@ class StoreWriter:
             await self._call(self._store.close)
         self._thread.shutdown()
 
-    async def _insist(
-        self, still: Callable[[], Awaitable[None]], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    async def _retry(
+        self, before_retry: Callable[[], Awaitable[None]], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         backoff = Backoff(RETRY_FIRST, RETRY_MAX)
         while True:
             try:
-                async with self._one_at_a_time:
-                    await self._opened()
+                async with self._lock:
+                    await self._ensure_open()
                     result = await self._call(function, *args, **kwargs)
             except Unavailable as error:
-                self._tell_down(error)
+                self._log_outage(error)
             else:
-                self._tell_up()
+                self._log_recovery()
                 return result
-            await still()
+            await before_retry()
             await backoff.wait()
 
-    async def _opened(self) -> None:
+    async def _ensure_open(self) -> None:
         if not self._open:
-            self.life = await self._call(self._prepare)
+            self.instance = await self._call(self._prepare)
             self._open = True
 
     def _prepare(self) -> str | None:
         self._store.open()
         try:
             self._store.check()
-            return self._store.life() if self._store.durable_after else ""
+            return self._store.instance() if self._store.durable_after else ""
         except Unavailable:
             self._store.close()
             raise
@@ -115,12 +117,12 @@ class StoreWriter:
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
 
-    def _tell_down(self, error: Unavailable) -> None:
+    def _log_outage(self, error: Unavailable) -> None:
         if not self._down:
             log.warning("store.unavailable", store=self.name, error=str(error))
         self._down = True
 
-    def _tell_up(self) -> None:
+    def _log_recovery(self) -> None:
         if self._down:
             log.info("store.available_again", store=self.name)
         self._down = False

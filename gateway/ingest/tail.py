@@ -1,4 +1,4 @@
-"""Readings as they pass the broker."""
+"""Readings shown live, as the broker delivers them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def follow(
 async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None], count: int) -> None:
     topics = Topics(factory.broker.root)
     codec = CODECS[factory.gateway.codec]
-    metas = MetadataRegistry()
+    metadata = MetadataRegistry()
     backoff = Backoff(0.3, 5.0)
     shown = 0
     while True:
@@ -61,7 +61,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
                 while True:
                     message = await link.receive()
                     link.acknowledge(message)
-                    for reading in _readings(topics, codec, metas, message):
+                    for reading in _readings(topics, codec, metadata, message):
                         if matches(pattern, reading.path, reading.point):
                             show(reading)
                             shown += 1
@@ -72,19 +72,19 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
         await backoff.wait()
 
 
-def _readings(topics: Topics, codec: Codec, metas: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
+def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
     found = topics.machine_of(message.topic)
     if found is None:
         return []
     path, leaf = found
     try:
         if leaf == "meta":
-            metas.add(path, decode_meta(bytes(message.payload)))
+            metadata.add(path, decode_meta(bytes(message.payload)))
             return []
         record = codec.decode(bytes(message.payload))
     except (ValueError, Undecodable) as error:
         log.warning("message.unreadable", topic=message.topic, error=str(error))
         return []
-    meta = metas.find(path, record.meta)
+    meta = metadata.find(path, record.meta)
     units = {} if meta is None else dict(meta.units)
     return [reading for scan in record.scans for reading in scan.readings(path, units)]

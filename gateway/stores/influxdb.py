@@ -1,6 +1,6 @@
-"""InfluxDB and what speaks its line protocol, VictoriaMetrics for one. `line_protocol.py` makes the lines.
+"""InfluxDB, and servers with its line protocol such as VictoriaMetrics; `line_protocol.py` writes the lines.
 
-The same series, time and field written twice is one value, which makes writes idempotent.
+A field of a series at a time has one value, so writing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
     from gateway.stores.base import MachineScan
     from gateway.stores.line_protocol import Line
-    from gateway.stores.victoria_metrics import Running
+    from gateway.stores.victoria_metrics import ServerProcess
 
 log = structlog.get_logger()
 
 _REFUSED = range(400, 500)
 _NOT_THE_ROWS = {401, 403, 404, 408, 429}
-"""Answers that are about us or the moment, not about rows: they are worth another try."""
+"""Status codes about the client or the moment, not about rows: the write is retried."""
 
 _EMPTY = {400, 422}
-"""How InfluxDB 2 and 3 say that a write of nothing holds nothing: they have found the bucket, and let us in."""
+"""Answers of InfluxDB 2 and 3 to an empty write to a bucket that exists and may be written to."""
 
 _NOT_WATCHED = (
-    "it does not show /metrics: neither its flags nor its restarts are seen, and what it took in the seconds before "
-    "it is killed is lost"
+    "it does not serve /metrics: its flags and restarts stay unknown, and readings of the last seconds before it is "
+    "killed are lost"
 )
 
 _CONFLICT = re.compile(r'input field \\?"(?P<field>.+?)\\?" on measurement')
 _DROPPED = re.compile(r"dropped=(\d+)")
-"""How InfluxDB names the first field of another type than it had, and counts the lines that it did not take."""
+"""The field whose type conflicts, and the number of lines that were dropped, in a partial write of InfluxDB."""
 
 
 class Api(StrEnum):
@@ -105,10 +105,10 @@ class InfluxSettings(Section):
         return self
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
-    words: str
+    text: str
 
 
 class InfluxStore(Store):
@@ -144,56 +144,56 @@ class InfluxStore(Store):
             # not in the query, where they would be in logs
             self._headers["Authorization"] = "Basic " + b64encode(f"{settings.username}:{password}".encode()).decode()
         # VictoriaMetrics takes strings and stores a 0
-        self._is_victoria = settings.strings is Strings.LABEL or self._says_victoria()
+        self._is_victoria = settings.strings is Strings.LABEL or self._identifies_as_victoria()
         self._writer = LineWriter(labels=self._is_victoria and settings.strings is not Strings.FIELD)
 
-    def _says_victoria(self) -> bool:
-        """Ask the server what it is."""
+    def _identifies_as_victoria(self) -> bool:
+        """Return whether the server answers as VictoriaMetrics does."""
         return "X-Server-Hostname" in self._ask("/ping").headers
 
     def check(self) -> None:
-        """Write nothing: a wrong token, or a bucket that is not there, is told before there is anything to lose."""
-        answer = self._call("POST", self._path, self._target, gzip.compress(b"\n"))
-        if answer.status not in range(200, 300) and answer.status not in _EMPTY:
-            raise Unavailable(f"{self._settings.url}: {answer.status} {answer.words}")
+        """Write nothing, so that a wrong token or a missing bucket is found before the first reading."""
+        response = self._call("POST", self._path, self._target, gzip.compress(b"\n"))
+        if response.status not in range(200, 300) and response.status not in _EMPTY:
+            raise Unavailable(f"{self._settings.url}: {response.status} {response.text}")
         if not self._is_victoria:
             return
-        running = self._running()
-        if running is None:
+        process = self._server_process()
+        if process is None:
             self.durable_after = 2 * FLUSH_DEFAULT + FLUSH_MARGIN
             log.warning("store.not_watched", url=self._settings.url, hint=_NOT_WATCHED)
-        elif wrong := running.wrong():
-            raise Unavailable(f"{self._settings.url}: {wrong}")
+        elif problem := process.misconfiguration():
+            raise Unavailable(f"{self._settings.url}: {problem}")
         else:
-            self.durable_after = running.durable_after
-            if hint := running.short_retention:
+            self.durable_after = process.durable_after
+            if hint := process.short_retention:
                 log.warning("store.short_retention", url=self._settings.url, hint=hint)
 
-    def life(self) -> str | None:
-        running = self._running()
-        if running is None:
+    def instance(self) -> str | None:
+        process = self._server_process()
+        if process is None:
             return ""
-        return None if running.young else running.started
+        return None if process.young else process.started
 
-    def _running(self) -> Running | None:
-        answer = self._ask("/metrics")
-        return read_metrics(answer.words) if answer.status == 200 else None  # noqa: PLR2004 - OK
+    def _server_process(self) -> ServerProcess | None:
+        response = self._ask("/metrics")
+        return read_metrics(response.text) if response.status == 200 else None  # noqa: PLR2004 - OK
 
-    def _ask(self, path: str) -> _Answer:
-        answer = self._call("GET", path, [], b"")
-        if answer.status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6: this is not the server's own word
-            raise Unavailable(f"{self._settings.url}: {answer.status} {answer.words}")
-        return answer
+    def _ask(self, path: str) -> _Response:
+        response = self._call("GET", path, [], b"")
+        if response.status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6: this is not the server's own word
+            raise Unavailable(f"{self._settings.url}: {response.status} {response.text}")
+        return response
 
     def write(self, batch: Sequence[MachineScan]) -> None:
         refusals: list[Refusal] = []
-        lines = [line for one in batch for line in self._writer.lines(one, refusals)]
+        lines = [line for scan in batch for line in self._writer.lines(scan, refusals)]
         self._write_lines(lines, refusals)
         if refusals:
             raise Rejected(refusals)
 
     def _write_lines(self, lines: list[Line], refusals: list[Refusal]) -> None:
-        """Write lines; where the server refuses some, part them until it is known which. Others are written."""
+        """Write lines; where the server refuses some, split them until the refused ones are found."""
         if not lines:
             return
         message = self._post("\n".join(map(str, lines)))
@@ -204,21 +204,21 @@ class InfluxStore(Store):
         if all_of_them and all(len(line.fields) == 1 for line in lines):
             refusals += [Refusal(line.record, line.readings, str(line), message) for line in lines]
             return
-        for part in _part(lines, message):
+        for part in _split(lines, message):
             self._write_lines(part, refusals)
 
     def _post(self, text: str) -> str | None:
-        """Send lines; returns the server's words where it refuses rows. Raises `Unavailable`."""
-        answer = self._call("POST", self._path, self._target, gzip.compress(text.encode(), compresslevel=1))
-        if answer.status in range(200, 300):
+        """Send lines; return the server's message where it refuses rows. Raises `Unavailable`."""
+        response = self._call("POST", self._path, self._target, gzip.compress(text.encode(), compresslevel=1))
+        if response.status in range(200, 300):
             return None
-        told = f"{answer.status} {answer.words}"
-        if answer.status in _REFUSED and answer.status not in _NOT_THE_ROWS:
-            return told
-        raise Unavailable(f"{self._settings.url}: {told}")
+        message = f"{response.status} {response.text}"
+        if response.status in _REFUSED and response.status not in _NOT_THE_ROWS:
+            return message
+        raise Unavailable(f"{self._settings.url}: {message}")
 
-    def _call(self, method: str, path: str, query: list[tuple[str, str]], body: bytes) -> _Answer:
-        """Ask the server; any answer is one. Raises `Unavailable` where there is none."""
+    def _call(self, method: str, path: str, query: list[tuple[str, str]], body: bytes) -> _Response:
+        """Send a request and return the response, whatever its status. Raises `Unavailable` where there is none."""
         from influxdb_client.rest import ApiException  # noqa: PLC0415 - as in `open`
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as in `open`
 
@@ -232,12 +232,12 @@ class InfluxStore(Store):
                 path, method, query_params=list(query), header_params=headers, body=body, urlopen_kw={}
             )
         except ApiException as error:
-            if not error.status:  # of TLS: there was no answer
+            if not error.status:  # of TLS: there was no response
                 raise Unavailable(f"{self._settings.url}: {error.reason}") from error
-            return _Answer(error.status, error.headers or {}, _first_line(error.body))
+            return _Response(error.status, error.headers or {}, _first_line(error.body))
         except (HTTPError, OSError) as error:
             raise Unavailable(f"{self._settings.url}: {error.__cause__ or error}") from error
-        return _Answer(status, given, str(self._client.api_client.last_response.data or ""))
+        return _Response(status, given, str(self._client.api_client.last_response.data or ""))
 
     def close(self) -> None:
         if self._client is not None:
@@ -245,8 +245,8 @@ class InfluxStore(Store):
             self._client = None
 
 
-def _part(lines: list[Line], message: str) -> tuple[list[Line], list[Line]]:
-    """Part lines in two: the field that the server complains of from all others, else in halves."""
+def _split(lines: list[Line], message: str) -> tuple[list[Line], list[Line]]:
+    """Split lines in two: the field that the server names from all others, else in halves."""
     if conflict := _CONFLICT.search(message):
         start = escape(conflict["field"]) + "="
         blamed = [line.only([field]) for line in lines for field in line.fields if field.startswith(start)]

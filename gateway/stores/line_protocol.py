@@ -1,9 +1,9 @@
-"""Scans -> lines of InfluxDB's line protocol. Pure; `influxdb.py` sends them.
+"""Scans as lines of InfluxDB's line protocol. Pure; `influxdb.py` sends them.
 
 A machine's readings become one line per scan and unit: the measurement is the template, the points are fields,
 the place in the factory and the unit are tags. The declared type decides between `16i` and `16.0`, since a
-field keeps the type of its first value. What is not good, or was read after an outage, is told in the measurement
-`quality`.
+field keeps the type of its first value. Readings that are not good, or were read after an outage, have a line in the
+measurement `quality`.
 
     curing-press,area=curing,…,machine=press-01,…,unit=bar bladder_pressure_left=16.02,steam=14.0 1764000000123456
     quality,area=curing,…,machine=press-01,…,unit=Cel,point=mould level=2i,quality="bad",reason="refused" 1764…
@@ -32,7 +32,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class Line(NamedTuple):
-    """One line, and whose readings are in it."""
+    """One line, the record that its readings came in, and their number."""
 
     head: str
     fields: tuple[str, ...]
@@ -44,23 +44,23 @@ class Line(NamedTuple):
         return f"{self.head} {','.join(self.fields)} {self.time}"
 
     def only(self, fields: Sequence[str]) -> Line:
-        """Return a line with some of these fields."""
+        """Return the line with these of its fields."""
         return self._replace(fields=tuple(fields), readings=min(self.readings, len(fields)))
 
 
 class LineWriter:
     """Writes the lines of scans.
 
-    With `labels` a string is a tag `value` beside a 1: for a server that has numbers only.
+    With `labels` a string becomes the tag `value` beside a 1, for a server that stores numbers only.
     """
 
     def __init__(self, *, labels: bool) -> None:
         self._labels = labels
         self._tags: dict[tuple[MachinePath, str], str] = {}
 
-    def lines(self, one: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
-        """Yield the lines of a scan; what can't be one goes into `refusals`."""
-        path, meta, scan, record = one
+    def lines(self, entry: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
+        """Yield the lines of a scan; values that no line can hold go into `refusals`."""
+        path, meta, scan, record = entry
         units, types, times = meta.units, meta.types, scan.times
         measurement = self._key(meta.template)
         fields: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -70,7 +70,7 @@ class LineWriter:
                 tags = self._tag(path, unit) + (f",value={self._key(value)}" if value else "")
                 yield Line(f"{measurement},{tags}", (f"{self._field_key(name)}=1i",), time, record, 1)
             elif type(value) is int and value not in _INT64:
-                # said here: VictoriaMetrics would drop the whole line, and say nothing
+                # refused here: VictoriaMetrics would drop the whole line without an error
                 refusals.append(Refusal(record, 1, f"{path}/{name} {value} {time}", "is beyond a 64-bit integer"))
             else:
                 fields[unit, time].append(f"{self._field_key(name)}={_field(value, types.get(name))}")
@@ -78,17 +78,17 @@ class LineWriter:
             yield Line(f"{measurement},{self._tag(path, unit)}", tuple(written), time, record, len(written))
         for quality, reasons in ((Quality.UNCERTAIN, scan.uncertain), (Quality.BAD, scan.bad)):
             for name, reason in reasons.items():
-                yield self._quality(one, name, quality, reason)
+                yield self._quality(entry, name, quality, reason)
         if scan.late:
             for name in scan.values.keys() - scan.uncertain:
-                yield self._quality(one, name, Quality.GOOD, "")
+                yield self._quality(entry, name, Quality.GOOD, "")
 
-    def _quality(self, one: MachineScan, name: str, quality: Quality, reason: str) -> Line:
-        path, meta, scan, record = one
+    def _quality(self, entry: MachineScan, name: str, quality: Quality, reason: str) -> Line:
+        path, meta, scan, record = entry
         tags = f"{self._tag(path, meta.units.get(name, ''))},point={self._key(name)}"
         fields = f"level={_LEVEL[quality]}i"
         if self._labels:
-            # without the code: it may tell a value, and each would be a series of its own
+            # without the code: it may contain a value, and each would become a series of its own
             tags += f",quality={quality.value}" + (f",reason={self._key(reason)}" if reason else "")
             tags += ",late=true" if scan.late else ""
         else:
@@ -116,7 +116,7 @@ class LineWriter:
         return escape(text)
 
     def _field_key(self, name: str) -> str:
-        # InfluxDB drops a field of this name, and says nothing
+        # InfluxDB drops a field of this name without an error
         return "time_" if name == "time" else self._key(name)
 
 

@@ -1,11 +1,11 @@
-"""The embedded store: an SQLite file, readable by anyone with the sqlite3 shell through the view `readings`.
+"""The embedded store: an SQLite file with the view `readings` for the sqlite3 shell.
 
-A reading is known by its place (machine and point) and time, so writing it twice changes nothing, even where its
-unit or type has been configured anew meanwhile. Old readings go when they are older than `keep`, or when the file
-is larger than `max_size`; those of a clock that was not set have no age, and go by size alone.
+A reading is identified by its place (machine and point) and time, so writing it twice changes nothing, also where its
+unit or type was changed meanwhile. Readings older than `keep` are deleted, and the oldest ones of a file larger than
+`max_size`. Readings stamped by a clock that was not set have no age: only `max_size` deletes them.
 
-Rows lie in the order of their times, so that what arrives together is written together: by place, every reading
-would cost a page of 4 KiB (measured: 6,800 bytes written per reading against 100, at 1,000 points a second).
+Rows are in the order of their times, so that readings that arrive together are written together. Ordered by place,
+every reading costs a page of 4 KiB (measured: 6,800 bytes written a reading against 100, at 1,000 points a second).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from gateway.stores.base import MachineScan
 
 PRUNE_EVERY = 60.0
-"""Seconds between two looks for readings that are too old or too many."""
+"""Seconds between two deletions of old readings."""
 
 BUSY_SECONDS = 5.0
-"""So long a write waits for one of another process."""
+"""Seconds that a write waits for a lock of another process."""
 
 _PRUNE_STEP = 100
-"""What is too much goes in steps of this part of the time that is stored, the oldest first."""
+"""A file that is too large loses this part of the stored time span at a step, the oldest first."""
 
 _WAL_SIZE = 16 * 2**20
 """Bytes to which the write-ahead log shrinks again after a large transaction."""
@@ -73,7 +73,7 @@ _QUALITY = (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD)
 
 
 class SqliteSettings(Section):
-    """Where the file is, and what it keeps: `keep` back from the newest reading, `max_size` at the most."""
+    """The file, and its limits: `keep` back from the newest reading, and `max_size`."""
 
     path: Folder
     """The file, as in `/var/lib/lineside/readings.db`."""
@@ -101,13 +101,13 @@ class SqliteStore(Store):
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"{path}: {error}") from error
         try:
-            # only where it is new: these wait for who writes, and who reads need not
+            # only for a new file: these statements wait for a writer
             view = self._db.execute("select sql from sqlite_schema where name = 'readings'").fetchone()
             if view is None:
                 self._db.execute("pragma auto_vacuum = incremental")
                 self._db.execute("pragma journal_mode = wal")
                 self._db.executescript(_SCHEMA + _VIEW)
-            elif " as late" not in view[0]:  # of a file from before there was that
+            elif " as late" not in view[0]:  # a file of a release without that column
                 self._db.executescript(f"begin immediate; drop view if exists readings; {_VIEW} commit;")
             self._db.execute(f"pragma journal_size_limit = {_WAL_SIZE}")
             self._db.execute("pragma synchronous = full")
@@ -132,7 +132,7 @@ class SqliteStore(Store):
             raise Unavailable(f"{path}: {error}") from error
 
     def write(self, batch: Sequence[MachineScan]) -> None:
-        self._stay_with_the_file()
+        self._follow_file()
         try:
             self._db.execute("begin immediate")
             try:
@@ -150,8 +150,8 @@ class SqliteStore(Store):
         if refusals:
             raise Rejected(refusals)
 
-    def _stay_with_the_file(self) -> None:
-        """Open anew where the file was removed or replaced: SQLite would go on writing to what nobody can see."""
+    def _follow_file(self) -> None:
+        """Reopen where the file was removed or replaced: SQLite would write to the deleted file."""
         try:
             if self._settings.path.stat().st_ino == self._inode:
                 return
@@ -161,10 +161,10 @@ class SqliteStore(Store):
         self.open()
 
     def prune(self) -> None:
-        """Remove what is too old, and the oldest of what is too much.
+        """Delete readings that are too old, and the oldest ones of a file that is too large.
 
-        Age is counted from the newest reading that is not in the future: neither this machine's clock gone wrong
-        nor a reading's removes what is worth keeping. What was stamped by a clock that was not set has no age.
+        Age is counted from the newest reading that is not in the future, so that neither a wrong clock here nor a
+        wrong time of a reading deletes what should be kept. Readings of a clock that was not set have no age.
         """
         self._pruned = time.monotonic()
         first, last = self._span()

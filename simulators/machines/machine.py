@@ -53,7 +53,7 @@ class Machine:
     `changeover`  seconds to change from one recipe to another
     `between_stops`, `stop`  mean seconds between two small stops, and how long one lasts
     `cavities`    how many parts a cycle takes, works on and passes on together
-    `places`      how many of these machines stand side by side as one: see `simulators.carousel`
+    `places`      how many of these machines stand side by side as one: see `simulators.machines.carousel`
     `records`     signals that tell of the part that was finished last
     `process_faults`  what can go wrong inside, by name; `run` asks `self.faults` for it
     """

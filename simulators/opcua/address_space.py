@@ -1,7 +1,7 @@
 """The address space of simulated machines, made of the templates that the gateway reads.
 
 Each machine is an object under Machines (OPC 40001-1, clause 8) with its Identification. The parts of a node's name
-are objects, of a companion specification's type where one has them (`simulators.companions`); variables have
+are objects, of a companion specification's type where one has them (`companion_types`); variables have
 engineering units, range and the meaning of numbers (OPC 10000-8).
 """
 

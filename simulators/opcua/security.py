@@ -3,7 +3,7 @@
 With `--ports auto` all of it is made for the run, in a folder that the written configuration names, so that no secret
 of the real machines is needed:
 
-    own  trusted  ...      certificates: the gateway's own, and the servers', which are trusted (`drivers.opcua.pki`)
+    own  trusted  ...      certificates: the gateway's own, and the servers', which are trusted
     users/NAME.password    what each user is let in by
     users/gateway.der .pem the certificate of those who are known by one
 

@@ -1,7 +1,7 @@
 """Machines served over OPC UA, by asyncua: a namespace per machine, in a thread of its own.
 
 Loading asyncua, and making nodes, keeps a processor busy for a second; in its own thread and event loop it does not
-hold up the machines that are served already. `simulators.secure` makes it as secure as it is configured.
+hold up the machines that are served already. `simulators.opcua.security` makes it as secure as it is configured.
 """
 
 from __future__ import annotations

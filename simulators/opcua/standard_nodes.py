@@ -2,7 +2,7 @@
 
 asyncua makes its six thousand nodes anew for each server: more than a second of a processor, and 50 MB. Here they are
 made once, and a server gets a copy of those that it is asked for. They are kept beside the byte code of this module
-for processes to come; `python -m simulators.standard` puts them there beforehand.
+for processes to come; `python -m simulators.opcua.standard_nodes` puts them there beforehand.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import structlog
+from influxdb_client._sync.api_client import ApiClient
 from processes import LOOPBACK, free_port, until
 from pydantic import ValidationError
 from read_back import InfluxTarget, VictoriaMetricsTarget
@@ -55,7 +56,7 @@ def without(batch: list[MachineScan], *refused: tuple[int, str]) -> list[Reading
 
 
 class Recorder:
-    """A server that keeps every request, and answers what it is told to."""
+    """A server that records every request, and answers with `answer`."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, list[str]], dict[str, str], bytes]] = []
@@ -240,13 +241,13 @@ def test_a_point_of_another_type_costs_few_requests(
         for number in range(1, 300)
     ]
     requests = []
-    post = InfluxStore._post
+    call = ApiClient.call_api
 
-    def counted(store: InfluxStore, text: str) -> str | None:
-        requests.append(text)
-        return post(store, text)
+    def counted(client: ApiClient, *args: Any, **kwargs: Any) -> Any:
+        requests.append(args)
+        return call(client, *args, **kwargs)
 
-    monkeypatch.setattr(InfluxStore, "_post", counted)
+    monkeypatch.setattr(ApiClient, "call_api", counted)
     with target.store() as store:
         store.write([scan("m-0", 0, a=1, p3=1.5)])
         requests.clear()
@@ -396,16 +397,16 @@ def test_a_run_has_a_name_of_its_own_only_after_some_seconds(uptime: int, *, you
     assert running.young is young
 
 
-async def told(store: Store) -> str:
-    """Return a server's life, as soon as it tells it."""
+async def identified(store: Store) -> str:
+    """Return a server's instance, as soon as it is known."""
 
     def look() -> str:
         try:
-            return store.life()
+            return store.instance()
         except Unavailable:
             return ""
 
-    return await until(look, "the server tells its life")
+    return await until(look, "the server is old enough to be identified")
 
 
 async def test_a_restart_of_victoria_metrics_is_seen(tmp_path: Path) -> None:
@@ -413,13 +414,13 @@ async def test_a_restart_of_victoria_metrics_is_seen(tmp_path: Path) -> None:
     server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms")
     with VictoriaMetricsTarget(server, "e", "press").store() as store:
         store.check()
-        life = await told(store)
+        instance = await identified(store)
         server.kill()
         with pytest.raises(Unavailable, match="Connection refused"):
-            store.life()
+            store.instance()
         await server.up()
-        assert await told(store) != life
-        assert await told(store) == await told(store)
+        assert await identified(store) != instance
+        assert await identified(store) == await identified(store)
 
 
 def test_a_server_that_does_not_show_itself_is_written_to_with_a_warning(tmp_path: Path) -> None:
@@ -428,7 +429,7 @@ def test_a_server_that_does_not_show_itself_is_written_to_with_a_warning(tmp_pat
     with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
         store.check()
         assert store.durable_after == 15.0
-        assert store.life() == ""
+        assert store.instance() == ""
     assert [log["event"] for log in logs] == ["store.not_watched"]
 
 
@@ -443,7 +444,7 @@ def test_the_flush_interval_decides_when_a_write_is_safe(interval: str, seconds:
         + "process_start_time_seconds 1764000000\n"
     )
     assert running is not None
-    assert (running.durable_after, running.started, running.wrong()) == (seconds, "1764000000", "")
+    assert (running.durable_after, running.started, running.misconfiguration()) == (seconds, "1764000000", "")
 
 
 def test_influxdb_is_safe_when_it_answers(influxd: Influxd, influx_database: str) -> None:

@@ -118,7 +118,7 @@ async def test_a_block_that_is_refused_to_its_last_point_keeps_the_values_of_the
 
 async def test_silence_costs_the_rest_of_the_scan_and_no_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking on would make the units behind the same connection wait a time-out for every request."""
-    monkeypatch.setattr("drivers.modbus.breaker.FIRST", 0.0)
+    monkeypatch.setattr("drivers.modbus.circuit_breaker.FIRST", 0.0)
     async with FakeModbusServer(silent) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:

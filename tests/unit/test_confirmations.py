@@ -1,4 +1,4 @@
-"""What ingest tells gateways, until the broker has heard it."""
+"""Confirmations are sent until the broker has acknowledged them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from aiomqtt import MqttError
 
-from gateway.ingest import confirmations as answers
+from gateway.ingest import confirmations as confirmations_module
 from gateway.ingest.confirmations import PendingConfirmations
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.client import MqttClient
 
 
-class FakeLink:
+class FakeClient:
     """Keeps what is sent, and the fate of each; a lost one raises."""
 
     def __init__(self) -> None:
@@ -31,43 +31,43 @@ class FakeLink:
         self.fates.append(fate)
 
     @property
-    def link(self) -> MqttClient:
+    def client(self) -> MqttClient:
         return cast("MqttClient", self)
 
 
 ONE, TWO, THREE = (("topic", payload) for payload in (b"1", b"2", b"3"))
 
 
-def test_what_the_broker_has_not_acknowledged_is_told_over_the_next_link():
+def test_an_unacknowledged_confirmation_is_sent_over_the_next_connection():
     """It may have been lost with the link, and then the gateway waits for a time-out."""
-    confirmations, first, second = PendingConfirmations(), FakeLink(), FakeLink()
-    confirmations.tell(first.link, confirmations.add([ONE, TWO]))
-    confirmations.tell(first.link, confirmations.add([THREE]))
+    confirmations, first, second = PendingConfirmations(), FakeClient(), FakeClient()
+    confirmations.send(first.client, confirmations.add([ONE, TWO]))
+    confirmations.send(first.client, confirmations.add([THREE]))
     assert first.sent == [ONE, TWO, THREE]
     first.fates[1](0)
-    confirmations.tell(second.link)
+    confirmations.send(second.client)
     assert second.sent == [ONE, THREE]
     for fate in second.fates:
         fate(0x10)  # nobody listens: a gateway that comes sends again what is not confirmed
-    third = FakeLink()
-    confirmations.tell(third.link)
+    third = FakeClient()
+    confirmations.send(third.client)
     assert third.sent == []
 
 
-def test_what_could_not_be_sent_is_told_over_the_next_link():
+def test_an_unsent_confirmation_is_sent_over_the_next_connection():
     """The link was lost between the write and the answer."""
-    confirmations, lost, following = PendingConfirmations(), FakeLink(), FakeLink()
+    confirmations, lost, following = PendingConfirmations(), FakeClient(), FakeClient()
     lost.lost = True
     with pytest.raises(MqttError):
-        confirmations.tell(lost.link, confirmations.add([ONE]))
-    confirmations.tell(following.link)
+        confirmations.send(lost.client, confirmations.add([ONE]))
+    confirmations.send(following.client)
     assert following.sent == [ONE]
 
 
-def test_what_is_kept_to_be_told_is_bounded(monkeypatch: pytest.MonkeyPatch):
+def test_pending_confirmations_are_bounded(monkeypatch: pytest.MonkeyPatch):
     """The newest is kept: gateways send again what is not confirmed."""
-    monkeypatch.setattr(answers, "MOST_UNHEARD", 2)
-    confirmations, link = PendingConfirmations(), FakeLink()
+    monkeypatch.setattr(confirmations_module, "MAX_PENDING", 2)
+    confirmations, client = PendingConfirmations(), FakeClient()
     confirmations.add([ONE, TWO, THREE])
-    confirmations.tell(link.link)
-    assert link.sent == [TWO, THREE]
+    confirmations.send(client.client)
+    assert client.sent == [TWO, THREE]

@@ -1,4 +1,4 @@
-"""A store as ingest writes to it: tried for as long as it takes, and told of once."""
+"""A store as ingest writes to it: retried without end, and an outage logged once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from fakes.store import MemoryStore
 from processes import until
 
-from gateway.ingest import store_writer as writers
+from gateway.ingest import store_writer
 from gateway.ingest.store_writer import StoreWriter
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
@@ -25,8 +25,8 @@ SCANS = [MachineScan(MachinePath(*"esalm"), MachineMeta("t"), NamedScan(5, {"a":
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "RETRY_FIRST", 0.001)
-    monkeypatch.setattr(writers, "RETRY_MAX", 0.002)
+    monkeypatch.setattr(store_writer, "RETRY_FIRST", 0.001)
+    monkeypatch.setattr(store_writer, "RETRY_MAX", 0.002)
 
 
 @pytest.fixture
@@ -66,12 +66,12 @@ async def test_a_store_that_is_away_is_tried_until_it_is_there(
 ):
     """And the log has two lines of it, not one a second."""
     store.away = "connection refused"
-    still = Attempts()
-    writing = asyncio.create_task(writer.write(SCANS, still))
-    await still.reach(20)
+    retries = Attempts()
+    writing = asyncio.create_task(writer.write(SCANS, retries))
+    await retries.reach(20)
     store.away = ""
     assert await writing == ()
-    assert store.safe == SCANS
+    assert store.durable == SCANS
     assert [log["event"] for log in logs] == ["store.unavailable", "store.available_again"]
 
 
@@ -84,10 +84,10 @@ async def test_nobody_waits_for_a_store_that_nobody_needs_any_more(store: Memory
 
     with pytest.raises(ConnectionError):
         await writer.write(SCANS, lost)
-    assert store.safe == []
+    assert store.durable == []
 
 
-async def test_what_is_wrong_with_a_store_is_told_at_the_start(
+async def test_what_is_wrong_with_a_store_is_logged_at_the_start(
     store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
     """And its connection is not left open behind."""
@@ -97,7 +97,7 @@ async def test_what_is_wrong_with_a_store_is_told_at_the_start(
     assert (store.opened, store.closed) == (1, 1)
     store.wrong = ""
     await writer.write(SCANS, Attempts())
-    assert store.safe == SCANS
+    assert store.durable == SCANS
     assert store.opened == 2
 
 
@@ -111,18 +111,18 @@ async def test_refusals_are_returned_and_no_outage(
     assert logs == []
 
 
-async def test_a_new_life_of_the_process_is_seen_once_and_its_settings_checked():
+async def test_a_restarted_server_is_seen_once_and_its_settings_checked():
     """It may have been started by hand, without a flag."""
     store = MemoryStore(durable_after=5.0)
     writer = StoreWriter("memory", store)
     await writer.write(SCANS, Attempts())
-    assert await writer.look(Attempts())
+    assert await writer.check_instance(Attempts())
     store.kill()
     store.wrong = "start it with -flag"
-    still = Attempts()
-    looking = asyncio.create_task(writer.look(still))
-    await still.reach(3)
+    retries = Attempts()
+    looking = asyncio.create_task(writer.check_instance(retries))
+    await retries.reach(3)
     store.wrong = ""
     assert not await looking
-    assert await writer.look(Attempts())
+    assert await writer.check_instance(Attempts())
     await writer.close()
