@@ -24,7 +24,7 @@ COMMANDS: dict[str, _Command] = {
     "run": _Command("gateway.cli.run:run", "Read the machines of a factory, and publish their readings."),
     "reload": _Command("gateway.cli.reload:reload", "Apply a changed configuration to the gateway that runs it."),
     "ingest": _Command("gateway.cli.ingest:ingest", "Store what gateways publish."),
-    "simulate": _Command("gateway.cli.simulate:simulate", "Serve simulated machines in place of the real ones."),
+    "simulate": _Command("gateway.cli.simulate:simulate", "Serve simulated machines for a configuration."),
     "init": _Command("gateway.cli.init:init", "Write a first factory from a few answers."),
     "validate": _Command("gateway.cli.validate:validate", "Check a configuration; list each problem with its place."),
     "show": _Command("gateway.cli.show:show", "Show the machines and points that a configuration amounts to."),

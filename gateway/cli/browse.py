@@ -1,4 +1,4 @@
-"""`lineside browse`: what an OPC UA server offers; a template out of it."""
+"""`lineside browse`: the address space of an OPC UA server, and a template of it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class BrowseRequest(NamedTuple):
 @click.option("--match", multiple=True, metavar="GLOB", help="Only variables with such a name or path: '*Temp*'.")
 @click.option("--max", "most", type=click.IntRange(1, MOST), default=10_000, show_default=True, help="Nodes.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
-@click.option("--template", type=click.Path(path_type=Path), help="Write a template of what is shown to this file.")
+@click.option("--template", type=click.Path(path_type=Path), help="Write a template of the shown nodes to this file.")
 @click.option("--nodes", type=click.Choice(["auto", "id", "path"]), default="auto", show_default=True,
               help="How the template names nodes: auto is ids that are text, else paths.")  # fmt: skip
 def browse(

@@ -62,7 +62,7 @@ def _type(details: Details) -> str:
 
 
 def _value(details: Details) -> str:
-    """Return the value with unit, label and range, or why there is none."""
+    """Return the value with unit, label and range, or the fault code."""
     about = details.about
     if details.fault is not None and details.shown is None and details.value is None:
         return details.fault.code

@@ -69,11 +69,11 @@ def reject(target: Path, thumbprint: str) -> None:
     """Trust the certificate with this THUMBPRINT no longer."""
     certificate = _first(target, lambda pki: pki.distrust(thumbprint))
     click.echo(f"rejected  {_line(certificate)}")
-    click.echo("a connection that stands is not cut; the next one to it is refused")
+    click.echo("an open connection stays open; the next connection is refused")
 
 
 def _folders(target: Path) -> list[Pki]:
-    """Return the folders of certificates that a configuration uses, or the one that was named."""
+    """Return the certificate folders of a configuration, or the given folder."""
     if target.is_dir():
         return [Pki(target)]
     connections = [machine.connection for machine in load(target).machines]

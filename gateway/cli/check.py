@@ -1,4 +1,4 @@
-"""`lineside check`: does every point read, from the real machines or, in CI, from simulated ones."""
+"""`lineside check`: read every point, from the real machines or from simulated machines."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ USUAL_SECONDS = 10.0
 @CONFIG
 @click.option("--simulated", is_flag=True, help="Simulate the machines, broker and store, and try the whole way.")
 @click.option("--machine", "pattern", default="*", help="Only machines that match, such as 'press-0*'.")
-@click.option("--for", "seconds", type=DURATION, help="Read on for this long, so that what is constant shows; 10s.")
+@click.option("--for", "seconds", type=DURATION, help="Read for this long, to find constant values; 10s.")
 @click.option("--timeout", type=DURATION, default="10s", show_default=True, help="Time for an answer of a device.")
 @click.option("--at-once", type=click.IntRange(1, 1000), default=64, show_default=True, help="Devices read at once.")
 @click.option("--seed", default="1", show_default=True, help="With --simulated: other values.")
 @click.option("--all", "-v", "every_point", is_flag=True, help="Show what is good, too.")
-@click.option("--strict", is_flag=True, help="Exit 1 on what is doubtful, too.")
+@click.option("--strict", is_flag=True, help="Exit 1 for doubtful points, too.")
 @FORMAT
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write JUnit XML, too.")
 def check(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory, Machine
 
 EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
-"""What ends a service with a line of text: a missing secret, a port taken, a spool that another one holds."""
+"""Errors that end a service with a line of text: a missing secret, a port or a spool in use."""
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 """The factory's YAML."""

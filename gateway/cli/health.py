@@ -18,6 +18,6 @@ if TYPE_CHECKING:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=pathlib.Path))
 def health(folder: Path) -> None:
     """Say whether the services that work in FOLDER are alive; exit 1 where one is not."""
-    fine, told = check_heartbeats(folder)
-    click.echo(told, err=not fine)
+    fine, summary = check_heartbeats(folder)
+    click.echo(summary, err=not fine)
     sys.exit(0 if fine else 1)

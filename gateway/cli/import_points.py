@@ -11,7 +11,7 @@ import click
 from gateway.cli.common import load, size_of
 from gateway.common.text import counted
 from gateway.importers.build import files_of
-from gateway.importers.formats import read
+from gateway.importers.formats import FORMATS, read
 from gateway.importers.found import Options
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ OUT = click.option(
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @OUT
-@click.option("--from", "kind", type=click.Choice(["points", "kepware", "ignition", "telegraf"]),
-              help="What the file is; else its ending and its columns tell.")  # fmt: skip
+@click.option("--from", "kind", type=click.Choice(FORMATS),
+              help="The format; without it the suffix and the columns decide.")  # fmt: skip
 @click.option("--connection", default="", help="Where the machine is, where the file does not say it.")
 @click.option("--machine", default="", help="The machine's name, where the file does not say it.")
 @click.option("--area", default="area", show_default=True, help="The area, where the file does not say it.")
@@ -45,8 +45,8 @@ def import_(
 ) -> None:  # fmt: skip
     """Make a factory and templates of FILE.
 
-    It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. What
-    can't be translated is listed with its line.
+    It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. Notes
+    list the lines that can't be translated.
     """
     head = {
         "factory": {"enterprise": enterprise, "site": site},
@@ -59,7 +59,7 @@ def import_(
     except (ValueError, OSError) as error:
         raise click.ClickException(f"{file}: {error}") from None
     write(out, files, force=force)
-    _tell_notes(file, found)
+    _print_notes(file, found)
     factory = load(out / "factory.yaml")
     notes = f", {counted(len(found.notes), 'note')} above" if found.notes else ""
     click.echo(f"{out / 'factory.yaml'}: {size_of(factory)}{notes}")
@@ -75,7 +75,7 @@ def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _tell_notes(file: Path, found: Import) -> None:
+def _print_notes(file: Path, found: Import) -> None:
     for note in sorted(found.notes):
         click.echo(f"{file}:{note.line}: {note.what}: {note.message}", err=True)
     sys.stderr.flush()

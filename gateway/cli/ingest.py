@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: bool) -> None:
     """Take records off the broker into the stores of CONFIG.
 
-    A changed CONFIG is taken up by a restart, during which nothing is lost.
+    To apply a changed CONFIG, restart it; nothing is lost.
     """
     factory = load(config)
     if name is not None:

@@ -28,7 +28,7 @@ POINTS = {
 
 
 class Question(NamedTuple):
-    """What is asked where the command line does not say it."""
+    """A question for a value that the command line does not give."""
 
     text: str
     default: str
@@ -48,7 +48,7 @@ def _connection(written: str) -> None:
 
 
 def _protocol(url: str) -> str:
-    """Return the protocol of a connection. Raises `ValueError` for what is none."""
+    """Return the protocol of a connection. Raises `ValueError` for an invalid connection."""
     kinds = [drivers.protocol(name) for name in drivers.known()]
     kind = next((kind for kind in kinds if url.partition(":")[0] in kind.connection.schemes), None)
     if kind is None:
@@ -79,7 +79,7 @@ QUESTIONS = {
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder to write to.")
-@click.option("--yes", is_flag=True, help="Ask nothing: take what is usual for what is not said.")
+@click.option("--yes", is_flag=True, help="Ask nothing; use the defaults.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 @click.option("--enterprise", help="The company, the first level of all topics.")
 @click.option("--site", help="The site, the second level.")
@@ -108,14 +108,14 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
 
 
 def _answer(key: str, said: str | None, *, yes: bool) -> str:
-    """Return what the command line says, else what is answered, else what is usual."""
+    """Return the value of the command line, else the answer, else the default."""
     question = QUESTIONS[key]
 
     def checked(written: str) -> str:
         try:
             question.check(written)
         except ValueError as error:
-            raise click.BadParameter(_told(error), param_hint=f"--{key}") from None
+            raise click.BadParameter(_message(error), param_hint=f"--{key}") from None
         return written
 
     if said is not None or yes:
@@ -124,7 +124,7 @@ def _answer(key: str, said: str | None, *, yes: bool) -> str:
     return answer
 
 
-def _told(error: ValueError) -> str:
+def _message(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(describe(detail) for detail in error.errors(include_url=False))
     return str(error)

@@ -1,4 +1,4 @@
-"""`lineside probe`: what an unknown Modbus device has; a template out of it."""
+"""`lineside probe`: the registers of an unknown Modbus device, and a template of them."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def probe(url: str, units: str, last: int, register: str | None, per_second: flo
 
 
 async def _look(connection: ModbusConnection, units: list[int], last: int, per_second: float) -> list[Unit]:
-    def tell(text: str) -> None:
+    def progress(text: str) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{text}", nl=False, err=True)
 
-    found = await Probe(connection, per_second, tell).look(units, last)
-    tell("")
+    found = await Probe(connection, per_second, progress).look(units, last)
+    progress("")
     return found
 
 
@@ -91,8 +91,8 @@ def _meaning(meaning: Meaning) -> str:
 
 
 def _show(unit: Unit) -> None:
-    told = ", ".join(f"{key} {value}" for key, value in unit.identification.items())
-    click.echo(f"unit {unit.number}: {told or 'does not identify itself'}")
+    identity = ", ".join(f"{key} {value}" for key, value in unit.identification.items())
+    click.echo(f"unit {unit.number}: {identity or 'does not identify itself'}")
     for table, spans in unit.spans.items():
         if spans:
             ranges = ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in spans)

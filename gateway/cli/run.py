@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
     """Read the machines of CONFIG and publish their readings.
 
-    SIGHUP, or `lineside reload CONFIG`, lets it take up what has changed in CONFIG.
+    SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
     """
     factory = load(config)
 

@@ -14,7 +14,7 @@ from gateway.settings.schema import schemas
 def schema(kind: str) -> None:
     """Print the JSON Schema of a file: a factory, lines that it includes, or a template.
 
-    It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file tells
+    It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file shows
     an editor where it is.
     """
     found = schemas(drivers.known())[kind]

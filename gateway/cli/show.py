@@ -1,4 +1,4 @@
-"""`lineside show`: what a configuration amounts to, with every range, parameter, default and template applied."""
+"""`lineside show`: a configuration with every range, parameter, default and template applied."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def show(config: Path, pattern: str, style: str) -> None:
     if style == "text":
         _print(machines)
         return
-    told = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
+    content = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
     if style == "json":
-        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
-        click.echo(dump(told), nl=False)
+        click.echo(dump(content), nl=False)
 
 
 def _print(machines: Sequence[Machine]) -> None:

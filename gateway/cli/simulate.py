@@ -33,7 +33,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     type=click.Choice(["configured", "auto"]),
     default="configured",
     show_default=True,
-    help="Listen on the configured ports, or on free ones of the loopback.",
+    help="Listen on the configured ports, or on free ports of the loopback.",
 )
 @click.option("--write", type=FILE, help="With --ports auto: write a configuration that points there.")
 @click.option(
@@ -44,7 +44,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     "faults",
     multiple=True,
     metavar="MACHINE[.POINT]:FAULT[=VALUE][@START][+DURATION]",
-    help="What goes wrong, as in press-03:bladder_leak@120s+5m; may be given again.",
+    help="A fault, as in press-03:bladder_leak@120s+5m; may be given again.",
 )
 @click.option(
     "--random-faults",
@@ -53,7 +53,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     help="A fault at random, out of the seed, as often as this on average.",
 )
 @click.option("--control", type=FILE, help="Begin and end faults as lines are appended to this file.")
-@click.option("--truth", type=FILE, help="Write what the machines show, and when, to this file.")
+@click.option("--truth", type=FILE, help="Write the values of the machines, with their times, to this file.")
 @click.option("--history", type=click.IntRange(0), default=0, help="Values that OPC UA servers keep of each node.")
 @click.option("--plot", nargs=2, metavar="MACHINE FILE.png", help="Draw a cycle of one machine, and serve nothing.")
 @WITH_STDIN

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Exit 1 on warnings too.")
 def validate(config: Path, style: str, *, strict: bool) -> None:
-    """Say whether CONFIG is right; every mistake with file, line, column and what would be right.
+    """Check CONFIG; print each problem with file, line, column and a correction.
 
-    Exits 1 where there are mistakes. Warnings name what is allowed and seldom meant.
+    Exits 1 if there are problems. Warnings name allowed values that are rarely intended.
     """
     factory: Factory | None = None
     try:
@@ -40,11 +40,11 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
     if style == "json":
         click.echo(as_json(config, factory, problems))
     else:
-        _tell(config, factory, problems)
+        _print(config, factory, problems)
     sys.exit(1 if factory is None or (problems and strict) else 0)
 
 
-def _tell(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
+def _print(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
     count = counted(len(problems), "problem")
@@ -56,9 +56,9 @@ def _tell(config: Path, factory: Factory | None, problems: Sequence[Problem]) ->
 
 
 def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> str:
-    """Return what was found, for other programs; docs/configuration.md says what each key means."""
+    """Return the result for other programs; docs/configuration.md says what each key means."""
     machines = () if factory is None else factory.machines
-    told = {
+    result = {
         "file": str(config),
         "right": factory is not None,
         "config": None if factory is None else factory.digest,
@@ -66,4 +66,4 @@ def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) 
         "points": sum(len(machine.points) for machine in machines),
         "problems": [problem._asdict() | {"file": str(problem.file)} for problem in problems],
     }
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()

@@ -1,4 +1,4 @@
-"""What sections are made of: durations, sizes, names and secrets."""
+"""Types of settings: durations, sizes, names, files and secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2*
 
 
 def parse_duration(written: object) -> object:
-    """Turn `500ms`, `10s`, `5m`, `1h` or `7d` into seconds; a number alone is none, since it could be anything."""
+    """Turn `500ms`, `10s`, `5m`, `1h` or `7d` into seconds. Refuse a number without a unit."""
     if isinstance(written, int | float) and not isinstance(written, bool):
         raise ValueError(f"{written} is not a duration; write its unit, as in '{written}s'")  # noqa: TRY004 - see above
     return drivers.base.parse_duration(written)
@@ -42,11 +42,11 @@ def parse_path(written: object) -> object:
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What can be the level of a topic, a tag, and a file name."""
+"""A text that can be the level of a topic, a tag, and a file name."""
 
 
 def check_name(written: str) -> str:
-    """Let through what can be a level of a topic, a tag, and a file name."""
+    """Return a text that can be the level of a topic, a tag, and a file name. Raises `ValueError` for others."""
     if not NAME.fullmatch(written):
         raise ValueError(
             f"{written!r} is not a name; write letters, digits, '-', '_' and '.', with a letter or digit first"

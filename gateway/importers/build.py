@@ -26,7 +26,7 @@ Keys = dict[str, Any]
 def files_of(found: Import, head: dict[str, Any]) -> dict[str, str]:
     """Return the files of a factory, by their paths in its folder. `head` are its sections but for the machines.
 
-    What is left out is added to the notes. Raises `ValueError` where nothing is left.
+    Parts that are left out are added to the notes. Raises `ValueError` if no machine is left.
     """
     files: dict[str, str] = {}
     templates: dict[str, tuple[str, dict[str, Keys]]] = {}

@@ -1,4 +1,4 @@
-"""What importers find: machines with their points, and notes of what could not be translated."""
+"""The result of an import: machines with their points, and notes on parts that were not translated."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """A point's keys, and the line that it stands in."""
+    """A point's keys, and its line."""
 
     line: int
     keys: dict[str, Any]
 
 
 class Note(NamedTuple):
-    """What was left out, or has to be looked at, as `file:line: what: message`. Lines count from 1."""
+    """A part that was left out or needs a check, as `file:line: what: message`. Lines count from 1."""
 
     line: int
     what: str
@@ -43,7 +43,7 @@ class Found:
 
 
 class Options(NamedTuple):
-    """What a file does not say, and somebody who imports it has to.
+    """Values that a file does not give, and the person who imports it has to.
 
     `order` is that of values of 32 and 64 bits, `kind` the type of values, where a format knows neither.
     """
@@ -89,7 +89,7 @@ class Import:
 
 
 def free_name(written: str, taken: Container[str] = ()) -> str:
-    """Return a name made of what is written, which is not taken."""
+    """Return a valid name made of a text, different from the names in use."""
     name = written
     if not NAME.fullmatch(written):
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", written.strip()).strip("_-.") or "unnamed"

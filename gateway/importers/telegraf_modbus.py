@@ -107,7 +107,7 @@ def _fields(
 
 
 def _point(where: Settings, setting: Settings) -> Settings:
-    """Return the keys of one field. Raises `ValueError` for what has none like it here."""
+    """Return the keys of one field. Raises `ValueError` for a field without an equivalent."""
     table = str(setting.get("register", where.get("register", "holding")))
     address = setting.get("address")
     places = address if isinstance(address, list) else [address]
@@ -130,7 +130,7 @@ def _point(where: Settings, setting: Settings) -> Settings:
     if ORDERS[order] != "ABCD" and "8" not in raw:
         keys["order"] = ORDERS[order]
     scale = setting.get("scale", 1)
-    if scale not in {0, 1}:  # 0 is taken for none there
+    if scale not in {0, 1}:  # 0 means no scale there
         keys["scale"] = scale
     return keys | _type(str(setting.get("output", "")), raw, is_float=is_float)
 

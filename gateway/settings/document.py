@@ -1,7 +1,7 @@
 """A YAML file as plain data, with the line and column of every key and entry.
 
-Aliases are expanded. What a file can expand to is bounded in bytes, nodes and levels, so that no file takes the
-memory or the time of a gateway that reads its configuration again.
+Aliases are expanded. The bytes of a file, its values after expansion and its levels are
+bounded, so that no file exhausts the memory or the time of a gateway that reads its configuration again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _mark(mark: yaml.Mark | None) -> Mark:
 
 @dataclass(slots=True)
 class Document:
-    """A file's data and where each part of it stands; `digest` is the SHA-256 of its text."""
+    """A file's data and the place of each part of it; `digest` is the SHA-256 of its text."""
 
     file: Path
     data: Any = None
@@ -74,7 +74,7 @@ class Document:
         return tuple(path) in self._marks
 
     def mark(self, path: Sequence[Step]) -> Mark:
-        """Return where the deepest part of `path` stands that the file has."""
+        """Return the place of the deepest part of `path` that the file has."""
         steps = tuple(path)
         while steps and steps not in self._marks:
             steps = steps[:-1]
@@ -98,7 +98,7 @@ class Document:
         return any(problem.severity is Severity.ERROR for problem in self.problems)
 
     def place(self, path: tuple[Step, ...], mark: Mark) -> None:
-        """Keep where a key or entry stands; the first place of a path counts."""
+        """Keep the place of a key or entry; the first place of a path counts."""
         self._marks.setdefault(path, mark)
 
 
@@ -135,7 +135,7 @@ def _read_text(file: Path) -> str:
 
 
 def _place_after(text: str) -> Mark:
-    """Return the place of what follows a text."""
+    """Return the place behind a text."""
     return Mark(text.count("\n") + 1, len(text) - text.rfind("\n"))
 
 
@@ -151,7 +151,7 @@ def _parse(document: Document, text: str) -> None:
         document.data = _Parser(document, loader).parse()
     except yaml.MarkedYAMLError as error:
         mark = _mark(error.problem_mark)
-        if mark.line > (lines := max(1, len(text.splitlines()))):  # what is missing is missed behind the end
+        if mark.line > (lines := max(1, len(text.splitlines()))):  # PyYAML reports a missing token behind the end
             mark = Mark(lines, 1)
         raise _failed(document.file, mark, _not_yaml(error)) from error
     except yaml.YAMLError as error:  # without a mark
@@ -186,7 +186,7 @@ class _Refused(Exception):
 
 
 class _Anchor(NamedTuple):
-    """What an anchor names: its path and data; `text` is that of a scalar, None for mappings and lists."""
+    """The path and the data of an anchor; `text` is that of a scalar, None for mappings and lists."""
 
     path: tuple[Step, ...]
     data: Any
@@ -199,7 +199,7 @@ class _Parser:
     def __init__(self, document: Document, loader: Any) -> None:  # noqa: ANN401 - a loader of PyYAML, in C or not
         self._document = document
         self._next = loader.get_event
-        self._anchors: dict[str, _Anchor | None] = {}  # None while what it names is being built
+        self._anchors: dict[str, _Anchor | None] = {}  # None while its data is being built
         self._nodes = 0
         self._copies = 0
 
@@ -305,7 +305,7 @@ class _Parser:
             event = self._next()
 
     def _anchor(self, name: str, mark: Mark) -> _Anchor | None:
-        """Return what an alias stands for, None where it stands in that. Raises `_Refused`."""
+        """Return the anchor of an alias, None inside the anchored value itself. Raises `_Refused`."""
         if name not in self._anchors:
             raise _Refused(mark, f"is not YAML: the alias *{name} has no anchor &{name} before it")
         return self._anchors[name]
@@ -318,7 +318,7 @@ class _Parser:
         return self._copy(anchor.data, anchor.path, path, mark)
 
     def _copy(self, data: Any, source: tuple[Step, ...], target: tuple[Step, ...], mark: Mark) -> Any:  # noqa: ANN401 - what a user wrote
-        """Return what an anchor names for a place where its alias stands; each part keeps where it is written."""
+        """Return a copy of anchored data for the place of its alias; each part keeps its own mark."""
         self._count(mark, target)
         self._copies += 1
         if self._copies > MOST_COPIES:
@@ -339,7 +339,7 @@ class _Parser:
 
 
 def read_text(text: str) -> Any:  # noqa: ANN401 - what a user wrote
-    """Return the value of a piece of YAML, as in a cell of a table. Raises `ValueError` for what is not YAML."""
+    """Return the value of a piece of YAML, as in a cell of a table. Raises `ValueError` if it is not YAML."""
     document = Document(Path())
     try:
         _parse(document, text)

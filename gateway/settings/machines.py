@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Machines:
-    """The machines of a factory's files. What is wrong is reported in their documents."""
+    """The machines of a factory's files. Problems are reported in their documents."""
 
     def __init__(self, documents: Sequence[Document], factory: FactorySection | None, templates: Templates) -> None:
         self._documents = documents
@@ -82,7 +82,7 @@ class Machines:
         try:
             numbered = machines_of(key)
         except ValueError:
-            numbered = []  # told where the section was validated
+            numbered = []  # reported where the section was validated
         parts = self._templates.parts(section.template, Place(place.document, (*place.path, "template")))
         if parts is None:
             return
@@ -93,10 +93,10 @@ class Machines:
             machine = self._machine(one, section, parts, place, line)
             if machine is None:
                 if one.number is not None:
-                    told = [
+                    named = [
                         p._replace(message=f"{p.message} (in {one.name})") for p in place.document.problems[before:]
                     ]
-                    place.document.problems[before:] = told
+                    place.document.problems[before:] = named
                 return
             yield machine
 
@@ -158,7 +158,7 @@ def _twice(name: str, first: str, key: str) -> str:
 def _filled(
     written: Mapping[str, Any], names: Mapping[str, Scalar], place: Place, section: str, *, at_key: bool = True
 ) -> dict[str, Any] | None:
-    """Return a section with the values of names in it, or None after reporting what can't be filled in."""
+    """Return a section with the values of names in it, or None after reporting the values that can't be filled in."""
     found: dict[str, Any] = {}
     for key, value in written.items():
         try:
@@ -172,7 +172,7 @@ def _filled(
 def _changes(
     written: Mapping[str, dict[str, Any]], names: Mapping[str, Scalar], place: Place
 ) -> dict[str, dict[str, Any]] | None:
-    """Return what is different about a machine's points, with the values of names in it, or None after reporting."""
+    """Return a machine's changes of points with parameters filled in, or None after reporting."""
     found: dict[str, dict[str, Any]] = {}
     for point, keys in written.items():
         literal = {key: value for key, value in keys.items() if key in LITERAL}
@@ -184,7 +184,7 @@ def _changes(
 
 
 def _usable_machines(written: Any) -> dict[str, MachineSection]:  # noqa: ANN401 - what a user wrote
-    """Return what can be looked at of a line with a mistake in it, so that all mistakes are told at once."""
+    """Return the valid machines of an invalid line, so that all problems are reported at once."""
     machines = written.get("machines") if isinstance(written, dict) else None
     if not isinstance(machines, dict):
         return {}
@@ -205,5 +205,5 @@ def _connection(protocol: Protocol, written: Any, place: Place) -> Connection | 
 
 def _without_user(url: object) -> None:
     if "@" in urlsplit(str(url)).netloc:
-        # it is not repeated: a password may stand in it
+        # it is not repeated: it may contain a password
         raise ValueError("a URL names no user; write username, and password: {secret: NAME}, beside the url")

@@ -1,4 +1,4 @@
-"""A point: what it means, when it is worth sending, and where its driver finds it."""
+"""A point: its meaning, when to send it, and its source."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LATER = object()
-"""The context of a validation whose caller looks for contradictions itself, and tells all of them."""
+"""The context of a validation whose caller checks for contradictions itself, and reports all of them."""
 
 _LARGEST = 1e100
-"""The largest scale or offset, and 1 / the smallest: what is scaled so always fits a float."""
+"""The largest scale or offset, and 1 / the smallest: a scaled value always fits a float."""
 
 
 def _labels(written: object) -> object:
@@ -64,24 +64,24 @@ def _deadband(written: object) -> object:
 
 
 class Point(Section):
-    """One measured quantity of one machine: what it means, and when it is worth sending."""
+    """One measured or calculated quantity of one machine: its meaning, and when to send it."""
 
     name: str
     """The point's name."""
     source: SerializeAsAny[Source]
     """Where its driver finds it."""
     type: Annotated[ValueType, Field(strict=False)]
-    """The type of every value, for ever; follows from the source where it can, as in `float`."""
+    """The type of every value; follows from the source where it can, as in `float`."""
     unit: Annotated[str, AfterValidator(check_unit)] = ""
-    """UCUM code; what is only counted stands in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
+    """UCUM code; write a counted thing in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
     description: str = ""
     """For people, as in `Pressure inside the bladder`."""
     scale: float = 1.0
-    """What the raw value is multiplied by, as in `0.01`."""
+    """The factor of the raw value, as in `0.01`."""
     offset: float = 0.0
-    """What is added to the scaled value, as in `-40`."""
+    """The number that is added to the scaled value, as in `-40`."""
     labels: Annotated[dict[int, str], BeforeValidator(_labels)] = {}
-    """What the numbers of a state mean; with type: string the label is the value, as in `{0: stopped, 4: running}`.
+    """The names of numbers of a state; with type: string the label is the value, as in `{0: stopped, 4: running}`.
     """
     range: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     """The lowest and the highest value; one outside is uncertain, as in `[0, 30]`."""
@@ -116,7 +116,7 @@ class Point(Section):
 
     @property
     def dead(self) -> float:
-        """The deadband in the point's unit, 0 where there is none."""
+        """The deadband in the point's unit, 0 without a deadband."""
         if self.deadband is None:
             return 0.0
         if not self.deadband.percent:
@@ -127,7 +127,7 @@ class Point(Section):
 
     @property
     def percent(self) -> float:
-        """The deadband in percent of the range that the device knows, 0 where there is none."""
+        """The deadband in percent of the range that the device knows, 0 without such a deadband."""
         if self.deadband is None or not self.deadband.percent or self.range is not None:
             return 0.0
         return self.deadband.size
@@ -140,13 +140,13 @@ def natural_type(source: Source, scale: object, offset: object) -> ValueType | N
 
 
 Contradiction = tuple[tuple[str, ...], str]
-"""The keys that it is about, the one to blame first, and what can't be right."""
+"""The keys that contradict each other, with the key to report first, and the message."""
 
 
 def contradictions(point: Point) -> Iterator[Contradiction]:
-    """Yield what can't be right about a point as a whole.
+    """Yield the contradictions between the keys of a point.
 
-    Of a point whose keys are not all known, what is about the unknown ones means nothing.
+    For a point with unknown keys, ignore the contradictions that name these keys.
     """
     if point.type in {ValueType.INT, ValueType.FLOAT}:
         yield from _of_numbers(point)
@@ -195,9 +195,7 @@ def _of_ranges(point: Point) -> Iterator[Contradiction]:
         message = f"a deadband of {point.dead:g} is as large as the range {shown(low, high)}: no change would be sent"
         yield ("deadband", "range"), message
     elif (reach := reachable(point)) is not None and (high < reach[0] or low > reach[1]):
-        message = (
-            f"what the device holds is {shown(*reach)} at the most, so no value is in the range {shown(low, high)}"
-        )
+        message = f"the device can hold {shown(*reach)} at most, so no value is in the range {shown(low, high)}"
         yield ("range", "source", "scale", "offset", "labels"), message
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: all of it at once, each with its place."""
+"""The problems of a configuration: all at once, each with its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Severity(StrEnum):
 class Problem(NamedTuple):
     """One mistake, as `file:line:column: path: message`. Lines and columns count from 1.
 
-    A warning is no mistake for sure: what it names is allowed, and seldom meant.
+    A warning names a value that is allowed and rarely intended.
     """
 
     file: Path

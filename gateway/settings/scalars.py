@@ -1,4 +1,4 @@
-"""What a plain YAML scalar means: the core schema of YAML 1.2.
+"""The meaning of a plain YAML scalar: the core schema of YAML 1.2.
 
 `no`, `on` and `012` are text, text and 12, as they look. PyYAML reads the syntax, which is the fast and well-kept
 part; it would resolve scalars by YAML 1.1, so they are resolved here.

@@ -1,7 +1,7 @@
 """The configuration as JSON Schema (draft 7): editors complete and check with it as somebody types.
 
 Everything comes from the sections themselves: types from pydantic, descriptions and examples from the string below
-each field. What stands in backquotes behind "as in" are examples, as they stand in YAML. A schema can't say which
+each field. Text in backquotes behind "as in" gives examples in YAML. A schema can't say which
 keys of a point go together; what `lineside validate` accepts, the schema accepts too.
 """
 
@@ -54,15 +54,15 @@ SECRET: Schema = {
 }
 
 _TURNED = "x-turned"
-"""Marks what is written in another form than it has in the end: its examples tell which kinds it can be."""
+"""Marks a value whose written form is converted: its examples give the JSON types of that form."""
 
 _KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 FILLED: Schema = {"type": "string", "pattern": r"\{.*\}"}
-"""Names in braces can stand in place of any value that a machine, or a template, has."""
+"""Any value of a machine or a template can be a text with names in braces."""
 
 ABOUT = frozenset({"description", "examples", "default"})
-"""What a schema tells about a key, and does not ask of it."""
+"""Annotations of a key, which validate nothing."""
 
 _PARAMETER = f"^{PARAMETER.pattern}$"
 _MACHINES = f"^{NAME.pattern}$|^[A-Za-z0-9_.-]*\\{{[0-9., ]+\\}}[A-Za-z0-9_.-]*$"
@@ -110,16 +110,16 @@ def _file(title: str, properties: Mapping[str, Schema], required: Iterable[str])
             "required": list(required), "additionalProperties": False}  # fmt: skip
 
 
-def _by_name(what: Schema, names: str = f"^{NAME.pattern}$") -> Schema:
+def _by_name(value: Schema, names: str = f"^{NAME.pattern}$") -> Schema:
     return {
         "type": "object",
         "propertyNames": {"pattern": names},
-        "additionalProperties": what,
+        "additionalProperties": value,
     }
 
 
 def _set(keys: dict[str, Schema], name: str, what: Schema) -> None:
-    """Say what a key can be, and leave what is told about it."""
+    """Replace the schema of a key, and keep its annotations."""
     keys[name] = {about: one for about, one in keys[name].items() if about in ABOUT} | what
 
 
@@ -169,7 +169,7 @@ def _options(kinds: Iterable[Protocol]) -> Schema:
 
 
 def _or_filled(key: Schema) -> Schema:
-    """Let names in braces stand there as well."""
+    """Accept names in braces as well."""
     if key.get("type") == "string" and "pattern" not in key:
         return key
     about = {name: value for name, value in key.items() if name in ABOUT}
@@ -264,19 +264,19 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 -
 
 
 def _key(model: type[BaseModel], name: str, found: Schema) -> Schema:
-    field, said = model.model_fields[name], said_of(model).get(name, Said("", []))
+    field, text = model.model_fields[name], field_texts(model).get(name, FieldText("", []))
     inner = field.annotation
     if isinstance(inner, type) and issubclass(inner, BaseModel):
         found = section(inner)
     elif Secret in get_args(inner):
         found = SECRET
     elif _is_turned(found):
-        found = _by_examples(said.examples, found)
-    found = {"description": said.description} | {
+        found = _by_examples(text.examples, found)
+    found = {"description": text.description} | {
         k: v for k, v in found.items() if k not in {"description", "default"}
     }
-    if said.examples:
-        found["examples"] = said.examples
+    if text.examples:
+        found["examples"] = text.examples
     if not field.is_required() and isinstance(field.default, str | int | float):
         default = as_written(field.default)
         found["default"] = duration(default) if found.get("pattern") == DURATION["pattern"] else default
@@ -290,7 +290,7 @@ def _is_turned(schema: Any) -> bool:  # noqa: ANN401 - a part of a schema
 
 
 def _by_examples(examples: list[Any], found: Schema) -> Schema:
-    """Return the kinds of what is written: those of examples, and of what it becomes where that is a choice."""
+    """Return the JSON types of a written form: those of its examples, or the values of an enumeration."""
     if "enum" in found:
         return {"enum": found["enum"]}
     kinds = {next(kind for python, kind in _KINDS.items() if isinstance(example, python)) for example in examples}
@@ -301,7 +301,7 @@ def _by_examples(examples: list[Any], found: Schema) -> Schema:
     return {"type": sorted(kinds)}
 
 
-class Said(NamedTuple):
+class FieldText(NamedTuple):
     """A key's description, without its examples, and those."""
 
     description: str
@@ -309,9 +309,9 @@ class Said(NamedTuple):
 
 
 @cache
-def said_of(model: type[BaseModel]) -> dict[str, Said]:
-    """Return what is said of each field of a model, or of the models that it extends."""
-    found: dict[str, Said] = {}
+def field_texts(model: type[BaseModel]) -> dict[str, FieldText]:
+    """Return description and examples of each field of a model and of its base models."""
+    found: dict[str, FieldText] = {}
     for one in reversed(model.__mro__):
         if one.__module__.startswith("pydantic") or "__annotations__" not in vars(one):
             continue
@@ -320,13 +320,13 @@ def said_of(model: type[BaseModel]) -> dict[str, Said]:
         for field, text in pairwise(body):
             match field, text:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(written))):
-                    found[name] = _said(" ".join(written.split()))
+                    found[name] = _field_text(" ".join(written.split()))
     return found
 
 
-def _said(text: str) -> Said:
+def _field_text(text: str) -> FieldText:
     description, _, examples = text.partition(" as in `")
     if not examples:
-        return Said(text, [])
+        return FieldText(text, [])
     written = re.split(r"` or `", examples.rstrip(".").removesuffix("`"))
-    return Said(description.rstrip(",") + ".", [read_text(one) for one in written])
+    return FieldText(description.rstrip(",") + ".", [read_text(one) for one in written])

@@ -1,4 +1,4 @@
-"""Settings back into what a user writes: YAML 1.2, the keys of a point, and a factory as one plain file."""
+"""Settings in the form that a user writes: YAML 1.2, the keys of a point, and a factory as one plain file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gateway.settings.point import Deadband, natural_type
 from gateway.settings.scalars import is_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
 
@@ -35,7 +37,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(data: Any, *, flow: bool = False) -> str:  # noqa: ANN401 - any plain data
-    """Return plain data as YAML; `flow` is for one line, as it stands in a cell of a table."""
+    """Return plain data as YAML; `flow` gives one line, as in a cell of a table."""
     if flow:
         text: str = yaml.dump(
             data, Dumper=_Dumper, allow_unicode=True, default_flow_style=True, width=2**30, sort_keys=False
@@ -103,19 +105,23 @@ def written_machine(machine: Machine) -> dict[str, Any]:
 
 
 def written_factory(factory: Factory) -> dict[str, Any]:
-    """Return the sections of a factory without its machines, with the defaults of what is not written."""
+    """Return the sections of a factory without its machines, with the defaults of keys that are not written."""
     sections = {key: as_written(getattr(factory, key)) for key in ("factory", "gateway", "broker", "ingest")}
     return sections | {"stores": [{entry.kind.name: as_written(entry.settings)} for entry in factory.stores]}
 
 
-def unrolled(factory: Factory) -> dict[str, Any]:
-    """Return the factory's data with every machine by itself: as YAML in the same folder, it is the same factory.
+def unrolled(factory: Factory, machines: Iterable[Machine] | None = None, *, movable: bool = False) -> dict[str, Any]:
+    """Return the factory's data without ranges, names in braces and includes, with all machines or some of them.
 
-    What is shared between machines is shared here; change copies.
+    As YAML in the same folder it is the same factory; with `movable` in any folder. Values that machines share are
+    shared here; change copies.
     """
     data = {key: value for key, value in factory.written.items() if key not in MACHINES}
+    templates = factory.file.parent / str(data.get("templates", "machines"))
+    if movable and templates.is_dir():
+        data["templates"] = str(templates.resolve())
     lines: dict[str, Any] = {}
-    for machine in factory.machines:
+    for machine in factory.machines if machines is None else machines:
         line = lines.setdefault(machine.path.line, {"area": machine.path.area, "machines": {}})
         line["machines"][machine.path.machine] = dict(machine.written)
     return data | {"lines": lines}

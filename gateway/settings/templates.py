@@ -53,7 +53,7 @@ class Templates:
 
     `documents` are the files that were read.
 
-    They stand in `machines/` beside the file, or in the folder that its key `templates` names; those that
+    They are in `machines/` beside the file, or in the folder that its key `templates` names; those that
     come with Lineside are found after them.
     """
 
@@ -76,17 +76,17 @@ class Templates:
         return self._own_problems + [problem for document in self.documents for problem in document.problems]
 
     def get(self, name: str, path: tuple[Step, ...]) -> Template | None:
-        """Return a template as a machine has it that says nothing more, or None after reporting why there is none."""
+        """Return the template of a machine without parameters and changes, or None after reporting the problem."""
         parts = self.parts(name, Place(self._document, path))
         return None if parts is None else self.of(parts, Use(Place(self._document, path)))
 
     def parts(self, name: str, asker: Place) -> TemplatePoints | None:
-        """Return what a template has, or None after reporting at `asker` why there is none."""
+        """Return the points of a template, or None after reporting the problem at `asker`."""
         return self._read(name, asker, ())
 
     @staticmethod
     def of(parts: TemplatePoints, use: Use) -> Template | None:
-        """Return a template as one machine has it, or None after reporting at the machine why there is none."""
+        """Return a template as one machine has it, or None after reporting the problem at the machine."""
         values = parts.values(use.parameters, use.place)
         return None if values is None else Template(parts.protocol, parts.points(values, use.points, use.place))
 
@@ -113,7 +113,7 @@ class Templates:
         self.documents.append(document)
         section = None
         if right_format(document):
-            # what is right of a wrong section is looked at, so that all is told at once
+            # the valid part of an invalid section is checked as well, so that all problems are reported at once
             section = validate(TemplateSection, document, document.data, ()) or usable(TemplateSection, document.data)
         if section is None:
             return None

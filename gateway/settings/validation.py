@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.settings.document import Document, Step
 
     Blame = Mapping[str, tuple[Document, tuple[Step, ...]]]
-    """Where keys of a section stand that were put together from several places: the document, and the path above."""
+    """The places of keys in a section of several sources: the document, and the path above."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -28,13 +28,13 @@ _NO = {
     "int_type": "is not a whole number",
     "int_parsing": "is not a whole number",
     "int_from_float": "is not a whole number",
-    "float_type": "is no number",
-    "float_parsing": "is no number",
+    "float_type": "is not a number",
+    "float_parsing": "is not a number",
     "finite_number": "is not a finite number",
     "bool_type": "is not true or false",
     "bool_parsing": "is not true or false",
 }
-"""Kind of error -> what the value that was written is not."""
+"""Kind of error -> message behind the written value."""
 
 _OURS = frozenset({"value_error", "model_type", "dict_type", "list_type"})
 """Kinds whose message says all, and whose input may be a secret, or large."""
@@ -61,7 +61,7 @@ def validate(
 def usable(model: type[M], data: Any, context: object = None) -> M | None:  # noqa: ANN401 - what a user wrote
     """Return the section without the parts of it that are wrong, so that the rest can be looked at as well.
 
-    None where what is right does not make a section. Nothing is reported.
+    None if the rest is not a section. Nothing is reported.
     """
     rest = deepcopy(data)
     try:
@@ -93,7 +93,7 @@ def explain(
     path: Sequence[Step],
     blame: Blame | None = None,
 ) -> None:
-    """Report every problem of a validation at its place in the document, or where `blame` says that a key stands."""
+    """Report every problem of a validation at its place in the document, or at the place in `blame` of its key."""
     for detail in error.errors(include_url=False):
         location = detail["loc"]
         origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
@@ -138,7 +138,7 @@ def fields_at(model: type[BaseModel], location: Sequence[Step]) -> set[str]:
 
 
 def _below(annotation: Any, step: Step) -> Iterator[Any]:  # noqa: ANN401 - any annotation
-    """Yield what can stand under a key or index of what is annotated so."""
+    """Yield the annotations of the values under a key or index of an annotated value."""
     if _is_model(annotation):
         if (field := annotation.model_fields.get(str(step))) is not None:
             yield from _alternatives(field.annotation)
@@ -161,7 +161,7 @@ def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
 
 
 def describe(detail: ErrorDetails) -> str:
-    """Return what is wrong with one value. What may be a secret is not repeated."""
+    """Return the message for one value. A value that may be a secret is not repeated."""
     kind, written = detail["type"], detail["input"]
     context: dict[str, Any] = detail.get("ctx", {})
     message = detail["msg"].removeprefix("Value error, ").replace(" or instance of ", " of ")
@@ -180,7 +180,7 @@ def describe(detail: ErrorDetails) -> str:
 
 
 def _none_of(written: str, expected: str) -> str:
-    """Return the message for a word that is none of a few, such as `'bool', 'int' or 'float'`."""
+    """Return the message for a word outside a list such as `'bool', 'int' or 'float'`."""
     close = get_close_matches(written, re.findall(r"'([^']*)'", expected), n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{written!r} is not a valid value; {hint}The values are {expected}"
