@@ -90,7 +90,7 @@ def write_configuration(folder: Path, machines: int, port: int, broker: int, in_
 async def flat_out(gateway: GatewayService, seconds: float) -> tuple[int, int, float, float]:
     """Run the gateway's steps without its schedule; return values read and confirmed, seconds, processor seconds."""
     values = 0
-    for runner in gateway._acquisition.runners:  # noqa: SLF001 - the schedule is what is taken out
+    for runner in gateway._devices.workers:  # noqa: SLF001 - without the schedule
         runner._poll = without_schedule(runner)  # type: ignore[method-assign] # noqa: SLF001 - as above
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from drivers.base import Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
 from drivers.modbus.circuit_breaker import CircuitBreaker
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.codec import fallible, split_faults
+from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.isolation import SPLIT, Found, fault_of, isolate
 from drivers.modbus.pdu import BadAnswer, Refused, Silence, read_answer
 from drivers.modbus.plan import arranged, limits_of, plan, request
+from drivers.modbus.source import ModbusSource
 from drivers.modbus.writer import write_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from drivers.base import Connection, Group, Value
-    from drivers.modbus.connection import ModbusConnection
+    from drivers.base import Value
     from drivers.modbus.plan import Request
-    from drivers.modbus.source import ModbusSource
+    from drivers.modbus.source import ModbusGroup
 
 SILENT = bad(Reason.NO_RESPONSE)
 
@@ -36,10 +37,10 @@ RETRIES = 10
 class GroupState:
     """What is known of one group: its plan, and the points that the device refuses."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: ModbusGroup) -> None:
         """Plan the group's requests. Raises `ValueError` where a point can't be read."""
-        self.settings = cast("ModbusConnection", group.connection)
-        self.points = cast("Sequence[ModbusSource]", group.sources)
+        self.settings = group.connection
+        self.points = group.sources
         self.limits = limits_of(self.settings)
         self.plan = plan(self.points, self.limits)
         self.fallible = fallible(self.points)
@@ -91,15 +92,15 @@ class ScanInProgress:
                 self.faults[position] = found.faults.get(position, rest)
 
 
-class ModbusDriver(Driver):
+class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     """One connection, shared by the units behind it."""
 
-    def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+    def __init__(self, connection: ModbusConnection, groups: Sequence[ModbusGroup], clock: Callable[[], int]) -> None:
         super().__init__(connection, groups, clock)
-        self._settings = cast("ModbusConnection", connection)
+        self._settings = connection
         self._breakers: dict[int, CircuitBreaker] = {}
         self._client = ModbusClient(self._settings, self._breakers.keys())
-        self._books: dict[Group, GroupState] = {}
+        self._books: dict[ModbusGroup, GroupState] = {}
         self._wrong = ""
         self._open_books()
 
@@ -112,13 +113,13 @@ class ModbusDriver(Driver):
                 self._books[group] = books.get(group) or GroupState(group)
             except ValueError as error:
                 self._wrong = f"{group.machine}: {error}"
-        units = {cast("ModbusConnection", group.connection).unit for group in self.groups}
+        units = {group.connection.unit for group in self.groups}
         for unit in self._breakers.keys() - units:
             del self._breakers[unit]
         for unit in units - self._breakers.keys():
             self._breakers[unit] = CircuitBreaker()
 
-    async def regroup(self, groups: Sequence[Group]) -> bool:
+    async def regroup(self, groups: Sequence[ModbusGroup]) -> bool:
         self.groups = tuple(groups)
         self._open_books()
         if self._wrong:
@@ -132,7 +133,7 @@ class ModbusDriver(Driver):
         for book in self._books.values():
             book.discard = book.settings.discard_after_connect
 
-    async def read(self, group: Group) -> Scan:
+    async def read(self, group: ModbusGroup) -> Scan:
         """Read every point of the group; see the contract.
 
         A refused request costs the points that are to blame. Silence costs the rest of this unit's scan, and
@@ -160,7 +161,7 @@ class ModbusDriver(Driver):
             self._client.close()
         return scan
 
-    def _scan(self, group: Group, book: GroupState, take: ScanInProgress) -> Scan:
+    def _scan(self, group: ModbusGroup, book: GroupState, take: ScanInProgress) -> Scan:
         prepared, values, faults = book.plan, take.values, take.faults
         if prepared.left_out:
             values += [None] * len(prepared.left_out)
@@ -264,7 +265,7 @@ class ModbusDriver(Driver):
             answer = await self._client.request(book.settings.unit, planned.pdu)
         return planned.decode(read_answer(answer, planned.size))
 
-    async def write(self, group: Group, position: int, value: Value) -> None:
+    async def write(self, group: ModbusGroup, position: int, value: Value) -> None:
         book = self._books[group]
         point = book.points[position]
         if not book.settings.writable:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drivers.base import Source
     from drivers.modbus.source import ModbusSource
 
 
-def doubts(sources: Sequence[Source]) -> Iterator[tuple[int, int, str]]:
+def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
     """Yield points that take registers of another point as another type: one of the two addresses is likely wrong.
 
     A part of a register (a bit, some bits, a byte) beside the whole is how devices are meant to be read.
     """
-    points = cast("Sequence[ModbusSource]", sources)
     whole = [i for i, point in enumerate(points) if not point.address.table.bits and point.field is None]
     whole.sort(key=lambda i: (points[i].address, points[i].size))
     open_: list[int] = []

@@ -6,15 +6,15 @@ import asyncio
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from drivers.base import (
     FUTURE,
-    About,
     Driver,
     Fault,
     Misconfigured,
     NotConnected,
+    PointMetadata,
     Scan,
 )
 from drivers.opcua.browse.node_metadata import about_points
@@ -27,7 +27,7 @@ from drivers.opcua.counters import COUNTS
 from drivers.opcua.events.alarms import Alarms
 from drivers.opcua.history.backfill import Backfill
 from drivers.opcua.security.setup import LOST
-from drivers.opcua.settings import Time
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource, Time
 from drivers.opcua.subscription.client_handles import carried_over
 from drivers.opcua.subscription.polling import Poll
 from drivers.opcua.subscription.revisions import Revisions
@@ -40,23 +40,23 @@ if TYPE_CHECKING:
 
     from asyncua import ua
 
-    from drivers.base import Connection, Group, Match, Remark, Value
+    from drivers.base import DeviceWarning, DiscoveredPoint, Value
     from drivers.opcua.connection.session import Session
     from drivers.opcua.connection.session_takeover import SessionTakeover
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.scan_builder import Latest
 
 _FAILED = (*LOST, DecodeError)
 """What a request raises where the connection is lost, or is not one that can be talked over."""
 
 
-class OpcUaDriver(Driver):
+class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     """One session with one server, or with the next of its addresses."""
 
-    def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+    def __init__(self, connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]) -> None:
         groups = [group for group in groups if not group.search]  # these are only asked for
         super().__init__(connection, groups, clock)
-        self._settings = cast("OpcUaConnection", connection)
+        self._settings = connection
         self._counts = Counter(dict.fromkeys(COUNTS, 0))
         self._remarks = Revisions()
         self._latest: Latest = {group: {} for group in groups}  # also of those that were let go of
@@ -64,7 +64,7 @@ class OpcUaDriver(Driver):
         self._session: Session | None = None
         self._pushed: SessionReader | None = None
         self._points = ScanBuilder(self._counts, self._latest)
-        self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
+        self._nodes: dict[OpcUaGroup, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
         self._alarms = Alarms(self._counts)
         self._backfill = Backfill(self._counts)
@@ -75,17 +75,17 @@ class OpcUaDriver(Driver):
         self._interrupted = False  # whether points were bad since the start
 
     @property
-    def ahead(self) -> float | None:
+    def clock_offset(self) -> float | None:
         return self._session.ahead if self._session is not None else None
 
-    def now(self, group: Group) -> int:
-        stamped = cast("OpcUaConnection", group.connection).time_of(pushed=group.pushed) is not Time.GATEWAY
+    def now(self, group: OpcUaGroup) -> int:
+        stamped = group.connection.time_of(pushed=group.pushed) is not Time.GATEWAY
         return self.clock() + (self._learn_clock() if stamped else 0)
 
     def _learn_clock(self) -> int:
         """Return the microseconds by which the server's clock is ahead of ours; 0 where it would not be believed."""
-        if self.ahead is not None:
-            ahead = round(self.ahead * 1_000_000)
+        if self.clock_offset is not None:
+            ahead = round(self.clock_offset * 1_000_000)
             self._ahead = ahead if ahead < FUTURE else 0
         self._points.ahead = self._ahead
         for poll in self._polls.values():
@@ -95,7 +95,7 @@ class OpcUaDriver(Driver):
     def counts(self) -> dict[str, int]:
         return dict(self._counts)
 
-    def remarks(self) -> list[Remark]:
+    def warnings(self) -> list[DeviceWarning]:
         return self._remarks.take()
 
     async def connect(self) -> None:
@@ -145,7 +145,7 @@ class OpcUaDriver(Driver):
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         pushed.begin()
 
-    async def _find(self, session: Session, pushed: SessionReader, groups: Sequence[Group]) -> None:
+    async def _find(self, session: Session, pushed: SessionReader, groups: Sequence[OpcUaGroup]) -> None:
         for group in groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
@@ -155,7 +155,7 @@ class OpcUaDriver(Driver):
             if group.pushed:
                 self._ready += await pushed.monitor(group, range(len(group.names)), self._nodes[group])
 
-    async def regroup(self, groups: Sequence[Group]) -> bool:
+    async def regroup(self, groups: Sequence[OpcUaGroup]) -> bool:
         session, pushed = self._session, self._pushed
         before = set(self.groups)
         self.groups = tuple(group for group in groups if not group.search)
@@ -239,7 +239,7 @@ class OpcUaDriver(Driver):
             if isinstance(failure, NotConnected):
                 raise failure from error
 
-    async def _find_missing(self, session: Session, group: Group) -> None:
+    async def _find_missing(self, session: Session, group: OpcUaGroup) -> None:
         nodes = self._nodes[group]
         missing = {place: node for place, node in enumerate(nodes) if isinstance(node, Fault)}
         if not missing:
@@ -247,9 +247,7 @@ class OpcUaDriver(Driver):
         for place, node in zip(missing, await resolved(session, group, list(missing)), strict=True):
             nodes[place] = node
         try:
-            found = [
-                cast("OpcUaSource", group.sources[place]) for place in missing if not isinstance(nodes[place], Fault)
-            ]
+            found = [group.sources[place] for place in missing if not isinstance(nodes[place], Fault)]
             if any(source.field for source in found):
                 self._points.structures = await structures_of(session, self._nodes)
             if group in self._polls or self._pushed is None:
@@ -260,23 +258,23 @@ class OpcUaDriver(Driver):
             nodes[:] = [missing.get(place, node) for place, node in enumerate(nodes)]  # once more, next time
             raise
 
-    async def read(self, group: Group) -> Scan:
+    async def read(self, group: OpcUaGroup) -> Scan:
         """Read all nodes of a polled group, in as few requests as the server takes."""
         with self._asking() as session:
             if asyncio.get_running_loop().time() >= self._retry_at:
                 await self._look_again(session)
             return await self._polls[group].take(session, self._points.structures, self.clock)
 
-    async def describe(self, group: Group) -> list[About]:
+    async def describe(self, group: OpcUaGroup) -> list[PointMetadata]:
         with self._asking() as session:
             return await about_points(session, group, self._nodes[group])
 
-    async def search(self, group: Group, position: int) -> list[Match]:
+    async def search(self, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
         with self._asking() as session:
             return await search(session, group, position)
 
-    async def write(self, group: Group, position: int, value: Value) -> None:
-        if not cast("OpcUaConnection", group.connection).writable:
+    async def write(self, group: OpcUaGroup, position: int, value: Value) -> None:
+        if not group.connection.writable:
             raise Misconfigured(f"{group.machine}: its connection is not writable")
         session = self._session
         if session is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 
@@ -10,9 +10,9 @@ from drivers.base import Fault, Misconfigured, Quality, Reason, WriteFailed, bad
 from drivers.opcua.codec.values import fault_of
 
 if TYPE_CHECKING:
-    from drivers.base import Group, Value
+    from drivers.base import Value
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 _WHOLE = {
     ua.VariantType.SByte: (-(2**7), 2**7 - 1),
@@ -27,13 +27,15 @@ _WHOLE = {
 _FLOATS = {ua.VariantType.Float, ua.VariantType.Double}
 
 
-async def write_point(session: Session, group: Group, position: int, node: ua.NodeId | Fault, value: Value) -> None:
+async def write_point(
+    session: Session, group: OpcUaGroup, position: int, node: ua.NodeId | Fault, value: Value
+) -> None:
     """Write the value of a point, which is at `node`.
 
     Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and what a session's requests raise.
     """
     name = group.names[position]
-    if not cast("OpcUaSource", group.sources[position]).whole:
+    if not group.sources[position].whole:
         raise Misconfigured(f"{group.machine}/{name}: a part of a value can't be written")
     if isinstance(node, Fault):
         raise Misconfigured(f"{group.machine}/{name}: {node.code}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 import structlog
 
-from drivers.base import About, ValueType
+from drivers.base import PointMetadata, ValueType
 from gateway.acquisition.metadata_history import MetaHistory, encode_meta
 from gateway.common.atomic_file import save_json
 from gateway.model.path import MachinePath  # noqa: TC001 - of a NamedTuple's field
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 GATHER = 1.0
 """Seconds in which devices' words are gathered, since each writes files."""
 
-Told = dict[str, About]
+Told = dict[str, PointMetadata]
 """What a device says, by the points' names."""
 
 
@@ -43,13 +43,13 @@ class MachineDescription(NamedTuple):
     payload: bytes
 
 
-def filled(machine: Machine, told: Mapping[str, About]) -> Machine:
+def filled(machine: Machine, told: Mapping[str, PointMetadata]) -> Machine:
     """Return a machine whose points have what the device says of them, where the configuration says nothing."""
     points = tuple(_filled(point, told[point.name]) if point.name in told else point for point in machine.points)
     return replace(machine, points=points)
 
 
-def _filled(point: Point, about: About) -> Point:
+def _filled(point: Point, about: PointMetadata) -> Point:
     number = point.type in {ValueType.INT, ValueType.FLOAT}
     new: dict[str, Any] = {}
     if about.unit and not point.unit and number and (point.scale, point.offset) == (1, 0):
@@ -97,12 +97,14 @@ class DeviceMetadata:
         """Return the id of a machine's present description, which its records name."""
         return self._ids[path]
 
-    def learn(self, group: Group, told: Sequence[About]) -> None:
+    def learn(self, group: Group, told: Sequence[PointMetadata]) -> None:
         """Take what a device says of a group's points."""
         if not told:
             return
         known = self._told.setdefault(group.machine, {})
-        new = {name: one for name, one in zip(group.names, told, strict=True) if known.get(name, About()) != one}
+        new = {
+            name: one for name, one in zip(group.names, told, strict=True) if known.get(name, PointMetadata()) != one
+        }
         if not new:
             return
         known |= new
@@ -166,13 +168,13 @@ def _written(told: Told) -> dict[str, Any]:
     return {
         name: asdict(one) | {"labels": {str(number): label for number, label in one.labels.items()}}
         for name, one in told.items()
-        if one != About()
+        if one != PointMetadata()
     }
 
 
-def _read(data: Any) -> About:  # noqa: ANN401 - what stands in a file
+def _read(data: Any) -> PointMetadata:  # noqa: ANN401 - what stands in a file
     low_high = data["range"]
-    return About(
+    return PointMetadata(
         unit=data["unit"],
         range=None if low_high is None else (low_high[0], low_high[1]),
         labels={int(number): label for number, label in data["labels"].items()},

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from drivers.base import Group, Match
+    from drivers.base import DiscoveredPoint, Group
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
 
@@ -82,7 +82,7 @@ class Discovery:
     def _points(self, machine: Machine, search: Point) -> Iterator[Point]:
         yield from points_of(search, self._found.get(_key(str(machine.path), search), {}))
 
-    def learn(self, group: Group, position: int, matches: Sequence[Match]) -> None:
+    def learn(self, group: Group, position: int, matches: Sequence[DiscoveredPoint]) -> None:
         """Take what a search has found."""
         machine = self._machines.get(group.machine)
         name = group.names[position]
@@ -108,7 +108,7 @@ class Discovery:
         self.change.set()
 
 
-def fitting(search: Point, matches: Sequence[Match]) -> DiscoveredSources:
+def fitting(search: Point, matches: Sequence[DiscoveredPoint]) -> DiscoveredSources:
     """Return those of what was found that can become a point of the type that the search declares."""
     return {one.name: dict(one.keys) for one in matches if one.type in BECOMES[search.type]}
 

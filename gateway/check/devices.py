@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from drivers.base import DriverError, NotConnected, Reason, Scan, bad
-from drivers.sampling import Held, Sample, Sampler
+from drivers.base import DriverError, NotConnected, Reason, Sampler, Scan, bad
+from drivers.sampling import RawValue, Sample
 from gateway.acquisition.discovery import fitting, points_of
 from gateway.acquisition.groups import by_connection, groups_of, searches_of
 from gateway.check.flags import Taken
@@ -48,7 +48,7 @@ class GroupTaken:
     group: Group
     points: Sequence[Point]
     readings: list[list[Taken]] = field(default_factory=list)
-    held: Sequence[Held] = ()
+    held: Sequence[RawValue] = ()
     took: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
 
@@ -112,7 +112,7 @@ class _Look:
             until = asyncio.get_running_loop().time() + self._patience.seconds
             for taken in self._device.groups:
                 await self._take(taken)
-            self._device.ahead = self._driver.ahead
+            self._device.ahead = self._driver.clock_offset
             if self._patience.seconds:
                 await self._read_on(until)
         finally:
@@ -234,7 +234,7 @@ class _Look:
         raw = list(sample.scan.values)
         self._normalizers[taken.group].apply(sample.scan)
         values, faults = sample.scan.values, sample.scan.faults
-        held = sample.held or [Held()] * len(raw)
+        held = sample.held or [RawValue()] * len(raw)
         taken.held = sample.held or taken.held
         taken.readings = taken.readings or [[] for _ in raw]
         for i, readings in enumerate(taken.readings):

@@ -37,9 +37,6 @@ _READING = {
     Reason.TYPE_MISMATCH: "the value in the device has another type than the point: check its type, raw and labels",
 }
 
-EXPLORE = {"modbus": "probe", "opcua": "browse"}
-"""Protocol -> the command that shows what a device of it has."""
-
 _MISSING = {Reason.REFUSED, Reason.NOT_FOUND}
 
 
@@ -49,10 +46,12 @@ def why_not_connected(message: str) -> str:
     return next((hint for words, hint in _CONNECTING.items() if words in lower), "")
 
 
-def why_not_read(reason: str, protocol: str) -> str:
-    """Return what to look at where a point has no value, empty where its reason says all that is known."""
+def why_not_read(reason: str, explore: str) -> str:
+    """Return what to look at where a point has no value, empty where its reason says all that is known.
+
+    `explore` is the command that shows what such a device has, empty where there is none.
+    """
     hint = next((text for key, text in _READING.items() if key == reason), "")
-    command = EXPLORE.get(protocol)
-    if reason in _MISSING and command is not None:
-        hint += f": `lineside {command}` shows what it has"
+    if reason in _MISSING and explore:
+        hint += f": `lineside {explore}` shows what it has"
     return hint

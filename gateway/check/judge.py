@@ -34,7 +34,7 @@ class Circumstances(NamedTuple):
     `compared` whether its readings were compared with the truth log of its machine
     """
 
-    protocol: str
+    explore: str
     window: Window
     every: float
     missed: bool
@@ -94,7 +94,7 @@ def _fault(point: Point, tally: Tally, context: Circumstances) -> Finding:
     text = f"{reason.replace('_', ' ')} ({code})" if code else reason.replace("_", " ")
     if reason == Reason.OUT_OF_RANGE and point.range is not None and newest is not None:
         text = f"{shown(newest.value, point.unit)}: outside its range [{point.range[0]:g}, {point.range[1]:g}]"
-    hint = why_not_read(reason, context.protocol)
+    hint = why_not_read(reason, context.explore)
     count = sum(tally.faults.values())
     many = f" (in {count} of {tally.inside} readings)" if count and count < tally.inside else ""
     return wrong(reason, f"{text}: {hint}{many}" if hint else f"{text}{many}")

@@ -53,7 +53,7 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
         reason = fault.reason if fault is not None else Reason.NO_RESPONSE
         said = f"{reason.replace('_', ' ')} {fault.code if fault is not None else ''}".strip()
         hint = why_not_connected(said) if reason is Reason.NOT_CONNECTED else ""
-        checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.name)))
+        checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.explore)))
     checked.findings += device.searched.get(str(machine.path), [])
     if device.ahead is not None and abs(device.ahead) > CLOCKS_APART:
         checked.findings.append(doubt("clock", _clock(device.ahead)))
@@ -89,7 +89,7 @@ def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> lis
             one.findings.append(checked.findings[0])
         elif readings:
             one.findings += flags(point, readings)
-            _add_hint(one, readings, machine.protocol.name)
+            _add_hint(one, readings, machine.protocol.explore)
         found.append(one)
     return found
 
@@ -106,9 +106,9 @@ def _fill(one: Checked, readings: Sequence[Taken]) -> None:
         one.more["span"] = f"{min(numbers):.6g}..{max(numbers):.6g}"
 
 
-def _add_hint(one: Checked, readings: Sequence[Taken], protocol: str) -> None:
+def _add_hint(one: Checked, readings: Sequence[Taken], explore: str) -> None:
     """Add a hint to the finding about a missing value."""
-    hint = why_not_read(one.reason, protocol) if one.quality is Quality.BAD else ""
+    hint = why_not_read(one.reason, explore) if one.quality is Quality.BAD else ""
     if hint and one.findings:
         one.findings[0] = one.findings[0]._replace(text=f"{one.findings[0].text}: {hint}")
     failed = sum(reading.fault is not None for reading in readings)

@@ -43,9 +43,6 @@ ON_THE_WAY = 0.01
 SAMPLES = 2
 """Periods of a point in which at least one sample is read, on a busy machine as well."""
 
-SERVED = {"modbus", "opcua"}
-"""Protocols that simulated machines speak."""
-
 
 async def check_simulated(
     factory: Factory, machines: Sequence[Machine], seconds: float, seed: str, progress: Callable[[str], None]
@@ -55,7 +52,7 @@ async def check_simulated(
     `progress` receives the current step as text.
     """
     began = time.monotonic()
-    foreign = sorted({str(one.path) for one in machines if one.protocol.name not in SERVED})
+    foreign = sorted({str(one.path) for one in machines if not one.protocol.simulator})
     if foreign:
         text = f"no simulated machine speaks the protocol of {', '.join(foreign)}; leave them out with --machine"
         return Report(str(factory.file), 0.0, [], findings=[wrong("protocol", text)])
@@ -167,7 +164,7 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
                 changes = 0 if met_again else max(0, len(truth.held(*moved)) - 1)
             # pending readings are reported once for all points
             short = schedule["missed"] > 0 and not gateway["ledger"]["pending"]
-            context = Circumstances(machine.protocol.name, window, every, short, changes, truth is not None)
+            context = Circumstances(machine.protocol.explore, window, every, short, changes, truth is not None)
             checked.points.append(judged(point, tally, context))
         found.append(checked)
     rows = sum(tally.stored for tally in stored.values())

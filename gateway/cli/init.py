@@ -20,11 +20,7 @@ from gateway.settings.validation import describe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POINTS = {
-    "modbus": "{address: holding 0, raw: int16, scale: 0.1, unit: Cel, range: [-20, 200]}",
-    "opcua": '{node: "ns=2;s=Machine.Temperature", type: float, unit: Cel, range: [-20, 200]}',
-}
-"""A point to begin with, by the protocol of the machine."""
+    from drivers.base import AnyProtocol
 
 
 class Question(NamedTuple):
@@ -47,16 +43,16 @@ def _connection(written: str) -> None:
     _protocol(written)
 
 
-def _protocol(url: str) -> str:
+def _protocol(url: str) -> AnyProtocol:
     """Return the protocol of a connection. Raises `ValueError` for an invalid connection."""
-    kinds = [drivers.protocol(name) for name in drivers.known()]
+    kinds = drivers.usable()
     kind = next((kind for kind in kinds if url.partition(":")[0] in kind.connection.schemes), None)
     if kind is None:
         raise ValueError(
             f"write one of {', '.join(f'{scheme}://' for kind in kinds for scheme in kind.connection.schemes)}"
         )
     drivers.parse_connection(kind, url)
-    return kind.name
+    return kind
 
 
 def _anything(written: str) -> None:
@@ -157,10 +153,10 @@ lines:
 """
 
 
-def _template(protocol: str) -> str:
+def _template(protocol: AnyProtocol) -> str:
     return f"""# A machine type: its points, written once for all machines of it.
 format: 1
-protocol: {protocol}
+protocol: {protocol.name}
 points:
-  temperature: {POINTS.get(protocol, "{}")}
+  temperature: {protocol.example}
 """

@@ -17,5 +17,5 @@ def schema(kind: str) -> None:
     It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file shows
     an editor where it is.
     """
-    found = schemas(drivers.known())[kind]
+    found = schemas(kind.name for kind in drivers.usable())[kind]
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())

@@ -84,7 +84,7 @@ def read(table: Table, options: Options) -> Import:
         if column not in table.columns:
             raise ValueError(unknown("column", column, table.columns).replace("unknown column", "there is no column"))
     found = Import()
-    known = [*PLACE, *_keys(drivers.protocol(name) for name in drivers.known())]
+    known = [*PLACE, *_keys(drivers.usable())]
     for column in table.columns:
         if column and column not in known:
             found.note(1, column, unknown("column", column, known))
@@ -110,7 +110,7 @@ def _machine(line: Line, name: tuple[str, str], options: Options, found: Import)
         return None
     url = str(connection["url"] if isinstance(connection, dict) and "url" in connection else connection)
     protocol = line.get("protocol") or _protocol_of(url)
-    if not name[1] or not written or protocol not in drivers.known():
+    if not name[1] or not written or protocol not in {kind.name for kind in drivers.usable()}:
         lacks = "machine" if not name[1] else "connection" if not written else "protocol"
         found.note(line.line, name[1] or "a row", f"its {lacks} is missing, or unknown; it is left out")
         return None
@@ -120,7 +120,7 @@ def _machine(line: Line, name: tuple[str, str], options: Options, found: Import)
 
 def _protocol_of(url: str) -> str:
     scheme = url.partition(":")[0]
-    return next((name for name in drivers.known() if scheme in drivers.protocol(name).connection.schemes), "")
+    return next((kind.name for kind in drivers.usable() if scheme in kind.connection.schemes), "")
 
 
 def _point(machine: Found, line: Line, found: Import) -> None:

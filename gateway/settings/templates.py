@@ -16,7 +16,7 @@ from gateway.settings.template_points import TemplatePoints
 from gateway.settings.validation import usable, validate
 
 if TYPE_CHECKING:
-    from drivers.base import Protocol
+    from drivers.base import AnyProtocol, Protocol
     from gateway.settings.document import Document, Step
     from gateway.settings.line_sections import Keys
     from gateway.settings.parameters import Scalar
@@ -117,10 +117,9 @@ class Templates:
             section = validate(TemplateSection, document, document.data, ()) or usable(TemplateSection, document.data)
         if section is None:
             return None
-        if section.protocol not in drivers.known():
-            document.report(("protocol",), unknown("protocol", section.protocol, drivers.known()))
+        protocol = _protocol(document, section.protocol)
+        if protocol is None:
             return None
-        protocol = drivers.protocol(section.protocol)
         points: dict[str, Written] = {}
         parameters: dict[str, Any] = {}
         if section.extends is not None:
@@ -140,3 +139,15 @@ class Templates:
                 base_point = Written(defaults, dict.fromkeys(defaults, origin), place)
             points[name] = base_point.over(keys, place)
         return TemplatePoints(protocol, points, parameters | section.parameters)
+
+
+def _protocol(document: Document, name: str) -> AnyProtocol | None:
+    """Return a protocol, None after reporting that it is unknown or unusable."""
+    if name not in drivers.known():
+        document.report(("protocol",), unknown("protocol", name, drivers.known()))
+        return None
+    try:
+        return drivers.protocol(name)
+    except drivers.UnusableDriver as error:
+        document.report(("protocol",), str(error))
+        return None

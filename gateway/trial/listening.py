@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from simulators.ports import LOOPBACK
 
@@ -17,15 +16,12 @@ if TYPE_CHECKING:
 LOOK_AGAIN = 0.05
 """Seconds between two looks at a port where nobody listens."""
 
-_AT_ONCE = {"modbus+udp", "modbus+rtu", "modbus+ascii", "modbus+listen"}
-"""What can be talked to as soon as the simulator says where, or has no port to knock at."""
-
 
 async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None:
     """Wait until every machine's server listens. Raises `TimeoutError`, which names a port where nobody does."""
-    urls = {urlsplit(str(machine.connection)) for factory in factories for machine in factory.machines}
+    ports = {machine.connection.tcp_port for factory in factories for machine in factory.machines}
     deadline = time.monotonic() + seconds
-    for port in {url.port for url in urls if url.scheme not in _AT_ONCE}:
+    for port in ports - {None}:
         await listening(port, deadline)
 
 

@@ -145,7 +145,7 @@ def list_of(count: int, item: bytes) -> bytes:
         (parse_metadata, b'{"v":1,"known":{},"unknown":' + list_of(MAX_IDS + 1, b'"a"') + b"}"),
         (parse_gateway_state, orjson.dumps({"state": "online", "instance": "a", "host": "x" * 10**6})),
     ],
-    ids=str,
+    ids=lambda part: part.__name__ if callable(part) else f"{len(part)} bytes",
 )
 def test_what_is_too_long_is_refused_soon(parse: Callable[[bytes], Any], payload: bytes):
     """A list without end would stop the event loop, and fill the memory."""

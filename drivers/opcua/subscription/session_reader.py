@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from collections.abc import Set as AbstractSet
 
-    from drivers.base import Group, Value
+    from drivers.base import Value
     from drivers.opcua.connection.session import Session
     from drivers.opcua.connection.session_takeover import SessionTakeover
     from drivers.opcua.events.alarms import Alarms
-    from drivers.opcua.settings import OpcUaConnection
+    from drivers.opcua.settings import OpcUaConnection, OpcUaGroup
     from drivers.opcua.subscription.revisions import Revisions
     from drivers.opcua.subscription.scan_builder import ScanBuilder
 
@@ -69,7 +69,9 @@ class SessionReader:
         """Hand over what is known of the subscriptions, and what nobody has received."""
         self._publishing.leave(leftover)
 
-    async def monitor(self, group: Group, positions: Iterable[int], nodes: list[ua.NodeId | Fault]) -> list[Scan]:
+    async def monitor(
+        self, group: OpcUaGroup, positions: Iterable[int], nodes: list[ua.NodeId | Fault]
+    ) -> list[Scan]:
         """Monitor what is there, poll what there is no room for, and tell the faults of the rest, in `nodes` too.
 
         Raises what a session's requests raise.
@@ -102,13 +104,13 @@ class SessionReader:
                 raise
             return None
 
-    def _told(self, group: Group, faults: Mapping[int, Fault]) -> list[Scan]:
+    def _told(self, group: OpcUaGroup, faults: Mapping[int, Fault]) -> list[Scan]:
         if not faults:
             return []
         values: list[Value | None] = [None] * len(faults)
         return [Scan(group, self._clock(), values, dict(enumerate(faults.values())), list(faults))]
 
-    async def drop(self, groups: AbstractSet[Group], remaining: Iterable[Group]) -> None:
+    async def drop(self, groups: AbstractSet[OpcUaGroup], remaining: Iterable[OpcUaGroup]) -> None:
         """Monitor groups no more, and end subscriptions that none of the remaining ones needs.
 
         Raises what a session's requests raise.
@@ -124,7 +126,7 @@ class SessionReader:
             if subscription is not None:
                 await self._publishing.unsubscribe(subscription)
 
-    def take_gone(self) -> list[tuple[Group, int]]:
+    def take_gone(self) -> list[tuple[OpcUaGroup, int]]:
         """Return the points that are read here and whose nodes are not on the server, once."""
         return self._stopgap.take_gone()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from drivers.base import About, Connection, Group, Source, ValueType
+from drivers.base import Connection, Group, PointMetadata, Source, ValueType
 from gateway.acquisition.device_metadata import DeviceMetadata, filled
 from gateway.model.metadata import decode_meta
 from gateway.model.path import MachinePath
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PATH = MachinePath("acme", "north", "area", "line", "press-01")
 META = f"lineside/v1/{PATH}/meta"
-SAYS = About(unit="Cel", range=(0.0, 200.0), labels={0: "off", 1: "on"}, description="Mould")
+SAYS = PointMetadata(unit="Cel", range=(0.0, 200.0), labels={0: "off", 1: "on"}, description="Mould")
 SECONDS = 30.0
 
 
@@ -77,7 +77,7 @@ def test_what_the_configuration_says_comes_first(keys: dict[str, Any], expected:
 def test_what_the_device_does_not_say_stays_open() -> None:
     """And points that it says nothing of are as they were."""
     before = machine(p={}, q={"type": ValueType.INT})
-    assert filled(before, {"p": About()}).points == before.points
+    assert filled(before, {"p": PointMetadata()}).points == before.points
     assert filled(before, {}).points == before.points
 
 
@@ -86,7 +86,7 @@ async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
     made = descriptions(tmp_path, p={}, q={"unit": "bar"})
     made.take_changed()
     first = made.id_of(PATH)
-    made.learn(group("p", "q"), [SAYS, About()])
+    made.learn(group("p", "q"), [SAYS, PointMetadata()])
     async with asyncio.timeout(SECONDS):
         await made.change.wait()
     assert list(made.take_changed()) == [META]
@@ -95,7 +95,7 @@ async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
     assert told(made, "q")["unit"] == "bar"
     assert made.id_of(PATH) != first
     assert [meta.id for meta in decode_meta(made.payloads[META])] == [made.id_of(PATH), first]
-    made.learn(group("p", "q"), [SAYS, About()])
+    made.learn(group("p", "q"), [SAYS, PointMetadata()])
     assert not made._pending
 
 
@@ -124,5 +124,5 @@ def test_a_device_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
     """Most can't say anything of their points."""
     made = descriptions(tmp_path, p={})
     made.learn(group("p"), [])
-    made.learn(group("p"), [About()])
+    made.learn(group("p"), [PointMetadata()])
     assert not made._pending

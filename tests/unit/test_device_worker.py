@@ -12,13 +12,13 @@ from structlog.testing import capture_logs
 
 from drivers.base import (
     Connection,
+    DeviceWarning,
     Driver,
     Group,
     Misconfigured,
     NotConnected,
     ReadFailed,
     Reason,
-    Remark,
     Scan,
     Source,
     bad,
@@ -298,7 +298,7 @@ class Clocked(Device):
     wrong = ((150.0, 400.0), (700.0, 900.0))
 
     @property
-    def ahead(self) -> float | None:
+    def clock_offset(self) -> float | None:
         return 9.0 if any(begin <= self._now < end for begin, end in self.wrong) else 0.25
 
 
@@ -307,18 +307,18 @@ class Wilful(Device):
 
     def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__(groups)
-        self.found: list[Remark] = []
+        self.found: list[DeviceWarning] = []
 
     async def connect(self) -> None:
         await super().connect()
-        self.found = [Remark("press-01", tuple(f"p{i}" for i in range(25)), "no deadband")]
+        self.found = [DeviceWarning("press-01", tuple(f"p{i}" for i in range(25)), "no deadband")]
 
     async def read(self, group: Group) -> Scan:
         if self._now == 100.0:
-            self.found.append(Remark("press-01", ("p30",), "no deadband"))
+            self.found.append(DeviceWarning("press-01", ("p30",), "no deadband"))
         return await super().read(group)
 
-    def remarks(self) -> list[Remark]:
+    def warnings(self) -> list[DeviceWarning]:
         found, self.found = self.found, []
         return found
 
@@ -333,10 +333,10 @@ def test_what_a_device_does_otherwise_is_told_once():
         with capture_logs() as logs:
             await bench.run_for(200.0)
         assert len(bench.device.attempts) > 1
-        return [entry for entry in logs if entry["event"] == "device.remark"]
+        return [entry for entry in logs if entry["event"] == "device.warning"]
 
     first, second = run(main())
-    assert (first["machine"], first["remark"]) == ("press-01", "no deadband")
+    assert (first["machine"], first["text"]) == ("press-01", "no deadband")
     assert first["points"] == ", ".join(f"p{i}" for i in range(20)) + " and 5 more"
     assert second["points"] == "p30"
 
@@ -349,7 +349,7 @@ def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():
         bench.device = Clocked([group(every=1.0)])
         with capture_logs() as logs:
             await bench.run_for(1000.0)
-        return [entry for entry in logs if entry["event"] == "device.clock_differs"], bench.runner.ahead
+        return [entry for entry in logs if entry["event"] == "device.clock_differs"], bench.runner.clock_offset
 
     told, ahead = run(main())
     assert [entry["ahead_seconds"] for entry in told] == [9.0, 9.0]

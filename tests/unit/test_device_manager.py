@@ -85,8 +85,8 @@ class Bench:
     async def change(self, lines: dict[str, Any], template: dict[str, Any] | None = None) -> MachineChanges:
         change = self.acquisition.compare(self.machines(lines, template))
         await self.acquisition.release(change)
-        self.acquisition.take_up(change)
-        await self.acquisition.adopt(change)
+        self.acquisition.apply(change)
+        await self.acquisition.start(change)
         return change
 
 
@@ -135,7 +135,7 @@ async def test_a_machine_is_removed_and_its_schedule_counts_on_in_the_sum(bench:
     assert bench.acquisition.past.missed == 3
     by_host = {name: reader.stopped for name, reader in bench.readers.items()}
     assert sorted(by_host.values()) == [False, True]
-    assert len(bench.acquisition.runners) == 1
+    assert len(bench.acquisition.workers) == 1
 
 
 async def test_a_machine_that_moves_leaves_one_connection_and_joins_another(bench: Bench):
