@@ -10,6 +10,7 @@ from drivers.base import ValueType
 from drivers.opcua.browse.point_candidates import DURATION, PointCandidate, Unusable, offers
 from drivers.opcua.browse.point_names import Addresses, own_namespace
 from drivers.opcua.security.certificates import printable
+from gateway.model.text import MAX_TEXT, clean_text
 from gateway.settings.units import USUAL, is_unit
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _description(offer: PointCandidate) -> str:
 
 def _line(text: str) -> str:
     """Return text of a server on one line, without what could disturb a terminal."""
-    return printable(" ".join(text.split()))
+    return clean_text(printable(" ".join(text.split())), MAX_TEXT)
 
 
 def _whole(number: float) -> float:

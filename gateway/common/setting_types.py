@@ -7,11 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 import drivers.base
 import drivers.secret
 from drivers.base import Settings
+from gateway.model.text import MAX_NAME, MAX_TEXT, check_text
 
 Section = Settings
 """The base of every section: strict, frozen, unknown keys are errors."""
@@ -51,7 +52,14 @@ def check_name(written: str) -> str:
         raise ValueError(
             f"{written!r} is not a name; write letters, digits, '-', '_' and '.', with a letter or digit first"
         )
+    if len(written) > MAX_NAME:
+        raise ValueError(f"the name has {len(written):,} characters; the limit is {MAX_NAME}")
     return written
+
+
+def _text(written: str) -> str:
+    """Check a text; blanks and line feeds around it are removed, as a block scalar ends with one."""
+    return check_text(written.strip(), MAX_TEXT)
 
 
 DURATION = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d)\s*$"}
@@ -78,6 +86,9 @@ def _name(written: object) -> object:
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 """A name that is also a level of a topic."""
 
+
+Text = Annotated[str, AfterValidator(_text)]
+"""A description or label: one line that every store, terminal and page can show."""
 
 Secret = drivers.secret.Secret
 """A secret by its name, as `{secret: broker_password}`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.common.setting_types import NAME
+from gateway.model.text import MAX_TEXT, clean_text
 from gateway.settings.units import check_unit, is_unit, usual_unit
 
 if TYPE_CHECKING:
@@ -74,7 +75,21 @@ class Import:
         free = free_name(name, machine.points)
         if free != name:
             self.note(row.line, name, f"is called {free}: names are letters, digits, '-', '_' and '.', each once")
-        machine.points[free] = row
+        machine.points[free] = row._replace(keys=self._with_clean_texts(row, free))
+
+    def _with_clean_texts(self, row: Row, what: str) -> dict[str, Any]:
+        """Return a point's keys with descriptions and labels that settings accept."""
+        keys = dict(row.keys)
+        if isinstance(description := keys.get("description"), str):
+            keys["description"] = clean_text(description, MAX_TEXT)
+        if isinstance(labels := keys.get("labels"), dict):
+            keys["labels"] = {
+                number: clean_text(label, MAX_TEXT) if isinstance(label, str) else label
+                for number, label in labels.items()
+            }
+        if keys != row.keys:
+            self.note(row.line, what, "has text with quotes, backslashes or control characters; they are replaced")
+        return keys
 
     def unit(self, line: int, what: str, written: str) -> dict[str, str]:
         """Return a unit as a key of a point: the UCUM code, or what was written as something that is counted."""
@@ -83,7 +98,7 @@ class Import:
             return {}
         code = written if is_unit(written) else usual_unit(written)
         if code is None:
-            code = "{" + re.sub(r"[^!-z|~]", "_", written) + "}"
+            code = "{" + re.sub(r"[^!-z|~]|[\"\\\\]", "_", written) + "}"
             self.note(line, what, f"the unit {written!r} is not a UCUM unit; it is written as {code!r}")
         return {"unit": check_unit(code)}
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from gateway.common.setting_types import Name, Section
+from gateway.common.setting_types import Name, Section, Text
 from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import NAME, Scalar
 
@@ -78,7 +78,7 @@ class TemplateSection(Section):
     """How machines of this type are read, as in `modbus`."""
     extends: Name | None = None
     """A template whose points this template extends, as in `packml-modbus`."""
-    description: str = ""
+    description: Text = ""
     """For people, as in `Tyre curing press`."""
     parameters: dict[Parameter, Scalar | None] = {}
     """Values that differ between machines of this type, with their defaults; null if a machine must give one, as

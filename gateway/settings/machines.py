@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 import drivers
 from gateway.common.setting_types import check_name
+from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
 from gateway.settings.factory import Machine, Place
 from gateway.settings.line_sections import LineSection, MachineSection
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from gateway.settings.templates import Templates
 
 
+MOST_MACHINES, MOST_POINTS = 20_000, 1_000_000
+"""Machines of a factory, and their points: far more than one gateway reads, and still loaded within a minute."""
+
+
 class Machines:
     """The machines of a factory's files. Problems are reported in their documents."""
 
@@ -41,6 +46,8 @@ class Machines:
         self._templates = templates
         self._lines: dict[str, Place] = {}
         self._devices: dict[object, MachinePath] = {}
+        self._count = self._points = 0
+        self._full = False
 
     def all(self) -> list[Machine]:
         """Return the machines that are right."""
@@ -87,6 +94,8 @@ class Machines:
         if parts is None:
             return
         for one in numbered:
+            if self._full:
+                return
             if taken.setdefault(one.name, key) != key:
                 place.report(_twice(one.name, taken[one.name], key))
             before = len(place.document.problems)
@@ -98,7 +107,23 @@ class Machines:
                     ]
                     place.document.problems[before:] = named
                 return
+            if self._too_many(len(machine.points) + len(machine.searches), place):
+                return
             yield machine
+
+    def _too_many(self, points: int, place: Place) -> bool:
+        """Count a machine with its points; return whether a limit is exceeded, after reporting that once."""
+        self._count += 1
+        self._points += points
+        if points > MAX_POINTS:
+            place.report(f"has {points:,} points; the limit for one machine is {MAX_POINTS:,}")
+            return True
+        if self._count <= MOST_MACHINES and self._points <= MOST_POINTS:
+            return False
+        self._full = True
+        limit = f"{MOST_MACHINES:,} machines" if self._count > MOST_MACHINES else f"{MOST_POINTS:,} points"
+        place.report(f"the factory has more than {limit}; give the others a gateway and a configuration of their own")
+        return True
 
     def _machine(
         self, one: Numbered, section: MachineSection, parts: TemplatePoints, place: Place, line: MachinePath

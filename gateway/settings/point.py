@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from drivers.base import Source, ValueType
-from gateway.common.setting_types import Duration, Section
+from gateway.common.setting_types import Duration, Section, Text
+from gateway.model.text import MAX_UNIT, check_text
 from gateway.settings.units import check_unit
 
 if TYPE_CHECKING:
@@ -24,13 +25,20 @@ _LARGEST = 1e100
 def _labels(written: object) -> object:
     """Let the numbers that labels belong to be keys; YAML's keys arrive as text."""
     if isinstance(written, dict):
-        wrong = [key for key in written if not re.fullmatch(r"-?\d+", str(key))]
+        wrong = [key for key in written if not re.fullmatch(r"-?[0-9]{1,19}", str(key))]
         if wrong:
             raise ValueError(
                 f"a label belongs to a whole number, not to {wrong[0]!r}; write {{0: stopped, 1: running}}"
             )
-        return {int(key): value for key, value in written.items()}
+        labels = {int(key): value for key, value in written.items()}
+        if len(labels) < len(written):
+            raise ValueError("two labels belong to the same number")
+        return labels
     return written
+
+
+def _unit(written: str) -> str:
+    return check_unit(check_text(written, MAX_UNIT))
 
 
 def _pair(written: object) -> object:
@@ -72,15 +80,15 @@ class Point(Section):
     """Where its driver finds it."""
     type: Annotated[ValueType, Field(strict=False)]
     """The type of every value; follows from the source where it can, as in `float`."""
-    unit: Annotated[str, AfterValidator(check_unit)] = ""
+    unit: Annotated[str, AfterValidator(_unit)] = ""
     """UCUM code; write a counted thing in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
-    description: str = ""
+    description: Text = ""
     """For people, as in `Pressure inside the bladder`."""
     scale: float = 1.0
     """The factor of the raw value, as in `0.01`."""
     offset: float = 0.0
     """The number that is added to the scaled value, as in `-40`."""
-    labels: Annotated[dict[int, str], BeforeValidator(_labels)] = {}
+    labels: Annotated[dict[int, Text], BeforeValidator(_labels)] = {}
     """The names of numbers of a state; with type: string the label is the value, as in `{0: stopped, 4: running}`.
     """
     range: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None

@@ -27,6 +27,9 @@ class Number(int):
         number.text = text
         return number
 
+    def __reduce__(self) -> tuple[type[Number], tuple[str, int]]:
+        return Number, (self.text, int(self))
+
     def __str__(self) -> str:
         return self.text
 

@@ -36,8 +36,21 @@ _NO = {
 }
 """Kind of error -> message behind the written value."""
 
-_OURS = frozenset({"value_error", "model_type", "dict_type", "list_type"})
-"""Kinds whose message says all, and whose input may be a secret, or large."""
+_SHAPES = {
+    "model_type": "is not a mapping of keys to values",
+    "dict_type": "is not a mapping of keys to values",
+    "list_type": "is not a list",
+    "tuple_type": "is not a list",
+    "string_type": "is not text",
+    "too_short": "is empty",
+    **_NO,
+}
+"""Kind of error -> message for a value that is not repeated: a mapping, a list, or one that may be a secret."""
+
+_NOT_REPEATED = frozenset({"model_type", "dict_type", "list_type", "tuple_type"})
+"""Kinds whose input may be a secret, or large."""
+
+_BOUNDS = {"le": "at most", "lt": "less than", "ge": "at least", "gt": "more than"}
 
 
 def validate(
@@ -165,15 +178,23 @@ def describe(detail: ErrorDetails) -> str:
     kind, written = detail["type"], detail["input"]
     context: dict[str, Any] = detail.get("ctx", {})
     message = detail["msg"].removeprefix("Value error, ").replace(" or instance of ", " of ")
-    if kind in _OURS or not isinstance(written, str | int | float):
+    if kind == "value_error":
         return message
+    if written is None and kind in _SHAPES:
+        return "has no value"
+    if kind in _NOT_REPEATED or not isinstance(written, str | int | float):
+        return _SHAPES.get(kind, message)
+    return _describe_scalar(kind, written, context, message)
+
+
+def _describe_scalar(kind: str, written: str | float, context: Mapping[str, Any], message: str) -> str:
     if kind == "string_type":
         return f"{written!r} is not text; put it in quotes"
     if kind in _NO:
         return f"{written!r} {_NO[kind]}"
     if kind in {"enum", "literal_error"}:
         return _none_of(str(written), str(context["expected"]))
-    for bound, words in {"le": "at most", "lt": "less than", "ge": "at least", "gt": "more than"}.items():
+    for bound, words in _BOUNDS.items():
         if bound in context:
             return f"{written!r} is out of range; write {words} {context[bound]:g}"
     return f"{message}, not {written!r}"

@@ -15,6 +15,7 @@ from drivers.base import as_written
 from gateway.cli import main
 from gateway.importers.own import export
 from gateway.importers.table import read_table, write_table
+from gateway.model.text import clean_text
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.serialize import dump, least
@@ -66,11 +67,12 @@ _TEXT = st.text(
 _TRAPS = st.sampled_from(
     ["1e3", "no", "012", "=1+1", "a;b", 'say "x"', " blank ", "{n}", "a: b", "# no", "~", "line\nline"]
 )
+_SHOWN = (_TEXT | _TRAPS).map(lambda text: clean_text(text, 100))
 _NUMBER = st.floats(min_value=-1e6, max_value=1e6).filter(lambda x: abs(x) > 1e-6)
 _MEANING = st.fixed_dictionaries(
     {},
     optional={
-        "description": _TEXT | _TRAPS, "unit": st.sampled_from(["Cel", "bar", "{part}/h", "%", "10*3"]),
+        "description": _SHOWN, "unit": st.sampled_from(["Cel", "bar", "{part}/h", "%", "10*3"]),
         "every": st.sampled_from(["500ms", "1s", "2m", "7d", "1.5s"]), "on_change": st.booleans(),
         "at_least_every": st.sampled_from(["5s", "1h"]),
     },
@@ -86,7 +88,7 @@ _MODBUS = st.one_of(
     st.builds(lambda n, raw, order: {"address": f"holding {n}", "raw": raw, "order": order}, _ENTRY,
               st.sampled_from(["float32", "float64"]), _ORDERS).flatmap(lambda keys: _NUMERIC.map(keys.__or__)),
     st.builds(lambda n, labels: {"address": f"input {n}", "labels": labels}, _ENTRY,
-              st.dictionaries(st.integers(-5, 99), _TEXT | _TRAPS, min_size=1, max_size=3)),
+              st.dictionaries(st.integers(-5, 99), _SHOWN, min_size=1, max_size=3)),
     st.builds(lambda n, bit: {"address": f"holding {n}", "bit": bit}, _ENTRY, st.integers(0, 15)),
     st.builds(lambda n, low, more: {"address": f"holding {n}", "bits": [low, low + more]}, _ENTRY,
               st.integers(0, 8), st.integers(0, 7)),

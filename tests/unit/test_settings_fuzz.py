@@ -52,7 +52,8 @@ WORDS = [
     "press-{01..99999}", "{0..999999999}", "[" * 200, "{a: " * 200, "&a [*a]", "*a", "&a", "<<: *a", "!!binary ''",
     "!!python/object:os.system x", "!!int x", "? [a]\n: b", "---", "...", "%YAML 1.1\n---", "a: a: a", "- - - -",
     "secret: hunter2", "../../etc/passwd", "/dev/zero", "**/*", "count: 100000", "count: 999999999999", "bit: 99",
-    "format: 2", "every: 0s", "every: 1e9d", "raw: string", "length: 999999", "labels: {1: a, 01: b}", "extends: base",
+    "format: 2", "every: 0s", "every: 1e9d", "raw: string", "length: 999999", "labels: {1: a, 01: b}",
+    "extends: base",
     "mode: events", "match: '**'", "scale: 1e-320", "offset: -9e307", "range: [1e308, -1e308]", "deadband: 1e400%",
 ]  # fmt: skip
 
