@@ -95,7 +95,15 @@ class GatewayService:
         )
         cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
         self._publisher = Publisher(
-            factory, self.topics, self.spool, self.states, self._metadata, self._retained, self.report, cutter
+            factory,
+            self.topics,
+            self.spool,
+            self.states,
+            self._metadata,
+            self._retained,
+            self.report,
+            cutter,
+            self._metadata.describe,
         )
         self.reload = Reload(factory, self._reconfigure)
         self._alive = own.spool.folder / f"{own.id}.alive"

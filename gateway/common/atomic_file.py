@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 def save_json(file: Path, data: dict[str, Any]) -> None:
-    """Replace a file by data. Blocks until it is on disk. Raises `OSError`."""
+    """Replace a file by data, as a whole. Blocks until it is on disk. Raises `OSError`."""
     replace_file(file, [orjson.dumps(data)])
 
 

@@ -14,8 +14,9 @@ import structlog
 from drivers.base import Connection, Group, PointMetadata, Source, ValueType
 from gateway.acquisition.device_metadata import EARLIER, DeviceMetadata, filled
 from gateway.common.tasks import cancel_and_wait
-from gateway.model.metadata import decode_meta, read_meta
+from gateway.model.metadata import read_meta
 from gateway.model.path import MachinePath
+from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.topics import Topics
 from gateway.settings.factory import Machine
 from gateway.settings.point import Point
@@ -116,7 +117,7 @@ async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
         assert told(made, "p")["range"] == [0.0, 200.0]
         assert told(made, "q")["unit"] == "bar"
         assert made.id_of(PATH) != first
-        assert [meta.id for meta in decode_meta(made.payloads[META])] == [made.id_of(PATH), first]
+        assert [meta.id for meta in parse_meta(made.payloads[META]).metas] == [made.id_of(PATH), first]
         made.learn(group("p", "q"), [SAYS, PointMetadata()])
         assert not made._pending
 
@@ -146,7 +147,7 @@ async def test_a_damaged_file_is_learned_anew(tmp_path: Path, name: str, content
     (tmp_path / f"edge.{name}.json").write_bytes(content)
     async with Gateway(tmp_path, p={}) as made:
         assert told(made, "p")["unit"] == ""
-        assert decode_meta(made.payloads[META])
+        assert parse_meta(made.payloads[META]).metas
 
 
 async def test_a_device_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
@@ -170,7 +171,7 @@ async def changed_over(gateway: Gateway, unit: str) -> str:
 
 
 def earlier(made: DeviceMetadata) -> list[str]:
-    return [meta.id for meta in decode_meta(made.payloads[META])[1:]]
+    return [meta.id for meta in parse_meta(made.payloads[META]).metas[1:]]
 
 
 async def test_a_few_earlier_descriptions_are_published(tmp_path: Path) -> None:
