@@ -23,6 +23,7 @@ from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
+from gateway.common.stall import StallWatch
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.model.ledger import ScheduleCounts
 from gateway.model.record import Record
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FINISH_SCANS = 1.5
+FINISH_SCANS = 1.0
 """Seconds that scans under way have to finish when the gateway stops."""
 
 WAVES = 10
@@ -87,6 +88,7 @@ class GatewayService:
         self._metadata = DeviceMetadata(
             machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
         )
+        self._stall = StallWatch()
         self._devices = DeviceManager(self._make_pipeline, self._make_worker)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
@@ -138,7 +140,7 @@ class GatewayService:
         acquisition, phase = self._devices, number % WAVES / WAVES
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
-            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn,
+            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn, self._stall,
         )  # fmt: skip
 
     # -- changing over to another configuration --
@@ -202,6 +204,7 @@ class GatewayService:
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")
             describing = tasks.create_task(supervise(self._metadata.run, BestEffort("metadata")), name="metadata")
+            watching = tasks.create_task(self._stall.run(), name="stall watch")
             self._devices.begin(tasks)
             reloading = tasks.create_task(supervise(self.reload.run, BestEffort("reload")), name="reload")
             following = tasks.create_task(
@@ -216,11 +219,13 @@ class GatewayService:
             log.info("gateway.stopping")
             await cancel_and_wait(reloading, following, describing)
             await self._devices.stop(FINISH_SCANS)
+            closing = tasks.create_task(self._devices.close(), name="close devices")
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):
                     await self.spool.empty()
             await cancel_and_wait(publishing)
-            await cancel_and_wait(committing, living)
+            await closing
+            await cancel_and_wait(committing, living, watching)
         log.info("gateway.stopped", **self.spool.ledger.as_dict())
 
     def report(self) -> dict[str, Any]:

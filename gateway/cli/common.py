@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,17 +78,32 @@ def machines_of(factory: Factory, pattern: str) -> list[Machine]:
     return found
 
 
-def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False) -> None:
-    """Run a service until SIGTERM or SIGINT (or the end of standard input) sets its stop event."""
+STOP_SECONDS = 5.0
+"""Seconds after which a service that was asked to stop ends in any case: a disk or a library may never answer."""
+
+NOT_REPORTED = 3
+"""Exit code of a service that worked, and whose closing report could not be written."""
+
+
+def serve(
+    main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False, bounded: bool = False
+) -> None:
+    """Run a service until SIGTERM or SIGINT (or the end of standard input) sets its stop event.
+
+    A `bounded` one ends within `STOP_SECONDS` from then, whatever holds it.
+    """
 
     async def body() -> None:
         stop = asyncio.Event()
+        deadline = asyncio.create_task(_end_in_time(stop), name="deadline") if bounded else None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         if with_stdin:
             loop.add_reader(sys.stdin.fileno(), _at_end, loop, stop)
         await main(stop)
+        if deadline is not None:
+            deadline.cancel()
 
     try:
         asyncio.run(body())
@@ -98,6 +114,19 @@ def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool 
         _fail(*_leaves(ours))
     except EXPECTED as error:
         _fail(error)
+
+
+async def _end_in_time(stop: asyncio.Event) -> None:
+    await stop.wait()
+    timer = threading.Timer(STOP_SECONDS - 0.2, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    text = f"lineside: not stopped within {STOP_SECONDS:g} s; a disk or a device does not answer. Ending now\n"
+    os.write(sys.stderr.fileno(), text.encode())
+    os._exit(1)
 
 
 def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -118,10 +147,28 @@ def _leaves(group: BaseException | None) -> list[BaseException]:
     return [] if group is None else [group]
 
 
+def check_report(file: Path | None) -> None:
+    """Exit with 1 where a closing report could not be written: after hours it would be too late to say so."""
+    if file is None:
+        return
+    try:
+        there = file.exists()
+        file.open("ab").close()
+        if not there:
+            file.unlink()
+    except OSError as error:
+        raise click.BadParameter(f"{file} can't be written: {error.strerror}", param_hint="--report") from error
+
+
 def write_report(file: Path | None, report: dict[str, Any]) -> None:
-    """Write a closing report where one was asked for."""
-    if file is not None:
+    """Write a closing report where one was asked for; exits with `NOT_REPORTED` where that fails."""
+    if file is None:
+        return
+    try:
         file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        click.echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
+        sys.exit(NOT_REPORTED)
 
 
 def size_of(factory: Factory) -> str:

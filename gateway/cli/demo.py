@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import serve, write_report
+from gateway.cli.common import check_report, serve, write_report
 from gateway.common.setting_types import parse_duration
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def demo(duration: str | None, out: Path | None, data: Path | None) -> None:
         seconds = None if duration is None else float(str(parse_duration(duration)))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--for") from error
+    check_report(out)
     folder = (data or Path("lineside-data", time.strftime("demo-%Y%m%d-%H%M%S"))).resolve()
     click.echo(f"data in {folder}")
     report: dict[str, Any] = {}
