@@ -24,7 +24,7 @@ from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
 from gateway.common.stall import StallWatch
-from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
+from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.model.ledger import ScheduleCounts
 from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
@@ -40,7 +40,7 @@ from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
@@ -201,15 +201,13 @@ class GatewayService:
             await self._metadata.begin()
             self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="heartbeat")
-            committing = tasks.create_task(self.spool.run(), name="spool")
-            publishing = tasks.create_task(self._publisher.run(), name="publish")
-            describing = tasks.create_task(supervise(self._metadata.run, BestEffort("metadata")), name="metadata")
-            watching = tasks.create_task(self._stall.run(), name="stall watch")
+            committing = _supervised(tasks, self.spool.run, "spool", 1.0)
+            publishing = _supervised(tasks, self._publisher.run, "publish")
+            describing = _supervised(tasks, self._metadata.run, "metadata")
+            watching = _supervised(tasks, self._stall.run, "stall watch")
             self._devices.begin(tasks)
-            reloading = tasks.create_task(supervise(self.reload.run, BestEffort("reload")), name="reload")
-            following = tasks.create_task(
-                supervise(self._follow_discovery, BestEffort("discovery")), name="discovery"
-            )
+            reloading = _supervised(tasks, self.reload.run, "reload")
+            following = _supervised(tasks, self._follow_discovery, "discovery")
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
@@ -283,6 +281,13 @@ class GatewayService:
                 for machine in self.states.machines
             },
         }
+
+
+def _supervised(
+    tasks: asyncio.TaskGroup, run: Callable[[], Awaitable[None]], name: str, restart_after: float = RESTART_AFTER
+) -> asyncio.Task[None]:
+    """Start a part of the gateway, which is started again when it fails: nothing ends a service but a person."""
+    return tasks.create_task(supervise(run, BestEffort(name), restart_after), name=name)
 
 
 def _sum(counts: Iterable[Counter[str]]) -> dict[str, int]:
