@@ -1,4 +1,4 @@
-"""The configuration that a trial uses: the simulated machines', with the trial's own broker, spool and store."""
+"""The configuration of a trial: that of the simulated machines, with a broker, spool and store of its own."""
 
 from __future__ import annotations
 

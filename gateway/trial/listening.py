@@ -1,4 +1,4 @@
-"""Waiting until simulated machines can be talked to."""
+"""Waiting until simulated machines can be connected to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOK_AGAIN = 0.05
 
 
 async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None:
-    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port where nobody does."""
+    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port without a listener."""
     ports = {machine.connection.tcp_port for factory in factories for machine in factory.machines}
     deadline = time.monotonic() + seconds
     for port in ports - {None}:

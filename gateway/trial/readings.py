@@ -1,4 +1,4 @@
-"""The readings of a trial, asked for by tests: what is stored, and waiting until enough of it is."""
+"""The readings of a trial, for tests: query those that are stored, and wait for enough of them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 LOOK_AGAIN = 0.1
-"""Seconds between two looks into the store."""
+"""Seconds between two queries of the store."""
 
 WITHIN = 30.0
-"""Seconds in which readings have to come where nothing else is said."""
+"""The default time in seconds to wait for readings."""
 
 TOLD = 20
-"""Points that are told one by one; of more, the rest is counted."""
+"""Points that are listed in a message; further ones are counted."""
 
 
 class Readings:
-    """The readings that were stored so far, oldest first, by patterns such as `press-01/*` or `*/pressure`."""
+    """The stored readings, oldest first, by patterns such as `press-01/*` or `*/pressure`."""
 
     def __init__(self, factory: Factory, store: Path, check: Callable[[], None]) -> None:
-        """Look into a store; `check` raises where the services that fill it are gone."""
+        """Query a store; `check` raises if the services that fill it have ended."""
         self._factory = factory
         self._store = store
         self._check = check
@@ -84,7 +84,7 @@ class Readings:
 
 
 def is_made(store: Path) -> bool:
-    """Return whether there is something in a store: who opens one that is being made would make it, too."""
+    """Return whether a store has readings, without creating it."""
     if not store.exists():
         return False
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:

@@ -1,4 +1,4 @@
-"""A trial: which processes, in which order, and what they report at the end."""
+"""A trial: the processes of a whole factory, their order, and their reports."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.trial.configuration import Change
 
 SIMULATOR_NICE = 5
-"""How far the simulators step back behind the services."""
+"""The niceness of the simulators, so that services go first."""
 
 START_SECONDS = 120.0
-"""Who does not listen by then has failed. An OPC UA server loads for seconds, and some load side by side."""
+"""Seconds after which a server that does not listen has failed: OPC UA servers load for seconds, side by side."""
 
 
 class TrialFailed(Exception):
@@ -37,12 +37,12 @@ class TrialFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a trial differs from the usual one.
+    """The options of a trial.
 
     `seed`     of the simulated machines
-    `truth`    whether what the machines show is written down, beside the store
+    `truth`    whether the values that the machines show are written to a file, beside the store
     `patient`  whether nothing is read before every machine's server listens: an OPC UA server loads for seconds
-    `change`   what becomes of a configuration before it is used, beside what any trial changes
+    `change`   changes a configuration before it is used, besides the changes of every trial
     """
 
     seed: str = "1"
@@ -82,7 +82,7 @@ class Trial:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop in the order of the flow: what is read is sent, what is sent is stored."""
+        """Stop in the order of the flow, so that all readings are sent, and then stored."""
         try:
             await asyncio.gather(*(gateway.stop() for gateway in self._gateways))
             await self._ingest.stop()
@@ -138,11 +138,11 @@ class Trial:
         return self.folder / f"ingest-{next(iter(self._configs))}.report.json"
 
     def truth(self, name: str) -> Path:
-        """Return where what a factory's machines show is written, where that was asked for."""
+        """Return the file of the values that a factory's machines show, see `Options.truth`."""
         return self.folder / f"{name}.truth.jsonl"
 
     async def _wait_for(self, file: Path, service: Service) -> None:
-        """Wait until a simulator has written where it listens."""
+        """Wait until a simulator has written the addresses on which it listens."""
         deadline = time.monotonic() + START_SECONDS
         while not await asyncio.to_thread(file.exists):
             if service.exit_code is not None or time.monotonic() > deadline:
@@ -164,7 +164,7 @@ class Trial:
         await _in_time(listening(port, time.monotonic() + START_SECONDS))
 
     async def hold(self, *ends: Awaitable[Any]) -> None:
-        """Run until the first of `ends` is done. Raises `TrialFailed` where a service is gone before."""
+        """Run until the first of `ends` is done. Raises `TrialFailed` if a service ends before."""
         gone: dict[asyncio.Task[int], Service] = {
             asyncio.create_task(service.ended(), name=service.name): service for service in self._services
         }
