@@ -43,7 +43,7 @@ def _moved(machine: Machine, servers: Servers) -> object:
     options = {"url": written} if isinstance(written, str) else dict(written)
     parts = urlsplit(str(options.pop("url")))
     query = dict(parse_qsl(parts.query))
-    dropped = _ELSEWHERE[machine.protocol.name]
+    dropped = _ELSEWHERE[machine.protocol.simulator]
     if isinstance(connection, ModbusConnection):
         endpoint = servers.endpoints[key_of(connection)]
         where = (

@@ -69,7 +69,7 @@ class Servers:
         self._modbus: dict[str, Behind] = defaultdict(list)
         self._behind_url: dict[str, Behind] = defaultdict(list)
         for configured, shown in plant.machines:
-            if configured.protocol.name == "modbus":
+            if configured.protocol.simulator == "modbus":
                 self._modbus[key_of(cast("ModbusConnection", configured.connection))].append((configured, shown))
             else:
                 url = cast("OpcUaConnection", configured.connection).url

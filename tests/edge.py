@@ -30,7 +30,9 @@ from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.factory import Factory
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-from gateway.spool.splitter import LETTERS_SIZE, Splitter, halve
+from gateway.spool.files import SET_ASIDE_SIZE
+from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
-    from gateway.spool.record_builder import RecordBuilder
 
 ROOT = "lineside/v1/enterprise/site"
 DATA = f"{ROOT}/area/line/+/data"
@@ -78,11 +79,11 @@ class Edge:
 
     async def __aenter__(self) -> Self:
         settings, topics = self.factory.gateway, Topics(self.factory.broker.root)
-        self.spool = await self._stack.enter_async_context(Spool(settings.spool, settings.id, settings.max_record))
+        self.spool = await self._stack.enter_async_context(Spool(settings.spool, settings.id))
         self.states = MachineStatuses(lambda: 0)
         self.letters = settings.spool.folder / "letters.jsonl"
-        cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
-        leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest)
+        cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, SET_ASIDE_SIZE))
+        leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest_seq)
         self.publisher = Publisher(
             self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports,
             cutter, lambda ids: {key: self.known[key] for key in ids if key in self.known},
@@ -96,7 +97,7 @@ class Edge:
     def _outbox(self, machine: str) -> RecordBuilder[NamedScan]:
         if machine not in self._outboxes:
             topic = f"{self.root}/area/line/{machine}/data"
-            self._outboxes[machine] = self.spool.outbox(topic, self._encode, halve)
+            self._outboxes[machine] = RecordBuilder(topic, self._encode, halve, self.factory.gateway.max_record)
         return self._outboxes[machine]
 
     def _encode(self, seq: int, scans: list[NamedScan]) -> bytes:
@@ -123,9 +124,8 @@ class Edge:
         """Acquire a scan, and close the record behind it; with a text its value is that, else a number."""
         self.spool.ledger.acquired += readings
         outbox = self._outbox(machine)
-        outbox.put(self.scan(readings, text), readings)
-        if outbox.readings:  # else it was large enough to be closed by itself
-            self.spool._gather(outbox)
+        self.spool.put(outbox, self.scan(readings, text), readings)
+        self.spool.close_record(outbox)
 
     def scan(self, readings: int, text: str = "") -> NamedScan:
         """Return a scan of this moment."""

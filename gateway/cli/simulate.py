@@ -73,6 +73,8 @@ def simulate(
     if write is not None and ports != "auto":
         raise click.UsageError("--write needs --ports auto: what listens as configured is reached by CONFIG itself")
     factory = load(config)
+    if foreign := sorted({machine.protocol.name for machine in factory.machines if not machine.protocol.simulator}):
+        raise click.ClickException(f"there is no simulator of the protocol {', '.join(foreign)}")
     try:
         import pymodbus  # noqa: F401, PLC0415 - an extra
     except ImportError:

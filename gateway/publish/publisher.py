@@ -227,8 +227,8 @@ class Publisher:
         """Free the records that the stores hold. Raises `BadMessage` for numbers that were never given out."""
         if message.spool != self._spool.id:
             return  # of a spool that this gateway had before
-        if message.last >= self._spool.following:
-            raise BadMessage(f"names record {message.last}, and the next is {self._spool.following}")
+        if message.last >= self._spool.next_seq:
+            raise BadMessage(f"names record {message.last}, and the next is {self._spool.next_seq}")
         if message.taken:
             self._dispatch.accepted(message.taken, message.instance)
         self._dispatch.confirmed(message.ranges, message.set_aside)

@@ -211,7 +211,7 @@ async def test_in_strict_order_the_records_of_a_machine_arrive_in_their_order(tm
         for number in range(240):
             edge.take(f"m-0{1 + number % 3}")
             if number % 60 == 30:
-                await consumer.got(edge.spool._next // 3)
+                await consumer.got(edge.spool.next_seq // 3)
                 await proxy.cut()
                 await proxy.heal()
         await edge.freed()

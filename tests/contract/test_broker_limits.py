@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from gateway.spool.files import Spooled
+
 NOT_AUTHORIZED, TAKEN_OVER = 0x87, 0x8E
 
 
@@ -188,11 +190,12 @@ async def test_no_record_is_made_larger_than_configured(tmp_path: Path):
     """So that nothing need be cut later, and memory is bounded."""
     async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"max_record": "2KiB"}) as edge:
         for _ in range(20):
-            edge._outbox("m-01").put(edge.scan(400), 400)
+            edge.spool.put(edge._outbox("m-01"), edge.scan(400), 400)
         edge.spool.ledger.acquired += 8000
-        fresh = edge.spool._fresh
-        await until(lambda: sum(record.readings for record in fresh) == 8000, "all is committed", SECONDS)
-        records = edge.spool.lease_fresh(10_000)
+        records: list[Spooled] = []
+        while sum(record.readings for record in records) < 8000:
+            await edge.spool.sendable()
+            records += await edge.spool.lease_in_order(10_000)
         assert max(len(record.payload) for record in records) <= 2048
         assert len({record.seq for record in records}) == len(records)
 

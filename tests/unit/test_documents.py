@@ -110,11 +110,51 @@ def test_every_page_is_linked_from_the_readme():
     assert [page for page in pages if f"]({page})" not in readme] == []
 
 
+def test_architecture_names_rooms_that_exist():
+    """The page is the plan of the house: a room that was moved must be moved in the plan."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:gateway|drivers|simulators)/[\w/.]*)`", text))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    walk = re.findall(r"^\d+\. \*\*`([\w/.]+)`", text, re.MULTILINE)
+    assert 8 <= len(walk) <= 12
+    assert set(walk) <= named
+    steps = {path.name for path in (ROOT / "gateway").iterdir() if (path / "__init__.py").exists()}
+    assert {step for step in steps if f"`gateway/{step}`" not in text} == set()
+
+
+def test_every_fault_names_a_test_that_exists():
+    """A promise in the table of faults is worth as much as its test."""
+    text = (ROOT / "docs" / "delivery.md").read_text(encoding="utf-8")
+    faults = text[text.index("## Faults") :]
+    rows = [line.strip("| ").split(" | ") for line in faults.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] != "fault"]
+    assert len(rows) > 30
+    for fault, effect, shown, test in rows:
+        assert effect
+        assert shown
+        named = re.findall(r"`([\w/]+\.py)(?:::(test_\w+))?`", test)
+        assert named, fault
+        for file, name in named:
+            assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (
+                f"{fault}: {file}::{name}"
+            )
+
+
 def test_links_between_documents_lead_somewhere():
     """A page that was moved must be moved in the links to it."""
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_links_to_headings_lead_somewhere():
+    """A heading that was renamed must be renamed in the links to it."""
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+            page = document.parent / target if target else document
+            headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{document.name} links to {target}#{anchor}"
 
 
 def test_the_container_is_built_with_the_steps_that_make_runs():
