@@ -28,13 +28,14 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
     Exits 1 where there are mistakes. Warnings name what is allowed and seldom meant.
     """
     from gateway.acquisition.link_load import load_warnings  # noqa: PLC0415 - see gateway.cli
+    from gateway.mqtt.topics import topic_warnings  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.load import load_factory  # noqa: PLC0415 - see gateway.cli
     from gateway.settings.problems import ConfigurationError, in_order  # noqa: PLC0415 - see gateway.cli
 
     factory: Factory | None = None
     try:
         factory = load_factory(config)
-        problems = in_order([*factory.warnings, *load_warnings(factory)])
+        problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
     except ConfigurationError as error:
         problems = error.problems
     if style == "json":

@@ -19,6 +19,7 @@ from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.durability_queue import DurabilityQueue
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
+from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.mqtt.session import INGEST, Presence, Session
 from gateway.settings.sections import Confirm
 
@@ -93,6 +94,7 @@ class Ingest:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
                 tasks.create_task(self._queue.run(self._confirm_durable), name="durability")
                 tasks.create_task(self._session.run(self._serve), name="receive")
+                tasks.create_task(self._check_share(), name="check shared subscriptions")
         finally:
             for writer in self._writers:
                 await writer.close()
@@ -120,6 +122,14 @@ class Ingest:
         await self._presence.publish_birth(session, client)
         self._link = client
         self._linked.set()
+
+    async def _check_share(self) -> None:
+        """Check once that the broker delivers over shared subscriptions, and log an instruction if it does not."""
+        if self._settings.share is not None:
+            await self._linked.wait()
+            own, name = self._factory.factory, f"{self._factory.ingest.id}-{self._factory.gateway.id}"
+            topic = self._topics.ingest(own.enterprise, own.site, name, "share")
+            await check_shared_subscription(self._factory.broker, f"lineside-{name}-check", topic)
 
     def _filter(self, leaf: str) -> str:
         """Return what to subscribe to: all records, or a share of them (MQTT 5, 4.8.2)."""
