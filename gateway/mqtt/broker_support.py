@@ -28,7 +28,7 @@ DELIVERED_WITHIN = 5.0
 async def check_shared_subscription(broker: BrokerSection, identifier: str, topic: str) -> bool | None:
     """Return whether the broker delivers over shared subscriptions; log an instruction where it does not.
 
-    A client of its own publishes on `topic` and subscribes to it: first over a shared subscription, then over its own.
+    A client of its own publishes on `topic` and subscribes to it: over a shared subscription, then over its own.
     Returns None where that can't be found out: the broker is away, or does not let this client publish there.
     """
     payload = secrets.token_hex(8).encode()
