@@ -1,4 +1,4 @@
-"""The live table: machines, what they show, and what became of it."""
+"""The live table: machines, their values, and the ledger."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REFRESH = 0.5
 """Seconds between two pictures."""
 
 RATE_SECONDS = 5.0
-"""The time over which rates are taken."""
+"""The time over which rates are measured."""
 
 SHOWN_VALUES = 4
 """Values shown of each machine."""
@@ -45,7 +45,7 @@ _GENERAL = {"state", "mode", "order", "recipe", "heartbeat", "alarm_word", "ener
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one machine."""
+    """The state of one machine."""
 
     machine: Machine
     chosen: list[str]
@@ -147,15 +147,15 @@ class Screen:
         return lines
 
     def _values(self, row: _Row) -> Text:
-        told = Text()
+        values = Text()
         points = {point.name: point for point in row.machine.points}
         for name in row.chosen:
             value, reason = row.values.get(name, (None, "..."))
             number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else str(value)
-            told.append(f"{name} ", "dim")
-            told.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
-            told.append(f" {reason}  " if reason else "  ", "red")
-        return told
+            values.append(f"{name} ", "dim")
+            values.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
+            values.append(f" {reason}  " if reason else "  ", "red")
+        return values
 
     @staticmethod
     def _rate(row: _Row) -> float:
