@@ -23,7 +23,7 @@ import orjson
 from drivers.base import Fault, ValueType
 from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
-from drivers.modbus.values import reader, room, to_unpacked
+from drivers.modbus.values import reader, to_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ def as_read(point: Point) -> Seen:
     if source.raw in TIMES:
         return _moment(source)
     if point.type is ValueType.STRING and source.raw is Raw.STRING:
-        longest = room(source)
+        longest = source.capacity
         return lambda value: value[:longest] if isinstance(value, str) else value
     if point.type is not ValueType.FLOAT:
         return lambda value: value

@@ -1,4 +1,4 @@
-"""Points whose registers overlap in ways that are seldom meant."""
+"""Points whose registers overlap with another type, which is mostly a wrong address."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
         for j in open_:
             if _shape(points[j]) != _shape(point):
                 later, earlier = max(i, j), min(i, j)
-                yield later, earlier, f"{_told(points[later])} overlaps {_told(points[earlier])}"
+                yield later, earlier, f"{_described(points[later])} overlaps {_described(points[earlier])}"
         open_.append(i)
 
 
@@ -40,5 +40,5 @@ def _shape(point: ModbusSource) -> tuple[object, ...]:
     return point.address, point.size, point.raw, point.order, point.sign
 
 
-def _told(point: ModbusSource) -> str:
+def _described(point: ModbusSource) -> str:
     return f"{point.raw} at {point.address}"

@@ -125,12 +125,10 @@ async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
     from drivers.opcua.browse.browser import Browser  # noqa: PLC0415 - see gateway.cli
     from drivers.opcua.browse.start_node import start_at  # noqa: PLC0415 - see gateway.cli
     from drivers.opcua.browse.variable_details import learn  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.codec.publish_response import DecodeError  # noqa: PLC0415 - see gateway.cli
     from drivers.opcua.connection.paced_session import PacedSession  # noqa: PLC0415 - see gateway.cli
     from drivers.opcua.connection.session import opened  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.errors import refused  # noqa: PLC0415 - see gateway.cli
+    from drivers.opcua.errors import REQUEST_ERRORS, not_connected  # noqa: PLC0415 - see gateway.cli
     from drivers.opcua.node_address import parse_node  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.security.setup import LOST  # noqa: PLC0415 - see gateway.cli
 
     node = parse_node(wanted.under) if wanted.under is not None else None
     session = PacedSession(await opened(connection, connection.url), connection, wanted.per_second)
@@ -142,8 +140,8 @@ async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
         return Looked(
             session.url, start, chosen, await learn(session, chosen), session.uris, browser.cut, not wanted.match
         )
-    except (*LOST, DecodeError) as error:
-        raise refused(error, session.url, connection) from error
+    except REQUEST_ERRORS as error:
+        raise not_connected(error, session.url, connection) from error
     finally:
         await session.close()
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from drivers.base import Value, ValueType
 from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
-from drivers.modbus.values import room
 
 if TYPE_CHECKING:
     from gateway.settings.point import Point
@@ -123,7 +122,7 @@ def _text(point: Point) -> Signal:
         return _label
     if source.raw in TIMES:
         return lambda t, _: (BEGAN + timedelta(seconds=int(t))).isoformat()
-    size = room(source)
+    size = source.capacity
     if source.raw is Raw.BYTES:
         return lambda t, _: (int(t) % 256).to_bytes(size, "big").hex()
     return lambda t, name: _label(t, name)[-size:]  # the end of it is what changes

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 from drivers.modbus.address import Table
 from drivers.modbus.codec import encode, encoder
 from drivers.modbus.raw_types import FLOATS, SIGNED, Order, Raw, Sign
-from drivers.modbus.values import room
 from simulators.machines.plant import raw_of
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def _is_word(source: ModbusSource) -> bool:
 
 def _cut(source: ModbusSource, value: Value) -> Value:
     if isinstance(value, str):
-        return value[: room(source)]
+        return value[: source.capacity]
     if source.limits is not None:
         return min(source.limits[1], max(source.limits[0], round(value)))
     return math.copysign(math.inf, value)
