@@ -10,7 +10,8 @@ from drivers.opcua.browse.nodes import OBJECTS, BrowsedNode
 from drivers.opcua.browse.references import local, references
 from drivers.opcua.browse.resolve import resolved
 from drivers.opcua.node_address import BrowsePath
-from drivers.opcua.settings import OpcUaGroup, OpcUaSource
+from drivers.opcua.settings import OpcUaSource
+from drivers.scan import Group
 
 if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
@@ -36,7 +37,7 @@ async def start_at(session: Session, written: Node | BrowsePath | None, settings
             found = await _below(session, found, step, settings.namespace)
         return found
     source = OpcUaSource.model_validate({"node": str(written)})
-    [node] = await resolved(session, OpcUaGroup("", settings, ("start",), (source,), 1.0), [0])
+    [node] = await resolved(session, Group("", settings, ("start",), (source,), 1.0), [0])
     if not isinstance(node, ua.NodeId):
         raise LookupError(node.code)  # noqa: TRY004 - what a user wrote is not there
     climbed = await _climbed(session, node)
