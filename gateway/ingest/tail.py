@@ -10,8 +10,8 @@ import structlog
 
 from gateway.codecs import CODECS, Undecodable
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.model.metadata import decode_meta
 from gateway.model.path import matches
+from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
@@ -75,7 +75,8 @@ def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message:
     path, leaf = found
     try:
         if leaf == "meta":
-            metadata.add(path, decode_meta(bytes(message.payload)))
+            if message.payload:
+                metadata.add(path, parse_meta(bytes(message.payload)).metas)
             return []
         record = codec.decode(bytes(message.payload))
     except (ValueError, Undecodable) as error:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from gateway.common.setting_types import Section
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan, Reading
-    from gateway.settings.types import Section
 
 
 class MachineScan(NamedTuple):
@@ -31,12 +31,17 @@ class MachineScan(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Readings that a store refuses: `record` as in `MachineScan`, the store's row, and its error message."""
+    """Readings that a store does not store: `record` as in `MachineScan`, the row, and the store's message.
+
+    `kind` is why: `refused` by the store, `expired` (older than its retention), `ignored` (a store that answers
+    success drops such rows), or `not_writable` (no row of the store can hold its name or value).
+    """
 
     record: int
     readings: int
     row: str
     message: str
+    kind: str = "refused"
 
 
 class StoreError(Exception):

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 from pydantic import Field, model_validator
 
-from gateway.settings.types import Duration, Secret, Section
+from gateway.common.setting_types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
 from gateway.stores.line_protocol import LineWriter, escape
 from gateway.stores.victoria_metrics import FLUSH_DEFAULT, FLUSH_MARGIN, read_metrics

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.common.dead_letters import DeadLetters
+from gateway.common.dead_letters import DeadLetter, DeadLetters
 from gateway.common.seq_ranges import SeqRanges
 from gateway.spool.checkpoint import SLOT_SIZE, Checkpoint, encode_checkpoint, newest
 from gateway.spool.errors import Damaged
@@ -149,9 +149,9 @@ def rebuild(
 
 def set_aside_rows(files: SpoolFiles, rows: Iterable[Row], reason: str) -> None:
     """Write damaged records into the file of set-aside records. Raises `OSError`."""
-    letters = DeadLetters(files.letters, SET_ASIDE_SIZE)
-    for row in rows:
-        letters.add(row.topic, reason, row.payload, seq=row.seq, readings=row.readings)
+    DeadLetters(files.letters, SET_ASIDE_SIZE).write(
+        DeadLetter(row.topic, reason, row.payload, {"seq": row.seq, "readings": row.readings}) for row in rows
+    )
 
 
 def _missing(seq: int, wanted: SeqRanges | None, seen: SeqRanges) -> bool:
