@@ -19,7 +19,7 @@ from processes import LOOPBACK, POLL, Process, free_port, need, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 """So long a server may take until it can be connected to."""
 
 
