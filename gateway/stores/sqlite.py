@@ -87,6 +87,7 @@ class SqliteStore(Store):
     """One SQLite file."""
 
     def __init__(self, settings: SqliteSettings) -> None:
+        super().__init__()
         self._settings = settings
         self._db: sqlite3.Connection
         self._inode = 0
