@@ -56,7 +56,7 @@ def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: st
     """Serve nodes that count, with a real server, which reaches some 14,000 changes a second."""
     from asyncua import Server, ua  # noqa: PLC0415 - only this process needs it
 
-    from simulators.opcua.security import Credentials, demands_of  # noqa: PLC0415
+    from simulators.opcua.security import Credentials, requirements_of  # noqa: PLC0415
 
     async def main() -> None:
         server = Server()
@@ -68,8 +68,8 @@ def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: st
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         else:
             credentials = Credentials([settings], pki)
-            credentials.make()
-            await credentials.secure(server, demands_of([settings]))
+            credentials.create()
+            await credentials.secure(server, requirements_of([settings]))
         index = await server.register_namespace(NAMESPACE)
         ids = [ua.NodeId(f"value_{i:04d}", index) for i in range(nodes)]
         for one in ids:

@@ -27,7 +27,7 @@ from gateway.acquisition.groups import groups_of
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.machines.plant import Plant
-from simulators.servers import _allow_files
+from simulators.servers import raise_file_limit
 
 WARM_UP = 5.0
 
@@ -117,7 +117,7 @@ def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
         lines = yaml.load(moved.read_text(), yaml.CSafeLoader)["lines"]["line"]["machines"]
         ports = [urlsplit(one["connection"]).port or 0 for one in lines.values()]
         registers = points + points // 4
-        _allow_files(2 * machines)
+        raise_file_limit(2 * machines)
         asyncio.run(read(ports, registers, WARM_UP, []))
         late: list[float] = []
         process = psutil.Process(simulator.pid)
@@ -175,7 +175,7 @@ async def subscribe(file: Path, seconds: float, process: psutil.Process, each: i
 
 def serve_opcua(machines: int, points: int, seconds: float, folder: Path, each: int) -> None:
     file, moved = write_configuration(folder, machines, points, opcua=True), folder / "moved.yaml"
-    _allow_files(2 * machines + 100)
+    raise_file_limit(2 * machines + 100)
     command = [sys.executable, "-m", "gateway", "simulate", str(file), "--ports", "auto", "--write", str(moved)]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log) as simulator:
         process = psutil.Process(simulator.pid)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from gateway.model.metadata import MachineMeta
+    from gateway.model.path import MachinePath
 
 ROOT = "lineside/v1/enterprise/site"
 DATA = f"{ROOT}/area/line/+/data"
@@ -67,6 +69,8 @@ class Edge:
             machines=(),
         )
         self.reports: dict[str, Any] = {}
+        self.known: dict[str, tuple[MachinePath, MachineMeta]] = {}
+        self.root = f"{self.factory.broker.root}/enterprise/site"
         topics, settings = Topics(self.factory.broker.root), self.factory.gateway
         self._descriptions = DeviceMetadata((), topics, settings.spool.folder, settings.id)
         self.metas = self._descriptions.payloads
@@ -81,8 +85,9 @@ class Edge:
         cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, SET_ASIDE_SIZE))
         leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest_seq)
         self.publisher = Publisher(
-            self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports, cutter
-        )
+            self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports,
+            cutter, lambda ids: {key: self.known[key] for key in ids if key in self.known},
+        )  # fmt: skip
         self.window = self.publisher._dispatch.window
         self._outboxes: dict[str, RecordBuilder[NamedScan]] = {}
         self._tasks.append(asyncio.create_task(self.spool.run(), name="spool"))
@@ -91,7 +96,7 @@ class Edge:
 
     def _outbox(self, machine: str) -> RecordBuilder[NamedScan]:
         if machine not in self._outboxes:
-            topic = f"{ROOT}/area/line/{machine}/data"
+            topic = f"{self.root}/area/line/{machine}/data"
             self._outboxes[machine] = RecordBuilder(topic, self._encode, halve, self.factory.gateway.max_record)
         return self._outboxes[machine]
 
@@ -151,6 +156,8 @@ class Consumer:
     def __init__(self, port: int, *, confirming: bool = False, topic: str = DATA, session: str | None = None) -> None:
         self._port = port
         self._topic = topic
+        root, _, _ = topic.partition("/enterprise/")
+        self._confirmed = f"{root}/enterprise/site/_gateways/edge-01/confirmed"
         self._session = session
         self.confirming = confirming
         self.records: list[Got] = []
@@ -187,7 +194,7 @@ class Consumer:
     async def confirm(self, *seqs: int) -> None:
         """Say that a store holds records."""
         answer = {"spool": self.records[0].spool, "ranges": [[seq, seq] for seq in seqs]}
-        await self._client.publish(CONFIRMED, json.dumps(answer), qos=1)
+        await self._client.publish(self._confirmed, json.dumps(answer), qos=1)
 
     @property
     def seqs(self) -> list[int]:

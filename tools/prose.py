@@ -44,7 +44,6 @@ PENDING = (
     "gateway/importers",
     "gateway/ingest",
     "gateway/model",
-    "gateway/mqtt",
     "gateway/pipeline",
     "gateway/publish",
     "gateway/settings",

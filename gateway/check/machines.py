@@ -1,4 +1,4 @@
-"""What reading real machines amounts to: by machines, with what to look at."""
+"""The report of reading real machines: by machines, with hints."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Machine
 
 CLOCKS_APART = 5.0
-"""Seconds that a device's clock may differ from ours without a word."""
+"""Seconds that a device's clock may differ from ours without a finding."""
 
 
 async def check_machines(
     file: str, machines: Sequence[Machine], patience: Patience, progress: Callable[[int, int], None]
 ) -> Report:
-    """Read all points of machines, and return what was found; `progress` is told devices done, and all devices."""
+    """Read all points of machines, and return the report. `progress` gets the counts of finished and all devices."""
     began = time.monotonic()
     devices = devices_of(machines)
     done = 0
 
-    def told() -> None:
+    def finished() -> None:
         nonlocal done
         done += 1
         progress(done, len(devices))
 
     progress(0, len(devices))
-    await read_devices(devices, patience, told)
+    await read_devices(devices, patience, finished)
     found = {one.path: _machine(device, one, taken) for device in devices for one, taken in device.machines}
     return Report(file, time.monotonic() - began, [found[machine.path] for machine in machines])
 
@@ -107,7 +107,7 @@ def _fill(one: Checked, readings: Sequence[Taken]) -> None:
 
 
 def _add_hint(one: Checked, readings: Sequence[Taken], explore: str) -> None:
-    """Say what to look at where there is no value, behind why there is none."""
+    """Add a hint to the finding about a missing value."""
     hint = why_not_read(one.reason, explore) if one.quality is Quality.BAD else ""
     if hint and one.findings:
         one.findings[0] = one.findings[0]._replace(text=f"{one.findings[0].text}: {hint}")

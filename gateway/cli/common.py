@@ -1,4 +1,4 @@
-"""What commands share: a configuration or its errors, and an event that signals set."""
+"""Shared by the commands: options, loading a configuration, running a service until a signal, reports."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import signal
 import sqlite3
 import sys
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
+from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
+from gateway.model.path import matches
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
-from gateway.settings.types import MissingSecret, parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory, Machine
 
 EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
-"""What ends a service with a line of text: a missing secret, a port taken, a spool that another one holds."""
+"""Errors that end a service with a line of text: a missing secret, a port or a spool in use."""
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 """The factory's YAML."""
@@ -69,15 +70,11 @@ def load(file: Path) -> Factory:
 
 def machines_of(factory: Factory, pattern: str) -> list[Machine]:
     """Return the machines whose path, or the end of it, matches a glob; exits with 1 where none does."""
-    found = [one for one in factory.machines if _matches(pattern, str(one.path))]
+    found = [machine for machine in factory.machines if matches(pattern, machine.path)]
     if not found:
         click.echo(f"{factory.file}: no machine matches {pattern!r}", err=True)
         sys.exit(1)
     return found
-
-
-def _matches(pattern: str, path: str) -> bool:
-    return fnmatchcase(path, pattern) or fnmatchcase(path, f"*/{pattern}")
 
 
 def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False) -> None:
@@ -124,8 +121,6 @@ def _leaves(group: BaseException | None) -> list[BaseException]:
 def write_report(file: Path | None, report: dict[str, Any]) -> None:
     """Write a closing report where one was asked for."""
     if file is not None:
-        import orjson  # noqa: PLC0415 - only needed at the end
-
         file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 

@@ -58,7 +58,7 @@ def query(pattern: str, config: str, style: str, last: str, limit: int) -> None:
     from contextlib import closing  # noqa: PLC0415 - see gateway.cli
     from pathlib import Path  # noqa: PLC0415 - see gateway.cli
 
-    from gateway.settings.types import parse_duration  # noqa: PLC0415 - see gateway.cli
+    from gateway.common.setting_types import parse_duration  # noqa: PLC0415 - see gateway.cli
     from gateway.stores.base import StoreError  # noqa: PLC0415 - see gateway.cli
 
     factory = load(Path(config))

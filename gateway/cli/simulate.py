@@ -33,7 +33,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     type=click.Choice(["configured", "auto"]),
     default="configured",
     show_default=True,
-    help="Listen on the configured ports, or on free ones of the loopback.",
+    help="Listen on the configured ports, or on free ports of the loopback.",
 )
 @click.option("--write", type=FILE, help="With --ports auto: write a configuration that points there.")
 @click.option(
@@ -44,7 +44,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     "faults",
     multiple=True,
     metavar="MACHINE[.POINT]:FAULT[=VALUE][@START][+DURATION]",
-    help="What goes wrong, as in press-03:bladder_leak@120s+5m; may be given again.",
+    help="A fault, as in press-03:bladder_leak@120s+5m; may be given again.",
 )
 @click.option(
     "--random-faults",
@@ -53,7 +53,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     help="A fault at random, out of the seed, as often as this on average.",
 )
 @click.option("--control", type=FILE, help="Begin and end faults as lines are appended to this file.")
-@click.option("--truth", type=FILE, help="Write what the machines show, and when, to this file.")
+@click.option("--truth", type=FILE, help="Write the values of the machines, with their times, to this file.")
 @click.option("--history", type=click.IntRange(0), default=0, help="Values that OPC UA servers keep of each node.")
 @click.option("--plot", nargs=2, metavar="MACHINE FILE.png", help="Draw a cycle of one machine, and serve nothing.")
 @WITH_STDIN
@@ -81,19 +81,19 @@ def simulate(
         raise click.ClickException(
             "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
         ) from None
-    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - see gateway.cli
+    from simulators.faults.catalogue import InvalidFault  # noqa: PLC0415 - an extra
 
     try:
         if plot is not None:
             _plot(factory, seed, plot[0], Path(plot[1]), how["faults"])
         else:
             _serve(factory, seed, write, free_ports=ports == "auto", with_stdin=with_stdin, how=how)
-    except NoFault as error:
+    except InvalidFault as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
 
 
 def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[str, ...]) -> None:
-    from simulators.plot import plot_machine  # noqa: PLC0415 - needs what serving does not
+    from simulators.plot import plot_machine  # noqa: PLC0415 - an extra
 
     try:
         plot_machine(factory, seed, machine, file, faults)
@@ -106,7 +106,7 @@ def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[s
 def _serve(
     factory: Factory, seed: str, write: Path | None, *, free_ports: bool, with_stdin: bool, how: dict[str, Any]
 ) -> None:
-    from simulators.app import Options, Simulation  # noqa: PLC0415 - see gateway.cli
+    from simulators.app import Options, Simulation  # noqa: PLC0415 - an extra
 
     async def main(stop: asyncio.Event) -> None:
         await Simulation(factory, seed, free_ports=free_ports, options=Options(**how)).run(stop, write)

@@ -99,6 +99,11 @@ class StateLog:
         getattr(self._log, level or ("info" if healthy else "warning"))(event, **self._fields, **fields)
         return True
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the present state is healthy; True before the first."""
+        return self._healthy
+
     def _account(self, now: float) -> None:
         """Add the time since the last call to that in which the subject was not healthy."""
         if self.state and not self._healthy:

@@ -1,4 +1,4 @@
-"""The live table: machines, what they show, and what became of it."""
+"""The live table: machines, their values, and the ledger."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REFRESH = 0.5
 """Seconds between two pictures."""
 
 RATE_SECONDS = 5.0
-"""The time over which rates are taken."""
+"""The time over which rates are measured."""
 
 SHOWN_VALUES = 4
 """Values shown of each machine."""
@@ -43,7 +43,7 @@ _GENERAL = {"state", "mode", "order", "recipe", "heartbeat", "alarm_word", "ener
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one machine."""
+    """The state of one machine."""
 
     machine: Machine
     chosen: list[str]
@@ -131,28 +131,28 @@ class Screen:
 
     def _foot(self) -> list[Text]:
         lines = [Text("")]
-        for gateway, told in sorted(self._ledgers.items()):
-            ledger, schedule = told["ledger"], told["schedule"]
+        for gateway, report in sorted(self._ledgers.items()):
+            ledger, schedule = report["ledger"], report["schedule"]
             dropped = sum(ledger["dropped"].values())
-            balance = Text(" balanced", "green") if told["balanced"] else Text(" NOT BALANCED", "bold red")
+            balance = Text(" balanced", "green") if report["balanced"] else Text(" NOT BALANCED", "bold red")
             numbers = (
                 f"{gateway:<18} acquired {ledger['acquired']:,} = unchanged {ledger['unchanged']:,}"
                 f" + dropped {dropped:,} + pending {ledger['pending']:,} + confirmed {ledger['confirmed']:,}"
             )
             scans = f"   scans due {schedule['due']:,} missed {schedule['missed']:,}"
-            lines.append(Text.assemble(numbers, balance, scans, f"   spool {told['spool_bytes'] / 1024:.0f} KiB"))
+            lines.append(Text.assemble(numbers, balance, scans, f"   spool {report['spool_bytes'] / 1024:.0f} KiB"))
         return lines
 
     def _values(self, row: _Row) -> Text:
-        told = Text()
+        values = Text()
         points = {point.name: point for point in row.machine.points}
         for name in row.chosen:
             value, reason = row.values.get(name, (None, "..."))
             number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else str(value)
-            told.append(f"{name} ", "dim")
-            told.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
-            told.append(f" {reason}  " if reason else "  ", "red")
-        return told
+            values.append(f"{name} ", "dim")
+            values.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
+            values.append(f" {reason}  " if reason else "  ", "red")
+        return values
 
     @staticmethod
     def _rate(row: _Row) -> float:

@@ -12,10 +12,9 @@ import drivers
 from gateway.importers.found import Found, Import, Options, Row, free_name
 from gateway.importers.table import Line, Table, write_table
 from gateway.settings.document import read_text
-from gateway.settings.dump import dump
 from gateway.settings.point import Point
 from gateway.settings.problems import unknown
-from gateway.settings.written import least
+from gateway.settings.serialize import dump, least
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

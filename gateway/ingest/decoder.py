@@ -12,8 +12,8 @@ from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
 from gateway.ingest.metadata_requests import Gateway
 from gateway.model.metadata import MachineMeta
-from gateway.model.text import check_text
-from gateway.mqtt.messages import MAX_NAME, BadMessage, parse_meta, parse_metadata
+from gateway.model.text import MAX_NAME, check_text
+from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
 from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:

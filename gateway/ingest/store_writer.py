@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import structlog
 
 from gateway.common.backoff import Backoff
+from gateway.common.setting_types import MissingSecret
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.ingest.worker_thread import WorkerThread
-from gateway.settings.types import MissingSecret
 from gateway.stores.base import Refusal, Rejected, StoreError, Unavailable
 
 if TYPE_CHECKING:

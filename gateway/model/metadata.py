@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+MAX_POINTS = 20_000
+"""Points of one machine."""
+
 _TYPES = {kind.value for kind in ValueType}
 
 

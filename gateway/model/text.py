@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
+MAX_NAME, MAX_TEXT, MAX_UNIT = 256, 1024, 256
+"""Characters of a name, of a description, label, reason or other text, and of a unit."""
+
 FORBIDDEN_TEXT = re.compile(
     r"[\x00-\x1f\x7f-\x9f"  # C0 controls, DEL, C1 controls
     r"\\\""  # escapes of line protocol and JSON
@@ -23,6 +26,8 @@ _NAMES = {
     "\\": "a backslash", '"': "a double quote",
 }  # fmt: skip
 
+_REPLACED = {'"': "'", "\\": "/"}
+
 
 def check_text(text: str, most: int) -> str:
     """Return `text` unchanged. `most` is its greatest length in characters.
@@ -35,6 +40,15 @@ def check_text(text: str, most: int) -> str:
     if found := FORBIDDEN_TEXT.search(text):
         raise ValueError(f"contains {_describe(found[0])} at character {found.start() + 1}; remove it")
     return text
+
+
+def clean_text(text: str, most: int) -> str:
+    """Return `text` as `check_text` lets it through, for text of devices and of other programs.
+
+    A double quote becomes a single quote, a backslash a slash, any other forbidden character a blank. A longer text
+    is cut.
+    """
+    return FORBIDDEN_TEXT.sub(lambda found: _REPLACED.get(found[0], " "), text).strip()[:most]
 
 
 def _describe(character: str) -> str:

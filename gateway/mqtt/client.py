@@ -141,6 +141,7 @@ class MqttClient(aiomqtt.Client):
             self.address = address.url
             self._hostname, self._port = address.host, address.port
             try:
+                await self._open_socket()
                 return await super().__aenter__()
             except BaseException as error:
                 # paho closes only a connected socket; an unconnected socket would stay open, and be read from
@@ -155,7 +156,7 @@ class MqttClient(aiomqtt.Client):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect, and wait a second at most: a broker that does not answer any more is not an error."""
+        """Disconnect, and wait half a second at most: a broker that does not answer any more is not an error."""
         self.timeout = DISCONNECT_TIMEOUT
         with suppress(MqttError):
             await super().__aexit__(kind, error, trace)
@@ -166,12 +167,47 @@ class MqttClient(aiomqtt.Client):
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()
 
-    def _client_connect(self) -> None:
+    async def _open_socket(self) -> None:
+        """Connect and send CONNECT, in a thread that nobody waits for. Raises `MqttError`.
+
+        aiomqtt uses the executor of the loop, for whose threads the end of the process waits: a stop would take as
+        long as a name server, or a host that drops packets.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: Exception | None) -> None:
+            if done.cancelled():
+                self._paho._sock_close()  # noqa: SLF001 - as in __aenter__
+            elif error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        def connect() -> None:
+            error: Exception | None = None
+            try:
+                self._connect()
+            except Exception as raised:  # noqa: BLE001 - it is raised in the loop
+                error = raised
+            with suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(settle, error)
+
+        threading.Thread(target=connect, name="MQTT connect", daemon=True).start()
+        try:
+            await done
+        except (OSError, ValueError) as error:  # ValueError: paho's, and of a host name that can't be encoded
+            raise MqttError(str(error)) from None
+
+    def _connect(self) -> None:
         # in a thread, where files can be read: a renewed certificate counts from the next connection on
         if self._broker.tls and not self._tls:
             self._paho.tls_set_context(client_context(self._broker))
             self._tls = True
         super()._client_connect()
+
+    def _client_connect(self) -> None:
+        """Do nothing: the socket is open already, see `_open_socket`."""
 
     def _on_connect(
         self,

@@ -32,5 +32,5 @@ ANSWER_TIMEOUT = 20.0
 CONNECT_TIMEOUT = 10.0
 """Seconds for each step of connecting, and for the answer to a SUBSCRIBE."""
 
-DISCONNECT_TIMEOUT = 1.0
-"""Seconds for a DISCONNECT, and for the message that says so before it."""
+DISCONNECT_TIMEOUT = 0.5
+"""Seconds for a DISCONNECT, and for the death message before it: a stop has five seconds in all."""

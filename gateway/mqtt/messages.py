@@ -26,9 +26,9 @@ from pydantic import (
 )
 
 from drivers.base import ValueType  # noqa: TC001 - of a field
-from gateway.model.metadata import MachineMeta, write_meta
+from gateway.model.metadata import MAX_POINTS, MachineMeta, write_meta
 from gateway.model.path import MachinePath
-from gateway.model.text import FORBIDDEN_TEXT, check_text
+from gateway.model.text import FORBIDDEN_TEXT, MAX_NAME, MAX_TEXT, MAX_UNIT, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,12 +52,6 @@ MAX_IDS = 100
 
 MAX_EARLIER = 16
 """Earlier descriptions in one `meta`; gateways send four."""
-
-MAX_POINTS = 20_000
-"""Points of one machine."""
-
-MAX_NAME, MAX_TEXT, MAX_UNIT = 256, 1024, 256
-"""Characters of a name, of a reason or other text, and of a unit."""
 
 MAX_SEQ = 2**63 - 1
 """The largest sequence number: SQLite and the stores have signed 64-bit integers."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -26,7 +27,7 @@ from aiomqtt import MqttError, Will
 from gateway.common.backoff import Backoff
 from gateway.common.state_log import StateLog
 from gateway.mqtt.client import ConnectionRefused, Message, MqttClient, SessionTakenOver
-from gateway.mqtt.constants import DISCONNECT_TIMEOUT, RECEIVE_MAXIMUM, REFUSED
+from gateway.mqtt.constants import DISCONNECT_TIMEOUT, RECEIVE_MAXIMUM, REFUSED, TOO_LARGE
 from gateway.mqtt.messages import BadMessage, parse_gateway_state, parse_ingest_state
 
 if TYPE_CHECKING:
@@ -279,14 +280,15 @@ class Session:
     async def subscribe(self, link: MqttClient, *filters: str, qos: int = 1) -> None:
         """Subscribe; where the broker denies a filter, log that once and try again until it is granted."""
         backoff = Backoff(SUBSCRIBE_AGAIN_FIRST, SUBSCRIBE_AGAIN_MAX)
-        while True:
-            denied = await link.subscribe_to(*filters, qos=qos)
-            for topic in filters:
-                self._note_subscription(topic, denied.get(topic, 0))
-            if not denied:
-                return
-            filters = tuple(denied)
+        while filters := await self.subscribe_once(link, *filters, qos=qos):
             await backoff.wait()
+
+    async def subscribe_once(self, link: MqttClient, *filters: str, qos: int = 1) -> tuple[str, ...]:
+        """Subscribe, and return the filters that the broker denied; each is logged once until it is granted."""
+        denied = await link.subscribe_to(*filters, qos=qos)
+        for topic in filters:
+            self._note_subscription(topic, denied.get(topic, 0))
+        return tuple(denied)
 
     def _note_subscription(self, topic: str, reason: int) -> None:
         if not reason:
@@ -305,6 +307,14 @@ class Session:
         for message in messages:
             self.note_publish(message.topic, refused.get(message.topic, 0))
 
+    def publish(self, link: MqttClient, topic: str, payloads: Iterable[bytes]) -> None:
+        """Publish messages with QoS 1, not retained; whether the broker accepts them is noted when it answers."""
+        for payload in payloads:
+            if len(payload) > link.largest(topic):
+                self.note_publish(topic, TOO_LARGE)
+            else:
+                link.send(topic, payload, partial(self.note_publish, topic))
+
     def note_publish(self, topic: str, reason: int) -> None:
         """Log once that the broker refuses to publish on a topic, and once when it no longer does."""
         if reason < REFUSED:
@@ -314,6 +324,8 @@ class Session:
         elif topic not in self._unpublished:
             self._unpublished.add(topic)
             hint = f"grant client {self._identifier} the right to publish to {topic}"
+            if reason == TOO_LARGE:
+                hint = "raise the broker's limit for messages"
             log.error("mqtt.publish_denied", topic=topic, reason=hex(reason), hint=hint)
 
 

@@ -13,6 +13,10 @@ INGESTS = "_ingests"
 """The level under a site of ingests."""
 
 
+_BELOW_ROOT = len(MachinePath._fields) + 1
+"""Levels of a machine's topic below the root: its path, and the leaf."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """All topics below a root such as `lineside/v1`."""
@@ -60,12 +64,22 @@ class Topics:
         levels = topic[len(self.root) + 1 :].split("/")
         return topic.startswith(self.root + "/") and levels[2:3] == [INGESTS] and levels[4:] == ["state"]
 
+    def rebase(self, topic: str) -> str:
+        """Return the topic of a machine under this root: a record may have been made under another root.
+
+        The machine's path and the leaf stay; a topic that is too short for that stays as a whole.
+        """
+        levels = topic.split("/")
+        if len(levels) <= _BELOW_ROOT:
+            return topic
+        return f"{self.root}/{'/'.join(levels[-_BELOW_ROOT:])}"
+
     def machine_of(self, topic: str) -> tuple[MachinePath, str] | None:
         """Return the machine and the leaf of a topic, or None where it is not of a machine."""
         if not topic.startswith(self.root + "/"):
             return None
         levels = topic[len(self.root) + 1 :].split("/")
-        if len(levels) != len(MachinePath._fields) + 1 or levels[2] == GATEWAYS:
+        if len(levels) != _BELOW_ROOT or levels[2] == GATEWAYS:
             return None
         return MachinePath(*levels[:-1]), levels[-1]
 

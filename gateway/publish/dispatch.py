@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiomqtt import MqttError
 
+from gateway.common.state_log import RepeatLog, StateLog
 from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.in_flight import InFlight
 
@@ -35,19 +36,35 @@ RESEND_EVERY = 0.25
 """Seconds between two checks for records to send again."""
 
 
+MAX_TOPICS = 20_000
+"""Topics that are remembered; then all of them are found again."""
+
+
 class Dispatch(ABC):
     """The records in flight from one spool, over one connection after the other.
 
     `window` bounds and remembers them. `too_large` is called with a record that is too large for the broker, and the
-    bytes that it takes.
+    bytes that it takes. `rebase` returns the topic that a record of this topic goes to: the root of all topics may
+    have changed since the record was made.
     """
 
-    def __init__(self, spool: Spool, too_large: Callable[[Spooled, int], None], *, by_broker: bool) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        too_large: Callable[[Spooled, int], None],
+        rebase: Callable[[str], str],
+        *,
+        by_broker: bool,
+    ) -> None:
         self.window = InFlight(by_broker=by_broker)
         self._spool = spool
         self._too_large = too_large
+        self._rebase = rebase
+        self._topics: dict[str, str] = {}  # as in the spool -> as now
         self._by_broker = by_broker
         self._progress = asyncio.Event()
+        self._subscribers = StateLog(log, "mqtt.subscribers_unstable")
+        self._by_topic = RepeatLog(log)
         self._now = asyncio.get_running_loop().time
 
     @abstractmethod
@@ -70,15 +87,15 @@ class Dispatch(ABC):
 
     def confirmed(self, ranges: Sequence[SeqRange], set_aside: Mapping[int, int]) -> None:
         """Free records that a store holds; `set_aside` counts the readings of a record that it refused."""
-        if self.window.stalled or not self.window.listening:
+        if self.window.stalled:
             log.info("records.confirmations_resumed")
         self.window.confirmed(ranges, self._now())
         self._spool.confirm(ranges, dict(set_aside))
         self._on_room()
 
-    def taken(self, ranges: Sequence[SeqRange], by: str) -> None:
-        """Make room for others: a store has these records and may still lose them; `by` is the process of ingest."""
-        self.window.taken(ranges, self._now(), by)
+    def accepted(self, ranges: Sequence[SeqRange], by: str) -> None:
+        """Make room for others: a store has accepted these records, and may lose them; `by` wrote them."""
+        self.window.accepted(ranges, self._now(), by)
         self._on_room()
 
     def ingest_came(self, before: str) -> None:
@@ -97,38 +114,52 @@ class Dispatch(ABC):
         """Send records, except those that have to wait. Raises `MqttError` where the connection is lost."""
         window, now, going = self.window, self._now(), []
         for record in records:
-            size, limit = len(record.payload), link.largest(record.topic)
-            if record.seq in window or window.blocked.holds(record.seq, record.topic):
+            topic = self._topic_of(record)
+            size, limit = len(record.payload), link.largest(topic)
+            if record.seq in window or window.blocked.holds(record.seq, topic):
                 continue
             if size > limit or window.suspects(record.seq):
                 self._too_large(record, min(limit, size - 1))
                 continue
             # all are noted before the first is sent: where sending fails, `take_back` finds them
-            window.sent(record.seq, record.topic, size, now, backlog=backlog)
-            going.append(record)
-        for record in going:
-            link.send(record.topic, record.payload, partial(self._answered, record.seq, record.topic))
+            window.sent(record.seq, topic, size, now, backlog=backlog)
+            going.append((record, topic))
+        for record, topic in going:
+            link.send(topic, record.payload, partial(self._answered, record.seq, topic))
+
+    def _topic_of(self, record: Spooled) -> str:
+        """Return the topic that a record goes to now."""
+        topic = self._topics.get(record.topic)
+        if topic is None:
+            if len(self._topics) >= MAX_TOPICS:
+                self._topics.clear()
+            topic = self._topics[record.topic] = self._rebase(record.topic)
+        return topic
 
     def _answered(self, seq: int, topic: str, reason: int) -> None:
         """Act on the broker's answer to a record; a change of the answer is logged once."""
         window = self.window
-        listening, blocked = window.listening, topic in window.blocked
+        was_blocked = topic in window.blocked
         window.acknowledged(seq, reason, self._now())
         if self._by_broker and reason < REFUSED and reason != NO_SUBSCRIBERS:
             self._spool.confirm([(seq, seq)], {})
-        if window.listening is not listening or (topic in window.blocked) is not blocked:
+        if (topic in window.blocked) is not was_blocked:
             self._log_answer(topic, reason)
         self._on_room()
 
     def _log_answer(self, topic: str, reason: int) -> None:
         if reason >= REFUSED:
             hint = f"grant this gateway's client the right to publish to {topic}"
-            log.error("mqtt.publish_denied", topic=topic, reason=hex(reason), hint=hint)
-        elif reason == NO_SUBSCRIBERS:
-            hint = f"subscribe a consumer to {topic}" if self._by_broker else "start ingest"
-            log.warning("mqtt.no_subscribers", topic=topic, hint=hint)
+            self._by_topic.error("mqtt.publish_denied", key=topic, topic=topic, reason=hex(reason), hint=hint)
+        elif reason == NO_SUBSCRIBERS and self._by_broker:
+            hint = f"subscribe a consumer to {topic}"
+            self._by_topic.warning("mqtt.no_subscribers", key=topic, topic=topic, hint=hint)
+        elif reason == NO_SUBSCRIBERS:  # ingest subscribes to all topics: the first says it for all
+            self._subscribers.enter("mqtt.no_subscribers", topic=topic, hint="start ingest")
+        elif not self._subscribers.healthy and not self.window.blocked.without_subscribers:
+            self._subscribers.enter("mqtt.subscribers_found", healthy=True, topic=topic)
         else:
-            log.info("mqtt.publish_resumed", topic=topic)
+            self._by_topic.info("mqtt.publish_resumed", key=topic, topic=topic)
 
     async def _resend(self) -> None:
         while True:
@@ -148,8 +179,15 @@ class Dispatch(ABC):
 class FreshFirst(Dispatch):
     """New records go at once, the backlog of an outage goes behind them."""
 
-    def __init__(self, spool: Spool, too_large: Callable[[Spooled, int], None], *, by_broker: bool) -> None:
-        super().__init__(spool, too_large, by_broker=by_broker)
+    def __init__(
+        self,
+        spool: Spool,
+        too_large: Callable[[Spooled, int], None],
+        rebase: Callable[[str], str],
+        *,
+        by_broker: bool,
+    ) -> None:
+        super().__init__(spool, too_large, rebase, by_broker=by_broker)
         self._ahead: deque[Spooled] = deque()
 
     def _senders(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
@@ -192,8 +230,15 @@ class FreshFirst(Dispatch):
 class InOrder(Dispatch):
     """The records of a machine leave, and arrive, in the order of their numbers: one is in flight at a time."""
 
-    def __init__(self, spool: Spool, too_large: Callable[[Spooled, int], None], *, by_broker: bool) -> None:
-        super().__init__(spool, too_large, by_broker=by_broker)
+    def __init__(
+        self,
+        spool: Spool,
+        too_large: Callable[[Spooled, int], None],
+        rebase: Callable[[str], str],
+        *,
+        by_broker: bool,
+    ) -> None:
+        super().__init__(spool, too_large, rebase, by_broker=by_broker)
         self._queues: dict[str, deque[Spooled]] = {}
         self._current: dict[str, int] = {}  # topic -> seq
         self._reading = False
@@ -236,7 +281,7 @@ class InOrder(Dispatch):
                 self._spool.release([*returned, *((record.seq, record.seq) for record in records)])
                 continue
             for record in records:
-                self._queues.setdefault(record.topic, deque()).append(record)
+                self._queues.setdefault(self._topic_of(record), deque()).append(record)
             self._progress.set()
 
     def take_back(self) -> None:

@@ -14,20 +14,24 @@ import orjson
 import structlog
 from aiomqtt import MqttError
 
+from gateway.common.state_log import RepeatLog
 from gateway.mqtt.client import Message
-from gateway.mqtt.messages import BadMessage, parse_confirmation
+from gateway.mqtt.messages import MAX_IDS, BadMessage, encode_metadata, parse_confirmation, parse_wanted
 from gateway.mqtt.session import Presence, Session, handle
 from gateway.publish.dispatch import FreshFirst, InOrder
 from gateway.publish.ingest_watch import IngestWatch
+from gateway.publish.retained_cleanup import CLEARED
 from gateway.settings.sections import Confirm, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from paho.mqtt.client import MQTTMessage
 
+    from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.messages import Confirmation
     from gateway.mqtt.topics import Topics
     from gateway.publish.retained_cleanup import RetainedCleanup
     from gateway.settings.factory import Factory
@@ -39,6 +43,13 @@ log = structlog.get_logger()
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of the ledger."""
+
+
+ANSWER_EVERY = 0.2
+"""Seconds between two answers about wanted descriptions."""
+
+MAX_WANTED = 1_000
+"""Ids of wanted descriptions that wait for their answer; others have to be asked for again."""
 
 
 class Descriptions(Protocol):
@@ -89,10 +100,12 @@ class Publisher:
         cleanup: RetainedCleanup,
         report: Callable[[], Mapping[str, Any]],
         too_large: Callable[[Spooled, int], None],
+        describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]] | None = None,
     ) -> None:
         """Prepare; `report` returns the payload of the ledger.
 
-        `too_large` is called with a record that the broker does not take, and the bytes that it does.
+        `too_large` is called with a record that the broker does not take, and the bytes that it does. `describe`
+        returns the descriptions that are known, by id, with their machines; without it nobody is answered.
         """
         own, gateway = factory.factory, factory.gateway
         self._gateway = gateway.id
@@ -103,12 +116,16 @@ class Publisher:
         self._descriptions = descriptions
         self._cleanup = cleanup
         self._report = report
+        self._describe = describe
+        self._wanted: dict[str, None] = {}  # in the order in which they were asked for
+        self._wanted_there = asyncio.Event()
+        self._ignored = RepeatLog(log)
         self._topic = {
             leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
-            for leaf in ("state", "ledger", "confirmed")
+            for leaf in ("state", "ledger", "confirmed", "wanted", "metadata")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
-        self._dispatch = dispatch(spool, too_large, by_broker=self._by_broker)
+        self._dispatch = dispatch(spool, too_large, topics.rebase, by_broker=self._by_broker)
         self._ingests = IngestWatch(self._dispatch.ingest_came)
         self._presence = Presence(self._topic["state"], gateway.id)
         self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self._presence)
@@ -123,8 +140,8 @@ class Publisher:
     async def _serve(self, link: MqttClient) -> None:
         session, topic = self._session, self._topic
         self._other_broker = False
-        # who was here before is heard before our own birth takes its place
-        await session.subscribe(link, topic["state"], *([] if self._by_broker else [topic["confirmed"]]))
+        # another process of this name is heard before our birth takes the place of its birth
+        denied = await session.subscribe_once(link, topic["state"])
         await self._publish_birth(link)
         await self._publish_descriptions(link, self._descriptions.payloads)
         self._states.take_changed()
@@ -132,12 +149,15 @@ class Publisher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.lost(), name="broker link")
-                for name, job in self._dispatch.jobs(link).items():
-                    tasks.create_task(job, name=name)
                 tasks.create_task(handle(link, self._take(link)), name="incoming messages")
+                tasks.create_task(self._send_records(link, tasks), name="records")
+                if denied:
+                    tasks.create_task(session.subscribe(link, *denied), name="subscribe to own state")
                 if not self._by_broker:
                     ingests = session.subscribe(link, self._topics.all_ingests(), qos=0)
                     tasks.create_task(ingests, name="subscribe to ingests")
+                if self._describe is not None:
+                    tasks.create_task(self._answer_wanted(link, self._describe), name="wanted descriptions")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
                 tasks.create_task(self._follow_cleanup(link), name="retained cleanup")
@@ -147,6 +167,13 @@ class Publisher:
             raise errors.exceptions[0] from None
         finally:
             self._dispatch.take_back()
+
+    async def _send_records(self, link: MqttClient, tasks: asyncio.TaskGroup) -> None:
+        """Start to send records; where stores confirm them, once their confirmations can arrive."""
+        if not self._by_broker:
+            await self._session.subscribe(link, self._topic["confirmed"])
+        for name, job in self._dispatch.jobs(link).items():
+            tasks.create_task(job, name=name)
 
     def reconfigure(self, broker: BrokerSection, digest: str) -> None:
         """Apply a changed configuration: connect to another broker, publish the digest."""
@@ -167,29 +194,71 @@ class Publisher:
         """Return what reads the messages of a connection."""
 
         async def take(message: MQTTMessage) -> None:
-            if message.topic == self._topic["state"]:
-                self._presence.heard(bytes(message.payload), retained=message.retain)
-            elif message.topic == self._topic["confirmed"]:
-                self._confirm(message)
-            elif self._topics.is_ingest(message.topic):
-                self._ingests.heard(message.topic, bytes(message.payload))
+            topic, payload = message.topic, bytes(message.payload)
+            if topic == self._topic["state"]:
+                self._presence.heard(payload, retained=message.retain)
+            elif topic in {self._topic["confirmed"], self._topic["wanted"]}:
+                if message.retain:
+                    await self._clear(link, topic)
+                elif payload:  # else a retained message was cleared
+                    self._read(topic, payload)
+            elif self._topics.is_ingest(topic):
+                self._ingests.heard(topic, payload)
             else:
-                await self._session.deliver(link, self._cleanup.heard(message.topic, bytes(message.payload)))
+                await self._session.deliver(link, self._cleanup.heard(topic, payload))
 
         return take
 
-    def _confirm(self, message: MQTTMessage) -> None:
-        """Free the records that the stores hold."""
+    async def _clear(self, link: MqttClient, topic: str) -> None:
+        """Ignore a retained message where none belongs, and clear it: it would come again at every connection."""
+        self._ignored.warning("mqtt.retained_ignored", key=topic, topic=topic, hint="publish there without retain")
+        await self._session.deliver(link, [Message(topic, CLEARED)])
+
+    def _read(self, topic: str, payload: bytes) -> None:
         try:
-            read = parse_confirmation(bytes(message.payload))
+            if topic == self._topic["confirmed"]:
+                self._confirm(parse_confirmation(payload))
+            else:
+                self._want(parse_wanted(payload).ids)
         except BadMessage as error:
-            log.warning("confirmation.invalid", topic=message.topic, error=str(error))
-            return
-        if read.spool != self._spool.id:
+            self._ignored.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
+
+    def _confirm(self, message: Confirmation) -> None:
+        """Free the records that the stores hold. Raises `BadMessage` for numbers that were never given out."""
+        if message.spool != self._spool.id:
             return  # of a spool that this gateway had before
-        if read.taken:
-            self._dispatch.taken(read.taken, read.instance)
-        self._dispatch.confirmed(read.ranges, read.set_aside)
+        if message.last >= self._spool.next_seq:
+            raise BadMessage(f"names record {message.last}, and the next is {self._spool.next_seq}")
+        if message.taken:
+            self._dispatch.accepted(message.taken, message.instance)
+        self._dispatch.confirmed(message.ranges, message.set_aside)
+
+    # -- descriptions that ingest lacks --
+
+    def _want(self, ids: Iterable[str]) -> None:
+        for key in ids:
+            if len(self._wanted) < MAX_WANTED:
+                self._wanted[key] = None
+        self._wanted_there.set()
+
+    async def _answer_wanted(
+        self,
+        link: MqttClient,
+        describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]],
+    ) -> None:
+        """Publish the descriptions that ingest asks for, and which of them nobody knows here."""
+        await self._session.subscribe(link, self._topic["wanted"])
+        while True:
+            await self._wanted_there.wait()
+            ids = list(self._wanted)[:MAX_IDS]
+            known = describe(ids)
+            unknown = [key for key in ids if key not in known]
+            self._session.publish(link, self._topic["metadata"], encode_metadata(known, unknown))
+            for key in ids:
+                del self._wanted[key]
+            if not self._wanted:
+                self._wanted_there.clear()
+            await asyncio.sleep(ANSWER_EVERY)
 
     # -- outgoing messages --
 

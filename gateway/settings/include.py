@@ -21,7 +21,7 @@ KEYS = ("format", "lines")
 def included(document: Document) -> tuple[list[Document], list[Problem]]:
     """Return the main file and those that it includes, in their order, and why others can't be read.
 
-    What is wrong with the key itself, or with the keys of an included file, is reported in the document.
+    Problems of the key itself, and of the keys of an included file, are reported in their documents.
     """
     documents: dict[Path, Document] = {document.file.resolve(): document}
     unreadable: list[Problem] = []
@@ -36,7 +36,7 @@ def included(document: Document) -> tuple[list[Document], list[Problem]]:
         documents[file.resolve()] = one
         if right_format(one):
             for key in (key for key in one.data if key not in KEYS):
-                one.report((key,), unknown("key", key, KEYS) + " (all else stands in the main file)")
+                one.report((key,), unknown("key", key, KEYS) + " (all other keys belong into the main file)")
     return list(documents.values()), unreadable
 
 
@@ -48,13 +48,13 @@ def _files(document: Document) -> Iterator[Path]:
     for index, pattern in enumerate(written):
         path: tuple[Step, ...] = ("include", index)
         if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
-            document.report(path, "write a file below the folder of this one, or a pattern such as lines/*.yaml")
+            document.report(path, "write a file below the folder of this file, or a pattern such as lines/*.yaml")
             continue
         try:
             files = sorted(document.file.parent.glob(pattern))
         except (ValueError, NotImplementedError) as error:
-            document.report(path, f"{pattern!r} is no pattern of files: {error}")
+            document.report(path, f"{pattern!r} is not a pattern of files: {error}")
             continue
         if not files:
-            document.report(path, f"there is no file {document.file.parent / pattern}")
+            document.report(path, f"no file matches {document.file.parent / pattern}")
         yield from files

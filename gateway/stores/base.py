@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from gateway.common.setting_types import Section
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan, Reading
-    from gateway.settings.types import Section
 
 
 class MachineScan(NamedTuple):

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import structlog
 from pydantic import Field, model_validator
 
-from gateway.settings.types import Duration, Secret, Section
+from gateway.common.setting_types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
 from gateway.stores.influxdb_errors import is_about_rows, refused_lines
 from gateway.stores.line_protocol import LineWriter

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gateway.settings.document import read_document
-from gateway.settings.dump import dump
+from gateway.settings.serialize import dump, unrolled
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
@@ -21,15 +21,7 @@ Change = Callable[[dict[str, Any]], None]
 
 def only(factory: Factory, machines: Iterable[Machine]) -> str:
     """Return a factory's YAML with some of its machines alone, to stand anywhere."""
-    data = {key: value for key, value in factory.written.items() if key not in {"include", "lines"}}
-    templates = factory.file.parent / str(data.get("templates", "machines"))
-    if templates.is_dir():
-        data["templates"] = str(templates.resolve())
-    lines: dict[str, Any] = {}
-    for machine in machines:
-        line = lines.setdefault(machine.path.line, {"area": machine.path.area, "machines": {}})
-        line["machines"][machine.path.machine] = dict(machine.written)
-    return dump(data | {"lines": lines})
+    return dump(unrolled(factory, machines, movable=True))
 
 
 def tried(file: Path, folder: Path, store: Path, port: int, change: Change | None = None) -> str:

@@ -20,7 +20,7 @@ from servers import Mosquitto, VictoriaMetrics
 from stored import rows
 
 from gateway.model.metadata import MachineMeta
-from gateway.publish.in_flight import TAKEN_PATIENCE
+from gateway.publish.in_flight import ACCEPTED_TIMEOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -488,7 +488,7 @@ async def test_what_a_dead_ingest_had_not_made_safe_is_sent_again_when_the_next_
         process.launch()
         await edge.freed()
         assert edge.window.counts["again"] >= 20
-        assert time.monotonic() - began < TAKEN_PATIENCE / 2
+        assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
     assert edge.spool.ledger.confirmed == 20
 
 

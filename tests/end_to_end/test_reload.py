@@ -202,7 +202,7 @@ async def test_changed_files_are_taken_up_by_themselves_where_that_is_asked_for(
         gateway = await plant.start()
         plant.unit = "K"
         plant.write()
-        taken_up = await gateway.logged("configuration.taken_up", seconds=SECONDS)
+        taken_up = await gateway.logged("configuration.applied", seconds=SECONDS)
         assert (taken_up["added"], taken_up["changed"], taken_up["removed"]) == (0, 2, 0)
         await plant.more("m-02")
         assert await gateway.stop() == 0

@@ -193,7 +193,7 @@ def test_what_is_no_number_is_always_suspect(value: float) -> None:
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        ("10.0.0.1:502: Connect call failed ('10.0.0.1', 502)", "nobody listens on the port"),
+        ("10.0.0.1:502: Connect call failed ('10.0.0.1', 502)", "the port is closed"),
         ("10.0.0.1:502 does not answer", "is the cable in"),
         ("opc.tcp://10.0.0.1:4840: no answer", "is the cable in"),
         ("press-01:502: Name or service not known", "nobody knows this name"),

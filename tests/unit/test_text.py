@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.text import FORBIDDEN_TEXT, check_text
+from gateway.model.text import FORBIDDEN_TEXT, check_text, clean_text
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,14 @@ def test_text_that_passes_is_a_single_line_of_utf_8(text: str) -> None:
         assert check_text(text, len(text)) == text
         assert len(text.splitlines()) <= 1
         assert text.encode().decode() == text
+
+
+def test_text_of_devices_is_cleaned_so_that_it_passes() -> None:
+    """A server's description must not make its template invalid."""
+    assert clean_text('12" pipe\\n\tof \u202epress\n', 100) == "12' pipe/n of  press"
+
+
+@given(st.text(), st.integers(0, 50))
+def test_cleaned_text_always_passes_the_check(text: str, most: int) -> None:
+    """The one is what the other asks for, for every character there is."""
+    assert check_text(clean_text(text, most), most) is not None

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from gateway.common.setting_types import Name, Section, Text
+from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import NAME, Scalar
-from gateway.settings.ranges import machines_of
-from gateway.settings.types import Name, Section
 
 
 def _url_or_options(written: object) -> object:
     if not isinstance(written, str | dict):
-        raise ValueError(f"{written!r} is no connection; write a URL, or a mapping of url and options")  # noqa: TRY004
+        raise ValueError(f"{written!r} is not a connection; write a URL, or a mapping of url and options")  # noqa: TRY004
     return written
 
 
@@ -25,7 +25,7 @@ def _machines(written: str) -> str:
 
 def _parameter(written: str) -> str:
     if not NAME.fullmatch(written):
-        raise ValueError(f"{written!r} is no name of a parameter; write small letters, digits and '_'")
+        raise ValueError(f"{written!r} is not a parameter name; write lower-case letters, digits and '_'")
     return written
 
 
@@ -40,16 +40,16 @@ Keys = dict[str, Any]
 
 
 class MachineSection(Section):
-    """One machine, or a range of them: a type, where this one is, and what is different about it."""
+    """One machine, or a range of them: its type, its connection, and its own parameters and points."""
 
     template: Name
     """The machine's type: a file of the folder `machines`, as in `curing-press`."""
     connection: Annotated[str | dict[str, Any], BeforeValidator(_url_or_options)]
     """Where the machine is: a URL, or a mapping of url and options, as in `modbus+tcp://10.20.1.11:502?unit=1`."""
     parameters: dict[Parameter, Scalar] = {}
-    """What the template leaves open, as in `{base: 100}`."""
+    """Values of the parameters of the template, as in `{base: 100}`."""
     points: dict[Name, Keys] = {}
-    """What is different about this machine's points, by their names, as in `{door_open: {enabled: false}}`."""
+    """Keys of points that differ on this machine, by the points' names, as in `{door_open: {enabled: false}}`."""
 
 
 class LineSection(Section):
@@ -66,9 +66,10 @@ class LineSection(Section):
 class TemplateSection(Section):
     """A machine type: its points, written once.
 
-    `extends` names a template whose points this one has too, but for the keys that it writes again. `defaults`
-    stands under every point of this file. `parameters` are what machines of this type differ in: their names may
-    stand in braces in the keys of points. What is written here holds where a machine says nothing; null asks it to.
+    `extends` names a template whose points are part of this template; keys written here replace its keys. `defaults`
+    are keys of every point of this file. `parameters` are values that differ between machines of this type: write
+    their names in braces in the keys of points. A value here is the default of a machine; with null the machine must
+    give one.
     """
 
     format: int
@@ -76,11 +77,13 @@ class TemplateSection(Section):
     protocol: str
     """How machines of this type are read, as in `modbus`."""
     extends: Name | None = None
-    """A template whose points this one has too, as in `packml-modbus`."""
-    description: str = ""
+    """A template whose points this template extends, as in `packml-modbus`."""
+    description: Text = ""
     """For people, as in `Tyre curing press`."""
     parameters: dict[Parameter, Scalar | None] = {}
-    """What machines of this type differ in, with the usual value; null where there is none, as in `{base: 0}`."""
+    """Values that differ between machines of this type, with their defaults; null if a machine must give one, as
+    in `{base: 0}`.
+    """
     defaults: Keys = {}
     """Keys under every point of this file, as in `{every: 500ms}`."""
     points: dict[Name, Keys] = {}
@@ -89,5 +92,5 @@ class TemplateSection(Section):
     @model_validator(mode="after")
     def _has_points(self) -> Self:
         if not self.points and self.extends is None:
-            raise ValueError("points are missing; write some, or the template that this one extends")
+            raise ValueError("points are missing; write some, or a template to extend")
         return self

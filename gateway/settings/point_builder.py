@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from drivers.base import Source, ValueType
-from gateway.settings.explain import explain, usable, validate
 from gateway.settings.factory import Place
 from gateway.settings.parameters import fill, has_names
 from gateway.settings.point import LATER, Point, contradictions, reachable, shown
 from gateway.settings.problems import Severity, unknown
+from gateway.settings.validation import explain, usable, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,14 +25,14 @@ ENABLED = "enabled"
 """The key that takes a point out, or an inherited one in again."""
 
 LITERAL = frozenset({"unit"})
-"""Keys in which braces are no parameters: those of UCUM stand around what is counted."""
+"""Keys in which braces are not parameters: UCUM writes counted things in braces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
     """A point's keys, and the document to blame for each.
 
-    `place` is where the point stands; `open` are its keys in which names stand in braces, to be filled.
+    `place` is the place of the point; `open` are its keys with parameters in braces.
     """
 
     keys: dict[str, Any]
@@ -51,7 +51,7 @@ class Written:
         return replace(self, open=tuple(k for k, v in self.keys.items() if k not in LITERAL and has_names(v)))
 
     def at(self, key: str) -> Place:
-        """Return where a key stands, or the point where it is not written."""
+        """Return the place of a key, or of the point if the key is not written."""
         document, above = self.blame.get(key, self.place)
         path = (*above, key)
         return (
@@ -63,12 +63,12 @@ class Written:
         )
 
     def report(self, key: str, message: str, severity: Severity = Severity.ERROR) -> None:
-        """Note a problem with a key, where that stands."""
+        """Report a problem at the place of a key."""
         self.at(key).report(message, severity)
 
 
 def filled(written: Written, names: Mapping[str, Scalar]) -> Written | None:
-    """Return the keys with the values of parameters in them, or None after reporting what can't be filled in."""
+    """Return the keys with parameters filled in, or None after reporting the keys that can't be filled in."""
     keys, right = dict(written.keys), True
     for key in written.open:
         try:
@@ -83,12 +83,12 @@ def is_on(written: Written) -> bool:
     """Return whether a point is to be read."""
     on = written.keys.get(ENABLED, True)
     if not isinstance(on, bool):
-        written.report(ENABLED, f"{on!r} is neither true nor false")
+        written.report(ENABLED, f"{on!r} is not true or false")
     return on is not False
 
 
 def build(protocol: Protocol, name: str, keys: dict[str, Any], written: Written) -> Point | None:
-    """Build a point, or report all that is wrong: what the source knows goes there, the rest is the point's."""
+    """Build a point, or report all its problems: keys of the source go there, all others to the point."""
     own = set(Point.model_fields) - {"name", "source"}
     theirs = set(protocol.source.model_fields)
     strange = sorted(set(written.blame) - own - theirs - {ENABLED})
@@ -126,7 +126,7 @@ class Pattern:
         self._fits = all(key in theirs for key in written.open)
 
     def point(self, names: Mapping[str, Scalar]) -> Point | None:
-        """Return the point with the values of names in it, None where it has to be built, or told what is wrong."""
+        """Return the point with parameters filled in, None if it must be built to report its problems."""
         if not self._fits:
             return None
         keys = self._keys.copy()
@@ -142,9 +142,9 @@ class Pattern:
 
 
 def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Point | None:
-    """Return the point, or None after reporting what is wrong with its own keys, each alone and all together.
+    """Return the point, or None after reporting the problems of its own keys, each alone and all together.
 
-    What depends on a key that is wrong by itself is left out: it would be one mistake told twice.
+    A contradiction with a key that is wrong in itself is left out: it would report one mistake twice.
     """
     wrong: set[str] = set()
     if source is None:
@@ -168,14 +168,10 @@ def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Poi
 
 
 def _doubt(point: Point, written: Written) -> None:
-    """Warn of what can be, and is seldom meant."""
+    """Warn of values that are possible and rarely intended."""
     reach = reachable(point)
     if reach is None or point.range is None or (reach[0] <= point.range[0] and point.range[1] <= reach[1]):
         return
-    low = (
-        ""
-        if reach[0] <= point.range[0] or reach[0] < 0
-        else "; if it can be negative, what the device holds has a sign"
-    )
-    message = f"the range {shown(*point.range)} is wider than what can stand there, {shown(*reach)}{low}"
+    low = "" if reach[0] <= point.range[0] or reach[0] < 0 else "; if it can be negative, use a signed raw type"
+    message = f"the range {shown(*point.range)} is wider than the source allows, {shown(*reach)}{low}"
     written.report("range", message, Severity.WARNING)

@@ -1,4 +1,4 @@
-"""`lineside import` and `lineside export-points`: points from tables and other programs, and into tables."""
+"""`lineside import`: a factory and its templates from a table of points, or from the files of other programs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, load, size_of
+from gateway.cli.common import load, size_of
 from gateway.common.text import counted
+from gateway.importers.build import files_of
+from gateway.importers.formats import FORMATS, read
+from gateway.importers.found import Options
 
 if TYPE_CHECKING:
     from gateway.importers.found import Import
@@ -19,27 +22,11 @@ OUT = click.option(
 )
 
 
-@click.command("export-points")
-@CONFIG
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
-)
-def export_points(config: Path, out: Path | None) -> None:
-    """Write the points of all machines of CONFIG as CSV, a row each; `lineside import` reads it again."""
-    from gateway.importers.own import export  # noqa: PLC0415 - see gateway.cli
-
-    text = export(load(config)).encode()
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        out.write_bytes(text)
-
-
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @OUT
-@click.option("--from", "kind", type=click.Choice(["points", "kepware", "ignition", "telegraf"]),
-              help="What the file is; else its ending and its columns tell.")  # fmt: skip
+@click.option("--from", "kind", type=click.Choice(FORMATS),
+              help="The format; without it the suffix and the columns decide.")  # fmt: skip
 @click.option("--connection", default="", help="Where the machine is, where the file does not say it.")
 @click.option("--machine", default="", help="The machine's name, where the file does not say it.")
 @click.option("--area", default="area", show_default=True, help="The area, where the file does not say it.")
@@ -58,13 +45,9 @@ def import_(
 ) -> None:  # fmt: skip
     """Make a factory and templates of FILE.
 
-    It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. What
-    can't be translated is listed with its line.
+    It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. Notes
+    list the lines that can't be translated.
     """
-    from gateway.importers.build import files_of  # noqa: PLC0415 - see gateway.cli
-    from gateway.importers.formats import read  # noqa: PLC0415 - see gateway.cli
-    from gateway.importers.found import Options  # noqa: PLC0415 - see gateway.cli
-
     head = {
         "factory": {"enterprise": enterprise, "site": site},
         "gateway": {"id": gateway},
@@ -76,7 +59,7 @@ def import_(
     except (ValueError, OSError) as error:
         raise click.ClickException(f"{file}: {error}") from None
     write(out, files, force=force)
-    _tell_notes(file, found)
+    _print_notes(file, found)
     factory = load(out / "factory.yaml")
     notes = f", {counted(len(found.notes), 'note')} above" if found.notes else ""
     click.echo(f"{out / 'factory.yaml'}: {size_of(factory)}{notes}")
@@ -92,7 +75,7 @@ def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _tell_notes(file: Path, found: Import) -> None:
+def _print_notes(file: Path, found: Import) -> None:
     for note in sorted(found.notes):
         click.echo(f"{file}:{note.line}: {note.what}: {note.message}", err=True)
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""What sections are made of: durations, sizes, names and secrets."""
+"""Types of settings: durations, sizes, names, files and secrets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 import drivers.base
 import drivers.secret
 from drivers.base import Settings
+from gateway.model.text import MAX_NAME, MAX_TEXT, check_text
 
 Section = Settings
 """The base of every section: strict, frozen, unknown keys are errors."""
@@ -20,9 +21,9 @@ _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2*
 
 
 def parse_duration(written: object) -> object:
-    """Turn `500ms`, `10s`, `5m`, `1h` or `7d` into seconds; a number alone is none, since it could be anything."""
+    """Turn `500ms`, `10s`, `5m`, `1h` or `7d` into seconds. Refuse a number without a unit."""
     if isinstance(written, int | float) and not isinstance(written, bool):
-        raise ValueError(f"{written} is no duration; write its unit, as in '{written}s'")  # noqa: TRY004 - see above
+        raise ValueError(f"{written} is not a duration; write its unit, as in '{written}s'")  # noqa: TRY004 - see above
     return drivers.base.parse_duration(written)
 
 
@@ -31,7 +32,7 @@ def parse_size(written: object) -> object:
     if isinstance(written, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB)\s*", written)
         if not match:
-            raise ValueError(f"{written!r} is no size; write a number and {', '.join(_BYTES)}, as in '2GiB'")
+            raise ValueError(f"{written!r} is not a size; write a number and {', '.join(_BYTES)}, as in '2GiB'")
         return int(Fraction(match[1]) * _BYTES[match[2]])
     return written
 
@@ -42,16 +43,23 @@ def parse_path(written: object) -> object:
 
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What can be the level of a topic, a tag, and a file name."""
+"""A text that can be the level of a topic, a tag, and a file name."""
 
 
 def check_name(written: str) -> str:
-    """Let through what can be a level of a topic, a tag, and a file name."""
+    """Return a text that can be the level of a topic, a tag, and a file name. Raises `ValueError` for others."""
     if not NAME.fullmatch(written):
         raise ValueError(
-            f"{written!r} is no name; write letters, digits, '-', '_' and '.', with a letter or digit first"
+            f"{written!r} is not a name; write letters, digits, '-', '_' and '.', with a letter or digit first"
         )
+    if len(written) > MAX_NAME:
+        raise ValueError(f"the name has {len(written):,} characters; the limit is {MAX_NAME}")
     return written
+
+
+def _text(written: str) -> str:
+    """Check a text; blanks and line feeds around it are removed, as a block scalar ends with one."""
+    return check_text(written.strip(), MAX_TEXT)
 
 
 DURATION = {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(us|ms|s|m|h|d)\s*$"}
@@ -78,6 +86,9 @@ def _name(written: object) -> object:
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 """A name that is also a level of a topic."""
 
+
+Text = Annotated[str, AfterValidator(_text)]
+"""A description or label: one line that every store, terminal and page can show."""
 
 Secret = drivers.secret.Secret
 """A secret by its name, as `{secret: broker_password}`."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gateway.settings.types import check_name
+from gateway.common.setting_types import check_name
 
 MOST = 10_000
-"""Machines that one key can stand for."""
+"""Machines in the range of one key."""
 
 _BRACES = re.compile(r"([^{}]*)\{([^{}]*)\}([^{}]*)")
 _SPAN = re.compile(r"\s*(\d{1,9})(?:\s*\.\.\s*(\d{1,9}))?\s*")
 
 
 class Numbered(NamedTuple):
-    """One machine of a key, and its number there, which is None where the key is a plain name."""
+    """One machine of a key, and its number in the range; a plain name has no number."""
 
     name: str
     number: int | None
@@ -24,7 +24,7 @@ class Numbered(NamedTuple):
 def machines_of(key: str) -> list[Numbered]:
     """Return the machines that a key stands for: one, or those of `press-{01..24}` or `press-{01..06,08}`.
 
-    Numbers have as many digits as the first of their span. Raises `ValueError` for what is neither.
+    Numbers have as many digits as the first of their span. Raises `ValueError` for any other key.
     """
     if "{" not in key and "}" not in key:
         return [Numbered(check_name(key), None)]

@@ -1,25 +1,56 @@
-"""Validation of one section, with pydantic's complaints turned into problems that teach."""
+"""Validation of a section: each error of pydantic becomes a problem that says what would be right, at its place."""
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
+from difflib import get_close_matches
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from gateway.settings.problems import unknown
-from gateway.settings.wording import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pydantic_core import ErrorDetails
+
     from gateway.settings.document import Document, Step
 
     Blame = Mapping[str, tuple[Document, tuple[Step, ...]]]
-    """Where keys of a section stand that were put together from several places: the document, and the path above."""
+    """The places of keys in a section of several sources: the document, and the path above."""
 
 M = TypeVar("M", bound=BaseModel)
+
+_NO = {
+    "int_type": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is not a number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a finite number",
+    "bool_type": "is not true or false",
+    "bool_parsing": "is not true or false",
+}
+"""Kind of error -> message behind the written value."""
+
+_SHAPES = {
+    "model_type": "is not a mapping of keys to values",
+    "dict_type": "is not a mapping of keys to values",
+    "list_type": "is not a list",
+    "tuple_type": "is not a list",
+    "string_type": "is not text",
+    "too_short": "is empty",
+    **_NO,
+}
+"""Kind of error -> message for a value that is not repeated: a mapping, a list, or one that may be a secret."""
+
+_NOT_REPEATED = frozenset({"model_type", "dict_type", "list_type", "tuple_type"})
+"""Kinds whose input may be a secret, or large."""
+
+_BOUNDS = {"le": "at most", "lt": "less than", "ge": "at least", "gt": "more than"}
 
 
 def validate(
@@ -43,7 +74,7 @@ def validate(
 def usable(model: type[M], data: Any, context: object = None) -> M | None:  # noqa: ANN401 - what a user wrote
     """Return the section without the parts of it that are wrong, so that the rest can be looked at as well.
 
-    None where what is right does not make a section. Nothing is reported.
+    None if the rest is not a section. Nothing is reported.
     """
     rest = deepcopy(data)
     try:
@@ -75,7 +106,7 @@ def explain(
     path: Sequence[Step],
     blame: Blame | None = None,
 ) -> None:
-    """Report every problem of a validation at its place in the document, or where `blame` says that a key stands."""
+    """Report every problem of a validation at its place in the document, or at the place in `blame` of its key."""
     for detail in error.errors(include_url=False):
         location = detail["loc"]
         origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
@@ -87,7 +118,7 @@ def explain(
                 where = [*where, *location[-1:]] if where[-1:] != [location[-1]] else where
                 message = "is missing"
             case _:
-                message = _named(model, location, len(where) - len(above)) + told(detail)
+                message = _named(model, location, len(where) - len(above)) + describe(detail)
         origin.report(where, message)
 
 
@@ -120,7 +151,7 @@ def fields_at(model: type[BaseModel], location: Sequence[Step]) -> set[str]:
 
 
 def _below(annotation: Any, step: Step) -> Iterator[Any]:  # noqa: ANN401 - any annotation
-    """Yield what can stand under a key or index of what is annotated so."""
+    """Yield the annotations of the values under a key or index of an annotated value."""
     if _is_model(annotation):
         if (field := annotation.model_fields.get(str(step))) is not None:
             yield from _alternatives(field.annotation)
@@ -140,3 +171,37 @@ def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annot
 
 def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def describe(detail: ErrorDetails) -> str:
+    """Return the message for one value. A value that may be a secret is not repeated."""
+    kind, written = detail["type"], detail["input"]
+    context: dict[str, Any] = detail.get("ctx", {})
+    message = detail["msg"].removeprefix("Value error, ").replace(" or instance of ", " of ")
+    if kind == "value_error":
+        return message
+    if written is None and kind in _SHAPES:
+        return "has no value"
+    if kind in _NOT_REPEATED or not isinstance(written, str | int | float):
+        return _SHAPES.get(kind, message)
+    return _describe_scalar(kind, written, context, message)
+
+
+def _describe_scalar(kind: str, written: str | float, context: Mapping[str, Any], message: str) -> str:
+    if kind == "string_type":
+        return f"{written!r} is not text; put it in quotes"
+    if kind in _NO:
+        return f"{written!r} {_NO[kind]}"
+    if kind in {"enum", "literal_error"}:
+        return _none_of(str(written), str(context["expected"]))
+    for bound, words in _BOUNDS.items():
+        if bound in context:
+            return f"{written!r} is out of range; write {words} {context[bound]:g}"
+    return f"{message}, not {written!r}"
+
+
+def _none_of(written: str, expected: str) -> str:
+    """Return the message for a word outside a list such as `'bool', 'int' or 'float'`."""
+    close = get_close_matches(written, re.findall(r"'([^']*)'", expected), n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{written!r} is not a valid value; {hint}The values are {expected}"

@@ -1,11 +1,11 @@
-"""What a template has, and what a machine makes of it: parameters filled in, and points that are different."""
+"""The points of a template, and of a machine that uses it: with its parameters, and with its own changes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.settings.factory import Place
-from gateway.settings.points import Pattern, Written, build, filled, is_on
+from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
 from gateway.settings.problems import Severity, unknown
 
 if TYPE_CHECKING:
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from drivers.base import Protocol
     from gateway.settings.document import Document
-    from gateway.settings.lines import Keys
+    from gateway.settings.line_sections import Keys
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
 
 Values = dict[str, "Scalar"]
 
 
-class Parts:
+class TemplatePoints:
     """A template as it is written, with that of the templates it extends. Points are built once, and shared.
 
     `written`     its points' keys, by their names
@@ -31,7 +31,7 @@ class Parts:
         self, protocol: Protocol, written: Mapping[str, Written], parameters: Mapping[str, Scalar | None]
     ) -> None:
         self.protocol = protocol
-        # without parameters braces are what they look like
+        # without parameters braces are plain text
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
         self.parameters = dict(parameters)
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
@@ -73,7 +73,7 @@ class Parts:
 
     def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:
         """Return the points with the changes of one machine."""
-        names = {point.name for point in self.points(values, {}, place)}  # and tell what is wrong with the template
+        names = {point.name for point in self.points(values, {}, place)}  # and report the problems of the template
         built: dict[str, list[Point]] = {
             name: [] if name in changed else self._one(name, values, place) for name in self.written
         }
@@ -113,7 +113,7 @@ class Parts:
                 self._shared[name] = self._expanded(name, written)
             return self._shared[name]
         if name in self._failed:
-            return []  # for one machine it was told already, and what is wrong is likely the same
+            return []  # the same problem was reported for another machine
         if name in self._patterns and (point := self._patterns[name].point(values)) is not None:
             return [point]
         before = [len(document.problems) for document in self._documents(written)]
@@ -124,10 +124,10 @@ class Parts:
                 self._patterns[name] = Pattern(self.protocol, written, points[0])
             return points
         self._failed.add(name)
-        told = f" (with {_shown(values)}, as {'.'.join(map(str, place.path))} has it)" if values else ""
+        suffix = f" (with {_shown(values)}, as {'.'.join(map(str, place.path))} has it)" if values else ""
         for document, count in zip(self._documents(written), before, strict=True):
             problems = document.problems[count:]
-            document.problems[count:] = [problem._replace(message=problem.message + told) for problem in problems]
+            document.problems[count:] = [problem._replace(message=problem.message + suffix) for problem in problems]
         return []
 
     @staticmethod
@@ -142,12 +142,12 @@ class Parts:
         for one, keys in self.protocol.source.expand(name, written.keys).items():
             point = build(self.protocol, one, keys, written)
             if point is None:
-                return []  # what is wrong with one element is wrong with all
+                return []  # the other elements have the same problem
             points.append(point)
         return points
 
     def _collect(self, built: Iterable[tuple[str, list[Point]]], place: Place) -> tuple[Point, ...]:
-        """Return all points, after a look at how they lie beside each other."""
+        """Return all points, after a check for equal names and overlaps."""
         found: dict[str, Point] = {}
         whose: dict[str, str] = {}
         for whole, points in built:
