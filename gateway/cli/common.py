@@ -47,10 +47,39 @@ class _Duration(click.ParamType[float]):
 
 DURATION = _Duration()
 
+
+class _OutputFile(click.Path):
+    """A file to write at the end of a command: whether that is possible is found before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not file.exists():
+            if not file.parent.is_dir():
+                self.fail(f"the folder {file.parent} does not exist", param, ctx)
+            if not os.access(file.parent, os.W_OK | os.X_OK):
+                self.fail(f"the folder {file.parent} can't be written to", param, ctx)
+        return file
+
+
+OUTPUT_FILE = _OutputFile()
+
+UNREACHABLE = 3
+"""The exit code of a command whose device, broker, store or gateway does not answer."""
+
+
+class Unreachable(click.ClickException):
+    """A device, broker, store or gateway does not answer."""
+
+    exit_code = UNREACHABLE
+
+
 FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 """For people, or for other programs."""
 
-REPORT = click.option("--report", type=click.Path(path_type=Path), help="Write a closing report (JSON) to this file.")
+REPORT = click.option("--report", type=OUTPUT_FILE, help="Write a closing report (JSON) to this file.")
 
 WITH_STDIN = click.option("--with-stdin", is_flag=True, hidden=True, help="Stop when standard input ends.")
 """For a parent that starts services: they end with it, however it ends."""

@@ -265,7 +265,7 @@ def test_a_server_that_is_not_there_is_told() -> None:
     """In one line, with its address."""
     for arguments in ([], ["--endpoints"]):
         result = CliRunner().invoke(main, ["browse", f"opc.tcp://{LOOPBACK}:1?security=none", *arguments])
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert f"{LOOPBACK}:1" in result.stderr
         assert "Traceback" not in result.output
 
