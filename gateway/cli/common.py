@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,19 @@ from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.model.path import matches
 from gateway.settings.load import load_factory
-from gateway.settings.problems import ConfigurationError
+from gateway.settings.problems import LONGEST_MESSAGE, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.settings.factory import Factory, Machine
+    from gateway.settings.problems import Problem
 
 EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
 """Errors that end a service with a line of text: a missing secret, a port or a spool in use."""
+
+SAME_MESSAGES = 20
+"""Problems with the same message that are printed."""
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 """The factory's YAML."""
@@ -90,11 +95,22 @@ def load(file: Path) -> Factory:
     try:
         return load_factory(file)
     except ConfigurationError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
+        print_problems(error.problems)
         count = len(error.problems)
         click.echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """Print problems, of the same message in many places the first few."""
+    shown: Counter[str] = Counter()
+    for problem in problems:
+        shown[problem.message] += 1
+        if shown[problem.message] <= SAME_MESSAGES:
+            click.echo(str(problem), err=True)
+    for message, count in shown.items():
+        if count > SAME_MESSAGES:
+            click.echo(f"{count - SAME_MESSAGES:,} more: {message[:LONGEST_MESSAGE]}", err=True)
 
 
 def machines_of(factory: Factory, pattern: str) -> list[Machine]:
