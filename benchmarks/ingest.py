@@ -1,7 +1,7 @@
-"""What ingest costs: records decoded, and written into a store, in rows a second and processor time a row.
+"""Measure the cost of ingest: decoding records and writing them to a store, in rows/s and processor time per row.
 
-Each store by itself, in this process: SQLite with its commits on this machine's disk; InfluxDB and VictoriaMetrics
-where they are installed, as servers of their own, whose processor time stands beside ours.
+Each store is measured alone: SQLite in this process, with its commits on this machine's disk; InfluxDB and
+VictoriaMetrics, if they are installed, as servers with a processor time of their own.
 
     python benchmarks/ingest.py [--readings 1000000] [--points 100] [--batch 500]
 """
@@ -49,7 +49,7 @@ TOPICS = Topics("lineside/v1")
 
 
 class Cost(NamedTuple):
-    """Seconds by the clock, and of the processor."""
+    """Wall time and processor time, in seconds."""
 
     wall: float
     processor: float
@@ -60,7 +60,7 @@ class Cost(NamedTuple):
 
 
 def records(readings: int, points: int) -> tuple[MachineMeta, list[MQTTMessage]]:
-    """Return messages as the broker brings them: a scan each, of a mix of types, of one machine after the other."""
+    """Return messages as a broker delivers them: one scan each, of mixed types, from each machine in turn."""
     kinds = {f"value_{i:03d}": ("float", "float", "float", "int", "bool")[i % 5] for i in range(points)}
     meta = MachineMeta("bench", kinds, {name: "bar" if i % 2 else "Cel" for i, name in enumerate(kinds)})
     made = []
@@ -103,7 +103,7 @@ def written(store: Store, batches: list[Batch]) -> Cost:
 
 
 def stores(folder: Path) -> Iterator[tuple[str, Store, HttpServer | None]]:
-    """Yield a store of each kind that can be had here, and its server."""
+    """Yield a store of each installed kind, and its server."""
     kind = store_kind("sqlite")
     yield "sqlite", kind.make(kind.settings.model_validate({"path": str(folder / "readings.db")})), None
     kind = store_kind("influxdb")

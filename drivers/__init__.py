@@ -59,16 +59,16 @@ def _foreign(name: str, where: str) -> AnyProtocol:
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:
-        raise UnusableDriver(f"protocol {name}: {where} can't be loaded: {error!r}") from error
+        raise UnusableDriver(f"{where} can't be loaded: {error!r}") from error
     if not isinstance(found, Protocol):
-        raise UnusableDriver(f"protocol {name}: {where} is a {type(found).__name__}, not a drivers.base.Protocol")
+        raise UnusableDriver(f"{where} is a {type(found).__name__}, not a drivers.base.Protocol")
     if found.contract != CONTRACT:
         raise UnusableDriver(
-            f"protocol {name}: {where} is written against version {found.contract} of the driver contract, "
+            f"{where} is written against version {found.contract} of the driver contract, "
             f"and this is version {CONTRACT}; install a version of it that fits"
         )
     if found.name != name:
-        raise UnusableDriver(f"protocol {name}: {where} calls itself {found.name}; both names must be the same")
+        raise UnusableDriver(f"{where} calls itself {found.name}; both names must be the same")
     return found
 
 

@@ -32,8 +32,9 @@ from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust
-from gateway.spool.files import SpoolFiles
-from gateway.spool.splitter import LETTERS_SIZE, Splitter, halve
+from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
+from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from gateway.model.reading import NamedScan
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
-    from gateway.spool.record_builder import RecordBuilder
 
 log = structlog.get_logger()
 
@@ -72,9 +72,10 @@ class GatewayService:
         self.id = own.id
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(own.spool, own.id, own.max_record)
+        self.spool = Spool(own.spool, own.id)
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
+        self._max_record = own.max_record
         self._builders: dict[MachinePath, tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]] = {}
         self._discovery = Discovery(own.spool.folder / f"{own.id}.found.json")
         machines = self._discovery.configure(factory.machines)
@@ -83,9 +84,9 @@ class GatewayService:
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
         self._retained = RetainedCleanup(
-            own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest
+            own.spool.folder / f"{own.id}.states.json", own.id, lambda: self.spool.oldest_seq
         )
-        cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, LETTERS_SIZE))
+        cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
         self._publisher = Publisher(
             factory, self.topics, self.spool, self.states, self._metadata, self._retained, self.report, cutter
         )
@@ -97,7 +98,7 @@ class GatewayService:
 
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
         data, events = self._builders_of(machine.path)
-        put = (events if group.events else data).put
+        put = partial(self.spool.put, events if group.events else data)
         pipeline = Pipeline(
             points, lambda: self.clock.fault, self.states, lambda: self.spool.ledger, put, self.spool.room
         )
@@ -107,8 +108,8 @@ class GatewayService:
         """Return the builders of a machine's records: of readings, and of events."""
         if path not in self._builders:
             encode = partial(self._encode, path)
-            data = self.spool.outbox(self.topics.data(path), encode, halve)
-            events = self.spool.outbox(self.topics.event(path), encode, halve)
+            data = RecordBuilder(self.topics.data(path), encode, halve, self._max_record)
+            events = RecordBuilder(self.topics.event(path), encode, halve, self._max_record)
             self._builders[path] = data, events
         return self._builders[path]
 
@@ -162,7 +163,7 @@ class GatewayService:
                 self.spool.close_record(builder)
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
-        self._retained.update(self._state_topics(), self.spool.following)
+        self._retained.update(self._state_topics(), self.spool.next_seq)
         await self._devices.start(change)
         return change
 
@@ -185,7 +186,7 @@ class GatewayService:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
             self._metadata.begin()
-            self._retained.begin(self._state_topics(), self.spool.following)
+            self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="heartbeat")
             committing = tasks.create_task(self.spool.run(), name="spool")
             publishing = tasks.create_task(self._publisher.run(), name="publish")

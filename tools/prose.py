@@ -31,16 +31,22 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 PENDING = (
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "benchmarks",
-    "config",
-    "deploy",
-    "docs",
     "drivers",
-    "gateway",
+    "drivers/modbus",
+    "drivers/opcua",
+    "gateway/acquisition",
+    "gateway/cli",
+    "gateway/codecs",
+    "gateway/common",
+    "gateway/ingest",
+    "gateway/model",
+    "gateway/pipeline",
+    "gateway/spool",
+    "gateway/stores",
     "simulators",
+    "simulators/machines",
+    "simulators/modbus",
+    "simulators/opcua",
     "tests",
 )
 """Rooms that are not reworded yet. A room leaves this list when `tools/prose.py ROOM` finds nothing."""
@@ -92,7 +98,7 @@ RULES = (
     Rule(r"(?-i:\bheld\b)", "kept, stored, buffered or delayed"),
     Rule(r"\btaken\b", "acquired, read, accepted or used"),
     Rule(r"\b(?:take|takes|took|taking|taken) up\b", "apply, start or read"),
-    Rule(r"\b(?:the|its|their|this|that|own|of) shares?\b(?! (?:name|the|one)\b)", "window, group or part"),
+    Rule(r"\b(?:the|its|their|own|a) shares?\b(?! (?:name|the|one)\b)", "window, group or part"),
     Rule(r"\blend(?:s|ing|er)?\b|\blent\b", "lease"),
     Rule(r"\bleftovers?\b", "name the thing that is left, such as retained messages"),
     Rule(r"\battendance\b", "presence"),
@@ -117,7 +123,7 @@ RULES = (
     Rule(r"\bones\b", "name the things"),
     # copulas
     Rule(rf"(?<!\bthere )\b{_BE} no (?!{_COMPARED})[a-z]+", "is not a"),
-    Rule(rf"\b{_BE} none\b", "is not a, or has no"),
+    Rule(rf"(?<!\bthere )\b{_BE} none\b", "is not a, or has no"),
     # words that say nothing, and Latin
     Rule(r"\bplease\b|\bsimply\b|\bobviously\b|\bof course\b|\bjust\b", "leave it out"),
     Rule(r"\be\.g\.|\bi\.e\.|\betc\.", "for example, that is, and so on"),
@@ -159,7 +165,7 @@ def long_sentences(text: str, kind: str) -> Iterator[tuple[int, str]]:
     if kind != "document":
         return
     start = 0
-    for sentence in re.split(r"(?<=[.?!])\s+(?=[A-Z`\[*])", text):
+    for sentence in re.split(r"(?<=[.?!])\s+(?=[A-Z\u00b7\[*])", text):
         at = text.index(sentence, start)
         start = at + len(sentence)
         words = len(re.findall(r"\S*\w\S*", sentence))
@@ -377,8 +383,8 @@ def room_of(file: Path) -> str:
 
 
 def is_pending(room: str) -> bool:
-    """Return whether a room, or a room around it, is still to be reworded."""
-    return any(room == pending or room.startswith(f"{pending}/") for pending in PENDING)
+    """Return whether a room is still to be reworded."""
+    return room in PENDING
 
 
 def check_rooms(*, pending: bool = True) -> dict[str, list[Finding]]:

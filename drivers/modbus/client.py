@@ -1,9 +1,9 @@
 """A lean Modbus client: requests out, matching answers in, over any framing.
 
-An answer belongs to a request by its transaction id, unit and function code. What belongs to no request that
-waits (a late, doubled or foreign answer, one with id 0) is dropped and counted, never taken for another.
+A response belongs to a request by its transaction id, unit and function code. A response without a pending request
+(late, duplicate, foreign, or with id 0) is dropped and counted.
 
-RTU and ASCII have no transaction ids: what belongs to which request follows from the order there (line.py).
+RTU and ASCII have no transaction ids: there the order of requests decides (`pending_requests`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, cast
 
 from drivers.base import NotConnected
 from drivers.modbus.connection import Transport
-from drivers.modbus.framing import Ascii, Mbap, MbapDatagram, OutOfStep, Rtu
-from drivers.modbus.pdu import EXCEPTION, REPEATED, BadAnswer, Refused, Silence, belongs
+from drivers.modbus.framing import Ascii, LostSync, Mbap, MbapDatagram, Rtu
+from drivers.modbus.pdu import (
+    EXCEPTION,
+    REPEATED,
+    ExceptionResponse,
+    InvalidResponse,
+    ResponseTimeout,
+    answers_request,
+)
 from drivers.modbus.pending_requests import PendingRequests
-from drivers.modbus.transport import Listener, TransportProtocol, open_wire
+from drivers.modbus.transport import Listener, TransportProtocol, open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
     from drivers.modbus.transport import AnyTransport
 
 SILENT_MAX = 3
-"""This many requests in a row without any answer mean that the connection is dead, whatever TCP says."""
+"""Consecutive requests without a response after which the connection counts as dead, whatever TCP reports."""
 
 _FRAMINGS: dict[Transport, type[Framing]] = {
     Transport.UDP: MbapDatagram,
@@ -45,7 +52,7 @@ _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request that waits for its answer."""
+    """A request without a response so far."""
 
     unit: int
     pdu: bytes
@@ -65,30 +72,32 @@ class ModbusClient:
         self._units = units
         self._connection = connection
         self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
-        self._listener = Listener(connection, self._make_wire) if connection.transport is Transport.LISTEN else None
+        self._listener = (
+            Listener(connection, self._make_protocol) if connection.transport is Transport.LISTEN else None
+        )
         self._transport: AnyTransport | None = None
-        self._places = asyncio.Semaphore(connection.in_flight)
+        self._slots = asyncio.Semaphore(connection.in_flight)
         self._waiting: dict[int, _Waiting] = {}
         self._transaction = 0
         self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
         # kept over connections: behind a new one may be the same serial line, with an old answer still to come
-        self._line = None if self._framing.matched else PendingRequests(randbelow(0x10000))
-        self._wire: TransportProtocol | None = None
+        self._pending = None if self._framing.matched else PendingRequests(randbelow(0x10000))
+        self._protocol: TransportProtocol | None = None
         self._gap = max(_GAP_BITS / connection.baud, _GAP_MIN) if connection.transport is Transport.RTU else 0.0
         self._last_sent = self._last_heard = 0.0
         self._heard = True  # whether the present, or last, connection brought anything
         self._turn = 0  # which of the addresses is tried first
         self._lost = "not connected yet"
 
-    def _make_wire(self) -> TransportProtocol:
-        wire: TransportProtocol
-        # a wire of a connection that was given up must not speak for the present one
-        wire = TransportProtocol(
-            lambda data: self._received(data) if self._wire is wire else None,
-            lambda reason: self._gone(reason) if self._wire is wire else None,
+    def _make_protocol(self) -> TransportProtocol:
+        protocol: TransportProtocol
+        # late events of an earlier connection are ignored
+        protocol = TransportProtocol(
+            lambda data: self._received(data) if self._protocol is protocol else None,
+            lambda reason: self._gone(reason) if self._protocol is protocol else None,
         )
-        self._wire = wire
-        return wire
+        self._protocol = protocol
+        return protocol
 
     async def connect(self) -> None:
         """Open the connection. Raises `NotConnected` or `Misconfigured`."""
@@ -98,13 +107,13 @@ class ModbusClient:
         if self._listener is not None:
             self._transport = await self._listener.open()
         else:
-            self._transport = await open_wire(self._connection, self._make_wire, self._turn)
+            self._transport = await open_transport(self._connection, self._make_protocol, self._turn)
         self._heard = False
         if self._connection.pause_after_connect:
             await asyncio.sleep(self._connection.pause_after_connect)
 
     def close(self) -> None:
-        """Close the connection at once; a listener goes on to listen until `end`."""
+        """Close the connection at once. A listener keeps its port until `end`."""
         transport, self._transport = self._transport, None
         if transport is not None:
             self._lost = "closed"
@@ -123,46 +132,46 @@ class ModbusClient:
         """Bytes received that belong to no frame."""
         return self._framing.discarded
 
-    # -- asking --
+    # -- sending --
 
     async def request(self, unit: int, pdu: bytes) -> bytes:
         """Send a function code with its data, return the data of the answer, without the function code.
 
-        Raises `Refused`, `Silence`, `BadAnswer`, or `NotConnected` where the connection is lost.
+        Raises `ExceptionResponse`, `ResponseTimeout`, `InvalidResponse`, or `NotConnected` if the connection is lost.
         """
-        async with self._places:
-            if self._line is not None and self._line.doubtful(unit, pdu, asyncio.get_running_loop().time()):
-                await self._into_step(self._line, unit, pdu)
+        async with self._slots:
+            if self._pending is not None and self._pending.ambiguous(unit, pdu, asyncio.get_running_loop().time()):
+                await self._resynchronize(self._pending, unit, pdu)
             return await self._exchange(unit, pdu)
 
     async def request_all(self, unit: int, pdus: Sequence[bytes]) -> list[bytes | Exception]:
-        """Send several requests, as many at once as may be in flight; return each one's answer or error."""
+        """Send requests, up to `in_flight` at once; return the response or the error of each."""
         return await asyncio.gather(*(self.request(unit, pdu) for pdu in pdus), return_exceptions=True)  # type: ignore[return-value] # cancelling is no result
 
-    async def _keep_distance(self) -> None:
+    async def _pause_before_request(self) -> None:
         ready = max(self._last_sent + self._connection.pause, self._last_heard + self._gap)
         wait = ready - asyncio.get_running_loop().time()
         if wait > 0:
             await asyncio.sleep(wait)
 
     async def _exchange(self, unit: int, pdu: bytes) -> bytes:
-        await self._keep_distance()
+        await self._pause_before_request()
         if self._transport is None:
             raise NotConnected(self._lost)
         loop = asyncio.get_running_loop()
         transaction = self._next_transaction()
         waiting = _Waiting(unit, pdu, loop.create_future())
         self._waiting[transaction] = waiting
-        if self._line is not None:
+        if self._pending is not None:
             self._framing.forget()  # what came before the request is no part of its answer
-            self._line.asked(unit, transaction, pdu, loop.time())
+            self._pending.sent(unit, transaction, pdu, loop.time())
         self._send(self._framing.pack(transaction, unit, pdu))
         self.requests += 1
         self._last_sent = loop.time()
         alarm = loop.call_later(self._connection.timeout, _time_out, waiting.answer, self._connection.timeout)
         try:
             answer = await waiting.answer
-        except Silence:
+        except ResponseTimeout:
             self._unanswered(unit)
             raise
         finally:
@@ -170,11 +179,11 @@ class ModbusClient:
             self._waiting.pop(transaction, None)
         if answer[0] & EXCEPTION:
             self.refused += 1
-            raise Refused(answer[1])
-        if pdu[0] in REPEATED and not belongs(answer, pdu):
-            raise BadAnswer(f"{answer.hex(' ')} came where {pdu.hex(' ')} should be repeated")
-        if self._line is not None and not belongs(answer, pdu):
-            raise BadAnswer(f"{len(answer)} bytes came that answer another request than {pdu.hex(' ')}")
+            raise ExceptionResponse(answer[1])
+        if pdu[0] in REPEATED and not answers_request(answer, pdu):
+            raise InvalidResponse(f"{answer.hex(' ')} came where {pdu.hex(' ')} should be repeated")
+        if self._pending is not None and not answers_request(answer, pdu):
+            raise InvalidResponse(f"{len(answer)} bytes came that answer another request than {pdu.hex(' ')}")
         return answer[1:]
 
     def _send(self, frame: bytes) -> None:
@@ -198,33 +207,33 @@ class ModbusClient:
             self.close()
             self._lost = lost
 
-    async def _into_step(self, line: PendingRequests, unit: int, pdu: bytes) -> None:
-        """Make sure that no earlier answer is still to come that could be taken for that to a request.
+    async def _resynchronize(self, pending: PendingRequests, unit: int, pdu: bytes) -> None:
+        """Wait until no earlier response can arrive that could be taken for the response to this request.
 
-        Raises `Silence` while there is doubt.
+        Raises `ResponseTimeout` if that stays uncertain.
         """
-        probe = line.probe(unit, pdu, asyncio.get_running_loop().time())
+        probe = pending.probe(unit, pdu, asyncio.get_running_loop().time())
         try:
             await self._exchange(unit, probe)
-        except Refused:
-            pass  # which is an answer, too
-        except Silence:
-            line.unanswered(unit, probe)
+        except ExceptionResponse:
+            pass  # an exception response also proves that earlier responses are through
+        except ResponseTimeout:
+            pending.probe_timed_out(unit, probe)
             raise
 
-    # -- hearing --
+    # -- receiving --
 
     def _received(self, data: bytes) -> None:
         self._last_heard = asyncio.get_running_loop().time()
         try:
             for frame in self._framing.feed(data):
                 self._answered(frame)
-        except OutOfStep as error:
+        except LostSync as error:
             self._gone(str(error))
 
     def _answered(self, frame: Frame) -> None:
         self._heard = True
-        transaction = frame.transaction if self._line is None else self._line.answered(frame.unit, frame.pdu)
+        transaction = frame.transaction if self._pending is None else self._pending.match(frame.unit, frame.pdu)
         waiting = None if transaction is None else self._waiting.get(transaction)
         if waiting is None or waiting.answer.done():
             self.discarded += 1
@@ -232,7 +241,7 @@ class ModbusClient:
         self._silent.clear()
         if (waiting.unit, waiting.pdu[0]) != (frame.unit, frame.pdu[0] & ~EXCEPTION):
             told = f"unit {frame.unit}, function {frame.pdu[0]} answered for {waiting.unit}, {waiting.pdu[0]}"
-            waiting.answer.set_exception(BadAnswer(told))
+            waiting.answer.set_exception(InvalidResponse(told))
         else:
             waiting.answer.set_result(frame.pdu)
 
@@ -251,4 +260,4 @@ class ModbusClient:
 
 def _time_out(answer: asyncio.Future[bytes], seconds: float) -> None:
     if not answer.done():
-        answer.set_exception(Silence(f"no answer within {seconds:g} s"))
+        answer.set_exception(ResponseTimeout(f"no answer within {seconds:g} s"))

@@ -1,4 +1,4 @@
-"""What a user writes of a device: how it is reached, and what it can take."""
+"""Settings of a connection: address, serial line, TLS, and limits of the device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drivers.modbus.address import Table
 
 
 class Transport(StrEnum):
-    """What carries the frames. The values are the schemes of URLs."""
+    """The carrier of frames; the values are URL schemes."""
 
     TCP = "modbus+tcp"
     TLS = "modbus+tls"

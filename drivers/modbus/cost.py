@@ -1,4 +1,4 @@
-"""What a plan costs: the requests, their bytes, and the time that a cycle will take on this link."""
+"""The cost of a plan: requests, bytes, and expected seconds of a scan on its link."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SILENCE = 3.5  # characters between two frames (clause 2.5.1.1)
 
 
 def cost_of(group: ModbusGroup) -> Cost:
-    """Return what one scan of a group costs."""
+    """Return the cost of one scan of a group."""
     connection = group.connection
     points = group.sources
     requests = plan(points, limits_of(connection)).requests
     size = sum(_bytes(connection, request) for request in requests)
-    details = [_told(request) for request in requests]
+    details = [_described(request) for request in requests]
     return Cost(len(requests), size, _seconds(connection, requests), details)
 
 
@@ -62,14 +62,14 @@ def _seconds(connection: ModbusConnection, requests: Sequence[Request]) -> float
     return pauses + rounds * ROUND_TRIP
 
 
-def _told(request: Request) -> str:
+def _described(request: Request) -> str:
     last = request.first + request.count - 1
     unit = "bits" if request.table.bits else "registers"
     return f"{request.table} {request.first}..{last}: {request.count} {unit} for {len(request.positions)} points"
 
 
 def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iterator[tuple[int, str]]:
-    """Yield what can't be read: the point's place in `sources`, and why."""
+    """Yield the position in `sources` of each point that can't be read, and the reason."""
     limits = limits_of(connection)
     if limits.max_registers == Limits().max_registers and not limits.forbidden:
         return  # every point fits

@@ -35,15 +35,15 @@ class Frame(NamedTuple):
     pdu: bytes
 
 
-class OutOfStep(Exception):
-    """The stream can't be read on: nothing tells where the next frame begins."""
+class LostSync(Exception):
+    """The position of the next frame in the stream is unknown."""
 
 
 class Framing(ABC):
-    """Packs requests, and cuts what is received into answers.
+    """Packs requests, and cuts the received bytes into responses.
 
-    `matched` says whether an answer names its request; else only one request may be under way.
-    `discarded` counts received bytes that belong to no frame.
+    `matched` is True if a response names its request; else only one request may be pending.
+    `discarded` counts received bytes outside of frames.
     """
 
     matched = False
@@ -54,17 +54,17 @@ class Framing(ABC):
 
     @abstractmethod
     def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
-        """Return a request as it goes over the wire."""
+        """Return the frame of a request."""
 
     @abstractmethod
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take what was received, in pieces of any size; yield the answers that are complete.
+        """Append received bytes; yield each complete response.
 
-        Raises `OutOfStep`, after the answers before that.
+        Raises `LostSync` after the responses before the unreadable part.
         """
 
     def forget(self) -> None:
-        """Drop what was received and is not complete."""
+        """Drop an incomplete frame."""
         self.discarded += len(self._received)
         self._received.clear()
 
@@ -83,7 +83,7 @@ class Mbap(Framing):
         while len(received) >= _HEADER.size:
             transaction, protocol, length, unit = _HEADER.unpack_from(received)
             if protocol != 0 or not _LENGTH_MIN <= length <= _LENGTH_MAX:
-                raise OutOfStep(f"garbage received: protocol id {protocol}, length {length}")
+                raise LostSync(f"garbage received: protocol id {protocol}, length {length}")
             end = _HEADER.size - 1 + length
             if len(received) < end:
                 break
@@ -96,7 +96,7 @@ class MbapDatagram(Mbap):
     """Modbus over UDP: the same, each datagram a whole frame. One that is not is dropped."""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        with suppress(OutOfStep):
+        with suppress(LostSync):
             yield from super().feed(data)
         self.forget()
 
@@ -120,7 +120,7 @@ class Rtu(Framing):
         while len(received) >= _RTU_MIN:
             size = rtu_size(received)
             if size is None or len(received) < size:
-                if (size := self._hidden()) is None:
+                if (size := self._find_awaited()) is None:
                     break
             elif not size or not _sound(received[:size]):
                 # noise, or the tail of something: look for a frame one byte further on
@@ -131,11 +131,11 @@ class Rtu(Framing):
             del received[:size]
             yield frame
 
-    def _hidden(self) -> int | None:
-        """Look for the awaited answer behind what looks like the beginning of a longer one.
+    def _find_awaited(self) -> int | None:
+        """Find the expected response behind bytes that look like the start of a longer frame.
 
-        Noise before an answer, common where an RS-485 line turns round, would hide it until the time-out. Only
-        what ends with what was received is taken. Drops what is before it, and returns its length.
+        Noise before a response, common when an RS-485 line turns round, would hide it until the time-out. Only a
+        frame that ends with the last received byte counts. Drops the bytes before it, and returns its length.
         """
         received = self._received
         if received.startswith(self._awaited):

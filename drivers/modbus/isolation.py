@@ -1,4 +1,4 @@
-"""Finding the points that are to blame when a device refuses a whole block."""
+"""Search for the refused points of a block that the device refuses as a whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drivers.modbus.pdu import (
     MEMORY_PARITY,
     PATH_UNAVAILABLE,
     TARGET_SILENT,
-    Refused,
+    ExceptionResponse,
 )
 from drivers.modbus.plan import request
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from drivers.modbus.plan import Limits, Request
     from drivers.modbus.source import ModbusSource
 
-SPLIT = {ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE}
-"""Exceptions that can be the fault of some entries of a block."""
+SPLITTABLE = {ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE}
+"""Exception codes that can be caused by single entries of a block."""
 
 # clause 7: 10 and 11 come from a gateway that could not reach the unit
 _REASONS = {
@@ -36,14 +36,14 @@ _REASONS = {
 }
 
 
-def fault_of(error: Refused) -> Fault:
-    """Return what an exception code says of the points that were asked for."""
+def fault_of(error: ExceptionResponse) -> Fault:
+    """Return the fault of the requested points for an exception code."""
     return Fault(Quality.BAD, _REASONS.get(error.code, Reason.REFUSED), str(error))
 
 
 @dataclass(slots=True)
-class Found:
-    """What splitting a block has shown so far, by the points' positions in the group.
+class Isolated:
+    """The results of a split block so far, by position in the group.
 
     `requests` are the parts that the device answers.
     """
@@ -58,12 +58,11 @@ async def isolate(
     points: Sequence[ModbusSource],
     limits: Limits,
     block: Sequence[int],
-    found: Found,
+    found: Isolated,
 ) -> None:
-    """Ask for both halves of a refused block, and split further what is refused again.
+    """Read both halves of a refused block, and split a half that is refused again.
 
-    k bad points among n cost about 2 k log2(n) requests, once. What is learned is in `found` even where an
-    error ends the search.
+    k refused points of n cost about 2 k log2(n) requests, once. `found` is filled even if an error ends the search.
     """
     middle = len(block) // 2
     for half in (block[:middle], block[middle:]):
@@ -72,8 +71,8 @@ async def isolate(
         part = request(points, half, limits)
         try:
             values = await ask(part)
-        except Refused as error:
-            if error.code not in SPLIT or len(half) == 1:
+        except ExceptionResponse as error:
+            if error.code not in SPLITTABLE or len(half) == 1:
                 found.faults |= dict.fromkeys(half, fault_of(error))
             else:
                 await isolate(ask, points, limits, half, found)

@@ -1,4 +1,4 @@
-"""Points whose registers overlap in ways that are seldom meant."""
+"""Points whose registers overlap with another type, which is mostly a wrong address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
-    """Yield points that take registers of another point as another type: one of the two addresses is likely wrong.
+    """Yield points that take registers of another point as another type: one of the two addresses is likely wrong."""
+    for later, earlier in overlapping(points):
+        yield later, earlier, f"{_described(points[later])} overlaps {_described(points[earlier])}"
+
+
+def overlapping(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of points, the later first, that read a register as different types.
 
     A part of a register (a bit, some bits, a byte) beside the whole is how devices are meant to be read.
     """
@@ -27,8 +33,7 @@ def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
         ]
         for j in open_:
             if _shape(points[j]) != _shape(point):
-                later, earlier = max(i, j), min(i, j)
-                yield later, earlier, f"{_told(points[later])} overlaps {_told(points[earlier])}"
+                yield max(i, j), min(i, j)
         open_.append(i)
 
 
@@ -40,5 +45,5 @@ def _shape(point: ModbusSource) -> tuple[object, ...]:
     return point.address, point.size, point.raw, point.order, point.sign
 
 
-def _told(point: ModbusSource) -> str:
+def _described(point: ModbusSource) -> str:
     return f"{point.raw} at {point.address}"

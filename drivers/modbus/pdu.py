@@ -39,7 +39,7 @@ EXCEPTIONS = {
 """Exception codes by their names in clause 7."""
 
 
-class Refused(Exception):
+class ExceptionResponse(Exception):
     """The device answered with an exception code (clause 7)."""
 
     def __init__(self, code: int) -> None:
@@ -47,12 +47,12 @@ class Refused(Exception):
         self.code = code
 
 
-class Silence(Exception):
-    """No answer came in time."""
+class ResponseTimeout(Exception):
+    """No response came within the time-out."""
 
 
-class BadAnswer(Exception):
-    """The answer came and does not fit the request."""
+class InvalidResponse(Exception):
+    """A response does not fit its request."""
 
 
 def read(table: Table, first: int, count: int) -> bytes:
@@ -61,9 +61,9 @@ def read(table: Table, first: int, count: int) -> bytes:
 
 
 def read_answer(data: bytes, size: int) -> bytes:
-    """Return the payload of a read's answer, which must have `size` bytes. Raises `BadAnswer`."""
+    """Return the payload of a read's answer, which must have `size` bytes. Raises `InvalidResponse`."""
     if len(data) != size + 1 or data[0] != size:
-        raise BadAnswer(f"{max(0, len(data) - 1)} bytes came where {size} belong")
+        raise InvalidResponse(f"{max(0, len(data) - 1)} bytes came where {size} belong")
     return data[1:]
 
 
@@ -103,15 +103,15 @@ def echo(token: int) -> bytes:
     return b"\x08" + _words(0, token)
 
 
-def read_again(pdu: bytes) -> Iterator[bytes]:
+def similar_reads(pdu: bytes) -> Iterator[bytes]:
     """Yield other reads from where a read begins, whose answers have other lengths."""
     if pdu[0] in READ.values():
         step = 8 if pdu[0] in _BITS else 1  # so that each has more bytes than the one before
         yield from (pdu[:3] + _words(count) for count in range(1, 16 * step, step))
 
 
-def beginning(pdu: bytes) -> bytes:
-    """Return what the answer to a request begins with, as far as that is known: enough to tell its length."""
+def response_prefix(pdu: bytes) -> bytes:
+    """Return the known first bytes of the response to a request: at least enough to tell its length."""
     function = pdu[0]
     if function in _BITS:
         return bytes((function, (_word(pdu, 3) + 7) // 8 & 0xFF))
@@ -122,9 +122,9 @@ def beginning(pdu: bytes) -> bytes:
     return pdu[:1]
 
 
-def belongs(answer: bytes, pdu: bytes) -> bool:
-    """Return whether an answer can be that to a request, by its function code, length, and what it repeats."""
-    return answer.startswith(beginning(pdu)) or answer[0] == pdu[0] | EXCEPTION
+def answers_request(answer: bytes, pdu: bytes) -> bool:
+    """Return True if function code, length and repeated fields of a response fit a request."""
+    return answer.startswith(response_prefix(pdu)) or answer[0] == pdu[0] | EXCEPTION
 
 
 def identify(first: int = 0, category: int = 1) -> bytes:
@@ -133,13 +133,13 @@ def identify(first: int = 0, category: int = 1) -> bytes:
 
 
 def identification(data: bytes) -> tuple[dict[int, str], int | None]:
-    """Return the objects of an identification's answer, and the object to go on from. Raises `BadAnswer`."""
+    """Return the objects of an identification's answer, and the object to go on from. Raises `InvalidResponse`."""
     if len(data) < 6 or data[0] != 14:  # noqa: PLR2004 - clause 6.21
-        raise BadAnswer("no device identification")
+        raise InvalidResponse("no device identification")
     objects, at = {}, 6
     for _ in range(data[5]):
         if len(data) < at + 2 or len(data) < at + 2 + data[at + 1]:
-            raise BadAnswer("device identification is cut off")
+            raise InvalidResponse("device identification is cut off")
         objects[data[at]] = data[at + 2 : at + 2 + data[at + 1]].decode("latin-1")
         at += 2 + data[at + 1]
     return objects, data[4] if data[3] == 0xFF else None  # noqa: PLR2004 - more follows

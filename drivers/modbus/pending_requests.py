@@ -1,27 +1,26 @@
-"""What a line without transaction ids (RTU, ASCII) may still bring, so that no answer is taken for another's.
+"""Unanswered requests of a serial line (RTU, ASCII), so that a late response is not taken for a later request's.
 
-A late answer looks like the next one of the same unit, function and length. What tells them apart is order: a
-unit answers in the order in which it was asked, or not at all. So an answer belongs to the earliest request that
-it could belong to, and whatever was asked before that will not be answered any more. Where a request's answer could
-not be told from an earlier one's, a probe goes before it: its answer looks different, and shows that the earlier
-ones are through.
+Without transaction ids a late response looks like the next one of the same unit, function and length. A unit responds
+in the order of its requests, or not at all. So a response belongs to the earliest request that it fits, and earlier
+requests will not be answered any more. If the response to a new request would look like one that is still pending, a
+probe is sent first: its response looks different, and proves that the earlier ones are through.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from drivers.modbus.pdu import beginning, belongs, echo, read_again
+from drivers.modbus.pdu import answers_request, echo, response_prefix, similar_reads
 
 LATE = 60.0
-"""Seconds after which no device answers any more."""
+"""Seconds after which no response to a request is expected any more."""
 
 MOST = 32
-"""The latest requests that one unit is thought to owe an answer; no device keeps more."""
+"""Unanswered requests that are kept per unit; no device queues more."""
 
 
 class _PendingRequest(NamedTuple):
-    """One request that was not answered yet. `at` is by the clock of the event loop."""
+    """A request without a response so far; `at` is the event loop's time."""
 
     transaction: int
     pdu: bytes
@@ -29,56 +28,56 @@ class _PendingRequest(NamedTuple):
 
 
 class PendingRequests:
-    """What each unit still owes."""
+    """The unanswered requests of each unit, in their order."""
 
     def __init__(self, token: int) -> None:
-        """Begin; `token` is where the numbers of echoes start."""
-        self._owed: dict[int, list[_PendingRequest]] = {}
+        """Start without requests; `token` is the first number of echo probes."""
+        self._unanswered: dict[int, list[_PendingRequest]] = {}
         self._token = token
-        self._mute: set[int] = set()  # units that do not answer an echo
+        self._without_echo: set[int] = set()  # units that do not answer an echo
 
-    def doubtful(self, unit: int, pdu: bytes, now: float) -> bool:
-        """Return whether an earlier answer could still come that looks like that to this request."""
-        owed = [asked for asked in self._owed.get(unit, ()) if now - asked.at < LATE]
-        self._owed[unit] = owed
-        mine = beginning(pdu)
-        return any(_alike(mine, beginning(asked.pdu)) for asked in owed)
+    def ambiguous(self, unit: int, pdu: bytes, now: float) -> bool:
+        """Return True if a response to an earlier request could be taken for the response to this one."""
+        unanswered = [asked for asked in self._unanswered.get(unit, ()) if now - asked.at < LATE]
+        self._unanswered[unit] = unanswered
+        mine = response_prefix(pdu)
+        return any(_alike(mine, response_prefix(asked.pdu)) for asked in unanswered)
 
     def probe(self, unit: int, pdu: bytes, now: float) -> bytes:
-        """Return a request whose answer can't be taken for an earlier one's, to be sent before a doubtful one.
+        """Return a request to send before an ambiguous one: its response can't be confused with an earlier one.
 
-        A unit is asked to echo a number that was not used yet (function 8), or to refuse that. One that stays
-        silent is asked for entries of the same table, but another number of them.
+        The unit echoes a number that was not used before (function 8), or refuses to. A unit that does not answer
+        echoes gets a read from the same table with another count.
         """
-        if unit in self._mute:
-            for other in read_again(pdu):
-                if not self.doubtful(unit, other, now):
+        if unit in self._without_echo:
+            for other in similar_reads(pdu):
+                if not self.ambiguous(unit, other, now):
                     return other
         self._token = self._token % 0xFFFF + 1
         return echo(self._token)
 
-    def unanswered(self, unit: int, probe: bytes) -> None:
-        """Note that a probe was in vain: the next one is of the other kind."""
+    def probe_timed_out(self, unit: int, probe: bytes) -> None:
+        """Switch between the two kinds of probe, after one without a response."""
         if probe == echo(self._token):
-            self._mute.add(unit)
+            self._without_echo.add(unit)
         else:
-            self._mute.discard(unit)
+            self._without_echo.discard(unit)
 
-    def asked(self, unit: int, transaction: int, pdu: bytes, now: float) -> None:
-        """Note that a request is sent."""
-        owed = self._owed.setdefault(unit, [])
-        owed.append(_PendingRequest(transaction, pdu, now))
-        del owed[:-MOST]
+    def sent(self, unit: int, transaction: int, pdu: bytes, now: float) -> None:
+        """Append a request."""
+        unanswered = self._unanswered.setdefault(unit, [])
+        unanswered.append(_PendingRequest(transaction, pdu, now))
+        del unanswered[:-MOST]
 
-    def answered(self, unit: int, pdu: bytes) -> int | None:
-        """Return the transaction that an answer belongs to, None where to none. It is owed no more then."""
-        owed = self._owed.get(unit, [])
-        for i, asked in enumerate(owed):
-            if belongs(pdu, asked.pdu):
-                del owed[: i + 1]
+    def match(self, unit: int, pdu: bytes) -> int | None:
+        """Remove the request that a response belongs to; return its transaction, None if there is no such request."""
+        unanswered = self._unanswered.get(unit, [])
+        for i, asked in enumerate(unanswered):
+            if answers_request(pdu, asked.pdu):
+                del unanswered[: i + 1]
                 return asked.transaction
-        if len(owed) == 1 and owed[0].pdu[0] == pdu[0]:  # of a device that answers what was not asked
-            return owed.pop().transaction
+        if len(unanswered) == 1 and unanswered[0].pdu[0] == pdu[0]:  # of another length than requested
+            return unanswered.pop().transaction
         return None
 
 

@@ -1,4 +1,4 @@
-"""From points to requests: a pure function, run when a driver is made, and again when it has learned more."""
+"""Plans read requests for points. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Limits(NamedTuple):
-    """What a device can take in one request.
+    """Limits of one request to a device.
 
     `max_registers` bounds a request to registers; `max_gap` is how many unasked entries may be read along; `even`
     asks for even numbers of registers alone; `forbidden` is never read along.
@@ -38,7 +38,7 @@ def limits_of(connection: ModbusConnection) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One read request and what to make of its answer.
+    """One read request, and the decoder of its response.
 
     `positions` says which points of the group it reads; `decode` turns the answer's payload into their values,
     in that order; `size` is how many bytes the payload must have.

@@ -1,7 +1,7 @@
-"""Looking at a Modbus device that nobody has the manual of. It only reads, and gently: so many requests a second.
+"""Explores a Modbus device without documentation, with a bounded rate of read requests.
 
-Nothing in Modbus tells what a device has, so it is asked: which units answer, who they are, which entries of
-which tables can be read, how many at once, and what a register could mean.
+Modbus does not describe a device. So the probe finds out which units answer, their identification, which entries of
+which tables can be read, how many at once, and which values registers could hold.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from drivers.base import NotConnected
 from drivers.modbus import pdu
 from drivers.modbus.address import Table
 from drivers.modbus.client import ModbusClient
-from drivers.modbus.pdu import BadAnswer, Refused, Silence
+from drivers.modbus.pdu import ExceptionResponse, InvalidResponse, ResponseTimeout
 from drivers.modbus.raw_types import Order, Raw, byte_order
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Span(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """What a register, and those behind it, could be. `plausible` says that a person would believe it."""
+    """One interpretation of registers; `plausible` values are such as a plant has."""
 
     raw: str
     order: str
@@ -51,7 +51,7 @@ class Meaning(NamedTuple):
 
 @dataclass(slots=True)
 class Unit:
-    """What is known of one unit."""
+    """The properties of one unit."""
 
     number: int
     identification: dict[str, str] = field(default_factory=dict)
@@ -66,10 +66,10 @@ class Unit:
 
 
 class Probe:
-    """A look at one device, over one connection."""
+    """The exploration of one device over one connection."""
 
     def __init__(self, connection: ModbusConnection, per_second: float, tell: Callable[[str], None]) -> None:
-        """Prepare; `per_second` bounds the requests, `tell` is given what is being done."""
+        """Prepare; `per_second` bounds the requests, `tell` receives progress messages."""
         self._client = ModbusClient(connection)
         self._gap = 1.0 / per_second
         self._next = 0.0
@@ -123,11 +123,11 @@ class Probe:
         self._tell(f"unit {unit}")
         try:
             await self._ask(unit, pdu.read(Table.HOLDING, 0, 1))
-        except Refused as error:
+        except ExceptionResponse as error:
             return error.code not in {pdu.PATH_UNAVAILABLE, pdu.TARGET_SILENT}
-        except BadAnswer:
+        except InvalidResponse:
             return True
-        except (Silence, NotConnected):
+        except (ResponseTimeout, NotConnected):
             return False
         return True
 
@@ -138,7 +138,7 @@ class Probe:
             while following is not None and len(found) < len(_OBJECTS):
                 objects, following = pdu.identification(await self._ask(unit, pdu.identify(following)))
                 found |= objects
-        except (Refused, Silence, BadAnswer, NotConnected):
+        except (ExceptionResponse, ResponseTimeout, InvalidResponse, NotConnected):
             pass  # few devices have it
         return {_OBJECTS[key]: value for key, value in sorted(found.items()) if key < len(_OBJECTS)}
 
@@ -146,7 +146,7 @@ class Probe:
         size = (count + 7) // 8 if table.bits else 2 * count
         try:
             return pdu.read_answer(await self._ask(unit, pdu.read(table, first, count)), size)
-        except (Refused, Silence, BadAnswer, NotConnected):
+        except (ExceptionResponse, ResponseTimeout, InvalidResponse, NotConnected):
             return None
 
     async def _spans(self, unit: int, table: Table, first: int, last: int) -> AsyncIterator[Span]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 from enum import StrEnum
 from typing import NamedTuple
@@ -74,6 +75,11 @@ class Packing(StrEnum):
 
     FULL = "full"
     BYTE_PER_REGISTER = "byte_per_register"
+
+    @property
+    def stride(self) -> int:
+        """Bytes in the registers for each byte of the text."""
+        return 2 if self is Packing.BYTE_PER_REGISTER else 1
 
 
 class Shape(NamedTuple):
@@ -159,6 +165,12 @@ def wire_format(raw: Raw, half: Half, sign: Sign, registers: int) -> str:
     if raw in EIGHT_BITS:
         return f"{letter}x" if half is Half.HIGH else f"x{letter}"
     return letter
+
+
+def wire_encoding(name: str) -> str:
+    """Return Python's name of a text encoding; UTF-16 and UTF-32 without a byte order are big-endian in registers."""
+    found = codecs.lookup(name).name
+    return f"{found}-be" if found in {"utf-16", "utf-32"} else found
 
 
 def as_unpacked(written: float, letter: str, width: int) -> int | float:

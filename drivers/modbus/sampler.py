@@ -1,4 +1,4 @@
-"""The registers behind each reading, and what else they could be."""
+"""The raw registers of each reading, and their values in other byte orders."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
-    """Reads as the gateway does, and keeps the answers."""
+    """Reads as the driver does, and keeps the raw responses."""
 
     _answers: dict[int, bytes]  # of the sample under way: what was answered, by the positions of its points
 
     async def sample(self, group: ModbusGroup) -> Sample:
         self._answers = {}
         scan = await self.read(group)
-        points: Sequence[ModbusSource] = self._books[group].points
+        points: Sequence[ModbusSource] = self._states[group].points
         return Sample(scan, [held(point, self._answers.get(i, b"")) for i, point in enumerate(points)])
 
-    async def _ask(self, book: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
+    async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
-            answer = await self._client.request(book.settings.unit, planned.pdu)
+            answer = await self._client.request(state.settings.unit, planned.pdu)
         payload = read_answer(answer, planned.size)
         for position in planned.positions:
-            self._answers[position] = part_of(payload, planned, book.points[position])
+            self._answers[position] = part_of(payload, planned, state.points[position])
         return planned.decode(payload)
 
 

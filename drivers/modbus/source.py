@@ -36,9 +36,9 @@ from drivers.modbus.raw_types import (
     Sign,
     as_unpacked,
     fits_order,
+    wire_encoding,
     wire_format,
 )
-from drivers.modbus.values import room
 
 
 def _bits(written: object) -> object:
@@ -182,7 +182,7 @@ class ModbusSource(Source):
         if self.raw in TEXTS and self.length is None:
             what = "a string needs its" if self.raw is Raw.STRING else "bytes need their"
             raise ValueError(f"{what} length in registers")
-        if self.raw is Raw.STRING and not room(self):
+        if self.raw is Raw.STRING and not self.capacity:
             raise ValueError(f"not one character of {self.encoding} fits into length: {self.length}")
 
     def _picks(self) -> None:
@@ -207,6 +207,12 @@ class ModbusSource(Source):
         if self.address.table.bits:
             return 1
         return self.length if self.length is not None else SHAPES[self.raw].registers
+
+    @property
+    def capacity(self) -> int:
+        """The number of ASCII characters of a string, or of bytes, that fit into the registers."""
+        size = 2 * self.size // self.packing.stride
+        return size if self.raw is Raw.BYTES else size // len("\0".encode(wire_encoding(self.encoding)))
 
     @property
     def wire_format(self) -> str:

@@ -1,6 +1,6 @@
-"""Opening what carries the frames: TCP, TLS, UDP, a serial line, or a device that dials in.
+"""Connections that carry frames: TCP, TLS, UDP, a serial line, or a device that dials in.
 
-Each ends in a transport of asyncio's kind with a `TransportProtocol` as its protocol. Nothing here knows of frames.
+Each is an asyncio transport with a `TransportProtocol`. Framing is elsewhere.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ AnyTransport = asyncio.Transport | asyncio.DatagramTransport
 
 
 class TransportProtocol(asyncio.Protocol, asyncio.DatagramProtocol):
-    """Passes on what arrives, from a stream or in datagrams."""
+    """Forwards received bytes, of a stream or of datagrams, and the loss of the connection."""
 
     def __init__(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
         self._received = received
         self._lost = lost
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of a stream."""
+        """Forward a part of a stream."""
         self._received(data)
 
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ANN401, ARG002 - asyncio's signature
-        """Take a datagram."""
+        """Forward a datagram."""
         self._received(data)
 
     def error_received(self, exc: Exception) -> None:
-        """Take the news that nobody listens there."""
+        """Report that no process listens at the address."""
         self._lost(f"{exc}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take the news that it is over."""
+        """Report the end of the connection."""
         self._lost(f"connection lost: {exc}" if exc else "the device closed the connection")
 
 
-async def open_wire(
+async def open_transport(
     connection: ModbusConnection, make: Callable[[], TransportProtocol], turn: int = 0
 ) -> AnyTransport:
-    """Connect, trying one address after the other, beginning with number `turn`, as if they stood in a circle.
+    """Connect to the first address that accepts, starting with number `turn` and wrapping around.
 
     Raises `NotConnected` or `Misconfigured`.
     """
@@ -107,67 +107,69 @@ def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
     return context
 
 
-ARRIVED_MAX = 4
-"""The connections of devices that dialled in and are not used yet; the oldest is closed for a newer one."""
+MAX_ACCEPTED = 4
+"""Accepted connections that are not in use; beyond that the oldest is closed."""
 
 
 class Listener:
-    """Waits for a device that dials in; the newest connection is the one that counts."""
+    """Accepts connections of a device that dials in, and uses the newest."""
 
     def __init__(self, connection: ModbusConnection, make: Callable[[], TransportProtocol]) -> None:
         self._connection = connection
         self._make = make
         self._server: asyncio.Server | None = None
-        self._arrived: list[asyncio.Transport] = []
+        self._accepted: list[asyncio.Transport] = []
         self._arrival = asyncio.Event()
 
     async def open(self) -> asyncio.Transport:
-        """Return the connection of a device. Raises `NotConnected` where none dials in for a while."""
+        """Return the connection of a device. Raises `NotConnected` if no device dials in within the time-out."""
         host, port = self._connection.host, self._connection.port
         if self._server is None:
             try:
-                self._server = await asyncio.get_running_loop().create_server(lambda: _Arrival(self), host, port)
+                self._server = await asyncio.get_running_loop().create_server(
+                    lambda: _AcceptedConnection(self), host, port
+                )
             except (OSError, ValueError) as error:
                 raise NotConnected(f"can't listen on {host}:{port}: {error}") from error
         try:
             async with asyncio.timeout(self._connection.timeout):
-                while not self._arrived:
+                while not self._accepted:
                     self._arrival.clear()
                     await self._arrival.wait()
         except TimeoutError:
             raise NotConnected(f"no device has dialled in to {host}:{port}") from None
-        transport = self._arrived.pop()
-        self._forget_arrived()
+        transport = self._accepted.pop()
+        self._abort_accepted()
         transport.set_protocol(self._make())
         return transport
 
-    def arrive(self, transport: asyncio.Transport) -> None:
-        """Note a connection."""
-        self._arrived.append(transport)
-        if len(self._arrived) > ARRIVED_MAX:
-            self._arrived.pop(0).abort()
+    def accepted(self, transport: asyncio.Transport) -> None:
+        """Keep a new connection."""
+        self._accepted.append(transport)
+        if len(self._accepted) > MAX_ACCEPTED:
+            self._accepted.pop(0).abort()
         self._arrival.set()
 
-    def leave(self, transport: asyncio.Transport) -> None:
-        """Note that a connection has ended before it was used."""
-        if transport in self._arrived:
-            self._arrived.remove(transport)
+    def dropped(self, transport: asyncio.Transport) -> None:
+        """Forget a connection that ended before it was used."""
+        if transport in self._accepted:
+            self._accepted.remove(transport)
 
-    def _forget_arrived(self) -> None:
-        for transport in self._arrived:
+    def _abort_accepted(self) -> None:
+        for transport in self._accepted:
             transport.abort()
-        self._arrived.clear()
+        self._accepted.clear()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the port and all unused connections."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        self._forget_arrived()
+        self._abort_accepted()
 
 
-class _Arrival(asyncio.Protocol):
-    """The protocol of a connection that nobody uses yet."""
+class _AcceptedConnection(asyncio.Protocol):
+    """Watches an accepted connection until it is used."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -175,11 +177,11 @@ class _Arrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._listener.arrive(self._transport)
+        self._listener.accepted(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._listener.leave(self._transport)
+        self._listener.dropped(self._transport)
 
 
 class SerialTransport(asyncio.Transport):
@@ -206,7 +208,7 @@ class SerialTransport(asyncio.Transport):
             self._end(None)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write a request. What does not fit the port's buffer is lost: nothing has left it for long then."""
+        """Write a request. Bytes beyond the port's buffer are dropped: the port has not sent for a long time then."""
         if not self._port.is_open:
             return
         try:

@@ -1,4 +1,4 @@
-"""What `struct` unpacks -> values, for the types that it does not know; and back.
+"""Converts unpacked numbers and bytes to values, for types that `struct` does not know, and back.
 
 A value that can't be one (digits that are none, a date that is none, what means "not available") comes as the
 `Fault` in its place.
@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from drivers.base import Fault, Reason, bad
-from drivers.modbus.raw_types import BCD, SIGNED, TIMES, Packing, Raw, Sign
+from drivers.modbus.raw_types import BCD, SIGNED, TIMES, Raw, Sign, wire_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENTURY = 2000  # CP56Time2a counts years from here
 _CP56_INVALID, _CP56_SUMMER = 1 << 23, 1 << 31  # IEC 60870-5-4: bit 8 of the third octet, and of the fourth
 _MINUTE_MS = 60_000
-_UTF_16, _UTF_32 = codecs.lookup("utf-16").name, codecs.lookup("utf-32").name
 
 
 def reader(point: ModbusSource) -> Reader | None:
@@ -63,7 +62,7 @@ def _reader(point: ModbusSource) -> Reader | None:
     if point.raw is Raw.STRING:
         return _text_reader(point)
     if point.raw is Raw.BYTES:
-        step = _step(point)
+        step = point.packing.stride
         return lambda raw: str(raw[step - 1 :: step].hex())
     if point.raw in SIGNED and point.sign is Sign.MAGNITUDE:
         top = 1 << point.width - 1
@@ -76,7 +75,7 @@ def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - wha
     if point.raw is Raw.STRING:
         return _encoded(point, str(value))
     if point.raw is Raw.BYTES:
-        data, size = bytes.fromhex(str(value)), 2 * point.size // _step(point)
+        data, size = bytes.fromhex(str(value)), 2 * point.size // point.packing.stride
         if len(data) != size:
             raise ValueError(f"{size} bytes stand there")
         return _spread(point, data)
@@ -170,7 +169,7 @@ def text(raw: bytes) -> str:
 
 
 def _text_reader(point: ModbusSource) -> Reader:
-    encoding, step = _wire_encoding(point), _step(point)
+    encoding, step = wire_encoding(point.encoding), point.packing.stride
     if encoding == codecs.lookup("latin-1").name:
         return text if step == 1 else lambda raw: text(raw[1::2])
     zero = "\0".encode(encoding)
@@ -189,30 +188,13 @@ def _text_reader(point: ModbusSource) -> Reader:
 
 
 def _encoded(point: ModbusSource, value: str) -> bytes:
-    data = value.encode(_wire_encoding(point))
-    size = 2 * point.size // _step(point)
+    data = value.encode(wire_encoding(point.encoding))
+    size = 2 * point.size // point.packing.stride
     if len(data) > size:
-        raise ValueError(f"{value!r} is longer than {room(point)} characters")
+        raise ValueError(f"{value!r} is longer than {point.capacity} characters")
     return _spread(point, data)
-
-
-def room(point: ModbusSource) -> int:
-    """Return how many characters of ASCII, or how many bytes, can stand there."""
-    size = 2 * point.size // _step(point)
-    return size if point.raw is Raw.BYTES else size // len("\0".encode(_wire_encoding(point)))
-
-
-def _wire_encoding(point: ModbusSource) -> str:
-    """Return the encoding with the byte order of registers where a name leaves it open."""
-    name = codecs.lookup(point.encoding).name
-    return f"{name}-be" if name in {_UTF_16, _UTF_32} else name
-
-
-def _step(point: ModbusSource) -> int:
-    """Return how many bytes stand in the registers for one of the text."""
-    return 2 if point.packing is Packing.BYTE_PER_REGISTER else 1
 
 
 def _spread(point: ModbusSource, data: bytes) -> bytes:
     """Put bytes into registers as the packing says."""
-    return data if _step(point) == 1 else b"".join(bytes((0, byte)) for byte in data)
+    return data if point.packing.stride == 1 else b"".join(bytes((0, byte)) for byte in data)

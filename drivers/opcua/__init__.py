@@ -1,7 +1,9 @@
 """OPC UA: nodes, subscribed to or polled.
 
-`settings` is what a user writes, `values` turns what the server sends into ours, `driver` holds the session
-under the contract of `drivers.base`. Parts and clauses named in this folder are those of OPC 10000, release 1.05.
+In the order of a reading: `settings` of a connection and its points, `security` and `connection` open a session,
+`browse` looks up the nodes, `subscription` (or `events`, `history`) receives values, `codec` decodes them, and
+`driver` hands them over under the contract of `drivers.base`. `errors` translates what fails. Parts and clauses are
+those of OPC 10000, release 1.05.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 REQUEST_BYTES, NODE_BYTES = 100, 60
-"""What a request and each of its nodes take on the wire, both ways, for names of usual length."""
+"""Bytes of a request, and of each of its nodes, in both directions, for names of usual length."""
 
 ROUND_TRIP = 0.01
-"""Seconds that a request is taken to need."""
+"""Assumed seconds of a request."""
 
 
 def _driver(
     connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]
 ) -> Driver[OpcUaConnection, OpcUaSource]:
-    # asyncua takes half a second and 40 MB to import: only who reads OPC UA pays for it, not who checks a file
+    # asyncua takes half a second and 40 MB to import: only readers of OPC UA pay for it, not `validate`
     from drivers.opcua.driver import OpcUaDriver  # noqa: PLC0415
 
     return OpcUaDriver(connection, groups, clock)
@@ -42,7 +44,7 @@ def _sampler(
 
 
 def _cost(group: OpcUaGroup) -> Cost:
-    """Return what a scan costs: one request that reads all nodes, or what a subscription sends at the most."""
+    """Return the cost of a scan: one read of all nodes, or the most that a subscription sends."""
     nodes = len(group.names)
     how = f"{nodes} monitored items, published" if group.pushed else f"{nodes} nodes read together,"
     return Cost(1, REQUEST_BYTES + nodes * NODE_BYTES, ROUND_TRIP, [f"{how} every {group.every:g} s"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -21,12 +21,12 @@ from drivers.opcua.browse.node_metadata import about_points
 from drivers.opcua.browse.resolve import GONE, resolved
 from drivers.opcua.browse.search import search
 from drivers.opcua.codec.data_types import structures_of
-from drivers.opcua.codec.publish_response import DecodeError
 from drivers.opcua.connection.session import opened_first
-from drivers.opcua.counters import COUNTS
+from drivers.opcua.connection.session_takeover import AbandonedSessions
+from drivers.opcua.counters import Counters
+from drivers.opcua.errors import REQUEST_ERRORS
 from drivers.opcua.events.alarms import Alarms
 from drivers.opcua.history.backfill import Backfill
-from drivers.opcua.security.setup import LOST
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource, Time
 from drivers.opcua.subscription.client_handles import carried_over
 from drivers.opcua.subscription.polling import Poll
@@ -36,18 +36,14 @@ from drivers.opcua.subscription.session_reader import SessionReader
 from drivers.opcua.writer import write_point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from asyncua import ua
 
     from drivers.base import DeviceWarning, DiscoveredPoint, Value
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.connection.session_takeover import SessionTakeover
     from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.scan_builder import Latest
-
-_FAILED = (*LOST, DecodeError)
-"""What a request raises where the connection is lost, or is not one that can be talked over."""
 
 
 class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
@@ -57,21 +53,21 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         groups = [group for group in groups if not group.search]  # these are only asked for
         super().__init__(connection, groups, clock)
         self._settings = connection
-        self._counts = Counter(dict.fromkeys(COUNTS, 0))
+        self._counters = Counters()
         self._remarks = Revisions()
-        self._latest: Latest = {group: {} for group in groups}  # also of those that were let go of
+        self._latest: Latest = {group: {} for group in groups}  # also of removed groups
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
-        self._pushed: SessionReader | None = None
-        self._points = ScanBuilder(self._counts, self._latest)
+        self._reader: SessionReader | None = None
+        self._points = ScanBuilder(self._counters, self._latest)
         self._nodes: dict[OpcUaGroup, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
-        self._alarms = Alarms(self._counts)
-        self._backfill = Backfill(self._counts)
+        self._alarms = Alarms(self._counters)
+        self._backfill = Backfill(self._counters)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
         self._ahead = 0
-        self._leftovers: list[SessionTakeover] = []  # of sessions before
+        self._abandoned = AbandonedSessions()
         self._interrupted = False  # whether points were bad since the start
 
     @property
@@ -83,7 +79,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         return self.clock() + (self._learn_clock() if stamped else 0)
 
     def _learn_clock(self) -> int:
-        """Return the microseconds by which the server's clock is ahead of ours; 0 where it would not be believed."""
+        """Return the microseconds by which the server's clock is ahead of ours; 0 if that is implausible."""
         if self.clock_offset is not None:
             ahead = round(self.clock_offset * 1_000_000)
             self._ahead = ahead if ahead < FUTURE else 0
@@ -93,7 +89,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         return self._ahead
 
     def counts(self) -> dict[str, int]:
-        return dict(self._counts)
+        return self._counters.as_dict()
 
     def warnings(self) -> list[DeviceWarning]:
         return self._remarks.take()
@@ -101,16 +97,16 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     async def connect(self) -> None:
         await self.close()
         interrupted, self._interrupted = self._interrupted, True
-        session, turn = await opened_first(self._settings, self._turn, self._leftovers)
+        session, turn = await opened_first(self._settings, self._turn, self._abandoned)
         self._session = session
         if turn != self._turn:
             self._turn = turn
-            self._counts["failovers"] += 1
+            self._counters.failovers += 1
         self._ready = deque(await self._missed(session))
-        # always new ones: what a lost connection has left behind is of no use
-        self._points = ScanBuilder(self._counts, self._latest, interrupted=interrupted)
-        self._pushed = SessionReader(
-            session, self._settings, self._counts, self._remarks, self._points, self._alarms, self.clock
+        # new for each session: nothing of a lost one is used further
+        self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted)
+        self._reader = SessionReader(
+            session, self._settings, self._counters, self._remarks, self._points, self._alarms, self.clock
         )
         self._alarms.forget_session()
         self._backfill.forget_session()
@@ -119,33 +115,32 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             for group, poll in self._polls.items():
                 poll.lost(self.now(group))
         try:
-            await self._take_up(session, self._pushed)
-        except _FAILED as error:
+            await self._start(session, self._reader)
+        except REQUEST_ERRORS as error:
             await self.close()
-            raise session.lost(error) from error
+            raise session.not_connected(error) from error
 
     async def _missed(self, session: Session) -> list[Scan]:
-        """Return what the session before had taken in, or has left on its server, and was not received."""
+        """Return the scans of the previous session that were not delivered, or were still queued on its server."""
         missed = [scan for scan in self._ready if scan.times is not None]
         for scan in missed:
             scan.late = True
-        messages = [message for left in self._leftovers for message in left.in_order()]
+        messages = self._abandoned.take_messages()
         missed += self._points.missed([message.changes for message in messages], self.clock())
         self._backfill.add(self._points.take_gaps())
         for message in messages:
             if message.events:
-                with suppress(*_FAILED):
+                with suppress(*REQUEST_ERRORS):
                     missed += await self._alarms.scans(session, message.events, self.clock())
-        self._leftovers = []
         return missed
 
-    async def _take_up(self, session: Session, pushed: SessionReader) -> None:
-        """Find all nodes, and subscribe to those that are pushed."""
-        await self._find(session, pushed, self.groups)
+    async def _start(self, session: Session, reader: SessionReader) -> None:
+        """Look up all nodes, and subscribe to the pushed ones."""
+        await self._find(session, reader, self.groups)
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
-        pushed.begin()
+        reader.begin()
 
-    async def _find(self, session: Session, pushed: SessionReader, groups: Sequence[OpcUaGroup]) -> None:
+    async def _find(self, session: Session, reader: SessionReader, groups: Sequence[OpcUaGroup]) -> None:
         for group in groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
@@ -153,10 +148,19 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         self._points.structures = await structures_of(session, self._nodes)
         for group in groups:
             if group.pushed:
-                self._ready += await pushed.monitor(group, range(len(group.names)), self._nodes[group])
+                await self._monitor(reader, group, range(len(group.names)))
+
+    async def _monitor(self, reader: SessionReader, group: OpcUaGroup, positions: Iterable[int]) -> None:
+        """Monitor points of a group; those that can't be are bad, and looked up again later."""
+        nodes = self._nodes[group]
+        faults = await reader.monitor(group, positions, nodes)
+        for position, fault in faults.items():
+            nodes[position] = fault
+        if faults:
+            self._ready.append(_bad_scan(group, self.clock(), faults))
 
     async def regroup(self, groups: Sequence[OpcUaGroup]) -> bool:
-        session, pushed = self._session, self._pushed
+        session, reader = self._session, self._reader
         before = set(self.groups)
         self.groups = tuple(group for group in groups if not group.search)
         added = [group for group in self.groups if group not in before]
@@ -169,73 +173,74 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             self._latest[group] = carried_over(self._latest, removed, group)
             if not group.pushed:
                 self._polls[group] = Poll(group)
-        if session is None or pushed is None:
+        if session is None or reader is None:
             return False
         try:
-            await pushed.drop(removed, self.groups)
-            await self._find(session, pushed, added)
-        except _FAILED as error:
-            raise session.lost(error) from error
-        pushed.resume()
+            await reader.drop(removed, self.groups)
+            await self._find(session, reader, added)
+        except REQUEST_ERRORS as error:
+            raise session.not_connected(error) from error
+        reader.resume()
         return True
 
     async def receive(self) -> Scan:
-        """Return the next scan of what is subscribed; silence beyond three keep-alives is death."""
+        """Return the next scan of subscribed points."""
         while True:
             while self._ready:
                 scan = self._ready.popleft()
-                if scan.group in self._nodes:  # else it was let go of meanwhile
+                if scan.group in self._nodes:  # else the group was removed meanwhile
                     return scan
-            session, pushed = self._session, self._pushed
-            if session is None or pushed is None:
+            session, reader = self._session, self._reader
+            if session is None or reader is None:
                 raise NotConnected(f"{self._settings.url}: not connected")
-            await self._take_in(session, pushed)
+            await self._process(session, reader)
 
-    async def _take_in(self, session: Session, pushed: SessionReader) -> None:
-        """Wait for what the server sends, or for the time to do something else, and do it."""
+    async def _process(self, session: Session, reader: SessionReader) -> None:
+        """Wait for messages of the server, or for the next lookup or backfill, and process them."""
         self._learn_clock()
-        await pushed.receive(min(self._retry_at, self._backfill.due), self._ready)
+        async for scans in reader.receive(min(self._retry_at, self._backfill.due)):
+            self._ready += scans
         self._backfill.add(self._points.take_gaps())
         now = asyncio.get_running_loop().time()
         if now >= self._retry_at:
-            await self._look_again(session)
+            await self._retry_missing(session)
         if now >= self._backfill.due and not self._ready:  # what is fresh goes first
             try:
                 points = self._points
                 self._ready += await self._backfill.step(
                     session, self._nodes, points.structures, points.ahead, self.clock()
                 )
-            except _FAILED as error:
-                raise session.lost(error) from error
+            except REQUEST_ERRORS as error:
+                raise session.not_connected(error) from error
 
     @contextmanager
-    def _asking(self) -> Iterator[Session]:
-        """Give the session; what fails on it costs what was asked for, or the connection."""
+    def _requesting(self) -> Iterator[Session]:
+        """Yield the session, and translate the errors of its requests."""
         session = self._session
         if session is None:
             raise NotConnected(f"{self._settings.url}: not connected")
         try:
             yield session
-        except _FAILED as error:
-            raise session.failed(error) from error
+        except REQUEST_ERRORS as error:
+            raise session.translated(error) from error
 
-    async def _look_again(self, session: Session) -> None:
-        """Look for what was not there; what is there now is told by its first value."""
+    async def _retry_missing(self, session: Session) -> None:
+        """Look up missing nodes again; the first value of a node that was found makes its point good."""
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         gone = self._points.take_gone()
-        read = self._pushed.take_gone() if self._pushed is not None else []
+        read = self._reader.take_gone() if self._reader is not None else []
         read += chain.from_iterable(poll.take_gone() for poll in self._polls.values())
         for group, place in chain(read, *gone.values()):
             if group in self._nodes:
                 self._nodes[group][place] = GONE
         try:
-            if self._pushed is not None:
-                await self._pushed.forget(gone)
+            if self._reader is not None:
+                await self._reader.forget(gone)
             for group in self.groups:
                 await self._find_missing(session, group)
             self._backfill.look_again()
-        except _FAILED as error:
-            failure = session.failed(error)
+        except REQUEST_ERRORS as error:
+            failure = session.translated(error)
             if isinstance(failure, NotConnected):
                 raise failure from error
 
@@ -250,27 +255,27 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             found = [group.sources[place] for place in missing if not isinstance(nodes[place], Fault)]
             if any(source.field for source in found):
                 self._points.structures = await structures_of(session, self._nodes)
-            if group in self._polls or self._pushed is None:
+            if group in self._polls or self._reader is None:
                 self._polls[group].resolve(nodes)
             else:
-                self._ready += await self._pushed.monitor(group, missing, nodes)
-        except _FAILED:
+                await self._monitor(self._reader, group, missing)
+        except REQUEST_ERRORS:
             nodes[:] = [missing.get(place, node) for place, node in enumerate(nodes)]  # once more, next time
             raise
 
     async def read(self, group: OpcUaGroup) -> Scan:
         """Read all nodes of a polled group, in as few requests as the server takes."""
-        with self._asking() as session:
+        with self._requesting() as session:
             if asyncio.get_running_loop().time() >= self._retry_at:
-                await self._look_again(session)
-            return await self._polls[group].take(session, self._points.structures, self.clock)
+                await self._retry_missing(session)
+            return await self._polls[group].read(session, self._points.structures, self.clock)
 
     async def describe(self, group: OpcUaGroup) -> list[PointMetadata]:
-        with self._asking() as session:
+        with self._requesting() as session:
             return await about_points(session, group, self._nodes[group])
 
     async def search(self, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
-        with self._asking() as session:
+        with self._requesting() as session:
             return await search(session, group, position)
 
     async def write(self, group: OpcUaGroup, position: int, value: Value) -> None:
@@ -281,16 +286,21 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             raise NotConnected(f"{self._settings.url}: not connected")
         try:
             await write_point(session, group, position, self._nodes[group][position], value)
-        except _FAILED as error:
-            raise session.lost(error) from error
+        except REQUEST_ERRORS as error:
+            raise session.not_connected(error) from error
 
     async def close(self) -> None:
         session, self._session = self._session, None
-        pushed, self._pushed = self._pushed, None
-        if pushed is not None:
-            pushed.end()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.end()
         if session is not None:
-            left = await session.close()
-            if left is not None and pushed is not None:
-                pushed.leave(left)
-            self._leftovers += [left] if left is not None else []
+            abandoned = await session.close()
+            if abandoned is not None and reader is not None:
+                reader.hand_over(abandoned)
+            self._abandoned.add(abandoned)
+
+
+def _bad_scan(group: OpcUaGroup, now: int, faults: Mapping[int, Fault]) -> Scan:
+    """Return a scan of points, given by their positions, without values."""
+    return Scan(group, now, [None] * len(faults), dict(enumerate(faults.values())), list(faults))

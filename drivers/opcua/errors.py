@@ -1,16 +1,20 @@
-"""What a server's refusal means for who runs the gateway, and what to do about it."""
+"""Errors of asyncua, of decoders and of servers, and their translation into those of the driver contract.
+
+Everything that a request can raise is in `REQUEST_ERRORS`. `translated` and `not_connected` turn it into the errors
+of
+`drivers.base`, at one place: the edge of the driver.
+"""
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
 
 from drivers.base import NotConnected, ReadFailed, Reason, bad
-from drivers.opcua.codec.binary import DecodeError
-from drivers.opcua.connection.client import status
-from drivers.opcua.connection.transport import MAX_CHUNK, MAX_MESSAGE
+from drivers.opcua.limits import MAX_CHUNK, MAX_MESSAGE
 from drivers.opcua.security.certificates import read_file, thumbprint
 from drivers.opcua.security.pki import pki_of
 from drivers.opcua.security.settings import Policy
@@ -18,7 +22,76 @@ from drivers.opcua.security.settings import Policy
 if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
 
-_OURS = {
+
+class DecodeError(Exception):
+    """Bytes break the encoding of Part 6, or are another message than expected: none of it is believed."""
+
+
+class ServiceFault(Exception):
+    """The server refused a service; `status` is its reason (Part 4, 7.34 and 7.39)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server answered 0x{status:08X} {get_name_and_doc(status & 0xFFFF0000)[0]}")
+        self.status = status
+
+
+MALFORMED = (DecodeError, ua.UaError, ValueError, TypeError, IndexError, struct.error)
+"""What decoders raise on malformed bytes, ours and those of asyncua."""
+
+REQUEST_ERRORS = (
+    OSError, TimeoutError, ua.UaError, ValueError, struct.error, AssertionError, DecodeError, ServiceFault,
+)  # fmt: skip
+"""What a request raises if the server can't be reached, refuses, or sends malformed answers."""
+
+# -- status codes by what a client does next --
+
+NO_ROOM = {
+    ua.StatusCodes.BadTooManyMonitoredItems,
+    ua.StatusCodes.BadTooManySubscriptions,
+    ua.StatusCodes.BadServiceUnsupported,
+    ua.StatusCodes.BadNotSupported,
+    ua.StatusCodes.BadNotImplemented,
+}
+"""The server has no subscriptions, or no room for more: poll instead."""
+
+NO_NODE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
+"""The node is not, or no longer, on the server: look it up again."""
+
+NO_FILTER = {
+    ua.StatusCodes.BadMonitoredItemFilterUnsupported,
+    ua.StatusCodes.BadMonitoredItemFilterInvalid,
+    ua.StatusCodes.BadFilterNotAllowed,
+    ua.StatusCodes.BadDeadbandFilterInvalid,
+}
+"""The server refuses a deadband: monitor without it."""
+
+TOO_LARGE = {
+    ua.StatusCodes.BadTooManyOperations,
+    ua.StatusCodes.BadRequestTooLarge,
+    ua.StatusCodes.BadResponseTooLarge,
+    ua.StatusCodes.BadEncodingLimitsExceeded,
+}
+"""The request has too many operations: send it in smaller parts."""
+
+NO_HISTORY = {ua.StatusCodes.BadNoData, ua.StatusCodes.BadNoDataAvailable, ua.StatusCodes.BadBoundNotFound}
+"""Some servers answer these instead of `GoodNoData`: the time has no values."""
+
+HISTORY_BUSY = {
+    ua.StatusCodes.BadNoContinuationPoints,
+    ua.StatusCodes.BadContinuationPointInvalid,
+    ua.StatusCodes.BadTooManyOperations,
+    ua.StatusCodes.BadServerTooBusy,
+    ua.StatusCodes.BadTcpServerTooBusy,
+    ua.StatusCodes.BadTcpNotEnoughResources,
+    ua.StatusCodes.BadResourceUnavailable,
+    ua.StatusCodes.BadOutOfMemory,
+    ua.StatusCodes.BadTimeout,
+    ua.StatusCodes.BadRequestTimeout,
+    ua.StatusCodes.BadWaitingForInitialData,
+}
+"""The server may answer a history read later: try again."""
+
+_CERTIFICATE_TEXTS = {
     "BadCertificateUntrusted": "it does not trust this gateway's certificate yet; let it trust {own}",
     "BadCertificateChainIncomplete": "it does not know who signed this gateway's certificate; let it trust {own}",
     "BadSecurityChecksFailed": (
@@ -35,17 +108,17 @@ _OURS = {
     "BadCertificateRevoked": "this gateway's certificate was revoked: {own}",
     "BadCertificatePolicyCheckFailed": "this gateway's certificate is too weak for it: {own}",
 }
-"""What a server says of our certificate. In `own` stand its file and thumbprint."""
+"""Texts for refusals of our certificate; `own` is its file and thumbprint."""
 
-_USER = {
+_USER_TEXTS = {
     "BadUserAccessDenied": "it does not let {user} in: the name or the password is wrong, or may not connect",
     "BadIdentityTokenRejected": "it does not accept {user}",
     "BadIdentityTokenInvalid": "it can't read how {user} is told",
     "BadUserSignatureInvalid": "it finds that {user} does not have the key of the certificate",
 }
-"""What a server says of the user."""
+"""Texts for refusals of the user."""
 
-_CHANNEL = {
+_CHANNEL_TEXTS = {
     "BadSecurityPolicyRejected": "it does not take this security policy any more; write security: auto",
     "BadSecurityModeRejected": "it does not take this security mode; write security: auto",
     "BadTcpMessageTooLarge": f"it sent a chunk of more than {MAX_CHUNK // 1024} KiB",
@@ -53,9 +126,9 @@ _CHANNEL = {
     "BadResponseTooLarge": f"its answer would be larger than {MAX_MESSAGE // 2**20} MiB",
     "BadTcpEndpointUrlInvalid": "it does not know the path in the url",
 }
-"""What is wrong between the two."""
+"""Texts for refusals of the channel or a message."""
 
-_NO_SESSION = {
+NO_SESSION = {
     ua.StatusCodes.BadSessionIdInvalid,
     ua.StatusCodes.BadSessionClosed,
     ua.StatusCodes.BadSessionNotActivated,
@@ -70,51 +143,60 @@ _NO_SESSION = {
     ua.StatusCodes.BadNoSubscription,
     ua.StatusCodes.BadSubscriptionIdInvalid,
 }
-"""Status codes that say that there is nobody to talk to any more, or nothing to wait for."""
+"""The session, its channel or its subscription is gone: connect again."""
 
 _BROKEN_OFF = (ConnectionError, ConnectionResetError, BrokenPipeError, AssertionError)
-"""What asyncua raises where a server closes the connection; one that can't be reached is something else."""
+"""What asyncua raises when a server closes the connection; an unreachable server raises other errors."""
 
 
-def refused(error: BaseException, url: str, settings: OpcUaConnection | None) -> NotConnected:
-    """Return why a server can't be talked to, in words for who runs the gateway.
+def status(name: str) -> str:
+    """Return number and name of a status code, as in `0x801A0000 BadCertificateUntrusted`."""
+    return f"0x{getattr(ua.StatusCodes, name):08X} {name}"
 
-    `settings` are those of the connection, None before they matter. The text never has a secret in it.
+
+def not_connected(error: BaseException, url: str, settings: OpcUaConnection | None) -> NotConnected:
+    """Translate an error that ends a connection; the text says what an operator can do about it.
+
+    `settings` are those of the connection, None during discovery. The text contains no secret.
     """
+    if isinstance(error, ServiceFault):
+        error = ua.UaStatusCodeError(error.status)
     if not isinstance(error, ua.UaStatusCodeError):
-        return NotConnected(f"{url}: {_told(error, settings)}")
+        return NotConnected(f"{url}: {_text(error, settings)}")
     name, meaning = get_name_and_doc(error.code)
-    if name in _OURS and settings is not None:
-        text = _OURS[name].format(own=_own(settings))
-    elif name in _USER and settings is not None:
-        text = _USER[name].format(user=_user(settings))
+    if name in _CERTIFICATE_TEXTS and settings is not None:
+        text = _CERTIFICATE_TEXTS[name].format(own=_own_certificate(settings))
+    elif name in _USER_TEXTS and settings is not None:
+        text = _USER_TEXTS[name].format(user=_user_name(settings))
     else:
-        text = _CHANNEL.get(name, meaning)
+        text = _CHANNEL_TEXTS.get(name, meaning)
     return NotConnected(f"{url}: {text}", status(name) if hasattr(ua.StatusCodes, name) else f"0x{error.code:08X}")
 
 
-def failed(error: BaseException, url: str, settings: OpcUaConnection) -> NotConnected | ReadFailed:
-    """Return what a request's failure means: that the session is lost, or that this request was in vain."""
+def translated(error: BaseException, url: str, settings: OpcUaConnection) -> NotConnected | ReadFailed:
+    """Translate an error of a request: `NotConnected` if the session is lost, `ReadFailed` if only the request is."""
+    if isinstance(error, ServiceFault):
+        error = ua.UaStatusCodeError(error.status)
     if isinstance(error, TimeoutError):
         return ReadFailed(f"{url}: no answer within {settings.timeout:g} s", bad(Reason.NO_RESPONSE))
     if isinstance(error, DecodeError):
         return ReadFailed(f"{url}: {error}", bad(Reason.BAD_ANSWER, str(error)))
-    if isinstance(error, ua.UaStatusCodeError) and error.code not in _NO_SESSION:
+    if isinstance(error, ua.UaStatusCodeError) and error.code not in NO_SESSION:
         name, meaning = get_name_and_doc(error.code)
         return ReadFailed(f"{url}: {meaning}", bad(Reason.REFUSED, f"0x{error.code:08X} {name}"))
-    return refused(error, url, settings)
+    return not_connected(error, url, settings)
 
 
-def _told(error: BaseException, settings: OpcUaConnection | None) -> str:
+def _text(error: BaseException, settings: OpcUaConnection | None) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     if settings is not None and settings.security is not Policy.NONE and type(error) in _BROKEN_OFF:
         # some servers close the connection instead of saying why
-        return f"it broke the connection off; if it does so each time, let it trust {_own(settings)}"
+        return f"it broke the connection off; if it does so each time, let it trust {_own_certificate(settings)}"
     return str(error) or type(error).__name__
 
 
-def _user(settings: OpcUaConnection) -> str:
+def _user_name(settings: OpcUaConnection) -> str:
     if settings.username is not None:
         return f"user {settings.username!r}"
     if settings.user_certificate is not None:
@@ -122,7 +204,7 @@ def _user(settings: OpcUaConnection) -> str:
     return "an anonymous user; write username and password, or user_certificate and user_key"
 
 
-def _own(settings: OpcUaConnection) -> str:
+def _own_certificate(settings: OpcUaConnection) -> str:
     pki = pki_of(settings)
     try:
         return f"{pki.certificate_file} (thumbprint {thumbprint(read_file(pki.certificate_file.read_bytes()))})"

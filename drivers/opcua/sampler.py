@@ -1,4 +1,4 @@
-"""What an OPC UA server holds behind each reading."""
+"""The raw value of the server behind each reading."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import Fault, NotConnected, Sampler, Scan
-from drivers.opcua.codec.binary import DecodeError
 from drivers.opcua.codec.values import reading
 from drivers.opcua.driver import OpcUaDriver
-from drivers.opcua.errors import failed
-from drivers.opcua.security.setup import LOST
+from drivers.opcua.errors import REQUEST_ERRORS
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from drivers.sampling import RawValue, Sample
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 LONGEST = 200
-"""Characters of a raw value that are told."""
+"""Characters of a raw value at most."""
 
 
 class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
@@ -47,8 +45,8 @@ class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
         distinct = list({node: None for node in nodes if isinstance(node, ua.NodeId)})
         try:
             answer = await session.read(distinct)
-        except (*LOST, DecodeError) as error:
-            raise failed(error, session.url, self._settings) from error
+        except REQUEST_ERRORS as error:
+            raise session.translated(error) from error
         places = {node: place for place, node in enumerate(distinct)}
         for i, (node, source) in enumerate(zip(nodes, sources, strict=True)):
             if isinstance(node, Fault):

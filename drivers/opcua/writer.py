@@ -1,4 +1,4 @@
-"""Writing one node: a value as the node's own type has it, and what a server's refusal means."""
+"""Writes one node: converts a value to the node's type, and translates a refusal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def write_point(
 ) -> None:
     """Write the value of a point, which is at `node`.
 
-    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and what a session's requests raise.
+    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and `REQUEST_ERRORS`.
     """
     name = group.names[position]
     if not group.sources[position].whole:
@@ -48,7 +48,7 @@ async def write_point(
 async def write_node(session: Session, node: ua.NodeId, value: Value) -> None:
     """Write a node's value; the type is the one that it has now, so that a server has nothing to convert.
 
-    Raises `WriteFailed` where the value does not fit or the server refuses, and what a session's requests raise.
+    Raises `WriteFailed` where the value does not fit or the server refuses, and `REQUEST_ERRORS`.
     """
     [present] = await session.client.uaclient.read_attributes([node], ua.AttributeIds.Value)
     fault = fault_of(present.StatusCode.value) if present.StatusCode is not None else None

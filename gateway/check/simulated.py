@@ -160,8 +160,8 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
             if truth is not None:
                 moved = at, point.name, tally.first_good or window.began, window.ended
                 # a quantity that rests at 0 trembles half of the time: samples may meet it there again and again
-                met_again = truth.away(*moved) < SAMPLES * every * 1e6
-                changes = 0 if met_again else max(0, len(truth.held(*moved)) - 1)
+                met_again = truth.longest_deviation(*moved) < SAMPLES * every * 1e6
+                changes = 0 if met_again else max(0, len(truth.values_between(*moved)) - 1)
             # pending readings are reported once for all points
             short = schedule["missed"] > 0 and not gateway["ledger"]["pending"]
             context = Circumstances(machine.protocol.explore, window, every, short, changes, truth is not None)

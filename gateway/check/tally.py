@@ -33,7 +33,7 @@ class Truth(Protocol):
     def agrees(self, machine: str, point: str, value: Value, time: int) -> bool:
         """Return whether a point had this value at about that time."""
 
-    def held(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
+    def values_between(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
         """Return the values that a point had between two times, with the value at the first time."""
 
 

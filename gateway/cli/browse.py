@@ -13,13 +13,11 @@ from drivers.base import DriverError, NotConnected
 from drivers.opcua.browse.browser import Browser
 from drivers.opcua.browse.start_node import start_at
 from drivers.opcua.browse.variable_details import learn
-from drivers.opcua.codec.publish_response import DecodeError
 from drivers.opcua.connection.discovery import endpoints, servers
 from drivers.opcua.connection.paced_session import PacedSession
 from drivers.opcua.connection.session import opened
-from drivers.opcua.errors import refused
+from drivers.opcua.errors import REQUEST_ERRORS, not_connected
 from drivers.opcua.node_address import parse_node
-from drivers.opcua.security.setup import LOST
 from gateway.cli.browse_result import BrowseResult
 from gateway.cli.browse_template import template_of
 from gateway.cli.browse_tree import tree
@@ -132,8 +130,8 @@ async def _look(connection: OpcUaConnection, wanted: BrowseRequest) -> BrowseRes
         return BrowseResult(
             session.url, start, chosen, await learn(session, chosen), session.uris, browser.cut, not wanted.match
         )
-    except (*LOST, DecodeError) as error:
-        raise refused(error, session.url, connection) from error
+    except REQUEST_ERRORS as error:
+        raise not_connected(error, session.url, connection) from error
     finally:
         await session.close()
 

@@ -75,20 +75,22 @@ def simulate(
     if write is not None and ports != "auto":
         raise click.UsageError("--write needs --ports auto: what listens as configured is reached by CONFIG itself")
     factory = load(config)
+    if foreign := sorted({machine.protocol.name for machine in factory.machines if not machine.protocol.simulator}):
+        raise click.ClickException(f"there is no simulator of the protocol {', '.join(foreign)}")
     try:
         import pymodbus  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise click.ClickException(
             "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
         ) from None
-    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - an extra
+    from simulators.faults.catalogue import InvalidFault  # noqa: PLC0415 - an extra
 
     try:
         if plot is not None:
             _plot(factory, seed, plot[0], Path(plot[1]), how["faults"])
         else:
             _serve(factory, seed, write, free_ports=ports == "auto", with_stdin=with_stdin, how=how)
-    except NoFault as error:
+    except InvalidFault as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
 
 

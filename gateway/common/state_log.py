@@ -1,12 +1,12 @@
 """Log a state once, count its repetitions, and summarise them once a minute.
 
 A link that flaps, a device that comes and goes, a store that refuses every row: each would fill the log of a box that
-nobody looks at for weeks. `StateLog` is for what is in one state at a time, `RepeatLog` for events that repeat.
+nobody looks at for weeks. `StateLog` is for a subject with one state at a time, `RepeatLog` for events that repeat.
 
-    link = StateLog(log, "broker.unstable")
-    link.enter("broker.not_connected", error="timed out")          # logged: a warning
-    link.enter("broker.not_connected", error="timed out")          # counted
-    link.enter("broker.connected", healthy=True, broker=url)       # logged: an info
+    link = StateLog(log, "mqtt.unstable")
+    link.enter("mqtt.not_connected", error="timed out")          # logged: a warning
+    link.enter("mqtt.not_connected", error="timed out")          # counted
+    link.enter("mqtt.connected", healthy=True, broker=url)       # logged: an info
 
     refused = RepeatLog(log)
     refused.warning("message.set_aside", key=topic, reason=reason)  # logged once a minute, then counted
@@ -33,7 +33,7 @@ CHANGES = 4
 """Changes of a state that are logged one by one within a window."""
 
 MAX_KEYS = 1_000
-"""Keys of repeating events that are told apart; events with others are counted together."""
+"""Keys of repeating events that are kept apart; events of all other keys are counted together."""
 
 
 def _later(callback: Callable[[], None]) -> asyncio.TimerHandle | None:
@@ -98,6 +98,11 @@ class StateLog:
             return False
         getattr(self._log, level or ("info" if healthy else "warning"))(event, **self._fields, **fields)
         return True
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the present state is healthy; True before the first."""
+        return self._healthy
 
     def _account(self, now: float) -> None:
         """Add the time since the last call to that in which the subject was not healthy."""

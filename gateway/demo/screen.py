@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from aiomqtt import MqttError
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from gateway.codecs import CODECS
-from gateway.mqtt.client import MqttClient
+from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.model.path import MachinePath
+    from gateway.mqtt.client import MqttClient
     from gateway.settings.factory import Factory, Machine
 
 REFRESH = 0.5
@@ -71,18 +71,17 @@ class Screen:
         broker = factories[0].broker
         topics = Topics(broker.root)
         codec = CODECS[factories[0].gateway.codec]
+        session = Session(broker, "lineside-demo-screen", quiet=True)
+
+        async def serve(link: MqttClient) -> None:
+            await session.subscribe(link, topics.all_machines("+"), topics.all_gateways("ledger"), qos=0)
+            while True:
+                self._take(topics, codec, await link.receive())
+
         with Live(console=self._console, auto_refresh=False, screen=self._console.is_terminal) as live:
             drawing = asyncio.create_task(self._draw(live), name="draw")
             try:
-                while True:
-                    try:
-                        async with MqttClient(broker, "lineside-demo-screen") as link:
-                            for topic in (topics.all_machines("+"), topics.all_gateways("ledger")):
-                                await link.subscribe(topic, qos=0)
-                            while True:
-                                self._take(topics, codec, await link.receive())
-                    except MqttError:
-                        await asyncio.sleep(0.5)
+                await session.run(serve)
             finally:
                 drawing.cancel()
 

@@ -18,23 +18,28 @@ if TYPE_CHECKING:
 
     from gateway.ingest.batch import Batch
     from gateway.ingest.store_writer import StoreWriter
+    from gateway.stores.base import MachineScan
 
 log = structlog.get_logger()
 
-MAX_QUEUED_READINGS = 1_000_000
-"""Readings that may wait, some 100 bytes each; then ingest receives nothing more."""
+MAX_QUEUED_BYTES = 256 * 2**20
+"""Bytes of memory of the records that may wait; then ingest receives nothing more."""
 
 CHECK_INTERVAL = 1.0
 """Seconds between two checks of a store that answers early."""
 
 
 class DurabilityQueue:
-    """The batches that are not durable yet, in the order in which they were written."""
+    """The batches that are not durable yet, in the order in which they were written.
 
-    def __init__(self, writers: Sequence[StoreWriter]) -> None:
+    They wait as encoded records; `decode` returns their scans where they have to be written again.
+    """
+
+    def __init__(self, writers: Sequence[StoreWriter], decode: Callable[[Batch], list[MachineScan]]) -> None:
         self._writers = writers
+        self._decode = decode
         self._batches: deque[Batch] = deque()
-        self._readings = 0
+        self._bytes = 0
         self._removed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -49,12 +54,13 @@ class DurabilityQueue:
         """Queue a batch that is written, with the servers' instances before the write."""
         batch.instances = instances
         batch.durable_at = asyncio.get_running_loop().time() + self.seconds
+        batch.release_scans()
         self._batches.append(batch)
-        self._readings += batch.readings
+        self._bytes += batch.size
 
     async def wait_for_room(self) -> None:
         """Wait until the queue is below its limit."""
-        while self._readings > MAX_QUEUED_READINGS:
+        while self._bytes > MAX_QUEUED_BYTES:
             self._removed.clear()
             await self._removed.wait()
 
@@ -71,7 +77,7 @@ class DurabilityQueue:
             durable = []
             while self._batches and self._batches[0].durable_at <= now:
                 durable.append(self._batches.popleft())
-            self._readings -= sum(batch.readings for batch in durable)
+            self._bytes -= sum(batch.size for batch in durable)
             self._removed.set()
             await on_durable(durable)
 
@@ -94,7 +100,7 @@ class DurabilityQueue:
     async def _write_again(self, batch: Batch, index: int) -> None:
         writer = self._writers[index]
         instance = writer.instance
-        await writer.write(batch.scans, _retry_forever)  # refusals were set aside after the first write
+        await writer.write(self._decode(batch), _retry_forever)  # refusals were set aside after the first write
         batch.instances[index] = instance
         batch.durable_at = asyncio.get_running_loop().time() + self.seconds
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
 from gateway.common.backoff import Backoff
-from gateway.stores.base import Rejected, Unavailable
+from gateway.common.setting_types import MissingSecret
+from gateway.common.state_log import RepeatLog, StateLog
+from gateway.ingest.worker_thread import WorkerThread
+from gateway.stores.base import Refusal, Rejected, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.stores.base import MachineScan, Refusal, Store
+    from gateway.stores.base import MachineScan, Store
 
 log = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CLOSE_TIMEOUT = 1.5
+"""Seconds that a store has to end its last call and to close."""
+
+MAX_FAILURES = 10
+"""Attempts at scans that all make the store fail in an unexpected way, until they are set aside."""
 
 RETRY_FIRST, RETRY_MAX = 0.2, 2.0
 """Seconds between two attempts at a store that can't be reached."""
@@ -36,33 +44,73 @@ class StoreWriter:
         self.name = name
         self.instance: str | None = ""
         self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store {name}")
+        self._thread = WorkerThread(f"store {name}")
+        self._state = StateLog(log, "store.unstable", store=name)
         self._lock = asyncio.Lock()
-        self._open = self._down = False
+        self._open = False
+        self._failures = 0
+        self._error: Exception | None = None
+        self._repeats = RepeatLog(log)
+        self._called = False
 
     @property
     def durable_after(self) -> float:
         """Return the seconds after a write in which it may be lost; known once the store has been opened."""
         return self._store.durable_after
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what the store could not keep as it was written."""
+        return dict(self._store.counts)
+
     async def open(self) -> None:
         """Try to open once, so that a wrong setting is logged at the start and not with the first reading."""
         try:
             async with self._lock:
                 await self._ensure_open()
-        except Unavailable as error:
+        except StoreError as error:
             self._log_outage(error)
 
     async def write(
         self, scans: Sequence[MachineScan], before_retry: Callable[[], Awaitable[None]]
     ) -> tuple[Refusal, ...]:
         """Write scans, and return what the store refuses."""
+        refusals = await self._retry(before_retry, self._write, scans)
+        if self._error is not None:
+            self._repeats.error("store.failed", store=self.name, exc_info=self._error)
+            self._error = None
+        return tuple(refusals)
+
+    def _write(self, scans: Sequence[MachineScan]) -> list[Refusal]:
+        """Write scans in the thread. Scans that make the store fail in an unexpected way are refused.
+
+        Raises `Unavailable`; also where all of several scans fail so, up to `MAX_FAILURES` times.
+        """
+        failed: list[Refusal] = []
+        refusals = self._write_parts(scans, failed)
+        if failed and len(failed) == len(scans):
+            self._failures += 1
+            if self._failures < MAX_FAILURES:
+                raise Unavailable(f"unexpected {failed[0].message}")
+        self._failures = 0
+        return refusals + failed
+
+    def _write_parts(self, scans: Sequence[MachineScan], failed: list[Refusal]) -> list[Refusal]:
         try:
-            await self._retry(before_retry, self._store.write, scans)
+            self._store.write(scans)
         except Rejected as error:
-            self._log_recovery()
-            return error.refusals
-        return ()
+            return list(error.refusals)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of a store must not end ingest; it is logged by `write`
+            self._error = error
+            if len(scans) > 1:
+                half = len(scans) // 2
+                return self._write_parts(scans[:half], failed) + self._write_parts(scans[half:], failed)
+            [scan] = scans
+            row = f"{scan.path} {scan.scan.time} {', '.join((*scan.scan.values, *scan.scan.bad))}"
+            failed.append(Refusal(scan.record, len(scan.scan), row, repr(error)[:500], "store_error"))
+        return []
 
     async def check_instance(self, before_retry: Callable[[], Awaitable[None]]) -> bool:
         """Return whether the store's server is known to be the process of the last check."""
@@ -78,10 +126,18 @@ class StoreWriter:
         return False
 
     async def close(self) -> None:
-        """Close the store where it is open."""
-        if self._open:
-            await self._call(self._store.close)
-        self._thread.shutdown()
+        """Close the store where it is open; a call that hangs is left to itself after `CLOSE_TIMEOUT`.
+
+        What it was about to write is not confirmed, so it comes again.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._thread.run(self._store.close if self._open else bool)
+        except TimeoutError:
+            log.warning("store.not_closed", store=self.name, hint="the store does not answer; its batch comes again")
+        except Exception as error:  # noqa: BLE001 - it ends anyway
+            log.warning("store.not_closed", store=self.name, error=repr(error))
+        self._thread.stop()
 
     async def _retry(
         self, before_retry: Callable[[], Awaitable[None]], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -92,7 +148,7 @@ class StoreWriter:
                 async with self._lock:
                     await self._ensure_open()
                     result = await self._call(function, *args, **kwargs)
-            except Unavailable as error:
+            except StoreError as error:
                 self._log_outage(error)
             else:
                 self._log_recovery()
@@ -110,19 +166,30 @@ class StoreWriter:
         try:
             self._store.check()
             return self._store.instance() if self._store.durable_after else ""
-        except Unavailable:
+        except BaseException:
             self._store.close()
             raise
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        """Call a method of the store in its thread. Raises `Unavailable`, also for an error that nobody foresaw.
 
-    def _log_outage(self, error: Unavailable) -> None:
-        if not self._down:
-            log.warning("store.unavailable", store=self.name, error=str(error))
-        self._down = True
+        At the first attempt a missing secret ends the service, with its name: it is part of the configuration.
+        """
+        try:
+            return await self._thread.run(function, *args, **kwargs)
+        except StoreError:
+            raise
+        except Exception as error:
+            if isinstance(error, MissingSecret) and not self._called:
+                raise
+            self._repeats.error("store.failed", store=self.name, exc_info=error)
+            raise Unavailable(f"unexpected {error!r:.500}") from error
+        finally:
+            self._called = True
+
+    def _log_outage(self, error: StoreError) -> None:
+        self._state.enter("store.unavailable", error=str(error))
 
     def _log_recovery(self) -> None:
-        if self._down:
-            log.info("store.available_again", store=self.name)
-        self._down = False
+        if self._state.state:
+            self._state.enter("store.available_again", healthy=True)

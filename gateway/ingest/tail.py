@@ -7,14 +7,12 @@ import secrets
 from typing import TYPE_CHECKING
 
 import structlog
-from aiomqtt import MqttError
 
 from gateway.codecs import CODECS, Undecodable
-from gateway.common.backoff import Backoff
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.model.metadata import decode_meta
 from gateway.model.path import matches
-from gateway.mqtt.client import MqttClient
+from gateway.mqtt.messages import parse_meta
+from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.codecs import Codec
     from gateway.model.reading import Reading
+    from gateway.mqtt.client import MqttClient
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger()
@@ -49,27 +48,24 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
     topics = Topics(factory.broker.root)
     codec = CODECS[factory.gateway.codec]
     metadata = MetadataRegistry()
-    backoff = Backoff(0.3, 5.0)
+    session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}")
     shown = 0
-    while True:
-        try:
-            async with MqttClient(factory.broker, f"lineside-tail-{secrets.token_hex(3)}") as link:
-                backoff.reset()
-                await link.subscribe([(topics.all_machines("meta"), 0)])
-                await link.subscribe([(topics.all_machines("event"), 1)])
-                await link.subscribe([(topics.all_machines("data"), 1)])
-                while True:
-                    message = await link.receive()
-                    link.acknowledge(message)
-                    for reading in _readings(topics, codec, metadata, message):
-                        if matches(pattern, reading.path, reading.point):
-                            show(reading)
-                            shown += 1
-                            if shown == count:
-                                return
-        except MqttError as error:
-            log.warning("broker.not_connected", broker=factory.broker.url, error=str(error))
-        await backoff.wait()
+
+    async def serve(link: MqttClient) -> None:
+        nonlocal shown
+        await session.subscribe(link, topics.all_machines("meta"), qos=0)
+        await session.subscribe(link, topics.all_machines("event"), topics.all_machines("data"))
+        while True:
+            message = await link.receive()
+            link.acknowledge(message)
+            for reading in _readings(topics, codec, metadata, message):
+                if matches(pattern, reading.path, reading.point):
+                    show(reading)
+                    shown += 1
+                    if shown == count:
+                        return
+
+    await session.run(serve)
 
 
 def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
@@ -79,7 +75,8 @@ def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message:
     path, leaf = found
     try:
         if leaf == "meta":
-            metadata.add(path, decode_meta(bytes(message.payload)))
+            if message.payload:
+                metadata.add(path, parse_meta(bytes(message.payload)).metas)
             return []
         record = codec.decode(bytes(message.payload))
     except (ValueError, Undecodable) as error:

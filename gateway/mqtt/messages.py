@@ -1,9 +1,9 @@
 """The messages that come in over MQTT: one strict, frozen, bounded model for each, and what writes the answers.
 
 Anyone with the right to publish on a topic may publish anything there. So every payload is measured before it is
-parsed, every number has its range, every list its length, and every text passes `gateway.model.text`. What fits is a
-value that later steps can rely on; all else raises `BadMessage`, and nothing else is ever raised. Fields that no
-reader needs are ignored, so that a newer peer can add some.
+parsed, every number has its range, every list its length, and every text passes `gateway.model.text`. A payload
+that fits becomes a value that later steps can rely on; any other raises `BadMessage`, and never another exception.
+Fields that no reader needs are ignored, so that a newer peer can add some.
 
 A topic whose retained message was cleared delivers an empty payload (MQTT 5, 3.3.1.3): callers look for that first.
 """
@@ -45,10 +45,10 @@ MAX_META_BYTES = 4 * 2**20
 """Bytes of `meta` and `metadata`. More would stop the event loop for more than half a second."""
 
 MAX_RANGES = 10_000
-"""Ranges, and records with readings set aside, of one confirmation; ingest splits what is longer."""
+"""Ranges, and records with readings set aside, of one confirmation; ingest splits a longer list."""
 
 MAX_IDS = 100
-"""Descriptions that one `wanted` asks for, and one `metadata` answers."""
+"""Descriptions in a `wanted`, and in a `metadata`."""
 
 MAX_EARLIER = 16
 """Earlier descriptions in one `meta`; gateways send four."""
@@ -114,10 +114,10 @@ class _Message(BaseModel):
 
 
 class Confirmation(_Message):
-    """The records of a spool that stores hold (`ranges`), or have taken and may still lose (`taken`).
+    """The records of a spool that stores hold (`ranges`), or have accepted and may still lose (`taken`).
 
-    `set_aside` counts the readings of a record, by its number, that a store refused. `by` is the ingest or its share,
-    `instance` its process.
+    `set_aside` counts the readings of a record, by its number, that a store refused. `by` is the
+    id of the ingest or its share name, `instance` its process.
     """
 
     spool: Name
@@ -129,7 +129,7 @@ class Confirmation(_Message):
 
     @property
     def last(self) -> int:
-        """The highest sequence number of `ranges`, `taken` and `set_aside`; 0 where there is none."""
+        """The highest sequence number of `ranges`, `taken` and `set_aside`; 0 without any."""
         ends = [last for ranges in (self.ranges, self.taken) for _, last in ranges]
         return max((*ends, *self.set_aside), default=0)
 
@@ -195,7 +195,7 @@ class Meta(MachineDescription):
 
     @property
     def metas(self) -> list[MachineMeta]:
-        """The present description, then the earlier ones."""
+        """The present description, then the earlier descriptions."""
         return [self.meta, *(one.meta for one in self.earlier)]
 
 
@@ -225,7 +225,7 @@ class KnownDescription(MachineDescription):
 
 
 def _match_ids(known: dict[str, KnownDescription]) -> dict[str, KnownDescription]:
-    """Refuse a description under another's id: an id is the digest of what it stands for."""
+    """Refuse a description under another's id: an id is the digest of its description."""
     for key, description in known.items():
         if description.meta.id != key:
             raise ValueError("a description does not have the id that it is listed under")

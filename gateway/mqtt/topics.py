@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from gateway.model.path import MachinePath
 
 GATEWAYS = "_gateways"
-"""The level under a site where gateways stand; no area can have this name, since names begin with a letter."""
+"""The level under a site of gateways; no area can have this name, since names begin with a letter."""
 
 INGESTS = "_ingests"
-"""The level under a site where ingests stand."""
+"""The level under a site of ingests."""
+
+
+_BELOW_ROOT = len(MachinePath._fields) + 1
+"""Levels of a machine's topic below the root: its path, and the leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Topics:
         return f"{self.root}/{path}/event"
 
     def meta(self, path: MachinePath) -> str:
-        """Return the topic of what a machine's points are."""
+        """Return the topic of a machine's description."""
         return f"{self.root}/{path}/meta"
 
     def state(self, path: MachinePath) -> str:
@@ -60,17 +64,27 @@ class Topics:
         levels = topic[len(self.root) + 1 :].split("/")
         return topic.startswith(self.root + "/") and levels[2:3] == [INGESTS] and levels[4:] == ["state"]
 
+    def rebase(self, topic: str) -> str:
+        """Return the topic of a machine under this root: a record may have been made under another root.
+
+        The machine's path and the leaf stay; a topic that is too short for that stays as a whole.
+        """
+        levels = topic.split("/")
+        if len(levels) <= _BELOW_ROOT:
+            return topic
+        return f"{self.root}/{'/'.join(levels[-_BELOW_ROOT:])}"
+
     def machine_of(self, topic: str) -> tuple[MachinePath, str] | None:
-        """Return the machine and the leaf of a topic, None where it is no machine's."""
+        """Return the machine and the leaf of a topic, or None where it is not of a machine."""
         if not topic.startswith(self.root + "/"):
             return None
         levels = topic[len(self.root) + 1 :].split("/")
-        if len(levels) != len(MachinePath._fields) + 1 or levels[2] == GATEWAYS:
+        if len(levels) != _BELOW_ROOT or levels[2] == GATEWAYS:
             return None
         return MachinePath(*levels[:-1]), levels[-1]
 
     def gateway_of(self, topic: str) -> tuple[str, str] | None:
-        """Return the gateway and the leaf of a topic, None where it is no gateway's."""
+        """Return the gateway and the leaf of a topic, or None where it is not of a gateway."""
         levels = topic[len(self.root) + 1 :].split("/")
         if not topic.startswith(self.root + "/") or len(levels) != 5 or levels[2] != GATEWAYS:  # noqa: PLR2004
             return None

@@ -1,6 +1,6 @@
-"""What the spool knows of itself: the ledger's counts, and which records there are.
+"""The spool's checkpoint: the ledger's counts, and which records wait.
 
-It is committed with the records, and written beside them a second time: two slots in a file of its own, by turns, so
+It is committed with the records, and written a second time into a file of its own: alternately into two slots, so
 that one of them is always whole. So the ledger survives damage to the database, and the damage can be counted.
 """
 
@@ -29,10 +29,10 @@ log = structlog.get_logger()
 VERSION = 1
 
 SLOT_SIZE = 8192
-"""Bytes of a slot: an encoded state is never longer."""
+"""Bytes of a slot: an encoded checkpoint is never longer."""
 
 MAX_RANGES = 1000
-"""Ranges of records that a state tells apart: twice as many as there are records on their way."""
+"""Ranges of records in a checkpoint: twice the number of records that may be in flight."""
 
 MAGIC = b"LSPL"
 
@@ -40,16 +40,16 @@ _HEAD = Struct(">4sII")  # magic, length, checksum
 
 
 class NewerSpool(OSError):
-    """A newer Lineside has written this spool."""
+    """A newer version of Lineside has written this spool."""
 
 
 @dataclass(slots=True)
 class Checkpoint:
     """A spool at the end of a commit. `spool` is its name, `next` the next sequence number to be given.
 
-    `commit` counts the commits of records, `turn` the states written; the ledger alone may change between commits.
-    `records`, `readings` and `size` (bytes of payload) are those of the records that wait; `pending` says which they
-    are, and may say some too many where they have very many gaps.
+    `commit` counts the commits of records, `turn` the checkpoints written; the ledger alone may change between
+    commits. `records`, `readings` and `size` (bytes of payload) are those of the records that wait. `pending` are
+    their numbers; where these have very many gaps, it includes some numbers of records that are gone.
     """
 
     spool: str
@@ -64,16 +64,16 @@ class Checkpoint:
 
     @property
     def age(self) -> tuple[int, int]:
-        """What is larger in a newer state of the same spool."""
+        """Sort key: larger in a newer checkpoint of the same spool."""
         return self.commit, self.turn
 
     def same_records(self, records: int, readings: int, size: int) -> bool:
-        """Return whether the records found are as many, and as large, as they should be."""
+        """Return True if the records found are as many, and as large, as they should be."""
         return (self.records, self.readings, self.size) == (records, readings, size)
 
 
 def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
-    """Return a state as bytes that check themselves, `SLOT_SIZE` at the most."""
+    """Return a checkpoint as bytes with their own checksum, at most `SLOT_SIZE`."""
     most = MAX_RANGES
     while True:
         body = orjson.dumps(
@@ -81,7 +81,7 @@ def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
                 "v": VERSION, "spool": state.spool, "next": state.next, "commit": state.commit, "turn": state.turn,
                 "records": state.records, "readings": state.readings, "size": state.size,
                 "counts": {name: n for name, n in state.counts.items() if n},
-                "pending": _steps(pending.covered(most)),
+                "pending": _to_steps(pending.covered(most)),
             }
         )  # fmt: skip
         if len(body) <= SLOT_SIZE - _HEAD.size:
@@ -90,35 +90,37 @@ def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint | None:
-    """Return the state in these bytes, None where there is no whole one. Raises `NewerSpool`."""
+    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
     if len(data) < _HEAD.size:
         return None
     magic, length, check = _HEAD.unpack_from(data)
     body = data[_HEAD.size : _HEAD.size + length]
     if magic != MAGIC or len(body) != length or crc32(body) != check:
         return None
-    told: dict[str, Any] = orjson.loads(body)
-    if told.pop("v") != VERSION:
-        raise NewerSpool("the spool was written by a newer Lineside: run that one, or begin in another folder")
-    told["counts"] = Counter(told["counts"])
-    told["pending"] = _ranges(told["pending"])
-    return Checkpoint(**told)
+    fields: dict[str, Any] = orjson.loads(body)
+    if fields.pop("v") != VERSION:
+        raise NewerSpool(
+            "the spool was written by a newer Lineside: run that version, or configure another spool folder"
+        )
+    fields["counts"] = Counter(fields["counts"])
+    fields["pending"] = _to_ranges(fields["pending"])
+    return Checkpoint(**fields)
 
 
 def newest(states: Iterable[Checkpoint | None]) -> Checkpoint | None:
-    """Return the newest of states."""
+    """Return the newest of some checkpoints, None if there is none."""
     return max((state for state in states if state is not None), key=lambda state: state.age, default=None)
 
 
-def _steps(ranges: list[SeqRange]) -> list[int]:
-    """Return ranges as numbers, then gaps, by turns: much shorter, as the numbers themselves are large."""
+def _to_steps(ranges: list[SeqRange]) -> list[int]:
+    """Return the first number, then alternately length of range and length of gap: shorter than the numbers."""
     if not ranges:
         return []
     edges = [ranges[0][0], *(edge for first, last in ranges for edge in (first, last + 1))]
     return [edges[0], *(after - before for before, after in pairwise(edges[1:]))]
 
 
-def _ranges(steps: list[int]) -> list[SeqRange]:
+def _to_ranges(steps: list[int]) -> list[SeqRange]:
     ranges: list[SeqRange] = []
     at = steps[0] if steps else 0
     for index, step in enumerate(steps[1:]):
@@ -129,15 +131,15 @@ def _ranges(steps: list[int]) -> list[SeqRange]:
 
 
 class CheckpointFile:
-    """The file of the two slots."""
+    """The file with the two slots."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor = -1
-        self._broken = False
+        self._failing = False
 
     def open(self) -> None:
-        """Open the file to write, and take its room: what is written later needs none. Raises `OSError`."""
+        """Open the file to write, and allocate its room, so that later writes need none. Raises `OSError`."""
         if self._descriptor >= 0:
             return
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -146,30 +148,30 @@ class CheckpointFile:
             os.posix_fallocate(self._descriptor, 0, 2 * SLOT_SIZE)
 
     def write(self, data: bytes, turn: int) -> None:
-        """Write an encoded state into the slot whose turn it is; a failure is told once and no more than that.
+        """Write an encoded checkpoint into one of the slots, alternately; a failure is logged once.
 
-        It is not synced, since the database is: a power cut leaves an older state here, which is then known as older.
+        It is not synced, since the database is: after a power cut an older checkpoint stands here, known by its age.
         """
         try:
             os.pwrite(self._descriptor, data, turn % 2 * SLOT_SIZE)
         except OSError as error:
-            if not self._broken:
+            if not self._failing:
                 log.warning("spool.ledger_not_written", file=str(self._file), error=str(error))
-            self._broken = True
+            self._failing = True
         else:
-            self._broken = False
+            self._failing = False
 
     def close(self) -> None:
-        """Make the last state durable, and let go of the file."""
+        """Make the last checkpoint durable, and close the file."""
         if self._descriptor >= 0:
-            with suppress(OSError):  # it is the second copy
+            with suppress(OSError):  # it is only the second copy
                 os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
-    """Return the newest state in the slots, None where there is none."""
+    """Return the newest checkpoint in the slots, None if there is none. Raises `NewerSpool`."""
     try:
         data = file.read_bytes()
     except OSError:

@@ -17,7 +17,7 @@ from drivers.modbus import pdu
 from drivers.modbus.address import Address, Table
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.connection import ModbusConnection
-from drivers.modbus.pdu import Refused
+from drivers.modbus.pdu import ExceptionResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -165,5 +165,5 @@ async def test_a_device_says_who_it_is() -> None:
 async def test_a_device_that_does_not_say_who_it_is(tmp_path: Path) -> None:
     """libmodbus refuses function 43."""
     async with peer("libmodbus over TCP", tmp_path) as url, client_of(url) as client:
-        with pytest.raises(Refused, match="exception 1 illegal function"):
+        with pytest.raises(ExceptionResponse, match="exception 1 illegal function"):
             await client.request(1, pdu.identify())

@@ -78,7 +78,7 @@ async def test_a_pair_of_brokers_with_certificates_loses_nothing_when_one_is_kil
     await stored(tmp_path, more_than=before + 20)
     await gateway.stop()
     told = report(tmp_path / "run.json")
-    assert [event["broker"] for event in gateway.events("broker.connected")] == [first, backup]
+    assert [event["broker"] for event in gateway.events("mqtt.connected")] == [first, backup]
     assert told["ledger"]["pending"] == 0
     assert told["ledger"]["confirmed"] == told["ledger"]["acquired"] == len(rows(tmp_path / "readings.db"))
 
@@ -102,10 +102,10 @@ async def test_a_copied_box_is_told_in_the_log_and_one_of_the_two_works_on(tmp_p
     )
     assert told[0]["gateway"] == "edge-01"
     assert "gateway.id" in told[0]["hint"]
-    connects = len(one.events("broker.connected")) + len(two.events("broker.connected"))
+    connects = len(one.events("mqtt.connected")) + len(two.events("mqtt.connected"))
     before = await stored(tmp_path / "one", more_than=0)
     await stored(tmp_path / "one", more_than=before + 30)
-    assert len(one.events("broker.connected")) + len(two.events("broker.connected")) <= connects + 2
+    assert len(one.events("mqtt.connected")) + len(two.events("mqtt.connected")) <= connects + 2
     for gateway in (one, two):
         assert len(gateway.events("gateway.id_in_use")) <= 1
 

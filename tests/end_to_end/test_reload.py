@@ -245,7 +245,7 @@ async def test_another_broker_is_connected_to_and_nothing_is_lost(tmp_path: Path
         gateway = await plant.start()
         if not comes_back:
             old.kill()
-            await gateway.logged("broker.not_connected")
+            await gateway.logged("mqtt.not_connected")
         plant.broker = new.url
         plant.write()
         assert (await plant.reload()).code == 0

@@ -38,7 +38,7 @@ class Shows:
         assert time > 0
         return value == self._value
 
-    def held(self, machine: str, point: str, since: int, until: int) -> list[Any]:
+    def values_between(self, machine: str, point: str, since: int, until: int) -> list[Any]:
         raise NotImplementedError
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from drivers.base import Connection, Group, PointMetadata, Source, ValueType
 from gateway.acquisition.device_metadata import DeviceMetadata, filled
-from gateway.model.metadata import decode_meta
 from gateway.model.path import MachinePath
+from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.topics import Topics
 from gateway.settings.factory import Machine
 from gateway.settings.point import Point
@@ -94,7 +94,7 @@ async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
     assert told(made, "p")["range"] == [0.0, 200.0]
     assert told(made, "q")["unit"] == "bar"
     assert made.id_of(PATH) != first
-    assert [meta.id for meta in decode_meta(made.payloads[META])] == [made.id_of(PATH), first]
+    assert [meta.id for meta in parse_meta(made.payloads[META]).metas] == [made.id_of(PATH), first]
     made.learn(group("p", "q"), [SAYS, PointMetadata()])
     assert not made._pending
 

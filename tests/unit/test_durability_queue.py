@@ -11,7 +11,7 @@ from processes import until
 
 from gateway.ingest import durability_queue
 from gateway.ingest import store_writer as writers
-from gateway.ingest.batch import Batch
+from gateway.ingest.batch import Batch, ReceivedRecord, Sender
 from gateway.ingest.durability_queue import DurabilityQueue
 from gateway.ingest.store_writer import StoreWriter
 from gateway.model.metadata import MachineMeta
@@ -31,21 +31,24 @@ class Bench:
     def __init__(self) -> None:
         self.early, self.sure = MemoryStore(DURABLE_AFTER), MemoryStore()
         self.writers = [StoreWriter("sure", self.sure), StoreWriter("early", self.early)]
-        self.queue = DurabilityQueue(self.writers)
+        self.queue = DurabilityQueue(self.writers, lambda batch: self.scans[batch.records[0].seq])
+        self.scans: dict[int, list[MachineScan]] = {}
         self.durable: list[int] = []
         self.confirmed = asyncio.Event()
 
-    async def write(self, number: int, readings: int = 1) -> None:
+    async def write(self, number: int, size: int = 0) -> None:
         path, meta = MachinePath(*"esalm"), MachineMeta("t")
-        batch = Batch(cast("Any", None), scans=[MachineScan(path, meta, NamedScan(number, {"a": number}), 0)])
-        batch.readings = readings
+        record = ReceivedRecord(Sender("e", "s", "g", "sp"), number, path, meta.id, b"", 1)
+        scans = [MachineScan(path, meta, NamedScan(number, {"a": number}), 0)]
+        batch = Batch(cast("Any", None), records=[record], metas=[meta], scans=scans, readings=1, size=size)
+        self.scans[number] = scans
         instances = [writer.instance for writer in self.writers]
         for writer in self.writers:
             await writer.write(batch.scans, nothing)
         self.queue.add(batch, instances)
 
     async def confirm(self, done: list[Batch]) -> None:
-        self.durable += [one.scan.time for batch in done for one in batch.scans]
+        self.durable += [record.seq for batch in done for record in batch.records]
         self.confirmed.set()
 
     async def until_durable(self, count: int) -> None:
@@ -157,10 +160,10 @@ async def test_nothing_is_confirmed_while_the_store_is_away(bench: Bench):
 
 async def test_the_queue_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """Then ingest takes nothing more, and the broker and the spools keep it."""
-    monkeypatch.setattr(durability_queue, "MAX_QUEUED_READINGS", 100)
-    await bench.write(1, readings=60)
+    monkeypatch.setattr(durability_queue, "MAX_QUEUED_BYTES", 100)
+    await bench.write(1, size=60)
     await bench.queue.wait_for_room()
-    await bench.write(2, readings=60)
+    await bench.write(2, size=60)
     waiting = asyncio.create_task(bench.queue.wait_for_room())
     await asyncio.sleep(0)
     assert not waiting.done()

@@ -10,9 +10,11 @@ import structlog
 from points import node
 
 from gateway.acquisition.metadata_history import EARLIER, MetaHistory, encode_meta
+from gateway.ingest import metadata_registry
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.model.metadata import MachineMeta, decode_meta
+from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
+from gateway.mqtt.messages import BadMessage, parse_meta
 from gateway.settings.factory import Machine
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ def test_what_is_encoded_is_decoded_again() -> None:
     """With its id, which a record names; and what it was earlier."""
     now, before = machine(p="kPa", q=""), [machine(p="bar").meta, machine(p="Pa").meta]
     payload = encode_meta(now, before)
-    assert decode_meta(payload) == [now.meta, *before]
+    assert parse_meta(payload).metas == [now.meta, *before]
     assert orjson.loads(payload)["id"] == now.meta.id
-    assert decode_meta(encode_meta(now)) == [now.meta]
+    assert parse_meta(encode_meta(now)).metas == [now.meta]
 
 
 def test_a_description_in_other_words_is_the_same() -> None:
@@ -56,8 +58,8 @@ def test_a_description_in_other_words_is_the_same() -> None:
 )  # fmt: skip
 def test_what_is_no_description_is_told(payload: bytes) -> None:
     """Ingest sets it aside with these words."""
-    with pytest.raises(ValueError, match=r"."):
-        decode_meta(payload)
+    with pytest.raises(BadMessage, match=r"."):
+        parse_meta(payload)
 
 
 # -- of a gateway --
@@ -101,44 +103,123 @@ def test_ingest_finds_what_a_record_names() -> None:
     assert metas.find(PATH, "0123456789ab") is None
 
 
+def saved(registry: MetadataRegistry) -> bool:
+    """Save as ingest does; returns whether anything had changed."""
+    pieces = registry.snapshot()
+    if pieces is not None:
+        registry.save(pieces)
+    return pieces is not None
+
+
 def test_ingest_remembers_over_a_restart(tmp_path: Path) -> None:
     """The broker may have lost what was retained, and the gateway's next connect may be hours away."""
     file = tmp_path / "folder" / "ingest.metas.json"
     now, before = MachineMeta("t", {"a": "int"}, {"a": "kPa"}), MachineMeta("t", {"a": "int"}, {"a": "bar"})
-    metas = MetadataRegistry(file)
-    metas.load()
-    metas.add(PATH, [now, before])
-    metas.save()
+    registry = MetadataRegistry(file)
+    registry.load()
+    registry.add(PATH, [now, before])
+    assert saved(registry)
     again = MetadataRegistry(file)
     again.load()
     assert [again.find(PATH, key) for key in ("", now.id, before.id)] == [now, now, before]
-    written = file.stat().st_mtime_ns
     again.add(PATH, [now])
-    again.save()
-    assert file.stat().st_mtime_ns == written
+    assert not saved(again)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"metas":5}', b'{"metas":[5]}', b'{"metas":[{}]}', b"null"])
+def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_path: Path) -> None:
+    """A read-only disk must not end ingest, nor fill its log."""
+    (tmp_path / "folder").write_text("a file where a folder belongs", encoding="utf-8")
+    registry = MetadataRegistry(tmp_path / "folder" / "ingest.metas.json")
+    with structlog.testing.capture_logs() as logs:
+        registry.load()
+        for number in range(3):
+            registry.add(PATH, [MachineMeta(f"t{number}")])
+            assert saved(registry)
+        (tmp_path / "folder").unlink()
+        assert saved(registry)
+    assert [log["event"] for log in logs] == ["metadata.unreadable", "metadata.not_saved", "metadata.saved"]
+    assert not saved(registry)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{", b"[]", b'{"metas":5}', b'{"metas":[5]}', b'{"metas":[{}]}', b"null", b"[" * 100_000,
+        b'{"metas":[{"template":"a\\n","points":{}}]}', b'{"machines":{"a":5}}', b'{"metas":[' + b"9" * 5_000 + b"]}",
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
     """A start never fails for it: what it held is published as well."""
     file = tmp_path / "metas.json"
     file.write_bytes(content)
     with structlog.testing.capture_logs() as logs:
-        metas = MetadataRegistry(file)
-        metas.load()
-        assert MetaHistory(file).update([machine(p="bar")]) == {PATH: []}
-    assert [log["event"] for log in logs] == ["metadata.unreadable", "metas.unreadable"]
-    assert metas.find(PATH, "") is None
+        registry = MetadataRegistry(file)
+        registry.load()
+    assert [log["event"] for log in logs] == ["metadata.unreadable"]
+    assert registry.find(PATH, "") is None
 
 
-def test_what_ingest_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody may publish descriptions."""
-    monkeypatch.setattr("gateway.ingest.metadata_registry.MAX_METADATA", 5)
-    monkeypatch.setattr("gateway.ingest.metadata_registry.MAX_MACHINES", 5)
-    metas = MetadataRegistry()
-    made = [MachineMeta(f"t{number}") for number in range(20)]
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"metas":5}', b'{"metas":[5]}', b'{"metas":[{}]}', b"null"])
+def test_a_gateway_starts_with_a_damaged_file(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "metas.json"
+    file.write_bytes(content)
+    assert MetaHistory(file).update([machine(p="bar")]) == {PATH: []}
+
+
+# -- bounds: anybody may publish metadata --
+
+
+def test_metadata_of_one_machine_never_displaces_that_of_another() -> None:
+    """One publisher with the right to its own topic alone must not stop the others' records."""
+    registry = MetadataRegistry()
+    genuine = MachineMeta("press", {"x": "float"}, {"x": "bar"})
+    registry.add(PATH, [genuine])
+    for number in range(5_000):
+        registry.add(OTHER, [MachineMeta(f"t{number}"), MachineMeta(f"u{number}")])
+    assert registry.find(PATH, "") == registry.find(PATH, genuine.id) == genuine
+    assert len(registry) <= metadata_registry.MAX_OF_MACHINE + 1
+    assert registry.find(OTHER, "") == MachineMeta("t4999")
+
+
+def test_metadata_that_machines_share_stays_as_long_as_one_of_them_has_it() -> None:
+    """A publisher must not make others lose theirs by claiming it and then many more."""
+    registry = MetadataRegistry()
+    shared = MachineMeta("press", {"x": "float"}, {"x": "bar"})
+    registry.add(PATH, [shared])
+    registry.add(OTHER, [shared])
+    for number in range(200):
+        registry.add(OTHER, [MachineMeta(f"t{number}")])
+    assert registry.find(PATH, "") == shared
+
+
+def test_metadata_that_records_need_outlives_a_flood_of_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no record has needed for the longest time goes first."""
+    monkeypatch.setattr(metadata_registry, "MAX_BYTES", 50_000)
+    registry = MetadataRegistry()
+    genuine = MachineMeta("press", {"x": "float"}, {"x": "bar"})
+    registry.add(PATH, [genuine])
+    for number in range(5_000):
+        registry.add(PATH._replace(machine=f"m{number}"), [MachineMeta(f"t{number}")])
+        assert registry.find(PATH, genuine.id) == genuine
+    assert len(registry) < 2_000
+    assert registry.find(PATH, "") == genuine
+
+
+def test_machines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata_registry, "MAX_MACHINES", 50)
+    registry = MetadataRegistry()
+    made = [MachineMeta(f"t{number}") for number in range(200)]
     for number, meta in enumerate(made):
-        metas.add(PATH._replace(machine=f"m{number}"), [meta])
-    assert [meta for meta in made if metas.find(PATH, meta.id)] == made[-5:]
-    assert metas.find(PATH._replace(machine="m3"), "") is None
-    assert metas.find(PATH._replace(machine="m19"), "") == made[-1]
+        registry.add(PATH._replace(machine=f"m{number}"), [meta])
+    assert len(registry) <= 50
+    assert registry.find(PATH._replace(machine="m3"), "") is None
+    assert registry.find(PATH._replace(machine="m199"), "") == made[-1]
+
+
+def test_large_metadata_of_one_machine_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata_registry, "MAX_BYTES_OF_MACHINE", 10_000)
+    registry = MetadataRegistry()
+    for number in range(20):
+        points = {f"p{n}": "float" for n in range(100)}
+        registry.add(PATH, [MachineMeta(f"t{number}", points, dict.fromkeys(points, "bar"))])
+    assert len(registry) <= 3

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from drivers.base import NotConnected
 from drivers.modbus.client import SILENT_MAX, ModbusClient
 from drivers.modbus.connection import ModbusConnection
-from drivers.modbus.pdu import EXCEPTIONS, BadAnswer, Refused, Silence
+from drivers.modbus.pdu import EXCEPTIONS, ExceptionResponse, InvalidResponse, ResponseTimeout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,7 +49,7 @@ async def ask_in_vain(client: ModbusClient, unit: int = UNIT, pdu: bytes = READ)
     """Ask what is not answered, without the wait."""
     patient = client._connection
     client._connection = patient.model_copy(update={"timeout": SHORT})
-    with pytest.raises(Silence, match=r"no answer within 0\.01 s"):
+    with pytest.raises(ResponseTimeout, match=r"no answer within 0\.01 s"):
         await client.request(unit, pdu)
     client._connection = patient
 
@@ -165,7 +165,7 @@ async def test_transactions_are_numbered_and_never_0() -> None:
 async def test_an_exception_is_told_by_its_code(code: int) -> None:
     """Clause 7: the device heard, and will not."""
     async with FakeModbusServer(exception(code)) as server, client_of(server) as client:
-        with pytest.raises(Refused, match=f"exception {code} {EXCEPTIONS.get(code, 'unknown')}") as caught:
+        with pytest.raises(ExceptionResponse, match=f"exception {code} {EXCEPTIONS.get(code, 'unknown')}") as caught:
             await client.request(UNIT, READ)
         assert caught.value.code == code
         server.script = right
@@ -184,7 +184,7 @@ async def test_an_exception_is_told_by_its_code(code: int) -> None:
 async def test_an_answer_that_does_not_fit_is_refused(script: Script) -> None:
     """A gateway that mixes up its units must not put one machine's values under another's name."""
     async with FakeModbusServer(in_turn(script, right)) as server, client_of(server) as client:
-        with pytest.raises(BadAnswer):
+        with pytest.raises(InvalidResponse):
             await client.request(UNIT, READ)
         assert await client.request(UNIT, READ) == ANSWER
 
@@ -248,7 +248,7 @@ async def test_any_answer_between_is_a_sign_of_life(script: Script) -> None:
     async with FakeModbusServer(dull) as server, client_of(server, {UNIT}) as client:
         for _ in range(SILENT_MAX - 1):
             await ask_in_vain(client)
-        with suppress(Refused, BadAnswer):
+        with suppress(ExceptionResponse, InvalidResponse):
             await client.request(UNIT, READ)
         for _ in range(SILENT_MAX - 1):
             await ask_in_vain(client)
@@ -340,8 +340,8 @@ def understood(stream: bytes) -> Any:
         pdu, stream = stream[7 : 6 + length], stream[6 + length :]
         if transaction == 1:
             if unit != UNIT or pdu[0] not in {3, 0x83}:
-                return BadAnswer
-            return pdu[1:] if pdu[0] == 3 else Refused
+                return InvalidResponse
+            return pdu[1:] if pdu[0] == 3 else ExceptionResponse
     return None
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.modbus.framing import Ascii, Frame, Mbap, MbapDatagram, OutOfStep, Rtu, crc, lrc
+from drivers.modbus.framing import Ascii, Frame, LostSync, Mbap, MbapDatagram, Rtu, crc, lrc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -220,7 +220,7 @@ def test_what_comes_before_garbage_is_still_an_answer() -> None:
     framing = Mbap()
     frames = framing.feed(mbap(ANSWER) + b"\xff" * 7)
     assert next(frames) == Frame(1, 7, ANSWER)
-    with pytest.raises(OutOfStep, match="garbage received: protocol id 65535"):
+    with pytest.raises(LostSync, match="garbage received: protocol id 65535"):
         next(frames)
 
 
@@ -260,14 +260,14 @@ def test_any_bytes_bring_only_what_was_sent_whole(
     cuts: list[int],
     asked: bool,  # noqa: FBT001
 ) -> None:
-    """Nothing but `OutOfStep` is raised, and every frame was in the stream with its check."""
+    """Nothing but `LostSync` is raised, and every frame was in the stream with its check."""
     framing = waiting(make()) if asked else make()
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     frames = []
     try:
         for first, last in pairwise(places):
             frames += framing.feed(stream[first:last])
-    except OutOfStep:
+    except LostSync:
         assert make is Mbap
     at = 0
     for transaction, unit, pdu in frames:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import Group, Reason
-from drivers.modbus import circuit_breaker as breaker
 from drivers.modbus.address import Address, Table
+from drivers.modbus.circuit_breaker import CircuitBreaker
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.source import ModbusSource
@@ -111,7 +111,7 @@ async def test_a_refused_point_comes_back_when_the_device_answers_it():
             assert list((await driver.read(one)).faults) == [3]
             server.script = right
             assert list((await driver.read(one)).faults) == [3], "not before the interval is over"
-            driver._books[one].retry_at = 0.0
+            driver._states[one].retry_at = 0.0
             await driver.read(one)
             scan = await driver.read(one)
     assert not scan.faults
@@ -169,15 +169,15 @@ async def test_a_silent_unit_costs_one_time_out_and_is_then_left_alone():
 
 def test_a_unit_that_stays_silent_is_asked_less_and_less_often():
     """Half a minute at the most: it is noticed when it comes back."""
-    one = breaker.CircuitBreaker()
+    one = CircuitBreaker()
     now, waits = 100.0, []
     for _ in range(8):
-        one.silent(now)
+        one.timed_out(now)
         waits.append(next(wait for wait in range(1, 100) if not one.open(now + wait)))
     assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
     one.answered()
     assert not one.open(now)
-    one.silent(now)
+    one.timed_out(now)
     assert not one.open(now + 1)
 
 

@@ -20,7 +20,7 @@ from drivers.modbus.address import Table
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.modbus.framing import Ascii, Rtu
-from drivers.modbus.pdu import BadAnswer, Refused, Silence, read
+from drivers.modbus.pdu import ExceptionResponse, InvalidResponse, ResponseTimeout, read
 from drivers.modbus.pending_requests import LATE, MOST, PendingRequests
 
 TIMEOUT = 1.0
@@ -115,7 +115,7 @@ async def asked(client: ModbusClient, unit: int, request: bytes, line: FakeLine 
         client._transport = line  # type: ignore[assignment] # all of it that is used
     try:
         answer = await client.request(unit, request)
-    except (Refused, Silence, BadAnswer, NotConnected) as error:
+    except (ExceptionResponse, ResponseTimeout, InvalidResponse, NotConnected) as error:
         return error
     if request[0] in {1, 2, 3, 4}:
         assert answer == data(request[0], *struct.unpack(">HH", request[1:]))[1:], "the value of another entry"
@@ -133,7 +133,7 @@ def test_a_late_answer_is_not_the_next_ones(late: float, transport: Transport, e
 
     async def story() -> None:
         client, line = on_line({1: Unit([Habit(late)], echo)}, transport)
-        assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), Silence)
+        assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), ResponseTimeout)
         for first in range(200, 240):
             await asked(client, 1, read(Table.HOLDING, first, 2), line)
             await asyncio.sleep(0.25)
@@ -152,9 +152,9 @@ def test_one_lost_request_costs_a_probe_or_two(echo: str, table: Table, count: i
     async def story() -> None:
         client, line = on_line({1: Unit([DEAF], echo)})
         request = read(table, 100, count)
-        assert isinstance(await asked(client, 1, request), Silence)
+        assert isinstance(await asked(client, 1, request), ResponseTimeout)
         if echo == "ignores":
-            assert isinstance(await asked(client, 1, request), Silence)
+            assert isinstance(await asked(client, 1, request), ResponseTimeout)
         assert isinstance(await asked(client, 1, request), bytes)
         probes = [other for other in line.asked if other != request]
         assert [probe[0] for probe in probes] == ([8, request[0]] if echo == "ignores" else [8])
@@ -169,7 +169,7 @@ def test_what_can_be_told_apart_needs_no_probe() -> None:
 
     async def story() -> None:
         client, line = on_line({1: Unit([Habit(1.01), PROMPT]), 2: Unit([])})
-        assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), Silence)
+        assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), ResponseTimeout)
         assert isinstance(await asked(client, 2, read(Table.HOLDING, 100, 2)), bytes)
         assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 3)), bytes)
         assert isinstance(await asked(client, 1, read(Table.INPUT, 100, 2)), bytes)
@@ -185,7 +185,7 @@ def test_a_late_refusal_is_not_the_next_ones() -> None:
 
     async def story() -> None:
         client, _ = on_line({1: Unit([Habit(1.5)], size=1000)})
-        assert isinstance(await asked(client, 1, read(Table.HOLDING, 2000, 2)), Silence)
+        assert isinstance(await asked(client, 1, read(Table.HOLDING, 2000, 2)), ResponseTimeout)
         assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 3)), bytes)
         assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), bytes)
 
@@ -212,7 +212,7 @@ def test_a_new_connection_brings_old_answers() -> None:
 
     async def story() -> None:
         client, line = on_line({1: Unit([Habit(1.5)])}, Transport.RTU_TCP)
-        assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), Silence)
+        assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), ResponseTimeout)
         client.close()
         assert isinstance(await asked(client, 1, read(Table.HOLDING, 100, 2)), NotConnected)
         assert isinstance(await asked(client, 1, read(Table.HOLDING, 200, 2), line), bytes)
@@ -228,9 +228,9 @@ def test_a_unit_that_was_off_is_read_when_it_is_back() -> None:
             client, _ = on_line({1: Unit([DEAF] * 500, echo)})
             request = read(Table.HOLDING, 100, 1)
             for _ in range(500):
-                assert isinstance(await asked(client, 1, request), Silence)
-            assert client._line is not None
-            assert len(client._line._owed[1]) <= MOST
+                assert isinstance(await asked(client, 1, request), ResponseTimeout)
+            assert client._pending is not None
+            assert len(client._pending._unanswered[1]) <= MOST
             outcomes = [await asked(client, 1, request) for _ in range(4)]
             assert isinstance(outcomes[-1], bytes)
 
@@ -245,7 +245,7 @@ def test_an_answer_of_another_length_is_told_as_such() -> None:
         task = asyncio.create_task(client.request(1, read(Table.HOLDING, 100, 1)))
         await asyncio.sleep(0.005)
         client._received(Rtu().pack(0, 1, data(3, 100, 2)))
-        with pytest.raises(BadAnswer):
+        with pytest.raises(InvalidResponse):
             pdus.read_answer(await task, 2)
 
     run(story())
@@ -257,7 +257,7 @@ def test_a_write_that_is_answered_with_another_is_not_done() -> None:
     async def story() -> None:
         client, line = on_line({1: Unit([])})
         line._units[1].answer = lambda request: request[:-1] + b"\0"  # type: ignore[method-assign]
-        with pytest.raises(BadAnswer, match="06 00 01 00 00 came where 06 00 01 00 05 should be repeated"):
+        with pytest.raises(InvalidResponse, match="06 00 01 00 00 came where 06 00 01 00 05 should be repeated"):
             await client.request(1, pdus.write_register(1, 5))
 
     run(story())
@@ -322,6 +322,6 @@ def test_what_is_older_than_any_answer_is_forgotten() -> None:
     """So that a unit that answers no probe at all is not lost for ever."""
     line = PendingRequests(0)
     request = read(Table.HOLDING, 1, 1)
-    line.asked(1, 1, request, 0.0)
-    assert line.doubtful(1, request, LATE - 1)
-    assert not line.doubtful(1, request, LATE)
+    line.sent(1, 1, request, 0.0)
+    assert line.ambiguous(1, request, LATE - 1)
+    assert not line.ambiguous(1, request, LATE)

@@ -10,6 +10,7 @@ from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from drivers.base import Group
+from drivers.opcua.counters import Counters
 from drivers.opcua.events.alarms import FIRST_HANDLE, Alarms
 from drivers.opcua.events.events import FIELDS, event_filter, event_of
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
@@ -77,13 +78,13 @@ def test_the_filter_asks_for_every_field_in_order():
 
 async def test_an_event_of_nothing_that_was_asked_for_is_left_out():
     """A server that mixes up its items must not end the gateway."""
-    assert await Alarms().scans(cast("Session", None), [(3, [])], 1) == []
+    assert await Alarms(Counters()).scans(cast("Session", None), [(3, [])], 1) == []
 
 
 async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
     """Its handle is none of those that points have."""
     group = Group("press", CONNECTION, ("alarms",), (SOURCE,), 1.0, pushed=True, events=True)
-    alarms = Alarms()
+    alarms = Alarms(Counters())
     alarms._request(group, 0, ua.NodeId("Press", 2))
     fields = [b"\x01", None, "Boiler", TIME, 1, ua.LocalizedText("oil is low")]
     [scan] = await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1)

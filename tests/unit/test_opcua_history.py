@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +14,8 @@ from drivers.base import Fault, Group, NotConnected, ReadFailed, Reason, Scan, b
 from drivers.opcua.codec.data_changes import DataChanges
 from drivers.opcua.codec.structures import Member, Structure, Structures
 from drivers.opcua.codec.values import EPOCH, microseconds
-from drivers.opcua.errors import failed
+from drivers.opcua.counters import Counters
+from drivers.opcua.errors import translated
 from drivers.opcua.history.backfill import MOST, NODES_AT_ONCE, TRIES, Backfill, Gap
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
@@ -54,8 +54,8 @@ class Historian:
         assert attribute == ua.AttributeIds.UserAccessLevel
         return DataChanges(values=[READABLE] * len(nodes))
 
-    def failed(self, error: BaseException) -> NotConnected | ReadFailed:
-        return failed(error, "opc.tcp://historian", SETTINGS)
+    def translated(self, error: BaseException) -> NotConnected | ReadFailed:
+        return translated(error, "opc.tcp://historian", SETTINGS)
 
     async def history_read(self, parameters: ua.HistoryReadParameters) -> list[ua.HistoryReadResult]:
         [node] = parameters.NodesToRead
@@ -109,8 +109,8 @@ class Bench:
 
     def __init__(self, historian: Historian, size: int = 1, end: int = START + 10_000) -> None:
         self.historian = historian
-        self.counts: Counter[str] = Counter()
-        self.backfill = Backfill(self.counts)
+        self.counters = Counters()
+        self.backfill = Backfill(self.counters)
         self.late: list[tuple[int, int, Any]] = []
         self.group = group(*(f"p{i}" for i in range(size)))
         self.nodes: dict[Group, list[ua.NodeId | Fault]] = {self.group: [ua.NodeId(i, 2) for i in range(size)]}
@@ -149,7 +149,7 @@ async def test_all_is_read_however_many_parts_the_server_tells_it_in(page: int, 
     await bench.fill()
     assert sorted(bench.late) == [(place, time, time - START) for place in range(3) for time in times], "each once"
     assert historian.open == {}, "and no continuation point is left on the server, which has but few"
-    assert bench.counts == {"backfilled": 3 * size}
+    assert bench.counters == Counters(backfilled=3 * size)
 
 
 async def test_values_of_one_time_that_fill_an_answer_do_not_end_it() -> None:
@@ -173,7 +173,7 @@ async def test_what_is_refused_for_now_is_asked_for_again(status: int, *, raised
     await bench.fill()
     assert [time for _, time, _ in bench.late] == list(range(START + 1, START + 6)), "each once"
     assert historian.open == {}, "also of the part that was refused"
-    assert bench.counts["history_refused"] == 0
+    assert bench.counters.history_refused == 0
 
 
 async def test_what_is_refused_again_and_again_is_given_up_and_counted() -> None:
@@ -186,7 +186,7 @@ async def test_what_is_refused_again_and_again_is_given_up_and_counted() -> None
     await bench.fill()
     assert bench.late == [(1, START + 1, 1)], "the other is none the worse for it"
     assert historian.asked == TRIES + 1
-    assert bench.counts["history_refused"] == 1
+    assert bench.counters.history_refused == 1
 
 
 @pytest.mark.parametrize(("status", "refused"), [(REFUSED, 1), (ua.StatusCodes.BadNoData, 0)])
@@ -197,7 +197,7 @@ async def test_what_will_never_be_told_is_asked_for_once(status: int, refused: i
     bench = Bench(historian)
     historian.record(bench.node(bench.gaps[0]), [START + 1])
     await bench.fill()
-    assert (historian.asked, bench.counts["history_refused"]) == (1, refused)
+    assert (historian.asked, bench.counters.history_refused) == (1, refused)
 
 
 async def test_gaps_outlive_a_second_outage() -> None:
@@ -247,7 +247,7 @@ async def test_what_was_missed_of_a_node_that_is_not_there_waits_until_it_is():
     bench.gaps = []
     await bench.fill()
     assert bench.late == [(1, START + 1, 1), (0, START + 2, 2)]
-    assert bench.counts == {"backfilled": 2}
+    assert bench.counters == Counters(backfilled=2)
 
 
 async def test_of_gaps_without_end_the_oldest_are_given_up_and_counted():
@@ -259,7 +259,7 @@ async def test_of_gaps_without_end_the_oldest_are_given_up_and_counted():
     bench.gaps = [gap._replace(start=START + 1), *[gap._replace(end=START) for _ in range(MOST - 1)]]
     bench.backfill.add(bench.gaps)
     bench.backfill.add([gap])
-    assert bench.counts == {"history_refused": 1}
+    assert bench.counters == Counters(history_refused=1)
     assert len(bench.backfill) == MOST
 
 

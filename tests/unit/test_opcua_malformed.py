@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from opcua_messages import RESPONSES, envelope, of_raw_items, rich_message
 
-from drivers.opcua.codec.binary import MALFORMED
-from drivers.opcua.codec.publish_response import DecodeError, Published, ServiceFault, publish_response
+from drivers.opcua.codec.publish_response import Published, publish_response
 from drivers.opcua.codec.variant import MAX_NESTING, _is_plain, variant
+from drivers.opcua.errors import MALFORMED, DecodeError, ServiceFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from asyncua import ua
 
 from drivers.base import Fault, Group, Reason, Scan
 from drivers.opcua.codec.data_changes import DataChanges
+from drivers.opcua.counters import Counters
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from drivers.opcua.subscription.scan_builder import ScanBuilder
 
@@ -36,7 +36,7 @@ class Bench:
 
     def __init__(self, *groups: Group) -> None:
         self.groups = groups
-        self.counts: Counter[str] = Counter()
+        self.counters = Counters()
         self.latest: dict[Group, dict[int, int]] = {one: {} for one in groups}
         self.connect(interrupted=False)
 
@@ -44,7 +44,7 @@ class Bench:
         self.connect(interrupted=True)
 
     def connect(self, *, interrupted: bool) -> None:
-        self.points = ScanBuilder(self.counts, self.latest, interrupted=interrupted)
+        self.points = ScanBuilder(self.counters, self.latest, interrupted=interrupted)
         for one in self.groups:
             for position in range(len(one.names)):
                 self.points.add(one, position, ua.NodeId("any", 2))
@@ -206,7 +206,7 @@ def test_a_full_queue_on_the_server_is_counted_and_its_values_are_kept():
     bench = Bench(group("a"))
     [scan] = bench.scans((0, 7, OVERFLOWED, NOW, NOW))
     assert (scan.values, scan.faults) == ([7], {})
-    assert bench.counts["overflows"] == 1
+    assert bench.counters.overflows == 1
 
 
 def test_a_node_that_is_removed_is_that_points_fault():

@@ -10,8 +10,8 @@ from asyncua import ua
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.opcua.codec.binary import DecodeError
 from drivers.opcua.codec.structures import MAX_DEPTH, Member, Structure, Structures
+from drivers.opcua.errors import DecodeError
 
 K = ua.VariantType
 PLAIN, OPTIONAL, UNION = (

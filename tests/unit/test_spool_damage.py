@@ -10,7 +10,8 @@ import pytest
 
 from gateway.model.ledger import Ledger
 from gateway.settings.sections import WhenFull
-from gateway.spool.database import Batch, SpoolDatabase
+from gateway.spool.batch import Batch
+from gateway.spool.database import SpoolDatabase
 from gateway.spool.files import Spooled, SpoolFiles
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ class Line:
             self.issued[seq] = records[-1]
             self.ledger.acquired += records[-1].readings
         spans = [(seq, seq) for seq in confirms or []]
-        outcome = self.file.write(batch(self.ledger.counts(), len(self.issued) + 1, records, spans))
+        result = self.file.write(batch(self.ledger.counts(), len(self.issued) + 1, records, spans))
         self.confirmed |= set(confirms or [])
-        self.ledger.confirmed += outcome.confirmed
-        assert outcome.took
-        assert not outcome.overflow
+        self.ledger.confirmed += result.confirmed
+        assert result.complete
+        assert not result.overflow
 
     def work(self) -> None:
         """Do what a gateway does in a while."""
@@ -81,8 +82,11 @@ def everything(file: SpoolDatabase) -> dict[int, Spooled]:
     """Return all that the spool gives out, as a publisher would ask for it."""
     found: dict[int, Spooled] = {}
     pending = file.pending.copy()
-    while (span := pending.pop(7)) is not None:
-        for record in file.read(*span):
+    while ranges := pending.pop_ranges(7):
+        records, rest = file.read(ranges, 7)
+        for span in rest:
+            pending.add(*span)
+        for record in records:
             assert record.seq not in found, "given out twice"
             found[record.seq] = record
     return found
@@ -193,8 +197,7 @@ def one_round(folder: Path, seed: int) -> None:
         ledger = Ledger.of(file.state.counts, file.state.readings)
         assert ledger.balanced, ledger
         found = everything(file)
-        for span in settle(file, ledger):
-            found |= {record.seq: record for record in file.read(*span)}
+        found |= {record.seq: record for record in file.read(settle(file, ledger), 10**6)[0]}
         assert all(line.issued[seq] == record for seq, record in found.items()), "something was invented"
         assert ledger.balanced, ledger
         assert ledger.pending == sum(record.readings for record in found.values())
@@ -213,10 +216,10 @@ def settle(file: SpoolDatabase, ledger: Ledger) -> list[tuple[int, int]]:
     """Let the spool settle what it found out while it was read, and count it; returns what is to be read again."""
     again = []
     for _ in range(2):
-        outcome = file.write(batch(ledger.counts(), file.state.next, [], []))
-        ledger.dropped["damaged"] += outcome.damaged
-        ledger.pending = outcome.readings
-        again += outcome.again
+        result = file.write(batch(ledger.counts(), file.state.next, [], []))
+        ledger.dropped["damaged"] += result.damaged
+        ledger.pending = result.readings
+        again += result.readable_again
     assert Ledger.of(file.state.counts, file.state.readings).counts() == (+ledger.counts())
     return again
 
@@ -226,13 +229,13 @@ def goes_on(file: SpoolDatabase, ledger: Ledger) -> None:
     fresh = Spooled(file.state.next, "line/m-9", b"fresh", 5)
     ledger.acquired += 5
     assert file.write(batch(ledger.counts(), fresh.seq + 1, [fresh], [])).stored == [fresh]
-    before, asides = everything(file), file.files.all_aside()
+    before, asides = everything(file), file.files.all_damaged()
     file.close()
     again = reopen(file.files)
     try:
         assert everything(again) == before
         assert before[fresh.seq] == fresh
-        assert again.files.all_aside() == asides, "a mended spool is whole"
+        assert again.files.all_damaged() == asides, "a mended spool is whole"
         assert Ledger.of(again.state.counts, again.state.readings).balanced
     finally:
         again.close()

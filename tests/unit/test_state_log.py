@@ -30,51 +30,51 @@ def test_a_state_is_logged_when_it_is_entered_and_not_again():
     """A broker that is away for a night is one line."""
 
     async def script() -> None:
-        link = StateLog(log, "broker.unstable", broker="mqtt://b")
+        link = StateLog(log, "mqtt.unstable", broker="mqtt://b")
         for _ in range(1000):
-            link.enter("broker.not_connected", error="refused")
+            link.enter("mqtt.not_connected", error="refused")
             await asyncio.sleep(2)
-        assert link.enter("broker.connected", healthy=True)
+        assert link.enter("mqtt.connected", healthy=True)
 
     down, up = logged(script)
-    assert (down["event"], down["log_level"], down["broker"]) == ("broker.not_connected", "warning", "mqtt://b")
-    assert (up["event"], up["log_level"], up["down_seconds"]) == ("broker.connected", "info", 2000.0)
+    assert (down["event"], down["log_level"], down["broker"]) == ("mqtt.not_connected", "warning", "mqtt://b")
+    assert (up["event"], up["log_level"], up["down_seconds"]) == ("mqtt.connected", "info", 2000.0)
 
 
 def test_a_link_that_flaps_is_logged_a_few_times_and_then_once_a_minute():
     """With how often, how long it was down, and how it stands."""
 
     async def script() -> None:
-        link = StateLog(log, "broker.unstable")
+        link = StateLog(log, "mqtt.unstable")
         for _ in range(150):  # five minutes
-            link.enter("broker.not_connected", error="reset")
+            link.enter("mqtt.not_connected", error="reset")
             await asyncio.sleep(1.5)
-            link.enter("broker.connected", healthy=True)
+            link.enter("mqtt.connected", healthy=True)
             await asyncio.sleep(0.5)
         await asyncio.sleep(3 * WINDOW)
-        assert link.enter("broker.not_connected"), "it is stable again, so a change is logged at once"
+        assert link.enter("mqtt.not_connected"), "it is stable again, so a change is logged at once"
 
     found = [entry["event"] for entry in logged(script)]
-    assert found[:CHANGES] == ["broker.not_connected", "broker.connected"] * (CHANGES // 2)
-    assert found[CHANGES:] == ["broker.unstable"] * 5 + ["broker.not_connected"]
+    assert found[:CHANGES] == ["mqtt.not_connected", "mqtt.connected"] * (CHANGES // 2)
+    assert found[CHANGES:] == ["mqtt.unstable"] * 5 + ["mqtt.not_connected"]
     summary = logged(script)[CHANGES + 1]
     assert summary["changes"] == 60
     assert 44 <= summary["down_seconds"] <= 46
-    assert summary["state"] in {"broker.connected", "broker.not_connected"}
+    assert summary["state"] in {"mqtt.connected", "mqtt.not_connected"}
 
 
 def test_the_last_state_of_a_flapping_link_is_in_the_last_summary():
     """Else the log of a link that stays down ends with its being up."""
 
     async def script() -> None:
-        link = StateLog(log, "broker.unstable")
+        link = StateLog(log, "mqtt.unstable")
         for _ in range(20):
-            link.enter("broker.connected", healthy=True)
-            link.enter("broker.not_connected", error="gone")
+            link.enter("mqtt.connected", healthy=True)
+            link.enter("mqtt.not_connected", error="gone")
         await asyncio.sleep(10 * WINDOW)
 
     *_, last = logged(script)
-    assert (last["event"], last["state"], last["error"]) == ("broker.unstable", "broker.not_connected", "gone")
+    assert (last["event"], last["state"], last["error"]) == ("mqtt.unstable", "mqtt.not_connected", "gone")
     assert last["log_level"] == "warning"
 
 
@@ -112,7 +112,7 @@ def test_the_keys_that_are_told_apart_are_bounded():
 def test_without_a_loop_nothing_is_held_back():
     """There is no timer there to summarise."""
     with capture_logs() as found:
-        repeats, link = RepeatLog(log), StateLog(log, "broker.unstable")
+        repeats, link = RepeatLog(log), StateLog(log, "mqtt.unstable")
         for _ in range(10):
             repeats.info("a.b")
             link.enter("up", healthy=True)

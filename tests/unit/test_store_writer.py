@@ -18,7 +18,7 @@ from gateway.model.reading import NamedScan
 from gateway.stores.base import MachineScan, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 SCANS = [MachineScan(MachinePath(*"esalm"), MachineMeta("t"), NamedScan(5, {"a": 1}), 0)]
 
@@ -126,3 +126,86 @@ async def test_a_restarted_server_is_seen_once_and_its_settings_checked():
     assert not await looking
     assert await writer.check_instance(Attempts())
     await writer.close()
+
+
+# -- what nobody foresaw --
+
+
+class BrokenStore(MemoryStore):
+    """A store with a defect: scans of some times make it fail."""
+
+    def __init__(self, *times: int) -> None:
+        super().__init__()
+        self.broken = set(times)
+
+    def write(self, batch: Sequence[MachineScan]) -> None:
+        if self.broken & {entry.scan.time for entry in batch}:
+            raise TypeError("unhashable type: 'list'")
+        super().write(batch)
+
+
+def scans(count: int) -> list[MachineScan]:
+    return [SCANS[0]._replace(scan=NamedScan(at, {"a": at}), record=at) for at in range(count)]
+
+
+async def test_a_scan_that_makes_a_store_fail_costs_no_other(logs: list[structlog.typing.EventDict]):
+    """A defect in a store must neither end ingest nor jam it: what it fails on is set aside, with the error."""
+    store = BrokenStore(3, 11)
+    writer = StoreWriter("memory", store)
+    refusals = await writer.write(scans(16), Attempts())
+    assert [(one.record, one.readings, one.kind) for one in refusals] == [
+        (3, 1, "store_error"), (11, 1, "store_error"),
+    ]  # fmt: skip
+    assert "TypeError" in refusals[0].message
+    assert [entry.scan.time for entry in store.durable] == [at for at in range(16) if at not in store.broken]
+    assert [log["event"] for log in logs] == ["store.failed"]
+    await writer.close()
+
+
+async def test_a_store_that_fails_on_everything_is_an_outage(logs: list[structlog.typing.EventDict]):
+    """A library that raises what nobody translated: readings are not thrown away for it."""
+    store = BrokenStore(*range(16))
+    writer = StoreWriter("memory", store)
+    retries = Attempts()
+    writing = asyncio.create_task(writer.write(scans(16), retries))
+    await retries.reach(3)
+    store.broken.clear()
+    assert await writing == ()
+    assert len(store.durable) == 16
+    assert [log["event"] for log in logs if log["event"] != "store.failed"] == [
+        "store.unavailable", "store.available_again",
+    ]  # fmt: skip
+    await writer.close()
+
+
+async def test_an_unexpected_error_of_opening_is_an_outage(logs: list[structlog.typing.EventDict]):
+    store = MemoryStore()
+    failing = iter([ValueError("Invalid IPv6 URL")])
+
+    def check() -> None:
+        for error in failing:
+            raise error
+
+    store.check = check  # type: ignore[method-assign]
+    writer = StoreWriter("memory", store)
+    await writer.write(SCANS, Attempts())
+    assert store.durable == SCANS
+    assert [log["event"] for log in logs] == ["store.failed", "store.unavailable", "store.available_again"]
+    await writer.close()
+
+
+async def test_a_store_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch):
+    """Its batch is not confirmed, so it comes again."""
+    monkeypatch.setattr(store_writer, "CLOSE_TIMEOUT", 0.05)
+    store = MemoryStore()
+    store.go.clear()
+    writer = StoreWriter("memory", store)
+    writing = asyncio.create_task(writer.write(SCANS, Attempts()))
+    await until(lambda: store.opened, "the store is written to")
+    writing.cancel()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await writer.close()
+    assert loop.time() - began < 5
+    assert store.closed == 0
+    store.go.set()

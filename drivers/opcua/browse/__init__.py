@@ -1,1 +1,10 @@
-"""Exploring the address space of a server (Part 3; Part 4, 5.8)."""
+"""The address space of a server (Part 3; Part 4, 5.9): node lookup, exploration, and metadata.
+
+`resolve`           settings of points to node ids
+`references`        references of nodes
+`search`            points that a pattern stands for
+`browser`           walks the tree of objects and variables; `start_node` finds where, `nodes` holds the result
+`variable_details`  types and values of the found variables; `type_hierarchy` knows the types
+`node_metadata`     range, unit, labels and description of variables
+`point_candidates`  points for a template; `point_names` and `companion_names` name them
+"""

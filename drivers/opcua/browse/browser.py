@@ -1,4 +1,4 @@
-"""What a server offers: the tree of its objects and variables. It only reads.
+"""Walks the tree of objects and variables of a server. It only reads.
 
 The tree is walked level by level, many nodes in a request. A node is looked at once, however many ways lead to it: an
 address space may have loops. What is on the way to nothing is left out: the server's own diagnostics, the states and
@@ -31,9 +31,9 @@ _SILENT = {Qualified("", name) for name in ("StateType", "TransitionType", "Hist
 
 
 class Browser:
-    """A look at one server. `depth` are the levels below the start, `most` the nodes; `cut` says that there are more.
+    """Explores one server. `depth` bounds the levels below the start, `most` the nodes; `cut` says there are more.
 
-    Raises what a session's requests raise.
+    Raises `REQUEST_ERRORS`.
     """
 
     def __init__(self, session: Session, depth: int, most: int) -> None:
@@ -48,7 +48,7 @@ class Browser:
         self._seen: set[ua.NodeId] = set()
 
     async def walk(self, start: BrowsedNode) -> int:
-        """Find what is below a node; returns how many nodes."""
+        """Add the nodes below a node; return their number."""
         await self._place(start)
         level, last = [start], False
         for depth in range(self._depth + 1):
@@ -66,7 +66,7 @@ class Browser:
         return self.count
 
     async def _place(self, start: BrowsedNode) -> None:
-        """Learn the types of the start and of what is above it: they say what the names below mean."""
+        """Read the types of the start and of the nodes above it, which give names below their meaning."""
         chain = [*start.way, start.top]
         self._seen = {one.id for one in chain}
         answers = await references(self._session, [one.id for one in chain], ua.ObjectIds.HasTypeDefinition)
@@ -78,7 +78,7 @@ class Browser:
     async def _take(
         self, asked: Sequence[BrowsedNode], answers: Sequence[References], *, last: bool
     ) -> list[BrowsedNode]:
-        """Hang what was found below those that were asked for; returns what is to be looked into next."""
+        """Add found nodes below their parents; return the nodes of the next level."""
         await self._kinds.learn([one.TypeDefinition for answer in answers for one in answer.found])
         level = []
         for above, answer in zip(asked, answers, strict=True):
@@ -97,7 +97,7 @@ class Browser:
         return [one for one in level if not one.note]
 
     def _found(self, reference: ua.ReferenceDescription, node: ua.NodeId, above: BrowsedNode) -> BrowsedNode | None:
-        """Hang a node below another; None where it is none to show, or one too many."""
+        """Add a node below another; return None if it is not shown, or beyond the limit."""
         kinds = self._kinds.of(reference.TypeDefinition)
         if not _SILENT.isdisjoint(kinds):
             return None

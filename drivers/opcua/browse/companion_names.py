@@ -1,4 +1,4 @@
-"""What companion specifications call things -> what we call them.
+"""Names of companion specifications to names of points.
 
 PackML (OPC 30050, and the tags of ANSI/ISA-TR88.00.02), Machinery (OPC 40001-1), EUROMAP 77 (OPC 40077) with the
 general types of OPC 40083. A name counts where it is of the specification's namespace, or below an object of one of
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from drivers.packml import Mode, State
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -19,13 +21,10 @@ IMM2MES = "http://opcfoundation.org/UA/PlasticsRubber/IMM2MES/"
 PLASTICS = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
 
 TITLES = {PACKML: "PackML", MACHINERY: "Machinery", IMM2MES: "EUROMAP 77", PLASTICS: "EUROMAP 83"}
-"""What people call a specification, by its namespace."""
+"""Titles of specifications, by namespace."""
 
-_STATES = (
-    "undefined", "clearing", "stopped", "starting", "idle", "suspended", "execute", "stopping", "aborting", "aborted",
-    "holding", "held", "unholding", "suspending", "unsuspending", "resetting", "completing", "complete",
-)  # fmt: skip
-_MODES = ("invalid", "production", "maintenance", "manual")
+_STATES = {int(state): state.name.lower() for state in State}
+_MODES = {int(mode): mode.name.lower() for mode in Mode}
 
 
 class Qualified(NamedTuple):
@@ -37,7 +36,7 @@ class Qualified(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What we call something: the name of a point, and what its numbers mean where the server does not say."""
+    """The name of a point, and the labels of its numbers if the server has none."""
 
     name: str
     labels: Mapping[int, str] = field(default_factory=dict)
@@ -90,8 +89,8 @@ _PACKML = _names(
     ProdProcessedCount="part_count",
     ProdDefectiveCount="reject_count",
 ) | {
-    "StateCurrent": Known("state", dict(enumerate(_STATES))),
-    "UnitModeCurrent": Known("mode", dict(enumerate(_MODES))),
+    "StateCurrent": Known("state", _STATES),
+    "UnitModeCurrent": Known("mode", _MODES),
     "PackMLBaseStateMachineType/CurrentState": Known("base_state"),
     "PackMLMachineStateMachineType/CurrentState": Known("machine_state"),
     "PackMLExecuteStateMachineType/CurrentState": Known("execute_state"),
@@ -117,7 +116,7 @@ could be anything."""
 
 
 def known(name: Qualified, parents: Sequence[tuple[Qualified, Sequence[Qualified]]]) -> Known | None:
-    """Return what we call a node, None where no specification that we know has it.
+    """Return the name of a node's point, None if no known specification has the node.
 
     `parents` are the nodes above it, the nearest first: the name of each, and its type with the types above that.
     """

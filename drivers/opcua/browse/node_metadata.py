@@ -1,4 +1,4 @@
-"""What a server says of its variables by itself: range, unit, names of numbers, description.
+"""Metadata of variables on a server: range, unit, labels, description.
 
 Range and unit are properties of analog items (Part 8, 5.3.2), names those of enumerations (Part 3, 5.8.3) and of
 discrete items (Part 8, 5.3.3).
@@ -27,14 +27,14 @@ _TELLING = ("EURange", "EngineeringUnits", "EnumStrings", "EnumValues")
 """Properties, of namespace 0, that say something of values."""
 
 _FLOAT_LIMIT = 3.4e38
-"""What no range reaches that somebody has set."""
+"""Ranges beyond this are defaults."""
 
 MOST_PROPERTIES = 1000
-"""Properties of one variable that are looked at."""
+"""Properties of one variable that are read at most."""
 
 
 async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[PointMetadata]:
-    """Return what the server says of variables. Raises what a session's requests raise."""
+    """Return the metadata of variables. Raises `REQUEST_ERRORS`."""
     data_types = (await session.read(nodes, ua.AttributeIds.DataType)).values
     descriptions = (await session.read(nodes, ua.AttributeIds.Description)).values
     types = DataTypes()
@@ -55,7 +55,7 @@ async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[PointMetad
 async def about_points(
     session: Session, group: OpcUaGroup, nodes: Sequence[ua.NodeId | Fault]
 ) -> list[PointMetadata]:
-    """Return what the server says of a group's points, at these nodes; of a part of a structure that is nothing."""
+    """Return the metadata of a group's points at these nodes; parts of structures have none."""
     sources = group.sources
     there = {
         place: node
@@ -67,7 +67,7 @@ async def about_points(
 
 
 def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], description: object) -> PointMetadata:
-    """Return what properties say, given by their names; `labels` are those of the data type."""
+    """Return the metadata in properties, given by name; `labels` are those of the data type."""
     unit = properties.get("EngineeringUnits")
     text = description.Text if isinstance(description, ua.LocalizedText) else None
     return PointMetadata(
@@ -103,7 +103,7 @@ def telling(name: ua.QualifiedName) -> str:
 
 
 def _range(told: object) -> tuple[float, float] | None:
-    """Return the lowest and highest value; None where nobody has set them: 0 to 0, or all of a float."""
+    """Return the lowest and highest value; None for a default: 0 to 0, or all of a float."""
     if not isinstance(told, ua.Range) or not (math.isfinite(told.Low) and math.isfinite(told.High)):
         return None
     if max(-told.Low, told.High) >= _FLOAT_LIMIT:

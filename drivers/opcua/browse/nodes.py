@@ -1,4 +1,4 @@
-"""What a look at a server finds: nodes, as a tree, and what its variables are."""
+"""Nodes of an explored server as a tree, with the details of variables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OBJECTS = ua.NodeId(ua.Int32(ua.ObjectIds.ObjectsFolder))
 
 @dataclass(slots=True)
 class Details:
-    """What a variable is. `rank` and `dimensions` are those of Part 3, 5.6.2.
+    """Details of a variable. `rank` and `dimensions` are those of Part 3, 5.6.2.
 
     `type`   name of the data type
     `value`  as it came, see `Changes`; `shown` and `fault` are what a reading of it would be

@@ -1,4 +1,4 @@
-"""Variables that a look at a server has found -> points that can be read: where, of which type, called what."""
+"""Explored variables to points of a template: address, type and name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _TELLING = {"CurrentState", "Number", "Value"}
 
 @dataclass(slots=True, eq=False)
 class PointCandidate:
-    """What could be a point. `count` is the length of an array, `field` the way into a structure."""
+    """A possible point. `count` is the length of an array, `field` the path into a structure."""
 
     found: BrowsedNode
     details: Details
@@ -68,7 +68,7 @@ class Unusable(NamedTuple):
 def offers(
     variables: Iterable[BrowsedNode], types: DataTypes, uris: Sequence[str]
 ) -> tuple[list[PointCandidate], list[Unusable]]:
-    """Return the points that variables with details could be, each with a name of its own; and what is left out."""
+    """Return the possible points of variables, with unique names; and the unusable variables."""
     found: list[PointCandidate] = []
     left_out: list[Unusable] = []
     for one in variables:
@@ -101,7 +101,7 @@ def _known(offer: PointCandidate, uris: Sequence[str]) -> Known | None:
 
 
 def _words(offer: PointCandidate) -> list[str]:
-    """Return what a name can be made of: the last word is the most telling one."""
+    """Return the words for a name; the last one is the most specific."""
     *above, last = [one.name.Name or one.display for one in offer.found.way] or ["value"]
     # some servers write a way into one name, as in `Moulds.Mould_1`
     return [*(snake(part) for name in above for part in name.split(".")), _joined((last, *offer.field))]

@@ -1,4 +1,4 @@
-"""Names of points, and how nodes are written, for a template that is made of what a server has. Pure."""
+"""Names of points, and addresses of nodes, for a template of an explored server. Pure functions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _points(name: str, count: int | None) -> set[str]:
 
 
 def own_namespace(nodes: Sequence[BrowsedNode], uris: Sequence[str]) -> str | None:
-    """Return the namespace that most nodes are in, but for that of the standard; None where there is none."""
+    """Return the most frequent namespace of nodes, except the standard's; None if there is none."""
     indexes = Counter(one.id.NamespaceIndex for one in nodes if 0 < one.id.NamespaceIndex < len(uris))
     return uris[indexes.most_common(1)[0][0]] if indexes else None
 

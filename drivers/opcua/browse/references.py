@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
 
 MOST = 100_000
-"""References of one node that are followed."""
+"""References of one node that are read at most."""
 
 PER_ANSWER = 1000
-"""References of one node in one answer: what has more is asked to go on."""
+"""References of one node in one answer; more follow by continuation points."""
 
 HIERARCHICAL, PROPERTIES, SUBTYPES = (
     ua.ObjectIds.HierarchicalReferences,
@@ -31,7 +31,7 @@ HIERARCHICAL, PROPERTIES, SUBTYPES = (
 
 @dataclass(slots=True)
 class References:
-    """What one node refers to; `status` is bad where the server does not tell, `whole` false where it has more."""
+    """The references of one node; `status` is bad if the server refused, `whole` False if there are more."""
 
     found: list[ua.ReferenceDescription] = field(default_factory=list)
     status: int = 0
@@ -49,7 +49,7 @@ async def references(
 ) -> list[References]:
     """Return the references of nodes, of one type and those under it, forward or back.
 
-    `classes` is a mask of the node classes wanted, 0 for all. Raises what a session's requests raise.
+    `classes` is a mask of the node classes wanted, 0 for all. Raises `REQUEST_ERRORS`.
     """
     questions = [_question(node, kind, classes, back=back) for node in nodes]
     send = partial(_send, session, most)
@@ -62,7 +62,7 @@ async def references(
 
 
 def local(session: Session, node: ua.ExpandedNodeId) -> ua.NodeId | None:
-    """Return the id of a node of this server; None where it is one of another (Part 4, 7.16)."""
+    """Return the id of a node of this server; None for a node of another server (Part 4, 7.16)."""
     if getattr(node, "ServerIndex", 0):
         return None
     uri = getattr(node, "NamespaceUri", None)
@@ -109,7 +109,7 @@ async def _send(session: Session, most: int, part: Sequence[ua.BrowseDescription
 
 
 async def _go_on(session: Session, points: Sequence[bytes], *, release: bool = False) -> list[ua.BrowseResult]:
-    """Ask for what follows, or tell the server that it may forget it."""
+    """Continue browsing, or release continuation points."""
     return await session.client.uaclient.browse_next(
         ua.BrowseNextParameters(ReleaseContinuationPoints=release, ContinuationPoints=list(points))
     )

@@ -1,4 +1,4 @@
-"""From what is written of a point to the node id on this server: at each connect, since a restart may change it."""
+"""Settings of a point to its node id on this server: at each connect, since a restart may change it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GONE = bad(Reason.NOT_FOUND, "removed from the server")
 
 
 async def resolved(session: Session, group: OpcUaGroup, positions: Sequence[int]) -> list[Resolved]:
-    """Return the nodes of some points of a group. Raises what a session's requests raise."""
+    """Return the nodes of some points of a group. Raises `REQUEST_ERRORS`."""
     own = group.connection.namespace
     sources = [group.sources[position] for position in positions]
     found: list[Resolved] = []

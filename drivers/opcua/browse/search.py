@@ -1,4 +1,4 @@
-"""Points that a pattern stands for: the variables below a node, as they are now on this server."""
+"""Points of a pattern: the matching variables below a node, as they are now on this server."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 DEEPEST = 12
-"""Levels below the node that are looked into."""
+"""Levels below the node that are searched."""
 
 MOST = 20_000
-"""Nodes that are looked at."""
+"""Nodes that are read at most."""
 
 
 async def search(session: Session, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
-    """Return what one search has found, in the order of the ways to the variables.
+    """Return the points of one search, in the order of their paths.
 
-    Raises `ReadFailed` where the node is not there, and what a session's requests raise.
+    Raises `ReadFailed` where the node is not there, and `REQUEST_ERRORS`.
     """
     source = group.sources[position]
     settings = group.connection
@@ -64,6 +64,6 @@ def _fits(way: Sequence[str], pattern: str) -> bool:
 
 
 def _name(way: Sequence[str], taken: Container[str]) -> str:
-    """Return a name of the whole way: it stays the same whatever else comes to be below the node."""
+    """Return a name of the whole path: other nodes below the start don't change it."""
     plain = "_".join(filter(None, map(snake, way))) or "point"
     return next(name for number in count(1) if (name := plain if number == 1 else f"{plain}_{number}") not in taken)

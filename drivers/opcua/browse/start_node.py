@@ -1,4 +1,4 @@
-"""Where a look at a server begins."""
+"""Finds the node at which an exploration starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from drivers.opcua.browse.nodes import OBJECTS, BrowsedNode
 from drivers.opcua.browse.references import local, references
 from drivers.opcua.browse.resolve import resolved
 from drivers.opcua.node_address import BrowsePath
-from drivers.opcua.settings import OpcUaGroup, OpcUaSource
+from drivers.opcua.settings import OpcUaSource
+from drivers.scan import Group
 
 if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
 
 HIGHEST = 30
-"""Nodes above one that are followed to the Objects folder."""
+"""Most levels from a node up to the Objects folder."""
 
 
 async def start_at(session: Session, written: Node | BrowsePath | None, settings: OpcUaConnection) -> BrowsedNode:
     """Return the node to start from, with those above it up to the Objects folder.
 
     Where neither path nor connection name a namespace, names of all are followed. Raises `LookupError` where there is
-    no such node, and what a session's requests raise.
+    no such node, and `REQUEST_ERRORS`.
     """
     top = BrowsedNode(OBJECTS, ua.QualifiedName("Objects"), display="Objects")
     if written is None:
@@ -36,7 +37,7 @@ async def start_at(session: Session, written: Node | BrowsePath | None, settings
             found = await _below(session, found, step, settings.namespace)
         return found
     source = OpcUaSource.model_validate({"node": str(written)})
-    [node] = await resolved(session, OpcUaGroup("", settings, ("start",), (source,), 1.0), [0])
+    [node] = await resolved(session, Group("", settings, ("start",), (source,), 1.0), [0])
     if not isinstance(node, ua.NodeId):
         raise LookupError(node.code)  # noqa: TRY004 - what a user wrote is not there
     climbed = await _climbed(session, node)
@@ -62,7 +63,7 @@ async def _below(session: Session, above: BrowsedNode, step: Step, own: str | No
 
 
 async def _climbed(session: Session, node: ua.NodeId) -> BrowsedNode | None:
-    """Return a node given by its id, with what is above it as far as that leads to the Objects folder."""
+    """Return a node with the nodes above it, up to the Objects folder if possible."""
     rising = [node]
     while rising[-1] != OBJECTS and len(rising) < HIGHEST:
         [answer] = await references(session, [rising[-1]], back=True)

@@ -19,7 +19,7 @@ ROUNDS = 30
 
 
 class TypeHierarchy:
-    """What is known of one server's types. Names of the standard's own have no namespace here."""
+    """The types of one server. Names of namespace 0 have an empty URI."""
 
     def __init__(self, session: Session) -> None:
         """Prepare; nothing is asked."""
@@ -28,7 +28,7 @@ class TypeHierarchy:
         self._above: dict[ua.NodeId, ua.NodeId | None] = {}
 
     async def learn(self, types: Iterable[ua.ExpandedNodeId]) -> None:
-        """Ask for types that are not known yet, and for those above them. Raises what a session's requests raise."""
+        """Ask for types that are not known yet, and for those above them. Raises `REQUEST_ERRORS`."""
         wanted = {one for kind in types if (one := local(self._session, kind)) is not None and not one.is_null()}
         for _ in range(ROUNDS):
             asked = [one for one in wanted if one not in self._above]

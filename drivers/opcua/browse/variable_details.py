@@ -1,4 +1,4 @@
-"""What variables are that a look at a server has found: type, value, and what the server says of them."""
+"""Details of explored variables: type, value, and metadata."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from asyncua import ua
 from drivers.opcua.browse.node_metadata import about_of, labels_of, properties_of
 from drivers.opcua.browse.nodes import Details
 from drivers.opcua.browse.type_hierarchy import names
-from drivers.opcua.codec.binary import DecodeError
 from drivers.opcua.codec.data_types import DataTypes
 from drivers.opcua.codec.values import reading
+from drivers.opcua.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ NO_TYPE = ua.NodeId()
 
 
 async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes:
-    """Give variables their details, and return the data types. Raises what a session's requests raise."""
+    """Give variables their details, and return the data types. Raises `REQUEST_ERRORS`."""
     nodes = [one.id for one in variables]
     attributes = ua.AttributeIds
     kinds = (await session.read(nodes, attributes.DataType)).values
@@ -58,7 +58,7 @@ async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes
 
 
 def decoded(structures: Structures, value: object) -> Any:  # noqa: ANN401 - whatever a server sends
-    """Return a value with its structures as mappings; what is not as it is defined stays as it came."""
+    """Return a value with its structures as mappings; malformed structures stay encoded."""
     try:
         return structures.decoded(value)
     except DecodeError:
@@ -72,7 +72,7 @@ async def _titles(session: Session, data_types: Iterable[ua.NodeId]) -> dict[ua.
 
 
 async def _labels(session: Session, types: DataTypes, asked: Iterable[ua.NodeId]) -> dict[ua.NodeId, dict[int, str]]:
-    """Return what the numbers of enumerations mean."""
+    """Return the labels of enumeration values."""
     enumerations = [one for one in asked if types.is_enumeration(one)]
     told = await properties_of(session, [one for one in enumerations if one not in types.labels])
     rest = iter(told)

@@ -1,1 +1,11 @@
-"""OPC UA Binary (Part 6): bytes to values, and requests to bytes."""
+"""OPC UA Binary (Part 6, 5.2): bytes to values. Pure functions, bounded by the bytes that were received.
+
+`binary`            primitive types, counts and masks
+`variant`           values of any type
+`structures`        structures by their definitions; `data_types` reads the definitions from a server
+`data_changes`      data change notifications and read results, as columns
+`publish_response`  publish, republish and read responses
+`requests`          read, publish and republish requests
+`values`            OPC UA values and status codes to values and faults of readings
+`units`             engineering units to UCUM
+"""

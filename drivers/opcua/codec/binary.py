@@ -1,7 +1,7 @@
-"""The parts of OPC UA Binary (Part 6, 5.2) that messages are made of, read within what was sent.
+"""Primitive types of OPC UA Binary (Part 6, 5.2), read within the bytes that were received.
 
 Every function takes the message and where to begin, and returns what it read and where that ended. Running over the
-end raises one of `MALFORMED`.
+end raises one of `drivers.opcua.errors.MALFORMED`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua import ua_binary
+
+from drivers.opcua.errors import DecodeError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +30,7 @@ NUMBERS = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q
 """Type id -> `struct`'s format, of truth values and numbers (Part 6, 5.1.2)."""
 
 VALUE, STATUS, SOURCE_TIME, SERVER_TIME, SOURCE_FRACTION, SERVER_FRACTION = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-"""What the mask of a data value says is there (Part 6, 5.2.2.17)."""
+"""Bits in the mask of a data value: its optional parts (Part 6, 5.2.2.17)."""
 
 _XML = 2
 
@@ -41,14 +43,6 @@ _BEHIND_VALUE = (
     (SERVER_TIME, INT64, 8),
     (SERVER_FRACTION, UINT16, 2),
 )
-
-
-class DecodeError(Exception):
-    """What came is no message as Part 6 has it, or not the one expected: nothing of it can be believed."""
-
-
-MALFORMED = (DecodeError, ua.UaError, ValueError, TypeError, IndexError, struct.error)
-"""All that reading what breaks the rules raises, here and in asyncua."""
 
 
 class Sent(Buffer):
@@ -81,7 +75,7 @@ def byte_string(data: bytes, at: int) -> tuple[bytes | None, int]:
 
 
 def text(data: bytes, at: int) -> tuple[str | None, int]:
-    """Read a string (Part 6, 5.2.2.4); bytes that are no UTF-8 are told in surrogates, as asyncua does."""
+    """Read a string (Part 6, 5.2.2.4); invalid UTF-8 becomes surrogates, as in asyncua."""
     size: int = INT32(data, at)[0]
     end = at + 4 + size
     if size < 0 or end > len(data):
@@ -101,7 +95,7 @@ def fixed(kind: ua.VariantType, data: bytes, at: int) -> tuple[Any, int]:
 
 
 def type_id(data: bytes, at: int) -> tuple[int | None, int]:
-    """Read the id of an encoding (Part 6, 5.2.2.9): its number if it is one of the standard, None for any other."""
+    """Read the id of an encoding (Part 6, 5.2.2.9): its number in namespace 0, None in any other."""
     form = data[at]
     if form == _TWO_BYTE:
         return data[at + 1], at + 2
@@ -112,7 +106,7 @@ def type_id(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def body(data: bytes, at: int) -> tuple[int, int, int | None]:
-    """Read the frame of an extension object, which stands behind its type id (Part 6, 5.2.2.15).
+    """Read the frame of an extension object, which follows its type id (Part 6, 5.2.2.15).
 
     Returns how a body is encoded (0 not at all, 1 binary, 2 XML), where it begins, and where it ends or None where
     its length is not told, as by servers of old.

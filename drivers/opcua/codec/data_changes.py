@@ -40,13 +40,13 @@ Row = tuple[int, Any, int, int, int]
 
 _EPOCH = ua.uatypes.EPOCH_AS_FILETIME // 10
 _LAST = ua.uatypes.MAX_OPC_FILETIME
-"""9999-12-31 23:59:59, which stands for all times from there on (Part 6, 5.2.2.5)."""
+"""9999-12-31 23:59:59, the value of all later times (Part 6, 5.2.2.5)."""
 
 _HANDLE = 4
 _HANDLE_AND_MASK = 5
 
 _FEW, _BLOCK = 8, 64
-"""Changes of one form that are taken out of the message together: from so many on, and at the most."""
+"""Fewest and most changes of one form that are decoded together."""
 
 _NULL, _STRING, _DATE_TIME = (
     int(kind) for kind in (ua.VariantType.Null, ua.VariantType.String, ua.VariantType.DateTime)
@@ -100,14 +100,14 @@ class DataChanges:
         )
 
     def add_rows(self, rows: list[Row]) -> None:
-        """Add what was read row by row, and empty the list."""
+        """Add decoded rows, and empty the list."""
         if rows:
             for column, part in zip(self._columns(), zip(*rows, strict=True), strict=True):
                 column.extend(part)
             rows.clear()
 
     def add_block(self, numbers: tuple[Any, ...], form: Form) -> None:
-        """Add what was read together, in one form."""
+        """Add the numbers of changes of one form that were decoded together."""
         width = form.width
         for column, place in zip(self._columns(), form.places, strict=True):
             column.extend(numbers[place::width] if place < width else [0] * (len(numbers) // width))
@@ -124,7 +124,7 @@ def microseconds(ticks: Sequence[int]) -> list[int | None]:
 
 
 class Form(NamedTuple):
-    """How a change of a number or truth value stands in a message.
+    """The layout of a change of a number or Boolean in a message.
 
     `layout` is as of `struct`, `size` in bytes and `width` in numbers; `places` say where in these handle, value,
     status and both times are, `width` for what is not sent. `unpack` takes one out, and `arrange` puts it in order
@@ -196,14 +196,14 @@ def _read(data: bytes, at: int, size: int, changes: DataChanges, forms: Mapping[
 
 
 def _alike(data: bytes, at: int, size: int, most: int) -> int:
-    """Return how many items from one on have its form; `at` is where its mask is, and `size` are its bytes."""
+    """Return the number of consecutive items of one form, from the one with its mask at `at`; `size` in bytes."""
     end = at + size * most
     masks, kinds = data[at:end:size], data[at + 1 : end : size]
     return min(len(column) - len(column.lstrip(column[:1])) for column in (masks, kinds))
 
 
 def _behind() -> Iterator[tuple[int, str, tuple[int, ...]]]:
-    """Yield what can stand behind a value: its mask, its layout, and where in it status and both times stand.
+    """Yield the possible parts after a value: mask, layout, and the places of status and both times in it.
 
     What is not sent stands at the end.
     """
@@ -215,7 +215,7 @@ def _behind() -> Iterator[tuple[int, str, tuple[int, ...]]]:
 
 
 _BEHIND = {mask: Form.of(layout, places) for mask, layout, places in _behind()}
-"""How to read what is behind a value, by its mask."""
+"""Layouts of the parts after a value, by mask."""
 
 _WITH_HANDLE = {
     bytes([VALUE | mask, kind]): Form.of(f"I2x{number}{layout}", (0, 1, *(2 + place for place in places)))
@@ -231,7 +231,7 @@ _WITHOUT_HANDLE = {
     for mask, layout, places in _behind()
     for kind, number in NUMBERS.items()
 }
-"""The same of a data value alone; its handle is none, 0."""
+"""The same for a data value alone, with handle 0."""
 
 
 def _other_change(data: bytes, at: int, rows: list[Row], changes: DataChanges) -> int:

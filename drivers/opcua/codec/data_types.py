@@ -1,4 +1,4 @@
-"""What a server's data types are: its structures, so that they can be read, and the names of its enumerations.
+"""Data types of a server: definitions of structures, and the names of enumeration values.
 
 A server says so in the attribute DataTypeDefinition (Part 3, 5.8.3). A type without one is what its supertypes say.
 """
@@ -23,7 +23,7 @@ ROUNDS = 30
 """Levels of types, in each other and under each other, that are followed."""
 
 MOST = 2000
-"""Types that are looked at: more are no machine's."""
+"""Types that are read at most."""
 
 _BUILT_IN = 25
 """Data types up to this number are built-in types of the same number (Part 6, 5.1.2)."""
@@ -41,16 +41,16 @@ _MAYBE_SUBTYPES = {ua.StructureType.StructureWithSubtypedValues, ua.StructureTyp
 
 
 class DataTypes:
-    """What is known of one server's data types."""
+    """The data types of one server."""
 
     def __init__(self) -> None:
         self._definitions: dict[ua.NodeId, ua.StructureDefinition] = {}
         self._supers: dict[ua.NodeId, ua.NodeId | None] = {}
         self.labels: dict[ua.NodeId, dict[int, str]] = {}
-        """Of enumerations: what their numbers mean."""
+        """Names of enumeration values, by data type."""
 
     async def learn(self, session: Session, data_types: Iterable[ua.NodeId]) -> None:
-        """Ask for types, and for all that they are made of. Raises what a session's requests raise."""
+        """Ask for types, and for all that they are made of. Raises `REQUEST_ERRORS`."""
         wanted = {one for one in data_types if not self._known(one)}
         for _ in range(ROUNDS):
             if not wanted or len(self._supers) + len(self._definitions) > MOST:
@@ -77,7 +77,7 @@ class DataTypes:
         return self._root(data_type) == _ENUMERATION
 
     def structures(self) -> Structures:
-        """Return what was learned of structures."""
+        """Return the structure definitions."""
         defined = {data_type: self._structure(one) for data_type, one in self._definitions.items()}
         encodings = {
             one.DefaultEncodingId: data_type
@@ -87,7 +87,7 @@ class DataTypes:
         return Structures(defined, encodings)
 
     def definition(self, data_type: ua.NodeId) -> ua.StructureDefinition | None:
-        """Return what a structure is made of, None where a type is none, or is not described."""
+        """Return the definition of a structure; None for another type, or without a definition."""
         return self._definitions.get(data_type)
 
     def built_in(self, data_type: ua.NodeId) -> int | None:
@@ -136,7 +136,7 @@ class DataTypes:
 async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]) -> Structures:
     """Return the structures of which a point is a field; `nodes` are those of the points of each group.
 
-    Raises what a session's requests raise.
+    Raises `REQUEST_ERRORS`.
     """
     parts = [
         node
@@ -159,6 +159,6 @@ def _standard(data_type: ua.NodeId) -> int | None:
 
 
 async def _supertypes(session: Session, data_types: Sequence[ua.NodeId]) -> list[ua.NodeId | None]:
-    """Return the types directly above some; None where there is none."""
+    """Return the supertype of each type, None if it has none."""
     answers = await references(session, data_types, SUBTYPES, ua.NodeClass.DataType, back=True)
     return [local(session, answer.found[0].NodeId) if answer.found else None for answer in answers]

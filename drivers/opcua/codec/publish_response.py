@@ -7,21 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncua import ua
-from asyncua.ua.status_codes import get_name_and_doc
 
-from drivers.opcua.codec.binary import MALFORMED, UINT32, DecodeError, body, count, diagnostic, text, type_id
+from drivers.opcua.codec.binary import UINT32, body, count, diagnostic, text, type_id
 from drivers.opcua.codec.data_changes import DataChanges, microseconds, read_changes, read_value, read_values
-
-__all__ = [
-    "DataChanges",
-    "DecodeError",
-    "Notifications",
-    "Published",
-    "ServiceFault",
-    "publish_response",
-    "read_response",
-    "republish_response",
-]
+from drivers.opcua.errors import MALFORMED, DecodeError, ServiceFault
 
 _FAULT = ua.ObjectIds.ServiceFault_Encoding_DefaultBinary
 _PUBLISH = ua.ObjectIds.PublishResponse_Encoding_DefaultBinary
@@ -33,14 +22,6 @@ _STATUS_CHANGE = ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
 
 _HEADER = struct.Struct("<qII").unpack_from
 _MESSAGE = struct.Struct("<Iq").unpack_from
-
-
-class ServiceFault(Exception):
-    """The server did not do what it was asked for; `status` is its reason (Part 4, 7.34 and 7.39)."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the server answered 0x{status:08X} {get_name_and_doc(status & 0xFFFF0000)[0]}")
-        self.status = status
 
 
 @dataclass(slots=True)
@@ -202,6 +183,6 @@ def _skip_diagnostics(data: bytes, at: int) -> int:
 
 
 def _end(data: bytes, at: int, end: int, what: str) -> None:
-    """Refuse what is longer or shorter than its length says, or than what was sent."""
+    """Raise `DecodeError` if a part is longer or shorter than its length says."""
     if at != end:
         raise DecodeError(f"{what} ends at byte {at}, not {end} of {len(data)}")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 
-from drivers.opcua.codec.binary import MALFORMED, UINT32, DecodeError, count
+from drivers.opcua.codec.binary import UINT32, count
 from drivers.opcua.codec.variant import MAX_DIMENSIONS, element
+from drivers.opcua.errors import MALFORMED, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -53,7 +54,7 @@ class Structures:
     """The definitions of one server, by their data types."""
 
     def __init__(self, defined: Mapping[ua.NodeId, Structure], encodings: Mapping[ua.NodeId, ua.NodeId]) -> None:
-        """Hold definitions; `encodings` tells the data type by the id of its binary encoding."""
+        """Hold definitions; `encodings` maps ids of binary encodings to data types."""
         self._defined = defined
         self._encodings = encodings
 

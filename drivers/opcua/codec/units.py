@@ -1,4 +1,4 @@
-"""Units as servers tell them (Part 8, 5.6.3) -> UCUM.
+"""Engineering units of servers (Part 8, 5.6.3) to UCUM.
 
 The numbers are the common codes of UN/CEFACT Recommendation 20, their letters in a row as bytes (Part 8, 5.6.3.4).
 """
@@ -53,7 +53,7 @@ UCUM = {int.from_bytes(code.encode(), "big"): unit for unit, code in _PAIRS}
 
 
 def ucum(told: ua.EUInformation) -> str:
-    """Return the unit that a server tells, as UCUM; empty where it is none that we know.
+    """Return the UCUM code of a server's unit; empty for an unknown unit.
 
     A unit of another organization's list, whose numbers mean something else, is none.
     """

@@ -1,4 +1,4 @@
-"""What an OPC UA server sends -> our values and faults. Pure."""
+"""OPC UA values and status codes to values and faults of readings. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
 
 from drivers.base import Fault, Quality, Reason, bad
-from drivers.opcua.codec.binary import DecodeError
+from drivers.opcua.errors import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +25,6 @@ _MICROSECOND = timedelta(microseconds=1)
 
 OVERFLOW = 0x0480
 """In a status: it is of a data value, and the server's queue for its item has overflowed (Part 4, 7.39.1)."""
-
-NO_NODE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
-"""Statuses of a value whose node is not, or no more, on the server."""
 
 _REASONS = {
     "BadNodeIdUnknown": Reason.NOT_FOUND,
@@ -57,7 +54,7 @@ _REASONS = {
 
 @cache
 def fault_of(status: int) -> Fault | None:
-    """Return what a status code (Part 4, 7.39) says of a value, None where it is good."""
+    """Return the fault of a status code (Part 4, 7.39), None if it is good."""
     severity = status >> 30
     if severity == 0:
         return None
@@ -94,7 +91,7 @@ _AS_TEXT: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (ua.StatusCode, lambda value: get_name_and_doc(value.value)[0]),
     (ua.NodeId, ua.NodeId.to_string),
 )
-"""What has a text by which people know it."""
+"""Types that are shown as text, and how."""
 
 
 def reading(
@@ -105,7 +102,7 @@ def reading(
     element: int | None = None,
     structures: Structures | None = None,
 ) -> tuple[Value | None, Fault | None]:
-    """Return value and fault of what a server sent: `variant` is the whole of it where its type is rare.
+    """Return value and fault of a server's value; `variant` is the whole variant of a rare type.
 
     `field` picks a field of a structure, field by field; `element` one of an array, also of one of structures.
     `structures` reads those of the server's own.
@@ -124,7 +121,7 @@ def reading(
 
 
 class _Unfit(Exception):
-    """What came can't be a reading."""
+    """The value does not fit a reading."""
 
     def __init__(self, code: str, reason: Reason = Reason.TYPE_MISMATCH) -> None:
         self.fault = bad(reason, code)
@@ -178,7 +175,7 @@ def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
 
 
 def _kind(value: Any, variant: ua.Variant | None) -> str:  # noqa: ANN401 - whatever a server sends
-    """Return what something is, for a person."""
+    """Return the description of a value's type."""
     if value is None:
         return "null"
     if isinstance(value, list):

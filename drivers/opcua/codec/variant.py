@@ -18,7 +18,6 @@ from asyncua.ua import ua_binary, uatypes
 
 from drivers.opcua.codec.binary import (
     INT32,
-    MALFORMED,
     NUMBERS,
     SERVER_FRACTION,
     SERVER_TIME,
@@ -26,7 +25,6 @@ from drivers.opcua.codec.binary import (
     SOURCE_TIME,
     STATUS,
     VALUE,
-    DecodeError,
     Sent,
     behind_value,
     body,
@@ -38,6 +36,7 @@ from drivers.opcua.codec.binary import (
     mask_of,
     text,
 )
+from drivers.opcua.errors import MALFORMED, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +201,7 @@ _FIXED = (
     ua.VariantType.QualifiedName,
     ua.VariantType.LocalizedText,
 )
-"""What asyncua reads without following any count."""
+"""Types that asyncua decodes without a loop over a count."""
 
 _PARTS: dict[int, tuple[str, Callable[[Any], object]]] = {
     STATUS: ("StatusCode", ua.StatusCode),

@@ -1,13 +1,13 @@
-"""asyncua's client, with limits on what a server may send, and with care for whom a password is shown to.
+"""asyncua's client with bounded messages and protected passwords.
 
-asyncua by itself sends a password in the clear where the server asks for that.
+asyncua itself sends a password in the clear if the server asks for that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncua
 from asyncua import ua
@@ -21,12 +21,13 @@ from asyncua.crypto.security_policies import (
 from cryptography.exceptions import InvalidSignature
 
 from drivers.base import NotConnected
-from drivers.opcua.connection.session_takeover import SessionTakeover
-from drivers.opcua.connection.transport import MAX_CHUNKS, MAX_MESSAGE, Protocol, Transport
+from drivers.opcua.connection.transport import Protocol, Transport
+from drivers.opcua.errors import status
+from drivers.opcua.limits import MAX_CHUNKS, MAX_MESSAGE
 from drivers.opcua.security.settings import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from asyncua.common.utils import Buffer
     from asyncua.crypto.security_policies import SecurityPolicy
@@ -49,11 +50,24 @@ _USERS = {
 }
 
 
-class Client(asyncua.Client):
-    """A client for one connection: it takes bounded messages, and shows a password to nobody but the server.
+class SessionState(NamedTuple):
+    """The client's part of a session: with it another channel of the same client can activate the session again.
 
-    `secured` in `drivers.opcua.security` makes it ready to connect. `strongest` says that the policy was chosen as
-    the strongest that is offered, which is then checked against what the server says once it can't be forged.
+    `certificate` is the server's, for which a user's secret is encrypted; `users` are the user token policies.
+    """
+
+    url: str
+    token: ua.NodeId
+    nonce: bytes | None
+    users: list[ua.UserTokenPolicy]
+    certificate: bytes | None
+
+
+class Client(asyncua.Client):
+    """asyncua's client for one connection, with bounded messages and protected passwords.
+
+    `secured` in `drivers.opcua.security` prepares it. `strongest` is True if the policy was chosen as the strongest
+    one on offer; the session's signed list of endpoints confirms that later.
     """
 
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
@@ -65,46 +79,44 @@ class Client(asyncua.Client):
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
-        self._leftovers: Sequence[SessionTakeover] = ()
+        self._before_session: Callable[[Client], Awaitable[None]] | None = None
 
-    async def connect_alone(self, leftovers: Sequence[SessionTakeover] = ()) -> None:
-        """Connect, with nothing of asyncua watching over it: its watchdog takes a slow server for a dead one.
+    async def open(self, before_session: Callable[[Client], Awaitable[None]] | None = None) -> None:
+        """Connect without asyncua's watchdog, which takes a slow server for a dead one.
 
-        What sessions before have left is taken over first, so that there is one at a time.
+        `before_session` runs on the new channel before its session is created.
         """
-        self._leftovers = leftovers
+        self._before_session = before_session
         self.uaclient.clear_disconnect_request()
         await self._connect_sequence()
 
     async def _try_resume_persisted_session(self) -> bool:
-        # which asyncua does between channel and session
-        for one in self._leftovers:
-            await one.take_over(self)
+        # asyncua's own step between channel and session
+        if self._before_session is not None:
+            await self._before_session(self)
         return False
 
-    async def adopt_session(self, left: SessionTakeover) -> None:
-        """Activate a session that another client has made, on this channel (Part 4, 5.7.3)."""
-        self.uaclient.session.restore_authentication_token(left.token)
-        self._server_nonce, self._policy_ids = left.nonce, left.users  # type: ignore[assignment] # None, or what there was
-        self.security_policy.peer_certificate = self.security_policy.peer_certificate or left.certificate
+    async def adopt_session(self, state: SessionState) -> None:
+        """Activate the session of an earlier channel on this one (Part 4, 5.7.3)."""
+        self.uaclient.session.restore_authentication_token(state.token)
+        self._server_nonce, self._policy_ids = state.nonce, state.users  # type: ignore[assignment] # None is allowed
+        self.security_policy.peer_certificate = self.security_policy.peer_certificate or state.certificate
         await self._activate_with_credentials()
 
     def leave_session(self) -> None:
-        """Forget a session that was adopted."""
+        """Forget an adopted session."""
         self.uaclient.session.reset_authentication_token()
         self._server_nonce = None
 
-    def left(self, until: float) -> SessionTakeover | None:
-        """Return the session, if there is one, as what it is when nobody closes it; `until` then it is remembered."""
+    def session_state(self) -> SessionState | None:
+        """Return the state of the session, None if there is none."""
         token, url = self.uaclient.session.authentication_token, self.server_url.geturl()
         if token.is_null():
             return None
-        return SessionTakeover(
-            url, token, self._server_nonce, self._policy_ids, self.security_policy.peer_certificate, until
-        )
+        return SessionState(url, token, self._server_nonce, self._policy_ids, self.security_policy.peer_certificate)
 
     async def close(self) -> bool:
-        """Close session, channel and connection; returns whether the server has taken part in it.
+        """Close session, channel and connection; return True if the server was still connected.
 
         Raises what lost connections raise; the connection is closed all the same.
         """
@@ -118,16 +130,16 @@ class Client(asyncua.Client):
         return there
 
     @property
-    def heard(self) -> float:
-        """When the server was heard last, by the event loop's clock."""
+    def last_received(self) -> float:
+        """When the last bytes of the server arrived, by the event loop's clock."""
         protocol = self.uaclient.protocol
-        return protocol.heard if isinstance(protocol, Protocol) else 0.0
+        return protocol.last_received if isinstance(protocol, Protocol) else 0.0
 
-    def lose(self, reason: str) -> None:
-        """Give the connection up, for a reason that all who wait for an answer are told."""
+    def abort(self, reason: str) -> None:
+        """Drop the connection; all pending requests fail with the reason."""
         protocol = self.uaclient.protocol
         if isinstance(protocol, Protocol):
-            protocol.lose(reason)
+            protocol.abort(reason)
 
     def begin(self, kind: int, parameters: bytes, timeout: float = 0.0) -> asyncio.Future[Buffer]:
         """Send a request; the future is its answer's body, or has `ConnectionError`. See `Protocol.begin`."""
@@ -227,8 +239,3 @@ def _protects(token: ua.UserTokenPolicy) -> int:
 def short(policy: str) -> str:
     """Return the name in the URI of a policy."""
     return policy.rpartition("#")[2]
-
-
-def status(name: str) -> str:
-    """Return number and name of a status code, as in `0x801A0000 BadCertificateUntrusted`."""
-    return f"0x{getattr(ua.StatusCodes, name):08X} {name}"

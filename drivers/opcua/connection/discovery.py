@@ -1,4 +1,4 @@
-"""What a server says of itself to anybody (Part 4, 5.5): its endpoints, and the servers that it knows."""
+"""Discovery (Part 4, 5.5): endpoints of a server, and the servers that it knows. Needs no session and no trust."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from asyncua import ua
 
 from drivers.opcua.connection.client import STRENGTH, Client, short
-from drivers.opcua.errors import refused
+from drivers.opcua.errors import REQUEST_ERRORS, not_connected
 from drivers.opcua.security.certificates import common_name, printable, read_chain, thumbprint
-from drivers.opcua.security.setup import LOST
 
 if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
@@ -28,7 +27,7 @@ _USERS = {
 
 
 class Endpoint(NamedTuple):
-    """One way in. `policy` and `mode` are as a connection writes them; `spoken` says whether we can."""
+    """An endpoint. `policy` and `mode` are as in a connection's settings; `spoken` is True if both are supported."""
 
     url: str
     policy: str
@@ -40,7 +39,7 @@ class Endpoint(NamedTuple):
 
 
 class Application(NamedTuple):
-    """A server that is known to the one that was asked."""
+    """A server that another server knows."""
 
     name: str
     uri: str
@@ -48,20 +47,20 @@ class Application(NamedTuple):
 
 
 async def endpoints(settings: OpcUaConnection) -> list[Endpoint]:
-    """Return the endpoints of a server. Nobody need trust anybody for it. Raises `NotConnected`."""
+    """Return the endpoints of a server. Raises `NotConnected`."""
     try:
         told = await Client(settings.url, settings.timeout).connect_and_get_server_endpoints()
-    except LOST as error:
-        raise refused(error, settings.url, None) from error
+    except REQUEST_ERRORS as error:
+        raise not_connected(error, settings.url, None) from error
     return [_endpoint(one) for one in told]
 
 
 async def servers(settings: OpcUaConnection) -> list[Application]:
-    """Return the servers that one knows, itself as a rule. Raises `NotConnected`."""
+    """Return the servers that a server knows, mostly itself. Raises `NotConnected`."""
     try:
         told = await Client(settings.url, settings.timeout).connect_and_find_servers()
-    except LOST as error:
-        raise refused(error, settings.url, None) from error
+    except REQUEST_ERRORS as error:
+        raise not_connected(error, settings.url, None) from error
     return [
         Application(
             printable(one.ApplicationName.Text or ""),

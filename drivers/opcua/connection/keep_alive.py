@@ -1,6 +1,7 @@
-"""Whether a server still lives: asked where nothing else is heard of it, which also keeps a quiet session alive.
+"""Keep-alive of a session: reads the server's time after a silence, which also keeps an idle session open.
 
-Silence beyond three keep-alives is death, whatever TCP says. A server that is slow is heard, late; it is left alone.
+Silence of three keep-alive periods ends the connection, whatever TCP reports. A slow server still sends, and stays
+connected.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from asyncua import ua
 
-from drivers.opcua.codec.binary import DecodeError
-from drivers.opcua.codec.publish_response import ServiceFault, read_response
+from drivers.opcua.codec.publish_response import read_response
 from drivers.opcua.codec.requests import read_request
 from drivers.opcua.codec.values import microseconds
+from drivers.opcua.errors import DecodeError, ServiceFault
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,16 +25,16 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.client import Client
 
 SILENCE = 3
-"""Keep-alives without a sign of life that mean death."""
+"""Keep-alive periods without any bytes that end a connection."""
 
 CLOCK_EVERY = 60.0
-"""Seconds between two looks at the server's clock, where it is heard of all the time."""
+"""Seconds between two reads of the server's clock while other messages arrive."""
 
 _CLOCK = [ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))]
 
 
 class KeepAlive:
-    """Asks a server for its time. `ahead` are the seconds by which it is ahead of ours, None before it was told."""
+    """Reads a server's clock. `ahead` is how many seconds it is ahead of ours, None before the first answer."""
 
     def __init__(self, client: Client, keep_alive: float) -> None:
         """Prepare; `keep_alive` are the seconds of silence after which the server is asked."""
@@ -45,19 +46,19 @@ class KeepAlive:
         self._open: asyncio.Future[Buffer] | None = None
 
     def begin(self) -> None:
-        """Begin to listen, on a client that is connected."""
+        """Start, on a connected client."""
         self._asked = asyncio.get_running_loop().time()
         self._again()
 
     def end(self) -> None:
-        """Listen no more."""
+        """Stop."""
         if self._alarm is not None:
             self._alarm.cancel()
         if self._open is not None:
             self._open.cancel()
 
     def learn(self, told: datetime, asked: float, took: float) -> None:
-        """Note the server's time, in an answer to what was `asked` then and `took` so many seconds."""
+        """Compare the server's time of an answer: the request was sent at `asked`, and `took` so many seconds."""
         self.ahead = microseconds(told) / 1e6 - (asked + took / 2)
 
     def _again(self) -> None:
@@ -65,16 +66,16 @@ class KeepAlive:
 
     def _beat(self) -> None:
         now = asyncio.get_running_loop().time()
-        silence = now - self._client.heard
+        silence = now - self._client.last_received
         if silence > SILENCE * self._keep_alive:
-            self._client.lose(f"no sign of life for {silence:.0f} s")
+            self._client.abort(f"no sign of life for {silence:.0f} s")
             return
         if self._open is None and (silence >= self._keep_alive or now - self._asked >= CLOCK_EVERY):
             self._asked = now
             try:
                 self._open = self._client.begin(*read_request(_CLOCK, ua.AttributeIds.Value))
             except ConnectionError:
-                return  # who waits for an answer is told of that
+                return  # pending requests fail by themselves
             asked, began = time.time(), time.monotonic()
             self._open.add_done_callback(lambda answer: self._answered(answer, asked, began))
         self._again()
@@ -86,6 +87,6 @@ class KeepAlive:
         try:
             [told] = read_response(bytes(answer.result()), 1).values
         except (DecodeError, ServiceFault):
-            return  # it has answered: what it says of its clock is another matter
+            return  # an answer is a sign of life, whatever it says
         if hasattr(told, "year"):
             self.learn(told, asked, time.monotonic() - began)

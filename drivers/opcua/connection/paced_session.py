@@ -1,4 +1,4 @@
-"""A session that does not press: so many requests a second, and small ones. For looking at a machine that runs."""
+"""A session with a bounded rate of small requests, to explore a machine in production."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SMALL = 200
-"""Nodes in one request: an answer that takes a server milliseconds."""
+"""Nodes in one request: a server answers it within milliseconds."""
 
 
 class PacedSession(Session):
-    """The same as a session that is open, which it takes over, with a pause between requests."""
+    """Wraps an open session, with a pause between requests."""
 
     def __init__(self, session: Session, settings: OpcUaConnection, per_second: float) -> None:
-        """Take over; `per_second` is how many requests are sent in a second at the most."""
+        """Wrap a session; `per_second` bounds its requests."""
         super().__init__(session.client, settings)
         self.uris = session.uris
         self.limits = {service: min(limit, SMALL) for service, limit in session.limits.items()}

@@ -1,9 +1,8 @@
-"""What a session that was cut off leaves on its server: taken over on the next channel, emptied, and closed.
+"""Takeover of a session that was cut off: the next channel activates it, fetches its queued messages, and closes it.
 
-The server goes on to queue changes for it, and counts it among the sessions it has room for, until its time-out. Over
-another channel of the same client it can be activated again (Part 4, 5.7.3): what it has queued is fetched, and it
-ends at once. It is not kept for what follows: nodes may have other ids by then, and what a server holds after an
-outage has to be told anew in any case, which is what another session's items do by themselves.
+Until its time-out the server goes on to queue changes for the session, and counts it against its limit of sessions.
+Another channel of the same client can activate it again (Part 4, 5.7.3). It is not used further: nodes may have other
+ids by then, and the items of a new session deliver the present values by themselves.
 """
 
 from __future__ import annotations
@@ -17,28 +16,23 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import NotConnected
-from drivers.opcua.codec.publish_response import (
-    DecodeError,
-    Notifications,
-    ServiceFault,
-    publish_response,
-    republish_response,
-)
+from drivers.opcua.codec.publish_response import Notifications, publish_response, republish_response
 from drivers.opcua.codec.requests import publish_request, republish_request
+from drivers.opcua.errors import DecodeError, ServiceFault
 
 if TYPE_CHECKING:
     from asyncua.common.utils import Buffer
 
-    from drivers.opcua.connection.client import Client
+    from drivers.opcua.connection.client import Client, SessionState
 
 PATIENCE = 0.25
-"""Seconds beyond a publishing interval that are waited for what a subscription has queued."""
+"""Seconds beyond a publishing interval to wait for queued messages of a subscription."""
 
 LONGEST = 1.0
-"""Seconds of a publishing interval that are waited for at the most: the others wait for this one."""
+"""Longest publishing interval to wait for, in seconds: the new session waits meanwhile."""
 
 MOST = 1000
-"""Messages that are fetched at the most."""
+"""Messages to fetch at most."""
 
 _CLOSE = ua.ObjectIds.CloseSessionRequest_Encoding_DefaultBinary, struct.pack("<?", True)  # noqa: FBT003 - and what is in it
 
@@ -47,20 +41,14 @@ _CLOSE = ua.ObjectIds.CloseSessionRequest_Encoding_DefaultBinary, struct.pack("<
 class SessionTakeover:
     """A session that was not closed.
 
-    `certificate` is the server's, for whom a user's secret is encrypted, and `users` how it takes them.
-
-    `expected`  by subscription, the number of the message that is to come next (Part 4, 5.14.1.1)
-    `interval`  the longest publishing interval, in seconds
-    `until`     when the server has forgotten it, by the event loop's clock
-    `messages`  by subscription and number, what was not handed on
-    `taken`     whether the server has been asked for it
+    `until`     event loop time of the session's time-out on the server
+    `expected`  sequence number of the next message, by subscription (Part 4, 5.14.1.1)
+    `interval`  longest publishing interval, in seconds
+    `messages`  messages that were not handed on, by subscription and sequence number
+    `taken`     True after the one attempt to take it over
     """
 
-    url: str
-    token: ua.NodeId
-    nonce: bytes | None
-    users: list[ua.UserTokenPolicy]
-    certificate: bytes | None
+    state: SessionState
     until: float
     expected: dict[int, int] = field(default_factory=dict)
     interval: float = 0.0
@@ -68,21 +56,21 @@ class SessionTakeover:
     taken: bool = False
 
     async def take_over(self, client: Client) -> None:
-        """Fetch what the session has, and close it, over a client's channel that has no session yet.
+        """Fetch the messages of the session and close it, over a client's channel without a session.
 
-        A server that does not know it any more says so, and that is all. Raises what lost connections raise.
+        Does nothing if the server no longer knows the session. Raises what lost connections raise.
         """
         if self.taken or asyncio.get_running_loop().time() > self.until:
             return
         self.taken = True
         try:
-            await client.adopt_session(self)
+            await client.adopt_session(self.state)
             try:
-                await self._empty(client)
+                await self._fetch(client)
             finally:
                 await client.ask(*_CLOSE)
         except (ua.UaStatusCodeError, NotConnected):
-            pass  # it has ended by itself, or with the server
+            pass  # the session ended by its time-out, or with the server
         finally:
             client.leave_session()
 
@@ -90,17 +78,17 @@ class SessionTakeover:
         """Return the messages of each subscription in the order of their numbers."""
         return [self.messages[key] for key in sorted(self.messages)]
 
-    async def _empty(self, client: Client) -> None:
+    async def _fetch(self, client: Client) -> None:
         for subscription in self.expected:
-            with suppress(ua.UaStatusCodeError, DecodeError, ServiceFault):  # it has no more of them
+            with suppress(ua.UaStatusCodeError, DecodeError, ServiceFault):  # no more messages
                 while len(self.messages) < MOST:
-                    await self._again(client, subscription)
+                    await self._republish(client, subscription)
         waiting = set(self.expected)
         acknowledged = list(self.messages)
         with suppress(TimeoutError, ua.UaStatusCodeError, DecodeError, ServiceFault):
             while waiting and len(self.messages) < MOST:
                 answer = client.begin(*publish_request(acknowledged), client.timeout)
-                answer.add_done_callback(_look_at)
+                answer.add_done_callback(_retrieve)
                 async with asyncio.timeout(min(self.interval, LONGEST) + PATIENCE):
                     body = await answer
                 client.check(body)
@@ -113,8 +101,8 @@ class SessionTakeover:
                 if not published.more_notifications:
                     waiting.discard(published.subscription_id)
 
-    async def _again(self, client: Client, subscription: int) -> None:
-        """Fetch the next message that was sent and has not arrived."""
+    async def _republish(self, client: Client, subscription: int) -> None:
+        """Fetch the next message that was sent and did not arrive."""
         number = self.expected[subscription]
         message = republish_response(await client.ask(*republish_request(subscription, number)))
         if message.sequence_number != number:
@@ -123,7 +111,31 @@ class SessionTakeover:
         self.expected[subscription] = number + 1
 
 
-def _look_at(answer: asyncio.Future[Buffer]) -> None:
-    """Look at an answer that may come when nobody waits any more."""
+class AbandonedSessions:
+    """The sessions of a driver that may still exist on a server."""
+
+    def __init__(self) -> None:
+        self._sessions: list[SessionTakeover] = []
+
+    def add(self, session: SessionTakeover | None) -> None:
+        """Keep a session that was not closed; None is ignored."""
+        if session is not None:
+            self._sessions.append(session)
+
+    async def take_over(self, client: Client) -> None:
+        """Take over those at the client's server. Raises what lost connections raise."""
+        url = client.server_url.geturl()
+        for session in self._sessions:
+            if session.state.url == url:
+                await session.take_over(client)
+
+    def take_messages(self) -> list[Notifications]:
+        """Return the messages of all sessions, and forget the sessions."""
+        sessions, self._sessions = self._sessions, []
+        return [message for session in sessions for message in session.in_order()]
+
+
+def _retrieve(answer: asyncio.Future[Buffer]) -> None:
+    """Retrieve the exception of an answer that nobody awaits any more."""
     if not answer.cancelled():
         answer.exception()

@@ -1,6 +1,6 @@
-"""asyncua's connection, with limits on what a server may send.
+"""asyncua's transport with bounded messages.
 
-By itself asyncua takes chunks of 2 GiB and messages without an end, and believes the server's limits to be ours.
+asyncua itself accepts chunks of 2 GiB and endless messages, and takes the server's limits for ours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from asyncua.client.ua_client import UaClient, UASocketProtocol
 from asyncua.common.connection import TransportLimits
 from asyncua.ua.ua_binary import nodeid_to_binary, uatcp_to_binary
 
+from drivers.opcua.limits import MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE, MIN_CHUNK
+
 if TYPE_CHECKING:
     from asyncua.common.utils import Buffer
 
@@ -24,33 +26,21 @@ _TYPE = struct.Struct("<BBH")
 _HEADER = struct.Struct("<qIIiIHB")
 """A request's header behind its token (Part 4, 7.32): time, handle, diagnostics, audit id, time-out, nothing more."""
 
-MAX_CHUNK = 64 * 1024
-"""Bytes of one chunk: what all servers can do, and what bounds the memory for one that is half here."""
-
-MIN_CHUNK = 8192
-"""Bytes of a chunk that everybody takes (Part 6, 7.1.2.3), whatever a server says."""
-
-MAX_MESSAGE = 8 * 2**20
-"""Bytes of one message: 10,000 changes or nodes take a twentieth of it, and decoding more would stop the gateway."""
-
-MAX_CHUNKS = MAX_MESSAGE // MIN_CHUNK
-"""Chunks of one message: all of it in the smallest."""
-
 
 class Limits(TransportLimits):
-    """What we take, and what we may send; the server's own limits say only the latter (Part 6, 7.1.2.4)."""
+    """Our limits; the Acknowledge of a server only bounds what we send (Part 6, 7.1.2.4)."""
 
     def update_client_limits(self, msg: ua.Acknowledge) -> None:
         self.max_send_buffer = min(max(msg.ReceiveBufferSize, MIN_CHUNK), MAX_CHUNK)
 
 
 class Protocol(UASocketProtocol):
-    """What comes, and goes, over one connection; `heard` is when something came, by the event loop's clock."""
+    """One connection; `last_received` is the event loop's time of the last bytes."""
 
-    heard = 0.0
+    last_received = 0.0
 
     def data_received(self, data: bytes) -> None:
-        self.heard = asyncio.get_running_loop().time()
+        self.last_received = asyncio.get_running_loop().time()
         super().data_received(data)
         half = self.receive_buffer
         # the size is told in a header's bytes 4 to 7: what is too long is not waited for
@@ -83,8 +73,8 @@ class Protocol(UASocketProtocol):
         async with asyncio.timeout(self.timeout):
             return await answer
 
-    def lose(self, reason: str) -> None:
-        """Give the connection up; all that wait for an answer get `ConnectionError` with the reason."""
+    def abort(self, reason: str) -> None:
+        """Drop the connection; all pending requests fail with `ConnectionError` and the reason."""
         self._fail_all_pending(ConnectionAbortedError(reason))
         if self.transport is not None:
             self.transport.abort()
@@ -109,12 +99,12 @@ class Protocol(UASocketProtocol):
 
 
 def _now() -> int:
-    """Return the time as messages have it: 100 ns since 1601."""
+    """Return the time in 100 ns since 1601, as in messages."""
     return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
 
 
 class Transport(UaClient):
-    """The services of a client, over such a connection."""
+    """asyncua's service calls over this connection."""
 
     def _make_protocol(self) -> UASocketProtocol:
         limits = Limits(MAX_CHUNK, MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE)

@@ -1,4 +1,4 @@
-"""Alarms that were told to stand: after an outage those that stand no more are told to have gone.
+"""Active alarms: after an outage, those that are no longer active get an event that says so.
 
 A server that is asked for its alarms (Part 9, 5.5.7) tells those that stand. What went away while nobody listened, or
 with a restart of the server, it does not tell: it would stand in the store for ever.
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 MOST = 10_000
-"""Alarms that are kept in mind."""
+"""Alarms that are remembered at most."""
 
 _Key = tuple["OpcUaGroup", int, tuple[str, str]]
 
 
 class ActiveAlarms:
-    """The alarms that stand, as far as they were told, by the points that they are events of."""
+    """The active alarms by point, as far as their events were delivered."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[_Key, str] = OrderedDict()
         self._doubtful: set[_Key] = set()
 
     def doubt(self) -> None:
-        """Note that another session begins: whether what stood still does, its refresh will tell."""
+        """Start a new session: its refresh shows which alarms are still active."""
         self._doubtful = set(self._texts)
 
     def forget(self, groups: Container[OpcUaGroup]) -> None:
-        """Forget what stands of groups that nobody asks for any more."""
+        """Forget the alarms of removed groups."""
         for key in [key for key in self._texts if key[0] in groups]:
             del self._texts[key]
             self._doubtful.discard(key)
 
     def note(self, group: OpcUaGroup, position: int, event: Event) -> None:
-        """Take what was told of an alarm."""
+        """Record the state of an alarm from its event."""
         if event.alarm is None or event.active is None:
             return
         key = group, position, event.alarm
@@ -53,7 +53,7 @@ class ActiveAlarms:
                 self._doubtful.discard(self._texts.popitem(last=False)[0])
 
     def refreshed(self) -> list[tuple[OpcUaGroup, int, str]]:
-        """Return the alarms that have gone, with their points, once all that stand were told again."""
+        """Return the points and end texts of alarms that the refresh did not repeat."""
         gone = [key for key in self._texts if key in self._doubtful]
         self._doubtful.clear()
         # no event says so, so it has no id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from drivers.opcua.connection.session import Session
+    from drivers.opcua.counters import Counters
     from drivers.opcua.settings import OpcUaGroup
 
 REFRESHED = 5.0
@@ -27,24 +28,24 @@ REFRESHED = 5.0
 has an event for the end of that (Part 9, 5.5.7), which not every server gives to who listens to one object."""
 
 REMEMBERED = 10_000
-"""Events whose ids are kept in mind: a refresh after a reconnect tells again of alarms that still stand."""
+"""Event ids that are remembered: a refresh after a reconnection repeats events of active alarms."""
 
 FIRST_HANDLE = 2**30
 """The client handle of the first; points have those from 0 on. Some servers send a value for an item of events."""
 
 _TYPE = 1
-"""Where the type stands among the fields."""
+"""Index of the event type among the fields."""
 
 
 class Alarms:
-    """The points of a driver that are events. Their subscriptions end with a session, what was told stays in mind."""
+    """The event points of a driver. Monitored items end with a session, delivered events are remembered."""
 
-    def __init__(self, counts: Counter[str] | None = None) -> None:
-        """Prepare; `counts` gets `overflows`."""
-        self._counts: Counter[str] = Counter() if counts is None else counts
+    def __init__(self, counters: Counters) -> None:
+        """Prepare; `counters` counts `overflows`."""
+        self._counters = counters
         self._standing = ActiveAlarms()
         self.due = math.inf
-        """When `gone` has something to tell, by the event loop's clock; infinite where nothing is in doubt."""
+        """Event loop time at which `gone` has results; infinite if no alarm is uncertain."""
         self._whose: list[tuple[OpcUaGroup, int]] = []
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
@@ -63,7 +64,7 @@ class Alarms:
     ) -> dict[int, int]:
         """Subscribe to the events of objects, given with their points; return the statuses of those that can't be.
 
-        Alarms that stand already are asked for. Raises what a session's requests raise.
+        Alarms that stand already are asked for. Raises `REQUEST_ERRORS`.
         """
         first = len(self._whose)
         requests = [self._request(group, position, node) for position, node in nodes]
@@ -87,7 +88,7 @@ class Alarms:
         }
 
     async def drop(self, session: Session, groups: Container[OpcUaGroup]) -> None:
-        """Hear of the events of groups no more. Raises what a session's requests raise."""
+        """Stop monitoring the events of groups. Raises `REQUEST_ERRORS`."""
         by_subscription: dict[int, list[int]] = defaultdict(list)
         for handle, (group, _) in enumerate(self._whose):
             if group in groups and handle in self._ids:
@@ -112,14 +113,14 @@ class Alarms:
         )
 
     async def scans(self, session: Session, events: Sequence[tuple[int, list[Any]]], now: int) -> list[Scan]:
-        """Return each event as a scan of its own; what was told before is left out."""
+        """Return each new event as a scan of its own."""
         scans = []
         for handle, fields in events:
             place = handle - FIRST_HANDLE
             if not 0 <= place < len(self._whose):
                 continue  # nobody has asked for it
             group, position = self._whose[place]
-            self._counts["overflows"] += standard_type(fields) == QUEUE_OVERFLOW
+            self._counters.overflows += standard_type(fields) == QUEUE_OVERFLOW
             await self._learn_type(session, fields)
             event = event_of(fields, self._names)
             if event is None:
@@ -136,7 +137,7 @@ class Alarms:
         return scans
 
     def gone(self, now: int) -> list[Scan]:
-        """Return the ends of alarms that stood before an outage and were not told after it, once that is sure."""
+        """Return the ends of alarms that were active before an outage and no longer are, once the refresh is over."""
         if asyncio.get_running_loop().time() < self.due:
             return []
         self.due = math.inf
@@ -153,7 +154,7 @@ class Alarms:
 
 
 async def _refresh(session: Session, subscription: int) -> bool:
-    """Ask for the alarms that stand (Part 9, 5.5.7); returns whether the server tells them."""
+    """Request a refresh of active alarms (Part 9, 5.5.7); return True if the server does it."""
     [result] = await session.client.uaclient.call(
         [
             ua.CallMethodRequest(

@@ -1,4 +1,4 @@
-"""Events and alarms of a machine (Part 5, 6.4; Part 9): what a server is asked, and what becomes of its answer. Pure.
+"""Events and alarms of a machine (Part 5, 6.4; Part 9): selected fields, and the text of an event. Pure functions.
 
 An event is a reading whose value is a JSON object as text:
 
@@ -59,7 +59,7 @@ class Event(NamedTuple):
 
 
 def event_filter() -> ua.EventFilter:
-    """Return what is asked of a server: the fields, and every event."""
+    """Return the filter: all fields, of every event."""
     clauses = [
         ua.SimpleAttributeOperand(
             TypeDefinitionId=ua.NodeId(ua.Int32(type_)),
@@ -72,7 +72,7 @@ def event_filter() -> ua.EventFilter:
 
 
 def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | None:
-    """Return an event, given its fields in the order of `FIELDS`; None for what is only about the asking.
+    """Return an event, given its fields in the order of `FIELDS`; None for events about the refresh itself.
 
     `names` are those of event types, as far as they are known.
     """
@@ -97,7 +97,7 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
 
 
 def standard_type(values: Sequence[Any]) -> int | None:
-    """Return the number of an event's type where that is one of the standard's own, given its fields."""
+    """Return the number of an event's type in namespace 0, None for other types."""
     type_ = values[1] if len(values) > 1 else None
     number = type_.Identifier if isinstance(type_, ua.NodeId) and type_.NamespaceIndex == 0 else None
     return number if isinstance(number, int) else None

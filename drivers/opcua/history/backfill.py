@@ -1,10 +1,10 @@
-"""What was missed in an outage, read afterwards from the server's own history (Part 11), a little at a time."""
+"""Fills gaps of an outage from the server's history (Part 11), with a bounded rate."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import deque
 from datetime import datetime
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -13,6 +13,7 @@ from asyncua import ua
 
 from drivers.base import Fault, Scan
 from drivers.opcua.codec.values import microseconds, reading
+from drivers.opcua.errors import HISTORY_BUSY
 from drivers.opcua.history.history_read import read_past
 from drivers.opcua.settings import Time
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.connection.session import Session
+    from drivers.opcua.counters import Counters
     from drivers.opcua.history.history_read import Answer
     from drivers.opcua.settings import OpcUaGroup
 
@@ -28,31 +30,16 @@ if TYPE_CHECKING:
     """Where the points of each group are found on the server, or why they are not."""
 
 NODES_AT_ONCE = 20
-"""Nodes that are asked for in one step."""
+"""Nodes of one step."""
 
 TRIES, PAUSE = 5, 5.0
-"""How often a gap is asked for that the server does not tell now, and the seconds between."""
+"""Attempts for a gap that the server can't read now, and the seconds between."""
 
 RATE = 5000.0
-"""Values a second that are asked for at the most: what is fresh goes first, and the server has other work."""
+"""Most values a second: new values go first, and the server has other work."""
 
 MOST = 100_000
-"""Gaps that are kept: a server may be lost again and again before it tells anything. The oldest go first."""
-
-_LATER = {
-    ua.StatusCodes.BadNoContinuationPoints,
-    ua.StatusCodes.BadContinuationPointInvalid,
-    ua.StatusCodes.BadTooManyOperations,
-    ua.StatusCodes.BadServerTooBusy,
-    ua.StatusCodes.BadTcpServerTooBusy,
-    ua.StatusCodes.BadTcpNotEnoughResources,
-    ua.StatusCodes.BadResourceUnavailable,
-    ua.StatusCodes.BadOutOfMemory,
-    ua.StatusCodes.BadTimeout,
-    ua.StatusCodes.BadRequestTimeout,
-    ua.StatusCodes.BadWaitingForInitialData,
-}
-"""What a server says that may tell it another time."""
+"""Gaps that are kept; beyond that the oldest are given up."""
 
 _HISTORIZED = 0x04
 """In an access level: the history can be read (Part 3, 8.57)."""
@@ -74,15 +61,15 @@ class Gap(NamedTuple):
 
 
 class Backfill:
-    """The gaps of a driver's points. They outlive a session: what was not read in one is read in the next.
+    """The gaps of a driver's points. They outlive a session.
 
     `due` is when to read next, by the event loop's clock; infinite while nothing is missing.
     """
 
-    def __init__(self, counts: Counter[str]) -> None:
-        """Prepare; `counts` gets `backfilled`, and `history_refused`, the gaps that are given up."""
+    def __init__(self, counters: Counters) -> None:
+        """Prepare; `counters` counts `backfilled` and `history_refused`."""
         self.due = math.inf
-        self._counts = counts
+        self._counters = counters
         self._gaps: deque[Gap] = deque()
         self._homeless: deque[Gap] = deque()  # their nodes are not there now
         self._historized: dict[ua.NodeId, bool] = {}
@@ -96,7 +83,7 @@ class Backfill:
         self.look_again()
 
     def look_again(self) -> None:
-        """Read also what was missed of nodes that were not there, and may be there now."""
+        """Retry the gaps of nodes that were missing."""
         homeless, self._homeless = self._homeless, deque()
         self.add(homeless)
 
@@ -106,14 +93,14 @@ class Backfill:
         for held in (self._homeless, self._gaps):
             while held and len(self) > MOST:
                 held.popleft()
-                self._counts["history_refused"] += 1
+                self._counters.history_refused += 1
         if self._gaps:
             self.due = min(self.due, asyncio.get_running_loop().time())
 
     async def step(
         self, session: Session, nodes: Nodes, structures: Structures | None, ahead: int, now: int
     ) -> list[Scan]:
-        """Read a part of what is missing, of nodes as they are found now.
+        """Read a part of the gaps.
 
         `structures` are the server's own, and its clock is `ahead` microseconds. Raises what a session's requests
         raise.
@@ -137,20 +124,20 @@ class Backfill:
                     count += 1
                     _put(scans, gap, _as_of(gap, time, value, ahead), value, structures, now)
             refused |= self._go_on(gap, answer)
-        self._counts["backfilled"] += count
+        self._counters.backfilled += count
         pause = PAUSE if refused else max(0.05, count / RATE)
         self.due = asyncio.get_running_loop().time() + pause if self._gaps else math.inf
         return [scans[key] for key in sorted(scans, key=itemgetter(1, 2))]
 
     def _go_on(self, gap: Gap, answer: Answer) -> bool:
-        """Put back what is left of a gap, or count that it is given up; return whether the server needs a pause."""
+        """Put back the rest of a gap, or count it as given up; return True if the server needs a pause."""
         last = max(gap.start, answer.values[-1][0]) if answer.values else gap.start
         refused = answer.status != 0
         if last >= gap.end or not (answer.more or refused):
             return False
         tries = 0 if last > gap.start else gap.tries + 1  # what does not get on must end, too
-        if tries >= TRIES or (refused and answer.status not in _LATER):
-            self._counts["history_refused"] += 1
+        if tries >= TRIES or (refused and answer.status not in HISTORY_BUSY):
+            self._counters.history_refused += 1
             return False
         self._gaps.append(gap._replace(start=last, tries=tries))
         return refused
@@ -164,7 +151,7 @@ class Backfill:
 
 
 def _node(gap: Gap, nodes: Nodes) -> ua.NodeId | Fault | None:
-    """Return where a gap's point is found now, why it is not there, or None where nobody wants the point any more."""
+    """Return the present node of a gap's point, the fault of a missing node, or None for a removed point."""
     return nodes[gap.group][gap.position] if gap.group in nodes else None
 
 

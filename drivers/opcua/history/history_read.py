@@ -1,4 +1,4 @@
-"""What a server has recorded of a node (HistoryRead, Part 4, 5.10.3, of raw values): one time of one node at once."""
+"""HistoryRead of raw values (Part 4, 5.10.3), one node and time range at a time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ from asyncua import ua
 
 from drivers.base import NotConnected
 from drivers.opcua.codec.values import EPOCH, microseconds
+from drivers.opcua.errors import NO_HISTORY
 
 if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
 
 VALUES_AT_ONCE = 1000
-"""Values of one node in one answer. From so many on, the next are asked for when others have had their turn."""
+"""Most values of one node in one turn."""
 
 ANSWERS_AT_ONCE = 100
-"""Answers of one node in its turn: a server may well send a value, or none, in each."""
-
-_NOTHING = {ua.StatusCodes.BadNoData, ua.StatusCodes.BadNoDataAvailable, ua.StatusCodes.BadBoundNotFound}
-"""What some say instead of `GoodNoData`."""
+"""Most answers of one node in one turn: a server may send a single value, or none, in each."""
 
 
 class Answer(NamedTuple):
-    """What a server told of a time: values in the order of their source times, whether it has more, and a status."""
+    """The values of a time range in the order of source times, whether there are more, and a status code."""
 
     values: list[tuple[int, ua.DataValue]]
     more: bool
@@ -36,14 +34,14 @@ async def read_past(session: Session, node: ua.NodeId, start: int, end: int) -> 
     """Read the first values of a time, of as many answers as that takes; no continuation point is kept (Part 4, 7.9).
 
     A server has few of them, and the next values are found by the time of the last one. `start` and `end` are in
-    microseconds since the epoch. Raises what a session's requests raise where the connection is lost.
+    microseconds since the epoch. Raises `REQUEST_ERRORS` if the connection is lost.
     """
     values: list[tuple[int, ua.DataValue]] = []
     more, status, point = False, 0, b""
     for _ in range(ANSWERS_AT_ONCE):
         result = await _ask(session, node, start, end, point)
         if not result.StatusCode.is_good():
-            status = 0 if result.StatusCode.value in _NOTHING else result.StatusCode.value
+            status = 0 if result.StatusCode.value in NO_HISTORY else result.StatusCode.value
             point = result.ContinuationPoint or point
             break
         found = _values(result)
@@ -66,7 +64,7 @@ async def _ask(session: Session, node: ua.NodeId, start: int, end: int, point: b
     try:
         [result] = await session.client.uaclient.history_read(_request(node, start, end, point))
     except ua.UaStatusCodeError as error:
-        if isinstance(session.failed(error), NotConnected):
+        if isinstance(session.translated(error), NotConnected):
             raise
         return ua.HistoryReadResult(ua.StatusCode(ua.UInt32(error.code)))
     return result

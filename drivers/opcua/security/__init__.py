@@ -1,1 +1,8 @@
-"""Certificates, trust, and how a connection is secured (Part 2, Part 4, 6.1)."""
+"""Application security (Part 2; Part 4, 6.1): certificates, trust, and the choice of an endpoint.
+
+`settings`      what a connection states about security and the user
+`setup`         chooses the endpoint, validates the server, and prepares a client
+`trust`         validation of a server certificate
+`pki`           the folder of certificates and revocation lists
+`certificates`  contents of certificates, and our own certificate
+"""

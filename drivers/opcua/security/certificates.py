@@ -1,4 +1,4 @@
-"""Application instance certificates (Part 6, 6.2.2): what is in one, and our own.
+"""Application instance certificates (Part 6, 6.2.2): their contents, and our own certificate.
 
 Nothing of asyncua is needed here, so that commands that look at certificates start fast.
 """
@@ -24,18 +24,18 @@ KEY_BITS = 2048
 """Every policy that we speak takes keys of this length, and none takes shorter ones (Part 7, 6.6)."""
 
 VALID_FOR = dt.timedelta(days=3650)
-"""Ten years: each server has been told by hand to trust this very certificate, and would have to be told again."""
+"""Ten years: people make each server trust this certificate by hand."""
 
 
 class Names(NamedTuple):
-    """What a certificate calls its application: URIs, host names in lower case, and addresses."""
+    """The names in a certificate: application URIs, host names in lower case, and addresses."""
 
     uris: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     addresses: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...] = ()
 
     def covers(self, host: str) -> bool:
-        """Return whether a host name or address is one of them."""
+        """Return True if a host name or address is among them."""
         if host.lower() in self.hosts:  # some devices have their address there as text
             return True
         try:
@@ -48,7 +48,7 @@ class Names(NamedTuple):
 
 
 def thumbprint(certificate: x509.Certificate) -> str:
-    """Return what OPC UA names a certificate by: its SHA-1, 40 hexadecimal digits (Part 4, 7.2)."""
+    """Return the thumbprint: the SHA-1 of a certificate in 40 hexadecimal digits (Part 4, 7.2)."""
     return certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - a name; trust compares the whole certificate
 
 
@@ -58,7 +58,7 @@ def printable(text: str) -> str:
 
 
 def common_name(name: x509.Name) -> str:
-    """Return how a subject or issuer is called, all of its name where it has no common one."""
+    """Return the common name of a subject or issuer, its whole name if it has none."""
     found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return printable(str(found[0].value) if found else name.rfc4514_string())
 

@@ -1,4 +1,4 @@
-"""The folder `pki`: our own certificate and key, whom we trust, and whom we have turned away.
+"""The folder `pki`: our own certificate and key, trusted and rejected certificates, revocation lists.
 
 Laid out after Part 12, F.1:
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_REJECTED = 100
-"""Certificates that are kept of servers turned away: one that makes a new one each time must not fill the disk."""
+"""Rejected certificates that are kept: a server with a new one each time must not fill the disk."""
 
 _CERTIFICATES = {".der", ".cer", ".crt", ".pem"}
 _LISTS = {".crl", ".der", ".pem"}
 
 
 def default_folder() -> Path:
-    """Return where the folder is if nobody says: LINESIDE_PKI, or in systemd's state folder, or where we are."""
+    """Return the default folder: LINESIDE_PKI, or in systemd's state folder, or in the working directory."""
     if written := os.environ.get("LINESIDE_PKI"):
         return Path(written)
     state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -66,7 +66,7 @@ class Own(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What the folder holds for judging a certificate; `unreadable` are files without one."""
+    """The contents of the folder for validation; `unreadable` are files without a certificate."""
 
     trusted: tuple[x509.Certificate, ...] = ()
     issuers: tuple[x509.Certificate, ...] = ()
@@ -75,7 +75,7 @@ class Store:
 
 
 class Pki:
-    """One such folder. Methods raise `OSError` where it can't be read or written."""
+    """One such folder. Its methods raise `OSError` where it can't be read or written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
@@ -128,7 +128,7 @@ class Pki:
         )
 
     def reject(self, certificate: x509.Certificate) -> None:
-        """Keep the certificate of a server that was turned away, for somebody to look at."""
+        """Store the certificate of a rejected server for inspection."""
         file = self.rejected / f"{thumbprint(certificate)}.der"
         if file.exists():
             return
@@ -198,7 +198,7 @@ def _readable(file: Path, read: Callable[[bytes], T]) -> T:
 
 
 def _write_first(file: Path, content: bytes, mode: int) -> None:
-    """Write a file so that nobody sees half of it, unless somebody else was first."""
+    """Write a file atomically, unless it exists."""
     handle, half = tempfile.mkstemp(dir=file.parent, prefix=".half-")
     try:
         with os.fdopen(handle, "wb") as out:

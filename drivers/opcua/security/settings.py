@@ -1,4 +1,4 @@
-"""What a user writes about security: how a connection is protected, and who we are to the server."""
+"""Security settings of a connection: policy, mode, user, and trust."""
 
 from __future__ import annotations
 

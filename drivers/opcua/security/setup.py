@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import struct
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,8 +15,8 @@ from asyncua import ua
 from asyncua.crypto.security_policies import SecurityPolicyNone
 
 from drivers.base import NotConnected
-from drivers.opcua.connection.client import POLICIES, STRENGTH, Client, short, status, strongest
-from drivers.opcua.errors import refused
+from drivers.opcua.connection.client import POLICIES, STRENGTH, Client, short, strongest
+from drivers.opcua.errors import REQUEST_ERRORS, not_connected, status
 from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
 from drivers.opcua.security.pki import pki_of
 from drivers.opcua.security.settings import ANY_HOST, Policy, SecurityMode
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
 
 MAX_PASSWORD = 128
 """Bytes of a password: what fits, with the server's nonce, into one block of a key of 2048 bits."""
-
-LOST = (OSError, TimeoutError, ua.UaError, ValueError, struct.error, AssertionError)
-"""What asyncua raises where a server can't be reached, refuses, or answers with nonsense."""
 
 _MODES = {
     SecurityMode.SIGN: ua.MessageSecurityMode.Sign,
@@ -88,7 +84,7 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
 
 
 def _identify(client: Client, settings: OpcUaConnection) -> None:
-    """Give the client the user. Raises `MissingSecret`, `OSError`, or `ValueError` for what can't be used."""
+    """Set the user of the client. Raises `MissingSecret`, `OSError`, or `ValueError` for unusable files."""
     if settings.username is not None:
         client.set_user(settings.username)
     if settings.password is not None:
@@ -111,11 +107,11 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
 
 
 async def _offered(asking: Client) -> list[ua.EndpointDescription]:
-    """Ask a server for its endpoints, with a client of its own that nothing is told to."""
+    """Return the endpoints of a server, read by a separate client without user or secret."""
     try:
         return await asking.connect_and_get_server_endpoints()
-    except LOST as error:
-        raise refused(error, asking.server_url.geturl(), None) from error
+    except REQUEST_ERRORS as error:
+        raise not_connected(error, asking.server_url.geturl(), None) from error
 
 
 def _chosen(
@@ -139,7 +135,7 @@ def _chosen(
 
 
 def _not_offered(endpoints: Sequence[ua.EndpointDescription], asked: str) -> str:
-    """Tell what a server offers instead of what was asked for, and what to write to have it."""
+    """Return the text for a policy that is not offered: the server's offer, and the settings to choose from it."""
     pairs = {(one.SecurityPolicyUri or "", one.SecurityMode): one.SecurityLevel for one in endpoints}
     offered = [
         _WRITTEN[mode]

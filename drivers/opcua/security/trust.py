@@ -45,7 +45,7 @@ _WEAK = (hashes.MD5, hashes.SHA1)
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong: the name of its status code (Part 4, 7.39), and what it is."""
+    """One reason to refuse a certificate: the name of a status code (Part 4, 7.39), and a text."""
 
     code: str
     text: str
@@ -56,7 +56,7 @@ UNKNOWN = {"BadCertificateUntrusted", "BadCertificateChainIncomplete"}
 
 
 class Expected(NamedTuple):
-    """Who the server has to be; `host` is None where any will do."""
+    """The expected identity of the server; `host` None accepts any."""
 
     host: str | None
     uri: str
@@ -121,7 +121,7 @@ def _missing(last: Certificate) -> str:
 
 
 def _of_issuer(issuer: Certificate, below: int, now: dt.datetime) -> Iterator[Problem]:
-    """Check what an authority must be; `below` counts the authorities between it and the application."""
+    """Check the requirements of an authority; `below` counts the authorities between it and the application."""
     name = common_name(issuer.subject)
     basic = _extension(issuer, x509.BasicConstraints)
     usage = _extension(issuer, x509.KeyUsage)
@@ -166,7 +166,7 @@ def _lists(issuer: Certificate, crl: x509.CertificateRevocationList) -> bool:
 
 
 def _whole(crl: x509.CertificateRevocationList, now: dt.datetime) -> bool:
-    """Return whether a list is up to date, and tells of all; one that tells of some says so critically."""
+    """Return True if a list is up to date and complete; a partial list has a critical extension."""
     ended = crl.next_update_utc is not None and crl.next_update_utc < now
     return not ended and not any(extension.critical for extension in crl.extensions)
 

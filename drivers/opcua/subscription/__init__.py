@@ -1,1 +1,10 @@
-"""Subscriptions and monitored items (Part 4, 5.12 and 5.13), and polling where a server has no room for them."""
+"""Subscriptions (Part 4, 5.13 and 5.14), and polling of points that a server has no room for.
+
+`session_reader`   all pushed points of a session
+`subscription`     publish requests, sequence numbers, republish
+`monitored_items`  creates and deletes monitored items
+`client_handles`   assigns client handles to points
+`scan_builder`     makes scans of data changes
+`polling`          reads nodes that are not subscribed to
+`revisions`        differences between the request and what the server does
+"""

@@ -1,4 +1,4 @@
-"""Client handles: which change belongs to which point."""
+"""Client handles: assign the changes of monitored items to points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClientHandles:
         self._fresh: set[int] = set()  # handles whose first value has not come yet
 
     def add(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> int:
-        """Add a point; return the handle by which its changes are known."""
+        """Add a point; return the client handle of its item."""
         handle = len(self._groups)
         source = group.sources[position]
         self._groups.append(group)
@@ -41,11 +41,11 @@ class ClientHandles:
         return handle
 
     def share(self, handle: int, position: int) -> None:
-        """Let a further point of the same group be a part of the same value."""
+        """Add a further point of the group to an item: another part of the same value."""
         self._others[handle].append(position)
 
     def forget(self, handles: Iterable[int]) -> None:
-        """Wait no more for the first values of items that could not be made."""
+        """Stop expecting first values of items that were not created."""
         self._fresh.difference_update(handles)
 
     def handles(self, groups: Container[OpcUaGroup]) -> list[int]:
@@ -62,11 +62,11 @@ class ClientHandles:
         return (first, *self._others[handle]) if handle in self._others else (first,)
 
     def of(self, handle: int) -> list[tuple[OpcUaGroup, int]]:
-        """Return the points that an item is for."""
+        """Return the points of an item."""
         return [(self._groups[handle], position) for position in self.positions(handle)]
 
     def _ours(self, changes: DataChanges) -> DataChanges:
-        """Return the changes of points; of others, which nobody has asked for, there is nothing to say."""
+        """Return the changes without those of unknown handles."""
         known = len(self._groups)
         if max(changes.handles, default=-1) < known:
             return changes
@@ -76,9 +76,9 @@ class ClientHandles:
 def carried_over(
     latest: Mapping[OpcUaGroup, Mapping[int, int]], removed: Iterable[OpcUaGroup], group: OpcUaGroup
 ) -> dict[int, int]:
-    """Return what is known of a new group's points from groups that it replaces: the newest times that were told.
+    """Return the newest delivered times of a new group's points, from the groups that it replaces.
 
-    What a point told before, in another group, is not told as new.
+    So a value that was delivered in an old group is not new in this one.
     """
     told = {
         (old.machine, old.names[position], old.sources[position]): time

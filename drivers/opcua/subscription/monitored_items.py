@@ -1,4 +1,4 @@
-"""Monitored items: what a server is asked to watch, and what it refuses."""
+"""Monitored items (Part 4, 5.13): creates and deletes them, and reports those that the server refuses."""
 
 from __future__ import annotations
 
@@ -8,43 +8,36 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.opcua.connection.session import MONITOR
+from drivers.opcua.errors import NO_FILTER, NO_ROOM
 from drivers.opcua.settings import Discard
-from drivers.opcua.subscription.polling import NO_ROOM
 from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from drivers.opcua.connection.session import Session
+    from drivers.opcua.counters import Counters
     from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.revisions import Revisions
     from drivers.opcua.subscription.scan_builder import ScanBuilder
 
-_NO_FILTER = {
-    ua.StatusCodes.BadMonitoredItemFilterUnsupported,
-    ua.StatusCodes.BadMonitoredItemFilterInvalid,
-    ua.StatusCodes.BadFilterNotAllowed,
-    ua.StatusCodes.BadDeadbandFilterInvalid,
-}
-
 
 class MonitoredItems:
-    """The monitored items of a session, by the client handles that `points` has given them."""
+    """The monitored items of a session, by client handles of `points`."""
 
-    def __init__(self, points: ScanBuilder, counts: Counter[str], remarks: Revisions) -> None:
-        """Prepare; `counts` gets `deadbands_refused`, and `remarks` of which points."""
+    def __init__(self, points: ScanBuilder, counters: Counters, remarks: Revisions) -> None:
+        """Prepare; `counters` counts `deadbands_refused`, and `remarks` names the points."""
         self._points = points
-        self._counts = counts
+        self._counters = counters
         self._remarks = remarks
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
 
     async def monitor(
         self, session: Session, subscription: int, group: OpcUaGroup, nodes: Sequence[tuple[int, ua.NodeId]]
     ) -> dict[int, int]:
-        """Monitor nodes, given with their positions in the group; return the statuses of those that can't be.
+        """Create items for nodes, given with their positions in the group; return the status codes of refused ones.
 
-        Parts of one structure, or of one array, share an item. Raises what a session's requests raise.
+        Parts of one structure, or of one array, share an item. Raises `REQUEST_ERRORS`.
         """
         shared: dict[Hashable, int] = {}
         wanted: dict[int, ua.MonitoredItemCreateRequest] = {}
@@ -65,10 +58,10 @@ class MonitoredItems:
             handle = shared[alike] = self._points.add(group, position, node)
             wanted[handle] = _request(group, position, node, handle)
         refused = await self._create(session, subscription, wanted)
-        plain = {handle: wanted[handle] for handle, status in refused.items() if status in _NO_FILTER}
+        plain = {handle: wanted[handle] for handle, status in refused.items() if status in NO_FILTER}
         for handle, request in plain.items():
-            # the deadband is the gateway's own filter's work, as it is in any case
-            self._counts["deadbands_refused"] += 1
+            # the gateway filters by deadband in any case
+            self._counters.deadbands_refused += 1
             request.RequestedParameters.Filter = ua.ExtensionObject()
             del refused[handle]
         refused |= await self._create(session, subscription, plain)
@@ -82,7 +75,7 @@ class MonitoredItems:
     async def _create(
         self, session: Session, subscription: int, wanted: Mapping[int, ua.MonitoredItemCreateRequest]
     ) -> dict[int, int]:
-        """Create items, by their handles; return the statuses of those that were not."""
+        """Create items by handle; return the status codes of refused ones."""
 
         async def send(part: Sequence[int]) -> Sequence[ua.MonitoredItemCreateResult]:
             request = ua.CreateMonitoredItemsParameters(
@@ -108,7 +101,7 @@ class MonitoredItems:
         return refused
 
     async def forget(self, session: Session, handles: Iterable[int]) -> None:
-        """Monitor nodes no more. A server does not take an item up again when a node of that id comes back."""
+        """Delete items. A server does not resume an item when a node with that id comes back."""
         by_subscription: dict[int, list[int]] = defaultdict(list)
         for handle in handles:
             if handle in self._ids:
@@ -117,12 +110,12 @@ class MonitoredItems:
         await delete_items(session, by_subscription)
 
     def monitored(self, subscription: int) -> list[int]:
-        """Return the handles of a subscription's items, and so those that its lost messages may be about."""
+        """Return the handles of a subscription's items."""
         return [handle for handle, (whose, _) in self._ids.items() if whose == subscription]
 
 
 async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> None:
-    """End monitored items, by their subscriptions. Raises what a session's requests raise."""
+    """Delete monitored items, by their subscriptions. Raises `REQUEST_ERRORS`."""
     for subscription, ids in items.items():
 
         async def send(part: Sequence[int], subscription: int = subscription) -> Sequence[ua.StatusCode]:
@@ -133,7 +126,7 @@ async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> 
 
 
 def _request(group: OpcUaGroup, position: int, node: ua.NodeId, handle: int) -> ua.MonitoredItemCreateRequest:
-    """Return the request to monitor a node, whose changes are then known by their handle."""
+    """Return the request to monitor a node with a client handle."""
     source = group.sources[position]
     sampling = group.every if source.sampling is None else source.sampling
     parameters = ua.MonitoringParameters(

@@ -1,4 +1,4 @@
-"""Nodes that are read instead of subscribed to: because somebody wants so, or because the server has no room."""
+"""Polled nodes: by configuration, or because the server has no room for more monitored items."""
 
 from __future__ import annotations
 
@@ -6,48 +6,38 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, cast
 
-from asyncua import ua
-
 from drivers.base import Fault, NotConnected, Scan
-from drivers.opcua.codec.binary import DecodeError
-from drivers.opcua.codec.values import NO_NODE, reading
-from drivers.opcua.security.setup import LOST
+from drivers.opcua.codec.values import reading
+from drivers.opcua.errors import NO_NODE, REQUEST_ERRORS
 from drivers.opcua.settings import Time
 from drivers.opcua.subscription.revisions import NO_ITEM
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Container, Sequence
+
+    from asyncua import ua
 
     from drivers.base import Value
     from drivers.opcua.codec.data_changes import DataChanges
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.connection.session import Session
+    from drivers.opcua.counters import Counters
     from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.revisions import Revisions
-
-NO_ROOM = {
-    ua.StatusCodes.BadTooManyMonitoredItems,
-    ua.StatusCodes.BadTooManySubscriptions,
-    ua.StatusCodes.BadServiceUnsupported,
-    ua.StatusCodes.BadNotSupported,
-    ua.StatusCodes.BadNotImplemented,
-}
-"""What a server says that has no subscriptions, or no room for more."""
 
 _PLAIN = {bool, int, float}
 
 
 class Poll:
-    """The reading of points of one group, all or some of them.
+    """Reads all or some points of one group.
 
-    What is read was so now; its source's time only says when it last changed, and counts where it was asked for. A
-    value that has no newer time than before is then no new reading.
+    A polled value is valid at the time of the read. Its source time is the time of its last change, and is used if
+    the configuration asks for it; a value without a newer source time is then no new reading.
     """
 
     def __init__(self, group: OpcUaGroup, positions: Sequence[int] | None = None) -> None:
-        """Prepare to read points; None stands for all of the group."""
-        self.ahead = 0  # microseconds by which the clock of what is told is ahead of ours
+        """Prepare; `positions` None is all points of the group."""
+        self.ahead = 0  # microseconds by which the server's clock is ahead of ours
         self.group = group
         self._points = positions
         self.positions = range(len(group.names)) if positions is None else positions
@@ -57,23 +47,23 @@ class Poll:
         self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
         self._newest = [0] * len(self.positions)
         self._bad = [False] * len(self.positions)
-        self._since = [0] * len(self.positions)  # before which a point is told as bad already
+        self._since = [0] * len(self.positions)  # until which a point was reported bad
         self._nodes: list[ua.NodeId] = []
         self._places: list[int | Fault] = []
         self._gone: set[int] = set()  # positions
 
     def take_gone(self) -> list[tuple[OpcUaGroup, int]]:
-        """Return the points whose nodes are not on the server, once."""
+        """Return the points whose nodes are missing on the server, once."""
         gone, self._gone = self._gone, set()
         return [(self.group, position) for position in gone]
 
     def lost(self, now: int) -> None:
-        """Note that all points were bad until now, since the connection was lost."""
+        """Record that all points were bad until now, after a lost connection."""
         self._bad = [True] * len(self.positions)
         self._since = [now] * len(self.positions)
 
     def resolve(self, nodes: Sequence[ua.NodeId | Fault]) -> None:
-        """Learn where the group's points are on the server; parts of one value are read with it, once."""
+        """Set the nodes of the points; several points of one node read it once."""
         distinct: dict[ua.NodeId, int] = {}
         self._places = [
             node if isinstance(node := nodes[position], Fault) else distinct.setdefault(node, len(distinct))
@@ -81,8 +71,8 @@ class Poll:
         ]
         self._nodes = list(distinct)
 
-    async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> Scan:
-        """Read. Raises what a session's requests raise."""
+    async def read(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> Scan:
+        """Read the points. Raises `REQUEST_ERRORS`."""
         answer = await session.read(self._nodes)
         scan = Scan(self.group, clock(), [], {}, self._points)
         values, statuses, variants = answer.values, answer.statuses, answer.variants
@@ -103,12 +93,12 @@ class Poll:
         return self._dated(scan, answer) if self._timed else scan
 
     def failed(self, now: int, fault: Fault) -> Scan:
-        """Return a scan in which all points have one fault."""
+        """Return a scan in which all points have the same fault."""
         size = len(self.positions)
         return Scan(self.group, now, [None] * size, dict.fromkeys(range(size), fault), self._points)
 
     def _dated(self, scan: Scan, answer: DataChanges) -> Scan:
-        """Give each reading the time that was asked for, and leave out what is not new."""
+        """Give each reading its configured time, and leave out readings that are not new."""
         dated = Scan(scan.group, scan.time, [], {}, [], [])
         sources, servers, present = answer.source_times, answer.server_times, scan.time + self.ahead
         for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self.positions, strict=True)):
@@ -121,7 +111,7 @@ class Poll:
             new = told is None or told > self._newest[i]
             if not new and fault is None and not self._bad[i]:
                 continue
-            # what comes back as it was before, or came about while its point was bad, is as of now
+            # a value from before or during an outage is valid from now on
             time = told if told is not None and new and told > self._since[i] else present
             if told is not None:
                 self._newest[i] = max(told, self._newest[i])
@@ -137,25 +127,25 @@ class Poll:
 
 
 class PollingFallback:
-    """Points that are meant to be pushed, and are read at their group's rate: the server has no room for them."""
+    """Polls subscribed points at the rate of their group, if the server has no room for their items."""
 
-    def __init__(self, counts: Counter[str], remarks: Revisions) -> None:
-        """Prepare; `counts` gets `polled_instead`, the points, and `remarks` which they are."""
-        self._counts = counts
+    def __init__(self, counters: Counters, remarks: Revisions) -> None:
+        """Prepare; `counters` counts `polled_instead`, and `remarks` names the points."""
+        self._counters = counters
         self._remarks = remarks
         self._polls: list[tuple[float, Poll]] = []
         self._due: dict[Poll, float] = {}
 
     @property
     def due(self) -> float:
-        """When something is to be read, by the event loop's clock; infinite where nothing is."""
+        """Event loop time of the next read; infinite if there is none."""
         return min(self._due.values(), default=math.inf)
 
     def add(self, group: OpcUaGroup, positions: Sequence[int], nodes: Sequence[ua.NodeId | Fault]) -> None:
-        """Take points of a group in."""
+        """Poll more points of a group."""
         if not positions:
             return
-        self._counts["polled_instead"] += len(positions)
+        self._counters.polled_instead += len(positions)
         self._remarks.note(group, positions, NO_ITEM)
         poll = Poll(group, positions)
         poll.resolve(nodes)
@@ -163,40 +153,40 @@ class PollingFallback:
         self._due[poll] = asyncio.get_running_loop().time()
 
     def take_gone(self) -> list[tuple[OpcUaGroup, int]]:
-        """Return the points whose nodes are not on the server, once."""
+        """Return the points whose nodes are missing on the server, once."""
         return [one for _, poll in self._polls for one in poll.take_gone()]
 
     def resolve(self, group: OpcUaGroup, nodes: Sequence[ua.NodeId | Fault]) -> set[int]:
-        """Learn where points of a group are now; return the positions of those that are read."""
+        """Set the nodes of a group's points; return the positions of the polled ones."""
         polls = [poll for _, poll in self._polls if poll.group == group]
         for poll in polls:
             poll.resolve(nodes)
         return {position for poll in polls for position in poll.positions}
 
     def drop(self, groups: Container[OpcUaGroup]) -> None:
-        """Read points of groups no more."""
+        """Stop polling groups."""
         self._polls = [(every, poll) for every, poll in self._polls if poll.group not in groups]
         self._due = {poll: self._due[poll] for _, poll in self._polls}
 
-    async def take(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> list[Scan]:
-        """Read what is to be read now; what can't be read is told as that. Raises `NotConnected`."""
+    async def read_due(self, session: Session, structures: Structures | None, clock: Callable[[], int]) -> list[Scan]:
+        """Read the points that are due; points that can't be read are bad. Raises `NotConnected`."""
         scans = []
-        for poll in self._take_due():
+        for poll in self._due_polls():
             try:
-                scans.append(await poll.take(session, structures, clock))
-            except (*LOST, DecodeError) as error:
-                failure = session.failed(error)
+                scans.append(await poll.read(session, structures, clock))
+            except REQUEST_ERRORS as error:
+                failure = session.translated(error)
                 if isinstance(failure, NotConnected):
                     raise failure from error
                 scans.append(poll.failed(clock(), failure.fault))
         return scans
 
-    def _take_due(self) -> list[Poll]:
-        """Return what is to be read now; the next time is a period later."""
+    def _due_polls(self) -> list[Poll]:
+        """Return the polls that are due, and schedule their next period."""
         now = asyncio.get_running_loop().time()
         found = []
         for every, poll in self._polls:
             if self._due[poll] <= now:
                 found.append(poll)
-                self._due[poll] += every * (1 + (now - self._due[poll]) // every)  # what was missed stays missed
+                self._due[poll] += every * (1 + (now - self._due[poll]) // every)  # missed periods are skipped
         return found

@@ -1,4 +1,4 @@
-"""What a server does otherwise than it was asked to, of which points."""
+"""Differences between a request and what the server does, by point."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ NO_ITEM = "the server has no room for more monitored items: they are read instea
 
 
 class Revisions:
-    """Remarks that wait for who asks for them."""
+    """Collects remarks until the gateway asks for them."""
 
     def __init__(self) -> None:
         self._names: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # in order, once each
 
     def note(self, group: OpcUaGroup, positions: Iterable[int], text: str) -> None:
-        """Note something about points of a group."""
+        """Add a remark on points of a group."""
         names = dict.fromkeys(group.names[position] for position in positions)
         if names:
             self._names[group.machine, text] |= names
 
     def take(self) -> list[DeviceWarning]:
-        """Return what was noted since the last call."""
+        """Return the remarks since the last call."""
         noted, self._names = self._names, defaultdict(dict)
         return [DeviceWarning(machine, tuple(names), text) for (machine, text), names in noted.items()]

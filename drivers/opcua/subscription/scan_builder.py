@@ -1,4 +1,4 @@
-"""Scans made of changes: when each was, and what of it is news."""
+"""Makes scans of data changes: the time of each reading, and whether it is new."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from drivers.base import Scan
 from drivers.opcua.codec.data_changes import microseconds
-from drivers.opcua.codec.values import NO_NODE, OVERFLOW, reading
+from drivers.opcua.codec.values import OVERFLOW, reading
+from drivers.opcua.errors import NO_NODE
 from drivers.opcua.history.backfill import Gap
 from drivers.opcua.settings import Time
 from drivers.opcua.subscription.client_handles import ClientHandles
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from drivers.base import Value
     from drivers.opcua.codec.data_changes import DataChanges
     from drivers.opcua.codec.structures import Structures
+    from drivers.opcua.counters import Counters
     from drivers.opcua.settings import OpcUaGroup, OpcUaSource
 
     Latest = dict[OpcUaGroup, dict[int, int]]
@@ -29,36 +31,36 @@ _PLAIN = {bool, int, float}
 
 
 class ScanBuilder(ClientHandles):
-    """The points of a session, from changes to scans; `structures` are the server's own.
+    """Makes scans of the changes of a session's points; `structures` are the server's structure definitions.
 
-    What is out of the ordinary is looked at change by change; the rest goes column by column. `ahead` are the
-    microseconds by which the clock of what is told is ahead of ours.
+    Plain good values are handled by columns, all others one by one. `ahead` is how many microseconds the server's
+    clock is ahead of ours.
     """
 
-    def __init__(self, counts: Counter[str], latest: Latest, *, interrupted: bool = False) -> None:
-        """Prepare; `counts` gets `overflows`. `interrupted` says that the points were bad before."""
+    def __init__(self, counters: Counters, latest: Latest, *, interrupted: bool = False) -> None:
+        """Prepare; `counters` counts `overflows`; `interrupted` is True if the points were bad before."""
         super().__init__()
         self.structures: Structures | None = None
         self.ahead = 0
-        self._counts = counts
+        self._counters = counters
         self._latest = latest
         self._interrupted = interrupted
         self._gaps: list[Gap] = []
-        self._gone: set[int] = set()  # handles of nodes that were there, and are no more
-        self._past = False  # whether what comes is of the past
+        self._gone: set[int] = set()  # handles of nodes that were removed
+        self._past = False  # True while changes of an earlier session are processed
 
     def take_gone(self) -> dict[int, list[tuple[OpcUaGroup, int]]]:
-        """Return the points whose nodes were removed from the server, by the handles of their items, once."""
+        """Return the points whose nodes were removed from the server, by client handle, once."""
         gone, self._gone = self._gone, set()
         return {handle: self.of(handle) for handle in gone}
 
     def take_gaps(self) -> list[Gap]:
-        """Return the times in which changes were missed, once."""
+        """Return the gaps in which changes were missed, once."""
         gaps, self._gaps = self._gaps, []
         return gaps
 
     def newer(self, changes: DataChanges) -> DataChanges:
-        """Return those of some values, as read, that are, or may be, newer than what was delivered of their items."""
+        """Return the read values that are, or may be, newer than the delivered values of their items."""
         kept = []
         for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
             if source is None or source > (self._newest(handle) or 0):
@@ -69,10 +71,10 @@ class ScanBuilder(ClientHandles):
         return self._latest[self._groups[handle]].get(self._positions[handle])
 
     def missed(self, parts: Sequence[DataChanges], now: int) -> list[Scan]:
-        """Return changes that are heard of after the outage in which they were: late, as of then.
+        """Return late scans of changes from the server's queue of an earlier session, with their own times.
 
-        They are what the server's queue has kept; what it has not is a gap between them. Some servers send all values
-        once more when a session is taken over, and what has no time of its source can't be told as of then.
+        Times without changes in between become gaps. Left out are changes without a source time, and values that were
+        delivered before: some servers send all values again when a session is taken over.
         """
         self._fresh.clear()
         self._past = True
@@ -100,10 +102,10 @@ class ScanBuilder(ClientHandles):
     # -- scans --
 
     def scans(self, changes: DataChanges, now: int) -> list[Scan]:
-        """Return the changes as scans, one a group, or several where a point has changed several times.
+        """Return the changes as scans: one a group, or several if a point changed several times.
 
-        The first value of an item after another connection is what the server holds now: if it was delivered before,
-        it is told again as of now, since its point was bad meanwhile, and not again as of then.
+        The first value of an item after a reconnection is the present value: if it was delivered before the outage,
+        it is delivered again with the present time, since its point was bad meanwhile.
         """
         changes = self._ours(changes)
         if not changes.handles:
@@ -137,7 +139,7 @@ class ScanBuilder(ClientHandles):
         return [*scans.values(), *late]
 
     def _odd(self, changes: DataChanges, sources: Sequence[int | None], *, distinct: bool) -> set[int]:
-        """Return the places of changes that have to be looked at one by one."""
+        """Return the places of changes that are handled one by one."""
         handles = changes.handles
         odd: set[int] = set()
         if any(changes.statuses):
@@ -155,7 +157,7 @@ class ScanBuilder(ClientHandles):
         return odd
 
     def _places(self, handles: Sequence[int], *, distinct: bool) -> dict[tuple[OpcUaGroup, int], Sequence[int]]:
-        """Return where the changes of each scan stand, by its group and how often its points have changed before.
+        """Return the places of each scan's changes, by group and number of earlier changes of its points.
 
         A scan holds a point once: the second change of a node goes into the group's second scan.
         """
@@ -173,7 +175,7 @@ class ScanBuilder(ClientHandles):
         return dict(places)
 
     def _times(self, changes: DataChanges, sources: list[int | None], now: int) -> list[int | None]:
-        """Return when values were, by the clock that counts for most points."""
+        """Return the times of values by the clock that most points use."""
         match self._modes[0]:
             case Time.SOURCE:
                 return sources
@@ -188,19 +190,19 @@ class ScanBuilder(ClientHandles):
         self, group: OpcUaGroup, now: int, handles: list[int], values: list[Value | None], sources: list[int | None],
         times: list[int | None],
     ) -> Scan:  # fmt: skip
-        """Return a scan of changes about which nothing is out of the ordinary: all have times."""
+        """Return a scan of plain changes, which all have source times."""
         positions = list(map(self._positions.__getitem__, handles))
         self._latest[group].update(zip(positions, cast("list[int]", sources), strict=True))
         return Scan(group, now, values, {}, positions, cast("list[int]", times))
 
     def _take(self, changes: DataChanges, place: int, source: int | None, scan: Scan) -> list[Scan]:
-        """Take one change into its scan; returns what of it is late."""
+        """Add one change to its scan; return the late scans that it also makes."""
         handle, value, status = changes.handles[place], changes.values[place], changes.statuses[place]
         variant = changes.variants.get(place)
         [server] = microseconds(changes.server_ticks[place : place + 1])
         time, since = self._when(handle, source, server, scan.time)
         if status & OVERFLOW == OVERFLOW:
-            self._counts["overflows"] += 1
+            self._counters.overflows += 1
         if status in NO_NODE:
             self._gone.add(handle)
         late = []
@@ -217,9 +219,9 @@ class ScanBuilder(ClientHandles):
         return late
 
     def _when(self, handle: int, source: int | None, server: int | None, now: int) -> tuple[int, int | None]:
-        """Return when a value was; and, of one that came about in an outage, since when it is.
+        """Return the time of a value; and of one that changed during an outage, the time of that change.
 
-        What the server holds after an outage is so as of now.
+        The present value after an outage is valid from now on.
         """
         mode, newest = self._modes[handle], self._latest[self._groups[handle]]
         before = newest.get(self._positions[handle])
@@ -244,7 +246,7 @@ class ScanBuilder(ClientHandles):
         return present, source
 
     def _arrived(self, server: int | None, now: int) -> int:
-        """Return when a value arrived, or would have."""
+        """Return the arrival time of a value, or when it would have arrived."""
         return server - self.ahead if self._past and server is not None else now
 
 
@@ -253,6 +255,6 @@ def _picked(column: list[Any], places: Sequence[int]) -> list[Any]:
 
 
 def _late(scan: Scan, value: Value | None, position: int, time: int) -> Scan:
-    """Return the reading that is about to be put into a scan as one of its own, as of when it was."""
+    """Return a late scan of one reading with its own time."""
     fault = scan.faults.get(len(scan.values))
     return Scan(scan.group, scan.time, [value], {} if fault is None else {0: fault}, [position], [time], late=True)

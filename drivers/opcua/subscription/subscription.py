@@ -1,30 +1,25 @@
-"""Subscriptions of one session: monitored items, the publishing that carries their changes, and what it loses.
+"""Subscriptions of one session, and the publish requests that carry their notifications.
 
-A publishing that stays silent beyond three keep-alives is dead, whatever TCP says. Sequence numbers are watched: what
-is missing between two messages is asked for again (Part 4, 5.14.1.4), and delivered in its place.
+A subscription that is silent for three keep-alive periods ends the connection, whatever TCP reports. Sequence numbers
+are checked: missing messages are requested again (Part 4, 5.14.1.4), and delivered in their order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asyncua import ua
 
 from drivers.base import NotConnected
-from drivers.opcua.codec.publish_response import (
-    DecodeError,
-    Notifications,
-    ServiceFault,
-    publish_response,
-    republish_response,
-)
+from drivers.opcua.codec.publish_response import Notifications, publish_response, republish_response
 from drivers.opcua.codec.requests import publish_request, republish_request
 from drivers.opcua.codec.values import fault_of
 from drivers.opcua.connection.keep_alive import SILENCE
+from drivers.opcua.errors import DecodeError, ServiceFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +28,10 @@ if TYPE_CHECKING:
 
     from drivers.opcua.connection.session import Session
     from drivers.opcua.connection.session_takeover import SessionTakeover
+    from drivers.opcua.counters import Counters
 
 WAITING = 1000
-"""Messages that may wait for the gateway. When it can't keep up, nothing more is asked for, and the server queues."""
+"""Messages that may wait for the gateway. Beyond that no publish requests are sent, and the server queues."""
 
 LIFETIMES = 6
 """Keep-alives without a publish request that end a subscription on the server; 3 at least (Part 4, 5.14.2)."""
@@ -49,39 +45,38 @@ _TIMED_OUT = ua.StatusCodes.BadTimeout
 
 @dataclass(slots=True)
 class _Subscription:
-    """What is known of one subscription on the server.
+    """One subscription on the server.
 
-    `expected` is the number that its next message must have. It is dead where nothing was `heard` of it for
-    `patience` seconds.
+    `expected` is the sequence number of its next message. It counts as dead `patience` seconds after `last_message`.
     """
 
     interval: float
     patience: float
-    heard: float
+    last_message: float
     expected: int = 1
 
 
 class Publishing:
-    """The publish requests of a session, and the messages that answer them, in their order."""
+    """The publish requests of a session, and their messages in order."""
 
-    def __init__(self, session: Session, keep_alive: float, outstanding: int, counts: Counter[str]) -> None:
-        """Prepare. `keep_alive` in seconds; `counts` gets `republished` and `lost_messages`."""
+    def __init__(self, session: Session, keep_alive: float, outstanding: int, counters: Counters) -> None:
+        """Prepare. `keep_alive` in seconds; `counters` counts `republished`, `lost_messages` and `undecodable`."""
         self._session = session
         self._keep_alive = keep_alive
         self._wanted = outstanding
-        self._counts = counts
+        self._counters = counters
         self._outstanding: dict[asyncio.Future[Buffer], list[tuple[int, int]]] = {}  # with what each acknowledges
         self._known: dict[int, _Subscription] = {}
         self._acknowledged: list[tuple[int, int]] = []
         self._messages: deque[tuple[int, Notifications]] = deque()
         self._news = asyncio.Event()
         self._woken = False
-        self._in_vain: set[asyncio.Future[Buffer]] = set()
+        self._orphaned: set[asyncio.Future[Buffer]] = set()
         self._with_losses: set[int] = set()
         self._lost: NotConnected | None = None
 
     async def subscribe(self, interval: float) -> int:
-        """Make a subscription, return its id; `interval` is in seconds. Raises what a session's requests raise."""
+        """Create a subscription, return its id; `interval` is in seconds. Raises `REQUEST_ERRORS`."""
         keep_alives = max(1, round(self._keep_alive / interval))
         request = ua.CreateSubscriptionRequest()
         request.Parameters = ua.CreateSubscriptionParameters(
@@ -91,45 +86,45 @@ class Publishing:
             PublishingEnabled=True,
         )
         created = await self._session.create_subscription(request)
-        # a server with keep-alives of its own mind is not dead for that
+        # the server may revise the keep-alive period
         revised = created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount
         patience = SILENCE * max(self._keep_alive, revised)
         self._known[created.SubscriptionId] = _Subscription(interval, patience, asyncio.get_running_loop().time())
         return int(created.SubscriptionId)
 
     async def unsubscribe(self, subscription: int) -> None:
-        """End a subscription. Raises what a session's requests raise."""
+        """Delete a subscription. Raises `REQUEST_ERRORS`."""
         self._known.pop(subscription, None)
         if not self._known:
-            self._in_vain = set(self._outstanding)  # a server answers these when it has no subscription any more
+            self._orphaned = set(self._outstanding)  # a server answers these once it has no subscription any more
         await self._session.delete_subscription(subscription)
 
     def wake(self) -> None:
-        """Let `receive` return, so that who waits there looks at what else there is to do."""
+        """Let `receive` return at once."""
         self._woken = True
         self._news.set()
 
     def begin(self) -> None:
-        """Begin to publish, once there are subscriptions."""
+        """Start to publish, once there are subscriptions."""
         now = asyncio.get_running_loop().time()
         for subscription in self._known.values():
-            subscription.heard = now
+            subscription.last_message = now
         self._refill()
 
     def end(self) -> None:
-        """Ask for nothing more."""
+        """Cancel all publish requests."""
         self._lost = self._lost or NotConnected("closed")
         self._news.set()
         for answer in tuple(self._outstanding):
             answer.cancel()
 
-    def leave(self, leftover: SessionTakeover) -> None:
-        """Hand over what is known of the subscriptions, and what came of them and nobody has received."""
-        leftover.expected = {subscription: known.expected for subscription, known in self._known.items()}
-        leftover.interval = max((known.interval for known in self._known.values()), default=0.0)
+    def hand_over(self, abandoned: SessionTakeover) -> None:
+        """Record the subscriptions, and the messages that were not received, for a later takeover."""
+        abandoned.expected = {subscription: known.expected for subscription, known in self._known.items()}
+        abandoned.interval = max((known.interval for known in self._known.values()), default=0.0)
         for subscription, message in self._messages:
-            if message.tells and not _behind(message.sequence_number, leftover.expected.get(subscription, 0)):
-                leftover.messages[subscription, message.sequence_number] = message
+            if message.tells and not _behind(message.sequence_number, abandoned.expected.get(subscription, 0)):
+                abandoned.messages[subscription, message.sequence_number] = message
 
     # -- requests --
 
@@ -147,7 +142,7 @@ class Publishing:
 
     def _answered(self, answer: asyncio.Future[Buffer]) -> None:
         acknowledged = self._outstanding.pop(answer)
-        if answer.cancelled() or (self._lost is not None and _seen(answer)):
+        if answer.cancelled() or (self._lost is not None and _retrieved(answer)):
             return
         try:
             body = answer.result()
@@ -155,18 +150,18 @@ class Publishing:
             published = publish_response(bytes(body))
         except ua.UaStatusCodeError as error:
             if error.code == _TOO_MANY and self._outstanding:
-                self._wanted = len(self._outstanding)  # more than it takes
+                self._wanted = len(self._outstanding)  # more than the server queues
                 self._acknowledged += acknowledged
-            elif error.code != _TIMED_OUT and not (error.code == _NO_SUBSCRIPTION and answer in self._in_vain):
+            elif error.code != _TIMED_OUT and not (error.code == _NO_SUBSCRIPTION and answer in self._orphaned):
                 self._fail(f"publishing: {error}")
         except (OSError, ua.UaError) as error:
             self._fail(str(error) or type(error).__name__)
         except (DecodeError, ServiceFault):
-            self._counts["undecodable"] += 1  # the number of the next message tells that one is missing
+            self._counters.undecodable += 1  # the next sequence number shows that one is missing
         else:
             message, subscription = published.message, published.subscription_id
             if subscription in self._known:
-                self._known[subscription].heard = asyncio.get_running_loop().time()
+                self._known[subscription].last_message = asyncio.get_running_loop().time()
             if message.tells:
                 self._acknowledged.append((subscription, message.sequence_number))
             self._messages.append((subscription, message))
@@ -181,10 +176,10 @@ class Publishing:
     # -- messages --
 
     async def receive(self, until: float) -> list[Notifications]:
-        """Wait for the next message, and return it behind those that were missing before it.
+        """Wait for the next message; return it after the missing messages before it.
 
-        Returns nothing where none has come `until` then, by the event loop's clock, and when woken.
-        Raises `NotConnected` where the connection, or a subscription, is lost, or silent for too long.
+        Returns an empty list at the event loop time `until`, and when woken. Raises `NotConnected` if the connection
+        or a subscription is lost, or silent for too long.
         """
         loop = asyncio.get_running_loop()
         while not self._messages:
@@ -194,10 +189,10 @@ class Publishing:
                 self._woken = False
                 return []
             for one in self._known.values():
-                if loop.time() > one.heard + one.patience:
+                if loop.time() > one.last_message + one.patience:
                     raise NotConnected(f"{self._session.url}: nothing was published for {one.patience:g} s")
             self._news.clear()
-            death = min((one.heard + one.patience for one in self._known.values()), default=math.inf)
+            death = min((one.last_message + one.patience for one in self._known.values()), default=math.inf)
             alarm = loop.call_at(min(until, death + 0.001), self._news.set)
             try:
                 await self._news.wait()
@@ -209,47 +204,47 @@ class Publishing:
         return [] if known is None else await self._in_order(subscription, known, message)
 
     async def _in_order(self, subscription: int, known: _Subscription, message: Notifications) -> list[Notifications]:
-        """Return a message behind those that are missing before it; nothing where it is no news."""
+        """Return a message after the missing messages before it; nothing for a duplicate."""
         number, expected = message.sequence_number, known.expected
         if message.status_change is not None and (fault := fault_of(message.status_change)) is not None:
             raise NotConnected(f"{self._session.url}: the server ended the subscription", fault.code)
         if _behind(number, expected):
-            return []  # sent twice; or a keep-alive of a server that tells the last number
-        found = [await self._again(subscription, missing) for missing in _between(expected, number)]
-        known.expected = number  # a keep-alive tells the number of the message to come (Part 4, 5.14.1.1)
+            return []  # a duplicate; or a keep-alive with the last number
+        found = [await self._republish(subscription, missing) for missing in _between(expected, number)]
+        known.expected = number  # a keep-alive has the number of the next message (Part 4, 5.14.1.1)
         if message.tells:
             known.expected = _next(number)
             found.append(message)
         return [one for one in found if one is not None]
 
-    async def _again(self, subscription: int, number: int) -> Notifications | None:
-        """Ask for a message again; None, and counted, where the server does not have it any more."""
+    async def _republish(self, subscription: int, number: int) -> Notifications | None:
+        """Request a message again; return None, and count it, if the server no longer has it."""
         try:
             body = await self._session.client.ask(*republish_request(subscription, number))
             message = republish_response(body)
         except ua.UaStatusCodeError as error:
             if error.code != _NO_MESSAGE:
                 raise NotConnected(f"{self._session.url}: {error}") from error
-            self._lose(subscription)
+            self._count_lost(subscription)
             return None
         except (OSError, ua.UaError) as error:
             raise NotConnected(f"{self._session.url}: {error}") from error
         except (DecodeError, ServiceFault):
-            self._lose(subscription)
+            self._count_lost(subscription)
             return None
         if message.sequence_number != number:  # an empty message instead of a refusal
-            self._lose(subscription)
+            self._count_lost(subscription)
             return None
-        self._counts["republished"] += 1
+        self._counters.republished += 1
         self._acknowledged.append((subscription, number))
         return message
 
-    def _lose(self, subscription: int) -> None:
-        self._counts["lost_messages"] += 1
+    def _count_lost(self, subscription: int) -> None:
+        self._counters.lost_messages += 1
         self._with_losses.add(subscription)
 
     def take_losses(self) -> set[int]:
-        """Return the subscriptions of which messages were lost since the last call."""
+        """Return the subscriptions with lost messages since the last call."""
         losses, self._with_losses = self._with_losses, set()
         return losses
 
@@ -263,7 +258,7 @@ def _behind(number: int, expected: int) -> bool:
 
 
 def _between(expected: int, number: int) -> Iterator[int]:
-    """Yield the numbers that were skipped. A server that begins anew, or jumps wildly, has skipped none."""
+    """Yield the skipped numbers; none if the server started anew, or jumped by more than it can queue."""
     if (number - expected) % _LAST_NUMBER > WAITING:
         return
     while expected != number:
@@ -271,7 +266,7 @@ def _between(expected: int, number: int) -> Iterator[int]:
         expected = _next(expected)
 
 
-def _seen(answer: asyncio.Future[Buffer]) -> bool:
-    """Look at an answer that is of no use any more; asyncio complains of errors that nobody looks at."""
+def _retrieved(answer: asyncio.Future[Buffer]) -> bool:
+    """Retrieve the exception of an answer that is no longer needed, or asyncio logs it; return True."""
     answer.exception()
     return True

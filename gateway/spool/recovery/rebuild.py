@@ -1,7 +1,7 @@
-"""Making a spool: a new one, and a whole one out of a damaged one.
+"""Creates a new spool, and rebuilds a damaged one.
 
-A new database is made beside the old one, is durable, and only then takes its place: whenever the power fails, there
-is an old one that is whole, or damaged as before, or a new one that is whole.
+A new database is made beside the old one, is made durable, and only then takes its place: whenever the power fails,
+there is an old one that is whole, or damaged as before, or a new one that is whole.
 """
 
 from __future__ import annotations
@@ -17,39 +17,35 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.common.dead_letters import DeadLetters
+from gateway.common.dead_letters import DeadLetter, DeadLetters
 from gateway.common.seq_ranges import SeqRanges
 from gateway.spool.checkpoint import SLOT_SIZE, Checkpoint, encode_checkpoint, newest
-from gateway.spool.files import PAGE, SCHEMA, Damaged
+from gateway.spool.errors import Damaged
+from gateway.spool.files import PAGE, SCHEMA, SET_ASIDE_SIZE
+from gateway.spool.integrity import Inventory, verify
 from gateway.spool.limits import cost_of
-from gateway.spool.recovery.page_scan import Pages, damaged_rows, right_rows, states
-from gateway.spool.rows import Found, examine
+from gateway.spool.recovery.page_scan import Pages, checkpoints, damaged_rows, right_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.spool.files import SpoolFiles
-    from gateway.spool.rows import Row
+    from gateway.spool.files import Row, SpoolFiles
 
 log = structlog.get_logger()
 
 KEPT = 2
-"""Damaged databases that are kept for a person to look at; older ones go."""
-
-LETTERS_SIZE = 64 * 2**20
-"""Bytes that damaged records may take on disk."""
+"""Damaged databases that are kept for a person to look at; older ones are deleted."""
 
 SKIPPED = 2**32
-"""Numbers left out where nobody knows any more which were given: none may be given twice."""
-
+"""Numbers left out where it is no longer known which were given: none may be given twice."""
 
 ROOM_LEFT = 2**20
-"""Bytes that a mended spool leaves free on the disk."""
+"""Bytes that a rebuilt spool leaves free on the disk."""
 
 
-class _New:
-    """A database in the making, and what has been put into it."""
+class _NewDatabase:
+    """A database that is being written, and the counts of its records."""
 
     def __init__(self, file: Path) -> None:
         self.records = self.readings = self.size = 0
@@ -59,7 +55,7 @@ class _New:
         self.file = file
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.execute(f"pragma page_size = {PAGE}")
-        self._db.execute("pragma journal_mode = memory")  # it takes no old one's place before it is whole
+        self._db.execute("pragma journal_mode = memory")  # it replaces the old one only when it is whole
         self._db.execute("begin")
         for statement in SCHEMA.split(";"):
             self._db.execute(statement)
@@ -67,9 +63,9 @@ class _New:
         self._free = self._room = shutil.disk_usage(file.parent).free - ROOM_LEFT
 
     def add(self, row: Row) -> bool:
-        """Add a record; returns False where the disk has no room for it."""
+        """Add a record; returns False if the disk has no room for it."""
         cost = cost_of(row.spooled)
-        if cost > self._room:  # that is what they cost at the most: look what it really is
+        if cost > self._room:  # the cost is an upper bound: look at the real size
             pages: int = self._db.execute("pragma page_count").fetchone()[0]
             self._room = self._free - pages * PAGE
             if cost > self._room:
@@ -83,24 +79,24 @@ class _New:
         self.pending.add(row.seq)
         return True
 
-    def finish(self, state: Checkpoint) -> Found:
-        """Write the state and make all of it durable."""
+    def finish(self, state: Checkpoint) -> Inventory:
+        """Write the checkpoint and make the database durable."""
         state.records, state.readings, state.size = self.records, self.readings, self.size
         self._db.execute("update state set state = ?", (encode_checkpoint(state, self.pending),))
         self._db.execute("commit")
         self._db.close()
         _sync(self.file)
-        return Found(self.records, self.readings, self.size, self.pending)
+        return Inventory(self.records, self.readings, self.size, self.pending)
 
-    def give_up(self) -> None:
-        """Close and remove it, where it is not finished."""
+    def discard(self) -> None:
+        """Close and remove a database that is not finished."""
         self._db.close()
         self.file.unlink(missing_ok=True)
 
 
-def create(files: SpoolFiles) -> tuple[Checkpoint, Found]:
-    """Make an empty spool with a new name."""
-    new = _New(files.new)
+def create(files: SpoolFiles) -> tuple[Checkpoint, Inventory]:
+    """Create an empty spool with a new name."""
+    new = _NewDatabase(files.new)
     state = Checkpoint(secrets.token_hex(4))
     found = new.finish(state)
     _put_in_place(files)
@@ -108,11 +104,11 @@ def create(files: SpoolFiles) -> tuple[Checkpoint, Found]:
 
 
 def complete_interrupted(files: SpoolFiles) -> None:
-    """Bring to its end what a power cut may have interrupted: a new database that is whole takes its place."""
+    """Complete a rebuild that a power cut interrupted: a new database that is whole takes its place."""
     if not files.new.exists():
         return
     try:
-        examine(files.new, None)
+        verify(files.new, None)
     except (Damaged, sqlite3.Error):
         files.new.unlink()  # it was not finished, and the old one is still there
     else:
@@ -121,61 +117,66 @@ def complete_interrupted(files: SpoolFiles) -> None:
 
 def rebuild(
     files: SpoolFiles, known: Checkpoint | None, *, exact: bool, why: Exception
-) -> tuple[Checkpoint, Found, int]:
-    """Make a whole spool of what is left of a damaged one, which is kept under another name.
+) -> tuple[Checkpoint, Inventory, int]:
+    """Make a whole spool of the readable rest of a damaged one, which is kept under another name.
 
-    `known` is what is known beside the database, and `exact` says that nothing newer can be in there. Returns the
-    state, the records, and the number of readings that are lost; the state counts them as dropped already.
-    Raises `sqlite3.Error` or `OSError` where the disk takes no new database.
+    `known` is the checkpoint that is known beside the database; `exact` is True if the database can't hold a newer
+    one. Returns the checkpoint, the records, and the number of readings that are lost, which the checkpoint counts as
+    dropped already. Raises `sqlite3.Error` or `OSError` if the disk takes no new database.
     """
     with Pages(files.db, files.wal) as pages:
-        truth = known if exact else newest([known, *states(pages)])
+        truth = known if exact else newest([known, *checkpoints(pages)])
         wanted = None if truth is None else SeqRanges(truth.pending)
-        new = _New(files.new)
+        new = _NewDatabase(files.new)
         try:
-            state = _settled(truth, _salvage(pages, truth, wanted, new))
+            state = _rebuilt_checkpoint(truth, _salvage(pages, truth, wanted, new))
             found = new.finish(state)
         except BaseException:
-            new.give_up()
+            new.discard()
             raise
         lost = 0 if truth is None else max(0, truth.readings - found.readings)
         seen = found.pending.copy()
         with suppress(OSError):  # the damaged database is kept anyway
-            set_aside(files, damaged_rows(pages, lambda seq: _missing(seq, wanted, seen)), "its checksum is wrong")
-    aside = _keep(files)
+            set_aside_rows(
+                files, damaged_rows(pages, lambda seq: _missing(seq, wanted, seen)), "its checksum is wrong"
+            )
+    kept = _keep_damaged(files)
     _put_in_place(files)
     log.error("spool.damaged", file=str(files.db), error=str(why), kept=found.records, lost_readings=lost,
-              set_aside=str(aside), ledger="lost" if truth is None else "known")  # fmt: skip
+              set_aside=str(kept), ledger="lost" if truth is None else "known")  # fmt: skip
     return state, found, lost
 
 
-def set_aside(files: SpoolFiles, rows: Iterable[Row], reason: str) -> None:
-    """Write damaged records into the file for them. Raises `OSError`."""
-    letters = DeadLetters(files.letters, LETTERS_SIZE)
-    for row in rows:
-        letters.add(row.topic, reason, row.payload, seq=row.seq, readings=row.readings)
+def set_aside_rows(files: SpoolFiles, rows: Iterable[Row], reason: str) -> None:
+    """Write damaged records into the file of set-aside records. Raises `OSError`."""
+    DeadLetters(files.letters, SET_ASIDE_SIZE).write(
+        DeadLetter(row.topic, reason, row.payload, {"seq": row.seq, "readings": row.readings}) for row in rows
+    )
 
 
 def _missing(seq: int, wanted: SeqRanges | None, seen: SeqRanges) -> bool:
-    """Return whether a record was waiting and has not been seen; now it is."""
+    """Return True if a record was waiting and has not been seen, and note it as seen."""
     if seq in seen or (wanted is not None and seq not in wanted):
         return False
     seen.add(seq)
     return True
 
 
-def _salvage(pages: Pages, truth: Checkpoint | None, wanted: SeqRanges | None, new: _New) -> _New:
+def _salvage(pages: Pages, truth: Checkpoint | None, wanted: SeqRanges | None, new: _NewDatabase) -> _NewDatabase:
     """Put every record that was waiting and is still right into the new database."""
     for row in right_rows(pages, lambda seq: seq not in new.pending and (wanted is None or seq in wanted)):
         spool = new.spool or row.spool if truth is None else truth.spool
         if row.spool == spool and not new.add(row):
-            log.error("spool.no_room_to_mend", file=str(new.file), kept=new.records)
+            log.error("spool.no_room_to_rebuild", file=str(new.file), kept=new.records)
             break
     return new
 
 
-def _settled(truth: Checkpoint | None, new: _New) -> Checkpoint:
-    """Return the state of the mended spool: what is missing is dropped, what is there again is not confirmed yet."""
+def _rebuilt_checkpoint(truth: Checkpoint | None, new: _NewDatabase) -> Checkpoint:
+    """Return the checkpoint of the rebuilt spool.
+
+    Missing readings are counted as dropped; readings that are found again are no longer counted as confirmed.
+    """
     if truth is None:
         last = max((last for _, last in new.pending), default=0)
         return Checkpoint(new.spool or secrets.token_hex(4), last + SKIPPED, counts=Counter(acquired=new.readings))
@@ -184,20 +185,20 @@ def _settled(truth: Checkpoint | None, new: _New) -> Checkpoint:
     return Checkpoint(truth.spool, truth.next, truth.commit + 1, truth.turn + 1, counts=counts)
 
 
-def _keep(files: SpoolFiles) -> Path | None:
+def _keep_damaged(files: SpoolFiles) -> Path | None:
     """Give the damaged database a second name, and remove the oldest of those before it."""
-    aside = files.aside(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
-    for file, kept in ((files.db, aside), (files.wal, aside.with_name(aside.name + "-wal"))):
+    name = files.damaged(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
+    for file, kept in ((files.db, name), (files.wal, name.with_name(name.name + "-wal"))):
         if file.exists():
             os.link(file, kept)
-    for old in files.all_aside()[:-KEPT]:
+    for old in files.all_damaged()[:-KEPT]:
         old.unlink()
         old.with_name(old.name + "-wal").unlink(missing_ok=True)
-    return aside if aside.exists() else None
+    return name if name.exists() else None
 
 
 def _put_in_place(files: SpoolFiles) -> None:
-    """Let the new database be the spool. The old log goes first: it must never be taken for the new one's."""
+    """Let the new database be the spool. The old log is removed first: it must never be applied to the new one."""
     files.wal.unlink(missing_ok=True)
     files.shm.unlink(missing_ok=True)
     files.new.replace(files.db)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.settings.sections import SMALLEST_SPOOL, WhenFull
-from gateway.spool import database as spool_file
-from gateway.spool.commit import whole
-from gateway.spool.database import Batch, SpoolDatabase
+from gateway.spool import database
+from gateway.spool.batch import Batch, CommitResult
+from gateway.spool.commit import allocated
+from gateway.spool.database import SpoolDatabase
 from gateway.spool.files import Spooled, SpoolFiles
 from gateway.spool.limits import Limits, Reserve
 
@@ -42,7 +43,7 @@ class Filler:
                 records.append(Spooled(self.seq, "line/m-1", bytes(sizes.pop(0)), 1))
             self.overflow += self.write(records).overflow
 
-    def write(self, records: list[Spooled], confirms: list[tuple[int, int]] | None = None) -> spool_file.Outcome:
+    def write(self, records: list[Spooled], confirms: list[tuple[int, int]] | None = None) -> CommitResult:
         return self.file.write(Batch(records, confirms or [], {}, [], Counter(acquired=self.seq), self.seq + 1))
 
     def on_disk(self) -> int:
@@ -101,37 +102,37 @@ def test_a_drained_spool_gives_its_room_back(
     tmp_path: Path, fillers: list[Filler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outage of a day must not take the disk for years."""
-    monkeypatch.setattr(spool_file, "SHRINK_FROM", 2**19)
+    monkeypatch.setattr(database, "SHRINK_FROM", 2**19)
     fillers.append(filler := Filler(tmp_path, 2**21))
     filler.put([3000] * 300)
-    assert whole(filler.file._db) > 2**19
+    assert allocated(filler.file._db) > 2**19
     filler.write([], [(1, filler.seq)])
     assert filler.files.db.stat().st_size + filler.files.wal.stat().st_size < 2**17
     filler.put([3000] * 10)
-    assert len(filler.file.read(1, filler.seq)) == 10
+    assert len(filler.file.read([(1, filler.seq)], 100)[0]) == 10
 
 
 def test_a_nearly_drained_spool_gives_its_room_back_in_time(
     tmp_path: Path, fillers: list[Filler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a gateway that works there is always something on its way."""
-    monkeypatch.setattr(spool_file, "SHRINK_FROM", 2**19)
-    monkeypatch.setattr(spool_file, "SHRINK_EVERY", 7)
+    monkeypatch.setattr(database, "SHRINK_FROM", 2**19)
+    monkeypatch.setattr(database, "SHRINK_EVERY", 7)
     fillers.append(filler := Filler(tmp_path, 2**21))
     filler.put([3000] * 300)
     filler.write([], [(1, filler.seq - 5)])
     for _ in range(7):
         filler.put([3000])
     assert filler.files.db.stat().st_size < 2**17
-    assert len(filler.file.read(1, filler.seq)) == 12
+    assert len(filler.file.read([(1, filler.seq)], 100)[0]) == 12
 
 
-def test_a_reserve_is_taken_again_when_there_is_room(tmp_path: Path) -> None:
+def test_a_reserve_is_allocated_again_when_there_is_room(tmp_path: Path) -> None:
     """It is of use once in each outage, not once in a life."""
     reserve = Reserve(tmp_path / "reserve", 50_000)
-    reserve.take()
+    reserve.allocate()
     assert (tmp_path / "reserve").stat().st_blocks * 512 >= 50_000, "it is room, and not only a size"
-    reserve.spend()
+    reserve.release()
     assert not (tmp_path / "reserve").exists()
     assert reserve.restore()
     assert (tmp_path / "reserve").stat().st_size == 50_000

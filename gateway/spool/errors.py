@@ -1,0 +1,45 @@
+"""What an error of the disk or of SQLite means for the spool: damage, no room, or something to wait for."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+_PRIMARY = 0xFF
+"""The part of an extended result code of SQLite that names the kind of error."""
+
+_UNREADABLE = {
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+    sqlite3.SQLITE_IOERR_DATA,
+}
+"""Parts of the disk that can't be read any more."""
+
+_ENVIRONMENT = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_INTERRUPT,
+}  # fmt: skip
+"""Errors whose cause is not in the file; all others can only come from damage, since the statements are right."""
+
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+
+
+class Damaged(sqlite3.DatabaseError):
+    """The disk returned something else than was written; the text says how that shows."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Return True if an error comes from the contents of the file, and not from the disk or another process."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and (
+        code is None or code in _UNREADABLE or code & _PRIMARY not in _ENVIRONMENT
+    )
+
+
+def is_no_room(error: Exception) -> bool:
+    """Return True if the disk, or the quota of the process, is full."""
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    return getattr(error, "sqlite_errorcode", None) in _NO_ROOM

@@ -1,0 +1,110 @@
+"""Private names of libraries that this code uses: an upgrade that drops one fails here, and not in a plant."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncua
+import pytest
+from asyncua.client.ua_client import UaClient, UASocketProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+
+LIBRARIES = ("asyncua", "pymodbus", "paho", "aiomqtt")
+
+USED: dict[str, tuple[object, set[str]]] = {
+    "asyncua.Client": (
+        asyncua.Client("opc.tcp://127.0.0.1:4840"),
+        {
+            "_activate_with_credentials",
+            "_connect_sequence",
+            "_policy_ids",
+            "_server_nonce",
+            "_try_resume_persisted_session",
+        },
+    ),
+    "UASocketProtocol": (
+        UASocketProtocol(),
+        {
+            "_callbackmap",
+            "_connection",
+            "_fail_all_pending",
+            "_process_received_message",
+            "_request_handle",
+            "_request_id",
+        },
+    ),
+    "UaClient": (
+        UaClient(),
+        {
+            "_is_session_closing",
+            "_make_protocol",
+            "_on_transport_lost",
+            "_pre_request_hook",
+            "_send_request",
+            "_timeout",
+        },
+    ),
+}
+"""By the class of a library that has them: an instance, and the names that `drivers` uses."""
+
+
+@pytest.mark.parametrize("owner", USED)
+def test_private_names_of_a_library_exist_in_the_installed_version(owner: str) -> None:
+    """The version is pinned to a minor release, and patch releases may rename what is private."""
+    instance, names = USED[owner]
+    assert {name for name in names if not hasattr(instance, name)} == set()
+
+
+def test_every_private_name_in_use_is_listed() -> None:
+    """A name that is not listed here would not be looked at when a library is upgraded."""
+    listed = set().union(*(names for _, names in USED.values()))
+    used = {name for file in sorted((ROOT / "drivers").rglob("*.py")) for name in _foreign_names(file)}
+    assert used == listed
+
+
+def _foreign_names(file: Path) -> Iterator[str]:
+    """Yield private names that a file takes from classes of a library: by inheritance, or with a waiver of SLF001."""
+    text = file.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    tree = ast.parse(text)
+    imported = {
+        alias.asname or alias.name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and (getattr(node, "module", None) or node.names[0].name).partition(".")[0] in LIBRARIES
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and _private(node.attr) and "SLF001" in lines[node.end_lineno - 1]:  # type: ignore[operator] # parsed nodes have lines
+            yield node.attr
+        if isinstance(node, ast.ClassDef) and any(
+            ast.unparse(base).partition(".")[0] in imported for base in node.bases
+        ):
+            own = {one.attr for one in ast.walk(node) if _is_own(one) and isinstance(one.ctx, ast.Store)}  # type: ignore[attr-defined] # an attribute
+            methods = {one.name for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+            bases = [_resolve(ast.unparse(base)) for base in node.bases]
+            for name in {one.attr for one in ast.walk(node) if _is_own(one)} | methods:  # type: ignore[attr-defined] # as above
+                if _private(name) and (name not in own | methods or _has(bases, name)):
+                    yield name
+
+
+def _private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _is_own(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
+def _resolve(base: str) -> object:
+    return USED.get(base, (None, set()))[0]
+
+
+def _has(bases: list[object], name: str) -> bool:
+    return any(hasattr(base, name) for base in bases)
