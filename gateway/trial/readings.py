@@ -40,7 +40,7 @@ class Readings:
         self._check = check
 
     def __call__(self, pattern: str = "*") -> list[Reading]:
-        """Return the stored readings of all matching points, oldest first. Raises `AssertionError` without a match."""
+        """Return the stored readings of matching points, oldest first. Raises `AssertionError` without a match."""
         __tracebackhide__ = True
         self._points(pattern)
         return self._stored(pattern)
