@@ -17,11 +17,10 @@ import structlog
 
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import Sync
-from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_checkpoint
+from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_slots
 from gateway.spool.commit import Commit, allocated, used
 from gateway.spool.errors import Damaged, is_damage, is_no_room
 from gateway.spool.files import PAGE, SELECT_ROWS, Row, decode_text
-from gateway.spool.integrity import verify
 from gateway.spool.limits import Limits, Reserve, cost_of
 from gateway.spool.recovery import rebuild
 
@@ -88,18 +87,9 @@ class SpoolDatabase:
             raise
 
     def _open(self) -> None:
+        slots = read_slots(self.files.slots)
         self._slots.open()
-        rebuild.complete_interrupted(self.files)
-        known = read_checkpoint(self.files.slots)
-        if known is None and not self.files.db.exists() and not self.files.wal.exists():
-            self.state, found = rebuild.create(self.files)
-        else:
-            try:
-                self.state, found = verify(self.files.db, known)
-            except (Damaged, sqlite3.Error, FileNotFoundError) as error:
-                if not (is_damage(error) or isinstance(error, FileNotFoundError)):
-                    raise
-                self.state, found, _ = rebuild.rebuild(self.files, known, exact=False, why=error)
+        self.state, found = rebuild.recover(self.files, slots)
         self._begin(found)
         self._save(self.state)
 
@@ -108,8 +98,11 @@ class SpoolDatabase:
         self.pending = found.pending
         self._db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
         self._db.text_factory = decode_text
+        [(mode,)] = self._db.execute("pragma journal_mode = wal")
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"{self.files.db} can't be used in WAL mode: is it on a local disk?")
         for pragma in (
-            "journal_mode = wal", f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
+            f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
             f"wal_autocheckpoint = {self.limits.log_pages}",
             f"journal_size_limit = {2 * self.limits.log_pages * PAGE}",
         ):  # fmt: skip
@@ -139,7 +132,7 @@ class SpoolDatabase:
         """Run `work` on the database; if that shows damage, rebuild the database and try once more."""
         try:
             return work()
-        except (Damaged, sqlite3.Error) as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
             self._rebuild(error)
@@ -150,7 +143,7 @@ class SpoolDatabase:
             self._db.close()
         known = replace(self.state, pending=list(self.pending))
         self._reserve.release()
-        self.state, found, lost = rebuild.rebuild(self.files, known, exact=True, why=why)
+        self.state, found, lost = rebuild.rebuild(self.files, known, exact=True, certain=True, why=why)
         self._lost += lost
         # of these the rebuild has found another copy that is right
         self._readable_again += [(seq, seq) for seq in self._damaged if seq in found.pending]

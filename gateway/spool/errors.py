@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PRIMARY = 0xFF
 """The part of an extended result code of SQLite that names the kind of error."""
@@ -30,12 +35,31 @@ class Damaged(sqlite3.DatabaseError):
     """The disk returned something else than was written; the text says how that shows."""
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: BaseException) -> bool:
     """Return True if an error comes from the contents of the file, and not from the disk or another process."""
+    if isinstance(error, UnicodeDecodeError):  # of SQLite's own message, which quotes what is in the file
+        return True
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.Error) and (
         code is None or code in _UNREADABLE or code & _PRIMARY not in _ENVIRONMENT
     )
+
+
+@contextmanager
+def damage_raised() -> Iterator[None]:
+    """Raise `Damaged` for every error that only damaged contents can cause while a database is read.
+
+    A value of another type than the column's, a length that no memory has, a message that is not UTF-8, a part of the
+    disk that can't be read.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise Damaged(f"its contents are not what was written ({type(error).__name__})") from error
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Damaged("a part of it can't be read") from error
 
 
 def is_no_room(error: Exception) -> bool:
