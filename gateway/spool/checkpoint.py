@@ -101,7 +101,7 @@ def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
             {
                 "v": VERSION, "spool": state.spool, "next": state.next, "commit": state.commit, "turn": state.turn,
                 "records": state.records, "readings": state.readings, "size": state.size,
-                "counts": {name: n for name, n in state.counts.items() if n > 0},
+                "counts": {name: min(n, MAX_NUMBER) for name, n in state.counts.items() if n > 0},
                 "pending": _to_steps(pending.covered(most)),
             }
         )  # fmt: skip
@@ -190,10 +190,15 @@ class CheckpointFile:
         """Open the file to write, and allocate its room, so that later writes need none. Raises `OSError`."""
         if self._descriptor >= 0:
             return
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(self._descriptor).st_size != 2 * SLOT_SIZE:
-            os.ftruncate(self._descriptor, 2 * SLOT_SIZE)
-            os.posix_fallocate(self._descriptor, 0, 2 * SLOT_SIZE)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(descriptor).st_size != 2 * SLOT_SIZE:
+                os.ftruncate(descriptor, 2 * SLOT_SIZE)
+                os.posix_fallocate(descriptor, 0, 2 * SLOT_SIZE)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
 
     def write(self, data: bytes, turn: int) -> None:
         """Write an encoded checkpoint into one of the slots, alternately; a failure is logged once.
@@ -214,7 +219,8 @@ class CheckpointFile:
         if self._descriptor >= 0:
             with suppress(OSError):  # it is only the second copy
                 os.fsync(self._descriptor)
-            os.close(self._descriptor)
+            with suppress(OSError):
+                os.close(self._descriptor)
             self._descriptor = -1
 
 

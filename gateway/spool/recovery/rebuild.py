@@ -113,12 +113,12 @@ class _NewDatabase:
             self.file.unlink(missing_ok=True)
 
 
-def recover(files: SpoolFiles, slots: Slots) -> tuple[Checkpoint, Inventory]:
+def recover(files: SpoolFiles, slots: Slots, new_name: str) -> tuple[Checkpoint, Inventory]:
     """Return checkpoint and records of the spool after making it whole, whatever state its files are in.
 
     Creates a spool where there is none, completes a rebuild that was interrupted, and rebuilds a damaged database.
-    `slots` are the second copies of the checkpoint. Raises `sqlite3.Error` or `OSError` if the disk refuses, and
-    `NewerSpool`.
+    `slots` are the second copies of the checkpoint, `new_name` is the name of a spool that has to be created. Raises
+    `sqlite3.Error` or `OSError` if the disk refuses, and `NewerSpool`.
 
     A rollback journal is removed and never applied. Databases are created in WAL mode; of those that an older version
     created, the switch to WAL mode was the only transaction with a journal, and it changes no record. A damaged
@@ -149,7 +149,7 @@ def recover(files: SpoolFiles, slots: Slots) -> tuple[Checkpoint, Inventory]:
     if whole is not None:
         return whole
     if known is None and not files.db.exists() and not files.wal.exists():
-        return create(files)
+        return create(files, new_name)
     why = failure or Damaged("it is missing")
     certain = slots.are_intact(0 if known is None else known.commit)
     state, found, _ = rebuild(files, known, exact=False, certain=certain, why=why)
@@ -178,10 +178,10 @@ def _is_newer(state: Checkpoint, other: Checkpoint) -> bool:
     return state.spool == other.spool and state.age > other.age
 
 
-def create(files: SpoolFiles) -> tuple[Checkpoint, Inventory]:
-    """Create an empty spool with a new name."""
+def create(files: SpoolFiles, name: str) -> tuple[Checkpoint, Inventory]:
+    """Create an empty spool."""
     new = _NewDatabase(files.new)
-    state = Checkpoint(secrets.token_hex(4))
+    state = Checkpoint(name)
     found = new.finish(state)
     _put_in_place(files)
     return state, found
