@@ -1,4 +1,4 @@
-"""How long the event loop of a gateway stands still while the searches of many machines find their points."""
+"""How long the event loop of a gateway is blocked while the searches of many machines find their points."""
 
 from __future__ import annotations
 
