@@ -13,9 +13,9 @@
 `publish`       sends records to the broker, over the client of `mqtt`
 `ingest`        writes records to `stores`, and confirms them
 
-`model` has the data that travels, `settings` the configuration; `codecs` and `stores` are contracts with their
-implementations, and `common` contains small helpers. A step imports these, and no other step:
-`gateway_service.py` and `ingest_service.py` alone wire them. The import contracts in pyproject.toml guard this.
+`model` is the data that travels, `settings` the configuration; `codecs` and `stores` are contracts with their
+implementations, `common` holds small helpers. A step imports these, and no other step: only `gateway_service.py` and
+`ingest_service.py` wire them. The import contracts in pyproject.toml guard this.
 """
 
 __version__ = "0.1.0"
