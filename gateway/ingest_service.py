@@ -52,9 +52,7 @@ class IngestService:
 
     def asked_to_reload(self) -> None:
         """Log what to do instead: nothing that ingest depends on changes often, as machines do."""
-        log.warning(
-            "ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep what comes meanwhile"
-        )
+        log.warning("ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep the records")
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""

@@ -16,10 +16,10 @@ import time
 from typing import TYPE_CHECKING
 
 from drivers.base import Quality
-from gateway.common.clock import FLOOR
 from gateway.common.setting_types import Duration, Folder, Section, Size
 from gateway.model.path import MachinePath, matches
 from gateway.model.reading import Reading
+from gateway.model.time import FLOOR
 from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
 from gateway.stores.retention import AgeReference
 from gateway.stores.sqlite_rows import LATE, Rows
