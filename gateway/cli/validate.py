@@ -9,7 +9,7 @@ import click
 import orjson
 
 from gateway.acquisition.link_load import load_warnings
-from gateway.cli.common import CONFIG, size_of
+from gateway.cli.common import CONFIG, print_problems, size_of
 from gateway.common.text import counted
 from gateway.mqtt.topics import topic_warnings
 from gateway.settings.load import load_factory
@@ -46,8 +46,7 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
 
 
 def _print(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
-    for problem in problems:
-        click.echo(str(problem), err=True)
+    print_problems(problems)
     count = counted(len(problems), "problem")
     if factory is None:
         click.echo(f"{config}: {count}", err=True)
