@@ -36,6 +36,7 @@ from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust
 from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.renumber import renumber
 from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
@@ -77,7 +78,7 @@ class GatewayService:
         self.id = own.id
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(own.spool, own.id)
+        self.spool = Spool(own.spool, own.id, partial(renumber, CODECS[own.codec], own.id))
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
         self._max_record = own.max_record

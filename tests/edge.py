@@ -50,7 +50,7 @@ CONFIRMED = f"{ROOT}/_gateways/edge-01/confirmed"
 BATCH = 50
 """Records that the consumer confirms together, if so many are there."""
 
-SECONDS = 60.0
+SECONDS = 120.0
 """So long a test waits for what must happen."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, check_report, load, serve, write_report
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
 from gateway.common.setting_types import check_name
 from gateway.ingest_service import IngestService
 
@@ -28,7 +28,6 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
 
     To apply a changed CONFIG, restart it; nothing is lost.
     """
-    check_report(report)
     factory = load(config)
     if name is not None:
         try:

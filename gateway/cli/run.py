@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, check_report, load, serve, write_report
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
 from gateway.gateway_service import GatewayService
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
 
     SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
     """
-    check_report(report)
     factory = load(config)
 
     async def main(stop: asyncio.Event) -> None:

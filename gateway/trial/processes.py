@@ -1,4 +1,4 @@
-"""Services as child processes that end with their parent, however it ends."""
+"""Services as child processes, that end with their parent however it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINESIDE = ("gateway", "--log", "json")
 """The command `lineside`."""
 
 STOP_SECONDS = 8.0
-"""Seconds after SIGTERM after which a service is killed; they promise 5 s."""
+"""A service that has not ended so long after SIGTERM is killed; they promise 5 s."""
 
 
 class Service:
@@ -74,6 +74,6 @@ class Service:
             await self._process.wait()
 
     def last_words(self) -> str:
-        """Return its last messages for people, or else the end of its log."""
+        """Return its error messages for people, or the end of its log without such a message."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([line for line in lines if line.startswith("lineside: ")] or lines[-5:])

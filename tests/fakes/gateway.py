@@ -141,7 +141,7 @@ class FakeGateway:
     def unconfirmed(self) -> list[int]:
         return [seq for seq in self.sent if seq not in self.ranges]
 
-    async def confirmed(self, seconds: float = 30.0) -> None:
+    async def confirmed(self, seconds: float = 90.0) -> None:
         """Wait until all that was made is confirmed."""
         await until(lambda: not self.unconfirmed, "all records are confirmed", seconds)
 

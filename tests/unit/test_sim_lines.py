@@ -317,6 +317,7 @@ class Shift:
         return sum(made), sum(good), sum(rejects)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
 def test_a_shift_is_believable(plant: str):
     """What a process engineer looks at first: takt, OEE and scrap of each line, and that its counters agree."""
