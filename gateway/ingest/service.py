@@ -106,7 +106,7 @@ class Ingest:
 
     async def run(self) -> None:
         """Receive and write until cancelled; an outage is logged once."""
-        await asyncio.to_thread(self._metadata.load)
+        await self._disk.run(self._metadata.load)
         for machine in self._factory.machines:
             self._metadata.add(machine.path, [machine.meta])
         try:
