@@ -62,13 +62,14 @@ class _Waiting:
 class ModbusClient:
     """One connection to one device or gateway. It neither retries nor reconnects.
 
-    Counts over all connections: `requests` sent, `timeouts`, `refused` (exception answers), and `discarded` answers
-    that belonged to no request.
+    Counts over all connections: `requests` sent, `timeouts`, `refused` (exception answers), and `connections` opened,
+    `discarded` answers that belonged to no request.
     """
 
     def __init__(self, connection: ModbusConnection, units: AbstractSet[int] = frozenset()) -> None:
         """Prepare; `units` are those that are asked over this connection, also when they change."""
         self.requests = self.timeouts = self.refused = self.discarded = 0
+        self.connections = 0
         self._units = units
         self._connection = connection
         self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
@@ -108,6 +109,7 @@ class ModbusClient:
             self._transport = await self._listener.open()
         else:
             self._transport = await open_transport(self._connection, self._make_protocol, self._turn)
+        self.connections += 1
         self._heard = False
         if self._connection.pause_after_connect:
             await asyncio.sleep(self._connection.pause_after_connect)
@@ -126,6 +128,11 @@ class ModbusClient:
         self.close()
         if self._listener is not None:
             self._listener.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open, as far as is known."""
+        return self._transport is not None
 
     @property
     def noise(self) -> int:

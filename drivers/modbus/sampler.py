@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from drivers.base import Group
-    from drivers.modbus.driver import GroupState
+    from drivers.modbus.group_state import GroupState
     from drivers.modbus.plan import Request
     from drivers.modbus.source import ModbusSource
 
