@@ -160,6 +160,8 @@ class ModbusConnection(Connection):
             raise ValueError("a backup address is for a device that is reached over a network")
         if not all(host for host, _ in self.addresses()[1:]):  # a wrong port is a ValueError by itself
             raise ValueError(f"backup {self.backup!r} names no host; write HOST or HOST:PORT")
+        if self.transport.serial and self.unit == 0:
+            raise ValueError("unit 0 on a serial line is for broadcasts, which no device answers; write 1 to 247")
         if self.even and self.max_registers == 1:
             raise ValueError("even reads need max_registers of 2 or more")
         return self
