@@ -66,6 +66,10 @@ SHORT = (
     "the device sends fewer entries than were requested: its points are read in smaller parts; write "
     "max_registers: {}"
 )
+HELD = (
+    "a unit does not answer, and its gateway serves no other unit for {:.1f} s: these wait for it; shorten its "
+    "time-out, or write a timeout longer than that"
+)
 APART = "the device does not answer these as a whole: they are read apart, and tried together again from time to time"
 
 
@@ -541,6 +545,11 @@ class ModbusDriver(Driver):
                 names.update(dict.fromkeys(group.names[position] for position in positions))
 
     def remarks(self) -> list[Remark]:
+        if self._client.held is not None:
+            unit, seconds = self._client.held
+            for state in self._states.values():
+                if state.settings.unit == unit:
+                    self._remark(state, range(len(state.points)), HELD.format(seconds))
         noted, self._remarks = self._remarks, {}
         return [Remark(machine, tuple(names), text) for (machine, text), names in noted.items()]
 

@@ -1,7 +1,8 @@
 """A Modbus TCP device on the loopback that answers as a script says.
 
 Its tables are easy to check: every register holds its own number, and every odd bit is set. A script gets what was
-asked and returns what is sent, piece by piece; `CLOSE` among the pieces ends the connection there.
+asked and returns what is sent, piece by piece; `CLOSE` among the pieces ends the connection there, and a number is a
+pause in seconds, for which no other request is served.
 
     async with FakeModbusServer(in_turn(silent, right)) as server:
         ...  # connect to server.port
@@ -72,7 +73,7 @@ class Asked(NamedTuple):
         return header + pdu
 
 
-Script = Callable[[Asked], Sequence[bytes]]
+Script = Callable[[Asked], Sequence[bytes | float]]
 """What the device sends when it is asked."""
 
 
@@ -178,6 +179,9 @@ class FakeModbusServer:
         """Send what the script says; returns whether the connection stands."""
         self.asked.append(asked)
         for piece in self.script(asked):
+            if isinstance(piece, float):
+                await asyncio.sleep(piece)
+                continue
             if piece == CLOSE:
                 return False
             writer.write(piece)

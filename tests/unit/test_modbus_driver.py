@@ -303,3 +303,10 @@ def test_a_serial_line_is_configured_to_its_last_bit() -> None:
     assert parse(f"modbus+ascii://{port}", {"data_bits": "8"}).data_bits == 8
     with pytest.raises(ValueError, match=r"modbus\+ascii alone"):
         parse(f"modbus+rtu://{port}", {"data_bits": "7"})
+
+
+def test_unit_0_can_not_be_read_on_a_serial_line() -> None:
+    """It is for broadcasts (Serial Line V1.02, clause 2.2); behind a network it is the device itself for many."""
+    with pytest.raises(ValueError, match="unit 0 on a serial line is for broadcasts"):
+        ModbusConnection.from_url("modbus+rtu:///dev/ttyUSB0", {"unit": "0"})
+    assert ModbusConnection.from_url("modbus+tcp://10.0.0.1", {"unit": "0"}).unit == 0

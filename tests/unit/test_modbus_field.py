@@ -267,6 +267,28 @@ async def test_a_unit_is_left_alone_only_when_nothing_of_it_answers() -> None:
             assert len(server.asked) == 1, "left alone"
 
 
+async def test_a_dead_unit_behind_a_gateway_costs_the_others_one_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway waits for it longer than we do, and serves nobody meanwhile; `check` names the numbers."""
+    monkeypatch.setattr("drivers.modbus.circuit_breaker.FIRST", 0.0)  # it is asked again in every round
+
+    def gateway(asked: Asked) -> Sequence[bytes | float]:
+        return [0.4, *exception(11)(asked)] if asked.unit == 2 else right(asked)
+
+    async with FakeModbusServer(gateway) as server:
+        alive, dead = (group(server.port, holding(0), unit=unit, timeout=0.15, retries=0) for unit in (1, 2))
+        async with driver_of(alive, dead) as driver:
+            await driver.read(alive)
+            await driver.read(dead)
+            await driver.read(alive)  # here it is learned how long the gateway waits
+            await driver.read(alive)
+            for _ in range(4):
+                await driver.read(dead)
+                assert good(await driver.read(alive)) == [0]
+            [remark] = driver.remarks()
+    assert (remark.machine, remark.points) == ("m2", ("p0",))
+    assert "serves no other unit for 0.4 s" in remark.text
+
+
 # -- answers that are wrong --
 
 
