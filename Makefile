@@ -2,11 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# tests wait more than they compute: two workers for each processor
+PARALLEL ?= -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test check services lock bench chaos clean
+.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench chaos clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 setup: $(VENV)/.run ## a virtual environment with what runs
 
@@ -15,15 +18,30 @@ demo: setup ## two simulated plants, broker, gateways, store: watch readings tra
 
 test: $(VENV)/.dev services ## install what tests need, then lint, type-check and test
 	$(MAKE) --no-print-directory check
-	@# compiled once, and not by each of four workers
+	@# compiled once, and not by each worker
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --collect-only -q > /dev/null || true
-	$(BIN)/pytest -n 4 --dist worksteal --durations=25
+	$(BIN)/pytest $(PARALLEL) --durations=25
+
+test-fast: $(VENV)/.dev ## the tests that start no process, in less than a minute
+	$(BIN)/pytest $(PARALLEL) -m fast
+
+test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
+	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)
+
+coverage: $(VENV)/.dev services ## which lines the tests run, in their own process: slower than `make test`
+	$(BIN)/pytest $(PARALLEL) -m "not slow" --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.dev ## lint and type-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory prose
+
+prose: $(VENV)/.dev ## check the English of documents, comments, messages and commit subjects
+	$(BIN)/codespell
+	$(BIN)/python tools/prose.py
+	$(BIN)/python tools/prose.py --commits b08315d..HEAD
 
 services: ## the real servers that tests talk to (Debian packages, and one of npm)
 	@tools/install-services

@@ -1,8 +1,8 @@
-"""An outage of the broker, and the draining of what it left: gateway, Mosquitto, ingest and SQLite on this machine.
+"""Measure an outage of the broker and the drain of the backlog: gateway, Mosquitto, ingest and SQLite.
 
-Machines are read every second while there is no broker, until the spool holds the backlog; then the broker starts.
-Prints how the gateway's memory grew meanwhile, how fast the backlog reaches the store, how long fresh readings take to
-their stored row while it does, and what each process costs.
+Machines are read every second without a broker until the spool contains the backlog. Then the broker starts. Prints the
+growth of the gateway's memory, the rate at which the backlog reaches the store, the time of fresh readings to their
+stored row in the meantime, and the processor time of each process.
 
     python benchmarks/backlog.py [--readings 1000000] [--machines 100] [--points 100] [--order fresh]
     python benchmarks/backlog.py --readings 18000000 --machines 500    # an hour at 5,000 values/s, in six minutes
@@ -30,7 +30,7 @@ from simulators.ports import free_port
 
 POLL = 0.01
 WINDOW = 10_000_000
-"""Microseconds: a fresh reading that takes longer is counted when it is found among all, and not timed."""
+"""Microseconds. A fresh reading that needs longer is counted, but not timed."""
 
 NEW_TIMES = """
 with recursive found(t) as (
@@ -39,11 +39,11 @@ with recursive found(t) as (
 )
 select t from found where t is not null
 """
-"""The times of the scans that are stored, by the index alone."""
+"""The times of the stored scans, from the index alone."""
 
 
 class Broker:
-    """Mosquitto as it comes, started late."""
+    """A Mosquitto with default settings that starts late."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class Broker:
 
 
 class Fresh:
-    """How long readings that are taken from now on take to their stored row, seconds."""
+    """Seconds from acquisition to stored row, for readings from now on."""
 
     def __init__(self, database: Path) -> None:
         self.seconds: list[float] = []
@@ -98,7 +98,7 @@ def megabytes(pid: int) -> float:
 
 
 async def outage(run: Service, seconds: float) -> list[tuple[float, float]]:
-    """Let it last, and return the gateway's memory over it: seconds, MB."""
+    """Wait for the backlog, and return the gateway's memory over time: seconds, MB."""
     began = time.monotonic()
     seen = []
     while (lasted := time.monotonic() - began) < seconds:
@@ -115,33 +115,33 @@ def slope(seen: list[tuple[float, float]]) -> float:
 
 
 def spread(seen: list[tuple[float, float]]) -> float:
-    """Return by which part of the middle the memory differs from it at the most, after the first tenth of the time."""
+    """Return the largest relative deviation of the memory from its middle, after the first tenth of the time."""
     sizes = [size for _, size in seen[len(seen) // 10 :]]
     return (max(sizes) - min(sizes)) / (max(sizes) + min(sizes))
 
 
 async def connected(*logs: Path) -> None:
-    """Wait until all have reached the broker: they look for it every 2 s at the most."""
-    while not all(b"broker.connected" in log.read_bytes() for log in logs):  # noqa: ASYNC110 - another process writes it
+    """Wait until all services are connected to the broker: they try every 2 s at the latest."""
+    while not all(b"mqtt.connected" in log.read_bytes() for log in logs):  # noqa: ASYNC110 - another process writes it
         await asyncio.sleep(POLL)
 
 
 async def drain(port: int, database: Path, rate: float) -> tuple[float, int, int, Fresh]:
-    """Wait until no more is pending than what was just taken; returns seconds, and readings pending before and after."""
+    """Wait until only fresh readings are pending; return seconds, and readings pending before and after."""
     began, first, last = 0.0, 0, 0
     fresh = Fresh(database)
     async with aiomqtt.Client("127.0.0.1", port) as client:
         await client.subscribe("lineside/v1/+/+/_gateways/+/ledger")
-        told: asyncio.Queue[int] = asyncio.Queue()
+        pending: asyncio.Queue[int] = asyncio.Queue()
 
         async def listen() -> None:
             async for message in client.messages:
-                await told.put(orjson.loads(message.payload)["ledger"]["pending"])
+                await pending.put(orjson.loads(message.payload)["ledger"]["pending"])
 
         listening = asyncio.create_task(listen())
         while True:
-            if not told.empty():
-                last = told.get_nowait()
+            if not pending.empty():
+                last = pending.get_nowait()
                 if not first:
                     first, began = last, time.monotonic()
                 if last < rate:
@@ -190,13 +190,13 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         await broker.stop()
     stored = before - after + rate * seconds
     print(f"drain     {before} readings in {seconds:.1f} s: {(before - after) / seconds:,.0f} of the backlog/s, "
-          f"{stored / seconds:,.0f} readings/s with the fresh ones")  # fmt: skip
+          f"{stored / seconds:,.0f} readings/s with the fresh readings")  # fmt: skip
     print(f"fresh     p50 {fresh.percentile(0.5) * 1000:.0f} ms, p99 {fresh.percentile(0.99) * 1000:.0f} ms, "
           f"most {max(fresh.seconds) * 1000:.0f} ms to the stored row, of {len(fresh.seconds)} scans")  # fmt: skip
     print("cores     " + ", ".join(f"{name} {spent / seconds:.2f}" for name, spent in cost.items()))
     print("µs each   " + ", ".join(f"{name} {spent / stored * 1e6:.2f}" for name, spent in cost.items()))
-    told = orjson.loads((folder / "run.json").read_bytes())
-    print(f"gateway   {most:.0f} MB after the drain; ledger {told['ledger']} balanced: {told['balanced']}")
+    report = orjson.loads((folder / "run.json").read_bytes())
+    print(f"gateway   {most:.0f} MB after the drain; ledger {report['ledger']} balanced: {report['balanced']}")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What it takes to check a factory of 1,000 machines with 100 points each, and to start its gateway."""
+"""Measure the time to validate a factory of 1,000 machines with 100 points each, and to start its gateway."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def a_range(base: int) -> str:
 
 
 def best(work: Callable[[], object]) -> float:
-    """Return the seconds of the fastest of some rounds."""
+    """Return the seconds of the fastest round."""
     times = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -73,7 +73,7 @@ def command(*arguments: str) -> None:
 
 
 def until_started(file: Path) -> None:
-    """Run the gateway until it says that it has started: its drivers then connect to machines that are not there."""
+    """Run the gateway until it logs that it has started; its drivers then connect to machines that do not exist."""
     with subprocess.Popen(
         [sys.executable, "-m", "gateway", "--log", "json", "run", str(file)], stderr=subprocess.PIPE, text=True
     ) as gateway:

@@ -1,7 +1,7 @@
-"""What ingest costs: records decoded, and written into a store, in rows a second and processor time a row.
+"""Measure the cost of ingest: decoding records and writing them to a store, in rows/s and processor time per row.
 
-Each store by itself, in this process: SQLite with its commits on this machine's disk; InfluxDB and VictoriaMetrics
-where they are installed, as servers of their own, whose processor time stands beside ours.
+Each store is measured alone: SQLite in this process, with its commits on this machine's disk; InfluxDB and
+VictoriaMetrics, if they are installed, as servers with a processor time of their own.
 
     python benchmarks/ingest.py [--readings 1000000] [--points 100] [--batch 500]
 """
@@ -25,6 +25,8 @@ from gateway.common.dead_letters import DeadLetters
 from gateway.ingest.batch import Batch
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.ingest.set_aside import SetAside
+from gateway.ingest.status import IngestStatus
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
@@ -47,7 +49,7 @@ TOPICS = Topics("lineside/v1")
 
 
 class Cost(NamedTuple):
-    """Seconds by the clock, and of the processor."""
+    """Wall time and processor time, in seconds."""
 
     wall: float
     processor: float
@@ -58,7 +60,7 @@ class Cost(NamedTuple):
 
 
 def records(readings: int, points: int) -> tuple[MachineMeta, list[MQTTMessage]]:
-    """Return messages as the broker brings them: a scan each, of a mix of types, of one machine after the other."""
+    """Return messages as a broker delivers them: one scan each, of mixed types, from each machine in turn."""
     kinds = {f"value_{i:03d}": ("float", "float", "float", "int", "bool")[i % 5] for i in range(points)}
     meta = MachineMeta("bench", kinds, {name: "bar" if i % 2 else "Cel" for i, name in enumerate(kinds)})
     made = []
@@ -78,13 +80,15 @@ def records(readings: int, points: int) -> tuple[MachineMeta, list[MQTTMessage]]
 def decoded(meta: MachineMeta, messages: list[MQTTMessage], batch_records: int) -> tuple[list[Batch], Cost]:
     metas = MetadataRegistry()
     metas.add(MachinePath("bench", "site", "area", "line", "m-000"), [meta])
-    intake = MessageDecoder(TOPICS, CODECS["json"], metas, DeadLetters(Path("unused"), 1), now_or_never=False)
+    status = IngestStatus()
+    set_aside = SetAside(DeadLetters(Path("unused"), 1), status)
+    decoder = MessageDecoder(TOPICS, CODECS["json"], metas, set_aside, status, gateway_resends=True)
     batches = []
     began, used = time.perf_counter(), time.process_time()
     for start in range(0, len(messages), batch_records):
         batch = Batch(cast("Any", None))
         for message in messages[start : start + batch_records]:
-            intake.take(batch, message)
+            decoder.add(batch, message)
         batches.append(batch)
     return batches, Cost(time.perf_counter() - began, time.process_time() - used)
 
@@ -99,7 +103,7 @@ def written(store: Store, batches: list[Batch]) -> Cost:
 
 
 def stores(folder: Path) -> Iterator[tuple[str, Store, HttpServer | None]]:
-    """Yield a store of each kind that can be had here, and its server."""
+    """Yield a store of each installed kind, and its server."""
     kind = store_kind("sqlite")
     yield "sqlite", kind.make(kind.settings.model_validate({"path": str(folder / "readings.db")})), None
     kind = store_kind("influxdb")

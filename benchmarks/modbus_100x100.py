@@ -1,7 +1,7 @@
-"""100 Modbus machines of 100 points, read every second, from the machines to the store.
+"""Measure 100 Modbus machines of 100 points, read every second, from the machines to the store.
 
-Prints what the gateway and ingest cost in processor time, whether a cycle was missed, and how long a reading
-takes to its stored row. Every reading is sent: no deadband, no change filter.
+Prints the processor time of the gateway and ingest, the number of missed scans, and the time from scan to stored row.
+Every reading is sent: no deadband, no report by exception.
 
     python benchmarks/modbus_100x100.py [--machines 100] [--points 100] [--seconds 30]
 """
@@ -26,7 +26,7 @@ WARM_UP = 8.0
 
 
 def write_configuration(folder: Path, machines: int, points: int, port: int, version: str) -> Path:
-    """Write a factory whose machines are a quarter 32-bit floats, the rest scaled 16-bit words: 125 registers in all."""
+    """Write a factory of machines with a quarter of 32-bit floats and the rest scaled 16-bit words: 125 registers."""
     template = {"format": 1, "protocol": "modbus", "points": {}}
     for i in range(points):
         floats = points // 4
@@ -92,7 +92,7 @@ async def measure(machines: int, points: int, seconds: float, folder: Path) -> N
         if mosquitto is not None:
             mosquitto.terminate()
             await mosquitto.wait()
-    told = orjson.loads((folder / "run.json").read_bytes())
+    report = orjson.loads((folder / "run.json").read_bytes())
     stored = orjson.loads((folder / "ing.json").read_bytes())
     values = machines * points
     print(
@@ -100,8 +100,8 @@ async def measure(machines: int, points: int, seconds: float, folder: Path) -> N
     )
     print(f"gateway   {cores['run']:.3f} cores, {cores['run'] / values * 1e6:.2f} us/value, {memory:.0f} MB")
     print(f"ingest    {cores['ingest']:.3f} cores (SQLite)      simulator {cores['simulate']:.3f} cores")
-    print(f"scans     {told['schedule']}")
-    print(f"ledger    {told['ledger']} balanced: {told['balanced']}")
+    print(f"scans     {report['schedule']}")
+    print(f"ledger    {report['ledger']} balanced: {report['balanced']}")
     print(f"latency   scan to stored row {stored['latency_ms']} ms")
 
 

@@ -1,8 +1,8 @@
-"""How fast one gateway process can read Modbus: from the socket to a published record, flat out.
+"""Measure how fast one gateway process reads Modbus: from the socket to a published record, without a schedule.
 
-A small server in another process answers requests for 100-point machines from memory; the gateway's own steps
-run as in `lineside run`, but without a schedule: the next scan begins when the last has been handed over, and
-the broker is a real mosquitto. Prints values a second and processor time a value.
+A small server in another process answers requests for 100-point machines from memory. The gateway's own steps run as in
+`lineside run`, but each scan begins as soon as the previous scan was delivered. The broker is a real Mosquitto. Prints
+values per second and processor time per value.
 
     python benchmarks/modbus_flat_out.py [--machines 20] [--seconds 10] [--in-flight 4]
 """
@@ -32,7 +32,7 @@ POINTS = 100
 
 
 class Answers(asyncio.Protocol):
-    """Answers every read of registers at once, many in one piece where they came in one."""
+    """Answers every register read at once, and several in one segment if they arrived in one."""
 
     block = struct.pack(">125f", *(20.0 + i * 0.137 for i in range(125)))
 
@@ -69,13 +69,13 @@ def write_configuration(folder: Path, machines: int, port: int, broker: int, in_
         "format": 1,
         "factory": {"enterprise": "bench", "site": "here"},
         "gateway": {"id": "edge-bench", "confirm": "broker", "spool": {"folder": str(folder / "spool")}},
-        # 3.1.1 has no word for "nobody is subscribed", which would be no delivery
+        # MQTT 3.1.1 has no reason code for "no matching subscribers", which would not be delivery
         "broker": {"url": f"mqtt://127.0.0.1:{broker}", "version": "3.1.1"},
         "lines": {
             "line": {
                 "area": "area",
                 "machines": {
-                    # one connection a machine: the pause makes their settings differ by a hair
+                    # one connection for each machine: a tiny pause makes their settings differ
                     f"m{i:03d}": {"template": "bench", "connection": f"{connection}&timeout={1 + i / 1e6:.6f}"}
                     for i in range(machines)
                 },
@@ -88,9 +88,9 @@ def write_configuration(folder: Path, machines: int, port: int, broker: int, in_
 
 
 async def flat_out(gateway: GatewayService, seconds: float) -> tuple[int, int, float, float]:
-    """Run the gateway's steps without its schedule; return values read and confirmed, seconds, processor seconds."""
+    """Run the gateway's steps without its schedule; return values read and confirmed, seconds, and processor seconds."""
     values = 0
-    for runner in gateway._acquisition.runners:  # noqa: SLF001 - the schedule is what is taken out
+    for runner in gateway._devices.workers:  # noqa: SLF001 - without the schedule
         runner._poll = without_schedule(runner)  # type: ignore[method-assign] # noqa: SLF001 - as above
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))

@@ -1,10 +1,10 @@
-"""Whether schedules are held: many small machines, and a dead unit among living ones.
+"""Measure whether schedules are kept: many small machines, and a silent unit among others.
 
     python benchmarks/modbus_schedule.py [--seconds 20]
 
-First 1,000 machines of 10 points, a connection each, read every second. Then 20 units behind one connection, read
-every second, of which one never answers. Prints cycles due, taken and missed. The machines answer from memory, in
-another process; there is no broker, so the gateway spools.
+First 1,000 machines of 10 points, with a connection each, are read every second. Then 20 units behind one connection are
+read every second, and one of them never answers. Prints scans due, acquired and missed. The machines answer from
+memory, in another process. There is no broker, so the gateway spools.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEAD = 7
 
 
 class Answers(asyncio.Protocol):
-    """Answers every read of registers at once, but for one unit."""
+    """Answers every register read at once, except for one unit."""
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -93,13 +93,13 @@ def main() -> None:
     server.start()
     time.sleep(1.0)
     try:
-        # 127.0.0.0/8 is all this machine: a thousand addresses make a thousand devices
+        # all of 127.0.0.0/8 is this machine, so a thousand addresses are a thousand devices
         many = {f"m{i:04d}": f"modbus+tcp://127.0.0.1:{port}?timeout={1 + i / 1e6:.6f}" for i in range(1000)}
-        told, cores = asyncio.run(run(write_configuration(folder / "many", many, 10), seconds))
-        print(f"1,000 machines x 10 points at 1 s: {told['schedule']}, {cores:.2f} cores")
+        report, cores = asyncio.run(run(write_configuration(folder / "many", many, 10), seconds))
+        print(f"1,000 machines x 10 points at 1 s: {report['schedule']}, {cores:.2f} cores")
         behind = {f"unit-{i:02d}": f"modbus+tcp://127.0.0.1:{port}?unit={i}&timeout=0.5" for i in range(1, 21)}
-        told, cores = asyncio.run(run(write_configuration(folder / "units", behind, 10), seconds))
-        living = [machine for path, machine in told["machines"].items() if not path.endswith(f"unit-{DEAD:02d}")]
+        report, cores = asyncio.run(run(write_configuration(folder / "units", behind, 10), seconds))
+        living = [machine for path, machine in report["machines"].items() if not path.endswith(f"unit-{DEAD:02d}")]
         missed = sum(machine["schedule"]["missed"] for machine in living)
         most = max(machine["schedule"]["late_ms"]["most"] for machine in living)
         print(f"20 units behind one connection, one of them dead: the 19 others missed {missed} of "

@@ -1,6 +1,6 @@
-"""What an OPC UA data change costs, in processor time: decoded by ours and by asyncua, in turns, without I/O.
+"""Measure the processor time to decode an OPC UA data change: this decoder and asyncua in turns, without I/O.
 
-Each message is decoded by both before it is measured, and what they read is compared. Prints medians and their ratio.
+Both decode each message once before the measurement, and the results are compared. Prints medians and their ratio.
 
     python benchmarks/opcua_changes.py [--changes 1000] [--rounds 15]
 """
@@ -41,7 +41,7 @@ VALUES: dict[str, Callable[[int], ua.Variant]] = {
 
 
 def make_message(values: Sequence[ua.Variant]) -> bytes:
-    """One publish response with one change of each value, with status and both times, as asyncua's server sends it."""
+    """One publish response with one change of each value, with status and both times, as an asyncua server sends it."""
     changes = [
         ua.MonitoredItemNotification(i, ua.DataValue(value, SourceTimestamp=SOURCE, ServerTimestamp=SERVER))
         for i, value in enumerate(values)
@@ -52,7 +52,7 @@ def make_message(values: Sequence[ua.Variant]) -> bytes:
 
 
 def ours(message: bytes) -> Published:
-    """From what asyncua's channel hands out."""
+    """Decode the body that asyncua's channel returns."""
     return publish_response(bytes(ua.utils.Buffer(message)))
 
 
@@ -79,7 +79,7 @@ def compare(name: str, messages: Sequence[bytes], changes: int, rounds: int) -> 
     for message in messages:
         check_equal(message)
     mine, others = [], []
-    for _ in range(rounds):  # in turns, so that a busy moment of the machine hits both
+    for _ in range(rounds):  # in turns, so that other load affects both
         mine.append(clock(ours, messages) / changes)
         others.append(clock(theirs, messages) / changes)
     print(f"{name:<36} {median(mine):9.2f} {median(others):9.2f} {median(others) / median(mine):7.1f}")

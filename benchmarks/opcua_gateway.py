@@ -1,9 +1,9 @@
-"""What an OPC UA change costs the gateway: from the socket to a published record, and whether it keeps up.
+"""Measure the cost of an OPC UA change in the gateway, from the socket to a published record, and the lag.
 
-A server in another process changes its nodes so many times a second; the gateway, alone in its process, is subscribed
-to them, spools, and publishes to a real mosquitto; a third process reads what is published, and looks for changes that
-are missing (every node counts) and at how old they are. Prints changes a second, the gateway's processor time for
-each, and the age of the oldest change in the first and in the last sixth of the time: where these are alike, nothing piles up.
+A server in another process changes its nodes at a given rate. The gateway, alone in its process, subscribes to them,
+spools, and publishes to a real Mosquitto. A third process receives the records, and looks for missing changes (every node
+counts) and their age. Prints changes per second, the gateway's processor time per change, and the age of the oldest
+change in the first and in the last sixth of the time: if both are similar, no lag grows.
 
     python benchmarks/opcua_gateway.py [--nodes 1000] [--rate 10] [--seconds 15] [--machines 1] [--server replayed]
     python benchmarks/opcua_gateway.py --server asyncua --security Basic256Sha256
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "urn:lineside:benchmark"
 STEADY = 5.0
-"""Seconds until what is measured begins."""
+"""Seconds before the measurement begins."""
 
 
 def connection_of(port: int, security: str, pki: Path) -> dict[str, str]:
@@ -53,10 +53,10 @@ def connection_of(port: int, security: str, pki: Path) -> dict[str, str]:
 
 
 def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: str, pki: Path) -> None:
-    """Serve nodes that count, by a real server: it gets to some 14,000 changes a second."""
-    from asyncua import Server, ua  # noqa: PLC0415 - this process's alone
+    """Serve nodes that count, with a real server, which reaches some 14,000 changes a second."""
+    from asyncua import Server, ua  # noqa: PLC0415 - only this process needs it
 
-    from simulators.opcua.security import Credentials, demands_of  # noqa: PLC0415
+    from simulators.opcua.security import Credentials, requirements_of  # noqa: PLC0415
 
     async def main() -> None:
         server = Server()
@@ -68,8 +68,8 @@ def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: st
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         else:
             credentials = Credentials([settings], pki)
-            credentials.make()
-            await credentials.secure(server, demands_of([settings]))
+            credentials.create()
+            await credentials.secure(server, requirements_of([settings]))
         index = await server.register_namespace(NAMESPACE)
         ids = [ua.NodeId(f"value_{i:04d}", index) for i in range(nodes)]
         for one in ids:
@@ -90,7 +90,7 @@ def serve_asyncua(port: int, rate: float, ready: Event, nodes: int, security: st
 
 
 class Seen:
-    """What was published: of each record when it came, its changes, and the age of the oldest; and which turns."""
+    """The received records: the arrival time, changes and age of the oldest change of each; and the counts seen."""
 
     def __init__(self) -> None:
         self.records: list[tuple[float, int, float]] = []
@@ -98,7 +98,7 @@ class Seen:
         self.doubled = 0
 
     def take(self, machine: str, scans: list[dict[str, Any]]) -> None:
-        """Note a record."""
+        """Add a record."""
         now, changes, oldest = time.time(), 0, 2**62
         for scan in scans:
             oldest = min(oldest, scan["t"], *scan.get("times", {}).values())
@@ -111,14 +111,14 @@ class Seen:
         self.records.append((now, changes, now - oldest / 1e6))
 
     def missing(self) -> tuple[int, int]:
-        """Return the changes between the first and the last of each point that did not come; and of how many points."""
+        """Return the number of changes missing between the first and the last of each point, and the number of points."""
         gaps = [turns.bit_length() - first - turns.bit_count()
                 for turns in self._turns.values() for first in [(turns & -turns).bit_length() - 1]]  # fmt: skip
         return sum(gaps), sum(map(bool, gaps))
 
 
-def watch(broker: int, ready: Event, told: Connection) -> None:
-    """Read what is published, and tell of it when asked."""
+def watch(broker: int, ready: Event, requests: Connection) -> None:
+    """Receive published records, and send the result on request."""
     seen = Seen()
 
     def on_message(_: object, __: object, message: paho.MQTTMessage) -> None:
@@ -130,9 +130,9 @@ def watch(broker: int, ready: Event, told: Connection) -> None:
     client.on_subscribe = lambda *_: ready.set()
     client.connect(LOOPBACK, broker)
     client.loop_start()
-    told.recv()
+    requests.recv()
     client.loop_stop()
-    told.send(seen)
+    requests.send(seen)
 
 
 def write_configuration(folder: Path, nodes: int, machines: int, connection: dict[str, str], broker: int) -> Path:
@@ -151,7 +151,7 @@ def write_configuration(folder: Path, nodes: int, machines: int, connection: dic
         "format": 1,
         "factory": {"enterprise": "bench", "site": "here"},
         "gateway": {"id": "edge-bench", "confirm": "broker", "spool": {"folder": str(folder / "spool")}},
-        # 3.1.1 has no word for "nobody is subscribed", which would be no delivery
+        # MQTT 3.1.1 has no reason code for "no matching subscribers", which would not be delivery
         "broker": {"url": f"mqtt://{LOOPBACK}:{broker}", "version": "3.1.1"},
         "lines": {"line": {"area": "a", "machines": listed}},
     }
@@ -161,7 +161,7 @@ def write_configuration(folder: Path, nodes: int, machines: int, connection: dic
 
 
 async def run(file: Path, seconds: float) -> tuple[float, float, float, dict[str, int]]:
-    """Run the gateway; return when measuring began, the seconds and those of the processor, and what drivers count."""
+    """Run the gateway; return the start of the measurement, wall and processor seconds, and the drivers' counters."""
     gateway = GatewayService(load_factory(file))
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
@@ -176,7 +176,7 @@ async def run(file: Path, seconds: float) -> tuple[float, float, float, dict[str
     return began, took, used, gateway.closing_report()["drivers"]
 
 
-def tell(seen: Seen, began: float, took: float, used: float, drivers: dict[str, int]) -> None:
+def report(seen: Seen, began: float, took: float, used: float, drivers: dict[str, int]) -> None:
     within = [one for one in seen.records if began <= one[0] < began + took]
     changes = sum(one[1] for one in within)
     print(f"{changes / took:,.0f} changes/s published, in records of {changes / len(within):,.0f}; "
@@ -193,11 +193,11 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=10.0, help="changes of each node a second")
     parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--machines", type=int, default=1, help="behind the one server; the nodes are theirs in turn")
+    parser.add_argument("--machines", type=int, default=1, help="behind the server; nodes are assigned in turn")
     parser.add_argument("--server", choices=["replayed", "asyncua"], default="replayed")
-    parser.add_argument("--security", default="none", help="a policy, of the real server")
-    parser.add_argument("--core", type=int, help="the gateway's one core; the others are for the rest")
-    parser.add_argument("--profile", type=Path, help="where to put a profile, which costs time by itself")
+    parser.add_argument("--security", default="none", help="a policy of the real server")
+    parser.add_argument("--core", type=int, help="the only core of the gateway; other processes use the other cores")
+    parser.add_argument("--profile", type=Path, help="file for a profile, which itself costs time")
     options = parser.parse_args()
     if options.security != "none" and options.server != "asyncua":
         parser.error("the replaying server has no security; use --server asyncua")
@@ -205,7 +205,7 @@ def options_of() -> argparse.Namespace:
 
 
 def start_mosquitto(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start a broker that queues without end, so that what is missing was not lost there."""
+    """Start a broker with an unlimited queue, so that no change is lost there."""
     (folder / "mosquitto.conf").write_text(
         f"listener {port} {LOOPBACK}\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n",
         encoding="utf-8",
@@ -246,7 +246,7 @@ def main() -> None:
         print(f"{options.nodes} nodes of Double on {options.machines} machines of one server ({options.server}), "
               f"{options.rate:g} changes/s each, security: {options.security}")  # fmt: skip
         if options.profile:
-            import cProfile  # noqa: PLC0415 - seldom
+            import cProfile  # noqa: PLC0415 - rarely used
 
             profile = cProfile.Profile()
             found = profile.runcall(lambda: asyncio.run(run(file, options.seconds)))
@@ -254,7 +254,7 @@ def main() -> None:
         else:
             found = asyncio.run(run(file, options.seconds))
         ours.send("enough")
-        tell(ours.recv(), *found)
+        report(ours.recv(), *found)
         if options.server == "replayed":
             print(f"for {lost.value} changes the server had no room while nobody asked for them")
     finally:

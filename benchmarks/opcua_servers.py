@@ -1,8 +1,8 @@
-"""What a simulated OPC UA server costs to start: as asyncua makes its address space, and as `simulators.opcua.standard_nodes` does.
+"""Measure the start of a simulated OPC UA server: with asyncua's address space, and with a stored address space.
 
 python benchmarks/opcua_servers.py [--servers 10]
 
-Each way is measured in a process of its own; memory is what the process has grown by.
+Each way runs in a process of its own. The memory is the growth of the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WAYS = {"asyncua": "each makes its own", "made": "made by the first", "kept": "k
 
 
 async def measure(way: str, servers: int) -> None:
-    from asyncua import Server  # noqa: PLC0415 - this process's alone
+    from asyncua import Server  # noqa: PLC0415 - only this process needs it
 
     from simulators.opcua import standard_nodes as standard  # noqa: PLC0415
 
@@ -39,7 +39,7 @@ async def measure(way: str, servers: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--servers", type=int, default=10)
-    parser.add_argument("--way", choices=WAYS, help="this one alone, in this process")
+    parser.add_argument("--way", choices=WAYS, help="only this way, in this process")
     options = parser.parse_args()
     if options.way:
         asyncio.run(measure(options.way, options.servers))

@@ -1,8 +1,8 @@
-"""How long it takes to subscribe to many OPC UA nodes, and to read many in one request.
+"""Measure the time to subscribe to many OPC UA nodes, and to read many nodes in one request.
 
-The server is asyncua's, in another process; its share is in the seconds that pass, and not in our processor time. What
-a read takes is measured once more against a server that has its answer ready (`replayed_opcua.py`), as a PLC's stack
-nearly has: that is what reading costs by itself.
+An asyncua server runs in another process. It contributes to the wall time, and not to the processor time. Reading is
+also measured with a server that has its response prepared (`replayed_opcua.py`), similar to a PLC: this is the cost of
+reading alone.
 
     python benchmarks/opcua_subscribe.py [--nodes 10000] [--read 1000] [--rounds 20]
 """
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 NAMESPACE = "urn:lineside:benchmark"
 LOADING = 300.0
-"""Seconds that the server may need for its nodes."""
+"""Seconds that the server may need to create its nodes."""
 
 
 def serve(port: int, nodes: int, ready: Event) -> None:
-    """Serve nodes that stand still."""
-    from asyncua import Server, ua  # noqa: PLC0415 - this process's alone
+    """Serve nodes whose values do not change."""
+    from asyncua import Server, ua  # noqa: PLC0415 - only this process needs it
 
-    logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # it tells that there is no security
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # it warns that there is no security
 
     async def main() -> None:
         server = Server()
@@ -65,7 +65,7 @@ def make_driver(port: int, nodes: int, mode: str) -> OpcUaDriver:
 
 
 async def subscribe(port: int, nodes: int) -> None:
-    """Print what it takes until every node is subscribed to, and until every one has told its value."""
+    """Print the time until every node is subscribed to, and until every node has sent its value."""
     driver = make_driver(port, nodes, "subscribe")
     began, cost = time.perf_counter(), time.process_time()
     async with driver:
@@ -80,7 +80,7 @@ async def subscribe(port: int, nodes: int) -> None:
 
 
 async def read(port: int, nodes: int, rounds: int, server: str) -> None:
-    """Print what a read takes: the median of several."""
+    """Print the median time of a read."""
     driver = make_driver(port, nodes, "poll")
     took, costs = [], []
     async with driver:

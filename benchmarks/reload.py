@@ -1,10 +1,10 @@
-"""What a reload costs that changes one machine among many, and whether the others notice.
+"""Measure a reload that changes one machine among many, and its effect on the others.
 
     python benchmarks/reload.py [--machines 1000] [--points 100] [--rounds 10]
 
-The machines are read every second, over a connection each, and answer from memory in another process; there is no
-broker, so the gateway spools. Each round re-points one machine in the file and lets the gateway take that up, as
-SIGHUP does. Prints the time from the signal to the change, cycles missed, and how late cycles began with and without.
+The machines are read every second, over a connection each, and answer from memory in another process. There is no
+broker, so the gateway spools. Each round changes the connection of one machine in the file and sends SIGHUP. Prints the
+time from the signal to the change, missed scans, and the delay of scans with and without reloads.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def schedule(gateway: GatewayService) -> dict[str, Any]:
 
 
 async def reload(gateway: GatewayService, outcome: Path) -> float:
-    """Return after how many seconds the gateway had taken the file up."""
+    """Return the seconds until the gateway has applied the file."""
     before, began = read_outcome(outcome)["time"], time.monotonic()
     gateway.reload.ask()
-    while (told := read_outcome(outcome))["time"] == before:  # noqa: ASYNC110 - as lineside reload does
+    while (result := read_outcome(outcome))["time"] == before:  # noqa: ASYNC110 - as lineside reload does
         await asyncio.sleep(0.005)
-    if told["outcome"] != "taken_up" or len(told["changed"]) != 1:
-        raise SystemExit(f"not what was asked for: {told}")
+    if result["outcome"] != "taken_up" or len(result["changed"]) != 1:
+        raise SystemExit(f"unexpected outcome: {result}")
     return time.monotonic() - began
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     time.sleep(1.0)
     try:
         url = f"modbus+tcp://127.0.0.1:{port}"
-        # connections that differ in their time-out are different devices
+        # connections with different time-outs are different devices
         machines = {f"m{i:04d}": f"{url}?timeout={1 + i / 1e6:.6f}" for i in range(options.machines)}
         file = write_configuration(folder / "factory", machines, options.points)
         asyncio.run(run(file, options.rounds))

@@ -1,4 +1,4 @@
-"""The messages of a replayed OPC UA server: changes of nodes that count, encoded with one `struct` call each."""
+"""Messages of a replayed OPC UA server: changes of nodes that count, encoded with one `struct` call each."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from typing import Any
 from asyncua import ua
 
 QUEUE = 10
-"""Changes of an item that wait for a publish request; the oldest is lost first."""
+"""Changes in the queue of an item; a full queue drops the oldest."""
 
 _VALUE = struct.pack("<BB", 0x0D, int(ua.VariantType.Double))
-"""What stands before the value of a change: that value and both times follow, and no status, which is good."""
+"""Encoding mask of a change with value and both times; without a status, which means good."""
 
 _LOSSY_VALUE = struct.pack("<BB", 0x0F, int(ua.VariantType.Double))
-"""The same where a status follows, too."""
+"""The same with a status."""
 
 _OVERFLOW = 0x480
-"""Good, and changes before this one were lost (Part 4, 7.39.1: DataValue info type, overflow)."""
+"""Good, and earlier changes were lost (OPC 10000-4, 7.39.1: DataValue info type, overflow)."""
 
 
 def ticks() -> int:
-    """Return the time as messages have it: 100 ns since 1601."""
+    """Return the time as an OPC UA DateTime: 100 ns since 1601."""
     return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
 
 
 def header(kind: int, handle: int) -> bytes:
-    """Return the type id of an answer, and its header: good, without diagnostics."""
+    """Return the type id of a response and its header: good, without diagnostics."""
     return struct.pack("<BBHqIIBiBBB", 1, 0, kind, ticks(), handle, 0, 0, -1, 0, 0, 0)
 
 
 @dataclass
 class Subscription:
-    """Its items, and the changes of all of them that wait: what each has counted to, and when that was."""
+    """The items of a subscription and their queued changes: the count and its time."""
 
     number: int
     handles: list[int] = field(default_factory=list)
     waiting: deque[tuple[int, int]] = field(default_factory=deque)
     sequence: int = 0
     lossy: bool = False
-    """Whether changes were lost before those that wait."""
+    """Whether changes were lost before the queued changes."""
 
     def add(self, handles: list[int], turn: int) -> None:
-        """Monitor more nodes; what they hold is told at once."""
+        """Monitor more nodes; their present values are sent at once."""
         self.handles += handles
         self.waiting.clear()
         self.waiting.append((turn, ticks()))
 
     def put(self, turn: int, when: int) -> int:
-        """Let a change of every item wait; return how many changes are lost for that."""
+        """Queue a change of every item; return the number of changes that the queues drop."""
         lost = 0
         if len(self.waiting) == QUEUE:
             self.waiting.popleft()

@@ -1,9 +1,9 @@
-"""An OPC UA server that costs next to nothing: it replays changes that are encoded already, over a real socket.
+"""An OPC UA server at almost no cost: it replays encoded changes over a real socket.
 
-What it is not: a server. It has no address space, no security and one kind of node, a Double that counts. What it
-sends is all there: chunks with their sequence numbers, subscriptions with theirs, a message for each publish request,
-both times of each change. So a benchmark measures who reads, and not who serves. An item keeps some changes that
-nobody has asked for; that older ones were lost is told, as a server has to (`replayed_changes.py`).
+It has no address space, no security and one kind of node, a Double that counts. Its messages are complete: chunks and
+subscriptions with sequence numbers, one message for each publish request, and both times of each change. So a benchmark
+measures the client, and not the server. An item queues some changes; a full queue drops the oldest and sets the
+overflow bit, as a server has to (`replayed_changes.py`).
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Client(asyncio.Protocol):
                 )))  # fmt: skip
 
     def _read(self, content: Buffer) -> bytes:
-        """Return the values of what was asked for; what it is has to be looked at once only."""
+        """Return the values of the requested nodes; the same request is decoded only once."""
         asked = bytes(content)
         form = self._reads.get(asked)
         if form is None:
@@ -220,7 +220,7 @@ class Client(asyncio.Protocol):
 
 
 class Nodes:
-    """What all clients see: every node counts, together, so many times a second."""
+    """Count all nodes together at the given rate, for all clients."""
 
     def __init__(self, port: int, namespace: str) -> None:
         self.url = f"opc.tcp://{LOOPBACK}:{port}"
@@ -242,7 +242,7 @@ class Nodes:
 
 
 def serve(port: int, namespace: str, rate: float, ready: Event, lost: Synchronized[int]) -> None:
-    """Serve until killed; `rate` is how often every node counts in a second, `lost` what there was no room for."""
+    """Serve until killed; `rate` is in changes per second of every node, `lost` counts dropped changes."""
 
     async def main() -> None:
         nodes = Nodes(port, namespace)

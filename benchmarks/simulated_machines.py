@@ -1,9 +1,9 @@
-"""What simulated machines cost: 1,000 Modbus machines of 100 points, each read every second by a client of few means.
+"""Measure simulated machines: 1,000 Modbus machines of 100 points, each read every second by a small client.
 
 python benchmarks/simulated_machines.py [--machines 1000] [--points 100] [--seconds 20]
-python benchmarks/simulated_machines.py --opcua --machines 100   # behind one OPC UA server, each subscribed to at 1 s
-    --each 10           # by a session for so many machines, in place of one for each
-python benchmarks/simulated_machines.py --steps     # what a simulated hour of the bundled plants costs
+python benchmarks/simulated_machines.py --opcua --machines 100   # behind one OPC UA server, subscribed to at 1 s
+    --each 10           # one session for 10 machines, in place of one for each
+python benchmarks/simulated_machines.py --steps     # the cost of a simulated hour of the bundled plants
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from gateway.acquisition.groups import groups_of
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
 from simulators.machines.plant import Plant
-from simulators.servers import _allow_files
+from simulators.servers import raise_file_limit
 
 WARM_UP = 5.0
 
 
 def write_configuration(folder: Path, machines: int, points: int, *, opcua: bool = False) -> Path:
-    """Write machines of a quarter floats, the rest scaled words, a host each; over OPC UA floats, a namespace each."""
+    """Write machines with a quarter of floats, the rest scaled words, a host each; over OPC UA floats, a namespace each."""
     template = {"format": 1, "protocol": "opcua" if opcua else "modbus", "points": {}}
     units = ("Cel", "bar", "kW", "r/min", "%", "mm")
     for i in range(points):
@@ -69,7 +69,7 @@ def write_configuration(folder: Path, machines: int, points: int, *, opcua: bool
 
 
 class Reader(asyncio.Protocol):
-    """Reads 125 registers when told to; counts whole answers and how late they came."""
+    """Reads 125 registers on request; counts complete responses and their delay."""
 
     def __init__(self, registers: int, late: list[float]) -> None:
         self._request = bytes((0, 1, 0, 0, 0, 6, 1, 3, 0, 0, 0, registers))
@@ -90,7 +90,7 @@ class Reader(asyncio.Protocol):
 
 
 async def read(ports: list[int], registers: int, seconds: float, late: list[float]) -> int:
-    """Ask each port once a second, spread over the second; returns how many requests that were."""
+    """Send a request to each port once a second, spread over the second; return the number of requests."""
     loop = asyncio.get_running_loop()
     readers = [
         (await loop.create_connection(lambda: Reader(registers, late), "127.0.0.1", port))[1] for port in ports
@@ -117,7 +117,7 @@ def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
         lines = yaml.load(moved.read_text(), yaml.CSafeLoader)["lines"]["line"]["machines"]
         ports = [urlsplit(one["connection"]).port or 0 for one in lines.values()]
         registers = points + points // 4
-        _allow_files(2 * machines)
+        raise_file_limit(2 * machines)
         asyncio.run(read(ports, registers, WARM_UP, []))
         late: list[float] = []
         process = psutil.Process(simulator.pid)
@@ -136,7 +136,7 @@ def serve(machines: int, points: int, seconds: float, folder: Path) -> None:
 
 
 async def subscribe(file: Path, seconds: float, process: psutil.Process, each: int) -> tuple[float, float, int]:
-    """Have values sent every second, of so many machines to a session; returns the server's cores, ours, and values."""
+    """Subscribe at 1 s, with `each` machines in a session; return the server's cores, the client's cores, and values."""
     machines, came = load_factory(file).machines, 0
     drivers = []
     for first in range(0, len(machines), each):
@@ -156,7 +156,7 @@ async def subscribe(file: Path, seconds: float, process: psutil.Process, each: i
         nonlocal came
         while True:
             scan = await driver.receive()
-            came += len(scan.values)  # after the wait: another may have counted meanwhile
+            came += len(scan.values)  # after the wait, because another task may have counted
 
     tasks = [asyncio.create_task(take(driver)) for driver in drivers]
     await asyncio.sleep(WARM_UP)
@@ -175,7 +175,7 @@ async def subscribe(file: Path, seconds: float, process: psutil.Process, each: i
 
 def serve_opcua(machines: int, points: int, seconds: float, folder: Path, each: int) -> None:
     file, moved = write_configuration(folder, machines, points, opcua=True), folder / "moved.yaml"
-    _allow_files(2 * machines + 100)
+    raise_file_limit(2 * machines + 100)
     command = [sys.executable, "-m", "gateway", "simulate", str(file), "--ports", "auto", "--write", str(moved)]
     with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log) as simulator:
         process = psutil.Process(simulator.pid)

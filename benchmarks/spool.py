@@ -1,8 +1,8 @@
-"""What the spool does on this machine's disk: puts that are durable, draining, memory, starting with a backlog.
+"""Measure the spool on this machine's disk: durable puts, draining, memory, and the start with a backlog.
 
     .venv/bin/python benchmarks/spool.py [FOLDER]
 
-Records of 100 readings each, as a machine with 100 points makes them; committed in groups, each one synced.
+Records have 100 readings each, as from a machine with 100 points. They are committed in groups, each group synced.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gateway.codecs import CODECS
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.settings.sections import SpoolSection
+from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
 
 READINGS, MACHINES = 100, 600
@@ -40,33 +41,33 @@ def on_disk(folder: Path) -> float:
 
 
 async def put(spool: Spool, enough: int | None) -> tuple[int, float]:
-    """Put a record of each of many machines, again and again; returns how many are durable after how long."""
-    boxes = [
-        spool.outbox(f"lineside/v1/plant/site/area/line/m-{i:04d}/data", lambda _, __: PAYLOAD)
+    """Put records of many machines in turn; return the number of durable records and the seconds."""
+    builders = [
+        RecordBuilder[None](f"lineside/v1/plant/site/area/line/m-{i:04d}/data", lambda _, __: PAYLOAD)
         for i in range(MACHINES)
     ]
     began, made = time.perf_counter(), 0
     while made < enough if enough is not None else time.perf_counter() - began < SECONDS:
-        for box in boxes:
+        for builder in builders:
             spool.ledger.acquired += READINGS
-            box.put(None, READINGS)
-        made += len(boxes)
-        await durable(spool)  # so that each put is a record of its own
+            spool.put(builder, None, READINGS)
+        made += len(builders)
+        await durable(spool)  # so that each put becomes a record of its own
     return made, time.perf_counter() - began
 
 
 async def durable(spool: Spool) -> None:
-    """Wait until nothing waits for its commit."""
+    """Wait until every record is committed."""
     before = spool.size
-    while spool.size == before:  # noqa: ASYNC110 - it looks from outside
+    while spool.size == before:  # noqa: ASYNC110 - the spool has no event for it
         await asyncio.sleep(0.001)
 
 
 async def drain(spool: Spool) -> tuple[int, float]:
-    """Lease and confirm all, some hundred at a time as the publisher does."""
+    """Lease and confirm all records, some hundred at a time, as the publisher does."""
     began, done = time.perf_counter(), 0
     while spool.ledger.pending:
-        records = await spool.lease(100)
+        records = spool.lease_fresh(100) or await spool.lease_backlog(100)
         done += len(records)
         spool.confirm((record.seq, record.seq) for record in records)
         if not records:

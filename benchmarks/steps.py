@@ -1,4 +1,4 @@
-"""What each step of the flow costs, in processor time per scan of 100 points, without I/O."""
+"""Measure the cost of each step of the flow, in processor time per scan of 100 points, without I/O."""
 
 from __future__ import annotations
 

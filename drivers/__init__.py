@@ -1,11 +1,12 @@
 """How machines are read.
 
-One folder a protocol, one line in `DRIVERS`. A driver of somebody else's is found by the entry point
-group `lineside.drivers`, whose entries look like the lines of the table.
+One folder a protocol, one line in `DRIVERS`. A driver of another package is found by the entry point
+group `lineside.drivers`, whose entries look like the lines of the table; see docs/drivers.md.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 if TYPE_CHECKING:
-    from drivers.base import Connection, Protocol
+    from drivers.base import AnyProtocol, Connection
 
 DRIVERS: dict[str, str] = {
     "modbus": "drivers.modbus:PROTOCOL",
@@ -24,21 +25,65 @@ DRIVERS: dict[str, str] = {
 """Protocol name -> where it is. Text, so that a gateway loads only the protocols that it uses."""
 
 
+class UnusableDriver(ValueError):
+    """The driver of another package can't be loaded, or is written against another version of the contract."""
+
+
 def known() -> dict[str, str]:
-    """Return the table with others' drivers added; our own names win."""
+    """Return the table with the drivers of other packages added; our own names win."""
     others = {entry.name: entry.value for entry in entry_points(group="lineside.drivers")}
     return others | DRIVERS
 
 
 @cache
-def protocol(name: str) -> Protocol:
-    """Load a protocol by its name. Raises `KeyError` for an unknown one."""
-    module, _, attribute = known()[name].partition(":")
-    found: Protocol = getattr(import_module(module), attribute)
+def protocol(name: str) -> AnyProtocol:
+    """Load a protocol by its name, and silence its library's loggers.
+
+    Raises `KeyError` for an unknown one, and `UnusableDriver` for one of another package that does not work here.
+    """
+    where = known()[name]
+    module, _, attribute = where.partition(":")
+    if name in DRIVERS:
+        found: AnyProtocol = getattr(import_module(module), attribute)
+    else:
+        found = _foreign(name, where)
+    for logger in found.loggers:
+        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
     return found
 
 
-def parse_connection(kind: Protocol, written: str | Mapping[str, object]) -> Connection:
+def _foreign(name: str, where: str) -> AnyProtocol:
+    from drivers.base import CONTRACT, Protocol  # noqa: PLC0415 - base imports pydantic, which `known` does not need
+
+    module, _, attribute = where.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:
+        raise UnusableDriver(f"{where} can't be loaded: {error!r}") from error
+    if not isinstance(found, Protocol):
+        raise UnusableDriver(f"{where} is a {type(found).__name__}, not a drivers.base.Protocol")
+    if found.contract != CONTRACT:
+        raise UnusableDriver(
+            f"{where} is written against version {found.contract} of the driver contract, "
+            f"and this is version {CONTRACT}; install a version of it that fits"
+        )
+    if found.name != name:
+        raise UnusableDriver(f"{where} calls itself {found.name}; both names must be the same")
+    return found
+
+
+def usable() -> list[AnyProtocol]:
+    """Load all protocols; those of other packages that do not work here are left out."""
+    found = []
+    for name in known():
+        try:
+            found.append(protocol(name))
+        except UnusableDriver:
+            continue
+    return found
+
+
+def parse_connection(kind: AnyProtocol, written: str | Mapping[str, object]) -> Connection:
     """Turn a connection as written (a URL, or a mapping of `url` and options) into settings.
 
     Raises `ValueError` where the URL or an option is wrong.
@@ -57,4 +102,5 @@ def parse_connection(kind: Protocol, written: str | Mapping[str, object]) -> Con
     times = Counter([*options, *(key for key, _ in query)])
     if twice := [key for key, n in times.items() if n > 1]:
         raise ValueError(f"written twice: {', '.join(twice)}")
-    return kind.connection.from_url(url, options | dict(query))
+    found: Connection = kind.connection.from_url(url, options | dict(query))
+    return found

@@ -1,4 +1,4 @@
-"""What a reading can be worth, and how far it can be trusted: the same words for all protocols."""
+"""Values, qualities and reasons: the same words for all protocols."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Value = bool | int | float | str
-"""What a point can be worth. Which of the four is declared per point and never changes."""
+"""The type of a value. Which of the four is declared per point and never changes."""
 
 
 class ValueType(StrEnum):
@@ -42,6 +42,7 @@ class Reason(StrEnum):
     OUT_OF_RANGE = "out_of_range"  # outside the range that the point declares
     STALE = "stale"  # the device says that the value is old
     CLOCK = "clock"  # the time is not to be trusted: a clock is not set, or wrong
+    DRIVER_FAULT = "driver_fault"  # the driver failed with an error that its contract does not know
     OTHER = "other"  # only the protocol's own code says more
 
 

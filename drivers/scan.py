@@ -1,32 +1,42 @@
-"""What is read together, what comes of it, and what a device says of its points by itself."""
+"""Groups of points, the scans read of them, and what a device reports about its points."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
+
+from drivers.settings import ConnectionT_co, SourceT_co
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from drivers.quality import Fault, Value, ValueType
-    from drivers.settings import Connection, Source
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """The points of one machine that are taken together, at one rate.
+# without slots: a frozen generic class with them can't be called as `Group[A, B](...)` in Python 3.11
+@dataclass(frozen=True, eq=False)
+class Group(Generic[ConnectionT_co, SourceT_co]):
+    """The points of one machine that are read together, at one rate.
 
-    `every` is in seconds: the period of polling, or the publishing interval of what is pushed. `deadbands` are by how
-    much raw numbers must change to be worth sending, 0 for any change; a device that can hold back less may do so,
-    since the gateway looks at each value itself. `percents` are the same in percent of a range that only the device
-    knows. Both are empty where there are none. `events` says that the points are what happens, and not what is;
-    `search` that they are no points, but stand for some that only the device knows: such a group is never read.
+    Compared by identity: a group that a changed configuration leaves alone stays the same object.
+
+    `machine`    the machine's path, `enterprise/site/area/line/machine`
+    `connection` the machine's own connection, with its unit id for example
+    `names`      of the points; `sources` has where each is found on the device, in the same order
+    `every`      seconds: the polling period, or the publishing interval of what is pushed
+    `pushed`     whether the device sends the points by itself; such a group is never polled
+    `deadbands`  by how much raw numbers must change to be sent, 0 for any change; a driver may ignore them, since
+                 the gateway compares each value itself. Empty where no point has one
+    `percents`   the same in percent of a range that only the device knows
+    `events`     whether the points are events, which have no value between two of them
+    `search`     whether the sources describe a search for points that only the device knows; such a group is never
+                 read, see `Driver.search`
     """
 
     machine: str
-    connection: Connection
+    connection: ConnectionT_co
     names: tuple[str, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[SourceT_co, ...]
     every: float
     pushed: bool = False
     deadbands: tuple[float, ...] = ()
@@ -47,12 +57,13 @@ class Group:
 class Scan:
     """The readings of one group that were taken together, as columns.
 
-    `values`  one per reading; None where its fault is bad
-    `time`    when they were taken: microseconds since the epoch, UTC
+    `time`    when they were taken: microseconds since the epoch, UTC, by the clock that the driver was given
+    `values`  one per reading, raw: before scale and offset; None where its fault is bad
     `faults`  by position in `values`, only for readings that are not good
-    `points`  positions in the group, one per reading; None where it is the whole group in its order
+    `points`  positions in the group, one per reading; None for the whole group in its order
     `times`   one per reading where they differ (a subscription), else None
-    `late`    whether this was missed, and read afterwards: its times are past, and stay as they are
+    `late`    whether the readings were missed and read afterwards, from the device's history: their times are past,
+              and stay as they are
     """
 
     group: Group
@@ -71,11 +82,11 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What a device says of one point by itself, empty where it says nothing.
+class PointMetadata:
+    """What a device reports about one point, empty where it reports nothing.
 
-    `unit` is a UCUM code and `range` the lowest and highest value, both of the value as the device holds it;
-    `labels` are the names of a state's numbers.
+    `unit` is a UCUM code and `range` the lowest and highest value, both of the raw value; `labels` are the names of
+    a state's numbers.
     """
 
     unit: str = ""
@@ -85,10 +96,10 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """What a device does otherwise than it was asked to, and of which points of a machine: for who runs the gateway.
+class DeviceWarning:
+    """A request that a device did not grant as asked, such as a sampling interval, and the points that it concerns.
 
-    The readings of these points are as good as any.
+    Logged once for the people who run the gateway. The readings of these points are good.
     """
 
     machine: str
@@ -97,10 +108,10 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """A point that a search has found: its name, behind that of the search, and its source as a user writes it.
+class DiscoveredPoint:
+    """A point that a search has found on a device.
 
-    `type` is what the device holds.
+    `name` follows the name of the search, `type` is that of the raw value, `keys` are the source as a user writes it.
     """
 
     name: str

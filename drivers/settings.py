@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from typing_extensions import TypeVar
 
 if TYPE_CHECKING:
     from drivers.quality import ValueType
@@ -134,6 +135,11 @@ class Connection(Settings):
         """
         raise NotImplementedError
 
+    @property
+    def tcp_port(self) -> int | None:
+        """The TCP port on which the device listens; None where it has none, or dials in itself."""
+        return None
+
     def anywhere(self) -> Connection:
         """Return this without where it is: over connections that are equal here, the same points cost the same."""
         return self
@@ -144,3 +150,13 @@ class Connection(Settings):
         Machines whose connections are equal here share one driver, so one connection to the device.
         """
         return self
+
+
+ConnectionT = TypeVar("ConnectionT", bound=Connection, default=Connection)
+"""The connections of one protocol."""
+
+SourceT = TypeVar("SourceT", bound=Source, default=Source)
+"""The sources of one protocol's points."""
+
+ConnectionT_co = TypeVar("ConnectionT_co", bound=Connection, default=Connection, covariant=True)
+SourceT_co = TypeVar("SourceT_co", bound=Source, default=Source, covariant=True)

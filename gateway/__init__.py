@@ -1,4 +1,4 @@
-"""The gateway: the way of a reading from a machine to a stored row, a file a step.
+"""The gateway: the way of a reading from a machine to a stored row, a package for each step.
 
     machine ─▶ driver ─▶ normalize ─▶ filter ─▶ spool ─▶ publish ─▶ broker ─▶ ingest ─▶ store
                scan      units, scale,  change,   durable  MQTT                decode,    rows,
@@ -7,8 +7,15 @@
                                                      ▲                            │
                                                      └──── confirmed (seq ranges) ┘
 
-The steps import `model` and the contracts (`drivers.base`, `codecs.base`, `stores.base`), never each other;
-`app.py` and `app_ingest.py` alone wire them together.
+`acquisition`   reads the machines through drivers: supervised workers, schedules, discovery, metadata
+`pipeline`      normalizes a scan, and removes unchanged readings (report by exception)
+`spool`         holds records on disk until they are confirmed
+`publish`       sends records to the broker, over the client of `mqtt`
+`ingest`        writes records to `stores`, and confirms them
+
+`model` is the data that travels, `settings` the configuration; `codecs` and `stores` are contracts with their
+implementations, `common` holds small helpers. A step imports these, and no other step: only `gateway_service.py` and
+`ingest_service.py` wire them. The import contracts in pyproject.toml guard this.
 """
 
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -30,13 +31,15 @@ class IngestService:
         folder = factory.ingest.folder
         self._dead_letters = DeadLetters(ingest_letters(folder, factory.ingest.id), factory.ingest.dead_letters)
         self._alive = folder / f"{factory.ingest.id}.alive"
-        writers = [StoreWriter(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores]
-        metas = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
+        self._writers = writers = [
+            StoreWriter(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores
+        ]
+        metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics, codec = Topics(factory.broker.root), CODECS[factory.gateway.codec]
-        self._ingest = Ingest(factory, topics, codec, writers, metas, self._dead_letters, Clock())
+        self._ingest = Ingest(factory, topics, codec, writers, metadata, self._dead_letters, Clock())
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop` is set. What is being written is finished, or given again by the broker."""
+        """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""
         async with asyncio.TaskGroup() as tasks:
             working = [
                 tasks.create_task(self._ingest.run(), name="ingest"),
@@ -45,26 +48,15 @@ class IngestService:
             log.info("ingest.started")
             await stop.wait()
             await cancel_and_wait(*working)
-        log.info("ingest.stopped", records=self._ingest.counts.records, readings=self._ingest.counts.readings)
+        log.info("ingest.stopped", records=self._ingest.status.records, readings=self._ingest.status.readings)
 
     def asked_to_reload(self) -> None:
-        """Say what to do instead: what ingest does depends on nothing that changes often, as machines do."""
-        log.warning(
-            "ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep what comes meanwhile"
-        )
+        """Log what to do instead: nothing that ingest depends on changes often, as machines do."""
+        log.warning("ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep the records")
 
     def report(self) -> dict[str, Any]:
-        """Return what ingest has done."""
-        counts, latency = self._ingest.counts, self._ingest.latency
-        return {
-            "records": counts.records,
-            "stored_readings": counts.readings,
-            "first_stored": counts.first_stored,
-            "set_aside": counts.set_aside,
-            "dead_letters": self._ingest.intake.dead_letters,
-            "waiting_for_meta": self._ingest.intake.waiting,
-            "latency_ms": {
-                name: None if (seconds := latency.percentile(share)) is None else round(seconds * 1000, 1)
-                for name, share in (("p50", 0.5), ("p99", 0.99))
-            },
-        }
+        """Return the closing report."""
+        stores: dict[str, Counter[str]] = {}
+        for writer in self._writers:  # several may be of one kind
+            stores.setdefault(writer.name, Counter()).update(writer.counts)
+        return self._ingest.status.report() | {"stores": {name: dict(counts) for name, counts in stores.items()}}

@@ -102,7 +102,7 @@ def simulated_factory(request: pytest.FixtureRequest, _lineside_trials: Trials) 
 
 @pytest.fixture
 def readings(simulated_factory: Background) -> Readings:
-    """Return what is stored of `simulated_factory`: `readings("press-01/*")`, or `readings.wait("*", good=3)`."""
+    """Return the stored readings of `simulated_factory`: `readings("press-01/*")` or `readings.wait("*", good=3)`."""
     from gateway.trial.readings import Readings  # noqa: PLC0415 - only where it is used
 
     return Readings(simulated_factory.factory, simulated_factory.store, simulated_factory.check)

@@ -1,4 +1,4 @@
-"""A simulation: machines, their servers, their faults and their truth, in step."""
+"""A simulation: steps the machines, applies their faults, writes the truth log, and runs the servers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from simulators.faults.catalogue import parse_fault, random_faults
-from simulators.faults.control_file import Control
+from simulators.faults.control_file import ControlFile
 from simulators.faults.injector import Injector
 from simulators.machines.plant import Plant
 from simulators.opcua.discoverable_points import with_examples
-from simulators.relocation import moved_configuration
+from simulators.relocation import relocated_configuration
 from simulators.servers import Servers
 from simulators.truth import TruthLog
 
@@ -36,13 +36,13 @@ HORIZON = 7 * 86_400.0
 
 @dataclass(frozen=True)
 class Options:
-    """What more can be asked of a simulation.
+    """Options of a simulation.
 
-    `speed`       simulated seconds a second
-    `truth`       where what was shown is written: see `simulators.truth`
-    `faults`      what goes wrong, as `simulators.faults` has it
-    `random_faults`  mean simulated seconds between two faults at random, None for none
-    `control`     a file whose lines are faults to begin, and to end, while it runs
+    `speed`       simulated seconds per second
+    `truth`       file of the truth log: see `simulators.truth`
+    `faults`      faults to inject, in the syntax of `simulators.faults.catalogue`
+    `random_faults`  mean simulated seconds between two random faults, None for no random faults
+    `control`     file whose lines begin and end faults while the simulation runs
     `history`     values that OPC UA servers keep of each measured node
     """
 
@@ -55,45 +55,47 @@ class Options:
 
     @property
     def faulty(self) -> bool:
-        """Whether anything will go wrong."""
+        """Whether there may be faults."""
         return bool(self.faults) or self.random_faults is not None or self.control is not None
 
 
 class Simulation:
-    """The servers of one configuration, and what moves the machines behind them."""
+    """The servers of one configuration, and the loop that steps the machines behind them."""
 
     def __init__(
         self, factory: Factory, seed: str, *, free_ports: bool = False, options: Options | None = None
     ) -> None:
-        """Prepare; `free_ports` listens on the loopback wherever there is room, not where it is configured.
+        """Prepare; `free_ports` listens on free ports of the loopback instead of the configured addresses.
 
-        Raises `NoFault` where a fault is none, `CantServe` where machines can't be served.
+        Raises `InvalidFault` for a fault that can't be parsed, `CannotServe` for machines that can't be served.
         """
         self.started = asyncio.Event()
         self._factory = factory
         self._options = options = options or Options()
         served = with_examples(factory)
         self._plant = Plant(served, seed)
-        self._shown = [shown for _, shown in self._plant.machines]
-        faults = [parse_fault(written, self._shown, seed) for written in options.faults]
+        self._outputs = [outputs for _, outputs in self._plant.machines]
+        faults = [parse_fault(text, self._outputs, seed) for text in options.faults]
         if options.random_faults is not None:
-            faults += random_faults(self._shown, seed, options.random_faults, HORIZON)
+            faults += random_faults(self._outputs, seed, options.random_faults, HORIZON)
         self._injector = Injector(faults)
-        self._control = Control(options.control, self._injector, self._shown) if options.control else None
+        self._control = ControlFile(options.control, self._injector, self._outputs) if options.control else None
         self._servers = Servers(
             served, self._plant, free_ports=free_ports, faulty=options.faulty, history=options.history
         )
 
     async def run(self, stop: asyncio.Event, write: Path | None = None) -> None:
-        """Serve until `stop` is set; `write` gets a configuration that points here.
+        """Serve until `stop` is set; write the configuration that points to these servers to the file `write`.
 
-        Raises `OSError` where a port is taken, or a file can't be written.
+        Raises `OSError` if a port is taken or a file can't be written.
         """
         try:
             await self._servers.start(write or Path("simulated.yaml"))
             if write is not None:
-                await asyncio.to_thread(write_whole, write, moved_configuration(self._factory, self._servers))
-            log.info("simulation.started", machines=len(self._shown), **self._servers.counts())
+                await asyncio.to_thread(
+                    write_atomically, write, relocated_configuration(self._factory, self._servers)
+                )
+            log.info("simulation.started", machines=len(self._outputs), **self._servers.counts())
             self.started.set()
             await self._step_until(stop)
         finally:
@@ -105,17 +107,17 @@ class Simulation:
         due = loop.time()
         truth = self._options.truth
         with ExitStack() as stack:
-            log_ = stack.enter_context(TruthLog(truth, self._shown)) if truth is not None else None
+            truth_log = stack.enter_context(TruthLog(truth, self._outputs)) if truth is not None else None
             while not stop.is_set():
                 self._plant.step(STEP * self._options.speed)
                 if self._control is not None:
-                    self._control.look(self._plant.clock)
+                    self._control.poll(self._plant.clock)
                 changed = self._injector.step(self._plant.clock)
-                if log_ is not None:
-                    log_.write(self._plant.clock, time.time_ns() // 1000, changed)
+                if truth_log is not None:
+                    truth_log.write(self._plant.clock, time.time_ns() // 1000, changed)
                 self._servers.check()
                 if self._options.faulty:
-                    await self._servers.attend()
+                    await self._servers.apply_faults()
                 due = max(due + STEP, loop.time())
                 try:
                     async with asyncio.timeout_at(due):
@@ -124,8 +126,8 @@ class Simulation:
                     continue
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that nobody sees half of it."""
-    half = file.with_name(file.name + ".half")
-    half.write_text(text, encoding="utf-8")
-    half.replace(file)
+def write_atomically(file: Path, text: str) -> None:
+    """Write a file so that no reader sees a part of it."""
+    part = file.with_name(file.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)

@@ -1,4 +1,4 @@
-"""Certificates of simulated devices: made anew for each run, each standing for itself."""
+"""Self-signed certificates of simulated devices, created for each run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VALID = timedelta(days=30)
 KEY_BITS = 2048
-"""What every OPC UA policy takes (OPC 10000-7, 6.6)."""
+"""Key length that every OPC UA policy accepts (OPC 10000-7, 6.6)."""
 
 
 class Identity(NamedTuple):
@@ -29,13 +29,13 @@ class Identity(NamedTuple):
 
 
 def self_signed(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Make a certificate of the loopback, write it (PEM) with its key, and return a server's context."""
+    """Create a certificate for the loopback, write it (PEM) with its key, and return a server's TLS context."""
     from cryptography import x509  # noqa: PLC0415 - most configurations have no TLS
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
     own = ec.generate_private_key(ec.SECP256R1())
-    # an authority, so that who is told to trust it can check it
+    # an authority, so that a client that trusts it can verify it
     usage = x509.KeyUsage(True, False, False, False, False, True, False, False, False)  # noqa: FBT003 - positional there
     made = _certificate("Lineside simulator", own, [_name(LOOPBACK)], usage, authority=True)
     certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
@@ -47,7 +47,7 @@ def self_signed(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def application(name: str, uri: str, hosts: Iterable[str]) -> Identity:
-    """Make an OPC UA application's certificate (OPC 10000-6, 6.2.2); takes some tenths of a second."""
+    """Create an OPC UA application instance certificate (OPC 10000-6, 6.2.2); takes some tenths of a second."""
     from cryptography import x509  # noqa: PLC0415 - most configurations have no such server
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import rsa  # noqa: PLC0415
@@ -60,7 +60,7 @@ def application(name: str, uri: str, hosts: Iterable[str]) -> Identity:
 
 
 def write_private(file: Path, content: bytes) -> None:
-    """Write what nobody else may read."""
+    """Write a file that only its owner may read."""
     file.unlink(missing_ok=True)
     file.touch(mode=0o600)
     file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Where in a configuration something stands, for errors that are found after it was read."""
+"""Locations in a configuration, for errors that are found after it was read."""
 
 from __future__ import annotations
 

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from simulators.machines.outputs import MachineOutputs
 
 SAMPLES = 900
-"""Looks at the machine, over the time that is drawn."""
+"""Samples over the plotted time."""
 
 GENERIC_SECONDS = 600.0
-"""How long a machine without a model is drawn."""
+"""Plotted time of a machine without a model."""
 
 PANELS = 5
 COUNTERS = {"cycle_time_last", "cycle_time_average", "energy", "heartbeat"}
-"""Points of all machines that say nothing of a cycle."""
+"""Points of all machines that show nothing of a cycle."""
 
-TOGETHER = 2.0
-"""Quantities of one unit share a panel where the top of one's range is at most so many times the other's."""
+PANEL_RATIO = 2.0
+"""Quantities of one unit share a panel if the ratio of their upper limits is at most this."""
 
 VACUUM, DECADES = "Pa", 1e4
-"""A pressure that goes from the atmosphere's down to a vacuum is drawn on a logarithmic axis."""
+"""A pressure from atmosphere to vacuum, over so many decades, gets a logarithmic axis."""
 
 
 def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Sequence[str] = ()) -> None:
-    """Draw one whole cycle of a machine.
+    """Plot one cycle of a machine.
 
-    Raises `LookupError` where there is no such machine, `NoFault`, and `OSError` where the file can't be written or
+    Raises `LookupError` if there is no such machine, `InvalidFault`, and `OSError` if the file can't be written or
     matplotlib is not installed.
     """
     try:
@@ -47,11 +47,11 @@ def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Seq
     except ImportError:
         raise OSError("pictures need matplotlib: pip install 'lineside[plot]'") from None
     plant = Plant(factory, seed)
-    machines = [shown for _, shown in plant.machines]
-    shown = find_machine(name, machines)
+    machines = [outputs for _, outputs in plant.machines]
+    outputs = find_machine(name, machines)
     injector = Injector([parse_fault(written, machines, seed) for written in faults])
-    times, phases, values = _one_cycle(plant, shown, injector)
-    panels = _panels(shown, values)
+    times, phases, values = _one_cycle(plant, outputs, injector)
+    panels = _panels(outputs, values)
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure = Figure(figsize=(9, 1.0 + 1.75 * len(panels)), layout="constrained")
     axes: Any = figure.subplots(len(panels), sharex=True, squeeze=False)
@@ -60,19 +60,19 @@ def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Seq
     for axis, (unit, points) in zip(axes[:, 0], panels, strict=True):
         _draw(axis, unit, x, {point.name: values[point.name] for point in points})
         _shade(axis, x, phases)
-    labels = next((point.labels for point in shown.configured.points if point.name in {"phase", "step"}), {})
+    labels = next((point.labels for point in outputs.configured.points if point.name in {"phase", "step"}), {})
     _name_phases(axes[0, 0], x, phases, labels)
     axes[-1, 0].set_xlabel("minutes" if minutes else "seconds")
     axes[-1, 0].set_xlim(x[0], x[-1])
-    figure.suptitle(f"{shown.configured.path.machine}: {shown.configured.template}", fontsize=11)
+    figure.suptitle(f"{outputs.configured.path.machine}: {outputs.configured.template}", fontsize=11)
     figure.savefig(file, dpi=70)
 
 
 def _one_cycle(
-    plant: Plant, shown: MachineOutputs, injector: Injector
+    plant: Plant, outputs: MachineOutputs, injector: Injector
 ) -> tuple[list[float], list[int], dict[str, list[float]]]:
-    """Run to the beginning of a cycle, and through it; returns times, phases and values."""
-    model = getattr(shown.machine, "model", None)
+    """Run to the beginning of a cycle and through it; return times, phases and values."""
+    model = getattr(outputs.machine, "model", None)
     lasts = 1.08 * model.cycle if model is not None else GENERIC_SECONDS
     step = lasts / SAMPLES
     limit = plant.clock + 4 * lasts + 7200.0
@@ -80,7 +80,7 @@ def _one_cycle(
     while model is not None and plant.clock < limit:
         plant.step(step)
         injector.step(plant.clock)
-        phase = shown.values().get("phase", shown.values().get("step", shown.values().get("serial_number")))
+        phase = outputs.values().get("phase", outputs.values().get("step", outputs.values().get("serial_number")))
         if before is not None and phase != before and (phase == 1 or isinstance(phase, str)):
             break
         before = phase
@@ -89,7 +89,7 @@ def _one_cycle(
     phases: list[int] = []
     values: dict[str, list[float]] = defaultdict(list)
     for _ in range(SAMPLES):
-        seen = shown.values()
+        seen = outputs.values()
         times.append(plant.clock - began)
         phases.append(int(seen.get("phase", seen.get("step", 0)) or 0))
         for name, value in seen.items():
@@ -100,22 +100,22 @@ def _one_cycle(
     return times, phases, values
 
 
-def _panels(shown: MachineOutputs, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
+def _panels(outputs: MachineOutputs, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
     """Return what is drawn together: the measured quantities that move, of one unit and size, the liveliest first."""
     panels: list[tuple[str, list[Point]]] = []
     moving = [
         point
-        for point in shown.configured.points
-        if point.type is ValueType.FLOAT and point.name not in COUNTERS and _moved(point, values[point.name]) > 0.0
+        for point in outputs.configured.points
+        if point.type is ValueType.FLOAT and point.name not in COUNTERS and _movement(point, values[point.name]) > 0.0
     ]
     for point in sorted(moving, key=_top):
         for unit, others in panels:
-            if unit == point.unit and _top(point) <= TOGETHER * _top(others[0]):
+            if unit == point.unit and _top(point) <= PANEL_RATIO * _top(others[0]):
                 others.append(point)
                 break
         else:
             panels.append((point.unit, [point]))
-    panels.sort(key=lambda panel: -max(_moved(point, values[point.name]) for point in panel[1]))
+    panels.sort(key=lambda panel: -max(_movement(point, values[point.name]) for point in panel[1]))
     return panels[:PANELS]
 
 
@@ -123,7 +123,7 @@ def _top(point: Point) -> float:
     return max(map(abs, point.range)) if point.range is not None else 0.0
 
 
-def _moved(point: Point, values: list[float]) -> float:
+def _movement(point: Point, values: list[float]) -> float:
     """Return by how much of its range a point has moved."""
     there = [value for value in values if value == value]  # noqa: PLR0124 - not NaN
     if not there or point.range is None:
@@ -157,7 +157,7 @@ def _name_phases(axis: Any, x: list[float], phases: list[int], labels: dict[int,
 
 
 def _bands(phases: list[int]) -> list[tuple[int, int, int]]:
-    """Return each phase with the positions where it begins and ends."""
+    """Return each phase with the indexes of its first and last sample."""
     bands: list[tuple[int, int, int]] = []
     for i, phase in enumerate(phases):
         if bands and bands[-1][0] == phase:

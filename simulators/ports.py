@@ -10,10 +10,10 @@ _FIRST, _LAST = 20_000, 32_000
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on.
+    """Return a free port.
 
-    It lies below the range out of which the system serves outgoing connections: a client that knocks before the
-    server is up could else get the same port as its own, and be connected to itself.
+    It lies below the range of ephemeral ports. A client that connects before the server is up could otherwise get the
+    same port as its own, and be connected to itself.
     """
     while True:
         port = random.SystemRandom().randrange(_FIRST, _LAST)

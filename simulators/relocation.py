@@ -1,4 +1,4 @@
-"""The configuration that points to where its machines are served."""
+"""The configuration whose connections point to the simulated servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.opcua.security.settings import Policy
-from simulators.servers import key_of
+from simulators.servers import device_key
 
 if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
@@ -20,11 +20,11 @@ _ELSEWHERE = {
     "modbus": frozenset({"backup", "ca", "certificate", "key", "server_name"}),
     "opcua": frozenset({"backup", "pki", "password", "user_certificate", "user_key", "server_name"}),
 }
-"""Options that name other addresses, or secrets and files of whoever runs the real machines, by protocol."""
+"""Protocol -> options that are dropped: other addresses, and secrets and files of the real machines."""
 
 
-def moved_configuration(factory: Factory, servers: Servers) -> str:
-    """Return a factory's YAML with every connection pointing to where it is served."""
+def relocated_configuration(factory: Factory, servers: Servers) -> str:
+    """Return a factory's YAML with every connection pointing to its simulated server."""
     data = {key: value for key, value in factory.written.items() if key not in {"include", "lines"}}
     templates = factory.file.parent / str(data.get("templates", "machines"))
     if templates.is_dir():
@@ -32,20 +32,20 @@ def moved_configuration(factory: Factory, servers: Servers) -> str:
     lines: dict[str, Any] = {}
     for machine in factory.machines:
         line = lines.setdefault(machine.path.line, {"area": machine.path.area, "machines": {}})
-        connection = _moved(machine, servers) if servers.free_ports else machine.written["connection"]
+        connection = _relocated_connection(machine, servers) if servers.free_ports else machine.written["connection"]
         line["machines"][machine.path.machine] = {**machine.written, "connection": connection}
     return yaml.safe_dump(data | {"lines": lines}, sort_keys=False, allow_unicode=True)
 
 
-def _moved(machine: Machine, servers: Servers) -> object:
-    """Return a connection as it was written, URL or mapping, with another address."""
+def _relocated_connection(machine: Machine, servers: Servers) -> object:
+    """Return a connection in the form of the configuration, URL or mapping, with the address of its server."""
     written, connection = machine.written["connection"], machine.connection
     options = {"url": written} if isinstance(written, str) else dict(written)
     parts = urlsplit(str(options.pop("url")))
     query = dict(parse_qsl(parts.query))
-    dropped = _ELSEWHERE[machine.protocol.name]
+    dropped = _ELSEWHERE[machine.protocol.simulator]
     if isinstance(connection, ModbusConnection):
-        endpoint = servers.endpoints[key_of(connection)]
+        endpoint = servers.endpoints[device_key(connection)]
         where = (
             {"netloc": "", "path": endpoint.address} if endpoint.transport.serial else {"netloc": endpoint.address}
         )
@@ -54,7 +54,7 @@ def _moved(machine: Machine, servers: Servers) -> object:
         served = servers.opcua[parts._replace(query="", fragment="").geturl()]
         where, trust = (
             {"netloc": urlsplit(served.url).netloc},
-            _trusting(cast("OpcUaConnection", connection), servers),
+            _trust_options(cast("OpcUaConnection", connection), servers),
         )
     query = {key: value for key, value in query.items() if key not in dropped}
     options = {key: value for key, value in options.items() if key not in dropped}
@@ -66,14 +66,14 @@ def _moved(machine: Machine, servers: Servers) -> object:
     return {"url": moved} | options if options or not isinstance(written, str) else moved
 
 
-def _trusting(connection: OpcUaConnection, servers: Servers) -> dict[str, Any]:
-    """Return the options by which a gateway is let in, and trusts who is there: all of it made for this run."""
-    made = servers.credentials
-    if made.folder is None or (connection.security is Policy.NONE and not connection.identified):
+def _trust_options(connection: OpcUaConnection, servers: Servers) -> dict[str, Any]:
+    """Return the options with the certificates and passwords of this run."""
+    credentials = servers.credentials
+    if credentials.folder is None or (connection.security is Policy.NONE and not connection.identified):
         return {}
-    trust = {"pki": str(made.folder)}
+    trust = {"pki": str(credentials.folder)}
     if connection.user_certificate is not None:
-        trust |= {"user_certificate": str(made.user_certificate), "user_key": str(made.user_key)}
+        trust |= {"user_certificate": str(credentials.user_certificate), "user_key": str(credentials.user_key)}
     if connection.username is not None and connection.password is not None:
-        return trust | {"password": {"file": str(made.password_of(connection.username))}}
+        return trust | {"password": {"file": str(credentials.password_of(connection.username))}}
     return trust

@@ -1,12 +1,12 @@
-"""The truth log: what every simulated machine showed, and when, so that a store can be compared with it.
+"""The truth log: the values of every simulated machine over time, to compare a store with.
 
 A line of JSON for each change of a machine, with the simulated time in microseconds since the start:
 
     {"t":200000,"machine":"curing/curing-1/press-01","values":{"bladder_pressure_left":16.02,"state":6}}
     {"t":120000000,"fault":"press-03:bladder_leak","active":true}
 
-Values are as a perfect reader has them: rounded to what the registers hold, null where a sensor is broken. The same
-seed gives the same file, byte for byte. When each step was taken by the wall clock stands beside it, in `FILE.clock`.
+Values are those of a perfect reader: rounded to the resolution of the registers, null for a broken sensor. The same
+seed gives the same file, byte for byte. `FILE.clock` has the wall time of each step.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ if TYPE_CHECKING:
 
     from drivers.base import Value
     from gateway.settings.point import Point
-    from simulators.faults.catalogue import Fault as Ordered
+    from simulators.faults.catalogue import Fault as InjectedFault
     from simulators.machines.outputs import MachineOutputs
 
-    Seen = Callable[[Value | None], Value | None]
+    ReadBack = Callable[[Value | None], Value | None]
+    """Value of a point -> the value that a perfect reader gets."""
 
 MICRO = 1_000_000
 NARROW = {Raw.FLOAT16: "e", Raw.FLOAT32: "f"}
 
 
-def as_read(point: Point) -> Seen:
-    """Return what makes of a shown value what a perfect reader has of it."""
+def as_read_back(point: Point) -> ReadBack:
+    """Return the function from a point's value to the value that a perfect reader gets."""
     source = point.source
     if not isinstance(source, ModbusSource):
         return lambda value: value
@@ -66,8 +67,8 @@ def as_read(point: Point) -> Seen:
     return seen
 
 
-def _moment(source: ModbusSource) -> Seen:
-    """Return a time as it is written when it is read: its registers hold the moment, and no way to write it."""
+def _moment(source: ModbusSource) -> ReadBack:
+    """Return the function for a time: registers hold the instant, and the driver decides on its text."""
     read = reader(source)
 
     def seen(value: Value | None) -> Value | None:
@@ -79,7 +80,7 @@ def _moment(source: ModbusSource) -> Seen:
     return seen
 
 
-def _scaled(point: Point) -> Seen:
+def _scaled(point: Point) -> ReadBack:
     scale, offset = Decimal(str(point.scale)), Decimal(str(point.offset))
 
     def seen(value: Value | None) -> Value | None:
@@ -94,55 +95,55 @@ def _scaled(point: Point) -> Seen:
 
 
 class TruthLog:
-    """Writes what machines show, step by step."""
+    """Writes the values of machines, step by step."""
 
     def __init__(self, file: Path, machines: Sequence[MachineOutputs]) -> None:
         """Prepare; nothing is written yet."""
         self._file, self._machines = file, machines
         self._last: list[dict[str, Value | None]] = [{} for _ in machines]
-        self._seen: dict[int, dict[str, Seen]] = {}
-        for shown in machines:
-            points = shown.configured.points
-            self._seen.setdefault(id(points), {point.name: as_read(point) for point in points})
+        self._read_back: dict[int, dict[str, ReadBack]] = {}
+        for outputs in machines:
+            points = outputs.configured.points
+            self._read_back.setdefault(id(points), {point.name: as_read_back(point) for point in points})
         self._log: TextIO
         self._clock: TextIO
 
     def __enter__(self) -> Self:
         self._log = self._file.open("w", encoding="utf-8")
-        self._clock = clock_of(self._file).open("w", encoding="utf-8")
+        self._clock = clock_file(self._file).open("w", encoding="utf-8")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._log.close()
         self._clock.close()
 
-    def write(self, clock: float, wall: int, faults: Sequence[tuple[Ordered, bool]] = ()) -> None:
-        """Write one step: simulated seconds since the start, microseconds of the wall clock, what began and ended."""
+    def write(self, clock: float, wall: int, faults: Sequence[tuple[InjectedFault, bool]] = ()) -> None:
+        """Write one step: simulated seconds, wall time in microseconds, and faults that began or ended."""
         t = round(clock * MICRO)
         lines = [_line({"t": t, "fault": str(fault), "active": active}) for fault, active in faults]
-        for shown, last in zip(self._machines, self._last, strict=True):
-            values = shown.values()
+        for outputs, last in zip(self._machines, self._last, strict=True):
+            values = outputs.values()
             changed = {}
-            for name, seen in self._seen[id(shown.configured.points)].items():
-                value = seen(values[name])
+            for name, read_back in self._read_back[id(outputs.configured.points)].items():
+                value = read_back(values[name])
                 if name not in last or value != last[name]:
                     changed[name] = last[name] = value
             if changed:
-                lines.append(_line({"t": t, "machine": name_of(shown), "values": changed}))
+                lines.append(_line({"t": t, "machine": machine_name(outputs), "values": changed}))
         self._log.writelines(lines)
         self._clock.write(f"{t} {wall}\n")
         self._log.flush()
         self._clock.flush()
 
 
-def name_of(shown: MachineOutputs) -> str:
+def machine_name(outputs: MachineOutputs) -> str:
     """Return a machine's name in the log: area, line and machine."""
-    path = shown.configured.path
+    path = outputs.configured.path
     return f"{path.area}/{path.line}/{path.machine}"
 
 
-def clock_of(file: Path) -> Path:
-    """Return where the steps' wall times stand."""
+def clock_file(file: Path) -> Path:
+    """Return the file with the wall time of each step."""
     return file.with_name(file.name + ".clock")
 
 
@@ -151,11 +152,11 @@ def _line(content: dict[str, Any]) -> str:
 
 
 class Truth:
-    """A truth log, read again."""
+    """A truth log that was written."""
 
     def __init__(self, file: Path) -> None:
-        """Read a log and its clock. Raises `OSError`, or `ValueError` where it is none."""
-        steps = [line.split() for line in clock_of(file).read_text(encoding="utf-8").splitlines()]
+        """Read a log and its clock. Raises `OSError`, or `ValueError` for a file that is no truth log."""
+        steps = [line.split() for line in clock_file(file).read_text(encoding="utf-8").splitlines()]
         wall = {int(t): int(at) for t, at in steps}
         self._times: dict[tuple[str, str], list[int]] = defaultdict(list)
         self._values: dict[tuple[str, str], list[Value | None]] = defaultdict(list)
@@ -173,34 +174,36 @@ class Truth:
         """Return every point of the log: machine and point."""
         return list(self._times)
 
-    def held(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
-        """Return the values that a point had between two wall times in microseconds, that at `since` included."""
+    def values_between(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
+        """Return the values of a point between two wall times in microseconds, including that at `since`."""
         times = self._times[machine, point]
         first = max(0, bisect_right(times, since) - 1)
         return self._values[machine, point][first : bisect_right(times, until)]
 
-    def away(self, machine: str, point: str, since: int, until: int) -> int:
-        """Return for how long on end, in microseconds, a point did not have the value that it had at `since`."""
+    def longest_deviation(self, machine: str, point: str, since: int, until: int) -> int:
+        """Return the longest time, in microseconds, in which a point differed from its value at `since`."""
         times, values = self._times[machine, point], self._values[machine, point]
         first = max(0, bisect_right(times, since) - 1)
-        longest, left = 0, None
+        longest, changed = 0, None
         for time, value in zip(times[first:], values[first:], strict=True):
-            if left is not None:
-                longest = max(longest, min(time, until) - left)
+            if changed is not None:
+                longest = max(longest, min(time, until) - changed)
             if time > until:
                 break
-            left = None if value == values[first] else (time if left is None else left)
-        return longest if left is None else max(longest, until - left)
+            changed = None if value == values[first] else (time if changed is None else changed)
+        return longest if changed is None else max(longest, until - changed)
 
     def agrees(self, machine: str, point: str, value: Value, time: int, within: int = 1_500_000) -> bool:
-        """Return whether a point had this value at about that time, in microseconds of the wall clock.
+        """Return True if a point had this value at about that wall time in microseconds.
 
-        A reading is stamped when its answer came, and what was shown a step or a publishing interval before is right.
+        A reading is stamped when its answer came, so the value of a step or publishing interval before is right too.
         """
-        return any(_alike(held, value) for held in self.held(machine, point, time - within, time + within))
+        return any(
+            _equal(shown, value) for shown in self.values_between(machine, point, time - within, time + within)
+        )
 
 
-def _alike(held: Value | None, value: Value) -> bool:
-    if isinstance(held, float) and isinstance(value, float):
-        return math.isclose(held, value, rel_tol=1e-9, abs_tol=1e-12)
-    return type(held) is type(value) and held == value
+def _equal(shown: Value | None, value: Value) -> bool:
+    if isinstance(shown, float) and isinstance(value, float):
+        return math.isclose(shown, value, rel_tol=1e-9, abs_tol=1e-12)
+    return type(shown) is type(value) and shown == value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import random
+import subprocess
 import uuid
 from typing import TYPE_CHECKING
 
@@ -30,7 +32,66 @@ LONG = (
 """Files whose tests take long, the longest first: one that begins last would keep all others waiting."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+SLOW = (
+    *LONG,
+    "unit/test_models.py",
+    "unit/test_sim_lines.py",
+    "unit/test_sim_truth.py",
+)
+"""Files of tests that take minutes on a busy machine: marked `slow`, as all of chaos/."""
+
+WITH_PROCESSES = (
+    "contract/*.py",
+    "end_to_end/*.py",
+    "unit/test_imports.py",
+    "unit/test_prose.py",
+    "unit/test_settings.py",
+    "unit/test_sim_command.py",
+    "unit/test_spool_full_disk.py",
+)
+"""Files of tests that start processes: marked `services`."""
+
+MARKERS = ("slow", "services", "fast")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `make test-random`."""
+    parser.addoption("--shuffle", metavar="SEED", help="run the tests in a random order, which the seed repeats")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark each test as fast, services or slow, and put the tests in order."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in MARKERS):
+            item.add_marker(_marker(item))
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        _long_first(items)
+    else:
+        items.sort(key=lambda item: item.nodeid)
+        random.Random(seed).shuffle(items)  # noqa: S311 - to be repeated
+
+
+def _marker(item: pytest.Item) -> str:
+    if any(item.path.match(pattern) for pattern in (*SLOW, "chaos/*.py")):
+        return "slow"
+    return "services" if any(item.path.match(pattern) for pattern in WITH_PROCESSES) else "fast"
+
+
+@pytest.fixture(autouse=True)
+def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the marker true: `make test-fast` needs no server, and takes less than a minute."""
+    if request.node.get_closest_marker("fast"):
+
+        def refuse(*arguments: object, **_: object) -> None:
+            pytest.fail(f"a fast test starts a process: {arguments}; add its file to WITH_PROCESSES in conftest.py")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(forked.Forked, "__init__", refuse)
+
+
+def _long_first(items: list[pytest.Item]) -> None:
     """Let the long tests come first on every worker: `--dist worksteal` gives each as many in a row at first."""
     place = {item: next((n for n, name in enumerate(LONG) if item.path.match(name)), len(LONG)) for item in items}
     long = sorted((item for item in items if place[item] < len(LONG)), key=place.__getitem__)

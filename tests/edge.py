@@ -30,14 +30,17 @@ from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.factory import Factory
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-from gateway.spool.splitter import LETTERS_SIZE, Splitter, halve
+from gateway.spool.files import SET_ASIDE_SIZE
+from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.spool.record_builder import RecordBuilder
+    from gateway.model.metadata import MachineMeta
+    from gateway.model.path import MachinePath
 
 ROOT = "lineside/v1/enterprise/site"
 DATA = f"{ROOT}/area/line/+/data"
@@ -47,7 +50,7 @@ CONFIRMED = f"{ROOT}/_gateways/edge-01/confirmed"
 BATCH = 50
 """Records that the consumer confirms together, if so many are there."""
 
-SECONDS = 60.0
+SECONDS = 120.0
 """So long a test waits for what must happen."""
 
 
@@ -66,6 +69,8 @@ class Edge:
             machines=(),
         )
         self.reports: dict[str, Any] = {}
+        self.known: dict[str, tuple[MachinePath, MachineMeta]] = {}
+        self.root = f"{self.factory.broker.root}/enterprise/site"
         topics, settings = Topics(self.factory.broker.root), self.factory.gateway
         self._descriptions = DeviceMetadata((), topics, settings.spool.folder, settings.id)
         self.metas = self._descriptions.payloads
@@ -74,15 +79,16 @@ class Edge:
 
     async def __aenter__(self) -> Self:
         settings, topics = self.factory.gateway, Topics(self.factory.broker.root)
-        self.spool = await self._stack.enter_async_context(Spool(settings.spool, settings.id, settings.max_record))
+        self.spool = await self._stack.enter_async_context(Spool(settings.spool, settings.id))
         self.states = MachineStatuses(lambda: 0)
         self.letters = settings.spool.folder / "letters.jsonl"
-        cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, LETTERS_SIZE))
-        leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest)
+        cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, SET_ASIDE_SIZE))
+        leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest_seq)
         self.publisher = Publisher(
-            self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports, cutter
-        )
-        self.window = self.publisher._sending.window
+            self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports,
+            cutter, lambda ids: {key: self.known[key] for key in ids if key in self.known},
+        )  # fmt: skip
+        self.window = self.publisher._dispatch.window
         self._outboxes: dict[str, RecordBuilder[NamedScan]] = {}
         self._tasks.append(asyncio.create_task(self.spool.run(), name="spool"))
         self.connect()
@@ -90,8 +96,8 @@ class Edge:
 
     def _outbox(self, machine: str) -> RecordBuilder[NamedScan]:
         if machine not in self._outboxes:
-            topic = f"{ROOT}/area/line/{machine}/data"
-            self._outboxes[machine] = self.spool.outbox(topic, self._encode, halve)
+            topic = f"{self.root}/area/line/{machine}/data"
+            self._outboxes[machine] = RecordBuilder(topic, self._encode, halve, self.factory.gateway.max_record)
         return self._outboxes[machine]
 
     def _encode(self, seq: int, scans: list[NamedScan]) -> bytes:
@@ -118,9 +124,8 @@ class Edge:
         """Acquire a scan, and close the record behind it; with a text its value is that, else a number."""
         self.spool.ledger.acquired += readings
         outbox = self._outbox(machine)
-        outbox.put(self.scan(readings, text), readings)
-        if outbox.readings:  # else it was large enough to be closed by itself
-            self.spool._gather(outbox)
+        self.spool.put(outbox, self.scan(readings, text), readings)
+        self.spool.close_record(outbox)
 
     def scan(self, readings: int, text: str = "") -> NamedScan:
         """Return a scan of this moment."""
@@ -151,6 +156,8 @@ class Consumer:
     def __init__(self, port: int, *, confirming: bool = False, topic: str = DATA, session: str | None = None) -> None:
         self._port = port
         self._topic = topic
+        root, _, _ = topic.partition("/enterprise/")
+        self._confirmed = f"{root}/enterprise/site/_gateways/edge-01/confirmed"
         self._session = session
         self.confirming = confirming
         self.records: list[Got] = []
@@ -187,7 +194,7 @@ class Consumer:
     async def confirm(self, *seqs: int) -> None:
         """Say that a store holds records."""
         answer = {"spool": self.records[0].spool, "ranges": [[seq, seq] for seq in seqs]}
-        await self._client.publish(CONFIRMED, json.dumps(answer), qos=1)
+        await self._client.publish(self._confirmed, json.dumps(answer), qos=1)
 
     @property
     def seqs(self) -> list[int]:

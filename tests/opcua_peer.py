@@ -159,7 +159,7 @@ class NodeOpcUa(Server):
         requests: dict[str, dict[str, int]] = self.tell("requests")
         return requests.get(service, {"times": 0})["times"]
 
-    async def has(self, seconds: float = 20.0, **wanted: int) -> None:
+    async def has(self, seconds: float = 90.0, **wanted: int) -> None:
         """Wait until some of the counts are as wanted: `sessions=1`."""
 
         def look() -> bool:

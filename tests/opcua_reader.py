@@ -19,7 +19,7 @@ KEEP_ALIVE = 1.0
 START = 50.0
 """What `opcua_node`, and Setpoint, hold at first."""
 
-SECONDS = 30.0
+SECONDS = 90.0
 """So long anything may take. Silence is noticed in a tenth of it."""
 
 

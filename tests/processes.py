@@ -3,7 +3,7 @@
     mosquitto = await Mosquitto.start(tmp_path)
     config = write_factory(tmp_path / "factory.yaml", broker={"url": mosquitto.url}, lines=...)
     gateway = await Lineside.start("run", config)
-    await gateway.logged("broker.connected")
+    await gateway.logged("mqtt.connected")
     mosquitto.kill()
     await mosquitto.restart()
 
@@ -38,8 +38,13 @@ T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
 
-STOP_SECONDS = 15.0
+STOP_SECONDS = 60.0
 """A process that has not ended so long after SIGTERM fails its test."""
+
+PATIENCE = 90.0
+"""Seconds that a test waits for an event: long enough on a machine that is busy with twenty other things.
+
+What must happen within a time that is promised says so itself."""
 
 POLL = 0.01
 """Seconds between two looks at something; a look that takes long is followed by a rest that is longer."""
@@ -89,7 +94,7 @@ def need(program: str) -> str:
     return found
 
 
-async def until(look: Callable[[], T], what: str, seconds: float = 20.0) -> T:
+async def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """Look until there is something (truthy) to see, and return it; the test fails after `seconds`."""
     began = time.monotonic()
     deadline = began + seconds
@@ -122,7 +127,7 @@ class Ran(NamedTuple):
 
 
 async def lineside(
-    *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 90.0
+    *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 240.0
 ) -> Ran:
     """Run a command of `lineside` to its end: in a folder, and with no environment but the one given, where it is."""
     with tempfile.TemporaryDirectory(prefix="lineside-test-") as said:
@@ -284,7 +289,7 @@ class Lineside(Process):
                 self._told.append(json.loads(line))
         return [event for event in self._told if name is None or event["event"] == name]
 
-    async def logged(self, name: str, times: int = 1, seconds: float = 20.0) -> dict[str, Any]:
+    async def logged(self, name: str, times: int = 1, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until it has logged an event (so many times), and return it; the test fails where it ends instead."""
 
         def look() -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from drivers.base import Driver, Fault, Group, Scan, Value
     from gateway.settings.factory import Factory, Machine
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds in which a server starts, or a value comes."""
 
 
@@ -130,7 +130,7 @@ async def client_of(machine: Machine) -> Client:
     deadline = time.monotonic() + PATIENCE
     while True:
         # its watchdog would give up a server that is silent, or busy, for a second
-        client = Client(machine.connection.url, timeout=20, watchdog_intervall=PATIENCE)  # type: ignore[attr-defined]
+        client = Client(machine.connection.url, timeout=60, watchdog_intervall=PATIENCE)  # type: ignore[attr-defined]
         try:
             await client.connect()
         except (OSError, TimeoutError):

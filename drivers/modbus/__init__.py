@@ -13,4 +13,17 @@ from drivers.modbus.overlaps import doubts
 from drivers.modbus.sampler import ModbusSampler
 from drivers.modbus.source import ModbusSource
 
-PROTOCOL = Protocol("modbus", ModbusConnection, ModbusSource, ModbusDriver, cost_of, check, doubts, ModbusSampler)
+PROTOCOL = Protocol(
+    "modbus",
+    ModbusConnection,
+    ModbusSource,
+    ModbusDriver,
+    cost_of,
+    check,
+    doubts,
+    ModbusSampler,
+    simulator="modbus",
+    explore="probe",
+    example="{address: holding 0, raw: int16, scale: 0.1, unit: Cel, range: [-20, 200]}",
+    loggers=("pymodbus",),
+)

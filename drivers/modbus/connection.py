@@ -174,6 +174,10 @@ class ModbusConnection(Connection):
             found.append((parts.hostname or "", parts.port or self.port))
         return found
 
+    @property
+    def tcp_port(self) -> int | None:
+        return self.port if self.transport in {Transport.TCP, Transport.RTU_TCP, Transport.TLS} else None
+
     def anywhere(self) -> ModbusConnection:
         return self.model_copy(update={"host": "", "port": 502, "device": "", "backup": None, "unit": 0})
 

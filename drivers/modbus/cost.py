@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from drivers.base import Cost
 from drivers.modbus.connection import Transport
@@ -12,10 +12,9 @@ from drivers.modbus.plan import Limits, check_point, limits_of, plan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drivers.base import Connection, Group, Source
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.plan import Request
-    from drivers.modbus.source import ModbusSource
+    from drivers.modbus.source import ModbusGroup, ModbusSource
 
 ROUND_TRIP = 0.005
 """Seconds that a request is taken to need on a network: most devices answer within their own cycle of some ms."""
@@ -29,10 +28,10 @@ _BITS_A_CHARACTER = 11  # start, 8 data, parity or second stop, stop (Serial Lin
 _SILENCE = 3.5  # characters between two frames (clause 2.5.1.1)
 
 
-def cost_of(group: Group) -> Cost:
+def cost_of(group: ModbusGroup) -> Cost:
     """Return the cost of one scan of a group."""
-    connection = cast("ModbusConnection", group.connection)
-    points = cast("Sequence[ModbusSource]", group.sources)
+    connection = group.connection
+    points = group.sources
     requests = plan(points, limits_of(connection)).requests
     size = sum(_bytes(connection, request) for request in requests)
     details = [_described(request) for request in requests]
@@ -69,13 +68,12 @@ def _described(request: Request) -> str:
     return f"{request.table} {request.first}..{last}: {request.count} {unit} for {len(request.positions)} points"
 
 
-def check(connection: Connection, sources: Sequence[Source]) -> Iterator[tuple[int, str]]:
+def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iterator[tuple[int, str]]:
     """Yield the position in `sources` of each point that can't be read, and the reason."""
-    limits = limits_of(cast("ModbusConnection", connection))
+    limits = limits_of(connection)
     if limits.max_registers == Limits().max_registers and not limits.forbidden:
         return  # every point fits
-    for position, source in enumerate(sources):
-        point = cast("ModbusSource", source)
+    for position, point in enumerate(sources):
         most = MAX_BITS if point.address.table.bits else limits.max_registers
         try:
             check_point(point, [span for span in limits.forbidden if span.table is point.address.table], most)

@@ -12,11 +12,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from drivers.base import Driver, Fault, Misconfigured, NotConnected, Reason, Remark, Scan, WriteFailed, bad
+from drivers.base import DeviceWarning, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
 from drivers.modbus.circuit_breaker import CircuitBreaker
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.codec import split_faults
-from drivers.modbus.connection import Transport
+from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.modbus.group_state import FEWEST, MOST, SPLIT_AFTER, GroupState
 from drivers.modbus.isolation import PASSING, SPLITTABLE, fault_of, isolate
 from drivers.modbus.pdu import (
@@ -28,15 +28,15 @@ from drivers.modbus.pdu import (
     read_answer,
 )
 from drivers.modbus.plan import request
+from drivers.modbus.source import ModbusSource
 from drivers.modbus.writer import write_requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from drivers.base import Connection, Group, Value
-    from drivers.modbus.connection import ModbusConnection
+    from drivers.base import Value
     from drivers.modbus.plan import Request
-    from drivers.modbus.source import ModbusSource
+    from drivers.modbus.source import ModbusGroup
 
 SILENT = bad(Reason.NO_RESPONSE)
 
@@ -111,16 +111,16 @@ class ScanInProgress:
                 self.faults[position] = faults.get(position, rest)
 
 
-class ModbusDriver(Driver):
+class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     """One connection, shared by the units behind it."""
 
-    def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+    def __init__(self, connection: ModbusConnection, groups: Sequence[ModbusGroup], clock: Callable[[], int]) -> None:
         super().__init__(connection, groups, clock)
-        self._settings = cast("ModbusConnection", connection)
+        self._settings = connection
         self._breakers: dict[int, CircuitBreaker] = {}
         self._client = ModbusClient(self._settings, self._breakers.keys())
-        self._states: dict[Group, GroupState] = {}
-        self._remarks: dict[tuple[str, str], dict[str, None]] = {}
+        self._states: dict[ModbusGroup, GroupState] = {}
+        self._warnings: dict[tuple[str, str], dict[str, None]] = {}
         self._opening = asyncio.Lock()
         self._scanning = asyncio.Lock()  # of connections that are closed after each scan
         self._users = 0  # scans that use it, or wait for it
@@ -138,13 +138,13 @@ class ModbusDriver(Driver):
                 self._states[group] = states.get(group) or GroupState(group)
             except ValueError as error:
                 self._wrong = f"{group.machine}: {error}"
-        units = {cast("ModbusConnection", group.connection).unit for group in self.groups}
+        units = {group.connection.unit for group in self.groups}
         for unit in self._breakers.keys() - units:
             del self._breakers[unit]
         for unit in units - self._breakers.keys():
             self._breakers[unit] = CircuitBreaker()
 
-    async def regroup(self, groups: Sequence[Group]) -> bool:
+    async def regroup(self, groups: Sequence[ModbusGroup]) -> bool:
         self.groups = tuple(groups)
         self._update_states()
         if self._wrong:
@@ -187,7 +187,7 @@ class ModbusDriver(Driver):
 
     # -- reading --
 
-    async def read(self, group: Group) -> Scan:
+    async def read(self, group: ModbusGroup) -> Scan:
         """Read every point of the group; see the contract."""
         state = self._states[group]
         breaker = self._breakers[state.settings.unit]
@@ -202,7 +202,7 @@ class ModbusDriver(Driver):
         finally:
             self._users -= 1
 
-    async def _read_and_close(self, group: Group, state: GroupState, breaker: CircuitBreaker) -> Scan:
+    async def _read_and_close(self, group: ModbusGroup, state: GroupState, breaker: CircuitBreaker) -> Scan:
         """Read a group over an open connection or a new one; close it if no other group waits for it."""
         if breaker.open(asyncio.get_running_loop().time()):  # another group has found it silent meanwhile
             return Scan.failed(group, self.clock(), SILENT)
@@ -214,7 +214,7 @@ class ModbusDriver(Driver):
             if self._users == 1:
                 self._client.close()
 
-    async def _read_connected(self, group: Group, state: GroupState) -> Scan:
+    async def _read_connected(self, group: ModbusGroup, state: GroupState) -> Scan:
         while state.discard:
             # some devices answer at first with zeros, or with the values before the connection was lost
             state.discard -= 1
@@ -227,7 +227,7 @@ class ModbusDriver(Driver):
         return scan
 
     def _arranged(
-        self, group: Group, state: GroupState, requests: Sequence[Request], progress: ScanInProgress
+        self, group: ModbusGroup, state: GroupState, requests: Sequence[Request], progress: ScanInProgress
     ) -> Scan:
         values: list[Value | None] = []
         faults = progress.faults
@@ -464,7 +464,7 @@ class ModbusDriver(Driver):
             history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
             return
         points = state.points
-        self._remark(state, planned.positions, GAP if _has_gaps(points, planned) else APART)
+        self._warn(state, planned.positions, GAP if _has_gaps(points, planned) else APART)
         middle = _widest_gap(points, planned.positions)
         halves = (planned.positions[:middle], planned.positions[middle:])
         state.part(planned, [request(points, half, state.limits) for half in halves], {}, now)
@@ -486,7 +486,7 @@ class ModbusDriver(Driver):
         reached = {position for part in parts for position in part.positions}
         if fault.reason is Reason.BAD_ANSWER and found.requests:
             most = max(part.count for part in found.requests)
-            self._remark(state, planned.positions, SHORT.format(most))
+            self._warn(state, planned.positions, SHORT.format(most))
         refused = {position: one for position, one in found.faults.items() if position not in reached}
         state.part(planned, parts, refused, loop.time())
 
@@ -522,7 +522,7 @@ class ModbusDriver(Driver):
 
     # -- all else --
 
-    async def write(self, group: Group, position: int, value: Value) -> None:
+    async def write(self, group: ModbusGroup, position: int, value: Value) -> None:
         state = self._states[group]
         point = state.points[position]
         if not state.settings.writable:
@@ -537,21 +537,21 @@ class ModbusDriver(Driver):
         except (ExceptionResponse, InvalidResponse, ResponseTimeout) as error:
             raise WriteFailed(f"{point.address}: {error}", fault_of(error)) from error
 
-    def _remark(self, state: GroupState, positions: Sequence[int], text: str) -> None:
+    def _warn(self, state: GroupState, positions: Sequence[int], text: str) -> None:
         """Note what the device does otherwise than expected, for some points of a group."""
         for group, one in self._states.items():
             if one is state:
-                names = self._remarks.setdefault((group.machine, text), {})
+                names = self._warnings.setdefault((group.machine, text), {})
                 names.update(dict.fromkeys(group.names[position] for position in positions))
 
-    def remarks(self) -> list[Remark]:
+    def warnings(self) -> list[DeviceWarning]:
         if self._client.held is not None:
             unit, seconds = self._client.held
             for state in self._states.values():
                 if state.settings.unit == unit:
-                    self._remark(state, range(len(state.points)), HELD.format(seconds))
-        noted, self._remarks = self._remarks, {}
-        return [Remark(machine, tuple(names), text) for (machine, text), names in noted.items()]
+                    self._warn(state, range(len(state.points)), HELD.format(seconds))
+        noted, self._warnings = self._warnings, {}
+        return [DeviceWarning(machine, tuple(names), text) for (machine, text), names in noted.items()]
 
     def counts(self) -> dict[str, int]:
         client = self._client

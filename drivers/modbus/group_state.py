@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from drivers.modbus.codec import fallible
 from drivers.modbus.plan import arranged, limits_of, plan, request
@@ -16,10 +16,9 @@ from drivers.modbus.plan import arranged, limits_of, plan, request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from drivers.base import Fault, Group
-    from drivers.modbus.connection import ModbusConnection
+    from drivers.base import Fault
     from drivers.modbus.plan import Request
-    from drivers.modbus.source import ModbusSource
+    from drivers.modbus.source import ModbusGroup
 
 SPLIT_AFTER = 3
 """Consecutive scans in which a request that was answered before is refused before it is split."""
@@ -70,10 +69,10 @@ class PartedBlock:
 class GroupState:
     """The requests of one group as the device answers them; positions are those of points in the group."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: ModbusGroup) -> None:
         """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
-        self.settings = cast("ModbusConnection", group.connection)
-        self.points = cast("Sequence[ModbusSource]", group.sources)
+        self.settings = group.connection
+        self.points = group.sources
         self.every = group.every
         self.limits = limits_of(self.settings)
         self.merged = plan(self.points, self.limits)

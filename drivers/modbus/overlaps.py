@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from drivers.base import Source
     from drivers.modbus.source import ModbusSource
 
 
-def doubts(sources: Sequence[Source]) -> Iterator[tuple[int, int, str]]:
-    """Yield points that take registers of another point as another type: one of the two addresses is likely wrong.
+def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
+    """Yield points that take registers of another point as another type: one of the two addresses is likely wrong."""
+    for later, earlier in overlapping(points):
+        yield later, earlier, f"{_described(points[later])} overlaps {_described(points[earlier])}"
+
+
+def overlapping(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int]]:
+    """Yield pairs of points, the later first, that read a register as different types.
 
     A part of a register (a bit, some bits, a byte) beside the whole is how devices are meant to be read.
     """
-    points = cast("Sequence[ModbusSource]", sources)
     whole = [i for i, point in enumerate(points) if not point.address.table.bits and point.field is None]
     whole.sort(key=lambda i: (points[i].address, points[i].size))
     open_: list[int] = []
@@ -29,8 +33,7 @@ def doubts(sources: Sequence[Source]) -> Iterator[tuple[int, int, str]]:
         ]
         for j in open_:
             if _shape(points[j]) != _shape(point):
-                later, earlier = max(i, j), min(i, j)
-                yield later, earlier, f"{_described(points[later])} overlaps {_described(points[earlier])}"
+                yield max(i, j), min(i, j)
         open_.append(i)
 
 

@@ -6,28 +6,29 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from drivers.base import Fault, Value, ValueType
+from drivers.base import Fault, Sampler, Value, ValueType
 from drivers.modbus.codec import compile_registers
+from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.pdu import read_answer
 from drivers.modbus.raw_types import EIGHT_BITS, Order, byte_order, fits_order
-from drivers.sampling import Held, Sample, Sampler
+from drivers.modbus.source import ModbusSource
+from drivers.sampling import RawValue, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.base import Group
     from drivers.modbus.group_state import GroupState
     from drivers.modbus.plan import Request
-    from drivers.modbus.source import ModbusSource
+    from drivers.modbus.source import ModbusGroup
 
 
-class ModbusSampler(ModbusDriver, Sampler):
+class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
     """Reads as the driver does, and keeps the raw responses."""
 
     _answers: dict[int, bytes]  # of the sample under way: what was answered, by the positions of its points
 
-    async def sample(self, group: Group) -> Sample:
+    async def sample(self, group: ModbusGroup) -> Sample:
         self._answers = {}
         scan = await self.read(group)
         points: Sequence[ModbusSource] = self._states[group].points
@@ -50,14 +51,14 @@ def part_of(payload: bytes, planned: Request, point: ModbusSource) -> bytes:
     return payload[2 * distance : 2 * (distance + point.size)]
 
 
-def held(point: ModbusSource, content: bytes) -> Held:
+def held(point: ModbusSource, content: bytes) -> RawValue:
     """Return what a device holds of a point; nothing where it gave nothing."""
     first, last = point.address.offset, point.address.offset + point.size - 1
     where = f"{point.address}..{last}" if last > first else str(point.address)
     if point.bit is not None:
         where += f" bit {point.bit}"
     raw = str(content[0]) if len(content) == 1 else content.hex(" ", 2).upper()
-    return Held(where, raw if content else "", partial(in_other_orders, point, content))
+    return RawValue(where, raw if content else "", partial(in_other_orders, point, content))
 
 
 def in_other_orders(point: ModbusSource, content: bytes) -> dict[str, Value]:

@@ -16,8 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from drivers.base import Source, ValueType
+from drivers.base import Group, Source, ValueType
 from drivers.modbus.address import LAST, Address, parse_address, table_of
+from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.raw_types import (
     APPLIES,
     BCD,
@@ -278,3 +279,7 @@ def _is_bit(keys: dict[str, Any]) -> bool:
     """Return whether keys as written are of a bit: one of a register, or an entry of a bit table."""
     table = table_of(keys.get("address"))
     return keys.get("bit") is not None or (table is not None and table.bits)
+
+
+ModbusGroup = Group[ModbusConnection, ModbusSource]
+"""The points of one machine that are read together."""

@@ -16,8 +16,8 @@ from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from drivers.base import Connection, Driver, Group
-    from drivers.sampling import Sampler
+    from drivers.base import Driver, Sampler
+    from drivers.opcua.settings import OpcUaGroup
 
 REQUEST_BYTES, NODE_BYTES = 100, 60
 """Bytes of a request, and of each of its nodes, in both directions, for names of usual length."""
@@ -26,24 +26,39 @@ ROUND_TRIP = 0.01
 """Assumed seconds of a request."""
 
 
-def _driver(connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> Driver:
+def _driver(
+    connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]
+) -> Driver[OpcUaConnection, OpcUaSource]:
     # asyncua takes half a second and 40 MB to import: only readers of OPC UA pay for it, not `validate`
     from drivers.opcua.driver import OpcUaDriver  # noqa: PLC0415
 
     return OpcUaDriver(connection, groups, clock)
 
 
-def _sampler(connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> Sampler:
+def _sampler(
+    connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]
+) -> Sampler[OpcUaConnection, OpcUaSource]:
     from drivers.opcua.sampler import OpcUaSampler  # noqa: PLC0415 - as above
 
     return OpcUaSampler(connection, groups, clock)
 
 
-def _cost(group: Group) -> Cost:
+def _cost(group: OpcUaGroup) -> Cost:
     """Return the cost of a scan: one read of all nodes, or the most that a subscription sends."""
     nodes = len(group.names)
     how = f"{nodes} monitored items, published" if group.pushed else f"{nodes} nodes read together,"
     return Cost(1, REQUEST_BYTES + nodes * NODE_BYTES, ROUND_TRIP, [f"{how} every {group.every:g} s"])
 
 
-PROTOCOL = Protocol("opcua", OpcUaConnection, OpcUaSource, _driver, _cost, sampler=_sampler)
+PROTOCOL = Protocol(
+    "opcua",
+    OpcUaConnection,
+    OpcUaSource,
+    _driver,
+    _cost,
+    sampler=_sampler,
+    simulator="opcua",
+    explore="browse",
+    example='{node: "ns=2;s=Machine.Temperature", type: float, unit: Cel, range: [-20, 200]}',
+    loggers=("asyncua",),
+)

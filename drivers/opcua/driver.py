@@ -6,15 +6,15 @@ import asyncio
 from collections import deque
 from contextlib import contextmanager, suppress
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from drivers.base import (
     FUTURE,
-    About,
     Driver,
     Fault,
     Misconfigured,
     NotConnected,
+    PointMetadata,
     Scan,
 )
 from drivers.opcua.browse.node_metadata import about_points
@@ -27,7 +27,7 @@ from drivers.opcua.counters import Counters
 from drivers.opcua.errors import REQUEST_ERRORS
 from drivers.opcua.events.alarms import Alarms
 from drivers.opcua.history.backfill import Backfill
-from drivers.opcua.settings import Time
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource, Time
 from drivers.opcua.subscription.client_handles import carried_over
 from drivers.opcua.subscription.polling import Poll
 from drivers.opcua.subscription.revisions import Revisions
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
 
     from asyncua import ua
 
-    from drivers.base import Connection, Group, Match, Remark, Value
+    from drivers.base import DeviceWarning, DiscoveredPoint, Value
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.scan_builder import Latest
 
 
-class OpcUaDriver(Driver):
+class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     """One session with one server, or with the next of its addresses."""
 
-    def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+    def __init__(self, connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]) -> None:
         groups = [group for group in groups if not group.search]  # these are only asked for
         super().__init__(connection, groups, clock)
-        self._settings = cast("OpcUaConnection", connection)
+        self._settings = connection
         self._counters = Counters()
         self._remarks = Revisions()
         self._latest: Latest = {group: {} for group in groups}  # also of removed groups
@@ -60,7 +60,7 @@ class OpcUaDriver(Driver):
         self._session: Session | None = None
         self._reader: SessionReader | None = None
         self._points = ScanBuilder(self._counters, self._latest)
-        self._nodes: dict[Group, list[ua.NodeId | Fault]] = {}
+        self._nodes: dict[OpcUaGroup, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
         self._alarms = Alarms(self._counters)
         self._backfill = Backfill(self._counters)
@@ -71,17 +71,17 @@ class OpcUaDriver(Driver):
         self._interrupted = False  # whether points were bad since the start
 
     @property
-    def ahead(self) -> float | None:
+    def clock_offset(self) -> float | None:
         return self._session.ahead if self._session is not None else None
 
-    def now(self, group: Group) -> int:
-        stamped = cast("OpcUaConnection", group.connection).time_of(pushed=group.pushed) is not Time.GATEWAY
+    def now(self, group: OpcUaGroup) -> int:
+        stamped = group.connection.time_of(pushed=group.pushed) is not Time.GATEWAY
         return self.clock() + (self._learn_clock() if stamped else 0)
 
     def _learn_clock(self) -> int:
         """Return the microseconds by which the server's clock is ahead of ours; 0 if that is implausible."""
-        if self.ahead is not None:
-            ahead = round(self.ahead * 1_000_000)
+        if self.clock_offset is not None:
+            ahead = round(self.clock_offset * 1_000_000)
             self._ahead = ahead if ahead < FUTURE else 0
         self._points.ahead = self._ahead
         for poll in self._polls.values():
@@ -91,7 +91,7 @@ class OpcUaDriver(Driver):
     def counts(self) -> dict[str, int]:
         return self._counters.as_dict()
 
-    def remarks(self) -> list[Remark]:
+    def warnings(self) -> list[DeviceWarning]:
         return self._remarks.take()
 
     async def connect(self) -> None:
@@ -140,7 +140,7 @@ class OpcUaDriver(Driver):
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         reader.begin()
 
-    async def _find(self, session: Session, reader: SessionReader, groups: Sequence[Group]) -> None:
+    async def _find(self, session: Session, reader: SessionReader, groups: Sequence[OpcUaGroup]) -> None:
         for group in groups:
             self._nodes[group] = list(await resolved(session, group, range(len(group.names))))
             if group in self._polls:
@@ -150,7 +150,7 @@ class OpcUaDriver(Driver):
             if group.pushed:
                 await self._monitor(reader, group, range(len(group.names)))
 
-    async def _monitor(self, reader: SessionReader, group: Group, positions: Iterable[int]) -> None:
+    async def _monitor(self, reader: SessionReader, group: OpcUaGroup, positions: Iterable[int]) -> None:
         """Monitor points of a group; those that can't be are bad, and looked up again later."""
         nodes = self._nodes[group]
         faults = await reader.monitor(group, positions, nodes)
@@ -159,7 +159,7 @@ class OpcUaDriver(Driver):
         if faults:
             self._ready.append(_bad_scan(group, self.clock(), faults))
 
-    async def regroup(self, groups: Sequence[Group]) -> bool:
+    async def regroup(self, groups: Sequence[OpcUaGroup]) -> bool:
         session, reader = self._session, self._reader
         before = set(self.groups)
         self.groups = tuple(group for group in groups if not group.search)
@@ -244,7 +244,7 @@ class OpcUaDriver(Driver):
             if isinstance(failure, NotConnected):
                 raise failure from error
 
-    async def _find_missing(self, session: Session, group: Group) -> None:
+    async def _find_missing(self, session: Session, group: OpcUaGroup) -> None:
         nodes = self._nodes[group]
         missing = {place: node for place, node in enumerate(nodes) if isinstance(node, Fault)}
         if not missing:
@@ -252,9 +252,7 @@ class OpcUaDriver(Driver):
         for place, node in zip(missing, await resolved(session, group, list(missing)), strict=True):
             nodes[place] = node
         try:
-            found = [
-                cast("OpcUaSource", group.sources[place]) for place in missing if not isinstance(nodes[place], Fault)
-            ]
+            found = [group.sources[place] for place in missing if not isinstance(nodes[place], Fault)]
             if any(source.field for source in found):
                 self._points.structures = await structures_of(session, self._nodes)
             if group in self._polls or self._reader is None:
@@ -265,23 +263,23 @@ class OpcUaDriver(Driver):
             nodes[:] = [missing.get(place, node) for place, node in enumerate(nodes)]  # once more, next time
             raise
 
-    async def read(self, group: Group) -> Scan:
+    async def read(self, group: OpcUaGroup) -> Scan:
         """Read all nodes of a polled group, in as few requests as the server takes."""
         with self._requesting() as session:
             if asyncio.get_running_loop().time() >= self._retry_at:
                 await self._retry_missing(session)
             return await self._polls[group].read(session, self._points.structures, self.clock)
 
-    async def describe(self, group: Group) -> list[About]:
+    async def describe(self, group: OpcUaGroup) -> list[PointMetadata]:
         with self._requesting() as session:
             return await about_points(session, group, self._nodes[group])
 
-    async def search(self, group: Group, position: int) -> list[Match]:
+    async def search(self, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
         with self._requesting() as session:
             return await search(session, group, position)
 
-    async def write(self, group: Group, position: int, value: Value) -> None:
-        if not cast("OpcUaConnection", group.connection).writable:
+    async def write(self, group: OpcUaGroup, position: int, value: Value) -> None:
+        if not group.connection.writable:
             raise Misconfigured(f"{group.machine}: its connection is not writable")
         session = self._session
         if session is None:
@@ -303,6 +301,6 @@ class OpcUaDriver(Driver):
             self._abandoned.add(abandoned)
 
 
-def _bad_scan(group: Group, now: int, faults: Mapping[int, Fault]) -> Scan:
+def _bad_scan(group: OpcUaGroup, now: int, faults: Mapping[int, Fault]) -> Scan:
     """Return a scan of points, given by their positions, without values."""
     return Scan(group, now, [None] * len(faults), dict(enumerate(faults.values())), list(faults))

@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 
-from drivers.base import Fault, NotConnected, Scan
+from drivers.base import Fault, NotConnected, Sampler, Scan
 from drivers.opcua.codec.values import reading
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.errors import REQUEST_ERRORS
-from drivers.sampling import Held, Sample, Sampler
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.sampling import RawValue, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from drivers.base import Connection, Group, Value
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.base import Value
+    from drivers.opcua.settings import OpcUaGroup
 
 LONGEST = 200
 """Characters of a raw value at most."""
 
 
-class OpcUaSampler(OpcUaDriver, Sampler):
+class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
     """Reads every node, also those that the gateway subscribes to; of events it only sees whether it may."""
 
-    def __init__(self, connection: Connection, groups: Sequence[Group], clock: Callable[[], int]) -> None:
+    def __init__(self, connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]) -> None:
         self._asked = {group: group if group.events else replace(group, pushed=False) for group in groups}
         super().__init__(connection, list(self._asked.values()), clock)
 
-    async def sample(self, group: Group) -> Sample:
+    async def sample(self, group: OpcUaGroup) -> Sample:
         session = self._session
         if session is None:
             raise NotConnected(f"{self._settings.url}: not connected")
         nodes = self._nodes[self._asked[group]]
-        sources = cast("Sequence[OpcUaSource]", group.sources)
+        sources = group.sources
         scan = Scan(group, self.clock(), [None] * len(nodes))
         scan.faults = {i: node for i, node in enumerate(nodes) if isinstance(node, Fault)}
-        held = [Held(str(source.node)) for source in sources]
+        held = [RawValue(str(source.node)) for source in sources]
         if group.events:
             return Sample(scan, held)
         distinct = list({node: None for node in nodes if isinstance(node, ua.NodeId)})
@@ -58,5 +59,5 @@ class OpcUaSampler(OpcUaDriver, Sampler):
             scan.values[i] = found[0]
             if found[1] is not None:
                 scan.faults[i] = found[1]
-            held[i] = Held(str(source.node), "" if value is None else f"{value!r:.{LONGEST}}")
+            held[i] = RawValue(str(source.node), "" if value is None else f"{value!r:.{LONGEST}}")
         return Sample(scan, held)

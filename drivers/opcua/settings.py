@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from drivers.base import Flag, Seconds, Source, ValueType
+from drivers.base import Flag, Group, Seconds, Source, ValueType
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
 from drivers.opcua.security.settings import SecureConnection
 
@@ -193,6 +193,10 @@ class OpcUaConnection(SecureConnection):
             raise ValueError("Port out of range 1-65535")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 
+    @property
+    def tcp_port(self) -> int | None:
+        return urlsplit(self.url).port or PORT
+
     def time_of(self, *, pushed: bool) -> Time:
         """Return whose clock counts where a point does not say: what is polled was so when it was asked for."""
         return self.time if pushed or "time" in self.model_fields_set else Time.GATEWAY
@@ -209,3 +213,7 @@ class OpcUaConnection(SecureConnection):
 
     def __str__(self) -> str:
         return self.url
+
+
+OpcUaGroup = Group[OpcUaConnection, OpcUaSource]
+"""The points of one machine that are read together."""

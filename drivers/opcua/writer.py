@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 
@@ -13,9 +13,9 @@ from drivers.opcua.connection.session import WRITE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.base import Group, Value
+    from drivers.base import Value
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 _WHOLE = {
     ua.VariantType.SByte: (-(2**7), 2**7 - 1),
@@ -30,13 +30,15 @@ _WHOLE = {
 _FLOATS = {ua.VariantType.Float, ua.VariantType.Double}
 
 
-async def write_point(session: Session, group: Group, position: int, node: ua.NodeId | Fault, value: Value) -> None:
+async def write_point(
+    session: Session, group: OpcUaGroup, position: int, node: ua.NodeId | Fault, value: Value
+) -> None:
     """Write the value of a point, which is at `node`.
 
     Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and `REQUEST_ERRORS`.
     """
     name = group.names[position]
-    if not cast("OpcUaSource", group.sources[position]).whole:
+    if not group.sources[position].whole:
         raise Misconfigured(f"{group.machine}/{name}: a part of a value can't be written")
     if isinstance(node, Fault):
         raise Misconfigured(f"{group.machine}/{name}: {node.code}")

@@ -1,4 +1,4 @@
-"""How far a device's clock is from ours: its times go into the store."""
+"""The offset between a device's clock and the gateway's: times of the device's clock go into the store."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CLOCKS_APART = 5.0
-"""Seconds that a device's clock may differ from ours without a word."""
+"""Seconds by which a device's clock may differ from the gateway's before that is logged."""
 
 COMPARE_EVERY = 60.0
-"""Seconds between two looks at how far it differs."""
+"""Seconds between two comparisons."""
 
 
 class DeviceClock:
     """The clock of one device, over all connections to it."""
 
     def __init__(self, device: str) -> None:
-        self.ahead: float | None = None
-        """Seconds by which it was ahead of ours when it was seen last; None where it is not told."""
+        self.offset: float | None = None
+        """Seconds by which it was last ahead of the gateway's; None where the device has no known clock."""
         self._device = device
-        self._wrong = False
+        self._apart = False
 
     async def follow(self, driver: Driver) -> None:
-        """Compare while the connection stands; a device that does not tell its time is not asked again."""
+        """Compare while the connection stands; a device without a known clock is not asked again."""
         while True:
-            self._compare(driver.ahead)
-            if self.ahead is None:
+            self._compare(driver.clock_offset)
+            if self.offset is None:
                 return
             await asyncio.sleep(COMPARE_EVERY)
 
-    def _compare(self, ahead: float | None) -> None:
-        """Tell of a clock that is far from ours, once until it is right."""
-        self.ahead = ahead
-        wrong = ahead is not None and abs(ahead) > CLOCKS_APART
-        if wrong and not self._wrong:
-            log.warning("device.clock_differs", device=self._device, ahead_seconds=round(ahead or 0.0, 1))
-        self._wrong = wrong
+    def _compare(self, offset: float | None) -> None:
+        """Log once when the device's clock drifts, and once when it recovers."""
+        self.offset = offset
+        apart = offset is not None and abs(offset) > CLOCKS_APART
+        if apart and not self._apart:
+            log.warning("device.clock_differs", device=self._device, ahead_seconds=round(offset or 0.0, 1))
+        elif self._apart and not apart:
+            log.info("device.clock_agrees", device=self._device)
+        self._apart = apart

@@ -1,8 +1,8 @@
-"""Which machines are read, and how one set of them becomes another while they are read.
+"""The devices of a gateway, and the change from one configured set of machines to another while they are read.
 
-A group's scans go into its sink; groups behind one connection share a runner. When the configuration changes, a
-group that is the same before and after stays the same object: its schedule, its subscriptions, its filter and what
-waits in its outbox are left alone.
+A group's scans go into its sink; groups behind one connection share a worker. When the configuration changes, a
+group that is the same before and after stays the same object: its schedule, its subscriptions, its filter and its
+unfinished record are left alone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ConfiguredMachine:
 
 @dataclass(frozen=True, slots=True)
 class MachineChanges:
-    """What a new set of machines is, beside the old one."""
+    """The difference between two sets of machines."""
 
     machines: Mapping[MachinePath, ConfiguredMachine]
     added: Sequence[MachinePath] = ()
@@ -57,43 +57,44 @@ class MachineChanges:
 
     @property
     def touched(self) -> list[Machine]:
-        """The machines that are new, or not what they were."""
+        """The machines that are added or changed."""
         return [self.machines[path].machine for path in (*self.added, *self.changed)]
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Return the paths of the machines, by what has become of them."""
+        """Return the paths of the machines, as `added`, `changed` and `removed`."""
         return {name: [str(path) for path in getattr(self, name)] for name in ("added", "changed", "removed")}
 
 
 class DeviceManager:
-    """The runners and sinks of all machines of a gateway."""
+    """The workers and sinks of all machines of a gateway."""
 
     def __init__(
         self,
         make_sink: Callable[[Machine, Group, Sequence[Point]], Sink],
-        make_runner: Callable[[Device, int, int], DeviceWorker],
+        make_worker: Callable[[Device, int, int], DeviceWorker],
     ) -> None:
-        """Prepare; `make_sink` says where a group's scans go.
+        """Prepare; `make_sink` returns where a group's scans go.
 
-        `make_runner` is told which of all runners it is, and how many begin with it, before it.
+        `make_worker` gets a device, the number of workers made before, and the number of workers that start together
+        with it and before it.
         """
         self.schedules: dict[str, ScheduleCounts] = {}
         """By the paths of machines."""
         self.past = ScheduleCounts()
-        """What the schedules of machines have come to that are not read any more."""
+        """The sum of the schedules of machines that are not read any more."""
         self._make_sink = make_sink
-        self._make_runner = make_runner
+        self._make_worker = make_worker
         self._machines: dict[MachinePath, ConfiguredMachine] = {}
         self._sinks: dict[Group, Sink] = {}
-        self._runners: dict[Connection, DeviceWorker] = {}
+        self._workers: dict[Connection, DeviceWorker] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._running: dict[DeviceWorker, asyncio.Task[None]] = {}
+        self._tasks_by_worker: dict[DeviceWorker, asyncio.Task[None]] = {}
         self._made = 0
 
     @property
-    def runners(self) -> list[DeviceWorker]:
-        """All runners."""
-        return list(self._runners.values())
+    def workers(self) -> list[DeviceWorker]:
+        """All workers."""
+        return list(self._workers.values())
 
     @property
     def machines(self) -> list[Machine]:
@@ -107,7 +108,7 @@ class DeviceManager:
     # -- from one set of machines to another --
 
     def compare(self, machines: Iterable[Machine]) -> MachineChanges:
-        """Return what these machines are beside those that are read now; changes nothing."""
+        """Return the difference between the machines that are read now and these; changes nothing."""
         same = _Same()
         wanted: dict[MachinePath, ConfiguredMachine] = {}
         changed: list[MachinePath] = []
@@ -123,10 +124,10 @@ class DeviceManager:
         removed = [path for path in self._machines if path not in wanted]
         return MachineChanges(wanted, added, changed, removed, _devices(wanted))
 
-    def take_up(self, change: MachineChanges) -> None:
-        """Make the sinks, schedules and runners that a change needs, and forget those that it does not.
+    def apply(self, change: MachineChanges) -> None:
+        """Make the sinks, schedules and workers that a change needs, and drop those that it does not.
 
-        What is not needed any more has to be `released` before, and what is new is read after `adopt`.
+        Call `release` before, and `start` after, which begins to read what is new.
         """
         groups = {
             group: (known, points) for known in change.machines.values() for group, points in known.groups.items()
@@ -140,36 +141,36 @@ class DeviceManager:
         for path in change.added:
             self.schedules[str(path)] = ScheduleCounts()
         self._machines = dict(change.machines)
-        new = [connection for connection in change.devices if connection not in self._runners]
+        new = [connection for connection in change.devices if connection not in self._workers]
         for before, connection in enumerate(new):
-            self._runners[connection] = self._make_runner(change.devices[connection], self._made, before)
+            self._workers[connection] = self._make_worker(change.devices[connection], self._made, before)
             self._made += 1
 
     async def release(self, change: MachineChanges) -> None:
-        """Stop reading what the change has not; all of its scans are delivered when this returns."""
+        """Stop reading the groups that the change leaves out; their scans are delivered when this returns."""
         gone = {
-            connection: self._runners.pop(connection) for connection in self._runners.keys() - change.devices.keys()
+            connection: self._workers.pop(connection) for connection in self._workers.keys() - change.devices.keys()
         }
         stays = {group for device in change.devices.values() for group in device.groups}
         await asyncio.gather(
-            *(self._end(runner) for runner in gone.values()),
+            *(self._end(worker) for worker in gone.values()),
             *(
-                runner.regroup([group for group in change.devices[connection].groups if group in self._sinks])
-                for connection, runner in self._runners.items()
-                if not stays.issuperset(runner.groups)
+                worker.regroup([group for group in change.devices[connection].groups if group in self._sinks])
+                for connection, worker in self._workers.items()
+                if not stays.issuperset(worker.groups)
             ),
         )
 
-    async def _end(self, runner: DeviceWorker) -> None:
-        await runner.stop()
-        if (task := self._running.pop(runner, None)) is not None:
+    async def _end(self, worker: DeviceWorker) -> None:
+        await worker.stop()
+        if (task := self._tasks_by_worker.pop(worker, None)) is not None:
             await cancel_and_wait(task)
 
-    async def adopt(self, change: MachineChanges) -> None:
-        """Read what is new."""
+    async def start(self, change: MachineChanges) -> None:
+        """Start reading the groups that are new."""
         self._start()
         await asyncio.gather(
-            *(self._runners[connection].regroup(device.groups) for connection, device in change.devices.items())
+            *(self._workers[connection].regroup(device.groups) for connection, device in change.devices.items())
         )
 
     # -- running --
@@ -180,20 +181,20 @@ class DeviceManager:
         self._start()
 
     def _start(self) -> None:
-        for runner in self._runners.values():
-            if runner not in self._running and self._tasks is not None:
-                self._running[runner] = self._tasks.create_task(runner.run(), name=f"run {runner.name}")
+        for worker in self._workers.values():
+            if worker not in self._tasks_by_worker and self._tasks is not None:
+                self._tasks_by_worker[worker] = self._tasks.create_task(worker.run(), name=f"run {worker.name}")
 
     async def stop(self, seconds: float) -> None:
         """Stop reading; scans under way have so many seconds to end."""
-        await asyncio.wait(
-            [asyncio.ensure_future(runner.stop()) for runner in self._runners.values()], timeout=seconds
-        )
-        await cancel_and_wait(*self._running.values())
+        stopping = [asyncio.ensure_future(worker.stop()) for worker in self._workers.values()]
+        if stopping:
+            await asyncio.wait(stopping, timeout=seconds)
+        await cancel_and_wait(*self._tasks_by_worker.values())
 
 
 class _Same:
-    """Whether a machine is what it was; the points of a type, which many machines share, are compared once."""
+    """Compares machines; the points of a template, which many machines share, are compared once."""
 
     def __init__(self) -> None:
         self._points: dict[tuple[int, int], bool] = {}

@@ -1,4 +1,4 @@
-"""What devices do otherwise than asked to, told once."""
+"""Warnings of devices about requests that they did not grant as asked, logged once."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from drivers.base import Driver, Remark
+    from drivers.base import DeviceWarning, Driver
 
 log = structlog.get_logger()
 
 ASK_EVERY = 60.0
-"""Seconds between two looks at what a driver has found out."""
+"""Seconds between two calls of a driver's `warnings`."""
 
-NAMED = 20
-"""Points that are named in a line of the log; of the others their number is told."""
+MAX_NAMED = 20
+"""Points that are named in a line of the log; the others are counted."""
+
+MAX_KNOWN = 10_000
+"""Warnings of one device that are remembered; further ones are not logged."""
 
 
 class DeviceWarnings:
-    """The remarks about one device, over all connections to it."""
+    """The warnings of one device, over all connections to it."""
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._told: set[Remark] = set()
+        self._known: set[DeviceWarning] = set()
 
     async def follow(self, driver: Driver) -> None:
-        """Tell what a driver remarks while its connection stands; one that never does is not asked again."""
-        while (remarks := driver.remarks()) is not None:
-            for remark in remarks:
-                self._tell(remark)
+        """Log a driver's warnings while its connection stands; one that never has any is not asked again."""
+        while (warnings := driver.warnings()) is not None:
+            for warning in warnings:
+                self._log(warning)
             await asyncio.sleep(ASK_EVERY)
 
-    def _tell(self, remark: Remark) -> None:
-        if remark in self._told:
+    def _log(self, warning: DeviceWarning) -> None:
+        if warning in self._known or len(self._known) >= MAX_KNOWN:
             return
-        self._told.add(remark)
-        more = len(remark.points) - NAMED
-        named = ", ".join(remark.points[:NAMED]) + (f" and {more} more" if more > 0 else "")
-        log.warning("device.remark", device=self._device, machine=remark.machine, points=named, remark=remark.text)
+        self._known.add(warning)
+        more = len(warning.points) - MAX_NAMED
+        named = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+        log.warning("device.warning", device=self._device, machine=warning.machine, points=named, text=warning.text)

@@ -1,6 +1,7 @@
-"""Reads one device in time: connects, connects again, keeps the schedule, and hands over what was read.
+"""Reads one device on schedule: connects, reconnects, keeps the schedule, and delivers the scans.
 
-The driver reads and raises; waiting, backing off and telling are done here, once for all protocols.
+The driver reads and raises; waiting, backing off and logging are done here, once for all protocols. Nothing that a
+driver raises ends the worker, so one device's trouble is never another's.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,13 +17,15 @@ import structlog
 from drivers.base import DriverError, Misconfigured, NotConnected, ReadFailed, Scan
 from gateway.acquisition.device_clock import DeviceClock
 from gateway.acquisition.device_warnings import DeviceWarnings
+from gateway.acquisition.driver_faults import DriverFault, DriverFaultLog, is_cancelled, translate
 from gateway.acquisition.scheduler import Scheduler
 from gateway.common.backoff import Backoff
+from gateway.common.tasks import BestEffort, supervise, within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from drivers.base import About, Driver, Group, Match
+    from drivers.base import DiscoveredPoint, Driver, Group, PointMetadata
     from gateway.acquisition.scheduler import ScanTimer
     from gateway.model.ledger import ScheduleCounts
 
@@ -33,21 +37,28 @@ SEARCH_EVERY = 60.0
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 5.0
 """Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
 
+FAULT_BACKOFF_FIRST, FAULT_BACKOFF_MAX = 1.0, 60.0
+"""Seconds between a driver's fault and the next driver, likewise; a driver that lasts for as long as the ceiling
+begins anew."""
 
-def _nobody(*told: object) -> None:
-    del told
+CLOSE_SECONDS = 1.5
+"""Seconds that a driver has to close its connection; then it is left alone."""
 
 
-def _describable(group: Group) -> bool:
+def _ignore(*values: object) -> None:
+    del values
+
+
+def _has_metadata(group: Group) -> bool:
     return not (group.events or group.search)
 
 
-class _Stale(Exception):
-    """The driver does not read what it should any more: another one is made."""
+class _DriverReplaced(Exception):
+    """The driver does not read the groups that it should any more: another one is made."""
 
 
 class DeviceWorker:
-    """The life of one driver, for all groups of all machines behind its connection."""
+    """The life of one device's drivers, for all groups of all machines behind its connection."""
 
     def __init__(
         self,
@@ -59,14 +70,14 @@ class DeviceWorker:
         clock: Callable[[], int],
         phase: float = 0.0,
         delay: float = 0.0,
-        described: Callable[[Group, Sequence[About]], None] = _nobody,
-        found: Callable[[Group, int, Sequence[Match]], None] = _nobody,
+        on_metadata: Callable[[Group, Sequence[PointMetadata]], None] = _ignore,
+        on_discovered: Callable[[Group, int, Sequence[DiscoveredPoint]], None] = _ignore,
     ) -> None:
         """Prepare to run.
 
-        `described` is told, once, what the device says of the points of each group; `found` again and again, what the
-        searches have found. `phase` (0 to 1) is where in its period this device's scans begin; `delay` are the
-        seconds before the first attempt to connect.
+        `on_metadata` is called once with what the device reports about the points of each group; `on_discovered`
+        after every search with the points that it found. `phase` (0 to 1) is where in its period this device's scans
+        begin; `delay` are the seconds before the first attempt to connect.
         """
         self.name = name
         self.groups = tuple(groups)
@@ -74,60 +85,60 @@ class DeviceWorker:
         self._deliver = deliver
         self._clock = clock
         self._delay = delay
-        self._described = described
-        self._found = found
-        self._undescribed = [group for group in groups if _describable(group)]
+        self._on_metadata = on_metadata
+        self._on_discovered = on_discovered
+        self._undescribed = [group for group in groups if _has_metadata(group)]
         self._timers = Scheduler(schedules, phase)
         self._polls: dict[Group, asyncio.Task[None]] = {}
         self._receiving: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None
         self._searching: asyncio.Task[None] | None = None
-        self._reading: tuple[Driver, asyncio.TaskGroup] | None = None  # while the connection stands
+        self._connected: tuple[Driver, asyncio.TaskGroup] | None = None  # while the connection stands
         self._driver: Driver | None = None
-        self._past: Counter[str] = Counter()  # what former drivers counted
+        self._past: Counter[str] = Counter()  # of former drivers
         self._connects = 0
-        self._clocks, self._remarks = DeviceClock(name), DeviceWarnings(name)
+        self._device_clock, self._device_warnings = DeviceClock(name), DeviceWarnings(name)
         self._outage: DriverError | None = None
         self._begun = self._stopped = False
-        self._stale = asyncio.Event()
+        self._replace = asyncio.Event()
+        self._faults = DriverFaultLog(name)
+        self._fault_backoff = Backoff(FAULT_BACKOFF_FIRST, FAULT_BACKOFF_MAX)
+        self._best_effort = {
+            helper: BestEffort(f"driver.{helper}", passing=(NotConnected, Misconfigured), device=name)
+            for helper in ("clock_offset", "close", "counts", "describe", "now", "search", "warnings")
+        }
+        self._delivering = BestEffort("deliver", device=name)
 
     async def run(self) -> None:
-        """Read until cancelled. `Misconfigured` ends only this device."""
+        """Read until cancelled. Nothing that the driver raises ends this."""
         await asyncio.sleep(self._delay)
         backoff = Backoff(BACKOFF_FIRST, BACKOFF_MAX)
-        driver = await self._new_driver()
+        loop = asyncio.get_running_loop()
         try:
             while True:
+                began = loop.time()
                 try:
-                    if self._stale.is_set():
-                        driver = await self._new_driver()
-                    await self._connect(driver)
-                    backoff.reset()
-                    await self._read_all(driver)
-                except _Stale:
+                    await self._read_device(backoff)
+                except _DriverReplaced:
                     continue
-                except NotConnected as error:
-                    await self._lost("driver.not_connected", error)
-                except Misconfigured as error:
-                    await self._lost("driver.misconfigured", error)
-                    await self._stale.wait()  # else until cancelled; its slots are counted as missed at the end
-                    continue
-                await backoff.wait()
-                self._timers.settle()
+                except asyncio.CancelledError as error:
+                    if is_cancelled():
+                        raise
+                    failure: DriverError = DriverFault(error)
+                except Exception as error:  # noqa: BLE001 - the one place that takes whatever a driver raises
+                    failure = translate(error)
+                if loop.time() - began > FAULT_BACKOFF_MAX:
+                    self._fault_backoff.reset()
+                await self._recover(failure, backoff)
         finally:
             self._timers.settle()
-            await driver.close()
+            await self._close()
 
-    async def _new_driver(self) -> Driver:
-        if self._driver is not None:
-            await self._driver.close()
-            self._past.update(self._driver.counts())
-        self._stale.clear()
-        # in a thread: it may have to import the protocol's library, and the others' first scan shall not wait
-        self._driver = await asyncio.to_thread(self._make_driver, self.groups)
-        return self._driver
-
-    async def _connect(self, driver: Driver) -> None:
+    async def _read_device(self, backoff: Backoff) -> None:
+        """Connect and read until something is raised."""
+        driver = self._driver
+        if driver is None or self._replace.is_set():
+            driver = await self._new_driver()
         try:
             await driver.connect()
         finally:
@@ -135,23 +146,64 @@ class DeviceWorker:
         self._outage = None
         self._connects += 1
         log.info("driver.connected", device=self.name)
+        backoff.reset()
+        await self._read_all(driver)
+
+    async def _recover(self, failure: DriverError, backoff: Backoff) -> None:
+        """Close the connection, report the outage, and wait until there may be another attempt."""
+        await self._close()
+        if isinstance(failure, Misconfigured):
+            await self._report_outage("driver.misconfigured", failure)
+            await self._replace.wait()  # else until cancelled; its slots are counted as missed at the end
+            return
+        if isinstance(failure, DriverFault):
+            self._faults.add(failure)
+            self._begin()
+            self._replace.set()
+            await self._report_outage("", failure)
+            await self._fault_backoff.wait()
+        else:
+            await self._report_outage("driver.not_connected", failure)
+            await backoff.wait()
+        self._timers.settle()
+
+    async def _new_driver(self) -> Driver:
+        await self._close()
+        if self._driver is not None:
+            self._past = self._driver_counts()
+            self._driver = None
+        self._replace.clear()
+        # in a thread: it may have to import the protocol's library, and other devices' first scans must not wait
+        self._driver = await asyncio.to_thread(self._make_driver, self.groups)
+        return self._driver
+
+    async def _close(self) -> None:
+        if self._driver is not None:
+            with self._best_effort["close"]:
+                await within(CLOSE_SECONDS, self._driver.close(), f"close {self.name}")
 
     def _begin(self) -> None:
-        """Begin the schedule, once: when it is known for the first time whether the device is there."""
+        """Begin the schedule, once: when the first attempt has shown whether the device is there."""
         if not self._begun and not self._stopped:
             self._begun = True
             self._timers.begin(self.groups)
 
     @property
-    def ahead(self) -> float | None:
-        """Seconds by which the device's clock was ahead of ours when it was seen last; None where it is not told."""
-        return self._clocks.ahead
+    def clock_offset(self) -> float | None:
+        """Seconds by which the device's clock was last ahead of the gateway's; None where it has no known clock."""
+        return self._device_clock.offset
 
     def counts(self) -> dict[str, int]:
-        """Return how often the device was connected, and what its drivers have counted."""
+        """Return how often the device was connected, and the counters of its drivers."""
+        faults = {"driver_faults": self._faults.count} if self._faults.count else {}
+        return {"connects": self._connects} | faults | self._driver_counts()
+
+    def _driver_counts(self) -> Counter[str]:
         counts = Counter(self._past)
-        counts.update(self._driver.counts() if self._driver else {})
-        return {"connects": self._connects} | counts
+        if self._driver is not None:
+            with self._best_effort["counts"]:
+                counts.update(self._driver.counts())
+        return counts
 
     async def stop(self) -> None:
         """Begin no further scan, and wait for those that are under way; then `run` may be cancelled."""
@@ -163,25 +215,25 @@ class DeviceWorker:
     # -- while it runs --
 
     async def regroup(self, groups: Sequence[Group]) -> None:
-        """Read these groups from now on. Those that stay are read on as if nothing had happened.
+        """Read these groups from now on. Those that stay are read on undisturbed.
 
-        When this returns, the scans of what was left out have been delivered.
+        When this returns, the scans of the groups that are left out have been delivered.
         """
         added = [group for group in groups if group not in self.groups]
         removed = [group for group in self.groups if group not in groups]
         if not added and not removed:
             return
-        await self._let_go(removed)
+        await self._end_polls(removed)
         self.groups = tuple(groups)
-        self._undescribed = [one for one in (*self._undescribed, *added) if one in groups and _describable(one)]
+        self._undescribed = [one for one in (*self._undescribed, *added) if one in groups and _has_metadata(one)]
         if self._begun:
             self._timers.begin(added)
         if not await self._regrouped():
-            self._stale.set()
+            self._replace.set()
         if self._outage is not None:
             await self._fail(added, self._outage)
 
-    async def _let_go(self, groups: Sequence[Group]) -> None:
+    async def _end_polls(self, groups: Sequence[Group]) -> None:
         """End the schedules of groups, and wait for the scans that are under way."""
         timers = self._timers.end(groups)
         polls = [self._polls.pop(group) for group in groups if group in self._polls]
@@ -192,20 +244,28 @@ class DeviceWorker:
 
     async def _regrouped(self) -> bool:
         """Return whether the driver reads the groups as they are now."""
-        if self._reading is None:
+        if self._connected is None:
             return False  # it is being connected, or will be: then with all of them
-        driver, tasks = self._reading
+        driver, tasks = self._connected
         try:
             took = await driver.regroup(self.groups)
         except DriverError:
-            return False  # the new one tells why
-        if took and self._reading == (driver, tasks):
+            return False  # the new driver raises the reason again
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            self._faults.add(DriverFault(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - as in `run`
+            self._faults.add(DriverFault(error))
+            return False
+        if took and self._connected == (driver, tasks):
             self._start(driver, tasks)
             return True
         return False
 
     def _start(self, driver: Driver, tasks: asyncio.TaskGroup) -> None:
-        """Let every group be read that is not read yet."""
+        """Start reading every group that is not read yet."""
         for group, timer in self._timers.items():
             if group in self._polls:
                 continue
@@ -224,25 +284,29 @@ class DeviceWorker:
 
     async def _read_all(self, driver: Driver) -> None:
         """Poll and receive until the connection is lost, or until another driver is needed."""
-        if self._stale.is_set():
-            raise _Stale
+        if self._replace.is_set():
+            raise _DriverReplaced
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._reading = driver, tasks
-                tasks.create_task(self._watch(), name=f"watch {self.name}")
+                self._connected = driver, tasks
+                tasks.create_task(self._watch_replacement(), name=f"watch {self.name}")
                 self._start(driver, tasks)
-                tasks.create_task(self._clocks.follow(driver), name=f"clock of {self.name}")
-                tasks.create_task(self._remarks.follow(driver), name=f"remarks on {self.name}")
-        except* (DriverError, _Stale) as errors:
-            await driver.close()
-            raise _first(errors) from None
+                for helper, follow in (
+                    ("clock_offset", self._device_clock.follow),
+                    ("warnings", self._device_warnings.follow),
+                ):
+                    following = supervise(partial(follow, driver), self._best_effort[helper])
+                    tasks.create_task(following, name=f"{helper} {self.name}")
+        except BaseExceptionGroup as errors:
+            _, others = errors.split(_DriverReplaced)
+            raise (_DriverReplaced() if others is None else others) from None
         finally:
-            self._reading = self._receiving = self._describing = self._searching = None
+            self._connected = self._receiving = self._describing = self._searching = None
             self._polls = {}
 
-    async def _watch(self) -> None:
-        await self._stale.wait()
-        raise _Stale
+    async def _watch_replacement(self) -> None:
+        await self._replace.wait()
+        raise _DriverReplaced
 
     async def _poll(self, driver: Driver, group: Group, timer: ScanTimer) -> None:
         clock = asyncio.get_running_loop().time
@@ -252,46 +316,58 @@ class DeviceWorker:
                 scan = await driver.read(group)
             except ReadFailed as error:
                 scan = Scan.failed(group, self._clock(), error.fault)
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                raise DriverFault(error) from error
             timer.took(began)
             await self._deliver(scan)
 
+    async def _receive(self, driver: Driver) -> None:
+        while True:
+            try:
+                scan = await driver.receive()
+            except asyncio.CancelledError as error:
+                if is_cancelled():
+                    raise
+                raise DriverFault(error) from error
+            await self._deliver(scan)
+
     async def _describe(self, driver: Driver) -> None:
-        """Ask the device what its points are, where it was not asked yet."""
+        """Ask the device for the metadata of its points, where that was not asked yet."""
         while self._undescribed:
             group = self._undescribed[-1]
-            with suppress(ReadFailed):  # it can't say
-                self._described(group, await driver.describe(group))
+            with self._best_effort["describe"], suppress(ReadFailed):  # the device has none
+                self._on_metadata(group, await driver.describe(group))
             self._undescribed = [other for other in self._undescribed if other is not group]
 
     async def _search(self, driver: Driver) -> None:
-        """Ask the device again and again for points that only it knows: some may come later."""
+        """Search the device again and again for points that only it knows: some may come later."""
         while True:
             for group in self.groups:
                 for position in range(len(group.names)) if group.search else ():
-                    with suppress(ReadFailed):
-                        self._found(group, position, await driver.search(group, position))
+                    with self._best_effort["search"], suppress(ReadFailed):  # the next search finds it
+                        self._on_discovered(group, position, await driver.search(group, position))
             await asyncio.sleep(SEARCH_EVERY)
 
-    async def _receive(self, driver: Driver) -> None:
-        while True:
-            await self._deliver(await driver.receive())
-
-    async def _lost(self, event: str, error: DriverError) -> None:
-        """Tell once of an outage, in the log and as the fault of every point."""
+    async def _report_outage(self, event: str, error: DriverError) -> None:
+        """Report an outage once, in the log and as the fault of every point; and again when its reason changes."""
         self._timers.settle()
-        if self._outage is None:
-            self._outage = error
+        if self._outage is not None and self._outage.fault.reason is error.fault.reason:
+            return
+        self._outage = error
+        if event:
             log.warning(event, device=self.name, error=str(error))
-            await self._fail(self.groups, error)
+        await self._fail(self.groups, error)
 
     async def _fail(self, groups: Iterable[Group], error: DriverError) -> None:
         for group in groups:
-            if not (group.events or group.search):  # what happens can't be bad
-                now = self._clock() if self._driver is None else self._driver.now(group)
-                await self._deliver(Scan.failed(group, now, error.fault))
+            if not (group.events or group.search):  # an event can't be bad
+                with self._delivering:
+                    await self._deliver(Scan.failed(group, self._now(group), error.fault))
 
-
-def _first(errors: BaseExceptionGroup[DriverError | _Stale]) -> DriverError | _Stale:
-    """Return what to act on: `Misconfigured` before `NotConnected`, since it is final."""
-    found = [error for error in errors.exceptions if isinstance(error, DriverError | _Stale)]
-    return next((error for error in found if isinstance(error, Misconfigured)), found[0])
+    def _now(self, group: Group) -> int:
+        if self._driver is not None:
+            with self._best_effort["now"]:
+                return self._driver.now(group)
+        return self._clock()

@@ -1,1 +1,1 @@
-"""`lineside check`: does every point read, of the real machines or of simulated ones; and what is odd about it."""
+"""`lineside check`: reads every point of real or simulated machines, and reports suspicious readings."""

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from drivers.base import DriverError, NotConnected, Reason, Scan, bad
-from drivers.sampling import Held, Sample, Sampler
+from drivers.base import DriverError, NotConnected, Reason, Sampler, Scan, bad
+from drivers.sampling import RawValue, Sample
 from gateway.acquisition.discovery import fitting, points_of
 from gateway.acquisition.groups import by_connection, groups_of, searches_of
 from gateway.check.flags import Taken
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 KEPT = 1000
-"""Readings of a point that are kept at the most: enough to tell what moves."""
+"""The largest number of readings kept of a point: enough to see whether it changes."""
 
 READINGS = 10
 """How often a slow point is read in the time that is given, at the least where the device allows it."""
@@ -43,12 +43,12 @@ class Patience(NamedTuple):
 
 @dataclass(slots=True)
 class GroupTaken:
-    """What was read of one group: its points' readings, the registers behind them, and how long scans took."""
+    """The result of one group: the readings of its points, the registers behind them, and the durations of scans."""
 
     group: Group
     points: Sequence[Point]
     readings: list[list[Taken]] = field(default_factory=list)
-    held: Sequence[Held] = ()
+    held: Sequence[RawValue] = ()
     took: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ class Device:
     machines: list[tuple[Machine, list[GroupTaken]]] = field(default_factory=list)
     error: str = ""
     ahead: float | None = None
-    searched: dict[str, list[Finding]] = field(default_factory=dict)  # machine -> what was odd about its searches
+    searched: dict[str, list[Finding]] = field(default_factory=dict)  # machine -> findings about its searches
 
     @property
     def groups(self) -> list[GroupTaken]:
@@ -82,14 +82,14 @@ def _groups(machine: Machine) -> list[GroupTaken]:
     return [GroupTaken(group, points) for group, points in groups_of(machine)]
 
 
-async def read_devices(devices: Sequence[Device], patience: Patience, told: Callable[[], None]) -> None:
-    """Read all devices; `told` is called when one is done. What is found, also that there is nothing, is in them."""
+async def read_devices(devices: Sequence[Device], patience: Patience, finished: Callable[[], None]) -> None:
+    """Read all devices, and call `finished` after each. The results, errors included, are stored in the devices."""
     turns = asyncio.Semaphore(patience.at_once)
 
     async def one(device: Device) -> None:
         async with turns:
             await _Look(device, patience).run()
-        told()
+        finished()
 
     async with asyncio.TaskGroup() as tasks:
         for device in devices:
@@ -112,7 +112,7 @@ class _Look:
             until = asyncio.get_running_loop().time() + self._patience.seconds
             for taken in self._device.groups:
                 await self._take(taken)
-            self._device.ahead = self._driver.ahead
+            self._device.ahead = self._driver.clock_offset
             if self._patience.seconds:
                 await self._read_on(until)
         finally:
@@ -212,7 +212,7 @@ class _Look:
             async with asyncio.timeout(self._patience.answer):
                 await self._driver.connect()
         except (TimeoutError, DriverError):
-            return  # the next group is told so
+            return  # the next group reports it
 
     async def _sample(self, group: Group) -> Sample:
         if isinstance(self._driver, Sampler):
@@ -234,7 +234,7 @@ class _Look:
         raw = list(sample.scan.values)
         self._normalizers[taken.group].apply(sample.scan)
         values, faults = sample.scan.values, sample.scan.faults
-        held = sample.held or [Held()] * len(raw)
+        held = sample.held or [RawValue()] * len(raw)
         taken.held = sample.held or taken.held
         taken.readings = taken.readings or [[] for _ in raw]
         for i, readings in enumerate(taken.readings):
@@ -245,7 +245,7 @@ class _Look:
 
 
 def _merge(whole: Scan, part: Scan) -> set[int]:
-    """Put what was pushed into a scan of the whole group; returns which points that were."""
+    """Merge a pushed scan into a scan of the whole group; return the positions of its points."""
     positions = list(part.points) if part.points is not None else list(range(len(part.values)))
     for i, position in enumerate(positions):
         whole.values[position] = part.values[i]

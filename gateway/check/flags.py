@@ -1,4 +1,4 @@
-"""What is odd about a point's readings. Pure: readings in, findings out."""
+"""Suspicious readings of a point. Pure: readings in, findings out."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 SMALLEST, LARGEST = 1e-3, 1e6
-"""What is usually measured in a plant, in the units that people use, where a point declares no range."""
+"""The usual size of measured values in a plant, for a point without a range."""
 
 LARGEST_INT = 10_000_000
 """The same for whole numbers; counters and energies get this far."""
 
 ABSURDLY_SMALL = 1e-20
-"""What is closer to 0 than this is no floating-point number by intention, nor what is larger than its inverse."""
+"""A floating-point number closer to 0 than this, or larger than its inverse, is not intended."""
 
 NOTHING = 1e-6
-"""The part of a point's range below which a floating-point number is next to nothing, and seldom meant."""
+"""The part of a point's range below which a floating-point number is close to zero, and rarely intended."""
 
 CONSTANT_READS = 5
 """So often a measured value has to be read before it can be called constant."""
@@ -38,9 +38,9 @@ NARROW = 255
 
 
 class Taken(NamedTuple):
-    """One reading of a point: what the device held, and what the gateway makes of it.
+    """One reading of a point: the raw value of the device, and the value of the gateway.
 
-    `raw` is None where the device gave nothing; `others` are what the same content is in other orders, before scale.
+    `raw` is missing if the device gave nothing; `others` are the values in other byte orders, before scale.
     """
 
     raw: Value | None
@@ -55,7 +55,7 @@ def decisive(readings: Sequence[Taken]) -> Taken:
 
 
 def flags(point: Point, readings: Sequence[Taken]) -> list[Finding]:
-    """Return what is odd about the readings of a point, oldest first."""
+    """Return the findings about the readings of a point, oldest first."""
     if not readings:
         return []
     last = decisive(readings)
@@ -69,17 +69,17 @@ def flags(point: Point, readings: Sequence[Taken]) -> list[Finding]:
         findings.append(odd)
     elif is_constant(point, readings):
         same = f"it was {shown(last.value, point.unit)} in all of {len(readings)} readings"
-        findings.append(doubt("constant", f"{same}: does the machine stand still, or is this another register?"))
+        findings.append(doubt("constant", f"{same}: is the machine stopped, or is this another register?"))
     return findings
 
 
 def _quality(point: Point, reading: Taken, fault: Fault) -> str:
-    """Return what is wrong with a reading that is not good, in words."""
+    """Return the message for a reading that is not good."""
     if fault.reason is Reason.OUT_OF_RANGE and fault.quality is Quality.UNCERTAIN and point.range is not None:
         low, high = point.range
         return f"{shown(reading.value, point.unit)} is outside its range [{low:g}, {high:g}]"
     if fault.reason is Reason.NOT_A_NUMBER and not fault.code:
-        return "not a number (NaN): the device has no value there, or it is no floating-point number"
+        return "not a number (NaN): the device has no value there, or this is not a floating-point number"
     reason = fault.reason.replace("_", " ")
     return f"{reason} ({fault.code})" if fault.code else reason
 
@@ -102,7 +102,7 @@ def _swapped(point: Point, reading: Taken) -> Finding | None:
 
 
 def suspect(point: Point, raw: float) -> bool:
-    """Return whether a raw number is none that a sensor shows: worth a look at what else it could be."""
+    """Return whether a raw number is unusual for a sensor, so that its other byte orders are compared."""
     value = _scaled(point, raw)
     if not math.isfinite(value):
         return True
@@ -120,7 +120,7 @@ def _usual(value: float, *, whole: bool) -> bool:
 
 
 def _one_word_only(point: Point, raw: float) -> bool:
-    """Return whether only the upper words of a wide number say anything: a small one whose words are swapped."""
+    """Return whether only the upper words of a wide number say anything: a small number whose words are swapped."""
     limits = point.source.limits
     if not isinstance(raw, int) or limits is None or limits[1] <= WORD:
         return False
@@ -145,7 +145,7 @@ def _absurd(point: Point, reading: Taken) -> Finding | None:
         return None
     return doubt(
         "implausible",
-        f"nobody measures {shown(_scaled(point, raw), point.unit)}: is it a floating-point number that stands there?",
+        f"nobody measures {shown(_scaled(point, raw), point.unit)}: is this a floating-point number?",
     )
 
 

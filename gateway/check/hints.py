@@ -9,9 +9,9 @@ _NOBODY = (
 )
 
 _CONNECTING = {
-    "connection refused": "the address is there, and nobody listens on the port: is it the right one, is the "
+    "connection refused": "the address answers, and the port is closed: is the port right, is the "
     "protocol switched on in the device, and does it take one more connection (a gateway may have its only one)?",
-    "connect call failed": "the address is there, and nobody listens on the port: is it the right one, and is the "
+    "connect call failed": "the address answers, and the port is closed: is the port right, and is the "
     "server switched on?",
     "not known": "nobody knows this name: write the address, or look at the name server",
     "name resolution": "the name server does not answer: write the address",
@@ -34,11 +34,8 @@ _READING = {
     Reason.BAD_ANSWER: "what answers does not speak this protocol as it should: is it this kind of device?",
     Reason.DEVICE_FAULT: "the device says that its sensor, or itself, is broken",
     Reason.NOT_AVAILABLE: "the device says that it has no value now: is the sensor connected, is the machine on?",
-    Reason.TYPE_MISMATCH: "what the device holds is of another type than the point: look at its type, raw and labels",
+    Reason.TYPE_MISMATCH: "the value in the device has another type than the point: check its type, raw and labels",
 }
-
-EXPLORE = {"modbus": "probe", "opcua": "browse"}
-"""Protocol -> the command that shows what a device of it has."""
 
 _MISSING = {Reason.REFUSED, Reason.NOT_FOUND}
 
@@ -49,10 +46,12 @@ def why_not_connected(message: str) -> str:
     return next((hint for words, hint in _CONNECTING.items() if words in lower), "")
 
 
-def why_not_read(reason: str, protocol: str) -> str:
-    """Return what to look at where a point has no value, empty where its reason says all that is known."""
+def why_not_read(reason: str, explore: str) -> str:
+    """Return what to look at where a point has no value, empty where its reason says all that is known.
+
+    `explore` is the command that shows what such a device has, empty where there is none.
+    """
     hint = next((text for key, text in _READING.items() if key == reason), "")
-    command = EXPLORE.get(protocol)
-    if reason in _MISSING and command is not None:
-        hint += f": `lineside {command}` shows what it has"
+    if reason in _MISSING and explore:
+        hint += f": `lineside {explore}` shows what it has"
     return hint

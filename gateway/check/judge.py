@@ -1,4 +1,4 @@
-"""Whether what a store holds of a point is what its configuration promises. Pure: counts in, findings out."""
+"""Compare the stored readings of a point with its configuration. Pure: counts in, findings out."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ MOVED = 5
 
 
 class Circumstances(NamedTuple):
-    """What is known beside the readings of a point.
+    """Context of the readings of a point.
 
     `every`    the period at which it was read here, in seconds
     `missed`   whether its machine missed scans
     `changes`  how often its machine changed it in the time that counts; None where nobody wrote that down
-    `compared` whether its readings were compared with what its machine showed
+    `compared` whether its readings were compared with the truth log of its machine
     """
 
-    protocol: str
+    explore: str
     window: Window
     every: float
     missed: bool
@@ -42,50 +42,49 @@ class Circumstances(NamedTuple):
     compared: bool
 
 
-def judged(point: Point, tally: Tally, told: Circumstances) -> Checked:
-    """Return a point with what the store holds of it, and what is wrong with that."""
+def judged(point: Point, tally: Tally, context: Circumstances) -> Checked:
+    """Return a point with its stored readings, and the findings about them."""
     one = Checked(point.name, point.unit)
     newest = tally.newest
     if newest is not None:
         one.value, one.quality = newest.value, newest.quality
         one.reason, one.code = newest.reason, newest.code
-    one.more = {"stored": tally.stored, "rate": _rate(point, tally, told)}
-    if told.compared and tally.good:
+    one.more = {"stored": tally.stored, "rate": _rate(point, tally, context)}
+    if context.compared and tally.good:
         one.more["truth"] = "differs" if tally.differ else "equal"
     if not point.source.events:
-        one.findings += _findings(point, tally, told)
+        one.findings += _findings(point, tally, context)
     elif one.quality is Quality.BAD:
         one.quality = None
-        one.findings.append(
-            doubt("events", f"the simulated machine tells no events there ({one.code or one.reason})")
-        )
+        one.findings.append(doubt("events", f"the simulated machine has no events there ({one.code or one.reason})"))
     return one
 
 
-def _findings(point: Point, tally: Tally, told: Circumstances) -> Iterator[Finding]:
+def _findings(point: Point, tally: Tally, context: Circumstances) -> Iterator[Finding]:
     newest = tally.newest
     if newest is None:
-        yield wrong("missing", f"no reading of it came within {told.window.seconds:.0f} s")
+        yield wrong("missing", f"no reading of it came within {context.window.seconds:.0f} s")
         return
     if tally.faults or newest.quality is not Quality.GOOD:
-        yield _fault(point, tally, told)
+        yield _fault(point, tally, context)
     if tally.units != {point.unit}:
         yield wrong("unit", f"stored with the unit {', '.join(sorted(tally.units))!r}, and it is {point.unit!r}")
     if tally.types - {TYPES[point.type]}:
         found = ", ".join(sorted(kind.__name__ for kind in tally.types))
         yield wrong("type", f"stored as {found}, and it is {point.type}")
     if tally.differ:
-        text = f"{tally.differ} of {tally.good} good readings are not what the machine showed then: {tally.odd}"
+        text = f"{tally.differ} of {tally.good} good readings differ from the value of the machine: {tally.odd}"
         yield wrong("differs", f"{text}; do two machines, or two points, share its place?")
-    if (due := _due(point, tally, told)) is not None and tally.inside < HELD * due - 1 and told.missed:
-        text = f"{tally.inside} readings in {told.window.seconds:.0f} s, and {due} were due, every {told.every:g} s"
+    if (due := _due(point, tally, context)) is not None and tally.inside < HELD * due - 1 and context.missed:
+        seconds = context.window.seconds
+        text = f"{tally.inside} readings in {seconds:.0f} s, and {due} were due, every {context.every:g} s"
         yield wrong("rate", f"{text}: the machine's scans were not done in time")
-    if (told.changes or 0) > MOVED and tally.stored == 1 and not point.dead:
-        yield wrong("still", f"the machine changed it {told.changes} times, and only its first value came")
+    if (context.changes or 0) > MOVED and tally.stored == 1 and not point.dead:
+        yield wrong("still", f"the machine changed it {context.changes} times, and only its first value came")
 
 
-def _fault(point: Point, tally: Tally, told: Circumstances) -> Finding:
-    """Return what is wrong with the readings that are not good, the most frequent first."""
+def _fault(point: Point, tally: Tally, context: Circumstances) -> Finding:
+    """Return the finding about readings that are not good; the most frequent reason counts."""
     newest = tally.newest
     reason, code = ("", "")
     if tally.faults:
@@ -95,29 +94,29 @@ def _fault(point: Point, tally: Tally, told: Circumstances) -> Finding:
     text = f"{reason.replace('_', ' ')} ({code})" if code else reason.replace("_", " ")
     if reason == Reason.OUT_OF_RANGE and point.range is not None and newest is not None:
         text = f"{shown(newest.value, point.unit)}: outside its range [{point.range[0]:g}, {point.range[1]:g}]"
-    hint = why_not_read(reason, told.protocol)
+    hint = why_not_read(reason, context.explore)
     count = sum(tally.faults.values())
     many = f" (in {count} of {tally.inside} readings)" if count and count < tally.inside else ""
     return wrong(reason, f"{text}: {hint}{many}" if hint else f"{text}{many}")
 
 
 def always(point: Point) -> bool:
-    """Return whether every reading of a point is sent, and not only what has changed."""
+    """Return whether every reading of a point is sent, and not only changes."""
     return not (point.on_change or point.deadband is not None or point.source.pushed)
 
 
-def _due(point: Point, tally: Tally, told: Circumstances) -> int | None:
+def _due(point: Point, tally: Tally, context: Circumstances) -> int | None:
     """Return how many readings were due, None where only changes are sent: faults are sent once, too."""
     if not always(point) or tally.faults:
         return None
-    return int(told.window.seconds / told.every)
+    return int(context.window.seconds / context.every)
 
 
-def _rate(point: Point, tally: Tally, told: Circumstances) -> str:
-    seconds = max(told.window.seconds, 1e-6)
+def _rate(point: Point, tally: Tally, context: Circumstances) -> str:
+    seconds = max(context.window.seconds, 1e-6)
     if point.source.events:
         return f"{tally.good} events"
     if not always(point):
         return f"{tally.inside} changes in {seconds:.0f} s"
-    slower = "" if told.every == point.every else f" (every {point.every:g} s, read sooner here)"
-    return f"{tally.inside / seconds:.2f}/s of {1 / told.every:.2f}/s{slower}"
+    slower = "" if context.every == point.every else f" (every {point.every:g} s, read sooner here)"
+    return f"{tally.inside / seconds:.2f}/s of {1 / context.every:.2f}/s{slower}"

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from gateway.check.results import Checked, CheckedMachine, Finding, Report
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML may hold (XML 1.0, clause 2.2): a device's text may have anything in it."""
+"""Characters that XML forbids (XML 1.0, clause 2.2): a device's text may contain any."""
 
 
 def junit(report: Report, *, strict: bool = False) -> bytes:
-    """Return the report as an XML document. `strict` lets what is doubtful fail, too."""
+    """Return the report as an XML document. `strict` lets doubtful points fail, too."""
     root = Element("testsuites", name=_text(f"lineside check {report.file}"), time=f"{report.seconds:.3f}")
     suites = [_suite(root, machine, strict=strict) for machine in report.machines]
     if report.findings:
@@ -42,7 +42,7 @@ def _suite(root: Element, machine: CheckedMachine, *, strict: bool) -> Element:
         _outcome(case, point.findings, strict=strict)
         if point.verdict is Verdict.NOT_SEEN:
             SubElement(case, "skipped", message="an event, and none happened")
-        SubElement(case, "system-out").text = _text(_told(point))
+        SubElement(case, "system-out").text = _text(_details(point))
     if machine.findings and not machine.absent:
         case = SubElement(suite, "testcase", classname=name.replace("/", "."), name="machine as a whole", time="0")
         _outcome(case, machine.findings, strict=strict)
@@ -67,7 +67,7 @@ def _count(suite: Element) -> None:
     suite.set("errors", "0")
 
 
-def _told(point: Checked) -> str:
+def _details(point: Checked) -> str:
     quality = " ".join(word for word in (point.quality or "", point.reason, point.code) if word)
     parts = [shown(point.value, point.unit), quality, point.where, point.raw]
     parts += [f"{key} {value}" for key, value in point.more.items()]

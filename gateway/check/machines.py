@@ -1,4 +1,4 @@
-"""What reading real machines amounts to: by machines, with what to look at."""
+"""The report of reading real machines: by machines, with hints."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Machine
 
 CLOCKS_APART = 5.0
-"""Seconds that a device's clock may differ from ours without a word."""
+"""Seconds that a device's clock may differ from ours without a finding."""
 
 
 async def check_machines(
     file: str, machines: Sequence[Machine], patience: Patience, progress: Callable[[int, int], None]
 ) -> Report:
-    """Read all points of machines, and return what was found; `progress` is told devices done, and all devices."""
+    """Read all points of machines, and return the report. `progress` gets the counts of finished and all devices."""
     began = time.monotonic()
     devices = devices_of(machines)
     done = 0
 
-    def told() -> None:
+    def finished() -> None:
         nonlocal done
         done += 1
         progress(done, len(devices))
 
     progress(0, len(devices))
-    await read_devices(devices, patience, told)
+    await read_devices(devices, patience, finished)
     found = {one.path: _machine(device, one, taken) for device in devices for one, taken in device.machines}
     return Report(file, time.monotonic() - began, [found[machine.path] for machine in machines])
 
@@ -53,7 +53,7 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
         reason = fault.reason if fault is not None else Reason.NO_RESPONSE
         said = f"{reason.replace('_', ' ')} {fault.code if fault is not None else ''}".strip()
         hint = why_not_connected(said) if reason is Reason.NOT_CONNECTED else ""
-        checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.name)))
+        checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.explore)))
     checked.findings += device.searched.get(str(machine.path), [])
     if device.ahead is not None and abs(device.ahead) > CLOCKS_APART:
         checked.findings.append(doubt("clock", _clock(device.ahead)))
@@ -89,7 +89,7 @@ def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> lis
             one.findings.append(checked.findings[0])
         elif readings:
             one.findings += flags(point, readings)
-            _add_hint(one, readings, machine.protocol.name)
+            _add_hint(one, readings, machine.protocol.explore)
         found.append(one)
     return found
 
@@ -106,9 +106,9 @@ def _fill(one: Checked, readings: Sequence[Taken]) -> None:
         one.more["span"] = f"{min(numbers):.6g}..{max(numbers):.6g}"
 
 
-def _add_hint(one: Checked, readings: Sequence[Taken], protocol: str) -> None:
-    """Say what to look at where there is no value, behind why there is none."""
-    hint = why_not_read(one.reason, protocol) if one.quality is Quality.BAD else ""
+def _add_hint(one: Checked, readings: Sequence[Taken], explore: str) -> None:
+    """Add a hint to the finding about a missing value."""
+    hint = why_not_read(one.reason, explore) if one.quality is Quality.BAD else ""
     if hint and one.findings:
         one.findings[0] = one.findings[0]._replace(text=f"{one.findings[0].text}: {hint}")
     failed = sum(reading.fault is not None for reading in readings)

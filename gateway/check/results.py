@@ -1,4 +1,4 @@
-"""What a check finds: by machines and their points, for people, for programs and for CI."""
+"""The results of a check, by machines and their points: for people, for programs and for CI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Severity(StrEnum):
-    """How much a finding weighs: what is wrong fails the check, what is doubtful wants a look."""
+    """The weight of a finding: a wrong point fails the check, a doubtful point needs a look."""
 
     WRONG = "wrong"
     DOUBT = "doubt"
@@ -29,7 +29,7 @@ class Finding(NamedTuple):
 
 
 class Verdict(StrEnum):
-    """What a check makes of a point, the best first."""
+    """The verdict on a point, from best to worst."""
 
     GOOD = "good"
     NOT_SEEN = "not seen"  # an event that did not happen
@@ -41,7 +41,7 @@ class Verdict(StrEnum):
 class Checked:
     """One point, checked.
 
-    `raw` is what the device holds there, `where` the place; `quality` is None where there is no reading. `more` are
+    `raw` is the raw value in the device, `where` its place; without a reading, `quality` is missing. `more` are
     further columns by their names.
     """
 
@@ -58,7 +58,7 @@ class Checked:
 
     @property
     def verdict(self) -> Verdict:
-        """What the findings amount to."""
+        """The verdict of all findings."""
         severities = {finding.severity for finding in self.findings}
         if Severity.WRONG in severities:
             return Verdict.WRONG
@@ -71,7 +71,7 @@ class Checked:
         return {
             "point": self.name, "verdict": self.verdict.value, "value": self.value, "unit": self.unit,
             "quality": None if self.quality is None else self.quality.value, "reason": self.reason,
-            "code": self.code, "where": self.where, "raw": self.raw, **self.more, **_told(self.findings),
+            "code": self.code, "where": self.where, "raw": self.raw, **self.more, **_findings(self.findings),
         }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ class CheckedMachine:
         """Return what programs read."""
         return {
             "machine": str(self.path), "template": self.template, "connection": self.connection,
-            "absent": self.absent, "notes": self.notes, **_told(self.findings),
+            "absent": self.absent, "notes": self.notes, **_findings(self.findings),
             "points": [point.as_dict() for point in self.points],
         }  # fmt: skip
 
@@ -139,7 +139,7 @@ class Report:
         points = {verdict.name.lower(): self.count(verdict) for verdict in Verdict}
         return {
             "config": self.file, "seconds": round(self.seconds, 1), "passed": self.passed(),
-            "points": points, **self.totals, **_told(self.findings),
+            "points": points, **self.totals, **_findings(self.findings),
             "machines": [machine.as_dict() for machine in self.machines],
         }  # fmt: skip
 
@@ -154,6 +154,6 @@ def doubt(kind: str, text: str) -> Finding:
     return Finding(Severity.DOUBT, kind, text)
 
 
-def _told(findings: Sequence[Finding]) -> dict[str, Any]:
-    told = [{"severity": one.severity.value, "kind": one.kind, "text": one.text} for one in findings]
-    return {"findings": told}
+def _findings(findings: Sequence[Finding]) -> dict[str, Any]:
+    entries = [{"severity": one.severity.value, "kind": one.kind, "text": one.text} for one in findings]
+    return {"findings": entries}

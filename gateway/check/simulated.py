@@ -38,24 +38,21 @@ SHARE = 4
 """A point that would hardly be read in the time is read this often in it."""
 
 ON_THE_WAY = 0.01
-"""The part of all readings that may still be on the way at the end: what was taken last."""
+"""The part of all readings that may be pending at the end: the readings of the last scans."""
 
 SAMPLES = 2
-"""Periods of a point in which one sample at least is taken, however busy the machine is."""
-
-SERVED = {"modbus", "opcua"}
-"""Protocols that simulated machines speak."""
+"""Periods of a point in which at least one sample is read, on a busy machine as well."""
 
 
 async def check_simulated(
-    factory: Factory, machines: Sequence[Machine], seconds: float, seed: str, told: Callable[[str], None]
+    factory: Factory, machines: Sequence[Machine], seconds: float, seed: str, progress: Callable[[str], None]
 ) -> Report:
-    """Try machines of a factory for some seconds, counted from when all are heard, and return what was found.
+    """Try machines of a factory for some seconds after all were heard, and return the report.
 
-    `told` is given what is being done.
+    `progress` receives the current step as text.
     """
     began = time.monotonic()
-    foreign = sorted({str(one.path) for one in machines if one.protocol.name not in SERVED})
+    foreign = sorted({str(one.path) for one in machines if not one.protocol.simulator})
     if foreign:
         text = f"no simulated machine speaks the protocol of {', '.join(foreign)}; leave them out with --machine"
         return Report(str(factory.file), 0.0, [], findings=[wrong("protocol", text)])
@@ -66,20 +63,20 @@ async def check_simulated(
         options = Options(seed, truth=compared, patient=True, change=in_time(machines, seconds))
         trial = Trial(Path(folder), [config], options)
         try:
-            told(f"starting {len(machines):,} simulated machines, gateway, broker, ingest and store")
+            progress(f"starting {len(machines):,} simulated machines, gateway, broker, ingest and store")
             async with trial:
                 await trial.hold(heard(trial.store, len(machines)))
-                told(f"reading them for {seconds:g} s")
+                progress(f"reading them for {seconds:g} s")
                 since = time.time_ns() // 1000
                 await trial.hold(asyncio.sleep(seconds))
                 window = Window(since, time.time_ns() // 1000)
-                told("stopping")
+                progress("stopping")
         except TrialFailed as error:
             findings = [wrong("not_started", str(error))]
             return Report(str(factory.file), time.monotonic() - began, [], findings=findings)
-        told("comparing")
+        progress("comparing")
         report = await asyncio.to_thread(_judged, trial, factory, machines, window, compared=compared)
-    told("")
+    progress("")
     report.seconds = time.monotonic() - began
     return report
 
@@ -93,7 +90,7 @@ def _alone(factory: Factory, machines: Sequence[Machine], folder: Path) -> Path:
 
 
 def in_time(machines: Sequence[Machine], seconds: float) -> Callable[[dict[str, Any]], None]:
-    """Return what changes a configuration so that what would hardly be read in the time is read in it."""
+    """Return a function that shortens the periods of a configuration, so that every point is read in the time."""
     points = {machine.path[2:]: machine.points for machine in machines}
 
     def change(data: dict[str, Any]) -> None:
@@ -134,7 +131,7 @@ def _heard(store: Path) -> int:
 
 
 def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window: Window, *, compared: bool) -> Report:
-    """Compare what is stored with what was shown, and say what it amounts to."""
+    """Compare stored readings with the truth logs, and return the report."""
     name = factory.file.stem
     truth = Truth(trial.truth(name)) if compared else None
     with SqliteStore(SqliteSettings.model_validate({"path": str(trial.store)})) as store:
@@ -149,7 +146,7 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
         checked.notes = [f"scans due {schedule['due']}, taken {schedule['taken']}, missed {schedule['missed']}"]
         if schedule["missed"] > (1 - HELD) * schedule["due"]:
             text = f"{schedule['missed']} of {schedule['due']} scans were missed"
-            checked.findings.append(wrong("rate", f"{text}: its periods can't be held, at least not on this machine"))
+            checked.findings.append(wrong("rate", f"{text}: its periods can't be kept, at least not on this machine"))
         if error := errors.get(str(tried[machine.path].connection.shared())):
             checked.findings.append(wrong("not_connected", error))
         searched = {search.name: _found(machine, search, stored) for search in machine.searches}
@@ -163,12 +160,12 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
             if truth is not None:
                 moved = at, point.name, tally.first_good or window.began, window.ended
                 # a quantity that rests at 0 trembles half of the time: samples may meet it there again and again
-                met_again = truth.away(*moved) < SAMPLES * every * 1e6
-                changes = 0 if met_again else max(0, len(truth.held(*moved)) - 1)
-            # what is still on the way is told once for all, and is no point's fault
+                met_again = truth.longest_deviation(*moved) < SAMPLES * every * 1e6
+                changes = 0 if met_again else max(0, len(truth.values_between(*moved)) - 1)
+            # pending readings are reported once for all points
             short = schedule["missed"] > 0 and not gateway["ledger"]["pending"]
-            told = Circumstances(machine.protocol.name, window, every, short, changes, truth is not None)
-            checked.points.append(judged(point, tally, told))
+            context = Circumstances(machine.protocol.explore, window, every, short, changes, truth is not None)
+            checked.points.append(judged(point, tally, context))
         found.append(checked)
     rows = sum(tally.stored for tally in stored.values())
     return _whole(factory, found, gateway, ingest, rows, compared=compared)
@@ -215,11 +212,11 @@ def _whole(
         f"scans: {scans}",
     ]
     differ = sum(point.more.get("truth") == "differs" for machine in machines for point in machine.points)
-    told = f"{differ:,} points differ from it" if differ else "equal, reading by reading"
+    comparison = f"{differ:,} points differ from it" if differ else "equal, reading by reading"
     notes.append(
-        f"compared with what the machines showed: {told}"
+        f"compared with the values of the machines: {comparison}"
         if compared
-        else f"not compared with what the machines showed: that is done up to {TRUTH_POINTS:,} points"
+        else f"not compared with the values of the machines: that is done up to {TRUTH_POINTS:,} points"
     )
     totals = {
         "simulated": True, "ledger": ledger, "balanced": gateway["balanced"], "schedule": schedule, "stored": rows,
@@ -233,7 +230,7 @@ def _whole(
 
 
 def of_all(gateway: Mapping[str, Any], rows: int) -> list[Finding]:
-    """Return what is wrong with a whole run, given the gateway's closing report and how many readings are stored."""
+    """Return the findings about a whole run, given the gateway's closing report and how many readings are stored."""
     ledger, schedule = gateway["ledger"], gateway["schedule"]
     findings: list[Finding] = []
     if not gateway["balanced"]:

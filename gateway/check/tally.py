@@ -1,4 +1,4 @@
-"""What a store holds of each point, counted reading by reading, and compared with what the machine showed."""
+"""The stored readings of each point, counted and compared with the values of the machine."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Truth(Protocol):
     def agrees(self, machine: str, point: str, value: Value, time: int) -> bool:
         """Return whether a point had this value at about that time."""
 
-    def held(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
-        """Return the values that a point had between two times, the one at the first included."""
+    def values_between(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
+        """Return the values that a point had between two times, with the value at the first time."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Tally:
     """The stored readings of one point.
 
     `inside` are those of the time that counts; `faults` are of these, by reason and code, and of the newest one.
-    `differ` are good ones that the machine did not show then; `odd` is the first of them, as text.
+    `differ` are good readings with another value than the machine had; `odd` is the first of them, as text.
     """
 
     stored: int = 0
@@ -79,7 +79,7 @@ class Tally:
 
 
 def tallies(readings: Iterable[Reading], window: Window, truth: Truth | None) -> dict[tuple[str, str], Tally]:
-    """Return what is stored, by the machine's path and the point's name."""
+    """Return the tallies by machine path and point name."""
     found: dict[tuple[str, str], Tally] = {}
     for reading in readings:
         key = str(reading.path), reading.point

@@ -1,4 +1,4 @@
-"""A check's report for a terminal: what it amounts to first, then what is not good; wide or narrow."""
+"""A check's report for a terminal, wide or narrow: the totals, then the points that are not good."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLOURS = {Verdict.GOOD: "green", Verdict.NOT_SEEN: "bright_black", Verdict.DOUB
 WEIGHTS = {Severity.WRONG: "red", Severity.DOUBT: "yellow"}
 
 WIDEST = 32
-"""Characters of a cell; longer ones are cut, and are whole in the JSON."""
+"""Characters of a cell; longer cells are cut, and are whole in the JSON."""
 
 NARROWEST = 40
 """Columns of a terminal, at the least: in fewer nothing can be read."""
@@ -55,7 +55,7 @@ def _alike(machines: Iterable[CheckedMachine]) -> list[list[CheckedMachine]]:
 
 
 def _said(findings: Iterable[Finding]) -> str:
-    """Return what is said but for its numbers, which are each machine's own."""
+    """Return a text without its numbers, which differ between machines."""
     return " ".join(re.sub(r"-?\d[\w.+]*", "#", finding.text) for finding in findings)
 
 

@@ -1,18 +1,33 @@
-"""`lineside browse`: what an OPC UA server offers; a template out of it."""
+"""`lineside browse`: the address space of an OPC UA server, and a template of it."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import click
 
+import drivers
+from drivers.base import DriverError, NotConnected
+from drivers.opcua.browse.browser import Browser
+from drivers.opcua.browse.start_node import start_at
+from drivers.opcua.browse.variable_details import learn
+from drivers.opcua.connection.discovery import endpoints, servers
+from drivers.opcua.connection.paced_session import PacedSession
+from drivers.opcua.connection.session import opened
+from drivers.opcua.errors import REQUEST_ERRORS, not_connected
+from drivers.opcua.node_address import parse_node
+from gateway.cli.browse_result import BrowseResult
+from gateway.cli.browse_template import template_of
+from gateway.cli.browse_tree import tree
+from gateway.cli.common import OUTPUT_FILE, Unreachable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from drivers.opcua.browse.nodes import BrowsedNode
-    from drivers.opcua.codec.data_types import DataTypes
     from drivers.opcua.settings import OpcUaConnection
     from gateway.cli.browse_template import Template
 
@@ -20,30 +35,14 @@ MOST = 100_000
 """Nodes that can be looked at in one go."""
 
 
-class Wanted(NamedTuple):
-    """What of a server is looked at, and how fast."""
+class BrowseRequest(NamedTuple):
+    """The part of a server to browse, and the rate of requests a second."""
 
     under: str | None
     depth: int
     match: tuple[str, ...]
     most: int
     per_second: float
-
-
-class Looked(NamedTuple):
-    """What was found: the start, the chosen variables in the order of the tree, and the data types.
-
-    `url` is the server's, `uris` are its namespaces; `cut` says that there is more than was looked at,
-    and `every` that all variables were chosen.
-    """
-
-    url: str
-    start: BrowsedNode
-    chosen: list[BrowsedNode]
-    types: DataTypes
-    uris: list[str]
-    cut: bool
-    every: bool
 
 
 @click.command()
@@ -56,7 +55,7 @@ class Looked(NamedTuple):
 @click.option("--match", multiple=True, metavar="GLOB", help="Only variables with such a name or path: '*Temp*'.")
 @click.option("--max", "most", type=click.IntRange(1, MOST), default=10_000, show_default=True, help="Nodes.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
-@click.option("--template", type=click.Path(path_type=Path), help="Write a template of what is shown to this file.")
+@click.option("--template", type=OUTPUT_FILE, help="Write a template of the shown nodes to this file.")
 @click.option("--nodes", type=click.Choice(["auto", "id", "path"]), default="auto", show_default=True,
               help="How the template names nodes: auto is ids that are text, else paths.")  # fmt: skip
 def browse(
@@ -73,16 +72,14 @@ def browse(
     nodes: str,
 ) -> None:
     """Look at the OPC UA server at URL, such as opc.tcp://10.20.2.21:4840. It only reads."""
-    from drivers.base import DriverError  # noqa: PLC0415 - see gateway.cli
-    from gateway.cli.browse_template import template_of  # noqa: PLC0415 - see gateway.cli
-    from gateway.cli.browse_tree import tree  # noqa: PLC0415 - see gateway.cli
-
     try:
         connection = _connection(url, options)
         if endpoints:
             asyncio.run(_show_endpoints(connection))
             return
-        looked = asyncio.run(_look(connection, Wanted(under, depth, match, most, per_second)))
+        looked = asyncio.run(_look(connection, BrowseRequest(under, depth, match, most, per_second)))
+    except NotConnected as error:
+        raise Unreachable(str(error)) from None
     except (ValueError, LookupError, DriverError) as error:
         raise click.ClickException(str(error.args[0] if isinstance(error, LookupError) else error)) from None
     for line in tree(looked, connection.namespace):
@@ -107,9 +104,7 @@ def _write(file: Path, template: Template) -> None:
 
 
 def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
-    """Return the connection with its options. Raises `ValueError`."""
-    import drivers  # noqa: PLC0415 - see gateway.cli
-
+    """Return the connection with its options. Raises `ValueError`, and `MissingSecret` before a device is asked."""
     options: dict[str, object] = {}
     for one in written:
         key, equals, value = one.partition("=")
@@ -117,19 +112,14 @@ def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
             raise ValueError(f"--option {key}: write KEY=VALUE, as in --option security=none")
         options[key] = {"secret": value} if key == "password" else value
     protocol = drivers.protocol("opcua")
-    return drivers.parse_connection(protocol, options | {"url": url})  # type: ignore[return-value] # of that protocol
+    connection = cast("OpcUaConnection", drivers.parse_connection(protocol, options | {"url": url}))
+    if connection.password is not None:
+        connection.password.reveal()
+    return connection
 
 
-async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
+async def _look(connection: OpcUaConnection, wanted: BrowseRequest) -> BrowseResult:
     """Walk the tree, and learn what the variables in it are. Raises `DriverError`, `LookupError` or `ValueError`."""
-    from drivers.opcua.browse.browser import Browser  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.browse.start_node import start_at  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.browse.variable_details import learn  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.connection.paced_session import PacedSession  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.connection.session import opened  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.errors import REQUEST_ERRORS, not_connected  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.node_address import parse_node  # noqa: PLC0415 - see gateway.cli
-
     node = parse_node(wanted.under) if wanted.under is not None else None
     session = PacedSession(await opened(connection, connection.url), connection, wanted.per_second)
     try:
@@ -137,7 +127,7 @@ async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
         browser = Browser(session, wanted.depth, wanted.most)
         await browser.walk(start)
         chosen = [one for one in start.all() if one.variable and _matches(one, wanted.match)]
-        return Looked(
+        return BrowseResult(
             session.url, start, chosen, await learn(session, chosen), session.uris, browser.cut, not wanted.match
         )
     except REQUEST_ERRORS as error:
@@ -148,15 +138,11 @@ async def _look(connection: OpcUaConnection, wanted: Wanted) -> Looked:
 
 def _matches(node: BrowsedNode, globs: Sequence[str]) -> bool:
     """Return whether a node has such a name or path; capitals do not matter."""
-    from fnmatch import fnmatchcase  # noqa: PLC0415 - see gateway.cli
-
     names = [name.lower() for name in (node.name.Name or "", node.path, node.display)]
     return not globs or any(fnmatchcase(name, glob.lower()) for name in names for glob in globs)
 
 
 async def _show_endpoints(connection: OpcUaConnection) -> None:
-    from drivers.opcua.connection.discovery import endpoints, servers  # noqa: PLC0415 - see gateway.cli
-
     found = await endpoints(connection)
     for url, certificate in dict.fromkeys((one.url, one.certificate) for one in found):
         click.echo(f"{url}\n  certificate: {certificate or 'none'}")

@@ -10,14 +10,15 @@ from drivers.base import ValueType
 from drivers.opcua.browse.point_candidates import DURATION, PointCandidate, Unusable, offers
 from drivers.opcua.browse.point_names import Addresses, own_namespace
 from drivers.opcua.security.certificates import printable
+from gateway.model.text import MAX_TEXT, clean_text
 from gateway.settings.units import USUAL, is_unit
 
 if TYPE_CHECKING:
     from drivers.opcua.node_address import BrowsePath, Node
-    from gateway.cli.browse import Looked
+    from gateway.cli.browse_result import BrowseResult
 
 MOST_LEFT_OUT = 50
-"""Variables that are named in a template though they are no points."""
+"""Variables without a point that a template names in comments."""
 
 
 class Template(NamedTuple):
@@ -28,7 +29,7 @@ class Template(NamedTuple):
     hint: str
 
 
-def template_of(looked: Looked, namespace: str | None, name: str, *, by_path: bool | None) -> Template:
+def template_of(looked: BrowseResult, namespace: str | None, name: str, *, by_path: bool | None) -> Template:
     """Return a template of the variables that were chosen; `by_path` is of `Addresses`."""
     own = namespace or own_namespace(looked.chosen, looked.uris)
     addresses = Addresses(list(looked.start.all()), looked.uris, own, by_path=by_path)
@@ -45,7 +46,7 @@ def template_of(looked: Looked, namespace: str | None, name: str, *, by_path: bo
     title = looked.url if looked.start.is_objects else f"{looked.start.path} of {looked.url}"
     head = ["format: 1", "protocol: opcua", f"description: {_flow(_line(title))}", "points:"]
     if own is not None:
-        head = [f"# Nodes without a namespace stand in the one that the connection names: {_line(own)}", *head]
+        head = [f"# Nodes without a namespace are in the namespace of the connection: {_line(own)}", *head]
     text = "\n".join((*head, *lines, *_remarks(left_out))) + "\n"
     hint = f'; in the factory: {{template: {name}, connection: "...?namespace={own}"}}' if own is not None else ""
     return Template(text, points, hint)
@@ -75,23 +76,23 @@ def _keys(offer: PointCandidate, node: Node | BrowsePath) -> tuple[dict[str, Any
     return keys, remark
 
 
-def _unit(ucum: str, told: str) -> tuple[str, str]:
+def _unit(ucum: str, text: str) -> tuple[str, str]:
     """Return the unit, by its code or by how the server writes it; and a remark where that is less than sure."""
-    if ucum or not told:
+    if ucum or not text:
         return ucum, ""
-    unit = USUAL.get(told) or (told if is_unit(told) else "")
-    return unit, f"the server writes its unit {told!r}, without a code that says what it means"
+    unit = USUAL.get(text) or (text if is_unit(text) else "")
+    return unit, f"the server writes its unit {text!r} without a UN/CEFACT code"
 
 
 def _description(offer: PointCandidate) -> str:
-    """Return what the server says of a node, or shows as its name, where that is more than its name."""
+    """Return the description or the display name of a node, if it differs from the name."""
     texts = (_line(offer.details.about.description), _line(offer.found.display))
     return next((text for text in texts if text not in {"", offer.found.name.Name}), "")
 
 
 def _line(text: str) -> str:
     """Return text of a server on one line, without what could disturb a terminal."""
-    return printable(" ".join(text.split()))
+    return clean_text(printable(" ".join(text.split())), MAX_TEXT)
 
 
 def _whole(number: float) -> float:

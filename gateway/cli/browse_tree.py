@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drivers.opcua.browse.nodes import BrowsedNode, Details
-    from gateway.cli.browse import Looked
+    from gateway.cli.browse_result import BrowseResult
 
 NAME_WIDTH, TYPE_WIDTH, VALUE_WIDTH = 40, 16, 32
 LONGEST = 60
@@ -22,7 +22,7 @@ LONGEST = 60
 _PLAIN_KINDS = {"BaseObjectType", "FolderType", ""}
 
 
-def tree(looked: Looked, namespace: str | None) -> Iterator[str]:
+def tree(looked: BrowseResult, namespace: str | None) -> Iterator[str]:
     """Yield the lines: the nodes that were chosen, with those above them up to the start."""
     own = namespace or own_namespace(looked.chosen, looked.uris)
     nodes = list(looked.start.all())
@@ -62,7 +62,7 @@ def _type(details: Details) -> str:
 
 
 def _value(details: Details) -> str:
-    """Return the value with unit, label and range, or why there is none."""
+    """Return the value with unit, label and range, or the fault code."""
     about = details.about
     if details.fault is not None and details.shown is None and details.value is None:
         return details.fault.code

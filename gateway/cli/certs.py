@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from drivers.opcua.security.certificates import common_name, names, printable, thumbprint
+from drivers.opcua.security.pki import Pki, certificates, default_folder
+from drivers.opcua.security.settings import SecureConnection
 from gateway.cli.common import load
 
 if TYPE_CHECKING:
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
-    from drivers.opcua.security.pki import Pki
 
 TARGET = click.argument("target", type=click.Path(exists=True, path_type=Path))
 """The factory's YAML, or a folder of certificates."""
@@ -32,8 +34,6 @@ def certs() -> None:
 @TARGET
 def list_(target: Path) -> None:
     """Show our certificate, and those trusted and rejected; TARGET is a configuration or a folder of certificates."""
-    from drivers.opcua.security.pki import certificates  # noqa: PLC0415 - see gateway.cli
-
     for pki in _folders(target):
         click.echo(pki.folder)
         unreadable: list[Path] = []
@@ -69,14 +69,11 @@ def reject(target: Path, thumbprint: str) -> None:
     """Trust the certificate with this THUMBPRINT no longer."""
     certificate = _first(target, lambda pki: pki.distrust(thumbprint))
     click.echo(f"rejected  {_line(certificate)}")
-    click.echo("a connection that stands is not cut; the next one to it is refused")
+    click.echo("an open connection stays open; the next connection is refused")
 
 
 def _folders(target: Path) -> list[Pki]:
-    """Return the folders of certificates that a configuration uses, or the one that was named."""
-    from drivers.opcua.security.pki import Pki, default_folder  # noqa: PLC0415 - see gateway.cli
-    from drivers.opcua.security.settings import SecureConnection  # noqa: PLC0415 - see gateway.cli
-
+    """Return the certificate folders of a configuration, or the given folder."""
     if target.is_dir():
         return [Pki(target)]
     connections = [machine.connection for machine in load(target).machines]
@@ -98,8 +95,6 @@ def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certif
 
 
 def _line(certificate: x509.Certificate) -> str:
-    from drivers.opcua.security.certificates import common_name, names, printable, thumbprint  # noqa: PLC0415 - see gateway.cli
-
     try:
         uri = next(iter(names(certificate).uris), "no URI")
     except ValueError:

@@ -1,18 +1,22 @@
-"""`lineside check`: does every point read, from the real machines or, in CI, from simulated ones."""
+"""`lineside check`: read every point, from the real machines or from simulated machines."""
 
 from __future__ import annotations
 
-import pathlib
+import asyncio
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
-from gateway.cli.common import CONFIG, DURATION, FORMAT, load, machines_of, serve
+from gateway.check.devices import Patience
+from gateway.check.junit import junit as as_junit
+from gateway.check.machines import check_machines
+from gateway.check.text import lines
+from gateway.cli.common import CONFIG, DURATION, FORMAT, OUTPUT_FILE, load, machines_of, serve
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Coroutine
     from pathlib import Path
 
@@ -26,14 +30,14 @@ USUAL_SECONDS = 10.0
 @CONFIG
 @click.option("--simulated", is_flag=True, help="Simulate the machines, broker and store, and try the whole way.")
 @click.option("--machine", "pattern", default="*", help="Only machines that match, such as 'press-0*'.")
-@click.option("--for", "seconds", type=DURATION, help="Read on for this long, so that what is constant shows; 10s.")
+@click.option("--for", "seconds", type=DURATION, help="Read for this long, to find constant values; 10s.")
 @click.option("--timeout", type=DURATION, default="10s", show_default=True, help="Time for an answer of a device.")
 @click.option("--at-once", type=click.IntRange(1, 1000), default=64, show_default=True, help="Devices read at once.")
 @click.option("--seed", default="1", show_default=True, help="With --simulated: other values.")
 @click.option("--all", "-v", "every_point", is_flag=True, help="Show what is good, too.")
-@click.option("--strict", is_flag=True, help="Exit 1 on what is doubtful, too.")
+@click.option("--strict", is_flag=True, help="Exit 1 for doubtful points, too.")
 @FORMAT
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write JUnit XML, too.")
+@click.option("--junit", type=OUTPUT_FILE, help="Write JUnit XML, too.")
 def check(
     config: Path,
     pattern: str,
@@ -61,9 +65,6 @@ def check(
 
             checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed, _doing)
         else:
-            from gateway.check.devices import Patience  # noqa: PLC0415 - see gateway.cli
-            from gateway.check.machines import check_machines  # noqa: PLC0415 - see gateway.cli
-
             patience = Patience(timeout, seconds or 0.0, at_once)
             checking = check_machines(str(config), machines, patience, _progress)
         reports.extend(await _unless(stop, checking))
@@ -72,8 +73,6 @@ def check(
     if not reports:
         raise click.Abort
     if junit is not None:
-        from gateway.check.junit import junit as as_junit  # noqa: PLC0415 - see gateway.cli
-
         junit.write_bytes(as_junit(reports[0], strict=strict))
     _print(reports[0], style, every_point=every_point)
     sys.exit(0 if reports[0].passed(strict=strict) else 1)
@@ -81,8 +80,6 @@ def check(
 
 async def _unless(stop: asyncio.Event, checking: Coroutine[Any, Any, Report]) -> list[Report]:
     """Return the report, or nothing where the check was stopped."""
-    import asyncio  # noqa: PLC0415 - see gateway.cli
-
     task, stopped = asyncio.create_task(checking, name="check"), asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
@@ -115,11 +112,7 @@ def _doing(text: str) -> None:
 
 def _print(report: Report, style: str, *, every_point: bool) -> None:
     if style == "json":
-        import orjson  # noqa: PLC0415 - see gateway.cli
-
         click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
         return
-    from gateway.check.text import lines  # noqa: PLC0415 - see gateway.cli
-
     for line in lines(report, shutil.get_terminal_size((118, 24)).columns, every_point=every_point):
         click.echo(line)

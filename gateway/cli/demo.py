@@ -1,4 +1,4 @@
-"""`lineside demo`: the whole way, on this machine; and the broker of such trials."""
+"""`lineside demo`: the whole data flow on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import WITH_STDIN, serve, write_report
+from gateway.cli.common import OUTPUT_FILE, serve, write_report
+from gateway.common.setting_types import parse_duration
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,24 +18,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--for", "duration", default=None, help="Stop after this time, such as 20s; else Ctrl-C stops.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write the report (JSON) to this file.")
+@click.option("--report", "out", type=OUTPUT_FILE, help="Write the report (JSON) to this file.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the store and the spools.")
-def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
+def demo(duration: str | None, out: Path | None, data: Path | None) -> None:
     """Run two simulated plants, a broker, gateways, ingest and a store, and watch readings travel."""
     try:
         import amqtt  # noqa: F401, PLC0415 - an extra
         import rich  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise click.ClickException("the demo needs more than a gateway does: pip install 'lineside[demo]'") from None
-    from gateway.settings.types import parse_duration  # noqa: PLC0415 - see gateway.cli
-
     try:
         seconds = None if duration is None else float(str(parse_duration(duration)))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--for") from error
     folder = (data or Path("lineside-data", time.strftime("demo-%Y%m%d-%H%M%S"))).resolve()
     click.echo(f"data in {folder}")
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
 
     async def main(stop: asyncio.Event) -> None:
         from rich.console import Console  # noqa: PLC0415 - an extra
@@ -44,7 +43,7 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
 
         console = Console()
         watch = Screen(console, folder).watch if console.is_terminal else None
-        told.update(await Demo(folder).run(stop, seconds, watch))
+        report.update(await Demo(folder).run(stop, seconds, watch))
 
     from gateway.trial.trial import TrialFailed  # noqa: PLC0415 - an extra
 
@@ -52,39 +51,25 @@ def demo(duration: str | None, report: Path | None, data: Path | None) -> None:
         serve(main)
     except TrialFailed as error:
         raise click.ClickException(str(error)) from None
-    write_report(report, told)
-    _print(told, folder)
-    sys.exit(0 if told["balanced"] and not told["never_good"] else 1)
+    write_report(out, report)
+    _print(report, folder)
+    sys.exit(0 if report["balanced"] and not report["never_good"] else 1)
 
 
-@click.command(hidden=True)
-@click.option("--port", type=int, required=True)
-@WITH_STDIN
-def embedded_broker(port: int, *, with_stdin: bool) -> None:
-    """Run the MQTT broker of a trial, on the loopback."""
-
-    async def main(stop: asyncio.Event) -> None:
-        from gateway.trial import broker  # noqa: PLC0415 - an extra
-
-        async with broker.embedded_broker(port):
-            await stop.wait()
-
-    serve(main, with_stdin=with_stdin)
-
-
-def _print(told: dict[str, Any], folder: Path) -> None:
-    ledger, schedule, points, latency = (told[key] for key in ("ledger", "schedule", "points", "latency_ms"))
+def _print(report: dict[str, Any], folder: Path) -> None:
+    ledger, schedule, points, latency = (report[key] for key in ("ledger", "schedule", "points", "latency_ms"))
     dropped = ", ".join(f"{reason} {n}" for reason, n in ledger["dropped"].items()) or "0"
+    balance = "balanced" if report["balanced"] else "NOT BALANCED"
     lines = f"""
-ran {told["seconds"]} s, first reading stored after {told["first_stored_after"]} s
+ran {report["seconds"]} s, first reading stored after {report["first_stored_after"]} s
 readings  acquired {ledger["acquired"]} = unchanged {ledger["unchanged"]} + dropped {dropped} \
-+ pending {ledger["pending"]} + confirmed {ledger["confirmed"]}   {"balanced" if told["balanced"] else "NOT BALANCED"}
++ pending {ledger["pending"]} + confirmed {ledger["confirmed"]}   {balance}
 scans     due {schedule["due"]} = taken {schedule["taken"]} + missed {schedule["missed"]}
 points    configured {points["configured"]}: good {points["good"]}, uncertain {points["uncertain"]}, \
 bad {points["bad"]}
-stored    {told["stored_readings"]} readings, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
+stored    {report["stored_readings"]} readings, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
 look      sqlite3 {folder}/readings.db 'select * from readings limit 20'
           lineside query -c {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
     click.echo(lines)
-    if told["never_good"]:
-        click.echo(f"never read good: {', '.join(told['never_good'][:20])}", err=True)
+    if report["never_good"]:
+        click.echo(f"never read good: {', '.join(report['never_good'][:20])}", err=True)

@@ -6,22 +6,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from pydantic import ValidationError
 
+import drivers
 from gateway.cli.common import load, size_of
-from gateway.cli.importing import write
+from gateway.cli.import_points import write
+from gateway.common.setting_types import check_name
+from gateway.settings.sections import BrokerSection
+from gateway.settings.serialize import dump
+from gateway.settings.templates import bundled_config
+from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-POINTS = {
-    "modbus": "{address: holding 0, raw: int16, scale: 0.1, unit: Cel, range: [-20, 200]}",
-    "opcua": '{node: "ns=2;s=Machine.Temperature", type: float, unit: Cel, range: [-20, 200]}',
-}
-"""A point to begin with, by the protocol of the machine."""
+    from drivers.base import AnyProtocol
 
 
 class Question(NamedTuple):
-    """What is asked where the command line does not say it."""
+    """A question for a value that the command line does not give."""
 
     text: str
     default: str
@@ -29,14 +32,10 @@ class Question(NamedTuple):
 
 
 def _name(written: str) -> None:
-    from gateway.settings.types import check_name  # noqa: PLC0415 - see gateway.cli
-
     check_name(written)
 
 
 def _broker(written: str) -> None:
-    from gateway.settings.sections import BrokerSection  # noqa: PLC0415 - see gateway.cli
-
     BrokerSection.model_validate({"url": written})
 
 
@@ -44,18 +43,16 @@ def _connection(written: str) -> None:
     _protocol(written)
 
 
-def _protocol(url: str) -> str:
-    """Return the protocol of a connection. Raises `ValueError` for what is none."""
-    import drivers  # noqa: PLC0415 - see gateway.cli
-
-    kinds = [drivers.protocol(name) for name in drivers.known()]
+def _protocol(url: str) -> AnyProtocol:
+    """Return the protocol of a connection. Raises `ValueError` for an invalid connection."""
+    kinds = drivers.usable()
     kind = next((kind for kind in kinds if url.partition(":")[0] in kind.connection.schemes), None)
     if kind is None:
         raise ValueError(
             f"write one of {', '.join(f'{scheme}://' for kind in kinds for scheme in kind.connection.schemes)}"
         )
     drivers.parse_connection(kind, url)
-    return kind.name
+    return kind
 
 
 def _anything(written: str) -> None:
@@ -78,7 +75,7 @@ QUESTIONS = {
 
 @click.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder to write to.")
-@click.option("--yes", is_flag=True, help="Ask nothing: take what is usual for what is not said.")
+@click.option("--yes", is_flag=True, help="Ask nothing; use the defaults.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 @click.option("--enterprise", help="The company, the first level of all topics.")
 @click.option("--site", help="The site, the second level.")
@@ -99,7 +96,7 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
         files[f"machines/{answers['template']}.yaml"] = _template(protocol)
     write(out, files, force=force)
     factory = load(out / "factory.yaml")
-    click.echo(f"{out / 'factory.yaml'}: right: {size_of(factory)}")
+    click.echo(f"{out / 'factory.yaml'}: valid: {size_of(factory)}")
     for name in files:
         click.echo(f"  wrote {out / name}")
     if answers["username"]:
@@ -107,14 +104,14 @@ def init(out: Path, *, yes: bool, force: bool, **said: str | None) -> None:
 
 
 def _answer(key: str, said: str | None, *, yes: bool) -> str:
-    """Return what the command line says, else what is answered, else what is usual."""
+    """Return the value of the command line, else the answer, else the default."""
     question = QUESTIONS[key]
 
     def checked(written: str) -> str:
         try:
             question.check(written)
         except ValueError as error:
-            raise click.BadParameter(_told(error), param_hint=f"--{key}") from None
+            raise click.BadParameter(_message(error), param_hint=f"--{key}") from None
         return written
 
     if said is not None or yes:
@@ -123,27 +120,19 @@ def _answer(key: str, said: str | None, *, yes: bool) -> str:
     return answer
 
 
-def _told(error: ValueError) -> str:
-    from pydantic import ValidationError  # noqa: PLC0415 - see gateway.cli
-
-    from gateway.settings.wording import told  # noqa: PLC0415 - see gateway.cli
-
+def _message(error: ValueError) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(told(detail) for detail in error.errors(include_url=False))
+        return "; ".join(describe(detail) for detail in error.errors(include_url=False))
     return str(error)
 
 
 def _is_there(template: str, out: Path) -> bool:
-    from gateway.settings.templates import bundled_config  # noqa: PLC0415 - see gateway.cli
-
     return any(
         (folder / f"{template}.yaml").is_file() for folder in (out / "machines", bundled_config() / "machines")
     )
 
 
 def _factory(answers: dict[str, str]) -> str:
-    from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
-
     written = {key: dump(answer, flow=True) for key, answer in answers.items()}
     user = f", username: {written['username']}, password: {{secret: broker_password}}" if answers["username"] else ""
     return f"""# What each key means: docs/configuration.md. Is it right: lineside validate factory.yaml
@@ -164,10 +153,10 @@ lines:
 """
 
 
-def _template(protocol: str) -> str:
+def _template(protocol: AnyProtocol) -> str:
     return f"""# A machine type: its points, written once for all machines of it.
 format: 1
-protocol: {protocol}
+protocol: {protocol.name}
 points:
-  temperature: {POINTS.get(protocol, "{}")}
+  temperature: {protocol.example}
 """

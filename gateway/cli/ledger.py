@@ -1,4 +1,4 @@
-"""`lineside ledger`: what became of every reading that a gateway took."""
+"""`lineside ledger`: prints the account of all readings of a gateway."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 @CONFIG
 @FORMAT
 def ledger(config: Path, style: str) -> None:
-    """Print what became of every reading that the gateway of CONFIG took, over all its runs.
+    """Print the account of all readings that the gateway of CONFIG acquired, over all its runs.
 
-    The gateway may be running, stopped or killed. Exits 1 where there is no ledger, or where it does not balance.
+    The gateway may be running, stopped or killed. Exits with 1 if there is no ledger, or if it does not balance.
     """
     from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
     from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
@@ -50,13 +50,14 @@ def as_text(found: Ledger) -> str:
     ]  # fmt: skip
     width = max(len(name) for name, _ in lines) + 2
     text = "\n".join(f"{name:<{width}}{n:>18,}" for name, n in lines)
-    last = "every reading is accounted for" if found.balanced else f"{found.missing:,} readings are not accounted for"
-    return f"{text}\n{last}"
+    missing = f"{found.missing:,} readings are not accounted for"
+    result = "every reading is accounted for" if found.balanced else missing
+    return f"{text}\n{result}"
 
 
 def as_json(gateway: str, spool: str, found: Ledger) -> str:
-    """Return a ledger for other programs; docs/delivery.md says what each key means."""
+    """Return a ledger for other programs; docs/delivery.md explains the keys."""
     import orjson  # noqa: PLC0415 - see gateway.cli
 
-    told = {"gateway": gateway, "spool": spool} | found.as_dict() | {"balanced": found.balanced}
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    report = {"gateway": gateway, "spool": spool} | found.as_dict() | {"balanced": found.balanced}
+    return orjson.dumps(report, option=orjson.OPT_INDENT_2).decode()

@@ -1,4 +1,4 @@
-"""`lineside plan`: the requests that will be sent, what they cost, and whether the periods can be held."""
+"""`lineside plan`: the requests to each device, their cost, and the periods that can't be kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.acquisition.link_load import link_loads
 from gateway.cli.common import CONFIG, load
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 @CONFIG
 @click.option("--requests", is_flag=True, help="Show every request too.")
 def plan(config: Path, *, requests: bool) -> None:
-    """Show what will be asked of each device of CONFIG; exit 1 where a period can't be held."""
-    from gateway.acquisition.link_load import link_loads  # noqa: PLC0415 - see gateway.cli
-
+    """Show the requests to each device of CONFIG; exit 1 if a period can't be kept."""
     links = link_loads(load(config).machines)
     for link in links:
         click.echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")

@@ -1,15 +1,22 @@
-"""`lineside probe`: what an unknown Modbus device has; a template out of it."""
+"""`lineside probe`: the registers of an unknown Modbus device, and a template of them."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+import drivers
+from drivers.base import DriverError, NotConnected
+from drivers.modbus.address import parse_address
+from drivers.modbus.probe import Probe
+from gateway.cli.common import OUTPUT_FILE, UNREACHABLE, Unreachable
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.probe import Meaning, Unit
 
@@ -37,25 +44,24 @@ def _numbers(text: str) -> list[int]:
 )
 @click.option("--register", help="What could this be? Such as 'holding 10'.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
-@click.option("--template", type=click.Path(path_type=Path), help="Write a template skeleton to this file.")
+@click.option("--template", type=OUTPUT_FILE, help="Write a template skeleton to this file.")
 def probe(url: str, units: str, last: int, register: str | None, per_second: float, template: Path | None) -> None:
     """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads."""
-    import drivers  # noqa: PLC0415 - see gateway.cli
-    from drivers.base import DriverError  # noqa: PLC0415 - see gateway.cli
-
     try:
         connection = drivers.parse_connection(drivers.protocol("modbus"), url)
         if register is not None:
             asyncio.run(_show_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
             return
         found = asyncio.run(_look(connection, _numbers(units), last, per_second))  # type: ignore[arg-type] # same
+    except NotConnected as error:
+        raise Unreachable(str(error)) from None
     except (ValueError, DriverError) as error:
         raise click.ClickException(str(error)) from None
     for unit in found:
         _show(unit)
     if not found:
         click.echo(f"{url}: none of the units {units} answers", err=True)
-        sys.exit(1)
+        sys.exit(UNREACHABLE)
     if template is not None:
         text, points = skeleton(found[0])
         template.write_text(text, encoding="utf-8")
@@ -63,21 +69,16 @@ def probe(url: str, units: str, last: int, register: str | None, per_second: flo
 
 
 async def _look(connection: ModbusConnection, units: list[int], last: int, per_second: float) -> list[Unit]:
-    from drivers.modbus.probe import Probe  # noqa: PLC0415 - see gateway.cli
-
-    def tell(text: str) -> None:
+    def progress(text: str) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{text}", nl=False, err=True)
 
-    found = await Probe(connection, per_second, tell).look(units, last)
-    tell("")
+    found = await Probe(connection, per_second, progress).look(units, last)
+    progress("")
     return found
 
 
 async def _show_meanings(connection: ModbusConnection, register: str) -> None:
-    from drivers.modbus.address import parse_address  # noqa: PLC0415 - see gateway.cli
-    from drivers.modbus.probe import Probe  # noqa: PLC0415 - see gateway.cli
-
     address = parse_address(register)
     if not isinstance(address, tuple) or address[0].bits:
         raise ValueError("only registers can mean more than one thing: name a holding or an input register")
@@ -94,8 +95,8 @@ def _meaning(meaning: Meaning) -> str:
 
 
 def _show(unit: Unit) -> None:
-    told = ", ".join(f"{key} {value}" for key, value in unit.identification.items())
-    click.echo(f"unit {unit.number}: {told or 'does not identify itself'}")
+    identity = ", ".join(f"{key} {value}" for key, value in unit.identification.items())
+    click.echo(f"unit {unit.number}: {identity or 'does not identify itself'}")
     for table, spans in unit.spans.items():
         if spans:
             ranges = ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in spans)

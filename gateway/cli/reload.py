@@ -1,4 +1,4 @@
-"""`lineside reload`: lets a running gateway take up its changed configuration, and tells what came of it."""
+"""`lineside reload`: let a running gateway apply its changed configuration, and print the outcome."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gateway.cli.common import CONFIG, load
+from gateway.cli.common import CONFIG, UNREACHABLE, load
+from gateway.settings.reload import outcome_file, read_outcome
+from gateway.spool.files import SpoolFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,19 +21,17 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 LOOK_EVERY = 0.05
-"""Seconds between two looks whether the gateway has told."""
+"""Seconds between two reads of the outcome."""
 
 
 @click.command()
 @CONFIG
 @click.option("--wait", "seconds", default=30.0, show_default=True, help="Seconds to wait for the gateway.")
 def reload(config: Path, seconds: float) -> None:
-    """Let the gateway that runs CONFIG on this machine take up what has changed in it.
+    """Let the gateway that runs CONFIG on this machine apply the changes in it.
 
-    Only what has changed is touched. A wrong CONFIG is refused, and the gateway goes on as it was; exits 1 then.
+    Only changed machines are restarted. A wrong CONFIG is refused, and the gateway goes on as it was; exits 1 then.
     """
-    from gateway.settings.reload import outcome_file, read_outcome  # noqa: PLC0415 - see gateway.cli
-
     factory = load(config)
     file = outcome_file(factory.gateway)
     try:
@@ -40,25 +40,28 @@ def reload(config: Path, seconds: float) -> None:
         before = None
     if before is None or not _runs(factory):
         folder = factory.gateway.spool.folder
-        _fail(f"no gateway {factory.gateway.id} works in {folder}; it is started with: lineside run {config}")
+        _fail(
+            f"no gateway {factory.gateway.id} works in {folder}; it is started with: lineside run {config}",
+            UNREACHABLE,
+        )
     if before["file"] != str(config.resolve()):
         _fail(f"gateway {factory.gateway.id} runs {before['file']}, and not {config}")
     try:
         os.kill(before["pid"], signal.SIGHUP)
     except (ProcessLookupError, PermissionError) as error:
-        _fail(f"gateway {factory.gateway.id} can't be told (process {before['pid']}): {error.strerror}")
+        _fail(f"gateway {factory.gateway.id} can't be signalled (process {before['pid']}): {error.strerror}")
     deadline = time.monotonic() + seconds
-    while (told := read_outcome(file))["time"] == before["time"]:
+    while (outcome := read_outcome(file))["time"] == before["time"]:
         if time.monotonic() > deadline:
-            _fail(f"gateway {factory.gateway.id} has not answered within {seconds:g} s; its log says more")
+            _fail(
+                f"gateway {factory.gateway.id} has not answered within {seconds:g} s; its log says more", UNREACHABLE
+            )
         time.sleep(LOOK_EVERY)
-    _tell(config, told)
+    _print(config, outcome)
 
 
 def _runs(factory: Factory) -> bool:
     """Return whether a gateway holds the lock of this spool."""
-    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
-
     try:
         with SpoolFiles(factory.gateway.spool.folder, factory.gateway.id).lock.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -69,18 +72,18 @@ def _runs(factory: Factory) -> bool:
     return False
 
 
-def _tell(config: Path, told: dict[str, Any]) -> None:
-    if told["outcome"] == "refused":
-        for problem in told["problems"]:
+def _print(config: Path, outcome: dict[str, Any]) -> None:
+    if outcome["outcome"] == "refused":
+        for problem in outcome["problems"]:
             click.echo(problem, err=True)
-        _fail(f"{config} is refused, and the gateway goes on with configuration {told['config']}")
-    if told["outcome"] == "unchanged":
-        click.echo(f"{config}: nothing has changed; configuration {told['config']}")
+        _fail(f"{config} is refused, and the gateway goes on with configuration {outcome['config']}")
+    if outcome["outcome"] == "unchanged":
+        click.echo(f"{config}: nothing has changed; configuration {outcome['config']}")
         return
-    counts = ", ".join(f"{len(told[what])} machines {what}" for what in ("added", "changed", "removed"))
-    click.echo(f"{config}: taken up in {told['seconds']:.2f} s: {counts}; configuration {told['config']}")
+    counts = ", ".join(f"{len(outcome[what])} machines {what}" for what in ("added", "changed", "removed"))
+    click.echo(f"{config}: applied in {outcome['seconds']:.2f} s: {counts}; configuration {outcome['config']}")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"lineside: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import click
+import orjson
+
+import drivers
+from gateway.settings.schema import schemas
 
 
 @click.command()
@@ -10,13 +14,8 @@ import click
 def schema(kind: str) -> None:
     """Print the JSON Schema of a file: a factory, lines that it includes, or a template.
 
-    It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file tells
+    It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file shows
     an editor where it is.
     """
-    import orjson  # noqa: PLC0415 - see gateway.cli
-
-    import drivers  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.schema import schemas  # noqa: PLC0415 - see gateway.cli
-
-    found = schemas(drivers.known())[kind]
+    found = schemas(kind.name for kind in drivers.usable())[kind]
     click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())

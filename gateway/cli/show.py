@@ -1,12 +1,14 @@
-"""`lineside show`: what a configuration amounts to, with every range, parameter, default and template applied."""
+"""`lineside show`: a configuration with every range, parameter, default and template applied."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
 from gateway.cli.common import CONFIG, load, machines_of
+from gateway.settings.serialize import dump, written_factory, written_machine, written_point
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,27 +28,19 @@ _MEANING = ("type", "unit", "every", "description")
 @click.option("--format", "style", type=click.Choice(["text", "yaml", "json"]), default="text", show_default=True)
 def show(config: Path, pattern: str, style: str) -> None:
     """Show all machines and points of CONFIG, as the gateway understands them. Secrets are shown by name alone."""
-    from gateway.settings.written import written_factory, written_machine  # noqa: PLC0415 - see gateway.cli
-
     factory = load(config)
     machines = machines_of(factory, pattern)
     if style == "text":
         _print(machines)
         return
-    told = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
+    content = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
     if style == "json":
-        import orjson  # noqa: PLC0415 - see gateway.cli
-
-        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
     else:
-        from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
-
-        click.echo(dump(told), nl=False)
+        click.echo(dump(content), nl=False)
 
 
 def _print(machines: Sequence[Machine]) -> None:
-    from gateway.settings.written import written_point  # noqa: PLC0415 - see gateway.cli
-
     for machine in machines:
         connection = _short(machine.written["connection"])
         click.echo(f"{machine.path}   {machine.template}, {len(machine.points)} points over {connection}")
@@ -57,6 +51,4 @@ def _print(machines: Sequence[Machine]) -> None:
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - any key's value
-    from gateway.settings.dump import dump  # noqa: PLC0415 - see gateway.cli
-
     return value if isinstance(value, str) else dump(value, flow=True)

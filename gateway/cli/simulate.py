@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drivers.base import parse_duration
-from gateway.cli.common import CONFIG, WITH_STDIN, load, serve
+from gateway.cli.common import CONFIG, OUTPUT_FILE, WITH_STDIN, load, serve
 
 if TYPE_CHECKING:
     import asyncio
 
     from gateway.settings.factory import Factory
-
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _duration(_: click.Context, option: click.Parameter, written: str | None) -> object:
@@ -33,9 +31,9 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     type=click.Choice(["configured", "auto"]),
     default="configured",
     show_default=True,
-    help="Listen on the configured ports, or on free ones of the loopback.",
+    help="Listen on the configured ports, or on free ports of the loopback.",
 )
-@click.option("--write", type=FILE, help="With --ports auto: write a configuration that points there.")
+@click.option("--write", type=OUTPUT_FILE, help="With --ports auto: write a configuration that points there.")
 @click.option(
     "--speed", type=click.FloatRange(0.1, 1000), default=1, show_default=True, help="Simulated seconds a second."
 )
@@ -44,7 +42,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     "faults",
     multiple=True,
     metavar="MACHINE[.POINT]:FAULT[=VALUE][@START][+DURATION]",
-    help="What goes wrong, as in press-03:bladder_leak@120s+5m; may be given again.",
+    help="A fault, as in press-03:bladder_leak@120s+5m; may be given again.",
 )
 @click.option(
     "--random-faults",
@@ -52,8 +50,12 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     metavar="DURATION",
     help="A fault at random, out of the seed, as often as this on average.",
 )
-@click.option("--control", type=FILE, help="Begin and end faults as lines are appended to this file.")
-@click.option("--truth", type=FILE, help="Write what the machines show, and when, to this file.")
+@click.option(
+    "--control",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Begin and end faults as lines are appended to this file.",
+)
+@click.option("--truth", type=OUTPUT_FILE, help="Write the values of the machines, with their times, to this file.")
 @click.option("--history", type=click.IntRange(0), default=0, help="Values that OPC UA servers keep of each node.")
 @click.option("--plot", nargs=2, metavar="MACHINE FILE.png", help="Draw a cycle of one machine, and serve nothing.")
 @WITH_STDIN
@@ -73,25 +75,27 @@ def simulate(
     if write is not None and ports != "auto":
         raise click.UsageError("--write needs --ports auto: what listens as configured is reached by CONFIG itself")
     factory = load(config)
+    if foreign := sorted({machine.protocol.name for machine in factory.machines if not machine.protocol.simulator}):
+        raise click.ClickException(f"there is no simulator of the protocol {', '.join(foreign)}")
     try:
         import pymodbus  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise click.ClickException(
             "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
         ) from None
-    from simulators.faults.catalogue import NoFault  # noqa: PLC0415 - see gateway.cli
+    from simulators.faults.catalogue import InvalidFault  # noqa: PLC0415 - an extra
 
     try:
         if plot is not None:
             _plot(factory, seed, plot[0], Path(plot[1]), how["faults"])
         else:
             _serve(factory, seed, write, free_ports=ports == "auto", with_stdin=with_stdin, how=how)
-    except NoFault as error:
+    except InvalidFault as error:
         raise click.BadParameter(str(error), param_hint="--fault") from None
 
 
 def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[str, ...]) -> None:
-    from simulators.plot import plot_machine  # noqa: PLC0415 - needs what serving does not
+    from simulators.plot import plot_machine  # noqa: PLC0415 - an extra
 
     try:
         plot_machine(factory, seed, machine, file, faults)
@@ -104,7 +108,7 @@ def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[s
 def _serve(
     factory: Factory, seed: str, write: Path | None, *, free_ports: bool, with_stdin: bool, how: dict[str, Any]
 ) -> None:
-    from simulators.app import Options, Simulation  # noqa: PLC0415 - see gateway.cli
+    from simulators.app import Options, Simulation  # noqa: PLC0415 - an extra
 
     async def main(stop: asyncio.Event) -> None:
         await Simulation(factory, seed, free_ports=free_ports, options=Options(**how)).run(stop, write)

@@ -1,4 +1,4 @@
-"""`lineside spool`: what waits on an edge box, and what was set aside."""
+"""`lineside spool`: shows the records that wait on an edge box, and those that were set aside."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ if TYPE_CHECKING:
     from gateway.codecs.base import Codec
     from gateway.settings.factory import Factory
     from gateway.settings.sections import GatewaySection
-    from gateway.spool.files import SpoolFiles
+    from gateway.spool.files import Row, SpoolFiles
     from gateway.spool.inspect import SpoolStatus
-    from gateway.spool.rows import Row
 
 
 @click.group()
 def spool() -> None:
-    """Look at what waits on this box; nothing is changed, and the gateway may be running."""
+    """Show the records that wait on this box; nothing is changed, and the gateway may be running."""
 
 
 @spool.command()
 @CONFIG
 @FORMAT
 def status(config: Path, style: str) -> None:
-    """Say how much waits in the spool of CONFIG, since when, and what was damaged; exit 1 where it is damaged now."""
+    """Print how much waits in the spool of CONFIG, since when, and what was damaged; exit 1 if it is damaged now."""
     from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
@@ -39,20 +38,20 @@ def status(config: Path, style: str) -> None:
         found = inspect(files)
     except NotReadable as error:
         _fail(str(error))
-    told = _status(factory, files, found)
+    report = _status(factory, files, found)
     if style == "json":
         import orjson  # noqa: PLC0415 - see gateway.cli
 
-        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     else:
-        _tell(told, factory.gateway)
+        _print_status(report, factory.gateway)
     if found.damage:
-        _fail(f"the database is damaged: {found.damage}; the gateway mends it, at the latest when it starts")
+        _fail(f"the database is damaged: {found.damage}; the gateway repairs it, at the latest when it starts")
 
 
 @spool.command()
 @CONFIG
-@click.option("--out", type=click.Path(dir_okay=False), help="Write to this file, and not to standard output.")
+@click.option("--out", type=click.Path(dir_okay=False), help="Write to this file instead of standard output.")
 def export(config: Path, out: str | None) -> None:
     """Write the records that wait in the spool of CONFIG as JSON lines, oldest first. They stay where they are."""
     import orjson  # noqa: PLC0415 - see gateway.cli
@@ -78,7 +77,7 @@ def export(config: Path, out: str | None) -> None:
 @CONFIG
 @FORMAT
 def dead_letters(config: Path, style: str) -> None:
-    """List what the gateway and the ingest of CONFIG have set aside in their folders, oldest first, and why."""
+    """List the records that the gateway and the ingest of CONFIG have set aside, oldest first, with the reasons."""
     factory = load(config)
     try:
         letters = sorted(_letters(factory), key=lambda entry: str(entry.get("time", "")))
@@ -117,7 +116,7 @@ def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str
 
     own, state = factory.gateway, found.state
     limits = Limits(own.spool.max_size)
-    taken = (files.db, files.wal, files.shm, files.slots, files.reserve)
+    on_disk = (files.db, files.wal, files.shm, files.slots, files.reserve)
     return {
         "gateway": own.id,
         "spool": state.spool,
@@ -129,17 +128,17 @@ def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str
         "newest": _end(found.newest, own),
         "max_size": own.spool.max_size,
         "slack": limits.slack,
-        "on_disk": sum(file.stat().st_size for file in taken if file.exists()),
+        "on_disk": sum(file.stat().st_size for file in on_disk if file.exists()),
         "when_full": own.spool.when_full.value,
         "dropped": dict(Ledger.of(state.counts, state.readings).dropped),
         "damage": found.damage,
         "set_aside": {str(files.letters): sum(1 for _ in read_letters(files.letters))},
-        "damaged_databases": [str(file) for file in files.all_aside()],
+        "damaged_databases": [str(file) for file in files.all_damaged()],
     }
 
 
 def _end(row: Row | None, own: GatewaySection) -> dict[str, Any] | None:
-    """Return the number of a record, and the time of its first reading, None where its payload is damaged."""
+    """Return the number of a record, and the time of its first reading, None if its payload is damaged."""
     from gateway.codecs import CODECS, Undecodable  # noqa: PLC0415 - see gateway.cli
 
     if row is None:
@@ -151,19 +150,19 @@ def _end(row: Row | None, own: GatewaySection) -> dict[str, Any] | None:
     return {"seq": row.seq, "time": _time(min(times)) if times else None}
 
 
-def _tell(told: dict[str, Any], own: GatewaySection) -> None:
-    dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(told["dropped"].items()))
-    room = f"at the most {_size(told['max_size'])}, and {_size(told['slack'])} beside"
+def _print_status(report: dict[str, Any], own: GatewaySection) -> None:
+    dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(report["dropped"].items()))
+    room = f"at the most {_size(report['max_size'])}, and {_size(report['slack'])} beside"
     lines = [
-        ("spool", f"{told['spool']} of {own.id}: {told['file']}"),
-        ("waiting", f"{told['records']:,} records, {told['readings']:,} readings, {_size(told['bytes'])}"),
-        ("oldest", _named(told["oldest"])),
-        ("newest", _named(told["newest"])),
-        ("on disk", f"{_size(told['on_disk'])}; {room}"),
-        ("when full", told["when_full"]),
+        ("spool", f"{report['spool']} of {own.id}: {report['file']}"),
+        ("waiting", f"{report['records']:,} records, {report['readings']:,} readings, {_size(report['bytes'])}"),
+        ("oldest", _named(report["oldest"])),
+        ("newest", _named(report["newest"])),
+        ("on disk", f"{_size(report['on_disk'])}; {room}"),
+        ("when full", report["when_full"]),
         ("dropped", dropped or "nothing"),
-        ("set aside", ", ".join(f"{n} in {file}" for file, n in told["set_aside"].items() if n) or "nothing"),
-        *(("damaged", file) for file in told["damaged_databases"]),
+        ("set aside", ", ".join(f"{n} in {file}" for file, n in report["set_aside"].items() if n) or "nothing"),
+        *(("damaged", file) for file in report["damaged_databases"]),
     ]
     for name, text in lines:
         click.echo(f"{name:<11}{text}")
@@ -178,24 +177,24 @@ def _size(bytes_: int) -> str:
 
 
 def _record(row: Row, codec: Codec) -> dict[str, Any]:
-    """Return a record to be read by people; what can't be decoded is given as its bytes."""
+    """Return a record to be read by people; a payload that can't be decoded is given as its bytes."""
     import base64  # noqa: PLC0415 - see gateway.cli
 
     from gateway.codecs import Undecodable  # noqa: PLC0415 - see gateway.cli
 
-    told: dict[str, Any] = {"seq": row.seq, "topic": row.topic, "readings": row.readings}
+    entry: dict[str, Any] = {"seq": row.seq, "topic": row.topic, "readings": row.readings}
     reason = "its checksum is wrong"
     if row.is_right:
         try:
-            return told | {"record": codec.decode(row.payload)}
+            return entry | {"record": codec.decode(row.payload)}
         except Undecodable as error:
             reason = str(error)
     payload = row.payload if isinstance(row.payload, bytes) else str(row.payload).encode()
-    return told | {"damaged": reason, "base64": base64.b64encode(payload).decode()}
+    return entry | {"damaged": reason, "base64": base64.b64encode(payload).decode()}
 
 
 def _letters(factory: Factory) -> Iterator[dict[str, Any]]:
-    """Yield what was set aside, with who did it. Raises `OSError`."""
+    """Yield the entries that were set aside, with the service that did it. Raises `OSError`."""
     from gateway.common.dead_letters import ingest_letters, read_letters  # noqa: PLC0415 - see gateway.cli
 
     for by, file in (
@@ -207,7 +206,7 @@ def _letters(factory: Factory) -> Iterator[dict[str, Any]]:
 
 
 def _length(entry: dict[str, Any]) -> int:
-    """Return how many bytes were set aside in an entry."""
+    """Return the number of bytes that were set aside in an entry."""
     import base64  # noqa: PLC0415 - see gateway.cli
 
     if "base64" in entry:

@@ -6,9 +6,14 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+import orjson
 
-from gateway.cli.common import CONFIG, size_of
+from gateway.acquisition.link_load import load_warnings
+from gateway.cli.common import CONFIG, print_problems, size_of
 from gateway.common.text import counted
+from gateway.mqtt.topics import topic_warnings
+from gateway.settings.load import load_factory
+from gateway.settings.problems import ConfigurationError, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,44 +28,37 @@ if TYPE_CHECKING:
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Exit 1 on warnings too.")
 def validate(config: Path, style: str, *, strict: bool) -> None:
-    """Say whether CONFIG is right; every mistake with file, line, column and what would be right.
+    """Check CONFIG; print each problem with file, line, column and a correction.
 
-    Exits 1 where there are mistakes. Warnings name what is allowed and seldom meant.
+    Exits 1 if there are problems. Warnings name allowed values that are rarely intended.
     """
-    from gateway.acquisition.link_load import load_warnings  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.load import load_factory  # noqa: PLC0415 - see gateway.cli
-    from gateway.settings.problems import ConfigurationError, in_order  # noqa: PLC0415 - see gateway.cli
-
     factory: Factory | None = None
     try:
         factory = load_factory(config)
-        problems = in_order([*factory.warnings, *load_warnings(factory)])
+        problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
     except ConfigurationError as error:
         problems = error.problems
     if style == "json":
         click.echo(as_json(config, factory, problems))
     else:
-        _tell(config, factory, problems)
+        _print(config, factory, problems)
     sys.exit(1 if factory is None or (problems and strict) else 0)
 
 
-def _tell(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
-    for problem in problems:
-        click.echo(str(problem), err=True)
+def _print(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
+    print_problems(problems)
     count = counted(len(problems), "problem")
     if factory is None:
         click.echo(f"{config}: {count}", err=True)
         return
     warned = f", {counted(len(problems), 'warning')}" if problems else ""
-    click.echo(f"{config}: right: {size_of(factory)}{warned}; configuration {factory.digest}")
+    click.echo(f"{config}: valid: {size_of(factory)}{warned}; configuration {factory.digest}")
 
 
 def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> str:
-    """Return what was found, for other programs; docs/configuration.md says what each key means."""
-    import orjson  # noqa: PLC0415 - see gateway.cli
-
+    """Return the result for other programs; docs/configuration.md says what each key means."""
     machines = () if factory is None else factory.machines
-    told = {
+    result = {
         "file": str(config),
         "right": factory is not None,
         "config": None if factory is None else factory.digest,
@@ -68,4 +66,4 @@ def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) 
         "points": sum(len(machine.points) for machine in machines),
         "problems": [problem._asdict() | {"file": str(problem.file)} for problem in problems],
     }
-    return orjson.dumps(told, option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()

@@ -1,9 +1,8 @@
-"""Records as JSON; `docs/schema.md` is its description for users."""
+"""Records as JSON; `docs/schema.md` describes the format for users."""
 
 from __future__ import annotations
 
 import json
-import re
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import orjson
 from gateway.codecs.base import Undecodable
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
+from gateway.model.text import check_text
 
 if TYPE_CHECKING:
     from drivers.base import Value
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 VERSION = 1
 
 MAX_BYTES = 8 * 2**20
-"""The largest payload that is looked at: a gateway's records are a hundredth of it."""
+"""The largest payload that is parsed: records of a gateway are a hundredth of it."""
 
 _WHOLE = range(-(2**63), 2**63)
-"""The whole numbers that every store can hold."""
+"""The integers that every store can hold."""
 
 _LOWEST, _TOO_HIGH = -(2**63), 2**63
 
@@ -34,13 +34,16 @@ _TIMES = range(253_402_300_800_000_000)
 _PLAIN = 2
 """Keys of a scan that is good as a whole: its time and its values."""
 
-_Parts = tuple[dict[str, Any], ...]
+MAX_NAME = 256
+"""Characters of the name of a gateway, a spool or a point."""
 
-_LEVEL = re.compile(r"[^/+#\x00-\x1f\x7f]{1,256}")
-"""What can be a level of a topic: a gateway is answered on its own."""
+_WILDCARDS = frozenset("/+#")
+"""What no level of a topic may contain (MQTT 5, 4.7.1): a gateway is answered on a topic of its own."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-"""What no name may have: stores make blanks of some, and two points would be one."""
+MAX_CHECKED = 20_000
+"""Names of points that are known to be right; then all are checked anew."""
+
+_checked: set[str] = set()
 
 
 class JsonCodec:
@@ -87,14 +90,15 @@ def _scan(scan: NamedScan) -> dict[str, Any]:
 def _record(data: dict[str, Any]) -> Record:
     gateway, spool = _need(data, "gateway", str), _need(data, "spool", str)
     for key, name in (("gateway", gateway), ("spool", spool)):
-        if not _LEVEL.fullmatch(name):
+        if not name or not _WILDCARDS.isdisjoint(name):
             raise Undecodable(f"{key} is {short(name)}, which can't be a level of a topic")
+        _check_text(name, key)
     meta = data.get("meta", "")
     if type(meta) is not str:
         raise Undecodable(f"meta is {short(meta)}, where a str belongs")
     seq = _need(data, "seq", int)
-    if seq not in _WHOLE:
-        raise Undecodable(f"seq is {seq}")
+    if not 0 < seq < _TOO_HIGH:
+        raise Undecodable(f"seq is {seq}, where a number from 1 to {_TOO_HIGH - 1} belongs")
     return Record(gateway, spool, seq, [_read(scan) for scan in _need(data, "scans", list)], meta)
 
 
@@ -113,9 +117,9 @@ def _read(data: Any) -> NamedScan:  # noqa: ANN401 - what came over the wire
         name, value = next((name, value) for name, value in values.items() if type(value) not in _KINDS)
         raise Undecodable(f"the value of {short(name)} is {short(value)}")
     time, times = _need(data, "t", int), _named(data, "times", int)
-    for told in (time, *times.values()):
-        if told not in _TIMES:
-            raise Undecodable(f"a time is {told}")
+    for stamp in (time, *times.values()):
+        if stamp not in _TIMES:
+            raise Undecodable(f"a time is {stamp}")
     bad = _named(data, "bad", str)
     if bad and not bad.keys().isdisjoint(values):
         raise Undecodable(f"{short(min(bad.keys() & values))} is bad, and has a value")
@@ -134,34 +138,48 @@ def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
     return part
 
 
-# -- what the parser does not tell --
+# -- what the parser does not check --
 
 
 def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
     """Refuse names and numbers that stores can't hold, and keys that stand twice.
 
-    What most records are, ours, is found right by counting; only others are parsed again, slowly.
+    Counting shows that most records, those of gateways, are right; only others are parsed again, slowly.
     """
     keys = len(data)
-    odd_names = b"\\" in payload or b"\x7f" in payload or b'"":' in payload  # else there are none in it
     large = False
     for scan, written in zip(record.scans, data["scans"], strict=True):
         keys += len(written) + len(scan.values)
         parts = (scan.bad, scan.uncertain, scan.codes, scan.times)
         if len(written) > _PLAIN:
             keys += sum([len(part) for part in parts])
-        if odd_names or "" in scan.values:
-            _check_names((scan.values, *parts))
+            for part in parts:
+                _check_names(part)
+        _check_names(scan.values)
         large = large or _large(scan.values)
     # a text may hold `":`, and a key may stand before a blank: then counting says nothing
     if large or payload.count(b'":') != keys or b'" ' in payload or b"\n" in payload or b"\t" in payload:
         _parse_slowly(payload)
 
 
-def _check_names(parts: _Parts) -> None:
-    for name in {name for part in parts for name in part}:
-        if not name or _CONTROL.search(name):
-            raise Undecodable(f"a point is called {short(name)}")
+def _check_names(named: dict[str, Any]) -> None:
+    """Refuse names that would break out of their place in a store's protocol, or be another point's there."""
+    if _checked.issuperset(named):
+        return
+    for name in named:
+        if not name:
+            raise Undecodable("the name of a point is empty")
+        _check_text(name, "the name of a point")
+    if len(_checked) > MAX_CHECKED:
+        _checked.clear()
+    _checked.update(named)
+
+
+def _check_text(text: str, field: str) -> None:
+    try:
+        check_text(text, MAX_NAME)
+    except ValueError as error:
+        raise Undecodable(f"{field} {error}") from error
 
 
 def _large(values: dict[str, Value]) -> bool:

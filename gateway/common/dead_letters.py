@@ -1,4 +1,4 @@
-"""What can't be stored is set aside in a file, with the reason, for a person to look at."""
+"""The dead-letter file: payloads that can't be stored, with the reason, for a person to look at."""
 
 from __future__ import annotations
 
@@ -6,19 +6,33 @@ import base64
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from io import FileIO
     from pathlib import Path
+
+MAX_LINE = 64 * 2**20
+"""Bytes of a line that are read back: more than any file's bound leaves for one."""
+
+
+class DeadLetter(NamedTuple):
+    """A payload that can't be stored. `details` are further numbers that are known of it, such as its `seq`."""
+
+    topic: str
+    reason: str
+    payload: bytes
+    details: Mapping[str, int] = {}
 
 
 class DeadLetters:
-    """A file of JSON lines, bounded: when it is full it becomes `.1`, and the `.1` before it goes.
+    """A file of JSON lines, bounded: a full one is renamed to `.1`, and replaces the `.1` before it.
 
-    Of a payload that is too large for the bound only the beginning is kept, with its whole size as `cut_from`.
+    Only the beginning of a payload that is larger than the bound is kept, with its full size as `cut_from`. `count`
+    is the number of letters written.
     """
 
     def __init__(self, file: Path, max_size: int) -> None:
@@ -26,36 +40,79 @@ class DeadLetters:
         self.count = 0
         self._half = max_size // 2
 
-    def add(self, topic: str, reason: str, payload: bytes, **more: int) -> None:
-        """Set a payload aside, with more that is known of it. It is written before this returns."""
-        self.count += 1
-        entry: dict[str, str | int] = {"time": datetime.now(UTC).isoformat(), "topic": topic, "reason": reason} | more
-        line = _line(entry, payload)
-        if len(line) > self._half:
-            line = _line(
-                entry | {"cut_from": len(payload)}, payload[: self._half // 8]
-            )  # JSON may need six times that
+    def add(self, topic: str, reason: str, payload: bytes, **details: int) -> None:
+        """Write one letter; see `write`."""
+        self.write([DeadLetter(topic, reason, payload, details)])
+
+    def write(self, letters: Iterable[DeadLetter]) -> None:
+        """Append letters, with one fsync for all: they are on the disk when this returns.
+
+        Raises `OSError` where they are not; the caller keeps them, and may write all of them again.
+        """
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        if self.file.exists() and self.file.stat().st_size + len(line) > self._half:
-            self.file.replace(_older(self.file))
-        with self.file.open("a+b") as file:
-            file.write(line if _ends_whole(file) else b"\n" + line)
+        lines: list[bytes] = []
+        size = self._size()
+        created = size == 0
+        for letter in letters:
+            line = self._line(letter)
+            if lines and size + len(line) > self._half:
+                self._append(lines)
+                lines, size = [], self._size()
+            if size and size + len(line) > self._half:
+                self.file.replace(_older(self.file))
+                size, created = 0, True
+            lines.append(line)
+            size += len(line)
+        if lines:
+            self._append(lines)
+        if created:
+            _sync_folder(self.file.parent)
+
+    def _size(self) -> int:
+        try:
+            return self.file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _append(self, lines: list[bytes]) -> None:
+        with self.file.open("a+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            content = b"".join(lines if _ends_whole(file) else [b"\n", *lines])
+            try:
+                written = 0
+                while written < len(content):  # a nearly full disk takes a part
+                    written += file.write(content[written:])
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):  # so that letters do not stand there twice after another attempt
+                    file.truncate(size)
+                raise
+        self.count += len(lines)
+
+    def _line(self, letter: DeadLetter) -> bytes:
+        topic, reason, payload, details = letter
+        entry: dict[str, str | int] = {"time": datetime.now(UTC).isoformat(), "topic": topic, "reason": reason}
+        entry |= details
+        line = _encode(entry, payload)
+        if len(line) > self._half:  # JSON may need six times the size of the payload
+            line = _encode(entry | {"cut_from": len(payload)}, payload[: self._half // 8])
+        return line
 
 
 def ingest_letters(folder: Path, ingest: str) -> Path:
-    """Return the file of what ingest sets aside."""
+    """Return the dead-letter file of an ingest."""
     return folder / f"{ingest}.dead-letters.jsonl"
 
 
 def read_letters(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield what was set aside in a file and the one before it, oldest first.
+    """Yield the letters of a file and the one before it, oldest first.
 
-    Raises `OSError` where a file is there and can't be read.
+    Raises `OSError` where a file exists and can't be read.
     """
     for part in (_older(file), file):
         if part.exists():
             with part.open("rb") as opened:
-                for line in opened:
+                while line := opened.readline(MAX_LINE):
                     yield _entry(line)
 
 
@@ -63,8 +120,17 @@ def _older(file: Path) -> Path:
     return file.with_name(file.name + ".1")
 
 
-def _ends_whole(file: BinaryIO) -> bool:
-    """Return whether the last line was written to its end: a power cut may have cut it."""
+def _sync_folder(folder: Path) -> None:
+    """Make the names of files durable, too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _ends_whole(file: FileIO) -> bool:
+    """Return whether the last line is complete: a power cut may have cut it."""
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         return True
@@ -85,7 +151,7 @@ def _entry(line: bytes) -> dict[str, Any]:
     }
 
 
-def _line(entry: dict[str, str | int], payload: bytes) -> bytes:
+def _encode(entry: dict[str, str | int], payload: bytes) -> bytes:
     try:
         written = {"payload": payload.decode()}
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""A sign of life for whoever supervises a service: a file that is touched as long as the event loop runs."""
+"""A heartbeat for whatever supervises a service: a file that is touched as long as the event loop runs."""
 
 from __future__ import annotations
 
@@ -6,31 +6,40 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from gateway.common.tasks import BestEffort
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 EVERY = 2.0
-"""Seconds between two signs."""
+"""Seconds between two heartbeats."""
 
 STALE = 15.0
-"""Seconds after which a missing sign means that the service hangs."""
+"""Seconds after which a missing heartbeat means that the service hangs."""
 
 
 async def beat(file: Path) -> None:
-    """Touch `file` until cancelled, then remove it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Touch `file` until cancelled, then remove it. A file that can't be written is logged once."""
+    writing = BestEffort("heartbeat", file=str(file))
     try:
         while True:
-            file.touch()
+            with writing:
+                await asyncio.to_thread(_touch, file)
             await asyncio.sleep(EVERY)
     finally:
-        file.unlink(missing_ok=True)
+        with writing:
+            file.unlink(missing_ok=True)
+
+
+def _touch(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
 
 
 def check_heartbeats(folder: Path) -> tuple[bool, str]:
-    """Return whether every service that works in `folder` is alive, and what to say about it."""
-    signs = {file.name: time.time() - file.stat().st_mtime for file in sorted(folder.glob("*.alive"))}
-    if not signs:
+    """Return whether every service that works in `folder` is alive, and a line of text that says so."""
+    ages = {file.name: time.time() - file.stat().st_mtime for file in sorted(folder.glob("*.alive"))}
+    if not ages:
         return False, f"no service runs in {folder}"
-    told = ", ".join(f"{name.removesuffix('.alive')}: {age:.0f} s ago" for name, age in signs.items())
-    return all(age < STALE for age in signs.values()), f"last sign of life: {told}"
+    listed = ", ".join(f"{name.removesuffix('.alive')}: {age:.0f} s ago" for name, age in ages.items())
+    return all(age < STALE for age in ages.values()), f"last sign of life: {listed}"

@@ -25,6 +25,6 @@ def configure_logging(style: str = "auto", level: str = "info") -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    # the libraries tell of every lost connection several times; the drivers and links tell it once
-    for name in ("asyncua", "mqtt", "pymodbus", "amqtt", "transitions"):
+    # libraries log every lost connection several times; a driver's are silenced when its protocol is loaded
+    for name in ("mqtt", "amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

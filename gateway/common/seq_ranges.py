@@ -2,119 +2,166 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from itertools import pairwise
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 SeqRange = tuple[int, int]
-"""First and last, both included."""
+"""First and last number, both included."""
 
 
 class SeqRanges:
-    """A set of whole numbers that mostly follow each other."""
+    """A set of whole numbers that mostly follow each other.
+
+    The bounds are kept in two sorted lists. With n ranges, a look-up costs O(log n), and a change also moves the
+    ranges behind it: cheap at the end, where the newest numbers are, however many gaps an old backlog has.
+    """
 
     def __init__(self, ranges: Iterable[SeqRange] = ()) -> None:
-        self._ranges: list[SeqRange] = []
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
         for first, last in ranges:
             self.add(first, last)
 
     def __bool__(self) -> bool:
-        return bool(self._ranges)
+        return bool(self._firsts)
+
+    def __len__(self) -> int:
+        """Return the number of ranges, not of numbers."""
+        return len(self._firsts)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SeqRanges):
+            return NotImplemented
+        return self._firsts == other._firsts and self._lasts == other._lasts
+
+    __hash__ = None  # type: ignore[assignment] # it changes
+
+    def __repr__(self) -> str:
+        return f"SeqRanges({list(self)})"
 
     def __iter__(self) -> Iterator[SeqRange]:
-        return iter(list(self._ranges))
+        """Yield the ranges in ascending order; the set may change meanwhile."""
+        at = 0
+        while at < len(self._firsts):
+            first, last = self._firsts[at], self._lasts[at]
+            yield first, last
+            if at < len(self._firsts) and self._firsts[at] == first and self._lasts[at] == last:
+                at += 1
+            else:
+                at = bisect_right(self._firsts, last)
 
     def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._ranges, number, key=_first)
-        return at > 0 and self._ranges[at - 1][1] >= number
+        at = bisect_right(self._firsts, number)
+        return at > 0 and self._lasts[at - 1] >= number
+
+    @property
+    def first(self) -> int | None:
+        """The lowest number, None for the empty set."""
+        return self._firsts[0] if self._firsts else None
 
     def copy(self) -> Self:
-        """Return the same numbers, to be changed without changing these."""
+        """Return an independent copy. Costs O(n)."""
         other = type(self)()
-        other._ranges = list(self._ranges)  # noqa: SLF001 - of the same class
+        other._firsts = self._firsts.copy()  # noqa: SLF001 - of the same class
+        other._lasts = self._lasts.copy()  # noqa: SLF001 - of the same class
         return other
 
     def add(self, first: int, last: int | None = None) -> None:
         """Add `first` to `last`, or `first` alone."""
         last = first if last is None else last
-        low = bisect_right(self._ranges, first - 1, key=_last_below)
-        high = bisect_right(self._ranges, last + 1, key=_first)
+        firsts, lasts = self._firsts, self._lasts
+        if not lasts or first > lasts[-1] + 1:  # the usual case: a new number at the end
+            firsts.append(first)
+            lasts.append(last)
+            return
+        low = bisect_left(lasts, first - 1)
+        high = bisect_right(firsts, last + 1)
         if low < high:
-            first = min(first, self._ranges[low][0])
-            last = max(last, self._ranges[high - 1][1])
-        self._ranges[low:high] = [(first, last)]
+            first = min(first, firsts[low])
+            last = max(last, lasts[high - 1])
+        firsts[low:high] = [first]
+        lasts[low:high] = [last]
 
-    def remove(self, first: int, last: int | None = None) -> None:
-        """Remove `first` to `last`, or `first` alone; what is not there needs no removing."""
+    def remove(self, first: int, last: int | None = None) -> list[SeqRange]:
+        """Remove `first` to `last`, or `first` alone; returns the parts of it that were in the set."""
         last = first if last is None else last
-        low, high = self._touched(first, last)
-        left: list[SeqRange] = []
-        for a, b in self._ranges[low:high]:
-            if a < first:
-                left.append((a, first - 1))
-            if b > last:
-                left.append((last + 1, b))
-        self._ranges[low:high] = left
+        low, high = self._overlapping(first, last)
+        if low == high:
+            return []
+        removed = list(zip(self._firsts[low:high], self._lasts[low:high], strict=True))
+        kept: list[SeqRange] = []
+        if removed[0][0] < first:
+            kept.append((removed[0][0], first - 1))
+            removed[0] = first, removed[0][1]
+        if removed[-1][1] > last:
+            kept.append((last + 1, removed[-1][1]))
+            removed[-1] = removed[-1][0], last
+        self._firsts[low:high] = [pair[0] for pair in kept]
+        self._lasts[low:high] = [pair[1] for pair in kept]
+        return removed
 
     def remove_to(self, last: int) -> None:
         """Remove everything up to and including `last`."""
-        if self._ranges:
-            self.remove(min(self._ranges[0][0], last), last)
+        if self._firsts:
+            self.remove(min(self._firsts[0], last), last)
 
     def count(self, first: int, last: int) -> int:
-        """Return how many of `first` to `last` are in it."""
-        low, high = self._touched(first, last)
-        return sum(min(b, last) - max(a, first) + 1 for a, b in self._ranges[low:high])
+        """Return how many of `first` to `last` are in the set."""
+        low, high = self._overlapping(first, last)
+        if low == high:
+            return 0
+        total = sum(self._lasts[low:high]) - sum(self._firsts[low:high]) + high - low
+        return total - max(0, first - self._firsts[low]) - max(0, self._lasts[high - 1] - last)
 
     def lowest(self, most: int) -> SeqRange | None:
-        """Return the lowest numbers that follow each other, `most` at the most."""
-        if not self._ranges:
+        """Return the lowest numbers that follow each other, at most `most`; None for the empty set."""
+        if not self._firsts:
             return None
-        first, last = self._ranges[0]
-        return first, min(last, first + most - 1)
+        return self._firsts[0], min(self._lasts[0], self._firsts[0] + most - 1)
 
     def pop(self, most: int) -> SeqRange | None:
-        """Remove and return the lowest numbers that follow each other, `most` at the most."""
+        """Remove and return the lowest numbers that follow each other, at most `most`; None for the empty set."""
         lowest = self.lowest(most)
         if lowest is not None:
             self.remove(*lowest)
         return lowest
 
+    def pop_ranges(self, most: int) -> list[SeqRange]:
+        """Remove and return the lowest ranges, at most `most`."""
+        popped = list(zip(self._firsts[:most], self._lasts[:most], strict=True))
+        del self._firsts[:most], self._lasts[:most]
+        return popped
+
     def covered(self, most: int) -> list[SeqRange]:
-        """Return `most` ranges at the most that hold all of it: the smallest gaps are closed where there are more."""
-        ranges = list(self._ranges)
-        if len(ranges) <= most:
-            return ranges
-        by_gap = sorted(range(1, len(ranges)), key=lambda at: ranges[at][0] - ranges[at - 1][1], reverse=True)
-        starts = [0, *sorted(by_gap[: most - 1]), len(ranges)]
-        return [(ranges[a][0], ranges[b - 1][1]) for a, b in pairwise(starts)]
+        """Return at most `most` ranges (two or more) that hold the whole set, and more where it has more ranges.
 
-    def _touched(self, first: int, last: int) -> SeqRange:
-        """Return which of the ranges, as a slice, have a part of `first` to `last`."""
-        return bisect_right(self._ranges, first - 1, key=_last), bisect_right(self._ranges, last, key=_first)
+        The newest half is exact. Of the older ranges as many as needed are joined, gaps included, in groups of equal
+        length. Costs O(most).
+        """
+        total = len(self._firsts)
+        if total <= most:
+            return list(zip(self._firsts, self._lasts, strict=True))
+        exact = total - most // 2
+        step = -(-exact // (most - most // 2))
+        starts = range(0, exact, step)
+        older = [(self._firsts[at], self._lasts[min(at + step, exact) - 1]) for at in starts]
+        return older + list(zip(self._firsts[exact:], self._lasts[exact:], strict=True))
 
-
-def _first(pair: SeqRange) -> int:
-    return pair[0]
-
-
-def _last(pair: SeqRange) -> int:
-    return pair[1]
-
-
-def _last_below(pair: SeqRange) -> int:
-    return pair[1] + 1
+    def _overlapping(self, first: int, last: int) -> SeqRange:
+        """Return which of the ranges, as a slice, share a number with `first` to `last`."""
+        low = bisect_left(self._lasts, first)
+        return low, max(low, bisect_right(self._firsts, last))
 
 
 def within(seqs: Mapping[int, object], ranges: Iterable[SeqRange]) -> list[int]:
-    """Return those of `seqs` that lie in the ranges."""
+    """Return those of `seqs` that lie in the ranges; costs no more for a range without end."""
     found: list[int] = []
     for first, last in ranges:
         if last - first < len(seqs):
             found += [seq for seq in range(first, last + 1) if seq in seqs]
-        else:  # who sends a range without end must not keep us busy without end
+        else:
             found += [seq for seq in seqs if first <= seq <= last]
     return found

@@ -1,4 +1,4 @@
-"""The demo: which factories, what is shown meanwhile, and the report at the end."""
+"""The demo: its factories, the live table, and the closing report."""
 
 from __future__ import annotations
 

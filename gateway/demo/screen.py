@@ -1,22 +1,22 @@
-"""The live table: machines, what they show, and what became of it."""
+"""The live table: machines, their values, and the ledger."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
-from aiomqtt import MqttError
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.codecs import CODECS
-from gateway.mqtt.client import MqttClient
+from gateway.codecs import CODECS, Undecodable
+from gateway.mqtt.messages import BadMessage, parse_ledger, parse_machine_state
+from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.model.path import MachinePath
+    from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.messages import LedgerReport
     from gateway.settings.factory import Factory, Machine
 
 REFRESH = 0.5
 """Seconds between two pictures."""
 
 RATE_SECONDS = 5.0
-"""The time over which rates are taken."""
+"""The time over which rates are measured."""
 
 SHOWN_VALUES = 4
 """Values shown of each machine."""
@@ -43,7 +45,7 @@ _GENERAL = {"state", "mode", "order", "recipe", "heartbeat", "alarm_word", "ener
 
 @dataclass(slots=True)
 class _Row:
-    """What is known of one machine."""
+    """The state of one machine."""
 
     machine: Machine
     chosen: list[str]
@@ -59,7 +61,7 @@ class Screen:
         self._console = console
         self._folder = folder
         self._rows: dict[MachinePath, _Row] = {}
-        self._ledgers: dict[str, dict[str, Any]] = {}
+        self._ledgers: dict[str, LedgerReport] = {}
         self._began = time.monotonic()
 
     async def watch(self, factories: list[Factory]) -> None:
@@ -71,33 +73,33 @@ class Screen:
         broker = factories[0].broker
         topics = Topics(broker.root)
         codec = CODECS[factories[0].gateway.codec]
+        session = Session(broker, "lineside-demo-screen", quiet=True)
+
+        async def serve(link: MqttClient) -> None:
+            await session.subscribe(link, topics.all_machines("+"), topics.all_gateways("ledger"), qos=0)
+            while True:
+                with suppress(BadMessage, Undecodable):  # any client may publish anything
+                    self._take(topics, codec, await link.receive())
+
         with Live(console=self._console, auto_refresh=False, screen=self._console.is_terminal) as live:
             drawing = asyncio.create_task(self._draw(live), name="draw")
             try:
-                while True:
-                    try:
-                        async with MqttClient(broker, "lineside-demo-screen") as link:
-                            for topic in (topics.all_machines("+"), topics.all_gateways("ledger")):
-                                await link.subscribe(topic, qos=0)
-                            while True:
-                                self._take(topics, codec, await link.receive())
-                    except MqttError:
-                        await asyncio.sleep(0.5)
+                await session.run(serve)
             finally:
                 drawing.cancel()
 
     def _take(self, topics: Topics, codec: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - a codec
         if (gateway := topics.gateway_of(message.topic)) is not None:
-            self._ledgers[gateway[0]] = orjson.loads(message.payload)
+            self._ledgers[gateway[0]] = parse_ledger(bytes(message.payload))
             return
         found = topics.machine_of(message.topic)
         row = self._rows.get(found[0]) if found else None
         if found is None or row is None:
             return
         if found[1] == "state":
-            row.state = orjson.loads(message.payload)["state"]
+            row.state = parse_machine_state(bytes(message.payload)).state
         elif found[1] == "data":
-            record = codec.decode(message.payload)
+            record = codec.decode(bytes(message.payload))
             row.arrivals.append((time.monotonic(), len(record)))
             for scan in record.scans:
                 row.values |= {name: (value, scan.uncertain.get(name, "")) for name, value in scan.values.items()}
@@ -132,28 +134,28 @@ class Screen:
 
     def _foot(self) -> list[Text]:
         lines = [Text("")]
-        for gateway, told in sorted(self._ledgers.items()):
-            ledger, schedule = told["ledger"], told["schedule"]
-            dropped = sum(ledger["dropped"].values())
-            balance = Text(" balanced", "green") if told["balanced"] else Text(" NOT BALANCED", "bold red")
+        for gateway, report in sorted(self._ledgers.items()):
+            ledger, schedule = report.ledger, report.schedule
+            dropped = sum(ledger.dropped.values())
+            balance = Text(" balanced", "green") if report.balanced else Text(" NOT BALANCED", "bold red")
             numbers = (
-                f"{gateway:<18} acquired {ledger['acquired']:,} = unchanged {ledger['unchanged']:,}"
-                f" + dropped {dropped:,} + pending {ledger['pending']:,} + confirmed {ledger['confirmed']:,}"
+                f"{gateway:<18} acquired {ledger.acquired:,} = unchanged {ledger.unchanged:,}"
+                f" + dropped {dropped:,} + pending {ledger.pending:,} + confirmed {ledger.confirmed:,}"
             )
-            scans = f"   scans due {schedule['due']:,} missed {schedule['missed']:,}"
-            lines.append(Text.assemble(numbers, balance, scans, f"   spool {told['spool_bytes'] / 1024:.0f} KiB"))
+            scans = f"   scans due {schedule.due:,} missed {schedule.missed:,}"
+            lines.append(Text.assemble(numbers, balance, scans, f"   spool {report.spool_bytes / 1024:.0f} KiB"))
         return lines
 
     def _values(self, row: _Row) -> Text:
-        told = Text()
+        values = Text()
         points = {point.name: point for point in row.machine.points}
         for name in row.chosen:
             value, reason = row.values.get(name, (None, "..."))
             number = f"{value:.5g}" if isinstance(value, float) else "-" if value is None else str(value)
-            told.append(f"{name} ", "dim")
-            told.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
-            told.append(f" {reason}  " if reason else "  ", "red")
-        return told
+            values.append(f"{name} ", "dim")
+            values.append(f"{number} {points[name].unit}", "red" if value is None else "yellow" if reason else "")
+            values.append(f" {reason}  " if reason else "  ", "red")
+        return values
 
     @staticmethod
     def _rate(row: _Row) -> float:

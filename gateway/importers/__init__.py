@@ -1,5 +1,5 @@
-"""Points that stand elsewhere already, in tables and in configurations of other programs, as machines of ours.
+"""Import of points from tables and from configurations of other programs.
 
-A file a format. Each finds machines (`found.Import`) and notes what it can't translate, with its line; `build` turns
-machines into templates and a factory, of which every part is right. Which format a file has, `formats` tells.
+One file for each format. Each returns machines (`found.Import`) and notes, with their lines, for the parts that it
+can't translate. `build` turns machines into valid templates and a valid factory. `formats` detects the format.
 """

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import drivers
+from gateway.common.setting_types import check_name
 from gateway.importers.found import Note, free_name
-from gateway.settings.document import Document, is_text
-from gateway.settings.dump import dump
+from gateway.settings.document import Document
 from gateway.settings.factory import Place
-from gateway.settings.points import ENABLED, Written, build
-from gateway.settings.types import check_name
-from gateway.settings.wording import told
+from gateway.settings.point_builder import ENABLED, Written, build
+from gateway.settings.scalars import is_text
+from gateway.settings.serialize import dump
+from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
     from gateway.importers.found import Found, Import
@@ -25,7 +26,7 @@ Keys = dict[str, Any]
 def files_of(found: Import, head: dict[str, Any]) -> dict[str, str]:
     """Return the files of a factory, by their paths in its folder. `head` are its sections but for the machines.
 
-    What is left out is added to the notes. Raises `ValueError` where nothing is left.
+    Parts that are left out are added to the notes. Raises `ValueError` if no machine is left.
     """
     files: dict[str, str] = {}
     templates: dict[str, tuple[str, dict[str, Keys]]] = {}
@@ -89,7 +90,7 @@ def _is_right(machine: Found, found: Import) -> bool:
         check_name(machine.line)
     except ValidationError as error:
         message = "; ".join(
-            f"{'.'.join(map(str, one['loc']))}: {told(one)}" for one in error.errors(include_url=False)
+            f"{'.'.join(map(str, one['loc']))}: {describe(one)}" for one in error.errors(include_url=False)
         )
     except ValueError as error:
         message = str(error)

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
     from gateway.importers.found import Import, Options
 
-FORMATS = ("points", "kepware", "ignition", "telegraf")
-"""Our own table of points, and those of others."""
+TABLES = {"points": own.read, "kepware": kepware.read, "ignition": ignition.read}
+"""Formats of tables, and the function that reads each: the own table of points, and those of other programs."""
+
+FORMATS = (*TABLES, "telegraf")
+"""All formats."""
 
 TOML = frozenset({".toml", ".conf"})
 
 
 def read(file: Path, options: Options, kind: str | None = None) -> Import:
-    """Return what a file has. Raises `ValueError` for what it can't be, and `OSError`."""
+    """Return the machines of a file. Raises `ValueError` for another format, and `OSError`."""
     with file.open(encoding="utf-8-sig", newline="") as opened:
         text = opened.read()  # UnicodeDecodeError is a ValueError
     if kind == "telegraf" or (kind is None and file.suffix in TOML):
@@ -31,5 +34,4 @@ def read(file: Path, options: Options, kind: str | None = None) -> Import:
             kind = "kepware"
         elif ignition.COLUMN in small:
             kind = "ignition"
-    readers = {"kepware": kepware.read, "ignition": ignition.read}
-    return readers.get(kind or "", own.read)(table, options)
+    return TABLES[kind or "points"](table, options)

@@ -1,4 +1,4 @@
-"""What importers find: machines with their points, and notes of what could not be translated."""
+"""The result of an import: machines with their points, and notes on parts that were not translated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.settings.types import NAME
+from gateway.common.setting_types import NAME
+from gateway.model.text import MAX_TEXT, clean_text
 from gateway.settings.units import check_unit, is_unit, usual_unit
 
 if TYPE_CHECKING:
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """A point's keys, and the line that it stands in."""
+    """A point's keys, and its line."""
 
     line: int
     keys: dict[str, Any]
 
 
 class Note(NamedTuple):
-    """What was left out, or has to be looked at, as `file:line: what: message`. Lines count from 1."""
+    """A part that was left out or needs a check, as `file:line: what: message`. Lines count from 1."""
 
     line: int
     what: str
@@ -43,7 +44,7 @@ class Found:
 
 
 class Options(NamedTuple):
-    """What a file does not say, and somebody who imports it has to.
+    """Values that a file does not give, and the person who imports it has to.
 
     `order` is that of values of 32 and 64 bits, `kind` the type of values, where a format knows neither.
     """
@@ -74,7 +75,21 @@ class Import:
         free = free_name(name, machine.points)
         if free != name:
             self.note(row.line, name, f"is called {free}: names are letters, digits, '-', '_' and '.', each once")
-        machine.points[free] = row
+        machine.points[free] = row._replace(keys=self._with_clean_texts(row, free))
+
+    def _with_clean_texts(self, row: Row, what: str) -> dict[str, Any]:
+        """Return a point's keys with descriptions and labels that settings accept."""
+        keys = dict(row.keys)
+        if isinstance(description := keys.get("description"), str):
+            keys["description"] = clean_text(description, MAX_TEXT)
+        if isinstance(labels := keys.get("labels"), dict):
+            keys["labels"] = {
+                number: clean_text(label, MAX_TEXT) if isinstance(label, str) else label
+                for number, label in labels.items()
+            }
+        if keys != row.keys:
+            self.note(row.line, what, "has text with quotes, backslashes or control characters; they are replaced")
+        return keys
 
     def unit(self, line: int, what: str, written: str) -> dict[str, str]:
         """Return a unit as a key of a point: the UCUM code, or what was written as something that is counted."""
@@ -83,13 +98,13 @@ class Import:
             return {}
         code = written if is_unit(written) else usual_unit(written)
         if code is None:
-            code = "{" + re.sub(r"[^!-z|~]", "_", written) + "}"
-            self.note(line, what, f"the unit {written!r} is none of UCUM; it is written as {code!r}")
+            code = "{" + re.sub(r"[^!-z|~]|[\"\\\\]", "_", written) + "}"
+            self.note(line, what, f"the unit {written!r} is not a UCUM unit; it is written as {code!r}")
         return {"unit": check_unit(code)}
 
 
 def free_name(written: str, taken: Container[str] = ()) -> str:
-    """Return a name made of what is written, which is not taken."""
+    """Return a valid name made of a text, different from the names in use."""
     name = written
     if not NAME.fullmatch(written):
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", written.strip()).strip("_-.") or "unnamed"

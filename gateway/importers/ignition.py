@@ -22,7 +22,7 @@ RAW = {
     "": "int16", "US": "uint16", "I": "int32", "UI": "uint32", "F": "float32", "D": "float64", "I_64": "int64",
     "UI_64": "uint64", "BCD": "bcd16", "BCD_32": "bcd32", "S": "string",
 }  # fmt: skip
-"""What follows HR or IR, and ours."""
+"""Type suffixes of HR and IR, and the raw types here."""
 
 TYPES = {
     "0": "int", "1": "int", "2": "int", "3": "int", "4": "float", "5": "float", "6": "bool", "7": "string",
@@ -92,7 +92,7 @@ def _where(path: str, kind: str, order: str) -> tuple[str, str, dict[str, Any]]:
         if kind not in TYPES:
             raise ValueError(f"the data type {kind!r} has none like it here")
         return "", "", {"node": path, "type": TYPES[kind]}
-    raise ValueError(f"the item {path!r} is neither of a Modbus device nor a node of an OPC UA server")
+    raise ValueError(f"the item {path!r} is not an item of a Modbus device or a node of an OPC UA server")
 
 
 def _register(item: re.Match[str], order: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Tag lists of KEPServerEX, as its CSV export writes them: the tags of one device of its Modbus, or OPC UA, driver.
 
-A tag list names no device, so whoever imports it says the connection; and it does not say the order of words, which
-is a setting of the device there ("first word low", which is its default).
+A tag list names no device, so the person who imports it gives the connection. The word order is not in it
+either: it is a setting of the device there ("first word low", which is its default).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ADDRESS = re.compile(
 
 
 def read(table: Table, options: Options) -> Import:
-    """Return the one machine of a tag list. Raises `ValueError` where its connection is not given."""
+    """Return the machine of a tag list. Raises `ValueError` without its connection."""
     if not options.connection:
         raise ValueError("a tag list names no device; say --connection, as in modbus+tcp://10.20.1.11:502?unit=1")
     found = Import()
@@ -65,13 +65,13 @@ def read(table: Table, options: Options) -> Import:
 
 
 def _register(line: Line, order: str) -> dict[str, Any]:
-    """Return where a tag of the Modbus driver is, and what stands there."""
+    """Return address and raw type of a tag of the Modbus driver."""
     if line.get("Client Access").upper() == "WO":
         raise ValueError("it is only written to")
     address = line.get("Address")
     match = _ADDRESS.fullmatch(address.removeprefix("H").removeprefix("h") if address[:1] in "Hh" else address)
     if not match or address[:1] in "Hh":
-        raise ValueError(f"the address {address!r} is none of holding or input registers, coils or discrete inputs")
+        raise ValueError(f"the address {address!r} is not a holding or input register, a coil or a discrete input")
     kind = line.get("Data Type").lower() or "default"
     array = kind.endswith(" array")
     raw = RAW.get(kind.removesuffix(" array"))
@@ -106,7 +106,7 @@ def _node(line: Line) -> dict[str, Any]:
 
 
 def _rest(line: Line, tag: str, found: Import) -> dict[str, Any]:
-    """Return what a tag says about its values. Raises `ValueError` for scaling that there is not here."""
+    """Return the keys about the values of a tag. Raises `ValueError` for scaling that is not linear."""
     keys: dict[str, Any] = found.unit(line.line, tag, line.get("Eng Units"))
     if rate := number(line.get("Scan Rate")):
         keys |= without_defaults({"every": f"{rate:g}ms" if rate % 1000 else f"{rate / 1000:g}s"}, every="1s")

@@ -12,10 +12,9 @@ import drivers
 from gateway.importers.found import Found, Import, Options, Row, free_name
 from gateway.importers.table import Line, Table, write_table
 from gateway.settings.document import read_text
-from gateway.settings.dump import dump
 from gateway.settings.point import Point
 from gateway.settings.problems import unknown
-from gateway.settings.written import least
+from gateway.settings.serialize import dump, least
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,7 +84,7 @@ def read(table: Table, options: Options) -> Import:
         if column not in table.columns:
             raise ValueError(unknown("column", column, table.columns).replace("unknown column", "there is no column"))
     found = Import()
-    known = [*PLACE, *_keys(drivers.protocol(name) for name in drivers.known())]
+    known = [*PLACE, *_keys(drivers.usable())]
     for column in table.columns:
         if column and column not in known:
             found.note(1, column, unknown("column", column, known))
@@ -111,7 +110,7 @@ def _machine(line: Line, name: tuple[str, str], options: Options, found: Import)
         return None
     url = str(connection["url"] if isinstance(connection, dict) and "url" in connection else connection)
     protocol = line.get("protocol") or _protocol_of(url)
-    if not name[1] or not written or protocol not in drivers.known():
+    if not name[1] or not written or protocol not in {kind.name for kind in drivers.usable()}:
         lacks = "machine" if not name[1] else "connection" if not written else "protocol"
         found.note(line.line, name[1] or "a row", f"its {lacks} is missing, or unknown; it is left out")
         return None
@@ -121,7 +120,7 @@ def _machine(line: Line, name: tuple[str, str], options: Options, found: Import)
 
 def _protocol_of(url: str) -> str:
     scheme = url.partition(":")[0]
-    return next((name for name in drivers.known() if scheme in drivers.protocol(name).connection.schemes), "")
+    return next((kind.name for kind in drivers.usable() if scheme in kind.connection.schemes), "")
 
 
 def _point(machine: Found, line: Line, found: Import) -> None:

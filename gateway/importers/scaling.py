@@ -14,7 +14,7 @@ def number(written: str) -> float | None:
 
 
 def linear(raw: Sequence[float | None], scaled: Sequence[float | None]) -> dict[str, Any]:
-    """Return scale and offset as keys of a point. Raises `ValueError` where the four numbers are none of a line."""
+    """Return scale and offset as keys of a point. Raises `ValueError` if the four numbers do not define a line."""
     low, high, to_low, to_high = *raw, *scaled
     if low is None or high is None or to_low is None or to_high is None or low == high:
         raise ValueError("linear scaling needs raw low and high, which differ, and scaled low and high")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """A row of a table: its line in the file, and its cells by their column; empty ones are left out."""
+    """A row of a table: its line in the file, and its cells by their column; empty cells are left out."""
 
     line: int
     cells: dict[str, str]
@@ -31,7 +31,7 @@ class Table(NamedTuple):
 def read_table(text: str) -> Table:
     """Return the table that a text is. Rows with nothing in them, and comments before the header, are left out.
 
-    Raises `ValueError` where it is none.
+    Raises `ValueError` for text that is not a table.
     """
     text = text.removeprefix("\ufeff")
     lines = text.splitlines()

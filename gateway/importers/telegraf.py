@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
-from typing import Any
 
 from gateway.importers import telegraf_modbus, telegraf_opcua
 from gateway.importers.found import Import, Options
-
-Plugin = dict[str, Any]
 
 READERS = {
     "modbus": telegraf_modbus.read,
@@ -22,7 +19,7 @@ READERS = {
 
 @dataclass(slots=True)
 class Lines:
-    """The lines of a TOML file, to tell where something stands: the reader of TOML does not."""
+    """The lines of a TOML file, to find the line of a key: the reader of TOML does not give it."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -44,7 +41,7 @@ def _matches(pattern: re.Pattern[str], line: str) -> bool:
 
 
 def read(text: str, options: Options) -> Import:
-    """Return the machines of a configuration. Raises `ValueError` for what is no TOML, or has no such input."""
+    """Return the machines of a configuration. Raises `ValueError` for text that is not TOML or has no such input."""
     data = tomllib.loads(text)  # its errors are of this kind, and say line and column
     lines = Lines(text.splitlines())
     found = Import()
@@ -61,5 +58,5 @@ def read(text: str, options: Options) -> Import:
     for section in sorted(set(data) & {"outputs", "processors", "aggregators", "global_tags"}):
         found.note(1, section, "is left out: stores are written under stores, and tags are the machine's path")
     if not found.machines:
-        raise ValueError(f"there is none of the inputs {', '.join(READERS)} in it, with anything to read")
+        raise ValueError(f"it has no input {', '.join(READERS)} with anything to read")
     return found

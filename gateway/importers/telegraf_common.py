@@ -1,4 +1,4 @@
-"""What the inputs of Telegraf share: intervals, and settings that are not known."""
+"""Shared by the inputs of Telegraf: intervals, and unknown settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from gateway.importers.found import Import
 
 COMMON = frozenset({"interval", "name", "alias", "precision", "collection_jitter", "collection_offset", "log_level"})
-"""Settings of every input that are translated, or mean nothing for what is read."""
+"""Settings of every input that are translated, or do not change the readings."""
 
 _SIZES = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 class Finder(Protocol):
-    """What tells where something stands."""
+    """Finds the line of a key."""
 
     def find(self, key: str, value: object = None, start: int = 1) -> int:
         """Return the line of a key, with this value where one is given."""
@@ -27,7 +27,7 @@ def seconds(written: object) -> float:
     """Return the seconds of a duration such as `10s`, `1m30s` or `500ms`. Raises `ValueError`."""
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|us|h|m|s)", str(written))
     if not parts or "".join(map("".join, parts)) != str(written).strip():
-        raise ValueError(f"{written!r} is no duration")
+        raise ValueError(f"{written!r} is not a duration")
     return sum(float(count) * _SIZES[unit] for count, unit in parts)
 
 

@@ -107,12 +107,12 @@ def _fields(
 
 
 def _point(where: Settings, setting: Settings) -> Settings:
-    """Return the keys of one field. Raises `ValueError` for what has none like it here."""
+    """Return the keys of one field. Raises `ValueError` for a field without an equivalent."""
     table = str(setting.get("register", where.get("register", "holding")))
     address = setting.get("address")
     places = address if isinstance(address, list) else [address]
     if not places or not all(isinstance(place, int) for place in places):
-        raise ValueError(f"{address!r} is no address")
+        raise ValueError(f"{address!r} is not an address")
     keys: Settings = {"address": f"{table} {places[0]}"}
     if table in {"coil", "discrete"}:
         return keys
@@ -126,11 +126,11 @@ def _point(where: Settings, setting: Settings) -> Settings:
         keys["length"] = int(setting.get("length", len(places)))
     order = str(setting.get("byte_order", where.get("byte_order", "ABCD")))
     if order not in ORDERS:
-        raise ValueError(f"{order!r} is no order of bytes here")
+        raise ValueError(f"{order!r} is not a byte order here")
     if ORDERS[order] != "ABCD" and "8" not in raw:
         keys["order"] = ORDERS[order]
     scale = setting.get("scale", 1)
-    if scale not in {0, 1}:  # 0 is taken for none there
+    if scale not in {0, 1}:  # 0 means no scale there
         keys["scale"] = scale
     return keys | _type(str(setting.get("output", "")), raw, is_float=is_float)
 

@@ -63,7 +63,9 @@ def _connection(plugin: Settings, name: str, start: int, lines: Finder, found: I
         connection["security"] = POLICIES[policy]
     elif policy != "auto":
         found.note(
-            lines.find("security_policy", start=start), name, f"{policy} is broken; the strongest is taken instead"
+            lines.find("security_policy", start=start),
+            name,
+            f"{policy} is insecure; the strongest policy is used",
         )
     if mode == "sign" and connection.get("security") != "none":
         connection["security_mode"] = "sign"
@@ -74,14 +76,14 @@ def _connection(plugin: Settings, name: str, start: int, lines: Finder, found: I
         connection["username"] = str(plugin.get("username", ""))
         connection["password"] = {"secret": f"{free_name(name)}_password"}
         where = lines.find("password", start=start)
-        found.note(where, name, f"the password is not taken over: put it into the secret {name}_password")
+        found.note(where, name, f"the password is not copied: put it into the secret {name}_password")
     elif method == "certificate":
         found.note(lines.find("auth_method", start=start), name, "write user_certificate and user_key by hand")
     return connection
 
 
 def _nodes(plugin: Settings) -> Iterator[Settings]:
-    """Yield the nodes, each with what its group says."""
+    """Yield the nodes, each with the settings of its group."""
     yield from plugin.get("nodes", ())
     for group in plugin.get("group", ()):
         inherited = {key: group[key] for key in ("namespace", "identifier_type", "sampling_interval") if key in group}
@@ -100,7 +102,7 @@ def _node_id(node: Settings) -> str:
 
 
 def _monitored(node: Settings, name: str, line: int, found: Import) -> Settings:
-    """Return what a monitored item of the listener is asked for."""
+    """Return the keys for the monitoring parameters of the listener."""
     asked = dict(node.get("monitoring_params", {}))
     keys: Settings = {}
     interval = asked.pop("sampling_interval", node.get("sampling_interval"))

@@ -1,39 +1,30 @@
-"""What ingest takes and writes together, and what of it is written and may still be lost.
-
-A store may answer before what it took is on its disk (`Store.durable_after`). Batches are held until that time is
-over and the store's process is seen to be the one that took them; after a restart what is held is written again.
-"""
+"""The records that ingest writes to the stores together."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import structlog
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Iterator
 
     from paho.mqtt.client import MQTTMessage
 
-    from gateway.ingest.store_writer import StoreWriter
-    from gateway.model.record import Record
+    from gateway.common.dead_letters import DeadLetter
+    from gateway.model.metadata import MachineMeta
+    from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
     from gateway.stores.base import MachineScan
 
-log = structlog.get_logger()
+RECORD_OVERHEAD = 400
+"""Bytes of memory of a received record beside its payload (measured: 360 on CPython 3.11)."""
 
-MAX_QUEUED_READINGS = 1_000_000
-"""How many readings may wait until they are safe, some 100 bytes each; then nothing more is taken."""
-
-LOOK_EVERY = 1.0
-"""Seconds between two looks at a store that answers early."""
+DECODED_READING, DECODED_SCAN = 130, 900
+"""Bytes of memory of a decoded reading, and of a scan around it (measured: 100 and 800)."""
 
 
 class Sender(NamedTuple):
-    """Whose records are confirmed together."""
+    """The spool of a gateway: its records are confirmed together."""
 
     enterprise: str
     site: str
@@ -41,96 +32,114 @@ class Sender(NamedTuple):
     spool: str
 
 
-@dataclass(slots=True)
-class Batch:
-    """Messages of one link that are written together, and what was in them.
+class ReceivedRecord(NamedTuple):
+    """A record as it came: encoded, since a record that waits would take ten times the memory decoded."""
 
-    `refused` counts readings by the place of their record; `unsettled` are the places of records that are not to be
-    confirmed, since what was refused of them could not be set aside. `lives` are of the stores' processes before the
-    write, and `due` is when it will be safe, by the loop's clock.
-    """
-
-    link: MqttClient
-    messages: list[MQTTMessage] = field(default_factory=list)
-    records: list[tuple[Sender, Record]] = field(default_factory=list)
-    scans: list[MachineScan] = field(default_factory=list)
-    readings: int = 0
-    refused: dict[int, int] = field(default_factory=dict)
-    unsettled: set[int] = field(default_factory=set)
-    lives: list[str | None] = field(default_factory=list)
-    due: float = 0.0
-
-
-class DurabilityQueue:
-    """The batches that are written and not safe yet, in the order of their writing."""
-
-    def __init__(self, writers: Sequence[StoreWriter]) -> None:
-        self._writers = writers
-        self._batches: deque[Batch] = deque()
-        self._readings = 0
-        self._moved = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._batches)
+    sender: Sender
+    seq: int
+    path: MachinePath
+    meta_id: str
+    payload: bytes
+    readings: int
 
     @property
-    def seconds(self) -> float:
-        """How long a batch is held: 0 where every store is safe when it answers."""
-        return max(writer.durable_after for writer in self._writers)
-
-    def add(self, batch: Batch, lives: list[str | None]) -> None:
-        """Hold a batch that is written now, by processes that had these lives before."""
-        batch.lives = lives
-        batch.due = asyncio.get_running_loop().time() + self.seconds
-        self._batches.append(batch)
-        self._readings += batch.readings
-
-    async def room(self) -> None:
-        """Wait until more may be held."""
-        while self._readings > MAX_QUEUED_READINGS:
-            self._moved.clear()
-            await self._moved.wait()
-
-    async def run(self, safe: Callable[[list[Batch]], Awaitable[None]]) -> None:
-        """Hand batches to `safe` when they are, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            now = loop.time()
-            if not self._batches or self._batches[0].due > now:
-                continue
-            if not await self._same_lives():
-                continue
-            done = []
-            while self._batches and self._batches[0].due <= now:
-                done.append(self._batches.popleft())
-            self._readings -= sum(batch.readings for batch in done)
-            self._moved.set()
-            await safe(done)
-
-    async def _same_lives(self) -> bool:
-        """Return whether all that is held was taken by processes that live; else it is written to them again."""
-        same = True
-        for index, writer in enumerate(self._writers):
-            if writer.durable_after:
-                if not await writer.look(_for_ever):
-                    same = False
-                if writer.life is None:
-                    continue  # whether what is held was lost can't be told yet
-                lost = [batch for batch in self._batches if batch.lives[index] != writer.life]
-                for batch in lost:
-                    await self._write_again(batch, index)
-                if lost:
-                    log.warning("readings.written_again", store=writer.name, readings=sum(b.readings for b in lost))
-        return same
-
-    async def _write_again(self, batch: Batch, index: int) -> None:
-        writer = self._writers[index]
-        life = writer.life
-        await writer.write(batch.scans, _for_ever)  # what it refuses has been set aside the first time
-        batch.lives[index] = life
-        batch.due = asyncio.get_running_loop().time() + self.seconds
+    def size(self) -> int:
+        """Return the bytes of memory that the record takes."""
+        return len(self.payload) + RECORD_OVERHEAD
 
 
-async def _for_ever() -> None:
-    """Never give up: what is held was taken."""
+class Confirmation(NamedTuple):
+    """A record that may leave its spool, and how many of its readings were set aside."""
+
+    sender: Sender
+    seq: int
+    set_aside: int = 0
+
+
+@dataclass(slots=True)
+class Settlement:
+    """A record with dead letters that are not written yet: it is confirmed when it is `durable` and they are."""
+
+    sender: Sender
+    seq: int
+    refused: int
+    durable: bool = False
+    written: bool = False
+
+    def confirmation(self) -> Confirmation:
+        """Return the confirmation to send."""
+        return Confirmation(self.sender, self.seq, self.refused)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages of one connection that are written together, and the records in them.
+
+    `scans` are of those records that have metadata; a `MachineScan` names its record by the position in `records`.
+
+    `refused`     readings of a record that are not stored, by position
+    `letters`     dead letters of such a record, by position; `other_letters` those of messages that are not records
+    `settlements` records whose dead letters are not written yet, by position
+    `waiting`     records that are kept in memory until their metadata is known
+    `instances`   the stores' server processes before the write, in the order of the writers
+    `durable_at`  the time of the event loop at which the write is durable
+    """
+
+    client: MqttClient
+    messages: list[MQTTMessage] = field(default_factory=list)
+    records: list[ReceivedRecord] = field(default_factory=list)
+    metas: list[MachineMeta | None] = field(default_factory=list)
+    scans: list[MachineScan] = field(default_factory=list)
+    readings: int = 0
+    size: int = 0
+    refused: dict[int, int] = field(default_factory=dict)
+    letters: dict[int, list[DeadLetter]] = field(default_factory=dict)
+    other_letters: list[DeadLetter] = field(default_factory=list)
+    settlements: dict[int, Settlement] = field(default_factory=dict)
+    waiting: list[ReceivedRecord] = field(default_factory=list)
+    instances: list[str | None] = field(default_factory=list)
+    durable_at: float = 0.0
+
+    @property
+    def decoded_size(self) -> int:
+        """Return the bytes of memory of the batch while its scans are decoded."""
+        return self.size + len(self.scans) * DECODED_SCAN + self.readings * DECODED_READING
+
+    def refuse(self, position: int, readings: int, letter: DeadLetter) -> int:
+        """Set readings of a record aside; return how many more are not stored by it."""
+        record, before = self.records[position], self.refused.get(position, 0)
+        # two stores may refuse the same readings: a record can't lose more than it has
+        self.refused[position] = min(record.readings, before + readings)
+        self.letters.setdefault(position, []).append(letter)
+        return self.refused[position] - before
+
+    def confirmations(self) -> Iterator[Confirmation]:
+        """Yield what may be confirmed of a durable batch; the rest is confirmed when its dead letters are written."""
+        for position, record in enumerate(self.records):
+            settlement = self.settlements.get(position)
+            if settlement is not None:
+                settlement.durable = True
+                if not settlement.written:
+                    continue
+            yield Confirmation(record.sender, record.seq, self.refused.get(position, 0))
+
+    def accepted(self) -> Iterator[tuple[Sender, int]]:
+        """Yield all records that are in the memory of this ingest and not confirmed."""
+        for record in (*self.records, *self.waiting):
+            yield record.sender, record.seq
+
+    def unsettled(self) -> Iterator[tuple[Sender, int]]:
+        """Yield the records of a durable batch that can't be confirmed yet."""
+        for position, settlement in self.settlements.items():
+            if not settlement.written:
+                record = self.records[position]
+                yield record.sender, record.seq
+        for record in self.waiting:
+            yield record.sender, record.seq
+
+    def release_scans(self) -> None:
+        """Free the decoded scans; they can be decoded again from the records."""
+        self.scans = []
+        self.letters = {}
+        self.other_letters = []
+        self.waiting = []

@@ -1,96 +1,124 @@
-"""What ingest says to gateways: which of their records the stores hold, which are taken and may still be lost."""
+"""Confirmations to gateways: the records that the stores hold, and those that are accepted and may still be lost."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from gateway.common.seq_ranges import SeqRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from gateway.ingest.batch import Batch, Sender
+    from gateway.common.seq_ranges import SeqRange
+    from gateway.ingest.batch import Confirmation, Sender
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.topics import Topics
 
+T = TypeVar("T")
 
-MOST_UNHEARD = 1000
-"""Messages that are told again over the next link."""
+MAX_PENDING = 1000
+"""Confirmations that are kept to be sent again over the next connection."""
+
+MAX_RANGES = 1_000
+"""Ranges, and records with readings set aside, in one message; more go into further messages."""
 
 
-class _Answer:
-    """To one gateway."""
+class _Content:
+    """What is confirmed to one gateway."""
 
     def __init__(self) -> None:
-        self.stored, self.taken = SeqRanges(), SeqRanges()
-        self.set_aside: dict[str, int] = {}
+        self.stored, self.accepted = SeqRanges(), SeqRanges()
+        self.set_aside: dict[int, int] = {}
 
-    def encode(self, spool: str, by: str, instance: str) -> bytes:
-        told: dict[str, Any] = {"spool": spool, "by": by, "ranges": list(self.stored), "set_aside": self.set_aside}
-        if self.taken:
-            told |= {"taken": list(self.taken), "instance": instance}
-        return orjson.dumps(told)
+    def encode(self, spool: str, by: str, instance: str) -> Iterator[bytes]:
+        """Yield payloads; none has more than `MAX_RANGES` ranges, or records with readings set aside."""
+        base: dict[str, Any] = {"spool": spool, "by": by}
+        for ranges, set_aside in self._parts():
+            yield orjson.dumps(base | {"ranges": ranges, "set_aside": set_aside})
+        for part in _chunks(list(self.accepted)):
+            yield orjson.dumps(base | {"ranges": [], "set_aside": {}, "taken": part, "instance": instance})
+
+    def _parts(self) -> Iterator[tuple[list[SeqRange], dict[str, int]]]:
+        ranges = list(self.stored)
+        if len(ranges) <= MAX_RANGES and len(self.set_aside) <= MAX_RANGES:
+            if ranges:
+                yield ranges, {str(seq): readings for seq, readings in self.set_aside.items()}
+            return
+        for seqs in _chunks(sorted(self.set_aside)):
+            yield list(SeqRanges((seq, seq) for seq in seqs)), {str(seq): self.set_aside[seq] for seq in seqs}
+            for seq in seqs:
+                self.stored.remove(seq)
+        for part in _chunks(list(self.stored)):
+            yield part, {}
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), MAX_RANGES):
+        yield items[start : start + MAX_RANGES]
 
 
 class PendingConfirmations:
-    """What was told to gateways and the broker has not acknowledged: it is told again over the next link.
+    """Confirmations that the broker has not acknowledged: they are sent again over the next connection.
 
-    A record that is confirmed to nobody would be sent again only when a time-out has passed.
+    A gateway whose confirmation is lost would send its records again only after a time-out. `on_result` is called
+    with the topic and the reason code of each acknowledgement.
     """
 
-    def __init__(self) -> None:
-        self._unheard: dict[int, tuple[str, bytes]] = {}
-        self._number = 0
+    def __init__(self, on_result: Callable[[str, int], None] | None = None) -> None:
+        self._pending: dict[int, tuple[str, bytes]] = {}
+        self._next = 0
+        self._on_result = on_result
 
     def add(self, messages: Iterable[tuple[str, bytes]]) -> list[int]:
-        """Take topics and payloads to be told; returns their numbers."""
-        first = self._number
+        """Queue topics and payloads; return their numbers."""
+        first = self._next
         for message in messages:
-            self._unheard[self._number] = message
-            self._number += 1
-        while len(self._unheard) > MOST_UNHEARD:  # gateways send these again
-            del self._unheard[next(iter(self._unheard))]
-        return list(range(first, self._number))
+            self._pending[self._next] = message
+            self._next += 1
+        while len(self._pending) > MAX_PENDING:  # gateways send these records again
+            del self._pending[next(iter(self._pending))]
+        return list(range(first, self._next))
 
-    def tell(self, link: MqttClient, numbers: Iterable[int] | None = None) -> None:
-        """Tell those with these numbers, or all. Raises `MqttError` where the link is lost: they are kept then."""
-        for number in list(self._unheard) if numbers is None else numbers:
-            if number in self._unheard:
-                topic, payload = self._unheard[number]
-                link.send(topic, payload, partial(self._heard, number))
+    def send(self, client: MqttClient, numbers: Iterable[int] | None = None) -> None:
+        """Send those with these numbers, or all. Raises `MqttError` on a lost connection; they stay queued."""
+        for number in list(self._pending) if numbers is None else numbers:
+            if number in self._pending:
+                topic, payload = self._pending[number]
+                client.send(topic, payload, partial(self._acknowledged, number))
 
-    def _heard(self, number: int, _: int) -> None:
-        """Forget what the broker has answered to; where it refuses, it would do so again."""
-        self._unheard.pop(number, None)
+    def _acknowledged(self, number: int, reason: int) -> None:
+        """Remove a confirmation, also where the broker refuses it: it would do so again."""
+        topic, _ = self._pending.pop(number, ("", b""))
+        if topic and self._on_result is not None:
+            self._on_result(topic, reason)
 
 
 def confirmation_messages(
-    topics: Topics, by: str, instance: str, stored: Iterable[Batch], taken: Iterable[Batch]
+    topics: Topics,
+    by: str,
+    instance: str,
+    stored: Iterable[Confirmation],
+    accepted: Iterable[tuple[Sender, int]],
 ) -> list[tuple[str, bytes]]:
-    """Return topic and payload of a message to each gateway with records in these batches.
+    """Return topics and payloads of the confirmations to each gateway.
 
-    Records are confirmed by what is in `stored`; those in `taken` are with a store that may still lose them, and in
-    the memory of this `instance`.
+    Records of `stored` may leave the spool. Those of `accepted` are in the memory of this `instance` of ingest, and
+    perhaps in a store that may still lose them.
     """
-    found: dict[Sender, _Answer] = defaultdict(_Answer)
-    for batch in stored:
-        for index, (sender, record) in enumerate(batch.records):
-            if index not in batch.unsettled:
-                answer = found[sender]
-                answer.stored.add(record.seq)
-                if refused := batch.refused.get(index):
-                    answer.set_aside[str(record.seq)] = refused
-    for batch in taken:
-        for sender, record in batch.records:
-            found[sender].taken.add(record.seq)
+    found: dict[Sender, _Content] = defaultdict(_Content)
+    for confirmation in stored:
+        content = found[confirmation.sender]
+        content.stored.add(confirmation.seq)
+        if confirmation.set_aside:
+            content.set_aside[confirmation.seq] = confirmation.set_aside
+    for sender, seq in accepted:
+        found[sender].accepted.add(seq)
     return [
-        (
-            topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed"),
-            answer.encode(sender.spool, by, instance),
-        )
-        for sender, answer in found.items()
+        (topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed"), payload)
+        for sender, content in found.items()
+        for payload in content.encode(sender.spool, by, instance)
     ]

@@ -1,134 +1,216 @@
-"""What comes from the broker, read: records into a batch, descriptions into the book of them, the rest set aside."""
+"""Messages from the broker: records are decoded into a batch, metadata into the registry, the rest is set aside."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.codecs.base import Undecodable
-from gateway.ingest.batch import Sender
-from gateway.model.metadata import MachineMeta, decode_meta
+from gateway.common.dead_letters import DeadLetter
+from gateway.common.state_log import RepeatLog
+from gateway.ingest.batch import ReceivedRecord, Sender
+from gateway.ingest.metadata_requests import Gateway
+from gateway.model.metadata import MachineMeta
+from gateway.model.text import MAX_NAME, check_text
+from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
 from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from paho.mqtt.client import MQTTMessage
 
     from gateway.codecs.base import Codec
-    from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.batch import Batch
     from gateway.ingest.metadata_registry import MetadataRegistry
+    from gateway.ingest.metadata_requests import MetadataRequests
+    from gateway.ingest.status import IngestStatus
     from gateway.model.path import MachinePath
     from gateway.model.record import Record
     from gateway.mqtt.topics import Topics
 
 log = structlog.get_logger()
 
-KNOWN_TOPICS = 10_000
-"""Topics whose machines are kept in mind; then all are looked up anew."""
+MAX_CACHED_TOPICS = 10_000
+"""Topics whose parsed paths are cached; beyond it the cache starts empty."""
 
-UNKNOWN = MachineMeta("unknown")
-"""Of a machine that has published no description, under records that name none."""
+NO_METADATA = MachineMeta("unknown")
+"""The metadata of a machine that publishes none, whose records name none."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-"""What no machine's name may have: stores make blanks of some, and two machines would be one."""
+UNKNOWN_METADATA = "unknown_metadata"
+"""Why readings are not stored whose metadata no gateway knows."""
 
 
 class MessageDecoder:
-    """Reads messages. `waiting` counts records that wait for their description, `dead_letters` what was set aside.
+    """Decodes messages into batches.
 
-    With `now_or_never` nobody would send a record again: one whose description is not known is set aside.
+    `gateway_resends` says whether gateways send unconfirmed records again. Where they do not (`confirm: broker`), a
+    record without known metadata is set aside at once.
     """
 
     def __init__(
-        self, topics: Topics, codec: Codec, metas: MetadataRegistry, dead_letters: DeadLetters, *, now_or_never: bool
+        self,
+        topics: Topics,
+        codec: Codec,
+        metadata: MetadataRegistry,
+        requests: MetadataRequests,
+        status: IngestStatus,
+        *,
+        gateway_resends: bool,
     ) -> None:
-        self.waiting = self.dead_letters = 0
         self._topics = topics
         self._codec = codec
-        self._metas = metas
-        self._file = dead_letters
-        self._now_or_never = now_or_never
-        self._machines: dict[str, MachinePath] = {}
-        self._told_of: set[tuple[MachinePath, str]] = set()
+        self._metadata = metadata
+        self._requests = requests
+        self._status = status
+        self._gateway_resends = gateway_resends
+        self._paths: dict[str, MachinePath] = {}
+        self._unnamed: set[MachinePath] = set()
+        self._repeats = RepeatLog(log)
 
-    def take(self, batch: Batch, message: MQTTMessage) -> None:
-        """Put a message into the batch. What is no record is set aside: it must not come again for ever."""
+    def add(self, batch: Batch, message: MQTTMessage) -> None:
+        """Decode a message into the batch. What is not a record is set aside, so that the broker forgets it."""
         batch.messages.append(message)
-        path = self._machine(message)
-        if path is None:
-            return
-        try:
-            record = self._codec.decode(bytes(message.payload))
-        except Undecodable as error:
-            self.set_aside(message.topic, str(error), message.payload)
-            return
-        meta = self._metas.find(path, record.meta) or self._missing(path, record, message)
-        if meta is not None:
-            index = len(batch.records)
-            batch.records.append((Sender(path.enterprise, path.site, record.gateway, record.spool), record))
-            batch.scans += [MachineScan(path, meta, scan, index) for scan in record.scans]
-            batch.readings += len(record)
-
-    def _machine(self, message: MQTTMessage) -> MachinePath | None:
-        """Return whose record this is; None where it is none."""
         topic = message.topic
-        path = self._machines.get(topic)
-        if path is not None:
-            return path
+        path = self._paths.get(topic)
+        if path is None:
+            path = self._read_topic(batch, message)
+            if path is None:
+                return
+        payload = bytes(message.payload)
+        try:
+            record = self._codec.decode(payload)
+        except Undecodable as error:
+            batch.other_letters.append(DeadLetter(topic, str(error), payload))
+            return
+        sender = Sender(path.enterprise, path.site, record.gateway, record.spool)
+        received = ReceivedRecord(sender, record.seq, path, record.meta, payload, len(record))
+        meta = self._metadata.find(path, record.meta)
+        if meta is None:
+            self._without_metadata(batch, received, record)
+        else:
+            self._append(batch, received, record, meta)
+
+    def _append(self, batch: Batch, received: ReceivedRecord, record: Record, meta: MachineMeta) -> None:
+        position = len(batch.records)
+        path = received.path
+        batch.records.append(received)
+        batch.metas.append(meta)
+        batch.scans += [MachineScan(path, meta, scan, position) for scan in record.scans]
+        batch.readings += received.readings
+        batch.size += received.size
+
+    def scans(self, batch: Batch) -> list[MachineScan]:
+        """Decode the records of a batch again, to be written again."""
+        return [
+            MachineScan(received.path, meta, scan, position)
+            for position, (received, meta) in enumerate(zip(batch.records, batch.metas, strict=True))
+            if meta is not None
+            for scan in self._codec.decode(received.payload).scans
+        ]
+
+    # -- topics --
+
+    def _read_topic(self, batch: Batch, message: MQTTMessage) -> MachinePath | None:
+        """Return the machine whose record this is; None where the message is not a record."""
+        topic = message.topic
+        gateway = self._topics.gateway_of(topic)
+        if gateway is not None and gateway[1] == "metadata":
+            self._read_answer(batch, message)
+            return None
         found = self._topics.machine_of(topic)
-        if found is not None and found[1] == "meta":
-            self._learn(found[0], message)
+        if found is None or not all(found[0]):
+            batch.other_letters.append(DeadLetter(topic, "no machine has this topic", bytes(message.payload)))
             return None
-        if found is None or not all(found[0]) or _CONTROL.search(topic):
-            self.set_aside(topic, "no machine has this topic", message.payload)
+        path, leaf = found
+        try:
+            for level in path:
+                check_text(level, MAX_NAME)
+        except ValueError as error:
+            letter = DeadLetter(topic, f"a level of the topic {error}", bytes(message.payload))
+            batch.other_letters.append(letter)
             return None
-        if len(self._machines) >= KNOWN_TOPICS:
-            self._machines.clear()
-        path = self._machines[topic] = found[0]
+        if leaf == "meta":
+            self._read_metadata(batch, path, message)
+            return None
+        if len(self._paths) >= MAX_CACHED_TOPICS:
+            self._paths.clear()
+        self._paths[topic] = path
         return path
 
-    def _missing(self, path: MachinePath, record: Record, message: MQTTMessage) -> MachineMeta | None:
-        """Decide on a record whose description is not known; None where it is not to be stored now.
+    # -- metadata --
 
-        It is not confirmed then, so its gateway keeps it and sends it again: stored without its units it would be
-        a lie, and another series once they are known.
+    def _read_metadata(self, batch: Batch, path: MachinePath, message: MQTTMessage) -> None:
+        payload = bytes(message.payload)
+        if not payload:
+            return  # an empty retained message removes one (MQTT 5, 3.3.1.3)
+        try:
+            metas = parse_meta(payload).metas
+        except BadMessage as error:
+            batch.other_letters.append(DeadLetter(message.topic, f"is not metadata: {error}", payload))
+            return
+        self._metadata.add(path, metas)
+        self._release(batch, (meta.id for meta in metas))
+
+    def _read_answer(self, batch: Batch, message: MQTTMessage) -> None:
+        """Read a gateway's answer to a request: store what has waited, or set it aside."""
+        payload = bytes(message.payload)
+        try:
+            answer = parse_metadata(payload)
+        except BadMessage as error:
+            batch.other_letters.append(DeadLetter(message.topic, f"is not an answer with metadata: {error}", payload))
+            return
+        for description in answer.known.values():
+            self._metadata.add_earlier(description.machine, description.meta)
+        self._release(batch, answer.known)
+        levels = message.topic.removeprefix(self._topics.root + "/").split("/")
+        gateway = Gateway(levels[0], levels[1], levels[3])
+        for meta_id in answer.unknown:
+            reason = f"gateway {gateway.gateway} does not know its metadata {meta_id}"
+            self._give_up(batch, self._requests.take(gateway, meta_id), reason)
+
+    def _release(self, batch: Batch, ids: Iterable[str]) -> None:
+        """Append the records that have waited for these ids."""
+        if not len(self._requests):
+            return
+        for meta_id in ids:
+            for received in self._requests.take_known(meta_id):
+                meta = self._metadata.find(received.path, meta_id)
+                if meta is not None:
+                    self._append(batch, received, self._codec.decode(received.payload), meta)
+
+    def _without_metadata(self, batch: Batch, received: ReceivedRecord, record: Record) -> None:
+        """Decide on a record whose metadata is not known.
+
+        Stored without its units it would be wrong, and become another series once they are known.
         """
-        if (path, record.meta) not in self._told_of and len(self._told_of) < KNOWN_TOPICS:
-            self._told_of.add((path, record.meta))
-            hint = "what its points are was not published" + (", so its records wait" if record.meta else "")
-            log.warning("meta.unknown", machine=str(path), meta=record.meta, hint=hint)
         if not record.meta:
-            return UNKNOWN
-        if self._now_or_never:
-            self.set_aside(message.topic, f"its meta {record.meta} was never published", message.payload)
-        else:
-            self.waiting += 1
-        return None
+            if received.path not in self._unnamed and len(self._unnamed) < MAX_CACHED_TOPICS:
+                self._unnamed.add(received.path)
+                log.warning("meta.unknown", machine=str(received.path), hint="publish its metadata: it has no units")
+            self._append(batch, received, record, NO_METADATA)
+            return
+        self._repeats.warning(
+            "meta.unknown", key=f"{received.path} {record.meta}", machine=str(received.path), meta=record.meta,
+            hint="its gateway is asked for it; until then the records wait" if self._gateway_resends else "",
+        )  # fmt: skip
+        if not self._gateway_resends:
+            self._give_up(batch, [received], f"its meta {record.meta} was never published")
+            return
+        self._status.waiting_for_metadata += 1
+        batch.waiting.append(received)
+        if expired := self._requests.add(received):
+            reason = f"gateway {received.sender.gateway} does not answer for its metadata {record.meta}"
+            self._give_up(batch, expired, reason)
 
-    def _learn(self, path: MachinePath, message: MQTTMessage) -> None:
-        if not message.payload:
-            return  # how a retained message is taken back
-        try:
-            self._metas.add(path, decode_meta(bytes(message.payload)))
-        except ValueError as error:
-            self.set_aside(message.topic, str(error), message.payload)
-
-    def keep_metas(self) -> None:
-        """Write down what is new of the descriptions."""
-        try:
-            self._metas.save()
-        except OSError as error:
-            log.warning("metas.not_kept", error=str(error))
-
-    def set_aside(self, topic: str, reason: str, payload: bytes | bytearray) -> bool:
-        """Put away what can't be stored; returns whether that worked."""
-        log.warning("message.set_aside", topic=topic, reason=reason, file=str(self._file.file))
-        self.dead_letters += 1
-        try:
-            self._file.add(topic, reason, bytes(payload))
-        except OSError as error:
-            log.error("dead_letters.not_written", file=str(self._file.file), error=str(error))  # noqa: TRY400 - no trace
-            return False
-        return True
+    def _give_up(self, batch: Batch, records: Iterable[ReceivedRecord], reason: str) -> None:
+        """Set whole records aside, with their payloads; they are confirmed as such."""
+        for received in records:
+            position = len(batch.records)
+            batch.records.append(received)
+            batch.metas.append(None)
+            batch.readings += received.readings
+            batch.size += received.size
+            letter = DeadLetter(self._topics.data(received.path), reason, received.payload)
+            self._status.not_stored[UNKNOWN_METADATA] += batch.refuse(position, received.readings, letter)

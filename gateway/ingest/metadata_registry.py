@@ -1,17 +1,28 @@
-"""The metadata of all machines that ingest knows."""
+"""The metadata of all machines, as ingest knows it, kept in a file over restarts.
+
+Anybody who may publish on a machine's topic adds to it, so it is bounded twice: for each machine, which loses its own
+oldest metadata first, and as a whole, where the metadata goes first that no record has needed for the longest time.
+A gateway answers for what is missing, see `metadata_requests.py`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
+import orjson
 import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.common.atomic_file import load_json, save_json
-from gateway.model.metadata import read_meta, write_meta
+from gateway.common.atomic_file import replace_file
+from gateway.common.state_log import StateLog
+from gateway.model.metadata import write_meta
 from gateway.model.path import MachinePath
+from gateway.mqtt.messages import MachineDescription  # noqa: TC001 - of a field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gateway.model.metadata import MachineMeta
@@ -19,65 +30,216 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-MAX_METADATA, MAX_MACHINES = 10_000, 100_000
-"""How many descriptions, and machines, ingest keeps in mind; the oldest go first."""
+MAX_BYTES = 64 * 2**20
+"""Bytes of JSON of all metadata: some 15,000 machines of 60 points. In memory it takes about five times that."""
+
+MAX_FILE_BYTES = 2 * MAX_BYTES
+"""Bytes of a file that is read back."""
+
+MAX_MACHINES = 100_000
+"""Machines whose present metadata is known."""
+
+MAX_OF_MACHINE, MAX_BYTES_OF_MACHINE = 64, 8 * 2**20
+"""Metadata that one machine has brought, and bytes of it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """Metadata with its JSON, and when a record last needed it."""
+
+    meta: MachineMeta
+    encoded: bytes
+    used: int
+
+
+@dataclass(slots=True)
+class _Machine:
+    """The ids that a machine has brought, oldest first, their bytes, and the id of its present metadata."""
+
+    ids: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+    present: str = ""
+
+
+class _File(BaseModel):
+    """The content of the file."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    metas: list[MachineDescription] = []
+    machines: dict[Annotated[str, Field(max_length=2_000)], Annotated[str, Field(max_length=64)]] = Field(
+        default={}, max_length=MAX_MACHINES
+    )
 
 
 class MetadataRegistry:
-    """The descriptions that are known of all machines, kept in a file."""
+    """The known metadata of all machines."""
 
     def __init__(self, file: Path | None = None) -> None:
-        """Prepare; nothing is read before `load`. Without a file nothing is kept."""
+        """Prepare; no I/O before `load`. Without a file nothing survives a restart."""
         self._file = file
-        self._by_id: dict[str, MachineMeta] = {}
-        self._newest: dict[MachinePath, MachineMeta] = {}
+        self._known: dict[str, _Known] = {}
+        self._machines: dict[MachinePath, _Machine] = {}
+        self._owners: Counter[str] = Counter()
+        self._bytes = 0
+        self._clock = 0
         self._changed = False
+        self._state = StateLog(log, "metadata.unstable", file=str(file))
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    # -- the file --
 
     def load(self) -> None:
-        """Read what was known when the last run ended."""
+        """Read what the last run saved. A missing or damaged file is empty: gateways publish their metadata again."""
         if self._file is None:
             return
-        data = self._load(self._file)
-        for meta in map(read_meta, data.get("metas", ())):
-            self._by_id[meta.id] = meta
-        for path, key in data.get("machines", {}).items():
-            if key in self._by_id:
-                self._newest[MachinePath(*path.split("/"))] = self._by_id[key]
+        try:
+            with self._file.open("rb") as opened:
+                content = opened.read(MAX_FILE_BYTES)  # a longer one is cut, and then is not JSON
+            found = _File.model_validate_json(content)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            short = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            log.warning("metadata.unreadable", file=str(self._file), error=short)
+            return
+        by_id = {meta.id: meta for meta in (description.meta for description in found.metas)}
+        for path, key in found.machines.items():
+            levels = path.split("/")
+            if key in by_id and len(levels) == len(MachinePath._fields):
+                self.add(MachinePath(*levels), [by_id[key]])
+        for meta in by_id.values():
+            self._keep(meta)
+        self._shrink()
+        self._changed = False
+
+    def snapshot(self) -> list[bytes] | None:
+        """Return the content of the file in pieces, to be saved by another thread; None where nothing has changed."""
+        if not self._changed or self._file is None:
+            return None
+        self._changed = False
+        return list(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield b'{"metas":['
+        for position, known in enumerate(self._known.values()):
+            yield b"," + known.encoded if position else known.encoded
+        yield b'],"machines":'
+        yield orjson.dumps(
+            {str(path): machine.present for path, machine in self._machines.items() if machine.present}
+        )
+        yield b"}"
+
+    def save(self, pieces: list[bytes]) -> None:
+        """Replace the file; for a thread, since it waits for the disk. A failure is logged once, and tried again."""
+        if self._file is None:
+            return
+        try:
+            replace_file(self._file, pieces)
+        except OSError as error:
+            self._changed = True
+            self._state.enter("metadata.not_saved", error=str(error))
+        else:
+            if self._state.state:
+                self._state.enter("metadata.saved", healthy=True)
+
+    # -- the metadata --
 
     def add(self, path: MachinePath, metas: Iterable[MachineMeta]) -> None:
-        """Learn what a machine is, and what it was earlier: the present one comes first."""
-        for turn, meta in enumerate(metas):
-            known = self._by_id.setdefault(meta.id, meta)
-            self._changed = self._changed or known is meta
-            if turn == 0 and self._newest.get(path) is not known:
-                self._newest[path] = known
+        """Register the metadata of a machine: the present one first, then earlier ones."""
+        metas = list(metas)
+        for meta in reversed(metas):
+            self._register(path, meta)
+        if metas:
+            machine = self._machines[path]
+            if machine.present != metas[0].id:
+                machine.present = metas[0].id
                 self._changed = True
-        if len(self._by_id) > MAX_METADATA:
-            del self._by_id[next(iter(self._by_id))]
-        if len(self._newest) > MAX_MACHINES:
-            del self._newest[next(iter(self._newest))]
+        self._shrink()
+
+    def add_earlier(self, path: MachinePath, meta: MachineMeta) -> None:
+        """Register metadata that a machine had at some time."""
+        self._register(path, meta)
+        self._shrink()
 
     def find(self, path: MachinePath, key: str) -> MachineMeta | None:
-        """Return the description that a record names; where it names none, the machine's newest."""
-        return self._by_id.get(key) if key else self._newest.get(path)
+        """Return the metadata with this id; where the record names none, the machine's present metadata."""
+        if not key:
+            machine = self._machines.get(path)
+            key = machine.present if machine is not None else ""
+        known = self._known.get(key)
+        if known is None:
+            return None
+        self._clock += 1
+        known.used = self._clock
+        return known.meta
 
-    def save(self) -> None:
-        """Write the file where anything is new. Raises `OSError`."""
-        if self._changed and self._file is not None:
-            self._changed = False
-            metas = [write_meta(meta) for meta in self._by_id.values()]
-            machines = {str(path): meta.id for path, meta in self._newest.items()}
-            save_json(self._file, {"metas": metas, "machines": machines})
+    def _register(self, path: MachinePath, meta: MachineMeta) -> None:
+        self._keep(meta)
+        machine = self._machines.get(path)
+        if machine is None:
+            machine = self._machines[path] = _Machine()
+        size = len(self._known[meta.id].encoded)
+        if meta.id not in machine.ids:
+            self._owners[meta.id] += 1
+        machine.size += size - machine.ids.pop(meta.id, 0)
+        machine.ids[meta.id] = size
+        while len(machine.ids) > 1 and (len(machine.ids) > MAX_OF_MACHINE or machine.size > MAX_BYTES_OF_MACHINE):
+            oldest = next(iter(machine.ids))
+            machine.size -= machine.ids.pop(oldest)
+            self._disown([oldest])
 
-    def _load(self, file: Path) -> dict[str, Any]:
-        """Return the file's content. A missing or damaged file is empty: gateways publish their metadata again."""
-        try:
-            data = load_json(file)
-            for meta in data.get("metas", ()):
-                read_meta(meta)
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            log.warning("metas.unreadable", file=str(file), error=repr(error))
-            return {}
-        return dict(data)
+    def _keep(self, meta: MachineMeta) -> None:
+        self._clock += 1
+        known = self._known.get(meta.id)
+        if known is not None:
+            known.used = self._clock
+            return
+        encoded = orjson.dumps(write_meta(meta))
+        self._known[meta.id] = _Known(meta, encoded, self._clock)
+        self._bytes += len(encoded)
+        self._changed = True
+
+    def _disown(self, keys: Iterable[str]) -> None:
+        """Drop metadata that no other machine has: many machines of a template have the same."""
+        for key in list(keys):
+            self._owners[key] -= 1
+            if not self._owners[key]:
+                del self._owners[key]
+                self._drop([key])
+
+    def _drop(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            known = self._known.pop(key, None)
+            if known is not None:
+                self._bytes -= len(known.encoded)
+                self._changed = True
+
+    def _shrink(self) -> None:
+        """Drop a tenth, the least recently used first, where a limit is exceeded."""
+        if self._bytes > MAX_BYTES:
+            by_use = sorted(self._known, key=lambda key: self._known[key].used)
+            most, drop = MAX_BYTES * 9 // 10, []
+            size = self._bytes
+            for key in by_use:
+                if size <= most:
+                    break
+                size -= len(self._known[key].encoded)
+                drop.append(key)
+            self._drop(drop)
+            log.warning("metadata.dropped", descriptions=len(drop), bytes=MAX_BYTES)
+            self._forget_machines()
+        if len(self._machines) > MAX_MACHINES:
+            used = {path: self._used(machine) for path, machine in self._machines.items()}
+            for path in sorted(used, key=used.__getitem__)[: MAX_MACHINES // 10]:
+                self._disown(self._machines.pop(path).ids)
+
+    def _forget_machines(self) -> None:
+        """Forget machines without any known metadata."""
+        for path in [path for path, machine in self._machines.items() if not self._used(machine)]:
+            self._disown(self._machines.pop(path).ids)
+
+    def _used(self, machine: _Machine) -> int:
+        return max((self._known[key].used for key in machine.ids if key in self._known), default=0)

@@ -1,27 +1,33 @@
-"""From the broker into the stores, and the answer back: which records the stores hold.
+"""From the broker into the stores, and the confirmation back to the gateways.
 
-A message is acknowledged only after every store has it. Messages gather while a write is under way, so batches
-are as large as the store is slow; a slow store makes the broker wait, not the gateway.
+A message is acknowledged only after every store has it. Messages gather while a write is under way, so a slow store
+gets larger batches, and makes the broker wait, not the gateway.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 from aiomqtt import MqttError
 
-from gateway.common.histogram import Histogram
-from gateway.ingest.batch import Batch, DurabilityQueue
+from gateway.common.dead_letters import DeadLetter
+from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
 from gateway.ingest.decoder import MessageDecoder
-from gateway.mqtt.attendance import IngestPresence
-from gateway.mqtt.client import MqttClient
-from gateway.mqtt.connection import TakenOver
-from gateway.mqtt.reconnect import ReconnectDelay
+from gateway.ingest.durability_queue import DurabilityQueue
+from gateway.ingest.metadata_requests import MetadataRequests
+from gateway.ingest.set_aside import SetAside
+from gateway.ingest.status import IngestStatus
+from gateway.ingest.worker_thread import WorkerThread
+from gateway.mqtt.broker_support import check_shared_subscription
+from gateway.mqtt.constants import REFUSED
+from gateway.mqtt.messages import encode_wanted
+from gateway.mqtt.session import INGEST, Presence, Session
 from gateway.settings.sections import Confirm
 
 if TYPE_CHECKING:
@@ -29,34 +35,38 @@ if TYPE_CHECKING:
 
     from gateway.codecs.base import Codec
     from gateway.common.dead_letters import DeadLetters
+    from gateway.ingest.batch import Confirmation, Sender
     from gateway.ingest.metadata_registry import MetadataRegistry
+    from gateway.ingest.metadata_requests import Gateway
     from gateway.ingest.store_writer import StoreWriter
+    from gateway.mqtt.client import MqttClient
     from gateway.mqtt.topics import Topics
     from gateway.settings.factory import Factory
     from gateway.stores.base import Refusal
 
 log = structlog.get_logger()
 
-BATCH_READINGS = 50_000
-"""A batch is full with so many readings, however few records they came in."""
+MAX_BATCH_READINGS = 50_000
+"""Readings in a batch, however few records they came in."""
+
+MAX_BATCH_BYTES = 64 * 2**20
+"""Bytes of memory of a batch while its records are decoded."""
+
+SAVE_INTERVAL = 1.0
+"""Seconds between two looks whether metadata has to be saved."""
+
+SAVE_TIMEOUT = 1.0
+"""Seconds that are waited for a disk."""
+
+ASK_INTERVAL = 1.0
+"""Seconds between two looks whether gateways have to be asked for metadata."""
 
 RECEIVE_MAXIMUM = 1_000
-"""Messages that a broker of MQTT 5 may send before the first is acknowledged; 20, as Mosquitto has it, are few."""
-
-
-@dataclass(slots=True)
-class IngestCounts:
-    """What ingest has done since it started."""
-
-    records: int = 0
-    readings: int = 0
-    set_aside: int = 0
-    first_stored: float | None = None
-    """When the first reading was stored: seconds since the epoch."""
+"""Messages that an MQTT 5 broker may send unacknowledged (3.1.2.11.3); the 20 of Mosquitto are few."""
 
 
 class Ingest:
-    """Takes records off the broker into all stores."""
+    """Receives records from the broker, and writes them to every store."""
 
     def __init__(
         self,
@@ -64,134 +74,183 @@ class Ingest:
         topics: Topics,
         codec: Codec,
         writers: Sequence[StoreWriter],
-        metas: MetadataRegistry,
+        metadata: MetadataRegistry,
         dead_letters: DeadLetters,
         clock: Callable[[], int],
     ) -> None:
-        self.counts = IngestCounts()
-        self.latency = Histogram()
+        self.status = IngestStatus()
         self._factory = factory
         self._settings = factory.ingest
         self._topics = topics
         self._writers = writers
-        self._metas = metas
+        self._metadata = metadata
         self._clock = clock
-        self._held = DurabilityQueue(writers)
-        # a gateway that takes the broker's word does not send again what we have acknowledged
+        self._set_aside = SetAside(dead_letters, self.status, self._confirm_late)
+        # with `confirm: broker` a gateway forgets a record that we acknowledge: then only once it is durable
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
-        self.intake = MessageDecoder(topics, codec, metas, dead_letters, now_or_never=late)
+        self._requests = MetadataRequests(time.monotonic)
+        self._decoder = MessageDecoder(topics, codec, metadata, self._requests, self.status, gateway_resends=not late)
+        self._queue = DurabilityQueue(writers, self._decoder.scans)
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
-        self._identifier = f"lineside-{name}"
-        self._attendance = IngestPresence(factory.ingest.id, topics.ingest(own.enterprise, own.site, name))
-        self._confirmations = PendingConfirmations()
+        self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
+        # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
+        # once, and the gateways send again what is not confirmed
+        keep = factory.ingest.share is None or late
+        self._session = Session(
+            factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
+        )
+        self._confirmations = PendingConfirmations(self._confirmation_answered)
+        self._disk = WorkerThread("metadata")
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
 
     async def run(self) -> None:
-        """Receive and write until cancelled; outages are told once."""
-        self._metas.load()
+        """Receive and write until cancelled; an outage is logged once."""
+        await asyncio.to_thread(self._metadata.load)
         for machine in self._factory.machines:
-            self._metas.add(machine.path, [machine.meta])
+            self._metadata.add(machine.path, [machine.meta])
         try:
             async with asyncio.TaskGroup() as tasks:
                 for writer in self._writers:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
-                tasks.create_task(self._held.run(self._safe), name="held")
-                tasks.create_task(self._receive(), name="receive")
+                tasks.create_task(self._queue.run(self._confirm_durable), name="durability")
+                tasks.create_task(self._set_aside.run(), name="dead letters")
+                tasks.create_task(self._keep_metadata(), name="keep metadata")
+                tasks.create_task(self._ask_for_metadata(), name="ask for metadata")
+                tasks.create_task(self._session.run(self._serve), name="receive")
+                tasks.create_task(self._check_share(), name="check shared subscriptions")
         finally:
-            for writer in self._writers:
-                await writer.close()
+            await self._save_metadata()
+            self._disk.stop()
+            await asyncio.gather(self._set_aside.close(), *(writer.close() for writer in self._writers))
 
-    async def _receive(self) -> None:
-        broker, settings = self._factory.broker, self._settings
-        # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
-        # once, and the gateways send again what is not confirmed
-        keep = settings.share is None or self._acknowledge_late
-        reconnect, presence = ReconnectDelay(), self._attendance.presence
-        now = asyncio.get_running_loop().time
-        down = False
-        while True:
-            began, failed = now(), None
-            will = self._attendance.will
-            try:
-                async with MqttClient(
-                    broker, self._identifier, will=will, keep_session=keep, receive=RECEIVE_MAXIMUM
-                ) as link:
-                    log.info("broker.connected", broker=link.address)
-                    down, began = False, now()
-                    try:
-                        await self._subscribe(link)
-                        await self._serve(link)
-                    finally:
-                        await self._attendance.leave(link)
-            except MqttError as error:
-                failed = error
-                if isinstance(error, TakenOver):
-                    presence.thrown_out()
-                elif not down:
-                    log.warning("broker.not_connected", broker=broker.url, error=str(error))
-                down = True
-            finally:
-                self._link = None
-                self._linked.clear()
-            if presence.contested:
-                await presence.stand_back()
-            else:
-                await reconnect.wait(failed, now() - began)
+    async def _serve(self, client: MqttClient) -> None:
+        """Serve one connection until it is lost."""
+        answers: asyncio.Task[None] | None = None
+        try:
+            await self._subscribe(client)
+            answers = asyncio.create_task(self._subscribe_to_answers(client), name="subscribe to metadata")
+            await self._receive(client)
+        finally:
+            if answers is not None:
+                answers.cancel()
+                await asyncio.gather(answers, return_exceptions=True)
+            self._link = None
+            self._linked.clear()
 
-    async def _subscribe(self, link: MqttClient) -> None:
+    async def _subscribe(self, client: MqttClient) -> None:
+        session = self._session
         # QoS 0: retained, so sent anew at each connect, and some brokers take no further
         # subscription before the retained messages of the last one are acknowledged
-        await link.subscribe([(self._topics.all_machines("meta"), 0)])
-        await link.subscribe([(self._filter("event"), 1)])
-        await link.subscribe([(self._filter("data"), 1)])
+        await session.subscribe(client, self._topics.all_machines("meta"), qos=0)
+        await session.subscribe(client, self._filter("event"))
+        await session.subscribe(client, self._filter("data"))
         log.info("ingest.subscribed", topic=self._filter("data"))
-        self._confirmations.tell(link)
-        await self._attendance.arrive(link)
-        self._link = link
+        self._confirmations.send(client)
+        # QoS 0: only the presence of another process of this name matters there
+        await session.subscribe(client, self._presence.topic, qos=0)
+        await self._presence.publish_birth(session, client)
+        self._link = client
         self._linked.set()
+
+    async def _check_share(self) -> None:
+        """Check once that the broker delivers over shared subscriptions, and log an instruction if it does not."""
+        if self._settings.share is not None:
+            await self._linked.wait()
+            own, name = self._factory.factory, f"{self._factory.ingest.id}-{self._factory.gateway.id}"
+            topic = self._topics.ingest(own.enterprise, own.site, name, "share")
+            await check_shared_subscription(self._factory.broker, f"lineside-{name}-check", topic)
+
+    async def _subscribe_to_answers(self, client: MqttClient) -> None:
+        """Subscribe to what gateways answer; a broker that denies it must not hold up the records."""
+        await self._session.subscribe(client, self._topics.all_gateways("metadata"))
+
+    def _confirmation_answered(self, topic: str, reason: int) -> None:
+        self._session.note_publish(topic, reason)
+        self.status.confirmations_denied += reason >= REFUSED
 
     def _filter(self, leaf: str) -> str:
         """Return what to subscribe to: all records, or a share of them (MQTT 5, 4.8.2)."""
         every = self._topics.all_machines(leaf)
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
-    async def _serve(self, link: MqttClient) -> None:
+    async def _receive(self, client: MqttClient) -> None:
         while True:
-            batch = Batch(link)
-            await self._take(batch)
+            batch = Batch(client)
+            await self._receive_into(batch)
             await asyncio.sleep(self._settings.batch_wait)
-            most = self._settings.batch_records
-            while link.waiting() and len(batch.messages) < most and batch.readings < BATCH_READINGS:
-                await self._take(batch)
-            self.intake.keep_metas()
-            if batch.scans:
-                await self._store(batch)
+            while client.waiting() and self._has_room(batch):
+                await self._receive_into(batch)
+            if self._acknowledge_late:  # nobody sends again what is acknowledged, nor answers for its metadata
+                await self._save_metadata()
+            if batch.records or batch.waiting or batch.other_letters:
+                await self._process(batch)
             else:
                 self._acknowledge(batch)
-            await self._held.room()
+            await self._queue.wait_for_room()
 
-    async def _take(self, batch: Batch) -> None:
-        message = await batch.link.receive()
-        if not self._attendance.heard(message):
-            self.intake.take(batch, message)
+    def _has_room(self, batch: Batch) -> bool:
+        return (
+            len(batch.messages) < self._settings.batch_records
+            and batch.readings < MAX_BATCH_READINGS
+            and batch.decoded_size < MAX_BATCH_BYTES
+        )
+
+    async def _receive_into(self, batch: Batch) -> None:
+        message = await batch.client.receive()
+        if message.topic == self._presence.topic:
+            self._presence.heard(bytes(message.payload), retained=message.retain)
+        else:
+            self._decoder.add(batch, message)
+
+    # -- metadata --
+
+    async def _keep_metadata(self) -> None:
+        """Save the metadata after it has changed, until cancelled."""
+        while True:
+            await asyncio.sleep(SAVE_INTERVAL)
+            await self._save_metadata()
+
+    async def _save_metadata(self) -> None:
+        if (pieces := self._metadata.snapshot()) is not None:
+            with suppress(TimeoutError):  # a disk that hangs must stop nothing
+                async with asyncio.timeout(SAVE_TIMEOUT):
+                    await self._disk.run(self._metadata.save, pieces)
+
+    async def _ask_for_metadata(self) -> None:
+        """Ask gateways for the metadata that records wait for, until cancelled."""
+        while True:
+            await asyncio.sleep(ASK_INTERVAL)
+            await self._linked.wait()
+            with suppress(MqttError):  # lost meanwhile: they are asked again later
+                self._ask(self._requests.due())
+
+    def _ask(self, due: dict[Gateway, list[str]]) -> None:
+        for gateway, ids in due.items():
+            topic = self._topics.gateway(*gateway, "wanted")
+            for payload in encode_wanted(ids):
+                if self._link is not None:
+                    self._link.send(topic, payload, partial(self._session.note_publish, topic))
 
     # -- writing --
 
-    async def _store(self, batch: Batch) -> None:
-        """Write a batch to every store, trying until it is written; then answer, or hold it until it is safe.
+    async def _process(self, batch: Batch) -> None:
+        """Write a batch to every store, retrying until it is written; then confirm it, or queue it until durable.
 
-        Raises `MqttError` where the broker is lost meanwhile: it, or the gateway, will give the messages again.
+        Raises `MqttError` where the broker is lost meanwhile: it, or the gateway, sends the messages again.
         """
-        lives = [writer.life for writer in self._writers]
-        self._refuse(batch, await self._write(batch))
+        instances = [writer.instance for writer in self._writers]
+        if batch.scans:
+            self._refuse(batch, await self._write(batch))
+        await self._set_aside.write(batch)
         self._count(batch)
-        if not self._held.seconds:
-            self._answer(batch.link, [batch], [])
+        if not self._queue.seconds:
+            self._confirm(batch.client, list(batch.confirmations()), list(batch.unsettled()))
             self._acknowledge(batch)
             return
-        self._held.add(batch, lives)
-        self._answer(batch.link, [], [batch])
+        accepted = list(batch.accepted())
+        self._queue.add(batch, instances)
+        self._confirm(batch.client, [], accepted)
         if not self._acknowledge_late:
             self._acknowledge(batch)
 
@@ -199,7 +258,7 @@ class Ingest:
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = [
-                    tasks.create_task(writer.write(batch.scans, batch.link.check), name=f"write {writer.name}")
+                    tasks.create_task(writer.write(batch.scans, batch.client.check), name=f"write {writer.name}")
                     for writer in self._writers
                 ]
         except* MqttError as errors:
@@ -207,45 +266,51 @@ class Ingest:
         return [refusal for task in writing for refusal in task.result()]
 
     def _refuse(self, batch: Batch, refusals: Iterable[Refusal]) -> None:
-        """Set aside what stores refused. Where that fails the record is not confirmed, and comes again."""
         for refusal in refusals:
-            # two stores may refuse the same readings: a record can't lose more than it has
-            most = len(batch.records[refusal.record][1])
-            batch.refused[refusal.record] = min(most, batch.refused.get(refusal.record, 0) + refusal.readings)
-            if not self.intake.set_aside("store", refusal.message, refusal.row.encode()):
-                batch.unsettled.add(refusal.record)
+            letter = DeadLetter("store", refusal.message, refusal.row.encode("utf-8", "replace"))
+            self.status.not_stored[refusal.kind] += batch.refuse(refusal.record, refusal.readings, letter)
 
     def _count(self, batch: Batch) -> None:
-        now, counts = self._clock(), self.counts
-        counts.first_stored = counts.first_stored or now / 1e6
+        now, status = self._clock(), self.status
+        status.first_stored = status.first_stored or now / 1e6
         refused = sum(batch.refused.values())
-        counts.records += len(batch.records)
-        counts.readings += batch.readings - refused
-        counts.set_aside += refused
-        for one in batch.scans:
-            self.latency.add((now - one.scan.time) / 1e6, len(one.scan))
+        status.records += len(batch.records)
+        status.readings += batch.readings - refused
+        status.set_aside += refused
+        for scan in batch.scans:
+            status.latency.add((now - scan.scan.time) / 1e6, len(scan.scan))
 
-    # -- answering --
+    # -- confirming --
 
-    async def _safe(self, batches: list[Batch]) -> None:
-        """Confirm what was held, over the link that there is, or will be."""
+    async def _confirm_durable(self, batches: list[Batch]) -> None:
+        """Confirm batches that are durable now, over the present connection or the next."""
         await self._linked.wait()
-        with suppress(MqttError):  # lost meanwhile: then over the next
+        confirmations = [confirmation for batch in batches for confirmation in batch.confirmations()]
+        with suppress(MqttError):  # lost meanwhile: the confirmation is sent over the next connection
             if self._link is not None:
-                self._answer(self._link, batches, [])
+                self._confirm(self._link, confirmations, [])
         for batch in batches:
-            if self._acknowledge_late and batch.link is self._link:
+            if self._acknowledge_late and batch.client is self._link:
                 self._acknowledge(batch)
+
+    def _confirm_late(self, confirmations: list[Confirmation]) -> None:
+        """Confirm records whose dead letters are written at last."""
+        with suppress(MqttError):
+            self._confirm(self._link, confirmations, [])
 
     @staticmethod
     def _acknowledge(batch: Batch) -> None:
         for message in batch.messages:
-            batch.link.acknowledge(message)
+            batch.client.acknowledge(message)
         batch.messages.clear()
 
-    def _answer(self, link: MqttClient, stored: list[Batch], taken: list[Batch]) -> None:
+    def _confirm(
+        self, client: MqttClient | None, stored: list[Confirmation], accepted: list[tuple[Sender, int]]
+    ) -> None:
+        """Send confirmations; without a client they are sent over the next connection."""
         if not self._settings.confirms:
             return
-        by, instance = self._settings.share or self._settings.id, self._attendance.presence.instance
-        told = confirmation_messages(self._topics, by, instance, stored, taken)
-        self._confirmations.tell(link, self._confirmations.add(told))
+        by, instance = self._settings.share or self._settings.id, self._presence.instance
+        numbers = self._confirmations.add(confirmation_messages(self._topics, by, instance, stored, accepted))
+        if client is not None:
+            self._confirmations.send(client, numbers)

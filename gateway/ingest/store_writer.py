@@ -1,126 +1,195 @@
-"""The stores as ingest writes to them: opened when they can be, tried for as long as it takes, told of once."""
+"""A store as ingest writes to it: opened once it can be, retried without end, an outage logged once."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
 from gateway.common.backoff import Backoff
-from gateway.stores.base import Rejected, Unavailable
+from gateway.common.setting_types import MissingSecret
+from gateway.common.state_log import RepeatLog, StateLog
+from gateway.ingest.worker_thread import WorkerThread
+from gateway.stores.base import Refusal, Rejected, StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.stores.base import MachineScan, Refusal, Store
+    from gateway.stores.base import MachineScan, Store
 
 log = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CLOSE_TIMEOUT = 1.5
+"""Seconds that a store has to end its last call and to close."""
+
+MAX_FAILURES = 10
+"""Attempts at scans that all make the store fail in an unexpected way, until they are set aside."""
+
 RETRY_FIRST, RETRY_MAX = 0.2, 2.0
 """Seconds between two attempts at a store that can't be reached."""
 
 
 class StoreWriter:
-    """One store, with a thread of its own: a slow one holds up its own readings, and none of another store's way.
+    """One store, with a thread of its own: a slow store delays no other.
 
-    `life` is of the store's process as it was seen last, None where that was not known. `still` is awaited before
-    each further attempt, to raise where nobody needs it any more.
+    `instance` is the store's server process as it was last seen, None where it was not known. `before_retry` is
+    awaited before each further attempt; it raises where the write is no longer needed.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self.name = name
-        self.life: str | None = ""
+        self.instance: str | None = ""
         self._store = store
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"store {name}")
-        self._one_at_a_time = asyncio.Lock()
-        self._open = self._down = False
+        self._thread = WorkerThread(f"store {name}")
+        self._state = StateLog(log, "store.unstable", store=name)
+        self._lock = asyncio.Lock()
+        self._open = False
+        self._failures = 0
+        self._error: Exception | None = None
+        self._repeats = RepeatLog(log)
+        self._called = False
 
     @property
     def durable_after(self) -> float:
-        """Seconds in which what was written may still be lost; known once the store has been opened."""
+        """Return the seconds after a write in which it may be lost; known once the store has been opened."""
         return self._store.durable_after
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what the store could not keep as it was written."""
+        return dict(self._store.counts)
+
     async def open(self) -> None:
-        """Try once, so that what is wrong is told at the start and not with the first reading."""
+        """Try to open once, so that a wrong setting is logged at the start and not with the first reading."""
         try:
-            async with self._one_at_a_time:
-                await self._opened()
-        except Unavailable as error:
-            self._tell_down(error)
+            async with self._lock:
+                await self._ensure_open()
+        except StoreError as error:
+            self._log_outage(error)
 
-    async def write(self, scans: Sequence[MachineScan], still: Callable[[], Awaitable[None]]) -> tuple[Refusal, ...]:
-        """Write scans, and return what the store refuses for ever."""
+    async def write(
+        self, scans: Sequence[MachineScan], before_retry: Callable[[], Awaitable[None]]
+    ) -> tuple[Refusal, ...]:
+        """Write scans, and return what the store refuses."""
+        refusals = await self._retry(before_retry, self._write, scans)
+        if self._error is not None:
+            self._repeats.error("store.failed", store=self.name, exc_info=self._error)
+            self._error = None
+        return tuple(refusals)
+
+    def _write(self, scans: Sequence[MachineScan]) -> list[Refusal]:
+        """Write scans in the thread. Scans that make the store fail in an unexpected way are refused.
+
+        Raises `Unavailable`; also where all of several scans fail so, up to `MAX_FAILURES` times.
+        """
+        failed: list[Refusal] = []
+        refusals = self._write_parts(scans, failed)
+        if failed and len(failed) == len(scans):
+            self._failures += 1
+            if self._failures < MAX_FAILURES:
+                raise Unavailable(f"unexpected {failed[0].message}")
+        self._failures = 0
+        return refusals + failed
+
+    def _write_parts(self, scans: Sequence[MachineScan], failed: list[Refusal]) -> list[Refusal]:
         try:
-            await self._insist(still, self._store.write, scans)
+            self._store.write(scans)
         except Rejected as error:
-            self._tell_up()
-            return error.refusals
-        return ()
+            return list(error.refusals)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of a store must not end ingest; it is logged by `write`
+            self._error = error
+            if len(scans) > 1:
+                half = len(scans) // 2
+                return self._write_parts(scans[:half], failed) + self._write_parts(scans[half:], failed)
+            [scan] = scans
+            row = f"{scan.path} {scan.scan.time} {', '.join((*scan.scan.values, *scan.scan.bad))}"
+            failed.append(Refusal(scan.record, len(scan.scan), row, repr(error)[:500], "store_error"))
+        return []
 
-    async def look(self, still: Callable[[], Awaitable[None]]) -> bool:
-        """Return whether the store's process lives on that lived when this was asked last, as far as can be told."""
-        life = await self._insist(still, self._store.life)
-        if life is None:
+    async def check_instance(self, before_retry: Callable[[], Awaitable[None]]) -> bool:
+        """Return whether the store's server is known to be the process of the last check."""
+        instance = await self._retry(before_retry, self._store.instance)
+        if instance is None:
             return False
-        if life == self.life:
+        if instance == self.instance:
             return True
-        if self.life is not None:
+        if self.instance is not None:
             log.warning("store.restarted", store=self.name)
-        await self._insist(still, self._store.check)  # it may have been started with other settings
-        self.life = life
+        await self._retry(before_retry, self._store.check)  # it may have been started with other settings
+        self.instance = instance
         return False
 
     async def close(self) -> None:
-        """Close the store where it is open."""
-        if self._open:
-            await self._call(self._store.close)
-        self._thread.shutdown()
+        """Close the store where it is open; a call that hangs is left to itself after `CLOSE_TIMEOUT`.
 
-    async def _insist(
-        self, still: Callable[[], Awaitable[None]], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        What it was about to write is not confirmed, so it comes again.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._thread.run(self._store.close if self._open else bool)
+        except TimeoutError:
+            log.warning("store.not_closed", store=self.name, hint="the store does not answer; its batch comes again")
+        except Exception as error:  # noqa: BLE001 - it ends anyway
+            log.warning("store.not_closed", store=self.name, error=repr(error))
+        self._thread.stop()
+
+    async def _retry(
+        self, before_retry: Callable[[], Awaitable[None]], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         backoff = Backoff(RETRY_FIRST, RETRY_MAX)
         while True:
             try:
-                async with self._one_at_a_time:
-                    await self._opened()
+                async with self._lock:
+                    await self._ensure_open()
                     result = await self._call(function, *args, **kwargs)
-            except Unavailable as error:
-                self._tell_down(error)
+            except StoreError as error:
+                self._log_outage(error)
             else:
-                self._tell_up()
+                self._log_recovery()
                 return result
-            await still()
+            await before_retry()
             await backoff.wait()
 
-    async def _opened(self) -> None:
+    async def _ensure_open(self) -> None:
         if not self._open:
-            self.life = await self._call(self._prepare)
+            self.instance = await self._call(self._prepare)
             self._open = True
 
     def _prepare(self) -> str | None:
         self._store.open()
         try:
             self._store.check()
-            return self._store.life() if self._store.durable_after else ""
-        except Unavailable:
+            return self._store.instance() if self._store.durable_after else ""
+        except BaseException:
             self._store.close()
             raise
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        """Call a method of the store in its thread. Raises `Unavailable`, also for an error that nobody foresaw.
 
-    def _tell_down(self, error: Unavailable) -> None:
-        if not self._down:
-            log.warning("store.unavailable", store=self.name, error=str(error))
-        self._down = True
+        At the first attempt a missing secret ends the service, with its name: it is part of the configuration.
+        """
+        try:
+            return await self._thread.run(function, *args, **kwargs)
+        except StoreError:
+            raise
+        except Exception as error:
+            if isinstance(error, MissingSecret) and not self._called:
+                raise
+            self._repeats.error("store.failed", store=self.name, exc_info=error)
+            raise Unavailable(f"unexpected {error!r:.500}") from error
+        finally:
+            self._called = True
 
-    def _tell_up(self) -> None:
-        if self._down:
-            log.info("store.available_again", store=self.name)
-        self._down = False
+    def _log_outage(self, error: StoreError) -> None:
+        self._state.enter("store.unavailable", error=str(error))
+
+    def _log_recovery(self) -> None:
+        if self._state.state:
+            self._state.enter("store.available_again", healthy=True)

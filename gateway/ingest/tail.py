@@ -1,4 +1,4 @@
-"""Readings as they pass the broker."""
+"""Readings shown live, as the broker delivers them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import secrets
 from typing import TYPE_CHECKING
 
 import structlog
-from aiomqtt import MqttError
 
 from gateway.codecs import CODECS, Undecodable
-from gateway.common.backoff import Backoff
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.model.metadata import decode_meta
 from gateway.model.path import matches
-from gateway.mqtt.client import MqttClient
+from gateway.mqtt.messages import parse_meta
+from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.codecs import Codec
     from gateway.model.reading import Reading
+    from gateway.mqtt.client import MqttClient
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger()
@@ -48,43 +47,41 @@ async def follow(
 async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None], count: int) -> None:
     topics = Topics(factory.broker.root)
     codec = CODECS[factory.gateway.codec]
-    metas = MetadataRegistry()
-    backoff = Backoff(0.3, 5.0)
+    metadata = MetadataRegistry()
+    session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}")
     shown = 0
-    while True:
-        try:
-            async with MqttClient(factory.broker, f"lineside-tail-{secrets.token_hex(3)}") as link:
-                backoff.reset()
-                await link.subscribe([(topics.all_machines("meta"), 0)])
-                await link.subscribe([(topics.all_machines("event"), 1)])
-                await link.subscribe([(topics.all_machines("data"), 1)])
-                while True:
-                    message = await link.receive()
-                    link.acknowledge(message)
-                    for reading in _readings(topics, codec, metas, message):
-                        if matches(pattern, reading.path, reading.point):
-                            show(reading)
-                            shown += 1
-                            if shown == count:
-                                return
-        except MqttError as error:
-            log.warning("broker.not_connected", broker=factory.broker.url, error=str(error))
-        await backoff.wait()
+
+    async def serve(link: MqttClient) -> None:
+        nonlocal shown
+        await session.subscribe(link, topics.all_machines("meta"), qos=0)
+        await session.subscribe(link, topics.all_machines("event"), topics.all_machines("data"))
+        while True:
+            message = await link.receive()
+            link.acknowledge(message)
+            for reading in _readings(topics, codec, metadata, message):
+                if matches(pattern, reading.path, reading.point):
+                    show(reading)
+                    shown += 1
+                    if shown == count:
+                        return
+
+    await session.run(serve)
 
 
-def _readings(topics: Topics, codec: Codec, metas: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
+def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
     found = topics.machine_of(message.topic)
     if found is None:
         return []
     path, leaf = found
     try:
         if leaf == "meta":
-            metas.add(path, decode_meta(bytes(message.payload)))
+            if message.payload:
+                metadata.add(path, parse_meta(bytes(message.payload)).metas)
             return []
         record = codec.decode(bytes(message.payload))
     except (ValueError, Undecodable) as error:
         log.warning("message.unreadable", topic=message.topic, error=str(error))
         return []
-    meta = metas.find(path, record.meta)
+    meta = metadata.find(path, record.meta)
     units = {} if meta is None else dict(meta.units)
     return [reading for scan in record.scans for reading in scan.readings(path, units)]

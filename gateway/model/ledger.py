@@ -1,9 +1,9 @@
-"""What became of every reading, and of every scan that was due.
+"""The ledger: an account of every reading, and of every scan that was due.
 
     acquired = unchanged + dropped(by reason) + pending + confirmed
     due = taken + missed, per machine
 
-`pending` is counted by the spool from what it holds, so the balance is a check and not a definition.
+The spool counts `pending` from its records, so the balance is a check and not a definition.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DROPPED = "dropped:"
 
 @dataclass(slots=True)
 class Ledger:
-    """The counts of readings of one gateway. `pending` is what the spool says that it holds."""
+    """The counts of readings of one gateway. `pending` is the number of readings in the spool."""
 
     acquired: int = 0
     unchanged: int = 0
@@ -30,20 +30,20 @@ class Ledger:
 
     @classmethod
     def of(cls, counts: Mapping[str, int], pending: int) -> Self:
-        """Return a ledger from counts as `counts` returns them."""
+        """Return a ledger from the counts that `counts` returns."""
         dropped = {name.removeprefix(_DROPPED): n for name, n in counts.items() if name.startswith(_DROPPED) and n}
-        told = {name: counts.get(name, 0) for name in ("acquired", "unchanged", "confirmed")}
-        return cls(**told, pending=pending, dropped=Counter(dropped))
+        totals = {name: counts.get(name, 0) for name in ("acquired", "unchanged", "confirmed")}
+        return cls(**totals, pending=pending, dropped=Counter(dropped))
 
     def counts(self) -> Counter[str]:
-        """Return all but what is pending, by names, as the spool keeps them."""
+        """Return all counts but `pending`, by name, as the spool stores them."""
         counts = Counter({f"{_DROPPED}{reason}": n for reason, n in self.dropped.items()})
         counts.update(acquired=self.acquired, unchanged=self.unchanged, confirmed=self.confirmed)
         return counts
 
     @property
     def missing(self) -> int:
-        """Readings of which nobody knows what became: 0, or there is an error in Lineside."""
+        """Readings that are not accounted for: 0, or there is an error in Lineside."""
         return self.acquired - self.unchanged - self.confirmed - self.pending - sum(self.dropped.values())
 
     @property
@@ -52,7 +52,7 @@ class Ledger:
         return self.missing == 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as reports and metrics show them."""
+        """Return the counts in the form of reports and metrics."""
         return {
             "acquired": self.acquired,
             "unchanged": self.unchanged,
@@ -64,10 +64,10 @@ class Ledger:
 
 @dataclass(slots=True)
 class ScheduleCounts:
-    """The scans of one machine that its schedule asked for. `taken` includes those that brought only faults.
+    """The scans of one machine that were due by its schedule. `taken` includes those that returned only faults.
 
-    A slot is missed when the next one came before its scan could begin. `late` is by how much scans began after
-    their slot, `lasted` how long they took; both in seconds, over the scans taken.
+    A slot is missed if the next one came before its scan could begin. `late` is the delay of a scan after its slot,
+    `lasted` its duration; both in seconds, over the scans taken.
     """
 
     due: int = 0
@@ -103,7 +103,7 @@ class ScheduleCounts:
         self.lasted_most = max(self.lasted_most, other.lasted_most)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as reports and metrics show them; times in milliseconds."""
+        """Return the counts in the form of reports and metrics; times in milliseconds."""
         taken = max(1, self.taken)
         return {
             "due": self.due,

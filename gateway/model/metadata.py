@@ -1,4 +1,4 @@
-"""Metadata of a machine: its type, and the types and units of its points; as it is published, and read back."""
+"""Metadata of a machine: its template, and the types and units of its points."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+MAX_POINTS = 20_000
+"""Points of one machine."""
+
 _TYPES = {kind.value for kind in ValueType}
 
 
 @dataclass(frozen=True, slots=True)
 class MachineMeta:
-    """What is known of a machine beside its readings: its type, and its points' types and units.
+    """The template of a machine, and the types and units of its points by name.
 
-    `id` is drawn from these: descriptions that say the same have the same.
+    `id` is a digest of these: equal metadata has the same id.
     """
 
     template: str
@@ -51,15 +54,3 @@ def read_meta(data: Any) -> MachineMeta:  # noqa: ANN401 - what came over the wi
     if not _TYPES.issuperset(types.values()):
         raise ValueError(f"a type is one of {', '.join(sorted(_TYPES))}")
     return MachineMeta(template, types, units)
-
-
-def decode_meta(payload: bytes) -> list[MachineMeta]:
-    """Return what stores need of a `meta` payload: what the machine is now, and then what it was earlier.
-
-    Raises `ValueError` for what is none.
-    """
-    data = orjson.loads(payload)
-    try:
-        return [read_meta(data), *map(read_meta, data.get("earlier", ()))]
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ValueError(f"no meta: {error!r}") from error

@@ -19,10 +19,10 @@ class MachinePath(NamedTuple):
         return "/".join(self)
 
 
-def matches(pattern: str, path: MachinePath, point: str) -> bool:
-    """Return whether a glob such as `*press*`, `press-01/*` or `bladder_pressure` fits a point.
+def matches(pattern: str, path: MachinePath, point: str = "") -> bool:
+    """Return whether a glob such as `*press*`, `press-01/*` or `bladder_pressure` matches a point, or a machine.
 
-    It fits as the whole of `enterprise/site/area/line/machine/point`, or as the end of it from a level on.
+    It matches the whole of `enterprise/site/area/line/machine[/point]`, or its end from a level on.
     """
-    whole = f"{path}/{point}"
+    whole = f"{path}/{point}" if point else str(path)
     return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"*/{pattern}")

@@ -1,47 +1,69 @@
-"""One connection to the broker, under what aiomqtt offers: for who sends and receives much, and must know.
+"""The MQTT client: one connection to the broker, with the reason code of every answer.
 
-aiomqtt keeps neither the reason code of an acknowledgement, nor lets the receiver acknowledge later, and costs
-a task per message. `MqttClient` adds that with the hooks of aiomqtt's own class.
+aiomqtt keeps neither the reason code of an acknowledgement, nor lets the receiver acknowledge later, and costs a task
+per message. `MqttClient` adds that with the hooks of aiomqtt's own class. It connects to the first of the broker's
+addresses that answers, verifies it, and gives up when it is silent. It never reconnects: `gateway.mqtt.session` does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from aiomqtt import MqttError, Will
-from paho.mqtt.client import MQTT_ERR_SUCCESS
+import aiomqtt
+from aiomqtt import MqttCodeError, MqttError, ProtocolVersion, Will
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.mqtt.connection import NO_LIMIT, BrokerConnection
+from gateway.mqtt import constants
+from gateway.mqtt.constants import (
+    ANSWER_TIMEOUT,
+    DISCONNECT_TIMEOUT,
+    PACKET_MAXIMUM,
+    PUBLISH_OVERHEAD,
+    RECEIVE_MAXIMUM,
+    REFUSED,
+    SESSION_EXPIRY,
+    TAKEN_OVER,
+    TOO_LARGE,
+    UNSUPPORTED_VERSION,
+)
+from gateway.mqtt.tls import client_context
+from gateway.settings.sections import Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
 
     from aiomqtt.types import PahoSocket
-    from paho.mqtt.client import Client, MQTTMessage
-    from paho.mqtt.properties import Properties
-    from paho.mqtt.reasoncodes import ReasonCode
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 
     from gateway.settings.sections import BrokerSection
 
-NO_SUBSCRIBERS = 0x10
-"""MQTT 5, 3.4.2.1: the broker took the message and had nobody to give it to. That is no delivery."""
+T = TypeVar("T")
 
-REFUSED = 0x80
-"""MQTT 5, 2.4: reason codes from here on are failures."""
-
-TOO_LARGE = 0x95
-"""MQTT 5, 2.4: packet too large."""
-
-TOGETHER = 50
-"""Messages that `deliver` has under way."""
+MAX_UNACKNOWLEDGED = 50
+"""Messages that `deliver` sends before the first is acknowledged."""
 
 
-ANSWER_TIMEOUT = 20.0
-"""Seconds in which a broker acknowledges a message, or is held for lost."""
+class ConnectionRefused(MqttError):
+    """The broker answers, and refuses the connection (MQTT 5, 3.2.2.2)."""
+
+
+class SessionTakenOver(MqttError):
+    """The broker says that another client has connected with this client's identifier."""
+
+
+class _ClosedEarly(MqttError):
+    """The broker closed the connection in place of an answer."""
 
 
 class Message(NamedTuple):
@@ -51,8 +73,12 @@ class Message(NamedTuple):
     payload: bytes
 
 
-class MqttClient(BrokerConnection):
-    """A connection that tells the fate of each message sent, and acknowledges received ones when told to."""
+class MqttClient(aiomqtt.Client):
+    """One connection to the broker.
+
+    `receive_maximum` is how many unacknowledged messages the broker takes; `address` is which of its addresses
+    answered. Messages that come in wait for `receive`, and are acknowledged by `acknowledge`.
+    """
 
     def __init__(
         self,
@@ -61,45 +87,233 @@ class MqttClient(BrokerConnection):
         *,
         will: Will | None = None,
         keep_session: bool = False,
-        receive: int = NO_LIMIT,
+        receive: int = RECEIVE_MAXIMUM,
     ) -> None:
-        """Prepare; no I/O: see `BrokerConnection`."""
-        super().__init__(broker, identifier, will=will, keep_session=keep_session, receive=receive)
+        """Prepare; no I/O. `keep_session` lets the broker queue messages while this client is away.
+
+        `receive` is how many messages it may send before the first is acknowledged (MQTT 5, 3.1.2.11.3).
+        """
+        five = broker.version is Version.V5
+        properties = None
+        if five and (keep_session or receive < RECEIVE_MAXIMUM):
+            properties = Properties(PacketTypes.CONNECT)
+            if keep_session:
+                properties.SessionExpiryInterval = SESSION_EXPIRY
+            if receive < RECEIVE_MAXIMUM:
+                properties.ReceiveMaximum = receive
+        super().__init__(
+            broker.addresses[0].host,
+            broker.addresses[0].port,
+            username=broker.username,
+            password=broker.password.reveal() if broker.password else None,
+            identifier=identifier,
+            protocol=ProtocolVersion.V5 if five else ProtocolVersion.V311,
+            clean_session=None if five else not keep_session,
+            clean_start=not keep_session if five else MQTT_CLEAN_START_FIRST_ONLY,
+            properties=properties,
+            keepalive=max(1, round(broker.keep_alive)),
+            will=will,
+            timeout=constants.CONNECT_TIMEOUT,
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # else 40 ms for each answer
+            max_inflight_messages=RECEIVE_MAXIMUM,  # bounded by the sender, who knows what waits, and by the broker
+        )
+        self.address = broker.url
+        self._five = five
+        self.receive_maximum = RECEIVE_MAXIMUM
+        self._broker = broker
+        self._packet_maximum = PACKET_MAXIMUM
+        self._tls = False
         self._thread = threading.get_ident()
         self._flushing = False
-        self._fates: dict[int, Callable[[int], None]] = {}
+        self._answers: dict[int, Callable[[int], None]] = {}
         self._inbox: deque[MQTTMessage] = deque()
         self._arrived = asyncio.Event()
         self._paho.manual_ack_set(on=True)
 
+    @property
+    def _paho(self) -> Client:
+        return self._client
+
+    # -- connecting --
+
+    async def __aenter__(self) -> Self:
+        """Connect to the first of the broker's addresses that answers.
+
+        Raises `MqttError` with the error of each: `ConnectionRefused` where every one of them answered.
+        """
+        errors: list[str] = []
+        refused = True
+        for address in self._broker.addresses:
+            self.address = address.url
+            self._hostname, self._port = address.host, address.port
+            try:
+                await self._open_socket()
+                return await super().__aenter__()
+            except BaseException as error:
+                # paho closes only a connected socket; an unconnected socket would stay open, and be read from
+                self._paho._sock_close()  # noqa: SLF001 - there is no other way
+                self._retrieve_error()
+                if not isinstance(error, MqttError):
+                    raise
+                errors.append(f"{address.url}: {error}{self._version_hint(error)}")
+                refused = refused and isinstance(error, MqttConnectError)
+        raise (ConnectionRefused if refused else MqttError)("; ".join(errors))
+
+    def _version_hint(self, error: MqttError) -> str:
+        """Return an instruction where the broker may not speak MQTT 5: NATS says so, RabbitMQ before 3.13 closes."""
+        refused = isinstance(error, MqttConnectError) and _value(error.rc) in UNSUPPORTED_VERSION
+        closed = isinstance(error, _ClosedEarly) and not self._broker.tls
+        return ': set broker.version to "3.1.1"' * (self._five and (refused or closed))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect, and wait half a second at most: a broker that does not answer any more is not an error."""
+        self.timeout = DISCONNECT_TIMEOUT
+        with suppress(MqttError):
+            await super().__aexit__(kind, error, trace)
+        self._retrieve_error()
+
+    def _retrieve_error(self) -> None:
+        """Retrieve how the connection ended, or asyncio logs an exception that nobody retrieved."""
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()
+
+    async def _open_socket(self) -> None:
+        """Connect and send CONNECT, in a thread that nobody waits for. Raises `MqttError`.
+
+        aiomqtt uses the executor of the loop, for whose threads the end of the process waits: a stop would take as
+        long as a name server, or a host that drops packets.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: Exception | None) -> None:
+            if done.cancelled():
+                self._paho._sock_close()  # noqa: SLF001 - as in __aenter__
+            elif error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        def connect() -> None:
+            error: Exception | None = None
+            try:
+                self._connect()
+            except Exception as raised:  # noqa: BLE001 - it is raised in the loop
+                error = raised
+            with suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(settle, error)
+
+        threading.Thread(target=connect, name="MQTT connect", daemon=True).start()
+        try:
+            await done
+        except (OSError, ValueError) as error:  # ValueError: paho's, and of a host name that can't be encoded
+            raise MqttError(str(error)) from None
+
+    def _connect(self) -> None:
+        # in a thread, where files can be read: a renewed certificate counts from the next connection on
+        if self._broker.tls and not self._tls:
+            self._paho.tls_set_context(client_context(self._broker))
+            self._tls = True
+        super()._client_connect()
+
+    def _client_connect(self) -> None:
+        """Do nothing: the socket is open already, see `_open_socket`."""
+
+    def _on_connect(
+        self,
+        client: Client,
+        userdata: Any,  # noqa: ANN401 - as paho has it
+        flags: ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """Learn the limits of the broker (MQTT 5, 3.2.2.3)."""
+        self.receive_maximum = getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM)
+        self._packet_maximum = getattr(properties, "MaximumPacketSize", PACKET_MAXIMUM)
+        # paho itself delays everything beyond that
+        client._max_inflight_messages = self.receive_maximum  # noqa: SLF001 - its setter is for before the answer
+        # paho asks after a silence of this length, and waits as long for the answer: together that is the keep-alive.
+        # A client may ask sooner than it has to (MQTT 5, 3.1.2.10)
+        client._keepalive = max(1, (client.keepalive or self._keepalive) // 2)  # noqa: SLF001 - as above
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: Client,
+        userdata: Any,  # noqa: ANN401 - as paho has it
+        flags: DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if not self._connected.done():  # else it would show only when the time is up
+            hint = ": does it want a certificate?" if self._broker.tls and not self._broker.certificate else ""
+            self._connected.set_exception(_ClosedEarly(f"closed the connection before it answered{hint}"))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as aiomqtt has it
+        """Wait for an answer of the broker, no longer than the connection lasts: aiomqtt waits for the time-out."""
+        if fut is self._connected or fut is self._disconnected:
+            return await super()._wait_for(fut, timeout)
+        answer = asyncio.ensure_future(super()._wait_for(fut, timeout))
+        try:
+            await asyncio.wait((answer, self._disconnected), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                await self.lost()
+            return await answer
+        finally:
+            answer.cancel()
+
+    async def check(self) -> None:
+        """Raise `MqttError` where the connection is lost."""
+        if self._disconnected.done():
+            await self.lost()
+
+    async def lost(self) -> None:
+        """Wait until the connection is lost, then raise `MqttError`: `SessionTakenOver` where the broker says so."""
+        await asyncio.wait((self._disconnected,))
+        error = self._disconnected.exception()
+        if isinstance(error, MqttCodeError) and _value(error.rc) == TAKEN_OVER:
+            raise SessionTakenOver("another client took over the session") from error
+        raise MqttError(f"connection lost: {error or 'closed'}") from error
+
     # -- sending --
 
-    def send(self, topic: str, payload: bytes, fate: Callable[[int], None], *, retain: bool = False) -> None:
-        """Publish with QoS 1; `fate` is called with the reason code of the acknowledgement (0 is success).
+    def largest(self, topic: str) -> int:
+        """Return how many bytes a payload for this topic may have (MQTT 5, 3.2.2.3.6)."""
+        return self._packet_maximum - len(topic.encode()) - PUBLISH_OVERHEAD
+
+    def send(self, topic: str, payload: bytes, answer: Callable[[int], None], *, retain: bool = False) -> None:
+        """Publish with QoS 1; `answer` is called with the reason code of the acknowledgement (0 is success).
 
         Raises `MqttError` where the connection is lost.
         """
         info = self._paho.publish(topic, payload, qos=1, retain=retain)
         if info.rc != MQTT_ERR_SUCCESS:
             raise MqttError(f"not sent: {info.rc}")
-        self._fates[info.mid] = fate
+        self._answers[info.mid] = answer
+
+    def send_unacknowledged(self, topic: str, payload: bytes) -> None:
+        """Publish with QoS 0, and wait for nothing."""
+        self._paho.publish(topic, payload, qos=0)
 
     async def deliver(self, messages: Iterable[Message]) -> dict[str, int]:
         """Publish retained messages, many at a time, and wait until the broker has them.
 
-        Returns those that it refused: topic -> reason code. Raises `MqttError` where the connection is lost.
+        Returns the reason code of each that it refused, by topic. Raises `MqttError` where the connection is lost.
         """
         refused: dict[str, int] = {}
         under_way: set[str] = set()
         answered = asyncio.Event()
 
-        def fate(topic: str, reason: int) -> None:
+        def note(topic: str, reason: int) -> None:
             under_way.discard(topic)
             answered.set()
             if reason >= REFUSED:
                 refused[topic] = reason
 
-        async def room(most: int) -> None:
+        async def wait_for_room(most: int) -> None:
             while len(under_way) > most:
                 answered.clear()
                 try:
@@ -112,15 +326,11 @@ class MqttClient(BrokerConnection):
             if len(message.payload) > self.largest(message.topic):
                 refused[message.topic] = TOO_LARGE
                 continue
-            await room(TOGETHER)
+            await wait_for_room(MAX_UNACKNOWLEDGED)
             under_way.add(message.topic)
-            self.send(message.topic, message.payload, partial(fate, message.topic), retain=True)
-        await room(0)
+            self.send(message.topic, message.payload, partial(note, message.topic), retain=True)
+        await wait_for_room(0)
         return refused
-
-    def tell(self, topic: str, payload: bytes) -> None:
-        """Publish with QoS 0, and wait for nothing."""
-        self._paho.publish(topic, payload, qos=0)
 
     def _on_publish(
         self,
@@ -130,18 +340,18 @@ class MqttClient(BrokerConnection):
         reason_code: ReasonCode,
         properties: Properties,
     ) -> None:
-        fate = self._fates.pop(mid, None)
-        if fate is None:
+        answer = self._answers.pop(mid, None)
+        if answer is None:
             super()._on_publish(client, userdata, mid, reason_code, properties)
         else:
-            fate(reason_code.value)
+            answer(reason_code.value)
 
     def _on_socket_register_write(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401 - paho's
         if threading.get_ident() != self._thread:  # connecting happens in a thread of its own
             super()._on_socket_register_write(client, userdata, sock)
         elif not self._flushing:
-            # at the end of this turn of the loop: what is published together is written together, and without
-            # the three system calls that waking the loop from another thread and asking for room would cost
+            # at the end of this turn of the loop: messages that are published together are written together, and
+            # without the three system calls that waking the loop from another thread would cost
             self._flushing = True
             self._loop.call_soon(self._flush, client, userdata, sock)
 
@@ -158,7 +368,23 @@ class MqttClient(BrokerConnection):
 
     # -- receiving --
 
+    async def subscribe_to(self, *filters: str, qos: int = 1) -> dict[str, int]:
+        """Subscribe. Returns the reason code of each filter that the broker denied (MQTT 5, 3.9.3; 3.1.1: 0x80).
+
+        Raises `MqttError` where the connection is lost, or the broker does not answer.
+        """
+        answers = await self.subscribe([(topic, qos) for topic in filters])
+        # an answer that is too short grants the first filters, and no others
+        codes = [answer.value if isinstance(answer, ReasonCode) else answer for answer in answers]
+        codes += [REFUSED] * (len(filters) - len(codes))
+        return {topic: code for topic, code in zip(filters, codes, strict=False) if code >= REFUSED}
+
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:  # noqa: ANN401, ARG002
+        try:
+            message.topic  # noqa: B018 - it is decoded when it is read
+        except UnicodeDecodeError:  # a broker must not let it through (MQTT 5, 1.5.4); nobody could read it
+            self.acknowledge(message)
+            return
         self._inbox.append(message)
         self._arrived.set()
 
@@ -172,6 +398,14 @@ class MqttClient(BrokerConnection):
             await self._or_lost(self._arrived)
         return self._inbox.popleft()
 
+    def waiting(self) -> int:
+        """Return how many received messages wait for `receive`."""
+        return len(self._inbox)
+
+    def acknowledge(self, message: MQTTMessage) -> None:
+        """Allow the broker to forget a message."""
+        self._paho.ack(message.mid, message.qos)
+
     async def _or_lost(self, event: asyncio.Event) -> None:
         """Wait for an event. Raises `MqttError` where the connection is lost before."""
         waiting = asyncio.ensure_future(event.wait())
@@ -182,10 +416,7 @@ class MqttClient(BrokerConnection):
         if not event.is_set() and self._disconnected.done():
             await self.lost()
 
-    def waiting(self) -> int:
-        """Return how many received messages wait for `receive`."""
-        return len(self._inbox)
 
-    def acknowledge(self, message: MQTTMessage) -> None:
-        """Tell the broker that it may forget a message."""
-        self._paho.ack(message.mid, message.qos)
+def _value(code: int | ReasonCode | None) -> int:
+    """Return a reason code as a number."""
+    return code.value if isinstance(code, ReasonCode) else code or 0

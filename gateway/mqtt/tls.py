@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def client_context(broker: BrokerSection) -> ssl.SSLContext:
-    """Return what a connection is made with: TLS 1.2 or newer, the broker's certificate and host name verified.
+    """Return the context of a connection: TLS 1.2 or newer, the broker's certificate and host name verified.
 
-    Raises `OSError` where a file can't be read or is none of its kind; the text names the key of the configuration.
+    Raises `OSError` where a file can't be read or does not hold a certificate or key; the text names
+    the key of the configuration.
     """
     try:
-        # with an own CA, that one alone: else every CA of the system could vouch for the broker
+        # an own CA replaces those of the system: else each of them could vouch for the broker
         context = ssl.create_default_context(cafile=broker.ca)
     except OSError as error:
         raise _named("broker.ca", broker.ca, error) from error

@@ -1,7 +1,7 @@
-"""The share of the backlog: how much of it may be under way without holding up what is fresh.
+"""Limit the backlog in flight, so that it does not delay fresh records.
 
-Fresh records queue behind whatever was sent before them, at the broker, at ingest and at the store. So the backlog
-may cause a delay up to a target and no more, as in LEDBAT (RFC 6817): what is under way is rate times delay.
+Fresh records queue behind everything that was sent before them, at the broker, at ingest and at the store. So the
+backlog may cause a delay up to a target, as in LEDBAT (RFC 6817): the bytes in flight are rate times delay.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ FIRST, LEAST, MOST = 64 * 2**10, 32 * 2**10, 4 * 2**20
 """Bytes of the backlog that may be unconfirmed: at first, and the bounds."""
 
 MEASURE_EVERY = 30.0
-"""Seconds after which the way's own delay is measured anew, with little of the backlog on it."""
+"""Seconds after which the way's own delay is measured again, with little of the backlog in flight."""
 
 INSTANT = 0.001
-"""Seconds: a delay below it is not told from none."""
+"""Seconds: a shorter delay counts as this."""
 
 
 class BacklogLimit:
@@ -44,5 +44,5 @@ class BacklogLimit:
             return
         ideal = self.size * (self._base + TARGET) / delay
         step = (ideal - self.size) * min(1.0, size / self.size)
-        if step < 0 or used > self.size / 2:  # a share that is not used says nothing of what more of it would do
+        if step < 0 or used > self.size / 2:  # an unused window says nothing about a larger window
             self.size = round(min(MOST, max(LEAST, self.size + min(step, size))))

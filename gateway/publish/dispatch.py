@@ -1,7 +1,7 @@
-"""Records from the spool onto the link, and what becomes of them: one order of sending a class.
+"""Send records from the spool over a connection, and act on the answers: one class for each order of sending.
 
-`FreshFirst` sends what was just taken at once, and the backlog of an outage behind it. `InOrder` sends a record only
-when the one before it of the same machine is confirmed.
+`FreshFirst` sends new records at once, and the backlog of an outage behind them. `InOrder` sends a record only when
+the record before it of the same machine is confirmed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import structlog
 from aiomqtt import MqttError
 
-from gateway.mqtt.client import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
+from gateway.common.state_log import RepeatLog, StateLog
+from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.in_flight import InFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from gateway.common.seq_ranges import SeqRange
     from gateway.mqtt.client import MqttClient
@@ -28,109 +29,141 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-AHEAD = 100
-"""Records of the backlog that are read from the disk before they can go."""
+READ_AHEAD = 100
+"""Records of the backlog that are read from the disk before there is room to send them."""
 
-TICK = 0.25
-"""Seconds between two looks for what has to go again."""
+RESEND_EVERY = 0.25
+"""Seconds between two checks for records to send again."""
+
+
+MAX_TOPICS = 20_000
+"""Topics that are remembered; then all of them are found again."""
 
 
 class Dispatch(ABC):
-    """What is on its way from one spool, over one link after the other.
+    """The records in flight from one spool, over one connection after the other.
 
-    `too_large` is called with a record that the broker does not take, and the bytes that it does.
+    `window` bounds and remembers them. `too_large` is called with a record that is too large for the broker, and the
+    bytes that it takes. `rebase` returns the topic that a record of this topic goes to: the root of all topics may
+    have changed since the record was made.
     """
 
-    def __init__(self, spool: Spool, too_large: Callable[[Spooled, int], None], *, by_broker: bool) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        too_large: Callable[[Spooled, int], None],
+        rebase: Callable[[str], str],
+        *,
+        by_broker: bool,
+    ) -> None:
         self.window = InFlight(by_broker=by_broker)
         self._spool = spool
         self._too_large = too_large
+        self._rebase = rebase
+        self._topics: dict[str, str] = {}  # as in the spool -> as now
         self._by_broker = by_broker
-        self._moved = asyncio.Event()
+        self._progress = asyncio.Event()
+        self._subscribers = StateLog(log, "mqtt.subscribers_unstable")
+        self._by_topic = RepeatLog(log)
         self._now = asyncio.get_running_loop().time
 
     @abstractmethod
     def _senders(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
-        """Return what sends, until cancelled or the link is lost; by names of tasks."""
+        """Return the coroutines that send until cancelled or the connection is lost, by the names of their tasks."""
 
     @abstractmethod
-    def _leased(self) -> Iterable[Spooled]:
-        """Return, and forget, what was leased and not sent."""
+    def _drop_leased(self) -> Iterable[Spooled]:
+        """Forget the records that were leased and not sent, and return them."""
 
     def jobs(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
-        """Return what is to run while a link lasts, by names of tasks. Call `take_back` when these have ended."""
+        """Return the coroutines to run while a connection lasts, by task name; then call `take_back`."""
         self.window.open(link.receive_maximum, self._now())
         return self._senders(link) | {"resend": self._resend()}
 
     def take_back(self) -> None:
-        """Give all that is not confirmed back to the spool, to be sent over the next link."""
-        self._spool.release((record.seq, record.seq) for record in self._leased())
+        """Give all that is not confirmed back to the spool, to be sent over the next connection."""
+        self._spool.release((record.seq, record.seq) for record in self._drop_leased())
         self._spool.release(self.window.close(self._now()))
 
-    def confirmed(self, ranges: list[SeqRange], set_aside: dict[int, int]) -> None:
-        """Free what a store holds; `set_aside` says how many of a record's readings it refused."""
-        if self.window.stalled or not self.window.listening:
-            log.info("records.confirmed_again")
+    def confirmed(self, ranges: Sequence[SeqRange], set_aside: Mapping[int, int]) -> None:
+        """Free records that a store holds; `set_aside` counts the readings of a record that it refused."""
+        if self.window.stalled:
+            log.info("records.confirmations_resumed")
         self.window.confirmed(ranges, self._now())
-        self._spool.confirm(ranges, set_aside)
+        self._spool.confirm(ranges, dict(set_aside))
         self._on_room()
 
-    def taken(self, ranges: list[SeqRange], by: str) -> None:
-        """Make room for what follows: these are with a store that may still lose them; `by` is ingest's process."""
-        self.window.taken(ranges, self._now(), by)
+    def accepted(self, ranges: Sequence[SeqRange], by: str) -> None:
+        """Make room for others: a store has accepted these records, and may lose them; `by` wrote them."""
+        self.window.accepted(ranges, self._now(), by)
         self._on_room()
 
     def ingest_came(self, before: str) -> None:
-        """Send again what was with the process that was there `before`; and look whether all else has arrived."""
+        """Send again the records that the process `before` had accepted, and probe whether others arrived."""
         self.window.ingest_came(before)
 
     def _on_room(self) -> None:
-        self._moved.set()
+        self._progress.set()
 
     async def _wait(self) -> None:
-        """Wait until something has moved: an answer of the broker, a confirmation, a tick."""
-        self._moved.clear()
-        await self._moved.wait()
+        """Wait for progress: an answer of the broker, a confirmation, or the next check for records to send again."""
+        self._progress.clear()
+        await self._progress.wait()
 
-    def _go(self, link: MqttClient, records: Iterable[Spooled], *, backlog: bool) -> None:
-        """Send records, but those that can't go now. Raises `MqttError` where the link is lost."""
+    def _send_records(self, link: MqttClient, records: Iterable[Spooled], *, backlog: bool) -> None:
+        """Send records, except those that have to wait. Raises `MqttError` where the connection is lost."""
         window, now, going = self.window, self._now(), []
         for record in records:
-            size, limit = len(record.payload), link.largest(record.topic)
-            if record.seq in window or window.barred.holds(record.seq, record.topic):
+            topic = self._topic_of(record)
+            size, limit = len(record.payload), link.largest(topic)
+            if record.seq in window or window.blocked.holds(record.seq, topic):
                 continue
             if size > limit or window.suspects(record.seq):
                 self._too_large(record, min(limit, size - 1))
                 continue
-            # all are noted before the first is sent: what is noted can't be forgotten
-            window.sent(record.seq, record.topic, size, now, backlog=backlog)
-            going.append(record)
-        for record in going:
-            link.send(record.topic, record.payload, partial(self._fate, record.seq, record.topic))
+            # all are noted before the first is sent: where sending fails, `take_back` finds them
+            window.sent(record.seq, topic, size, now, backlog=backlog)
+            going.append((record, topic))
+        for record, topic in going:
+            link.send(topic, record.payload, partial(self._answered, record.seq, topic))
 
-    def _fate(self, seq: int, topic: str, reason: int) -> None:
-        """Take the broker's answer; what it says anew is told once."""
+    def _topic_of(self, record: Spooled) -> str:
+        """Return the topic that a record goes to now."""
+        topic = self._topics.get(record.topic)
+        if topic is None:
+            if len(self._topics) >= MAX_TOPICS:
+                self._topics.clear()
+            topic = self._topics[record.topic] = self._rebase(record.topic)
+        return topic
+
+    def _answered(self, seq: int, topic: str, reason: int) -> None:
+        """Act on the broker's answer to a record; a change of the answer is logged once."""
         window = self.window
-        listening, barred = window.listening, topic in window.barred
+        was_blocked = topic in window.blocked
         window.acknowledged(seq, reason, self._now())
         if self._by_broker and reason < REFUSED and reason != NO_SUBSCRIBERS:
             self._spool.confirm([(seq, seq)], {})
-        if window.listening is not listening or (topic in window.barred) is not barred:
-            self._tell(topic, reason)
+        if (topic in window.blocked) is not was_blocked:
+            self._log_answer(topic, reason)
         self._on_room()
 
-    def _tell(self, topic: str, reason: int) -> None:
+    def _log_answer(self, topic: str, reason: int) -> None:
         if reason >= REFUSED:
-            log.error("broker.refused", topic=topic, reason=hex(reason), hint="may this gateway publish there?")
-        elif reason == NO_SUBSCRIBERS:
-            hint = "is a consumer subscribed?" if self._by_broker else "is an ingest running?"
-            log.warning("broker.nobody_listens", topic=topic, hint=hint)
+            hint = f"grant this gateway's client the right to publish to {topic}"
+            self._by_topic.error("mqtt.publish_denied", key=topic, topic=topic, reason=hex(reason), hint=hint)
+        elif reason == NO_SUBSCRIBERS and self._by_broker:
+            hint = f"subscribe a consumer to {topic}"
+            self._by_topic.warning("mqtt.no_subscribers", key=topic, topic=topic, hint=hint)
+        elif reason == NO_SUBSCRIBERS:  # ingest subscribes to all topics: the first says it for all
+            self._subscribers.enter("mqtt.no_subscribers", topic=topic, hint="start ingest")
+        elif not self._subscribers.healthy and not self.window.blocked.without_subscribers:
+            self._subscribers.enter("mqtt.subscribers_found", healthy=True, topic=topic)
         else:
-            log.info("broker.takes_again", topic=topic)
+            self._by_topic.info("mqtt.publish_resumed", key=topic, topic=topic)
 
     async def _resend(self) -> None:
         while True:
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(RESEND_EVERY)
             if self.window.unanswered(self._now()):
                 raise MqttError(f"no acknowledgement in {ANSWER_TIMEOUT:g} s")
             stalled = self.window.stalled
@@ -144,10 +177,17 @@ class Dispatch(ABC):
 
 
 class FreshFirst(Dispatch):
-    """New readings go at once, whatever an outage has left goes behind them."""
+    """New records go at once, the backlog of an outage goes behind them."""
 
-    def __init__(self, spool: Spool, too_large: Callable[[Spooled, int], None], *, by_broker: bool) -> None:
-        super().__init__(spool, too_large, by_broker=by_broker)
+    def __init__(
+        self,
+        spool: Spool,
+        too_large: Callable[[Spooled, int], None],
+        rebase: Callable[[str], str],
+        *,
+        by_broker: bool,
+    ) -> None:
+        super().__init__(spool, too_large, rebase, by_broker=by_broker)
         self._ahead: deque[Spooled] = deque()
 
     def _senders(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
@@ -157,7 +197,7 @@ class FreshFirst(Dispatch):
             "read backlog": self._read_backlog(),
         }
 
-    def _leased(self) -> Iterable[Spooled]:
+    def _drop_leased(self) -> Iterable[Spooled]:
         leased = list(self._ahead)
         self._ahead.clear()
         return leased
@@ -166,41 +206,48 @@ class FreshFirst(Dispatch):
         while True:
             await self._spool.fresh()
             if room := self.window.room(self._now()):
-                self._go(link, self._spool.lease_fresh(room), backlog=False)
+                self._send_records(link, self._spool.lease_fresh(room), backlog=False)
             else:
                 await self._wait()
 
     async def _send_backlog(self, link: MqttClient) -> None:
         while True:
             if self._ahead and self.window.backlog_room(self._now()):
-                self._go(link, [self._ahead.popleft()], backlog=True)
+                self._send_records(link, [self._ahead.popleft()], backlog=True)
             else:
                 await self._wait()
 
     async def _read_backlog(self) -> None:
         while True:
             await self._spool.backlog()
-            if len(self._ahead) > AHEAD // 2:
+            if len(self._ahead) > READ_AHEAD // 2:
                 await self._wait()
                 continue
-            self._ahead += await self._spool.lease_backlog(AHEAD // 2)
-            self._moved.set()
+            self._ahead += await self._spool.lease_backlog(READ_AHEAD // 2)
+            self._progress.set()
 
 
 class InOrder(Dispatch):
-    """The records of a machine leave, and arrive, in the order of their numbers: one is under way at a time."""
+    """The records of a machine leave, and arrive, in the order of their numbers: one is in flight at a time."""
 
-    def __init__(self, spool: Spool, too_large: Callable[[Spooled, int], None], *, by_broker: bool) -> None:
-        super().__init__(spool, too_large, by_broker=by_broker)
+    def __init__(
+        self,
+        spool: Spool,
+        too_large: Callable[[Spooled, int], None],
+        rebase: Callable[[str], str],
+        *,
+        by_broker: bool,
+    ) -> None:
+        super().__init__(spool, too_large, rebase, by_broker=by_broker)
         self._queues: dict[str, deque[Spooled]] = {}
-        self._under_way: dict[str, int] = {}  # topic -> seq
+        self._current: dict[str, int] = {}  # topic -> seq
         self._reading = False
-        self._back: list[SeqRange] = []
+        self._returned: list[SeqRange] = []
 
     def _senders(self, link: MqttClient) -> dict[str, Coroutine[None, None, None]]:
         return {"send in order": self._send(link), "read in order": self._read()}
 
-    def _leased(self) -> Iterable[Spooled]:
+    def _drop_leased(self) -> Iterable[Spooled]:
         leased = [record for queue in self._queues.values() for record in queue]
         self._queues.clear()
         return leased
@@ -210,10 +257,10 @@ class InOrder(Dispatch):
             if self.window.lost:
                 self._give_back(self.window.again(self._now()))
             for topic, queue in list(self._queues.items()):
-                while queue and self._under_way.get(topic, 0) not in self.window and self.window.room(self._now()):
+                while queue and self._current.get(topic, 0) not in self.window and self.window.room(self._now()):
                     record = queue.popleft()
-                    self._under_way[topic] = record.seq
-                    self._go(link, [record], backlog=False)
+                    self._current[topic] = record.seq
+                    self._send_records(link, [record], backlog=False)
                 if not queue:
                     del self._queues[topic]
             await self._wait()
@@ -221,33 +268,33 @@ class InOrder(Dispatch):
     async def _read(self) -> None:
         while True:
             await self._spool.sendable()
-            if sum(map(len, self._queues.values())) > AHEAD // 2:
+            if sum(map(len, self._queues.values())) > READ_AHEAD // 2:
                 await self._wait()
                 continue
             self._reading = True
             try:
-                records = await self._spool.lease_in_order(AHEAD // 2)
+                records = await self._spool.lease_in_order(READ_AHEAD // 2)
             finally:
                 self._reading = False
-            if self._back:  # it may be before these: all of it once more
-                back, self._back = self._back, []
-                self._spool.release([*back, *((record.seq, record.seq) for record in records)])
+            if self._returned:  # they may come before these: lease all of them again
+                returned, self._returned = self._returned, []
+                self._spool.release([*returned, *((record.seq, record.seq) for record in records)])
                 continue
             for record in records:
-                self._queues.setdefault(record.topic, deque()).append(record)
-            self._moved.set()
+                self._queues.setdefault(self._topic_of(record), deque()).append(record)
+            self._progress.set()
 
     def take_back(self) -> None:
         super().take_back()
-        self._spool.release(self._back)
-        self._back = []
+        self._spool.release(self._returned)
+        self._returned = []
 
     def _give_back(self, again: list[SeqRange]) -> None:
-        """Give back, and with it all that waits behind it."""
+        """Give records back, and all that wait behind them."""
         if not again:
             return
-        again += [(record.seq, record.seq) for record in self._leased()]
+        again += [(record.seq, record.seq) for record in self._drop_leased()]
         if self._reading:
-            self._back += again
+            self._returned += again
         else:
             self._spool.release(again)

@@ -1,35 +1,38 @@
-"""From the spool to the broker: records with QoS 1; what machines are and how they stand, retained.
+"""From the spool to the broker: records with QoS 1; descriptions and states of machines, retained.
 
-Records on their way are bounded. What was sent and is not confirmed in time is sent again. With `confirm: store`
-only the store's word, which ingest passes on, frees the spool; the broker's acknowledgement says little.
+Records in flight are bounded. A record that is not confirmed in time is sent again. With `confirm: store` only
+the store's confirmation, which ingest passes on, frees the spool; the broker's acknowledgement says little.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import structlog
-from aiomqtt import MqttError, Will
+from aiomqtt import MqttError
 
-from gateway.mqtt.client import Message, MqttClient
-from gateway.mqtt.connection import TakenOver
-from gateway.mqtt.presence import Presence
-from gateway.mqtt.reconnect import ReconnectDelay
+from gateway.common.state_log import RepeatLog
+from gateway.mqtt.client import Message
+from gateway.mqtt.messages import MAX_IDS, BadMessage, encode_metadata, parse_confirmation, parse_wanted
+from gateway.mqtt.session import Presence, Session, handle
 from gateway.publish.dispatch import FreshFirst, InOrder
 from gateway.publish.ingest_watch import IngestWatch
+from gateway.publish.retained_cleanup import CLEARED
 from gateway.settings.sections import Confirm, Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from paho.mqtt.client import MQTTMessage
 
-    from gateway.acquisition.device_metadata import DeviceMetadata
+    from gateway.model.metadata import MachineMeta
+    from gateway.model.path import MachinePath
+    from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.messages import Confirmation
     from gateway.mqtt.topics import Topics
-    from gateway.pipeline.machine_status import MachineStatus, MachineStatuses
     from gateway.publish.retained_cleanup import RetainedCleanup
     from gateway.settings.factory import Factory
     from gateway.settings.sections import BrokerSection
@@ -41,165 +44,241 @@ log = structlog.get_logger()
 REPORT_EVERY = 1.0
 """Seconds between two reports of the ledger."""
 
-DEATH_TIMEOUT = 1.0
-"""Seconds in which the broker has to take our graceful death."""
+
+ANSWER_EVERY = 0.2
+"""Seconds between two answers about wanted descriptions."""
+
+MAX_WANTED = 1_000
+"""Ids of wanted descriptions that wait for their answer; others have to be asked for again."""
+
+
+class Descriptions(Protocol):
+    """The descriptions of machines; `change` is set while `take_changed` has something to return."""
+
+    change: asyncio.Event
+    payloads: dict[str, bytes]
+    """All of them, by topic."""
+
+    def take_changed(self) -> Mapping[str, bytes]:
+        """Return those that changed since the last call, by topic."""
+
+
+class Status(Protocol):
+    """The state of one machine."""
+
+    @property
+    def path(self) -> MachinePath:
+        """Where the machine is in the factory."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the payload."""
+
+
+class Statuses(Protocol):
+    """The states of machines; `change` is set while `take_changed` has something to return."""
+
+    change: asyncio.Event
+
+    @property
+    def machines(self) -> Iterable[Status]:
+        """All machines."""
+
+    def take_changed(self) -> Iterable[Status]:
+        """Return the machines whose state changed since the last call."""
 
 
 class Publisher:
-    """The gateway's connection to the broker, again and again."""
+    """The gateway's side of the broker."""
 
     def __init__(
         self,
         factory: Factory,
         topics: Topics,
         spool: Spool,
-        states: MachineStatuses,
-        descriptions: DeviceMetadata,
-        leftovers: RetainedCleanup,
+        states: Statuses,
+        descriptions: Descriptions,
+        cleanup: RetainedCleanup,
         report: Callable[[], Mapping[str, Any]],
         too_large: Callable[[Spooled, int], None],
+        describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]] | None = None,
     ) -> None:
-        """Prepare; `descriptions` are what the machines are, `report` returns what is published as the ledger.
+        """Prepare; `report` returns the payload of the ledger.
 
-        `too_large` is called with a record that the broker does not take, and the bytes that it does.
+        `too_large` is called with a record that the broker does not take, and the bytes that it does. `describe`
+        returns the descriptions that are known, by id, with their machines; without it nobody is answered.
         """
-        self._broker = factory.broker
-        self._gateway = factory.gateway.id
-        self._by_broker = factory.gateway.confirm is Confirm.BROKER
+        own, gateway = factory.factory, factory.gateway
+        self._gateway = gateway.id
+        self._by_broker = gateway.confirm is Confirm.BROKER
         self._topics = topics
         self._spool = spool
         self._states = states
         self._descriptions = descriptions
+        self._cleanup = cleanup
         self._report = report
-        own = factory.factory
+        self._describe = describe
+        self._wanted: dict[str, None] = {}  # in the order in which they were asked for
+        self._wanted_there = asyncio.Event()
+        self._ignored = RepeatLog(log)
         self._topic = {
-            leaf: topics.gateway(own.enterprise, own.site, self._gateway, leaf)
-            for leaf in ("state", "ledger", "confirmed")
+            leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
+            for leaf in ("state", "ledger", "confirmed", "wanted", "metadata")
         }
-        kind = InOrder if factory.gateway.order is Order.STRICT else FreshFirst
-        self._sending = kind(spool, too_large, by_broker=self._by_broker)
-        self._ingests = IngestWatch(topics.all_ingests(), self._sending.ingest_came)
-        self._presence = Presence(self._gateway, factory.digest)
-        self._leftovers = leftovers
+        dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
+        self._dispatch = dispatch(spool, too_large, topics.rebase, by_broker=self._by_broker)
+        self._ingests = IngestWatch(self._dispatch.ingest_came)
+        self._presence = Presence(self._topic["state"], gateway.id)
+        self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self._presence)
+        self._digest = factory.digest
         self._configured = asyncio.Event()
-        self._moved = False
+        self._other_broker = False
 
     async def run(self) -> None:
-        """Connect and publish until cancelled; outages are told once."""
-        reconnect = ReconnectDelay()
-        down = False
-        loop = asyncio.get_running_loop()
-        while True:
-            since, failed, self._moved = loop.time(), None, False
-            try:
-                will = Will(self._topic["state"], self._presence.will(), 1, retain=True)
-                async with MqttClient(self._broker, f"lineside-{self._gateway}", will=will) as link:
-                    log.info("broker.connected", broker=link.address)
-                    down, since = False, loop.time()
-                    try:
-                        await self._serve(link)
-                    finally:
-                        await self._say_farewell(link)
-            except MqttError as error:
-                failed = error
-                if isinstance(error, TakenOver):
-                    self._presence.thrown_out()
-                elif not down:
-                    log.warning("broker.not_connected", broker=self._broker.url, error=str(error))
-                down = True
-            finally:
-                self._sending.take_back()
-            if self._presence.contested:
-                await self._presence.stand_back()
-            else:
-                await reconnect.wait(failed, loop.time() - since)
+        """Connect and publish until cancelled; an outage is logged once."""
+        await self._session.run(self._serve)
 
     async def _serve(self, link: MqttClient) -> None:
-        self._presence.connected()
-        # who was here before is heard before our own birth takes its place
-        await link.subscribe_to(self._topic["state"], *([] if self._by_broker else [self._topic["confirmed"]]))
-        await self._deliver(link, [Message(self._topic["state"], self._presence.birth(self._spool.id))])
-        self._presence.born()
+        session, topic = self._session, self._topic
+        self._other_broker = False
+        # another process of this name is heard before our birth takes the place of its birth
+        denied = await session.subscribe_once(link, topic["state"])
+        await self._publish_birth(link)
         await self._publish_descriptions(link, self._descriptions.payloads)
         self._states.take_changed()
         await self._publish_states(link, self._states.machines)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.lost(), name="broker link")
-                for name, job in self._sending.jobs(link).items():
-                    tasks.create_task(job, name=name)
-                tasks.create_task(self._hear(link), name="confirmations")
+                tasks.create_task(handle(link, self._take(link)), name="incoming messages")
+                tasks.create_task(self._send_records(link, tasks), name="records")
+                if denied:
+                    tasks.create_task(session.subscribe(link, *denied), name="subscribe to own state")
                 if not self._by_broker:
-                    tasks.create_task(self._ingests.listen(link), name="ingests")
+                    ingests = session.subscribe(link, self._topics.all_ingests(), qos=0)
+                    tasks.create_task(ingests, name="subscribe to ingests")
+                if self._describe is not None:
+                    tasks.create_task(self._answer_wanted(link, self._describe), name="wanted descriptions")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
-                tasks.create_task(self._follow_leftovers(link), name="leftovers")
+                tasks.create_task(self._follow_cleanup(link), name="retained cleanup")
                 tasks.create_task(self._follow_configuration(link), name="configuration")
-                tasks.create_task(self._tell_ledger(link), name="ledger")
+                tasks.create_task(self._publish_ledger(link), name="ledger")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
+        finally:
+            self._dispatch.take_back()
+
+    async def _send_records(self, link: MqttClient, tasks: asyncio.TaskGroup) -> None:
+        """Start to send records; where stores confirm them, once their confirmations can arrive."""
+        if not self._by_broker:
+            await self._session.subscribe(link, self._topic["confirmed"])
+        for name, job in self._dispatch.jobs(link).items():
+            tasks.create_task(job, name=name)
 
     def reconfigure(self, broker: BrokerSection, digest: str) -> None:
-        """Go on with a changed configuration: connect to another broker, tell of the digest."""
-        self._moved = self._moved or broker != self._broker
-        self._broker = broker
-        self._presence.config = digest
+        """Apply a changed configuration: connect to another broker, publish the digest."""
+        self._other_broker = self._other_broker or broker != self._session.broker
+        self._session.broker = broker
+        self._digest = digest
         self._configured.set()
 
     @property
     def counts(self) -> dict[str, int]:
         """What went wrong on the way to the broker since the start, in records."""
-        counts = self._sending.window.counts
+        counts = self._dispatch.window.counts
         return {name: counts[name] for name in ("again", "nobody", "refused")}
 
-    # -- what is heard --
+    # -- incoming messages --
 
-    async def _hear(self, link: MqttClient) -> None:
-        """Free what the stores hold; notice another gateway that uses our name."""
-        while True:
-            message = await link.receive()
-            if message.topic == self._topic["state"]:
-                self._presence.heard(bytes(message.payload), retained=message.retain)
-            elif message.topic == self._topic["confirmed"]:
-                self._read_confirmation(message)
-            elif self._topics.is_ingest(message.topic):
-                self._ingests.heard(message)
+    def _take(self, link: MqttClient) -> Callable[[MQTTMessage], Any]:
+        """Return what reads the messages of a connection."""
+
+        async def take(message: MQTTMessage) -> None:
+            topic, payload = message.topic, bytes(message.payload)
+            if topic == self._topic["state"]:
+                self._presence.heard(payload, retained=message.retain)
+            elif topic in {self._topic["confirmed"], self._topic["wanted"]}:
+                if message.retain:
+                    await self._clear(link, topic)
+                elif payload:  # else a retained message was cleared
+                    self._read(topic, payload)
+            elif self._topics.is_ingest(topic):
+                self._ingests.heard(topic, payload)
             else:
-                await self._deliver(link, self._leftovers.heard(message.topic, bytes(message.payload)))
-            link.acknowledge(message)
+                await self._session.deliver(link, self._cleanup.heard(topic, payload))
 
-    def _read_confirmation(self, message: MQTTMessage) -> None:
+        return take
+
+    async def _clear(self, link: MqttClient, topic: str) -> None:
+        """Ignore a retained message where none belongs, and clear it: it would come again at every connection."""
+        self._ignored.warning("mqtt.retained_ignored", key=topic, topic=topic, hint="publish there without retain")
+        await self._session.deliver(link, [Message(topic, CLEARED)])
+
+    def _read(self, topic: str, payload: bytes) -> None:
         try:
-            data = orjson.loads(message.payload)
-            if data["spool"] != self._spool.id:
-                return  # of a spool that this gateway had before
-            ranges = [(int(first), int(last)) for first, last in data["ranges"]]
-            taken = [(int(first), int(last)) for first, last in data.get("taken", ())]
-            set_aside = {int(seq): int(n) for seq, n in data.get("set_aside", {}).items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            log.warning("confirmation.unreadable", topic=message.topic, error=repr(error))
-            return
-        if taken:
-            by = str(data.get("instance", ""))
-            self._sending.taken([(first, last) for first, last in taken if 0 < first <= last], by)
-        self._sending.confirmed([(first, last) for first, last in ranges if 0 < first <= last], set_aside)
+            if topic == self._topic["confirmed"]:
+                self._confirm(parse_confirmation(payload))
+            else:
+                self._want(parse_wanted(payload).ids)
+        except BadMessage as error:
+            self._ignored.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
 
-    # -- what is told --
+    def _confirm(self, message: Confirmation) -> None:
+        """Free the records that the stores hold. Raises `BadMessage` for numbers that were never given out."""
+        if message.spool != self._spool.id:
+            return  # of a spool that this gateway had before
+        if message.last >= self._spool.next_seq:
+            raise BadMessage(f"names record {message.last}, and the next is {self._spool.next_seq}")
+        if message.taken:
+            self._dispatch.accepted(message.taken, message.instance)
+        self._dispatch.confirmed(message.ranges, message.set_aside)
 
-    async def _deliver(self, link: MqttClient, messages: Iterable[Message]) -> None:
-        for topic, reason in (await link.deliver(messages)).items():
-            log.error("broker.refused", topic=topic, reason=hex(reason), hint="may this gateway publish there?")
+    # -- descriptions that ingest lacks --
+
+    def _want(self, ids: Iterable[str]) -> None:
+        for key in ids:
+            if len(self._wanted) < MAX_WANTED:
+                self._wanted[key] = None
+        self._wanted_there.set()
+
+    async def _answer_wanted(
+        self,
+        link: MqttClient,
+        describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]],
+    ) -> None:
+        """Publish the descriptions that ingest asks for, and which of them nobody knows here."""
+        await self._session.subscribe(link, self._topic["wanted"])
+        while True:
+            await self._wanted_there.wait()
+            ids = list(self._wanted)[:MAX_IDS]
+            known = describe(ids)
+            unknown = [key for key in ids if key not in known]
+            self._session.publish(link, self._topic["metadata"], encode_metadata(known, unknown))
+            for key in ids:
+                del self._wanted[key]
+            if not self._wanted:
+                self._wanted_there.clear()
+            await asyncio.sleep(ANSWER_EVERY)
+
+    # -- outgoing messages --
+
+    async def _publish_birth(self, link: MqttClient) -> None:
+        self._presence.details = {"spool": self._spool.id, "config": self._digest}
+        await self._presence.publish_birth(self._session, link)
 
     async def _follow_states(self, link: MqttClient) -> None:
         while True:
             await self._states.change.wait()
             await self._publish_states(link, self._states.take_changed())
 
-    async def _publish_states(self, link: MqttClient, machines: Iterable[MachineStatus]) -> None:
-        signed = {"gateway": self._gateway}
-        await self._deliver(
+    async def _publish_states(self, link: MqttClient, machines: Iterable[Status]) -> None:
+        signature = {"gateway": self._gateway}
+        await self._session.deliver(
             link,
-            [Message(self._topics.state(one.path), orjson.dumps(one.as_dict() | signed)) for one in machines],
+            [
+                Message(self._topics.state(machine.path), orjson.dumps(machine.as_dict() | signature))
+                for machine in machines
+            ],
         )
 
     async def _follow_descriptions(self, link: MqttClient) -> None:
@@ -208,37 +287,29 @@ class Publisher:
             await self._publish_descriptions(link, self._descriptions.take_changed())
 
     async def _publish_descriptions(self, link: MqttClient, payloads: Mapping[str, bytes]) -> None:
-        await self._deliver(link, (Message(topic, payload) for topic, payload in payloads.items()))
+        await self._session.deliver(link, [Message(topic, payload) for topic, payload in payloads.items()])
 
-    async def _follow_leftovers(self, link: MqttClient) -> None:
-        heard: set[str] = set()
+    async def _follow_cleanup(self, link: MqttClient) -> None:
+        subscribed: set[str] = set()
         while True:
-            self._leftovers.change.clear()
-            if new := self._leftovers.topics - heard:
-                await link.subscribe_to(*sorted(new))
-                heard |= new
-            await self._deliver(link, self._leftovers.clear())
+            self._cleanup.change.clear()
+            if new := self._cleanup.topics - subscribed:
+                await self._session.subscribe(link, *sorted(new))
+                subscribed |= new
+            await self._session.deliver(link, self._cleanup.clear())
             with suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_EVERY if self._leftovers.topics else None):
-                    await self._leftovers.change.wait()
+                async with asyncio.timeout(REPORT_EVERY if self._cleanup.topics else None):
+                    await self._cleanup.change.wait()
 
     async def _follow_configuration(self, link: MqttClient) -> None:
         while True:
             await self._configured.wait()
             self._configured.clear()
-            if self._moved:
+            if self._other_broker:
                 raise MqttError("the configuration has another broker")
-            await self._deliver(link, [Message(self._topic["state"], self._presence.birth(self._spool.id))])
+            await self._publish_birth(link)
 
-    async def _tell_ledger(self, link: MqttClient) -> None:
+    async def _publish_ledger(self, link: MqttClient) -> None:
         while True:
-            link.tell(self._topic["ledger"], orjson.dumps(self._report()))
+            link.send_unacknowledged(self._topic["ledger"], orjson.dumps(self._report()))
             await asyncio.sleep(REPORT_EVERY)
-
-    async def _say_farewell(self, link: MqttClient) -> None:
-        """Replace the birth by a death of our own, where the broker still listens."""
-        try:
-            payload = self._presence.death("stopped")
-            await link.publish(self._topic["state"], payload, qos=1, retain=True, timeout=DEATH_TIMEOUT)
-        except MqttError:
-            pass  # the last will says it

@@ -1,21 +1,23 @@
-"""What stays retained at the broker of machines that a gateway no longer has.
+"""Clear the retained messages of machines that a gateway no longer has.
 
-A broker keeps a machine's description and last state for ever, so one that was taken out of the configuration would
-be online for ever. The gateway remembers in a file what it has told. It clears what is left over, unless the state is
-signed by another gateway, which has taken the machine over.
+A broker keeps the description and last state of a machine without limit, so a machine that was removed from the
+configuration would stay online there. The gateway remembers in a file for which machines it has published a state.
+It clears the messages of machines that are gone, unless another gateway has signed the state: it has the machine now.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.common.atomic_file import save_json
 from gateway.mqtt.client import Message
+from gateway.mqtt.messages import MAX_SEQ, BadMessage, parse_machine_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -24,14 +26,26 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 CLEARED = b""
-"""An empty retained message takes the retained one away (MQTT 5, 3.3.1.3)."""
+"""An empty retained message removes the retained message of its topic (MQTT 5, 3.3.1.3)."""
+
+MAX_FILE_BYTES = 64 * 2**20
+"""Bytes of the file: a hundred thousand machines."""
+
+
+class _File(BaseModel):
+    """The content of the file: the topics of the states, and from which record on a machine was gone."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    states: frozenset[str]
+    gone: dict[str, Annotated[int, Field(ge=0, le=MAX_SEQ)]] = Field(default_factory=dict)
 
 
 class RetainedCleanup:
-    """The topics of states that this gateway has told of, and those of them that nothing is behind any more.
+    """The topics of the states that this gateway has published, and those of them whose machines are gone.
 
-    While records from before wait in the spool, one of such a machine may be among them, and needs the description:
-    until they are confirmed the machine is only said to be offline. `change` is set when machines have gone.
+    While records from before wait in the spool, one of such a machine may be among them, and needs its description:
+    until they are confirmed the machine is only marked offline. `change` is set when machines have gone.
     """
 
     def __init__(self, file: Path, gateway: str, oldest: Callable[[], int]) -> None:
@@ -42,29 +56,29 @@ class RetainedCleanup:
         self._oldest = oldest
         self._topics: set[str] = set()
         self._gone: dict[str, int] = {}  # records before this number may need the description
-        self._ours: set[str] = set()  # of those that have gone: what stands there is signed by us
+        self._ours: set[str] = set()  # machines that are gone, and whose retained state we have signed
 
     @property
     def topics(self) -> set[str]:
-        """The topics to listen to: what is retained there goes to `heard`."""
+        """The topics to subscribe to: their messages go to `heard`."""
         return set(self._gone)
 
     def begin(self, topics: Collection[str], following: int) -> None:
-        """Read what was told before; see `update`."""
+        """Read the file, then `update`."""
         try:
-            told = orjson.loads(self._file.read_bytes())
-            self._topics = {str(topic) for topic in told["states"]}
-            self._gone = {str(topic): int(number) for topic, number in told.get("gone", {}).items()}
+            read = _read(self._file)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            log.warning("leftovers.unreadable", file=str(self._file), error=str(error))
+        except (OSError, ValueError) as error:
+            log.warning("retained_cleanup.unreadable", file=str(self._file), error=str(error))
+        else:
+            self._topics, self._gone = set(read.states), dict(read.gone)
         self.update(topics, following)
 
     def update(self, topics: Collection[str], following: int) -> None:
-        """Take the topics of the states of the machines that there are now; the next record is number `following`."""
+        """Take the topics of the states of the present machines; the next record is number `following`."""
         now = set(topics)
-        # a spool that was begun anew counts from 1 again
+        # a new spool counts from 1 again
         self._gone = {topic: min(number, following) for topic, number in self._gone.items() if topic not in now}
         self._gone |= dict.fromkeys(self._topics - now - self._gone.keys(), following)
         self._topics = now
@@ -73,25 +87,28 @@ class RetainedCleanup:
         self.change.set()
 
     def heard(self, topic: str, payload: bytes) -> list[Message]:
-        """Return what is to be published for what is retained on a topic."""
+        """Return the messages that answer the retained state of a topic."""
         if topic not in self._gone:
             return []
-        told = _state(payload)
-        if told.get("gateway") != self._gateway:  # cleared, or another's
+        try:
+            state = parse_machine_state(payload)
+        except BadMessage:  # cleared, or by hand
+            state = None
+        if state is None or state.gateway != self._gateway:
             del self._gone[topic]
             self._ours.discard(topic)
             self._save()
             return []
         self._ours.add(topic)
         messages = self.clear()
-        if topic in self._ours and told.get("reason") != "removed":
+        if topic in self._ours and state.reason != "removed":
             now = time.time_ns() // 1000
-            state = {"state": "offline", "reason": "removed", "since": now, "gateway": self._gateway}
-            messages.append(Message(topic, orjson.dumps(state)))
+            removed = {"state": "offline", "reason": "removed", "since": now, "gateway": self._gateway}
+            messages.append(Message(topic, orjson.dumps(removed)))
         return messages
 
     def clear(self) -> list[Message]:
-        """Return what clears the machines whose description no record needs any more."""
+        """Return the messages that clear the machines whose description no record needs any more."""
         oldest = self._oldest()
         done = sorted(topic for topic in self._ours if self._gone[topic] <= oldest)
         self._ours.difference_update(done)
@@ -105,12 +122,14 @@ class RetainedCleanup:
         try:
             save_json(self._file, {"states": sorted(self._topics), "gone": self._gone})
         except OSError as error:  # a full disk must not stop the gateway
-            log.warning("leftovers.not_saved", file=str(self._file), error=str(error))
+            log.warning("retained_cleanup.not_saved", file=str(self._file), error=str(error))
 
 
-def _state(payload: bytes) -> dict[str, object]:
+def _read(file: Path) -> _File:
+    """Return the content of the file. Raises `OSError`, or `ValueError` with a short text."""
+    if file.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"is larger than {MAX_FILE_BYTES:,} bytes")
     try:
-        told = orjson.loads(payload)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
+        return _File.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"is not a list of topics: {error.error_count()} errors") from None

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivers.base import Connection, Protocol
+    from gateway.common.setting_types import Section
     from gateway.model.path import MachinePath
     from gateway.settings.document import Document, Step
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
     from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-    from gateway.settings.types import Section
     from gateway.stores.base import StoreKind
 
 
@@ -44,8 +44,7 @@ class Machine:
 
     `searches` stand for points that only the device knows: they are found when it is connected to. `found` names the
     search of each point that was found by one.
-    `written` is the machine as its file has it, for this one alone: without ranges, and without names in braces.
-    `place` is where that stands.
+    `written` is the machine as its file has it, without ranges and names in braces. `place` is its place there.
     """
 
     path: MachinePath
@@ -80,8 +79,8 @@ class StoreEntry:
 class Factory:
     """All of one factory's YAML.
 
-    `warnings` are what is allowed in it and seldom meant; `document` is its main file. `files` are all files that it
-    was made of, templates included, each with the digest of its text; `digest` is that of all of them.
+    `warnings` name allowed values that are rarely intended; `document` is its main file. `files` are all its files,
+    templates included, each with the digest of its text; `digest` is that of all of them.
     """
 
     file: Path
@@ -102,7 +101,7 @@ class Factory:
 
     @property
     def digest(self) -> str:
-        """What tells this configuration from any other: the same files give the same, wherever they are."""
+        """The identity of this configuration: the same files give the same digest in any folder."""
         folder = self.file.parent
         named = sorted(
             f"{file.relative_to(folder) if file.is_relative_to(folder) else file.name} {digest}"

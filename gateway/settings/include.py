@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.settings.document import read_document, right_format
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from gateway.settings.document import Document, Step
     from gateway.settings.problems import Problem
 
+LONGEST_PATTERN, MOST_FILES = 255, 1000
+"""Characters of a pattern, and files that it may match."""
+
 KEYS = ("format", "lines")
 """The keys of an included file."""
 
@@ -21,7 +25,7 @@ KEYS = ("format", "lines")
 def included(document: Document) -> tuple[list[Document], list[Problem]]:
     """Return the main file and those that it includes, in their order, and why others can't be read.
 
-    What is wrong with the key itself, or with the keys of an included file, is reported in the document.
+    Problems of the key itself, and of the keys of an included file, are reported in their documents.
     """
     documents: dict[Path, Document] = {document.file.resolve(): document}
     unreadable: list[Problem] = []
@@ -36,8 +40,14 @@ def included(document: Document) -> tuple[list[Document], list[Problem]]:
         documents[file.resolve()] = one
         if right_format(one):
             for key in (key for key in one.data if key not in KEYS):
-                one.report((key,), unknown("key", key, KEYS) + " (all else stands in the main file)")
+                one.report((key,), unknown("key", key, KEYS) + " (all other keys belong into the main file)")
     return list(documents.values()), unreadable
+
+
+def _is_below(pattern: str) -> bool:
+    """Return whether a pattern names files below the folder, and is short enough for any of them."""
+    parts = pattern.split("/")
+    return 0 < len(pattern) <= LONGEST_PATTERN and not pattern.startswith("/") and ".." not in parts
 
 
 def _files(document: Document) -> Iterator[Path]:
@@ -47,14 +57,17 @@ def _files(document: Document) -> Iterator[Path]:
         return
     for index, pattern in enumerate(written):
         path: tuple[Step, ...] = ("include", index)
-        if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
-            document.report(path, "write a file below the folder of this one, or a pattern such as lines/*.yaml")
+        if not isinstance(pattern, str) or not _is_below(pattern):
+            document.report(path, "write a file below the folder of this file, or a pattern such as lines/*.yaml")
             continue
         try:
-            files = sorted(document.file.parent.glob(pattern))
-        except (ValueError, NotImplementedError) as error:
-            document.report(path, f"{pattern!r} is no pattern of files: {error}")
+            files = sorted(islice(document.file.parent.glob(pattern), MOST_FILES + 1))
+        except (ValueError, NotImplementedError, OSError) as error:
+            document.report(path, f"{pattern!r} is not a pattern of files: {error}")
             continue
-        if not files:
-            document.report(path, f"there is no file {document.file.parent / pattern}")
+        if len(files) > MOST_FILES:
+            document.report(path, f"{pattern!r} matches more than {MOST_FILES:,} files")
+            files = []
+        elif not files:
+            document.report(path, f"no file matches {document.file.parent / pattern}")
         yield from files

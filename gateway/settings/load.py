@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.codecs import CODECS
 from gateway.settings.document import read_document, right_format
-from gateway.settings.explain import validate
 from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
 from gateway.settings.machines import Machines
 from gateway.settings.problems import ConfigurationError, Severity, in_order, unknown
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
 from gateway.settings.templates import Templates
+from gateway.settings.validation import validate
 from gateway.stores import STORES, store_kind
 
 if TYPE_CHECKING:

@@ -8,32 +8,37 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 import drivers
+from gateway.common.setting_types import check_name
+from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
-from gateway.settings.explain import explain, usable, validate
 from gateway.settings.factory import Machine, Place
-from gateway.settings.lines import LineSection, MachineSection
+from gateway.settings.line_sections import LineSection, MachineSection
+from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import fill, plain
-from gateway.settings.points import LITERAL
+from gateway.settings.point_builder import LITERAL
 from gateway.settings.problems import Severity
-from gateway.settings.ranges import machines_of
 from gateway.settings.templates import Use
-from gateway.settings.types import check_name
+from gateway.settings.validation import explain, usable, validate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from drivers.base import Connection, Protocol
     from gateway.settings.document import Document
+    from gateway.settings.machine_ranges import Numbered
     from gateway.settings.parameters import Scalar
-    from gateway.settings.parts import Parts
     from gateway.settings.point import Point
-    from gateway.settings.ranges import Numbered
     from gateway.settings.sections import FactorySection
+    from gateway.settings.template_points import TemplatePoints
     from gateway.settings.templates import Templates
 
 
+MOST_MACHINES, MOST_POINTS = 20_000, 1_000_000
+"""Machines of a factory, and their points: far more than one gateway reads, and still loaded within a minute."""
+
+
 class Machines:
-    """The machines of a factory's files. What is wrong is reported in their documents."""
+    """The machines of a factory's files. Problems are reported in their documents."""
 
     def __init__(self, documents: Sequence[Document], factory: FactorySection | None, templates: Templates) -> None:
         self._documents = documents
@@ -41,6 +46,8 @@ class Machines:
         self._templates = templates
         self._lines: dict[str, Place] = {}
         self._devices: dict[object, MachinePath] = {}
+        self._count = self._points = 0
+        self._full = False
 
     def all(self) -> list[Machine]:
         """Return the machines that are right."""
@@ -82,26 +89,44 @@ class Machines:
         try:
             numbered = machines_of(key)
         except ValueError:
-            numbered = []  # told where the section was validated
+            numbered = []  # reported where the section was validated
         parts = self._templates.parts(section.template, Place(place.document, (*place.path, "template")))
         if parts is None:
             return
         for one in numbered:
+            if self._full:
+                return
             if taken.setdefault(one.name, key) != key:
                 place.report(_twice(one.name, taken[one.name], key))
             before = len(place.document.problems)
             machine = self._machine(one, section, parts, place, line)
             if machine is None:
                 if one.number is not None:
-                    told = [
+                    named = [
                         p._replace(message=f"{p.message} (in {one.name})") for p in place.document.problems[before:]
                     ]
-                    place.document.problems[before:] = told
+                    place.document.problems[before:] = named
+                return
+            if self._too_many(len(machine.points) + len(machine.searches), place):
                 return
             yield machine
 
+    def _too_many(self, points: int, place: Place) -> bool:
+        """Count a machine with its points; return whether a limit is exceeded, after reporting that once."""
+        self._count += 1
+        self._points += points
+        if points > MAX_POINTS:
+            place.report(f"has {points:,} points; the limit for one machine is {MAX_POINTS:,}")
+            return True
+        if self._count <= MOST_MACHINES and self._points <= MOST_POINTS:
+            return False
+        self._full = True
+        limit = f"{MOST_MACHINES:,} machines" if self._count > MOST_MACHINES else f"{MOST_POINTS:,} points"
+        place.report(f"the factory has more than {limit}; give the others a gateway and a configuration of their own")
+        return True
+
     def _machine(
-        self, one: Numbered, section: MachineSection, parts: Parts, place: Place, line: MachinePath
+        self, one: Numbered, section: MachineSection, parts: TemplatePoints, place: Place, line: MachinePath
     ) -> Machine | None:
         names: dict[str, Scalar] = {"machine": one.name, "line": line.line, "area": line.area}
         if one.number is not None:
@@ -158,7 +183,7 @@ def _twice(name: str, first: str, key: str) -> str:
 def _filled(
     written: Mapping[str, Any], names: Mapping[str, Scalar], place: Place, section: str, *, at_key: bool = True
 ) -> dict[str, Any] | None:
-    """Return a section with the values of names in it, or None after reporting what can't be filled in."""
+    """Return a section with the values of names in it, or None after reporting the values that can't be filled in."""
     found: dict[str, Any] = {}
     for key, value in written.items():
         try:
@@ -172,7 +197,7 @@ def _filled(
 def _changes(
     written: Mapping[str, dict[str, Any]], names: Mapping[str, Scalar], place: Place
 ) -> dict[str, dict[str, Any]] | None:
-    """Return what is different about a machine's points, with the values of names in it, or None after reporting."""
+    """Return a machine's changes of points with parameters filled in, or None after reporting."""
     found: dict[str, dict[str, Any]] = {}
     for point, keys in written.items():
         literal = {key: value for key, value in keys.items() if key in LITERAL}
@@ -184,7 +209,7 @@ def _changes(
 
 
 def _usable_machines(written: Any) -> dict[str, MachineSection]:  # noqa: ANN401 - what a user wrote
-    """Return what can be looked at of a line with a mistake in it, so that all mistakes are told at once."""
+    """Return the valid machines of an invalid line, so that all problems are reported at once."""
     machines = written.get("machines") if isinstance(written, dict) else None
     if not isinstance(machines, dict):
         return {}
@@ -205,5 +230,5 @@ def _connection(protocol: Protocol, written: Any, place: Place) -> Connection | 
 
 def _without_user(url: object) -> None:
     if "@" in urlsplit(str(url)).netloc:
-        # it is not repeated: a password may stand in it
+        # it is not repeated: it may contain a password
         raise ValueError("a URL names no user; write username, and password: {secret: NAME}, beside the url")

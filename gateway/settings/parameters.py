@@ -1,6 +1,6 @@
-"""Names in braces, as in `holding {base+2}`: what differs between machines of one type is written once.
+"""Names in braces, as in `holding {base+2}`: values that differ between machines of one type.
 
-In braces stands a name, or whole numbers and names with `+ - * // %` and parentheses; `{n:02}` writes at least two
+Write a name in braces, or whole numbers and names with `+ - * // %` and parentheses; `{n:02}` writes at least two
 digits. Text that is nothing but one pair of braces becomes the value itself, so that a number stays one.
 `{{` and `}}` are braces.
 """
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 Scalar = bool | int | float | str
-"""What a parameter can be worth."""
+"""The value of a parameter."""
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-"""What a parameter can be called."""
+"""The name of a parameter."""
 
 LONGEST = 100
-"""Characters that can stand in braces."""
+"""Characters in one pair of braces."""
 
 _PARTS = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -39,7 +39,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def has_names(written: object) -> bool:
-    """Return whether there are braces in what is written, or anywhere below it."""
+    """Return whether a value, or any value below it, contains braces."""
     if isinstance(written, str):
         return "{" in written or "}" in written
     below = written.values() if isinstance(written, dict) else written if isinstance(written, list) else ()
@@ -59,9 +59,9 @@ def plain(written: Any) -> Any:  # noqa: ANN401 - what a user wrote
 
 
 def fill(written: object, names: Mapping[str, Scalar]) -> object:
-    """Put the values of `names` where they stand in braces, also below a mapping or list.
+    """Replace names in braces by their values, also below a mapping or list.
 
-    Raises `ValueError` for a name that there is not, and for what can't be reckoned.
+    Raises `ValueError` for an unknown name and for an expression that can't be calculated.
     """
     if isinstance(written, str):
         return _text(written, names) if "{" in written or "}" in written else written
@@ -96,7 +96,7 @@ def _value(written: str, names: Mapping[str, Scalar]) -> Scalar:
     text, _, digits = written.partition(":")
     if text.strip() in names and not digits:
         return names[text.strip()]
-    value = _reckon(_parsed(written, text.strip()), written, names)
+    value = _calculate(_parsed(written, text.strip()), written, names)
     if not digits:
         return value
     if not re.fullmatch(r"0?\d", digits) or not isinstance(value, int):
@@ -107,14 +107,14 @@ def _value(written: str, names: Mapping[str, Scalar]) -> Scalar:
 @lru_cache(maxsize=1000)
 def _parsed(written: str, text: str) -> ast.expr:
     if len(written) > LONGEST:
-        raise ValueError(f"more than {LONGEST} characters stand in braces")
+        raise ValueError(f"more than {LONGEST} characters are in braces")
     try:
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError):
         raise ValueError(_can_not_read(written)) from None
 
 
-def _reckon(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> Scalar:
+def _calculate(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> Scalar:
     match node:
         case ast.Constant(value=int(number)) if not isinstance(number, bool):
             return number
@@ -133,9 +133,9 @@ def _reckon(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> Scalar
 
 
 def _whole(node: ast.expr, written: str, names: Mapping[str, Scalar]) -> int:
-    value = _reckon(node, written, names)
+    value = _calculate(node, written, names)
     if isinstance(value, bool) or not isinstance(value, int):
-        what = f"{ast.unparse(node)} is {value!r}, and only whole numbers can be reckoned with"
+        what = f"{ast.unparse(node)} is {value!r}, and only whole numbers can be calculated with"
         raise ValueError(f"in {{{written}}}: {what}")  # noqa: TRY004 - what a user wrote
     return value
 

@@ -1,4 +1,4 @@
-"""A point: what it means, when it is worth sending, and where its driver finds it."""
+"""A point: its meaning, when to send it, and its source."""
 
 from __future__ import annotations
 
@@ -8,36 +8,44 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
 
 from drivers.base import Source, ValueType
-from gateway.settings.types import Duration, Section
+from gateway.common.setting_types import Duration, Section, Text
+from gateway.model.text import MAX_UNIT, check_text
 from gateway.settings.units import check_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LATER = object()
-"""The context of a validation whose caller looks for contradictions itself, and tells all of them."""
+"""The context of a validation whose caller checks for contradictions itself, and reports all of them."""
 
 _LARGEST = 1e100
-"""The largest scale or offset, and 1 / the smallest: what is scaled so always fits a float."""
+"""The largest scale or offset, and 1 / the smallest: a scaled value always fits a float."""
 
 
 def _labels(written: object) -> object:
     """Let the numbers that labels belong to be keys; YAML's keys arrive as text."""
     if isinstance(written, dict):
-        wrong = [key for key in written if not re.fullmatch(r"-?\d+", str(key))]
+        wrong = [key for key in written if not re.fullmatch(r"-?[0-9]{1,19}", str(key))]
         if wrong:
             raise ValueError(
                 f"a label belongs to a whole number, not to {wrong[0]!r}; write {{0: stopped, 1: running}}"
             )
-        return {int(key): value for key, value in written.items()}
+        labels = {int(key): value for key, value in written.items()}
+        if len(labels) < len(written):
+            raise ValueError("two labels belong to the same number")
+        return labels
     return written
+
+
+def _unit(written: str) -> str:
+    return check_unit(check_text(written, MAX_UNIT))
 
 
 def _pair(written: object) -> object:
     if isinstance(written, list) and len(written) == 2:  # noqa: PLR2004 - a lowest and a highest
         return tuple(written)
     if written is not None and not isinstance(written, tuple):
-        raise ValueError(f"{written!r} is no range; write [lowest, highest]")
+        raise ValueError(f"{written!r} is not a range; write [lowest, highest]")
     return written
 
 
@@ -55,31 +63,33 @@ def _deadband(written: object) -> object:
     elif isinstance(written, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", written)):
         size, percent = float(match[1]), True
     else:
-        raise ValueError(f"{written!r} is no deadband; write a number in the point's unit, or percent of its range")
+        raise ValueError(
+            f"{written!r} is not a deadband; write a number in the point's unit, or percent of its range"
+        )
     if size <= 0:
         raise ValueError("a deadband is greater than 0; use on_change: true to send every change")
     return {"size": size, "percent": percent}
 
 
 class Point(Section):
-    """One measured quantity of one machine: what it means, and when it is worth sending."""
+    """One measured or calculated quantity of one machine: its meaning, and when to send it."""
 
     name: str
     """The point's name."""
     source: SerializeAsAny[Source]
     """Where its driver finds it."""
     type: Annotated[ValueType, Field(strict=False)]
-    """The type of every value, for ever; follows from the source where it can, as in `float`."""
-    unit: Annotated[str, AfterValidator(check_unit)] = ""
-    """UCUM code; what is only counted stands in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
-    description: str = ""
+    """The type of every value; follows from the source where it can, as in `float`."""
+    unit: Annotated[str, AfterValidator(_unit)] = ""
+    """UCUM code; write a counted thing in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
+    description: Text = ""
     """For people, as in `Pressure inside the bladder`."""
     scale: float = 1.0
-    """What the raw value is multiplied by, as in `0.01`."""
+    """The factor of the raw value, as in `0.01`."""
     offset: float = 0.0
-    """What is added to the scaled value, as in `-40`."""
-    labels: Annotated[dict[int, str], BeforeValidator(_labels)] = {}
-    """What the numbers of a state mean; with type: string the label is the value, as in `{0: stopped, 4: running}`.
+    """The number that is added to the scaled value, as in `-40`."""
+    labels: Annotated[dict[int, Text], BeforeValidator(_labels)] = {}
+    """The names of numbers of a state; with type: string the label is the value, as in `{0: stopped, 4: running}`.
     """
     range: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     """The lowest and the highest value; one outside is uncertain, as in `[0, 30]`."""
@@ -114,7 +124,7 @@ class Point(Section):
 
     @property
     def dead(self) -> float:
-        """The deadband in the point's unit, 0 where there is none."""
+        """The deadband in the point's unit, 0 without a deadband."""
         if self.deadband is None:
             return 0.0
         if not self.deadband.percent:
@@ -125,7 +135,7 @@ class Point(Section):
 
     @property
     def percent(self) -> float:
-        """The deadband in percent of the range that the device knows, 0 where there is none."""
+        """The deadband in percent of the range that the device knows, 0 without such a deadband."""
         if self.deadband is None or not self.deadband.percent or self.range is not None:
             return 0.0
         return self.deadband.size
@@ -138,13 +148,13 @@ def natural_type(source: Source, scale: object, offset: object) -> ValueType | N
 
 
 Contradiction = tuple[tuple[str, ...], str]
-"""The keys that it is about, the one to blame first, and what can't be right."""
+"""The keys that contradict each other, with the key to report first, and the message."""
 
 
 def contradictions(point: Point) -> Iterator[Contradiction]:
-    """Yield what can't be right about a point as a whole.
+    """Yield the contradictions between the keys of a point.
 
-    Of a point whose keys are not all known, what is about the unknown ones means nothing.
+    For a point with unknown keys, ignore the contradictions that name these keys.
     """
     if point.type in {ValueType.INT, ValueType.FLOAT}:
         yield from _of_numbers(point)
@@ -161,7 +171,7 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
         message = f"labels are for whole numbers, and this point is a {natural or point.type}"
         yield ("labels", "type", "source", "scale", "offset"), message
     if natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
-        message = f"the device holds type {natural} here, which can't become {point.type}"
+        message = f"the device has type {natural} here, which can't be converted to {point.type}"
         yield ("type", "source", "labels"), message
 
 
@@ -169,12 +179,12 @@ def _of_numbers(point: Point) -> Iterator[Contradiction]:
     if point.scale == 0:
         yield ("scale",), "a scale of 0 makes every value the same"
     elif not 1 / _LARGEST <= abs(point.scale) <= _LARGEST:
-        yield ("scale",), "with this scale values are no numbers any more"
+        yield ("scale",), "this scale makes values larger or smaller than a number can be"
     if abs(point.offset) > _LARGEST:
-        yield ("offset",), "with this offset values are no numbers any more"
+        yield ("offset",), "this offset makes values larger than a number can be"
     if point.type is ValueType.INT:
         for key in (key for key in ("scale", "offset") if not _whole(getattr(point, key))):
-            message = f"with this {key} the value is no whole number; write type: float"
+            message = f"with this {key} the value is not a whole number; write type: float"
             yield (key, "type", "source"), message
 
 
@@ -193,9 +203,7 @@ def _of_ranges(point: Point) -> Iterator[Contradiction]:
         message = f"a deadband of {point.dead:g} is as large as the range {shown(low, high)}: no change would be sent"
         yield ("deadband", "range"), message
     elif (reach := reachable(point)) is not None and (high < reach[0] or low > reach[1]):
-        message = (
-            f"what the device holds is {shown(*reach)} at the most, so no value is in the range {shown(low, high)}"
-        )
+        message = f"the device can hold {shown(*reach)} at most, so no value is in the range {shown(low, high)}"
         yield ("range", "source", "scale", "offset", "labels"), message
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: all of it at once, each with its place."""
+"""The problems of a configuration: all at once, each with its place."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LONGEST_PATH, LONGEST_MESSAGE = 300, 1500
+"""Characters of a problem that are shown, because a problem repeats text of the file."""
+
+
 class Severity(StrEnum):
     """Whether a configuration can be used in spite of a problem."""
 
@@ -21,7 +25,7 @@ class Severity(StrEnum):
 class Problem(NamedTuple):
     """One mistake, as `file:line:column: path: message`. Lines and columns count from 1.
 
-    A warning is no mistake for sure: what it names is allowed, and seldom meant.
+    A warning names a value that is allowed and rarely intended.
     """
 
     file: Path
@@ -32,9 +36,19 @@ class Problem(NamedTuple):
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}:{self.column}: "
         kind = "" if self.severity is Severity.ERROR else f"{self.severity}: "
-        return f"{where}{kind}{self.path}: {self.message}" if self.path else f"{where}{kind}{self.message}"
+        path = f"{_cut(self.path, LONGEST_PATH)}: " if self.path else ""
+        text = f"{self.file}:{self.line}:{self.column}: {kind}{path}{_cut(self.message, LONGEST_MESSAGE)}"
+        return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _printable(character: str) -> str:
+    """Escape a character that would move the cursor or turn the text of a terminal."""
+    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

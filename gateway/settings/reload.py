@@ -1,4 +1,4 @@
-"""A changed configuration, taken up while the gateway runs; or refused with its errors, and the old one goes on.
+"""Apply a changed configuration while the gateway runs; or refuse it with its errors, and go on as before.
 
 What became of each attempt is left in a file beside the spool, where `lineside reload` waits for it.
 """
@@ -30,6 +30,9 @@ log = structlog.get_logger()
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files, where `reload_on_change` asks for it; each must find them as they are."""
 
+MOST_PROBLEMS = 100
+"""Problems of a refused configuration that are logged."""
+
 LIVE = {"reload_on_change"}
 """Keys of `gateway` that may change while it runs."""
 
@@ -37,12 +40,12 @@ RESTART = "can't change while the gateway runs; restart it, which loses nothing"
 
 
 def outcome_file(own: GatewaySection) -> Path:
-    """Return the file in which a gateway tells which configuration it runs, and what the last reload came to."""
+    """Return the file in which a gateway writes its configuration and the outcome of its last reload."""
     return own.spool.folder / f"{own.id}.configuration.json"
 
 
 class Reload:
-    """Loads the configuration again when asked to, one time after the other. `running` is what the gateway has."""
+    """Load the configuration again on request, one reload at a time. `running` is the current configuration."""
 
     def __init__(
         self, factory: Factory, change_over: Callable[[Factory], Awaitable[Mapping[str, Sequence[str]]]]
@@ -59,7 +62,7 @@ class Reload:
 
     async def run(self) -> None:
         """Reload when asked to, until cancelled."""
-        self._tell("started")
+        self._save_outcome("started")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(), name="watch the configuration")
             while True:
@@ -74,28 +77,33 @@ class Reload:
             check(self.running, factory)
             if factory.digest == self.running.digest:
                 log.info("configuration.unchanged", config=factory.digest)
-                self._tell("unchanged")
+                self._save_outcome("unchanged")
                 return
             affected = await self._change_over(factory)
         except ConfigurationError as error:
             self._refuse([str(problem) for problem in error.problems], {one.file for one in error.problems})
         except OSError as error:
             self._refuse([str(error)], set())
+        except Exception as error:
+            # a driver of another package validates its own settings: its defect must not end the gateway
+            log.exception("configuration.load_failed", file=str(self.running.file))
+            self._refuse([f"{type(error).__name__}: {error}"], set())
         else:
             self.running, self._also = _without_machines(factory), set()
             seconds = round(time.monotonic() - began, 3)
             counts = {what: len(machines) for what, machines in affected.items()}
-            log.info("configuration.taken_up", config=factory.digest, seconds=seconds, **counts)
-            self._tell("taken_up", seconds=seconds, **affected)
+            log.info("configuration.applied", config=factory.digest, seconds=seconds, **counts)
+            self._save_outcome("taken_up", seconds=seconds, **affected)
 
     def _refuse(self, problems: Sequence[str], files: set[Path]) -> None:
-        log.error("configuration.refused", file=str(self.running.file), problems=problems,
-                  config=self.running.digest)  # fmt: skip
+        more = len(problems) - MOST_PROBLEMS
+        shown = [*problems[:MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+        log.error("configuration.refused", file=str(self.running.file), problems=shown, config=self.running.digest)
         self._also = files
-        self._tell("refused", problems=problems)
+        self._save_outcome("refused", problems=shown)
 
-    def _tell(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - what JSON can say
-        told = {
+    def _save_outcome(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - JSON
+        content = {
             "outcome": outcome,
             "time": time.time_ns() // 1000,
             "pid": os.getpid(),
@@ -104,7 +112,7 @@ class Reload:
         }
         file = outcome_file(self.running.gateway)
         try:
-            save_json(file, told | more)
+            save_json(file, content | more)
         except OSError as error:  # a full disk must not stop the gateway
             log.warning("configuration.outcome_not_saved", file=str(file), error=str(error))
 
@@ -127,12 +135,12 @@ class Reload:
 
 
 def _without_machines(factory: Factory) -> Factory:
-    """Return what is compared here: machines that are read already would be kept twice."""
+    """Return a factory for comparison: its machines are not kept a second time."""
     return replace(factory, machines=())
 
 
 def _looks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
-    """Return what tells whether files have changed."""
+    """Return modification time, size and inode of each file, None for a missing file."""
     found: list[tuple[int, int, int] | None] = []
     for file in files:
         try:
@@ -145,7 +153,7 @@ def _looks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
 
 
 def check(running: Factory, wanted: Factory) -> None:
-    """Raise `ConfigurationError` where something is written anew that can't change while the gateway runs."""
+    """Raise `ConfigurationError` if a key differs that can't change while the gateway runs."""
     if problems := list(_fixed(running, wanted)):
         raise ConfigurationError(problems)
 
@@ -164,8 +172,8 @@ def _fixed(running: Factory, wanted: Factory) -> Iterator[Problem]:
 
 
 def read_outcome(file: Path) -> dict[str, Any]:
-    """Return what a gateway tells of its configuration. Raises `OSError` or `ValueError`."""
-    told = orjson.loads(file.read_bytes())
-    if not isinstance(told, dict) or not {"outcome", "time", "pid", "file", "config"} <= told.keys():
-        raise ValueError(f"{file} is no outcome of a reload")
-    return told
+    """Return the outcome that a gateway wrote. Raises `OSError` or `ValueError`."""
+    outcome = orjson.loads(file.read_bytes())
+    if not isinstance(outcome, dict) or not {"outcome", "time", "pid", "file", "config"} <= outcome.keys():
+        raise ValueError(f"{file} is not the outcome of a reload")
+    return outcome

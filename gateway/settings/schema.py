@@ -1,35 +1,68 @@
 """The configuration as JSON Schema (draft 7): editors complete and check with it as somebody types.
 
-Everything comes from the sections themselves. What a schema can't say, such as which keys of a point go together,
-only `lineside validate` knows; what is right to that is right to the schema.
+Everything comes from the sections themselves: types from pydantic, descriptions and examples from the string below
+each field. Text in backquotes behind "as in" gives examples in YAML. A schema can't say which
+keys of a point go together; what `lineside validate` accepts, the schema accepts too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+import inspect
+import re
+import textwrap
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 import drivers
+from drivers.base import as_written
+from drivers.secret import NAME as SECRET_NAME
+from drivers.secret import Secret
 from gateway.codecs import CODECS
-from gateway.settings.document import FORMAT
-from gateway.settings.keys import keys_of, section
-from gateway.settings.lines import LineSection, MachineSection, TemplateSection
+from gateway.common.setting_types import DURATION, NAME
+from gateway.settings.document import FORMAT, read_text
+from gateway.settings.line_sections import LineSection, MachineSection, TemplateSection
 from gateway.settings.parameters import NAME as PARAMETER
 from gateway.settings.point import Point
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
-from gateway.settings.types import NAME
+from gateway.settings.serialize import duration
 from gateway.stores import STORES, store_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import core_schema
+
     from drivers.base import Protocol
-    from gateway.settings.keys import Schema
+
+Schema = dict[str, Any]
+
+SECRET: Schema = {
+    "type": "object",
+    "properties": {
+        "secret": {"type": "string", "pattern": f"^{SECRET_NAME.pattern}$", "description": "Its name."},
+        "file": {"type": "string", "pattern": "^/", "description": "The file that holds it."},
+    },
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
+
+_TURNED = "x-turned"
+"""Marks a value whose written form is converted: its examples give the JSON types of that form."""
+
+_KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 FILLED: Schema = {"type": "string", "pattern": r"\{.*\}"}
-"""Names in braces can stand in place of any value that a machine, or a template, has."""
+"""Any value of a machine or a template can be a text with names in braces."""
 
 ABOUT = frozenset({"description", "examples", "default"})
-"""What a schema tells about a key, and does not ask of it."""
+"""Annotations of a key, which validate nothing."""
 
 _PARAMETER = f"^{PARAMETER.pattern}$"
 _MACHINES = f"^{NAME.pattern}$|^[A-Za-z0-9_.-]*\\{{[0-9., ]+\\}}[A-Za-z0-9_.-]*$"
@@ -77,16 +110,16 @@ def _file(title: str, properties: Mapping[str, Schema], required: Iterable[str])
             "required": list(required), "additionalProperties": False}  # fmt: skip
 
 
-def _by_name(what: Schema, names: str = f"^{NAME.pattern}$") -> Schema:
+def _by_name(value: Schema, names: str = f"^{NAME.pattern}$") -> Schema:
     return {
         "type": "object",
         "propertyNames": {"pattern": names},
-        "additionalProperties": what,
+        "additionalProperties": value,
     }
 
 
 def _set(keys: dict[str, Schema], name: str, what: Schema) -> None:
-    """Say what a key can be, and leave what is told about it."""
+    """Replace the schema of a key, and keep its annotations."""
     keys[name] = {about: one for about, one in keys[name].items() if about in ABOUT} | what
 
 
@@ -136,7 +169,7 @@ def _options(kinds: Iterable[Protocol]) -> Schema:
 
 
 def _or_filled(key: Schema) -> Schema:
-    """Let names in braces stand there as well."""
+    """Accept names in braces as well."""
     if key.get("type") == "string" and "pattern" not in key:
         return key
     about = {name: value for name, value in key.items() if name in ABOUT}
@@ -183,3 +216,117 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
         })  # fmt: skip
     whole = _file("A template of Lineside: a machine type", keys, ["format", "protocol"])
     return whole | {"allOf": of, "definitions": definitions}
+
+
+class _Generator(GenerateJsonSchema):
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"]) | {_TURNED: True}
+
+    def is_instance_schema(self, schema: core_schema.IsInstanceSchema) -> JsonSchemaValue:
+        del schema
+        return {_TURNED: True}
+
+
+def section(model: type[BaseModel]) -> Schema:
+    """Return the schema of a section."""
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    about = (model.__doc__ or "").split("\n", maxsplit=1)[0]
+    found: Schema = {
+        "description": about,
+        "type": "object",
+        "properties": keys_of(model),
+        "additionalProperties": False,
+    }
+    return found | ({"required": required} if required else {})
+
+
+def keys_of(model: type[BaseModel], without: Iterable[str] = ()) -> dict[str, Schema]:
+    """Return the schema of each key of a section."""
+    whole = model.model_json_schema(schema_generator=_Generator)
+    definitions = whole.get("$defs", {})
+    without = {*without, *getattr(model, "of_url", ())}
+    return {
+        name: _key(model, name, _inlined(key, definitions))
+        for name, key in whole["properties"].items()
+        if name not in without
+    }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - a part of a schema
+    """Return a schema without references and titles."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]] | {k: v for k, v in schema.items() if k != "$ref"}
+    return {name: _inlined(one, definitions) for name, one in schema.items() if name != "title"}
+
+
+def _key(model: type[BaseModel], name: str, found: Schema) -> Schema:
+    field, text = model.model_fields[name], field_texts(model).get(name, FieldText("", []))
+    inner = field.annotation
+    if isinstance(inner, type) and issubclass(inner, BaseModel):
+        found = section(inner)
+    elif Secret in get_args(inner):
+        found = SECRET
+    elif _is_turned(found):
+        found = _by_examples(text.examples, found)
+    found = {"description": text.description} | {
+        k: v for k, v in found.items() if k not in {"description", "default"}
+    }
+    if text.examples:
+        found["examples"] = text.examples
+    if not field.is_required() and isinstance(field.default, str | int | float):
+        default = as_written(field.default)
+        found["default"] = duration(default) if found.get("pattern") == DURATION["pattern"] else default
+    return found
+
+
+def _is_turned(schema: Any) -> bool:  # noqa: ANN401 - a part of a schema
+    if isinstance(schema, dict):
+        return _TURNED in schema or any(map(_is_turned, schema.values()))
+    return isinstance(schema, list) and any(map(_is_turned, schema))
+
+
+def _by_examples(examples: list[Any], found: Schema) -> Schema:
+    """Return the JSON types of a written form: those of its examples, or the values of an enumeration."""
+    if "enum" in found:
+        return {"enum": found["enum"]}
+    kinds = {next(kind for python, kind in _KINDS.items() if isinstance(example, python)) for example in examples}
+    if found.get("type") in {"boolean", "integer", "number", "string"}:
+        kinds.add(found["type"])
+    if "null" in str(found):
+        kinds.add("null")
+    return {"type": sorted(kinds)}
+
+
+class FieldText(NamedTuple):
+    """A key's description, without its examples, and those."""
+
+    description: str
+    examples: list[Any]
+
+
+@cache
+def field_texts(model: type[BaseModel]) -> dict[str, FieldText]:
+    """Return description and examples of each field of a model and of its base models."""
+    found: dict[str, FieldText] = {}
+    for one in reversed(model.__mro__):
+        if one.__module__.startswith("pydantic") or "__annotations__" not in vars(one):
+            continue
+        [node] = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        body = node.body if isinstance(node, ast.ClassDef) else []
+        for field, text in pairwise(body):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(written))):
+                    found[name] = _field_text(" ".join(written.split()))
+    return found
+
+
+def _field_text(text: str) -> FieldText:
+    description, _, examples = text.partition(" as in `")
+    if not examples:
+        return FieldText(text, [])
+    written = re.split(r"` or `", examples.rstrip(".").removesuffix("`"))
+    return FieldText(description.rstrip(",") + ".", [read_text(one) for one in written])

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from gateway.settings.types import Duration, File, Folder, Name, Secret, Section, Size
+from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 
 
 class FactorySection(Section):
@@ -22,14 +22,14 @@ class FactorySection(Section):
 
 
 class WhenFull(StrEnum):
-    """What a full spool does."""
+    """The action of a full spool."""
 
     DROP_OLDEST = "drop_oldest"
     REFUSE_NEWEST = "refuse_newest"
 
 
 class Sync(StrEnum):
-    """What a power cut may take from the spool: nothing, or what was committed in the last half minute.
+    """The loss that a power cut may cause: nothing, or the commits of the last half minute.
 
     A kill of the gateway takes nothing that was committed, either way.
     """
@@ -39,7 +39,7 @@ class Sync(StrEnum):
 
 
 class Confirm(StrEnum):
-    """Who says that a record has arrived, so that the spool may forget it."""
+    """The party that confirms a record, so that the spool may delete it."""
 
     STORE = "store"
     BROKER = "broker"
@@ -48,7 +48,7 @@ class Confirm(StrEnum):
 class Order(StrEnum):
     """In what order records leave."""
 
-    FRESH = "fresh"  # new readings at once, what an outage left behind them
+    FRESH = "fresh"  # new readings at once, the backlog of an outage behind them
     STRICT = "strict"  # those of one machine one after the other
 
 
@@ -69,9 +69,9 @@ class SpoolSection(Section):
     folder: Folder = Path("lineside-data")
     """Where records wait until they are confirmed, as in `/var/lib/lineside`."""
     max_size: Size = 2 * 2**30
-    """What may wait at the most, as in `2GiB`."""
+    """The size that pending records may have, as in `2GiB`."""
     when_full: Annotated[WhenFull, Field(strict=False)] = WhenFull.DROP_OLDEST
-    """What a full spool does; either is counted, as in `drop_oldest`."""
+    """The action of a full spool; dropped and refused readings are counted, as in `drop_oldest`."""
     sync: Annotated[Sync, Field(strict=False)] = Sync.FULL
     """How durable a record is before it is sent, as in `full`."""
 
@@ -91,17 +91,17 @@ class GatewaySection(Section):
     spool: SpoolSection = SpoolSection()
     """Where records wait until they are confirmed, as in `{folder: /var/lib/lineside, max_size: 2GiB}`."""
     codec: str = "json"
-    """What a record looks like on the wire, as in `json`."""
+    """The encoding of records, as in `json`."""
     confirm: Annotated[Confirm, Field(strict=False)] = Confirm.STORE
     """What frees the spool: the store, through ingest, or the broker's acknowledgement, as in `store`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
-    """In what order records leave: new ones at once, or those of a machine one after the other, as in `fresh`."""
+    """The order of sending: new records first, or strictly in order for each machine, as in `fresh`."""
     max_record: Annotated[Size, Field(ge=1024)] = 64 * 2**10
     """The size from which on readings go into another record, as in `64KiB`."""
     reload_on_change: bool = False
-    """Whether changed files of the configuration are taken up without being told to, as in `true`."""
+    """Whether the gateway applies changed files of the configuration automatically, as in `true`."""
 
 
 class Version(StrEnum):
@@ -132,7 +132,7 @@ class BrokerSection(Section):
     """Brokers that are tried when the first does not answer, as in `mqtts://broker-2.example:8883` or
     `[mqtts://broker-2.example]`."""
     username: str | None = None
-    """Who we are to the broker, as in `edge-01`."""
+    """The user name at the broker, as in `edge-01`."""
     password: Secret | None = None
     """The name of the password, never the password, as in `{secret: broker_password}`."""
     ca: File | None = None
@@ -155,7 +155,7 @@ class BrokerSection(Section):
             parts = urlsplit(url)
             if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
                 raise ValueError(
-                    f"{parts.scheme or 'this'} is no broker; write mqtts://HOST:8883 or mqtt://HOST:1883"
+                    f"{parts.scheme or 'this'} is not a scheme of brokers; write mqtts://HOST:8883 or mqtt://HOST:1883"
                 )
             if "@" in parts.netloc:
                 raise ValueError("write the user under username and password, not into the url")
@@ -164,15 +164,15 @@ class BrokerSection(Section):
             except ValueError:
                 port = 0
             if port == 0:
-                # what is written there is not repeated: it may be a password
-                raise ValueError("the url's port is no number from 1 to 65535; write mqtts://HOST:8883")
+                # the port is not repeated: it may be a password
+                raise ValueError("the URL's port is not a number from 1 to 65535; write mqtts://HOST:8883")
         return urls
 
     @field_validator("root")
     @classmethod
     def _is_topic(cls, root: str) -> str:
         if not all(root.split("/")) or set(root) & set("+#$\0"):
-            raise ValueError(f"{root!r} is no start of a topic; write levels with '/' between, without + # $")
+            raise ValueError(f"{root!r} is not a topic prefix; write levels with '/' between, without + # $")
         return root
 
     @model_validator(mode="after")
@@ -201,7 +201,7 @@ class BrokerSection(Section):
 
 
 class IngestSection(Section):
-    """How records are taken off the broker.
+    """How ingest receives and stores records.
 
     A batch is written when it has `batch_records`, or when its first record has waited `batch_wait` and all that
     has arrived by then is in it. Those with one `share` take a part of the records each, into the same stores. Only
@@ -213,12 +213,12 @@ class IngestSection(Section):
     share: Name | None = None
     """The name of several that take a part of the records each, as in `plant`."""
     confirms: bool = True
-    """Whether the gateways' spools may forget what this one has stored, as in `true`."""
+    """Whether this ingest confirms stored records, so that gateways delete them from their spools, as in `true`."""
     folder: Folder = Path("lineside-data")
-    """Where its files are: what it set aside, and what machines are, as in `/var/lib/lineside`."""
+    """The folder of its files: dead letters, and the metadata of machines, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Records that are written together at the most, as in `500`."""
     batch_wait: Duration = 0.005
     """How long the first record of a batch waits for others, as in `5ms`."""
     dead_letters: Size = 64 * 2**20
-    """The size of the file of what can't be stored, as in `64MiB`."""
+    """The size of the dead-letter file, as in `64MiB`."""

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import drivers
 from gateway.settings.document import read_document, right_format
-from gateway.settings.explain import usable, validate
 from gateway.settings.factory import Place
-from gateway.settings.lines import TemplateSection
-from gateway.settings.parts import Parts
-from gateway.settings.points import Written
+from gateway.settings.line_sections import TemplateSection
+from gateway.settings.point_builder import Written
 from gateway.settings.problems import ConfigurationError, unknown
+from gateway.settings.template_points import TemplatePoints
+from gateway.settings.validation import usable, validate
 
 if TYPE_CHECKING:
-    from drivers.base import Protocol
+    from drivers.base import AnyProtocol, Protocol
     from gateway.settings.document import Document, Step
-    from gateway.settings.lines import Keys
+    from gateway.settings.line_sections import Keys
     from gateway.settings.parameters import Scalar
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
@@ -29,6 +29,17 @@ def bundled_config() -> Path:
     package = Path(__file__).parent.parent
     installed = package / "bundled"
     return installed if installed.is_dir() else package.parent / "config"
+
+
+MOST_EXTENDED = 32
+"""Templates that extend one another."""
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # no right to look, or a name that is too long
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class Templates:
 
     `documents` are the files that were read.
 
-    They stand in `machines/` beside the file, or in the folder that its key `templates` names; those that
+    They are in `machines/` beside the file, or in the folder that its key `templates` names; those that
     come with Lineside are found after them.
     """
 
@@ -61,14 +72,14 @@ class Templates:
         self._document = document
         self.documents: list[Document] = []
         self._own_problems: list[Problem] = []
-        self._parts: dict[str, Parts | None] = {}
+        self._parts: dict[str, TemplatePoints | None] = {}
         written = document.data.get("templates")
         own = document.file.parent / (written if isinstance(written, str) else "machines")
         self._folders = (own, bundled_config() / "machines")
         if written is not None and not isinstance(written, str):
             document.report(("templates",), "write the folder of the templates")
-        elif written is not None and not own.is_dir():
-            document.report(("templates",), f"there is no folder {own}")
+        elif written is not None and not _is_folder(own):
+            document.report(("templates",), f"the folder {own} does not exist, or can't be read")
 
     @property
     def problems(self) -> list[Problem]:
@@ -76,35 +87,51 @@ class Templates:
         return self._own_problems + [problem for document in self.documents for problem in document.problems]
 
     def get(self, name: str, path: tuple[Step, ...]) -> Template | None:
-        """Return a template as a machine has it that says nothing more, or None after reporting why there is none."""
+        """Return the template of a machine without parameters and changes, or None after reporting the problem."""
         parts = self.parts(name, Place(self._document, path))
         return None if parts is None else self.of(parts, Use(Place(self._document, path)))
 
-    def parts(self, name: str, asker: Place) -> Parts | None:
-        """Return what a template has, or None after reporting at `asker` why there is none."""
+    def parts(self, name: str, asker: Place) -> TemplatePoints | None:
+        """Return the points of a template, or None after reporting the problem at `asker`."""
         return self._read(name, asker, ())
 
     @staticmethod
-    def of(parts: Parts, use: Use) -> Template | None:
-        """Return a template as one machine has it, or None after reporting at the machine why there is none."""
+    def of(parts: TemplatePoints, use: Use) -> Template | None:
+        """Return a template as one machine has it, or None after reporting the problem at the machine."""
         values = parts.values(use.parameters, use.place)
         return None if values is None else Template(parts.protocol, parts.points(values, use.points, use.place))
 
-    def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> Parts | None:
+    def _read(self, name: str, asker: Place, chain: tuple[str, ...]) -> TemplatePoints | None:
         """Return protocol, parameters and points as written, those of the extended template included."""
         if name in chain:
             asker.report(f"extends itself: {' -> '.join((*chain, name))}")
             return None
+        if len(chain) > MOST_EXTENDED:
+            asker.report(f"extends more than {MOST_EXTENDED} templates, one after another")
+            return None
         if name not in self._parts:
-            file = next((f for folder in self._folders if (f := folder / f"{name}.yaml").is_file()), None)
+            file = self._find(name, asker)
             if file is None:
-                there = {found.stem for folder in self._folders for found in folder.glob("*.yaml")}
-                asker.report(unknown("template", name, there))
                 return None
             self._parts[name] = self._load(file, (*chain, name))
         return self._parts[name]
 
-    def _load(self, file: Path, chain: tuple[str, ...]) -> Parts | None:
+    def _find(self, name: str, asker: Place) -> Path | None:
+        """Return the file of a template, None after reporting the problem at `asker`."""
+        names: set[str] = set()
+        for folder in self._folders:
+            file = folder / f"{name}.yaml"
+            try:
+                if file.is_file():
+                    return file
+                names |= {found.stem for found in folder.glob("*.yaml")}
+            except OSError as error:
+                asker.report(f"the template {name} can't be read: {error.strerror}: {file}")
+                return None
+        asker.report(unknown("template", name, names))
+        return None
+
+    def _load(self, file: Path, chain: tuple[str, ...]) -> TemplatePoints | None:
         try:
             document = read_document(file)
         except ConfigurationError as error:
@@ -113,14 +140,13 @@ class Templates:
         self.documents.append(document)
         section = None
         if right_format(document):
-            # what is right of a wrong section is looked at, so that all is told at once
+            # the valid part of an invalid section is checked as well, so that all problems are reported at once
             section = validate(TemplateSection, document, document.data, ()) or usable(TemplateSection, document.data)
         if section is None:
             return None
-        if section.protocol not in drivers.known():
-            document.report(("protocol",), unknown("protocol", section.protocol, drivers.known()))
+        protocol = _protocol(document, section.protocol)
+        if protocol is None:
             return None
-        protocol = drivers.protocol(section.protocol)
         points: dict[str, Written] = {}
         parameters: dict[str, Any] = {}
         if section.extends is not None:
@@ -139,4 +165,16 @@ class Templates:
                 origin: tuple[Document, tuple[Step, ...]] = (document, ("defaults",))
                 base_point = Written(defaults, dict.fromkeys(defaults, origin), place)
             points[name] = base_point.over(keys, place)
-        return Parts(protocol, points, parameters | section.parameters)
+        return TemplatePoints(protocol, points, parameters | section.parameters)
+
+
+def _protocol(document: Document, name: str) -> AnyProtocol | None:
+    """Return a protocol, None after reporting that it is unknown or unusable."""
+    if name not in drivers.known():
+        document.report(("protocol",), unknown("protocol", name, drivers.known()))
+        return None
+    try:
+        return drivers.protocol(name)
+    except drivers.UnusableDriver as error:
+        document.report(("protocol",), str(error))
+        return None

@@ -1,8 +1,8 @@
 """Units, as UCUM writes them: https://ucum.org/ucum, case sensitive.
 
-What is checked is the grammar (clauses 3 to 10) and that every symbol exists: the tables of the base, derived,
+The check covers the grammar (clauses 3 to 10) and every symbol: the tables of the base, derived,
 customary and most special units. Two symbols are added that UCUM lacks and machines need: `r`, a revolution
-(ISO 80000-3), and `var`, reactive power (ISO 80000-6). What is merely counted stands in braces, as in `{part}/h`.
+(ISO 80000-3), and `var`, reactive power (ISO 80000-6). Counted things are in braces, as in `{part}/h`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 PREFIXES = (*"YZEPTGMkhdcmunpfazy", "da", "Ki", "Mi", "Gi", "Ti")
-"""What can stand before a metric unit (clause 27)."""
+"""Prefixes of metric units (clause 27)."""
 
 _METRIC = """
     m s g rad K C cd mol sr Hz N Pa J W A V F Ohm S Wb Cel T H lm lx Bq Gy Sv l L ar t bar u eV pc B[SPL] B[V] B[mV]
@@ -63,7 +63,7 @@ _SUPERSCRIPT = str.maketrans("\u00b2\u00b3\u00b5\u03bc\u00b7", "23uu.", "^")
 
 
 class _Wrong(Exception):
-    """What can't be read, from here on."""
+    """The text is not a UCUM code from here on."""
 
 
 def check_unit(written: str) -> str:
@@ -79,18 +79,18 @@ def _problem(written: str) -> str:
     if not written or is_unit(written):
         return ""
     if (usual := usual_unit(written)) is not None:
-        return f"{written!r} is no UCUM unit; write {usual!r}"
+        return f"{written!r} is not a UCUM unit; write {usual!r}"
     known = sorted(METRIC | PLAIN)
     close = [unit for unit in known if unit.lower() == written.lower()] or get_close_matches(written, known, n=1)
     hint = f"did you mean {close[0]!r}? Else write" if close else "write"
     return (
-        f"{written!r} is no UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; what is only counted "
-        "stands in braces, as in '{part}'"
+        f"{written!r} is not a UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; write a counted "
+        "thing in braces, as in '{part}'"
     )
 
 
 def usual_unit(written: str) -> str | None:
-    """Return the UCUM code of a unit that is often written like this, None where there is none for sure."""
+    """Return the UCUM code of a unit that is often written like this, None if no code is certain."""
     if written in USUAL:
         return USUAL[written]
     plain = written.translate(_SUPERSCRIPT).replace(" ", "")

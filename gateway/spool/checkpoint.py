@@ -1,6 +1,6 @@
-"""What the spool knows of itself: the ledger's counts, and which records there are.
+"""The spool's checkpoint: the ledger's counts, and which records wait.
 
-It is committed with the records, and written beside them a second time: two slots in a file of its own, by turns, so
+It is committed with the records, and written a second time into a file of its own: alternately into two slots, so
 that one of them is always whole. So the ledger survives damage to the database, and the damage can be counted.
 """
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from zlib import crc32
 
 import orjson
@@ -29,27 +29,35 @@ log = structlog.get_logger()
 VERSION = 1
 
 SLOT_SIZE = 8192
-"""Bytes of a slot: an encoded state is never longer."""
+"""Bytes of a slot: an encoded checkpoint is never longer."""
 
 MAX_RANGES = 1000
-"""Ranges of records that a state tells apart: twice as many as there are records on their way."""
+"""Ranges of records in a checkpoint: twice the number of records that may be in flight."""
+
+MAX_NUMBER = 2**63 - 1
+"""The largest number in a checkpoint, and of SQLite."""
+
+MAX_NAME, MAX_COUNTS = 64, 200
+"""Characters of a name, and names of counts, at most."""
 
 MAGIC = b"LSPL"
+
+_NUMBERS = ("next", "commit", "turn", "records", "readings", "size")
 
 _HEAD = Struct(">4sII")  # magic, length, checksum
 
 
 class NewerSpool(OSError):
-    """A newer Lineside has written this spool."""
+    """A newer version of Lineside has written this spool."""
 
 
 @dataclass(slots=True)
 class Checkpoint:
     """A spool at the end of a commit. `spool` is its name, `next` the next sequence number to be given.
 
-    `commit` counts the commits of records, `turn` the states written; the ledger alone may change between commits.
-    `records`, `readings` and `size` (bytes of payload) are those of the records that wait; `pending` says which they
-    are, and may say some too many where they have very many gaps.
+    `commit` counts the commits of records, `turn` the checkpoints written; the ledger alone may change between
+    commits. `records`, `readings` and `size` (bytes of payload) are those of the records that wait. `pending` are
+    their numbers; where these have very many gaps, it includes some numbers of records that are gone.
     """
 
     spool: str
@@ -64,24 +72,37 @@ class Checkpoint:
 
     @property
     def age(self) -> tuple[int, int]:
-        """What is larger in a newer state of the same spool."""
+        """Sort key: larger in a newer checkpoint of the same spool."""
         return self.commit, self.turn
 
+    @property
+    def is_consistent(self) -> bool:
+        """Whether numbers and ranges agree with each other."""
+        covered = sum(last - first + 1 for first, last in self.pending)
+        in_order = all(before[1] + 1 < after[0] for before, after in pairwise(self.pending))
+        return (
+            in_order
+            and all(0 <= first <= last < self.next for first, last in self.pending)
+            and (self.records > 0) == bool(self.pending)
+            and self.records <= covered
+            and (self.records > 0 or self.readings == self.size == 0)
+        )
+
     def same_records(self, records: int, readings: int, size: int) -> bool:
-        """Return whether the records found are as many, and as large, as they should be."""
+        """Return True if the records found are as many, and as large, as they should be."""
         return (self.records, self.readings, self.size) == (records, readings, size)
 
 
 def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
-    """Return a state as bytes that check themselves, `SLOT_SIZE` at the most."""
+    """Return a checkpoint as bytes with their own checksum, at most `SLOT_SIZE`."""
     most = MAX_RANGES
     while True:
         body = orjson.dumps(
             {
                 "v": VERSION, "spool": state.spool, "next": state.next, "commit": state.commit, "turn": state.turn,
                 "records": state.records, "readings": state.readings, "size": state.size,
-                "counts": {name: n for name, n in state.counts.items() if n},
-                "pending": _steps(pending.covered(most)),
+                "counts": {name: min(n, MAX_NUMBER) for name, n in state.counts.items() if n > 0},
+                "pending": _to_steps(pending.covered(most)),
             }
         )  # fmt: skip
         if len(body) <= SLOT_SIZE - _HEAD.size:
@@ -90,35 +111,64 @@ def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint | None:
-    """Return the state in these bytes, None where there is no whole one. Raises `NewerSpool`."""
+    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
     if len(data) < _HEAD.size:
         return None
     magic, length, check = _HEAD.unpack_from(data)
     body = data[_HEAD.size : _HEAD.size + length]
     if magic != MAGIC or len(body) != length or crc32(body) != check:
         return None
-    told: dict[str, Any] = orjson.loads(body)
-    if told.pop("v") != VERSION:
-        raise NewerSpool("the spool was written by a newer Lineside: run that one, or begin in another folder")
-    told["counts"] = Counter(told["counts"])
-    told["pending"] = _ranges(told["pending"])
-    return Checkpoint(**told)
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return _parse(fields) if isinstance(fields, dict) else None
+
+
+def _parse(fields: dict[str, Any]) -> Checkpoint | None:
+    """Return the checkpoint with these fields, None if it can't be true. Raises `NewerSpool`."""
+    version = fields.get("v")
+    if _is_number(version) and version > VERSION:
+        raise NewerSpool(
+            "the spool was written by a newer Lineside: run that version, or configure another spool folder"
+        )
+    spool, counts, steps = fields.get("spool"), fields.get("counts"), fields.get("pending")
+    numbers = {name: value for name in _NUMBERS if _is_number(value := fields.get(name))}
+    if not (
+        version == VERSION
+        and isinstance(spool, str)
+        and len(spool) <= MAX_NAME
+        and len(numbers) == len(_NUMBERS)
+        and isinstance(counts, dict)
+        and len(counts) <= MAX_COUNTS
+        and all(len(name) <= MAX_NAME and _is_number(count) for name, count in counts.items())
+        and isinstance(steps, list)
+        and len(steps) <= 2 * MAX_RANGES
+        and all(map(_is_number, steps))
+    ):
+        return None
+    state = Checkpoint(spool, **numbers, counts=Counter(counts), pending=_to_ranges(steps))
+    return state if state.is_consistent else None
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= MAX_NUMBER
 
 
 def newest(states: Iterable[Checkpoint | None]) -> Checkpoint | None:
-    """Return the newest of states."""
+    """Return the newest of some checkpoints, None if there is none."""
     return max((state for state in states if state is not None), key=lambda state: state.age, default=None)
 
 
-def _steps(ranges: list[SeqRange]) -> list[int]:
-    """Return ranges as numbers, then gaps, by turns: much shorter, as the numbers themselves are large."""
+def _to_steps(ranges: list[SeqRange]) -> list[int]:
+    """Return the first number, then alternately length of range and length of gap: shorter than the numbers."""
     if not ranges:
         return []
     edges = [ranges[0][0], *(edge for first, last in ranges for edge in (first, last + 1))]
     return [edges[0], *(after - before for before, after in pairwise(edges[1:]))]
 
 
-def _ranges(steps: list[int]) -> list[SeqRange]:
+def _to_ranges(steps: list[int]) -> list[SeqRange]:
     ranges: list[SeqRange] = []
     at = steps[0] if steps else 0
     for index, step in enumerate(steps[1:]):
@@ -129,49 +179,88 @@ def _ranges(steps: list[int]) -> list[SeqRange]:
 
 
 class CheckpointFile:
-    """The file of the two slots."""
+    """The file with the two slots."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor = -1
-        self._broken = False
+        self._failing = False
 
     def open(self) -> None:
-        """Open the file to write, and take its room: what is written later needs none. Raises `OSError`."""
+        """Open the file to write, and allocate its room, so that later writes need none. Raises `OSError`."""
         if self._descriptor >= 0:
             return
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(self._descriptor).st_size != 2 * SLOT_SIZE:
-            os.ftruncate(self._descriptor, 2 * SLOT_SIZE)
-            os.posix_fallocate(self._descriptor, 0, 2 * SLOT_SIZE)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(descriptor).st_size != 2 * SLOT_SIZE:
+                os.ftruncate(descriptor, 2 * SLOT_SIZE)
+                os.posix_fallocate(descriptor, 0, 2 * SLOT_SIZE)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
 
     def write(self, data: bytes, turn: int) -> None:
-        """Write an encoded state into the slot whose turn it is; a failure is told once and no more than that.
+        """Write an encoded checkpoint into one of the slots, alternately; a failure is logged once.
 
-        It is not synced, since the database is: a power cut leaves an older state here, which is then known as older.
+        It is not synced, since the database is: after a power cut an older checkpoint stands here, known by its age.
         """
         try:
             os.pwrite(self._descriptor, data, turn % 2 * SLOT_SIZE)
         except OSError as error:
-            if not self._broken:
+            if not self._failing:
                 log.warning("spool.ledger_not_written", file=str(self._file), error=str(error))
-            self._broken = True
+            self._failing = True
         else:
-            self._broken = False
+            self._failing = False
 
     def close(self) -> None:
-        """Make the last state durable, and let go of the file."""
+        """Make the last checkpoint durable, and close the file."""
         if self._descriptor >= 0:
-            with suppress(OSError):  # it is the second copy
+            with suppress(OSError):  # it is only the second copy
                 os.fsync(self._descriptor)
-            os.close(self._descriptor)
+            with suppress(OSError):
+                os.close(self._descriptor)
             self._descriptor = -1
 
 
-def read_checkpoint(file: Path) -> Checkpoint | None:
-    """Return the newest state in the slots, None where there is none."""
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The content of the two slots. `unwritten` is True for a file that was allocated and never written."""
+
+    first: Checkpoint | None
+    second: Checkpoint | None
+    unwritten: bool
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint, None if there is none."""
+        return newest([self.first, self.second])
+
+    def are_intact(self, commits: int) -> bool:
+        """Return True if no slot was damaged: then the newest checkpoint is the last that was written.
+
+        `commits` is the number of commits in the database: before the first one, the slots may be unwritten.
+        """
+        written = self.newest
+        if written is None:
+            return self.unwritten and commits == 0
+        if written.turn < 2:  # noqa: PLR2004 - the second slot is not written yet
+            return True
+        return self.first is not None and self.second is not None and abs(self.first.turn - self.second.turn) == 1
+
+
+def read_slots(file: Path) -> Slots:
+    """Return the content of the slots; a file that can't be read has none. Raises `NewerSpool`."""
     try:
-        data = file.read_bytes()
+        with file.open("rb") as opened:
+            data = opened.read(2 * SLOT_SIZE)
     except OSError:
-        return None
-    return newest([decode_checkpoint(data[:SLOT_SIZE]), decode_checkpoint(data[SLOT_SIZE : 2 * SLOT_SIZE])])
+        data = b""
+    first, second = decode_checkpoint(data[:SLOT_SIZE]), decode_checkpoint(data[SLOT_SIZE:])
+    return Slots(first, second, data == bytes(2 * SLOT_SIZE))
+
+
+def read_checkpoint(file: Path) -> Checkpoint | None:
+    """Return the newest checkpoint in the slots, None if there is none. Raises `NewerSpool`."""
+    return read_slots(file).newest

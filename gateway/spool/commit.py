@@ -1,75 +1,66 @@
-"""One commit of the spool: what it does to the records, and what that means for the ledger."""
+"""One commit of the spool: its changes to the records, and the counts that follow for the ledger."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import WhenFull
+from gateway.spool.batch import CommitResult
 from gateway.spool.checkpoint import encode_checkpoint
-from gateway.spool.files import PAGE, Damaged, head_of
+from gateway.spool.errors import Damaged
+from gateway.spool.files import PAGE, head_checksum, row_of
 from gateway.spool.limits import cost_of
-from gateway.spool.rows import row_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
-    from gateway.common.seq_ranges import SeqRange, SeqRanges
+    from gateway.common.seq_ranges import SeqRange
     from gateway.spool.checkpoint import Checkpoint
-    from gateway.spool.files import Replaced, Spooled
+    from gateway.spool.files import Replacement, Spooled
     from gateway.spool.limits import Limits
 
 _OWN_PAGES = 8
-"""Pages that the database needs beside records, at the most."""
+"""Pages that the database needs beside records, at most."""
 
 _REMOVED = " returning seq, readings, spool, topic, head, length(payload)"
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What one commit did; `confirmed` to `damaged` are numbers of readings.
+class Commit:
+    """The changes of one transaction.
 
-    `took` is whether the puts were taken; else they are to be given again. `dropped_to` is the last record that had
-    to make room, 0 where none had to. `again` are records thought damaged that can be sent after all. `readings` and
-    `size` are what now waits, `size` in bytes of payload.
+    `state` and `pending` are changed along with the database. If the transaction fails, `state` is to be thrown away,
+    and `undo` restores `pending`: a copy of it for each commit would cost more with each gap.
     """
 
-    stored: list[Spooled] = field(default_factory=list)
-    confirmed: int = 0
-    set_aside: int = 0
-    overflow: int = 0
-    damaged: int = 0
-    too_large: int = 0
-    took: bool = True
-    dropped_to: int = 0
-    again: list[SeqRange] = field(default_factory=list)
-    readings: int = 0
-    size: int = 0
-
-
-class Commit:
-    """The changes of one transaction. `state` and `pending` keep step with it, and hold if it succeeds."""
-
     def __init__(self, db: sqlite3.Connection, limits: Limits, state: Checkpoint, pending: SeqRanges) -> None:
-        self.outcome = Outcome()
-        self.pending = pending
+        self.result = CommitResult()
         self._db = db
         self._limits = limits
         self._state = state
+        self._pending = pending
+        self._journal: list[tuple[Callable[[int, int], object], SeqRange]] = []
+
+    def undo(self) -> None:
+        """Restore `pending` as it was before this commit."""
+        while self._journal:
+            inverse, span = self._journal.pop()
+            inverse(*span)
 
     def _remove(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Remove records that are still there; returns number and readings of each. Raises `Damaged`."""
-        expected = self.pending.count(first, last)
+        """Remove the records of a range; returns number and readings of each. Raises `Damaged` if one is missing."""
+        expected = self._pending.count(first, last)
         if not expected:
             return []
         rows = self._db.execute(f"delete from records where seq between ? and ?{_REMOVED}", (first, last)).fetchall()  # noqa: S608 - constant
         if len(rows) != expected:
             raise Damaged(f"of the records {first} to {last} some are missing")
         for seq, readings, spool, topic, head, size in rows:
-            if head_of(seq, readings, spool, topic) != head:
+            if head_checksum(seq, readings, spool, topic) != head:
                 raise Damaged(f"the head of record {seq} is not what was written")
             self._count(-1, -readings, -size)
-        self.pending.remove(first, last)
+        self._journal += [(self._pending.add, span) for span in self._pending.remove(first, last)]
         return [row[:2] for row in rows]
 
     def _count(self, records: int, readings: int, size: int) -> None:
@@ -78,22 +69,22 @@ class Commit:
         self._state.size += size
 
     def confirm(self, span: SeqRange, set_aside: dict[int, int]) -> None:
-        """Remove records that a store holds; `set_aside` tells how many readings of a record it has refused."""
+        """Remove records that a store holds; `set_aside` maps a record to the number of readings that it refused."""
         for seq, readings in self._remove(*span):
-            refused = min(set_aside.get(seq, 0), readings)
-            self.outcome.set_aside += refused
-            self.outcome.confirmed += readings - refused
+            refused = max(0, min(set_aside.get(seq, 0), readings))
+            self.result.set_aside += refused
+            self.result.confirmed += readings - refused
 
     def drop_damaged(self, seq: int) -> None:
         """Remove a record whose payload is damaged; it is set aside already."""
-        self.outcome.damaged += sum(readings for _, readings in self._remove(seq, seq))
+        self.result.damaged += sum(readings for _, readings in self._remove(seq, seq))
 
-    def lost(self, readings: int) -> None:
+    def count_lost(self, readings: int) -> None:
         """Count readings that were lost with a part of the file."""
-        self.outcome.damaged += readings
+        self.result.damaged += readings
 
     def put(self, records: list[Spooled], when_full: WhenFull) -> None:
-        """Add records; where there is no room for all, do what is said for that."""
+        """Add records; where there is no room for all, do as configured for a full spool."""
         if not records:
             return
         costs = {record.seq: cost_of(record) for record in records}
@@ -109,7 +100,7 @@ class Commit:
                 room -= costs[record.seq]
                 kept.append(record)
         kept.sort()
-        self.outcome.overflow += sum(record.readings for record in records) - sum(record.readings for record in kept)
+        self.result.overflow += sum(record.readings for record in records) - sum(record.readings for record in kept)
         self._insert(kept)
 
     def _insert(self, records: list[Spooled]) -> None:
@@ -117,41 +108,44 @@ class Commit:
             "insert into records values (?, ?, ?, ?, ?, ?, ?)",
             [row_of(record, self._state.spool) for record in records],
         )
-        for record in records:
-            self.pending.add(record.seq)
-            self._count(1, record.readings, len(record.payload))
-        self.outcome.stored = [*self.outcome.stored, *records]
+        for span in SeqRanges((record.seq, record.seq) for record in records):
+            self._pending.add(*span)
+            self._journal.append((self._pending.remove, span))
+        self._count(
+            len(records), sum(record.readings for record in records), sum(len(record.payload) for record in records)
+        )
+        self.result.stored = [*self.result.stored, *records]
 
-    def replace(self, one: Replaced) -> None:
+    def replace(self, replacement: Replacement) -> None:
         """Put smaller records in place of one, if that is still there."""
-        if self._remove(one.seq, one.seq):
-            self.outcome.too_large += one.too_large
-            self._insert(one.pieces)
+        if self._remove(replacement.seq, replacement.seq):
+            self.result.too_large += replacement.too_large
+            self._insert(replacement.pieces)
 
     def _make_room(self, needed: int, room: int) -> int:
-        """Drop the oldest records until so many bytes are free, or none are left; returns the room that there is."""
+        """Drop the oldest records until `needed` bytes are free, or none are left; returns the free bytes."""
         while needed > room:
-            share = max(1, used(self._db) // max(1, self._state.records))
-            oldest = self.pending.lowest(max(1, (needed - room) // share))
+            average = max(1, used(self._db) // max(1, self._state.records))
+            oldest = self._pending.lowest(max(1, (needed - room) // average))
             if oldest is None:
                 break
-            self.outcome.overflow += sum(readings for _, readings in self._remove(*oldest))
-            self.outcome.dropped_to = oldest[1]
+            self.result.overflow += sum(readings for _, readings in self._remove(*oldest))
+            self.result.dropped_to = oldest[1]
             room = self._limits.max_size - used(self._db)
         return room
 
     def finish(self) -> bytes:
-        """Write the state, and return it as it is to be written a second time."""
-        state, outcome = self._state, self.outcome
-        state.counts["confirmed"] += outcome.confirmed
+        """Write the checkpoint, and return it encoded, to be written a second time."""
+        state, result = self._state, self.result
+        state.counts["confirmed"] += result.confirmed
         for reason, readings in (
-            ("rejected_by_store", outcome.set_aside), ("spool_full", outcome.overflow), ("damaged", outcome.damaged),
-            ("too_large", outcome.too_large),
+            ("rejected_by_store", result.set_aside), ("spool_full", result.overflow), ("damaged", result.damaged),
+            ("too_large", result.too_large),
         ):  # fmt: skip
             state.counts[f"dropped:{reason}"] += readings
         state.commit += 1
-        outcome.readings, outcome.size = state.readings, state.size
-        data = encode_checkpoint(state, self.pending)
+        result.readings, result.size, result.oldest = state.readings, state.size, self._pending.first
+        data = encode_checkpoint(state, self._pending)
         self._db.execute("update state set state = ? where id = 1", (data,))
         return data
 
@@ -159,10 +153,10 @@ class Commit:
 def used(db: sqlite3.Connection) -> int:
     """Return the bytes of the pages that are in use."""
     free: int = db.execute("pragma freelist_count").fetchone()[0]
-    return whole(db) - free * PAGE
+    return allocated(db) - free * PAGE
 
 
-def whole(db: sqlite3.Connection) -> int:
-    """Return the bytes of all pages, those that wait to be used again among them."""
+def allocated(db: sqlite3.Connection) -> int:
+    """Return the bytes of all pages, including those that are free to be used again."""
     pages: int = db.execute("pragma page_count").fetchone()[0]
     return pages * PAGE

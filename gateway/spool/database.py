@@ -1,63 +1,56 @@
-"""The spool's files, which one worker thread writes: an SQLite database, and its own account of itself beside it.
+"""The spool's files, written by one worker thread: an SQLite database, and a second copy of its checkpoint.
 
-WAL mode with `synchronous=FULL`, unless configured otherwise: what is committed survives a power cut. The ledger's
+WAL mode with `synchronous=FULL`, unless configured otherwise: a committed record survives a power cut. The ledger's
 counts are committed in the same transaction as the records they count, so the two agree whatever happens. Damage is
-found out when the file is opened and when records are read, and mended at once: a start never fails for it.
+detected when the file is opened and when records are read, and repaired at once: a start never fails for it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import secrets
 import sqlite3
+import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import structlog
 
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import Sync
-from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_checkpoint
-from gateway.spool.commit import Commit, Outcome, used, whole
-from gateway.spool.files import PAGE, Damaged, is_damage, is_no_room
+from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_slots
+from gateway.spool.commit import Commit, allocated, used
+from gateway.spool.errors import Damaged, is_damage, is_no_room
+from gateway.spool.files import PAGE, SELECT_ROWS, Row, decode_text
 from gateway.spool.limits import Limits, Reserve, cost_of
-from gateway.spool.recovery import rebuild as spool_mend
-from gateway.spool.rows import ROWS, Found, Row, examine, text_of
+from gateway.spool.recovery import rebuild
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable
 
     from gateway.common.seq_ranges import SeqRange
     from gateway.settings.sections import WhenFull
-    from gateway.spool.files import Replaced, Spooled, SpoolFiles
+    from gateway.spool.batch import Batch, CommitResult
+    from gateway.spool.files import Replacement, Spooled, SpoolFiles
+    from gateway.spool.integrity import Inventory
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
 SHRINK_FROM, SHRINK_TO = 16 * 2**20, 4 * 2**20
-"""A database of this many bytes is made small again when what is left in it is this little."""
+"""A database of at least the first number of bytes is made small when at most the second is in use."""
+
+REBUILD_AGAIN = 5.0
+"""Seconds before a rebuild that failed (a full disk) is tried again: it reads the whole database."""
+
+LOCK_ATTEMPTS, LOCK_PAUSE = 5, 0.05
+"""Attempts to lock the spool, and seconds between them."""
 
 SHRINK_EVERY = 1000
-"""Commits between two attempts at that, as long as something is left: it costs as much as writing it."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one commit is to do, and the ledger's counts at the time it was gathered.
-
-    `set_aside` tells how many readings of a record its store has refused; it is confirmed in this batch. `next` is
-    the next sequence number. `held` are the readings in `counts` that are neither in this batch nor on disk.
-    """
-
-    puts: list[Spooled]
-    confirms: list[SeqRange]
-    set_aside: dict[int, int]
-    replaced: list[Replaced]
-    counts: Counter[str]
-    next: int
-    held: int = 0
+"""Commits between two attempts at that, as long as records are left: it costs as much as writing them."""
 
 
 class SpoolDatabase:
@@ -66,27 +59,31 @@ class SpoolDatabase:
     def __init__(self, files: SpoolFiles, max_size: int, when_full: WhenFull, sync: Sync = Sync.FULL) -> None:
         self.files = files
         self.limits = Limits(max_size)
+        self.new_name = secrets.token_hex(4)
+        """The name of the spool if it has to be created."""
         self.state = Checkpoint("")
         self.pending = SeqRanges()
-        self.unsettled = False
-        """Whether the next commit has something to do of its own accord."""
+        self.has_damage_to_settle = False
+        """Whether the next commit has damaged records to set aside and to count."""
         self._when_full = when_full
         self._sync = sync
         self._slots = CheckpointFile(files.slots)
         self._reserve = Reserve(files.reserve, self.limits.reserve)
-        self._bad: dict[int, Row | None] = {}  # None for what is in the file of damaged records already
+        self._damaged: dict[int, Row | None] = {}  # None for a record that is in the set-aside file already
         self._lost = 0
-        self._again: list[SeqRange] = []
-        self._db: sqlite3.Connection
-        self._lock: TextIO
+        self._readable_again: list[SeqRange] = []
+        self._rebuild_error: Exception | None = None  # why the database could not be rebuilt
+        self._rebuild_at = 0.0  # when that is tried again
+        self._db: sqlite3.Connection | None = None
+        self._lock: TextIO | None = None
 
     # -- opening and closing --
 
     def open(self) -> None:
-        """Open the spool, make it, or mend it; then `state` and `pending` say what is in it.
+        """Open the spool, create it, or rebuild it; then `state` and `pending` describe its contents.
 
-        Raises `BlockingIOError` where another gateway uses it, else `OSError` or `sqlite3.OperationalError` where the
-        disk says no.
+        Raises `BlockingIOError` if another gateway uses it, else `OSError` or `sqlite3.OperationalError` if the disk
+        refuses.
         """
         self.files.folder.mkdir(parents=True, exist_ok=True)
         self._take_lock()
@@ -96,182 +93,237 @@ class SpoolDatabase:
             except (OSError, sqlite3.Error) as error:
                 if not is_no_room(error):
                     raise
-                self._reserve.spend()
+                self._reserve.release()
                 self._open()
         except BaseException:
-            self._lock.close()
+            self.close()
             raise
 
+    def expected(self) -> tuple[str, int]:
+        """Return name and next sequence number that a spool will probably have which can't be opened now."""
+        with suppress(OSError):
+            known = read_slots(self.files.slots).newest
+            if known is not None:
+                return known.spool, known.next
+        return self.new_name, 1
+
     def _open(self) -> None:
+        slots = read_slots(self.files.slots)
         self._slots.open()
-        spool_mend.complete_interrupted(self.files)
-        known = read_checkpoint(self.files.slots)
-        if known is None and not self.files.db.exists() and not self.files.wal.exists():
-            self.state, found = spool_mend.create(self.files)
-        else:
-            try:
-                self.state, found = examine(self.files.db, known)
-            except (Damaged, sqlite3.Error, FileNotFoundError) as error:
-                if not (is_damage(error) or isinstance(error, FileNotFoundError)):
-                    raise
-                self.state, found, _ = spool_mend.rebuild(self.files, known, exact=False, why=error)
+        self.state, found = rebuild.recover(self.files, slots, self.new_name)
         self._begin(found)
         self._save(self.state)
 
-    def _begin(self, found: Found) -> None:
+    def _begin(self, found: Inventory) -> None:
         """Work with a database that is whole."""
         self.pending = found.pending
-        self._db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
-        self._db.text_factory = text_of
+        db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
+        try:
+            self._configure(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        self._reserve.allocate()
+
+    def _configure(self, db: sqlite3.Connection) -> None:
+        db.text_factory = decode_text
+        [(mode,)] = db.execute("pragma journal_mode = wal")
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"{self.files.db} can't be used in WAL mode: is it on a local disk?")
         for pragma in (
-            "journal_mode = wal", f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
+            f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
             f"wal_autocheckpoint = {self.limits.log_pages}",
             f"journal_size_limit = {2 * self.limits.log_pages * PAGE}",
         ):  # fmt: skip
-            self._db.execute(f"pragma {pragma}")
-        self._db.execute("select 1 from records limit 1")  # so that the log's index has its room from now on
-        self._reserve.take()
+            db.execute(f"pragma {pragma}")
+        db.execute("select 1 from records limit 1")  # allocates the log's index
 
     def _take_lock(self) -> None:
-        """Be the only gateway on this spool: two would send everything twice. Readers are not kept out."""
+        """Exclude other gateways: two would send everything twice. Readers are not excluded."""
         self._lock = self.files.lock.open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise BlockingIOError(f"{self.files.db} is in use by another gateway") from None
+        for attempt in range(LOCK_ATTEMPTS):  # a command that looks who is there holds it for a moment
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if attempt + 1 < LOCK_ATTEMPTS:
+                    time.sleep(LOCK_PAUSE)
+            else:
+                return
+        self._lock.close()
+        raise BlockingIOError(errno.EAGAIN, f"{self.files.db} is in use by another gateway")
 
     def close(self) -> None:
-        """Close the files and let others have them."""
-        with suppress(sqlite3.Error):  # what can't be brought from the log into the database stays in the log
-            self._db.close()
+        """Close the files and release the lock."""
+        self._close_database()
         self._slots.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _close_database(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):  # records that can't be brought from the log into the database stay there
+                db.close()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The open database; one that could not be rebuilt is tried again after a while."""
+        if self._db is None:
+            if self._rebuild_error is not None and time.monotonic() < self._rebuild_at:
+                raise self._rebuild_error
+            self._rebuild(Damaged("it could not be rebuilt before"))
+        assert self._db is not None  # noqa: S101 - made by the rebuild
+        return self._db
 
     # -- damage --
 
-    def _mended(self, work: Callable[[], T]) -> T:
-        """Do something with the database; where that shows damage, mend it and try once more."""
+    def _repairing(self, work: Callable[[], T]) -> T:
+        """Run `work` on the database; if that shows damage, rebuild the database and try once more."""
         try:
             return work()
-        except (Damaged, sqlite3.Error) as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
-            self._mend(error)
+            self._rebuild(error)
         return work()
 
-    def _mend(self, why: Exception) -> None:
-        with suppress(sqlite3.Error):
-            self._db.close()
+    def _rebuild(self, why: Exception) -> None:
+        self._close_database()
         known = replace(self.state, pending=list(self.pending))
-        self._reserve.spend()
-        self.state, found, lost = spool_mend.rebuild(self.files, known, exact=True, why=why)
-        self._lost += lost
-        self._again += [(seq, seq) for seq in self._bad if seq in found.pending]  # another copy of it was right
-        self._bad.clear()
-        self.unsettled = True
-        self._begin(found)
+        self._reserve.release()
+        try:
+            self.state, found, lost = rebuild.rebuild(self.files, known, exact=True, certain=True, why=why)
+            self._lost += lost
+            # of these the rebuild has found another copy that is right
+            self._readable_again += [(seq, seq) for seq in self._damaged if seq in found.pending]
+            self._damaged.clear()
+            self.has_damage_to_settle = True
+            self._begin(found)
+        except (OSError, sqlite3.Error) as error:
+            self._rebuild_error, self._rebuild_at = error, time.monotonic() + REBUILD_AGAIN
+            raise
         self._save(self.state)
 
     # -- reading --
 
-    def read(self, first: int, last: int) -> list[Spooled]:
-        """Return the records that are still there of a range; the next commit sets aside those that are damaged.
+    def read(self, ranges: list[SeqRange], most: int) -> tuple[list[Spooled], list[SeqRange]]:
+        """Return the first records, at most `most`, that are still stored in some ranges, and the other ranges.
 
-        Raises `sqlite3.Error` where the disk can't be read.
+        The next commit sets aside the damaged ones. Raises `sqlite3.Error` if the disk can't be read.
         """
-        return self._mended(lambda: self._read(first, last))
+        return self._repairing(lambda: self._read(ranges, most))
 
-    def _read(self, first: int, last: int) -> list[Spooled]:
-        rows = [Row(*row) for row in self._db.execute(f"{ROWS} where seq between ? and ?", (first, last))]
+    def _read(self, ranges: list[SeqRange], most: int) -> tuple[list[Spooled], list[SeqRange]]:
+        _ = self._connection  # rebuilt, where it has to be, before anything depends on its state
+        rows: list[Row] = []
+        rest = list(ranges)
+        while rest and len(rows) < most:
+            first, last = rest.pop(0)
+            found = self._read_range(first, last, most - len(rows))
+            rows += found
+            if found and len(rows) == most and found[-1].seq < last:
+                rest.insert(0, (found[-1].seq + 1, last))
+        return [row.spooled for row in rows if row.seq not in self._damaged], rest
+
+    def _read_range(self, first: int, last: int, most: int) -> list[Row]:
+        """Return the first records of a range. Raises `Damaged` if one is missing."""
+        query = f"{SELECT_ROWS} where seq between ? and ? order by seq limit ?"
+        rows = [Row(*row) for row in self._connection.execute(query, (first, last, most))]
+        if len(rows) == most:
+            last = rows[-1].seq
         if len(rows) != self.pending.count(first, last):
             raise Damaged(f"of the records {first} to {last} some are missing")
         for row in rows:
             if not row.head_is_right:
                 raise Damaged(f"the head of record {row.seq} is not what was written")
             if not row.is_right:
-                self._bad[row.seq] = row
-                self.unsettled = True
-        return [row.spooled for row in rows if row.seq not in self._bad]
+                self._damaged[row.seq] = row
+                self.has_damage_to_settle = True
+        return rows
 
     # -- writing --
 
-    def write(self, batch: Batch) -> Outcome:
-        """Commit a batch, or all of it but the puts where the disk is full; the outcome's `took` says which.
+    def write(self, batch: Batch) -> CommitResult:
+        """Commit a batch; if the disk is full, without puts and replacements, see `CommitResult.complete`.
 
-        Raises `sqlite3.Error` or `OSError` and has done nothing where not even that is possible.
+        Raises `sqlite3.Error` or `OSError`, and has done nothing, if not even that is possible.
         """
         try:
-            return self._mended(lambda: self._write(batch))
+            return self._repairing(lambda: self._write(batch))
         except (sqlite3.Error, OSError):
             self._save(self._counted(batch, batch.puts))
             raise
 
-    def _write(self, batch: Batch) -> Outcome:
-        self._set_aside()
+    def _write(self, batch: Batch) -> CommitResult:
+        _ = self._connection  # rebuilt, where it has to be, before anything depends on its state
+        self._set_aside_damaged()
         if self._reserve.restore() or self._fits_inside(batch.puts):
             try:
-                return self._commit(batch, batch.puts, batch.replaced)
+                return self._commit(batch, batch.puts, batch.replacements)
             except sqlite3.Error as error:
                 if not is_no_room(error):
                     raise
-                self._reserve.spend()
+                self._reserve.release()
         with suppress(sqlite3.OperationalError):
-            self._db.execute("pragma wal_checkpoint(passive)")
-        outcome = self._commit(batch, [], [])
-        outcome.took = not (batch.puts or batch.replaced)
-        return outcome
+            self._connection.execute("pragma wal_checkpoint(passive)")
+        result = self._commit(batch, [], [])
+        result.complete = not (batch.puts or batch.replacements)
+        return result
 
-    def _set_aside(self) -> None:
-        """Write damaged records into the file for them; what can't be written stays where it is."""
-        for seq, row in self._bad.items():
+    def _set_aside_damaged(self) -> None:
+        """Write damaged records into the set-aside file; those that can't be written stay where they are."""
+        for seq, row in self._damaged.items():
             if row is not None:
                 with suppress(OSError):
-                    spool_mend.set_aside(self.files, [row], "its checksum is wrong")
-                    self._bad[seq] = None
+                    rebuild.set_aside_rows(self.files, [row], "its checksum is wrong")
+                    self._damaged[seq] = None
 
     def _fits_inside(self, puts: list[Spooled]) -> bool:
-        """Return whether records fit into pages that confirmed ones have left free, whatever the disk says."""
-        free: int = self._db.execute("pragma freelist_count").fetchone()[0]
+        """Return True if records fit into the free pages of the database, even if the disk is full."""
+        free: int = self._connection.execute("pragma freelist_count").fetchone()[0]
         return sum(cost_of(record) for record in puts) <= free * PAGE // 2
 
     def _counted(self, batch: Batch, without: list[Spooled]) -> Checkpoint:
-        """Return the state with the ledger's counts as they are without what is not on disk."""
+        """Return the checkpoint with the ledger's counts, less the readings that are not on disk."""
         counts = batch.counts.copy()
-        counts["acquired"] -= batch.held + sum(record.readings for record in without)
-        return replace(self.state, counts=counts, next=batch.next, turn=self.state.turn + 1)
+        counts["acquired"] -= batch.not_included + sum(record.readings for record in without)
+        return replace(self.state, counts=counts, next=batch.next_seq, turn=self.state.turn + 1)
 
-    def _commit(self, batch: Batch, puts: list[Spooled], replaced: list[Replaced]) -> Outcome:
-        """Commit confirmations, what is damaged, and puts; or raise `sqlite3.Error` and have done nothing."""
+    def _commit(self, batch: Batch, puts: list[Spooled], replacements: list[Replacement]) -> CommitResult:
+        """Commit confirmations, damaged records, and puts; or raise `sqlite3.Error` and have done nothing."""
         state = self._counted(batch, [] if puts else batch.puts)
-        commit = Commit(self._db, self.limits, state, self.pending.copy())
-        self._db.execute("begin immediate")
+        db = self._connection
+        commit = Commit(db, self.limits, state, self.pending)
         try:
+            db.execute("begin immediate")
             for span in batch.confirms:
                 commit.confirm(span, batch.set_aside)
-            for seq, row in self._bad.items():
+            for seq, row in self._damaged.items():
                 if row is None:
                     commit.drop_damaged(seq)
-            commit.lost(self._lost)
+            commit.count_lost(self._lost)
             commit.put(puts, self._when_full)
-            for one in replaced:
-                commit.replace(one)
+            for replacement in replacements:
+                commit.replace(replacement)
             data = commit.finish()
-            self._db.execute("commit")
+            db.execute("commit")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("rollback")
+            commit.undo()
+            if db.in_transaction:
+                db.execute("rollback")
             raise
-        self.state, self.pending = state, commit.pending
-        self._bad = {seq: row for seq, row in self._bad.items() if row is not None}
-        self._lost, self.unsettled = 0, bool(self._bad)
-        commit.outcome.again, self._again = self._again, []
+        self.state = state
+        self._damaged = {seq: row for seq, row in self._damaged.items() if row is not None}
+        self._lost, self.has_damage_to_settle = 0, bool(self._damaged)
+        commit.result.readable_again, self._readable_again = self._readable_again, []
         self._slots.write(data, state.turn)
         self._shrink()
-        return commit.outcome
+        return commit.result
 
     def _save(self, state: Checkpoint) -> None:
-        """Write the ledger beside the database alone, where the database is as it was."""
+        """Write the ledger into the second copy alone, while the database stays as it was."""
         self.state = state
         self._slots.write(encode_checkpoint(state, self.pending), state.turn)
 
@@ -279,8 +331,9 @@ class SpoolDatabase:
         """Give room back to the disk after a long backlog."""
         if self.state.records and self.state.commit % SHRINK_EVERY:
             return
-        if whole(self._db) < SHRINK_FROM or used(self._db) > SHRINK_TO:
+        db = self._connection
+        if allocated(db) < SHRINK_FROM or used(db) > SHRINK_TO:
             return
         with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: later, then
-            self._db.execute("vacuum")
-            self._db.execute("pragma wal_checkpoint(truncate)")
+            db.execute("vacuum")
+            db.execute("pragma wal_checkpoint(truncate)")

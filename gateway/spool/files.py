@@ -1,13 +1,11 @@
-"""What the spool's files are called, and how a record stands in them.
+"""The spool's files, and the format of a record in the database.
 
 A record is a row with two checksums (CRC-32): `head` over its numbers and its topic, `body` over those and the
-payload. So what a damaged record held can still be counted, and nothing damaged is sent.
+payload. So the readings of a damaged record can still be counted, and nothing damaged is sent.
 """
 
 from __future__ import annotations
 
-import errno
-import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
@@ -26,33 +24,14 @@ create table state (id integer primary key, state blob not null);
 """
 """`payload` comes last, so that the rest of a long record is read without it."""
 
-_PRIMARY = 0xFF
-"""The part of an extended result code of SQLite that says what kind of error it is."""
+SELECT_ROWS = "select seq, readings, spool, topic, head, body, payload from records"
 
-_READING = {
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,
-    sqlite3.SQLITE_IOERR_DATA,
-}
-"""Parts of the disk that can't be read any more."""
-
-_OUTSIDE = {
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
-    sqlite3.SQLITE_INTERRUPT,
-}  # fmt: skip
-"""What does not lie in the file; everything else can only come from damage, since the statements are right."""
-
-_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
-
-
-class Damaged(sqlite3.DatabaseError):
-    """What is on disk is not what was written; the text says how that shows."""
+SET_ASIDE_SIZE = 64 * 2**20
+"""Bytes that the file of set-aside records may take on disk."""
 
 
 class Spooled(NamedTuple):
-    """A record as the spool holds it. `readings` is how many it carries."""
+    """A record as the spool holds it. `readings` is the number of readings that it carries."""
 
     seq: int
     topic: str
@@ -60,12 +39,65 @@ class Spooled(NamedTuple):
     readings: int
 
 
-class Replaced(NamedTuple):
-    """Smaller records in place of one. `too_large` is how many of its readings are in none of them."""
+class Replacement(NamedTuple):
+    """Smaller records that take the place of one. `too_large` is the number of its readings that none of them has."""
 
     seq: int
     pieces: list[Spooled]
     too_large: int
+
+
+class Row(NamedTuple):
+    """A record as it stands in the database, with its checksums."""
+
+    seq: int
+    readings: int
+    spool: str
+    topic: str
+    head: int
+    body: int
+    payload: bytes
+
+    @property
+    def head_is_right(self) -> bool:
+        """Whether everything but the payload is as it was written."""
+        return head_checksum(self.seq, self.readings, self.spool, self.topic) == self.head
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the whole record is as it was written."""
+        return (
+            self.head_is_right
+            and isinstance(self.payload, bytes)
+            and body_checksum(self.head, self.payload) == self.body
+        )
+
+    @property
+    def spooled(self) -> Spooled:
+        """The record without its checksums."""
+        return Spooled(self.seq, self.topic, self.payload, self.readings)
+
+
+def row_of(record: Spooled, spool: str) -> Row:
+    """Return a record of the spool named `spool` with its checksums."""
+    head = head_checksum(record.seq, record.readings, spool, record.topic)
+    body = body_checksum(head, record.payload)
+    return Row(record.seq, record.readings, spool, record.topic, head, body, record.payload)
+
+
+def head_checksum(seq: int, readings: int, spool: str, topic: str) -> int:
+    """Return the checksum of a record without its payload."""
+    return crc32(f"{seq} {readings} {spool} {topic}".encode())
+
+
+def body_checksum(head: int, payload: bytes) -> int:
+    """Return the checksum of a whole record."""
+    return crc32(payload, head)
+
+
+def decode_text(raw: bytes) -> str:
+    """Decode a text column; invalid UTF-8 is no error here, since a checksum judges the text."""
+    return raw.decode("utf-8", "replace")
 
 
 class SpoolFiles:
@@ -73,43 +105,22 @@ class SpoolFiles:
 
     def __init__(self, folder: Path, gateway: str) -> None:
         self.folder = folder
+        self.gateway = gateway
         self.db = folder / f"{gateway}.spool.db"
         self.wal = folder / f"{gateway}.spool.db-wal"
         self.shm = folder / f"{gateway}.spool.db-shm"
+        self.journal = folder / f"{gateway}.spool.db-journal"
         self.lock = folder / f"{gateway}.spool.lock"
         self.slots = folder / f"{gateway}.spool.ledger"
         self.reserve = folder / f"{gateway}.spool.reserve"
         self.new = folder / f"{gateway}.spool.new"
         self.letters = folder / f"{gateway}.set-aside.jsonl"
-        self._aside = f"{gateway}.spool.damaged-"
+        self._damaged = f"{gateway}.spool.damaged-"
 
-    def aside(self, stamp: str) -> Path:
-        """Return where a damaged database goes."""
-        return self.folder / f"{self._aside}{stamp}"
+    def damaged(self, stamp: str) -> Path:
+        """Return the name under which a damaged database is kept."""
+        return self.folder / f"{self._damaged}{stamp}"
 
-    def all_aside(self) -> list[Path]:
-        """Return the damaged databases that were set aside, oldest first; each may have its log beside it."""
-        return sorted(file for file in self.folder.glob(f"{self._aside}*") if not file.name.endswith("-wal"))
-
-
-def head_of(seq: int, readings: int, spool: str, topic: str) -> int:
-    """Return the checksum of what is known of a record without its payload."""
-    return crc32(f"{seq} {readings} {spool} {topic}".encode())
-
-
-def body_of(head: int, payload: bytes) -> int:
-    """Return the checksum of a whole record."""
-    return crc32(payload, head)
-
-
-def is_damage(error: Exception) -> bool:
-    """Return whether an error comes from what is in the file, and not from the disk or another process."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.Error) and (code is None or code in _READING or code & _PRIMARY not in _OUTSIDE)
-
-
-def is_no_room(error: Exception) -> bool:
-    """Return whether the disk, or the process's share of it, is full."""
-    if isinstance(error, OSError):
-        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-    return getattr(error, "sqlite_errorcode", None) in _NO_ROOM
+    def all_damaged(self) -> list[Path]:
+        """Return the damaged databases that are kept, oldest first; each may have its log beside it."""
+        return sorted(file for file in self.folder.glob(f"{self._damaged}*") if not file.name.endswith("-wal"))

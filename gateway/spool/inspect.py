@@ -1,4 +1,4 @@
-"""A look at a spool for people: without disturbing the gateway that works with it, or after it was killed."""
+"""Shows a spool to people, while a gateway works with it or after it was killed; nothing is changed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sqlite3
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.spool.checkpoint import newest, read_checkpoint
-from gateway.spool.files import Damaged, is_damage
-from gateway.spool.rows import ROWS, Row, reading, stored_state
+from gateway.spool.errors import Damaged, is_damage
+from gateway.spool.files import SELECT_ROWS, Row
+from gateway.spool.integrity import open_read_only, stored_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,16 +16,16 @@ if TYPE_CHECKING:
     from gateway.spool.checkpoint import Checkpoint
     from gateway.spool.files import SpoolFiles
 
-AT_ONCE = 100
-"""Records that are read at once: a long look would hold up the gateway's own housekeeping."""
+PAGE_OF_RECORDS = 100
+"""Records that are read at once: a long read would hold up the gateway's own housekeeping."""
 
 
 class NotReadable(Exception):
-    """There is nothing to be seen; the text says why, and what to do."""
+    """There is no spool, or it can't be read; the text says why, and what to do."""
 
 
 class SpoolStatus(NamedTuple):
-    """What a spool says of itself. `damage` says what is wrong with its database, if something is."""
+    """The state of a spool. `damage` says what is wrong with its database, "" if nothing is."""
 
     state: Checkpoint
     oldest: Row | None
@@ -33,14 +34,14 @@ class SpoolStatus(NamedTuple):
 
 
 def inspect(files: SpoolFiles) -> SpoolStatus:
-    """Return what is in a spool. Raises `NotReadable` where there is none, or it can't be read."""
+    """Return the state of a spool. Raises `NotReadable` if there is none, or it can't be read."""
     slots = read_checkpoint(files.slots)
     state: Checkpoint | None = None
     oldest = latest = None
     damage = ""
     try:
-        with reading(files.db) as db:
-            state = stored_state(db)
+        with open_read_only(files.db) as db:
+            state = stored_checkpoint(db)
             oldest, latest = _first(db, "asc"), _first(db, "desc")
     except FileNotFoundError:
         if slots is None:
@@ -55,7 +56,7 @@ def inspect(files: SpoolFiles) -> SpoolStatus:
     known = [slots] if state is None or (slots is not None and slots.spool == state.spool) else []
     state = newest([state, *known])
     if state is None:
-        raise NotReadable(f"{files.db} is no spool, or damaged all over: {damage}")
+        raise NotReadable(f"{files.db} is not a spool, or damaged throughout: {damage}")
     return SpoolStatus(state, oldest, latest, damage)
 
 
@@ -64,8 +65,10 @@ def records(files: SpoolFiles) -> Iterator[Row]:
     after, last = 0, (inspect(files).newest or _NO_ROW).seq
     while after < last:
         try:
-            with reading(files.db) as db:
-                found = db.execute(f"{ROWS} where seq > ? order by seq limit ?", (after, AT_ONCE)).fetchall()
+            with open_read_only(files.db) as db:
+                found = db.execute(
+                    f"{SELECT_ROWS} where seq > ? order by seq limit ?", (after, PAGE_OF_RECORDS)
+                ).fetchall()
         except (OSError, sqlite3.Error) as error:
             raise NotReadable(_why(files, error, after)) from error
         if not found:
@@ -78,14 +81,14 @@ _NO_ROW = Row(0, 0, "", "", 0, 0, b"")
 
 
 def _first(db: sqlite3.Connection, order: str) -> Row | None:
-    found = db.execute(f"{ROWS} order by seq {order} limit 1").fetchone()
+    found = db.execute(f"{SELECT_ROWS} order by seq {order} limit 1").fetchone()
     return None if found is None else Row(*found)
 
 
 def _why(files: SpoolFiles, error: Exception, after: int = 0) -> str:
     if isinstance(error, Damaged) or is_damage(error):
         where = f" after record {after}" if after else ""
-        return f"{files.db} is damaged{where}: {error}; the gateway mends it, at the latest when it starts"
+        return f"{files.db} is damaged{where}: {error}; the gateway repairs it, at the latest when it starts"
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return f"{files.db} is locked by another process; try again"

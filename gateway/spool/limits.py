@@ -1,8 +1,9 @@
-"""How large the spool's files may become, and the room that is kept for the time when the disk is full."""
+"""The size limits of the spool's files, and the reserve of room for a full disk."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,17 +18,17 @@ _LEAST_LOG, _MOST_LOG = 64, 1000
 """Pages of the write-ahead log after which it is brought into the database."""
 
 _IN_PAGE = PAGE - 35
-"""Bytes of an entry that stands in a page whole."""
+"""Bytes of the largest entry that is stored in a page whole."""
 
 _ROW = 64
-"""Bytes that a record takes beside its topic and payload, at the most."""
+"""Bytes that a record takes beside its topic and payload, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What follows from `max_size`, the bytes that the database may have.
+    """The limits that follow from `max_size`, the bytes that the database may have.
 
-    The write-ahead log comes on top, and a reserve: together `slack` bytes, 16 MiB for all but small spools.
+    The write-ahead log and a reserve come on top: together `slack` bytes, 16 MiB for all but small spools.
     """
 
     max_size: int
@@ -39,12 +40,12 @@ class Limits:
 
     @property
     def commit(self) -> int:
-        """Bytes of payload that one commit takes, where it is more than one record."""
+        """Bytes of payload of one commit, where it has more than one record."""
         return self.log_pages * PAGE // 2
 
     @property
     def reserve(self) -> int:
-        """Bytes that are kept for a full disk: what the log needs to be brought into the database, and to go on."""
+        """Bytes that are kept for a full disk: room to checkpoint the log into the database, and to go on."""
         return 2 * self.log_pages * PAGE
 
     @property
@@ -54,7 +55,7 @@ class Limits:
 
 
 def cost_of(record: Spooled) -> int:
-    """Return the bytes of pages that a record needs, at the most."""
+    """Return the bytes of pages that a record needs, at most."""
     entry = len(record.payload) + len(record.topic.encode()) + _ROW
     if entry <= _IN_PAGE:
         return PAGE // (_IN_PAGE // entry)
@@ -62,32 +63,34 @@ def cost_of(record: Spooled) -> int:
 
 
 class Reserve:
-    """A file that only takes room, and gives it up when the disk is full: so that confirming goes on.
+    """A file that only occupies room, and is removed when the disk is full, so that confirming goes on.
 
-    Nothing else can free the spool; and to forget a record needs room, too.
+    Only confirmations can free the spool, and to remove a record needs room, too.
     """
 
     def __init__(self, file: Path, size: int) -> None:
         self._file = file
         self._size = size
-        self._taken = False
+        self._allocated = False
 
-    def spend(self) -> None:
+    def release(self) -> None:
         """Give up the room."""
-        self._file.unlink(missing_ok=True)
-        self._taken = False
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
+        self._allocated = False
 
-    def take(self) -> None:
-        """Take the room for the first time, or a part of it where that is all there is."""
-        self._size = next((size for size in (self._size, self._size // 4) if self._take(size)), self._size // 16)
+    def allocate(self) -> None:
+        """Allocate the room for the first time, or a part of it where the disk has no more."""
+        sizes = (self._size, self._size // 4)
+        self._size = next((size for size in sizes if self._allocate(size)), self._size // 16)
         self.restore()
 
     def restore(self) -> bool:
-        """Take the room again if it was given up, and return whether it is there."""
-        self._taken = self._taken or self._take(self._size)
-        return self._taken
+        """Allocate the room again if it was given up; returns True if it is there."""
+        self._allocated = self._allocated or self._allocate(self._size)
+        return self._allocated
 
-    def _take(self, size: int) -> bool:
+    def _allocate(self, size: int) -> bool:
         try:
             descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT, 0o644)
             try:
@@ -95,6 +98,6 @@ class Reserve:
             finally:
                 os.close(descriptor)
         except OSError:
-            self._file.unlink(missing_ok=True)
+            self.release()
             return False
         return True

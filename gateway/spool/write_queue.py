@@ -1,52 +1,57 @@
-"""What waits in memory for the spool's next commit."""
+"""Records and confirmations that wait in memory for the spool's next commit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.common.seq_ranges import SeqRanges
-from gateway.spool.database import Batch
+from gateway.spool.batch import Batch
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable
 
     from gateway.common.seq_ranges import SeqRange
-    from gateway.spool.files import Replaced, Spooled
+    from gateway.spool.files import Replacement, Spooled
 
 
 class WriteQueue:
-    """Records to be stored, and what is to happen to those that are. `size` is in bytes of payload."""
+    """Records to be stored, and changes to stored records. `size` is in bytes of payload."""
 
     def __init__(self) -> None:
         self.puts: list[Spooled] = []
         self.size = 0
         self._confirms = SeqRanges()
         self._set_aside: dict[int, int] = {}
-        self._replaced: list[Replaced] = []
+        self._replacements: list[Replacement] = []
 
     @property
     def readings(self) -> int:
-        """How many readings wait to be stored."""
+        """Number of readings that wait to be stored."""
         return sum(record.readings for record in self.puts)
 
     def put(self, records: list[Spooled]) -> None:
-        """Let records wait."""
+        """Queue records to be stored."""
         self.puts += records
         self.size += sum(len(record.payload) for record in records)
 
     def confirm(self, ranges: Iterable[SeqRange], set_aside: dict[int, int]) -> None:
-        """Let confirmations wait; `set_aside` says how many of a record's readings the store refused."""
+        """Queue confirmations; `set_aside` maps a record to the number of its readings that the store refused."""
         for first, last in ranges:
             self._confirms.add(first, last)
         self._set_aside |= set_aside
 
-    def replace(self, one: Replaced) -> None:
-        """Let smaller records wait that are to stand in place of one."""
-        self._replaced.append(one)
+    def replace(self, replacement: Replacement) -> None:
+        """Queue smaller records that take the place of one."""
+        self._replacements.append(replacement)
+
+    def take_puts(self) -> list[Spooled]:
+        """Remove and return all records that wait to be stored."""
+        puts, self.puts, self.size = self.puts, [], 0
+        return puts
 
     def drop_to(self, size: int) -> int:
-        """Drop the newest records until so many bytes are left; returns the number of readings dropped."""
+        """Drop the newest records until at most `size` bytes are left; returns the number of readings dropped."""
         dropped = 0
         while self.size > size:
             record = self.puts.pop()
@@ -54,29 +59,29 @@ class WriteQueue:
             dropped += record.readings
         return dropped
 
-    def take(self, counts: Counter[str], following: int, most: int) -> Batch:
-        """Return what the next commit does: everything, but of the records `most` bytes, and at least one.
+    def next_batch(self, counts: Counter[str], next_seq: int, most: int) -> Batch:
+        """Return the work of the next commit: all of it, but of the records at most `most` bytes, and at least one.
 
-        `counts` are the ledger's, `following` is the next sequence number.
+        `counts` are the ledger's, `next_seq` is the next sequence number.
         """
-        count = size = 0
+        number = size = 0
         for record in self.puts:
             size += len(record.payload)
-            if count and size > most:
+            if number and size > most:
                 break
-            count += 1
-        puts, self.puts = self.puts[:count], self.puts[count:]
+            number += 1
+        puts, self.puts = self.puts[:number], self.puts[number:]
         self.size -= sum(len(record.payload) for record in puts)
         confirms, self._confirms = list(self._confirms), SeqRanges()
         set_aside, self._set_aside = self._set_aside, {}
-        replaced, self._replaced = self._replaced, []
-        return Batch(puts, confirms, set_aside, replaced, counts, following, self.readings)
+        replacements, self._replacements = self._replacements, []
+        return Batch(puts, confirms, set_aside, replacements, counts, next_seq, self.readings)
 
     def give_back(self, batch: Batch, *, confirms: bool) -> None:
-        """Let what was not committed wait again, in its place: the records, and perhaps the confirmations too."""
+        """Queue again, in its place, a batch that was not committed; without its confirmations if they were."""
         self.puts[:0] = batch.puts
         self.size += sum(len(record.payload) for record in batch.puts)
-        self._replaced[:0] = batch.replaced
+        self._replacements[:0] = batch.replacements
         if confirms:
             newer = self._set_aside
             self._set_aside = {}

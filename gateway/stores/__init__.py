@@ -1,4 +1,4 @@
-"""Where rows go: one file a store, one line in `STORES`."""
+"""Time-series stores: a file for each, and a line in `STORES`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ STORES: dict[str, str] = {
     "sqlite": "gateway.stores.sqlite:KIND",
     "influxdb": "gateway.stores.influxdb:KIND",
 }
-"""Store name -> where it is. Text, so that only what a configuration names is loaded."""
+"""Store name -> module and attribute of its `StoreKind`; text, so that only the configured ones are imported."""
 
 
 @cache
 def store_kind(name: str) -> StoreKind:
-    """Load a kind of store by its name. Raises `KeyError` for an unknown one."""
+    """Load a kind of store by its name. Raises `KeyError` for an unknown name."""
     module, _, attribute = STORES[name].partition(":")
     kind: StoreKind = getattr(import_module(module), attribute)
     return kind

@@ -1,13 +1,14 @@
 """The contract of a store.
 
 StoreError
-├── Unavailable   try again later; nothing of the batch counts as written
-└── Rejected      some rows will never be taken; all others of the batch are written
+├── Unavailable   write the same batch again later; none of it counts as written
+└── Rejected      some rows are refused for good; all others of the batch are written
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from gateway.common.setting_types import Section
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan, Reading
-    from gateway.settings.types import Section
 
 
 class MachineScan(NamedTuple):
-    """One scan on its way into a store. `record` says which record of the batch it came with."""
+    """A scan to be written. `record` is the position in the batch of the record that it came with."""
 
     path: MachinePath
     meta: MachineMeta
@@ -31,24 +32,29 @@ class MachineScan(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Readings that a store will not take, in the store's words. `record` is the batch's, `row` the store's row."""
+    """Readings that a store does not store: `record` as in `MachineScan`, the row, and the store's message.
+
+    `kind` is why: `refused` by the store, `expired` (older than its retention), `ignored` (a store that answers
+    success drops such rows), or `not_writable` (no row of the store can hold its name or value).
+    """
 
     record: int
     readings: int
     row: str
     message: str
+    kind: str = "refused"
 
 
 class StoreError(Exception):
-    """The base of what a store raises."""
+    """Base of the errors of a store."""
 
 
 class Unavailable(StoreError):
-    """The store can't be reached, or is busy: write the same batch again later."""
+    """The store can't be reached, is busy, or is set up wrongly: write the same batch again later."""
 
 
 class Rejected(StoreError):
-    """The store refuses some rows for ever; the rest of the batch is written."""
+    """The store refuses some rows for good; the rest of the batch is written."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         self.refusals = tuple(refusals)
@@ -56,53 +62,62 @@ class Rejected(StoreError):
 
 
 class Store(ABC):
-    """Where rows go. All methods are called from one worker thread, never two at once.
+    """Writes readings to one place. All methods are called from one thread, never two at once.
 
-    A batch is written wholly or the store raises. Writing the same batch again changes nothing: a reading is
-    known by its machine, point and time.
+    A batch is written as a whole, or the store raises. Writing the same batch again changes nothing: a reading is
+    identified by its machine, point and time.
     """
 
     durable_after: float = 0.0
-    """Seconds after `write` has returned in which the readings may still be lost, by a kill or a power cut.
+    """Seconds after the return of `write` in which a kill or a power cut may still lose the readings.
 
-    Known once the store is open. A batch counts as stored when they are over and `life` is what it was before the
-    write; else it is written again.
+    Known once the store is checked. A batch counts as stored when they have passed and `instance` is the same as
+    before the write; else the batch is written again.
     """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        """What the store could not keep as it was written, for the report: `rows_ignored`, `scans_merged`."""
 
     @abstractmethod
     def open(self) -> None:
         """Connect, and create what is missing. Raises `Unavailable`."""
 
-    def check(self) -> None:  # noqa: B027 - most have nothing to look at
-        """Look whether the store, once open, is set to keep what is promised here: for who is about to write.
+    def check(self) -> None:  # noqa: B027 - most stores have nothing to check
+        """Check, before writing, that the open store is configured to keep these promises.
 
-        Raises `Unavailable`, which says what to change.
+        Raises `Unavailable` with the setting to change.
         """
 
-    def life(self) -> str | None:
-        """Return what changes when the store's process is started anew; asked of those with `durable_after`.
+    def instance(self) -> str | None:
+        """Return an identifier of the store's server process, which changes at a restart; used with `durable_after`.
 
-        None where that can't be told yet: what is written until it can is written again. Raises `Unavailable`.
+        None while the process is too young to be identified: batches written until then are written again.
+        Raises `Unavailable`.
         """
         return ""
 
+    def open_for_query(self) -> None:
+        """Connect for `query` alone, and create nothing. Raises `Unavailable`, also where there is no store yet."""
+        self.open()
+
     @abstractmethod
     def write(self, batch: Sequence[MachineScan]) -> None:
-        """Write every reading of the batch; when this returns they are safe, or will be `durable_after` later.
+        """Write every reading of the batch; when this returns they are durable, or will be `durable_after` later.
 
         Raises `Unavailable` or `Rejected`.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the connection or file."""
+        """Close the connection or file."""
 
-    def query(self, pattern: str, since: int, limit: int) -> Iterator[Reading]:  # noqa: ARG002 - of those that can
+    def query(self, pattern: str, since: int, limit: int) -> Iterator[Reading]:  # noqa: ARG002 - for stores that can
         """Yield the newest `limit` readings whose `path/point` matches the glob `pattern`, newest first.
 
-        `since` is in microseconds since the epoch. Raises `StoreError` where the store can't be asked.
+        `since` is in microseconds since the epoch. Raises `StoreError` where the store can't be queried.
         """
-        raise StoreError(f"{type(self).__name__} can only be written to; ask it with its own tools")
+        raise StoreError(f"{type(self).__name__} can only be written to; query it with its own tools")
 
     def __enter__(self) -> Self:
         self.open()
@@ -116,7 +131,7 @@ class Store(ABC):
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """A kind of store: the section that configures it, and how one is made of that."""
+    """A kind of store: its configuration section, and its constructor."""
 
     name: str
     settings: type[Section]

@@ -1,7 +1,7 @@
-"""What VictoriaMetrics says of itself: the flags that it runs with, and when it was started. Pure.
+"""The page `/metrics` of VictoriaMetrics: its flags, and its start time. Pure.
 
-It keeps what it took in memory before it writes it to disk, without `-dedup.minScrapeInterval` it keeps twice what
-is written twice, and what is older than its `-retentionPeriod` it drops. All of it stands on its page `/metrics`.
+The server holds rows in memory before it writes them to disk, stores a row twice that is written twice unless
+`-dedup.minScrapeInterval` is set, and drops rows older than its `-retentionPeriod`.
 """
 
 from __future__ import annotations
@@ -10,25 +10,30 @@ import re
 from typing import NamedTuple
 
 DEDUP_NEEDED = 0.001
-"""Seconds: its resolution of time, so that what is merged is what was written twice, and no more."""
+"""Seconds: its time resolution, so that only rows that were written twice are merged."""
 
 FLUSH_DEFAULT = 5.0
-"""Seconds from memory to disk where there is no `-inmemoryDataFlushInterval`: in releases before 1.85 it is fixed."""
+"""Seconds from memory to disk without `-inmemoryDataFlushInterval`; fixed in releases before 1.85."""
 
 RETENTION_NEEDED = 365 * 86400.0
-"""Seconds: a year. Of what is older than its retention it says that it took it, and does not."""
+"""Seconds: a year. It answers success for rows older than its retention, and drops them."""
 
 RETENTION_DEFAULT = "1"
-"""Of releases that do not show the flag."""
+"""The retention of releases that do not show the flag."""
 
 MONTH = 31 * 86400.0
-"""What VictoriaMetrics takes for a month, the unit of a retention that is a mere number."""
+"""Seconds in a month as VictoriaMetrics counts it: the unit of a retention without one."""
 
 FLUSH_MARGIN = 5.0
 """Seconds for writing out, beyond what the interval explains."""
 
 YOUNG = 3
-"""Seconds: its start is told in whole ones, on a page that may be one old; until then another run looks the same."""
+"""Seconds of uptime until the start time identifies a process: it has whole seconds, on a page up to a second old."""
+
+FUTURE_DEFAULT = 2 * 86400.0
+"""Seconds ahead of the server's clock from which on it ignores rows; releases before `-futureRetention` fix it."""
+
+_IGNORED = re.compile(r'^vm_rows_ignored_total\{.*?reason="(?P<reason>[^"]+)".*?\} (?P<rows>\d+)', re.MULTILINE)
 
 _FLAG = re.compile(r'^flag\{name="(?P<name>[^"]+)", value="(?P<value>[^"]*)"', re.MULTILINE)
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
@@ -40,24 +45,29 @@ _SECONDS = {
 }  # fmt: skip
 
 
-class Running(NamedTuple):
-    """One run of the server: when it was `started`, in its words, its flags, and whether it is still `young`."""
+class ServerProcess(NamedTuple):
+    """A process of the server.
+
+    `started` is its start time as text, `young` whether that does not identify it yet, `ignored` the rows that it has
+    ignored since then, by its reason.
+    """
 
     started: str
     flags: dict[str, str]
     young: bool
+    ignored: dict[str, int]
 
     @property
     def durable_after(self) -> float:
-        """Seconds after an answer in which a kill loses what was taken.
+        """Return the seconds after an answer in which a kill loses the rows.
 
         A part in memory is looked at once an interval, and written when it is an interval old: twice the interval.
-        Seen with 1.79.5 and its 5 s: what was lost was up to 10.0 s old.
+        Measured with 1.79.5 and its 5 s: lost rows were up to 10.0 s old.
         """
         return 2 * self._seconds("inmemoryDataFlushInterval", FLUSH_DEFAULT) + FLUSH_MARGIN
 
-    def wrong(self) -> str:
-        """Return what has to be changed, empty where it runs as it should."""
+    def misconfiguration(self) -> str:
+        """Return the flag to change and why; empty where the flags are right."""
         interval = self._seconds("dedup.minScrapeInterval", 0.0)
         if interval == DEDUP_NEEDED:
             return ""
@@ -68,13 +78,23 @@ class Running(NamedTuple):
 
     @property
     def short_retention(self) -> str:
-        """What to tell where readings are dropped before they are a year old; empty where it keeps them longer."""
-        written = self.flags.get("retentionPeriod") or RETENTION_DEFAULT
-        months = re.fullmatch(r"\d+(?:\.\d+)?", written)
-        kept = float(written) * MONTH if months else self._seconds("retentionPeriod", 0.0)
+        """Return a hint where readings are dropped before they are a year old; else empty."""
+        kept = self.retention
         if kept >= RETENTION_NEEDED:
             return ""
         return f"it drops readings older than {kept / 86400:g} days without a word; start it with -retentionPeriod=5y"
+
+    @property
+    def retention(self) -> float:
+        """Return the age in seconds from which on it ignores rows."""
+        written = self.flags.get("retentionPeriod") or RETENTION_DEFAULT
+        months = re.fullmatch(r"\d+(?:\.\d+)?", written)
+        return float(written) * MONTH if months else self._seconds("retentionPeriod", 0.0)
+
+    @property
+    def future(self) -> float:
+        """Return the seconds ahead of its clock from which on it ignores rows."""
+        return max(FUTURE_DEFAULT, self._seconds("futureRetention", FUTURE_DEFAULT))
 
     def _seconds(self, flag: str, default: float) -> float:
         written = self.flags.get(flag)
@@ -83,11 +103,14 @@ class Running(NamedTuple):
         return sum(float(number) * _SECONDS.get(unit, 0.0) for number, unit in _PART.findall(written))
 
 
-def read_metrics(page: str) -> Running | None:
-    """Return what the page `/metrics` says; None where it is not that of a VictoriaMetrics that stores."""
+def read_metrics(page: str) -> ServerProcess | None:
+    """Return the process that a page `/metrics` describes; None for a page of another server."""
     started = _STARTED.search(page)
     flags = {match["name"]: match["value"] for match in _FLAG.finditer(page)}
     if started is None or "dedup.minScrapeInterval" not in flags:
         return None
     uptime = _UPTIME.search(page)
-    return Running(started[1], flags, young=uptime is not None and int(uptime[1]) < YOUNG)
+    ignored: dict[str, int] = {}
+    for match in _IGNORED.finditer(page):
+        ignored[match["reason"]] = ignored.get(match["reason"], 0) + int(match["rows"])
+    return ServerProcess(started[1], flags, uptime is not None and int(uptime[1]) < YOUNG, ignored)

@@ -1,11 +1,10 @@
-"""Waiting until simulated machines can be talked to."""
+"""Wait until simulated machines accept connections."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from simulators.ports import LOOPBACK
 
@@ -15,22 +14,19 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 LOOK_AGAIN = 0.05
-"""Seconds between two looks at a port where nobody listens."""
-
-_AT_ONCE = {"modbus+udp", "modbus+rtu", "modbus+ascii", "modbus+listen"}
-"""What can be talked to as soon as the simulator says where, or has no port to knock at."""
+"""Seconds between two attempts to connect to a port."""
 
 
 async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None:
-    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port where nobody does."""
-    urls = {urlsplit(str(machine.connection)) for factory in factories for machine in factory.machines}
+    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port."""
+    ports = {machine.connection.tcp_port for factory in factories for machine in factory.machines}
     deadline = time.monotonic() + seconds
-    for port in {url.port for url in urls if url.scheme not in _AT_ONCE}:
+    for port in ports - {None}:
         await listening(port, deadline)
 
 
 async def listening(port: int | None, deadline: float) -> None:
-    """Wait until somebody listens on a port; `deadline` is by the monotonic clock. Raises `TimeoutError`."""
+    """Wait until a port accepts connections; `deadline` is a monotonic time. Raises `TimeoutError`."""
     while not await _listens(port):
         if time.monotonic() > deadline:
             raise TimeoutError(f"nothing listens on port {port}")

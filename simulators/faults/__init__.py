@@ -1,1 +1,1 @@
-"""Faults of simulated machines: which there are, when they begin and end."""
+"""Faults of simulated machines: the catalogue, the schedule, and the control file."""

@@ -1,8 +1,8 @@
-"""Faults by name: what can be ordered, from when and for how long.
+"""The catalogue of faults, and the syntax of one: MACHINE[.POINT]:FAULT[=VALUE][@START][+DURATION].
 
 press-03:bladder_leak@120s+5m                       a process fault, in the model
 press-03.bladder_temperature_left:sensor_break@2m   a fault of one point
-press-03:slow=1.5@0s+30s                            a fault on the way, with a value
+press-03:slow=1.5@0s+30s                            a network fault, with a value
 """
 
 from __future__ import annotations
@@ -25,48 +25,50 @@ if TYPE_CHECKING:
     from simulators.machines.outputs import MachineOutputs
 
 
-class NoFault(ValueError):
-    """What was ordered is no fault; the text says what would be right."""
+class InvalidFault(ValueError):
+    """The text of a fault can't be parsed; the message says what to write."""
 
 
-class Kind(NamedTuple):
-    """A kind of fault: of a point or a machine, its usual value and the value's unit, what it does."""
+class FaultKind(NamedTuple):
+    """A kind of fault. `scope` is "point" or "machine"; `value` is the default, in `unit`."""
 
-    of: str
+    scope: str
     value: float
     unit: str
-    does: str
+    effect: str
 
 
 FAULTS = {
-    "sensor_break": Kind(
+    "sensor_break": FaultKind(
         "point", 0.0, "", "the point has no value: NaN, a status, or the end of the register's range"
     ),
-    "stuck": Kind("point", 0.0, "", "the value stays as it is"),
-    "drift": Kind("point", 5.0, "% of the range a minute", "the value moves away from the truth"),
-    "illegal_register": Kind("point", 0.0, "", "the device does not have the point: exception 2, an unknown node"),
-    "slow": Kind("machine", 2.0, "s", "answers come late"),
-    "silence": Kind("machine", 0.0, "", "no answer comes; of an OPC UA server, to nobody"),
-    "garbage": Kind("machine", 0.0, "", "answers are noise"),
-    "refused": Kind("machine", 0.0, "", "nobody listens; of all machines behind the address"),
-    "restart": Kind("machine", 0.0, "", "the server starts anew: connections end, OPC UA namespaces are renumbered"),
-    "duplicate_serial": Kind("machine", 0.0, "", "parts that are started here all get one serial number"),
-    "wrong_clock": Kind("machine", -3600.0, "s", "the machine's clock is wrong (OPC UA)"),
+    "stuck": FaultKind("point", 0.0, "", "the value stays the same"),
+    "drift": FaultKind("point", 5.0, "% of the range a minute", "the value moves away from the truth"),
+    "illegal_register": FaultKind("point", 0.0, "", "the device lacks the point: exception 2, an unknown node"),
+    "slow": FaultKind("machine", 2.0, "s", "answers are delayed"),
+    "silence": FaultKind("machine", 0.0, "", "no answers; an OPC UA server answers no client"),
+    "garbage": FaultKind("machine", 0.0, "", "answers are random bytes"),
+    "refused": FaultKind("machine", 0.0, "", "connections are refused, for all machines behind the address"),
+    "restart": FaultKind(
+        "machine", 0.0, "", "the server restarts: connections end, OPC UA namespaces are renumbered"
+    ),
+    "duplicate_serial": FaultKind("machine", 0.0, "", "parts that start here all get the same serial number"),
+    "wrong_clock": FaultKind("machine", -3600.0, "s", "the machine's clock is wrong (OPC UA)"),
 }
-"""What any machine can have; a model's own stand in its `process_faults`."""
+"""Faults of any machine; those of a model are in its `process_faults`."""
 
 OPC_UA_ONLY = {"wrong_clock"}
 
-_ORDER = re.compile(
+_SYNTAX = re.compile(
     r"(?P<machine>[\w/-]+)(?:\.(?P<point>\w+))?:(?P<name>\w+)(?:=(?P<value>-?\d+(?:\.\d+)?))?"
-    r"(?:@(?P<start>[^+]+))?(?:\+(?P<lasts>.+))?"
+    r"(?:@(?P<start>[^+]+))?(?:\+(?P<duration>.+))?"
 )
 
 
 class Fault(NamedTuple):
-    """One fault that was ordered. `start` and `end` are simulated seconds; `end` may be infinite."""
+    """One scheduled fault. `start` and `end` are simulated seconds; `end` may be infinite."""
 
-    shown: MachineOutputs
+    outputs: MachineOutputs
     point: Point | None
     name: str
     value: float
@@ -74,52 +76,52 @@ class Fault(NamedTuple):
     end: float
 
     def __str__(self) -> str:
-        machine = self.shown.configured.path.machine
+        machine = self.outputs.configured.path.machine
         return f"{machine}.{self.point.name}:{self.name}" if self.point else f"{machine}:{self.name}"
 
 
-def parse_fault(written: str, machines: Sequence[MachineOutputs], seed: str, now: float = 0.0) -> Fault:
-    """Return the fault that is ordered; it starts at `now` where it does not say when.
+def parse_fault(text: str, machines: Sequence[MachineOutputs], seed: str, now: float = 0.0) -> Fault:
+    """Parse a fault; it starts at `now` if the text has no start.
 
-    Raises `NoFault`.
+    Raises `InvalidFault`.
     """
-    match = _ORDER.fullmatch(written.strip())
+    match = _SYNTAX.fullmatch(text.strip())
     if not match:
-        raise NoFault(
-            f"{written!r} is no fault; write MACHINE:FAULT@START+DURATION, as in 'press-03:silence@120s+30s', or "
+        raise InvalidFault(
+            f"{text!r} is not a fault; write MACHINE:FAULT@START+DURATION, as in 'press-03:silence@120s+30s', or "
             "MACHINE.POINT:FAULT@START for a fault of one point"
         )
     try:
         return _parsed(match, machines, seed, now)
     except (LookupError, ValueError) as error:
-        raise NoFault(f"{written!r}: {error.args[0]}") from None
+        raise InvalidFault(f"{text!r}: {error.args[0]}") from None
 
 
 def _parsed(match: re.Match[str], machines: Sequence[MachineOutputs], seed: str, now: float) -> Fault:
-    """Return the fault of these parts. Raises `LookupError` and `ValueError`."""
-    shown = find_machine(match["machine"], machines)
-    kind = kinds_of(shown).get(match["name"])
+    """Return the fault of a match. Raises `LookupError` and `ValueError`."""
+    outputs = find_machine(match["machine"], machines)
+    kind = faults_of_machine(outputs).get(match["name"])
     if kind is None:
-        raise LookupError(unknown("fault", match["name"], kinds_of(shown)))
-    point = _point(match["point"], shown, f"{seed}/{match[0]}") if kind.of == "point" else None
-    if match["point"] and kind.of == "machine":
-        raise ValueError(f"{match['name']} is of a machine, not of a point; leave .{match['point']} out")
+        raise LookupError(unknown("fault", match["name"], faults_of_machine(outputs)))
+    point = _point(match["point"], outputs, f"{seed}/{match[0]}") if kind.scope == "point" else None
+    if match["point"] and kind.scope == "machine":
+        raise ValueError(f"{match['name']} applies to a machine, not to a point; remove .{match['point']}")
     start = _seconds(match["start"]) if match["start"] else now
-    end = start + _seconds(match["lasts"]) if match["lasts"] else math.inf
+    end = start + _seconds(match["duration"]) if match["duration"] else math.inf
     value = float(match["value"]) if match["value"] else kind.value
-    return Fault(shown, point, match["name"], value, start, end)
+    return Fault(outputs, point, match["name"], value, start, end)
 
 
-def kinds_of(shown: MachineOutputs) -> dict[str, Kind]:
-    """Return the faults that a machine can have."""
-    protocol = shown.configured.protocol.name
-    not_here = OPC_UA_ONLY if protocol == "modbus" else set()
-    if not isinstance(shown.machine, Machine | Carousel):
-        not_here = not_here | {"duplicate_serial"}
-    kinds = {name: kind for name, kind in FAULTS.items() if name not in not_here}
-    if isinstance(shown.machine, Machine | Carousel):
-        own = shown.machine.model.process_faults
-        kinds |= {name: Kind("machine", 0.0, "", does) for name, does in own.items()}
+def faults_of_machine(outputs: MachineOutputs) -> dict[str, FaultKind]:
+    """Return the kinds of faults that a machine can have."""
+    protocol = outputs.configured.protocol.name
+    excluded = OPC_UA_ONLY if protocol == "modbus" else set()
+    if not isinstance(outputs.machine, Machine | Carousel):
+        excluded = excluded | {"duplicate_serial"}
+    kinds = {name: kind for name, kind in FAULTS.items() if name not in excluded}
+    if isinstance(outputs.machine, Machine | Carousel):
+        own = outputs.machine.model.process_faults
+        kinds |= {name: FaultKind("machine", 0.0, "", effect) for name, effect in own.items()}
     return kinds
 
 
@@ -128,21 +130,21 @@ def random_faults(machines: Sequence[MachineOutputs], seed: str, every: float, u
     rng = Random(f"{seed}/faults")
     at = rng.expovariate(1 / every)
     while at < until:
-        shown = rng.choice(machines)
-        name, kind = rng.choice(sorted(kinds_of(shown).items()))
-        point = _point(None, shown, f"{seed}/{at}") if kind.of == "point" else None
-        yield Fault(shown, point, name, kind.value, at, at + rng.uniform(30.0, 120.0))
+        outputs = rng.choice(machines)
+        name, kind = rng.choice(sorted(faults_of_machine(outputs).items()))
+        point = _point(None, outputs, f"{seed}/{at}") if kind.scope == "point" else None
+        yield Fault(outputs, point, name, kind.value, at, at + rng.uniform(30.0, 120.0))
         at += rng.expovariate(1 / every)
 
 
 def find_machine(written: str, machines: Sequence[MachineOutputs]) -> MachineOutputs:
-    """Return the machine of that name, or of that line and name where several lines have one.
+    """Return the machine of a name, or of a line and name if several lines have such a machine.
 
     Raises `LookupError`.
     """
-    found = [one for one in machines if f"/{_path(one.configured)}".endswith(f"/{written}")]
+    found = [outputs for outputs in machines if f"/{_path(outputs.configured)}".endswith(f"/{written}")]
     if not found:
-        names = {one.configured.path.machine for one in machines}
+        names = {outputs.configured.path.machine for outputs in machines}
         raise LookupError(unknown("machine", written, names))
     if len(found) > 1:
         raise LookupError(
@@ -155,19 +157,19 @@ def _path(configured: Configured) -> str:
     return f"{configured.path.area}/{configured.path.line}/{configured.path.machine}"
 
 
-def _line_and_name(shown: MachineOutputs) -> str:
-    return f"{shown.configured.path.line}/{shown.configured.path.machine}"
+def _line_and_name(outputs: MachineOutputs) -> str:
+    return f"{outputs.configured.path.line}/{outputs.configured.path.machine}"
 
 
-def _point(written: str | None, shown: MachineOutputs, seed: str) -> Point:
-    points = {point.name: point for point in shown.configured.points}
+def _point(written: str | None, outputs: MachineOutputs, seed: str) -> Point:
+    points = {point.name: point for point in outputs.configured.points}
     if written is not None:
         if written not in points:
-            raise LookupError(f"{shown.configured.path.machine}: {unknown('point', written, points)}")
+            raise LookupError(f"{outputs.configured.path.machine}: {unknown('point', written, points)}")
         return points[written]
     measured = [point for point in points.values() if point.type is ValueType.FLOAT and point.range]
     return Random(seed).choice(measured or list(points.values()))
 
 
 def _seconds(written: str) -> float:
-    return cast("float", parse_duration(written))  # of text it makes seconds
+    return cast("float", parse_duration(written))  # a float for a str

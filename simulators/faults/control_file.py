@@ -1,4 +1,4 @@
-"""A file through which faults are begun and ended while machines run: a line for each.
+"""A control file: each line that is appended begins or ends a fault while machines run.
 
 press-03:silence+30s          begins now, and ends by itself
 press-03:bladder_leak         begins now
@@ -26,39 +26,39 @@ log = structlog.get_logger()
 OFF = " off"
 
 
-class Control:
-    """Does what is appended to a file. Lines that were there before are done, too."""
+class ControlFile:
+    """Follows a control file. Lines that were there before count, too."""
 
     def __init__(self, file: Path, injector: Injector, machines: Sequence[MachineOutputs]) -> None:
         self._file, self._injector, self._machines = file, injector, machines
         self._read = 0  # bytes
         self._line = 0
 
-    def look(self, clock: float) -> None:
-        """Do what is new, at `clock` simulated seconds; what is no fault is told in the log, with file and line."""
+    def poll(self, clock: float) -> None:
+        """Apply new lines at `clock` simulated seconds; log a line that can't be parsed."""
         try:
             with self._file.open("rb") as file:
                 file.seek(self._read)
                 new = file.read()
         except FileNotFoundError:
             return
-        whole = new[: new.rfind(b"\n") + 1]  # the rest is still being written
+        whole = new[: new.rfind(b"\n") + 1]  # the last line may be incomplete
         self._read += len(whole)
         for line in whole.decode("utf-8", "replace").splitlines():
             self._line += 1
             written = line.partition("#")[0].strip()
             if written:
-                self._do(written, clock)
+                self._apply(written, clock)
 
-    def _do(self, written: str, clock: float) -> None:
+    def _apply(self, written: str, clock: float) -> None:
         message = ""
         if written.endswith(OFF):
             name = written.removesuffix(OFF)
             message = "" if self._injector.end(name) else f"{name!r} is not active"
         else:
             try:
-                self._injector.order(parse_fault(written, self._machines, f"{self._line}", clock))
+                self._injector.schedule(parse_fault(written, self._machines, f"{self._line}", clock))
             except ValueError as error:
                 message = str(error)
         if message:
-            log.warning("fault.misunderstood", problem=str(Problem(self._file, self._line, 1, "", message)))
+            log.warning("fault.rejected", problem=str(Problem(self._file, self._line, 1, "", message)))

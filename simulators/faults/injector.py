@@ -1,4 +1,4 @@
-"""Doing what was ordered: faults begin and end as simulated time passes, or as a control file says."""
+"""Begins and ends faults as simulated time passes."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ log = structlog.get_logger()
 
 
 class Injector:
-    """Begins and ends what was ordered, as simulated time passes."""
+    """Begins and ends scheduled faults."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self._coming = sorted(faults, key=lambda fault: (fault.start, str(fault)))
+        self._scheduled = sorted(faults, key=lambda fault: (fault.start, str(fault)))
         self.active: list[Fault] = []
 
-    def order(self, fault: Fault) -> None:
-        """Take another fault."""
-        self._coming = sorted([*self._coming, fault], key=lambda one: (one.start, str(one)))
+    def schedule(self, fault: Fault) -> None:
+        """Add a fault."""
+        self._scheduled = sorted([*self._scheduled, fault], key=lambda fault: (fault.start, str(fault)))
 
     def end(self, name: str) -> bool:
-        """End the active faults of that name, as `press-03:silence`; returns whether there was one."""
+        """End the active faults of a name such as `press-03:silence`; return True if there was one."""
         ended = [fault for fault in self.active if str(fault) == name]
         for fault in ended:
             self._end(fault)
         return bool(ended)
 
     def step(self, clock: float) -> list[tuple[Fault, bool]]:
-        """Begin and end what is due at `clock`; return what has changed: the fault, and whether it is active now."""
+        """Begin and end the faults due at `clock`; return those that changed, each with True if it is active now."""
         changed: list[tuple[Fault, bool]] = []
         for fault in [fault for fault in self.active if fault.end <= clock]:
             self._end(fault)
             changed.append((fault, False))
-        while self._coming and self._coming[0].start <= clock:
-            fault = self._coming.pop(0)
+        while self._scheduled and self._scheduled[0].start <= clock:
+            fault = self._scheduled.pop(0)
             self.active.append(fault)
             apply(fault, on=True)
             log.info("fault.began", fault=str(fault), at=round(fault.start, 1))
@@ -60,51 +60,51 @@ class Injector:
 
 def apply(fault: Fault, *, on: bool) -> None:
     """Begin or end one fault."""
-    shown = fault.shown
-    shown.version += 1
+    outputs = fault.outputs
+    outputs.version += 1
     if fault.point is not None:
         _apply_to_point(fault, fault.point, on=on)
     elif fault.name not in FAULTS:
-        (shown.machine.faults.add if on else shown.machine.faults.discard)(fault.name)
+        (outputs.machine.faults.add if on else outputs.machine.faults.discard)(fault.name)
     elif fault.name == "duplicate_serial":
-        machine = shown.machine
-        for one in machine.machines if isinstance(machine, Machine | Carousel) else []:
-            one.same_serial = on
+        machine = outputs.machine
+        for place in machine.machines if isinstance(machine, Machine | Carousel) else []:
+            place.same_serial = on
     elif fault.name == "restart":
-        shown.link.restarts += on
+        outputs.network.restarts += on
     else:
-        _apply_to_link(fault, on=on)
+        _apply_to_network(fault, on=on)
 
 
-def _apply_to_link(fault: Fault, *, on: bool) -> None:
-    link = fault.shown.link
+def _apply_to_network(fault: Fault, *, on: bool) -> None:
+    network = fault.outputs.network
     match fault.name:
         case "slow":
-            link.slow = fault.value if on else 0.0
+            network.slow = fault.value if on else 0.0
         case "wrong_clock":
-            link.clock = fault.value if on else 0.0
+            network.clock = fault.value if on else 0.0
         case "silence":
-            link.silent = on
+            network.silent = on
         case "garbage":
-            link.garbage = on
+            network.garbage = on
         case _:
-            link.refused = on
+            network.refused = on
 
 
 def _apply_to_point(fault: Fault, point: Point, *, on: bool) -> None:
-    shown, name = fault.shown, point.name
+    outputs, name = fault.outputs, point.name
     match fault.name:
         case "sensor_break":
-            (shown.broken.add if on else shown.broken.discard)(name)
+            (outputs.broken.add if on else outputs.broken.discard)(name)
         case "stuck":
-            value = shown.values()[name]
-            shown.stuck.pop(name, None)
+            value = outputs.values()[name]
+            outputs.stuck.pop(name, None)
             if on and value is not None:
-                shown.stuck[name] = value
+                outputs.stuck[name] = value
         case "drift":
-            shown.drifting.pop(name, None)
+            outputs.drifting.pop(name, None)
             if on:
                 low, high = point.range or (0.0, 100.0)
-                shown.drifting[name] = (shown.machine.clock, fault.value / 100 * (high - low) / 60)
+                outputs.drifting[name] = (outputs.machine.clock, fault.value / 100 * (high - low) / 60)
         case _:
-            (shown.link.illegal.add if on else shown.link.illegal.discard)(name)
+            (outputs.network.illegal.add if on else outputs.network.illegal.discard)(name)

@@ -1,4 +1,4 @@
-"""Machines of types without a model: only their points are known."""
+"""Machines of templates without a model."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
     from simulators.machines.signals import Signal
 
-AHEAD = 10_000.0
-"""Seconds by which machines of one type are apart at most."""
+LARGEST_OFFSET = 10_000.0
+"""Largest difference of two such machines' clocks in seconds."""
 
 
 class GenericMachine:
-    """A machine whose points each have a plausible signal. It computes them only when somebody looks."""
+    """A machine with a generated signal for each point, computed when it is read."""
 
     def __init__(self, name: str, seed: str, signals: Sequence[tuple[str, Signal]]) -> None:
-        """Take the signals of `signals_of`, which all machines of a type share."""
+        """Use the signals of `signals_of`, which all machines of a template share."""
         self.name = name
         self.clock = 0.0
         self.faults: set[str] = set()
-        self._ahead = Random(f"{seed}/{name}").uniform(0.0, AHEAD)
+        self._offset = Random(f"{seed}/{name}").uniform(0.0, LARGEST_OFFSET)
         self._signals = signals
-        self._looked = -1.0
-        self._shown: dict[str, Value] = {}
+        self._read_at = -1.0
+        self._values: dict[str, Value] = {}
 
     def step(self, dt: float) -> None:
-        """Move the machine on by `dt` simulated seconds."""
+        """Advance the machine by `dt` simulated seconds."""
         self.clock += dt
 
-    def look(self) -> dict[str, Value]:
-        """Return what the machine shows now, by the names of its points."""
-        if self.clock != self._looked:
-            self._looked = self.clock
-            t, name = self.clock + self._ahead, self.name
-            self._shown = {point: signal(t, name) for point, signal in self._signals}
-        return self._shown
+    def read(self) -> dict[str, Value]:
+        """Return the present values, by point."""
+        if self.clock != self._read_at:
+            self._read_at = self.clock
+            t, name = self.clock + self._offset, self.name
+            self._values = {point: signal(t, name) for point, signal in self._signals}
+        return self._values
 
 
 def signals_of(points: Sequence[Point]) -> list[tuple[str, Signal]]:
-    """Return the signals of a machine type."""
+    """Return the signals of a template's points."""
     return [(point.name, compile_signal(point)) for point in points]

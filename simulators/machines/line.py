@@ -1,4 +1,4 @@
-"""A line: stages of machines that work side by side, joined by buffers through which parts flow."""
+"""A line: stages of machines that work side by side, joined by buffers."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
     AnyMachine = Machine | Carousel
 
-PLACES = 6
-"""Parts that fit between two stages, for each cavity of the machines of the stage before."""
+BUFFER_ROOM = 6
+"""Room of a buffer, in parts for each cavity of the stage before it."""
 
-HALF = 0.5
+INITIAL_FILL = 0.5
 """Share of a buffer that is full when the line starts."""
 
 
 class Balance(NamedTuple):
-    """Where a line's parts are: `started == good + rejected + inside`, at all times."""
+    """The parts of a line: `started == good + rejected + inside` at all times."""
 
     started: int
     good: int
@@ -33,7 +33,7 @@ class Balance(NamedTuple):
 
 
 class Stage:
-    """Machines of one kind, side by side, and the buffer that they take from."""
+    """Parallel machines of one model, and their buffers."""
 
     def __init__(self, machines: Sequence[AnyMachine]) -> None:
         self.machines = machines
@@ -47,17 +47,17 @@ class Stage:
 
     @property
     def cavities(self) -> int:
-        """How many parts each machine works on together."""
+        """Parts that each machine processes together."""
         return self.machines[0].model.cavities
 
     @property
     def takt(self) -> float:
-        """Seconds from one part to the next, when nothing is in the way."""
+        """Seconds from one part to the next without stops."""
         return self.machines[0].model.cycle / (len(list(self.each())) * self.cavities)
 
 
 class Line:
-    """Stages that are joined: what one makes, the next takes."""
+    """Joined stages: each takes the kind of part that the one before makes."""
 
     def __init__(self, name: str, seed: str, stages: Sequence[Stage]) -> None:
         self.name = name
@@ -66,25 +66,25 @@ class Line:
         orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 / slowest)
         for before, after in pairwise(stages):
             made = len(before.machines) * before.cavities
-            before.outlet = after.inlet = Buffer(PLACES * max(made, after.cavities))
+            before.outlet = after.inlet = Buffer(BUFFER_ROOM * max(made, after.cavities))
         for stage in stages:
             for machine in stage.machines:
                 machine.connect(stage.inlet, stage.outlet, orders)
         self._fill()
 
     def _fill(self) -> None:
-        """Begin as a line that has been running: parts in every buffer, and in every machine."""
+        """Fill buffers and machines, like a line that has been running."""
         source = self.stages[0].machines[0]
         for stage in self.stages:
             if stage.inlet is not None:
-                wanted = len(list(stage.each())) * stage.cavities + int(HALF * stage.inlet.room)
+                wanted = len(list(stage.each())) * stage.cavities + int(INITIAL_FILL * stage.inlet.room)
                 stage.inlet.parts.extend(source.start_part() for _ in range(wanted))
             for machine in stage.machines:
                 machine.warm_up()
 
     @property
     def balance(self) -> Balance:
-        """Where all parts are."""
+        """The present balance of parts."""
         first, last = self.stages[0], self.stages[-1]
         buffers = [stage.inlet for stage in self.stages if stage.inlet is not None]
         return Balance(
@@ -96,23 +96,23 @@ class Line:
         )
 
 
-def joined(machines: Sequence[AnyMachine]) -> list[list[Stage]]:
-    """Return the lines that machines form in the order given, as stages.
+def form_lines(machines: Sequence[AnyMachine]) -> list[list[Stage]]:
+    """Return the lines, as lists of stages, that machines form in this order.
 
-    Machines of one kind that follow each other are a stage; the next stage is joined to it where it takes what this
-    one makes. A part's number names the machine that started it, so a line may hold several of these.
+    Consecutive machines of one model are a stage. The next stage joins it if it takes the kind of part that this one
+    makes. A part's serial number names the machine where it started, so a line may have several of these.
     """
-    stages = [Stage(list(group)) for _, group in groupby(machines, key=_kind)]
+    stages = [Stage(list(group)) for _, group in groupby(machines, key=_model)]
     lines: list[list[Stage]] = []
     for stage in stages:
-        kind = _kind(stage.machines[0])
-        before = _kind(lines[-1][-1].machines[0]) if lines else None
-        if before is not None and kind.takes and before.makes == kind.takes:
+        model = _model(stage.machines[0])
+        before = _model(lines[-1][-1].machines[0]) if lines else None
+        if before is not None and model.takes and before.makes == model.takes:
             lines[-1].append(stage)
         else:
             lines.append([stage])
     return lines
 
 
-def _kind(machine: AnyMachine) -> type[Machine]:
+def _model(machine: AnyMachine) -> type[Machine]:
     return machine.model

@@ -1,8 +1,8 @@
-"""What every machine has: PackML states, parts in and out, orders, counters, energy, stops, a heartbeat.
+"""The base of all models: PackML states, parts in and out, orders, counters, energy, stops, a heartbeat.
 
-A model is a subclass in a file of its own. It sets the class variables, and overrides `run`, which writes its sensors
-into `signals` under the names of the template's points; `begin` where something is drawn for each part; and `judge`
-where quality is more than luck, or `verdicts` where a cycle makes several parts.
+A model is a subclass in a file of its own. It sets the class variables and overrides `run`, which writes the sensors
+into `signals` under the names of the template's points. It overrides `begin` to draw what varies from part to part,
+and `judge` (or `verdicts`, if a cycle makes several parts) where quality depends on the process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from itertools import compress, count
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
-from simulators.machines.packml import THEN, Mode, State
+from drivers.packml import Mode, State
+from simulators.machines.packml import AFTER_WAIT
 from simulators.machines.parts import Order, Orders, Part
 
 if TYPE_CHECKING:
@@ -22,22 +23,22 @@ if TYPE_CHECKING:
     from simulators.machines.parts import Buffer
 
 STARTUP = 2.0
-"""Seconds, at most, that a machine stays in Idle when it starts: those of one kind are not in step."""
+"""Longest first stay in Stopped, in seconds, so that machines of one model are not in step."""
 
 ORDER_HOURS = 2.5
-"""How long one machine works on an order that is its own."""
+"""Duration of an order of a machine outside a line."""
 
 ABORTS = 0.08
-"""Share of stops that are emergency stops: somebody has to clear them, and to start the machine anew."""
+"""Share of stops that are emergency stops, which end in Aborted: an operator has to clear, reset and start."""
 
-HESITATION = 0.2
-"""Share of a cycle, at most, that a machine needs to suspend its work, and again to take it up."""
+SUSPEND_SHARE = 0.2
+"""Longest stay in Suspending, and in Unsuspending, as a share of the cycle."""
 
-STOPPED = 1 << 15
-"""The bit of the alarm word that tells of a stop."""
+STOP_ALARM = 1 << 15
+"""Bit of the alarm word that is set during a stop."""
 
-STANDING = frozenset({State.HOLDING, State.HELD, State.ABORTING, State.ABORTED, State.CLEARING})
-"""States in which it is set."""
+ALARM_STATES = frozenset({State.HOLDING, State.HELD, State.ABORTING, State.ABORTED, State.CLEARING})
+"""States in which `STOP_ALARM` is set."""
 
 
 class Machine:
@@ -47,15 +48,15 @@ class Machine:
     `spread`      standard deviation of the cycle as a share of it
     `scrap`       share of parts that are rejected by chance
     `power_idle`, `power_run`  kW
-    `serial`      prefix of serial numbers that this machine gives to parts it starts from nothing
-    `takes`, `makes`  kind of part: machines that follow each other in a line are joined where these agree
-    `recipes`     the recipe for each variant of the product, over and over
+    `serial`      prefix of serial numbers of parts that start at this machine
+    `takes`, `makes`  kinds of part: consecutive machines of a line are joined if these agree
+    `recipes`     recipe of each variant of the product, repeated in turn
     `changeover`  seconds to change from one recipe to another
-    `between_stops`, `stop`  mean seconds between two small stops, and how long one lasts
-    `cavities`    how many parts a cycle takes, works on and passes on together
-    `places`      how many of these machines stand side by side as one: see `simulators.carousel`
-    `records`     signals that tell of the part that was finished last
-    `process_faults`  what can go wrong inside, by name; `run` asks `self.faults` for it
+    `between_stops`, `stop`  mean seconds between two minor stops, and of one stop
+    `cavities`    parts that a cycle takes, works on and passes on together
+    `places`      number of these machines that form one: see `carousel`
+    `records`     signals that describe the part that was finished last
+    `process_faults`  name -> effect of faults of the process; `run` checks `self.faults` for them
     """
 
     cycle: ClassVar[float] = 60.0
@@ -82,73 +83,74 @@ class Machine:
         self.inlet: Buffer | None = None
         self.outlet: Buffer | None = None
         self.orders = Orders(f"{seed}/{name}", ORDER_HOURS * 3600 * self.cavities / self.cycle)
-        self.numbers: Iterator[int] = count(1)  # of parts that are started from nothing
+        self.numbers: Iterator[int] = count(1)  # of parts that start here
         self.state = State.STOPPED
         self.clock = 0.0  # simulated seconds since the start
         self.elapsed = 0.0  # seconds into this cycle
         self.duration = self.cycle  # of this cycle
         self.alarms = 0
-        self.parts: list[Part] = []  # in work, or finished and not yet passed on
+        self.parts: list[Part] = []  # in process, or finished and blocked
         self.recipe = self.recipes[0]
         self.order = Order("", 0)
         self.cycles = self.good = self.rejects = self.started = 0
         self.energy = 0.0
         self.faults: set[str] = set()  # process faults that are active
-        self.same_serial = False  # a fault: every part that is started gets the number of the one before
+        self.same_serial = False  # a fault: each part that starts here gets the serial number of the last
         self._number = 0
+        self._cycle_pending = False  # in Execute, but no cycle has begun
         self._last = self._total = self._cycle_began = 0.0
         self._until = self.rng.uniform(0.0, STARTUP)
         self._next_stop = self._stops.expovariate(1 / self.between_stops)
         self.signals: dict[str, Value] = {}
-        self._show()
+        self._write_signals()
 
     def begin(self) -> None:
-        """Take note that a cycle begins with `parts`: draw what differs from one part to the next."""
+        """Prepare a cycle for `parts`: draw what varies from part to part."""
 
     def run(self, dt: float) -> None:
-        """Move the physics on by `dt` and write the sensors into `signals`.
+        """Advance the physics by `dt` and write the sensors into `signals`.
 
-        Called in every state; `self.working` tells whether a part is being worked on, `self.time` how long.
+        Called in every state; `self.working` is True while a part is processed, `self.time` is the time in its cycle.
         """
 
     def judge(self) -> bool:
-        """Return whether the part that is finished now is good."""
+        """Return True if the part that is finished now is good."""
         return self.rng.random() >= self.scrap
 
     def verdicts(self) -> list[bool]:
-        """Return of each of `parts`, which are finished now, whether it is good."""
+        """Return for each of `parts`, which are finished now, True if it is good."""
         return [self.judge() for _ in self.parts]
 
     @property
     def working(self) -> bool:
-        """Whether a part is being worked on."""
-        return self.state is State.EXECUTE
+        """Whether a part is being processed."""
+        return self.state is State.EXECUTE and not self._cycle_pending
 
     @property
     def time(self) -> float:
-        """Seconds into the cycle, as if it took as long as it usually does."""
+        """Seconds into the cycle, scaled to its nominal duration."""
         return self.elapsed * self.cycle / self.duration
 
     @property
     def part(self) -> str:
-        """The serial number of the part in the machine, the first of several; empty where there is none."""
+        """The serial number of the part in the machine, the first of several; empty if there is none."""
         return self.parts[0].serial if self.parts else ""
 
     @property
     def inside(self) -> int:
-        """How many parts are in the machine."""
+        """Number of parts in the machine."""
         return len(self.parts)
 
     def phase(self, ends: Sequence[float]) -> int:
         """Return the phase of the cycle: 0 none, 1 up to the first of `ends` (seconds into the cycle), and so on."""
         return 1 + bisect(ends, self.time) if self.working else 0
 
-    def look(self) -> dict[str, Value]:
-        """Return what the machine shows now, by the names of its points."""
+    def read(self) -> dict[str, Value]:
+        """Return the present values, by point."""
         return self.signals
 
     def warm_up(self) -> None:
-        """Begin somewhere in a cycle, as a machine that has been running: those of one kind are not in step."""
+        """Begin at a random time in a cycle, like a machine that has been running."""
         self._take()
         if not self.working:
             return
@@ -158,21 +160,24 @@ class Machine:
             self.step(target / steps)
 
     def step(self, dt: float) -> None:
-        """Move the machine on by `dt` simulated seconds."""
+        """Advance the machine by `dt` simulated seconds."""
         self.clock += dt
-        if self.state is State.EXECUTE:
+        if self.state is State.EXECUTE and self._cycle_pending:
+            self._cycle_pending = False
+            self._continue()
+        elif self.state is State.EXECUTE:
             self.elapsed += dt
             if self.elapsed >= self.duration:
                 self._finish()
         elif self.state is State.SUSPENDED:
-            # what is finished leaves, and the next parts are taken, as soon as the neighbours let it
+            # finished parts leave and the next ones are taken as soon as the neighbours allow it
             if self._pass_on() and self._fetch():
                 self._enter(State.UNSUSPENDING)
         elif self.clock >= self._until:
-            self._move_on()
+            self._enter(AFTER_WAIT[self.state])
         self.energy += (self.power_run if self.working else self.power_idle) * dt / 3600
         self.run(dt)
-        self._show()
+        self._write_signals()
 
     @property
     def model(self) -> type[Machine]:
@@ -181,44 +186,45 @@ class Machine:
 
     @property
     def machines(self) -> list[Machine]:
-        """The machine itself; a carousel has many."""
+        """The machine itself; a carousel has several."""
         return [self]
 
     def connect(self, inlet: Buffer | None, outlet: Buffer | None, orders: Orders) -> None:
-        """Stand between two buffers; without an inlet parts are started from nothing, for `orders`."""
+        """Set the buffers before and behind the machine; without an inlet, parts start here for `orders`."""
         self.inlet, self.outlet, self.orders = inlet, outlet, orders
 
     def start_part(self) -> Part:
-        """Start a part from nothing."""
+        """Start a part for the current order."""
         if not (self.same_serial and self._number):
             self._number = next(self.numbers)
         self.started += 1
-        return Part(f"{self.serial}{self.name.upper()}-{self._number:06d}", self.orders.take())
+        return Part(f"{self.serial}{self.name.upper()}-{self._number:06d}", self.orders.next_order())
 
-    def _move_on(self) -> None:
-        """Leave a state that takes its time."""
-        after = THEN[self.state]
-        if after is not State.EXECUTE:
-            self._enter(after)
-        elif self.parts:
+    def _continue(self) -> None:
+        """Begin a cycle in Execute, or leave Execute: to suspend, to hold, to abort, or to change the recipe."""
+        if self.parts:
             self._set_up()
         else:
             self._take()
 
     def _enter(self, state: State) -> None:
-        """Enter a state that takes its time: a second, but for stops and changes of recipe."""
+        """Enter a state for a second; stops, changes of recipe and suspensions have times of their own.
+
+        Execute lasts at least until the next step, since PackML has no transition around it.
+        """
         self.state = state
-        lasts = 1.0
+        self._cycle_pending = state is State.EXECUTE
+        duration = 1.0
         if state in {State.HELD, State.ABORTED}:
-            lasts = self._stops.expovariate(1 / self.stop)
+            duration = self._stops.expovariate(1 / self.stop)
         elif state in {State.SUSPENDING, State.UNSUSPENDING}:
-            lasts = min(lasts, HESITATION * self.cycle)
+            duration = min(duration, SUSPEND_SHARE * self.cycle)
         elif self.parts and state in {State.COMPLETE, State.RESETTING}:
-            lasts = self.changeover / 2
-        self._until = self.clock + lasts
+            duration = self.changeover / 2
+        self._until = self.clock + duration
 
     def _take(self) -> None:
-        """Take the next parts, or starve, or stop for a while."""
+        """Take the next parts; suspend if there are none; hold or abort if a stop is due."""
         if self.clock >= self._next_stop:
             self._next_stop = self.clock + self._stops.expovariate(1 / self.between_stops)
             self._enter(State.ABORTING if self._stops.random() < ABORTS else State.HOLDING)
@@ -228,7 +234,7 @@ class Machine:
             self._enter(State.SUSPENDING)
 
     def _fetch(self) -> bool:
-        """Return whether a part for each cavity was there to be taken."""
+        """Take a part for each cavity; return False if there are not enough."""
         if self.inlet is None:
             self.parts = [self.start_part() for _ in range(self.cavities)]
         elif len(self.inlet.parts) >= self.cavities:
@@ -236,7 +242,7 @@ class Machine:
         return bool(self.parts)
 
     def _set_up(self) -> None:
-        """Begin with the parts that were taken, or change over to their recipe first."""
+        """Begin a cycle with the parts that were taken, or change over to their recipe first."""
         before, self.order = self.recipe, self.parts[0].order
         self.recipe = self.recipes[self.order.variant % len(self.recipes)]
         if self.recipe != before:
@@ -252,8 +258,8 @@ class Machine:
         self.begin()
 
     def _finish(self) -> None:
-        late = self.elapsed - self.duration
-        self._last = self.clock - late - self._cycle_began
+        excess = self.elapsed - self.duration
+        self._last = self.clock - excess - self._cycle_began
         self.cycles += 1
         self._total += self._last
         made = len(self.parts)
@@ -265,21 +271,21 @@ class Machine:
         else:
             self._enter(State.SUSPENDING)
         if self.working:
-            # the rest of this step is the next part's, so that the step size adds nothing to a short cycle
-            self.elapsed = late
-            self._cycle_began -= late
+            # the rest of this step belongs to the next part, so that the step size adds nothing to a short cycle
+            self.elapsed = excess
+            self._cycle_began -= excess
 
     def _pass_on(self) -> bool:
-        """Pass on the parts that are finished; return whether there was room for all of them."""
+        """Pass finished parts on; return True if there was room for all of them."""
         while self.parts and not (self.outlet is not None and self.outlet.full):
             part = self.parts.pop(0)
             if self.outlet is not None:
                 self.outlet.parts.append(part)
         return not self.parts
 
-    def _show(self) -> None:
-        """Write what every machine shows."""
-        stopped = STOPPED if self.state in STANDING else 0
+    def _write_signals(self) -> None:
+        """Write the signals that every machine has."""
+        stop_alarm = STOP_ALARM if self.state in ALARM_STATES else 0
         self.signals.update(
             state=int(self.state),
             mode=int(Mode.PRODUCTION),
@@ -291,7 +297,7 @@ class Machine:
             reject_count=self.rejects,
             cycle_time_last=round(self._last, 2),
             cycle_time_average=round(self._total / self.cycles, 2) if self.cycles else 0.0,
-            alarm_word=self.alarms | stopped,
+            alarm_word=self.alarms | stop_alarm,
             energy=round(self.energy, 3),
             heartbeat=int(self.clock) % 65536,
         )

@@ -1,4 +1,4 @@
-"""What one machine shows to who reads it: its model's signals, or what faults make of them."""
+"""The outputs of one machine: the signals of its model, changed by faults of sensors and of the network."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}
 
 
-class Simulated(Protocol):
-    """What is asked of a machine: to move on, and to be looked at. `faults` are process faults that are active."""
+class SimulatedMachine(Protocol):
+    """A machine that can be stepped and read. `faults` has the active process faults."""
 
     name: str
     clock: float
     faults: set[str]
 
     def step(self, dt: float) -> None:
-        """Move on by `dt` simulated seconds."""
+        """Advance by `dt` simulated seconds."""
 
-    def look(self) -> dict[str, Value]:
-        """Return what it shows now, by the names of its points."""
+    def read(self) -> dict[str, Value]:
+        """Return the present values, by point."""
 
 
 @dataclass
-class Link:
-    """Faults of the machine's way to the network; each server looks at them when it answers.
+class NetworkFaults:
+    """Network faults of a machine; its server applies them when it answers.
 
-    `silent`   it does not answer
-    `slow`     seconds by which answers come late
-    `garbage`  answers are noise
-    `refused`  nobody listens: of all machines behind one address
-    `restarts` how often the server has been started anew: of all machines behind one address
+    `silent`   no answers
+    `slow`     delay of answers in seconds
+    `garbage`  answers are random bytes
+    `refused`  connections are refused, for all machines behind one address
+    `restarts` number of restarts of the server, for all machines behind one address
     `illegal`  points whose registers, or node, the device does not have
-    `clock`    seconds by which the machine's clock is wrong
+    `clock`    error of the machine's clock in seconds
     """
 
     silent: bool = False
@@ -58,52 +58,52 @@ class Link:
 class MachineOutputs:
     """A machine with its configured points.
 
-    A template may be a user's own, and have the name of a bundled one: a point that the model does not know, or knows
-    with another type or range, has a plausible signal of its own.
+    A user's template may have the name of a bundled one. A point that the model lacks, or has with another type or
+    range, gets a generated signal.
     """
 
-    def __init__(self, configured: Configured, machine: Simulated) -> None:
+    def __init__(self, configured: Configured, machine: SimulatedMachine) -> None:
         self.configured = configured
         self.machine = machine
-        self.link = Link()
-        self.broken: set[str] = set()
+        self.network = NetworkFaults()
+        self.broken: set[str] = set()  # points without a value
         self.stuck: dict[str, Value] = {}
-        self.drifting: dict[str, tuple[float, float]] = {}  # point -> clock when it began, and units a second
-        self.version = 0  # of the faults
-        signals = machine.look()
-        self._own: list[tuple[str, Signal]] = [
+        self.drifting: dict[str, tuple[float, float]] = {}  # point -> start, units per second
+        self.version = 0  # counts changes of the faults
+        signals = machine.read()
+        self._generated: list[tuple[str, Signal]] = [
             (point.name, compile_signal(point)) for point in configured.points if not _fits(point, signals)
         ]
 
     @property
-    def stamp(self) -> tuple[float, int]:
-        """Something that differs whenever what is shown may differ."""
+    def revision(self) -> tuple[float, int]:
+        """A number pair that changes whenever the values may have changed."""
         return self.machine.clock, self.version
 
-    def sound(self) -> Mapping[str, Value]:
-        """Return what the machine would show now if nothing were wrong with its sensors."""
-        values = self.machine.look()
-        if self._own:
+    def fault_free_values(self) -> Mapping[str, Value]:
+        """Return the present values as if there were no sensor faults."""
+        values = self.machine.read()
+        if self._generated:
             clock, name = self.machine.clock, self.machine.name
-            values = values | {point: signal(clock, name) for point, signal in self._own}
+            values = values | {point: signal(clock, name) for point, signal in self._generated}
         return values
 
     def values(self) -> Mapping[str, Value | None]:
-        """Return what the machine shows now; None where a sensor is broken."""
-        values = self.sound()
+        """Return the present values; None for a broken sensor."""
+        values = self.fault_free_values()
         if not (self.broken or self.stuck or self.drifting):
             return values
         faulty: dict[str, Value | None] = {**values, **self.stuck}
-        for point, (began, rate) in self.drifting.items():
+        for point, (start, rate) in self.drifting.items():
             value = faulty[point]
             if isinstance(value, int | float) and not isinstance(value, bool):
-                moved = value + rate * (self.machine.clock - began)
+                moved = value + rate * (self.machine.clock - start)
                 faulty[point] = moved if isinstance(value, float) else round(moved)
         return faulty | dict.fromkeys(self.broken)
 
 
 def _fits(point: Point, signals: Mapping[str, Value]) -> bool:
-    """Return whether a model's signal can stand for a point."""
+    """Return True if the model has a signal of the point's type and range."""
     value = signals.get(point.name)
     if type(value) is not TYPES[point.type]:
         return False

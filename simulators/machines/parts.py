@@ -1,4 +1,4 @@
-"""What flows through a line: parts with serial numbers, made for orders, waiting in buffers."""
+"""Parts with serial numbers, the orders they are made for, and the buffers they wait in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIRST_ORDER = 1001
 
 
 class Order(NamedTuple):
-    """What is to be made. `variant` picks the recipe of each machine on the way."""
+    """An order. `variant` selects the recipe of each machine."""
 
     number: str
     variant: int
@@ -24,30 +24,30 @@ class Part(NamedTuple):
 
 
 class Orders:
-    """The orders of a line, one after the other; each is for so many parts, a fifth more or less."""
+    """The consecutive orders of a line, each for `parts` parts, 20 percent more or less."""
 
     def __init__(self, seed: str, parts: float) -> None:
         self._rng = Random(f"{seed}/orders")
-        self._usual = parts
+        self._mean = parts
         self._number = FIRST_ORDER
-        self._left = self._draw()
+        self._remaining = self._draw()
         self._variant = 0
 
-    def take(self) -> Order:
-        """Return the order that the next part is for."""
-        if self._left <= 0:
+    def next_order(self) -> Order:
+        """Return the order of the next part."""
+        if self._remaining <= 0:
             self._number += 1
             self._variant += 1
-            self._left = self._draw()
-        self._left -= 1
+            self._remaining = self._draw()
+        self._remaining -= 1
         return Order(f"ORD-{self._number}", self._variant)
 
     def _draw(self) -> int:
-        return max(1, round(self._usual * self._rng.uniform(0.8, 1.2)))
+        return max(1, round(self._mean * self._rng.uniform(0.8, 1.2)))
 
 
 class Buffer:
-    """The place between two stages of a line, with room for a few parts."""
+    """The parts between two stages of a line."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -55,5 +55,5 @@ class Buffer:
 
     @property
     def full(self) -> bool:
-        """Whether the machine before is blocked."""
+        """Whether there is no room for another part."""
         return len(self.parts) >= self.room

@@ -1,4 +1,4 @@
-"""Building blocks of machine models: what follows, what trembles, what adds up. Times are in seconds."""
+"""Building blocks of machine models. Times are in seconds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Lag:
-    """A value that follows its target as a first-order lag, exactly for any step size.
+    """A first-order lag, exact for any step size.
 
-    `sigma` is the standard deviation of a sensor's noise, which is seen in `read` and never adds up; nearer to its
-    target than `still` it is there, as a drive with a brake is.
+    `sigma` is the standard deviation of the sensor's noise, which `read` adds. Within `still` of its target the value
+    is set to the target, like a drive with a brake.
     """
 
     def __init__(self, value: float, tau: float, rng: Random, sigma: float = 0.0, still: float = 0.0) -> None:
@@ -24,18 +24,18 @@ class Lag:
         self._sigma = sigma
 
     def follow(self, target: float, dt: float, tau: float | None = None) -> float:
-        """Move toward `target` for `dt`; `tau` stands in for the usual time constant where given."""
-        apart = (self.value - target) * math.exp(-dt / (tau or self.tau))
-        self.value = target + apart if abs(apart) > self._still else target
+        """Approach `target` for `dt` seconds; `tau` replaces the time constant if given."""
+        distance = (self.value - target) * math.exp(-dt / (tau or self.tau))
+        self.value = target + distance if abs(distance) > self._still else target
         return self.value
 
     def read(self) -> float:
-        """Return what a sensor shows."""
+        """Return the value with the sensor's noise."""
         return self.value + self._rng.gauss(0.0, self._sigma) if self._sigma else self.value
 
 
-class Wander:
-    """A value that wanders about its mean (an Ornstein-Uhlenbeck process): set points, ambient, feed stock."""
+class MeanRevertingNoise:
+    """An Ornstein-Uhlenbeck process about a mean: ambient conditions, supplies, feed stock."""
 
     def __init__(self, mean: float, sigma: float, tau: float, rng: Random) -> None:
         self.mean = mean
@@ -45,7 +45,7 @@ class Wander:
         self._rng = rng
 
     def step(self, dt: float) -> float:
-        """Wander for `dt` and return the value."""
+        """MeanRevertingNoise for `dt` and return the value."""
         keep = math.exp(-dt / self._tau)
         spread = self._sigma * math.sqrt(1.0 - keep * keep)
         self.value = self.mean + (self.value - self.mean) * keep + self._rng.gauss(0.0, spread)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from drivers.base import ValueType
 from simulators.machines.carousel import Carousel
 from simulators.machines.generic import GenericMachine, signals_of
-from simulators.machines.line import Line, joined
+from simulators.machines.line import Line, form_lines
 from simulators.machines.machine import Machine
 from simulators.machines.models import MODELS
 from simulators.machines.outputs import MachineOutputs
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
     from gateway.settings.factory import Machine as Configured
     from gateway.settings.point import Point
-    from simulators.machines.outputs import Simulated
+    from simulators.machines.outputs import SimulatedMachine
     from simulators.machines.signals import Signal
 
-SLOT = 2.0
-"""Seconds: all machines of a plant have come so far before one goes on, however fast time runs."""
+LONGEST_STEP = 2.0
+"""Longest step of the whole plant in simulated seconds, at any speed."""
 
-STEPS = 20
-"""Steps, at least, of each machine's cycle."""
+STEPS_PER_CYCLE = 20
+"""Least number of steps in a machine's cycle."""
 
-FINEST = 0.25
-"""Seconds: shorter steps than that no machine needs."""
+SHORTEST_STEP = 0.25
+"""Seconds; no model needs shorter steps."""
 
 
 class Plant:
@@ -43,18 +43,20 @@ class Plant:
         self.lines: list[Line] = []
         self.clock = 0.0
         self._signals: dict[int, Sequence[tuple[str, Signal]]] = {}
-        for (area, name), group in groupby(factory.machines, lambda one: (one.path.area, one.path.line)):
+        for (area, name), group in groupby(factory.machines, lambda machine: (machine.path.area, machine.path.line)):
             line = [(configured, self._machine(configured, seed)) for configured in group]
             self.machines += [(configured, MachineOutputs(configured, machine)) for configured, machine in line]
             self._join(f"{area}/{name}", seed, [machine for _, machine in line])
         self._models = [
-            (shown.machine, max(FINEST, shown.machine.model.cycle / STEPS))
-            for _, shown in self.machines
-            if isinstance(shown.machine, Machine | Carousel)
+            (outputs.machine, max(SHORTEST_STEP, outputs.machine.model.cycle / STEPS_PER_CYCLE))
+            for _, outputs in self.machines
+            if isinstance(outputs.machine, Machine | Carousel)
         ]
-        self._generic = [shown.machine for _, shown in self.machines if isinstance(shown.machine, GenericMachine)]
+        self._generic = [
+            outputs.machine for _, outputs in self.machines if isinstance(outputs.machine, GenericMachine)
+        ]
 
-    def _machine(self, configured: Configured, seed: str) -> Simulated:
+    def _machine(self, configured: Configured, seed: str) -> SimulatedMachine:
         path = configured.path
         seed = f"{seed}/{path.area}/{path.line}"
         model = MODELS.get(configured.template)
@@ -65,15 +67,15 @@ class Plant:
             signals = self._signals[id(configured.points)] = signals_of(configured.points)
         return GenericMachine(path.machine, seed, signals)
 
-    def _join(self, name: str, seed: str, machines: list[Simulated]) -> None:
-        for known, group in groupby(machines, lambda machine: not isinstance(machine, GenericMachine)):
-            if known:
-                these = [one for one in group if isinstance(one, Machine | Carousel)]
-                self.lines += [Line(name, seed, stages) for stages in joined(these)]
+    def _join(self, name: str, seed: str, machines: list[SimulatedMachine]) -> None:
+        for modelled, group in groupby(machines, lambda machine: not isinstance(machine, GenericMachine)):
+            if modelled:
+                models = [machine for machine in group if isinstance(machine, Machine | Carousel)]
+                self.lines += [Line(name, seed, stages) for stages in form_lines(models)]
 
     def step(self, dt: float) -> None:
-        """Move all machines on by `dt` seconds, in as many steps as the models need."""
-        slots = math.ceil(dt / SLOT)
+        """Advance all machines by `dt` seconds, in as many steps as the models need."""
+        slots = math.ceil(dt / LONGEST_STEP)
         slot = dt / slots
         for _ in range(slots):
             for model, longest in self._models:
@@ -82,21 +84,21 @@ class Plant:
                     model.step(slot / steps)
         for machine in self._generic:
             machine.step(dt)
-        self.clock = round(self.clock + dt, 9)  # sums of fifths are none in binary
+        self.clock = round(self.clock + dt, 9)  # sums of 0.2 are inexact in binary
 
 
 def raw_of(point: Point) -> Callable[[Value], Value]:
-    """Return `raw_value` for one point: nothing to do where the device holds the value as it is."""
-    as_it_is = (point.scale, point.offset) == (1.0, 0.0) and not point.labels
-    return _itself if as_it_is and point.source.value_type in {None, point.type} else partial(raw_value, point)
+    """Return `raw_value` for one point, or the identity if the device holds the point's value unchanged."""
+    unscaled = (point.scale, point.offset) == (1.0, 0.0) and not point.labels
+    return _identity if unscaled and point.source.value_type in {None, point.type} else partial(raw_value, point)
 
 
-def _itself(value: Value) -> Value:
+def _identity(value: Value) -> Value:
     return value
 
 
 def raw_value(point: Point, value: Value) -> Value:
-    """Turn a value in the point's unit into what the device holds: the inverse of the gateway's normalization."""
+    """Return the device's value for a value in the point's unit: the inverse of the gateway's normalization."""
     if point.labels and isinstance(value, str):
         return next((number for number, label in point.labels.items() if label == value), 0)
     if isinstance(value, bool | str):

@@ -1,7 +1,7 @@
-"""Plausible signals for points of which nothing but the configuration is known: range, unit, type and labels decide.
+"""Generated signals for points without a model, derived from the point's range, unit, type and labels.
 
-A signal is a function of the time alone, so that a machine costs nothing while nobody looks, any speed gives the same
-shape, and the same seed the same values.
+A signal is a function of time alone. A machine costs nothing while it is not read. Any speed gives the same shape,
+and the same seed the same values.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 Signal = Callable[[float, str], Value]
-"""Seconds and the machine's name -> what the point shows."""
+"""Seconds and the machine's name -> the point's value."""
 
 Shape = Callable[[float], float]
-"""Seconds -> 0 to 1, the share of the range."""
+"""Seconds -> share of the range, 0 to 1."""
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-"""What a simulated device's clock shows when it is started."""
+"""Initial time of a simulated device's clock."""
 
 COUNTED = 2**15
-"""Numbers without a range count up to here, where they have the room."""
+"""Upper limit of integers without a range, if their type is large enough."""
 
 TOTALS = {"kW.h", "W.h", "MW.h", "J", "kJ", "MJ", "h"}
 PULSED = {"bar", "mbar", "Pa", "kPa", "MPa", "N", "kN", "t", "A", "mA", "kA", "W", "kW", "N.m", "kN.m", "V", "kV"}
 LEVELS = {"%", "L", "kg", "m3"}
 TURNING = {"r/min", "m/min", "m/s", "/min", "Hz", "mm/s"}
-"""Units by how such quantities usually move; all others wander slowly, as temperatures do."""
+"""Units by the usual behaviour of their quantities; all others vary slowly, as temperatures do."""
 
 CYCLE, RISE, DECAY = 60.0, 2.5, 4.0  # seconds: of a pulse, and its time constants
 PAUSE = 20.0  # seconds, in five minutes
@@ -42,7 +42,7 @@ HOUR = 3600.0
 
 
 def compile_signal(point: Point) -> Signal:
-    """Return the signal of a point: of its declared type, inside its range, and fitting what its source can hold."""
+    """Return the signal of a point: of its declared type, inside its range and the limits of its source."""
     if point.labels:
         return _state(point)
     if point.type is ValueType.BOOL:
@@ -68,14 +68,14 @@ def _shape(unit: str) -> Shape:
     if unit in PULSED:
         return _pulse
     if unit in LEVELS:
-        return lambda t: 0.1 + 0.8 * abs(1.0 - t / 900.0 % 2.0)  # down for 15 minutes, and filled up again
+        return lambda t: 0.1 + 0.8 * abs(1.0 - t / 900.0 % 2.0)  # 15 minutes down, 15 minutes up
     if unit in TURNING:
         return lambda t: 0.7 + 0.03 * math.sin(t / 7.0) if t % 300.0 > PAUSE else 0.02
     return lambda t: 0.55 + 0.12 * math.sin(t / 191.0) + 0.04 * math.sin(t / 23.0)
 
 
 def _pulse(t: float) -> float:
-    """Rise, hold and fall, as pressure and force do in a cycle."""
+    """Return a rise, hold and fall, as of pressure and force in a cycle."""
     inside = t % CYCLE
     if inside < CYCLE * 0.7:
         return 0.05 + 0.65 * -math.expm1(-inside / RISE)
@@ -83,19 +83,19 @@ def _pulse(t: float) -> float:
 
 
 def _noise(t: float, salt: int) -> float:
-    """Return a number from -1 to 1 that trembles five times a second, and is always the same at the same time."""
+    """Return deterministic noise from -1 to 1 that changes five times a second."""
     mixed = (int(t * 5.0) + salt) * 2654435761 & 0xFFFFFFFF
     mixed = (mixed ^ mixed >> 15) * 2246822519 & 0xFFFFFFFF
     return (mixed >> 8) / 8388608.0 - 1.0
 
 
 def _bounds(point: Point) -> tuple[float, float]:
-    """Return the lowest and the highest value: the range, as far as the source can hold it."""
+    """Return the lowest and the highest value: the range within the limits of the source."""
     low, high = point.range or (0.0, 100.0)
     if point.source.limits is not None:
-        held = sorted(limit * point.scale + point.offset for limit in point.source.limits)
-        inside = max(low, held[0]), min(high, held[1])
-        low, high = inside if inside[0] <= inside[1] else (held[0], held[1])
+        limits = sorted(limit * point.scale + point.offset for limit in point.source.limits)
+        inside = max(low, limits[0]), min(high, limits[1])
+        low, high = inside if inside[0] <= inside[1] else (limits[0], limits[1])
     if point.type is ValueType.INT and math.ceil(low) <= math.floor(high):
         low, high = math.ceil(low), math.floor(high)
     return low, high
@@ -109,7 +109,7 @@ def _counter(point: Point) -> Signal:
 
 
 def _state(point: Point) -> Signal:
-    """Stay in each state for a while, one after the other."""
+    """Return a signal that goes through the labelled states in turn."""
     lowest, highest = point.source.limits or (min(point.labels), max(point.labels))
     states = [number for number in sorted(point.labels) if lowest <= number <= highest] or [0]
     shown: list[Value] = [point.labels.get(n, "") if point.type is ValueType.STRING else n for n in states]
@@ -125,7 +125,7 @@ def _text(point: Point) -> Signal:
     size = source.capacity
     if source.raw is Raw.BYTES:
         return lambda t, _: (int(t) % 256).to_bytes(size, "big").hex()
-    return lambda t, name: _label(t, name)[-size:]  # the end of it is what changes
+    return lambda t, name: _label(t, name)[-size:]  # its end is what changes
 
 
 def _label(t: float, name: str) -> str:
@@ -139,11 +139,11 @@ def _avoiding(point: Point, signal: Signal) -> Signal:
         return signal
     step = abs(point.scale) if point.type is ValueType.FLOAT else abs(int(point.scale))
     low = point.range[0] if point.range is not None else 0
-    taken = {number * point.scale + point.offset for number in unwanted}
+    reserved = {number * point.scale + point.offset for number in unwanted}
 
     def avoiding(t: float, name: str) -> Value:
         value = signal(t, name)
-        if isinstance(value, int | float) and value in taken:
+        if isinstance(value, int | float) and value in reserved:
             return value - step if value - step >= low else value + step
         return value
 

@@ -1,4 +1,4 @@
-"""Where simulated Modbus devices are reached: ports, pseudo-terminals, and connections that they open themselves."""
+"""Endpoints of simulated Modbus devices: ports, pseudo-terminals, and connections that the devices open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from drivers.modbus.connection import Transport
-from simulators.modbus.server import Answering, Conversation, Datagrams
+from simulators.modbus.server import DatagramEndpoint, RequestHandler, StreamConnection
 from simulators.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
@@ -20,64 +20,64 @@ if TYPE_CHECKING:
 
     from simulators.modbus.registers import Unit
 
-REDIAL = 0.5
-"""Seconds from one attempt to dial in to the next."""
+RECONNECT_INTERVAL = 0.5
+"""Seconds from one attempt to connect to the gateway to the next."""
 
-DOWN = 1.0
-"""Seconds that a device which is started anew is away."""
+RESTART_SECONDS = 1.0
+"""Seconds that a restarting device is unreachable."""
 
 
 class Endpoint:
-    """One address and the units behind it. `open` raises `OSError` where it can't be had."""
+    """One address and the units behind it. `start` raises `OSError` if the address can't be used."""
 
     def __init__(self, transport: Transport, units: dict[int, Unit]) -> None:
         self.transport = transport
         self.units = units
-        self._open: set[Conversation] = set()
+        self._connections: set[StreamConnection] = set()
         self._up = False
         self._restarts = 0
-        self._back = 0.0  # by the loop's clock: when a device that starts anew is there again
+        self._restarted_at = 0.0  # by the loop's clock: when a restarting device is reachable again
 
     @property
     def address(self) -> str:
-        """Where it is reached, as a URL has it."""
+        """The address as URLs have it."""
         raise NotImplementedError
 
     async def start(self) -> None:
-        """Be there."""
+        """Accept connections."""
         await self._start()
         self._up = True
 
     async def stop(self) -> None:
-        """Be gone, with every connection, perhaps to come back."""
+        """Close every connection and accept no more; `start` accepts them again."""
         if self._up:
             self._up = False
             await self._stop()
 
     async def close(self) -> None:
-        """Be gone for good."""
+        """Stop for good, and release the address."""
         await self.stop()
 
     def _hang_up(self) -> None:
-        for conversation in tuple(self._open):
-            conversation.transport.abort()
-        self._open.clear()
+        for connection in tuple(self._connections):
+            connection.transport.abort()
+        self._connections.clear()
 
-    async def attend(self) -> None:
-        """Go and come back as faults say; called again and again."""
-        links = [shown.link for unit in self.units.values() for shown in unit.machines]
+    async def apply_faults(self) -> None:
+        """Stop and start as the machines' faults require; called at every step."""
+        links = [outputs.network for unit in self.units.values() for outputs in unit.machines]
         restarts, now = sum(link.restarts for link in links), asyncio.get_running_loop().time()
         if restarts != self._restarts:
-            self._restarts, self._back = restarts, now + DOWN
-        away = now < self._back or any(link.refused for link in links)
+            self._restarts, self._restarted_at = restarts, now + RESTART_SECONDS
+        away = now < self._restarted_at or any(link.refused for link in links)
         if away and self._up:
             await self.stop()
         elif not away and not self._up:
             await self.start()
 
-    def conversation(self) -> Conversation:
-        """Return a new conversation with somebody who reads."""
-        return Conversation(Answering(self.transport, self.units), self._open)
+    def connection(self) -> StreamConnection:
+        """Return the protocol of a new connection."""
+        return StreamConnection(RequestHandler(self.transport, self.units), self._connections)
 
     async def _start(self) -> None:
         raise NotImplementedError
@@ -86,8 +86,8 @@ class Endpoint:
         raise NotImplementedError
 
 
-class Port(Endpoint):
-    """A port of TCP, with TLS or without, or of UDP; 0 takes a free one."""
+class ListeningPort(Endpoint):
+    """A TCP port, with or without TLS, or a UDP port; port 0 takes a free one."""
 
     def __init__(
         self, transport: Transport, host: str, port: int, units: dict[int, Unit], tls: ssl.SSLContext | None = None
@@ -106,22 +106,22 @@ class Port(Endpoint):
         try:
             if self.transport is Transport.UDP:
                 self._server, _ = await loop.create_datagram_endpoint(
-                    lambda: Datagrams(self.units), local_addr=(self.host, self.port)
+                    lambda: DatagramEndpoint(self.units), local_addr=(self.host, self.port)
                 )
                 self.port = self._server.get_extra_info("sockname")[1]
             else:
-                self._server = await loop.create_server(self.conversation, self.host, self.port, ssl=self._tls)
+                self._server = await loop.create_server(self.connection, self.host, self.port, ssl=self._tls)
                 self.port = self._server.sockets[0].getsockname()[1]
         except OSError as error:
-            raise OSError(error.errno, refusal(error, self.host, self.port)) from error
+            raise OSError(error.errno, explain_bind_error(error, self.host, self.port)) from error
 
     async def _stop(self) -> None:
         self._server.close()
         self._hang_up()
 
 
-def refusal(error: OSError, host: str, port: int) -> str:
-    """Return why nobody can listen there, and what to do."""
+def explain_bind_error(error: OSError, host: str, port: int) -> str:
+    """Return why a port can't be bound, and what to do."""
     if error.errno == errno.EADDRINUSE:
         return f"port {port} of {host} is taken; --ports auto finds free ones"
     if error.errno == errno.EACCES:
@@ -131,8 +131,8 @@ def refusal(error: OSError, host: str, port: int) -> str:
     return f"can't listen on port {port} of {host}: {error.strerror or error}"
 
 
-class Dialling(Endpoint):
-    """A device that dials in to a gateway, which listens."""
+class ReverseConnection(Endpoint):
+    """A device that opens the connection to a gateway, which listens."""
 
     def __init__(self, host: str, port: int, units: dict[int, Unit]) -> None:
         super().__init__(Transport.LISTEN, units)
@@ -144,7 +144,7 @@ class Dialling(Endpoint):
         return f"{self.host}:{self.port}"
 
     async def _start(self) -> None:
-        self._task = asyncio.create_task(self._dial(), name=f"dialling {self.address}")
+        self._task = asyncio.create_task(self._connect(), name=f"connecting to {self.address}")
 
     async def _stop(self) -> None:
         self._task.cancel()
@@ -152,19 +152,19 @@ class Dialling(Endpoint):
             await self._task
         self._hang_up()
 
-    async def _dial(self) -> None:
+    async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self._open:
+            if not self._connections:
                 with suppress(OSError):  # the gateway is not up yet
-                    await loop.create_connection(self.conversation, self.host, self.port)
-            await asyncio.sleep(REDIAL)
+                    await loop.create_connection(self.connection, self.host, self.port)
+            await asyncio.sleep(RECONNECT_INTERVAL)
 
 
 class SerialLine(Endpoint):
-    """A serial line, as a pseudo-terminal: what is at its other end is read like any serial port.
+    """A serial line as a pseudo-terminal, which is read like any serial port.
 
-    `link` is where it shall be found, None where any name will do.
+    `link` is the path of the symbolic link to it; None uses the pseudo-terminal's own path.
     """
 
     def __init__(self, transport: Transport, link: Path | None, units: dict[int, Unit]) -> None:
@@ -179,18 +179,18 @@ class SerialLine(Endpoint):
 
     async def _start(self) -> None:
         if self._line is not None:
-            self._line.listen()
+            self._line.start_reading()
             return
         master, slave = os.openpty()
         tty.setraw(slave)
         self._name = os.ttyname(slave)
-        self._line = PseudoTerminal(master, slave, self.conversation())
+        self._line = PseudoTerminal(master, slave, self.connection())
         if self._link is not None:
             self._make_link(self._link)
 
     def _make_link(self, link: Path) -> None:
         if link.is_symlink() and str(link.readlink()).startswith("/dev/pts/"):
-            link.unlink()  # of a simulator that is gone
+            link.unlink()  # left by a simulator that has ended
         try:
             link.symlink_to(self._name)
         except OSError as error:
@@ -200,7 +200,7 @@ class SerialLine(Endpoint):
 
     async def _stop(self) -> None:
         if self._line is not None:
-            self._line.deafen()
+            self._line.stop_reading()
 
     async def close(self) -> None:
         await self.stop()
@@ -212,9 +212,9 @@ class SerialLine(Endpoint):
 
 
 class PseudoTerminal(asyncio.Transport):
-    """Our end of a pseudo-terminal, in the event loop. The other end stays open, so that readers may come and go."""
+    """The device's end of a pseudo-terminal. The other end stays open, so that masters may open and close it."""
 
-    def __init__(self, master: int, slave: int, protocol: Conversation) -> None:
+    def __init__(self, master: int, slave: int, protocol: StreamConnection) -> None:
         super().__init__()
         self._master, self._slave = master, slave
         self._protocol = protocol
@@ -222,30 +222,28 @@ class PseudoTerminal(asyncio.Transport):
         self._closed = False
         os.set_blocking(master, False)
         protocol.connection_made(self)
-        self.listen()
+        self.start_reading()
 
-    def listen(self) -> None:
-        """Hear what is asked from now on."""
+    def start_reading(self) -> None:
+        """Read requests; drop those that came before."""
         termios.tcflush(self._master, termios.TCIFLUSH)
         self._loop.add_reader(self._master, self._readable)
 
-    def deafen(self) -> None:
-        """Hear nothing any more, as if the cable were cut."""
+    def stop_reading(self) -> None:
+        """Read no requests, as if the cable were cut."""
         self._loop.remove_reader(self._master)
 
     def _readable(self) -> None:
         with suppress(BlockingIOError):
             self._protocol.data_received(os.read(self._master, 4096))
-        # who opens the port with settings of which nothing is left to change but parity, which a pseudo-terminal does
-        # not have, is told that they are wrong (tcsetattr of glibc): leave something that means nothing
+        # tcsetattr of glibc fails if none of the requested changes was made. A pseudo-terminal has no parity, so a
+        # master that changes nothing else gets an error: flip a flag without effect, so that it has one to change
         settings = termios.tcgetattr(self._slave)
         settings[0] |= termios.IXANY
         termios.tcsetattr(self._slave, termios.TCSANOW, settings)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        with suppress(
-            BlockingIOError
-        ):  # nobody reads, and the line is full of answers: the rest is lost, as on a wire
+        with suppress(BlockingIOError):  # nobody reads and the line is full: the rest is lost, as on a wire
             os.write(self._master, data)
 
     def is_closing(self) -> bool:
@@ -254,7 +252,7 @@ class PseudoTerminal(asyncio.Transport):
     def abort(self) -> None:
         if not self._closed:
             self._closed = True
-            self.deafen()
+            self.stop_reading()
             os.close(self._master)
             os.close(self._slave)
             self._protocol.connection_lost(None)

@@ -1,4 +1,4 @@
-"""The tables of a simulated Modbus device, laid out as the templates say that the gateway reads."""
+"""The tables of a simulated Modbus device, laid out by the templates that the gateway reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from drivers.modbus.address import Table
 from drivers.modbus.codec import encode, encoder
+from drivers.modbus.overlaps import overlapping
 from drivers.modbus.raw_types import FLOATS, SIGNED, Order, Raw, Sign
 from simulators.machines.plant import raw_of
 
@@ -18,60 +19,63 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
     from simulators.machines.outputs import MachineOutputs
 
-    # a point's value, None where its sensor is broken, and the registers as they are -> as they are next
-    Put = Callable[[Value | None, Sequence[int]], Sequence[int]]
+    RegisterWriter = Callable[[Value | None, Sequence[int]], Sequence[int]]
+    """A point's value (None for a broken sensor), and its registers before -> its registers after."""
+
+    Place = tuple[str, RegisterWriter, Table, int, int]
+    """Point, its writer, table, first entry, end."""
 
 WORD = 0xFFFF
 
 
 class RegisterMap:
-    """Where the points of a machine type stand, compiled once for all machines of the type."""
+    """The places of a machine type's points, compiled once for all machines of the type."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self.sizes = dict.fromkeys(Table, 0)
-        self.places: list[tuple[str, Put, Table, int, int]] = []
-        # bits of a register come last, over a point that shows all of it
-        for point in sorted(points, key=lambda one: _source(one).field is not None):
+        self.places: list[Place] = []
+        # parts of a register are written last, over a point that fills all of it
+        for point in sorted(points, key=lambda point: _source(point).field is not None):
             source = _source(point)
             first, end = source.address.offset, source.address.offset + source.size
             table = source.address.table
             self.sizes[table] = max(self.sizes[table], end)
-            self.places.append((point.name, _put(point, source), table, first, end))
+            self.places.append((point.name, _register_writer(point, source), table, first, end))
 
 
 class Unit:
-    """What stands behind one unit id: the tables of a machine, or of several. What no point uses reads as 0."""
+    """The tables of the machines behind one unit id. Entries that no point uses read as 0."""
 
     def __init__(self) -> None:
         self.machines: list[MachineOutputs] = []
         self.tables: dict[Table, list[int]] = {table: [] for table in Table}
-        self._places: list[tuple[MachineOutputs, Sequence[tuple[str, Put, Table, int, int]]]] = []
-        self._stamps: list[tuple[float, int]] = []
+        self._places: list[tuple[MachineOutputs, Sequence[Place]]] = []
+        self._revisions: list[tuple[float, int]] = []
 
-    def add(self, registers: RegisterMap, shown: MachineOutputs) -> None:
-        """Put a machine's points in the tables."""
+    def add(self, registers: RegisterMap, outputs: MachineOutputs) -> None:
+        """Add a machine's points to the tables."""
         for table, size in registers.sizes.items():
             self.tables[table] += [0] * (size - len(self.tables[table]))
-        self.machines.append(shown)
-        self._places.append((shown, registers.places))
-        self._stamps.append((-1.0, 0))
+        self.machines.append(outputs)
+        self._places.append((outputs, registers.places))
+        self._revisions.append((-1.0, 0))
         self.refresh()
 
     def refresh(self) -> None:
-        """Write what the machines show now into the tables, where that has changed."""
-        for i, (shown, places) in enumerate(self._places):
-            stamp = shown.stamp
-            if stamp == self._stamps[i]:
+        """Write the machines' values into the tables if they have changed."""
+        for i, (outputs, places) in enumerate(self._places):
+            revision = outputs.revision
+            if revision == self._revisions[i]:
                 continue
-            self._stamps[i] = stamp
-            values, tables = shown.values(), self.tables
-            for name, put, kind, first, end in places:
-                table = tables[kind]
-                table[first:end] = put(values[name], table[first:end])
+            self._revisions[i] = revision
+            values, tables = outputs.values(), self.tables
+            for name, write, number, first, end in places:
+                table = tables[number]
+                table[first:end] = write(values[name], table[first:end])
 
     def read(self, table: Table, first: int, count: int) -> list[int] | None:
-        """Return entries as they are now, None where the device has none."""
-        self.refresh()  # now that somebody looks
+        """Return the entries as they are now, None for an illegal address."""
+        self.refresh()
         entries = self.tables[table][first : first + count]
         if len(entries) < count or self._illegal(table, first, first + count):
             return None
@@ -79,77 +83,58 @@ class Unit:
 
     def _illegal(self, wanted: Table, since: int, until: int) -> bool:
         return any(
-            name in shown.link.illegal and table is wanted and first < until and since < end
-            for shown, places in self._places
-            if shown.link.illegal
+            name in outputs.network.illegal and table is wanted and first < until and since < end
+            for outputs, places in self._places
+            if outputs.network.illegal
             for name, _, table, first, end in places
         )
 
 
 def overlaps(points: Sequence[Point]) -> Iterator[tuple[Point, Point]]:
-    """Yield pairs of points that claim a register, each for its whole value: one of them can't be right."""
-    owners: dict[tuple[Table, int], Point] = {}
-    for point in points:
-        source = _source(point)
-        if source.field is not None:
-            continue
-        for entry in range(source.address.offset, source.address.offset + source.size):
-            owner = owners.setdefault((source.address.table, entry), point)
-            if owner is not point and not _same(owner, point):
-                yield owner, point
-                break
-
-
-def _same(one: Point, other: Point) -> bool:
-    """Return whether two points are two views of the same registers, which is nobody's mistake."""
-    first, second = _source(one), _source(other)
-    return (first.address, first.raw, first.order, first.size) == (
-        second.address,
-        second.raw,
-        second.order,
-        second.size,
-    )
+    """Yield pairs of points, the earlier first, that claim a register for different values: one can't be right."""
+    for later, earlier in overlapping([_source(point) for point in points]):
+        yield points[earlier], points[later]
 
 
 def _source(point: Point) -> ModbusSource:
     return cast("ModbusSource", point.source)
 
 
-def _put(point: Point, source: ModbusSource) -> Put:
-    """Return what turns a point's value into its registers; what is too large is cut to what there is room for."""
+def _register_writer(point: Point, source: ModbusSource) -> RegisterWriter:
+    """Return the function that turns a point's value into its registers; a value out of range is limited."""
     raw, broken = raw_of(point), _broken(source)
     if source.address.table.bits:
         return lambda value, _: (int(bool(value)),)
     if _is_word(source):
         low, high = source.limits or (0, WORD)
 
-        def put_word(value: Value | None, held: Sequence[int]) -> Sequence[int]:
+        def write_word(value: Value | None, before: Sequence[int]) -> Sequence[int]:
             if value is None:
-                return broken(held)
+                return broken(before)
             word = raw(value)
             return (min(high, max(low, cast("int", word))) & WORD,)
 
-        return put_word
+        return write_word
     to_registers = encoder(source)
 
-    def put(value: Value | None, held: Sequence[int]) -> Sequence[int]:
+    def write(value: Value | None, before: Sequence[int]) -> Sequence[int]:
         if value is None:
-            return broken(held)
+            return broken(before)
         try:
-            return to_registers(raw(value), held)
+            return to_registers(raw(value), before)
         except ValueError:
-            return to_registers(_cut(source, raw(value)), held)
+            return to_registers(_limited(source, raw(value)), before)
 
-    return put
+    return write
 
 
 def _is_word(source: ModbusSource) -> bool:
-    """Return whether this is one plain register, the most common thing of all."""
+    """Return True if a source is one plain register, the most common kind."""
     plain = source.raw in {Raw.UINT16, Raw.INT16} and source.field is None and source.sign is Sign.TWOS_COMPLEMENT
     return plain and source.order in {Order.ABCD, Order.CDAB}
 
 
-def _cut(source: ModbusSource, value: Value) -> Value:
+def _limited(source: ModbusSource, value: Value) -> Value:
     if isinstance(value, str):
         return value[: source.capacity]
     if source.limits is not None:
@@ -158,14 +143,14 @@ def _cut(source: ModbusSource, value: Value) -> Value:
 
 
 def _broken(source: ModbusSource) -> Callable[[Sequence[int]], Sequence[int]]:
-    """Return what a device shows where a sensor is broken: NaN, "not available", or the end of the range."""
+    """Return the function for a broken sensor's registers: NaN, "not available", or the end of the range."""
     value: Value
     if source.raw in FLOATS:
         value = math.nan
     elif source.not_available:
-        return lambda held: [WORD & int(source.not_available[0]) >> 16 * i for i in reversed(range(len(held)))]
+        return lambda before: [WORD & int(source.not_available[0]) >> 16 * i for i in reversed(range(len(before)))]
     elif source.limits is not None:
         value = source.limits[0] if source.raw in SIGNED else source.limits[1]
     else:
-        return lambda held: [0] * len(held)
-    return lambda held: encode(source, value, held)
+        return lambda before: [0] * len(before)
+    return lambda before: encode(source, value, before)

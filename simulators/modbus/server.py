@@ -1,7 +1,7 @@
-"""Machines served over Modbus. Frames and requests are pymodbus's, so that no mistake of our driver is met in kind.
+"""Modbus requests answered by simulated machines.
 
-The transports are asyncio's: TCP, TLS, UDP, a pseudo-terminal for a serial line, or dialling in to a gateway that
-listens.
+Frames and requests are decoded by pymodbus, so that a mistake in our own driver's codec is not repeated here. The
+transports are asyncio's; see `endpoints`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drivers.modbus.pdu import READ
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulators.machines.outputs import Link
+    from simulators.machines.outputs import NetworkFaults
     from simulators.modbus.registers import Unit
 
 _TABLES = {code: table for table, code in READ.items()}
@@ -32,17 +32,17 @@ FRAMERS = {
     Transport.RTU_TCP: FramerType.RTU,
     Transport.ASCII: FramerType.ASCII,
 }
-"""How requests are framed; as in Modbus TCP where nothing else is said."""
+"""Transport -> framing; all others use that of Modbus TCP."""
 
-LONGEST = 600
-"""Bytes that a request may have in any framing; more without a frame in it is noise."""
+MAX_FRAME = 600
+"""Bytes of the longest request in any framing; more bytes without a frame are noise."""
 
 READ_REQUEST = 5
-"""Bytes of a request to read: function, first entry, count."""
+"""Bytes of a read request: function code, first entry, count."""
 
 
 class _Tables:
-    """What pymodbus's requests ask for values: its `context`."""
+    """The data store of pymodbus's requests: its `context`."""
 
     def __init__(self, units: Mapping[int, Unit]) -> None:
         self._units = units
@@ -60,7 +60,7 @@ class _Tables:
         return [bool(entry) for entry in entries] if table.bits else entries
 
     async def async_setValues(self, *_: object) -> ExcCodes:  # noqa: N802 - pymodbus's name
-        """Refuse a write: these machines are for reading."""
+        """Refuse a write: simulated machines are read-only."""
         return ExcCodes.ILLEGAL_FUNCTION
 
     def device_ids(self) -> list[int]:
@@ -68,20 +68,20 @@ class _Tables:
         return list(self._units)
 
 
-class Answering:
-    """Turns requests into answers: bytes in, answers out."""
+class RequestHandler:
+    """Decodes requests and encodes answers."""
 
     def __init__(self, transport: Transport, units: Mapping[int, Unit]) -> None:
         self._framer = FRAMER_NAME_TO_CLASS[FRAMERS.get(transport, FramerType.SOCKET)](_DECODER)
         self._units = units
         self._context: Any = _Tables(units)
-        # a unit that is not on the line can't answer; a gateway says in its place that there is none (clause 7)
-        self._on_a_line = transport.serial
+        # a unit that is not on a serial line can't answer; on TCP a gateway answers in its place (clause 7)
+        self._serial = transport.serial
         self._noise = Random(0)
         self._received = b""
 
     def feed(self, data: bytes) -> list[tuple[float, bytes]]:
-        """Return the answers to what was received, each with the seconds by which it is late."""
+        """Return the answers to the received bytes, each with its delay in seconds."""
         self._received += data
         answers = []
         while self._received:
@@ -89,23 +89,23 @@ class Answering:
             self._received = self._received[size:]
             if not size or not frame:
                 break
-            link = self._link(unit)
-            if link is not None and link.silent:
+            faults = self._faults(unit)
+            if faults is not None and faults.silent:
                 continue
             answer = self._answer(unit, transaction, frame)
-            if link is not None and link.garbage:
+            if faults is not None and faults.garbage:
                 answer = self._noise.randbytes(len(answer))
             if answer:
-                answers.append((link.slow if link is not None else 0.0, answer))
-        if len(self._received) > LONGEST:
+                answers.append((faults.slow if faults is not None else 0.0, answer))
+        if len(self._received) > MAX_FRAME:
             self._received = b""
         return answers
 
-    def _link(self, unit: int) -> Link | None:
-        return self._units[unit].machines[0].link if unit in self._units else None
+    def _faults(self, unit: int) -> NetworkFaults | None:
+        return self._units[unit].machines[0].network if unit in self._units else None
 
     def _answer(self, unit: int, transaction: int, frame: bytes) -> bytes:
-        if unit not in self._units and self._on_a_line:
+        if unit not in self._units and self._serial:
             return b""
         request = _DECODER.decode(frame)
         if request is None:
@@ -123,34 +123,34 @@ class Answering:
 
 
 def _at_once(coroutine: Any) -> ModbusPDU:  # noqa: ANN401 - a coroutine of pymodbus's
-    """Return what a coroutine returns that waits for nothing: our tables are in memory."""
+    """Return the result of a coroutine that never suspends: the tables are in memory."""
     try:
         coroutine.send(None)
     except StopIteration as done:
         return cast("ModbusPDU", done.value)
-    raise RuntimeError("a request waits for something")
+    raise RuntimeError("the request was suspended")
 
 
-class Conversation(asyncio.Protocol):
-    """One connection of a stream: TCP, TLS, or a serial line."""
+class StreamConnection(asyncio.Protocol):
+    """One connection: TCP, TLS, or a serial line."""
 
-    def __init__(self, answering: Answering, open_ones: set[Conversation]) -> None:
-        self._answering = answering
-        self._open = open_ones
+    def __init__(self, handler: RequestHandler, connections: set[StreamConnection]) -> None:
+        self._handler = handler
+        self._connections = connections
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._open.add(self)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._open.discard(self)
+        self._connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        for late, answer in self._answering.feed(data):
-            if late:
-                asyncio.get_running_loop().call_later(late, self._send, answer)
+        for delay, answer in self._handler.feed(data):
+            if delay:
+                asyncio.get_running_loop().call_later(delay, self._send, answer)
             else:
                 self._send(answer)
 
@@ -159,7 +159,7 @@ class Conversation(asyncio.Protocol):
             self.transport.write(answer)
 
 
-class Datagrams(asyncio.DatagramProtocol):
+class DatagramEndpoint(asyncio.DatagramProtocol):
     """Modbus over UDP: each datagram is a request."""
 
     def __init__(self, units: Mapping[int, Unit]) -> None:
@@ -170,8 +170,8 @@ class Datagrams(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        for late, answer in Answering(Transport.UDP, self._units).feed(data):
-            asyncio.get_running_loop().call_later(late, self._send, answer, addr)
+        for delay, answer in RequestHandler(Transport.UDP, self._units).feed(data):
+            asyncio.get_running_loop().call_later(delay, self._send, answer, addr)
 
     def _send(self, answer: bytes, address: tuple[Any, ...]) -> None:
         if not self._transport.is_closing():

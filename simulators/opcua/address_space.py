@@ -1,8 +1,8 @@
-"""The address space of simulated machines, made of the templates that the gateway reads.
+"""The address space of simulated machines, built from the templates that the gateway reads.
 
 Each machine is an object under Machines (OPC 40001-1, clause 8) with its Identification. The parts of a node's name
-are objects, of a companion specification's type where one has them (`simulators.companions`); variables have
-engineering units, range and the meaning of numbers (OPC 10000-8).
+become objects, typed where a companion specification has them (`companion_types`). Variables have engineering units,
+ranges and enumeration texts (OPC 10000-8).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from asyncua import ua
 
 from drivers.opcua.node_address import BrowsePath
 from drivers.opcua.node_address import Node as WrittenNode
-from simulators.opcua.companion_types import DI, IDENTIFICATION, MACHINE_KINDS, MACHINERY, OF_ANY_MACHINE
-from simulators.opcua.node_store import NodeStore, Original
-from simulators.opcua.server import own_namespace
+from simulators.opcua.companion_types import DI, IDENTIFICATION, MACHINE_TYPES, MACHINERY, TYPES_BY_NAME
+from simulators.opcua.node_names import default_namespace
+from simulators.opcua.node_store import MachinePrototype, NodeStore
 from simulators.opcua.variable_metadata import describe
 from simulators.opcua.variable_values import Layout, VariableValues
-from simulators.opcua.variables import Following, variables_of
+from simulators.opcua.variables import DerivedVariable, variables_of
 
 if TYPE_CHECKING:
     from asyncua import Server
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaSource
     from gateway.settings.factory import Machine as Configured
     from simulators.machines.outputs import MachineOutputs
-    from simulators.opcua.companion_types import Kind, Member, Static
+    from simulators.opcua.companion_types import Declaration, ObjectType, StaticValue
     from simulators.opcua.variables import Variable
 
 MACHINES = 1001
-"""The folder in which machines stand, in the namespace of OPC 40001-1."""
+"""Number of the folder Machines in the namespace of OPC 40001-1."""
 
-KINDS = {
+DATA_TYPES = {
     "Boolean": (ua.VariantType.Boolean, ua.ObjectIds.Boolean),
     "Double": (ua.VariantType.Double, ua.ObjectIds.Double),
     "Duration": (ua.VariantType.Double, ua.ObjectIds.Duration),
@@ -44,129 +44,133 @@ KINDS = {
     "UInt32": (ua.VariantType.UInt32, ua.ObjectIds.UInt32),
     "UInt64": (ua.VariantType.UInt64, ua.ObjectIds.UInt64),
 }
-"""Data type -> how its values are written, and its id."""
+"""Data type -> built-in type of its values, and its id."""
 
-SHOWN_BY_POINTS = {"Duration", "Int32", "UInt64"}
-"""Data types that a point's node takes over from the type that has it."""
+SET_BY_DECLARATION = {"Duration", "Int32", "UInt64"}
+"""Data types that the node of a point takes from its declaration in the object's type."""
 
 
 class AddressSpace:
-    """The address space of one server, while it is made."""
+    """The address space of one server, while it is built."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.nodes = NodeStore(server.iserver.aspace._nodes)  # noqa: SLF001 - asyncua has no other way to put it there
+        self.nodes = NodeStore(server.iserver.aspace._nodes)  # noqa: SLF001 - asyncua has no public access
         server.iserver.aspace._nodes = cast("Any", self.nodes)  # noqa: SLF001
-        self._originals: dict[tuple[str, int], Original] = {}
-        self._owned: set[int] = set()
-        self._kinds: dict[Kind, ua.NodeId] = {}
+        self._prototypes: dict[tuple[str, int], MachinePrototype] = {}
+        self._namespaces_in_use: set[int] = set()
+        self._types: dict[ObjectType, ua.NodeId] = {}
         self._machines: Node | None = None
         self._on_paths: dict[ua.NodeId, Node] = {}
 
-    async def add(self, configured: Configured, shown: MachineOutputs) -> tuple[ua.NodeId, VariableValues]:
-        """Add a machine; returns the id of its object, and what its variables hold."""
-        own = await self.namespace(own_namespace(configured))
-        like = self._originals.get((configured.template, id(configured.points)))
-        alone = isinstance(own_namespace(configured), str) and own not in self._owned
-        if like is not None and alone and like.fits(configured):
-            held = VariableValues(shown, like.layout)
-            root = self.nodes.copy_machine(like, configured, own, held)
+    async def add(self, configured: Configured, outputs: MachineOutputs) -> tuple[ua.NodeId, VariableValues]:
+        """Add a machine; return the id of its object, and the values of its variables."""
+        own = await self.namespace(default_namespace(configured))
+        prototype = self._prototypes.get((configured.template, id(configured.points)))
+        alone = isinstance(default_namespace(configured), str) and own not in self._namespaces_in_use
+        if prototype is not None and alone and prototype.fits(configured):
+            values = VariableValues(outputs, prototype.layout)
+            root = self.nodes.copy_machine(prototype, configured, own, values)
         else:
-            root, held = await self._make(configured, shown, own)
-        self._owned.add(own)
-        held.look()
-        return root, held
+            root, values = await self._build(configured, outputs, own)
+        self._namespaces_in_use.add(own)
+        values.refresh()
+        return root, values
 
-    async def _make(
-        self, configured: Configured, shown: MachineOutputs, own: int
+    async def _build(
+        self, configured: Configured, outputs: MachineOutputs, own: int
     ) -> tuple[ua.NodeId, VariableValues]:
         """Add a machine node by node."""
-        machine = _Tree(self, configured, own, await self._root(own, configured))
+        machine = _MachineTree(self, configured, own, await self._root(own, configured))
         await machine.add_identification()
         variables = variables_of(configured.points)
         for number, variable in enumerate(variables):
             await self._place(machine, variable)
             name = f"Simulated{id(self)}_{configured.path.machine}_{number}".replace("-", "_")
             type_ = await variable.define(self._server, own, name)
-            value = variable.value(shown.sound())  # what is wrong with it is told once the server is up
-            assert value is not None, "of all its points"  # noqa: S101
+            value = variable.value(outputs.fault_free_values())  # faults are applied once the server is up
+            assert value is not None, "all points have values"  # noqa: S101
             data_type = variable.data_type if type_ is None else type_.nodeid
-            made = await variable.parent.add_variable(variable.id, variable.name, value, datatype=data_type)
+            node = await variable.parent.add_variable(variable.id, variable.name, value, datatype=data_type)
             if variable.single is not None:
-                await describe(made, own, f"{configured.path.machine}/{variable.single.name}", variable.single)
-        await machine.complete(shown)
-        layout = Layout(variables, machine.following)
-        held = VariableValues(shown, layout)
-        self.nodes.hold(held)
-        if isinstance(own_namespace(configured), str) and all(variable.is_own for variable in variables):
-            original = Original(configured, own, machine.root.nodeid, layout, machine.static)
-            self._originals.setdefault((configured.template, id(configured.points)), original)
-        return machine.root.nodeid, held
+                await describe(node, own, f"{configured.path.machine}/{variable.single.name}", variable.single)
+        await machine.complete(outputs)
+        layout = Layout(variables, machine.derived)
+        values = VariableValues(outputs, layout)
+        self.nodes.bind(values)
+        if isinstance(default_namespace(configured), str) and all(variable.is_own for variable in variables):
+            prototype = MachinePrototype(configured, own, machine.root.nodeid, layout, machine.static)
+            self._prototypes.setdefault((configured.template, id(configured.points)), prototype)
+        return machine.root.nodeid, values
 
     async def namespace(self, wanted: str | int) -> int:
-        """Return the index of a namespace, making it where it is missing."""
+        """Return the index of a namespace; register it if it is missing."""
         if isinstance(wanted, str):
             return int(await self._server.register_namespace(wanted))
         while len(present := await self._server.get_namespace_array()) <= wanted:
             await self._server.register_namespace(f"urn:lineside:simulated:{len(present)}")
         return wanted
 
-    async def add_object(self, above: Node, id_: ua.NodeId, name: ua.QualifiedName, kind: Kind | None) -> Node:
-        """Add an object of a type; what is inside comes later."""
+    async def add_object(
+        self, parent: Node, id_: ua.NodeId, name: ua.QualifiedName, type_: ObjectType | None
+    ) -> Node:
+        """Add an object without children; a plain object if `type_` is None."""
         item = ua.AddNodesItem()
         item.RequestedNewNodeId = cast("Any", id_)
         item.BrowseName = name
-        item.ParentNodeId = cast("Any", above.nodeid)
+        item.ParentNodeId = cast("Any", parent.nodeid)
         item.ReferenceTypeId = ua.NodeId(ua.Int32(ua.ObjectIds.HasComponent))
         item.NodeClass = ua.NodeClass.Object
         base = ua.NodeId(ua.Int32(ua.ObjectIds.BaseObjectType))
-        item.TypeDefinition = cast("Any", base if kind is None else await self.kind(kind))
+        item.TypeDefinition = cast("Any", base if type_ is None else await self.object_type(type_))
         item.NodeAttributes = ua.ObjectAttributes(DisplayName=ua.LocalizedText(name.Name))
         [result] = await self._server.iserver.isession.add_nodes([item])
         result.StatusCode.check()
         return self._server.get_node(id_)
 
-    async def kind(self, kind: Kind) -> ua.NodeId:
-        """Return the id of an object type, making it with what is inside where it is missing."""
-        if kind in self._kinds:
-            return self._kinds[kind]
-        base = ua.NodeId(ua.Int32(ua.ObjectIds.BaseObjectType)) if kind.above is None else await self.kind(kind.above)
-        index = await self.namespace(kind.uri)
-        made = await self._server.get_node(base).add_object_type(
-            _numbered_id(kind.number, index), ua.QualifiedName(kind.name, ua.UInt16(index))
+    async def object_type(self, type_: ObjectType) -> ua.NodeId:
+        """Return the id of an object type; add it with its declarations if it is missing."""
+        if type_ in self._types:
+            return self._types[type_]
+        base = ua.NodeId(ua.Int32(ua.ObjectIds.BaseObjectType))
+        if type_.supertype is not None:
+            base = await self.object_type(type_.supertype)
+        index = await self.namespace(type_.uri)
+        node = await self._server.get_node(base).add_object_type(
+            _numbered_id(type_.number, index), ua.QualifiedName(type_.name, ua.UInt16(index))
         )
-        self._kinds[kind] = made.nodeid
-        for member in kind.members:
+        self._types[type_] = node.nodeid
+        for member in type_.members:
             inside = await self.namespace(member.uri)
             declared = f"{member.name}<Nr>" if member.name.endswith("_") else member.name
-            id_, name = _string_id(f"{kind.name}/{declared}", index), ua.QualifiedName(declared, ua.UInt16(inside))
-            if member.kind is not None:
-                declaration = await self.add_object(made, id_, name, member.kind)
+            id_, name = _string_id(f"{type_.name}/{declared}", index), ua.QualifiedName(declared, ua.UInt16(inside))
+            if member.type_ is not None:
+                declaration = await self.add_object(node, id_, name, member.type_)
             else:
-                variant, data_type = KINDS[member.data]
+                variant, data_type = DATA_TYPES[member.data]
                 value = ua.get_default_value(variant)
-                declaration = await made.add_variable(id_, name, value, variant, ua.NodeId(ua.Int32(data_type)))
+                declaration = await node.add_variable(id_, name, value, variant, ua.NodeId(ua.Int32(data_type)))
             await declaration.set_modelling_rule(bool(member.static or member.live or member.always))
-        return made.nodeid
+        return node.nodeid
 
-    async def _place(self, machine: _Tree, variable: Variable) -> None:
-        """Find out where a variable stands: the object above it, its id and its name."""
+    async def _place(self, machine: _MachineTree, variable: Variable) -> None:
+        """Set the parent, id, name and data type of a variable."""
         if isinstance(variable.node, BrowsePath):
-            variable.parent, variable.id, variable.name = await self._along(variable.node, machine.own)
+            variable.parent, variable.id, variable.name = await self._follow(variable.node, machine.own)
             return
-        space = variable.node.namespace
-        index = machine.own if space is None else await self.namespace(space)
+        namespace = variable.node.namespace
+        index = machine.own if namespace is None else await self.namespace(namespace)
         variable.id = ua.NodeId.from_string(f"ns={index};{variable.node.identifier}")
         *way, last = variable.node.identifier.partition("=")[2].split(".")
-        variable.parent, member = await machine.along(tuple(way), last)
+        variable.parent, member = await machine.parent_of(tuple(way), last)
         uri = None if member is None else await self.namespace(member.uri)
         variable.name = ua.QualifiedName(last, ua.UInt16(machine.own if uri is None else uri))
-        if member is not None and member.data in SHOWN_BY_POINTS and variable.single is not None:
-            variable.kind, number = KINDS[member.data]
+        if member is not None and member.data in SET_BY_DECLARATION and variable.single is not None:
+            variable.kind, number = DATA_TYPES[member.data]
             variable.data_type = ua.NodeId(ua.Int32(number))
 
-    async def _along(self, path: BrowsePath, own: int) -> tuple[Node, ua.NodeId, ua.QualifiedName]:
-        """Make the objects that a path goes through; returns where its variable stands, its id and its name."""
+    async def _follow(self, path: BrowsePath, own: int) -> tuple[Node, ua.NodeId, ua.QualifiedName]:
+        """Add the objects of a browse path; return the parent of its variable, the id and the name."""
         parent, names = self._server.nodes.objects, ""
         for step in path.steps:
             index = own if step.namespace is None else await self.namespace(step.namespace)
@@ -186,25 +190,25 @@ class AddressSpace:
                 _numbered_id(MACHINES, index), ua.QualifiedName("Machines", ua.UInt16(index))
             )
         name = configured.path.machine
-        kind = MACHINE_KINDS.get(configured.template)
+        type_ = MACHINE_TYPES.get(configured.template)
         return await self.add_object(
-            self._machines, _string_id(name, own), ua.QualifiedName(name, ua.UInt16(own)), kind
+            self._machines, _string_id(name, own), ua.QualifiedName(name, ua.UInt16(own)), type_
         )
 
 
-class _Tree:
-    """The objects of one machine, by the way to each from the machine's own."""
+class _MachineTree:
+    """The objects of one machine, by their browse paths from the machine's object."""
 
     def __init__(self, space: AddressSpace, configured: Configured, own: int, root: Node) -> None:
         self.own, self.root = own, root
-        self.following: list[Following] = []
-        self.static: dict[ua.NodeId, Static] = {}
+        self.derived: list[DerivedVariable] = []
+        self.static: dict[ua.NodeId, StaticValue] = {}
         self._space, self._configured = space, configured
-        self._made: dict[tuple[str, ...], tuple[Node, Kind | None]] = {
-            (): (root, MACHINE_KINDS.get(configured.template))
+        self._objects: dict[tuple[str, ...], tuple[Node, ObjectType | None]] = {
+            (): (root, MACHINE_TYPES.get(configured.template))
         }
-        self._taken: set[tuple[str, ...]] = set()
-        # a search names the object that it looks below
+        self._points: set[tuple[str, ...]] = set()
+        # a search names the object below which it searches
         named = (cast("OpcUaSource", search.source).node for search in configured.searches)
         texts = (
             node.identifier[2:]
@@ -214,64 +218,64 @@ class _Tree:
         self._named = {tuple(text.split(".")): _string_id(text, own) for text in texts}
 
     async def add_identification(self) -> None:
-        """Add who made the machine, and where it stands (OPC 40001-1, clause 9)."""
+        """Add manufacturer, model, serial number and location (OPC 40001-1, clause 9)."""
         index = await self._space.namespace(DI)
-        about = await self._space.add_object(
+        identification = await self._space.add_object(
             self.root,
             self._id("Identification"),
             ua.QualifiedName("Identification", ua.UInt16(index)),
             IDENTIFICATION,
         )
-        self._made["Identification",] = about, IDENTIFICATION
+        self._objects["Identification",] = identification, IDENTIFICATION
 
-    async def along(self, way: tuple[str, ...], last: str) -> tuple[Node, Member | None]:
-        """Return the object that a way leads to, making it, and the member of its type that `last` is."""
-        node, kind = await self._object(way)
-        self._taken.add((*way, last))
-        return node, None if kind is None else kind.member(last)
+    async def parent_of(self, way: tuple[str, ...], last: str) -> tuple[Node, Declaration | None]:
+        """Return the object at a path, added if it is missing, and the declaration of `last` in its type."""
+        node, type_ = await self._object(way)
+        self._points.add((*way, last))
+        return node, None if type_ is None else type_.member(last)
 
-    async def complete(self, shown: MachineOutputs) -> None:
-        """Add what the types have besides the points."""
-        pending = list(self._made)
+    async def complete(self, outputs: MachineOutputs) -> None:
+        """Add the members of types that are not points."""
+        pending = list(self._objects)
         for way in pending:
-            node, kind = self._made[way]
-            for member in kind.all_members() if kind is not None else ():
+            node, type_ = self._objects[way]
+            for member in type_.all_members() if type_ is not None else ():
                 inside = (*way, member.name)
-                if member.always and inside not in self._made:
+                if member.always and inside not in self._objects:
                     await self._object(inside)
                     pending.append(inside)
-                elif (member.static or member.live) and inside not in self._taken:
-                    await self._fill(node, inside, member, shown)
+                elif (member.static or member.live) and inside not in self._points:
+                    await self._fill(node, inside, member, outputs)
 
-    async def _object(self, way: tuple[str, ...]) -> tuple[Node, Kind | None]:
-        if way in self._made:
-            return self._made[way]
-        above, kind_above = await self._object(way[:-1])
-        member = kind_above.member(way[-1]) if kind_above is not None else None
-        kind = member.kind if member is not None else None
-        if kind is None and len(way) == 1:
-            kind = OF_ANY_MACHINE.get(way[0]) or OF_ANY_MACHINE.get(way[0].rstrip("0123456789"))
+    async def _object(self, way: tuple[str, ...]) -> tuple[Node, ObjectType | None]:
+        if way in self._objects:
+            return self._objects[way]
+        parent, parent_type = await self._object(way[:-1])
+        member = parent_type.member(way[-1]) if parent_type is not None else None
+        type_ = member.type_ if member is not None else None
+        if type_ is None and len(way) == 1:
+            type_ = TYPES_BY_NAME.get(way[0]) or TYPES_BY_NAME.get(way[0].rstrip("0123456789"))
         index = self.own if member is None else await self._space.namespace(member.uri)
         name = ua.QualifiedName(way[-1], ua.UInt16(index))
         id_ = self._named.get(way) or self._id(".".join(way))
-        made = await self._space.add_object(above, id_, name, kind), kind
-        self._made[way] = made
-        return made
+        added = await self._space.add_object(parent, id_, name, type_), type_
+        self._objects[way] = added
+        return added
 
-    async def _fill(self, node: Node, way: tuple[str, ...], member: Member, shown: MachineOutputs) -> None:
-        variant, number = KINDS[member.data]
+    async def _fill(self, node: Node, way: tuple[str, ...], member: Declaration, outputs: MachineOutputs) -> None:
+        variant, number = DATA_TYPES[member.data]
         id_ = self._id("/".join(way))
         name = ua.QualifiedName(member.name, ua.UInt16(await self._space.namespace(member.uri)))
         if member.static is not None:
-            told = member.static(self._configured)
+            constant = member.static(self._configured)
             self.static[id_] = member.static
-            value = ua.LocalizedText(str(told)) if variant is ua.VariantType.LocalizedText else told
+            value = ua.LocalizedText(str(constant)) if variant is ua.VariantType.LocalizedText else constant
             await node.add_property(id_, name, value, variant, ua.NodeId(ua.Int32(number)))
         elif member.live is not None:
-            following = Following(id_, variant, member.live)
-            now = following.value(shown.values())
+            derived = DerivedVariable(id_, variant, member.live)
+            now = derived.value(outputs.values())
             await node.add_variable(id_, name, now, datatype=ua.NodeId(ua.Int32(number)))
-            self.following.append(following)
+            self.derived.append(derived)
 
     def _id(self, way: str) -> ua.NodeId:
         return _string_id(f"{self._configured.path.machine}/{way}", self.own)

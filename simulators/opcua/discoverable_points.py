@@ -1,4 +1,4 @@
-"""Points that only a real machine knows: a simulated one shows some that a search would find."""
+"""Points that a search finds: only a real machine knows them, so a simulated one shows examples."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 EXAMPLES = 3
-"""So many variables are below a node that is searched."""
+"""Variables below a node that is searched."""
 
 
 def with_examples(factory: Factory) -> Factory:
-    """Return a factory whose searches have found something. Machines that share their points still do."""
+    """Return a factory with example points for each search. Machines that share their points still do."""
     shared: dict[tuple[int, int], tuple[Point, ...]] = {}
 
-    def shown(machine: Machine) -> Machine:
+    def with_points(machine: Machine) -> Machine:
         if not machine.searches:
             return machine
         key = id(machine.points), id(machine.searches)
@@ -34,11 +34,11 @@ def with_examples(factory: Factory) -> Factory:
             shared[key] = tuple({point.name: point for point in (*found, *machine.points)}.values())
         return replace(machine, points=shared[key])
 
-    return replace(factory, machines=tuple(map(shown, factory.machines)))
+    return replace(factory, machines=tuple(map(with_points, factory.machines)))
 
 
 def examples(search: Point) -> Iterator[Point]:
-    """Yield points that a search stands for, with the names that it gives them: its pattern with numbers in it."""
+    """Yield example points of a search, named as the search names them: its pattern with numbers filled in."""
     source = cast("OpcUaSource", search.source)
     for number in range(1, EXAMPLES + 1):
         way = [_filled(part, number) for part in (source.match or "*").split("/")]
@@ -48,7 +48,7 @@ def examples(search: Point) -> Iterator[Point]:
 
 
 def _filled(part: str, number: int) -> str:
-    """Return a name that fits a part of a pattern."""
+    """Return a name that matches a part of a pattern."""
     plain = part.replace("*", str(number)).replace("?", str(number))
     return f"Part{plain}" if plain.isdigit() else plain
 

@@ -1,8 +1,8 @@
-"""Monitored items of simulated variables (OPC 10000-4, clause 5.13), and how their changes are published.
+"""Monitored items of simulated variables (OPC 10000-4, clause 5.13), and the publishing of their changes.
 
-asyncua tells of each write, copies its value for each item, and compares a deadband with the value before, so that a
-quantity which moves in small steps is never told again. A machine samples: each item at its own interval, against
-what was told last. Changes are encoded once, when they are seen.
+asyncua reports each write, copies its value for each item, and compares a deadband with the value before, so that a
+quantity which moves in small steps is never reported again. A machine samples: each item at its own interval, against
+the value reported last. Changes are encoded once, when they are sampled.
 """
 
 from __future__ import annotations
@@ -19,43 +19,42 @@ from asyncua.server.monitored_item_service import MonitoredItemService
 from asyncua.ua.ua_binary import struct_to_binary
 
 from simulators.opcua.node_store import NodeStore
-from simulators.opcua.server import REFRESH
-from simulators.opcua.variable_values import GOOD, ILLEGAL
+from simulators.opcua.variable_values import GOOD_ENCODING_MASK, ILLEGAL, SAMPLING_INTERVAL
 
 if TYPE_CHECKING:
     from simulators.opcua.variable_values import VariableValues
 
-    # a change that is encoded, or one for who listens inside the server
+    # encoded, or an object for a subscription inside the server, such as history
     Change = bytes | ua.MonitoredItemNotification
 
 _DATA_CHANGES = ua.NodeId(ua.Int32(ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary))
 
 
-class Refused(Exception):
-    """An item can't be as it is asked for; `args` has the status."""
+class ItemRejected(Exception):
+    """An item can't be created as requested; `args[0]` is the status code."""
 
 
-class Item:
-    """One monitored item; names that asyncua looks at are its own."""
+class SimulatedItem:
+    """One monitored item. Attributes that asyncua reads have its names."""
 
     __slots__ = (
-        "client_handle", "deadband", "discards_oldest", "mode", "monitored_item_id", "number", "plain", "queue_size",
-        "sampled", "status_only", "told", "watch",
+        "client_handle", "deadband", "discards_oldest", "last_reported", "mode", "monitored_item_id", "number",
+        "queue_size", "sampled", "sampler", "status_only", "unfiltered",
     )  # fmt: skip
 
-    def __init__(self, number: int, id_: int, watch: Watching) -> None:
-        self.number, self.monitored_item_id, self.watch = number, id_, watch
+    def __init__(self, number: int, id_: int, sampler: SamplingGroup) -> None:
+        self.number, self.monitored_item_id, self.sampler = number, id_, sampler
         self.mode = ua.MonitoringMode.Reporting
-        self.sampled: Any = self  # what was seen last: nothing is like that
-        self.told: float | None = None  # the number that was told last
+        self.sampled: Any = self  # the last content; equal to no content at first
+        self.last_reported: float | None = None  # the number that a deadband is compared with
         self.queue_size = 1
 
-    def ask(self, asked: ua.MonitoringParameters, queue_size: int) -> None:
-        """Take over what is asked for. Raises `Refused`."""
-        self.client_handle, self.queue_size = asked.ClientHandle, queue_size
-        self.discards_oldest = asked.DiscardOldest
-        wanted: Any = asked.Filter
-        # not by its class: asyncua makes classes of standard types anew when it learns a server's types
+    def configure(self, requested: ua.MonitoringParameters, queue_size: int) -> None:
+        """Apply the requested parameters. Raises `ItemRejected`."""
+        self.client_handle, self.queue_size = requested.ClientHandle, queue_size
+        self.discards_oldest = requested.DiscardOldest
+        wanted: Any = requested.Filter
+        # not by its class: asyncua replaces classes of standard types when it loads a server's types
         if not hasattr(wanted, "DeadbandType"):
             wanted = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValue)
         self.status_only = wanted.Trigger == ua.DataChangeTrigger.Status
@@ -63,225 +62,230 @@ class Item:
         if wanted.DeadbandType == ua.DeadbandType.Absolute:
             self.deadband = float(wanted.DeadbandValue)
         elif wanted.DeadbandType == ua.DeadbandType.Percent:
-            limits = self.watch.held.limits(self.number)
+            limits = self.sampler.values.limits(self.number)
             if limits is None:
-                raise Refused(ua.StatusCodes.BadMonitoredItemFilterUnsupported)
+                raise ItemRejected(ua.StatusCodes.BadMonitoredItemFilterUnsupported)
             self.deadband = (limits.High - limits.Low) * wanted.DeadbandValue / 100
         self.set_mode(self.mode)
 
     def set_mode(self, mode: ua.MonitoringMode) -> None:
-        """Take over whether it samples at all."""
+        """Apply the monitoring mode."""
         self.mode = mode
         disabled = mode == ua.MonitoringMode.Disabled
-        # every change of what it samples is told to somebody outside, as it is
-        self.plain = not (self.deadband or self.status_only or disabled or self.watch.inside)
+        # every change is reported to a client, as it is
+        self.unfiltered = not (self.deadband or self.status_only or disabled or self.sampler.internal)
 
 
-class Watching:
-    """Items of one subscription, of one machine, that are sampled together: every so many looks."""
+class SamplingGroup:
+    """Items of one subscription and one machine that are sampled together, at every n-th sample of the server."""
 
-    def __init__(self, service: Service, held: VariableValues, every: int) -> None:
-        self.held, self.every, self.inside = held, every, service.inside
+    def __init__(self, service: SimulatedItemService, values: VariableValues, every: int) -> None:
+        self.values, self.every, self.internal = values, every, service.internal
         self.dirty: set[int] = set()
         self._next = 0
         self._service = service
-        self._items: dict[int, list[Item]] = {}
+        self._items: dict[int, list[SimulatedItem]] = {}
 
-    def add(self, item: Item) -> None:
-        """Sample an item from now on."""
+    def add(self, item: SimulatedItem) -> None:
+        """Add an item."""
         if not self._items:
-            self.held.watches.append(self)
+            self.values.samplers.append(self)
         self._items.setdefault(item.number, []).append(item)
 
-    def remove(self, item: Item) -> None:
-        """Sample an item no more."""
+    def remove(self, item: SimulatedItem) -> None:
+        """Remove an item."""
         items = self._items[item.number]
         items.remove(item)
         if not items:
             del self._items[item.number]
         if not self._items:
-            self.held.watches.remove(self)
-            self._service.end(self)
+            self.values.samplers.remove(self)
+            self._service.forget(self)
 
-    def due(self, look: int) -> bool:
-        """Return whether the look of that number is one to sample at."""
-        return look >= self._next
+    def due(self, sample: int) -> bool:
+        """Return True if the server's sample of that number is one to report at."""
+        return sample >= self._next
 
-    async def sample(self, look: int) -> None:
-        """Tell what has changed since the last sample."""
-        self._next = look + self.every
+    async def sample(self, sample: int) -> None:
+        """Report what has changed since the last sample."""
+        self._next = sample + self.every
         if self.dirty:
             dirty, self.dirty = self.dirty, set()
             self._sample(dirty)
-            await self._service.told()
+            await self._service.publish_at_once()
 
     def _sample(self, dirty: set[int]) -> None:
-        """Sample what has changed: most of it good numbers, which are told as they are."""
-        held, service, items = self.held, self._service, self._items
-        queues, seen, source, server = service.queues, held.seen, held.source, held.server
+        """Report variables that have changed. Most are good numbers without a filter, which take the short way."""
+        values, service, items = self.values, self._service, self._items
+        queues, current = service.queues, values.current
+        source_time, server_time = values.source_time, values.server_time
         for number in dirty:
-            plain = held.layout.plain[number]
+            encoding = values.layout.numbers[number]
             for item in items.get(number, ()):
-                now = None if plain is None or not item.plain else seen[plain[0]]
+                now = None if encoding is None or not item.unfiltered else current[encoding[0]]
                 if now is None or now is ILLEGAL or item.monitored_item_id in queues:
                     service.sample(item)
                 elif now != item.sampled:
                     item.sampled = now
-                    _, pack, code, raw = plain  # type: ignore[misc] # there is a number, so there is this
-                    change = pack(item.client_handle, GOOD, code, raw(now), source[number], server[number])
+                    _, pack, code, raw = encoding  # type: ignore[misc] # not None, since `now` is a number
+                    times = source_time[number], server_time[number]
+                    change = pack(item.client_handle, GOOD_ENCODING_MASK, code, raw(now), *times)
                     queues[item.monitored_item_id] = [change]
 
 
-class Service(MonitoredItemService):
-    """The items of one subscription: of simulated variables ours, of all else asyncua's."""
+class SimulatedItemService(MonitoredItemService):
+    """The items of one subscription: ours for simulated variables, asyncua's for all other nodes."""
 
     def __init__(self, isub: InternalSubscription, aspace: Any) -> None:  # noqa: ANN401 - asyncua's
         super().__init__(isub, aspace)
-        self.inside = isub.pub_request_callback is None  # as history does
-        self._watching: dict[tuple[int, int], Watching] = {}
+        self.internal = isub.pub_request_callback is None  # history, for example
+        self._groups: dict[tuple[int, int], SamplingGroup] = {}
 
     @property
     def queues(self) -> dict[int, list[Change]]:
-        """What waits to be published, by the ids of items."""
-        return cast("dict[int, list[Change]]", self.isub._triggered_datachanges)  # noqa: SLF001 - see `Subscription`
+        """Changes that wait to be published, by monitored item id."""
+        return cast("dict[int, list[Change]]", self.isub._triggered_datachanges)  # noqa: SLF001 - see `EncodedSubscription`
 
     async def _create_data_change_monitored_item(
         self, params: ua.MonitoredItemCreateRequest
     ) -> ua.MonitoredItemCreateResult:
-        what, nodes = params.ItemToMonitor, self.aspace._nodes  # noqa: SLF001 - asyncua has no other way to them
-        found = nodes.variable(what.NodeId) if isinstance(nodes, NodeStore) else None
-        if found is None or what.AttributeId != ua.AttributeIds.Value:
+        target, nodes = params.ItemToMonitor, self.aspace._nodes  # noqa: SLF001 - asyncua has no public access
+        found = nodes.variable(target.NodeId) if isinstance(nodes, NodeStore) else None
+        if found is None or target.AttributeId != ua.AttributeIds.Value:
             if isinstance(nodes, NodeStore):
-                nodes.keep(what.NodeId)  # asyncua notes in the node who is told of it
+                nodes.keep(target.NodeId)  # asyncua registers its callback in the node
             return await super()._create_data_change_monitored_item(params)
-        held, number = found
-        asked = params.RequestedParameters
-        wanted = asked.SamplingInterval if asked.SamplingInterval >= 0 else self.isub.data.RevisedPublishingInterval
-        every = max(1, math.ceil(wanted / (REFRESH * 1000) - 0.01))
+        values, number = found
+        requested = params.RequestedParameters
+        interval = requested.SamplingInterval
+        if interval < 0:
+            interval = self.isub.data.RevisedPublishingInterval
+        every = max(1, math.ceil(interval / (SAMPLING_INTERVAL * 1000) - 0.01))
         self._monitored_item_counter += 1
         id_ = self._monitored_item_counter
-        item = Item(number, id_, self._watch(held, every))
+        item = SimulatedItem(number, id_, self._group(values, every))
         result = ua.MonitoredItemCreateResult(MonitoredItemId=ua.IntegerId(id_))
-        if not self._agree(item, asked, result):
+        if not self._revise(item, requested, result):
             return result
         item.set_mode(params.MonitoringMode)
-        item.watch.add(item)
+        item.sampler.add(item)
         self._monitored_items[id_] = cast("Any", item)
-        held.look()
+        values.refresh()
         self.sample(item)
-        await self.told()
+        await self.publish_at_once()
         return result
 
-    def _agree(
+    def _revise(
         self,
-        item: Item,
-        asked: ua.MonitoringParameters,
+        item: SimulatedItem,
+        requested: ua.MonitoringParameters,
         result: ua.MonitoredItemCreateResult | ua.MonitoredItemModifyResult,
     ) -> bool:
-        """Have an item be as it is asked for, as far as that goes; returns whether it can be."""
-        result.RevisedSamplingInterval = ua.Duration(item.watch.every * REFRESH * 1000)
-        result.RevisedQueueSize = ua.Counter(self._revise_queue_size(asked.QueueSize))
+        """Configure an item and fill in the revised parameters; return False if the filter is rejected."""
+        result.RevisedSamplingInterval = ua.Duration(item.sampler.every * SAMPLING_INTERVAL * 1000)
+        result.RevisedQueueSize = ua.Counter(self._revise_queue_size(requested.QueueSize))
         try:
-            item.ask(asked, result.RevisedQueueSize)
-        except Refused as refused:
-            result.StatusCode = ua.StatusCode(ua.UInt32(refused.args[0]))
+            item.configure(requested, result.RevisedQueueSize)
+        except ItemRejected as rejected:
+            result.StatusCode = ua.StatusCode(ua.UInt32(rejected.args[0]))
             return False
         return True
 
-    def _watch(self, held: VariableValues, every: int) -> Watching:
-        watch = self._watching.get((id(held), every))
-        if watch is None:
-            watch = self._watching[id(held), every] = Watching(self, held, every)
-        return watch
+    def _group(self, values: VariableValues, every: int) -> SamplingGroup:
+        group = self._groups.get((id(values), every))
+        if group is None:
+            group = self._groups[id(values), every] = SamplingGroup(self, values, every)
+        return group
 
-    def end(self, watch: Watching) -> None:
-        """Forget items that are sampled no more."""
-        self._watching.pop((id(watch.held), watch.every), None)
+    def forget(self, group: SamplingGroup) -> None:
+        """Remove a group that has no items any more."""
+        self._groups.pop((id(group.values), group.every), None)
 
-    def sample(self, item: Item) -> None:
-        """Queue what an item's variable holds, if that is to be told."""
+    def sample(self, item: SimulatedItem) -> None:
+        """Queue the content of an item's variable if it has changed and the filter lets it pass."""
         if item.mode == ua.MonitoringMode.Disabled:
             return
-        held, number = item.watch.held, item.number
-        now, before = held.content(number), item.sampled
+        values, number = item.sampler.values, item.number
+        now, before = values.content(number), item.sampled
         if now is before or now == before:
             return
         item.sampled = now
         if item.status_only and before is not item and _good(now) == _good(before):
             return
         if item.deadband:
-            size = held.size(number)
-            if size is not None and item.told is not None and abs(size - item.told) <= item.deadband:
+            value, last = values.device_number(number), item.last_reported
+            if value is not None and last is not None and abs(value - last) <= item.deadband:
                 return
-            item.told = size
+            item.last_reported = value
         change: Change
-        if self.inside:
-            change = ua.MonitoredItemNotification(item.client_handle, held.data(number))
+        if self.internal:
+            change = ua.MonitoredItemNotification(item.client_handle, values.data_value(number))
         else:
-            change = held.change(number, item.client_handle)
+            change = values.encoded_change(number, item.client_handle)
         queue = self.queues.setdefault(item.monitored_item_id, [])
         if item.queue_size and len(queue) >= item.queue_size:
             queue.pop(0 if item.discards_oldest else -1)
         queue.append(change)
 
-    async def told(self) -> None:
-        """Publish at once what is queued, where the subscription is like that."""
+    async def publish_at_once(self) -> None:
+        """Publish what is queued if the publishing interval is 0."""
         if self.isub.data.RevisedPublishingInterval <= 0:
             await self.isub.publish_results()
 
     def _modify_monitored_item(self, params: ua.MonitoredItemModifyRequest) -> ua.MonitoredItemModifyResult:
         item: Any = self._monitored_items.get(params.MonitoredItemId)
-        if not isinstance(item, Item):
+        if not isinstance(item, SimulatedItem):
             return super()._modify_monitored_item(params)
         result = ua.MonitoredItemModifyResult()
-        self._agree(item, params.RequestedParameters, result)
+        self._revise(item, params.RequestedParameters, result)
         return result
 
     async def _set_monitoring_mode(self, mode: ua.MonitoringMode, mid: int) -> ua.StatusCode:
         item: Any = self._monitored_items.get(mid)
-        if not isinstance(item, Item):
+        if not isinstance(item, SimulatedItem):
             return await super()._set_monitoring_mode(mode, mid)
         if item.mode == ua.MonitoringMode.Disabled:
-            item.sampled, item.told = item, None
+            item.sampled, item.last_reported = item, None
         item.set_mode(mode)
-        item.watch.held.look()
+        item.sampler.values.refresh()
         self.sample(item)
-        await self.told()
+        await self.publish_at_once()
         return ua.StatusCode()
 
     def _delete_monitored_items(self, mid: int) -> ua.StatusCode:
         item: Any = self._monitored_items.get(mid)
-        if not isinstance(item, Item):
+        if not isinstance(item, SimulatedItem):
             return super()._delete_monitored_items(mid)
         del self._monitored_items[mid]
-        item.watch.remove(item)
+        item.sampler.remove(item)
         return ua.StatusCode()
 
 
-class Subscription(InternalSubscription):
-    """A subscription most of whose changes are encoded already when they are published."""
+class EncodedSubscription(InternalSubscription):
+    """A subscription whose changes are mostly encoded before they are published."""
 
     def _pop_triggered_datachanges(self, result: ua.PublishResult) -> None:
-        waiting = cast("dict[int, list[Change]]", self._triggered_datachanges)
-        if self.pub_request_callback is None or not waiting:
+        queues = cast("dict[int, list[Change]]", self._triggered_datachanges)
+        if self.pub_request_callback is None or not queues:
             super()._pop_triggered_datachanges(result)
             return
         changes = [
-            one if isinstance(one, bytes) else struct_to_binary(one) for one in chain.from_iterable(waiting.values())
+            change if isinstance(change, bytes) else struct_to_binary(change)
+            for change in chain.from_iterable(queues.values())
         ]
         self._triggered_datachanges = {}
-        # DataChangeNotification (OPC 10000-4, clause 7.25.2): the changes, and no diagnostics
+        # DataChangeNotification (OPC 10000-4, clause 7.25.2): the changes, and a null array of diagnostics
         body = b"".join((struct.pack("<i", len(changes)), *changes, struct.pack("<i", -1)))
-        told = ua.ExtensionObject(_DATA_CHANGES, cast("ua.ByteString", body))
-        result.NotificationMessage.NotificationData.append(told)
+        notification = ua.ExtensionObject(_DATA_CHANGES, cast("ua.ByteString", body))
+        result.NotificationMessage.NotificationData.append(notification)
 
 
 def _good(content: Any) -> bool:  # noqa: ANN401 - what `VariableValues.content` returns
     contents = content if isinstance(content, tuple) else (content,)
-    return not any(one is None or one is ILLEGAL for one in contents)
+    return not any(value is None or value is ILLEGAL for value in contents)
 
 
-def sample_variables() -> None:
-    """Have the servers of this process sample what is simulated."""
-    internal_subscription.MonitoredItemService = Service  # type: ignore[misc]
-    subscription_service.InternalSubscription = Subscription  # type: ignore[misc]
+def install_sampling() -> None:
+    """Replace asyncua's monitored items and subscriptions in this process by these."""
+    internal_subscription.MonitoredItemService = SimulatedItemService  # type: ignore[misc]
+    subscription_service.InternalSubscription = EncodedSubscription  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""The nodes of a simulated server: asyncua's, those of machines, and those of machines that are like another.
+"""The nodes of a simulated server: asyncua's own, those of prototype machines, and copies of these.
 
-Of machines of one template only the first is made, node by node. What others have is made of that when somebody asks
-for it: so a machine costs the server next to nothing, and a thousand are no slower to start than one.
+Only the first machine of a template is built node by node. The nodes of the others are copied from it when a client
+asks for one. A machine then costs the server next to nothing, and 1,000 machines start as fast as one.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.settings.factory import Machine as Configured
-    from simulators.opcua.companion_types import Static
+    from simulators.opcua.companion_types import StaticValue
     from simulators.opcua.variable_values import Layout, VariableValues
 
-RECENT = 512
-"""Nodes that were made last and are kept for a while: most are asked for several times."""
+CACHED_NODES = 512
+"""Copied nodes that are kept for a while, since most are asked for several times."""
 
 
-class Original(NamedTuple):
-    """A machine that was made node by node, in a namespace of its own.
+class MachinePrototype(NamedTuple):
+    """A machine that was built node by node, in a namespace of its own.
 
-    `root`    the id of its object
-    `static`  what its nodes show that never changes, by their ids
+    `root`    node id of its object
+    `static`  constant values of its variables, by node id
     """
 
     configured: Configured
     namespace: int
     root: ua.NodeId
     layout: Layout
-    static: Mapping[ua.NodeId, Static]
+    static: Mapping[ua.NodeId, StaticValue]
 
     @property
     def name(self) -> str:
@@ -42,78 +42,80 @@ class Original(NamedTuple):
         return self.configured.path.machine
 
     def fits(self, configured: Configured) -> bool:
-        """Return whether a machine can be made of this one: what tells their nodes apart are the machines' names."""
+        """Return True if a machine can be copied from this one: only the machine's name tells their nodes apart."""
         names = {self.name, configured.path.machine}
         texts = (str(variable.id.Identifier).partition("/")[0] for variable in self.layout.variables)
         return configured.searches == self.configured.searches and names.isdisjoint(texts)
 
 
-class Copy:
-    """A machine that is like another, but for its namespace, its name, and what it holds."""
+class MachineCopy:
+    """A machine that equals its prototype except for its namespace, name and values."""
 
-    def __init__(self, original: Original, configured: Configured, namespace: int, held: VariableValues) -> None:
-        self.held = held
-        self._original, self._configured = original, configured
+    def __init__(
+        self, prototype: MachinePrototype, configured: Configured, namespace: int, values: VariableValues
+    ) -> None:
+        self.values = values
+        self._prototype, self._configured = prototype, configured
         self._namespace, self._name = namespace, configured.path.machine
 
-    def back(self, id_: ua.NodeId) -> ua.NodeId:
-        """Return the id of the node that another is made of, which need not exist."""
-        return self._other(id_, self._original.namespace, self._name, self._original.name)
+    def to_prototype(self, id_: ua.NodeId) -> ua.NodeId:
+        """Return the id of the prototype's node that corresponds to a node of this machine; it need not exist."""
+        return self._translate(id_, self._prototype.namespace, self._name, self._prototype.name)
 
-    def forth(self, id_: ua.NodeId) -> ua.NodeId:
-        """Return the id that one of the original's nodes has here; others are as they are."""
-        if id_.NamespaceIndex != self._original.namespace:
+    def from_prototype(self, id_: ua.NodeId) -> ua.NodeId:
+        """Return the id that a node of the prototype has here; ids of other namespaces are returned unchanged."""
+        if id_.NamespaceIndex != self._prototype.namespace:
             return id_
-        return self._other(id_, self._namespace, self._original.name, self._name)
+        return self._translate(id_, self._namespace, self._prototype.name, self._name)
 
     @staticmethod
-    def _other(id_: ua.NodeId, namespace: int, name: str, other: str) -> ua.NodeId:
-        """Return an id in another namespace, with the machine's name in it, if it is there, put for the other's."""
+    def _translate(id_: ua.NodeId, namespace: int, name: str, replacement: str) -> ua.NodeId:
+        """Return an id in another namespace, with the machine's name at its start replaced."""
         text = id_.Identifier
         if isinstance(text, str) and (text == name or text.startswith(f"{name}/")):
-            text = cast("ua.String", other + text[len(name) :])
+            text = cast("ua.String", replacement + text[len(name) :])
         return ua.NodeId(text, ua.Int16(namespace))
 
-    def make(self, id_: ua.NodeId, like: NodeData) -> NodeData:
-        """Return a node made like another."""
-        made = NodeData(id_)
-        for attribute, held in like.attributes.items():
-            value = AttributeValue(cast("ua.DataValue", held.value))
-            value.value_callback = held.value_callback
-            if attribute == ua.AttributeIds.Value and like.nodeid in self._original.static:
-                assert held.value is not None, "it never changes"  # noqa: S101
-                assert held.value.Value is not None, "it never changes"  # noqa: S101
-                value.value = _like(held.value, self._told(like.nodeid, held.value.Value))
-            elif held.value is not None and held.value.Value is not None and attribute in _NAMING:
-                value.value = _like(held.value, self._named(held.value.Value.Value))
-            made.attributes[attribute] = value
-        made.references = [self.reference(one) for one in like.references]
-        return made
+    def copy_node(self, id_: ua.NodeId, source: NodeData) -> NodeData:
+        """Return a copy of a node of the prototype."""
+        node = NodeData(id_)
+        for attribute, content in source.attributes.items():
+            value = AttributeValue(cast("ua.DataValue", content.value))
+            value.value_callback = content.value_callback
+            if attribute == ua.AttributeIds.Value and source.nodeid in self._prototype.static:
+                assert content.value is not None, "a constant"  # noqa: S101
+                assert content.value.Value is not None, "a constant"  # noqa: S101
+                value.value = _with_value(content.value, self._static_value(source.nodeid, content.value.Value))
+            elif content.value is not None and content.value.Value is not None and attribute in _NAMING:
+                value.value = _with_value(content.value, self._renamed(content.value.Value.Value))
+            node.attributes[attribute] = value
+        node.references = [self.copy_reference(reference) for reference in source.references]
+        return node
 
-    def reference(self, like: ua.ReferenceDescription) -> ua.ReferenceDescription:
-        """Return a reference made like another."""
+    def copy_reference(self, source: ua.ReferenceDescription) -> ua.ReferenceDescription:
+        """Return a copy of a reference of the prototype."""
         return ua.ReferenceDescription(
-            ReferenceTypeId=like.ReferenceTypeId,
-            IsForward=like.IsForward,
-            NodeId=cast("ua.ExpandedNodeId", self.forth(like.NodeId)),
-            BrowseName=self._named(like.BrowseName),
-            DisplayName=self._named(like.DisplayName),
-            NodeClass=like.NodeClass,
-            TypeDefinition=like.TypeDefinition,
+            ReferenceTypeId=source.ReferenceTypeId,
+            IsForward=source.IsForward,
+            NodeId=cast("ua.ExpandedNodeId", self.from_prototype(source.NodeId)),
+            BrowseName=self._renamed(source.BrowseName),
+            DisplayName=self._renamed(source.DisplayName),
+            NodeClass=source.NodeClass,
+            TypeDefinition=source.TypeDefinition,
         )
 
-    def _told(self, id_: ua.NodeId, like: ua.Variant) -> Any:  # noqa: ANN401 - of any type
-        told = self._original.static[id_](self._configured)
-        return ua.LocalizedText(str(told)) if like.VariantType is ua.VariantType.LocalizedText else told
+    def _static_value(self, id_: ua.NodeId, source: ua.Variant) -> Any:  # noqa: ANN401 - of any type
+        value = self._prototype.static[id_](self._configured)
+        return ua.LocalizedText(str(value)) if source.VariantType is ua.VariantType.LocalizedText else value
 
-    def _named(self, value: Any) -> Any:  # noqa: ANN401 - an id, or a name of two kinds
-        """Return what stands here for an id or a name of the original's."""
+    def _renamed(self, value: Any) -> Any:  # noqa: ANN401 - an id, or a name of two kinds
+        """Return the id or name that replaces one of the prototype's."""
         if isinstance(value, ua.NodeId):
-            return self.forth(value)
-        if isinstance(value, ua.QualifiedName) and value.NamespaceIndex == self._original.namespace:
-            name = self._name if value.Name == self._original.name else value.Name
+            return self.from_prototype(value)
+        if isinstance(value, ua.QualifiedName) and value.NamespaceIndex == self._prototype.namespace:
+            name = self._name if value.Name == self._prototype.name else value.Name
             return ua.QualifiedName(cast("ua.String", name), ua.UInt16(self._namespace))
-        if isinstance(value, ua.LocalizedText) and value.Text == self._original.name:
+        if isinstance(value, ua.LocalizedText) and value.Text == self._prototype.name:
             return ua.LocalizedText(cast("ua.String", self._name))
         return value
 
@@ -121,8 +123,8 @@ class Copy:
 _NAMING = {ua.AttributeIds.NodeId, ua.AttributeIds.BrowseName, ua.AttributeIds.DisplayName}
 
 
-def _like(data: ua.DataValue, value: Any) -> ua.DataValue:  # noqa: ANN401 - of any type
-    assert data.Value is not None, "there is something to be like"  # noqa: S101
+def _with_value(data: ua.DataValue, value: Any) -> ua.DataValue:  # noqa: ANN401 - of any type
+    assert data.Value is not None, "checked by the caller"  # noqa: S101
     return ua.DataValue(
         ua.Variant(value, data.Value.VariantType),
         SourceTimestamp=data.SourceTimestamp,
@@ -131,57 +133,57 @@ def _like(data: ua.DataValue, value: Any) -> ua.DataValue:  # noqa: ANN401 - of 
 
 
 class NodeStore(MutableMapping[ua.NodeId, NodeData]):
-    """The table of a server's nodes, in the place of that which it has: what is made node by node stays there."""
+    """The node table of a server, in place of asyncua's: nodes that were built, and copies made on demand."""
 
     def __init__(self, nodes: MutableMapping[ua.NodeId, NodeData]) -> None:
         self._nodes = nodes
         self._variables: dict[ua.NodeId, tuple[VariableValues, int]] = {}
-        self._copies: dict[int, Copy] = {}  # by their namespaces
-        self._recent: dict[ua.NodeId, NodeData] = {}
+        self._copies: dict[int, MachineCopy] = {}  # by namespace index
+        self._cache: dict[ua.NodeId, NodeData] = {}
 
-    def hold(self, held: VariableValues) -> None:
-        """Have a machine's variables show what it holds."""
-        for number, variable in enumerate(held.layout.variables):
-            self._variables[variable.id] = held, number
+    def bind(self, values: VariableValues) -> None:
+        """Let the variables of a machine that was built show its values."""
+        for number, variable in enumerate(values.layout.variables):
+            self._variables[variable.id] = values, number
             value = self[variable.id].attributes[ua.AttributeIds.Value]
             value.value, value.value_callback = None, self._read
 
     def copy_machine(
-        self, original: Original, configured: Configured, namespace: int, held: VariableValues
+        self, prototype: MachinePrototype, configured: Configured, namespace: int, values: VariableValues
     ) -> ua.NodeId:
-        """Take in a machine that is like another; return the id of its object."""
-        copy = self._copies[namespace] = Copy(original, configured, namespace, held)
-        root = original.root
-        for one in self[root].references:
-            if not one.IsForward:
-                above = self[one.NodeId]
-                down = next(other for other in above.references if other.NodeId == root and other.IsForward)
-                above.references.append(copy.reference(down))
-        return copy.forth(root)
+        """Add a copy of a machine; return the id of its object."""
+        copy = self._copies[namespace] = MachineCopy(prototype, configured, namespace, values)
+        root = prototype.root
+        for reference in self[root].references:
+            if not reference.IsForward:
+                parent = self[reference.NodeId]
+                down = next(other for other in parent.references if other.NodeId == root and other.IsForward)
+                parent.references.append(copy.copy_reference(down))
+        return copy.from_prototype(root)
 
     def variable(self, id_: ua.NodeId) -> tuple[VariableValues, int] | None:
-        """Return whose variable a node is, and its number; None where it is no machine's."""
+        """Return the values that a node belongs to, and its number in them; None if it is no machine's variable."""
         copy = self._copies.get(id_.NamespaceIndex)
         if copy is None:
             return self._variables.get(id_)
-        found = self._variables.get(copy.back(id_))
-        return None if found is None else (copy.held, found[1])
+        found = self._variables.get(copy.to_prototype(id_))
+        return None if found is None else (copy.values, found[1])
 
-    def measured(self, held: VariableValues) -> Iterator[ua.NodeId]:
+    def variables_with_range(self, values: VariableValues) -> Iterator[ua.NodeId]:
         """Yield the ids of a machine's variables that have a range."""
-        copy = next((one for one in self._copies.values() if one.held is held), None)
-        for variable in held.layout.of_points:
+        copy = next((copy for copy in self._copies.values() if copy.values is values), None)
+        for variable in values.layout.of_points:
             if variable.limits is not None:
-                yield variable.id if copy is None else copy.forth(variable.id)
+                yield variable.id if copy is None else copy.from_prototype(variable.id)
 
     def keep(self, id_: ua.NodeId) -> None:
-        """Keep a node from now on, since something will be changed in it."""
-        if id_ not in self._nodes and (made := self.get(id_)) is not None:
-            self._nodes[id_] = made
+        """Keep a copied node for good, since something will be changed in it."""
+        if id_ not in self._nodes and (node := self.get(id_)) is not None:
+            self._nodes[id_] = node
 
     def get(self, id_: ua.NodeId, default: Any = None) -> Any:  # noqa: ANN401 - as dictionaries have it
         found = self._nodes.get(id_)
-        return found if found is not None else self._made(id_) or default
+        return found if found is not None else self._copied(id_) or default
 
     def __getitem__(self, id_: ua.NodeId) -> NodeData:
         found: NodeData | None = self.get(id_)
@@ -204,23 +206,23 @@ class NodeStore(MutableMapping[ua.NodeId, NodeData]):
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def _made(self, id_: ua.NodeId) -> NodeData | None:
+    def _copied(self, id_: ua.NodeId) -> NodeData | None:
         copy = self._copies.get(id_.NamespaceIndex)
         if copy is None:
             return None
-        made = self._recent.get(id_)
-        if made is None:
-            like = self._nodes.get(copy.back(id_))
-            if like is None:
+        node = self._cache.get(id_)
+        if node is None:
+            source = self._nodes.get(copy.to_prototype(id_))
+            if source is None:
                 return None
-            if len(self._recent) >= RECENT:
-                self._recent.clear()
-            made = self._recent[id_] = copy.make(id_, like)
-        return made
+            if len(self._cache) >= CACHED_NODES:
+                self._cache.clear()
+            node = self._cache[id_] = copy.copy_node(id_, source)
+        return node
 
     def _read(self, id_: ua.NodeId, _: ua.AttributeIds) -> ua.DataValue:
         found = self.variable(id_)
-        assert found is not None, "only variables are read like this"  # noqa: S101
-        held, number = found
-        held.look()
-        return held.data(number)
+        assert found is not None, "the callback of variables alone"  # noqa: S101
+        values, number = found
+        values.refresh()
+        return values.data_value(number)

@@ -1,6 +1,6 @@
-"""What stands between a simulated OPC UA server and the network: it is refused, and its answers are late, or noise.
+"""A TCP relay in front of a simulated OPC UA server, which refuses connections, delays answers, or garbles them.
 
-The server itself listens on another port of the loopback; what it says of its address is where the relay listens.
+The server listens on another port of the loopback, and its endpoint URL is the address of the relay.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from simulators.ports import LOOPBACK, free_port
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulators.machines.outputs import Link
+    from simulators.machines.outputs import NetworkFaults
 
 CHUNK = 65_536
-"""Bytes that are passed on at once."""
+"""Bytes forwarded at once."""
 
 
 class Relay:
-    """Passes connections on to a server at `inner`, a port of the loopback, as its machines' links say."""
+    """Forwards connections to a server at the loopback port `inner`, with the faults of its machines."""
 
-    def __init__(self, host: str, port: int, links: Sequence[Link]) -> None:
+    def __init__(self, host: str, port: int, faults: Sequence[NetworkFaults]) -> None:
         self.inner = free_port()
-        self._host, self._port, self._links = host, port, links
+        self._host, self._port, self._faults = host, port, faults
         self._noise = Random(0)
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
-    async def attend(self) -> None:
-        """Be there, or be gone with every connection, as faults say. Raises `OSError` where a port is taken."""
-        refused = any(link.refused for link in self._links)
+    async def apply_faults(self) -> None:
+        """Listen, or close everything, as the faults require. Raises `OSError` if the port is taken."""
+        refused = any(fault.refused for fault in self._faults)
         if refused and self._server is not None:
             await self.close()
         elif not refused and self._server is None:
-            self._server = await asyncio.start_server(self._meet, self._host, self._port)
+            self._server = await asyncio.start_server(self._accept, self._host, self._port)
 
     async def close(self) -> None:
-        """End every connection, and listen no more."""
+        """Close every connection and stop listening."""
         if self._server is None:
             return
         self._server.close()
@@ -50,42 +50,42 @@ class Relay:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
 
-    async def _meet(self, asks: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+    async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - that is who runs this
+        assert task is not None  # noqa: S101 - asyncio runs this in a task
         self._open.add(task)
         task.add_done_callback(self._open.discard)
-        server: asyncio.StreamWriter | None = None
+        to_server: asyncio.StreamWriter | None = None
         try:
-            says, server = await asyncio.open_connection(LOOPBACK, self.inner)
+            server, to_server = await asyncio.open_connection(LOOPBACK, self.inner)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._ask(asks, server), name="asking")
-                both.create_task(self._answer(says, answers), name="answering")
+                both.create_task(self._forward_requests(client, to_server), name="requests")
+                both.create_task(self._forward_answers(server, to_client), name="answers")
         except (OSError, ExceptionGroup):
-            pass  # one of both is gone; the other is told below
+            pass  # one side has closed; the other is closed below
         finally:
-            for end in (answers, server):
-                if end is not None:
-                    end.transport.abort()
+            for writer in (to_client, to_server):
+                if writer is not None:
+                    writer.transport.abort()
 
-    async def _ask(self, asks: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
-        while data := await asks.read(CHUNK):
-            server.write(data)
-        server.close()
+    async def _forward_requests(self, client: asyncio.StreamReader, to_server: asyncio.StreamWriter) -> None:
+        while data := await client.read(CHUNK):
+            to_server.write(data)
+        to_server.close()
 
-    async def _answer(self, says: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+    async def _forward_answers(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
-        while data := await says.read(CHUNK):
-            if any(link.garbage for link in self._links):
+        while data := await server.read(CHUNK):
+            if any(fault.garbage for fault in self._faults):
                 data = self._noise.randbytes(len(data))
-            if late := max((link.slow for link in self._links), default=0.0):
-                loop.call_later(late, self._write, answers, data)
+            if delay := max((fault.slow for fault in self._faults), default=0.0):
+                loop.call_later(delay, self._write, to_client, data)
             else:
-                self._write(answers, data)
-        raise ConnectionResetError("the server has hung up")
+                self._write(to_client, data)
+        raise ConnectionResetError("the server closed the connection")
 
     @staticmethod
-    def _write(answers: asyncio.StreamWriter, data: bytes) -> None:
+    def _write(to_client: asyncio.StreamWriter, data: bytes) -> None:
         with suppress(OSError):
-            if not answers.is_closing():
-                answers.write(data)
+            if not to_client.is_closing():
+                to_client.write(data)

@@ -1,13 +1,14 @@
-"""What makes simulated OPC UA servers as secure as they are configured: policies, certificates, users.
+"""Security of simulated OPC UA servers: the configured policies, certificates and users.
 
-With `--ports auto` all of it is made for the run, in a folder that the written configuration names, so that no secret
-of the real machines is needed:
+With `--ports auto` all of it is created for the run, in a folder that the written configuration names, so that no
+secret of the real machines is needed:
 
-    own  trusted  ...      certificates: the gateway's own, and the servers', which are trusted (`drivers.opcua.pki`)
-    users/NAME.password    what each user is let in by
-    users/gateway.der .pem the certificate of those who are known by one
+    own  trusted  ...      certificates: the gateway's, and the servers', which it trusts (see the driver's `pki`)
+    users/NAME.password    password of each user
+    users/gateway.der .pem certificate and key of users with an X.509 token
 
-Without it nobody knows real passwords here: a configured user is let in by any, and any certificate is trusted.
+Without it the real passwords are unknown: a configured user may log in with any password, and any certificate is
+trusted.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ _NAMES = {
 _MODES = {SecurityMode.SIGN: "Sign", SecurityMode.SIGN_AND_ENCRYPT: "SignAndEncrypt"}
 
 
-TOKENS = "Basic256Sha256_SignAndEncrypt"
-"""What a server offers besides where it is asked for nothing but who comes: a password never goes in the clear."""
+POLICY_FOR_USERS = "Basic256Sha256_SignAndEncrypt"
+"""Policy offered besides None if users log in: no password is sent in clear text."""
 
 
-class Demands(NamedTuple):
-    """What the connections to one server ask for: asyncua's names of policies, and who comes."""
+class SecurityRequirements(NamedTuple):
+    """The security that the connections to one server need: policies by asyncua's names, and kinds of user tokens."""
 
     policies: frozenset[str]
     anonymous: bool
@@ -63,46 +64,47 @@ class Demands(NamedTuple):
         return self.policies == {"NoSecurity"} and not (self.users or self.certificates)
 
 
-def demands_of(connections: Iterable[OpcUaConnection]) -> Demands:
-    """Return what connections to one server ask for."""
+def requirements_of(connections: Iterable[OpcUaConnection]) -> SecurityRequirements:
+    """Return the security that connections to one server need."""
     policies: set[str] = set()
     users: set[str] = set()
     anonymous = certificates = False
-    for one in connections:
-        mode = _MODES[one.security_mode]
-        if one.security is Policy.NONE:
+    for connection in connections:
+        mode = _MODES[connection.security_mode]
+        if connection.security is Policy.NONE:
             policies.add("NoSecurity")
         else:
-            wanted = list(_NAMES) if one.security is Policy.AUTO else [one.security]
+            wanted = list(_NAMES) if connection.security is Policy.AUTO else [connection.security]
             policies.update(f"{_NAMES[policy]}_{mode}" for policy in wanted)
-        users.update([one.username] if one.username is not None else [])
-        certificates |= one.user_certificate is not None
-        anonymous |= not one.identified
+        users.update([connection.username] if connection.username is not None else [])
+        certificates |= connection.user_certificate is not None
+        anonymous |= not connection.identified
     if (users or certificates) and policies == {"NoSecurity"}:
-        policies.add(TOKENS)
-    return Demands(frozenset(policies), anonymous, frozenset(users), certificates)
+        policies.add(POLICY_FOR_USERS)
+    return SecurityRequirements(frozenset(policies), anonymous, frozenset(users), certificates)
 
 
 class Credentials:
-    """The servers' certificate, and who is let in: those of `folder`, or whoever is configured where that is None."""
+    """The servers' certificate, and the users: those of `folder`, or all that are configured if that is None."""
 
     def __init__(self, connections: Iterable[OpcUaConnection], folder: Path | None) -> None:
-        """Prepare; `make` makes it all."""
+        """Prepare; `create` creates certificates and passwords."""
         self.folder = folder
         self._hosts = {LOOPBACK: None, "localhost": None, socket.gethostname(): None}
         self._names: dict[str, None] = {}
-        for one in connections:
-            own = one.server_name if one.server_name not in {None, ANY_HOST} else urlsplit(one.url).hostname
-            self._hosts[own or LOOPBACK] = None
-            if one.username is not None and one.password is not None:
-                self._names[one.username] = None
+        for connection in connections:
+            named = connection.server_name not in {None, ANY_HOST}
+            host = connection.server_name if named else urlsplit(connection.url).hostname
+            self._hosts[host or LOOPBACK] = None
+            if connection.username is not None and connection.password is not None:
+                self._names[connection.username] = None
         self._passwords: dict[str, str] = {}
         self._clients: set[bytes] = set()
         self._users: set[bytes] = set()
         self.server: Identity
 
-    def make(self) -> None:
-        """Make certificates and passwords, and write what a gateway needs. Raises `OSError`."""
+    def create(self) -> None:
+        """Create certificates and passwords, and write the gateway's files. Raises `OSError`."""
         self.server = application("Lineside simulator", URI, self._hosts)
         if self.folder is None:
             return
@@ -122,7 +124,7 @@ class Credentials:
 
     @property
     def user_certificate(self) -> Path:
-        """The certificate that users of this run are known by."""
+        """The certificate of users with an X.509 token."""
         return self._user("gateway.der")
 
     @property
@@ -138,26 +140,26 @@ class Credentials:
         assert self.folder is not None, "there are no files without a folder"  # noqa: S101
         return self.folder.absolute() / "users" / file
 
-    async def secure(self, server: Server, demands: Demands) -> None:
-        """Give a server its door, and its policies with the certificate that they need, before it is started."""
+    async def secure(self, server: Server, requirements: SecurityRequirements) -> None:
+        """Set the user manager, the policies and the certificate of a server before it is started."""
         from asyncua import ua  # noqa: PLC0415 - only servers need it
 
-        server.iserver.user_manager = cast("UserManager", _Door(self, demands))
-        if demands.plain:
+        server.iserver.user_manager = cast("UserManager", _UserManager(self, requirements))
+        if requirements.plain:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
             return
         await server.set_application_uri(URI)
         await server.load_certificate(cast("str", self.server.certificate), "der")
         await server.load_private_key(cast("str", self.server.key), format="pem")
         server.set_certificate_validator(self._validate)
-        server.set_security_policy([ua.SecurityPolicyType[name] for name in sorted(demands.policies)])
-        tokens: list[type] = [ua.AnonymousIdentityToken] if demands.anonymous else []
-        tokens += [ua.UserNameIdentityToken] if demands.users else []
-        tokens += [ua.X509IdentityToken] if demands.certificates else []
+        server.set_security_policy([ua.SecurityPolicyType[name] for name in sorted(requirements.policies)])
+        tokens: list[type] = [ua.AnonymousIdentityToken] if requirements.anonymous else []
+        tokens += [ua.UserNameIdentityToken] if requirements.users else []
+        tokens += [ua.X509IdentityToken] if requirements.certificates else []
         server.set_identity_tokens(tokens)
 
     async def _validate(self, certificate: x509.Certificate, _: ua.ApplicationDescription) -> None:
-        """Trust the gateway whose certificate was made for the run; whoever comes, where none was."""
+        """Trust the gateway's certificate of this run, or any if none was created."""
         from asyncua import ua  # noqa: PLC0415 - see above
         from asyncua.common.utils import ServiceError  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
@@ -166,19 +168,19 @@ class Credentials:
             raise ServiceError(ua.StatusCodes.BadCertificateUntrusted)
 
     def knows(self, name: str, password: str | None) -> bool:
-        """Return whether a user comes with the right password."""
+        """Return True if the password of a user is right."""
         return self.folder is None or self._passwords.get(name, "") == (password or "")
 
     def knows_certificate(self, certificate: bytes | None) -> bool:
-        """Return whether a user's certificate is the right one."""
+        """Return True if the certificate of a user is right."""
         return certificate is not None and (self.folder is None or certificate in self._users)
 
 
-class _Door:
-    """Who is let in to one server: a user manager of asyncua's."""
+class _UserManager:
+    """The users of one server (asyncua's contract `UserManager`)."""
 
-    def __init__(self, credentials: Credentials, demands: Demands) -> None:
-        self._credentials, self._demands = credentials, demands
+    def __init__(self, credentials: Credentials, requirements: SecurityRequirements) -> None:
+        self._credentials, self._requirements = credentials, requirements
 
     def get_user(
         self,
@@ -187,13 +189,13 @@ class _Door:
         password: str | None = None,
         certificate: bytes | None = None,
     ) -> User | None:
-        """Return the user, None where there is none such."""
+        """Return the user, None if the token is rejected."""
         from asyncua.crypto.permission_rules import User, UserRole  # noqa: PLC0415 - only servers need it
 
         if username is not None:
-            known = username in self._demands.users and self._credentials.knows(username, password)
-        elif self._demands.certificates and self._credentials.knows_certificate(certificate):
+            known = username in self._requirements.users and self._credentials.knows(username, password)
+        elif self._requirements.certificates and self._credentials.knows_certificate(certificate):
             known = True
         else:
-            known = self._demands.anonymous
+            known = self._requirements.anonymous
         return User(role=UserRole.User) if known else None

@@ -1,8 +1,8 @@
-"""The standard address space of OPC UA servers (OPC 10000-5), made once.
+"""The standard address space of OPC UA servers (OPC 10000-5), created once.
 
-asyncua makes its six thousand nodes anew for each server: more than a second of a processor, and 50 MB. Here they are
-made once, and a server gets a copy of those that it is asked for. They are kept beside the byte code of this module
-for processes to come; `python -m simulators.standard` puts them there beforehand.
+asyncua creates its 6,000 nodes for each server: more than a second of a processor, and 50 MB. This module creates
+them once, and a server copies those that it is asked for. They are cached in a file beside the byte code of this
+module; `python -m simulators.opcua.standard_nodes` writes it beforehand.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from asyncua.server.user_managers import UserManager
 
     Standard = Mapping[Any, bytes | NodeData]
-    """Nodes by the number in their id: pickled, or as they were made."""
+    """Nodes by the number in their id: pickled, or as objects."""
 
-_MAKING = threading.Lock()
+_LOADING = threading.Lock()
 
 
 def new_server(user_manager: UserManager | None = None) -> Server:
-    """Return a server of asyncua's, whose `init` takes no time to speak of."""
+    """Return a server of asyncua's whose `init` does not create the standard nodes."""
     return Server(iserver=_Internal(user_manager))
 
 
@@ -48,7 +48,7 @@ class _Internal(InternalServer):
 
 
 class _Nodes(dict[ua.NodeId, NodeData]):
-    """The nodes of one server. Of the standard ones only those are listed that were asked for."""
+    """The nodes of one server. Iteration lists only those standard nodes that were asked for."""
 
     def __init__(self, standard: Standard) -> None:
         super().__init__()
@@ -75,14 +75,14 @@ class _Nodes(dict[ua.NodeId, NodeData]):
         return self.get(cast("ua.NodeId", node)) is not None
 
     def __delitem__(self, node: ua.NodeId) -> None:
-        self[node]  # a standard one that was never asked for, too
+        self[node]  # loads a standard node that was never asked for
         super().__delitem__(node)
         self._deleted.add(node)
 
 
 def _standard() -> Standard:
-    """Return the nodes of namespace 0: kept by an earlier process, or made."""
-    with _MAKING:
+    """Return the nodes of namespace 0: from the cache file, or created."""
+    with _LOADING:
         return _standard_once()
 
 
@@ -90,33 +90,33 @@ def _standard() -> Standard:
 def _standard_once() -> Standard:
     file = _file()
     if file is None:
-        return _made()
-    with suppress(OSError, zlib.error):  # it is not there, or was damaged
-        kept: Standard = pickle.loads(zlib.decompress(file.read_bytes()))  # noqa: S301 - trusted as the byte code is
-        return kept
-    made = _made()
+        return _create()
+    with suppress(OSError, zlib.error):  # the file is missing or damaged
+        cached: Standard = pickle.loads(zlib.decompress(file.read_bytes()))  # noqa: S301 - trusted as the byte code is
+        return cached
+    created = _create()
     if not sys.dont_write_bytecode:
-        with suppress(OSError):  # a folder that is not ours
-            _keep(made, file)
-    return made
+        with suppress(OSError):  # a read-only folder
+            _save(created, file)
+    return created
 
 
-def _made() -> Standard:
+def _create() -> Standard:
     space = AddressSpace()
     fill_address_space(NodeManagementService(space))
     return {data.nodeid.Identifier: data for data in space._nodes.values()}  # noqa: SLF001 - see above
 
 
-def _keep(made: Standard, file: Path) -> None:
+def _save(nodes: Standard, file: Path) -> None:
     file.parent.mkdir(exist_ok=True)
     half = file.with_name(f"{file.name}.{os.getpid()}")
-    packed = {number: pickle.dumps(data) for number, data in made.items()}
+    packed = {number: pickle.dumps(data) for number, data in nodes.items()}
     half.write_bytes(zlib.compress(pickle.dumps(packed)))
     half.replace(file)
 
 
 def _file() -> Path | None:
-    """Return where they are kept for this Python and this asyncua; None where Python keeps no byte code."""
+    """Return the cache file for this Python and this asyncua; None if Python keeps no byte code."""
     try:
         code = Path(cache_from_source(__file__))
     except NotImplementedError:
@@ -125,4 +125,4 @@ def _file() -> Path | None:
 
 
 if __name__ == "__main__":
-    _keep(_made(), cast("Path", _file()))
+    _save(_create(), cast("Path", _file()))

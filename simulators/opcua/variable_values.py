@@ -1,6 +1,6 @@
-"""What the variables of machines hold in a running OPC UA server, since when, and who is told when that changes.
+"""The values that the variables of a machine hold in a running OPC UA server, and the samplers that report changes.
 
-A value is looked at when somebody reads it, or when a monitored item is due; nothing is written while nobody looks.
+A value is computed when a client reads it or when a monitored item is due. Nothing is computed while nobody reads.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
 
-from simulators.opcua.server import REFRESH
-from simulators.opcua.variables import Following, Variable
+from simulators.opcua.variables import DerivedVariable, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,51 +22,48 @@ if TYPE_CHECKING:
     from drivers.base import Value
     from simulators.machines.outputs import MachineOutputs
 
-    Plain = tuple[int, Callable[..., bytes], int, Callable[[Value], Value]]
-    """A variable of one number: its point's position, what packs a change, the number of its type, and what makes of
-    a point's value what the device holds."""
+    NumberEncoding = tuple[int, Callable[..., bytes], int, Callable[[Value], Value]]
+    """How a variable of one number is encoded: its point's position, what packs a change, the built-in type's number,
+    and the function from the point's value to the device's."""
 
-    class Watch(Protocol):
-        """Who is told: `dirty` gets the numbers of variables that have changed since the last sample."""
+    class Sampler(Protocol):
+        """Reports changes; `dirty` collects the numbers of variables that have changed since the last sample."""
 
         dirty: set[int]
 
-        def due(self, look: int) -> bool:
-            """Return whether the look of that number is one to sample at."""
+        def due(self, sample: int) -> bool:
+            """Return True if the server's sample of that number is one to report at."""
 
-        async def sample(self, look: int) -> None:
-            """Tell what has changed."""
+        async def sample(self, sample: int) -> None:
+            """Report what has changed."""
 
 
-TICKS = 10_000_000
-"""Of the clock of OPC UA in a second; it counts from 1601 (OPC 10000-6, clause 5.2.2.5)."""
+SAMPLING_INTERVAL = 0.5
+"""Seconds between two samples of the machines: the fastest sampling interval of a monitored item."""
+
+TICKS_PER_SECOND = 10_000_000
+"""Of a DateTime, which counts from 1601 (OPC 10000-6, clause 5.2.2.5)."""
 
 ILLEGAL: Final = object()
-"""Stands where a value would, of a node that the device does not have."""
+"""The content of a node that the device does not have."""
 
-GOOD = 0x0D
-"""What a good change tells of itself: a value and both times follow, and no status (OPC 10000-6, clause 5.2.2.17)."""
-
-
-def ticks() -> int:
-    """Return the time now, as messages have it."""
-    return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
+GOOD_ENCODING_MASK = 0x0D
+"""DataValue with a value and both timestamps, and no status (OPC 10000-6, clause 5.2.2.17)."""
 
 
 class Layout:
-    """The variables of machines of one template, by number: those of points, then those that follow from these."""
+    """The variables of machines of one template, by number: those of points first, then the derived ones."""
 
-    def __init__(self, variables: Sequence[Variable], following: Sequence[Following]) -> None:
-        self.variables: list[Variable | Following] = [*variables, *following]
-        self.of_points, self.following = variables, following
+    def __init__(self, variables: Sequence[Variable], derived: Sequence[DerivedVariable]) -> None:
+        self.variables: list[Variable | DerivedVariable] = [*variables, *derived]
+        self.of_points, self.derived = variables, derived
         self.names = [point.name for variable in variables for point in variable.points]
         self.owners = [number for number, variable in enumerate(variables) for _ in variable.points]
         self.first = [self.owners.index(number) for number in range(len(variables))]
-        self.plain = [self._plain(number) for number in range(len(self.variables))]
+        self.numbers = [self._number_encoding(number) for number in range(len(self.variables))]
         self.get = _getter(self.names)
 
-    def _plain(self, number: int) -> Plain | None:
-        """Return how a variable of one number is told of."""
+    def _number_encoding(self, number: int) -> NumberEncoding | None:
         variable = self.variables[number]
         if not isinstance(variable, Variable) or variable.form is None:
             return None
@@ -75,121 +71,129 @@ class Layout:
 
 
 class VariableValues:
-    """What the variables of one machine hold.
+    """The values of the variables of one machine.
 
-    `seen`    what each point showed when it was looked at last; None where a sensor is broken, `ILLEGAL` no node
-    `source`, `server`  when that of each variable was first seen, by the machine's clock and by the server's
+    `current`  value of each point when it was sampled last; None for a broken sensor, `ILLEGAL` for a missing node
+    `source_time`, `server_time`  DateTime of each variable's last change, by the machine's clock and by the server's
     """
 
-    def __init__(self, shown: MachineOutputs, layout: Layout) -> None:
-        self.shown, self.layout = shown, layout
-        self.watches: list[Watch] = []
-        self._stamp: object = None
-        self._looked = -REFRESH
-        self.seen: tuple[Any, ...] = (ILLEGAL,) * len(layout.names)
-        self._follows: list[Any] = [ILLEGAL] * len(layout.following)
-        self.source = [0] * len(layout.variables)
-        self.server = [0] * len(layout.variables)
+    def __init__(self, outputs: MachineOutputs, layout: Layout) -> None:
+        self.outputs, self.layout = outputs, layout
+        self.samplers: list[Sampler] = []
+        self._revision: object = None
+        self._sampled_at = -SAMPLING_INTERVAL
+        self.current: tuple[Any, ...] = (ILLEGAL,) * len(layout.names)
+        self._derived: list[Any] = [ILLEGAL] * len(layout.derived)
+        self.source_time = [0] * len(layout.variables)
+        self.server_time = [0] * len(layout.variables)
 
-    def look(self, *, on_time: bool = False) -> None:
-        """Look at what the machine shows, unless that was done a moment ago; note what has changed since.
+    def refresh(self, *, on_time: bool = False) -> None:
+        """Take the machine's values, unless that was done a moment ago, and mark the variables that have changed.
 
-        Who reads between the looks that are `on_time` for who samples is told what was seen then: else one would be
-        told of a value that the others never meet.
+        A read between two samples (`on_time`) of monitored items returns the values of the last sample. Otherwise a
+        reader would see values that no subscriber ever gets.
         """
-        shown, layout, clock = self.shown, self.layout, time.monotonic()
-        recent = 2 * REFRESH if self.watches and not on_time else REFRESH / 2
-        if (stamp := shown.stamp) == self._stamp or clock - self._looked < recent:
+        outputs, layout, now = self.outputs, self.layout, time.monotonic()
+        recent = 2 * SAMPLING_INTERVAL if self.samplers and not on_time else SAMPLING_INTERVAL / 2
+        if (revision := outputs.revision) == self._revision or now - self._sampled_at < recent:
             return
-        self._stamp, self._looked = stamp, clock
-        values, illegal = shown.values(), shown.link.illegal
-        seen = layout.get(values)
+        self._revision, self._sampled_at = revision, now
+        values, illegal = outputs.values(), outputs.network.illegal
+        current = layout.get(values)
         if illegal:
-            seen = tuple(ILLEGAL if name in illegal else one for name, one in zip(layout.names, seen, strict=True))
-        before, self.seen, owners = self.seen, seen, layout.owners
+            current = tuple(
+                ILLEGAL if name in illegal else value for name, value in zip(layout.names, current, strict=True)
+            )
+        before, self.current, owners = self.current, current, layout.owners
         changed = {
             owners[i]
-            for i, (now, then) in enumerate(zip(seen, before, strict=True))
-            if now is not then and now != then
+            for i, (value, last) in enumerate(zip(current, before, strict=True))
+            if value is not last and value != last
         }
-        for i, one in enumerate(layout.following):
-            follows = one.value(values).Value
-            if follows != self._follows[i]:
-                self._follows[i] = follows
+        for i, variable in enumerate(layout.derived):
+            derived = variable.value(values).Value
+            if derived != self._derived[i]:
+                self._derived[i] = derived
                 changed.add(len(layout.of_points) + i)
-        at = ticks()
-        own = at + round(shown.link.clock * TICKS)
+        server_time = _now()
+        source_time = server_time + round(outputs.network.clock * TICKS_PER_SECOND)
         for number in changed:
-            self.source[number], self.server[number] = own, at
-        for watch in self.watches:
-            watch.dirty |= changed
+            self.source_time[number], self.server_time[number] = source_time, server_time
+        for sampler in self.samplers:
+            sampler.dirty |= changed
 
-    async def sample(self, look: int) -> None:
-        """Tell what has changed to whom that look is one to sample at."""
-        due = [watch for watch in self.watches if watch.due(look)]
+    async def sample(self, sample: int) -> None:
+        """Let the samplers that are due report what has changed."""
+        due = [sampler for sampler in self.samplers if sampler.due(sample)]
         if due:
-            self.look(on_time=True)
-            for watch in due:
-                await watch.sample(look)
+            self.refresh(on_time=True)
+            for sampler in due:
+                await sampler.sample(sample)
 
-    def content(self, number: int) -> Any:  # noqa: ANN401 - a value, several, None where a sensor is broken, or ILLEGAL
-        """Return what tells one state of a variable from another."""
+    def content(self, number: int) -> Any:  # noqa: ANN401 - a value, a tuple of values, None, or ILLEGAL
+        """Return the content of a variable, which differs from one of its states to another."""
         of_points = self.layout.of_points
         if number >= len(of_points):
-            return self._follows[number - len(of_points)]
-        first, held = self.layout.first[number], len(of_points[number].points)
-        return self.seen[first] if held == 1 else self.seen[first : first + held]
+            return self._derived[number - len(of_points)]
+        first, points = self.layout.first[number], len(of_points[number].points)
+        return self.current[first] if points == 1 else self.current[first : first + points]
 
     def limits(self, number: int) -> ua.Range | None:
-        """Return the range of a variable, None where it has none."""
+        """Return the range of a variable, None if it has none."""
         variable = self.layout.variables[number]
         return variable.limits if isinstance(variable, Variable) else None
 
-    def size(self, number: int) -> float | None:
+    def device_number(self, number: int) -> float | None:
         """Return a good number as the device holds it, for deadbands; None for anything else."""
         variable, content = self.layout.variables[number], self.content(number)
         if isinstance(variable, Variable) and variable.form is not None and isinstance(content, int | float):
             return float(cast("float", variable.raw(content)))
         return None
 
-    def data(self, number: int) -> ua.DataValue:
-        """Return what a variable holds, as it is read."""
+    def data_value(self, number: int) -> ua.DataValue:
+        """Return the DataValue of a variable."""
         content, variable = self.content(number), self.layout.variables[number]
         if content is ILLEGAL or (isinstance(content, tuple) and ILLEGAL in content):
             return ua.DataValue(StatusCode=_status(ua.StatusCodes.BadNodeIdUnknown))
         status = ua.StatusCodes.Good
-        if isinstance(variable, Following):
+        if isinstance(variable, DerivedVariable):
             value: ua.Variant | None = ua.Variant(content, variable.kind)
         else:
-            value = variable.value(dict(zip(self.layout.names, self.seen, strict=True)))
+            value = variable.value(dict(zip(self.layout.names, self.current, strict=True)))
             status = ua.StatusCodes.BadSensorFailure if value is None else status
         return ua.DataValue(
             value,
             _status(status),
-            SourceTimestamp=_moment(self.source[number]),
-            ServerTimestamp=_moment(self.server[number]),
+            SourceTimestamp=_datetime(self.source_time[number]),
+            ServerTimestamp=_datetime(self.server_time[number]),
         )
 
-    def change(self, number: int, handle: int) -> bytes:
-        """Return a MonitoredItemNotification (OPC 10000-4, clause 7.25.2) of what a variable holds."""
-        plain = self.layout.plain[number]
-        if plain is not None:
-            position, pack, code, raw = plain
-            content = self.seen[position]
+    def encoded_change(self, number: int, handle: int) -> bytes:
+        """Return a MonitoredItemNotification (OPC 10000-4, clause 7.25.2) of a variable, encoded."""
+        encoding = self.layout.numbers[number]
+        if encoding is not None:
+            position, pack, code, raw = encoding
+            content = self.current[position]
             if content is not None and content is not ILLEGAL:
-                return pack(handle, GOOD, code, raw(content), self.source[number], self.server[number])
-        return struct_to_binary(ua.MonitoredItemNotification(ua.IntegerId(handle), self.data(number)))
+                times = self.source_time[number], self.server_time[number]
+                return pack(handle, GOOD_ENCODING_MASK, code, raw(content), *times)
+        return struct_to_binary(ua.MonitoredItemNotification(ua.IntegerId(handle), self.data_value(number)))
+
+
+def _now() -> int:
+    """Return the time as the ticks of a DateTime."""
+    return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
 
 
 def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Value | None]], tuple[Any, ...]]:
-    """Return what picks so many values at once."""
+    """Return a function that picks the values of these names."""
     if len(names) == 1:
         return lambda values: (values[names[0]],)
     return cast("Any", itemgetter)(*names)  # type: ignore[no-any-return]
 
 
-def _moment(at: int) -> ua.DateTime:
-    return cast("ua.DateTime", datetime.fromtimestamp((at - ua.uatypes.EPOCH_AS_FILETIME) / TICKS, UTC))
+def _datetime(ticks: int) -> ua.DateTime:
+    return cast("ua.DateTime", datetime.fromtimestamp((ticks - ua.uatypes.EPOCH_AS_FILETIME) / TICKS_PER_SECOND, UTC))
 
 
 def _status(code: int) -> ua.StatusCode:

@@ -1,4 +1,4 @@
-"""The variables of an OPC UA server: which points share one, as fields of a structure or elements of an array."""
+"""The variables of an OPC UA server. Points may share one, as fields of a structure or elements of an array."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaSource
     from gateway.settings.point import Point
 
-KINDS = {
+BUILT_IN_TYPES = {
     ValueType.BOOL: ua.VariantType.Boolean,
     ValueType.INT: ua.VariantType.Int64,
     ValueType.FLOAT: ua.VariantType.Double,
     ValueType.STRING: ua.VariantType.String,
 }
-NUMBERS = {
+NUMBER_FORMATS = {
     ua.VariantType.Boolean: "?",
     ua.VariantType.Double: "d",
     ua.VariantType.Float: "f",
@@ -40,7 +40,7 @@ NUMBERS = {
     ua.VariantType.UInt32: "I",
     ua.VariantType.UInt64: "Q",
 }
-"""Kinds of values of one size -> how they are packed."""
+"""Built-in types of a fixed size -> format character of `struct`."""
 ZEROS: dict[ValueType, Value] = {
     ValueType.BOOL: False,
     ValueType.INT: 0,
@@ -50,50 +50,50 @@ ZEROS: dict[ValueType, Value] = {
 
 
 class Variable:
-    """A node with a value, and the points that it holds: one, or many."""
+    """A node with a value, and the points that it holds."""
 
     def __init__(self, node: Node | BrowsePath, points: Sequence[Point]) -> None:
         self.node = node
         self.points = points
-        self.id = ua.NodeId()  # these and the next are set once it has its place in a server
+        self.id = ua.NodeId()  # these and the next are set when it is added to a server
         self.name = ua.QualifiedName()
         self.parent: ServerNode
-        self.kind: ua.VariantType | None = None  # where a specification says which
+        self.kind: ua.VariantType | None = None  # if a companion specification says which
         self.data_type: ua.NodeId | None = None
         self._sources = [cast("OpcUaSource", point.source) for point in points]
-        self._classes: dict[tuple[str, ...], Any] = {}  # of its structure, and of those inside it, by their fields
+        self._classes: dict[tuple[str, ...], Any] = {}  # of its structure and nested structures, by field path
 
     @property
     def single(self) -> Point | None:
-        """The point whose value is all of the node's, if there is one."""
+        """The point whose value is the node's whole value, None if points share the node."""
         source = self._sources[0]
         return self.points[0] if not source.field and source.element is None else None
 
     @property
     def is_own(self) -> bool:
-        """Whether its node is in its machine's own namespace, and of a type that every server knows."""
+        """Whether its node is in the machine's own namespace, and of a built-in type."""
         return isinstance(self.node, Node) and self.node.namespace is None and not self._classes
 
     @cached_property
     def form(self) -> struct.Struct | None:
-        """What a good change of this variable is packed with; None where it holds more than a number."""
-        if self.single is None or len(self.points) > 1 or self._kind not in NUMBERS:
+        """The packed form of a good change; None if the variable holds more than one number."""
+        if self.single is None or len(self.points) > 1 or self._kind not in NUMBER_FORMATS:
             return None
-        return struct.Struct(f"<IBB{NUMBERS[self._kind]}qq")
+        return struct.Struct(f"<IBB{NUMBER_FORMATS[self._kind]}qq")
 
     @cached_property
     def code(self) -> int:
-        """The number of its type, as messages have it."""
+        """The number of its built-in type, as encoded in a Variant."""
         return int(self._kind)
 
     @cached_property
     def raw(self) -> Callable[[Value], Value]:
-        """What makes of its point's value what the device holds."""
+        """The function from its point's value to the device's value."""
         return raw_of(self.points[0])
 
     @cached_property
     def limits(self) -> ua.Range | None:
-        """The range of what the device holds, None where it has none."""
+        """The range of the device's value, None if it has none."""
         return None if self.single is None else raw_range(self.single)
 
     @property
@@ -101,7 +101,7 @@ class Variable:
         return self.kind or _kind(self.points[0])
 
     async def define(self, server: Server, namespace: int, name: str) -> ServerNode | None:
-        """Define the structure that the value is, and return its data type; None where it is none."""
+        """Define the structure of the value and return its data type; None if the value is no structure."""
         if not any(source.field for source in self._sources):
             return None
         type_ = await self._define(server, namespace, name, ())
@@ -110,29 +110,29 @@ class Variable:
         return type_
 
     def value(self, values: Mapping[str, Value | None]) -> ua.Variant | None:
-        """Return the node's value for those of the points; None where one of these has none."""
+        """Return the node's value for those of the points; None if one of these is None."""
         raw: dict[str, Value] = {}
         for point in self.points:
             value = values.get(point.name, ZEROS[point.type])
             if value is None:
                 return None
             raw[point.name] = raw_value(point, value)
-        held = self._held(raw, ())
+        content = self._content(raw, ())
         if self._classes:
-            return ua.Variant(held, ua.VariantType.ExtensionObject)
-        return ua.Variant(held, self._kind)
+            return ua.Variant(content, ua.VariantType.ExtensionObject)
+        return ua.Variant(content, self._kind)
 
-    def _inside(self, at: tuple[str, ...]) -> dict[str, list[tuple[Point, OpcUaSource]]]:
-        """Return what stands in a structure, by the names of its fields; `at` is the way to it."""
+    def _fields(self, at: tuple[str, ...]) -> dict[str, list[tuple[Point, OpcUaSource]]]:
+        """Return the points of a structure by the names of its fields; `at` is the path of the structure."""
         found: dict[str, list[tuple[Point, OpcUaSource]]] = {}
         for point, source in zip(self.points, self._sources, strict=True):
             if source.field[: len(at)] == at and len(source.field) > len(at):
                 found.setdefault(source.field[len(at)], []).append((point, source))
         return found
 
-    def _held(self, raw: Mapping[str, Value], at: tuple[str, ...]) -> Any:  # noqa: ANN401 - a structure, list, number
-        if inside := self._inside(at):
-            return self._classes[at](**{name: self._held(raw, (*at, name)) for name in inside})
+    def _content(self, raw: Mapping[str, Value], at: tuple[str, ...]) -> Any:  # noqa: ANN401 - a structure, list, number
+        if fields := self._fields(at):
+            return self._classes[at](**{name: self._content(raw, (*at, name)) for name in fields})
         here = [(p, s) for p, s in zip(self.points, self._sources, strict=True) if s.field == at]
         if all(source.element is None for _, source in here):
             return raw[here[0][0].name]
@@ -143,7 +143,7 @@ class Variable:
 
     async def _define(self, server: Server, namespace: int, name: str, at: tuple[str, ...]) -> ServerNode:
         fields = []
-        for field, members in self._inside(at).items():
+        for field, members in self._fields(at).items():
             point, source = members[0]
             kind: Any = _kind(point)
             if len(source.field) > len(at) + 1:
@@ -154,32 +154,32 @@ class Variable:
 
     def _find_classes(self, name: str, at: tuple[str, ...]) -> None:
         self._classes[at] = getattr(ua, name)
-        for field in self._inside(at):
-            if self._inside((*at, field)):
+        for field in self._fields(at):
+            if self._fields((*at, field)):
                 self._find_classes(f"{name}_{field}", (*at, field))
 
 
-class Following:
-    """A node without a point, whose value follows from what the machine shows."""
+class DerivedVariable:
+    """A node without a point, whose value is derived from those of the machine's points."""
 
     def __init__(
-        self, id_: ua.NodeId, kind: ua.VariantType, follows: Callable[[Mapping[str, Value | None]], Value]
+        self, id_: ua.NodeId, kind: ua.VariantType, derive: Callable[[Mapping[str, Value | None]], Value]
     ) -> None:
         self.id = id_
-        self.kind, self._follows = kind, follows
+        self.kind, self._derive = kind, derive
 
     def value(self, values: Mapping[str, Value | None]) -> ua.Variant:
         """Return the node's value."""
-        return ua.Variant(self._follows(values), self.kind)
+        return ua.Variant(self._derive(values), self.kind)
 
 
 def variables_of(points: Iterable[Point]) -> list[Variable]:
-    """Return the nodes that points name, each once."""
+    """Return a variable for each node that points name."""
     by_node: dict[Node | BrowsePath, list[Point]] = {}
     for point in points:
         by_node.setdefault(cast("OpcUaSource", point.source).node, []).append(point)
-    return [Variable(node, held) for node, held in by_node.items()]
+    return [Variable(node, sharing) for node, sharing in by_node.items()]
 
 
 def _kind(point: Point) -> ua.VariantType:
-    return KINDS[ValueType.INT if point.labels else point.type]
+    return BUILT_IN_TYPES[ValueType.INT if point.labels else point.type]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.machines import check_of, third_of
 from gateway.spool.checkpoint import read_checkpoint
 from gateway.spool.files import SpoolFiles
-from gateway.spool.rows import reading, stored_state
+from gateway.spool.integrity import open_read_only, stored_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,6 +84,6 @@ def accounted_twice(spool: Path, gateway: str) -> bool:
     """
     files = SpoolFiles(spool, gateway)
     known = read_checkpoint(files.slots)
-    with reading(files.db) as db:
-        state = stored_state(db)
+    with open_read_only(files.db) as db:
+        state = stored_checkpoint(db)
     return known is not None and known.commit >= state.commit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from edge import SECONDS, Consumer, Edge
+from edge import DATA, ROOT, SECONDS, Consumer, Edge
 from processes import until
 from proxy import Proxy
 from servers import Mosquitto
@@ -41,7 +41,7 @@ async def test_with_the_broker_off_nothing_counts_as_delivered(tmp_path: Path, c
             for _ in range(10):
                 edge.take()
             await until(lambda: edge.spool.size, "all is on disk", SECONDS)
-            await until(lambda: any(one["event"] == "broker.not_connected" for one in told), "it is told", SECONDS)
+            await until(lambda: any(one["event"] == "mqtt.not_connected" for one in told), "it is told", SECONDS)
         ledger = edge.spool.ledger
         assert (ledger.acquired, ledger.pending, ledger.confirmed, dict(ledger.dropped)) == (10, 10, 0, {})
         assert ledger.balanced
@@ -142,6 +142,43 @@ async def test_the_acknowledgement_frees_where_the_broker_confirms_but_not_that_
         assert consumer.seqs == list(range(2, 41, 2))
 
 
+async def test_a_machine_without_subscribers_does_not_stop_the_others(tmp_path: Path):
+    """MQTT 5, reason 0x10, says something of one topic: a topic under a former root used to stop everything."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    topic = f"{ROOT}/area/line/m-02/data"
+    async with Consumer(mosquitto.port, topic=topic, confirming=True), Edge(tmp_path, {"url": mosquitto.url}) as edge:
+        for _ in range(100):
+            edge.take("m-01")
+            edge.take("m-02")
+        await edge.freed(pending=100)
+        async with Consumer(mosquitto.port, confirming=True) as other:
+            await edge.freed()
+        assert {record.machine for record in other.records} == {"m-01"}
+
+
+@VERSIONS
+@pytest.mark.parametrize("order", ["fresh", "strict"])
+async def test_a_backlog_is_delivered_under_the_root_that_is_configured_now(tmp_path: Path, version: str, order: str):
+    """Ingest subscribes to the new root alone: records under the old one would wait without limit."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"order": order}) as edge:
+        for number in range(300):
+            edge.take(f"m-0{1 + number % 3}")
+    broker = {"url": mosquitto.url, "version": version, "root": "plant/v2"}
+    topic = DATA.replace("lineside/v1", "plant/v2")
+    async with (
+        Consumer(mosquitto.port, confirming=True, topic=topic) as consumer,
+        Edge(tmp_path, broker, {"order": order}) as edge,
+    ):
+        for _ in range(20):
+            edge.take("m-01")
+        await edge.freed()
+        assert set(consumer.seqs) == set(range(1, 321))
+        if order == "strict":
+            first = [record.seq for record in consumer.records if record.machine == "m-01"]
+            assert sorted(set(first)) == list(dict.fromkeys(first))
+
+
 async def test_fresh_readings_overtake_the_backlog(tmp_path: Path):
     """After a night without a broker the line's present state is what is wanted first."""
     mosquitto = await Mosquitto.start(tmp_path)
@@ -174,7 +211,7 @@ async def test_in_strict_order_the_records_of_a_machine_arrive_in_their_order(tm
         for number in range(240):
             edge.take(f"m-0{1 + number % 3}")
             if number % 60 == 30:
-                await consumer.got(edge.spool._next // 3)
+                await consumer.got(edge.spool.next_seq // 3)
                 await proxy.cut()
                 await proxy.heal()
         await edge.freed()

@@ -11,7 +11,7 @@ from proxy import Proxy
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
-from gateway.mqtt import connection, presence
+from gateway.mqtt import constants, session
 from gateway.mqtt.client import Message, MqttClient
 from gateway.publish import in_flight as window
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from gateway.spool.files import Spooled
 
 NOT_AUTHORIZED, TAKEN_OVER = 0x87, 0x8E
 
@@ -70,7 +72,7 @@ async def test_a_silent_link_is_given_up_within_the_keep_alive(tmp_path: Path):
             with capture_logs() as told:
                 proxy.drop()
                 edge.take()
-                await until(lambda: any(log["event"] == "broker.not_connected" for log in told), "it shows", SECONDS)
+                await until(lambda: any(log["event"] == "mqtt.not_connected" for log in told), "it shows", SECONDS)
                 await proxy.heal()
                 await edge.freed()
 
@@ -93,8 +95,8 @@ async def test_a_topic_that_is_refused_does_not_hold_up_the_others(tmp_path: Pat
             allowed.add(data("m-01"))
             edge.take("m-01")
             await edge.freed()
-        assert [log["topic"] for log in told if log["event"] == "broker.refused"] == [data("m-01")]
-        assert [log["topic"] for log in told if log["event"] == "broker.takes_again"] == [data("m-01")]
+        assert [log["topic"] for log in told if log["event"] == "mqtt.publish_denied"] == [data("m-01")]
+        assert [log["topic"] for log in told if log["event"] == "mqtt.publish_resumed"] == [data("m-01")]
 
 
 async def test_a_broker_that_never_acknowledges_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -113,7 +115,7 @@ async def test_a_link_that_is_lost_before_it_has_subscribed_is_left_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A broker that dies in this moment would else be waited for, however soon it is back."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2 * SECONDS)
+    monkeypatch.setattr(constants, "CONNECT_TIMEOUT", 2 * SECONDS)
     async with FakeBroker() as broker:
         broker.hangs_up = True
         async with Edge(tmp_path, {"url": broker.url}):
@@ -125,7 +127,7 @@ async def test_a_gateway_that_is_thrown_out_says_why_once_and_stays_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """MQTT 5, 4.13: reason 0x8E says that another client has our identifier."""
-    monkeypatch.setattr(presence, "STAND_BACK_FIRST", 1.0)
+    monkeypatch.setattr(session, "STAND_BACK_FIRST", 1.0)
     async with FakeBroker() as broker:
         with capture_logs() as told:
             async with Edge(tmp_path, {"url": broker.url}):
@@ -188,11 +190,12 @@ async def test_no_record_is_made_larger_than_configured(tmp_path: Path):
     """So that nothing need be cut later, and memory is bounded."""
     async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"max_record": "2KiB"}) as edge:
         for _ in range(20):
-            edge._outbox("m-01").put(edge.scan(400), 400)
+            edge.spool.put(edge._outbox("m-01"), edge.scan(400), 400)
         edge.spool.ledger.acquired += 8000
-        fresh = edge.spool._fresh
-        await until(lambda: sum(record.readings for record in fresh) == 8000, "all is committed", SECONDS)
-        records = edge.spool.lease_fresh(10_000)
+        records: list[Spooled] = []
+        while sum(record.readings for record in records) < 8000:
+            await edge.spool.sendable()
+            records += await edge.spool.lease_in_order(10_000)
         assert max(len(record.payload) for record in records) <= 2048
         assert len({record.seq for record in records}) == len(records)
 

@@ -15,8 +15,8 @@ from processes import LOOPBACK, free_port, until
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
-from gateway.mqtt import connection, presence
-from gateway.mqtt.connection import BrokerConnection
+from gateway.mqtt import constants, session
+from gateway.mqtt.client import ConnectionRefused, MqttClient
 from gateway.pipeline.machine_status import State
 from gateway.settings.sections import BrokerSection
 
@@ -43,8 +43,8 @@ async def refusal(folder: Path, broker: dict[str, Any]) -> str:
     """Return what is told of a broker that is not connected to."""
     with capture_logs() as told:
         async with Edge(folder, broker):
-            [event] = await until(lambda: events(told, "broker.not_connected"), "it is told", SECONDS)
-    assert not events(told, "broker.connected")
+            [event] = await until(lambda: events(told, "mqtt.not_connected"), "it is told", SECONDS)
+    assert not events(told, "mqtt.connected")
     error: str = event["error"]
     return error
 
@@ -103,7 +103,7 @@ async def test_a_certificate_that_was_renewed_is_used_from_the_next_connection_o
     ca.write_bytes(Authority(tmp_path, "before").file.read_bytes())
     with capture_logs() as told:
         async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, broker | {"ca": ca}) as edge:
-            await until(lambda: events(told, "broker.not_connected"), "it is not trusted", SECONDS)
+            await until(lambda: events(told, "mqtt.not_connected"), "it is not trusted", SECONDS)
             ca.write_bytes(authority.file.read_bytes())
             edge.take()
             await edge.freed()
@@ -126,7 +126,7 @@ async def test_the_backup_is_used_while_the_first_address_is_dead_and_left_when_
             async with Consumer(first.port, confirming=True):
                 edge.take()
                 await edge.freed()
-    assert [event["broker"] for event in events(told, "broker.connected")] == [backup.url, first.url]
+    assert [event["broker"] for event in events(told, "mqtt.connected")] == [backup.url, first.url]
 
 
 async def test_what_every_address_said_is_told(tmp_path: Path):
@@ -142,20 +142,18 @@ async def test_a_broker_that_says_no_is_told_from_one_that_is_away(tmp_path: Pat
     mosquitto = Mosquitto(tmp_path)
     mosquitto._lines.remove("allow_anonymous true")
     await mosquitto.up()
-    with pytest.raises(connection.Refused, match="Not authorized"):
-        await BrokerConnection(BrokerSection(url=mosquitto.url), "edge").__aenter__()
+    with pytest.raises(ConnectionRefused, match="Not authorized"):
+        await MqttClient(BrokerSection(url=mosquitto.url), "edge").__aenter__()
     with pytest.raises(MqttError) as raised:
-        await BrokerConnection(
-            BrokerSection(url=mosquitto.url, backup=(f"mqtt://{LOOPBACK}:1",)), "edge"
-        ).__aenter__()
-    assert not isinstance(raised.value, connection.Refused)
+        await MqttClient(BrokerSection(url=mosquitto.url, backup=(f"mqtt://{LOOPBACK}:1",)), "edge").__aenter__()
+    assert not isinstance(raised.value, ConnectionRefused)
 
 
 async def test_an_address_that_takes_connections_and_says_nothing_leaves_none_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A hanging broker behind a load balancer must not cost the gateway a file each time."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(constants, "CONNECT_TIMEOUT", 0.2)
     open_now: set[asyncio.StreamWriter] = set()
     came = 0
 
@@ -214,8 +212,8 @@ async def test_two_gateways_of_one_name_are_told_and_do_not_fight(
     tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A copied box throws the first one out, which comes back and throws out the copy, several times a second."""
-    monkeypatch.setattr(presence, "STAND_BACK_FIRST", 3600.0)
-    monkeypatch.setattr(presence, "STAND_BACK_MAX", 3600.0)
+    monkeypatch.setattr(session, "STAND_BACK_FIRST", 3600.0)
+    monkeypatch.setattr(session, "STAND_BACK_MAX", 3600.0)
     mosquitto = await Mosquitto.start(tmp_path)
     broker = {"url": mosquitto.url, "version": version}
     with capture_logs() as told:
@@ -232,10 +230,10 @@ async def test_two_gateways_of_one_name_are_told_and_do_not_fight(
             for _ in range(5):
                 winner.take()
                 await winner.freed()
-            connects = len(events(told, "broker.connected"))
+            connects = len(events(told, "mqtt.connected"))
             winner.take()
             await winner.freed()
-            assert len(events(told, "broker.connected")) == connects <= 5
+            assert len(events(told, "mqtt.connected")) == connects <= 5
     for event in events(told, "gateway.id_in_use"):
         assert event["gateway"] == "edge-01"
     assert len(events(told, "gateway.id_in_use")) <= 2

@@ -10,7 +10,7 @@ from opcua_peer import MACHINE, NodeOpcUa
 from processes import LOOPBACK
 from proxy import Proxy
 
-from drivers.base import About, Group, Reason
+from drivers.base import Group, PointMetadata, Reason
 from drivers.opcua import PROTOCOL
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.acquisition.device_worker import DeviceWorker
@@ -87,13 +87,13 @@ async def test_a_servers_range_unit_and_names_are_told(opcua: NodeOpcUa) -> None
     async with driver_of(opcua.port, points, "poll") as driver:
         told = dict(zip(points, await driver.describe(driver.groups[0]), strict=True))
     assert told == {
-        "Temperature": About(unit="Cel", range=(0.0, 200.0)),
-        "Pressure": About(unit="bar", range=(0.0, 25.0)),
-        "State": About(labels={0: "Stopped", 1: "Running", 2: "Faulted"}),
-        "Mode": About(labels={10: "Manual", 20: "Automatic"}),
-        "Setpoint": About(),
-        "Gone": About(),
-        "field": About(),
+        "Temperature": PointMetadata(unit="Cel", range=(0.0, 200.0)),
+        "Pressure": PointMetadata(unit="bar", range=(0.0, 25.0)),
+        "State": PointMetadata(labels={0: "Stopped", 1: "Running", 2: "Faulted"}),
+        "Mode": PointMetadata(labels={10: "Manual", 20: "Automatic"}),
+        "Setpoint": PointMetadata(),
+        "Gone": PointMetadata(),
+        "field": PointMetadata(),
     }
 
 
@@ -124,7 +124,7 @@ async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
     async with Proxy(opcua.port) as proxy:
         driver = driver_of(proxy.port, points, "subscribe")
         delivered: asyncio.Queue[Scan] = asyncio.Queue()
-        runner = DeviceWorker("device", driver.groups, lambda _: driver, delivered.put, {}, Clock(), described=note)
+        runner = DeviceWorker("device", driver.groups, lambda _: driver, delivered.put, {}, Clock(), on_metadata=note)
         running = asyncio.create_task(runner.run())
         async with asyncio.timeout(SECONDS):
             await asked.wait()

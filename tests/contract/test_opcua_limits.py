@@ -12,7 +12,7 @@ from opcua_peer import MACHINE, NodeOpcUa
 from opcua_reader import SECONDS, faults, named
 from processes import LOOPBACK
 
-from drivers.base import Group, NotConnected, ReadFailed, Reason, Remark
+from drivers.base import DeviceWarning, Group, NotConnected, ReadFailed, Reason
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_ITEM, NO_PERCENT
@@ -118,7 +118,7 @@ async def test_points_without_room_for_an_item_are_polled() -> None:
         async with driver_of(fickle, *NODES) as driver:
             assert await taken(driver) == NODES
             assert driver.counts()["polled_instead"] == 6
-            assert driver.remarks() == [Remark("machine", tuple(f"Node{i}" for i in range(4, 10)), NO_ITEM)]
+            assert driver.warnings() == [DeviceWarning("machine", tuple(f"Node{i}" for i in range(4, 10)), NO_ITEM)]
             await fickle.write("Node9", 99.0)
             await fickle.write("Node0", 88.0)
             values = await taken(driver, Node9=99.0, Node0=88.0)
@@ -157,8 +157,8 @@ async def test_a_deadband_that_is_refused_is_left_to_the_gateway() -> None:
         async with driver_of(fickle, *NODES, deadband=0.5) as driver:
             assert await taken(driver) == NODES
             assert driver.counts()["deadbands_refused"] == len(NODES)
-            assert driver.remarks() == [Remark("machine", tuple(NODES), NO_DEADBAND)]
-            assert driver.remarks() == [], "once"
+            assert driver.warnings() == [DeviceWarning("machine", tuple(NODES), NO_DEADBAND)]
+            assert driver.warnings() == [], "once"
             await fickle.write("Node1", 1.1)
             assert (await taken(driver, Node1=1.1))["Node1"] == 1.1
 
@@ -185,7 +185,7 @@ async def test_a_deadband_in_percent_is_of_the_range_that_the_server_knows(opcua
     group = Group("machine", connection, ("ranged", "plain"), sources, 0.1, pushed=True, percents=(1.0, 1.0))
     async with OpcUaDriver(connection, [group], Clock()) as driver:
         assert driver.counts()["deadbands_refused"] == 1
-        assert driver.remarks() == [Remark("machine", ("plain",), NO_PERCENT)]
+        assert driver.warnings() == [DeviceWarning("machine", ("plain",), NO_PERCENT)]
         await taken(driver, ranged=50.0, plain=50.0)
         opcua.set(ranged, 51.5)
         opcua.set(opcua_node, 50.1)

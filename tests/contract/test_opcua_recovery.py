@@ -89,21 +89,21 @@ class Bench:
 
 
 async def cut(bench: Bench) -> None:
-    """Reset the connection and refuse new ones."""
+    """Reset the connection and refuse others."""
     await bench.proxy.cut()
     await asyncio.sleep(OUTAGE)
     await bench.proxy.heal()
 
 
 async def drop(bench: Bench) -> None:
-    """Let all packets vanish in silence, for longer than three keep-alives."""
+    """Drop all packets, for longer than three keep-alives."""
     bench.proxy.drop()
     await asyncio.sleep(2 * OUTAGE)
     await bench.proxy.heal()
 
 
 async def freeze(bench: Bench) -> None:
-    """Let the server hang for longer than three keep-alives."""
+    """Hang the server for longer than three keep-alives."""
     await bench.rest()
     bench.peer.freeze()
     await asyncio.sleep(2 * OUTAGE)
@@ -112,17 +112,17 @@ async def freeze(bench: Bench) -> None:
 
 
 async def forget_sessions(bench: Bench) -> None:
-    """Let the server forget its sessions."""
+    """Make the server forget its sessions."""
     await asyncio.to_thread(bench.peer.tell, "forget", what="sessions")
 
 
 async def forget_subscriptions(bench: Bench) -> None:
-    """Let the server end its subscriptions."""
+    """Make the server end its subscriptions."""
     await asyncio.to_thread(bench.peer.tell, "forget", what="subscriptions")
 
 
 async def restart(bench: Bench) -> None:
-    """Kill the server, whose history is in memory, and start it with its namespaces in another order."""
+    """Kill the server, whose history is in memory, and start it with another order of its namespaces."""
     await bench.rest()
     bench.peer.kill()
     bench.peer.options["namespaces"] = ["urn:new:one", MACHINE, "urn:new:two"]

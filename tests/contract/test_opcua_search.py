@@ -13,7 +13,7 @@ from processes import free_port, until, write_factory
 from servers import Mosquitto
 from stored import rows
 
-from drivers.base import Group, Match, ReadFailed, ValueType
+from drivers.base import DiscoveredPoint, Group, ReadFailed, ValueType
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.common.clock import Clock
@@ -72,7 +72,7 @@ async def served(port: int) -> AsyncIterator[Line]:
         yield line
 
 
-async def found(port: int, keys: dict[str, Any]) -> list[Match]:
+async def found(port: int, keys: dict[str, Any]) -> list[DiscoveredPoint]:
     """Return what a search finds."""
     options = {"security": "none", "namespace": URI}
     connection = OpcUaConnection.from_url(f"opc.tcp://127.0.0.1:{port}", options)
@@ -106,14 +106,16 @@ async def test_what_is_found_is_written_as_a_user_would():
     async with served(port):
         matches = await found(port, {"node": "s=/Zones/Zone2", "match": "*", "queue": 5, "mode": "poll"})
     assert matches == [
-        Match("cycles", ValueType.INT, {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Cycles"}),
-        Match(
+        DiscoveredPoint("cycles", ValueType.INT, {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Cycles"}),
+        DiscoveredPoint(
             "heater_temperature",
             ValueType.FLOAT,
             {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Heater/Temperature"},
         ),
-        Match("name", ValueType.STRING, {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Name"}),
-        Match("temperature", ValueType.FLOAT, {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Temperature"}),
+        DiscoveredPoint("name", ValueType.STRING, {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Name"}),
+        DiscoveredPoint(
+            "temperature", ValueType.FLOAT, {"mode": "poll", "queue": 5, "node": "s=/Zones/Zone2/Temperature"}
+        ),
     ]
 
 

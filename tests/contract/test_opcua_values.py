@@ -180,8 +180,8 @@ async def test_a_polled_value_of_the_same_source_time_is_no_new_reading(opcua: N
         opcua.set(opcua_node, 60, time=SOURCE + 1)
         fifth = await driver.read(group)
         assert fifth.values == [60.0]
-        assert driver.ahead is not None
-        now = fifth.time + round(driver.ahead * 1_000_000)
+        assert driver.clock_offset is not None
+        now = fifth.time + round(driver.clock_offset * 1_000_000)
         assert fifth.times == [now], "it was bad meanwhile: what is good again is so now, by the clock that counts"
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from asyncua import Client
 
-    from drivers.base import About
+    from drivers.base import PointMetadata
     from gateway.settings.factory import Factory, Machine
 
 DI = "http://opcfoundation.org/UA/DI/"
@@ -201,10 +201,10 @@ async def test_what_servers_say_of_themselves_is_what_the_templates_say(tmp_path
                     assert one.unit == ("" if point.unit in WITHOUT_A_CODE else point.unit), point.name
 
 
-async def described(machine: Machine) -> dict[str, About]:
+async def described(machine: Machine) -> dict[str, PointMetadata]:
     """Return what a server says of a machine's points, as the gateway's driver is told it."""
     groups = [group for group, _ in groups_of(machine)]
-    told: dict[str, About] = {}
+    told: dict[str, PointMetadata] = {}
     async with connected(machine, groups) as driver:
         for group in groups:
             told |= dict(zip(group.names, await driver.describe(group), strict=True))

@@ -16,7 +16,7 @@ from drivers.base import Quality
 from gateway.cli import main
 from gateway.settings.load import load_factory
 from simulators.app import Simulation
-from simulators.servers import CantServe
+from simulators.servers import CannotServe
 from simulators.truth import Truth
 
 if TYPE_CHECKING:
@@ -173,13 +173,13 @@ async def test_registers_that_overlap_are_told_with_file_and_line(tmp_path: Path
     points = {"a": {"address": "holding 0", "raw": "float32"}, "b": {"address": "holding 1"}}
     machines = {"m1": {"template": "bad", "connection": "modbus+tcp://10.0.0.1"}}
     config = configure(tmp_path, {"bad": {"protocol": "modbus", "points": points}}, machines)
-    with pytest.raises(CantServe) as caught:
+    with pytest.raises(CannotServe) as caught:
         async with simulated(tmp_path, config):
             pass
     lines = (tmp_path / "machines/bad.yaml").read_text().splitlines()
     line = next(number for number, text in enumerate(lines, 1) if text.strip() == "b:")
     assert str(caught.value) == (
-        f"{tmp_path}/machines/bad.yaml:{line}: points.b: stands in registers of a; give each its own"
+        f"{tmp_path}/machines/bad.yaml:{line}: points.b: overlaps registers of a; give each point its own"
     )
 
 
@@ -206,6 +206,6 @@ async def test_tls_without_free_ports_is_refused(tmp_path: Path):
     """Nobody would trust the simulator's certificate."""
     machines = {"m1": {"template": "meter", "connection": "modbus+tls://127.0.0.1"}}
     config = configure(tmp_path, {"meter": METER}, machines)
-    with pytest.raises(CantServe, match="--ports auto makes a certificate"):
+    with pytest.raises(CannotServe, match="use --ports auto, which creates one"):
         async with simulated(tmp_path, config, free_ports=False):
             pass

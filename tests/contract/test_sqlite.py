@@ -45,8 +45,10 @@ with SqliteStore(SqliteSettings(path=pathlib.Path(sys.argv[1]))) as store:
 
 WRITER = """
 import sys, pathlib
-from gateway.model import MachinePath, NamedScan
-from gateway.stores.base import MachineMeta, MachineScan
+from gateway.model.metadata import MachineMeta
+from gateway.model.path import MachinePath
+from gateway.model.reading import NamedScan
+from gateway.stores.base import MachineScan
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 store = SqliteStore(SqliteSettings(path=pathlib.Path(sys.argv[1])))
 store.open()
@@ -156,8 +158,39 @@ def test_readings_go_while_others_are_written(file: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)
     now = time.time_ns() // 1000
     with store_at(file, keep="1h") as store:
-        store.write([scan(now - DAY, count=1)])
         store.write([scan(now, count=2)])
+        store.write([scan(now - DAY, count=1)])
+    assert times(file) == [now]
+
+
+def test_a_clock_that_jumps_ahead_deletes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box whose clock stood 30 days ahead for a minute had an empty store; nor may a restart meanwhile do it."""
+    monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - n * DAY, count=n) for n in range(6)])
+        monkeypatch.setattr(time, "time_ns", lambda: (now + 30 * DAY) * 1000)
+        store.write([scan(now + 30 * DAY, count=7)])
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now + 30 * DAY + n * SECOND, count=7) for n in range(1, 5)])
+        monkeypatch.undo()
+        store.write([scan(now + SECOND, count=8)])
+        store.prune()
+    assert len([at for at in times(file) if at <= now + SECOND]) == 7
+
+
+def test_a_jump_that_lasts_is_believed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that was off for a month goes on to delete what is too old."""
+    clock = {"monotonic": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: clock["monotonic"])
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - 30 * DAY, count=1)])
+        store.prune()
+        for _ in range(5 * 60):
+            clock["monotonic"] += 60.0
+            store.write([scan(now, count=2)])
+        store.prune()
     assert times(file) == [now]
 
 
@@ -292,6 +325,34 @@ def test_a_file_from_before_there_was_a_mark_of_what_is_late_tells_it_too(file: 
     assert [(one.reading.value, one.reading.late) for one in SqliteTarget(file).held()] == [(1.0, False), (2.0, True)]
 
 
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    """A look by root made a store that ingest could not write to."""
+    store = store_at(tmp_path / "folder" / "readings.db")
+    with pytest.raises(Unavailable, match="there is no store yet"):
+        store.open_for_query()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "other.db").touch()
+    with pytest.raises(Unavailable, match="is not a store of readings"):
+        store_at(tmp_path / "other.db").open_for_query()
+    assert [(one.name, one.stat().st_size) for one in tmp_path.iterdir()] == [("other.db", 0)]
+
+
+def test_a_store_whose_writer_was_killed_can_be_queried(file: Path) -> None:
+    """What it left in its log is not lost to who looks."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    with writer.stdout as told:
+        next(told)
+        os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    store = store_at(file)
+    store.open_for_query()
+    assert next(store.query("*", 0, 1)).point == "count"
+    with pytest.raises(Unavailable, match="readonly"):
+        store.check()
+    store.close()
+
+
 def test_a_query_of_a_broken_file_says_so(file: Path) -> None:
     store = store_at(file)
     store.open()
@@ -356,6 +417,22 @@ def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
     assert file.read_text() == "shift report\n" * 100
 
 
+def test_a_folder_that_goes_and_comes_back_is_followed(tmp_path: Path) -> None:
+    """A disk that was away for a moment had the store say that its database was closed, for ever."""
+    data = tmp_path / "data"
+    with store_at(data / "readings.db") as store:
+        store.write([scan(TIME, count=1)])
+        data.rename(tmp_path / "away")
+        data.write_text("")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="data"):
+                store.write([scan(TIME + 1, count=2)])
+        data.unlink()
+        (tmp_path / "away").rename(data)
+        store.write([scan(TIME + 1, count=2)])
+    assert times(data / "readings.db") == [TIME, TIME + 1]
+
+
 def test_a_locked_file_is_worth_another_try(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     with store_at(file) as store:
@@ -369,12 +446,21 @@ def test_a_locked_file_is_worth_another_try(file: Path, monkeypatch: pytest.Monk
     assert times(file) == [TIME]
 
 
-def test_a_file_that_can_not_be_written_is_told_before_there_is_anything_to_lose(file: Path) -> None:
-    """Somebody looked at it as root, and it is root's now. Who only asks is let in all the same."""
+def test_a_file_that_can_not_be_written_is_reported_before_there_is_anything_to_lose(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody looked at it as root, and now root owns it. A query works all the same."""
     with store_at(file) as store:
-        store.check()
         store.write([scan(count=1)])
-        store._db.execute("pragma query_only = on")  # root may write to any file: so it is said to SQLite
+    connect = sqlite3.connect
+
+    def read_only(*args: Any, **options: Any) -> sqlite3.Connection:
+        db = connect(*args, **options)
+        db.execute("pragma query_only = on")  # root, who runs tests in containers, may write to any file
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", read_only)
+    with store_at(file) as store:
         with pytest.raises(Unavailable, match=r"readings\.db: attempt to write a readonly database"):
             store.check()
         assert [one.value for one in store.query("count", 0, 10)] == [1]

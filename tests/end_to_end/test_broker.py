@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -78,7 +80,7 @@ async def test_a_pair_of_brokers_with_certificates_loses_nothing_when_one_is_kil
     await stored(tmp_path, more_than=before + 20)
     await gateway.stop()
     told = report(tmp_path / "run.json")
-    assert [event["broker"] for event in gateway.events("broker.connected")] == [first, backup]
+    assert [event["broker"] for event in gateway.events("mqtt.connected")] == [first, backup]
     assert told["ledger"]["pending"] == 0
     assert told["ledger"]["confirmed"] == told["ledger"]["acquired"] == len(rows(tmp_path / "readings.db"))
 
@@ -102,10 +104,10 @@ async def test_a_copied_box_is_told_in_the_log_and_one_of_the_two_works_on(tmp_p
     )
     assert told[0]["gateway"] == "edge-01"
     assert "gateway.id" in told[0]["hint"]
-    connects = len(one.events("broker.connected")) + len(two.events("broker.connected"))
+    connects = len(one.events("mqtt.connected")) + len(two.events("mqtt.connected"))
     before = await stored(tmp_path / "one", more_than=0)
     await stored(tmp_path / "one", more_than=before + 30)
-    assert len(one.events("broker.connected")) + len(two.events("broker.connected")) <= connects + 2
+    assert len(one.events("mqtt.connected")) + len(two.events("mqtt.connected")) <= connects + 2
     for gateway in (one, two):
         assert len(gateway.events("gateway.id_in_use")) <= 1
 
@@ -153,3 +155,49 @@ async def _told(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:
             else:  # cleared just now: a client that was subscribed already is told so
                 found.pop(machine, None)
     return found
+
+
+async def swallowing(ports: list[int]) -> asyncio.Server:
+    """Start a server that takes connections and says nothing."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(swallow, LOOPBACK, 0)
+    ports.append(server.sockets[0].getsockname()[1])
+    return server
+
+
+def stopped_within(process: Lineside, service: str) -> float:
+    """Return the seconds that a stop took, by the times in the log."""
+    began, ended = (
+        datetime.fromisoformat(process.events(f"{service}.{name}")[-1]["timestamp"])
+        for name in ("stopping", "stopped")
+    )
+    return (ended - began).total_seconds()
+
+
+async def test_a_stop_takes_at_most_five_seconds_whatever_the_broker_does(tmp_path: Path):
+    """systemd and a person wait for it: a broker that is frozen, or takes connections and says nothing, must not."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    ports: list[int] = []
+    server = await swallowing(ports)
+    frozen = plant(tmp_path / "frozen", {"url": mosquitto.url}, {"m-01": free_port()})
+    silent = plant(tmp_path / "silent", {"url": f"mqtt://{LOOPBACK}:{ports[0]}"}, {"m-01": free_port()}, id="edge-02")
+    simulator = await Lineside.start("simulate", frozen)
+    await simulator.logged("simulation.started")
+    gateway, other = await Lineside.start("run", frozen), await Lineside.start("run", silent)
+    ingest = await Lineside.start("ingest", frozen)
+    await gateway.logged("mqtt.connected")
+    await ingest.logged("ingest.subscribed")
+    await other.logged("gateway.started")
+    mosquitto.signal(signal.SIGSTOP)
+    try:
+        await asyncio.gather(gateway.stop(), other.stop(), ingest.stop())
+    finally:
+        mosquitto.signal(signal.SIGCONT)
+        server.close()
+    assert stopped_within(gateway, "gateway") < 5
+    assert stopped_within(other, "gateway") < 5

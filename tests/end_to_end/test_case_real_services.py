@@ -31,7 +31,7 @@ from drivers.base import Quality
 from drivers.opcua.codec.values import microseconds
 from gateway.model.reading import Reading
 from gateway.settings.load import load_factory
-from simulators.opcua.server import REFRESH
+from simulators.opcua.variable_values import SAMPLING_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -384,7 +384,7 @@ def the_building_machine_is_stored_as_it_was_seen(story: Story) -> None:
     every_change = {
         point.name
         for point in machine.points
-        if point.deadband is None and not point.on_change and point.every <= REFRESH
+        if point.deadband is None and not point.on_change and point.every <= SAMPLING_INTERVAL
     }
     assert {"drum_speed", "ply_tension"} <= every_change
     subscribed = story.connected(machine)

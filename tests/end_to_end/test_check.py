@@ -147,7 +147,7 @@ def says_of_press(says: dict[str, dict[str, Any]]) -> None:
     assert says["press-02"]["absent"]
     assert "is its unit id right" in texts["press-02"]
     assert "is its unit id right" in texts["press-05"]
-    assert "nobody listens on the port" in texts["press-06"]
+    assert "the port is closed" in texts["press-06"]
     third = says["press-03"]["points"]
     assert (third["temperature"]["value"], third["temperature"]["reason"]) == (None, "not_a_number")
     assert third["temperature"]["raw"] == "7FC0 0000"

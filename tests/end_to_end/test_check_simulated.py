@@ -170,7 +170,7 @@ points:
     junit = tmp_path / "here" / "check.xml"
     ran = await check(tmp_path, config, "--junit", str(junit))
     assert ran.code == 1
-    assert "stands in registers of one" in ran.text
+    assert "overlaps registers of one" in ran.text
     assert "Traceback" not in ran.text + ran.error
     assert ran.left == []
     assert ET.fromstring(junit.read_bytes()).attrib["failures"] == "1"  # noqa: S314 - our own

@@ -98,7 +98,7 @@ def looks_right(folder: Path, said: dict[str, str]) -> None:
     assert [line.split(": ", 1)[1] for line in said["check"].splitlines() if line.startswith("plant/")] == [
         "5 machines, 25 points: 25 good", "5 machines, 25 points: 25 good", "1 machine, 5 points: 5 good",
     ]  # fmt: skip
-    assert "compared with what the machines showed: equal" in said["check"]
+    assert "compared with the values of the machines: equal" in said["check"]
     assert re.search(r"good +pressure +\S+ bar\s+holding 102 +[0-9A-F]{4} +good", said["check"])
     factory = load_factory(folder / "plant" / "factory.yaml")
     assert [machine.path.machine for machine in factory.machines] == [f"press-0{n}" for n in range(1, 6)]

@@ -104,7 +104,7 @@ async def test_a_wrong_point_makes_a_test_fail_and_says_why(tmp_path: Path):
     ("change", "words"),
     [
         (("holding 8", "holdin 8"), "'holdin 8' is no Modbus address"),
-        (("holding 8", "holding 2"), "stands in registers of pressure"),
+        (("holding 8", "holding 2"), "overlaps registers of pressure"),
     ],
 )
 async def test_a_factory_that_is_not_right_fails_with_its_mistakes(

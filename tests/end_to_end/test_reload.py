@@ -187,7 +187,7 @@ async def test_a_gateway_that_does_not_run_can_not_reload(tmp_path: Path):
         plant.write()
         for _ in range(2):
             told = await plant.reload()
-            assert told.code == 1
+            assert told.code == 3
             assert f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in told.error
             gateway = await Lineside.start("run", plant.config)
             await until((tmp_path / "spool" / "edge-01.configuration.json").exists, "the outcome")
@@ -202,7 +202,7 @@ async def test_changed_files_are_taken_up_by_themselves_where_that_is_asked_for(
         gateway = await plant.start()
         plant.unit = "K"
         plant.write()
-        taken_up = await gateway.logged("configuration.taken_up", seconds=SECONDS)
+        taken_up = await gateway.logged("configuration.applied", seconds=SECONDS)
         assert (taken_up["added"], taken_up["changed"], taken_up["removed"]) == (0, 2, 0)
         await plant.more("m-02")
         assert await gateway.stop() == 0
@@ -245,7 +245,7 @@ async def test_another_broker_is_connected_to_and_nothing_is_lost(tmp_path: Path
         gateway = await plant.start()
         if not comes_back:
             old.kill()
-            await gateway.logged("broker.not_connected")
+            await gateway.logged("mqtt.not_connected")
         plant.broker = new.url
         plant.write()
         assert (await plant.reload()).code == 0

@@ -63,7 +63,7 @@ async def test_no_secret_is_in_any_log_page_record_or_error_of_a_run(tmp_path: P
     wrong = await Lineside.start(
         "run", config, environment={f"LINESIDE_SECRET_{n.upper()}": "wr0ng" for n in SECRETS}
     )
-    await wrong.logged("broker.not_connected")
+    await wrong.logged("mqtt.not_connected")
     await wrong.stop()
     found = everything(tmp_path, keys)
     assert {tmp_path / "run.json", gateway.log, ingest.log, wrong.log, tmp_path / "readings.db"} <= set(found)

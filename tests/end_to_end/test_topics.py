@@ -94,12 +94,12 @@ async def test_user_and_password_come_from_a_secret_that_is_never_shown(tmp_path
     broker = {"url": mosquitto.url, "username": "edge", "password": {"secret": "broker_password"}}
     environment = {"LINESIDE_SECRET_BROKER_PASSWORD": "s3cret-of-the-broker"}
     gateway = await Lineside.start("run", factory(tmp_path, broker), environment=environment)
-    await gateway.logged("broker.connected")
+    await gateway.logged("mqtt.connected")
     await gateway.stop()
     wrong = await Lineside.start(
         "run", factory(tmp_path, broker), environment={"LINESIDE_SECRET_BROKER_PASSWORD": "no"}
     )
-    event = await wrong.logged("broker.not_connected")
+    event = await wrong.logged("mqtt.not_connected")
     assert "not authorized" in event["error"].lower()
     assert "s3cret" not in gateway.log.read_text() + wrong.log.read_text()
 

@@ -66,7 +66,7 @@ def compare(file: Path, found: list[Row], machines: set[str]) -> None:
     assert {row.machine for row in good} == machines
     wrong = []
     for row in good:
-        held = truth.held(f"area/line/{row.machine}", row.point, row.time - 1_500_000, row.time + 1_500_000)
+        held = truth.values_between(f"area/line/{row.machine}", row.point, row.time - 1_500_000, row.time + 1_500_000)
         # the embedded store keeps booleans as 0 and 1
         alike = [int(one) if isinstance(one, bool) else one for one in held]
         if not any(one is not None and _same(one, row.value) for one in alike):
@@ -138,7 +138,8 @@ def untrue(truth: Truth, machine: Machine, found: list[Row]) -> list[Row]:
         row
         for row in found
         if not any(
-            _alike(held, row.value) for held in truth.held(path, row.point, row.time - around, row.time + around)
+            _alike(held, row.value)
+            for held in truth.values_between(path, row.point, row.time - around, row.time + around)
         )
     ]
 
@@ -153,7 +154,7 @@ def missing(truth: Truth, machine: Machine, found: list[Row], began: int) -> lis
         for second in range(int(SECONDS)):
             time = began + second * 1_000_000
             last = [row for row in mine if row.time <= time][-1]
-            held = truth.held(path, point.name, time - late, time + round(SHOWN * 1e6))
+            held = truth.values_between(path, point.name, time - late, time + round(SHOWN * 1e6))
             if not any(_alike(one, last.value, point.dead) for one in held):
                 wrong.append((point.name, time, last.value))
     return wrong

@@ -23,8 +23,10 @@ from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
+from gateway.mqtt.messages import encode_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from drivers.base import Value
@@ -38,7 +40,7 @@ TOGETHER = 10
 
 
 class FakeGateway:
-    """`sent` are the records by number; `ranges` those that are confirmed, `taken` those that may still be lost."""
+    """`sent`: the records by number; `ranges`: those confirmed, `taken`: accepted; `wanted`: ids asked for."""
 
     def __init__(
         self, port: int, name: str = "edge-01", *, enterprise: str = "enterprise", since: int = TIME
@@ -49,14 +51,17 @@ class FakeGateway:
         self.answers: list[dict[str, Any]] = []
         self.scans: dict[int, tuple[MachinePath, MachineMeta, NamedScan]] = {}
         self._client = aiomqtt.Client(LOOPBACK, port, identifier=f"test-{name}", max_inflight_messages=1000)
+        self.wanted: list[str] = []
         self._name = name
+        self._topic = f"{ROOT}/{enterprise}/site/_gateways/{name}"
         self._enterprise = enterprise
         self._since = since
         self._metas: dict[str, MachineMeta] = {}
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
-        await self._client.subscribe(f"{ROOT}/{self._enterprise}/site/_gateways/{self._name}/confirmed", qos=1)
+        await self._client.subscribe(f"{self._topic}/confirmed", qos=1)
+        await self._client.subscribe(f"{self._topic}/wanted", qos=1)
         self._hearing = asyncio.create_task(self._hear(), name="hear")
         return self
 
@@ -70,6 +75,9 @@ class FakeGateway:
     async def _hear(self) -> None:
         async for message in self._client.messages:
             answer = json.loads(message.payload)
+            if message.topic.matches(f"{self._topic}/wanted"):
+                self.wanted += answer["ids"]
+                continue
             assert answer["spool"] == SPOOL
             self.answers.append(answer)
             for span in answer["ranges"]:
@@ -92,6 +100,12 @@ class FakeGateway:
             told |= {"earlier": [written(one) for one in earlier]} if earlier else {}
             await self._client.publish(f"{ROOT}/{self.path(machine)}/meta", json.dumps(told), qos=1, retain=True)
         return meta
+
+    async def answer(self, *known: str, unknown: Iterable[str] = ()) -> None:
+        """Answer ingest, which asks for metadata, with what `describe` was given."""
+        metas = {meta.id: (self.path(machine), meta) for machine, meta in self._metas.items() if meta.id in known}
+        for payload in encode_metadata(metas, unknown):
+            await self._client.publish(f"{self._topic}/metadata", payload, qos=1)
 
     def make(self, machine: str, **values: Value) -> int:
         """Make a record of one scan, a second after the one made before; returns its number."""
@@ -127,7 +141,7 @@ class FakeGateway:
     def unconfirmed(self) -> list[int]:
         return [seq for seq in self.sent if seq not in self.ranges]
 
-    async def confirmed(self, seconds: float = 30.0) -> None:
+    async def confirmed(self, seconds: float = 90.0) -> None:
         """Wait until all that was made is confirmed."""
         await until(lambda: not self.unconfirmed, "all records are confirmed", seconds)
 

@@ -1,4 +1,4 @@
-"""A broker of MQTT 5 with a will of its own: it says what a test wants it to, and counts what is owed to it.
+"""A broker of MQTT 5 and 3.1.1 with a will of its own: it says what a test wants it to say, and counts.
 
 It takes one client at a time for what it is, and passes nothing on.
 """
@@ -24,18 +24,26 @@ CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 12, 14
 
 
 class FakeBroker:
-    """Answers each message with what `reason` returns for its topic; None is no answer.
+    """Answers each message with what `reason` returns for its topic, None is no answer; each filter with `granted`.
 
     `owed`       messages that are not acknowledged now; `most_owed` the most that ever were
     `published`  topics in the order in which they came
+    `subscribed` filters in the order in which they came
     `connects`   connections so far; `pings` so far
     `hangs_up`   whether the next subscription is answered by the end of the connection, as by the death of the broker
     """
 
-    def __init__(self, reason: Callable[[str], int | None] = lambda _: 0, properties: dict[int, int] | None = None):
+    def __init__(
+        self,
+        reason: Callable[[str], int | None] = lambda _: 0,
+        properties: dict[int, int] | None = None,
+        granted: Callable[[str], int] = lambda _: 1,
+    ):
         self.port = free_port()
         self.url = f"mqtt://{LOOPBACK}:{self.port}"
         self.reason = reason
+        self.granted = granted
+        self.subscribed: list[str] = []
         self.properties = properties or {}
         self.published: list[str] = []
         self.connects = self.pings = self.owed = self.most_owed = 0
@@ -43,6 +51,7 @@ class FakeBroker:
         self._held: list[tuple[int, str]] = []
         self._writer: asyncio.StreamWriter | None = None
         self.holding = False
+        self._five = True
         self.hangs_up = False
 
     async def __aenter__(self) -> Self:
@@ -89,7 +98,8 @@ class FakeBroker:
                 properties = b"".join(
                     bytes([key]) + n.to_bytes(_SIZES[key], "big") for key, n in self.properties.items()
                 )
-                _write(writer, 0x20, bytes([0, 0, len(properties)]) + properties)
+                self._five = body[6] == 5  # the level of the protocol, after its name (MQTT 5, 3.1.2.2)
+                _write(writer, 0x20, bytes([0, 0, len(properties)]) + properties if self._five else bytes([0, 0]))
             case 3:
                 length = int.from_bytes(body[:2], "big")
                 topic = body[2 : 2 + length].decode()
@@ -107,8 +117,9 @@ class FakeBroker:
                 self.hangs_up = False
                 writer.transport.abort()
             case 8:
-                topics = _filters(body[2:])
-                _write(writer, 0x90, body[:2] + b"\0" + bytes([1] * topics))
+                filters = _filters(body[3 + body[2] :] if self._five else body[2:])
+                self.subscribed += filters
+                _write(writer, 0x90, body[:2] + b"\0" * self._five + bytes(map(self.granted, filters)))
             case 12:
                 self.pings += 1
                 _write(writer, 0xD0, b"")
@@ -117,15 +128,16 @@ class FakeBroker:
         reason = self.reason(topic)
         if reason is not None and self._writer is not None:
             self.owed -= 1
-            _write(self._writer, 0x40, identifier.to_bytes(2, "big") + bytes([reason, 0]))
+            _write(self._writer, 0x40, identifier.to_bytes(2, "big") + (bytes([reason, 0]) if self._five else b""))
 
 
-def _filters(rest: bytes) -> int:
-    """Return how many filters a SUBSCRIBE has behind its identifier."""
-    at, found = 1 + rest[0], 0
+def _filters(rest: bytes) -> list[str]:
+    """Return the filters of a SUBSCRIBE, which are behind its identifier and properties."""
+    at, found = 0, []
     while at < len(rest):
-        at += 2 + int.from_bytes(rest[at : at + 2], "big") + 1
-        found += 1
+        length = int.from_bytes(rest[at : at + 2], "big")
+        found.append(rest[at + 2 : at + 2 + length].decode())
+        at += 2 + length + 1
     return found
 
 

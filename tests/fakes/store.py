@@ -1,4 +1,4 @@
-"""A store in memory that does what a test tells it to: be away, refuse, answer before it is safe, die."""
+"""A store in memory that does what a test tells it to: be away, refuse, answer before it is durable, die."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 
 class MemoryStore(Store):
-    """`safe` is what it can't lose any more, `memory` what a `kill` takes away."""
+    """`durable` is what it can't lose any more, `memory` what a `kill` takes away."""
 
     def __init__(self, durable_after: float = 0.0) -> None:
+        super().__init__()
         self.durable_after = durable_after
-        self.safe: list[MachineScan] = []
+        self.durable: list[MachineScan] = []
         self.memory: list[MachineScan] = []
         self.away = ""
         self.young = False
@@ -28,7 +29,7 @@ class MemoryStore(Store):
         self.opened = self.closed = self.asked = 0
         self.go = threading.Event()
         self.go.set()
-        self._life = 1
+        self._instance = 1
 
     def open(self) -> None:
         self._answer()
@@ -38,9 +39,9 @@ class MemoryStore(Store):
         if self.wrong:
             raise Unavailable(self.wrong)
 
-    def life(self) -> str | None:
+    def instance(self) -> str | None:
         self._answer()
-        return None if self.young else str(self._life)
+        return None if self.young else str(self._instance)
 
     def write(self, batch: Sequence[MachineScan]) -> None:
         self.go.wait()
@@ -57,14 +58,14 @@ class MemoryStore(Store):
         self.closed += 1
 
     def flush(self) -> None:
-        """Make all that it has safe."""
-        self.safe += self.memory
+        """Make all that it has durable."""
+        self.durable += self.memory
         self.memory.clear()
 
     def kill(self) -> None:
         """Die, and start again."""
         self.memory.clear()
-        self._life += 1
+        self._instance += 1
 
     def _answer(self) -> None:
         self.asked += 1

@@ -12,18 +12,19 @@ from points import register
 
 from drivers.base import (
     Connection,
+    DiscoveredPoint,
     Driver,
-    Match,
     NotConnected,
     Protocol,
     ReadFailed,
     Reason,
+    Sampler,
     Scan,
     Source,
     ValueType,
     bad,
 )
-from drivers.sampling import Held, Sample, Sampler
+from drivers.sampling import RawValue, Sample
 from gateway.acquisition.groups import groups_of
 from gateway.check.devices import Device, GroupTaken, Patience, devices_of, read_devices
 from gateway.check.machines import check_machines
@@ -206,7 +207,7 @@ class WithRegisters(Fake, Sampler):
     """One that shows what it holds."""
 
     async def sample(self, group: Group) -> Sample:
-        return Sample(await self.read(group), [Held("holding 0", "0001", lambda: {"order: CDAB": 17.0})])
+        return Sample(await self.read(group), [RawValue("holding 0", "0001", lambda: {"order: CDAB": 17.0})])
 
 
 async def test_the_time_that_a_scan_takes_is_compared_with_its_period() -> None:
@@ -225,7 +226,7 @@ async def test_the_time_that_a_scan_takes_is_compared_with_its_period() -> None:
 @pytest.mark.parametrize("ahead", [None, 1.0, -3600.0])
 async def test_a_clock_that_is_wrong_is_told(ahead: float | None) -> None:
     """Its times would go into the store."""
-    kind = fake(ahead=property(lambda _: ahead))
+    kind = fake(clock_offset=property(lambda _: ahead))
     report = await check_machines("f", [machine(kind, register(type="float"))], QUICK, lambda *_: None)
     wrong = ahead is not None and abs(ahead) > 5
     assert [finding.kind for finding in report.machines[0].findings] == (["clock"] if wrong else [])
@@ -256,11 +257,11 @@ async def test_points_that_only_the_device_knows_are_found_and_read() -> None:
     """And what finds nothing of its type, or can't be looked for, is told."""
     asked = []
 
-    async def search(_: Fake, group: Group, position: int) -> list[Match]:
+    async def search(_: Fake, group: Group, position: int) -> list[DiscoveredPoint]:
         asked.append(group.names[position])
         if group.names[position] == "gone":
             raise ReadFailed("no such node", bad(Reason.NOT_FOUND))
-        return [Match("m1", ValueType.FLOAT, {}), Match("name", ValueType.STRING, {})]
+        return [DiscoveredPoint("m1", ValueType.FLOAT, {}), DiscoveredPoint("name", ValueType.STRING, {})]
 
     kind = fake(search=search)
     searches = tuple(

@@ -38,7 +38,7 @@ class Shows:
         assert time > 0
         return value == self._value
 
-    def held(self, machine: str, point: str, since: int, until: int) -> list[Any]:
+    def values_between(self, machine: str, point: str, since: int, until: int) -> list[Any]:
         raise NotImplementedError
 
 
@@ -103,7 +103,7 @@ def test_a_reading_that_the_machine_did_not_show_is_found() -> None:
     one = judge(*EACH_SECOND, read(15.5, 7.0), shows=16.0)
     assert kinds(one) == ["differs"]
     assert one.findings[0].text.startswith(
-        "1 of 13 good readings are not what the machine showed then: 7.0 was stored"
+        "1 of 13 good readings differ from the value of the machine: 7.0 was stored"
     )
     assert one.more["truth"] == "differs"
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.common.dead_letters import DeadLetters, read_letters
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from gateway.common.dead_letters import DeadLetter, DeadLetters, read_letters
 
 
 def entries(file: Path) -> list[dict[str, Any]]:
@@ -105,3 +105,51 @@ def test_the_bound_holds_for_payloads_of_any_size(
         letters.add("t", "r", payload)
         assert sum(file.stat().st_size for file in folder.iterdir()) <= 2000
     assert len(entries(letters.file)) >= 1
+
+
+def test_letters_are_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records that they are of are confirmed next, and leave the spool: one fsync for all of them."""
+    synced: list[bytes] = []
+    sync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").resolve()
+        if name.is_file():
+            synced.append(name.read_bytes())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    letters = DeadLetters(tmp_path / "letters.jsonl", 100_000)
+    letters.write([DeadLetter("t", str(number), b"p") for number in range(50)])
+    assert [content.count(b"\n") for content in synced] == [50]
+    assert letters.count == 50
+
+
+def test_a_batch_that_is_larger_than_the_file_keeps_the_bound(tmp_path: Path) -> None:
+    letters, older = DeadLetters(tmp_path / "letters.jsonl", 2000), tmp_path / "letters.jsonl.1"
+    letters.write(DeadLetter("t", str(number), b"x" * 20) for number in range(100))
+    assert letters.file.stat().st_size <= 1000
+    assert older.stat().st_size <= 1000
+    assert entries(letters.file)[-1]["reason"] == "99"
+
+
+def test_a_disk_that_fills_up_in_the_middle_leaves_whole_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller writes all of them again once there is room: each stands there once."""
+    letters = DeadLetters(tmp_path / "letters.jsonl", 100_000)
+    letters.add("t", "first", b"")
+    full = {"is": True}
+    sync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if full["is"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="No space"):
+        letters.write([DeadLetter("t", "second", b"")])
+    full["is"] = False
+    letters.write([DeadLetter("t", "second", b"")])
+    assert [entry["reason"] for entry in entries(letters.file)] == ["first", "second"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -110,11 +111,77 @@ def test_every_page_is_linked_from_the_readme():
     assert [page for page in pages if f"]({page})" not in readme] == []
 
 
+def test_architecture_names_rooms_that_exist():
+    """The page is the plan of the house: a room that was moved must be moved in the plan."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:gateway|drivers|simulators)/[\w/.]*)`", text))
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+    walk = re.findall(r"^\d+\. \*\*`([\w/.]+)`", text, re.MULTILINE)
+    assert 8 <= len(walk) <= 12
+    assert set(walk) <= named
+    steps = {path.name for path in (ROOT / "gateway").iterdir() if (path / "__init__.py").exists()}
+    assert {step for step in steps if f"`gateway/{step}`" not in text} == set()
+
+
+def test_every_fault_names_a_test_that_exists():
+    """A promise in the table of faults is worth as much as its test."""
+    text = (ROOT / "docs" / "delivery.md").read_text(encoding="utf-8")
+    faults = text[text.index("## Faults") :]
+    rows = [line.strip("| ").split(" | ") for line in faults.splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] != "fault"]
+    assert len(rows) > 30
+    for fault, effect, shown, test in rows:
+        assert effect
+        assert shown
+        named = re.findall(r"`([\w/]+\.py)(?:::(test_\w+))?`", test)
+        assert named, fault
+        for file, name in named:
+            assert f"def {name or 'test_'}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (
+                f"{fault}: {file}::{name}"
+            )
+
+
 def test_links_between_documents_lead_somewhere():
     """A page that was moved must be moved in the links to it."""
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def log_events() -> set[str]:
+    """Return every `component.state` that a log call, or a state or message that is logged later, names."""
+    found = set()
+    for package in ("gateway", "drivers", "simulators"):
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and re.fullmatch(r"[a-z_]+\.[a-z_]+", str(node.value)):
+                    found.add(str(node.value))
+    return {event for event in found if event not in NOT_EVENTS and not event.endswith(NOT_ENDINGS)}
+
+
+NOT_ENDINGS = (".py", ".db", ".yaml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log")
+NOT_EVENTS = {"broker.ca", "font.size"}
+"""Files, schemes, keys and options that look like an event."""
+
+
+def test_every_log_event_is_in_the_page_on_operation():
+    """A person who sees an event at night looks it up: what it means, and what to do."""
+    text = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*\.[^|]*`) \| [a-z, ]+ \|", text, re.MULTILINE)
+    shown = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", " ".join(rows)))
+    logged = log_events()
+    assert sorted(logged - shown) == [], "add a row: the meaning, and the action of a person"
+    assert sorted(shown - logged) == [], "remove the row"
+
+
+def test_links_to_headings_lead_somewhere():
+    """A heading that was renamed must be renamed in the links to it."""
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+            page = document.parent / target if target else document
+            headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{document.name} links to {target}#{anchor}"
 
 
 def test_the_container_is_built_with_the_steps_that_make_runs():

@@ -78,4 +78,4 @@ def test_a_generic_machine_serves_every_type(seed: str) -> None:
         machine.step(37.0)
         unit.refresh()
     names = {point.name for point in chosen}
-    assert set(machine.look()) == names
+    assert set(machine.read()) == names

@@ -15,11 +15,11 @@ from drivers.base import as_written
 from gateway.cli import main
 from gateway.importers.own import export
 from gateway.importers.table import read_table, write_table
-from gateway.settings.dump import dump
+from gateway.model.text import clean_text
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
+from gateway.settings.serialize import dump, least
 from gateway.settings.templates import bundled_config
-from gateway.settings.written import least
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,11 +67,12 @@ _TEXT = st.text(
 _TRAPS = st.sampled_from(
     ["1e3", "no", "012", "=1+1", "a;b", 'say "x"', " blank ", "{n}", "a: b", "# no", "~", "line\nline"]
 )
+_SHOWN = (_TEXT | _TRAPS).map(lambda text: clean_text(text, 100))
 _NUMBER = st.floats(min_value=-1e6, max_value=1e6).filter(lambda x: abs(x) > 1e-6)
 _MEANING = st.fixed_dictionaries(
     {},
     optional={
-        "description": _TEXT | _TRAPS, "unit": st.sampled_from(["Cel", "bar", "{part}/h", "%", "10*3"]),
+        "description": _SHOWN, "unit": st.sampled_from(["Cel", "bar", "{part}/h", "%", "10*3"]),
         "every": st.sampled_from(["500ms", "1s", "2m", "7d", "1.5s"]), "on_change": st.booleans(),
         "at_least_every": st.sampled_from(["5s", "1h"]),
     },
@@ -87,7 +88,7 @@ _MODBUS = st.one_of(
     st.builds(lambda n, raw, order: {"address": f"holding {n}", "raw": raw, "order": order}, _ENTRY,
               st.sampled_from(["float32", "float64"]), _ORDERS).flatmap(lambda keys: _NUMERIC.map(keys.__or__)),
     st.builds(lambda n, labels: {"address": f"input {n}", "labels": labels}, _ENTRY,
-              st.dictionaries(st.integers(-5, 99), _TEXT | _TRAPS, min_size=1, max_size=3)),
+              st.dictionaries(st.integers(-5, 99), _SHOWN, min_size=1, max_size=3)),
     st.builds(lambda n, bit: {"address": f"holding {n}", "bit": bit}, _ENTRY, st.integers(0, 15)),
     st.builds(lambda n, low, more: {"address": f"holding {n}", "bits": [low, low + more]}, _ENTRY,
               st.integers(0, 8), st.integers(0, 7)),
@@ -250,14 +251,14 @@ def test_a_tag_list_of_kepware_is_a_machine(tmp_path: Path) -> None:
         "Zones_1": {"address": "holding 40", "raw": "int16"},
         "Zones_2": {"address": "holding 41", "raw": "int16"},
     }  # fmt: skip
-    kinds = "holding or input registers, coils or discrete inputs"
+    kinds = "a holding or input register, a coil or a discrete input"
     told = notes(ran)
     assert [line.split(":")[1] for line in told] == ["1", "2", "4", "5", "10", "11", "12", "13"]
     assert told[0] == "tags.csv:1: order: values of 32 and 64 bits are read as CDAB; say --order where it is another"
     assert told[-3:] == [
         "tags.csv:11: Level: is left out: Square Root scaling is not linear",
         "tags.csv:12: Start: is left out: it is only written to",
-        f"tags.csv:13: Internal: is left out: the address 'K0001' is none of {kinds}",
+        f"tags.csv:13: Internal: is left out: the address 'K0001' is not {kinds}",
     ]
     [machine] = load_factory(tmp_path / "out" / "factory.yaml").machines
     assert machine.path.machine == "press-01"
@@ -316,7 +317,7 @@ def test_tags_of_ignition_are_machines_by_their_devices(tmp_path: Path) -> None:
     assert points(tmp_path, 2) == {"Speed": {"node": "ns=2;s=Drum.Speed", "type": "float", "unit": "r/min"}}
     told = notes(ran)
     assert [line.split(":")[1] for line in told] == ["3", "5", "10", "11", "12"]
-    assert "neither of a Modbus device nor a node" in told[3]
+    assert "not an item of a Modbus device or a node" in told[3]
 
 
 # -- Telegraf --
@@ -558,9 +559,9 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[inputs.cpu]]\n", "there is none of the inputs modbus, opcua, opcua_listener in it"),
+        ("[[inputs.cpu]]\n", "it has no input modbus, opcua, opcua_listener with"),
         ("a = \n", "Invalid value (at line 1, column 5)"),
-        ("[[inputs.modbus]]\ncontroller='tcp://h:1'\n", "there is none of the inputs"),
+        ("[[inputs.modbus]]\ncontroller='tcp://h:1'\n", "it has no input"),
     ],
 )
 def test_a_configuration_without_machines_is_told(tmp_path: Path, text: str, message: str) -> None:

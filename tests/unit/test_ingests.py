@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-from paho.mqtt.client import MQTTMessage
-
 from gateway.mqtt.topics import Topics
 from gateway.publish import ingest_watch as ingests
 from gateway.publish.ingest_watch import IngestWatch
@@ -13,18 +11,12 @@ from gateway.publish.ingest_watch import IngestWatch
 TOPICS = Topics("lineside/v1")
 
 
-def message(name: str, told: object) -> MQTTMessage:
-    made = MQTTMessage(topic=TOPICS.ingest("acme", "one", name).encode())
-    made.payload = json.dumps(told).encode()
-    return made
-
-
 def came(*told: tuple[str, object]) -> list[str]:
     """Return what `came` is called with."""
     found: list[str] = []
-    heard = IngestWatch(TOPICS.all_ingests(), found.append)
+    watch = IngestWatch(found.append)
     for name, payload in told:
-        heard.heard(message(name, payload))
+        watch.heard(TOPICS.ingest("acme", "one", name), json.dumps(payload).encode())
     return found
 
 

@@ -22,7 +22,7 @@ def init(folder: Path, *arguments: str, answers: str | None = None) -> tuple[int
 def test_what_is_usual_is_a_factory_that_is_right(tmp_path: Path) -> None:
     """A script, and who is in a hurry, begins here."""
     code, told = init(tmp_path, "--yes")
-    assert (code, f"{tmp_path / 'factory.yaml'}: right: 1 machine, 1 point" in told) == (0, True), told
+    assert (code, f"{tmp_path / 'factory.yaml'}: valid: 1 machine, 1 point" in told) == (0, True), told
     factory = load_factory(tmp_path / "factory.yaml")
     assert str(factory.machines[0].path) == "acme/north/area-1/line-1/machine-01"
     assert factory.warnings == ()
@@ -34,8 +34,8 @@ def test_answers_are_what_is_written_and_wrong_ones_are_asked_again(tmp_path: Pa
                "curing", "", "press-01", "10.0.0.2", "opc.tcp://10.0.0.2:4840?security=none", "press"]  # fmt: skip
     code, told = init(tmp_path, answers="\n".join(answers) + "\n")
     assert code == 0, told
-    assert told.count("is no name; write letters") == 2
-    assert "http is no broker; write mqtts://HOST:8883" in told
+    assert told.count("is not a name; write letters") == 2
+    assert "http is not a scheme of brokers; write mqtts://HOST:8883" in told
     assert "write one of modbus+tcp://" in told
     assert "put the broker's password into the file /run/secrets/broker_password" in told
     factory = load_factory(tmp_path / "factory.yaml")
@@ -63,8 +63,8 @@ def test_a_template_that_is_there_is_taken_and_not_written(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--site", "no rth", "is no name"),
-        ("--broker", "h:1883", "is no broker"),
+        ("--site", "no rth", "is not a name"),
+        ("--broker", "h:1883", "is not a scheme of brokers"),
         ("--connection", "modbus+tcp://", "no host"),
     ],
 )

@@ -13,9 +13,9 @@ from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.source import ModbusSource
 from gateway.settings.load import load_factory
+from gateway.settings.machine_ranges import machines_of
 from gateway.settings.parameters import fill
 from gateway.settings.problems import ConfigurationError, Severity
-from gateway.settings.ranges import machines_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -218,7 +218,7 @@ async def test_a_gap_that_brings_no_answer_is_stepped_over_and_named() -> None:
         one = group(server.port, holding(0, 1, 8, 9), timeout=TIMEOUT)
         async with driver_of(one) as driver:
             await settled(driver, one, [0, 1, 8, 9])
-            remarks = driver.remarks()
+            remarks = driver.warnings()
     assert [remark.text for remark in remarks] == [GAP]
 
 
@@ -233,7 +233,7 @@ async def test_more_bits_than_a_device_gives_are_asked_for_in_parts() -> None:
         one = group(server.port, (*bits, *holding(7)), timeout=TIMEOUT)
         async with driver_of(one) as driver:
             await settled(driver, one, [*(entry % 2 == 1 for entry in range(200)), 7])
-            assert {remark.text for remark in driver.remarks()} == {APART}
+            assert {remark.text for remark in driver.warnings()} == {APART}
 
 
 async def test_an_address_at_which_a_device_closes_the_connection_is_isolated() -> None:
@@ -284,7 +284,7 @@ async def test_a_dead_unit_behind_a_gateway_costs_the_others_one_time_out(monkey
             for _ in range(4):
                 await driver.read(dead)
                 assert good(await driver.read(alive)) == [0]
-            [remark] = driver.remarks()
+            [remark] = driver.warnings()
     assert (remark.machine, remark.points) == ("m2", ("p0",))
     assert "serves no other unit for 0.4 s" in remark.text
 
@@ -302,7 +302,7 @@ async def test_fewer_registers_than_asked_for_are_asked_for_in_parts() -> None:
         one = group(server.port, holding(*range(100)))
         async with driver_of(one) as driver:
             assert good(await driver.read(one)) == list(range(100))
-            assert "max_registers: " in driver.remarks()[0].text
+            assert "max_registers: " in driver.warnings()[0].text
 
 
 async def test_a_bad_answer_in_a_split_ends_only_its_own_branch() -> None:

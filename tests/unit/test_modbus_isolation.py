@@ -40,9 +40,12 @@ def refusing(entries: AbstractSet[int], code: int = 2) -> Callable[[Asked], Sequ
     return script
 
 
-def group(port: int, sources: tuple[ModbusSource, ...], **options: Any) -> Group:
+def group(port: int, sources: tuple[ModbusSource, ...], every: float = 60.0, **options: Any) -> Group:
+    """Return a group whose period is no matter, unless it is given: isolation ends with it."""
     connection = ModbusConnection(host=HOST, port=port, **({"timeout": 5.0} | options))
-    return Group(f"m{options.get('unit', 1)}", connection, tuple(f"p{i}" for i in range(len(sources))), sources, 1.0)
+    return Group(
+        f"m{options.get('unit', 1)}", connection, tuple(f"p{i}" for i in range(len(sources))), sources, every
+    )
 
 
 @asynccontextmanager
@@ -107,7 +110,7 @@ async def test_a_hole_between_points_is_stepped_over_and_costs_no_point():
 async def test_a_refused_point_comes_back_when_the_device_answers_it():
     """An option is fitted, a program is loaded: nobody restarts the gateway for that."""
     async with FakeModbusServer(refusing({3})) as server:
-        one = group(server.port, holding(8), retry_refused=1.0)
+        one = group(server.port, holding(8), every=1.0, retry_refused=1.0)
         async with driver_of(one) as driver:
             assert list((await driver.read(one)).faults) == [3]
             server.script = right

@@ -233,7 +233,7 @@ def test_mistakes_of_an_array_are_told_once_where_it_is_written(tmp_path: Path) 
     assert [problem.split("; ")[0] for problem in problems] == [
         "5: points.a.address: 0x9C4B names no table",
         "6: points.b.address: Modicon notation counts from 1: the first of table holding is 40001, not 40000",
-        "7: points.c.range: 5 is no range",
+        "7: points.c.range: 5 is not a range",
         "8: points.zone: one of its elements is zone_1, and there is another zone_1",
         "10: points.d.address: 11 names no table",
     ]

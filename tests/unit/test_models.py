@@ -14,8 +14,8 @@ from drivers.modbus.codec import encode
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
 from gateway.settings.templates import Templates, bundled_config
+from simulators.machines import models
 from simulators.machines.models import MODELS
-from simulators.machines.models import __init__ as models
 from simulators.machines.models.curing_press import CURED
 from simulators.machines.parts import Buffer
 

@@ -11,7 +11,7 @@ from drivers.opcua.browse.companion_names import IMM2MES, MACHINERY, NAMES, PACK
 from drivers.opcua.browse.nodes import OBJECTS, BrowsedNode
 from drivers.opcua.browse.point_names import Addresses, own_namespace, snake, unique
 from drivers.opcua.node_address import BrowsePath, Step, parse_node
-from gateway.settings.types import check_name
+from gateway.common.setting_types import check_name
 
 DI = "http://opcfoundation.org/UA/DI/"
 URIS = ["http://opcfoundation.org/UA/", "urn:server", "urn:press", "urn:od;d"]

@@ -7,7 +7,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.mqtt.presence import Presence
+from gateway.mqtt.session import Presence
 
 
 def other(state: str, instance: str = "other", birth: int = 1) -> bytes:
@@ -39,7 +39,7 @@ def test_another_gateway_of_this_name_is_told_from_a_former_run(
     connects: int, payload: bytes, *, retained: bool, contested: bool
 ):
     """A false alarm at every restart would be as bad as none."""
-    presence = Presence("edge-01")
+    presence = Presence("root/state", "edge-01")
     with capture_logs() as told:
         connect(presence, connects)
         presence.heard(payload, retained=retained)
@@ -54,7 +54,7 @@ def test_another_gateway_of_this_name_is_told_from_a_former_run(
 @pytest.mark.parametrize("first", [1, 2])
 def test_another_that_was_born_again_since_it_was_heard_first_is_there_now(first: int, state: str):
     """It throws us out and we throw it out, which some brokers tell neither."""
-    presence = Presence("edge-01")
+    presence = Presence("root/state", "edge-01")
     connect(presence, first)
     presence.heard(other("online", birth=4), retained=True)
     connect(presence)
@@ -64,7 +64,7 @@ def test_another_that_was_born_again_since_it_was_heard_first_is_there_now(first
 
 def test_what_a_killed_broker_shows_of_a_former_run_is_no_other_gateway():
     """Mosquitto saves what is retained every half hour: after a kill it shows who was there then, for ever anew."""
-    presence = Presence("edge-01")
+    presence = Presence("root/state", "edge-01")
     connect(presence)
     presence.heard(other("offline", birth=7), retained=True)
     for birth in (7, 3, 3, 5):
@@ -75,7 +75,7 @@ def test_what_a_killed_broker_shows_of_a_former_run_is_no_other_gateway():
 
 def test_a_former_run_is_no_other_gateway_until_our_birth_has_replaced_what_it_left():
     """The first connection may be lost before that."""
-    presence = Presence("edge-01")
+    presence = Presence("root/state", "edge-01")
     connect(presence, 2, born=False)
     presence.heard(other("offline"), retained=True)
     assert not presence.contested
@@ -83,19 +83,19 @@ def test_a_former_run_is_no_other_gateway_until_our_birth_has_replaced_what_it_l
 
 def test_our_own_words_are_no_other_gateway():
     """After a lost link our own last will stands there."""
-    presence = Presence("edge-01")
+    presence = Presence("root/state", "edge-01")
     connect(presence, 2)
-    for payload in (presence.birth("spool"), presence.death("stopped"), presence.will()):
+    for payload in (presence.birth(), presence.death("stopped"), presence.will()):
         presence.heard(payload, retained=True)
     assert not presence.contested
 
 
 def test_it_is_told_once():
     """The two may meet every minute, for days."""
-    presence = Presence("edge-01")
+    presence = Presence("root/state", "edge-01")
     with capture_logs() as told:
         for _ in range(5):
             presence.connected()
-            presence.thrown_out()
+            presence.taken_over()
             assert presence.contested
     assert len(told) == 1

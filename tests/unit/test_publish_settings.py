@@ -42,8 +42,14 @@ def test_files_of_tls_are_paths():
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ({"backup": "http://b2.example"}, "http is no broker; write mqtts://HOST:8883 or mqtt://HOST:1883"),
-        ({"backup": ["mqtts://b2.example", "mqtts://b3.example:x"]}, "the url's port is no number from 1 to 65535"),
+        (
+            {"backup": "http://b2.example"},
+            "http is not a scheme of brokers; write mqtts://HOST:8883 or mqtt://HOST:1883",
+        ),
+        (
+            {"backup": ["mqtts://b2.example", "mqtts://b3.example:x"]},
+            "the URL's port is not a number from 1 to 65535",
+        ),
         ({"backup": "mqtts://edge:hunter2@b2.example"}, "write the user under username and password"),
         ({"backup": "mqtt://b2.example"}, "url and backup are all mqtts, or all mqtt"),
         ({"backup": {"url": TLS}}, "Input should be a valid tuple"),

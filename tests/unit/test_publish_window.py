@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mqtt.client import NO_SUBSCRIBERS
-from gateway.publish import in_flight as module
+from gateway.mqtt.constants import NO_SUBSCRIBERS
 from gateway.publish.in_flight import IN_FLIGHT, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, InFlight
+from gateway.publish.topic_backoff import PROBE_EVERY
 
 REFUSED = 0x87
 REASONS = {"taken": 0, "nobody": NO_SUBSCRIBERS, "refused": REFUSED}
@@ -150,22 +150,73 @@ def test_what_was_sent_before_a_probe_that_is_confirmed_goes_again_at_once():
     assert flat(window.again(11.2)) == list(range(2, 51))
 
 
-def test_while_nobody_listens_one_record_tries_at_a_time():
+def test_while_there_are_no_subscribers_one_record_tries_at_a_time():
     """Success with nobody behind it comes at once, so a gateway could spend a night on it."""
     window = opened()
     send(window, *range(1, 11))
     for seq in range(1, 11):
         window.acknowledged(seq, NO_SUBSCRIBERS, 0.0)
-    assert flat(window.again(0.0)) == list(range(1, 11))
     assert window.room(0.0) == 0
-    assert window.room(0.0 + module.NOBODY_WAIT) == 1
-    send(window, 11, now=1.0)
-    assert window.room(1.0) == 0
-    window.acknowledged(11, 0, 1.1)
-    assert not window.listening, "somebody took it, but who stores it?"
-    window.confirmed(spans(11), 1.2)
-    assert window.listening
-    assert window.room(1.2) == IN_FLIGHT
+    tried = []
+    for tick in range(1, 41):
+        now = tick * 0.25
+        for seq in flat(window.again(now)):
+            assert window.room(now) == 1
+            assert not window.blocked.holds(seq, f"topic {seq % 3}")
+            send(window, seq, now=now)
+            assert window.room(now) == 0
+            window.acknowledged(seq, NO_SUBSCRIBERS, now)
+            tried.append(seq)
+    assert len(tried) <= 40
+    assert {seq % 3 for seq in tried} == {0, 1, 2}, "each topic has its turn"
+    window.again(11.0)
+    send(window, tried[-1], now=11.0)
+    window.acknowledged(tried[-1], 0, 11.1)
+    assert window.has_subscribers
+    assert set(range(1, 11)) - {tried[-1]} <= set(flat(window.again(11.1)))
+    assert window.room(11.2) > 1
+
+
+def test_a_topic_without_subscribers_does_not_delay_the_others():
+    """Reason 0x10 says something of one topic: it may be that of a root that was changed."""
+    window = opened()
+    now = 0.0
+    for seq in range(1, 3_000):
+        now += 0.1
+        if seq % 3 == 1 and window.blocked.holds(seq, "topic 1"):
+            continue
+        assert window.room(now) > 1
+        send(window, seq, now=now)
+        window.acknowledged(seq, NO_SUBSCRIBERS if seq % 3 == 1 else 0, now)
+        window.confirmed(spans(seq) if seq % 3 != 1 else [], now)
+        window.again(now)
+    assert window.has_subscribers
+    assert "topic 2" not in window.blocked
+    assert window.counts["nobody"] < 3_000 * 0.1 / PROBE_EVERY
+
+
+def test_a_topic_without_subscribers_is_tried_with_one_record_and_not_with_all_that_wait():
+    """A backlog of a day would be read from the disk at each attempt."""
+    window = opened()
+    send(window, 1)
+    window.acknowledged(1, NO_SUBSCRIBERS, 0.0)
+    for seq in range(4, 3_000, 3):
+        assert window.blocked.holds(seq, "topic 1")
+    assert flat(window.again(1.0)) == [1]
+    assert flat(window.again(1.5)) == [1]
+    assert max(flat(window.again(4.0))) == 2998, "the record is gone from the spool: another has to try"
+
+
+def test_an_ingest_that_comes_ends_the_wait_of_all_topics():
+    """It subscribes to all of them."""
+    window = opened()
+    send(window, 1, 2, 3)
+    for seq in (1, 2, 3):
+        window.acknowledged(seq, NO_SUBSCRIBERS, 0.0)
+    window.ingest_came("")
+    assert flat(window.again(0.1)) == [1, 2, 3]
+    assert not window.blocked.holds(1, "topic 1")
+    assert window.room(0.1) > 1
 
 
 def test_a_refused_topic_waits_and_others_go_on():
@@ -173,23 +224,22 @@ def test_a_refused_topic_waits_and_others_go_on():
     window = opened()
     send(window, 1, 2, 3)
     window.acknowledged(1, REFUSED, 0.0)
-    assert window.barred.holds(4, "topic 1")
-    assert window.barred.holds(7, "topic 1")
-    assert not window.barred.holds(5, "topic 2")
+    assert window.blocked.holds(4, "topic 1")
+    assert window.blocked.holds(7, "topic 1")
+    assert not window.blocked.holds(5, "topic 2")
     assert flat(window.again(0.1)) == []
-    again = flat(window.again(3.0))
-    assert again[0] == 1
-    assert not window.barred.holds(1, "topic 1"), "one record tries"
-    assert window.barred.holds(4, "topic 1")
+    assert flat(window.again(3.0)) == [1]
+    assert not window.blocked.holds(1, "topic 1"), "one record tries"
+    assert window.blocked.holds(4, "topic 1")
     send(window, 1, now=3.0)
     window.acknowledged(1, REFUSED, 3.1)
-    assert window.barred.holds(4, "topic 1")
+    assert window.blocked.holds(4, "topic 1")
     window.again(20.0)
-    assert not window.barred.holds(1, "topic 1")
+    assert not window.blocked.holds(1, "topic 1")
     send(window, 1, now=20.0)
     window.acknowledged(1, 0, 20.1)
     assert flat(window.again(20.2)) == [1, 2, 3, 4, 5, 6, 7]
-    assert not window.barred.holds(4, "topic 1")
+    assert not window.blocked.holds(4, "topic 1")
 
 
 def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
@@ -199,8 +249,8 @@ def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
     window.acknowledged(1, 0, 0.1)
     window.acknowledged(2, NO_SUBSCRIBERS, 0.1)
     assert len(window) == 0
-    assert window.barred.holds(5, "topic 2")
-    assert window.listening
+    assert window.blocked.holds(5, "topic 2")
+    assert window.has_subscribers
     assert flat(window.close(1.0)) == [2, 3, 4, 5]
 
 
@@ -210,13 +260,13 @@ def test_what_a_store_has_taken_makes_room_and_is_not_forgotten():
     for seq in range(1, UNCONFIRMED + 1):
         send(window, seq)
         window.acknowledged(seq, 0, 0.0)
-    window.taken([(1, UNCONFIRMED)], 1.0)
+    window.accepted([(1, UNCONFIRMED)], 1.0)
     assert window.room(1.0) == IN_FLIGHT
     window.confirmed([(1, 400)], 16.0)
     assert flat(window.again(100.0)) == []
     assert flat(window.again(122.0)) == list(range(401, UNCONFIRMED + 1))
     send(window, 600, now=122.0)
-    window.taken(spans(600), 122.1)
+    window.accepted(spans(600), 122.1)
     assert flat(window.close(123.0)) == [600]
 
 
@@ -310,7 +360,7 @@ class Story:
             else:
                 seq = self.issued = self.issued + 1
             known = seq in self.window or seq in self.confirmed
-            if not known and not self.window.barred.holds(seq, f"topic {seq % 3}"):
+            if not known and not self.window.blocked.holds(seq, f"topic {seq % 3}"):
                 send(self.window, seq, now=self.now, backlog=backlog)
 
     def answer(self, seq: int, reason: int) -> None:
@@ -329,7 +379,7 @@ class Story:
             self.confirmed.add(seq)
             self.window.confirmed([(seq, seq)], self.now)
         elif what == "held" and seq and not self.by_broker:
-            self.window.taken([(seq, seq)], self.now)
+            self.window.accepted([(seq, seq)], self.now)
         elif what == "tick":
             self.waiting += flat(self.window.again(self.now))
         elif what == "lost":

@@ -14,10 +14,9 @@ from jsonschema import Draft7Validator
 import drivers
 from gateway.cli import main
 from gateway.settings.document import read_document, read_text
-from gateway.settings.keys import keys_of
-from gateway.settings.lines import LineSection, MachineSection, TemplateSection
+from gateway.settings.line_sections import LineSection, MachineSection, TemplateSection
 from gateway.settings.point import Point
-from gateway.settings.schema import schemas
+from gateway.settings.schema import keys_of, schemas
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection, SpoolSection
 from gateway.stores import STORES, store_kind
 

@@ -20,12 +20,12 @@ from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.source import ModbusSource, Order, Raw
 from gateway.cli import main
+from gateway.common.setting_types import MissingSecret, Secret
 from gateway.settings.document import read_document
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
 from gateway.settings.sections import Confirm, WhenFull
 from gateway.settings.templates import bundled_config
-from gateway.settings.types import MissingSecret, Secret
 
 CASES = sorted((Path(__file__).parents[1] / "cases" / "wrong_config").iterdir())
 PLANTS = sorted(bundled_config().glob("*.yaml"))
@@ -175,13 +175,13 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
     [
         ("format: true", "1: format: this is format True, and this version"),
         ("a: 1", "1: format is missing; write format: 1 at the top"),
-        ("- format: 1", "1: is no mapping of keys to values"),
+        ("- format: 1", "1: is not a mapping of keys to values"),
         ("format: 1\nid: {{ edge_id }}", "2: id: a key is a word, not a mapping or list; put text that holds"),
-        ("format: 1\ngateway: &a\n  id: *a", "3: gateway.id: holds itself, by an alias"),
+        ("format: 1\ngateway: &a\n  id: *a", "3: gateway.id: contains itself, by the alias *a"),
         ("format: 1\ngateway: {id: !env EDGE}", "2: gateway.id: the tag !env means nothing here"),
-        ("format: 1\nlines: {a: *nothing}", "2: is no YAML: found undefined alias"),
-        ("format: 1\n---\nformat: 1", "2: is no YAML: but found another document"),
-        ("format: 1\nsite: \x07", "1: is no YAML: "),
+        ("format: 1\nlines: {a: *nothing}", "2: is not YAML: the alias *nothing has no anchor"),
+        ("format: 1\n---\nformat: 1", "2: has a second document"),
+        ("format: 1\nsite: \x07", "2: is not YAML: control character (U+0007); remove it"),
         ("format: 1\nlines: [a, b]", "2: lines: write a mapping of lines by their names"),
         ("format: 1\nstores: {sqlite: {}}", "2: stores: write a list, as in '- sqlite: {path: readings.db}'"),
     ],
@@ -317,8 +317,8 @@ def test_numbers_without_an_end_are_refused(tmp_path: Path, key: str, number: st
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ("type: string", "the device holds type int here, which can't become string"),
-        ("raw: string, length: 4, type: int", "the device holds type string here, which can't become int"),
+        ("type: string", "the device has type int here, which can't be converted to string"),
+        ("raw: string, length: 4, type: int", "the device has type string here, which can't be converted to int"),
         ("raw: string, length: 4, labels: {0: off}", "labels are for whole numbers, and this point is a string"),
         ("raw: float32, type: int, labels: {0: off}", "labels are for whole numbers, and this point is a float"),
         ("type: float, labels: {0: off}", "labels are for whole numbers, and this point is a int"),
@@ -337,7 +337,7 @@ def test_scales_beyond_all_reason_are_refused(tmp_path: Path, keys: str) -> None
     """A slip in the exponent is told here, and no value can run out of a float later."""
     template = f"format: 1\nprotocol: opcua\npoints:\n  a: {{node: s=A, type: float, {keys}}}"
     [told] = problems(write(tmp_path, RIGHT, press=PRESS, drum=template))
-    assert re.search(r"points\.a\.(scale|offset): with this \1 values are no numbers any more$", told)
+    assert re.search(r"points\.a\.(scale|offset): this \1 makes values larger", told)
 
 
 def test_windows_files_are_read(tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_templates_can_stand_in_another_folder(tmp_path: Path) -> None:
     file = write(tmp_path, RIGHT | {"templates": "types"})
     assert len(load_factory(file).machines) == 3
     assert problems(write(tmp_path, RIGHT | {"templates": "nowhere"}))[-1].endswith(
-        f"templates: there is no folder {tmp_path / 'nowhere'}"
+        f"templates: the folder {tmp_path / 'nowhere'} does not exist, or can't be read"
     )
 
 

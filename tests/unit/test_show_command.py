@@ -12,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli import main
+from gateway.common.setting_types import parse_duration
 from gateway.settings.document import read_document
-from gateway.settings.dump import dump
 from gateway.settings.load import load_factory
+from gateway.settings.serialize import dump, duration, least, unrolled
 from gateway.settings.templates import bundled_config
-from gateway.settings.types import parse_duration
-from gateway.settings.unroll import unrolled
-from gateway.settings.written import duration, least
 
 CASES = Path(__file__).parents[1] / "cases"
 PLANTS = sorted(bundled_config().glob("*.yaml"))
@@ -179,7 +177,7 @@ def test_validate_tells_machines_and_points(file: Path) -> None:
     ran = CliRunner().invoke(main, ["validate", str(file)])
     assert (ran.exit_code, ran.stderr) == (0, "")
     digest = load_factory(file).digest
-    assert ran.stdout == f"{file}: right: 5 machines, 37 points; configuration {digest}\n"
+    assert ran.stdout == f"{file}: valid: 5 machines, 37 points; configuration {digest}\n"
 
 
 def test_validate_tells_programs_the_same_as_people(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from simulators.faults.injector import Injector
 from simulators.machines.plant import Plant
 from simulators.opcua.security import Credentials
 from simulators.plot import _one_cycle, _panels
-from simulators.relocation import _trusting, moved_configuration
+from simulators.relocation import _trust_options, relocated_configuration
 from simulators.servers import Servers
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def test_the_written_configuration_resolves_ranges(tmp_path: Path):
     async def start() -> str:
         await servers.start(tmp_path / "moved.yaml")
         try:
-            return moved_configuration(loaded, servers)
+            return relocated_configuration(loaded, servers)
         finally:
             await servers.stop()
 
@@ -81,9 +81,9 @@ def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
     opcua = cast("OpcUaConnection", loaded.machines[0].connection)
     servers = Servers(loaded, Plant(loaded, "1"), free_ports=False, faulty=False, history=0)
     servers.credentials = Credentials([opcua], None)
-    assert _trusting(opcua, servers) == {}
+    assert _trust_options(opcua, servers) == {}
     servers.credentials = Credentials([opcua], tmp_path / "pki")
-    assert set(_trusting(opcua, servers)) == {"pki", "password"}
+    assert set(_trust_options(opcua, servers)) == {"pki", "password"}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from simulated import configure
 
 from gateway.settings.load import load_factory
 from gateway.settings.templates import bundled_config
-from simulators.faults.catalogue import FAULTS, NoFault, parse_fault, random_faults
-from simulators.faults.control_file import Control
+from simulators.faults.catalogue import FAULTS, InvalidFault, parse_fault, random_faults
+from simulators.faults.control_file import ControlFile
 from simulators.faults.injector import Injector
 from simulators.machines.machine import Machine
 from simulators.machines.models import MODELS
@@ -49,19 +49,19 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("press-03", "is no fault; write MACHINE:FAULT@START"),
+        ("press-03", "is not a fault; write MACHINE:FAULT@START"),
         ("press-3:silence", "did you mean 'press-03'"),
         ("press-03:bladder_leek", "did you mean 'bladder_leak'"),
         ("tbm-01:bladder_leak", "unknown fault 'bladder_leak'"),
         ("press-03.bladder_pressure:stuck", "unknown point 'bladder_pressure'; did you mean 'bladder_pressure_left'"),
-        ("press-03.bladder_pressure_left:silence", "is of a machine, not of a point"),
+        ("press-03.bladder_pressure_left:silence", "applies to a machine, not to a point"),
         ("press-03:silence@120", "is no duration"),
         ("press-03:wrong_clock", "unknown fault 'wrong_clock'"),
     ],
 )
 def test_what_is_no_fault_is_told_with_what_would_be(plant: Plant, written: str, told: str):
     """A fault that silently does nothing makes a test pass that should fail."""
-    with pytest.raises(NoFault, match=re.escape(told)):
+    with pytest.raises(InvalidFault, match=re.escape(told)):
         parse_fault(written, shown(plant), "seed")
 
 
@@ -76,9 +76,9 @@ def test_a_machine_name_of_two_lines_needs_its_line(tmp_path: Path):
         + 'connection: "modbus+tcp://10.0.0.2"}\n'
     )
     plant = Plant(load_factory(config), "seed")
-    with pytest.raises(NoFault, match="2 machines 'press-01'; write the line too, as in 'line/press-01'"):
+    with pytest.raises(InvalidFault, match="2 machines 'press-01'; write the line too, as in 'line/press-01'"):
         parse_fault("press-01:silence", shown(plant), "seed")
-    assert parse_fault("other/press-01:silence", shown(plant), "seed").shown.configured.path.line == "other"
+    assert parse_fault("other/press-01:silence", shown(plant), "seed").outputs.configured.path.line == "other"
 
 
 def test_a_broken_sensor_has_no_value_until_it_is_mended(plant: Plant):
@@ -97,14 +97,14 @@ def test_a_stuck_value_stays_while_the_machine_goes_on(plant: Plant):
     stuck = one.values()["bladder_temperature_left"]
     run(plant, 300)
     assert one.values()["bladder_temperature_left"] == stuck
-    assert one.machine.look()["bladder_temperature_left"] != stuck
+    assert one.machine.read()["bladder_temperature_left"] != stuck
 
 
 def test_a_value_drifts_from_the_truth(plant: Plant):
     """Ten percent of the range a minute, after three minutes: 81 of 270 degrees."""
     one = named(plant, "press-03")
     run(plant, 180, "press-03.mould_temperature_left:drift=10@1s")
-    seen, true = one.values()["mould_temperature_left"], one.machine.look()["mould_temperature_left"]
+    seen, true = one.values()["mould_temperature_left"], one.machine.read()["mould_temperature_left"]
     assert isinstance(seen, float)
     assert isinstance(true, float)
     assert seen - true == pytest.approx(81.0, abs=1.0)
@@ -113,7 +113,7 @@ def test_a_value_drifts_from_the_truth(plant: Plant):
 def test_faults_begin_and_end_in_time(plant: Plant):
     """Simulated time counts."""
     injector = Injector([parse_fault("press-03:silence@10s+20s", shown(plant), "seed")])
-    link = named(plant, "press-03").link
+    link = named(plant, "press-03").network
     assert [(bool(injector.step(clock)), link.silent) for clock in (9.9, 10.0, 29.9, 30.0, 31.0)] == [
         (False, False), (True, True), (False, True), (True, False), (False, False),
     ]  # fmt: skip
@@ -206,10 +206,10 @@ def test_random_faults_come_from_the_seed(plant: Plant):
 def test_a_control_file_begins_and_ends_faults(plant: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Whole lines only: what is still being written waits."""
     file, injector = tmp_path / "control", Injector([])
-    control, link = Control(file, injector, shown(plant)), named(plant, "press-03").link
+    control, link = ControlFile(file, injector, shown(plant)), named(plant, "press-03").network
 
     def look() -> bool:
-        control.look(plant.clock)
+        control.poll(plant.clock)
         injector.step(plant.clock)
         return link.silent
 

@@ -43,7 +43,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """A standard of one node, which is made at once."""
     number = ua.ObjectIds.Server_ServerStatus_State
-    monkeypatch.setattr(standard, "_made", lambda: {number: NodeData(ua.NodeId(number))})
+    monkeypatch.setattr(standard, "_create", lambda: {number: NodeData(ua.NodeId(number))})
 
 
 async def test_every_node_is_as_asyncua_makes_it(kept: Path):

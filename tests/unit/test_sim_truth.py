@@ -22,7 +22,7 @@ from simulators.faults.catalogue import parse_fault, random_faults
 from simulators.faults.injector import Injector
 from simulators.machines.plant import Plant
 from simulators.modbus.registers import RegisterMap, Unit
-from simulators.truth import Truth, TruthLog, as_read, name_of
+from simulators.truth import Truth, TruthLog, as_read_back, machine_name
 
 if TYPE_CHECKING:
     from drivers.modbus.source import ModbusSource
@@ -97,9 +97,11 @@ def test_speed_keeps_the_shape(tmp_path: Path):
         truth = Truth(tmp_path / "log")
         press = "curing/curing-1/press-01"
         pressures = [
-            value for value in truth.held(press, "bladder_pressure_left", 0, 10**12) if isinstance(value, float)
+            value
+            for value in truth.values_between(press, "bladder_pressure_left", 0, 10**12)
+            if isinstance(value, float)
         ]
-        times = [value for value in truth.held(press, "cycle_time_last", 0, 10**12) if value]
+        times = [value for value in truth.values_between(press, "cycle_time_last", 0, 10**12) if value]
         peaks.append((max(pressures), times[0]))
     (slow_peak, slow_time), (fast_peak, fast_time) = peaks
     assert fast_peak == pytest.approx(slow_peak, abs=0.3)
@@ -115,15 +117,15 @@ def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
         {"t": 2_000_000, "fault": "press-03.bladder_pressure_left:sensor_break", "active": True},
         {"t": 4_000_000, "fault": "press-03.bladder_pressure_left:sensor_break", "active": False},
     ]
-    heartbeat = truth.held(press, "heartbeat", 1_000_000, 1_000_000)
+    heartbeat = truth.values_between(press, "heartbeat", 1_000_000, 1_000_000)
     assert len(heartbeat) == 1
-    later = truth.held(press, "heartbeat", 1_000_000, 11_000_000)
+    later = truth.values_between(press, "heartbeat", 1_000_000, 11_000_000)
     assert later == list(range(cast("int", later[0]), cast("int", later[0]) + len(later)))
     assert len(later) in {10, 11}
     assert truth.agrees(press, "heartbeat", cast("int", later[3]), 1_000_000 + 3_000_000)
     assert not truth.agrees(press, "heartbeat", cast("int", later[3]), 9_000_000)
     assert not truth.agrees(press, "heartbeat", float(cast("int", later[3])), 4_000_000), "another type"
-    assert None in truth.held(press, "bladder_pressure_left", 0, 11_000_000)
+    assert None in truth.values_between(press, "bladder_pressure_left", 0, 11_000_000)
 
 
 def test_a_log_tells_for_how_long_a_value_was_away(tmp_path: Path):
@@ -131,9 +133,9 @@ def test_a_log_tells_for_how_long_a_value_was_away(tmp_path: Path):
     record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure_left:sensor_break@2s+2s",), steps=50)
     truth = Truth(tmp_path / "log")
     press = "curing/curing-1/press-03"
-    assert truth.away(press, "recipe", 1_000_000, 9_000_000) == 0
-    assert truth.away(press, "heartbeat", 1_000_000, 9_000_000) in range(7_000_000, 8_000_001)
-    assert truth.away(press, "alarm_word", 1_000_000, 1_000_000) == 0
+    assert truth.longest_deviation(press, "recipe", 1_000_000, 9_000_000) == 0
+    assert truth.longest_deviation(press, "heartbeat", 1_000_000, 9_000_000) in range(7_000_000, 8_000_001)
+    assert truth.longest_deviation(press, "alarm_word", 1_000_000, 1_000_000) == 0
 
 
 @given(seed=st.text("abc", max_size=4), clock=st.floats(0.2, 5000.0))
@@ -148,7 +150,7 @@ def test_what_the_log_says_is_what_the_gateway_reads(seed: str, clock: float):
         Normalizer(points).apply(scan)
         assert scan.faults == {}
         for point, value in zip(points, scan.values, strict=True):
-            truth = as_read(point)(values[point.name])
+            truth = as_read_back(point)(values[point.name])
             assert type(value) is type(truth)
             same = value == pytest.approx(truth, rel=1e-9) if point.type is ValueType.FLOAT else value == truth
             assert same, f"{configured.path.machine}.{point.name} {seed}"
@@ -168,7 +170,7 @@ def _units() -> list[tuple[Any, Any, Unit]]:
                 unit = Unit()
                 unit.add(RegisterMap(configured.points), shown)
                 found.append((configured, shown, unit))
-                assert name_of(shown)
+                assert machine_name(shown)
     return found
 
 

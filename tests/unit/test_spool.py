@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spooling import lease
 
 from gateway.settings.sections import SMALLEST_SPOOL, SpoolSection, WhenFull
-from gateway.spool import read_queue as lending
-from gateway.spool import record_builder as outbox
+from gateway.spool import read_queue, record_builder
 from gateway.spool import spool as module
+from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.spool.database import Spooled
+    from gateway.spool.files import Spooled
 
 
 def encode(seq: int, items: list[str]) -> bytes:
@@ -33,21 +34,20 @@ class Story:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.outbox = spool.outbox("topic", encode)
+        self.builder = RecordBuilder("topic", encode)
 
     def take(self, *items: str, readings: int = 1) -> None:
         """Acquire a scan for each item, and close the record behind each."""
         for item in items:
             self.spool.ledger.acquired += readings
-            self.outbox.put(item, readings)
-            if self.outbox in self.spool._filled:  # a large record is closed already
-                self.spool._gather(self.outbox)
+            self.spool.put(self.builder, item, readings)
+            self.spool.close_record(self.builder)
 
     async def commit(self) -> bool:
-        return await self.spool._commit()
+        return await self.spool.commit()
 
     async def leased(self, most: int = 100) -> list[int]:
-        return [record.seq for record in await self.spool.lease(most)]
+        return [record.seq for record in await lease(self.spool, most)]
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ async def test_a_record_is_leased_only_after_it_is_durable(tmp_path: Path):
         story.take("a")
         assert await story.leased() == []
         await story.commit()
-        [record] = await story.spool.lease(10)
+        [record] = await lease(story.spool, 10)
         assert record == (1, "topic", b"1:a", 1)
 
 
@@ -71,22 +71,22 @@ async def test_scans_between_two_commits_become_one_record(tmp_path: Path):
     """Fast machines would else pay for a record with every scan."""
     async with opened(tmp_path) as story:
         for item in "abc":
-            story.outbox.put(item, 2)
+            story.spool.put(story.builder, item, 2)
         story.spool.ledger.acquired += 6
         assert story.spool.ledger.balanced
         await story.commit()
-        [record] = await story.spool.lease(10)
+        [record] = await lease(story.spool, 10)
         assert (record.payload, record.readings) == (b"1:a,b,c", 6)
 
 
 async def test_a_large_record_is_closed_before_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Brokers bound a packet, and memory is bounded too."""
-    monkeypatch.setattr(outbox, "RECORD_READINGS", 10)
+    monkeypatch.setattr(record_builder, "RECORD_READINGS", 10)
     async with opened(tmp_path) as story:
         for item in "abcd":
-            story.outbox.put(item, 5)
+            story.spool.put(story.builder, item, 5)
         await story.commit()
-        assert [record.payload for record in await story.spool.lease(10)] == [b"1:a,b", b"2:c,d"]
+        assert [record.payload for record in await lease(story.spool, 10)] == [b"1:a,b", b"2:c,d"]
 
 
 async def test_a_confirmed_record_is_gone_and_counted(tmp_path: Path):
@@ -156,13 +156,11 @@ async def test_a_lease_that_is_cancelled_forgets_nothing(tmp_path: Path):
         story.take(*"abc")
         await story.commit()
     async with opened(tmp_path) as story:
-        story.take("d")
-        await story.commit()
-        lease = asyncio.create_task(story.spool.lease(10))
+        cancelled = asyncio.create_task(story.spool.lease_backlog(10))
         await asyncio.sleep(0)
-        lease.cancel()
-        await asyncio.gather(lease, return_exceptions=True)
-        assert sorted(await story.leased()) == [1, 2, 3, 4]
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        assert await story.leased() == [1, 2, 3]
 
 
 async def test_records_numbers_and_ledger_survive_a_restart(tmp_path: Path):
@@ -197,7 +195,7 @@ async def test_a_kill_between_two_commits_loses_only_what_was_not_durable(tmp_pa
         ledger = story.spool.ledger
         assert (ledger.acquired, ledger.pending) == (2, 2)
         assert ledger.balanced
-        assert [record.payload for record in await story.spool.lease(10)] == [b"1:a"]
+        assert [record.payload for record in await lease(story.spool, 10)] == [b"1:a"]
 
 
 @pytest.mark.parametrize("when_full", list(WhenFull))
@@ -269,11 +267,13 @@ async def test_acquisition_waits_while_too_much_waits_for_the_disk(tmp_path: Pat
 
 async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The rest is on disk anyway, and comes from there."""
-    monkeypatch.setattr(lending, "FRESH_BYTES", 30)
+    monkeypatch.setattr(read_queue, "FRESH_BYTES", 30)
     async with opened(tmp_path) as story:
         story.take(*(f"{number:08d}" for number in range(10)))
         await story.commit()
-        assert len(story.spool._fresh) <= 3
+        assert len(story.spool.lease_fresh(2)) == 2
+        assert len(story.spool.lease_fresh(10)) <= 1
+        story.spool.release([(1, 10)])
         found: list[int] = []
         while batch := await story.leased(4):
             found += batch
@@ -284,7 +284,7 @@ async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monk
 async def test_what_a_power_cut_may_take_is_configured(tmp_path: Path, sync: str, level: int):
     """Each commit is synced, unless somebody would rather spare a memory card."""
     async with opened(tmp_path, sync=sync) as story:
-        [(found,)] = story.spool._file._db.execute("pragma synchronous")
+        [(found,)] = story.spool._database._db.execute("pragma synchronous")
         assert found == level
         story.take("a")
         assert await story.commit()
@@ -330,12 +330,12 @@ def test_whatever_happens_the_ledger_balances_and_nothing_is_invented(
                     action, number = todo.pop(0)
                     if action == "take":
                         item = "item" * (2500 * number)  # three to thirty pages
-                        issued[spool._next] = f"{spool._next}:{item}".encode()
+                        issued[spool.next_seq] = f"{spool.next_seq}:{item}".encode()
                         story.take(item, readings=number)
                     elif action == "commit":
                         await story.commit()
                     elif action == "lease":
-                        leased += await spool.lease(number)
+                        leased += await lease(spool, number)
                     elif action == "confirm":
                         spool.confirm((record.seq, record.seq) for record in leased[:number])
                     elif action == "release":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 from processes import write_factory
+from spooling import lease
 
 from gateway.cli import main
 from gateway.codecs import CODECS
@@ -19,6 +20,7 @@ from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.settings.sections import SpoolSection
 from gateway.spool.files import SpoolFiles
+from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -62,9 +64,10 @@ class Box:
         for number in range(records):
             spool.ledger.acquired += 3
             spool.ledger.unchanged += 1
-            outbox = spool.outbox("lineside/v1/plant/site/area/line/m-01/data", encode)
-            outbox.put(NamedScan(TIME + number, {"level": 20.5 + number}, {"state": "no_response"}), 2)
-        assert await spool._commit()
+            builder = RecordBuilder("lineside/v1/plant/site/area/line/m-01/data", encode)
+            scan = NamedScan(TIME + number, {"level": 20.5 + number}, {"state": "no_response"})
+            spool.put(builder, scan, 2)
+        assert await spool.commit()
 
     async def took(self, records: int) -> None:
         async with self.gateway() as spool:
@@ -100,7 +103,7 @@ async def test_the_ledger_is_printed_while_the_gateway_works(box: Box) -> None:
             "confirmed": 0, "balanced": True,
         }  # fmt: skip
         spool.confirm([(1, 3)], {2: 1})
-        assert await spool._commit()
+        assert await spool.commit()
         text = (await asyncio.to_thread(box.run, "ledger")).output
         assert [line.split() for line in text.splitlines()] == [
             ["acquired", "12"], ["unchanged", "4"], ["dropped:", "rejected_by_store", "1"], ["pending", "2"],
@@ -149,7 +152,7 @@ async def test_records_are_exported_and_stay(box: Box) -> None:
         ran = box.run("spool", "export", "--out", str(out))
         assert "250 records" in ran.output
         assert [json.loads(line) for line in out.read_text().splitlines()] == found
-        assert len(await spool.lease(300)) == 250
+        assert len(await lease(spool, 300)) == 250
 
 
 async def test_a_damaged_record_is_exported_as_its_bytes(box: Box) -> None:
@@ -174,8 +177,8 @@ async def test_what_was_set_aside_is_listed_with_the_reason(box: Box) -> None:
     data = box.files.db.read_bytes()
     box.files.db.write_bytes(data.replace(b'"level":21.5', b'"level":91.5'))
     async with box.gateway() as spool:
-        assert [record.seq for record in await spool.lease(10)] == [1, 3]
-        assert await spool._commit()
+        assert [record.seq for record in await lease(spool, 10)] == [1, 3]
+        assert await spool.commit()
         assert spool.ledger.dropped == {"damaged": 2}
         assert spool.ledger.balanced
     first, second = box.lines("spool", "dead-letters", "--format", "json")
@@ -216,7 +219,7 @@ async def test_the_ledger_is_known_when_the_database_is_damaged(box: Box) -> Non
     ran = box.run("spool", "status")
     assert ran.exit_code == 1
     assert "3 records, 6 readings" in ran.output
-    assert "the database is damaged: it does not begin as a database does; the gateway mends it" in ran.output
+    assert "the database is damaged: it does not begin as a database does; the gateway repairs it" in ran.output
 
 
 async def test_a_ledger_that_does_not_balance_is_an_error(box: Box) -> None:

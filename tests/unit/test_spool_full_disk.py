@@ -6,6 +6,7 @@ The tests run twice: with a limit on the size of files, which any process may gi
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import shutil
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from spooling import lease
 from structlog.testing import capture_logs
 
 from gateway.settings.sections import SpoolSection, WhenFull
 from gateway.spool import spool as module
+from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
@@ -84,19 +87,24 @@ class Story:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.outbox = spool.outbox("topic", lambda seq, _: b"%d:" % seq + bytes(2000))
+        self.builder = RecordBuilder[None]("topic", lambda seq, _: b"%d:" % seq + bytes(2000))
 
     def take(self, scans: int) -> None:
         for _ in range(scans):
             self.spool.ledger.acquired += 10
-            self.outbox.put(None, 10)
-            self.spool._gather(self.outbox)
+            self.spool.put(self.builder, None, 10)
+            self.spool.close_record(self.builder)
             assert self.spool.ledger.balanced
 
     async def commit(self) -> bool:
-        done = await self.spool._commit()
+        done = await self.spool.commit()
         assert self.spool.ledger.balanced
         return done
+
+    @property
+    def stored_readings(self) -> int:
+        """Readings that are on disk: each record has ten, and as many bytes as the next."""
+        return round(self.spool.size / 2000) * 10
 
     async def fill(self) -> None:
         """Take scans until the disk takes no more."""
@@ -108,7 +116,7 @@ class Story:
 
     async def leased(self) -> list[Spooled]:
         found: list[Spooled] = []
-        while batch := await self.spool.lease(100):
+        while batch := await lease(self.spool, 100):
             found += batch
         return found
 
@@ -153,9 +161,10 @@ async def test_a_spool_that_refuses_the_newest_lets_acquisition_wait(disk: Disk)
             await story.fill()
             story.take(2 * HELD // 2000)
             assert not await story.commit()
-            assert not story.spool._room.is_set()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(story.spool.room(), 0.01)
             assert not story.spool.ledger.dropped
-        while not await story.commit() or story.spool._waiting.puts:
+        while not await story.commit() or story.stored_readings != story.spool.ledger.pending:
             pass
         await story.spool.room()
         ledger = story.spool.ledger
@@ -204,7 +213,7 @@ async def test_a_stop_on_a_full_disk_counts_what_it_could_not_keep(disk: Disk) -
         async with opened(disk) as story:
             await story.fill()
             before = story.spool.ledger.acquired
-            assert story.spool._waiting.puts
+            assert story.stored_readings < story.spool.ledger.pending
         ledger = story.spool.ledger
         assert ledger.balanced
         assert ledger.dropped["disk_full"] > 0

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
+from gateway.common.setting_types import check_name
 from gateway.model.path import MachinePath
 from gateway.mqtt.topics import GATEWAYS, Topics
-from gateway.settings.types import check_name
 
 TOPICS = Topics("lineside/v1")
 PATH = MachinePath("acme", "one", "curing", "curing-1", "press-01")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.publish.in_flight import MOST_TAKEN, TAKEN_PATIENCE, UNCONFIRMED, InFlight
+from gateway.publish.in_flight import ACCEPTED_TIMEOUT, MAX_ACCEPTED, UNCONFIRMED, InFlight
 
 
 def window_with(count: int, first: int = 1) -> InFlight:
@@ -22,7 +22,7 @@ def test_what_is_taken_makes_room_before_it_is_confirmed() -> None:
     """A store that needs 15 s until it is safe would else hold a gateway to 33 records a second."""
     window = window_with(UNCONFIRMED)
     assert window.room(1.0) == 0
-    window.taken([(1, UNCONFIRMED)], 1.0)
+    window.accepted([(1, UNCONFIRMED)], 1.0)
     assert window.room(1.0) > 0
     assert window.again(1.0) == []
 
@@ -30,7 +30,7 @@ def test_what_is_taken_makes_room_before_it_is_confirmed() -> None:
 def test_what_is_taken_is_not_overtaken_by_what_is_confirmed() -> None:
     """It waits for its store, and not on the way."""
     window = window_with(10)
-    window.taken([(1, 10)], 1.0)
+    window.accepted([(1, 10)], 1.0)
     window.sent(11, "topic", 100, 50.0, backlog=False)
     window.confirmed([(11, 11)], 51.0)
     assert window.again(52.0) == []
@@ -39,17 +39,17 @@ def test_what_is_taken_is_not_overtaken_by_what_is_confirmed() -> None:
 def test_what_is_taken_and_never_confirmed_is_sent_again() -> None:
     """The ingest that had it may have died."""
     window = window_with(10)
-    window.taken([(1, 10)], 1.0)
+    window.accepted([(1, 10)], 1.0)
     window.confirmed([(3, 5)], 16.0)
     window.sent(11, "topic", 100, 120.0, backlog=False)
-    assert window.again(1.0 + TAKEN_PATIENCE - 0.1) == []
-    assert window.again(1.0 + TAKEN_PATIENCE + 0.1) == [(1, 2), (6, 10)]
+    assert window.again(1.0 + ACCEPTED_TIMEOUT - 0.1) == []
+    assert window.again(1.0 + ACCEPTED_TIMEOUT + 0.1) == [(1, 2), (6, 10)]
 
 
 def test_what_is_taken_goes_again_over_the_next_connection() -> None:
     """What this connection would have told of it was perhaps told."""
     window = window_with(10)
-    window.taken([(1, 4)], 1.0)
+    window.accepted([(1, 4)], 1.0)
     assert window.close(2.0) == [(1, 10)]
 
 
@@ -57,9 +57,9 @@ def test_what_may_be_taken_is_bounded() -> None:
     """A store that never becomes safe must not cost memory for ever."""
     window = InFlight(by_broker=False)
     window.open(0xFFFF, 0.0)
-    for first in range(1, MOST_TAKEN + 1, UNCONFIRMED):
+    for first in range(1, MAX_ACCEPTED + 1, UNCONFIRMED):
         send(window, UNCONFIRMED, first)
-        window.taken([(first, first + UNCONFIRMED - 1)], 0.0)
+        window.accepted([(first, first + UNCONFIRMED - 1)], 0.0)
     assert window.room(0.0) == 0
     window.confirmed([(1, 100)], 0.0)
     assert window.room(0.0) > 0
@@ -68,8 +68,8 @@ def test_what_may_be_taken_is_bounded() -> None:
 def test_what_an_ingest_had_taken_goes_again_when_another_process_is_in_its_place() -> None:
     """What that had in memory is gone, and nobody will say that it is safe; the other ingest's is not."""
     window = window_with(10)
-    window.taken([(1, 4)], 1.0, "dead")
-    window.taken([(5, 6)], 1.0, "alive")
+    window.accepted([(1, 4)], 1.0, "dead")
+    window.accepted([(5, 6)], 1.0, "alive")
     window.confirmed([(7, 10)], 1.0)
     window.ingest_came("dead")
     assert window.again(2.0) == [(1, 4)]

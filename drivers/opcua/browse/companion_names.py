@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from drivers.packml import Mode, State
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,11 +23,8 @@ PLASTICS = "http://opcfoundation.org/UA/PlasticsRubber/GeneralTypes/"
 TITLES = {PACKML: "PackML", MACHINERY: "Machinery", IMM2MES: "EUROMAP 77", PLASTICS: "EUROMAP 83"}
 """Titles of specifications, by namespace."""
 
-_STATES = (
-    "undefined", "clearing", "stopped", "starting", "idle", "suspended", "execute", "stopping", "aborting", "aborted",
-    "holding", "held", "unholding", "suspending", "unsuspending", "resetting", "completing", "complete",
-)  # fmt: skip
-_MODES = ("invalid", "production", "maintenance", "manual")
+_STATES = {int(state): state.name.lower() for state in State}
+_MODES = {int(mode): mode.name.lower() for mode in Mode}
 
 
 class Qualified(NamedTuple):
@@ -90,8 +89,8 @@ _PACKML = _names(
     ProdProcessedCount="part_count",
     ProdDefectiveCount="reject_count",
 ) | {
-    "StateCurrent": Known("state", dict(enumerate(_STATES))),
-    "UnitModeCurrent": Known("mode", dict(enumerate(_MODES))),
+    "StateCurrent": Known("state", _STATES),
+    "UnitModeCurrent": Known("mode", _MODES),
     "PackMLBaseStateMachineType/CurrentState": Known("base_state"),
     "PackMLMachineStateMachineType/CurrentState": Known("machine_state"),
     "PackMLExecuteStateMachineType/CurrentState": Known("execute_state"),

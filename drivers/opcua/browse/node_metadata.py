@@ -7,11 +7,11 @@ discrete items (Part 8, 5.3.3).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 
-from drivers.base import About
+from drivers.base import PointMetadata
 from drivers.opcua.browse.references import PROPERTIES, local, references
 from drivers.opcua.codec.data_types import DataTypes
 from drivers.opcua.codec.units import ucum
@@ -19,9 +19,9 @@ from drivers.opcua.codec.units import ucum
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from drivers.base import Fault, Group
+    from drivers.base import Fault
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 _TELLING = ("EURange", "EngineeringUnits", "EnumStrings", "EnumValues")
 """Properties, of namespace 0, that say something of values."""
@@ -33,7 +33,7 @@ MOST_PROPERTIES = 1000
 """Properties of one variable that are read at most."""
 
 
-async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[About]:
+async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[PointMetadata]:
     """Return the metadata of variables. Raises `REQUEST_ERRORS`."""
     data_types = (await session.read(nodes, ua.AttributeIds.DataType)).values
     descriptions = (await session.read(nodes, ua.AttributeIds.Description)).values
@@ -52,23 +52,25 @@ async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[About]:
     ]
 
 
-async def about_points(session: Session, group: Group, nodes: Sequence[ua.NodeId | Fault]) -> list[About]:
+async def about_points(
+    session: Session, group: OpcUaGroup, nodes: Sequence[ua.NodeId | Fault]
+) -> list[PointMetadata]:
     """Return the metadata of a group's points at these nodes; parts of structures have none."""
-    sources = cast("Sequence[OpcUaSource]", group.sources)
+    sources = group.sources
     there = {
         place: node
         for place, node in enumerate(nodes)
         if isinstance(node, ua.NodeId) and not sources[place].field  # what holds for the whole is not for its fields
     }
     told = dict(zip(there, await about(session, list(there.values())), strict=True))
-    return [told.get(place, About()) for place in range(len(nodes))]
+    return [told.get(place, PointMetadata()) for place in range(len(nodes))]
 
 
-def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], description: object) -> About:
+def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], description: object) -> PointMetadata:
     """Return the metadata in properties, given by name; `labels` are those of the data type."""
     unit = properties.get("EngineeringUnits")
     text = description.Text if isinstance(description, ua.LocalizedText) else None
-    return About(
+    return PointMetadata(
         unit=ucum(unit) if isinstance(unit, ua.EUInformation) else "",
         range=_range(properties.get("EURange")),
         labels=labels_of(properties) or labels,

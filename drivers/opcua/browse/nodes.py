@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncua import ua
 
-from drivers.base import About
+from drivers.base import PointMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Details:
     value: object
     shown: Value | None
     fault: Fault | None
-    about: About = field(default_factory=About)
+    about: PointMetadata = field(default_factory=PointMetadata)
     unit: str = ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
@@ -16,9 +16,8 @@ from drivers.opcua.node_address import BrowsePath, Namespace, Node
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.base import Group
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 Resolved = ua.NodeId | Fault
 """Where a point is on this server, or why it is not there."""
@@ -27,10 +26,10 @@ GONE = bad(Reason.NOT_FOUND, "removed from the server")
 """Of a node that was there."""
 
 
-async def resolved(session: Session, group: Group, positions: Sequence[int]) -> list[Resolved]:
+async def resolved(session: Session, group: OpcUaGroup, positions: Sequence[int]) -> list[Resolved]:
     """Return the nodes of some points of a group. Raises `REQUEST_ERRORS`."""
-    own = cast("OpcUaConnection", group.connection).namespace
-    sources = [cast("OpcUaSource", group.sources[position]) for position in positions]
+    own = group.connection.namespace
+    sources = [group.sources[position] for position in positions]
     found: list[Resolved] = []
     paths: dict[int, ua.BrowsePath] = {}
     for place, source in enumerate(sources):

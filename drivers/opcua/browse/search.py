@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from itertools import count
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from drivers.base import Match, ReadFailed, Reason, bad
+from drivers.base import DiscoveredPoint, ReadFailed, Reason, bad
 from drivers.opcua.browse.browser import Browser
 from drivers.opcua.browse.point_candidates import offers
 from drivers.opcua.browse.point_names import Addresses, snake
@@ -16,10 +16,9 @@ from drivers.opcua.browse.variable_details import learn
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from drivers.base import Group
     from drivers.opcua.browse.nodes import BrowsedNode
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 DEEPEST = 12
 """Levels below the node that are searched."""
@@ -28,13 +27,13 @@ MOST = 20_000
 """Nodes that are read at most."""
 
 
-async def search(session: Session, group: Group, position: int) -> list[Match]:
+async def search(session: Session, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
     """Return the points of one search, in the order of their paths.
 
     Raises `ReadFailed` where the node is not there, and `REQUEST_ERRORS`.
     """
-    source = cast("OpcUaSource", group.sources[position])
-    settings = cast("OpcUaConnection", group.connection)
+    source = group.sources[position]
+    settings = group.connection
     try:
         start = await start_at(session, source.node, settings)
     except LookupError as error:
@@ -45,12 +44,12 @@ async def search(session: Session, group: Group, position: int) -> list[Match]:
     found, _ = offers(chosen, await learn(session, chosen), session.uris)
     addresses = Addresses(list(start.all()), session.uris, settings.namespace, by_path=None)
     keys = {key: value for key, value in source.written().items() if key not in {"node", "match"}}
-    matches: dict[str, Match] = {}
+    matches: dict[str, DiscoveredPoint] = {}
     for point in sorted(found, key=lambda one: one.found.path):
         node = addresses.of(point.found)
         if node is not None and point.count is None and not point.field:
             name = _name(_way(point.found, level), matches)
-            matches[name] = Match(name, point.type, keys | {"node": str(node)})
+            matches[name] = DiscoveredPoint(name, point.type, keys | {"node": str(node)})
     return list(matches.values())
 
 

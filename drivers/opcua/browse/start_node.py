@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from asyncua import ua
 
-from drivers.base import Group
 from drivers.opcua.browse.nodes import OBJECTS, BrowsedNode
 from drivers.opcua.browse.references import local, references
 from drivers.opcua.browse.resolve import resolved
 from drivers.opcua.node_address import BrowsePath
 from drivers.opcua.settings import OpcUaSource
+from drivers.scan import Group
 
 if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session

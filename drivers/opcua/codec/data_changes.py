@@ -2,7 +2,7 @@
 
 asyncua makes four objects of every change. Here changes of plain values that stand side by side in one form are one
 `struct` call for many, and what follows is done for whole columns. Values that are rare go through
-`drivers.opcua.variant`, one by one.
+`drivers.opcua.codec.variant`, one by one.
 """
 
 from __future__ import annotations

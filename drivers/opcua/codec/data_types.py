@@ -5,7 +5,7 @@ A server says so in the attribute DataTypeDefinition (Part 3, 5.8.3). A type wit
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 
@@ -15,9 +15,9 @@ from drivers.opcua.codec.structures import Member, Structure, Structures
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from drivers.base import Fault, Group
+    from drivers.base import Fault
     from drivers.opcua.connection.session import Session
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 ROUNDS = 30
 """Levels of types, in each other and under each other, that are followed."""
@@ -133,7 +133,7 @@ class DataTypes:
         return None
 
 
-async def structures_of(session: Session, nodes: Mapping[Group, Sequence[ua.NodeId | Fault]]) -> Structures:
+async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]) -> Structures:
     """Return the structures of which a point is a field; `nodes` are those of the points of each group.
 
     Raises `REQUEST_ERRORS`.
@@ -142,7 +142,7 @@ async def structures_of(session: Session, nodes: Mapping[Group, Sequence[ua.Node
         node
         for group, found in nodes.items()
         for node, source in zip(found, group.sources, strict=True)
-        if isinstance(node, ua.NodeId) and cast("OpcUaSource", source).field
+        if isinstance(node, ua.NodeId) and source.field
     ]
     types = DataTypes()
     data_types = (await session.read(parts, ua.AttributeIds.DataType)).values

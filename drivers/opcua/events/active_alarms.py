@@ -14,13 +14,13 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from drivers.base import Group
     from drivers.opcua.events.events import Event
+    from drivers.opcua.settings import OpcUaGroup
 
 MOST = 10_000
 """Alarms that are remembered at most."""
 
-_Key = tuple["Group", int, tuple[str, str]]
+_Key = tuple["OpcUaGroup", int, tuple[str, str]]
 
 
 class ActiveAlarms:
@@ -34,13 +34,13 @@ class ActiveAlarms:
         """Start a new session: its refresh shows which alarms are still active."""
         self._doubtful = set(self._texts)
 
-    def forget(self, groups: Container[Group]) -> None:
+    def forget(self, groups: Container[OpcUaGroup]) -> None:
         """Forget the alarms of removed groups."""
         for key in [key for key in self._texts if key[0] in groups]:
             del self._texts[key]
             self._doubtful.discard(key)
 
-    def note(self, group: Group, position: int, event: Event) -> None:
+    def note(self, group: OpcUaGroup, position: int, event: Event) -> None:
         """Record the state of an alarm from its event."""
         if event.alarm is None or event.active is None:
             return
@@ -52,7 +52,7 @@ class ActiveAlarms:
             if len(self._texts) > MOST:
                 self._doubtful.discard(self._texts.popitem(last=False)[0])
 
-    def refreshed(self) -> list[tuple[Group, int, str]]:
+    def refreshed(self) -> list[tuple[OpcUaGroup, int, str]]:
         """Return the points and end texts of alarms that the refresh did not repeat."""
         gone = [key for key in self._texts if key in self._doubtful]
         self._doubtful.clear()

@@ -6,7 +6,7 @@ import asyncio
 import math
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 
@@ -19,10 +19,9 @@ from drivers.opcua.subscription.monitored_items import delete_items
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from drivers.base import Group
     from drivers.opcua.connection.session import Session
     from drivers.opcua.counters import Counters
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
 REFRESHED = 5.0
 """Seconds, beside a publishing interval, in which a server tells all alarms that stand when it is asked for them. It
@@ -47,10 +46,10 @@ class Alarms:
         self._standing = ActiveAlarms()
         self.due = math.inf
         """Event loop time at which `gone` has results; infinite if no alarm is uncertain."""
-        self._whose: list[tuple[Group, int]] = []
+        self._whose: list[tuple[OpcUaGroup, int]] = []
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
-        self._told: OrderedDict[tuple[Group, int, bytes], None] = OrderedDict()
+        self._told: OrderedDict[tuple[OpcUaGroup, int, bytes], None] = OrderedDict()
 
     def forget_session(self) -> None:
         """Begin anew, with another session."""
@@ -61,7 +60,7 @@ class Alarms:
         self._names.clear()  # ids of types may mean others after a restart
 
     async def monitor(
-        self, session: Session, subscription: int, group: Group, nodes: Sequence[tuple[int, ua.NodeId]]
+        self, session: Session, subscription: int, group: OpcUaGroup, nodes: Sequence[tuple[int, ua.NodeId]]
     ) -> dict[int, int]:
         """Subscribe to the events of objects, given with their points; return the statuses of those that can't be.
 
@@ -88,7 +87,7 @@ class Alarms:
             if not result.StatusCode.is_good()
         }
 
-    async def drop(self, session: Session, groups: Container[Group]) -> None:
+    async def drop(self, session: Session, groups: Container[OpcUaGroup]) -> None:
         """Stop monitoring the events of groups. Raises `REQUEST_ERRORS`."""
         by_subscription: dict[int, list[int]] = defaultdict(list)
         for handle, (group, _) in enumerate(self._whose):
@@ -98,8 +97,8 @@ class Alarms:
         await delete_items(session, by_subscription)
         self._standing.forget(groups)
 
-    def _request(self, group: Group, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
-        source = cast("OpcUaSource", group.sources[position])
+    def _request(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
+        source = group.sources[position]
         self._whose.append((group, position))
         return ua.MonitoredItemCreateRequest(
             ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.EventNotifier),

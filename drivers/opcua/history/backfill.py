@@ -20,14 +20,13 @@ from drivers.opcua.settings import Time
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from drivers.base import Group
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.connection.session import Session
     from drivers.opcua.counters import Counters
     from drivers.opcua.history.history_read import Answer
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
-    Nodes = Mapping[Group, Sequence[ua.NodeId | Fault]]
+    Nodes = Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]
     """Where the points of each group are found on the server, or why they are not."""
 
 NODES_AT_ONCE = 20
@@ -53,7 +52,7 @@ class Gap(NamedTuple):
     it is read: after a restart of the server it may have another id.
     """
 
-    group: Group
+    group: OpcUaGroup
     position: int
     start: int
     end: int
@@ -117,7 +116,7 @@ class Backfill:
             self._gaps.extendleft(reversed(gaps))
             raise
         self._homeless += [gap for gap, node in found if isinstance(node, Fault)]
-        scans: dict[tuple[Group, int, int], Scan] = {}
+        scans: dict[tuple[OpcUaGroup, int, int], Scan] = {}
         count, refused = 0, False
         for (gap, _), answer in zip(asked, answers, strict=True):
             for time, value in answer.values:
@@ -158,10 +157,10 @@ def _node(gap: Gap, nodes: Nodes) -> ua.NodeId | Fault | None:
 
 def _as_of(gap: Gap, source: int, value: ua.DataValue, ahead: int) -> int:
     """Return when a value was by the clock of its point; by the gateway's, when it would have arrived."""
-    own = cast("OpcUaSource", gap.group.sources[gap.position])
+    own = gap.group.sources[gap.position]
     told = value.ServerTimestamp
     server = microseconds(told) if isinstance(told, datetime) else source
-    match own.time or cast("OpcUaConnection", gap.group.connection).time:
+    match own.time or gap.group.connection.time:
         case Time.SOURCE:
             return source
         case Time.SERVER:
@@ -171,7 +170,7 @@ def _as_of(gap: Gap, source: int, value: ua.DataValue, ahead: int) -> int:
 
 
 def _put(
-    scans: dict[tuple[Group, int, int], Scan],
+    scans: dict[tuple[OpcUaGroup, int, int], Scan],
     gap: Gap,
     time: int,
     value: ua.DataValue,
@@ -179,7 +178,7 @@ def _put(
     now: int,
 ) -> None:
     """Put a value into a scan of its group and time; a scan holds a point once."""
-    source = cast("OpcUaSource", gap.group.sources[gap.position])
+    source = gap.group.sources[gap.position]
     status = value.StatusCode.value if value.StatusCode is not None else 0
     found, fault = reading(
         value.Value.Value if value.Value is not None else None,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from asyncua import ua
 
-    from drivers.base import Group
     from drivers.opcua.codec.data_changes import DataChanges
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource, Time
+    from drivers.opcua.settings import OpcUaGroup, Time
 
 
 class ClientHandles:
     """The points of a session by client handles, which are numbers from 0."""
 
     def __init__(self) -> None:
-        self._groups: list[Group] = []
+        self._groups: list[OpcUaGroup] = []
         self._positions: list[int] = []
         self._nodes: list[ua.NodeId] = []
         self._modes: list[Time] = []
@@ -26,14 +25,14 @@ class ClientHandles:
         self._special: set[int] = set()  # handles of parts of a value, or of points with a clock of their own
         self._fresh: set[int] = set()  # handles whose first value has not come yet
 
-    def add(self, group: Group, position: int, node: ua.NodeId) -> int:
+    def add(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> int:
         """Add a point; return the client handle of its item."""
         handle = len(self._groups)
-        source = cast("OpcUaSource", group.sources[position])
+        source = group.sources[position]
         self._groups.append(group)
         self._positions.append(position)
         self._nodes.append(node)
-        self._modes.append(source.time or cast("OpcUaConnection", group.connection).time)
+        self._modes.append(source.time or group.connection.time)
         if not source.whole:
             self._others[handle] = []
         if not source.whole or self._modes[handle] is not self._modes[0]:
@@ -49,7 +48,7 @@ class ClientHandles:
         """Stop expecting first values of items that were not created."""
         self._fresh.difference_update(handles)
 
-    def handles(self, groups: Container[Group]) -> list[int]:
+    def handles(self, groups: Container[OpcUaGroup]) -> list[int]:
         """Return the handles of groups of points."""
         return [handle for handle, group in enumerate(self._groups) if group in groups]
 
@@ -62,7 +61,7 @@ class ClientHandles:
         first = self._positions[handle]
         return (first, *self._others[handle]) if handle in self._others else (first,)
 
-    def of(self, handle: int) -> list[tuple[Group, int]]:
+    def of(self, handle: int) -> list[tuple[OpcUaGroup, int]]:
         """Return the points of an item."""
         return [(self._groups[handle], position) for position in self.positions(handle)]
 
@@ -74,7 +73,9 @@ class ClientHandles:
         return changes.chosen([place for place, handle in enumerate(changes.handles) if handle < known])
 
 
-def carried_over(latest: Mapping[Group, Mapping[int, int]], removed: Iterable[Group], group: Group) -> dict[int, int]:
+def carried_over(
+    latest: Mapping[OpcUaGroup, Mapping[int, int]], removed: Iterable[OpcUaGroup], group: OpcUaGroup
+) -> dict[int, int]:
     """Return the newest delivered times of a new group's points, from the groups that it replaces.
 
     So a value that was delivered in an old group is not new in this one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from asyncua import ua
 
@@ -15,10 +15,9 @@ from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-    from drivers.base import Group
     from drivers.opcua.connection.session import Session
     from drivers.opcua.counters import Counters
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.revisions import Revisions
     from drivers.opcua.subscription.scan_builder import ScanBuilder
 
@@ -34,7 +33,7 @@ class MonitoredItems:
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
 
     async def monitor(
-        self, session: Session, subscription: int, group: Group, nodes: Sequence[tuple[int, ua.NodeId]]
+        self, session: Session, subscription: int, group: OpcUaGroup, nodes: Sequence[tuple[int, ua.NodeId]]
     ) -> dict[int, int]:
         """Create items for nodes, given with their positions in the group; return the status codes of refused ones.
 
@@ -43,7 +42,7 @@ class MonitoredItems:
         shared: dict[Hashable, int] = {}
         wanted: dict[int, ua.MonitoredItemCreateRequest] = {}
         for position, node in nodes:
-            source = cast("OpcUaSource", group.sources[position])
+            source = group.sources[position]
             alike = (
                 node,
                 source.sampling,
@@ -126,9 +125,9 @@ async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> 
         await session.in_parts(MONITOR, ids, send)
 
 
-def _request(group: Group, position: int, node: ua.NodeId, handle: int) -> ua.MonitoredItemCreateRequest:
+def _request(group: OpcUaGroup, position: int, node: ua.NodeId, handle: int) -> ua.MonitoredItemCreateRequest:
     """Return the request to monitor a node with a client handle."""
-    source = cast("OpcUaSource", group.sources[position])
+    source = group.sources[position]
     sampling = group.every if source.sampling is None else source.sampling
     parameters = ua.MonitoringParameters(
         ClientHandle=ua.IntegerId(handle),

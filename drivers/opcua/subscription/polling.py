@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from asyncua import ua
 
-    from drivers.base import Group, Value
+    from drivers.base import Value
     from drivers.opcua.codec.data_changes import DataChanges
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.connection.session import Session
     from drivers.opcua.counters import Counters
-    from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.revisions import Revisions
 
 _PLAIN = {bool, int, float}
@@ -35,14 +35,14 @@ class Poll:
     the configuration asks for it; a value without a newer source time is then no new reading.
     """
 
-    def __init__(self, group: Group, positions: Sequence[int] | None = None) -> None:
+    def __init__(self, group: OpcUaGroup, positions: Sequence[int] | None = None) -> None:
         """Prepare; `positions` None is all points of the group."""
         self.ahead = 0  # microseconds by which the server's clock is ahead of ours
         self.group = group
         self._points = positions
         self.positions = range(len(group.names)) if positions is None else positions
-        self._sources = [cast("OpcUaSource", group.sources[position]) for position in self.positions]
-        usual = cast("OpcUaConnection", group.connection).time_of(pushed=False)
+        self._sources = [group.sources[position] for position in self.positions]
+        usual = group.connection.time_of(pushed=False)
         self._modes = [source.time or usual for source in self._sources]
         self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
         self._newest = [0] * len(self.positions)
@@ -52,7 +52,7 @@ class Poll:
         self._places: list[int | Fault] = []
         self._gone: set[int] = set()  # positions
 
-    def take_gone(self) -> list[tuple[Group, int]]:
+    def take_gone(self) -> list[tuple[OpcUaGroup, int]]:
         """Return the points whose nodes are missing on the server, once."""
         gone, self._gone = self._gone, set()
         return [(self.group, position) for position in gone]
@@ -141,7 +141,7 @@ class PollingFallback:
         """Event loop time of the next read; infinite if there is none."""
         return min(self._due.values(), default=math.inf)
 
-    def add(self, group: Group, positions: Sequence[int], nodes: Sequence[ua.NodeId | Fault]) -> None:
+    def add(self, group: OpcUaGroup, positions: Sequence[int], nodes: Sequence[ua.NodeId | Fault]) -> None:
         """Poll more points of a group."""
         if not positions:
             return
@@ -152,18 +152,18 @@ class PollingFallback:
         self._polls.append((group.every, poll))
         self._due[poll] = asyncio.get_running_loop().time()
 
-    def take_gone(self) -> list[tuple[Group, int]]:
+    def take_gone(self) -> list[tuple[OpcUaGroup, int]]:
         """Return the points whose nodes are missing on the server, once."""
         return [one for _, poll in self._polls for one in poll.take_gone()]
 
-    def resolve(self, group: Group, nodes: Sequence[ua.NodeId | Fault]) -> set[int]:
+    def resolve(self, group: OpcUaGroup, nodes: Sequence[ua.NodeId | Fault]) -> set[int]:
         """Set the nodes of a group's points; return the positions of the polled ones."""
         polls = [poll for _, poll in self._polls if poll.group == group]
         for poll in polls:
             poll.resolve(nodes)
         return {position for poll in polls for position in poll.positions}
 
-    def drop(self, groups: Container[Group]) -> None:
+    def drop(self, groups: Container[OpcUaGroup]) -> None:
         """Stop polling groups."""
         self._polls = [(every, poll) for every, poll in self._polls if poll.group not in groups]
         self._due = {poll: self._due[poll] for _, poll in self._polls}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from drivers.base import Remark
+from drivers.base import DeviceWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from drivers.base import Group
+    from drivers.opcua.settings import OpcUaGroup
+
 
 NO_DEADBAND = "the server refuses their deadbands: it sends all changes, and they are held back here"
 NO_PERCENT = (
@@ -26,13 +27,13 @@ class Revisions:
     def __init__(self) -> None:
         self._names: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # in order, once each
 
-    def note(self, group: Group, positions: Iterable[int], text: str) -> None:
+    def note(self, group: OpcUaGroup, positions: Iterable[int], text: str) -> None:
         """Add a remark on points of a group."""
         names = dict.fromkeys(group.names[position] for position in positions)
         if names:
             self._names[group.machine, text] |= names
 
-    def take(self) -> list[Remark]:
+    def take(self) -> list[DeviceWarning]:
         """Return the remarks since the last call."""
         noted, self._names = self._names, defaultdict(dict)
-        return [Remark(machine, tuple(names), text) for (machine, text), names in noted.items()]
+        return [DeviceWarning(machine, tuple(names), text) for (machine, text), names in noted.items()]

@@ -17,13 +17,13 @@ from drivers.opcua.subscription.client_handles import ClientHandles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.base import Group, Value
+    from drivers.base import Value
     from drivers.opcua.codec.data_changes import DataChanges
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.counters import Counters
-    from drivers.opcua.settings import OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup, OpcUaSource
 
-    Latest = dict[Group, dict[int, int]]
+    Latest = dict[OpcUaGroup, dict[int, int]]
     """The newest source times that were delivered, by group and position, over all connections."""
 
 _PLAIN = {bool, int, float}
@@ -49,7 +49,7 @@ class ScanBuilder(ClientHandles):
         self._gone: set[int] = set()  # handles of nodes that were removed
         self._past = False  # True while changes of an earlier session are processed
 
-    def take_gone(self) -> dict[int, list[tuple[Group, int]]]:
+    def take_gone(self) -> dict[int, list[tuple[OpcUaGroup, int]]]:
         """Return the points whose nodes were removed from the server, by client handle, once."""
         gone, self._gone = self._gone, set()
         return {handle: self.of(handle) for handle in gone}
@@ -114,7 +114,7 @@ class ScanBuilder(ClientHandles):
         distinct = len(set(handles)) == len(handles)
         odd = self._odd(changes, sources, distinct=distinct)
         times = self._times(changes, sources, now)
-        scans: dict[tuple[Group, int], Scan] = {}
+        scans: dict[tuple[OpcUaGroup, int], Scan] = {}
         late: list[Scan] = []
         for key, places in self._places(handles, distinct=distinct).items():
             group, _ = key
@@ -156,7 +156,7 @@ class ScanBuilder(ClientHandles):
             odd.update(place for place, handle in enumerate(handles) if handle in whose)
         return odd
 
-    def _places(self, handles: Sequence[int], *, distinct: bool) -> dict[tuple[Group, int], Sequence[int]]:
+    def _places(self, handles: Sequence[int], *, distinct: bool) -> dict[tuple[OpcUaGroup, int], Sequence[int]]:
         """Return the places of each scan's changes, by group and number of earlier changes of its points.
 
         A scan holds a point once: the second change of a node goes into the group's second scan.
@@ -164,7 +164,7 @@ class ScanBuilder(ClientHandles):
         groups = [self._groups[handle] for handle in handles]
         if distinct and groups.count(groups[0]) == len(groups):
             return {(groups[0], 0): range(len(groups))}
-        places: defaultdict[tuple[Group, int], list[int]] = defaultdict(list)
+        places: defaultdict[tuple[OpcUaGroup, int], list[int]] = defaultdict(list)
         turns: Counter[int] = Counter()
         turn = 0
         for place, (group, handle) in enumerate(zip(groups, handles, strict=True)):
@@ -187,7 +187,7 @@ class ScanBuilder(ClientHandles):
                 return [self._arrived(server, now) for server in changes.server_times]
 
     def _columns(
-        self, group: Group, now: int, handles: list[int], values: list[Value | None], sources: list[int | None],
+        self, group: OpcUaGroup, now: int, handles: list[int], values: list[Value | None], sources: list[int | None],
         times: list[int | None],
     ) -> Scan:  # fmt: skip
         """Return a scan of plain changes, which all have source times."""

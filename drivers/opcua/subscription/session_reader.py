@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from drivers.base import Group, Scan
+    from drivers.base import Scan
     from drivers.opcua.connection.session import Session
     from drivers.opcua.connection.session_takeover import SessionTakeover
     from drivers.opcua.counters import Counters
     from drivers.opcua.events.alarms import Alarms
-    from drivers.opcua.settings import OpcUaConnection
+    from drivers.opcua.settings import OpcUaConnection, OpcUaGroup
     from drivers.opcua.subscription.revisions import Revisions
     from drivers.opcua.subscription.scan_builder import ScanBuilder
 
@@ -69,7 +69,7 @@ class SessionReader:
         self._publishing.hand_over(abandoned)
 
     async def monitor(
-        self, group: Group, positions: Iterable[int], nodes: Sequence[ua.NodeId | Fault]
+        self, group: OpcUaGroup, positions: Iterable[int], nodes: Sequence[ua.NodeId | Fault]
     ) -> dict[int, Fault]:
         """Monitor points, or poll those that the server has no room for; return the faults of the others.
 
@@ -103,7 +103,7 @@ class SessionReader:
                 raise
             return None
 
-    async def drop(self, groups: AbstractSet[Group], remaining: Iterable[Group]) -> None:
+    async def drop(self, groups: AbstractSet[OpcUaGroup], remaining: Iterable[OpcUaGroup]) -> None:
         """Stop monitoring groups, and delete subscriptions that no remaining group needs. Raises `REQUEST_ERRORS`."""
         self._fallback.drop(groups)
         handles = self.points.handles(groups)
@@ -116,7 +116,7 @@ class SessionReader:
             if subscription is not None:
                 await self._publishing.unsubscribe(subscription)
 
-    def take_gone(self) -> list[tuple[Group, int]]:
+    def take_gone(self) -> list[tuple[OpcUaGroup, int]]:
         """Return the polled points whose nodes are missing on the server, once."""
         return self._fallback.take_gone()
 

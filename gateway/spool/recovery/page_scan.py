@@ -1,7 +1,7 @@
-"""What can still be read of a damaged spool, page by page, without SQLite.
+"""Reads a damaged spool page by page, without SQLite.
 
 A damaged page in the middle of a b-tree hides whole pages below it from SQLite. The records themselves lie in leaf
-pages, and prove by their checksums that they are right: so every page that looks like a leaf, in the database and in
+pages, and their checksums prove that they are right: so every page that looks like a leaf, in the database and in
 its write-ahead log, is searched for records that were waiting. The format: https://www.sqlite.org/fileformat2.html,
 1.6 (b-tree pages), 2.1 (records), 4.1 (the log).
 """
@@ -15,8 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from gateway.spool.checkpoint import Checkpoint, decode_checkpoint
-from gateway.spool.files import PAGE
-from gateway.spool.rows import Row, text_of
+from gateway.spool.files import PAGE, Row, decode_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +32,6 @@ _FIRST_BLOB, _FIRST_TEXT = 12, 13
 _SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """Serial type of a whole number -> bytes."""
 
-_LONGEST = 2**31
 _NUMBER = 4  # bytes of a page's number
 _NO_FILE = -1
 
@@ -42,14 +40,14 @@ Value = int | bytes | None
 
 
 class Place(NamedTuple):
-    """Where a page is: in which open file, and at which byte."""
+    """The position of a page: the open file, and the byte in it."""
 
     descriptor: int
     at: int
 
 
 class Cell(NamedTuple):
-    """An entry of a leaf page: its key, the whole size of its contents, and the part that is in the page."""
+    """An entry of a leaf page: its key, the size of its contents, and the part of them that is in the page."""
 
     place: Place
     key: int
@@ -59,10 +57,15 @@ class Cell(NamedTuple):
 
 
 class Pages:
-    """The pages of a database and of its log, as they lie on disk; what can't be read is left out."""
+    """The pages of a database and of its log, as they are on disk; unreadable parts are left out.
 
-    def __init__(self, db: Path, wal: Path) -> None:
+    With `log_only` entries are searched in the log alone.
+    """
+
+    def __init__(self, db: Path, wal: Path, *, log_only: bool = False) -> None:
         self._db, self._log = _open(db), _open(wal)
+        self._log_only = log_only
+        self._longest = _size(self._db) + _size(self._log)
         self._versions: dict[int, list[Place]] = defaultdict(list)
         for place in self._frames():
             number = _read(self._log, place.at - _FRAME_HEAD, _NUMBER)
@@ -85,16 +88,17 @@ class Pages:
 
     def _places(self) -> Iterator[Place]:
         yield from self._frames()
-        for at in range(0, _size(self._db), PAGE):
-            yield Place(self._db, at)
+        if not self._log_only:
+            for at in range(0, _size(self._db), PAGE):
+                yield Place(self._db, at)
 
     def cells(self) -> Iterator[Cell]:
         """Yield the entries of every page that looks like a leaf of a table, also of pages no longer in use."""
         for place in self._places():
-            yield from _cells(place, _read(*place, PAGE))
+            yield from _cells(place, _read(*place, PAGE), self._longest)
 
     def contents(self, cell: Cell) -> Iterator[bytes]:
-        """Yield what an entry may contain: the rest of a long one is looked for in the log, and in the database."""
+        """Yield the possible contents of an entry: the rest of a long one may be in the log, or in the database."""
         if not cell.overflow:
             yield cell.local
             return
@@ -103,7 +107,9 @@ class Pages:
 
     def _follow(self, cell: Cell, choose: Callable[[list[Place], Cell, Place], Place]) -> bytes:
         found, size, number = [cell.local], len(cell.local), cell.overflow
-        while number and size < cell.size:
+        seen: set[int] = set()
+        while number and size < cell.size and number not in seen:
+            seen.add(number)
             in_database = Place(self._db, (number - 1) * PAGE)
             page = _read(*choose(self._versions.get(number, []), cell, in_database), PAGE)
             part = page[_NUMBER : _NUMBER + min(_OVERFLOW, cell.size - size)]
@@ -148,8 +154,8 @@ def _size(descriptor: int) -> int:
     return 0 if descriptor == _NO_FILE else os.fstat(descriptor).st_size
 
 
-def _cells(place: Place, page: bytes) -> Iterator[Cell]:
-    """Yield the entries of a page where it looks like a leaf of a table."""
+def _cells(place: Place, page: bytes, longest: int) -> Iterator[Cell]:
+    """Yield the entries of a page if it looks like a leaf of a table; none is larger than `longest` bytes."""
     head = _FILE_HEAD if page.startswith(b"SQLite") else 0
     if len(page) < head + 8 or page[head] != _LEAF:
         return
@@ -159,7 +165,7 @@ def _cells(place: Place, page: bytes) -> Iterator[Cell]:
         with suppress(IndexError, struct.error):  # a cell that points out of its page
             size, at = _varint(page, at)
             key, at = _varint(page, at)
-            if size > _LONGEST:
+            if not 0 <= size <= longest:
                 continue
             if size <= _MOST_LOCAL:
                 yield Cell(place, key, size, page[at : at + size], 0)
@@ -171,20 +177,20 @@ def _cells(place: Place, page: bytes) -> Iterator[Cell]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a whole number of one to nine bytes, and where it ends."""
+    """Return a whole number of one to nine bytes, and the position behind it."""
     number = 0
     for _ in range(8):
         byte = data[at]
         at += 1
         number = number << 7 | byte & 0x7F
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follows
+        if byte < 0x80:  # noqa: PLR2004 - the bit that marks that more bytes follow
             return number, at
     number = number << 8 | data[at]
     return number - 2**64 if number >= 2**63 else number, at + 1
 
 
 def _columns(data: bytes) -> list[Value]:
-    """Return the values of a record of SQLite; the last may be cut short. Raises `IndexError` for what is none."""
+    """Return the values of a record of SQLite; the last may be cut short. Raises `IndexError` for other bytes."""
     end, at = _varint(data, 0)
     kinds = []
     while at < end:
@@ -202,22 +208,22 @@ def _columns(data: bytes) -> list[Value]:
     return values
 
 
-def states(pages: Pages) -> Iterator[Checkpoint]:
-    """Yield every state of the spool that is still whole. Raises `NewerSpool`."""
+def checkpoints(pages: Pages) -> Iterator[Checkpoint]:
+    """Yield every checkpoint of the spool that is still whole. Raises `NewerSpool`."""
     for cell in pages.cells():
         if cell.key != 1:
             continue
         for data in pages.contents(cell):
             with suppress(IndexError):
                 columns = _columns(data)
-                if len(columns) == 2 and isinstance(columns[1], bytes):  # noqa: PLR2004 - of the table `state`
+                if len(columns) == 2 and isinstance(columns[1], bytes):  # noqa: PLR2004 - columns of the table `state`
                     state = decode_checkpoint(columns[1])
                     if state is not None:
                         yield state
 
 
 def right_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
-    """Yield records that are as they were written; `wanted` is asked for each number, and should want none twice."""
+    """Yield records that are as they were written; `wanted` decides for each number, and should accept none twice."""
     for cell in pages.cells():
         if wanted(cell.key):
             found = filter(None, (_row(cell.key, data) for data in pages.contents(cell)))
@@ -227,7 +233,7 @@ def right_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
 
 
 def damaged_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
-    """Yield records whose head is right and whose payload is not; `wanted` as above."""
+    """Yield records whose head is right and whose payload is damaged; `wanted` as in `right_rows`."""
     for cell in pages.cells():
         if wanted(cell.key):
             row = _row(cell.key, next(pages.contents(cell)))
@@ -236,7 +242,7 @@ def damaged_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
 
 
 def _row(key: int, data: bytes) -> Row | None:
-    """Return a record, None where these are no columns of one."""
+    """Return a record, None if these are not the columns of one."""
     try:
         _, readings, spool, topic, head, body, payload = _columns(data)
     except (IndexError, ValueError):
@@ -245,4 +251,4 @@ def _row(key: int, data: bytes) -> Row | None:
         return None
     if not (isinstance(spool, bytes) and isinstance(topic, bytes) and isinstance(payload, bytes)):
         return None
-    return Row(key, readings, text_of(spool), text_of(topic), head, body, payload)
+    return Row(key, readings, decode_text(spool), decode_text(topic), head, body, payload)

@@ -9,7 +9,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 LOAD, WIND, CUT, EJECT = range(1, 5)
 ENDS = (2.0, 11.0, 12.5)
@@ -41,7 +41,7 @@ class BeadWinder(Machine):
         super().__init__(name, seed)
         self._speed = Lag(0.0, 0.5, self.rng, 0.4, still=0.5)
         self._tension = Lag(SLACK, 0.4, self.rng, 1.0)
-        self._brake = Wander(TENSION, 1.5, 60.0, self.rng)
+        self._brake = MeanRevertingNoise(TENSION, 1.5, 60.0, self.rng)
         self._coating = Lag(92.0, 120.0, self.rng, 0.2)
         self._pressure = Lag(60.0, 6.0, self.rng, 0.6)
         self._turned = 0.0

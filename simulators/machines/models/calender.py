@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 ROLLS = (82.0, 86.0, 84.0, 78.0)
 GAUGE, TOLERANCE = 1.100, 0.05  # mm
@@ -39,9 +39,9 @@ class Calender(Machine):
         super().__init__(name, seed)
         self._speed = Lag(0.0, 5.0, self.rng, 0.05, still=0.05)
         self._rolls = [Lag(roll, 240.0, self.rng, 0.15) for roll in ROLLS]
-        self._drift = [Wander(roll, 0.5, 500.0, self.rng) for roll in ROLLS]
-        self._tilt = Wander(0.0, 0.003, 300.0, self.rng)  # the left gap against the right one
-        self._stock = Wander(0.0, 0.014, 40.0, self.rng)  # mm that the rubber's viscosity makes of the gauge
+        self._drift = [MeanRevertingNoise(roll, 0.5, 500.0, self.rng) for roll in ROLLS]
+        self._tilt = MeanRevertingNoise(0.0, 0.003, 300.0, self.rng)  # the left gap against the right one
+        self._stock = MeanRevertingNoise(0.0, 0.014, 40.0, self.rng)  # mm of gauge, from the viscosity
         self._trim = Lag(0.0, 20.0, self.rng)
         self._gap = Lag(GAUGE / SWELL, 2.0, self.rng, 0.0005)
         self._letoff = Lag(STILL, 1.5, self.rng, 0.03)

@@ -20,7 +20,7 @@ from simulators.machines.models.curing_cavity import (
     STEAM,
     Cavity,
 )
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,12 +66,12 @@ class CuringPress(Machine):
         super().__init__(name, seed)
         self._sides = {"left": Cavity(self.rng), "right": Cavity(self.rng)}
         self._platens = [Lag(170.0, 240.0, self.rng, 0.2) for _ in range(2)]
-        self._heating = [Wander(170.0 + self.rng.gauss(0.0, 0.5), 0.6, 400.0, self.rng) for _ in range(2)]
+        self._heating = [MeanRevertingNoise(170.0 + self.rng.gauss(0.0, 0.5), 0.6, 400.0, self.rng) for _ in range(2)]
         self._clamp = Lag(0.0, 3.0, self.rng, 4.0)
         self._hydraulic = Lag(20.0, 2.0, self.rng, 0.5)
         self._position = Lag(1200.0, 4.0, self.rng, 0.3)
-        self._steam = Wander(PRESSURE[STEAM][0], 0.1, 120.0, self.rng)
-        self._nitrogen = Wander(PRESSURE[NITROGEN][0], 0.08, 120.0, self.rng)
+        self._steam = MeanRevertingNoise(PRESSURE[STEAM][0], 0.1, 120.0, self.rng)
+        self._nitrogen = MeanRevertingNoise(PRESSURE[NITROGEN][0], 0.08, 120.0, self.rng)
         for side in self._sides:
             self.signals |= {f"serial_number_{side}": "", f"result_{side}": 0, f"result_serial_number_{side}": ""}
         self.run(0.0)

@@ -10,7 +10,7 @@ from bisect import bisect
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Wander
+from simulators.machines.physics import MeanRevertingNoise
 
 NONE, CONTACT, EARTH, INSULATION, HIPOT, RELEASE = range(6)
 ENDS = (1.0, 4.0, 6.0, 9.0)
@@ -40,7 +40,7 @@ class ElectricalSafety(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._mains = Wander(228.0, 1.2, 60.0, self.rng)
+        self._mains = MeanRevertingNoise(228.0, 1.2, 60.0, self.rng)
         self._contacts = self.rng.randrange(3_000, 60_000)
         self._draw()
         self.run(0.0)

@@ -9,7 +9,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, CONNECT, EVACUATE, RISE, CHARGE, SEAL, RELEASE = range(7)
 ENDS = (40.0, 2290.0, 2350.0, 2410.0, 2470.0)
@@ -43,7 +43,7 @@ class EvacuationCharge(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._supply = Wander(8.0, 0.06, 30.0, self.rng)
+        self._supply = MeanRevertingNoise(8.0, 0.06, 30.0, self.rng)
         self._gas = Lag(0.5, 25.0, self.rng, 0.04)
         self._gauge = Lag(ATMOSPHERE, 1.5, self.rng)
         self._cylinder = self.rng.uniform(12.0, 44.0)

@@ -9,7 +9,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, LOAD, CLOSE, POUR, CURE, OPEN = range(6)
 ENDS = (30.0, 45.0, 53.0, 330.0)
@@ -34,8 +34,8 @@ class FoamingStation(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._polyol = Wander(18.0, 0.25, 300.0, self.rng)
-        self._isocyanate = Wander(20.0, 0.25, 300.0, self.rng)
+        self._polyol = MeanRevertingNoise(18.0, 0.25, 300.0, self.rng)
+        self._isocyanate = MeanRevertingNoise(20.0, 0.25, 300.0, self.rng)
         self._pressures = [Lag(18.0, 0.6, self.rng, 0.5), Lag(16.0, 0.6, self.rng, 0.5)]
         self._jig = Lag(42.0, 240.0, self.rng, 0.15)
         self._core = Lag(38.0, 15.0, self.rng, 0.3)

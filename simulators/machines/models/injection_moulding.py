@@ -9,7 +9,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, CLOSE, INJECT, HOLD, COOL, OPEN = range(6)
 CLOSED, HELD, COOLED = 3.0, 14.0, 38.0
@@ -33,8 +33,8 @@ class InjectionMoulding(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._melt = Wander(222.0, 1.0, 180.0, self.rng)
-        self._barrel = Wander(215.0, 0.5, 90.0, self.rng)
+        self._melt = MeanRevertingNoise(222.0, 1.0, 180.0, self.rng)
+        self._barrel = MeanRevertingNoise(215.0, 0.5, 90.0, self.rng)
         self._mould = Lag(45.0, 60.0, self.rng, 0.1)
         self._pressure = Lag(0.0, 0.15, self.rng, 1.5)
         self._clamp = Lag(0.0, 0.3, self.rng, 4.0, still=2.0)

@@ -11,7 +11,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 CHARGE, MIX, SWEEP, FINISH, DUMP = range(1, 6)
 ENDS = (25.0, 95.0, 108.0, 218.0)
@@ -45,7 +45,7 @@ class InternalMixer(Machine):
         super().__init__(name, seed)
         self._target, self._hold = RECIPES[self.recipe]
         self._batch = Lag(45.0, HEAT_CAPACITY / COOLING, self.rng, 0.4)
-        self._water = Wander(40.0, 0.6, 300.0, self.rng)
+        self._water = MeanRevertingNoise(40.0, 0.6, 300.0, self.rng)
         self._rotors = Lag(0.0, 2.0, self.rng, 0.1)
         self._grip = Lag(0.0, 3.0, self.rng)  # share of the rubber that the rotors get hold of
         self._lumps = Lag(0.0, 14.0, self.rng)  # what is not broken down yet

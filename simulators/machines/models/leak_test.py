@@ -10,7 +10,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Wander
+from simulators.machines.physics import MeanRevertingNoise
 
 NONE, CONNECT, FILL, STABILISE, TEST, EXHAUST, RELEASE = range(7)
 ENDS = (5.0, 11.0, 38.0, 53.0, 58.0)
@@ -42,8 +42,8 @@ class LeakTest(Machine):
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
         self._cooling = self.rng.uniform(3.0, 4.2)  # seconds; the tester's own hoses and volume
-        self._supply = Wander(820.0, 8.0, 40.0, self.rng)
-        self._ambient = Wander(26.0, 0.6, 900.0, self.rng)
+        self._supply = MeanRevertingNoise(820.0, 8.0, 40.0, self.rng)
+        self._ambient = MeanRevertingNoise(26.0, 0.6, 900.0, self.rng)
         self._since_master = self.rng.randrange(400)
         self._draw()
         self.run(0.0)

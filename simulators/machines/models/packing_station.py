@@ -9,7 +9,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, INFEED, WEIGH, CARTON, STRAP, LABEL, OUTFEED = range(7)
 ENDS = (4.0, 7.0, 12.0, 17.0, 20.0)
@@ -48,7 +48,7 @@ class PackingStation(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._air = Wander(6.2, 0.08, 20.0, self.rng)
+        self._air = MeanRevertingNoise(6.2, 0.08, 20.0, self.rng)
         self._belt = Lag(0.0, 0.5, self.rng, 0.05, still=0.05)
         self._tension = Lag(0.0, 0.3, self.rng, 2.0)
         self._band = self.rng.uniform(0.3, 1.0) * BAND

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, CONNECT, PULL_DOWN, EVALUATE = range(4)
 ENDS = (60.0, 2640.0)
@@ -39,8 +39,8 @@ class RunTest(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._ambient = Wander(WARM, 0.5, 1200.0, self.rng)
-        self._mains = Wander(222.0, 1.2, 60.0, self.rng)
+        self._ambient = MeanRevertingNoise(WARM, 0.5, 1200.0, self.rng)
+        self._mains = MeanRevertingNoise(222.0, 1.2, 60.0, self.rng)
         self._evaporator = Lag(WARM, 300.0, self.rng, 0.08)
         self._freezer = Lag(WARM, 1300.0, self.rng, 0.05)
         self._fridge = Lag(WARM, 1900.0, self.rng, 0.05)

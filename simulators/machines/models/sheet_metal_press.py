@@ -10,7 +10,7 @@ import math
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 STROKE, WORK = 250.0, 28.0  # mm: of the slide, and above bottom dead centre where the die meets the sheet
 PEAK, CUSHION = 1850.0, 220.0  # kN
@@ -35,8 +35,8 @@ class SheetMetalPress(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._sheet = Wander(1.0, 0.012, 240.0, self.rng)
-        self._cushion = Wander(42.0, 0.4, 60.0, self.rng)
+        self._sheet = MeanRevertingNoise(1.0, 0.012, 240.0, self.rng)
+        self._cushion = MeanRevertingNoise(42.0, 0.4, 60.0, self.rng)
         self._bearing = Lag(self.rng.uniform(38.0, 45.0), 1800.0, self.rng, 0.05)
         self._die_strokes = self.rng.randrange(20_000, 80_000)
         self._peak = PEAK

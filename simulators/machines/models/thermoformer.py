@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, LOAD, HEAT, BLOW, FORM, EJECT = range(6)
 ENDS = (8.0, 42.0, 46.0, 66.0)
@@ -40,8 +40,8 @@ class Thermoformer(Machine):
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
-        self._heaters = [Wander(mean, 1.5, 90.0, self.rng) for mean in HEATERS[HIPS]]
-        self._ambient = Wander(27.0, 0.8, 900.0, self.rng)
+        self._heaters = [MeanRevertingNoise(mean, 1.5, 90.0, self.rng) for mean in HEATERS[HIPS]]
+        self._ambient = MeanRevertingNoise(27.0, 0.8, 900.0, self.rng)
         self._sheet = Lag(self._ambient.value, 35.0, self.rng, 0.4)
         self._power = Lag(28.0, 1.0, self.rng, 0.6)
         self._vacuum = Lag(0.0, 1.5, self.rng, 0.0002)

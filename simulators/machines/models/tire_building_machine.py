@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 LINER, PLY, BEADS, SHAPE, TREAD, STITCH, UNLOAD = range(1, 8)
 ENDS = (8.0, 18.0, 22.0, 30.0, 42.0, 50.0)
@@ -43,10 +43,10 @@ class TireBuildingMachine(Machine):
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
         self._drum = Lag(0.0, 0.8, self.rng, 0.1, still=0.2)
-        self._bearing = Wander(1.0, 0.12, 1800.0, self.rng)
+        self._bearing = MeanRevertingNoise(1.0, 0.12, 1800.0, self.rng)
         self._width = Lag(FLAT, 1.2, self.rng, 0.1)
         self._ply = Lag(SLACK, 0.5, self.rng, 1.5)
-        self._brake = Wander(TENSION, 4.0, 90.0, self.rng)
+        self._brake = MeanRevertingNoise(TENSION, 4.0, 90.0, self.rng)
         self._shaping = Lag(0.0, 1.2, self.rng, 0.006)
         self._stitcher = Lag(0.0, 0.5, self.rng, 0.02)
         self._overlap = self._weight = 0.0  # of this tyre

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 ZONES = (70.0, 80.0, 90.0)
 SCREW, PER_TURN = 26.0, 0.512  # r/min, and kg of compound a turn: 800 kg/h
@@ -38,9 +38,9 @@ class TreadExtruder(Machine):
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
         self._zones = [Lag(zone, 200.0, self.rng, 0.15) for zone in ZONES]
-        self._drift = [Wander(zone, 0.5, 400.0, self.rng) for zone in ZONES]
-        self._viscosity = Wander(1.0, 0.025, 600.0, self.rng)
-        self._feed = Wander(1.0, 0.006, 60.0, self.rng)  # how well the strip fills the screw
+        self._drift = [MeanRevertingNoise(zone, 0.5, 400.0, self.rng) for zone in ZONES]
+        self._viscosity = MeanRevertingNoise(1.0, 0.025, 600.0, self.rng)
+        self._feed = MeanRevertingNoise(1.0, 0.006, 60.0, self.rng)  # how well the strip fills the screw
         self._trim = Lag(1.0, 30.0, self.rng)
         self._screw = Lag(0.0, 6.0, self.rng, 0.05, still=0.05)
         self._line = Lag(0.0, 6.0, self.rng, 0.02, still=0.02)

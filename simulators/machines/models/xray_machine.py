@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from simulators.machines.machine import Machine
-from simulators.machines.physics import Lag, Wander
+from simulators.machines.physics import Lag, MeanRevertingNoise
 
 if TYPE_CHECKING:
     from drivers.base import Value
@@ -45,7 +45,7 @@ class XrayMachine(Machine):
         self._current = Lag(0.0, 0.4, self.rng, 0.02)
         self._tube = Lag(40.0, 300.0, self.rng, 0.1)
         self._speed = Lag(0.0, 0.4, self.rng, 0.02, still=0.02)
-        self._background = Wander(0.11, 0.008, 120.0, self.rng)
+        self._background = MeanRevertingNoise(0.11, 0.008, 120.0, self.rng)
         self._angle = 0.0
         self._defect = ""
         self._found: dict[str, Value] = {}  # in this tyre; the signals show the last one evaluated

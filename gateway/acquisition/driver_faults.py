@@ -1,0 +1,82 @@
+"""The edge to the drivers: every exception of a driver becomes one that the contract knows."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING
+
+import structlog
+
+from drivers.base import DriverError, Misconfigured, NotConnected, Reason, bad
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = structlog.get_logger()
+
+MAX_CODE = 120
+"""Characters of an exception's text that go into the fault of a reading."""
+
+
+class DriverFault(DriverError):
+    """A driver raised what its contract does not know there: a new driver is needed."""
+
+    def __init__(self, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        code = "".join(letter if letter.isprintable() and letter not in '"\\' else " " for letter in text)
+        super().__init__(text, bad(Reason.DRIVER_FAULT, code[:MAX_CODE].rstrip()))
+        self.error = error
+
+
+def is_cancelled() -> bool:
+    """Return whether the running task was asked to end: a library may raise `CancelledError` by itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def translate(error: BaseException) -> DriverError:
+    """Return what the gateway acts on for an exception that came from a driver, or out of a group of its tasks.
+
+    `Misconfigured` comes before a fault, since it is final, and a fault before `NotConnected`, which may only be what
+    followed from it.
+    """
+    found = [one if isinstance(one, NotConnected | Misconfigured) else DriverFault(one) for one in _leaves(error)]
+    for kind in (Misconfigured, DriverFault):
+        for one in found:
+            if isinstance(one, kind):
+                return one
+    return found[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    elif isinstance(error, DriverFault):
+        yield error.error
+    else:
+        yield error
+
+
+class DriverFaultLog:
+    """Logs each fault of one device's drivers once, with its traceback, and counts all."""
+
+    def __init__(self, device: str) -> None:
+        self.count = 0
+        self._device = device
+        self._known: set[tuple[str, ...]] = set()
+
+    def add(self, fault: DriverFault) -> None:
+        """Count a fault, and log it where it comes from a place that none came from before."""
+        self.count += 1
+        error = fault.error
+        frames = traceback.extract_tb(error.__traceback__)[-1:]
+        key = (type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in frames))
+        if key not in self._known and len(self._known) < MAX_KNOWN:
+            self._known.add(key)
+            log.error("driver.failed", device=self._device, error=str(fault), exc_info=error)
+
+
+MAX_KNOWN = 100
+"""Different faults of one device that are logged."""

@@ -1,0 +1,47 @@
+"""`lineside ingest`: from the broker into the stores."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
+from gateway.common.setting_types import check_name
+from gateway.ingest_service import IngestService
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command()
+@CONFIG
+@REPORT
+@click.option("--id", "name", help="In place of ingest.id: for several that share the work with one file.")
+@WITH_STDIN
+def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: bool) -> None:
+    """Take records off the broker into the stores of CONFIG.
+
+    To apply a changed CONFIG, restart it; nothing is lost.
+    """
+    factory = load(config)
+    if name is not None:
+        try:
+            factory = replace(factory, ingest=factory.ingest.model_copy(update={"id": check_name(name)}))
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--id") from error
+    if not factory.stores:
+        click.echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
+        sys.exit(1)
+
+    async def main(stop: asyncio.Event) -> None:
+        service = IngestService(factory)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.asked_to_reload)
+        await service.run(stop)
+        write_report(report, service.report())
+
+    serve(main, with_stdin=with_stdin)

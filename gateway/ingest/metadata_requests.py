@@ -1,0 +1,110 @@
+"""Records that wait for their metadata, and the requests to their gateways for it.
+
+A record names the id of its metadata. Where ingest does not know it (a broker forgot what it retained, a box worked
+for months before its server was set up), it asks the record's gateway, which answers from its disk. Meanwhile the
+record waits here, and its gateway is told that it is accepted, so that nothing behind it has to wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.ingest.batch import ReceivedRecord, Sender
+
+MAX_WAITING, MAX_WAITING_BYTES = 50_000, 32 * 2**20
+"""Records that wait, and bytes of memory of them; further ones come again from the spools."""
+
+ASK_FIRST, ASK_MAX = 5.0, 60.0
+"""Seconds until an unanswered request is repeated, doubling."""
+
+PATIENCE, REQUESTS = 60.0, 3
+"""Seconds, and requests, after which a gateway that goes on sending records and does not answer never will."""
+
+
+class Gateway(NamedTuple):
+    """A gateway that is asked: its levels of the topic."""
+
+    enterprise: str
+    site: str
+    gateway: str
+
+
+def gateway_of(sender: Sender) -> Gateway:
+    """Return the gateway of a spool."""
+    return Gateway(sender.enterprise, sender.site, sender.gateway)
+
+
+@dataclass(slots=True)
+class _Request:
+    """The records of one gateway that wait for one id, and when it was asked for."""
+
+    since: float
+    next: float
+    delay: float = ASK_FIRST
+    asked: int = 0
+    records: dict[tuple[str, int], ReceivedRecord] = field(default_factory=dict)
+
+
+class MetadataRequests:
+    """The waiting records by gateway and id. Times are seconds of the monotonic `clock`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._requests: dict[Gateway, dict[str, _Request]] = {}
+        self._count = self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, record: ReceivedRecord) -> list[ReceivedRecord]:
+        """Let a record wait; return records that need not wait longer, since their gateway does not answer."""
+        now = self._clock()
+        requests = self._requests.setdefault(gateway_of(record.sender), {})
+        request = requests.get(record.meta_id)
+        if request is None:
+            request = requests[record.meta_id] = _Request(now, now)
+        key = record.sender.spool, record.seq
+        if key not in request.records:
+            if self._count >= MAX_WAITING or self._bytes + record.size > MAX_WAITING_BYTES:
+                return []
+            self._count += 1
+            self._bytes += record.size
+            request.records[key] = record
+        if request.asked >= REQUESTS and now - request.since > PATIENCE:
+            return self.take(gateway_of(record.sender), record.meta_id)
+        return []
+
+    def take(self, gateway: Gateway, meta_id: str) -> list[ReceivedRecord]:
+        """Remove and return the records of a gateway that wait for an id."""
+        requests = self._requests.get(gateway, {})
+        request = requests.pop(meta_id, None)
+        if not requests:
+            self._requests.pop(gateway, None)
+        if request is None:
+            return []
+        records = list(request.records.values())
+        self._count -= len(records)
+        self._bytes -= sum(record.size for record in records)
+        return records
+
+    def take_known(self, meta_id: str) -> list[ReceivedRecord]:
+        """Remove and return the records of all gateways that wait for an id."""
+        waiting = [gateway for gateway, requests in self._requests.items() if meta_id in requests]
+        return [record for gateway in waiting for record in self.take(gateway, meta_id)]
+
+    def due(self) -> dict[Gateway, list[str]]:
+        """Return the ids that each gateway is to be asked for now; they count as asked for."""
+        now = self._clock()
+        found: dict[Gateway, list[str]] = {}
+        for gateway, requests in self._requests.items():
+            for meta_id, request in requests.items():
+                if request.next <= now:
+                    request.asked += 1
+                    request.next = now + request.delay
+                    request.delay = min(request.delay * 2, ASK_MAX)
+                    found.setdefault(gateway, []).append(meta_id)
+        return found

@@ -1,0 +1,60 @@
+"""A daemon thread for blocking calls: a call that hangs never delays the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class WorkerThread:
+    """Runs calls one after the other. A `ThreadPoolExecutor` would be joined at exit, for as long as a call hangs."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what the function returns, or raise what it raises. Cancelling leaves the call to itself."""
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+
+        def settle(value: T | None, error: BaseException | None) -> None:
+            if result.done():
+                return
+            if error is None:
+                result.set_result(value)  # type: ignore[arg-type] # None only where T has it
+            else:
+                result.set_exception(error)
+
+        def call() -> None:
+            value, error = None, None
+            try:
+                value = function(*args, **kwargs)
+            except BaseException as raised:  # noqa: BLE001 - handed to who awaits it
+                error = raised
+            with suppress(RuntimeError):  # the loop is closed: nobody awaits it
+                loop.call_soon_threadsafe(settle, value, error)
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        self._calls.put(call)
+        return await result
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def stop(self) -> None:
+        """End the thread after its last call; never waits for it."""
+        self._calls.put(None)

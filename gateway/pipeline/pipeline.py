@@ -1,0 +1,63 @@
+"""From the driver to the spool: every scan of one group goes through these steps, in this order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.model.reading import NamedScan, name_scan
+from gateway.pipeline.normalize import Normalizer
+from gateway.pipeline.report_by_exception import ReportByException
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from drivers.base import Scan
+    from gateway.model.ledger import Ledger
+    from gateway.pipeline.machine_status import MachineStatuses
+    from gateway.pipeline.normalize import Time
+    from gateway.settings.point import Point
+
+
+class Pipeline:
+    """The steps of one group's scans: normalize, machine status, report by exception, and into the spool."""
+
+    def __init__(
+        self,
+        points: Sequence[Point],
+        clock: Time,
+        statuses: MachineStatuses,
+        ledger: Callable[[], Ledger],
+        put: Callable[[NamedScan, int], None],
+        room: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Compile the steps for a group's points.
+
+        `clock` is the clock that stamps the scans. `put` takes a scan with its number of
+        readings into a record, and `room` waits while too much waits for the disk. `ledger` returns the counts that
+        the spool has loaded.
+        """
+        self._normalizer = Normalizer(points, clock)
+        self._filter = ReportByException(points)
+        self._statuses = statuses
+        self._ledger = ledger
+        self._put = put
+        self._room = room
+
+    async def deliver(self, scan: Scan) -> None:
+        """Take a scan all the way; waits only where the disk can't keep up."""
+        ledger = self._ledger()
+        acquired = len(scan.values)
+        self._normalizer.apply(scan)
+        if not (scan.group.events or scan.late):
+            self._statuses.note(scan)
+        sent = scan if scan.late else self._filter.keep(scan)
+        if sent is None:
+            ledger.acquired += acquired
+            ledger.unchanged += acquired
+            return
+        named = name_scan(sent)
+        # counted where nothing can fail any more: a scan that a step can't take was not acquired
+        ledger.acquired += acquired
+        ledger.unchanged += acquired - len(sent.values)
+        self._put(named, len(sent.values))
+        await self._room()

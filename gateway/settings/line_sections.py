@@ -1,0 +1,96 @@
+"""The sections `lines` and a template's file, as written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from gateway.common.setting_types import Name, Section, Text
+from gateway.settings.machine_ranges import machines_of
+from gateway.settings.parameters import NAME, Scalar
+
+
+def _url_or_options(written: object) -> object:
+    if not isinstance(written, str | dict):
+        raise ValueError(f"{written!r} is not a connection; write a URL, or a mapping of url and options")  # noqa: TRY004
+    return written
+
+
+def _machines(written: str) -> str:
+    """Let through a name, or one with a range of numbers in it."""
+    machines_of(written)
+    return written
+
+
+def _parameter(written: str) -> str:
+    if not NAME.fullmatch(written):
+        raise ValueError(f"{written!r} is not a parameter name; write lower-case letters, digits and '_'")
+    return written
+
+
+Machines = Annotated[str, AfterValidator(_machines)]
+"""The name of a machine, or of many, as in `press-{01..24}`."""
+
+Parameter = Annotated[str, AfterValidator(_parameter)]
+"""The name of a parameter."""
+
+Keys = dict[str, Any]
+"""The keys of a point: those of `Point`, and of its protocol's source."""
+
+
+class MachineSection(Section):
+    """One machine, or a range of them: its type, its connection, and its own parameters and points."""
+
+    template: Name
+    """The machine's type: a file of the folder `machines`, as in `curing-press`."""
+    connection: Annotated[str | dict[str, Any], BeforeValidator(_url_or_options)]
+    """Where the machine is: a URL, or a mapping of url and options, as in `modbus+tcp://10.20.1.11:502?unit=1`."""
+    parameters: dict[Parameter, Scalar] = {}
+    """Values of the parameters of the template, as in `{base: 100}`."""
+    points: dict[Name, Keys] = {}
+    """Keys of points that differ on this machine, by the points' names, as in `{door_open: {enabled: false}}`."""
+
+
+class LineSection(Section):
+    """A line of an area, and its machines by name."""
+
+    area: Name
+    """The area that the line belongs to, a level of every topic, as in `curing`."""
+    machines: Annotated[dict[Machines, MachineSection], Field(min_length=1)]
+    """The machines by their names; a range of them is `press-{01..24}`, with `{n}` for the number, as in `{press-01:
+    {template: curing-press, connection: "modbus+tcp://10.20.1.11:502"}}`.
+    """
+
+
+class TemplateSection(Section):
+    """A machine type: its points, written once.
+
+    `extends` names a template whose points are part of this template; keys written here replace its keys. `defaults`
+    are keys of every point of this file. `parameters` are values that differ between machines of this type: write
+    their names in braces in the keys of points. A value here is the default of a machine; with null the machine must
+    give one.
+    """
+
+    format: int
+    """The format of this file, as in `1`."""
+    protocol: str
+    """How machines of this type are read, as in `modbus`."""
+    extends: Name | None = None
+    """A template whose points this template extends, as in `packml-modbus`."""
+    description: Text = ""
+    """For people, as in `Tyre curing press`."""
+    parameters: dict[Parameter, Scalar | None] = {}
+    """Values that differ between machines of this type, with their defaults; null if a machine must give one, as
+    in `{base: 0}`.
+    """
+    defaults: Keys = {}
+    """Keys under every point of this file, as in `{every: 500ms}`."""
+    points: dict[Name, Keys] = {}
+    """The points by their names, as in `{pressure: {address: holding 2, unit: bar}}`."""
+
+    @model_validator(mode="after")
+    def _has_points(self) -> Self:
+        if not self.points and self.extends is None:
+            raise ValueError("points are missing; write some, or a template to extend")
+        return self

@@ -1,0 +1,172 @@
+"""The points of a template, and of a machine that uses it: with its parameters, and with its own changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.factory import Place
+from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
+from gateway.settings.problems import Severity, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from drivers.base import Protocol
+    from gateway.settings.document import Document
+    from gateway.settings.line_sections import Keys
+    from gateway.settings.parameters import Scalar
+    from gateway.settings.point import Point
+
+Values = dict[str, "Scalar"]
+
+
+class TemplatePoints:
+    """A template as it is written, with that of the templates it extends. Points are built once, and shared.
+
+    `written`     its points' keys, by their names
+    `parameters`  the values that hold where a machine says nothing; None where it has to
+    """
+
+    def __init__(
+        self, protocol: Protocol, written: Mapping[str, Written], parameters: Mapping[str, Scalar | None]
+    ) -> None:
+        self.protocol = protocol
+        # without parameters braces are plain text
+        self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
+        self.parameters = dict(parameters)
+        self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
+        self._shared: dict[str, list[Point]] = {}
+        self._failed: set[str] = set()
+        self._patterns: dict[str, Pattern] = {}
+        self._looked = False
+
+    def values(self, given: Mapping[str, Scalar], place: Place) -> Values | None:
+        """Return the parameters of one machine, or None after reporting which it lacks or has too many."""
+        right = True
+        for name in given:
+            if name not in self.parameters:
+                Place(place.document, (*place.path, "parameters", name)).report(
+                    unknown("parameter", name, self.parameters)
+                )
+                right = False
+        values: Values = {}
+        for name, default in self.parameters.items():
+            value = given.get(name, default)
+            if value is None:
+                place.report(f"the parameter {name} is missing; write parameters: {{{name}: VALUE}}")
+                right = False
+            else:
+                values[name] = value
+        return values if right else None
+
+    def points(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:
+        """Return the points that are right; for the others there are problems.
+
+        `changed` are keys of points that one machine has instead, or more points; it stands at `place`.
+        """
+        key = tuple((type(value), value) for value in values.values())
+        if changed:
+            return self._laid_over(values, changed, place)
+        if key not in self._built:
+            self._built[key] = self._collect(((name, self._one(name, values, place)) for name in self.written), place)
+        return self._built[key]
+
+    def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:
+        """Return the points with the changes of one machine."""
+        names = {point.name for point in self.points(values, {}, place)}  # and report the problems of the template
+        built: dict[str, list[Point]] = {
+            name: [] if name in changed else self._one(name, values, place) for name in self.written
+        }
+        ours = Place(place.document, (*place.path, "points"))
+        for name, keys in changed.items():
+            here = Place(ours.document, (*ours.path, name))
+            whole = self.written.get(name) or self._new(keys, here)
+            if whole is not None:
+                written = filled(whole, values)
+                built[name] = [] if written is None else self._expanded(name, written.over(keys, here))
+            elif not self._element(name, keys, built, values, here):
+                here.report(unknown("point", name, {*names, *self.written}) + " (a new point says where it is)")
+        return self._collect(built.items(), place)
+
+    def _new(self, keys: Keys, place: Place) -> Written | None:
+        """Return a point that the template lacks; it has to say where it is."""
+        needed = [key for key, field in self.protocol.source.model_fields.items() if field.is_required()]
+        return Written({}, {}, place) if all(key in keys for key in needed) else None
+
+    def _element(self, name: str, keys: Keys, built: dict[str, list[Point]], values: Values, place: Place) -> bool:
+        """Change one element of a point with a count; returns whether there is one of this name."""
+        for whole, points in built.items():
+            at = next((i for i, point in enumerate(points) if point.name == name != whole), None)
+            written = None if at is None else filled(self.written[whole], values)
+            if at is not None and written is not None:
+                of_one = self.protocol.source.expand(whole, written.keys)[name]
+                changed = Written(of_one, written.blame, written.place).over(keys, place)
+                built[whole] = [*points[:at], *self._expanded(name, changed), *points[at + 1 :]]
+                return True
+        return False
+
+    def _one(self, name: str, values: Values, place: Place) -> list[Point]:
+        """Return the point, or points, that one of the template stands for."""
+        written = self.written[name]
+        if not written.open:
+            if name not in self._shared:
+                self._shared[name] = self._expanded(name, written)
+            return self._shared[name]
+        if name in self._failed:
+            return []  # the same problem was reported for another machine
+        if name in self._patterns and (point := self._patterns[name].point(values)) is not None:
+            return [point]
+        before = [len(document.problems) for document in self._documents(written)]
+        whole = filled(written, values)
+        points = [] if whole is None else self._expanded(name, whole)
+        if whole is not None and (points or not is_on(whole)):
+            if len(points) == 1 and points[0].name == name:
+                self._patterns[name] = Pattern(self.protocol, written, points[0])
+            return points
+        self._failed.add(name)
+        suffix = f" (with {_shown(values)}, as {'.'.join(map(str, place.path))} has it)" if values else ""
+        for document, count in zip(self._documents(written), before, strict=True):
+            problems = document.problems[count:]
+            document.problems[count:] = [problem._replace(message=problem.message + suffix) for problem in problems]
+        return []
+
+    @staticmethod
+    def _documents(written: Written) -> list[Document]:
+        found = {id(document): document for document, _ in (*written.blame.values(), written.place)}
+        return list(found.values())
+
+    def _expanded(self, name: str, written: Written) -> list[Point]:
+        points: list[Point] = []
+        if not is_on(written):
+            return points
+        for one, keys in self.protocol.source.expand(name, written.keys).items():
+            point = build(self.protocol, one, keys, written)
+            if point is None:
+                return []  # the other elements have the same problem
+            points.append(point)
+        return points
+
+    def _collect(self, built: Iterable[tuple[str, list[Point]]], place: Place) -> tuple[Point, ...]:
+        """Return all points, after a check for equal names and overlaps."""
+        found: dict[str, Point] = {}
+        whose: dict[str, str] = {}
+        for whole, points in built:
+            for point in points:
+                if point.name in found:
+                    array = whole if whole != point.name else whose[point.name]
+                    where = self.written[array].place if array in self.written else place
+                    where.report(f"one of its elements is {point.name}, and there is another {point.name}")
+                found[point.name], whose[point.name] = point, whole
+        if not self._looked:
+            self._looked = True
+            self._doubt(list(found.values()), whose)
+        return tuple(found.values())
+
+    def _doubt(self, points: list[Point], whose: Mapping[str, str]) -> None:
+        for position, other, message in self.protocol.doubts([point.source for point in points]):
+            written = self.written[whose[points[position].name]]
+            written.place.report(f"{message} of {points[other].name}", Severity.WARNING)
+
+
+def _shown(values: Mapping[str, Scalar]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())

@@ -1,0 +1,207 @@
+"""Validation of a section: each error of pydantic becomes a problem that says what would be right, at its place."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from difflib import get_close_matches
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from gateway.settings.problems import unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+    from gateway.settings.document import Document, Step
+
+    Blame = Mapping[str, tuple[Document, tuple[Step, ...]]]
+    """The places of keys in a section of several sources: the document, and the path above."""
+
+M = TypeVar("M", bound=BaseModel)
+
+_NO = {
+    "int_type": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is not a number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a finite number",
+    "bool_type": "is not true or false",
+    "bool_parsing": "is not true or false",
+}
+"""Kind of error -> message behind the written value."""
+
+_SHAPES = {
+    "model_type": "is not a mapping of keys to values",
+    "dict_type": "is not a mapping of keys to values",
+    "list_type": "is not a list",
+    "tuple_type": "is not a list",
+    "string_type": "is not text",
+    "too_short": "is empty",
+    **_NO,
+}
+"""Kind of error -> message for a value that is not repeated: a mapping, a list, or one that may be a secret."""
+
+_NOT_REPEATED = frozenset({"model_type", "dict_type", "list_type", "tuple_type"})
+"""Kinds whose input may be a secret, or large."""
+
+_BOUNDS = {"le": "at most", "lt": "less than", "ge": "at least", "gt": "more than"}
+
+
+def validate(
+    model: type[M],
+    document: Document,
+    data: Any,  # noqa: ANN401 - what a user wrote
+    path: Sequence[Step],
+    blame: Blame | None = None,
+) -> M | None:
+    """Return the section, or None after reporting every problem of it at its place in the document."""
+    if data is None and model.model_fields and any(f.is_required() for f in model.model_fields.values()):
+        document.report(path, f"is missing; it needs {', '.join(_required(model))}")
+        return None
+    try:
+        return model.model_validate({} if data is None else data)
+    except ValidationError as error:
+        explain(error, model, document, path, blame)
+        return None
+
+
+def usable(model: type[M], data: Any, context: object = None) -> M | None:  # noqa: ANN401 - what a user wrote
+    """Return the section without the parts of it that are wrong, so that the rest can be looked at as well.
+
+    None if the rest is not a section. Nothing is reported.
+    """
+    rest = deepcopy(data)
+    try:
+        return model.model_validate(rest, context=context)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_context=False):
+            _cut(rest, detail["loc"])
+    try:
+        return model.model_validate(rest, context=context)
+    except ValidationError:
+        return None
+
+
+def _cut(data: Any, location: Sequence[Step]) -> None:  # noqa: ANN401 - what a user wrote
+    """Remove the deepest part of `location` that is there."""
+    if not location or not isinstance(data, dict) or location[0] not in data:
+        return
+    inner = data[location[0]]
+    if len(location) > 1 and isinstance(inner, dict) and location[1] in inner:
+        _cut(inner, location[1:])
+    else:
+        del data[location[0]]
+
+
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    document: Document,
+    path: Sequence[Step],
+    blame: Blame | None = None,
+) -> None:
+    """Report every problem of a validation at its place in the document, or at the place in `blame` of its key."""
+    for detail in error.errors(include_url=False):
+        location = detail["loc"]
+        origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
+        where = _place(origin, above, location)
+        match detail["type"]:
+            case "extra_forbidden":
+                message = unknown("key", str(location[-1]), fields_at(model, location[:-1]))
+            case "missing":
+                where = [*where, *location[-1:]] if where[-1:] != [location[-1]] else where
+                message = "is missing"
+            case _:
+                message = _named(model, location, len(where) - len(above)) + describe(detail)
+        origin.report(where, message)
+
+
+def _place(document: Document, path: Sequence[Step], location: Sequence[Step]) -> list[Step]:
+    """Follow a location as far as the document goes; pydantic adds steps of its own for unions."""
+    where = list(path)
+    for step in location:
+        if not document.has([*where, step]):
+            break
+        where.append(step)
+    return where
+
+
+def _named(model: type[BaseModel], location: Sequence[Step], placed: int) -> str:
+    """Return the name of a field that has no line of its own, as an option in a URL."""
+    unplaced = [str(step) for step in location[placed : placed + 1]]
+    return "".join(f"{step}: " for step in unplaced if step in fields_at(model, location[:placed]))
+
+
+def _required(model: type[BaseModel]) -> Iterator[str]:
+    return (name for name, field in model.model_fields.items() if field.is_required())
+
+
+def fields_at(model: type[BaseModel], location: Sequence[Step]) -> set[str]:
+    """Return the valid keys at a place below a model."""
+    found: list[Any] = [model]
+    for step in location:
+        found = [below for one in found for below in _below(one, step)]
+    return {key for one in found if _is_model(one) for key in one.model_fields}
+
+
+def _below(annotation: Any, step: Step) -> Iterator[Any]:  # noqa: ANN401 - any annotation
+    """Yield the annotations of the values under a key or index of an annotated value."""
+    if _is_model(annotation):
+        if (field := annotation.model_fields.get(str(step))) is not None:
+            yield from _alternatives(field.annotation)
+    elif get_origin(annotation) in {list, tuple, dict}:
+        yield from _alternatives(get_args(annotation)[-1])
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annotation
+    if get_origin(annotation) is Annotated:
+        yield from _alternatives(get_args(annotation)[0])
+    elif get_origin(annotation) in {Union, UnionType}:
+        for argument in get_args(annotation):
+            yield from _alternatives(argument)
+    else:
+        yield annotation
+
+
+def _is_model(annotation: Any) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def describe(detail: ErrorDetails) -> str:
+    """Return the message for one value. A value that may be a secret is not repeated."""
+    kind, written = detail["type"], detail["input"]
+    context: dict[str, Any] = detail.get("ctx", {})
+    message = detail["msg"].removeprefix("Value error, ").replace(" or instance of ", " of ")
+    if kind == "value_error":
+        return message
+    if written is None and kind in _SHAPES:
+        return "has no value"
+    if kind in _NOT_REPEATED or not isinstance(written, str | int | float):
+        return _SHAPES.get(kind, message)
+    return _describe_scalar(kind, written, context, message)
+
+
+def _describe_scalar(kind: str, written: str | float, context: Mapping[str, Any], message: str) -> str:
+    if kind == "string_type":
+        return f"{written!r} is not text; put it in quotes"
+    if kind in _NO:
+        return f"{written!r} {_NO[kind]}"
+    if kind in {"enum", "literal_error"}:
+        return _none_of(str(written), str(context["expected"]))
+    for bound, words in _BOUNDS.items():
+        if bound in context:
+            return f"{written!r} is out of range; write {words} {context[bound]:g}"
+    return f"{message}, not {written!r}"
+
+
+def _none_of(written: str, expected: str) -> str:
+    """Return the message for a word outside a list such as `'bool', 'int' or 'float'`."""
+    close = get_close_matches(written, re.findall(r"'([^']*)'", expected), n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{written!r} is not a valid value; {hint}The values are {expected}"

@@ -1,0 +1,356 @@
+"""The runner: schedules of fixed phase, missed slots, outages told once, and reconnects."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes.virtual_time import run
+from structlog.testing import capture_logs
+
+from drivers.base import (
+    Connection,
+    DeviceWarning,
+    Driver,
+    Group,
+    Misconfigured,
+    NotConnected,
+    ReadFailed,
+    Reason,
+    Scan,
+    Source,
+    bad,
+)
+from gateway.acquisition.device_worker import BACKOFF_MAX, DeviceWorker
+from gateway.model.ledger import ScheduleCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drivers.base import DriverError
+
+
+def group(machine: str = "press-01", every: float = 1.0, *, pushed: bool = False) -> Group:
+    return Group(machine, Connection(), ("a", "b"), (Source(), Source()), every, pushed=pushed)
+
+
+class Device(Driver):
+    """A device that does what a test says, and notes when it was asked."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        super().__init__(Connection(), groups, lambda: 0)
+        self.asked: list[tuple[str, float]] = []
+        self.attempts: list[float] = []
+        self.lasts = 0.0
+        self.refuses_until = 0.0
+        self.lost_at: float | None = None
+        self.outage = 0.0
+        self.error: DriverError | None = None
+        self.at_once = self.most_at_once = 0
+        self.pushes: asyncio.Queue[Scan] = asyncio.Queue()
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def connect(self) -> None:
+        self.attempts.append(self._now)
+        if isinstance(self.error, Misconfigured):
+            raise self.error
+        if self._now < self.refuses_until:
+            raise NotConnected("refused")
+
+    async def read(self, group: Group) -> Scan:
+        self.asked.append((group.machine, self._now))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.lasts)
+        finally:
+            self.at_once -= 1
+        if self.lost_at is not None and self._now >= self.lost_at:
+            self.lost_at, self.refuses_until = None, self._now + self.outage
+            raise NotConnected("cut")
+        if self.error is not None:
+            raise self.error
+        return Scan(group, 0, [1, 2])
+
+    async def receive(self) -> Scan:
+        return await self.pushes.get()
+
+    async def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A runner with its device, and what it delivered."""
+
+    def __init__(self, *groups: Group, phase: float = 0.0, delay: float = 0.0) -> None:
+        self.device = Device(groups)
+        self.delivered: list[Scan] = []
+        self.schedules = {one.machine: ScheduleCounts() for one in groups}
+        self.runner = DeviceWorker(
+            "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, delay
+        )
+
+    async def _take(self, scan: Scan) -> None:
+        self.delivered.append(scan)
+
+    async def run_for(self, seconds: float) -> None:
+        running = asyncio.create_task(self.runner.run())
+        await asyncio.sleep(seconds)
+        await self.runner.stop()
+        running.cancel()
+        await asyncio.wait({running})
+
+    @property
+    def schedule(self) -> ScheduleCounts:
+        return next(iter(self.schedules.values()))
+
+
+@pytest.fixture(autouse=True)
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock jumps while a thread works; here drivers are made at once."""
+
+    async def at_once(make: Callable[[Sequence[Group]], Driver], groups: Sequence[Group]) -> Driver:
+        return make(groups)
+
+    monkeypatch.setattr("gateway.acquisition.device_worker.asyncio.to_thread", at_once)
+
+
+def test_scans_begin_in_fixed_phase_however_long_each_lasts():
+    """A poll of sleep plus reading time drifts; a schedule does not."""
+
+    async def main() -> list[float]:
+        bench = Bench(group(every=1.0))
+        bench.device.lasts = 0.4
+        await bench.run_for(10.5)
+        assert (bench.schedule.due, bench.schedule.taken, bench.schedule.missed) == (11, 11, 0)
+        return [time for _, time in bench.device.asked]
+
+    assert run(main()) == pytest.approx(range(11))
+
+
+def test_a_scan_longer_than_its_period_misses_slots_and_never_overlaps():
+    """Scans that pile up bring a device down; slots that went by are counted."""
+
+    async def main() -> Bench:
+        bench = Bench(group(every=1.0))
+        bench.device.lasts = 2.5
+        await bench.run_for(12.4)
+        return bench
+
+    bench = run(main())
+    assert bench.device.most_at_once == 1
+    assert [time for _, time in bench.device.asked] == pytest.approx([0, 2.5, 5, 7.5, 10])
+    assert bench.schedule.due == bench.schedule.taken + bench.schedule.missed
+    assert bench.schedule.taken == 5
+    assert bench.schedule.missed == 7
+    assert bench.schedule.late_most == pytest.approx(0.5)
+    assert bench.schedule.lasted_most == pytest.approx(2.5)
+
+
+def test_each_rate_has_its_own_schedule():
+    """A fast group is not held to the pace of a slow one."""
+
+    async def main() -> dict[str, int]:
+        bench = Bench(group("fast", 0.1), group("slow", 1.0))
+        await bench.run_for(2.05)
+        return {name: schedule.taken for name, schedule in bench.schedules.items()}
+
+    assert run(main()) == {"fast": 21, "slow": 3}
+
+
+def test_phase_and_delay_spread_devices_over_the_period():
+    """A thousand devices are neither connected nor read in the same instant."""
+
+    async def main() -> Bench:
+        bench = Bench(group(every=1.0), phase=0.3, delay=0.05)
+        await bench.run_for(2.0)
+        return bench
+
+    bench = run(main())
+    assert bench.device.attempts == pytest.approx([0.05])
+    assert [time for _, time in bench.device.asked] == pytest.approx([0.35, 1.35])
+
+
+def test_an_outage_is_told_once_and_its_slots_are_missed():
+    """Every point is bad once, not once a try; what was not read is in the schedule's account."""
+
+    async def main() -> Bench:
+        bench = Bench(group(every=1.0))
+        bench.device.lost_at, bench.device.outage = 5.0, 15.0
+        await bench.run_for(60.5)
+        return bench
+
+    bench = run(main())
+    bad_scans = [scan for scan in bench.delivered if scan.faults]
+    assert len(bad_scans) == 1
+    assert {fault.reason for fault in bad_scans[0].faults.values()} == {Reason.NOT_CONNECTED}
+    assert bad_scans[0].values == [None, None]
+    schedule = bench.schedule
+    assert schedule.due == schedule.taken + schedule.missed == 61
+    assert schedule.taken == len(bench.delivered) - 1
+    assert schedule.missed >= 14
+    times = [time for _, time in bench.device.asked]
+    assert all(time == pytest.approx(round(time)) for time in times), "the phase is that of before"
+
+
+def test_attempts_to_connect_back_off_up_to_a_ceiling():
+    """A dead device is neither hammered nor forgotten: 5 s at the most until it is seen to be back."""
+
+    async def main() -> list[float]:
+        bench = Bench(group())
+        bench.device.refuses_until = 1e9
+        await bench.run_for(600)
+        return bench.device.attempts
+
+    attempts = run(main())
+    waits = [after - before for before, after in pairwise(attempts)]
+    assert waits[0] <= 0.5
+    assert max(waits) <= BACKOFF_MAX
+    assert min(waits[-5:]) >= BACKOFF_MAX / 2
+    assert len(set(waits)) == len(waits), "jittered"
+
+
+def test_a_failed_scan_is_bad_and_the_next_comes_in_time():
+    """ReadFailed costs this scan; the connection stands."""
+
+    async def main() -> Bench:
+        bench = Bench(group(every=1.0))
+        bench.device.error = ReadFailed("busy", bad(Reason.DEVICE_FAULT, "busy"))
+        await bench.run_for(3.5)
+        return bench
+
+    bench = run(main())
+    assert len(bench.device.attempts) == 1
+    assert len(bench.delivered) == 4
+    assert {fault.code for scan in bench.delivered for fault in scan.faults.values()} == {"busy"}
+
+
+def test_a_misconfigured_device_is_told_once_and_left_alone():
+    """Trying again would not help; its slots are missed, not forgotten."""
+
+    async def main() -> Bench:
+        bench = Bench(group(every=1.0))
+        bench.device.error = Misconfigured("no such unit")
+        await bench.run_for(10.5)
+        return bench
+
+    bench = run(main())
+    assert len(bench.device.attempts) == 1
+    assert len(bench.delivered) == 1
+    assert bench.schedule.due == bench.schedule.missed == 10
+
+
+def test_one_group_that_loses_the_connection_ends_the_others_reads_too():
+    """Machines behind one connection lose it together, and get it back together."""
+
+    async def main() -> Bench:
+        bench = Bench(group("one"), group("two"))
+        bench.device.lost_at = 3.0
+        await bench.run_for(10.5)
+        return bench
+
+    bench = run(main())
+    assert len(bench.device.attempts) == 2
+    told = [scan.group.machine for scan in bench.delivered if scan.faults]
+    assert sorted(told) == ["one", "two"]
+    last = {machine: time for machine, time in bench.device.asked}  # noqa: C416 - the last one counts
+    assert last == pytest.approx({"one": 10.0, "two": 10.0})
+
+
+def test_stopping_lets_a_scan_end_and_counts_no_slot_that_could_still_have_been_taken():
+    """Whoever stops a gateway finds no missed cycle in its report that was never late."""
+
+    async def main() -> Bench:
+        bench = Bench(group(every=1.0))
+        bench.device.lasts = 0.5
+        await bench.run_for(3.2)
+        return bench
+
+    bench = run(main())
+    assert len(bench.delivered) == 4, "the scan under way was delivered"
+    assert (bench.schedule.due, bench.schedule.taken, bench.schedule.missed) == (4, 4, 0)
+
+
+def test_what_is_pushed_is_delivered_and_has_no_schedule():
+    """A subscription is not polled; nothing of it can be due or missed."""
+
+    async def main() -> Bench:
+        pushed = group(pushed=True)
+        bench = Bench(pushed)
+        bench.device.pushes.put_nowait(Scan(pushed, 5, [7], {}, [1]))
+        await bench.run_for(3.0)
+        return bench
+
+    bench = run(main())
+    assert [scan.values for scan in bench.delivered] == [[7]]
+    assert bench.device.asked == []
+    assert bench.schedule.due == 0
+
+
+class Clocked(Device):
+    """A device that tells its time: wrong for some minutes."""
+
+    wrong = ((150.0, 400.0), (700.0, 900.0))
+
+    @property
+    def clock_offset(self) -> float | None:
+        return 9.0 if any(begin <= self._now < end for begin, end in self.wrong) else 0.25
+
+
+class Wilful(Device):
+    """One that does some things its own way, and says so at each connect, and once more in between."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        super().__init__(groups)
+        self.found: list[DeviceWarning] = []
+
+    async def connect(self) -> None:
+        await super().connect()
+        self.found = [DeviceWarning("press-01", tuple(f"p{i}" for i in range(25)), "no deadband")]
+
+    async def read(self, group: Group) -> Scan:
+        if self._now == 100.0:
+            self.found.append(DeviceWarning("press-01", ("p30",), "no deadband"))
+        return await super().read(group)
+
+    def warnings(self) -> list[DeviceWarning]:
+        found, self.found = self.found, []
+        return found
+
+
+def test_what_a_device_does_otherwise_is_told_once():
+    """It says so after every outage; who reads the log has read it."""
+
+    async def main() -> list[Any]:
+        bench = Bench(group(every=1.0))
+        bench.device = Wilful([group(every=1.0)])
+        bench.device.lost_at, bench.device.outage = 50.0, 5.0
+        with capture_logs() as logs:
+            await bench.run_for(200.0)
+        assert len(bench.device.attempts) > 1
+        return [entry for entry in logs if entry["event"] == "device.warning"]
+
+    first, second = run(main())
+    assert (first["machine"], first["text"]) == ("press-01", "no deadband")
+    assert first["points"] == ", ".join(f"p{i}" for i in range(20)) + " and 5 more"
+    assert second["points"] == "p30"
+
+
+def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():
+    """It drifts, or somebody sets it, while the connection stands for weeks."""
+
+    async def main() -> tuple[list[Any], float | None]:
+        bench = Bench(group(every=1.0))
+        bench.device = Clocked([group(every=1.0)])
+        with capture_logs() as logs:
+            await bench.run_for(1000.0)
+        return [entry for entry in logs if entry["event"] == "device.clock_differs"], bench.runner.clock_offset
+
+    told, ahead = run(main())
+    assert [entry["ahead_seconds"] for entry in told] == [9.0, 9.0]
+    assert ahead == 0.25
