@@ -8,14 +8,14 @@
                                                      └──── confirmed (seq ranges) ┘
 
 `acquisition`   reads the machines through drivers: supervised workers, schedules, discovery, metadata
-`pipeline`      normalizes a scan, and keeps what is to be sent (report by exception)
+`pipeline`      normalizes a scan, and removes unchanged readings (report by exception)
 `spool`         holds records on disk until they are confirmed
 `publish`       sends records to the broker, over the client of `mqtt`
 `ingest`        writes records to `stores`, and confirms them
 
-`model` is what travels, `settings` the configuration, `codecs` and `stores` are contracts with their implementations,
-`common` holds small helpers. A step imports these, and no other step: `gateway_service.py` and `ingest_service.py`
-alone wire them. The import contracts in pyproject.toml guard this.
+`model` is the data that travels, `settings` the configuration; `codecs` and `stores` are contracts with their
+implementations, `common` holds small helpers. A step imports these, and no other step: only `gateway_service.py` and
+`ingest_service.py` wire them. The import contracts in pyproject.toml guard this.
 """
 
 __version__ = "0.1.0"

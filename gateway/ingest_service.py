@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -30,7 +31,9 @@ class IngestService:
         folder = factory.ingest.folder
         self._dead_letters = DeadLetters(ingest_letters(folder, factory.ingest.id), factory.ingest.dead_letters)
         self._alive = folder / f"{factory.ingest.id}.alive"
-        writers = [StoreWriter(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores]
+        self._writers = writers = [
+            StoreWriter(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores
+        ]
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics, codec = Topics(factory.broker.root), CODECS[factory.gateway.codec]
         self._ingest = Ingest(factory, topics, codec, writers, metadata, self._dead_letters, Clock())
@@ -49,10 +52,11 @@ class IngestService:
 
     def asked_to_reload(self) -> None:
         """Log what to do instead: nothing that ingest depends on changes often, as machines do."""
-        log.warning(
-            "ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep what comes meanwhile"
-        )
+        log.warning("ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep the records")
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""
-        return self._ingest.status.report()
+        stores: dict[str, Counter[str]] = {}
+        for writer in self._writers:  # several may be of one kind
+            stores.setdefault(writer.name, Counter()).update(writer.counts)
+        return self._ingest.status.report() | {"stores": {name: dict(counts) for name, counts in stores.items()}}

@@ -126,10 +126,6 @@ class InfluxTarget(Target):
                     values[key], units[key] = float(value) if kind == "float" else value, unit
         yield from _joined(values, faults, units)
 
-    def as_held(self, reading: Reading) -> Reading:
-        unit = _one_line(reading.unit)
-        return replace(reading, unit=unit + " " if unit.endswith("\\") else unit)
-
 
 class VictoriaMetricsTarget(Target):
     """The series of one enterprise in VictoriaMetrics, which has numbers, labels and milliseconds."""
@@ -161,8 +157,7 @@ class VictoriaMetricsTarget(Target):
         held = _one_line(value) if isinstance(value, str) else None if value is None else float(value)
         if held == "":
             held = 1.0  # no label is no label
-        unit = _one_line(reading.unit)
-        return replace(reading, value=held, unit=unit, time=reading.time // 1000 * 1000, code="")
+        return replace(reading, value=held, time=reading.time // 1000 * 1000, code="")
 
     def expected(self, readings: Iterable[Reading]) -> list[Exactly]:
         # it packs numbers as decimal ones, of twelve digits or more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -44,6 +44,21 @@ COMMANDS: dict[str, _Command] = {
 """Each command, in the order in which they are listed."""
 
 
+def _is_expected(error: Exception) -> bool:
+    """Return whether a user, a file, a device or a network can cause an error, in any command.
+
+    A closed pipe is left to click.
+    """
+    import sqlite3  # noqa: PLC0415 - only after an error
+
+    from drivers.base import DriverError  # noqa: PLC0415 - only after an error
+    from drivers.secret import MissingSecret  # noqa: PLC0415 - only after an error
+    from gateway.stores.base import StoreError  # noqa: PLC0415 - only after an error
+
+    expected = (OSError, sqlite3.Error, MissingSecret, DriverError, StoreError)
+    return isinstance(error, expected) and not isinstance(error, BrokenPipeError)
+
+
 class _LazyGroup(click.Group):
     """A group that imports a command when it is called; the list of commands needs none of them."""
 
@@ -58,6 +73,15 @@ class _LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name].place.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
+        """Run a command; an error that a user can cause is a line of text, and the exit code is 1."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not _is_expected(error):
+                raise
+            raise click.ClickException(str(error)) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

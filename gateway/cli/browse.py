@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import click
 
 import drivers
-from drivers.base import DriverError
+from drivers.base import DriverError, NotConnected
 from drivers.opcua.browse.browser import Browser
 from drivers.opcua.browse.start_node import start_at
 from drivers.opcua.browse.variable_details import learn
@@ -22,9 +21,11 @@ from drivers.opcua.node_address import parse_node
 from gateway.cli.browse_result import BrowseResult
 from gateway.cli.browse_template import template_of
 from gateway.cli.browse_tree import tree
+from gateway.cli.common import OUTPUT_FILE, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from drivers.opcua.browse.nodes import BrowsedNode
     from drivers.opcua.settings import OpcUaConnection
@@ -54,7 +55,7 @@ class BrowseRequest(NamedTuple):
 @click.option("--match", multiple=True, metavar="GLOB", help="Only variables with such a name or path: '*Temp*'.")
 @click.option("--max", "most", type=click.IntRange(1, MOST), default=10_000, show_default=True, help="Nodes.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
-@click.option("--template", type=click.Path(path_type=Path), help="Write a template of the shown nodes to this file.")
+@click.option("--template", type=OUTPUT_FILE, help="Write a template of the shown nodes to this file.")
 @click.option("--nodes", type=click.Choice(["auto", "id", "path"]), default="auto", show_default=True,
               help="How the template names nodes: auto is ids that are text, else paths.")  # fmt: skip
 def browse(
@@ -77,6 +78,8 @@ def browse(
             asyncio.run(_show_endpoints(connection))
             return
         looked = asyncio.run(_look(connection, BrowseRequest(under, depth, match, most, per_second)))
+    except NotConnected as error:
+        raise Unreachable(str(error)) from None
     except (ValueError, LookupError, DriverError) as error:
         raise click.ClickException(str(error.args[0] if isinstance(error, LookupError) else error)) from None
     for line in tree(looked, connection.namespace):
@@ -101,7 +104,7 @@ def _write(file: Path, template: Template) -> None:
 
 
 def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
-    """Return the connection with its options. Raises `ValueError`."""
+    """Return the connection with its options. Raises `ValueError`, and `MissingSecret` before a device is asked."""
     options: dict[str, object] = {}
     for one in written:
         key, equals, value = one.partition("=")
@@ -109,7 +112,10 @@ def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
             raise ValueError(f"--option {key}: write KEY=VALUE, as in --option security=none")
         options[key] = {"secret": value} if key == "password" else value
     protocol = drivers.protocol("opcua")
-    return drivers.parse_connection(protocol, options | {"url": url})  # type: ignore[return-value] # of that protocol
+    connection = cast("OpcUaConnection", drivers.parse_connection(protocol, options | {"url": url}))
+    if connection.password is not None:
+        connection.password.reveal()
+    return connection
 
 
 async def _look(connection: OpcUaConnection, wanted: BrowseRequest) -> BrowseResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pathlib
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from gateway.check.devices import Patience
 from gateway.check.junit import junit as as_junit
 from gateway.check.machines import check_machines
 from gateway.check.text import lines
-from gateway.cli.common import CONFIG, DURATION, FORMAT, load, machines_of, serve
+from gateway.cli.common import CONFIG, DURATION, FORMAT, OUTPUT_FILE, load, machines_of, serve
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -38,7 +37,7 @@ USUAL_SECONDS = 10.0
 @click.option("--all", "-v", "every_point", is_flag=True, help="Show what is good, too.")
 @click.option("--strict", is_flag=True, help="Exit 1 for doubtful points, too.")
 @FORMAT
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Write JUnit XML, too.")
+@click.option("--junit", type=OUTPUT_FILE, help="Write JUnit XML, too.")
 def check(
     config: Path,
     pattern: str,

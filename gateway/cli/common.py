@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,19 @@ from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.model.path import matches
 from gateway.settings.load import load_factory
-from gateway.settings.problems import ConfigurationError
+from gateway.settings.problems import LONGEST_MESSAGE, ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.settings.factory import Factory, Machine
+    from gateway.settings.problems import Problem
 
 EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
 """Errors that end a service with a line of text: a missing secret, a port or a spool in use."""
+
+SAME_MESSAGES = 20
+"""Problems with the same message that are printed."""
 
 CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
 """The factory's YAML."""
@@ -47,10 +52,39 @@ class _Duration(click.ParamType[float]):
 
 DURATION = _Duration()
 
+
+class _OutputFile(click.Path):
+    """A file to write at the end of a command: whether that is possible is found before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not file.exists():
+            if not file.parent.is_dir():
+                self.fail(f"the folder {file.parent} does not exist", param, ctx)
+            if not os.access(file.parent, os.W_OK | os.X_OK):
+                self.fail(f"the folder {file.parent} can't be written to", param, ctx)
+        return file
+
+
+OUTPUT_FILE = _OutputFile()
+
+UNREACHABLE = 3
+"""The exit code of a command whose device, broker, store or gateway does not answer."""
+
+
+class Unreachable(click.ClickException):
+    """A device, broker, store or gateway does not answer."""
+
+    exit_code = UNREACHABLE
+
+
 FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 """For people, or for other programs."""
 
-REPORT = click.option("--report", type=click.Path(path_type=Path), help="Write a closing report (JSON) to this file.")
+REPORT = click.option("--report", type=OUTPUT_FILE, help="Write a closing report (JSON) to this file.")
 
 WITH_STDIN = click.option("--with-stdin", is_flag=True, hidden=True, help="Stop when standard input ends.")
 """For a parent that starts services: they end with it, however it ends."""
@@ -61,11 +95,22 @@ def load(file: Path) -> Factory:
     try:
         return load_factory(file)
     except ConfigurationError as error:
-        for problem in error.problems:
-            click.echo(str(problem), err=True)
+        print_problems(error.problems)
         count = len(error.problems)
         click.echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
+
+
+def print_problems(problems: Sequence[Problem]) -> None:
+    """Print problems, of the same message in many places the first few."""
+    shown: Counter[str] = Counter()
+    for problem in problems:
+        shown[problem.message] += 1
+        if shown[problem.message] <= SAME_MESSAGES:
+            click.echo(str(problem), err=True)
+    for message, count in shown.items():
+        if count > SAME_MESSAGES:
+            click.echo(f"{count - SAME_MESSAGES:,} more: {message[:LONGEST_MESSAGE]}", err=True)
 
 
 def machines_of(factory: Factory, pattern: str) -> list[Machine]:

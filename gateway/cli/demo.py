@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import serve, write_report
+from gateway.cli.common import OUTPUT_FILE, serve, write_report
 from gateway.common.setting_types import parse_duration
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--for", "duration", default=None, help="Stop after this time, such as 20s; else Ctrl-C stops.")
-@click.option("--report", "out", type=click.Path(path_type=Path), help="Write the report (JSON) to this file.")
+@click.option("--report", "out", type=OUTPUT_FILE, help="Write the report (JSON) to this file.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the store and the spools.")
 def demo(duration: str | None, out: Path | None, data: Path | None) -> None:
     """Run two simulated plants, a broker, gateways, ingest and a store, and watch readings travel."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, load
+from gateway.cli.common import CONFIG, OUTPUT_FILE, load
 from gateway.importers.own import export
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command("export-points")
 @CONFIG
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file, not to the terminal."
-)
+@click.option("--out", type=OUTPUT_FILE, help="Write to this file, not to the terminal.")
 def export_points(config: Path, out: Path | None) -> None:
     """Write the points of all machines of CONFIG as CSV, a row each; `lineside import` reads it again."""
     text = export(load(config)).encode()

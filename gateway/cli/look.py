@@ -1,4 +1,4 @@
-"""Looking at readings: `tail` as they pass the broker, `query` as they are stored."""
+"""Commands that show readings: `tail` as the broker delivers them, `query` as they are stored."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def tail(pattern: str, config: str, style: str, count: int) -> None:
 def query(pattern: str, config: str, style: str, last: str, limit: int) -> None:
     """Print stored readings that match PATTERN, oldest first."""
     import time  # noqa: PLC0415 - see gateway.cli
+    from contextlib import closing  # noqa: PLC0415 - see gateway.cli
     from pathlib import Path  # noqa: PLC0415 - see gateway.cli
 
     from gateway.common.setting_types import parse_duration  # noqa: PLC0415 - see gateway.cli
@@ -69,7 +70,9 @@ def query(pattern: str, config: str, style: str, last: str, limit: int) -> None:
     errors = []
     for entry in factory.stores:
         try:
-            with entry.kind.make(entry.settings) as store:
+            store = entry.kind.make(entry.settings)
+            store.open_for_query()
+            with closing(store):
                 found = list(store.query(pattern, since, limit))
         except StoreError as error:
             errors.append(f"{entry.kind.name}: {error}")
@@ -89,15 +92,21 @@ def show(reading: Reading, style: str) -> str:
     if style == "json":
         import orjson  # noqa: PLC0415 - see gateway.cli
 
-        told = reading.path._asdict() | {
+        data = reading.path._asdict() | {
             "point": reading.point, "time": time, "value": reading.value, "unit": reading.unit,
             "quality": reading.quality.value, "reason": reading.reason, "code": reading.code, "late": reading.late,
         }  # fmt: skip
-        return orjson.dumps(told).decode()
-    value = reading.value
+        return orjson.dumps(data).decode()
+    value = _printable(reading.value) if isinstance(reading.value, str) else reading.value
     text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
     words = (reading.quality.value, reading.reason, reading.code, "late" if reading.late else "")
-    quality = " ".join(word for word in words if word)
-    return _TEXT.format(
-        time=time, point=f"{reading.path}/{reading.point}", value=text, unit=reading.unit, quality=quality
-    )
+    quality = _printable(" ".join(word for word in words if word))
+    point, unit = _printable(f"{reading.path}/{reading.point}"), _printable(reading.unit)
+    return _TEXT.format(time=time, point=point, value=text, unit=unit, quality=quality)
+
+
+def _printable(text: str) -> str:
+    """Return a text with escapes in place of characters that would steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import drivers
-from drivers.base import DriverError
+from drivers.base import DriverError, NotConnected
 from drivers.modbus.address import parse_address
 from drivers.modbus.probe import Probe
+from gateway.cli.common import OUTPUT_FILE, UNREACHABLE, Unreachable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.probe import Meaning, Unit
 
@@ -42,7 +44,7 @@ def _numbers(text: str) -> list[int]:
 )
 @click.option("--register", help="What could this be? Such as 'holding 10'.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
-@click.option("--template", type=click.Path(path_type=Path), help="Write a template skeleton to this file.")
+@click.option("--template", type=OUTPUT_FILE, help="Write a template skeleton to this file.")
 def probe(url: str, units: str, last: int, register: str | None, per_second: float, template: Path | None) -> None:
     """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads."""
     try:
@@ -51,13 +53,15 @@ def probe(url: str, units: str, last: int, register: str | None, per_second: flo
             asyncio.run(_show_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
             return
         found = asyncio.run(_look(connection, _numbers(units), last, per_second))  # type: ignore[arg-type] # same
+    except NotConnected as error:
+        raise Unreachable(str(error)) from None
     except (ValueError, DriverError) as error:
         raise click.ClickException(str(error)) from None
     for unit in found:
         _show(unit)
     if not found:
         click.echo(f"{url}: none of the units {units} answers", err=True)
-        sys.exit(1)
+        sys.exit(UNREACHABLE)
     if template is not None:
         text, points = skeleton(found[0])
         template.write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gateway.cli.common import CONFIG, load
+from gateway.cli.common import CONFIG, UNREACHABLE, load
 from gateway.settings.reload import outcome_file, read_outcome
 from gateway.spool.files import SpoolFiles
 
@@ -40,7 +40,10 @@ def reload(config: Path, seconds: float) -> None:
         before = None
     if before is None or not _runs(factory):
         folder = factory.gateway.spool.folder
-        _fail(f"no gateway {factory.gateway.id} works in {folder}; it is started with: lineside run {config}")
+        _fail(
+            f"no gateway {factory.gateway.id} works in {folder}; it is started with: lineside run {config}",
+            UNREACHABLE,
+        )
     if before["file"] != str(config.resolve()):
         _fail(f"gateway {factory.gateway.id} runs {before['file']}, and not {config}")
     try:
@@ -50,7 +53,9 @@ def reload(config: Path, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while (outcome := read_outcome(file))["time"] == before["time"]:
         if time.monotonic() > deadline:
-            _fail(f"gateway {factory.gateway.id} has not answered within {seconds:g} s; its log says more")
+            _fail(
+                f"gateway {factory.gateway.id} has not answered within {seconds:g} s; its log says more", UNREACHABLE
+            )
         time.sleep(LOOK_EVERY)
     _print(config, outcome)
 
@@ -79,6 +84,6 @@ def _print(config: Path, outcome: dict[str, Any]) -> None:
     click.echo(f"{config}: applied in {outcome['seconds']:.2f} s: {counts}; configuration {outcome['config']}")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"lineside: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drivers.base import parse_duration
-from gateway.cli.common import CONFIG, WITH_STDIN, load, serve
+from gateway.cli.common import CONFIG, OUTPUT_FILE, WITH_STDIN, load, serve
 
 if TYPE_CHECKING:
     import asyncio
 
     from gateway.settings.factory import Factory
-
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _duration(_: click.Context, option: click.Parameter, written: str | None) -> object:
@@ -35,7 +33,7 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     show_default=True,
     help="Listen on the configured ports, or on free ports of the loopback.",
 )
-@click.option("--write", type=FILE, help="With --ports auto: write a configuration that points there.")
+@click.option("--write", type=OUTPUT_FILE, help="With --ports auto: write a configuration that points there.")
 @click.option(
     "--speed", type=click.FloatRange(0.1, 1000), default=1, show_default=True, help="Simulated seconds a second."
 )
@@ -52,8 +50,12 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
     metavar="DURATION",
     help="A fault at random, out of the seed, as often as this on average.",
 )
-@click.option("--control", type=FILE, help="Begin and end faults as lines are appended to this file.")
-@click.option("--truth", type=FILE, help="Write the values of the machines, with their times, to this file.")
+@click.option(
+    "--control",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Begin and end faults as lines are appended to this file.",
+)
+@click.option("--truth", type=OUTPUT_FILE, help="Write the values of the machines, with their times, to this file.")
 @click.option("--history", type=click.IntRange(0), default=0, help="Values that OPC UA servers keep of each node.")
 @click.option("--plot", nargs=2, metavar="MACHINE FILE.png", help="Draw a cycle of one machine, and serve nothing.")
 @WITH_STDIN

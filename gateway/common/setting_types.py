@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 import drivers.base
 import drivers.secret
 from drivers.base import Settings
-from gateway.model.text import MAX_NAME, MAX_TEXT, check_text
+from gateway.model.text import MAX_TEXT, check_text
 
 Section = Settings
 """The base of every section: strict, frozen, unknown keys are errors."""
@@ -38,9 +38,21 @@ def parse_size(written: object) -> object:
 
 
 def parse_path(written: object) -> object:
-    """Turn text into a path; `~` is the home folder."""
-    return Path(written).expanduser() if isinstance(written, str) else written
+    """Turn text into a path; `~` is the home folder. Raises `ValueError`."""
+    if not isinstance(written, str):
+        return written
+    check_text(written.replace("\\", "/"), MAX_PATH)
+    try:
+        return Path(written).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise ValueError(f"{written!r}: {error}") from None
 
+
+LONGEST_NAME = 128
+"""Characters of a name: with an ending it is the name of a file, and five of them are a topic."""
+
+MAX_PATH = 4096
+"""Characters of a path, as on Linux."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """A text that can be the level of a topic, a tag, and a file name."""
@@ -52,8 +64,8 @@ def check_name(written: str) -> str:
         raise ValueError(
             f"{written!r} is not a name; write letters, digits, '-', '_' and '.', with a letter or digit first"
         )
-    if len(written) > MAX_NAME:
-        raise ValueError(f"the name has {len(written):,} characters; the limit is {MAX_NAME}")
+    if len(written) > LONGEST_NAME:
+        raise ValueError(f"the name has {len(written):,} characters; the limit is {LONGEST_NAME}")
     return written
 
 

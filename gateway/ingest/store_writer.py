@@ -58,6 +58,11 @@ class StoreWriter:
         """Return the seconds after a write in which it may be lost; known once the store has been opened."""
         return self._store.durable_after
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what the store could not keep as it was written."""
+        return dict(self._store.counts)
+
     async def open(self) -> None:
         """Try to open once, so that a wrong setting is logged at the start and not with the first reading."""
         try:

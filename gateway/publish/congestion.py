@@ -44,5 +44,5 @@ class BacklogLimit:
             return
         ideal = self.size * (self._base + TARGET) / delay
         step = (ideal - self.size) * min(1.0, size / self.size)
-        if step < 0 or used > self.size / 2:  # a share that is not used says nothing of what more of it would do
+        if step < 0 or used > self.size / 2:  # an unused window says nothing about a larger window
             self.size = round(min(MOST, max(LEAST, self.size + min(step, size))))

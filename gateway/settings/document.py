@@ -157,7 +157,9 @@ def _parse(document: Document, text: str) -> None:
     except yaml.YAMLError as error:  # without a mark
         raise _failed(document.file, Mark(1, 1), f"is not YAML: {str(error).splitlines()[0]}") from error
     except _Refused as error:
-        raise ConfigurationError([*document.problems, Problem(document.file, *error.mark, "", str(error))]) from None
+        raise ConfigurationError(
+            [*document.problems, Problem(document.file, *error.mark, error.path, str(error))]
+        ) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -180,8 +182,8 @@ def _not_yaml(error: yaml.MarkedYAMLError) -> str:
 class _Refused(Exception):
     """A file goes beyond a limit, or has a form that configurations don't have: nothing more of it is read."""
 
-    def __init__(self, mark: Mark, message: str) -> None:
-        self.mark = mark
+    def __init__(self, mark: Mark, message: str, path: Sequence[Step] = ()) -> None:
+        self.mark, self.path = mark, ".".join(map(str, path))
         super().__init__(message)
 
 
@@ -250,8 +252,7 @@ class _Parser:
         try:
             return resolve(text)
         except ValueError as error:
-            self._document.report_at(mark, path, str(error))
-            return None
+            raise _Refused(mark, str(error), path) from None
 
     def _mapping(self, path: tuple[Step, ...]) -> dict[str, Any]:
         data: dict[str, Any] = {}

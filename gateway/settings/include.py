@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.settings.document import read_document, right_format
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from gateway.settings.document import Document, Step
     from gateway.settings.problems import Problem
+
+LONGEST_PATTERN, MOST_FILES = 255, 1000
+"""Characters of a pattern, and files that it may match."""
 
 KEYS = ("format", "lines")
 """The keys of an included file."""
@@ -40,6 +44,12 @@ def included(document: Document) -> tuple[list[Document], list[Problem]]:
     return list(documents.values()), unreadable
 
 
+def _is_below(pattern: str) -> bool:
+    """Return whether a pattern names files below the folder, and is short enough for any of them."""
+    parts = pattern.split("/")
+    return 0 < len(pattern) <= LONGEST_PATTERN and not pattern.startswith("/") and ".." not in parts
+
+
 def _files(document: Document) -> Iterator[Path]:
     written = document.data.get("include", [])
     if not isinstance(written, list):
@@ -47,14 +57,17 @@ def _files(document: Document) -> Iterator[Path]:
         return
     for index, pattern in enumerate(written):
         path: tuple[Step, ...] = ("include", index)
-        if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
+        if not isinstance(pattern, str) or not _is_below(pattern):
             document.report(path, "write a file below the folder of this file, or a pattern such as lines/*.yaml")
             continue
         try:
-            files = sorted(document.file.parent.glob(pattern))
-        except (ValueError, NotImplementedError) as error:
+            files = sorted(islice(document.file.parent.glob(pattern), MOST_FILES + 1))
+        except (ValueError, NotImplementedError, OSError) as error:
             document.report(path, f"{pattern!r} is not a pattern of files: {error}")
             continue
-        if not files:
+        if len(files) > MOST_FILES:
+            document.report(path, f"{pattern!r} matches more than {MOST_FILES:,} files")
+            files = []
+        elif not files:
             document.report(path, f"no file matches {document.file.parent / pattern}")
         yield from files

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_PATH, LONGEST_MESSAGE = 300, 1500
-"""Characters of a problem that are shown: what a file holds is repeated in them."""
+"""Characters of a problem that are shown, because a problem repeats text of the file."""
 
 
 class Severity(StrEnum):

@@ -30,6 +30,9 @@ log = structlog.get_logger()
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files, where `reload_on_change` asks for it; each must find them as they are."""
 
+MOST_PROBLEMS = 100
+"""Problems of a refused configuration that are logged."""
+
 LIVE = {"reload_on_change"}
 """Keys of `gateway` that may change while it runs."""
 
@@ -81,6 +84,10 @@ class Reload:
             self._refuse([str(problem) for problem in error.problems], {one.file for one in error.problems})
         except OSError as error:
             self._refuse([str(error)], set())
+        except Exception as error:
+            # a driver of another package validates its own settings: its defect must not end the gateway
+            log.exception("configuration.load_failed", file=str(self.running.file))
+            self._refuse([f"{type(error).__name__}: {error}"], set())
         else:
             self.running, self._also = _without_machines(factory), set()
             seconds = round(time.monotonic() - began, 3)
@@ -89,10 +96,11 @@ class Reload:
             self._save_outcome("taken_up", seconds=seconds, **affected)
 
     def _refuse(self, problems: Sequence[str], files: set[Path]) -> None:
-        log.error("configuration.refused", file=str(self.running.file), problems=problems,
-                  config=self.running.digest)  # fmt: skip
+        more = len(problems) - MOST_PROBLEMS
+        shown = [*problems[:MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+        log.error("configuration.refused", file=str(self.running.file), problems=shown, config=self.running.digest)
         self._also = files
-        self._save_outcome("refused", problems=problems)
+        self._save_outcome("refused", problems=shown)
 
     def _save_outcome(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - JSON
         content = {

@@ -31,6 +31,17 @@ def bundled_config() -> Path:
     return installed if installed.is_dir() else package.parent / "config"
 
 
+MOST_EXTENDED = 32
+"""Templates that extend one another."""
+
+
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:  # no right to look, or a name that is too long
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A machine type. It is ready to be given to machines where there are no problems."""
@@ -67,8 +78,8 @@ class Templates:
         self._folders = (own, bundled_config() / "machines")
         if written is not None and not isinstance(written, str):
             document.report(("templates",), "write the folder of the templates")
-        elif written is not None and not own.is_dir():
-            document.report(("templates",), f"the folder {own} does not exist")
+        elif written is not None and not _is_folder(own):
+            document.report(("templates",), f"the folder {own} does not exist, or can't be read")
 
     @property
     def problems(self) -> list[Problem]:
@@ -95,14 +106,30 @@ class Templates:
         if name in chain:
             asker.report(f"extends itself: {' -> '.join((*chain, name))}")
             return None
+        if len(chain) > MOST_EXTENDED:
+            asker.report(f"extends more than {MOST_EXTENDED} templates, one after another")
+            return None
         if name not in self._parts:
-            file = next((f for folder in self._folders if (f := folder / f"{name}.yaml").is_file()), None)
+            file = self._find(name, asker)
             if file is None:
-                there = {found.stem for folder in self._folders for found in folder.glob("*.yaml")}
-                asker.report(unknown("template", name, there))
                 return None
             self._parts[name] = self._load(file, (*chain, name))
         return self._parts[name]
+
+    def _find(self, name: str, asker: Place) -> Path | None:
+        """Return the file of a template, None after reporting the problem at `asker`."""
+        names: set[str] = set()
+        for folder in self._folders:
+            file = folder / f"{name}.yaml"
+            try:
+                if file.is_file():
+                    return file
+                names |= {found.stem for found in folder.glob("*.yaml")}
+            except OSError as error:
+                asker.report(f"the template {name} can't be read: {error.strerror}: {file}")
+                return None
+        asker.report(unknown("template", name, names))
+        return None
 
     def _load(self, file: Path, chain: tuple[str, ...]) -> TemplatePoints | None:
         try:

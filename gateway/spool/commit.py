@@ -71,7 +71,7 @@ class Commit:
     def confirm(self, span: SeqRange, set_aside: dict[int, int]) -> None:
         """Remove records that a store holds; `set_aside` maps a record to the number of readings that it refused."""
         for seq, readings in self._remove(*span):
-            refused = min(set_aside.get(seq, 0), readings)
+            refused = max(0, min(set_aside.get(seq, 0), readings))
             self.result.set_aside += refused
             self.result.confirmed += readings - refused
 

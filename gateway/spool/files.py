@@ -109,6 +109,7 @@ class SpoolFiles:
         self.db = folder / f"{gateway}.spool.db"
         self.wal = folder / f"{gateway}.spool.db-wal"
         self.shm = folder / f"{gateway}.spool.db-shm"
+        self.journal = folder / f"{gateway}.spool.db-journal"
         self.lock = folder / f"{gateway}.spool.lock"
         self.slots = folder / f"{gateway}.spool.ledger"
         self.reserve = folder / f"{gateway}.spool.reserve"

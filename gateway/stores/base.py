@@ -8,6 +8,7 @@ StoreError
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -74,6 +75,10 @@ class Store(ABC):
     before the write; else the batch is written again.
     """
 
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        """What the store could not keep as it was written, for the report: `rows_ignored`, `scans_merged`."""
+
     @abstractmethod
     def open(self) -> None:
         """Connect, and create what is missing. Raises `Unavailable`."""
@@ -91,6 +96,10 @@ class Store(ABC):
         Raises `Unavailable`.
         """
         return ""
+
+    def open_for_query(self) -> None:
+        """Connect for `query` alone, and create nothing. Raises `Unavailable`, also where there is no store yet."""
+        self.open()
 
     @abstractmethod
     def write(self, batch: Sequence[MachineScan]) -> None:

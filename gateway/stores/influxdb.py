@@ -8,7 +8,11 @@ from __future__ import annotations
 import gzip
 import re
 from base64 import b64encode
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -17,35 +21,50 @@ from pydantic import Field, model_validator
 
 from gateway.common.setting_types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
-from gateway.stores.line_protocol import LineWriter, escape
-from gateway.stores.victoria_metrics import FLUSH_DEFAULT, FLUSH_MARGIN, read_metrics
+from gateway.stores.influxdb_errors import is_about_rows, refused_lines
+from gateway.stores.line_protocol import LineWriter
+from gateway.stores.victoria_metrics import FLUSH_DEFAULT, FLUSH_MARGIN, FUTURE_DEFAULT, read_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from influxdb_client import InfluxDBClient
 
+    from gateway.model.path import MachinePath
     from gateway.stores.base import MachineScan
     from gateway.stores.line_protocol import Line
     from gateway.stores.victoria_metrics import ServerProcess
 
 log = structlog.get_logger()
 
-_REFUSED = range(400, 500)
-_NOT_THE_ROWS = {401, 403, 404, 408, 429}
-"""Status codes about the client or the moment, not about rows: the write is retried."""
+NO_CONTENT, TOO_LARGE = 204, 413
+"""The one answer to a write that is documented as success, by InfluxDB and VictoriaMetrics; RFC 9110, 15.5.14."""
 
-_EMPTY = {400, 422}
-"""Answers of InfluxDB 2 and 3 to an empty write to a bucket that exists and may be written to."""
-
+_ABOUT_ROWS = {400, 422}
 _NOT_WATCHED = (
     "it does not serve /metrics: its flags and restarts stay unknown, and readings of the last seconds before it is "
     "killed are lost"
 )
 
-_CONFLICT = re.compile(r'input field \\?"(?P<field>.+?)\\?" on measurement')
-_DROPPED = re.compile(r"dropped=(\d+)")
-"""The field whose type conflicts, and the number of lines that were dropped, in a partial write of InfluxDB."""
+MAX_ANSWER, MAX_WORDS = 64 * 2**10, 300
+"""Characters of an answer that are looked at, and of its first line that are logged."""
+
+MAX_CONFLICTS = 10_000
+"""Fields whose conflicting type is remembered."""
+
+MAX_MACHINES = 20_000
+"""Machines whose last scan is remembered."""
+
+IGNORED = "ignored"
+"""Why rows are not stored to which the server would answer success."""
+
+_CLOCK_MARGIN = 5.0
+"""Seconds by which the server's clock is known."""
+
+_MERGED = "two scans of it lie within one millisecond, which the server merges: make them at least 1 ms apart"
+
+MIN_REFUSED_BODY = 4096
+"""Bytes of a single reading from which on it is too large; a server that takes fewer is set up wrongly."""
 
 
 class Api(StrEnum):
@@ -110,16 +129,43 @@ class _Response(NamedTuple):
     headers: Mapping[str, str]
     text: str
 
+    @property
+    def words(self) -> str:
+        """The status and the beginning of the first line, without control characters."""
+        line = self.text.strip().split("\n", 1)[0][:MAX_WORDS]
+        return f"{self.status} {_CONTROL.sub(' ', line)}"
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(slots=True)
+class _Write:
+    """One write: the rows that it refuses, and how many more requests it may take to find them."""
+
+    refusals: list[Refusal]
+    requests_left: int
+
+    def refuse(self, lines: Iterable[Line], message: str, kind: str = "refused") -> None:
+        self.refusals += [Refusal(line.record, line.readings, str(line), message, kind) for line in lines]
+
 
 class InfluxStore(Store):
     """One bucket or database."""
 
     def __init__(self, settings: InfluxSettings) -> None:
+        super().__init__()
         self._settings = settings
         self._client: InfluxDBClient | None = None
         self._headers: dict[str, str] = {}
         self._writer: LineWriter
         self._is_victoria = False
+        self._conflicts: set[str] = set()
+        self._retention: float | None = None
+        self._future = FUTURE_DEFAULT
+        self._server_time: tuple[int, float] | None = None
+        self._ignored: dict[str, int] | None = None
+        self._last_scans: dict[MachinePath, int] = {}
 
     def open(self) -> None:
         # half a second and 40 MB to import: only who writes to it pays for it
@@ -154,8 +200,10 @@ class InfluxStore(Store):
     def check(self) -> None:
         """Write nothing, so that a wrong token or a missing bucket is found before the first reading."""
         response = self._call("POST", self._path, self._target, gzip.compress(b"\n"))
-        if response.status not in range(200, 300) and response.status not in _EMPTY:
-            raise Unavailable(f"{self._settings.url}: {response.status} {response.text}")
+        # InfluxDB 2 and 3 answer 400 or 422 to an empty write, once they have found the bucket and let us in
+        empty = response.status in _ABOUT_ROWS and not response.text.lstrip().startswith("<")
+        if response.status != NO_CONTENT and not empty:
+            raise Unavailable(f"{self._settings.url}: {response.words}")
         if not self._is_victoria:
             return
         process = self._server_process()
@@ -166,6 +214,8 @@ class InfluxStore(Store):
             raise Unavailable(f"{self._settings.url}: {problem}")
         else:
             self.durable_after = process.durable_after
+            self._retention, self._future = process.retention, process.future
+            self._ignored = process.ignored
             if hint := process.short_retention:
                 log.warning("store.short_retention", url=self._settings.url, hint=hint)
 
@@ -173,6 +223,7 @@ class InfluxStore(Store):
         process = self._server_process()
         if process is None:
             return ""
+        self._count_ignored(process)
         return None if process.young else process.started
 
     def _server_process(self) -> ServerProcess | None:
@@ -182,40 +233,135 @@ class InfluxStore(Store):
     def _ask(self, path: str) -> _Response:
         response = self._call("GET", path, [], b"")
         if response.status >= 500:  # noqa: PLR2004 - RFC 9110, 15.6: this is not the server's own word
-            raise Unavailable(f"{self._settings.url}: {response.status} {response.text}")
+            raise Unavailable(f"{self._settings.url}: {response.words}")
         return response
 
     def write(self, batch: Sequence[MachineScan]) -> None:
         refusals: list[Refusal] = []
         lines = [line for scan in batch for line in self._writer.lines(scan, refusals)]
-        self._write_lines(lines, refusals)
-        if refusals:
-            raise Rejected(refusals)
+        write = _Write(refusals, 16 + 8 * len(lines).bit_length())
+        if self._is_victoria:
+            self._count_merged(batch)
+            lines = self._without_ignored(lines, write)
+        if self._conflicts:
+            blamed, lines = self._split_conflicts(lines)
+            if self._send(blamed, write):
+                self._conflicts.clear()  # the fields have our types now
+        self._send(lines, write)
+        if write.refusals:
+            raise Rejected(write.refusals)
 
-    def _write_lines(self, lines: list[Line], refusals: list[Refusal]) -> None:
-        """Write lines; where the server refuses some, split them until the refused ones are found."""
-        if not lines:
-            return
-        message = self._post("\n".join(map(str, lines)))
-        if message is None:
-            return
-        dropped = _DROPPED.search(message)
-        all_of_them = len(lines) == 1 or (dropped is not None and int(dropped[1]) == len(lines))
-        if all_of_them and all(len(line.fields) == 1 for line in lines):
-            refusals += [Refusal(line.record, line.readings, str(line), message) for line in lines]
-            return
-        for part in _split(lines, message):
-            self._write_lines(part, refusals)
+    # -- rows that VictoriaMetrics answers success to, and does not keep --
 
-    def _post(self, text: str) -> str | None:
-        """Send lines; return the server's message where it refuses rows. Raises `Unavailable`."""
-        response = self._call("POST", self._path, self._target, gzip.compress(text.encode(), compresslevel=1))
-        if response.status in range(200, 300):
+    def _without_ignored(self, lines: list[Line], write: _Write) -> list[Line]:
+        """Refuse lines that are too old or too far ahead for the server, by its own clock."""
+        if self._server_time is None:
+            return lines
+        date, seen = self._server_time
+        now = date + round((monotonic() - seen) * 1e6)
+        latest = now + round((self._future - _CLOCK_MARGIN) * 1e6)
+        earliest = 0 if self._retention is None else now - round((self._retention - _CLOCK_MARGIN) * 1e6)
+        ahead = [line for line in lines if line.time > latest]
+        old = [line for line in lines if line.time < earliest]
+        if not ahead and not old:
+            return lines
+        write.refuse(ahead, f"the server ignores rows {self._future / 86400:g} days ahead of its clock", IGNORED)
+        write.refuse(old, f"the server ignores rows older than {(self._retention or 0) / 86400:g} days", IGNORED)
+        return [line for line in lines if earliest <= line.time <= latest]
+
+    def _count_ignored(self, process: ServerProcess) -> None:
+        """Count rows that the server has ignored since the last look; another client may have written them."""
+        before, self._ignored = self._ignored, process.ignored
+        if before is None:
+            return
+        for reason, rows in process.ignored.items():
+            more = rows - before.get(reason, 0)
+            if more > 0:
+                self.counts["rows_ignored"] += more
+                log.warning("store.rows_ignored", url=self._settings.url, reason=reason, rows=more)
+
+    def _count_merged(self, batch: Sequence[MachineScan]) -> None:
+        """Count scans of a machine within one millisecond, which is the time resolution of the server."""
+        last = self._last_scans
+        for path, _, scan, _ in batch:
+            before = last.get(path, -1)
+            if before != scan.time and before // 1000 == scan.time // 1000:
+                if not self.counts["scans_merged"]:
+                    log.warning("store.scans_merged", url=self._settings.url, machine=str(path), hint=_MERGED)
+                self.counts["scans_merged"] += 1
+            last[path] = scan.time
+        if len(last) > MAX_MACHINES:
+            last.clear()
+
+    # -- rows that the server refuses --
+
+    def _split_conflicts(self, lines: list[Line]) -> tuple[list[Line], list[Line]]:
+        """Split fields whose type is known to conflict from all others: each kind is one request then."""
+        blamed, others = [], []
+        for line in lines:
+            bad = [field for field in line.fields if field[: field.index("=") + 1] in self._conflicts]
+            if bad:
+                blamed += [line.only([field]) for field in bad]
+                line = line.only([field for field in line.fields if field not in bad])  # noqa: PLW2901 - what is left
+            if line.fields:
+                others.append(line)
+        return blamed, others
+
+    def _send(self, lines: list[Line], write: _Write) -> bool:
+        """Write lines; where the server refuses some, find them. Returns whether it took all at once."""
+        parts = [lines] if lines else []
+        first = True
+        while parts:
+            part = parts.pop()
+            error = self._post(part)
+            if error is None:
+                first = first and not parts
+                continue
+            first = False
+            parts += [rest for rest in self._refused(part, error, write) if rest]
+        return first and bool(lines)
+
+    def _refused(self, lines: list[Line], error: _Response, write: _Write) -> Iterable[list[Line]]:
+        """Refuse the lines that an error is about; returns parts that have to be sent again."""
+        if error.status == TOO_LARGE:
+            return self._too_large(lines, error.words, write)
+        found = refused_lines(lines, error.text[:MAX_ANSWER])
+        if found.conflict and len(self._conflicts) < MAX_CONFLICTS:
+            self._conflicts.add(found.conflict)
+        write.refuse(found.refused, error.words, found.kind)
+        if found.refused or found.conflict:
+            return found.parts
+        if write.requests_left <= 0:
+            write.refuse(lines, f"{error.words} (it is one of {len(lines)} rows)")
+            return ()
+        write.requests_left -= 2
+        half = len(lines) // 2
+        return lines[:half], lines[half:]
+
+    def _too_large(self, lines: list[Line], message: str, write: _Write) -> Iterable[list[Line]]:
+        """Split a request that is too large for the server, or for a proxy on the way."""
+        if len(lines) > 1:
+            half = len(lines) // 2
+            return lines[:half], lines[half:]
+        [line] = lines
+        if len(line.fields) > 1:
+            half = len(line.fields) // 2
+            return [line.only(line.fields[:half])], [line.only(line.fields[half:])]
+        if len(str(line)) < MIN_REFUSED_BODY:
+            raise Unavailable(f"{self._settings.url}: {message}")
+        write.refuse(lines, message)
+        return ()
+
+    def _post(self, lines: list[Line]) -> _Response | None:
+        """Send lines; returns the answer where it is about rows. Raises `Unavailable` for any other but success."""
+        text = "\n".join(map(str, lines)).encode("utf-8", "replace")
+        response = self._call("POST", self._path, self._target, gzip.compress(text, compresslevel=1))
+        if response.status == NO_CONTENT:
             return None
-        message = f"{response.status} {response.text}"
-        if response.status in _REFUSED and response.status not in _NOT_THE_ROWS:
-            return message
-        raise Unavailable(f"{self._settings.url}: {message}")
+        about_rows = response.status in _ABOUT_ROWS and is_about_rows(response.text[:MAX_ANSWER])
+        if about_rows or response.status == TOO_LARGE:
+            return response
+        raise Unavailable(f"{self._settings.url}: {response.words}")
 
     def _call(self, method: str, path: str, query: list[tuple[str, str]], body: bytes) -> _Response:
         """Send a request and return the response, whatever its status. Raises `Unavailable` where there is none."""
@@ -234,37 +380,22 @@ class InfluxStore(Store):
         except ApiException as error:
             if not error.status:  # of TLS: there was no response
                 raise Unavailable(f"{self._settings.url}: {error.reason}") from error
-            return _Response(error.status, error.headers or {}, _first_line(error.body))
+            return self._response(error.status, error.headers or {}, error.body)
         except (HTTPError, OSError) as error:
             raise Unavailable(f"{self._settings.url}: {error.__cause__ or error}") from error
-        return _Response(status, given, str(self._client.api_client.last_response.data or ""))
+        return self._response(status, given, self._client.api_client.last_response.data)
+
+    def _response(self, status: int, headers: Mapping[str, str], body: Any) -> _Response:  # noqa: ANN401 - bytes, text or nothing
+        with suppress(TypeError, ValueError, KeyError, OverflowError):
+            date = parsedate_to_datetime(headers["Date"]).timestamp()  # RFC 9110, 6.6.1
+            self._server_time = round(date * 1e6), monotonic()
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+        return _Response(status, headers, text)
 
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
             self._client = None
-
-
-def _split(lines: list[Line], message: str) -> tuple[list[Line], list[Line]]:
-    """Split lines in two: the field that the server names from all others, else in halves."""
-    if conflict := _CONFLICT.search(message):
-        start = escape(conflict["field"]) + "="
-        blamed = [line.only([field]) for line in lines for field in line.fields if field.startswith(start)]
-        others = [line.only([f for f in line.fields if not f.startswith(start)]) for line in lines]
-        others = [line for line in others if line.fields]
-        if blamed and others:
-            return blamed, others
-    if len(lines) == 1:
-        [line] = lines
-        half = len(line.fields) // 2
-        return [line.only(line.fields[:half])], [line.only(line.fields[half:])]
-    half = len(lines) // 2
-    return lines[:half], lines[half:]
-
-
-def _first_line(body: Any) -> str:  # noqa: ANN401 - bytes, text or nothing
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
-    return text.strip().split("\n", 1)[0][:500]
 
 
 KIND = StoreKind("influxdb", InfluxSettings, InfluxStore)

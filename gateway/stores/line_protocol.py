@@ -25,10 +25,21 @@ if TYPE_CHECKING:
     from gateway.model.path import MachinePath
     from gateway.stores.base import MachineScan
 
-_ESCAPED_KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ "})
+_ESCAPED_KEY = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ "})
+_ESCAPED_LABEL = _ESCAPED_KEY | {ord("\\"): r"\\"} | {10: r"\ ", 13: r"\ "}
+_NOT_A_KEY = re.compile(r"[\x00-\x1f\x7f\\]")
+"""Characters that end a line, or that InfluxDB 1 can't escape in a key (influxdb#9954)."""
+
+MAX_CACHED = 20_000
+"""Keys, and tags of machines, that are cached; then all are made anew."""
+
 _ESCAPED_TEXT = str.maketrans({'"': r"\"", "\\": r"\\"})
 _LEVEL = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}
 _INT64 = range(-(2**63), 2**63)
+
+
+UNFIT = "is empty, or contains a backslash or a control character, which no line can hold"
+NOT_WRITABLE = "not_writable"
 
 
 class Line(NamedTuple):
@@ -57,31 +68,61 @@ class LineWriter:
     def __init__(self, *, labels: bool) -> None:
         self._labels = labels
         self._tags: dict[tuple[MachinePath, str], str] = {}
+        self._keys: dict[str, str] = {}
 
     def lines(self, entry: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
-        """Yield the lines of a scan; values that no line can hold go into `refusals`."""
+        """Yield the lines of a scan; names and values that no line can hold go into `refusals`."""
         path, meta, scan, record = entry
         units, types, times = meta.units, meta.types, scan.times
+        problem = self._unfit(entry)
+        if problem:
+            refusals.append(Refusal(record, len(scan), f"{path} {scan.time}", problem, NOT_WRITABLE))
+            return
         measurement = self._key(meta.template)
         fields: dict[tuple[str, int], list[str]] = defaultdict(list)
         for name, value in scan.values.items():
             unit, time = units.get(name, ""), times.get(name, scan.time)
-            if isinstance(value, str) and self._labels:
-                tags = self._tag(path, unit) + (f",value={self._key(value)}" if value else "")
+            if not self._fits(name) or not self._fits_unit(unit):
+                refusals.append(Refusal(record, 1, f"{path}/{name} {value} {time}", UNFIT, NOT_WRITABLE))
+            elif isinstance(value, str) and self._labels:
+                tags = self._tag(path, unit) + (f",value={_label(value)}" if value else "")
                 yield Line(f"{measurement},{tags}", (f"{self._field_key(name)}=1i",), time, record, 1)
             elif type(value) is int and value not in _INT64:
                 # refused here: VictoriaMetrics would drop the whole line without an error
-                refusals.append(Refusal(record, 1, f"{path}/{name} {value} {time}", "is beyond a 64-bit integer"))
+                message = "is beyond a 64-bit integer"
+                refusals.append(Refusal(record, 1, f"{path}/{name} {value} {time}", message, NOT_WRITABLE))
             else:
                 fields[unit, time].append(f"{self._field_key(name)}={_field(value, types.get(name))}")
         for (unit, time), written in fields.items():
             yield Line(f"{measurement},{self._tag(path, unit)}", tuple(written), time, record, len(written))
+        yield from self._qualities(entry, refusals)
+
+    def _qualities(self, entry: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
+        path, meta, scan, record = entry
         for quality, reasons in ((Quality.UNCERTAIN, scan.uncertain), (Quality.BAD, scan.bad)):
             for name, reason in reasons.items():
-                yield self._quality(entry, name, quality, reason)
+                if self._fits(name) and self._fits_unit(meta.units.get(name, "")):
+                    yield self._quality(entry, name, quality, reason)
+                elif quality is Quality.BAD:  # with a value it has been refused already
+                    refusals.append(Refusal(record, 1, f"{path}/{name} {reason}", UNFIT, NOT_WRITABLE))
         if scan.late:
             for name in scan.values.keys() - scan.uncertain:
-                yield self._quality(entry, name, Quality.GOOD, "")
+                if self._fits(name) and self._fits_unit(meta.units.get(name, "")):
+                    yield self._quality(entry, name, Quality.GOOD, "")
+
+    def _unfit(self, entry: MachineScan) -> str:
+        """Return why no line can hold any reading of a scan; empty where lines can."""
+        if not all(map(self._fits, entry.path)):
+            return f"a level of the path {UNFIT}"
+        if not self._fits(entry.meta.template) or entry.meta.template.startswith("#"):
+            return f"the template {UNFIT}, or begins with #, which makes a comment of the line"
+        return ""
+
+    def _fits(self, name: str) -> bool:
+        return bool(self._key(name))
+
+    def _fits_unit(self, unit: str) -> bool:
+        return not unit or self._fits(unit)
 
     def _quality(self, entry: MachineScan, name: str, quality: Quality, reason: str) -> Line:
         path, meta, scan, record = entry
@@ -89,7 +130,7 @@ class LineWriter:
         fields = f"level={_LEVEL[quality]}i"
         if self._labels:
             # without the code: it may contain a value, and each would become a series of its own
-            tags += f",quality={quality.value}" + (f",reason={self._key(reason)}" if reason else "")
+            tags += f",quality={quality.value}" + (f",reason={_label(reason)}" if reason else "")
             tags += ",late=true" if scan.late else ""
         else:
             fields += f",quality={_text(quality.value)}" + (f",reason={_text(reason)}" if reason else "")
@@ -105,15 +146,20 @@ class LineWriter:
         if known is None:
             tags = dict(zip(path._fields, path, strict=True)) | ({"unit": unit} if unit else {})
             known = ",".join(f"{key}={self._key(value)}" for key, value in sorted(tags.items()))
+            if len(self._tags) >= MAX_CACHED:
+                self._tags.clear()
             self._tags[path, unit] = known
         return known
 
     def _key(self, text: str) -> str:
-        """Escape a measurement, tag or field key; none of them can hold a line feed."""
-        if "\\" in text:
-            # VictoriaMetrics reads two as one; InfluxDB takes each as it is, but can't have one at the end
-            text = text.replace("\\", "\\\\") if self._labels else re.sub(r"\\\Z", r"\\ ", text)
-        return escape(text)
+        """Return a measurement, tag value or field key as it stands in a line; empty where no line can hold it."""
+        known = self._keys.get(text)
+        if known is None:
+            known = "" if _NOT_A_KEY.search(text) else escape(text)
+            if len(self._keys) >= MAX_CACHED:
+                self._keys.clear()
+            self._keys[text] = known
+        return known
 
     def _field_key(self, name: str) -> str:
         # InfluxDB drops a field of this name without an error
@@ -123,6 +169,11 @@ class LineWriter:
 def escape(key: str) -> str:
     """Return a key as it stands in a line."""
     return key.translate(_ESCAPED_KEY)
+
+
+def _label(text: str) -> str:
+    """Return a text as a tag value, for a server that unescapes backslashes, as VictoriaMetrics does."""
+    return text.translate(_ESCAPED_LABEL)
 
 
 def _field(value: Value, kind: str | None) -> str:

@@ -16,17 +16,18 @@ import time
 from typing import TYPE_CHECKING
 
 from drivers.base import Quality
-from gateway.common.clock import FLOOR
 from gateway.common.setting_types import Duration, Folder, Section, Size
 from gateway.model.path import MachinePath, matches
 from gateway.model.reading import Reading
+from gateway.model.time import FLOOR
 from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
+from gateway.stores.retention import AgeReference
 from gateway.stores.sqlite_rows import LATE, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.stores.base import MachineScan
+    from gateway.stores.base import MachineScan, Refusal
 
 PRUNE_EVERY = 60.0
 """Seconds between two deletions of old readings."""
@@ -53,6 +54,13 @@ create table if not exists samples (
     primary key (time, place)
 ) without rowid;
 """
+
+_RETENTION = """
+create table if not exists retention (id integer primary key check (id = 1), reference integer not null);
+"""
+
+_UNTOUCHED = ("locked", "busy")
+"""Errors after which the connection is as good as before."""
 
 _VIEW = """
 create view if not exists readings as
@@ -87,11 +95,14 @@ class SqliteStore(Store):
     """One SQLite file."""
 
     def __init__(self, settings: SqliteSettings) -> None:
+        super().__init__()
         self._settings = settings
         self._db: sqlite3.Connection
+        self._usable = False
         self._inode = 0
         self._rows: Rows
         self._pruned = time.monotonic()
+        self._age: AgeReference | None = None
 
     def open(self) -> None:
         path = self._settings.path
@@ -113,9 +124,32 @@ class SqliteStore(Store):
             self._db.execute("pragma synchronous = full")
             self._inode = path.stat().st_ino
             self._rows = Rows(self._db)
+            self._usable = True
         except (OSError, sqlite3.Error) as error:
             self._db.close()
             raise Unavailable(f"{path}: {error}") from error
+
+    def open_for_query(self) -> None:
+        """Open the file to be read; neither it nor its folder is created."""
+        path = self._settings.path
+        try:
+            if not path.is_file():
+                raise Unavailable(f"{path}: there is no store yet; `lineside ingest` creates it")
+            # to be written to, since only a writer can finish what a killed one has left; SQLite itself opens it to
+            # be read where that is not allowed
+            uri = f"{path.absolute().as_uri()}?mode=rw"
+            self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+        except (OSError, sqlite3.Error) as error:
+            raise Unavailable(f"{path}: {error}") from error
+        try:
+            self._db.execute("pragma query_only = on")
+            found = self._db.execute("select 1 from sqlite_schema where name = 'samples'").fetchone()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise Unavailable(f"{path}: {error}") from error
+        if found is None:
+            self._db.close()
+            raise Unavailable(f"{path}: is not a store of readings")
 
     def check(self) -> None:
         path = self._settings.path
@@ -134,43 +168,61 @@ class SqliteStore(Store):
     def write(self, batch: Sequence[MachineScan]) -> None:
         self._follow_file()
         try:
-            self._db.execute("begin immediate")
-            try:
-                refusals = self._rows.insert(batch)
-                self._db.execute("commit")
-            except BaseException:
-                self._rows.forget()  # some series may have been rolled back
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                raise
+            refusals = self._insert(batch)
             if time.monotonic() - self._pruned > PRUNE_EVERY:
                 self.prune()
+        except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
+            raise  # of these rows, and not of the file: they would fail again
         except sqlite3.Error as error:
+            self._usable = any(word in str(error) for word in _UNTOUCHED)
             raise Unavailable(f"{self._settings.path}: {error}") from error
         if refusals:
             raise Rejected(refusals)
 
-    def _follow_file(self) -> None:
-        """Reopen where the file was removed or replaced: SQLite would write to the deleted file."""
+    def _insert(self, batch: Sequence[MachineScan]) -> list[Refusal]:
+        self._db.execute("begin immediate")
         try:
-            if self._settings.path.stat().st_ino == self._inode:
-                return
-        except OSError:
-            pass
+            refusals = self._rows.insert(batch)
+            self._db.execute("commit")
+        except BaseException:
+            self._rows.forget()  # some series may have been rolled back
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            raise
+        return refusals
+
+    def _follow_file(self) -> None:
+        """Reopen where the file was removed or replaced, or the connection has failed.
+
+        SQLite would write to a deleted file, and a file may come back that was away, with its disk.
+        """
+        if self._usable:
+            try:
+                if self._settings.path.stat().st_ino == self._inode:
+                    return
+            except OSError:
+                pass
+        self._usable = False
         self._db.close()
         self.open()
 
     def prune(self) -> None:
         """Delete readings that are too old, and the oldest ones of a file that is too large.
 
-        Age is counted from the newest reading that is not in the future, so that neither a wrong clock here nor a
-        wrong time of a reading deletes what should be kept. Readings of a clock that was not set have no age.
+        Age is counted from the newest reading that is not in the future, and never from a jump of a clock, see
+        `retention.py`. Readings of a clock that was not set have no age.
         """
-        self._pruned = time.monotonic()
+        self._pruned = now = time.monotonic()
         first, last = self._span()
         if first is None or last is None:
             return
-        self._drop(FLOOR, last - round(self._settings.keep * 1e6))
+        if self._age is None:
+            self._db.executescript(_RETENTION)
+            saved = self._db.execute("select reference from retention").fetchone()
+            self._age = AgeReference(None if saved is None else int(saved[0]), now)
+        reference = self._age.advance(last, now)
+        self._db.execute("insert or replace into retention values (1, ?)", (reference,))
+        self._drop(FLOOR, reference - round(self._settings.keep * 1e6))
         while self._used() > self._settings.max_size:
             first, last = self._span()
             if first is None or last is None or first >= last:
@@ -220,6 +272,7 @@ class SqliteStore(Store):
             yield Reading(path, point, stamp, truth, unit, _QUALITY[level], reason or "", code or "", bool(late))
 
     def close(self) -> None:
+        self._usable = False
         self._db.close()
 
 

@@ -30,6 +30,11 @@ FLUSH_MARGIN = 5.0
 YOUNG = 3
 """Seconds of uptime until the start time identifies a process: it has whole seconds, on a page up to a second old."""
 
+FUTURE_DEFAULT = 2 * 86400.0
+"""Seconds ahead of the server's clock from which on it ignores rows; releases before `-futureRetention` fix it."""
+
+_IGNORED = re.compile(r'^vm_rows_ignored_total\{.*?reason="(?P<reason>[^"]+)".*?\} (?P<rows>\d+)', re.MULTILINE)
+
 _FLAG = re.compile(r'^flag\{name="(?P<name>[^"]+)", value="(?P<value>[^"]*)"', re.MULTILINE)
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 _UPTIME = re.compile(r"^vm_app_uptime_seconds (\d+)", re.MULTILINE)
@@ -41,11 +46,16 @@ _SECONDS = {
 
 
 class ServerProcess(NamedTuple):
-    """A process of the server: its start time as text, its flags, and whether it is too `young` to be identified."""
+    """A process of the server.
+
+    `started` is its start time as text, `young` whether that does not identify it yet, `ignored` the rows that it has
+    ignored since then, by its reason.
+    """
 
     started: str
     flags: dict[str, str]
     young: bool
+    ignored: dict[str, int]
 
     @property
     def durable_after(self) -> float:
@@ -69,12 +79,22 @@ class ServerProcess(NamedTuple):
     @property
     def short_retention(self) -> str:
         """Return a hint where readings are dropped before they are a year old; else empty."""
-        written = self.flags.get("retentionPeriod") or RETENTION_DEFAULT
-        months = re.fullmatch(r"\d+(?:\.\d+)?", written)
-        kept = float(written) * MONTH if months else self._seconds("retentionPeriod", 0.0)
+        kept = self.retention
         if kept >= RETENTION_NEEDED:
             return ""
         return f"it drops readings older than {kept / 86400:g} days without a word; start it with -retentionPeriod=5y"
+
+    @property
+    def retention(self) -> float:
+        """Return the age in seconds from which on it ignores rows."""
+        written = self.flags.get("retentionPeriod") or RETENTION_DEFAULT
+        months = re.fullmatch(r"\d+(?:\.\d+)?", written)
+        return float(written) * MONTH if months else self._seconds("retentionPeriod", 0.0)
+
+    @property
+    def future(self) -> float:
+        """Return the seconds ahead of its clock from which on it ignores rows."""
+        return max(FUTURE_DEFAULT, self._seconds("futureRetention", FUTURE_DEFAULT))
 
     def _seconds(self, flag: str, default: float) -> float:
         written = self.flags.get(flag)
@@ -90,4 +110,7 @@ def read_metrics(page: str) -> ServerProcess | None:
     if started is None or "dedup.minScrapeInterval" not in flags:
         return None
     uptime = _UPTIME.search(page)
-    return ServerProcess(started[1], flags, young=uptime is not None and int(uptime[1]) < YOUNG)
+    ignored: dict[str, int] = {}
+    for match in _IGNORED.finditer(page):
+        ignored[match["reason"]] = ignored.get(match["reason"], 0) + int(match["rows"])
+    return ServerProcess(started[1], flags, uptime is not None and int(uptime[1]) < YOUNG, ignored)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def embedded_broker(port: int | None = None) -> AsyncIterator[int]:
-    """Run a broker that speaks MQTT 3.1.1; yields its port, a free one where none is given."""
+    """Run an MQTT 3.1.1 broker; yield its port, a free port unless `port` is given."""
     port = port or free_port()
     broker = Broker(
         {

@@ -1,4 +1,4 @@
-"""The configuration that a trial uses: the simulated machines', with the trial's own broker, spool and store."""
+"""The configuration of a trial: the simulated machines, with a broker, a spool and a store of the trial."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Change = Callable[[dict[str, Any]], None]
 
 
 def only(factory: Factory, machines: Iterable[Machine]) -> str:
-    """Return a factory's YAML with some of its machines alone, to stand anywhere."""
+    """Return a factory's YAML with only some of its machines, valid in any folder."""
     return dump(unrolled(factory, machines, movable=True))
 
 
 def tried(file: Path, folder: Path, store: Path, port: int, change: Change | None = None) -> str:
-    """Return the YAML of `file` with nothing in it that is elsewhere; `port` is the broker's.
+    """Return the YAML of `file` without anything outside of the trial; `port` is the broker's port.
 
-    What belongs to the box on which the gateway will run, as who keeps its clock right, is not tried here.
+    Settings of the edge box, such as the synchronisation of its clock, are left out.
     """
     data = read_document(file).data
     root = {"root": data["broker"]["root"]} if "root" in data["broker"] else {}

@@ -1,4 +1,4 @@
-"""Waiting until simulated machines can be talked to."""
+"""Wait until simulated machines accept connections."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 LOOK_AGAIN = 0.05
-"""Seconds between two looks at a port where nobody listens."""
+"""Seconds between two attempts to connect to a port."""
 
 
 async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None:
-    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port where nobody does."""
+    """Wait until every machine's server listens. Raises `TimeoutError`, which names a port."""
     ports = {machine.connection.tcp_port for factory in factories for machine in factory.machines}
     deadline = time.monotonic() + seconds
     for port in ports - {None}:
@@ -26,7 +26,7 @@ async def wait_for_servers(factories: Iterable[Factory], seconds: float) -> None
 
 
 async def listening(port: int | None, deadline: float) -> None:
-    """Wait until somebody listens on a port; `deadline` is by the monotonic clock. Raises `TimeoutError`."""
+    """Wait until a port accepts connections; `deadline` is a monotonic time. Raises `TimeoutError`."""
     while not await _listens(port):
         if time.monotonic() > deadline:
             raise TimeoutError(f"nothing listens on port {port}")

@@ -74,6 +74,6 @@ class Service:
             await self._process.wait()
 
     def last_words(self) -> str:
-        """Return what it said at last: for people, where it did, else the end of its log."""
+        """Return its error messages for people, or the end of its log without such a message."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([line for line in lines if line.startswith("lineside: ")] or lines[-5:])

@@ -1,4 +1,4 @@
-"""The readings of a trial, asked for by tests: what is stored, and waiting until enough of it is."""
+"""The stored readings of a trial, for tests, and waiting for enough of them."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 LOOK_AGAIN = 0.1
-"""Seconds between two looks into the store."""
+"""Seconds between two queries of the store."""
 
 WITHIN = 30.0
-"""Seconds in which readings have to come where nothing else is said."""
+"""Seconds in which readings have to arrive, by default."""
 
-TOLD = 20
-"""Points that are told one by one; of more, the rest is counted."""
+LISTED = 20
+"""Points that are listed; further points are counted."""
 
 
 class Readings:
     """The readings that were stored so far, oldest first, by patterns such as `press-01/*` or `*/pressure`."""
 
     def __init__(self, factory: Factory, store: Path, check: Callable[[], None]) -> None:
-        """Look into a store; `check` raises where the services that fill it are gone."""
+        """Read from a store; `check` raises if the services that fill it have ended."""
         self._factory = factory
         self._store = store
         self._check = check
 
     def __call__(self, pattern: str = "*") -> list[Reading]:
-        """Return the stored readings of all points that match, oldest first. `AssertionError` where no point does."""
+        """Return the stored readings of matching points, oldest first. Raises `AssertionError` without a match."""
         __tracebackhide__ = True
         self._points(pattern)
         return self._stored(pattern)
 
     def wait(self, pattern: str = "*", good: int = 1, within: float = WITHIN) -> list[Reading]:
-        """Wait until every point that matches has so many good readings, and return all that is stored of them.
+        """Wait until every matching point has `good` good readings, and return all its stored readings.
 
-        `within` is in seconds. Raises `AssertionError`, which says which points have not, and why. Points that are
-        only sent when they change may need long for a second reading; events are not waited for. Of points that a
-        search finds on the device at least one is waited for where the pattern fits no others.
+        `within` is in seconds. Raises `AssertionError` with the missing points and the reason. Points that are sent
+        only on change may need long for a second reading. Events are not waited for. If the pattern matches only
+        points of a discovery, at least one of them is waited for.
         """
         __tracebackhide__ = True
         wanted = self._points(pattern)
@@ -63,11 +63,11 @@ class Readings:
                 return stored
             self._check()
             if time.monotonic() > deadline:
-                raise AssertionError(_told(lacking, good, within))
+                raise AssertionError(_message(lacking, good, within))
             time.sleep(LOOK_AGAIN)
 
     def _points(self, pattern: str) -> list[str]:
-        """Return the paths of the points that match and have values at all times; none of what a search finds."""
+        """Return the paths of the matching points that always have values, without points of a discovery."""
         every = [(one.path, point) for one in self._factory.machines for point in one.points]
         found = [(path, point) for path, point in every if matches(pattern, path, point.name)]
         searches = ((one.path, search) for one in self._factory.machines for search in one.searches)
@@ -84,7 +84,7 @@ class Readings:
 
 
 def is_made(store: Path) -> bool:
-    """Return whether there is something in a store: who opens one that is being made would make it, too."""
+    """Return whether a store has readings. Opening it earlier would create it a second time."""
     if not store.exists():
         return False
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
@@ -99,10 +99,9 @@ def _name(reading: Reading) -> str:
 
 
 def _may_find(search: str, path: MachinePath, pattern: str) -> bool:
-    """Return whether a pattern can fit a point of a search: `SEARCH_` and more, which only the device knows.
+    """Return whether a pattern can match a point of a discovery: `SEARCH_` and a name that only the device knows.
 
-    It can where its beginning fits `SEARCH_` and its rest the name on the device, wherever they are parted; a `*` is
-    on both sides.
+    It can if its beginning matches `SEARCH_`, for any division into a beginning and a rest. A `*` belongs to both.
     """
     return any(
         (rest or begins.endswith("*")) and "/" not in rest and matches(begins, path, f"{search}_")
@@ -111,7 +110,7 @@ def _may_find(search: str, path: MachinePath, pattern: str) -> bool:
 
 
 def _lacking(wanted: Iterable[str], stored: Iterable[Reading], good: int) -> dict[str, list[Reading]]:
-    """Return the points that have too few good readings, with those that they have."""
+    """Return the points with too few good readings, with all their readings."""
     by_point: dict[str, list[Reading]] = defaultdict(list)
     for reading in stored:
         by_point[_name(reading)].append(reading)
@@ -122,13 +121,13 @@ def _good(readings: Iterable[Reading]) -> int:
     return sum(reading.quality is Quality.GOOD for reading in readings)
 
 
-def _told(lacking: dict[str, list[Reading]], good: int, within: float) -> str:
+def _message(lacking: dict[str, list[Reading]], good: int, within: float) -> str:
     points = "1 point has" if len(lacking) == 1 else f"{len(lacking)} points have"
-    what = "no good reading" if good == 1 else f"fewer than {good} good readings"
-    lines = [f"{points} {what} within {within:g} s:"]
-    lines += [f"  {_why(point, readings)}" for point, readings in list(lacking.items())[:TOLD]]
-    if len(lacking) > TOLD:
-        lines.append(f"  and {len(lacking) - TOLD} more")
+    lack = "no good reading" if good == 1 else f"fewer than {good} good readings"
+    lines = [f"{points} {lack} within {within:g} s:"]
+    lines += [f"  {_why(point, readings)}" for point, readings in list(lacking.items())[:LISTED]]
+    if len(lacking) > LISTED:
+        lines.append(f"  and {len(lacking) - LISTED} more")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""A trial: which processes, in which order, and what they report at the end."""
+"""A trial: its processes, their order, and their closing reports."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.trial.configuration import Change
 
 SIMULATOR_NICE = 5
-"""How far the simulators step back behind the services."""
+"""Niceness of the simulators, below the services."""
 
 START_SECONDS = 120.0
-"""Who does not listen by then has failed. An OPC UA server loads for seconds, and some load side by side."""
+"""Seconds after which a server that does not listen has failed. OPC UA servers load for seconds, some in parallel."""
 
 
 class TrialFailed(Exception):
@@ -37,12 +37,12 @@ class TrialFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a trial differs from the usual one.
+    """How a trial differs from the default.
 
     `seed`     of the simulated machines
-    `truth`    whether what the machines show is written down, beside the store
-    `patient`  whether nothing is read before every machine's server listens: an OPC UA server loads for seconds
-    `change`   what becomes of a configuration before it is used, beside what any trial changes
+    `truth`    whether the values that the machines show are written to a file beside the store
+    `patient`  whether reading starts only when every machine's server listens
+    `change`   changes to a configuration before it is used, beside those of every trial
     """
 
     seed: str = "1"
@@ -52,13 +52,13 @@ class Options:
 
 
 class Trial:
-    """One run of some factories. `folder` holds the store, the spools, the logs and the configurations in use.
+    """One run of some factories. `folder` contains the store, the spools, the logs and the configurations in use.
 
     The configured broker, stores, spools and machines are left alone, and no secret of theirs is needed.
     """
 
     def __init__(self, folder: Path, configs: Sequence[Path], options: Options | None = None) -> None:
-        """Prepare to run factories, whose files have different names; nothing is started."""
+        """Prepare to run factories, whose files have different names; start nothing."""
         self.folder = folder
         self.store = folder / "readings.db"
         self.factories: list[Factory] = []
@@ -82,7 +82,7 @@ class Trial:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop in the order of the flow: what is read is sent, what is sent is stored."""
+        """Stop in the order of the flow, so that every reading is sent and stored."""
         try:
             await asyncio.gather(*(gateway.stop() for gateway in self._gateways))
             await self._ingest.stop()
@@ -90,7 +90,7 @@ class Trial:
             await self._running.aclose()
 
     async def _start(self) -> None:
-        # in a process of its own: a test's process keeps nothing of it, and it keeps nobody waiting
+        # in a process of its own, so that a test's process is not delayed and keeps no state
         port = free_port()
         await self._begin(Service("broker", self.folder / "broker.log", "embedded-broker", "--port", str(port)))
         simulators = {name: await self._begin(self._simulator(name)) for name in self._configs}
@@ -113,7 +113,7 @@ class Trial:
         options = ["--ports", "auto", "--write", str(self._moved(name)), "--seed", self._options.seed]
         if self._options.truth:
             options += ["--truth", str(self.truth(name))]
-        # machines are elsewhere: simulated ones shall not take the gateway's processor while they load
+        # real machines use no processor of the gateway, so simulated machines get a lower priority
         return Service(
             f"simulate {name}", self.log("simulate", name), "simulate", str(self._configs[name]), *options,
             nice=SIMULATOR_NICE,
@@ -138,11 +138,11 @@ class Trial:
         return self.folder / f"ingest-{next(iter(self._configs))}.report.json"
 
     def truth(self, name: str) -> Path:
-        """Return where what a factory's machines show is written, where that was asked for."""
+        """Return the truth log of a factory; it exists with the option `truth`."""
         return self.folder / f"{name}.truth.jsonl"
 
     async def _wait_for(self, file: Path, service: Service) -> None:
-        """Wait until a simulator has written where it listens."""
+        """Wait until a simulator has written its configuration."""
         deadline = time.monotonic() + START_SECONDS
         while not await asyncio.to_thread(file.exists):
             if service.exit_code is not None or time.monotonic() > deadline:
@@ -164,7 +164,7 @@ class Trial:
         await _in_time(listening(port, time.monotonic() + START_SECONDS))
 
     async def hold(self, *ends: Awaitable[Any]) -> None:
-        """Run until the first of `ends` is done. Raises `TrialFailed` where a service is gone before."""
+        """Run until the first of `ends` is done. Raises `TrialFailed` if a service ends before."""
         gone: dict[asyncio.Task[int], Service] = {
             asyncio.create_task(service.ended(), name=service.name): service for service in self._services
         }
@@ -175,8 +175,8 @@ class Trial:
                 if task in done:
                     raise TrialFailed(f"{service.name} ended with {task.result()}:\n{service.last_words()}")
         finally:
-            for one in (*wanted, *gone):
-                one.cancel()
+            for task in (*wanted, *gone):
+                task.cancel()
             await asyncio.gather(*wanted, *gone, return_exceptions=True)
         for end in wanted:
             if end in done:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
+import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -168,12 +170,33 @@ def test_settings_that_make_no_sense_are_refused(written: dict[str, Any], told: 
 # -- what is answered --
 
 
-@pytest.mark.parametrize("status", [301, 401, 403, 404, 408, 429, 500, 502, 503, 504])
-def test_what_is_not_about_rows_is_tried_again(recorder: Recorder, status: int) -> None:
-    """Rows that are set aside because a token has expired, or a proxy restarts, would be lost for nothing."""
-    recorder.answer = lambda _: (status, "some words\nmore words")
-    with store_at(recorder.url) as store, pytest.raises(Unavailable, match=f"{status} some words$"):
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (200, "<html><title>Log in</title>"), (200, ""), (200, '{"ok":true}'), (201, ""), (202, "accepted"),
+        (206, ""), (301, "moved"), (302, ""), (307, ""), (400, "<html>bad request</html>"), (400, "no"),
+        (401, "unauthorized"), (402, "pay"), (403, "forbidden"), (404, "page not found"), (405, ""), (406, ""),
+        (408, ""), (409, ""), (410, ""), (411, ""), (415, ""), (418, ""), (421, ""), (422, "<html>"), (426, ""),
+        (429, ""), (431, ""), (451, ""), (500, "some words\nmore words"), (501, ""), (502, ""), (503, ""), (504, ""),
+        (511, "<html>network login</html>"),
+    ],
+)  # fmt: skip
+def test_only_what_is_documented_is_success_or_a_refusal(recorder: Recorder, status: int, words: str) -> None:
+    """A captive portal answers 200 with a login page; readings were confirmed, or thrown away, for such an answer."""
+    recorder.answer = lambda _: (status, words)
+    with store_at(recorder.url) as store, pytest.raises(Unavailable) as error:
         store.write([scan("m-1", 0, a=7)])
+    assert f"{status} {words.splitlines()[0] if words else ''}" in str(error.value)
+    assert "more words" not in str(error.value)
+
+
+def test_an_answer_is_logged_without_its_control_characters(recorder: Recorder) -> None:
+    """A server, or who pretends to be one, must not write to somebody's terminal."""
+    recorder.answer = lambda _: (500, "\x1b]0;owned\x07" + "x" * 5_000)
+    with store_at(recorder.url) as store, pytest.raises(Unavailable) as error:
+        store.write([scan("m-1", 0, a=7)])
+    assert "\x1b" not in str(error.value)
+    assert len(str(error.value)) < 500
 
 
 def test_a_batch_that_is_too_large_is_sent_in_parts(recorder: Recorder) -> None:
@@ -196,14 +219,94 @@ def test_an_answer_that_never_comes_ends_with_the_timeout(recorder: Recorder) ->
 
 def test_rows_that_are_refused_are_found_by_halving(recorder: Recorder) -> None:
     """Not every server says which row it means."""
-    recorder.answer = lambda body: (400, "no") if b"machine=m-13," in body or b"a=77i" in body else (204, "")
+    error = "partial write: no"
+    recorder.answer = lambda body: (400, error) if b"machine=m-13," in body or b"a=77i" in body else (204, "")
     batch = [scan(f"m-{number}", number, a=number, b=number / 2) for number in range(100)]
     with store_at(recorder.url) as store, pytest.raises(Rejected) as refused:
         store.write(batch)
     assert sorted((refusal.record, refusal.readings) for refusal in refused.value.refusals) == [
         (13, 1), (13, 1), (77, 1),
     ]  # fmt: skip
-    assert all(refusal.message == "400 no" for refusal in refused.value.refusals)
+    assert all(refusal.message == "400 partial write: no" for refusal in refused.value.refusals)
+
+
+def test_a_limit_that_no_reading_passes_is_no_fault_of_the_readings(recorder: Recorder) -> None:
+    """A proxy with a limit of nothing must not have all readings thrown away."""
+    recorder.answer = lambda _: (413, "too large")
+    with store_at(recorder.url) as store, pytest.raises(Unavailable, match="413 too large"):
+        store.write([scan("m-1", number, a=number, b=1.5) for number in range(10)])
+
+
+def test_a_reading_that_is_too_large_is_refused_alone(recorder: Recorder) -> None:
+    recorder.answer = lambda body: (413, "too large") if len(body) > 10_000 else (204, "")
+    batch = [scan("m-1", number, a=number) for number in range(50)]
+    batch[7].scan.values["text"] = "x" * 20_000
+    with store_at(recorder.url) as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    assert [(one.record, one.readings) for one in refused.value.refusals] == [(7, 1)]
+
+
+def test_the_search_for_refused_rows_is_bounded(recorder: Recorder) -> None:
+    """A server that refuses everything, and does not say which, must not be asked for each row."""
+    recorder.answer = lambda _: (400, "partial write: no")
+    batch = [scan("m-1", number, a=number) for number in range(1_000)]
+    with store_at(recorder.url) as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    assert {one.record for one in refused.value.refusals} == set(range(1_000))
+    assert len(recorder.requests) < 150
+
+
+def test_rows_that_a_server_names_by_number_take_two_requests(recorder: Recorder) -> None:
+    """InfluxDB 3 does."""
+
+    def answer(body: bytes) -> tuple[int, str]:
+        bad = [at for at, line in enumerate(body.decode().splitlines(), 1) if "a=7i" in line or "a=70i" in line]
+        data = [{"original_line": "x", "line_number": at, "error_message": "invalid column type"} for at in bad]
+        text = {"error": "partial write of line protocol occurred", "data": data}
+        return (400, json.dumps(text)) if bad else (204, "")
+
+    recorder.answer = answer
+    with store_at(recorder.url) as store, pytest.raises(Rejected) as refused:
+        store.write([scan("m-1", number, a=number) for number in range(100)])
+    assert [one.record for one in refused.value.refusals] == [7, 70]
+    assert len(recorder.requests) == 2
+
+
+# -- rows that are too old --
+
+
+def test_a_batch_beyond_the_retention_takes_one_request(recorder: Recorder) -> None:
+    """A backlog older than the bucket's retention cost two requests for each of its readings."""
+
+    def answer(body: bytes) -> tuple[int, str]:
+        text = "failure writing points to database: partial write: points beyond retention policy dropped=%d"
+        return 422, json.dumps({"code": "unprocessable entity", "message": text % len(body.splitlines())})
+
+    recorder.answer = answer
+    batch = [scan("m-1", number, a=number, b=1.5) for number in range(200)]
+    with store_at(recorder.url) as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    assert sum(one.readings for one in refused.value.refusals) == 400
+    assert {one.kind for one in refused.value.refusals} == {"expired"}
+    assert len(recorder.requests) == 1
+
+
+def test_the_rows_that_influxdb_keeps_of_a_batch_are_known(influxd: Influxd, influx_database: str) -> None:
+    """A batch across the edge of the retention: what is stored is not set aside, and what is set aside not stored."""
+    influxd.query("", f'alter retention policy "autogen" on "{influx_database}" duration 2h shard duration 1h')
+    now = time.time_ns() // 1000
+    batch = [scan("m-1", number, a=number, b=number / 2) for number in range(100)]
+    for number, one in enumerate(batch):
+        one.scan.time = now - (100 - number) * 3 * 60_000_000
+    target = InfluxTarget(influxd, influx_database)
+    with target.store() as store, pytest.raises(Rejected) as refused:
+        store.write(batch)
+    expired = {one.record for one in refused.value.refusals if one.kind == "expired"}
+    assert expired == {one.record for one in refused.value.refusals}
+    stored = {one.reading.value for one in target.held() if one.reading.point == "a"}
+    assert expired
+    assert stored | expired == set(range(100))
+    assert stored & expired == set()
 
 
 # -- field types --
@@ -262,6 +365,31 @@ def test_a_point_of_another_type_costs_few_requests(
     assert len(requests) < 10
 
 
+def test_a_point_that_goes_on_conflicting_costs_one_more_request_a_batch(
+    influxd: Influxd, influx_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so until somebody renames it; meanwhile the other points must not wait for it."""
+    target = InfluxTarget(influxd, influx_database)
+    requests = []
+    call = ApiClient.call_api
+
+    def counted(client: ApiClient, *args: Any, **kwargs: Any) -> Any:
+        requests.append(args)
+        return call(client, *args, **kwargs)
+
+    monkeypatch.setattr(ApiClient, "call_api", counted)
+    names = [f"p{number}" for number in range(10)]
+    with target.store() as store:
+        store.write([scan("m-0", 0, b=0.5, **dict.fromkeys(names, "text"))])
+        for number in range(1, 5):
+            requests.clear()
+            with pytest.raises(Rejected) as refused:
+                store.write([scan("m-0", number * 100 + n, b=0.5, **dict.fromkeys(names, n)) for n in range(50)])
+            assert sum(one.readings for one in refused.value.refusals) == 50 * len(names)
+    assert len(requests) == 2
+    assert len([one for one in target.held() if one.reading.point == "b"]) == 1 + 4 * 50
+
+
 def test_a_batch_may_hold_both_types_of_a_new_point(influxd: Influxd, influx_database: str) -> None:
     """Whichever the server takes, all readings are either stored or named."""
     batch = [scan(f"m-{number}", number, META, a=number) for number in range(0, 40, 2)]
@@ -305,6 +433,88 @@ def test_where_strings_go_can_be_written(recorder: Recorder, strings: str, line:
         store.write([scan("m-1", 0, text="R-1")])
     [(*_, body)] = recorder.requests
     assert line in gzip.decompress(body).decode()
+
+
+# -- rows that VictoriaMetrics ignores --
+
+
+def ignored(server: VictoriaMetrics) -> int:
+    process = read_metrics(server.request("GET", "/metrics").decode())
+    assert process is not None
+    return sum(process.ignored.values())
+
+
+def test_rows_that_victoria_metrics_would_ignore_are_refused(
+    victoria_metrics: VictoriaMetrics, enterprise: str
+) -> None:
+    """It answers success to rows of a clock that is days ahead, and drops them: they were confirmed, and lost."""
+    now = time.time_ns() // 1000
+    batch = [scan("m-1", number, a=number) for number in range(4)]
+    batch = [one._replace(path=one.path._replace(enterprise=enterprise)) for one in batch]
+    for one, hours in zip(batch, (-1, 47, 49, 30 * 24), strict=True):
+        one.scan.time = now // 1000 * 1000 + hours * 3_600_000_000
+    before = ignored(victoria_metrics)
+    target = VictoriaMetricsTarget(victoria_metrics, enterprise, "press")
+    with target.store() as store:
+        store.check()
+        with pytest.raises(Rejected) as refused:
+            store.write(batch)
+    assert [(one.record, one.kind) for one in refused.value.refusals] == [(2, "ignored"), (3, "ignored")]
+    assert "2 days ahead" in refused.value.refusals[0].message
+    assert [one.reading.value for one in target.held()] == [0.0, 1.0]
+    assert ignored(victoria_metrics) == before
+
+
+def test_rows_that_are_older_than_the_retention_of_victoria_metrics_are_refused(
+    tmp_path: Path, enterprise: str
+) -> None:
+    server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms", "-retentionPeriod=30d")
+    now = time.time_ns() // 1000
+    batch = [scan("m-1", number, a=number) for number in range(3)]
+    batch = [one._replace(path=one.path._replace(enterprise=enterprise)) for one in batch]
+    for one, days in zip(batch, (1, 29, 31), strict=True):
+        one.scan.time = now // 1000 * 1000 - days * 86_400_000_000
+    target = VictoriaMetricsTarget(server, enterprise, "press")
+    with target.store() as store:
+        store.check()
+        with pytest.raises(Rejected) as refused:
+            store.write(batch)
+    assert [(one.record, one.kind) for one in refused.value.refusals] == [(2, "ignored")]
+    assert sorted(one.reading.value for one in target.held()) == [0.0, 1.0]
+
+
+async def test_rows_that_victoria_metrics_ignores_all_the_same_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its page of metrics says so, by reason: the report and the log have it."""
+    monkeypatch.setattr("gateway.stores.victoria_metrics.FUTURE_DEFAULT", 100 * 86400.0)  # as it is not
+    server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms", "-retentionPeriod=5y")
+    one = scan("m-1", 0, a=1)
+    one.scan.time = time.time_ns() // 1000 + 30 * 86_400_000_000
+    with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
+        store.check()
+        store.write([one])
+
+        def counted() -> bool:
+            store.instance()
+            return store.counts["rows_ignored"] > 0
+
+        await until(counted, "its page of metrics, which may be a second old, has the row")
+        assert store.counts == {"rows_ignored": 1}
+    assert [(log["event"], log["reason"]) for log in logs] == [("store.rows_ignored", "big_timestamp")]
+
+
+def test_scans_that_victoria_metrics_merges_are_counted(victoria_metrics: VictoriaMetrics) -> None:
+    """It keeps one sample a millisecond: two scans within one become a mixture that nobody has taken."""
+    first, second, third = (scan("m-1", 0, a=number) for number in range(3))
+    second.scan.time += 400
+    third.scan.time += 1_400
+    with VictoriaMetricsTarget(victoria_metrics, "e", "press").store() as store:
+        with structlog.testing.capture_logs() as logs:
+            store.write([first, second, third])
+            store.write([first])
+        assert store.counts == {"scans_merged": 1}
+    assert [log["event"] for log in logs] == ["store.scans_merged"]
 
 
 # -- what a server needs to be set to --
@@ -362,9 +572,11 @@ def test_a_victoria_metrics_that_forgets_within_a_year_is_told_and_written_to(
 ) -> None:
     """It answers that it took what it drops; whoever wants but a month may have it so."""
     server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms", *flags)
+    fresh = scan("m-1", 0, a=1)
+    fresh.scan.time = time.time_ns() // 1000
     with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
         store.check()
-        store.write([scan("m-1", 0, a=1)])
+        store.write([fresh])
     told = [(log["event"], log["log_level"], log["hint"]) for log in logs]
     hint = f"it drops readings older than {days} days without a word; start it with -retentionPeriod=5y"
     assert told == ([("store.short_retention", "warning", hint)] if days else [])
@@ -459,7 +671,7 @@ def test_a_database_that_is_not_there_is_told_before_there_is_anything_to_lose(i
         store.check()
 
 
-@pytest.mark.parametrize(("status", "fine"), [(204, True), (200, True), (400, True), (401, False), (404, False)])
+@pytest.mark.parametrize(("status", "fine"), [(204, True), (200, False), (400, True), (401, False), (404, False)])
 def test_an_empty_write_shows_whether_the_bucket_is_there(recorder: Recorder, status: int, *, fine: bool) -> None:
     """InfluxDB 2 says 400 to it once it has let us in; any other refusal is about us."""
     recorder.answer = lambda _: (status, "words")

@@ -183,9 +183,9 @@ def test_units_without_a_code_are_taken_by_name_with_a_remark(companion: Compani
     points, _ = written(tmp_path, companion.url, URI, "--under", "/Press")
     text = (tmp_path / "machines" / "found.yaml").read_text(encoding="utf-8")
     assert points["press_speed"] == {"node": "/Press/Speed", "type": "float", "unit": "r/min"}
-    assert "# the server writes its unit 'rpm', without a code" in text
+    assert "# the server writes its unit 'rpm' without a UN/CEFACT code" in text
     assert "unit" not in points["stroke"]
-    assert "# the server writes its unit 'Hübe', without a code" in text
+    assert "# the server writes its unit 'Hübe' without a UN/CEFACT code" in text
 
 
 def test_loops_are_gone_round_once(companion: CompanionMachine) -> None:
@@ -265,7 +265,7 @@ def test_a_server_that_is_not_there_is_told() -> None:
     """In one line, with its address."""
     for arguments in ([], ["--endpoints"]):
         result = CliRunner().invoke(main, ["browse", f"opc.tcp://{LOOPBACK}:1?security=none", *arguments])
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         assert f"{LOOPBACK}:1" in result.stderr
         assert "Traceback" not in result.output
 

@@ -158,8 +158,39 @@ def test_readings_go_while_others_are_written(file: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)
     now = time.time_ns() // 1000
     with store_at(file, keep="1h") as store:
-        store.write([scan(now - DAY, count=1)])
         store.write([scan(now, count=2)])
+        store.write([scan(now - DAY, count=1)])
+    assert times(file) == [now]
+
+
+def test_a_clock_that_jumps_ahead_deletes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box whose clock stood 30 days ahead for a minute had an empty store; nor may a restart meanwhile do it."""
+    monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - n * DAY, count=n) for n in range(6)])
+        monkeypatch.setattr(time, "time_ns", lambda: (now + 30 * DAY) * 1000)
+        store.write([scan(now + 30 * DAY, count=7)])
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now + 30 * DAY + n * SECOND, count=7) for n in range(1, 5)])
+        monkeypatch.undo()
+        store.write([scan(now + SECOND, count=8)])
+        store.prune()
+    assert len([at for at in times(file) if at <= now + SECOND]) == 7
+
+
+def test_a_jump_that_lasts_is_believed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that was off for a month goes on to delete what is too old."""
+    clock = {"monotonic": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: clock["monotonic"])
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - 30 * DAY, count=1)])
+        store.prune()
+        for _ in range(5 * 60):
+            clock["monotonic"] += 60.0
+            store.write([scan(now, count=2)])
+        store.prune()
     assert times(file) == [now]
 
 
@@ -294,6 +325,34 @@ def test_a_file_from_before_there_was_a_mark_of_what_is_late_tells_it_too(file: 
     assert [(one.reading.value, one.reading.late) for one in SqliteTarget(file).held()] == [(1.0, False), (2.0, True)]
 
 
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    """A look by root made a store that ingest could not write to."""
+    store = store_at(tmp_path / "folder" / "readings.db")
+    with pytest.raises(Unavailable, match="there is no store yet"):
+        store.open_for_query()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "other.db").touch()
+    with pytest.raises(Unavailable, match="is not a store of readings"):
+        store_at(tmp_path / "other.db").open_for_query()
+    assert [(one.name, one.stat().st_size) for one in tmp_path.iterdir()] == [("other.db", 0)]
+
+
+def test_a_store_whose_writer_was_killed_can_be_queried(file: Path) -> None:
+    """What it left in its log is not lost to who looks."""
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    with writer.stdout as told:
+        next(told)
+        os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    store = store_at(file)
+    store.open_for_query()
+    assert next(store.query("*", 0, 1)).point == "count"
+    with pytest.raises(Unavailable, match="readonly"):
+        store.check()
+    store.close()
+
+
 def test_a_query_of_a_broken_file_says_so(file: Path) -> None:
     store = store_at(file)
     store.open()
@@ -356,6 +415,22 @@ def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
     with pytest.raises(Unavailable, match="not a database"):
         store_at(file).open()
     assert file.read_text() == "shift report\n" * 100
+
+
+def test_a_folder_that_goes_and_comes_back_is_followed(tmp_path: Path) -> None:
+    """A disk that was away for a moment had the store say that its database was closed, for ever."""
+    data = tmp_path / "data"
+    with store_at(data / "readings.db") as store:
+        store.write([scan(TIME, count=1)])
+        data.rename(tmp_path / "away")
+        data.write_text("")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="data"):
+                store.write([scan(TIME + 1, count=2)])
+        data.unlink()
+        (tmp_path / "away").rename(data)
+        store.write([scan(TIME + 1, count=2)])
+    assert times(data / "readings.db") == [TIME, TIME + 1]
 
 
 def test_a_locked_file_is_worth_another_try(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

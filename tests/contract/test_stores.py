@@ -13,7 +13,7 @@ from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.stores import STORES
-from gateway.stores.base import MachineScan, Rejected, Unavailable
+from gateway.stores.base import MachineScan, Refusal, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,7 +169,7 @@ def test_odd_characters_in_strings_come_back(target: Target, press: MachinePath)
 def test_odd_characters_in_units_come_back(target: Target, press: MachinePath) -> None:
     """A unit is what somebody typed into a template."""
     batch = []
-    for number, unit in enumerate(ODD):
+    for number, unit in enumerate(text for text in ODD if not set(text) & {*map(chr, range(32)), "\\"}):
         meta = MachineMeta("curing-press", {"pressure": "float"}, {"pressure": unit})
         one = NamedScan(TIME + number * 1_000_000, {"pressure": 1.5}, {"cycles": "refused"})
         batch.append(MachineScan(press._replace(machine=f"press-{number}"), meta, one, number))
@@ -180,13 +180,42 @@ def test_odd_characters_in_units_come_back(target: Target, press: MachinePath) -
 
 def test_odd_characters_in_codes_and_names_come_back(target: Target, press: MachinePath) -> None:
     """What a foreign gateway sends was never checked here."""
-    odd = press._replace(line='a line, "1"=x\\y', machine="ü 1")
-    one = MachineScan(odd, META, NamedScan(TIME, {"a point, 1=2": 1.5, "é": 2.5}, {"b\\": "refused"}), 0)
-    one.scan.codes["b\\"] = 'a "code", with\\ two\nlines'
+    odd = press._replace(line='a line, "1"=x/y', machine="ü 1")
+    one = MachineScan(odd, META, NamedScan(TIME, {"a point, 1=2": 1.5, "é": 2.5, "#": 1}, {'b"=': "refused"}), 0)
+    one.scan.codes['b"='] = 'a "code", with\\ two\nlines'
     with target.store() as store:
         store.write([one])
     held = [replace(one.reading, point=one.reading.point.rstrip(" ")) for one in target.held()]
     assert sorted(map(str, held)) == sorted(str(target.as_held(reading)) for reading in readings([one]))
+
+
+@pytest.mark.parametrize("text", ["a\\", "a\\,b", "\\", "a\nb", "\x00", "\r"])
+@pytest.mark.parametrize("kind", ["machine", "template", "unit", "point", "bad point"])
+def test_a_name_that_no_line_can_hold_costs_no_other_reading(
+    target: Target, press: MachinePath, kind: str, text: str
+) -> None:
+    """Decoders let none through; a store that got one all the same must neither mangle it nor jam."""
+    good = scan(press, 0, cycles=1)
+    names = {"machine": "press-02", "template": META.template, "unit": "bar", "point": "level"} | {kind: text}
+    meta = MachineMeta(names["template"], {names["point"]: "float"}, {names["point"]: names["unit"]})
+    values, bad = {names["point"]: 1.5}, {"other": "refused"}
+    if kind == "bad point":
+        values, bad = {}, {text: "refused"}
+    odd = MachineScan(press._replace(machine=names["machine"]), meta, NamedScan(TIME, values, bad), 1)
+    refused: list[Refusal] = []
+    with target.store() as store:
+        try:
+            store.write([good, odd])
+        except Rejected as error:
+            refused += error.refusals
+    if isinstance(target, SqliteTarget):
+        assert not refused
+        assert len(target.held()) == 1 + len(odd.scan)
+        return
+    assert {(one.record, one.kind) for one in refused} == {(1, "not_writable")}
+    held = [one.reading.point for one in target.held()]
+    assert len(held) + sum(one.readings for one in refused) == 1 + len(odd.scan)
+    assert "cycles" in held
 
 
 def test_a_machine_that_has_sent_no_meta_is_stored(target: Target, enterprise: str, press: MachinePath) -> None:

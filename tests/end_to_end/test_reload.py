@@ -187,7 +187,7 @@ async def test_a_gateway_that_does_not_run_can_not_reload(tmp_path: Path):
         plant.write()
         for _ in range(2):
             told = await plant.reload()
-            assert told.code == 1
+            assert told.code == 3
             assert f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in told.error
             gateway = await Lineside.start("run", plant.config)
             await until((tmp_path / "spool" / "edge-01.configuration.json").exists, "the outcome")

@@ -17,6 +17,7 @@ class MemoryStore(Store):
     """`durable` is what it can't lose any more, `memory` what a `kill` takes away."""
 
     def __init__(self, durable_after: float = 0.0) -> None:
+        super().__init__()
         self.durable_after = durable_after
         self.durable: list[MachineScan] = []
         self.memory: list[MachineScan] = []

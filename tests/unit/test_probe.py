@@ -96,7 +96,7 @@ def test_requests_are_spread_over_time():
 def test_a_device_that_is_not_there_is_told():
     """In one line, with its address."""
     result = CliRunner().invoke(main, ["probe", "modbus+tcp://127.0.0.1:1"])
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "127.0.0.1:1" in result.output
     assert "Traceback" not in result.output
 

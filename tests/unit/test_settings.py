@@ -416,7 +416,7 @@ def test_templates_can_stand_in_another_folder(tmp_path: Path) -> None:
     file = write(tmp_path, RIGHT | {"templates": "types"})
     assert len(load_factory(file).machines) == 3
     assert problems(write(tmp_path, RIGHT | {"templates": "nowhere"}))[-1].endswith(
-        f"templates: the folder {tmp_path / 'nowhere'} does not exist"
+        f"templates: the folder {tmp_path / 'nowhere'} does not exist, or can't be read"
     )
 
 

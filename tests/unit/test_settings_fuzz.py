@@ -41,7 +41,7 @@ lines:
     machines:
       machine-{01..03}:
         template: TEMPLATE
-        connection: {url: "URL", timeout: 2s}
+        connection: {url: "URL", timeout: 2}
         points: {added: {KEYS, unit: bar, range: [0, 10], every: "{n}s"}}
 """
 
