@@ -176,7 +176,8 @@ class GatewayService:
                 self.spool.close_record(builder)
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
-        self._retained.update(self._state_topics(), self.spool.next_seq)
+        if change.added or change.removed:
+            self._retained.update(self._state_topics(), self.spool.next_seq)
         gc.freeze()  # as at the start
         await self._devices.start(change)
         return change
