@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -52,7 +52,7 @@ _REASONS = {
 }
 
 
-@cache
+@lru_cache(maxsize=4096)  # a server may invent any number of status codes
 def fault_of(status: int) -> Fault | None:
     """Return the fault of a status code (Part 4, 7.39), None if it is good."""
     severity = status >> 30

@@ -16,7 +16,7 @@ from asyncua.crypto.security_policies import SecurityPolicyNone
 
 from drivers.base import NotConnected
 from drivers.opcua.connection.client import POLICIES, STRENGTH, Client, short, strongest
-from drivers.opcua.errors import REQUEST_ERRORS, not_connected, status
+from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected, status
 from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
 from drivers.opcua.security.pki import pki_of
 from drivers.opcua.security.settings import ANY_HOST, Policy, SecurityMode
@@ -110,7 +110,7 @@ async def _offered(asking: Client) -> list[ua.EndpointDescription]:
     """Return the endpoints of a server, read by a separate client without user or secret."""
     try:
         return await asking.connect_and_get_server_endpoints()
-    except REQUEST_ERRORS as error:
+    except HANDSHAKE_ERRORS as error:
         raise not_connected(error, asking.server_url.geturl(), None) from error
 
 
