@@ -1,4 +1,4 @@
-"""What the spool does on this machine's disk: durable puts, draining, memory, a backlog, an unconfirmed topic.
+"""Measure the spool on this machine's disk: durable puts, draining, memory, a backlog, an unconfirmed topic.
 
     .venv/bin/python benchmarks/spool.py [FOLDER]
 
