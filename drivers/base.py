@@ -263,7 +263,8 @@ def _no_doubts(sources: Sequence[Source]) -> Iterable[tuple[int, int, str]]:
     return ()
 
 
-@dataclass(frozen=True, slots=True)
+# without slots, as `Group` is
+@dataclass(frozen=True)
 class Protocol(Generic[ConnectionT, SourceT]):
     """A protocol: its name, its settings, and how a driver is made.
 

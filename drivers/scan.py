@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from drivers.quality import Fault, Value, ValueType
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# without slots: a frozen generic class with them can't be called as `Group[A, B](...)` in Python 3.11
+@dataclass(frozen=True, eq=False)
 class Group(Generic[ConnectionT_co, SourceT_co]):
     """The points of one machine that are read together, at one rate.
 

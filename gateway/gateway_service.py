@@ -6,6 +6,7 @@ Here, and in `ingest_service` on the other side of the broker, the steps meet; n
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -22,7 +23,8 @@ from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
-from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
+from gateway.common.stall import StallWatch
+from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.model.ledger import ScheduleCounts
 from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
@@ -34,11 +36,12 @@ from gateway.settings.reload import Reload
 from gateway.settings.sections import ClockTrust
 from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
+from gateway.spool.renumber import renumber
 from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FINISH_SCANS = 1.5
+FINISH_SCANS = 1.0
 """Seconds that scans under way have to finish when the gateway stops."""
 
 WAVES = 10
@@ -58,6 +61,9 @@ that come together are committed, sent and stored together."""
 
 CONNECTS_APART = 0.001
 """Seconds between two devices' first connections: a thousand at once would delay the first scans."""
+
+CHANGED_AT_ONCE = 8
+"""Machines whose discovered points begin to be read together: their filters are made in the event loop."""
 
 DRAIN = 1.5
 """Seconds in which pending records may still be confirmed when the gateway stops; the rest is on disk."""
@@ -72,14 +78,18 @@ class GatewayService:
         self.id = own.id
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(own.spool, own.id)
+        self.spool = Spool(own.spool, own.id, partial(renumber, CODECS[own.codec], own.id))
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
         self._max_record = own.max_record
         self._builders: dict[MachinePath, tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]] = {}
         self._discovery = Discovery(own.spool.folder / f"{own.id}.found.json")
+        self._discovery.load()
         machines = self._discovery.configure(factory.machines)
-        self._metadata = DeviceMetadata(machines, self.topics, own.spool.folder, own.id)
+        self._metadata = DeviceMetadata(
+            machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
+        )
+        self._stall = StallWatch()
         self._devices = DeviceManager(self._make_pipeline, self._make_worker)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
@@ -88,7 +98,15 @@ class GatewayService:
         )
         cutter = Splitter(self.spool, self._codec, DeadLetters(files.letters, SET_ASIDE_SIZE))
         self._publisher = Publisher(
-            factory, self.topics, self.spool, self.states, self._metadata, self._retained, self.report, cutter
+            factory,
+            self.topics,
+            self.spool,
+            self.states,
+            self._metadata,
+            self._retained,
+            self.report,
+            cutter,
+            self._metadata.describe,
         )
         self.reload = Reload(factory, self._reconfigure)
         self._alive = own.spool.folder / f"{own.id}.alive"
@@ -99,9 +117,7 @@ class GatewayService:
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
         data, events = self._builders_of(machine.path)
         put = partial(self.spool.put, events if group.events else data)
-        pipeline = Pipeline(
-            points, lambda: self.clock.fault, self.states, lambda: self.spool.ledger, put, self.spool.room
-        )
+        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, self.spool.room)
         return pipeline.deliver
 
     def _builders_of(self, path: MachinePath) -> tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]:
@@ -125,32 +141,29 @@ class GatewayService:
         acquisition, phase = self._devices, number % WAVES / WAVES
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
-            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn,
+            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn, self._stall,
         )  # fmt: skip
 
     # -- changing over to another configuration --
 
     async def _reconfigure(self, factory: Factory) -> Mapping[str, Sequence[str]]:
-        """Go on with a changed configuration; returns the affected machines. Raises as `_change_over` does."""
+        """Go on with a changed configuration; returns the affected machines."""
         async with self._changing:
             change = await self._change_over(self._discovery.configure(factory.machines))
         self._publisher.reconfigure(factory.broker, factory.digest)
         return change.as_dict()
 
     async def _follow_discovery(self) -> None:
-        """Read the points that searches discover."""
+        """Read the points that searches discover, some machines at a time: others are read meanwhile."""
         while True:
-            await self._discovery.change.wait()
-            self._discovery.change.clear()
-            async with self._changing:
-                machines = [self._discovery.expanded(machine) for machine in self._devices.machines]
-                try:
-                    await self._change_over(machines)
-                except OSError as error:  # a full disk: they are read after the next start
-                    log.warning("discovery.not_applied", error=str(error))
+            discovered = await self._discovery.wait()
+            for first in range(0, len(discovered), CHANGED_AT_ONCE):
+                changed = {machine.path: machine for machine in discovered[first : first + CHANGED_AT_ONCE]}
+                async with self._changing:
+                    await self._change_over([changed.get(one.path, one) for one in self._devices.machines])
 
     async def _change_over(self, machines: Sequence[Machine]) -> MachineChanges:
-        """Go on with other machines. Raises `OSError` before anything has changed.
+        """Go on with other machines.
 
         Groups that do not change are read on. The others are stopped, then described anew, then read again: so each
         record names the description that its readings were taken with.
@@ -164,6 +177,7 @@ class GatewayService:
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
         self._retained.update(self._state_topics(), self.spool.next_seq)
+        gc.freeze()  # as at the start
         await self._devices.start(change)
         return change
 
@@ -185,27 +199,32 @@ class GatewayService:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
-            self._metadata.begin()
+            await self._metadata.begin()
             self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="heartbeat")
-            committing = tasks.create_task(self.spool.run(), name="spool")
-            publishing = tasks.create_task(self._publisher.run(), name="publish")
+            committing = _supervised(tasks, self.spool.run, "spool", 1.0)
+            publishing = _supervised(tasks, self._publisher.run, "publish")
+            describing = _supervised(tasks, self._metadata.run, "metadata")
+            watching = _supervised(tasks, self._stall.run, "stall watch")
             self._devices.begin(tasks)
-            reloading = tasks.create_task(supervise(self.reload.run, BestEffort("reload")), name="reload")
-            following = tasks.create_task(
-                supervise(self._follow_discovery, BestEffort("discovery")), name="discovery"
-            )
+            reloading = _supervised(tasks, self.reload.run, "reload")
+            following = _supervised(tasks, self._follow_discovery, "discovery")
+            # points live long: a full collection that looks at all of them stops the event loop for half a second
+            gc.collect()
+            gc.freeze()
             log.info("gateway.started", gateway=self.id, machines=len(self._devices.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()
             log.info("gateway.stopping")
-            await cancel_and_wait(reloading, following)
+            await cancel_and_wait(reloading, following, describing)
             await self._devices.stop(FINISH_SCANS)
+            closing = tasks.create_task(self._devices.close(), name="close devices")
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):
                     await self.spool.empty()
             await cancel_and_wait(publishing)
-            await cancel_and_wait(committing, living)
+            await closing
+            await cancel_and_wait(committing, living, watching)
         log.info("gateway.stopped", **self.spool.ledger.as_dict())
 
     def report(self) -> dict[str, Any]:
@@ -263,6 +282,13 @@ class GatewayService:
                 for machine in self.states.machines
             },
         }
+
+
+def _supervised(
+    tasks: asyncio.TaskGroup, run: Callable[[], Awaitable[None]], name: str, restart_after: float = RESTART_AFTER
+) -> asyncio.Task[None]:
+    """Start a part of the gateway, which is started again when it fails: nothing ends a service but a person."""
+    return tasks.create_task(supervise(run, BestEffort(name), restart_after), name=name)
 
 
 def _sum(counts: Iterable[Counter[str]]) -> dict[str, int]:

@@ -109,6 +109,81 @@ class Mosquitto(Server):
         return [need("mosquitto"), "-c", str(file)]
 
 
+class Nats(Server):
+    """NATS with JetStream, which speaks MQTT 3.1.1."""
+
+    program = "nats-server"
+
+    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False) -> None:
+        super().__init__(folder, port=port, shared=shared)
+        self.url = f"mqtt://{LOOPBACK}:{self.port}"
+        self._own_port = free_port()
+
+    def command(self) -> list[str]:
+        file = self.folder / "nats.conf"
+        file.write_text(
+            f"host: {LOOPBACK}\nport: {self._own_port}\nserver_name: test\n"
+            f'jetstream {{ store_dir: "{self.folder}" }}\n'
+            f"mqtt {{ host: {LOOPBACK}, port: {self.port} }}\n",
+            encoding="utf-8",
+        )
+        return [need("nats-server"), "-c", str(file)]
+
+
+class RabbitMq(Server):
+    """RabbitMQ with its MQTT plugin, with a name server of its own: no process stays behind."""
+
+    program = "rabbitmq-server"
+
+    def __init__(self, folder: Path, *, port: int | None = None, shared: bool = False) -> None:
+        super().__init__(folder, port=port, shared=shared)
+        self.url = f"mqtt://{LOOPBACK}:{self.port}"
+        self._epmd = _Epmd(folder, shared=shared)
+
+    def launch(self) -> None:
+        if not self._epmd.running:
+            self._epmd.up_and_wait()
+        super().launch()
+
+    def command(self) -> list[str]:
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp = none\nmqtt.listeners.tcp.1 = {LOOPBACK}:{self.port}\nmqtt.allow_anonymous = true\n"
+            "mqtt.vhost = /\nlog.console = true\nlog.file = false\n"
+        )
+        folder = self.folder
+        settings = {
+            "HOME": folder,
+            "ERL_EPMD_PORT": self._epmd.port,
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": free_port(),
+            "RABBITMQ_MNESIA_BASE": folder / "mnesia",
+            "RABBITMQ_LOG_BASE": folder / "log",
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": folder / "rabbitmq.conf",
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": folder / "enabled_plugins",
+            "RABBITMQ_GENERATED_CONFIG_DIR": folder / "generated",
+            "RABBITMQ_FEATURE_FLAGS_FILE": folder / "feature_flags",
+            "RABBITMQ_PID_FILE": folder / "pid",
+            # the script becomes the Erlang machine, in place of a shell that waits for it
+            "RABBITMQ_ALLOW_INPUT": 1,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noinput",
+        }
+        environment = [f"{name}={value}" for name, value in settings.items()]
+        return [need("env"), *environment, "sh", need("/usr/lib/rabbitmq/bin/rabbitmq-server")]
+
+
+class _Epmd(Server):
+    """The name server of Erlang; RabbitMQ would else start one that stays."""
+
+    program = "epmd"
+
+    def command(self) -> list[str]:
+        return [need("epmd"), "-port", str(self.port), "-address", LOOPBACK]
+
+
 class HttpServer(Server):
     """A server that is asked with HTTP."""
 

@@ -35,13 +35,19 @@ class ServiceFault(Exception):
         self.status = status
 
 
-MALFORMED = (DecodeError, ua.UaError, ValueError, TypeError, IndexError, struct.error)
+MALFORMED = (
+    DecodeError, ua.UaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+    struct.error,
+)  # fmt: skip
 """What decoders raise on malformed bytes, ours and those of asyncua."""
 
 REQUEST_ERRORS = (
     OSError, TimeoutError, ua.UaError, ValueError, struct.error, AssertionError, DecodeError, ServiceFault,
 )  # fmt: skip
 """What a request raises if the server can't be reached, refuses, or sends malformed answers."""
+
+HANDSHAKE_ERRORS = (*REQUEST_ERRORS, *MALFORMED)
+"""What asyncua raises in addition while it connects: it uses what a server sends before it has looked at it."""
 
 # -- status codes by what a client does next --
 
@@ -193,6 +199,8 @@ def _text(error: BaseException, settings: OpcUaConnection | None) -> str:
     if settings is not None and settings.security is not Policy.NONE and type(error) in _BROKEN_OFF:
         # some servers close the connection instead of saying why
         return f"it broke the connection off; if it does so each time, let it trust {_own_certificate(settings)}"
+    if isinstance(error, TypeError | LookupError | AttributeError | ArithmeticError | RecursionError):
+        return f"its answer can't be used: {error}"  # asyncua found something else in it than it expected
     return str(error) or type(error).__name__
 
 

@@ -11,5 +11,11 @@ MIN_CHUNK = 8192
 MAX_MESSAGE = 8 * 2**20
 """Bytes of one message: 10,000 changes or nodes take a twentieth of it; decoding more would block the gateway."""
 
+MAX_ELEMENTS = 150_000
+"""Elements of one array in a response: a list of references in messages of this size has fewer."""
+
+MAX_UNANSWERED = 1000
+"""Requests without an answer that are remembered, so that a late answer is no error."""
+
 MAX_CHUNKS = MAX_MESSAGE // MIN_CHUNK
 """Chunks of one message: all of it in chunks of the smallest size."""

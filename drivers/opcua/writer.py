@@ -8,8 +8,11 @@ from asyncua import ua
 
 from drivers.base import Fault, Misconfigured, Quality, Reason, WriteFailed, bad
 from drivers.opcua.codec.values import fault_of
+from drivers.opcua.connection.session import WRITE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drivers.base import Value
     from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
@@ -50,17 +53,22 @@ async def write_node(session: Session, node: ua.NodeId, value: Value) -> None:
 
     Raises `WriteFailed` where the value does not fit or the server refuses, and `REQUEST_ERRORS`.
     """
-    [present] = await session.client.uaclient.read_attributes([node], ua.AttributeIds.Value)
+    present = await session.read_variant(node)
     fault = fault_of(present.StatusCode.value) if present.StatusCode is not None else None
     if fault is not None and fault.quality is Quality.BAD:
         raise WriteFailed(fault.code, fault)
     if present.Value is None or present.Value.VariantType is ua.VariantType.Null or present.Value.is_array:
         raise _unfit("the node has no single value whose type could be kept")
     variant = _variant(value, present.Value.VariantType)
-    [status] = await session.client.uaclient.write_attributes([node], [ua.DataValue(variant)])
+    request = ua.WriteValue(NodeId=node, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(variant))
+    [status] = await session.in_parts(WRITE, [request], lambda part: _send(session, part))
     fault = fault_of(status.value)
     if fault is not None:
         raise WriteFailed(fault.code, fault)
+
+
+async def _send(session: Session, part: Sequence[ua.WriteValue]) -> list[ua.StatusCode]:
+    return await session.client.uaclient.write(ua.WriteParameters(NodesToWrite=list(part)))
 
 
 def _variant(value: Value, kind: ua.VariantType) -> ua.Variant:

@@ -1,24 +1,26 @@
-"""What is published of every machine: what the configuration says of its points; where that is silent, the device.
+"""The metadata of a gateway's machines: what is configured of their points, and where that is silent, the device's.
 
-What a device says is kept in a file, so that the first readings of the next run already have their units.
+The metadata that devices report is kept in a file, so that the first readings of the next run have their units.
+Earlier descriptions are kept too, since records in the spool name them: a description is on disk before the first
+record names it, and until no such record is left.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-import structlog
 
 from drivers.base import PointMetadata, ValueType
-from gateway.acquisition.metadata_history import MetaHistory, encode_meta
-from gateway.common.atomic_file import save_json
-from gateway.model.path import MachinePath  # noqa: TC001 - of a NamedTuple's field
+from gateway.common.atomic_file import JsonEntries
+from gateway.model.metadata import VERSION, MachineMeta, read_meta, write_meta
+from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import Group
@@ -26,91 +28,185 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
 
-log = structlog.get_logger()
-
 GATHER = 1.0
-"""Seconds in which devices' words are gathered, since each writes files."""
+"""Seconds in which the metadata of devices gathers before it is published, since that writes files."""
 
-Told = dict[str, PointMetadata]
-"""What a device says, by the points' names."""
+PRUNE_EVERY = 60.0
+"""Seconds after which descriptions that no record names any more are removed."""
+
+EARLIER = 4
+"""Earlier descriptions of a machine that are published beside the present one, and kept in any case."""
+
+MAX_EARLIER = 1000
+"""Earlier descriptions of a machine that are kept while records name them."""
+
+Reported = dict[str, PointMetadata]
+"""The metadata that a device reports, by the points' names."""
 
 
 class MachineDescription(NamedTuple):
-    """What is published of a machine; `id` is what its records name."""
+    """The description of a machine: what is published, and what stands in the file. Records name its id."""
 
     path: MachinePath
-    id: str
+    meta: MachineMeta
     payload: bytes
+    versions: bytes
 
 
-def filled(machine: Machine, told: Mapping[str, PointMetadata]) -> Machine:
-    """Return a machine whose points have what the device says of them, where the configuration says nothing."""
-    points = tuple(_filled(point, told[point.name]) if point.name in told else point for point in machine.points)
+@dataclass(slots=True)
+class _Version:
+    """One description that a machine has had; `until` is the first record that does not name it, if it is past."""
+
+    meta: MachineMeta
+    until: int | None = None
+
+
+def filled(machine: Machine, reported: Mapping[str, PointMetadata]) -> Machine:
+    """Return a machine with the metadata that its device reports, where the configuration has none."""
+    points = tuple(
+        _filled(point, reported[point.name]) if point.name in reported else point for point in machine.points
+    )
     return replace(machine, points=points)
 
 
-def _filled(point: Point, about: PointMetadata) -> Point:
+def _filled(point: Point, reported: PointMetadata) -> Point:
     number = point.type in {ValueType.INT, ValueType.FLOAT}
     new: dict[str, Any] = {}
-    if about.unit and not point.unit and number and (point.scale, point.offset) == (1, 0):
-        new["unit"] = about.unit
-    if about.range is not None and point.range is None and number:
-        ends = sorted(end * point.scale + point.offset for end in about.range)
+    if reported.unit and not point.unit and number and (point.scale, point.offset) == (1, 0):
+        new["unit"] = reported.unit
+    if reported.range is not None and point.range is None and number:
+        ends = sorted(end * point.scale + point.offset for end in reported.range)
         new["range"] = (ends[0], ends[1])
-    if about.labels and not point.labels and point.type is ValueType.INT and (point.scale, point.offset) == (1, 0):
-        new["labels"] = dict(about.labels)
-    if about.description and not point.description:
-        new["description"] = about.description
+    if reported.labels and not point.labels and point.type is ValueType.INT and (point.scale, point.offset) == (1, 0):
+        new["labels"] = dict(reported.labels)
+    if reported.description and not point.description:
+        new["description"] = reported.description
     return point.model_copy(update=new) if new else point
+
+
+def encode_meta(machine: Machine, earlier: Iterable[MachineMeta] = ()) -> bytes:
+    """Return the payload of a machine's `meta` topic, with its earlier descriptions."""
+    content = {
+        "v": VERSION,
+        "id": machine.meta.id,
+        "template": machine.template,
+        "protocol": machine.protocol.name,
+        "points": {point.name: _point(point) for point in machine.points},
+    }
+    if before := [write_meta(meta) for meta in earlier]:
+        content["earlier"] = before
+    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _point(point: Point) -> dict[str, Any]:
+    content: dict[str, Any] = {"type": point.type, "unit": point.unit, "every": point.every}
+    if point.description:
+        content["description"] = point.description
+    if point.range is not None:
+        content["range"] = point.range
+    if point.labels:
+        content["labels"] = point.labels
+    return content
 
 
 class DeviceMetadata:
     """The descriptions of a gateway's machines. `payloads` are published, by topic; `change` is set for new ones."""
 
-    def __init__(self, machines: Sequence[Machine], topics: Topics, folder: Path, name: str) -> None:
-        """Prepare; files are read and written by `begin` and after."""
+    def __init__(
+        self,
+        machines: Sequence[Machine],
+        topics: Topics,
+        folder: Path,
+        name: str,
+        spooled: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    ) -> None:
+        """Prepare; files are read and written by `begin` and after.
+
+        `spooled` returns the numbers of the spool's oldest record and of the next one.
+        """
         self.payloads: dict[str, bytes] = {}
         self.change = asyncio.Event()
         self._configured = {str(machine.path): machine for machine in machines}
         self._topics = topics
-        self._file = folder / f"{name}.told.json"
-        self._history = MetaHistory(folder / f"{name}.metas.json")
-        self._told: dict[str, Told] = {}
+        self._spooled = spooled
+        self._reported_file = JsonEntries(folder / f"{name}.told.json")
+        self._versions_file = JsonEntries(folder / f"{name}.metas.json")
+        self._reported: dict[str, Reported] = {}
+        self._versions: dict[str, list[_Version]] = {}  # by machine path, the latest first
         self._ids = {machine.path: machine.meta.id for machine in machines}
-        self._pending: set[str] = set()
-        self._new: set[str] = set()
-        self._preparing = False
+        self._pending: set[str] = set()  # machines whose devices have reported something new
+        self._learned = asyncio.Event()
+        self._new: set[str] = set()  # topics
+        self._describing = asyncio.Lock()
 
-    def begin(self) -> None:
-        """Describe all machines, with what their devices said in the last run. Raises `OSError`."""
-        try:
-            told = orjson.loads(self._file.read_bytes())
-            self._told = {path: {name: _read(one) for name, one in points.items()} for path, points in told.items()}
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-            log.warning("descriptions.unreadable", file=str(self._file), error=repr(error))
-        self._publish(self._describe(self._configured.values()))
+    async def begin(self) -> None:
+        """Describe all machines, with the metadata that their devices reported in the last run."""
+        await asyncio.to_thread(self._load)
+        self._publish(await self._describe(self._configured.values()))
         self.take_changed()  # all are published at first
+
+    def _load(self) -> None:
+        for path, points in self._reported_file.load().items():
+            try:
+                self._reported[path] = {name: _read(one) for name, one in points.items()}
+            except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+                self._reported_file.unreadable(error)
+        _, following = self._spooled()
+        for path, metas in self._versions_file.load().items():
+            try:
+                self._versions[path] = [_Version(read_meta(meta), following) for meta in metas]
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                self._versions_file.unreadable(error)
+
+    async def run(self) -> None:
+        """Publish what devices report, and remove descriptions that no record names any more, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PRUNE_EVERY):
+                    await self._learned.wait()
+                    await asyncio.sleep(GATHER)
+            self._learned.clear()
+            pending, self._pending = self._pending, set()
+            self._publish(
+                await self._describe([self._configured[path] for path in pending if path in self._configured])
+            )
+            await self._prune()
 
     def id_of(self, path: MachinePath) -> str:
         """Return the id of a machine's present description, which its records name."""
         return self._ids[path]
 
-    def learn(self, group: Group, told: Sequence[PointMetadata]) -> None:
-        """Take what a device says of a group's points."""
-        if not told:
+    def find(self, wanted: str) -> tuple[MachinePath, MachineMeta] | None:
+        """Return the description of an id, and a machine that has or had it; None where it is not known."""
+        return self.describe([wanted]).get(wanted)
+
+    def describe(self, wanted: Iterable[str]) -> dict[str, tuple[MachinePath, MachineMeta]]:
+        """Return the descriptions of those ids that are known, each with a machine that has or had it."""
+        missing = set(wanted)
+        found: dict[str, tuple[MachinePath, MachineMeta]] = {}
+        for path, versions in self._versions.items():
+            for version in versions:
+                if version.meta.id in missing:
+                    missing.discard(version.meta.id)
+                    found[version.meta.id] = MachinePath(*path.split("/")), version.meta
+            if not missing:
+                break
+        return found
+
+    def learn(self, group: Group, reported: Sequence[PointMetadata]) -> None:
+        """Take the metadata that a device reports of a group's points."""
+        if not reported:
             return
-        known = self._told.setdefault(group.machine, {})
+        known = self._reported.get(group.machine, {})
         new = {
-            name: one for name, one in zip(group.names, told, strict=True) if known.get(name, PointMetadata()) != one
+            name: one
+            for name, one in zip(group.names, reported, strict=True)
+            if known.get(name, PointMetadata()) != one
         }
-        if not new:
-            return
-        known |= new
-        if not self._pending:
-            asyncio.get_running_loop().call_later(GATHER, self._flush)
-        self._pending.add(group.machine)
+        if new:
+            self._reported[group.machine] = known | new  # a new object: a thread may read the old one
+            self._pending.add(group.machine)
+            self._learned.set()
 
     def take_changed(self) -> dict[str, bytes]:
         """Return the payloads, by topic, that changed since the last call."""
@@ -119,12 +215,11 @@ class DeviceMetadata:
         return {topic: self.payloads[topic] for topic in changed}
 
     async def prepare(self, machines: Sequence[Machine]) -> list[MachineDescription]:
-        """Describe machines as they will be, for `switch`; what they were is kept too. Raises `OSError`."""
-        self._preparing = True  # both read and write the same files
-        try:
-            return await asyncio.to_thread(self._describe, machines)
-        finally:
-            self._preparing = False
+        """Describe machines as they will be, for `switch`; these descriptions are on disk when this returns.
+
+        A disk that takes nothing is logged; the descriptions are known until the gateway stops.
+        """
+        return await self._describe(machines)
 
     def switch(self, described: Iterable[MachineDescription], machines: Iterable[Machine]) -> None:
         """Let records name these descriptions from now on; `machines` are all that there are."""
@@ -134,28 +229,45 @@ class DeviceMetadata:
         self.payloads = {topic: payload for topic, payload in self.payloads.items() if topic in there}
         self._new &= there
 
-    def _flush(self) -> None:
-        if self._preparing:
-            asyncio.get_running_loop().call_later(GATHER, self._flush)
-            return
-        pending, self._pending = self._pending, set()
-        try:
-            save_json(self._file, {path: _written(told) for path, told in self._told.items()})
-            self._publish(self._describe([self._configured[path] for path in pending if path in self._configured]))
-        except OSError as error:  # a full disk: what is told is told again after the next start
-            log.warning("descriptions.not_kept", file=str(self._file), error=repr(error))
+    async def _describe(self, machines: Iterable[Machine]) -> list[MachineDescription]:
+        """Describe machines with what their devices report, and write that down, in threads."""
+        async with self._describing:
+            reported = [(machine, self._reported.get(str(machine.path), {})) for machine in machines]
+            described, written = await asyncio.to_thread(self._encode, reported)
+            for path, content in written.items():
+                self._reported_file.set(path, content)
+            for one in described:
+                self._versions_file.set(str(one.path), one.versions)
+                versions = self._versions.setdefault(str(one.path), [])
+                known = [version for version in versions if version.meta.id == one.meta.id]
+                others = [version for version in versions if version.meta.id != one.meta.id]
+                versions[:] = [*known, *others] if known else [_Version(one.meta), *others]
+                versions[0].until = None
+            await self._reported_file.save()
+            await self._versions_file.save()
+            return described
 
-    def _describe(self, machines: Iterable[Machine]) -> list[MachineDescription]:
-        whole = [filled(machine, self._told.get(str(machine.path), {})) for machine in machines]
-        earlier = self._history.update(whole)
-        return [
-            MachineDescription(machine.path, machine.meta.id, encode_meta(machine, earlier[machine.path]))
-            for machine in whole
-        ]
+    def _encode(
+        self, reported: Iterable[tuple[Machine, Reported]]
+    ) -> tuple[list[MachineDescription], dict[str, bytes]]:
+        described, written = [], {}
+        for machine, points in reported:
+            whole, path = filled(machine, points), str(machine.path)
+            meta = whole.meta
+            before = [version.meta for version in self._versions.get(path, ()) if version.meta.id != meta.id]
+            versions = orjson.dumps([write_meta(one) for one in (meta, *before)])
+            described.append(MachineDescription(machine.path, meta, encode_meta(whole, before[:EARLIER]), versions))
+            if points:
+                written[path] = orjson.dumps(_written(points))
+        return described, written
 
     def _publish(self, described: Iterable[MachineDescription]) -> None:
+        _, following = self._spooled()
         for one in described:
-            self._ids[one.path] = one.id
+            self._ids[one.path] = one.meta.id
+            for version in self._versions[str(one.path)]:
+                if version.until is None and version.meta.id != one.meta.id:
+                    version.until = following
             topic = self._topics.meta(one.path)
             if self.payloads.get(topic) != one.payload:
                 self.payloads[topic] = one.payload
@@ -163,11 +275,28 @@ class DeviceMetadata:
         if self._new:
             self.change.set()
 
+    async def _prune(self) -> None:
+        """Remove descriptions that no record in the spool can name; a few are kept, as they are published."""
+        oldest, _ = self._spooled()
+        async with self._describing:
+            for path, versions in self._versions.items():
+                if len(versions) <= 1 + EARLIER:
+                    continue
+                kept = versions[: 1 + EARLIER] + [
+                    version
+                    for version in versions[1 + EARLIER : 1 + MAX_EARLIER]
+                    if version.until is None or version.until > oldest
+                ]
+                if len(kept) < len(versions):
+                    versions[:] = kept
+                    self._versions_file.set(path, orjson.dumps([write_meta(version.meta) for version in kept]))
+            await self._versions_file.save()
 
-def _written(told: Told) -> dict[str, Any]:
+
+def _written(reported: Reported) -> dict[str, Any]:
     return {
         name: asdict(one) | {"labels": {str(number): label for number, label in one.labels.items()}}
-        for name, one in told.items()
+        for name, one in reported.items()
         if one != PointMetadata()
     }
 

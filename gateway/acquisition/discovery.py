@@ -1,7 +1,7 @@
-"""Points that only the device knows, such as all below a folder: found when it is connected to, and kept in a file.
+"""Discovery of points that only the device knows, such as all below a folder; they are kept in a file.
 
-What was found once stays a point, also while it is not there, until the search itself is written anew: a point that
-comes and goes with every restart of its device would be none to rely on.
+A point that was discovered once stays a point, also while the device does not have it, until the search itself is
+configured anew: points that come and go with every restart of their device would be of no use.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import structlog
 from pydantic import ValidationError
 
 from drivers.base import ValueType
-from gateway.common.atomic_file import save_json
+from gateway.common.atomic_file import JsonEntries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import DiscoveredPoint, Group
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_POINTS = 10_000
-"""Points of one search at the most."""
+"""Points of one search; further ones are not read."""
 
 BECOMES = {
     ValueType.FLOAT: {ValueType.FLOAT, ValueType.INT},
@@ -36,54 +36,54 @@ BECOMES = {
     ValueType.BOOL: {ValueType.BOOL},
     ValueType.STRING: {ValueType.STRING},
 }
-"""What a device has to hold to become a point of the type that a search declares; what it holds else is left out."""
+"""The types on a device that can become a point of the type that a search declares; others are left out."""
 
 DiscoveredSources = dict[str, dict[str, Any]]
-"""The keys of sources as written, by the names of matches."""
+"""The keys of sources as written, by the names of discovered points."""
+
+GATHER = 1.0
+"""Seconds in which discoveries gather before the file is written and the points are read."""
 
 
 class Discovery:
-    """What the searches of all machines have found. `change` is set when there is more than before."""
+    """The points that the searches of all machines have found."""
 
     def __init__(self, file: Path) -> None:
-        """Read what was found in former runs."""
-        self.change = asyncio.Event()
-        self._file = file
+        """Prepare; no I/O before `load`."""
+        self._file = JsonEntries(file)
         self._machines: dict[str, Machine] = {}  # as they are configured, those with searches
+        self._expanded: dict[str, Machine] = {}  # with the points that are known of their searches
         self._found: dict[str, DiscoveredSources] = {}
-        try:
-            found = orjson.loads(file.read_bytes())
-            self._found = {str(key): {str(name): dict(keys) for name, keys in matches.items()}
-                           for key, matches in found.items()}  # fmt: skip
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            log.warning("searches.unreadable", file=str(file), error=repr(error))
+        self._changed: set[str] = set()  # machines of which more is known than is read
+        self._change = asyncio.Event()
+
+    def load(self) -> None:
+        """Read the file of former runs, before `configure`."""
+        for key, matches in self._file.load().items():
+            try:
+                self._found[key] = {name: dict(keys) for name, keys in matches.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                self._file.unreadable(error)
 
     def configure(self, machines: Iterable[Machine]) -> list[Machine]:
         """Take machines as they are configured; return them with the points that are known of their searches."""
         machines = list(machines)
         self._machines = {str(machine.path): machine for machine in machines if machine.searches}
+        self._expanded = {}
         return [self.expanded(machine) for machine in machines]
 
     def expanded(self, machine: Machine) -> Machine:
-        """Return a machine with the points that are known now of its searches."""
-        configured = self._machines.get(str(machine.path))
+        """Return a machine with the points that are known of its searches."""
+        path = str(machine.path)
+        configured = self._machines.get(path)
         if configured is None:
             return machine
-        points = {point.name: point for point in configured.points}
-        found: dict[str, str] = {}
-        for search in configured.searches:
-            for point in self._points(configured, search):
-                if points.setdefault(point.name, point) is point:
-                    found[point.name] = search.name
-        return replace(configured, points=tuple(points.values()), found=found)
-
-    def _points(self, machine: Machine, search: Point) -> Iterator[Point]:
-        yield from points_of(search, self._found.get(_key(str(machine.path), search), {}))
+        if path not in self._expanded:
+            self._expanded[path] = _expand(configured, self._found)
+        return self._expanded[path]
 
     def learn(self, group: Group, position: int, matches: Sequence[DiscoveredPoint]) -> None:
-        """Take what a search has found."""
+        """Take the points that a search has found."""
         machine = self._machines.get(group.machine)
         name = group.names[position]
         search = next((one for one in machine.searches if one.name == name), None) if machine is not None else None
@@ -101,20 +101,46 @@ class Discovery:
             "search.found", machine=group.machine, search=name, points=len(now), new=len(now.keys() - known.keys())
         )
         self._found[key] = now
-        try:
-            save_json(self._file, self._found)
-        except OSError as error:  # a full disk: it is found again after the next start
-            log.warning("searches.not_saved", file=str(self._file), error=str(error))
-        self.change.set()
+        self._file.set(key, orjson.dumps(now))
+        self._changed.add(group.machine)
+        self._change.set()
+
+    async def wait(self) -> list[Machine]:
+        """Wait until more is discovered; return the machines that it concerns, with all their points.
+
+        Discoveries gather for a while. They are written to the file, and points are made of them, in threads.
+        """
+        await self._change.wait()
+        await asyncio.sleep(GATHER)
+        self._change.clear()
+        changed, self._changed = self._changed, set()
+        await self._file.save()
+        configured = [self._machines[path] for path in changed if path in self._machines]
+        found = dict(self._found)
+        for machine in configured:
+            expanded = await asyncio.to_thread(_expand, machine, found)
+            if self._machines.get(str(machine.path)) is machine:
+                self._expanded[str(machine.path)] = expanded
+        return [self.expanded(machine) for machine in configured]
+
+
+def _expand(machine: Machine, known: Mapping[str, DiscoveredSources]) -> Machine:
+    points = {point.name: point for point in machine.points}
+    found: dict[str, str] = {}
+    for search in machine.searches:
+        for point in points_of(search, known.get(_key(str(machine.path), search), {})):
+            if points.setdefault(point.name, point) is point:
+                found[point.name] = search.name
+    return replace(machine, points=tuple(points.values()), found=found)
 
 
 def fitting(search: Point, matches: Sequence[DiscoveredPoint]) -> DiscoveredSources:
-    """Return those of what was found that can become a point of the type that the search declares."""
+    """Return the sources that can become a point of the type that the search declares."""
     return {one.name: dict(one.keys) for one in matches if one.type in BECOMES[search.type]}
 
 
 def points_of(search: Point, found: DiscoveredSources) -> Iterator[Point]:
-    """Yield the points that a search stands for, where these were found."""
+    """Yield the points of a search, given their sources."""
     for name, keys in found.items():
         try:
             source = type(search.source).model_validate(keys)
@@ -124,5 +150,5 @@ def points_of(search: Point, found: DiscoveredSources) -> Iterator[Point]:
 
 
 def _key(machine: str, search: Point) -> str:
-    """Return what a search is known by: written anew, it begins anew."""
+    """Return the key of a search in the file: one that is configured anew begins anew."""
     return f"{machine} {search.name} {orjson.dumps(search.source.written(), default=str).decode()} {search.type}"

@@ -11,6 +11,7 @@ import orjson
 from gateway.acquisition.link_load import load_warnings
 from gateway.cli.common import CONFIG, print_problems, size_of
 from gateway.common.text import counted
+from gateway.mqtt.topics import topic_warnings
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, in_order
 
@@ -34,7 +35,7 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
     factory: Factory | None = None
     try:
         factory = load_factory(config)
-        problems = in_order([*factory.warnings, *load_warnings(factory)])
+        problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
     except ConfigurationError as error:
         problems = error.problems
     if style == "json":

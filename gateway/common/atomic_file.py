@@ -1,23 +1,34 @@
-"""Files that are replaced as a whole."""
+"""JSON files that are replaced as a whole: a power cut leaves the old one, or the new one."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import structlog
+
+from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+log = structlog.get_logger()
+
 
 def save_json(file: Path, data: dict[str, Any]) -> None:
-    """Replace a file as a whole: a power cut leaves the old one, or the new one."""
+    """Replace a file by data, as a whole. Blocks until it is on disk. Raises `OSError`."""
+    replace_file(file, [orjson.dumps(data)])
+
+
+def replace_file(file: Path, pieces: Iterable[bytes]) -> None:
+    """Replace a file by pieces of its new content. Blocks until they are on disk. Raises `OSError`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")
     with new.open("wb") as opened:
-        opened.write(orjson.dumps(data))
+        opened.writelines(pieces)
         opened.flush()
         os.fsync(opened.fileno())
     new.replace(file)
@@ -28,12 +39,66 @@ def load_json(file: Path) -> Any:  # noqa: ANN401 - what stands in a file
     return orjson.loads(file.read_bytes())
 
 
-def replace_file(file: Path, pieces: Iterable[bytes]) -> None:
-    """Replace a file by the pieces, as a whole. Raises `OSError`."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(file.name + ".new")
-    with new.open("wb") as opened:
-        opened.writelines(pieces)
-        opened.flush()
-        os.fsync(opened.fileno())
-    new.replace(file)
+class JsonEntries:
+    """A JSON object in a file, whose entries change one by one.
+
+    Each entry is encoded once, when it changes; saving puts them together and writes them, in a thread. A file that
+    can't be read or written is logged once and never raises.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Prepare; no I/O before `load`."""
+        self._file = file
+        self._entries: dict[str, bytes] = {}
+        self._changed = False
+        self._lock = asyncio.Lock()
+        self._writing = BestEffort("save", file=str(file))
+
+    def load(self) -> dict[str, Any]:
+        """Return the entries that the file has; none of a file that is missing or damaged."""
+        try:
+            data = load_json(self._file)
+            if not isinstance(data, dict):
+                raise TypeError(f"a {type(data).__name__} where an object belongs")  # noqa: TRY301 - handled alike
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            self.unreadable(error)
+            return {}
+        self._entries = {key: orjson.dumps(value) for key, value in data.items()}
+        return data
+
+    def unreadable(self, error: Exception) -> None:
+        """Log that the file, or an entry of it, can't be used."""
+        log.warning("file.unreadable", file=str(self._file), error=repr(error))
+
+    def set(self, key: str, encoded: bytes) -> None:
+        """Change an entry, given as JSON."""
+        if self._entries.get(key) != encoded:
+            self._entries[key] = encoded
+            self._changed = True
+
+    def remove(self, key: str) -> None:
+        """Remove an entry, if it is there."""
+        if self._entries.pop(key, None) is not None:
+            self._changed = True
+
+    async def save(self) -> bool:
+        """Write the file where entries have changed; returns whether all of them are on disk."""
+        async with self._lock:
+            if not self._changed:
+                return True
+            self._changed, entries = False, list(self._entries.items())
+            with self._writing:
+                await asyncio.to_thread(replace_file, self._file, _pieces(entries))
+                return True
+            self._changed = True
+            return False
+
+
+def _pieces(entries: Iterable[tuple[str, bytes]]) -> Iterable[bytes]:
+    before = b"{"
+    for key, encoded in entries:
+        yield before + orjson.dumps(key) + b":" + encoded
+        before = b","
+    yield b"{}" if before == b"{" else b"}"

@@ -1,89 +1,135 @@
-"""The gateway's time: UTC in microseconds, never twice the same and never backwards; and whether it can be trusted.
+"""The gateway's time: UTC in microseconds, unique in a run, and marked where it can't be trusted.
 
-Schedules do not hang on it: they run by the monotonic clock.
+Schedules do not depend on it: they run by the monotonic clock.
 """
 
 from __future__ import annotations
 
 import ctypes
 import time
+from typing import NamedTuple
 
 import structlog
 
 from drivers.base import Fault, Quality, Reason
+from gateway.model.time import FLOOR, GRAIN
 
 log = structlog.get_logger()
 
 STEP = 500_000
-"""Microseconds: what the wall clock moves by more than that, against the monotonic clock, is a step and is told."""
+"""Microseconds by which the wall clock moves against the monotonic clock: from here on it is a step, and logged."""
 
 AHEAD = 1_000_000
-"""Microseconds by which time may be ahead of the wall clock, after a step back, and still be trusted."""
+"""Microseconds by which the wall clock may be set back and time goes on slowly; beyond that it follows at once."""
 
-FLOOR = 1_735_689_600_000_000
-"""2025 began then, in microseconds since the epoch: a clock that stands before it was not set."""
+CHECK_EVERY = 10_000_000
+"""Microseconds between two calls that ask the kernel whether the clock is synchronised."""
 
-LOOK_EVERY = 10_000_000
-"""Microseconds between two questions to the kernel whether the clock is synchronised."""
+MAX_ERAS = 64
+"""Eras whose times are remembered."""
 
 _TIMEX_BYTES = 512
 """More than the kernel's `struct timex` has anywhere; all zero, it asks and changes nothing."""
 
 _TIME_ERROR = 5
-"""What adjtimex(2) returns while the clock is not synchronised."""
+"""The value that adjtimex(2) returns while the clock is not synchronised."""
 
 _NOT_SET = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock not set")
 _NOT_SYNCHRONISED = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock not synchronised")
 _SET_BACK = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock set back")
 
 
-class Clock:
-    """Wall time that only moves forward.
+class _Era(NamedTuple):
+    """The times between two steps of the wall clock, first and last."""
 
-    When the wall clock is set back, time goes on from where it was at half the pace of the monotonic clock, until the
-    wall clock has caught up: an hour back is two hours of doubt. `fault` marks the readings of such a time.
+    first: int
+    last: int
+
+
+class Clock:
+    """Wall time that is unique, and that increases as long as the wall clock is not set back far.
+
+    Between two steps of the wall clock lies an era. A step forward, or back by more than `AHEAD`, begins a new one,
+    and time follows the wall clock at once. A smaller step back is made up for at half the pace of the monotonic
+    clock. While a time was used in an era before, `fault` is set; no time is returned twice all the same.
     """
 
     def __init__(self, *, require_sync: bool = False) -> None:
         """Prepare; with `require_sync` a clock that the kernel does not call synchronised is not trusted."""
         self.fault: Fault | None = None
-        """What is to be said of readings that are taken now; None while time can be trusted."""
+        """The fault of readings that are taken now; None while time can be trusted."""
         self.steps = 0
         """How often the wall clock was set since the start."""
+        self.era = 0
+        """How often time went back since the start."""
+        self.last = 0
+        """The latest time of this era."""
         self._require_sync = require_sync
         self._synchronised = True
-        self._look = 0
-        self._last = self._last_monotonic = self._offset = 0
+        self._check_at = 0
+        self._last_monotonic = self._offset = 0
+        self._first = 0
+        self._eras: list[_Era] = []
+        self._uses = 0  # how often the present time was used in eras before
+        self._uses_until = 0  # the time at which that changes
 
     def __call__(self) -> int:
         """Return microseconds since the epoch, UTC."""
         wall, monotonic = time.time_ns() // 1000, time.monotonic_ns() // 1000
         offset = wall - monotonic
         moved = offset - self._offset
-        if not -STEP < moved < STEP and self._last:
-            self.steps += 1
-            log.warning("clock.stepped", seconds=round(moved / 1e6, 3), steps=self.steps)
+        if (not -STEP < moved < STEP) or wall < self.last - AHEAD:
+            self._step(wall, moved)
         self._offset = offset
-        now = wall if wall > self._last else self._last + max(1, (monotonic - self._last_monotonic) // 2)
-        self._last, self._last_monotonic = now, monotonic
-        if self._require_sync and monotonic >= self._look:
-            self._look = monotonic + LOOK_EVERY
+        now = wall - wall % GRAIN
+        if now <= self.last:
+            slow = (monotonic - self._last_monotonic) // 2
+            now = self.last + max(GRAIN, slow - slow % GRAIN)
+        self.last, self._last_monotonic = now, monotonic
+        if now >= self._uses_until:
+            self._count_uses(now)
+        if self._require_sync and monotonic >= self._check_at:
+            self._check_at = monotonic + CHECK_EVERY
             self._synchronised = synchronised()
-        if self.fault is not None or now - wall > AHEAD or wall < FLOOR or not self._synchronised:
-            self._judge(wall, now - wall)
-        return now
+        if self.fault is not None or self._uses or wall < FLOOR or not self._synchronised:
+            self._judge(wall)
+        return now + self._uses
 
     @property
     def ahead(self) -> float:
-        """Seconds by which time is ahead of the wall clock: 0 but after a step back."""
-        return max(0, self._last - self._last_monotonic - self._offset) / 1e6
+        """Seconds by which time is ahead of the wall clock, after a small step back."""
+        return max(0, self.last - self._last_monotonic - self._offset) / 1e6
 
-    def _judge(self, wall: int, ahead: int) -> None:
-        """Decide whether time can be trusted; each change is told once."""
+    def _step(self, wall: int, moved: int) -> None:
+        """Begin a new era where the wall clock was set forward, or back by more than is made up for slowly."""
+        if not self.last:
+            self._first = wall - wall % GRAIN
+            return
+        if not -STEP < moved < STEP:
+            self.steps += 1
+            log.warning("clock.stepped", seconds=round(moved / 1e6, 3), steps=self.steps)
+        back = moved < -AHEAD or wall < self.last - AHEAD
+        if back or moved >= STEP:
+            self._eras = [*self._eras, _Era(self._first, self.last)][-MAX_ERAS:]
+            self._first = wall - wall % GRAIN
+            self._uses_until = 0
+        if back:
+            self.era += 1
+            self.last = 0
+
+    def _count_uses(self, now: int) -> None:
+        """Count the eras that had this time too, and find out until when that holds."""
+        within = [era for era in self._eras if era.first <= now <= era.last]
+        self._uses = min(len(within), GRAIN - 1)
+        ends = [era.last + 1 for era in within] + [era.first for era in self._eras if era.first > now]
+        self._uses_until = min(ends, default=2**63)
+
+    def _judge(self, wall: int) -> None:
+        """Decide whether time can be trusted; each change is logged once."""
         fault = None
         if wall < FLOOR:
             fault = _NOT_SET
-        elif ahead > AHEAD:
+        elif self._uses:
             fault = _SET_BACK
         elif not self._synchronised:
             fault = _NOT_SYNCHRONISED
@@ -93,13 +139,13 @@ class Clock:
         if fault is None:
             log.info("clock.trusted")
         else:
-            log.warning("clock.not_trusted", reason=fault.code, ahead=round(ahead / 1e6, 3))
+            log.warning("clock.not_trusted", reason=fault.code)
 
 
 def synchronised() -> bool:
     """Return whether the kernel says that something keeps its clock right: chrony, ntpd, systemd-timesyncd.
 
-    See adjtimex(2); where it can't be asked, nobody knows, and the answer is no.
+    See adjtimex(2); where it can't be asked, the answer is no.
     """
     state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     return 0 <= state < _TIME_ERROR

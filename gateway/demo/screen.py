@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.codecs import CODECS
+from gateway.codecs import CODECS, Undecodable
+from gateway.mqtt.messages import BadMessage, parse_ledger, parse_machine_state
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.messages import LedgerReport
     from gateway.settings.factory import Factory, Machine
 
 REFRESH = 0.5
@@ -59,7 +61,7 @@ class Screen:
         self._console = console
         self._folder = folder
         self._rows: dict[MachinePath, _Row] = {}
-        self._ledgers: dict[str, dict[str, Any]] = {}
+        self._ledgers: dict[str, LedgerReport] = {}
         self._began = time.monotonic()
 
     async def watch(self, factories: list[Factory]) -> None:
@@ -76,7 +78,8 @@ class Screen:
         async def serve(link: MqttClient) -> None:
             await session.subscribe(link, topics.all_machines("+"), topics.all_gateways("ledger"), qos=0)
             while True:
-                self._take(topics, codec, await link.receive())
+                with suppress(BadMessage, Undecodable):  # any client may publish anything
+                    self._take(topics, codec, await link.receive())
 
         with Live(console=self._console, auto_refresh=False, screen=self._console.is_terminal) as live:
             drawing = asyncio.create_task(self._draw(live), name="draw")
@@ -87,16 +90,16 @@ class Screen:
 
     def _take(self, topics: Topics, codec: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - a codec
         if (gateway := topics.gateway_of(message.topic)) is not None:
-            self._ledgers[gateway[0]] = orjson.loads(message.payload)
+            self._ledgers[gateway[0]] = parse_ledger(bytes(message.payload))
             return
         found = topics.machine_of(message.topic)
         row = self._rows.get(found[0]) if found else None
         if found is None or row is None:
             return
         if found[1] == "state":
-            row.state = orjson.loads(message.payload)["state"]
+            row.state = parse_machine_state(bytes(message.payload)).state
         elif found[1] == "data":
-            record = codec.decode(message.payload)
+            record = codec.decode(bytes(message.payload))
             row.arrivals.append((time.monotonic(), len(record)))
             for scan in record.scans:
                 row.values |= {name: (value, scan.uncertain.get(name, "")) for name, value in scan.values.items()}
@@ -132,15 +135,15 @@ class Screen:
     def _foot(self) -> list[Text]:
         lines = [Text("")]
         for gateway, report in sorted(self._ledgers.items()):
-            ledger, schedule = report["ledger"], report["schedule"]
-            dropped = sum(ledger["dropped"].values())
-            balance = Text(" balanced", "green") if report["balanced"] else Text(" NOT BALANCED", "bold red")
+            ledger, schedule = report.ledger, report.schedule
+            dropped = sum(ledger.dropped.values())
+            balance = Text(" balanced", "green") if report.balanced else Text(" NOT BALANCED", "bold red")
             numbers = (
-                f"{gateway:<18} acquired {ledger['acquired']:,} = unchanged {ledger['unchanged']:,}"
-                f" + dropped {dropped:,} + pending {ledger['pending']:,} + confirmed {ledger['confirmed']:,}"
+                f"{gateway:<18} acquired {ledger.acquired:,} = unchanged {ledger.unchanged:,}"
+                f" + dropped {dropped:,} + pending {ledger.pending:,} + confirmed {ledger.confirmed:,}"
             )
-            scans = f"   scans due {schedule['due']:,} missed {schedule['missed']:,}"
-            lines.append(Text.assemble(numbers, balance, scans, f"   spool {report['spool_bytes'] / 1024:.0f} KiB"))
+            scans = f"   scans due {schedule.due:,} missed {schedule.missed:,}"
+            lines.append(Text.assemble(numbers, balance, scans, f"   spool {report.spool_bytes / 1024:.0f} KiB"))
         return lines
 
     def _values(self, row: _Row) -> Text:

@@ -16,6 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.dead_letters import DeadLetter
+from gateway.common.tasks import BestEffort, supervise
 from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
 from gateway.ingest.decoder import MessageDecoder
@@ -24,12 +25,14 @@ from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
 from gateway.ingest.worker_thread import WorkerThread
+from gateway.mqtt.broker_support import check_shared_subscription
+from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.messages import encode_wanted
 from gateway.mqtt.session import INGEST, Presence, Session
 from gateway.settings.sections import Confirm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.codecs.base import Codec
     from gateway.common.dead_letters import DeadLetters
@@ -97,29 +100,35 @@ class Ingest:
         self._session = Session(
             factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
         )
-        self._confirmations = PendingConfirmations(self._session.note_publish)
+        self._confirmations = PendingConfirmations(self._confirmation_answered)
         self._disk = WorkerThread("metadata")
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
 
     async def run(self) -> None:
         """Receive and write until cancelled; an outage is logged once."""
-        await asyncio.to_thread(self._metadata.load)
+        await self._disk.run(self._metadata.load)
         for machine in self._factory.machines:
             self._metadata.add(machine.path, [machine.meta])
         try:
             async with asyncio.TaskGroup() as tasks:
                 for writer in self._writers:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
-                tasks.create_task(self._queue.run(self._confirm_durable), name="durability")
-                tasks.create_task(self._set_aside.run(), name="dead letters")
-                tasks.create_task(self._keep_metadata(), name="keep metadata")
-                tasks.create_task(self._ask_for_metadata(), name="ask for metadata")
-                tasks.create_task(self._session.run(self._serve), name="receive")
+                parts: dict[str, Callable[[], Awaitable[None]]] = {
+                    "durability": partial(self._queue.run, self._confirm_durable),
+                    "dead letters": self._set_aside.run,
+                    "keep metadata": self._keep_metadata,
+                    "ask for metadata": self._ask_for_metadata,
+                    "receive": partial(self._session.run, self._serve),
+                    "check shared subscriptions": self._check_share,
+                }
+                for name, run in parts.items():
+                    tasks.create_task(supervise(run, BestEffort(name)), name=name)
         finally:
-            await self._save_metadata()
+            await asyncio.gather(
+                self._save_metadata(), self._set_aside.close(), *(writer.close() for writer in self._writers)
+            )
             self._disk.stop()
-            await asyncio.gather(self._set_aside.close(), *(writer.close() for writer in self._writers))
 
     async def _serve(self, client: MqttClient) -> None:
         """Serve one connection until it is lost."""
@@ -150,9 +159,21 @@ class Ingest:
         self._link = client
         self._linked.set()
 
+    async def _check_share(self) -> None:
+        """Check once that the broker delivers over shared subscriptions, and log an instruction if it does not."""
+        if self._settings.share is not None:
+            await self._linked.wait()
+            own, name = self._factory.factory, f"{self._factory.ingest.id}-{self._factory.gateway.id}"
+            topic = self._topics.ingest(own.enterprise, own.site, name, "share")
+            await check_shared_subscription(self._factory.broker, f"lineside-{name}-check", topic)
+
     async def _subscribe_to_answers(self, client: MqttClient) -> None:
         """Subscribe to what gateways answer; a broker that denies it must not hold up the records."""
         await self._session.subscribe(client, self._topics.all_gateways("metadata"))
+
+    def _confirmation_answered(self, topic: str, reason: int) -> None:
+        self._session.note_publish(topic, reason)
+        self.status.confirmations_denied += reason >= REFUSED
 
     def _filter(self, leaf: str) -> str:
         """Return what to subscribe to: all records, or a share of them (MQTT 5, 4.8.2)."""

@@ -17,6 +17,7 @@ class IngestStatus:
     `set_aside`       readings that are in dead letters and in no store; `not_stored` has them by reason
     `dead_letters`    letters of them, and of messages that are not records; `letters_dropped` for want of room
     `waiting_for_metadata`  records that had to wait for their metadata
+    `confirmations_denied`  confirmations that the broker refused; their gateways send the records again
     `latency`         seconds from a reading's time to the write
     """
 
@@ -27,6 +28,7 @@ class IngestStatus:
     dead_letters: int = 0
     letters_dropped: int = 0
     waiting_for_metadata: int = 0
+    confirmations_denied: int = 0
     first_stored: float | None = None
     latency: Histogram = field(default_factory=Histogram)
 
@@ -41,6 +43,7 @@ class IngestStatus:
             "dead_letters": self.dead_letters,
             "dead_letters_dropped": self.letters_dropped,
             "waiting_for_meta": self.waiting_for_metadata,
+            "confirmations_denied": self.confirmations_denied,
             "latency_ms": {
                 name: None if (seconds := self.latency.percentile(share)) is None else round(seconds * 1000, 1)
                 for name, share in (("p50", 0.5), ("p99", 0.99))

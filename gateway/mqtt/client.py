@@ -34,6 +34,7 @@ from gateway.mqtt.constants import (
     SESSION_EXPIRY,
     TAKEN_OVER,
     TOO_LARGE,
+    UNSUPPORTED_VERSION,
 )
 from gateway.mqtt.tls import client_context
 from gateway.settings.sections import Version
@@ -59,6 +60,10 @@ class ConnectionRefused(MqttError):
 
 class SessionTakenOver(MqttError):
     """The broker says that another client has connected with this client's identifier."""
+
+
+class _ClosedEarly(MqttError):
+    """The broker closed the connection in place of an answer."""
 
 
 class Message(NamedTuple):
@@ -113,6 +118,7 @@ class MqttClient(aiomqtt.Client):
             max_inflight_messages=RECEIVE_MAXIMUM,  # bounded by the sender, who knows what waits, and by the broker
         )
         self.address = broker.url
+        self._five = five
         self.receive_maximum = RECEIVE_MAXIMUM
         self._broker = broker
         self._packet_maximum = PACKET_MAXIMUM
@@ -149,9 +155,15 @@ class MqttClient(aiomqtt.Client):
                 self._retrieve_error()
                 if not isinstance(error, MqttError):
                     raise
-                errors.append(f"{address.url}: {error}")
+                errors.append(f"{address.url}: {error}{self._version_hint(error)}")
                 refused = refused and isinstance(error, MqttConnectError)
         raise (ConnectionRefused if refused else MqttError)("; ".join(errors))
+
+    def _version_hint(self, error: MqttError) -> str:
+        """Return an instruction where the broker may not speak MQTT 5: NATS says so, RabbitMQ before 3.13 closes."""
+        refused = isinstance(error, MqttConnectError) and _value(error.rc) in UNSUPPORTED_VERSION
+        closed = isinstance(error, _ClosedEarly) and not self._broker.tls
+        return ': set broker.version to "3.1.1"' * (self._five and (refused or closed))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -237,7 +249,7 @@ class MqttClient(aiomqtt.Client):
     ) -> None:
         if not self._connected.done():  # else it would show only when the time is up
             hint = ": does it want a certificate?" if self._broker.tls and not self._broker.certificate else ""
-            self._connected.set_exception(MqttError(f"closed the connection before it answered{hint}"))
+            self._connected.set_exception(_ClosedEarly(f"closed the connection before it answered{hint}"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as aiomqtt has it
@@ -262,7 +274,7 @@ class MqttClient(aiomqtt.Client):
         """Wait until the connection is lost, then raise `MqttError`: `SessionTakenOver` where the broker says so."""
         await asyncio.wait((self._disconnected,))
         error = self._disconnected.exception()
-        if isinstance(error, MqttCodeError) and isinstance(error.rc, ReasonCode) and error.rc.value == TAKEN_OVER:
+        if isinstance(error, MqttCodeError) and _value(error.rc) == TAKEN_OVER:
             raise SessionTakenOver("another client took over the session") from error
         raise MqttError(f"connection lost: {error or 'closed'}") from error
 
@@ -403,3 +415,8 @@ class MqttClient(aiomqtt.Client):
             waiting.cancel()
         if not event.is_set() and self._disconnected.done():
             await self.lost()
+
+
+def _value(code: int | ReasonCode | None) -> int:
+    """Return a reason code as a number."""
+    return code.value if isinstance(code, ReasonCode) else code or 0

@@ -14,6 +14,9 @@ TAKEN_OVER = 0x8E
 TOO_LARGE = 0x95
 """Reason code (MQTT 5, 2.4): packet too large."""
 
+UNSUPPORTED_VERSION = {1, 0x84}
+"""Reason codes of a CONNACK: unacceptable protocol version (MQTT 3.1.1, 3.2.2.3; MQTT 5, 2.4)."""
+
 RECEIVE_MAXIMUM = 0xFFFF
 """Unacknowledged messages that a broker takes that names no number (MQTT 5, 3.2.2.3.3)."""
 

@@ -53,6 +53,9 @@ MAX_IDS = 100
 MAX_EARLIER = 16
 """Earlier descriptions in one `meta`; gateways send four."""
 
+MAX_REASONS = 100
+"""Reasons for which a ledger counts dropped readings."""
+
 MAX_SEQ = 2**63 - 1
 """The largest sequence number: SQLite and the stores have signed 64-bit integers."""
 
@@ -82,6 +85,7 @@ Unit = Annotated[str, Field(max_length=MAX_UNIT, pattern=f"^{_TEXT}*$")]
 DescriptionId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Total = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_800_000_000)]
 
 
@@ -162,6 +166,32 @@ class MachineState(_Message):
     reason: Text = ""
     since: Microseconds = 0
     gateway: Text = ""
+
+
+class LedgerCounts(_Message):
+    """Readings by their outcome; `dropped` by reason."""
+
+    acquired: Total
+    unchanged: Total
+    pending: Total
+    confirmed: Total
+    dropped: Annotated[dict[Name, Total], Field(max_length=MAX_REASONS), FailFast()]
+
+
+class ScheduleCounts(_Message):
+    """Scans that were due, and that were missed."""
+
+    due: Total
+    missed: Total
+
+
+class LedgerReport(_Message):
+    """The parts of the report that a gateway publishes every second which others show."""
+
+    balanced: bool
+    spool_bytes: Total
+    ledger: LedgerCounts
+    schedule: ScheduleCounts
 
 
 class PointDescription(_Message):
@@ -248,6 +278,7 @@ _CONFIRMATION = TypeAdapter(Confirmation)
 _GATEWAY_STATE = TypeAdapter(GatewayState)
 _INGEST_STATE = TypeAdapter(IngestState)
 _MACHINE_STATE = TypeAdapter(MachineState)
+_LEDGER = TypeAdapter(LedgerReport)
 _META = TypeAdapter(Meta)
 _WANTED = TypeAdapter(Wanted)
 _METADATA = TypeAdapter(Metadata)
@@ -271,6 +302,11 @@ def parse_ingest_state(payload: bytes) -> IngestState:
 def parse_machine_state(payload: bytes) -> MachineState:
     """Return the content of a machine's `state`. Raises `BadMessage`."""
     return _parse(_MACHINE_STATE, payload, MAX_STATE_BYTES)
+
+
+def parse_ledger(payload: bytes) -> LedgerReport:
+    """Return the content of a gateway's `ledger`. Raises `BadMessage`."""
+    return _parse(_LEDGER, payload, MAX_STATE_BYTES)
 
 
 def parse_meta(payload: bytes) -> Meta:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.model.path import MachinePath
+from gateway.settings.problems import Problem, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.document import Document
+    from gateway.settings.factory import Factory
 
 GATEWAYS = "_gateways"
 """The level under a site of gateways; no area can have this name, since names begin with a letter."""
@@ -43,9 +51,9 @@ class Topics:
         """Return a topic of a gateway: its `state`, its `ledger`, or what is `confirmed` to it."""
         return f"{self.root}/{enterprise}/{site}/{GATEWAYS}/{gateway}/{leaf}"
 
-    def ingest(self, enterprise: str, site: str, ingest: str) -> str:
-        """Return the topic of an ingest's state."""
-        return f"{self.root}/{enterprise}/{site}/{INGESTS}/{ingest}/state"
+    def ingest(self, enterprise: str, site: str, ingest: str, leaf: str = "state") -> str:
+        """Return a topic of an ingest: its `state`, or `share`, where it checks shared subscriptions."""
+        return f"{self.root}/{enterprise}/{site}/{INGESTS}/{ingest}/{leaf}"
 
     def all_machines(self, leaf: str) -> str:
         """Return the filter for a topic of every machine."""
@@ -89,3 +97,27 @@ class Topics:
         if not topic.startswith(self.root + "/") or len(levels) != 5 or levels[2] != GATEWAYS:  # noqa: PLR2004
             return None
         return levels[3], levels[4]
+
+
+def topic_warnings(factory: Factory) -> Iterator[Problem]:
+    """Yield a warning for each name with a dot: some brokers accept topics with one, and deliver nothing there."""
+    named: set[tuple[str, ...]] = set()
+    for document, path, name in _levels(factory):
+        if "." in name and path not in named:
+            named.add(path)
+            message = f"{name!r} contains a dot, and NATS and RabbitMQ do not deliver such topics; write '-' instead"
+            yield Problem(document.file, *document.mark(path), ".".join(path), message, Severity.WARNING)
+
+
+def _levels(factory: Factory) -> Iterator[tuple[Document, tuple[str, ...], str]]:
+    """Yield the levels of all topics: where each is written, and its name."""
+    if factory.document is not None:
+        for section, key in (("broker", "root"), ("factory", "enterprise"), ("factory", "site"), ("gateway", "id")):
+            yield factory.document, (section, key), str(getattr(getattr(factory, section), key))
+        yield factory.document, ("ingest", "id"), factory.ingest.id
+    for machine in factory.machines:
+        if machine.place is not None:
+            document, path = machine.place.document, tuple(map(str, machine.place.path))
+            yield document, path, machine.path.machine
+            yield document, path[:-2], machine.path.line
+            yield document, (*path[:-2], "area"), machine.path.area

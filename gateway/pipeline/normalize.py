@@ -1,17 +1,20 @@
 """From raw values to the common schema: scale, offset, label, declared type, quality, increasing time.
 
-One `Normalizer` a group, compiled from its points once. A scan is changed in place, column by column; what
-needs no work costs no work.
+One `Normalizer` a group, compiled from its points once. A scan is changed in place, column by column; columns that
+need no work cost none.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from operator import itemgetter, lt
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from drivers.base import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
+from gateway.model.time import APART, GRAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,8 +39,24 @@ _IN_FUTURE = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time in the future")
 _YEARS_AGO = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time years ago")
 
 
-def _no_doubt() -> Fault | None:
-    return None
+_BEFORE_STEP = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock set back")
+
+
+class Time(Protocol):
+    """The state of the gateway's clock; see `gateway.common.clock.Clock`."""
+
+    fault: Fault | None
+    era: int
+    last: int
+
+
+@dataclass(slots=True)
+class TrustedTime:
+    """The state of a clock that is right."""
+
+    fault: Fault | None = None
+    era: int = 0
+    last: int = 0
 
 
 class Unfit(Exception):
@@ -54,15 +73,16 @@ class Normalizer:
     is what servers push, the values are found that are not as they should be.
     """
 
-    def __init__(self, points: Sequence[Point], doubt: Callable[[], Fault | None] = _no_doubt) -> None:
-        """Compile; `doubt` returns what is wrong with the gateway's clock now, None where nothing is."""
-        self._doubt = doubt
+    def __init__(self, points: Sequence[Point], clock: Time | None = None) -> None:
+        """Compile; `clock` is the one that stamps the scans, and is trusted where none is given."""
+        self._clock: Time = TrustedTime() if clock is None else clock
+        self._era = self._clock.era
         self._converts = [_converter(point) for point in points]
         self._ranges = [point.range for point in points]
         self._plain = [_TYPES[point.type] if _is_plain(point) else None for point in points]
         self._has_ints = int in self._plain
         self._last = dict.fromkeys(range(len(points)), 0)  # of readings that came alone
-        self._last_whole = self._last_any = 0
+        self._last_whole = self._last_any = -APART
         self._scaled = []
         self._floats = []
         self._work = []
@@ -86,10 +106,13 @@ class Normalizer:
         if scan.late:
             self._apply_each(scan)  # of times that are past: there is no order to keep them in
             return
-        doubt, times = self._doubt(), scan.times
+        doubt, times = self._clock.fault, scan.times
         if times and doubt is None:
             _judge_times(scan, times)
-        self._in_order(scan)
+        if self._clock.era != self._era and self._is_of_former_era(scan):
+            doubt = _BEFORE_STEP
+        else:
+            self._in_order(scan)
         if scan.points is None and not scan.faults:
             self._apply_whole(scan)
         else:
@@ -158,10 +181,30 @@ class Normalizer:
             return False
         return not (self._has_ints and values) or (min(values) >= _INT_MIN and max(values) <= _INT_MAX)
 
+    def _is_of_former_era(self, scan: Scan) -> bool:
+        """Return whether a scan was stamped before the clock was set back; if not, begin the new era.
+
+        Times that now lie in the future are forgotten: later readings would be held there. Times of devices do not
+        go back with the gateway's clock, and are kept.
+        """
+        latest = self._clock.last + (GRAIN if scan.times is None else FUTURE)
+        if scan.time > latest:
+            return True
+        self._era = self._clock.era
+        self._last = {position: time if time <= latest else 0 for position, time in self._last.items()}
+        if self._last_whole > latest:
+            self._last_whole = -APART
+        if self._last_any > latest:
+            self._last_any = max(self._last_whole, *self._last.values())
+        return False
+
     def _in_order(self, scan: Scan) -> None:
-        """Keep the time of every point strictly increasing: two readings of one time would become one."""
+        """Keep the time of every point strictly increasing: two readings of one time would become one.
+
+        Whole scans that were taken together are kept apart by what every store can tell apart.
+        """
         if scan.points is None and scan.times is None:
-            scan.time = self._last_whole = self._last_any = max(scan.time, self._last_any + 1)
+            scan.time = self._last_whole = self._last_any = max(scan.time, self._last_any + APART)
             return
         times = scan.times or [scan.time] * len(scan.values)
         positions = scan.points if scan.points is not None else range(len(scan.values))
@@ -217,11 +260,13 @@ def _converter(point: Point) -> Callable[[Value], Value]:
             return _to_string
 
 
+@lru_cache(maxsize=10_000)
 def _ratio(scale: float) -> tuple[int, int]:
     """Return a scale as a fraction: 0.1 is not exact in binary, and 1718 / 10 is 171.8 as the engineer wrote it."""
     return Fraction(str(scale)).as_integer_ratio()
 
 
+@lru_cache(maxsize=10_000)
 def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
     times, over = _ratio(scale)
 
@@ -236,6 +281,7 @@ def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
     return convert
 
 
+@lru_cache(maxsize=10_000)
 def _to_int(scale: int, offset: int) -> Callable[[Value], Value]:
     def convert(raw: Value) -> Value:
         if isinstance(raw, float):

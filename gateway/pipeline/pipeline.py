@@ -11,9 +11,10 @@ from gateway.pipeline.report_by_exception import ReportByException
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from drivers.base import Fault, Scan
+    from drivers.base import Scan
     from gateway.model.ledger import Ledger
     from gateway.pipeline.machine_status import MachineStatuses
+    from gateway.pipeline.normalize import Time
     from gateway.settings.point import Point
 
 
@@ -23,7 +24,7 @@ class Pipeline:
     def __init__(
         self,
         points: Sequence[Point],
-        clock_fault: Callable[[], Fault | None],
+        clock: Time,
         statuses: MachineStatuses,
         ledger: Callable[[], Ledger],
         put: Callable[[NamedScan, int], None],
@@ -31,11 +32,11 @@ class Pipeline:
     ) -> None:
         """Compile the steps for a group's points.
 
-        `clock_fault` returns what is wrong with the gateway's clock now. `put` takes a scan with its number of
+        `clock` is the clock that stamps the scans. `put` takes a scan with its number of
         readings into a record, and `room` waits while too much waits for the disk. `ledger` returns the counts that
         the spool has loaded.
         """
-        self._normalizer = Normalizer(points, clock_fault)
+        self._normalizer = Normalizer(points, clock)
         self._filter = ReportByException(points)
         self._statuses = statuses
         self._ledger = ledger

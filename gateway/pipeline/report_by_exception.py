@@ -1,7 +1,7 @@
-"""What is worth sending: changes, changes beyond a deadband, and a sign of life at an interval.
+"""Report by exception: send changes, changes beyond a deadband, and a reading at an interval.
 
 A reading that is not good is sent when its fault is new, and then at the interval: an hour of `no_response`
-is not 3,600 rows. What is left out is counted as unchanged.
+is not 3,600 rows. Readings that are not sent are counted as unchanged.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class ReportByException:
         if fault is None and self._always[position] and self._fault[position] is None:
             return True
         before = self._fault[position]
-        if fault == before and self._sent[position] and time - self._sent[position] < self._interval[position]:
+        # a clock that was set back far makes the time since then negative
+        if fault == before and self._sent[position] and 0 <= time - self._sent[position] < self._interval[position]:
             if fault is not None and value is None:
                 return False
             if not self._always[position] and not self._changed(value, position):

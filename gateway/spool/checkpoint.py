@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from zlib import crc32
 
 import orjson
@@ -34,7 +34,15 @@ SLOT_SIZE = 8192
 MAX_RANGES = 1000
 """Ranges of records in a checkpoint: twice the number of records that may be in flight."""
 
+MAX_NUMBER = 2**63 - 1
+"""The largest number in a checkpoint, and of SQLite."""
+
+MAX_NAME, MAX_COUNTS = 64, 200
+"""Characters of a name, and names of counts, at most."""
+
 MAGIC = b"LSPL"
+
+_NUMBERS = ("next", "commit", "turn", "records", "readings", "size")
 
 _HEAD = Struct(">4sII")  # magic, length, checksum
 
@@ -67,6 +75,19 @@ class Checkpoint:
         """Sort key: larger in a newer checkpoint of the same spool."""
         return self.commit, self.turn
 
+    @property
+    def is_consistent(self) -> bool:
+        """Whether numbers and ranges agree with each other."""
+        covered = sum(last - first + 1 for first, last in self.pending)
+        in_order = all(before[1] + 1 < after[0] for before, after in pairwise(self.pending))
+        return (
+            in_order
+            and all(0 <= first <= last < self.next for first, last in self.pending)
+            and (self.records > 0) == bool(self.pending)
+            and self.records <= covered
+            and (self.records > 0 or self.readings == self.size == 0)
+        )
+
     def same_records(self, records: int, readings: int, size: int) -> bool:
         """Return True if the records found are as many, and as large, as they should be."""
         return (self.records, self.readings, self.size) == (records, readings, size)
@@ -80,31 +101,69 @@ def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
             {
                 "v": VERSION, "spool": state.spool, "next": state.next, "commit": state.commit, "turn": state.turn,
                 "records": state.records, "readings": state.readings, "size": state.size,
-                "counts": {name: n for name, n in state.counts.items() if n},
+                "counts": {name: min(n, MAX_NUMBER) for name, n in state.counts.items() if n > 0},
                 "pending": _to_steps(pending.covered(most)),
             }
         )  # fmt: skip
         if len(body) <= SLOT_SIZE - _HEAD.size:
-            return _HEAD.pack(MAGIC, len(body), crc32(body)) + body
+            return seal(body)
         most //= 2
 
 
-def decode_checkpoint(data: bytes) -> Checkpoint | None:
-    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
+def seal(body: bytes) -> bytes:
+    """Return bytes with their length and checksum before them."""
+    return _HEAD.pack(MAGIC, len(body), crc32(body)) + body
+
+
+def unseal(data: bytes) -> bytes | None:
+    """Return the bytes that were sealed, None if they are not what was written. More may follow."""
     if len(data) < _HEAD.size:
         return None
     magic, length, check = _HEAD.unpack_from(data)
     body = data[_HEAD.size : _HEAD.size + length]
-    if magic != MAGIC or len(body) != length or crc32(body) != check:
+    return body if magic == MAGIC and len(body) == length and crc32(body) == check else None
+
+
+def decode_checkpoint(data: bytes) -> Checkpoint | None:
+    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
+    body = unseal(data)
+    if body is None:
         return None
-    fields: dict[str, Any] = orjson.loads(body)
-    if fields.pop("v") != VERSION:
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return _parse(fields) if isinstance(fields, dict) else None
+
+
+def _parse(fields: dict[str, Any]) -> Checkpoint | None:
+    """Return the checkpoint with these fields, None if it can't be true. Raises `NewerSpool`."""
+    version = fields.get("v")
+    if _is_number(version) and version > VERSION:
         raise NewerSpool(
             "the spool was written by a newer Lineside: run that version, or configure another spool folder"
         )
-    fields["counts"] = Counter(fields["counts"])
-    fields["pending"] = _to_ranges(fields["pending"])
-    return Checkpoint(**fields)
+    spool, counts, steps = fields.get("spool"), fields.get("counts"), fields.get("pending")
+    numbers = {name: value for name in _NUMBERS if _is_number(value := fields.get(name))}
+    if not (
+        version == VERSION
+        and isinstance(spool, str)
+        and len(spool) <= MAX_NAME
+        and len(numbers) == len(_NUMBERS)
+        and isinstance(counts, dict)
+        and len(counts) <= MAX_COUNTS
+        and all(len(name) <= MAX_NAME and _is_number(count) for name, count in counts.items())
+        and isinstance(steps, list)
+        and len(steps) <= 2 * MAX_RANGES
+        and all(map(_is_number, steps))
+    ):
+        return None
+    state = Checkpoint(spool, **numbers, counts=Counter(counts), pending=_to_ranges(steps))
+    return state if state.is_consistent else None
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= MAX_NUMBER
 
 
 def newest(states: Iterable[Checkpoint | None]) -> Checkpoint | None:
@@ -116,8 +175,11 @@ def _to_steps(ranges: list[SeqRange]) -> list[int]:
     """Return the first number, then alternately length of range and length of gap: shorter than the numbers."""
     if not ranges:
         return []
-    edges = [ranges[0][0], *(edge for first, last in ranges for edge in (first, last + 1))]
-    return [edges[0], *(after - before for before, after in pairwise(edges[1:]))]
+    steps = [0] * (2 * len(ranges))
+    steps[0] = ranges[0][0]
+    steps[1::2] = [last - first + 1 for first, last in ranges]
+    steps[2::2] = [after[0] - before[1] - 1 for before, after in pairwise(ranges)]
+    return steps
 
 
 def _to_ranges(steps: list[int]) -> list[SeqRange]:
@@ -142,10 +204,15 @@ class CheckpointFile:
         """Open the file to write, and allocate its room, so that later writes need none. Raises `OSError`."""
         if self._descriptor >= 0:
             return
-        self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
-        if os.fstat(self._descriptor).st_size != 2 * SLOT_SIZE:
-            os.ftruncate(self._descriptor, 2 * SLOT_SIZE)
-            os.posix_fallocate(self._descriptor, 0, 2 * SLOT_SIZE)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            if os.fstat(descriptor).st_size != 2 * SLOT_SIZE:
+                os.ftruncate(descriptor, 2 * SLOT_SIZE)
+                os.posix_fallocate(descriptor, 0, 2 * SLOT_SIZE)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
 
     def write(self, data: bytes, turn: int) -> None:
         """Write an encoded checkpoint into one of the slots, alternately; a failure is logged once.
@@ -166,14 +233,48 @@ class CheckpointFile:
         if self._descriptor >= 0:
             with suppress(OSError):  # it is only the second copy
                 os.fsync(self._descriptor)
-            os.close(self._descriptor)
+            with suppress(OSError):
+                os.close(self._descriptor)
             self._descriptor = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The content of the two slots. `unwritten` is True for a file that was allocated and never written."""
+
+    first: Checkpoint | None
+    second: Checkpoint | None
+    unwritten: bool
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint, None if there is none."""
+        return newest([self.first, self.second])
+
+    def are_intact(self, commits: int) -> bool:
+        """Return True if no slot was damaged: then the newest checkpoint is the last that was written.
+
+        `commits` is the number of commits in the database: before the first one, the slots may be unwritten.
+        """
+        written = self.newest
+        if written is None:
+            return self.unwritten and commits == 0
+        if written.turn < 2:  # noqa: PLR2004 - the second slot is not written yet
+            return True
+        return self.first is not None and self.second is not None and abs(self.first.turn - self.second.turn) == 1
+
+
+def read_slots(file: Path) -> Slots:
+    """Return the content of the slots; a file that can't be read has none. Raises `NewerSpool`."""
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(2 * SLOT_SIZE)
+    except OSError:
+        data = b""
+    first, second = decode_checkpoint(data[:SLOT_SIZE]), decode_checkpoint(data[SLOT_SIZE:])
+    return Slots(first, second, data == bytes(2 * SLOT_SIZE))
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:
     """Return the newest checkpoint in the slots, None if there is none. Raises `NewerSpool`."""
-    try:
-        data = file.read_bytes()
-    except OSError:
-        return None
-    return newest([decode_checkpoint(data[:SLOT_SIZE]), decode_checkpoint(data[SLOT_SIZE : 2 * SLOT_SIZE])])
+    return read_slots(file).newest

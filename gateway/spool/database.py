@@ -7,21 +7,24 @@ detected when the file is opened and when records are read, and repaired at once
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import secrets
 import sqlite3
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+import orjson
 import structlog
 
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import Sync
-from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_checkpoint
-from gateway.spool.commit import Commit, allocated, used
-from gateway.spool.errors import Damaged, is_damage, is_no_room
+from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_slots, unseal
+from gateway.spool.commit import ADOPTED_ROW, Commit, allocated, room_for_records, used
+from gateway.spool.errors import Damaged, damage_raised, is_damage, is_no_room
 from gateway.spool.files import PAGE, SELECT_ROWS, Row, decode_text
-from gateway.spool.integrity import verify
 from gateway.spool.limits import Limits, Reserve, cost_of
 from gateway.spool.recovery import rebuild
 
@@ -41,6 +44,12 @@ T = TypeVar("T")
 SHRINK_FROM, SHRINK_TO = 16 * 2**20, 4 * 2**20
 """A database of at least the first number of bytes is made small when at most the second is in use."""
 
+REBUILD_AGAIN = 5.0
+"""Seconds before a rebuild that failed (a full disk) is tried again: it reads the whole database."""
+
+LOCK_ATTEMPTS, LOCK_PAUSE = 5, 0.05
+"""Attempts to lock the spool, and seconds between them."""
+
 SHRINK_EVERY = 1000
 """Commits between two attempts at that, as long as records are left: it costs as much as writing them."""
 
@@ -51,6 +60,8 @@ class SpoolDatabase:
     def __init__(self, files: SpoolFiles, max_size: int, when_full: WhenFull, sync: Sync = Sync.FULL) -> None:
         self.files = files
         self.limits = Limits(max_size)
+        self.new_name = secrets.token_hex(4)
+        """The name of the spool if it has to be created."""
         self.state = Checkpoint("")
         self.pending = SeqRanges()
         self.has_damage_to_settle = False
@@ -62,8 +73,10 @@ class SpoolDatabase:
         self._damaged: dict[int, Row | None] = {}  # None for a record that is in the set-aside file already
         self._lost = 0
         self._readable_again: list[SeqRange] = []
-        self._db: sqlite3.Connection
-        self._lock: TextIO
+        self._rebuild_error: Exception | None = None  # why the database could not be rebuilt
+        self._rebuild_at = 0.0  # when that is tried again
+        self._db: sqlite3.Connection | None = None
+        self._lock: TextIO | None = None
 
     # -- opening and closing --
 
@@ -84,54 +97,86 @@ class SpoolDatabase:
                 self._reserve.release()
                 self._open()
         except BaseException:
-            self._lock.close()
+            self.close()
             raise
 
+    def expected(self) -> tuple[str, int]:
+        """Return name and next sequence number that a spool will probably have which can't be opened now."""
+        with suppress(OSError):
+            known = read_slots(self.files.slots).newest
+            if known is not None:
+                return known.spool, known.next
+        return self.new_name, 1
+
     def _open(self) -> None:
+        slots = read_slots(self.files.slots)
         self._slots.open()
-        rebuild.complete_interrupted(self.files)
-        known = read_checkpoint(self.files.slots)
-        if known is None and not self.files.db.exists() and not self.files.wal.exists():
-            self.state, found = rebuild.create(self.files)
-        else:
-            try:
-                self.state, found = verify(self.files.db, known)
-            except (Damaged, sqlite3.Error, FileNotFoundError) as error:
-                if not (is_damage(error) or isinstance(error, FileNotFoundError)):
-                    raise
-                self.state, found, _ = rebuild.rebuild(self.files, known, exact=False, why=error)
+        self.state, found = rebuild.recover(self.files, slots, self.new_name)
         self._begin(found)
         self._save(self.state)
 
     def _begin(self, found: Inventory) -> None:
         """Work with a database that is whole."""
         self.pending = found.pending
-        self._db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
-        self._db.text_factory = decode_text
+        db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
+        try:
+            self._configure(db)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        self._reserve.allocate()
+
+    def _configure(self, db: sqlite3.Connection) -> None:
+        db.text_factory = decode_text
+        [(mode,)] = db.execute("pragma journal_mode = wal")
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"{self.files.db} can't be used in WAL mode: is it on a local disk?")
         for pragma in (
-            "journal_mode = wal", f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
+            f"synchronous = {self._sync}", "secure_delete = off", "temp_store = memory",
             f"wal_autocheckpoint = {self.limits.log_pages}",
             f"journal_size_limit = {2 * self.limits.log_pages * PAGE}",
         ):  # fmt: skip
-            self._db.execute(f"pragma {pragma}")
-        self._db.execute("select 1 from records limit 1")  # allocates the log's index
-        self._reserve.allocate()
+            db.execute(f"pragma {pragma}")
+        db.execute("select 1 from records limit 1")  # allocates the log's index
 
     def _take_lock(self) -> None:
         """Exclude other gateways: two would send everything twice. Readers are not excluded."""
         self._lock = self.files.lock.open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise BlockingIOError(f"{self.files.db} is in use by another gateway") from None
+        for attempt in range(LOCK_ATTEMPTS):  # a command that looks who is there holds it for a moment
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if attempt + 1 < LOCK_ATTEMPTS:
+                    time.sleep(LOCK_PAUSE)
+            else:
+                return
+        self._lock.close()
+        raise BlockingIOError(errno.EAGAIN, f"{self.files.db} is in use by another gateway")
 
     def close(self) -> None:
         """Close the files and release the lock."""
-        with suppress(sqlite3.Error):  # records that can't be brought from the log into the database stay in the log
-            self._db.close()
+        self._close_database()
         self._slots.close()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _close_database(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):  # records that can't be brought from the log into the database stay there
+                db.close()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The open database; one that could not be rebuilt is tried again after a while."""
+        if self._db is None:
+            if self._rebuild_error is not None and time.monotonic() < self._rebuild_at:
+                raise self._rebuild_error
+            self._rebuild(Damaged("it could not be rebuilt before"))
+        assert self._db is not None  # noqa: S101 - made by the rebuild
+        return self._db
 
     # -- damage --
 
@@ -139,24 +184,27 @@ class SpoolDatabase:
         """Run `work` on the database; if that shows damage, rebuild the database and try once more."""
         try:
             return work()
-        except (Damaged, sqlite3.Error) as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if not is_damage(error):
                 raise
             self._rebuild(error)
         return work()
 
     def _rebuild(self, why: Exception) -> None:
-        with suppress(sqlite3.Error):
-            self._db.close()
+        self._close_database()
         known = replace(self.state, pending=list(self.pending))
         self._reserve.release()
-        self.state, found, lost = rebuild.rebuild(self.files, known, exact=True, why=why)
-        self._lost += lost
-        # of these the rebuild has found another copy that is right
-        self._readable_again += [(seq, seq) for seq in self._damaged if seq in found.pending]
-        self._damaged.clear()
-        self.has_damage_to_settle = True
-        self._begin(found)
+        try:
+            self.state, found, lost = rebuild.rebuild(self.files, known, exact=True, certain=True, why=why)
+            self._lost += lost
+            # of these the rebuild has found another copy that is right
+            self._readable_again += [(seq, seq) for seq in self._damaged if seq in found.pending]
+            self._damaged.clear()
+            self.has_damage_to_settle = True
+            self._begin(found)
+        except (OSError, sqlite3.Error) as error:
+            self._rebuild_error, self._rebuild_at = error, time.monotonic() + REBUILD_AGAIN
+            raise
         self._save(self.state)
 
     # -- reading --
@@ -169,20 +217,22 @@ class SpoolDatabase:
         return self._repairing(lambda: self._read(ranges, most))
 
     def _read(self, ranges: list[SeqRange], most: int) -> tuple[list[Spooled], list[SeqRange]]:
+        _ = self._connection  # rebuilt, where it has to be, before anything depends on its state
         rows: list[Row] = []
         rest = list(ranges)
-        while rest and len(rows) < most:
-            first, last = rest.pop(0)
-            found = self._read_range(first, last, most - len(rows))
-            rows += found
-            if found and len(rows) == most and found[-1].seq < last:
-                rest.insert(0, (found[-1].seq + 1, last))
+        with damage_raised():
+            while rest and len(rows) < most:
+                first, last = rest.pop(0)
+                found = self._read_range(first, last, most - len(rows))
+                rows += found
+                if found and len(rows) == most and found[-1].seq < last:
+                    rest.insert(0, (found[-1].seq + 1, last))
         return [row.spooled for row in rows if row.seq not in self._damaged], rest
 
     def _read_range(self, first: int, last: int, most: int) -> list[Row]:
         """Return the first records of a range. Raises `Damaged` if one is missing."""
         query = f"{SELECT_ROWS} where seq between ? and ? order by seq limit ?"
-        rows = [Row(*row) for row in self._db.execute(query, (first, last, most))]
+        rows = [Row.of(columns) for columns in self._connection.execute(query, (first, last, most))]
         if len(rows) == most:
             last = rows[-1].seq
         if len(rows) != self.pending.count(first, last):
@@ -209,6 +259,7 @@ class SpoolDatabase:
             raise
 
     def _write(self, batch: Batch) -> CommitResult:
+        _ = self._connection  # rebuilt, where it has to be, before anything depends on its state
         self._set_aside_damaged()
         if self._reserve.restore() or self._fits_inside(batch.puts):
             try:
@@ -218,10 +269,24 @@ class SpoolDatabase:
                     raise
                 self._reserve.release()
         with suppress(sqlite3.OperationalError):
-            self._db.execute("pragma wal_checkpoint(passive)")
+            self._connection.execute("pragma wal_checkpoint(passive)")
         result = self._commit(batch, [], [])
         result.complete = not (batch.puts or batch.replacements)
         return result
+
+    def room(self) -> int:
+        """Return the bytes of pages that records may still take."""
+        return self._repairing(lambda: room_for_records(self._connection, self.limits))
+
+    def adopted(self, spool: str) -> list[SeqRange]:
+        """Return the records of another spool that the last commit of adopted records was made of."""
+        query = "select state from state where id = ?"
+        row = self._repairing(lambda: self._connection.execute(query, (ADOPTED_ROW,)).fetchone())
+        body = unseal(row[0]) if row and isinstance(row[0], bytes) else None
+        if body is None:
+            return []
+        note = orjson.loads(body)
+        return [(first, last) for first, last in note["ranges"]] if note["spool"] == spool else []
 
     def _set_aside_damaged(self) -> None:
         """Write damaged records into the set-aside file; those that can't be written stay where they are."""
@@ -233,7 +298,7 @@ class SpoolDatabase:
 
     def _fits_inside(self, puts: list[Spooled]) -> bool:
         """Return True if records fit into the free pages of the database, even if the disk is full."""
-        free: int = self._db.execute("pragma freelist_count").fetchone()[0]
+        free: int = self._connection.execute("pragma freelist_count").fetchone()[0]
         return sum(cost_of(record) for record in puts) <= free * PAGE // 2
 
     def _counted(self, batch: Batch, without: list[Spooled]) -> Checkpoint:
@@ -245,24 +310,29 @@ class SpoolDatabase:
     def _commit(self, batch: Batch, puts: list[Spooled], replacements: list[Replacement]) -> CommitResult:
         """Commit confirmations, damaged records, and puts; or raise `sqlite3.Error` and have done nothing."""
         state = self._counted(batch, [] if puts else batch.puts)
-        commit = Commit(self._db, self.limits, state, self.pending)
+        db = self._connection
+        commit = Commit(db, self.limits, state, self.pending)
         try:
-            self._db.execute("begin immediate")
+            db.execute("begin immediate")
             for span in batch.confirms:
                 commit.confirm(span, batch.set_aside)
             for seq, row in self._damaged.items():
                 if row is None:
                     commit.drop_damaged(seq)
+            for span in batch.handed_over:
+                commit.hand_over(span)
             commit.count_lost(self._lost)
             commit.put(puts, self._when_full)
+            if puts and batch.adopted is not None:
+                commit.note_adopted(*batch.adopted)
             for replacement in replacements:
                 commit.replace(replacement)
             data = commit.finish()
-            self._db.execute("commit")
+            db.execute("commit")
         except BaseException:
             commit.undo()
-            if self._db.in_transaction:
-                self._db.execute("rollback")
+            if db.in_transaction:
+                db.execute("rollback")
             raise
         self.state = state
         self._damaged = {seq: row for seq, row in self._damaged.items() if row is not None}
@@ -281,8 +351,9 @@ class SpoolDatabase:
         """Give room back to the disk after a long backlog."""
         if self.state.records and self.state.commit % SHRINK_EVERY:
             return
-        if allocated(self._db) < SHRINK_FROM or used(self._db) > SHRINK_TO:
+        db = self._connection
+        if allocated(db) < SHRINK_FROM or used(db) > SHRINK_TO:
             return
         with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: later, then
-            self._db.execute("vacuum")
-            self._db.execute("pragma wal_checkpoint(truncate)")
+            db.execute("vacuum")
+            db.execute("pragma wal_checkpoint(truncate)")

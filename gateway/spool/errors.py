@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PRIMARY = 0xFF
 """The part of an extended result code of SQLite that names the kind of error."""
@@ -26,19 +31,71 @@ _ENVIRONMENT = {
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
+_MISUSE = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.NotSupportedError)
+"""Errors whose cause is a value that SQLite does not take, or a database that is closed."""
+
+
 class Damaged(sqlite3.DatabaseError):
     """The disk returned something else than was written; the text says how that shows."""
 
 
-def is_damage(error: Exception) -> bool:
+def is_damage(error: BaseException) -> bool:
     """Return True if an error comes from the contents of the file, and not from the disk or another process."""
+    if isinstance(error, UnicodeDecodeError):  # of SQLite's own message, which quotes what is in the file
+        return True
+    if isinstance(error, _MISUSE):
+        return False
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.Error) and (
         code is None or code in _UNREADABLE or code & _PRIMARY not in _ENVIRONMENT
     )
 
 
-def is_no_room(error: Exception) -> bool:
+@contextmanager
+def damage_raised() -> Iterator[None]:
+    """Raise `Damaged` for every error that only damaged contents can cause while a database is read.
+
+    A value of another type than the column's, a length that no memory has, a message that is not UTF-8, a part of the
+    disk that can't be read.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise Damaged(f"its contents are not what was written ({type(error).__name__})") from error
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Damaged("a part of it can't be read") from error
+
+
+def is_refused_by_disk(error: BaseException) -> bool:
+    """Return True for an error of the disk, or of damage that could not be repaired: to be tried again as it is."""
+    return isinstance(error, OSError | sqlite3.Error) and not isinstance(error, (*_MISUSE, sqlite3.IntegrityError))
+
+
+_PASSING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+    errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EUCLEAN, errno.ESHUTDOWN, errno.ENOTCONN,
+}  # fmt: skip
+
+_PASSING_IN_SQLITE = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL,
+}  # fmt: skip
+
+
+def may_pass(error: Exception) -> bool:
+    """Return True if a disk that refuses to open a spool may take it later: it is full, failing, or read-only.
+
+    False for what only a person can change: a spool that another gateway uses, a newer format, missing rights.
+    """
+    if isinstance(error, OSError):
+        return error.errno in _PASSING
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & _PRIMARY in _PASSING_IN_SQLITE
+
+
+def is_no_room(error: BaseException) -> bool:
     """Return True if the disk, or the quota of the process, is full."""
     if isinstance(error, OSError):
         return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from gateway.common.seq_ranges import SeqRanges
 from gateway.spool.checkpoint import Checkpoint, decode_checkpoint
-from gateway.spool.errors import Damaged
+from gateway.spool.errors import Damaged, damage_raised
 from gateway.spool.files import decode_text, head_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MAGIC = b"SQLite format 3\0"
 
@@ -33,14 +35,40 @@ class Inventory(NamedTuple):
 
 @contextmanager
 def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database to read it. Raises `Damaged` if the file is not a database, else `OSError`, `sqlite3.Error`."""
-    with file.open("rb") as opened:
-        if opened.read(len(MAGIC)) != MAGIC:  # checked here, since SQLite removes the log of an empty file
-            raise Damaged("it does not begin as a database does")
-    address = f"file:{quote(str(file))}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY)) as db:
-        db.text_factory = decode_text
-        yield db
+    """Open a database to read it. Raises `Damaged` if the file is not a database, else `OSError`, `sqlite3.Error`.
+
+    A rollback journal beside the database is ignored: a reader could not apply it, and it is never needed, see
+    `gateway.spool.recovery.rebuild.recover`.
+    """
+    with damage_raised():
+        with file.open("rb") as opened:
+            if opened.read(len(MAGIC)) != MAGIC:  # checked here, since SQLite removes the log of an empty file
+                raise Damaged("it does not begin as a database does")
+        with ExitStack() as stack:
+            mode = "mode=ro"
+            if _sibling(file, "-journal").exists():
+                mode = "mode=ro&immutable=1"  # without journal and log
+                if _has_content(_sibling(file, "-wal")):
+                    file, mode = _copy(file, Path(stack.enter_context(TemporaryDirectory()))), "mode=ro"
+            address = f"file:{quote(str(file))}?{mode}"
+            db = stack.enter_context(closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=BUSY)))
+            db.text_factory = decode_text
+            yield db
+
+
+def _sibling(file: Path, suffix: str) -> Path:
+    return file.with_name(file.name + suffix)
+
+
+def _has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+def _copy(file: Path, folder: Path) -> Path:
+    """Copy a database with its log, but without its journal; returns the copy."""
+    for part in (_sibling(file, "-wal"), file):
+        shutil.copyfile(part, folder / part.name)
+    return folder / file.name
 
 
 def stored_checkpoint(db: sqlite3.Connection) -> Checkpoint:

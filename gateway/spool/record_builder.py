@@ -28,7 +28,8 @@ class RecordBuilder(Generic[T]):
     """Collects the scans of one topic between two commits, and makes one record of them: several where they are many.
 
     `encode` makes the payload from a sequence number and items; `halve` cuts an item in two, or returns None where
-    it has only one reading. An item that can't be cut makes a record of its own, however large.
+    it has only one reading. An item that can't be cut makes a record of its own, however large. An item that can't be
+    encoded is left out: `failed_readings` and `error` describe those of the last `close`.
 
     Put scans in with `Spool.put`, which counts them.
     """
@@ -42,6 +43,8 @@ class RecordBuilder(Generic[T]):
     ) -> None:
         self.topic = topic
         self.readings = 0
+        self.failed_readings = 0
+        self.error: Exception | None = None
         self._encode = encode
         self._halve = halve
         self._max_record = max_record
@@ -61,6 +64,7 @@ class RecordBuilder(Generic[T]):
     def close(self, seq: int) -> list[Spooled]:
         """Return records of all scans, numbered from `seq` on, and start empty."""
         items, self._items, self.readings = self._items, [], 0
+        self.failed_readings, self.error = 0, None
         records: list[Spooled] = []
         self._make(items, seq, records)
         size = sum(len(record.payload) for record in records)
@@ -72,14 +76,21 @@ class RecordBuilder(Generic[T]):
         readings = sum(readings for _, readings in items)
         # too large, judged by the last record: don't encode it in vain
         halves = self._halves(items) if readings * FILL > self._most_readings else []
-        payload = b"" if halves else self._encode(seq + len(records), [item for item, _ in items])
-        if len(payload) > self._max_record:
-            halves = self._halves(items)
+        payload: bytes | None = None
+        if not halves:
+            try:
+                payload = self._encode(seq + len(records), [item for item, _ in items])
+            except Exception as error:  # noqa: BLE001 - one scan that no codec takes must not cost the others
+                self.error = error
+            if payload is None or len(payload) > self._max_record:
+                halves = self._halves(items)
         if halves:
             for half in halves:
                 self._make(half, seq, records)
-            return
-        records.append(Spooled(seq + len(records), self.topic, payload, readings))
+        elif payload is None:
+            self.failed_readings += readings
+        else:
+            records.append(Spooled(seq + len(records), self.topic, payload, readings))
 
     def _halves(self, items: Sequence[tuple[T, int]]) -> list[Sequence[tuple[T, int]]]:
         """Return two parts, or an empty list where there is only one reading."""

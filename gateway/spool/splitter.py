@@ -41,13 +41,15 @@ class Splitter:
     """Puts smaller records into the spool in place of one that a broker does not take.
 
     They have numbers of their own: a part that shared its number with another would be confirmed with it. A reading
-    that is too large by itself is set aside, and counted.
+    that is too large by itself is set aside, and counted. If the file of set-aside records can't be written, it is
+    counted all the same, and its value is lost: it must not hold up the others.
     """
 
     def __init__(self, spool: RecordStore, codec: Codec, letters: DeadLetters) -> None:
         self._spool = spool
         self._codec = codec
         self._letters = letters
+        self._failing = False
 
     def __call__(self, record: Spooled, limit: int) -> None:
         """Put records of at most `limit` bytes in place of this one."""
@@ -55,7 +57,7 @@ class Splitter:
             whole = self._codec.decode(record.payload)
         except Undecodable as error:
             log.error("record.not_readable", seq=record.seq, error=str(error))  # noqa: TRY400 - no trace
-            self._letters.add(record.topic, f"larger than {limit} bytes, and {error}", record.payload)
+            self._set_aside(record.topic, f"larger than {limit} bytes, and {error}", record.payload)
             self._spool.replace(record.seq, record.topic, [], record.readings)
             return
         pieces: list[Record] = []
@@ -65,7 +67,7 @@ class Splitter:
             if len(payload) <= limit:
                 pieces.append(piece)
             else:
-                self._letters.add(record.topic, f"larger than {limit} bytes", payload)
+                self._set_aside(record.topic, f"larger than {limit} bytes", payload)
         set_aside = record.readings - sum(map(len, pieces))
         log.warning(
             "record.too_large", topic=record.topic, seq=record.seq, bytes=len(record.payload), limit=limit,
@@ -73,6 +75,17 @@ class Splitter:
         )  # fmt: skip
         made = [(partial(self._encoded, piece=piece), len(piece)) for piece in pieces]
         self._spool.replace(record.seq, record.topic, made, set_aside)
+
+    def _set_aside(self, topic: str, reason: str, payload: bytes) -> None:
+        """Write a payload into the file of set-aside records; a failure is logged once until it works again."""
+        try:
+            self._letters.add(topic, reason, payload)
+        except OSError as error:
+            if not self._failing:
+                log.error("record.not_set_aside", topic=topic, file=str(self._letters.file), error=str(error))  # noqa: TRY400 - no trace
+            self._failing = True
+        else:
+            self._failing = False
 
     def _encoded(self, seq: int, piece: Record) -> bytes:
         return self._codec.encode(replace(piece, seq=seq))

@@ -45,6 +45,11 @@ class WriteQueue:
         """Queue smaller records that take the place of one."""
         self._replacements.append(replacement)
 
+    def take_puts(self) -> list[Spooled]:
+        """Remove and return all records that wait to be stored."""
+        puts, self.puts, self.size = self.puts, [], 0
+        return puts
+
     def drop_to(self, size: int) -> int:
         """Drop the newest records until at most `size` bytes are left; returns the number of readings dropped."""
         dropped = 0

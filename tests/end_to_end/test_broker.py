@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import aiomqtt
@@ -153,3 +155,49 @@ async def _told(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:
             else:  # cleared just now: a client that was subscribed already is told so
                 found.pop(machine, None)
     return found
+
+
+async def swallowing(ports: list[int]) -> asyncio.Server:
+    """Start a server that takes connections and says nothing."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            pass
+        writer.close()
+
+    server = await asyncio.start_server(swallow, LOOPBACK, 0)
+    ports.append(server.sockets[0].getsockname()[1])
+    return server
+
+
+def stopped_within(process: Lineside, service: str) -> float:
+    """Return the seconds that a stop took, by the times in the log."""
+    began, ended = (
+        datetime.fromisoformat(process.events(f"{service}.{name}")[-1]["timestamp"])
+        for name in ("stopping", "stopped")
+    )
+    return (ended - began).total_seconds()
+
+
+async def test_a_stop_takes_at_most_five_seconds_whatever_the_broker_does(tmp_path: Path):
+    """systemd and a person wait for it: a broker that is frozen, or takes connections and says nothing, must not."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    ports: list[int] = []
+    server = await swallowing(ports)
+    frozen = plant(tmp_path / "frozen", {"url": mosquitto.url}, {"m-01": free_port()})
+    silent = plant(tmp_path / "silent", {"url": f"mqtt://{LOOPBACK}:{ports[0]}"}, {"m-01": free_port()}, id="edge-02")
+    simulator = await Lineside.start("simulate", frozen)
+    await simulator.logged("simulation.started")
+    gateway, other = await Lineside.start("run", frozen), await Lineside.start("run", silent)
+    ingest = await Lineside.start("ingest", frozen)
+    await gateway.logged("mqtt.connected")
+    await ingest.logged("ingest.subscribed")
+    await other.logged("gateway.started")
+    mosquitto.signal(signal.SIGSTOP)
+    try:
+        await asyncio.gather(gateway.stop(), other.stop(), ingest.stop())
+    finally:
+        mosquitto.signal(signal.SIGCONT)
+        server.close()
+    assert stopped_within(gateway, "gateway") < 5
+    assert stopped_within(other, "gateway") < 5

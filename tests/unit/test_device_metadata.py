@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+import structlog
 
 from drivers.base import Connection, Group, PointMetadata, Source, ValueType
-from gateway.acquisition.device_metadata import DeviceMetadata, filled
+from gateway.acquisition.device_metadata import EARLIER, DeviceMetadata, filled
+from gateway.common.tasks import cancel_and_wait
+from gateway.model.metadata import read_meta
 from gateway.model.path import MachinePath
 from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.topics import Topics
@@ -41,10 +46,24 @@ def group(*names: str) -> Group:
     return Group(str(PATH), Connection(), names, tuple(Source() for _ in names), 1.0)
 
 
-def descriptions(folder: Path, **points: dict[str, Any]) -> DeviceMetadata:
-    made = DeviceMetadata([machine(**points)], Topics("lineside/v1"), folder, "edge")
-    made.begin()
-    return made
+class Gateway:
+    """The metadata of one gateway, with a spool whose oldest and next record a test sets."""
+
+    def __init__(self, folder: Path, **points: dict[str, Any]) -> None:
+        self.oldest, self.following = 1, 1
+        self.machines = [machine(**points)]
+        self.metadata = DeviceMetadata(
+            self.machines, Topics("lineside/v1"), folder, "edge", lambda: (self.oldest, self.following)
+        )
+        self._running: asyncio.Task[None]
+
+    async def __aenter__(self) -> DeviceMetadata:
+        await self.metadata.begin()
+        self._running = asyncio.create_task(self.metadata.run())
+        return self.metadata
+
+    async def __aexit__(self, *_: object) -> None:
+        await cancel_and_wait(self._running)
 
 
 def told(made: DeviceMetadata, name: str) -> dict[str, Any]:
@@ -81,48 +100,146 @@ def test_what_the_device_does_not_say_stays_open() -> None:
     assert filled(before, {}).points == before.points
 
 
-async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
-    """A device that says the same after each connect is no news."""
-    made = descriptions(tmp_path, p={}, q={"unit": "bar"})
-    made.take_changed()
-    first = made.id_of(PATH)
-    made.learn(group("p", "q"), [SAYS, PointMetadata()])
+async def changed(made: DeviceMetadata) -> list[str]:
     async with asyncio.timeout(SECONDS):
         await made.change.wait()
-    assert list(made.take_changed()) == [META]
-    assert told(made, "p")["unit"] == "Cel"
-    assert told(made, "p")["range"] == [0.0, 200.0]
-    assert told(made, "q")["unit"] == "bar"
-    assert made.id_of(PATH) != first
-    assert [meta.id for meta in parse_meta(made.payloads[META]).metas] == [made.id_of(PATH), first]
-    made.learn(group("p", "q"), [SAYS, PointMetadata()])
-    assert not made._pending
+    return list(made.take_changed())
+
+
+async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
+    """A device that says the same after each connect is no news."""
+    async with Gateway(tmp_path, p={}, q={"unit": "bar"}) as made:
+        made.take_changed()
+        first = made.id_of(PATH)
+        made.learn(group("p", "q"), [SAYS, PointMetadata()])
+        assert await changed(made) == [META]
+        assert told(made, "p")["unit"] == "Cel"
+        assert told(made, "p")["range"] == [0.0, 200.0]
+        assert told(made, "q")["unit"] == "bar"
+        assert made.id_of(PATH) != first
+        assert [meta.id for meta in parse_meta(made.payloads[META]).metas] == [made.id_of(PATH), first]
+        made.learn(group("p", "q"), [SAYS, PointMetadata()])
+        assert not made._pending
 
 
 async def test_the_next_run_knows_it_from_the_start(tmp_path: Path) -> None:
     """Its first readings are taken before the device was asked, and have their units all the same."""
-    made = descriptions(tmp_path, p={})
-    made.learn(group("p"), [SAYS])
-    async with asyncio.timeout(SECONDS):
-        await made.change.wait()
-    again = descriptions(tmp_path, p={"type": "int"})
-    assert told(again, "p")["unit"] == "Cel"
-    assert told(again, "p")["labels"] == {"0": "off", "1": "on"}
-    assert descriptions(tmp_path, p={"unit": "K"}).id_of(PATH) != again.id_of(PATH)
+    async with Gateway(tmp_path, p={}) as made:
+        made.learn(group("p"), [SAYS])
+        await changed(made)
+    async with Gateway(tmp_path, p={"type": "int"}) as again:
+        assert told(again, "p")["unit"] == "Cel"
+        assert told(again, "p")["labels"] == {"0": "off", "1": "on"}
+    async with Gateway(tmp_path, p={"unit": "K"}) as other:
+        assert other.id_of(PATH) != again.id_of(PATH)
 
 
+@pytest.mark.parametrize("name", ["told", "metas"])
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b'{"x": 5}', b'{"x": {"p": {}}}', b'{"x": {"p": {"unit": "", "range": [1]}}}']
-)
-def test_a_damaged_file_is_learned_anew(tmp_path: Path, content: bytes) -> None:
+    "content",
+    [
+        b"", b"[]", b'{"x": 5}', b'{"x": {"p": {}}}', b'{"x": {"p": {"unit": "", "range": [1]}}}', b'{"x": [5]}',
+        b"[" * 3000, b'{"x": [{"template": "t", "points": {"p": {"type": "double"}}}]}',
+    ],
+)  # fmt: skip
+async def test_a_damaged_file_is_learned_anew(tmp_path: Path, name: str, content: bytes) -> None:
     """The device is there to be asked."""
-    (tmp_path / "edge.told.json").write_bytes(content)
-    assert told(descriptions(tmp_path, p={}), "p")["unit"] == ""
+    (tmp_path / f"edge.{name}.json").write_bytes(content)
+    async with Gateway(tmp_path, p={}) as made:
+        assert told(made, "p")["unit"] == ""
+        assert parse_meta(made.payloads[META]).metas
 
 
-def test_a_device_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
+async def test_a_device_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
     """Most can't say anything of their points."""
-    made = descriptions(tmp_path, p={})
-    made.learn(group("p"), [])
-    made.learn(group("p"), [PointMetadata()])
-    assert not made._pending
+    async with Gateway(tmp_path, p={}) as made:
+        made.learn(group("p"), [])
+        made.learn(group("p"), [PointMetadata()])
+        assert not made._pending
+
+
+# -- earlier descriptions --
+
+UNITS = ["bar", "mbar", "Pa", "hPa", "kPa", "MPa", "K", "Cel"]
+
+
+async def changed_over(gateway: Gateway, unit: str) -> str:
+    """Change the configured unit of the machine's point; returns the new id."""
+    machines = [machine(p={"unit": unit})]
+    gateway.metadata.switch(await gateway.metadata.prepare(machines), machines)
+    return gateway.metadata.id_of(PATH)
+
+
+def earlier(made: DeviceMetadata) -> list[str]:
+    return [meta.id for meta in parse_meta(made.payloads[META]).metas[1:]]
+
+
+async def test_a_few_earlier_descriptions_are_published(tmp_path: Path) -> None:
+    """The retained message must not grow for years."""
+    gateway = Gateway(tmp_path, p={"unit": UNITS[0]})
+    async with gateway as made:
+        ids = [made.id_of(PATH)] + [await changed_over(gateway, unit) for unit in UNITS[1:]]
+        assert earlier(made) == ids[-2 : -2 - EARLIER : -1]
+        assert await changed_over(gateway, UNITS[5]) == ids[5]
+        assert earlier(made) == [ids[7], ids[6], ids[4], ids[3]]
+
+
+async def test_every_description_that_a_spooled_record_names_is_known(tmp_path: Path) -> None:
+    """A box that is commissioned for weeks before its server exists is configured anew more often than that."""
+    gateway = Gateway(tmp_path, p={"unit": UNITS[0]})
+    async with gateway as made:
+        ids = [made.id_of(PATH)]
+        for unit in UNITS[1:]:
+            gateway.following += 10
+            ids.append(await changed_over(gateway, unit))
+        assert list(made.describe([*ids, "0123456789ab"])) == ids[::-1]
+        assert made.find(ids[0]) == (PATH, machine(p={"unit": UNITS[0]}).meta)
+    again = Gateway(tmp_path, p={"unit": UNITS[-1]})
+    again.following = gateway.following
+    async with again as made:
+        assert set(made.describe(ids)) == set(ids)
+        again.oldest = again.following
+        await made._prune()
+        assert set(made.describe(ids)) == set(ids[-1 - EARLIER :])
+    async with Gateway(tmp_path, p={"unit": UNITS[-1]}) as made:
+        assert set(made.describe(ids)) == set(ids[-1 - EARLIER :])
+
+
+async def test_a_machine_that_is_gone_is_still_described(tmp_path: Path) -> None:
+    """Its records may be in the spool for days."""
+    gateway = Gateway(tmp_path, p={"unit": "bar"})
+    async with gateway as made:
+        known = made.id_of(PATH)
+        made.switch(await made.prepare([]), [])
+        assert made.payloads == {}
+        assert made.find(known) == (PATH, gateway.machines[0].meta)
+
+
+async def test_a_description_is_on_disk_before_a_record_names_it(tmp_path: Path) -> None:
+    """A crash in between would leave records that nobody can read."""
+    gateway = Gateway(tmp_path, p={"unit": "bar"})
+    async with gateway as made:
+        [described] = await made.prepare([machine(p={"unit": "kPa"})])
+        [stored] = orjson.loads((tmp_path / "edge.metas.json").read_bytes()).values()
+        assert [read_meta(one).id for one in stored] == [described.meta.id, made.id_of(PATH)]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOSPC, errno.ENOENT])
+async def test_a_disk_that_takes_nothing_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """What is described is known as long as the gateway runs, and written when that works again."""
+
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    gateway = Gateway(tmp_path, p={"unit": "bar"})
+    with monkeypatch.context() as broken, structlog.testing.capture_logs() as logs:
+        broken.setattr("gateway.common.atomic_file.replace_file", fail)
+        async with gateway as made:
+            first = made.id_of(PATH)
+            second = await changed_over(gateway, "kPa")
+            assert list(made.describe([first, second])) == [second, first]
+        assert [log["event"] for log in logs] == ["helper.failed"]
+    async with gateway as made:
+        assert (tmp_path / "edge.metas.json").exists()

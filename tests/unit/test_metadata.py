@@ -9,7 +9,7 @@ import pytest
 import structlog
 from points import node
 
-from gateway.acquisition.metadata_history import EARLIER, MetaHistory, encode_meta
+from gateway.acquisition.device_metadata import encode_meta
 from gateway.ingest import metadata_registry
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.model.metadata import MachineMeta
@@ -60,31 +60,6 @@ def test_what_is_no_description_is_told(payload: bytes) -> None:
     """Ingest sets it aside with these words."""
     with pytest.raises(BadMessage, match=r"."):
         parse_meta(payload)
-
-
-# -- of a gateway --
-
-
-def test_a_gateway_remembers_what_its_machines_were(tmp_path: Path) -> None:
-    """Records that were made then may still be in its spool."""
-    file = tmp_path / "folder" / "edge.metas.json"
-    first, second, third = machine(p="bar"), machine(p="kPa"), machine(p="Pa")
-    assert MetaHistory(file).update([first]) == {PATH: []}
-    assert MetaHistory(file).update([first]) == {PATH: []}
-    assert MetaHistory(file).update([second, machine(OTHER, q="")]) == {PATH: [first.meta], OTHER: []}
-    assert MetaHistory(file).update([machine(OTHER, q="")]) == {OTHER: []}
-    assert MetaHistory(file).update([third]) == {PATH: [second.meta, first.meta]}
-    assert MetaHistory(file).update([first]) == {PATH: [third.meta, second.meta]}
-
-
-def test_a_gateway_remembers_a_few_and_not_all(tmp_path: Path) -> None:
-    """The retained message must not grow for years."""
-    file = tmp_path / "edge.metas.json"
-    units = ["bar", "mbar", "Pa", "hPa", "kPa", "MPa", "K", "Cel"]
-    for unit in units:
-        found = MetaHistory(file).update([machine(p=unit)])
-    assert found == {PATH: [machine(p=unit).meta for unit in ("K", "MPa", "kPa", "hPa")]}
-    assert len(found[PATH]) == EARLIER
 
 
 # -- of ingest --
@@ -157,13 +132,6 @@ def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
         registry.load()
     assert [log["event"] for log in logs] == ["metadata.unreadable"]
     assert registry.find(PATH, "") is None
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"metas":5}', b'{"metas":[5]}', b'{"metas":[{}]}', b"null"])
-def test_a_gateway_starts_with_a_damaged_file(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "metas.json"
-    file.write_bytes(content)
-    assert MetaHistory(file).update([machine(p="bar")]) == {PATH: []}
 
 
 # -- bounds: anybody may publish metadata --

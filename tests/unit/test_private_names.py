@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import asyncua
 import pytest
 from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.client.ua_session import UaSession
+from asyncua.common.utils import Buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +24,11 @@ USED: dict[str, tuple[object, set[str]]] = {
         asyncua.Client("opc.tcp://127.0.0.1:4840"),
         {
             "_activate_with_credentials",
+            "_password",
             "_connect_sequence",
             "_policy_ids",
+            "_renew_channel_loop",
+            "_server_url",
             "_server_nonce",
             "_try_resume_persisted_session",
         },
@@ -34,7 +39,7 @@ USED: dict[str, tuple[object, set[str]]] = {
             "_callbackmap",
             "_connection",
             "_fail_all_pending",
-            "_process_received_message",
+            "_open_secure_channel_exchange",
             "_request_handle",
             "_request_id",
         },
@@ -50,6 +55,8 @@ USED: dict[str, tuple[object, set[str]]] = {
             "_timeout",
         },
     ),
+    "UaSession": (UaSession(UaClient()), {"_client", "_set_state"}),
+    "Buffer": (Buffer(b""), {"_cur_pos", "_data", "_size"}),
 }
 """By the class of a library that has them: an instance, and the names that `drivers` uses."""
 

@@ -155,3 +155,11 @@ def test_who_gets_only_what_is_sent_is_never_far_off(point: Point, story: list[t
             assert abs(value - last[1]) < (point.dead or 1e-9)
         if point is ALWAYS and value is not None:
             assert kept is not None
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_interval() -> None:
+    """A value that never changes would be missing for as long as the clock was ahead."""
+    point = node(type="float", on_change=True, at_least_every="3s")
+    group, keeper = group_of([point]), ReportByException([point])
+    times = [100, 101, 40, 41, 42, 43]
+    assert [keeper.keep(whole(group, time * SECOND, 1.0)) is not None for time in times] == marks("x-x--x")

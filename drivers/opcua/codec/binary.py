@@ -45,13 +45,23 @@ _BEHIND_VALUE = (
 )
 
 
-class Sent(Buffer):
-    """What asyncua reads from; it would take a negative length for the way back, and read for ever."""
+class Received(Buffer):
+    """asyncua's reader, bounded: asyncua itself moves backwards for a negative length, and may read for ever."""
 
     def read(self, size: int) -> bytes:
         if size < 0:
             raise DecodeError(f"a length of {size}")
         return super().read(size)
+
+    def skip(self, size: int) -> None:
+        if size < 0:
+            raise DecodeError(f"a length of {size}")
+        super().skip(size)
+
+    def copy(self, size: int = -1) -> Received:
+        if size < -1:
+            raise DecodeError(f"a length of {size}")
+        return Received(self._data, self._cur_pos, self._size if size == -1 else min(size, self._size))
 
 
 def count(data: bytes, at: int, smallest: int) -> tuple[int, int]:
@@ -90,7 +100,7 @@ def date_time(data: bytes, at: int) -> tuple[datetime, int]:
 
 def fixed(kind: ua.VariantType, data: bytes, at: int) -> tuple[Any, int]:
     """Let asyncua read a type that neither nests nor repeats."""
-    sent = Sent(data, at)
+    sent = Received(data, at)
     return ua_binary.unpack_uatype(kind, sent), sent.cur_pos
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from asyncua import ua
 
-from drivers.opcua.codec.binary import UINT32, body, count, diagnostic, text, type_id
+from drivers.opcua.codec.binary import UINT32, body, count, diagnostic, type_id
 from drivers.opcua.codec.data_changes import DataChanges, microseconds, read_changes, read_value, read_values
-from drivers.opcua.errors import MALFORMED, DecodeError, ServiceFault
+from drivers.opcua.codec.response_header import malformed, parameters_at
+from drivers.opcua.errors import MALFORMED, DecodeError
 
-_FAULT = ua.ObjectIds.ServiceFault_Encoding_DefaultBinary
 _PUBLISH = ua.ObjectIds.PublishResponse_Encoding_DefaultBinary
 _READ = ua.ObjectIds.ReadResponse_Encoding_DefaultBinary
 _REPUBLISH = ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary
@@ -20,7 +20,6 @@ _DATA_CHANGE = ua.ObjectIds.DataChangeNotification_Encoding_DefaultBinary
 _EVENTS = ua.ObjectIds.EventNotificationList_Encoding_DefaultBinary
 _STATUS_CHANGE = ua.ObjectIds.StatusChangeNotification_Encoding_DefaultBinary
 
-_HEADER = struct.Struct("<qII").unpack_from
 _MESSAGE = struct.Struct("<Iq").unpack_from
 
 
@@ -63,7 +62,7 @@ def publish_response(message: bytes) -> Published:
     Raises `ServiceFault` where the server refused, `DecodeError` for what is no such response.
     """
     try:
-        at = _service(message, _PUBLISH)
+        at = parameters_at(message, _PUBLISH)
         subscription = UINT32(message, at)[0]
         available, at = _numbers(message, at + 4)
         more = message[at] != 0
@@ -73,19 +72,19 @@ def publish_response(message: bytes) -> Published:
     except DecodeError:
         raise
     except MALFORMED as error:
-        raise _ends_early(message, error) from error
+        raise malformed(message, error) from error
     return Published(subscription, available, more, notifications, results)
 
 
 def republish_response(message: bytes) -> Notifications:
     """Decode the body of a republish response (Part 4, 5.14.6), as `publish_response` does."""
     try:
-        notifications, at = _notifications(message, _service(message, _REPUBLISH))
+        notifications, at = _notifications(message, parameters_at(message, _REPUBLISH))
         _end(message, at, len(message), "the response")
     except DecodeError:
         raise
     except MALFORMED as error:
-        raise _ends_early(message, error) from error
+        raise malformed(message, error) from error
     return notifications
 
 
@@ -96,38 +95,15 @@ def read_response(message: bytes, expected: int) -> DataChanges:
     """
     changes = DataChanges()
     try:
-        at = read_values(message, _service(message, _READ), changes)
+        at = read_values(message, parameters_at(message, _READ), changes)
         _end(message, _skip_diagnostics(message, at), len(message), "the response")
     except DecodeError:
         raise
     except MALFORMED as error:
-        raise _ends_early(message, error) from error
+        raise malformed(message, error) from error
     if len(changes.values) != expected:
         raise DecodeError(f"{len(changes.values)} values came for {expected} nodes")
     return changes
-
-
-def _ends_early(message: bytes, error: Exception) -> DecodeError:
-    return DecodeError(f"a message of {len(message)} bytes ends early, or breaks the rules: {error}")
-
-
-def _service(data: bytes, expected: int) -> int:
-    """Read the type id and the response header (Part 4, 7.33); return where that ends."""
-    kind, at = type_id(data, 0)
-    if kind not in {expected, _FAULT}:
-        raise DecodeError(f"an answer of type {kind}; expected is {expected}")
-    _, _, status = _HEADER(data, at)
-    if kind == _FAULT or status >> 31:
-        raise ServiceFault(status)
-    _, at = diagnostic(data, at + 16)
-    size, at = count(data, at, 4)
-    for _ in range(size):  # texts that the diagnostics point to
-        _, at = text(data, at)
-    _, at = type_id(data, at)
-    _, at, end = body(data, at)
-    if end is None:
-        raise DecodeError(f"byte {at - 4}: the length of the additional header is missing")
-    return end
 
 
 def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:

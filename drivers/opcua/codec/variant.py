@@ -25,7 +25,7 @@ from drivers.opcua.codec.binary import (
     SOURCE_TIME,
     STATUS,
     VALUE,
-    Sent,
+    Received,
     behind_value,
     body,
     byte_string,
@@ -120,13 +120,14 @@ def element(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if kind == ua.VariantType.Variant:
         return variant(data, at, depth + 1)
     if kind == ua.VariantType.DataValue:
-        return _data_value(data, at, depth)
+        return data_value(data, at, depth)
     if kind == 0:
         return None, at
     return _READERS.get(kind, byte_string)(data, at)
 
 
-def _data_value(data: bytes, at: int, depth: int) -> tuple[ua.DataValue, int]:
+def data_value(data: bytes, at: int, depth: int = 1) -> tuple[ua.DataValue, int]:
+    """Read one data value, `depth` levels down. Raises one of `MALFORMED`."""
     mask = mask_of(data, at, 0x3F, "a data value")
     parts: dict[str, Any] = {}
     at += 1
@@ -155,7 +156,7 @@ def _extension_object(data: bytes, at: int) -> tuple[Any, int]:
     raw = data[begin:end]
     known = ua.extension_objects_by_typeid.get(node)
     if encoding == 1 and known is not None and _is_plain(known):
-        sent = Sent(raw)
+        sent = Received(raw)
         try:
             found: object = ua_binary.struct_from_binary(known, sent)
         except MALFORMED:

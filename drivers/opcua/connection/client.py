@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlparse
 
 import asyncua
 from asyncua import ua
@@ -42,6 +43,12 @@ POLICIES: dict[Policy, type[SecurityPolicy]] = {
 STRENGTH: dict[str, int] = {policy.URI: -place for place, policy in enumerate(POLICIES.values())}
 """URI of a policy that we speak -> a number that is greater for a stronger one."""
 
+RENEW_PAUSE = 5.0
+"""Seconds between two requests to renew a channel, the first of which was not answered."""
+
+MIN_NONCE = 32
+"""Bytes of a server's nonce at least (Part 4, 5.7.2)."""
+
 _USERS = {
     ua.UserTokenType.Anonymous: "anonymous",
     ua.UserTokenType.UserName: "name and password",
@@ -73,13 +80,18 @@ class Client(asyncua.Client):
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
         super().__init__(url, timeout=timeout, **options)
         self.timeout = timeout
-        self.uaclient = Transport(timeout)
+        self.uaclient: Transport = Transport(timeout)
         self.uaclient.pre_request_hook = self.check_connection
         self.nodes = Shortcuts(self.uaclient.session)
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
+        self._nonces: set[bytes] = set()  # of the server, on this connection
         self._before_session: Callable[[Client], Awaitable[None]] | None = None
+
+    def use_endpoint(self, url: str) -> None:
+        """Connect to this endpoint, and not to the discovery endpoint that was asked for it."""
+        self._server_url = urlparse(url)
 
     async def open(self, before_session: Callable[[Client], Awaitable[None]] | None = None) -> None:
         """Connect without asyncua's watchdog, which takes a slow server for a dead one.
@@ -128,6 +140,26 @@ class Client(asyncua.Client):
         finally:
             self.disconnect_socket()
         return there
+
+    async def _renew_channel_loop(self) -> None:
+        """Renew the secure channel after three quarters of its lifetime (Part 4, 5.5.2.1), until that is answered.
+
+        asyncua's own loop ends with the first request that is not answered, and the connection at its lifetime's end.
+        """
+        while not self.uaclient.is_disconnect_requested:
+            lifetime = self.secure_channel_timeout / 1000
+            await asyncio.sleep(lifetime * 0.75)
+            while True:
+                try:
+                    await self.open_secure_channel(renew=True)
+                except ConnectionError:
+                    return  # all requests fail by themselves then
+                except (TimeoutError, ua.UaError):
+                    self.uaclient.forget_channel_request()
+                    await asyncio.sleep(min(RENEW_PAUSE, lifetime / 20))
+                else:
+                    break
+            self.uaclient.revolve_security_token()
 
     @property
     def last_received(self) -> float:
@@ -182,6 +214,7 @@ class Client(asyncua.Client):
             if self.security_policy.Mode == ua.MessageSecurityMode.None_:
                 text = "it takes no session without security; write security: auto"
             raise self._refused(text, "BadSecurityPolicyRejected") from error
+        self._check_nonce(created.ServerNonce)
         best = strongest(created.ServerEndpoints, self.security_policy.Mode)
         if self.strongest and best is not None and STRENGTH[best] > STRENGTH[self.security_policy.URI]:
             raise self._refused(
@@ -189,18 +222,44 @@ class Client(asyncua.Client):
             )
         return created
 
-    def server_policy(self, token_type: ua.UserTokenType) -> ua.UserTokenPolicy:
-        """Return how the user is told to the server (Part 4, 7.41), with the policy that protects the token.
+    async def activate_session(self, *arguments: Any, **options: Any) -> ua.ActivateSessionResult:  # noqa: ANN401 - asyncua's own
+        """Activate the session. Raises `NotConnected` if the server's next nonce is too short or used before."""
+        activated = await super().activate_session(*arguments, **options)
+        self._check_nonce(activated.ServerNonce)
+        return activated
 
-        Raises `NotConnected` where the server takes no such user, or would have the password sent in the clear.
+    def _check_nonce(self, nonce: bytes | None) -> None:
+        """Check a nonce of the server (Part 4, 5.7.2): at least 32 bytes, never used before.
+
+        A server without security and without users that sign or encrypt may send none.
+        """
+        secured = self.security_policy.Mode != ua.MessageSecurityMode.None_
+        if not secured and not self._password and self.user_certificate is None:
+            return
+        if not nonce or len(nonce) < MIN_NONCE:
+            raise self._refused(
+                f"its nonce has {len(nonce or b'')} bytes; {MIN_NONCE} are the least", "BadNonceInvalid"
+            )
+        if nonce in self._nonces:
+            raise self._refused("it sent the same nonce twice", "BadNonceInvalid")
+        self._nonces.add(nonce)
+
+    def server_policy(self, token_type: ua.UserTokenType) -> ua.UserTokenPolicy:
+        """Return the user token policy (Part 4, 7.41), with the security policy that protects the token.
+
+        A server that lists no tokens gets the token under the policy of the channel: so without security there is
+        nothing that protects it. Raises `NotConnected` if the server takes no such user, or would get the password in
+        the clear.
         """
         offered = [policy for policy in self._policy_ids if policy.TokenType == token_type]
-        if self._policy_ids and not offered:
-            kinds = ", ".join(sorted({_USERS[policy.TokenType] for policy in self._policy_ids}))
+        if not self._policy_ids:
+            offered = [ua.UserTokenPolicy(TokenType=token_type)]
+        if not offered:
+            kinds = ", ".join(sorted({_USERS.get(policy.TokenType, "another way") for policy in self._policy_ids}))
             raise self._refused(
                 f"it takes no user by {_USERS[token_type]}, only by {kinds}", "BadIdentityTokenRejected"
             )
-        if token_type is ua.UserTokenType.Anonymous or not offered:
+        if token_type is ua.UserTokenType.Anonymous:
             return super().server_policy(token_type)
         # no policy of its own means the channel's
         named = [dataclasses.replace(one, SecurityPolicyUri=self._protection(one)) for one in offered]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from asyncua import ua
 
 from drivers.opcua.connection.client import STRENGTH, Client, short
-from drivers.opcua.errors import REQUEST_ERRORS, not_connected
+from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected
 from drivers.opcua.security.certificates import common_name, printable, read_chain, thumbprint
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def endpoints(settings: OpcUaConnection) -> list[Endpoint]:
     """Return the endpoints of a server. Raises `NotConnected`."""
     try:
         told = await Client(settings.url, settings.timeout).connect_and_get_server_endpoints()
-    except REQUEST_ERRORS as error:
+    except HANDSHAKE_ERRORS as error:
         raise not_connected(error, settings.url, None) from error
     return [_endpoint(one) for one in told]
 
@@ -59,7 +59,7 @@ async def servers(settings: OpcUaConnection) -> list[Application]:
     """Return the servers that a server knows, mostly itself. Raises `NotConnected`."""
     try:
         told = await Client(settings.url, settings.timeout).connect_and_find_servers()
-    except REQUEST_ERRORS as error:
+    except HANDSHAKE_ERRORS as error:
         raise not_connected(error, settings.url, None) from error
     return [
         Application(

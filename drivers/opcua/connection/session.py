@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from asyncua import ua
-from asyncua.ua.ua_binary import struct_from_binary
 
 from drivers.base import NotConnected
 from drivers.opcua.codec.data_changes import DataChanges
@@ -21,7 +20,14 @@ from drivers.opcua.codec.requests import read_request
 from drivers.opcua.connection.client import Client
 from drivers.opcua.connection.keep_alive import KeepAlive
 from drivers.opcua.connection.session_takeover import AbandonedSessions, SessionTakeover
-from drivers.opcua.errors import REQUEST_ERRORS, TOO_LARGE, ServiceFault, not_connected, translated
+from drivers.opcua.errors import (
+    HANDSHAKE_ERRORS,
+    TOO_LARGE,
+    DecodeError,
+    ServiceFault,
+    not_connected,
+    translated,
+)
 from drivers.opcua.security.setup import secured
 
 if TYPE_CHECKING:
@@ -88,15 +94,29 @@ class Session:
         asked, began = time.time(), time.monotonic()
         uris, now = (await self.read([array, clock])).values
         took = time.monotonic() - began
-        if not isinstance(uris, list):
-            raise NotConnected(f"{self.url}: it has no list of namespaces")
-        self.uris = [str(uri) for uri in uris]
+        self.uris = self._namespaces(uris)
         if hasattr(now, "year"):
             self.keep_alive.learn(now, asked, took)
         told = (await self.read(limits)).values
         for service, limit in zip(_LIMITS, told, strict=True):
             if type(limit) is int and limit > 0:  # 0 and nothing at all both mean that there is none
                 self.limits[service] = min(limit, AT_ONCE)
+
+    def _namespaces(self, uris: object) -> list[str]:
+        if not isinstance(uris, list):
+            raise NotConnected(f"{self.url}: it has no list of namespaces")
+        return [str(uri) for uri in uris]
+
+    async def read_namespaces(self) -> None:
+        """Read the namespace array again: a server may have loaded more since.
+
+        Raises `NotConnected` if namespaces have other indexes now, since the node ids in use are wrong then.
+        """
+        array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
+        uris = self._namespaces((await self.read([array])).values[0])
+        if uris[: len(self.uris)] != self.uris:
+            raise NotConnected(f"{self.url}: its namespaces have other indexes than before")
+        self.uris = uris
 
     async def read(
         self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds = ua.AttributeIds.Value
@@ -118,15 +138,31 @@ class Session:
         await self.in_parts(READ, nodes, ask)
         return found
 
+    async def read_variant(self, node: ua.NodeId) -> ua.DataValue:
+        """Read the value of one node, with its type. Raises `REQUEST_ERRORS`."""
+        value = ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value)
+        request = ua.ReadRequest(Parameters=ua.ReadParameters(NodesToRead=[value]))
+        results = (await self.client.uaclient.request(request, ua.ReadResponse)).Results
+        if len(results) != 1:
+            raise DecodeError(f"{len(results)} results came for 1 operation")
+        found: ua.DataValue = results[0]
+        return found
+
     async def in_parts(
         self, service: str, items: Sequence[T], send: Callable[[Sequence[T]], Awaitable[Sequence[R]]]
     ) -> list[R]:
-        """Send a request in parts within the server's limits; a part that is still too large is halved."""
+        """Send a request in parts within the server's limits; a part that is still too large is halved.
+
+        Raises `DecodeError` for another number of results than operations.
+        """
         results: list[R] = []
         while len(results) < len(items):
             part = items[len(results) : len(results) + self.limits[service]]
             try:
-                results += await send(part)
+                answer = await send(part)
+                if len(answer) != len(part):
+                    raise DecodeError(f"{len(answer)} results came for {len(part)} operations")
+                results += answer
             except ua.UaStatusCodeError as error:
                 if error.code not in TOO_LARGE or len(part) == 1:
                     raise
@@ -135,9 +171,7 @@ class Session:
 
     async def create_subscription(self, request: ua.CreateSubscriptionRequest) -> ua.CreateSubscriptionResult:
         """Create a subscription, without asyncua's own publish loop."""
-        answer = await self.client.uaclient._send_request(request)  # noqa: SLF001 - see above
-        response = struct_from_binary(ua.CreateSubscriptionResponse, answer)
-        response.ResponseHeader.ServiceResult.check()
+        response = await self.client.uaclient.request(request, ua.CreateSubscriptionResponse)
         created: ua.CreateSubscriptionResult = response.Parameters
         return created
 
@@ -145,14 +179,14 @@ class Session:
         """Delete a subscription with its monitored items."""
         request = ua.DeleteSubscriptionsRequest()
         request.Parameters = ua.DeleteSubscriptionsParameters([ua.IntegerId(subscription)])
-        await self.client.uaclient._send_request(request)  # noqa: SLF001 - see above
+        await self.client.uaclient.request(request, ua.DeleteSubscriptionsResponse)
 
     async def close(self) -> SessionTakeover | None:
         """Close the session; return it for a later takeover if the server could not be reached. Never raises."""
         self.keep_alive.end()
         state = self.client.session_state()
         until = asyncio.get_running_loop().time() + self.client.session_timeout / 1000
-        with suppress(*REQUEST_ERRORS):
+        with suppress(*HANDSHAKE_ERRORS):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if await self.client.close():
                     return None
@@ -177,7 +211,7 @@ async def opened(settings: OpcUaConnection, url: str, abandoned: AbandonedSessio
         await session.read_server()
     except BaseException as error:
         abandoned.add(await session.close())
-        if isinstance(error, REQUEST_ERRORS):
+        if isinstance(error, HANDSHAKE_ERRORS):
             raise not_connected(error, url, settings) from error
         raise
     return session

@@ -6,19 +6,36 @@ asyncua itself accepts chunks of 2 GiB and endless messages, and takes the serve
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import struct
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from asyncua import ua
 from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.client.ua_session import SessionState, UaSession
 from asyncua.common.connection import TransportLimits
-from asyncua.ua.ua_binary import nodeid_to_binary, uatcp_to_binary
+from asyncua.ua.ua_binary import header_from_binary, nodeid_to_binary, uatcp_to_binary
+from asyncua.ua.uaerrors import BadSessionClosed, BadUserAccessDenied
+from cryptography.exceptions import InvalidSignature
 
-from drivers.opcua.limits import MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE, MIN_CHUNK
+from drivers.opcua.codec import response_header, services
+from drivers.opcua.codec.binary import Received
+from drivers.opcua.errors import MALFORMED, DecodeError, ServiceFault
+from drivers.opcua.limits import MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE, MAX_UNANSWERED, MIN_CHUNK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from asyncua.common.utils import Buffer
+    from asyncua.crypto.security_policies import SecurityPolicy
+
+T = TypeVar("T")
+
+_CHUNK_HEADER = 8
+"""Bytes of message type, chunk type and size (Part 6, 7.1.2.2)."""
 
 _TYPE = struct.Struct("<BBH")
 """A type id: a node id in four bytes (Part 6, 5.2.2.9)."""
@@ -35,24 +52,126 @@ class Limits(TransportLimits):
 
 
 class Protocol(UASocketProtocol):
-    """One connection; `last_received` is the event loop's time of the last bytes."""
+    """One connection; `last_received` is the event loop's time of the last bytes.
+
+    All bytes of a server enter here, in chunks that are bounded before they are stored, and are read by bounded
+    readers:
+    `Received` for headers, `drivers.opcua.codec` for everything else. Malformed bytes end the connection.
+    """
 
     last_received = 0.0
 
+    def __init__(self, timeout: float, policy: SecurityPolicy, limits: TransportLimits) -> None:
+        super().__init__(timeout, security_policy=policy, limits=limits)
+        self._received = bytearray()
+        self._server_nonce: bytes | None = None
+
     def data_received(self, data: bytes) -> None:
         self.last_received = asyncio.get_running_loop().time()
-        super().data_received(data)
-        half = self.receive_buffer
-        # the size is told in a header's bytes 4 to 7: what is too long is not waited for
-        if half is not None and int.from_bytes(half[4:8], "little") > MAX_CHUNK:
-            self._fail_all_pending(ua.UaStatusCodeError(ua.StatusCodes.BadTcpMessageTooLarge))
-            self.disconnect_socket()
+        self._received += data
+        try:
+            while (chunk := self._next_chunk()) is not None:
+                self._process_chunk(chunk)
+        except ua.UaStatusCodeError as error:
+            self._end(error)
+        except (*MALFORMED, InvalidSignature) as error:
+            self._end(ConnectionAbortedError(f"it sent a malformed message: {error or type(error).__name__}"))
 
-    def _process_received_message(self, msg: ua.Message | ua.Acknowledge | ua.ErrorMessage | None) -> None:
-        # a server may refuse the channel with a fault, which asyncua takes for a broken answer
-        if isinstance(msg, ua.Message) and isinstance(msg.SecurityHeader(), ua.AsymmetricAlgorithmHeader):
-            self.check_answer(msg.body(), "in response to OpenSecureChannelRequest")
-        super()._process_received_message(msg)
+    def _end(self, error: Exception) -> None:
+        self._received.clear()
+        self._fail_all_pending(error)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _next_chunk(self) -> bytes | None:
+        """Return the next complete chunk (Part 6, 7.1.2.2), None if more bytes have to come."""
+        if len(self._received) < _CHUNK_HEADER:
+            return None
+        size = int.from_bytes(self._received[4:_CHUNK_HEADER], "little")
+        if size > MAX_CHUNK:
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadTcpMessageTooLarge)
+        if size < _CHUNK_HEADER:
+            raise DecodeError(f"a chunk of {size} bytes")
+        if len(self._received) < size:
+            return None
+        chunk = bytes(self._received[:size])
+        del self._received[:size]
+        return chunk
+
+    def _process_chunk(self, chunk: bytes) -> None:
+        received = Received(chunk)
+        message = self._connection.receive_from_header_and_body(header_from_binary(received), received)
+        match message:
+            case None:
+                return  # a message of several chunks is not complete, or was given up by the server
+            case ua.Message() if isinstance(message.SecurityHeader(), ua.AsymmetricAlgorithmHeader):
+                self._channel_opened(message)
+            case ua.Message():
+                self._answer(message.request_id(), message.body())
+            case ua.Acknowledge():
+                self._answer(0, message)
+            case ua.ErrorMessage():
+                message.Error.check()
+                raise DecodeError("an error message without an error")
+            case _:
+                raise DecodeError(f"a message of type {type(message).__name__}")
+
+    def _answer(self, request: int, answer: Buffer | ua.Acknowledge) -> None:
+        future = self._callbackmap.pop(request, None)
+        if future is None:
+            raise DecodeError(f"an answer to request {request}, which was not sent")
+        if not future.done():  # else nobody awaits it any more
+            future.set_result(answer)
+
+    def _channel_opened(self, message: ua.Message) -> None:
+        """Use the security token of a channel that was opened or renewed, after the checks of Part 4, 5.5.2."""
+        request = self._callbackmap.get(message.request_id())
+        if request is not None and request.done():  # given up meanwhile
+            del self._callbackmap[message.request_id()]
+            return
+        parameters = self._open_secure_channel_exchange
+        if not isinstance(parameters, ua.OpenSecureChannelParameters):
+            raise DecodeError("a secure channel was opened that was not requested")
+        try:
+            response = services.response(ua.OpenSecureChannelResponse, bytes(message.body()))
+        except ServiceFault as error:
+            self._open_secure_channel_exchange = None
+            raise ua.UaStatusCodeError(error.status) from error
+        self._check_channel(message.SecurityHeader(), response.Parameters.ServerNonce, parameters)
+        self._connection.set_channel(response.Parameters, parameters.RequestType, parameters.ClientNonce)
+        self._server_nonce = response.Parameters.ServerNonce
+        self._open_secure_channel_exchange = response
+        self._answer(message.request_id(), message.body())
+
+    def _check_channel(
+        self, header: ua.AsymmetricAlgorithmHeader, nonce: bytes | None, asked: ua.OpenSecureChannelParameters
+    ) -> None:
+        """Check nonce and thumbprint of a secured channel. Raises `UaStatusCodeError`."""
+        policy = self._connection.security_policy
+        if policy.Mode == ua.MessageSecurityMode.None_:
+            return
+        if not nonce or len(nonce) != policy.secure_channel_nonce_length:
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadNonceInvalid)
+        if nonce in {self._server_nonce, asked.ClientNonce}:
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadNonceInvalid)
+        ours = hashlib.sha1(policy.host_certificate or b"").digest()  # noqa: S324 - a name (Part 6, 6.7.2.3)
+        if header.ReceiverCertificateThumbPrint != ours:
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadCertificateInvalid)
+        if policy.peer_certificate and not (header.SenderCertificate or b"").startswith(policy.peer_certificate):
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadCertificateInvalid)
+
+    def forget_channel_request(self) -> None:
+        """Give up a request to open or renew the channel."""
+        self._open_secure_channel_exchange = None
+
+    def check_answer(self, data: Buffer, context: str) -> bool:
+        """Raise `UaStatusCodeError` if an answer is a service fault."""
+        del context
+        try:
+            response_header.check(bytes(data))
+        except ServiceFault as error:
+            raise ua.UaStatusCodeError(error.status) from error
+        return True
 
     async def send_hello(
         self, url: str, max_messagesize: int = MAX_MESSAGE, max_chunkcount: int = MAX_CHUNKS
@@ -73,6 +192,11 @@ class Protocol(UASocketProtocol):
         async with asyncio.timeout(self.timeout):
             return await answer
 
+    def _forget_unanswered(self) -> None:
+        """Forget requests that nobody awaits any more, once there are many: a late answer is then an error."""
+        if len(self._callbackmap) > MAX_UNANSWERED:
+            self._callbackmap = {request: one for request, one in self._callbackmap.items() if not one.done()}
+
     def abort(self, reason: str) -> None:
         """Drop the connection; all pending requests fail with `ConnectionError` and the reason."""
         self._fail_all_pending(ConnectionAbortedError(reason))
@@ -92,6 +216,7 @@ class Protocol(UASocketProtocol):
         header = _HEADER.pack(_now(), self._request_handle & 0xFFFFFFFF, 0, -1, int(timeout * 1000), 0, 0)
         body = _TYPE.pack(1, 0, kind) + nodeid_to_binary(self.authentication_token) + header + parameters
         message = self._connection.message_to_binary(body, request_id=self._request_id)
+        self._forget_unanswered()
         answer: asyncio.Future[Buffer] = asyncio.get_running_loop().create_future()
         self._callbackmap[self._request_id] = answer
         self.transport.write(message)
@@ -104,12 +229,111 @@ def _now() -> int:
 
 
 class Transport(UaClient):
-    """asyncua's service calls over this connection."""
+    """Service calls over such a connection: encoded by asyncua, decoded by `drivers.opcua.codec`."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(timeout)
+        self.session = ServiceSession(self)
 
     def _make_protocol(self) -> UASocketProtocol:
         limits = Limits(MAX_CHUNK, MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE)
-        self.protocol = Protocol(self._timeout, security_policy=self.security_policy, limits=limits)
+        self.protocol = Protocol(self._timeout, self.security_policy, limits)
         self.protocol.pre_request_hook = self._pre_request_hook
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
         return self.protocol
+
+    def forget_channel_request(self) -> None:
+        """Give up a request to open or renew the channel; a late answer to it is ignored."""
+        if isinstance(self.protocol, Protocol):
+            self.protocol.forget_channel_request()
+
+    async def request(self, request: object, kind: type[T]) -> T:
+        """Send a request, and return its response, of the class `kind`.
+
+        Raises `UaStatusCodeError` if the server refuses, `DecodeError`, `TimeoutError` or `ConnectionError`.
+        """
+        return await self._decoded(request, partial(services.response, kind))
+
+    async def _decoded(self, request: object, decode: Callable[[bytes], T]) -> T:
+        answer = await self._send_request(request)
+        try:
+            return decode(bytes(answer))
+        except ServiceFault as error:
+            raise ua.UaStatusCodeError(error.status) from error
+
+    async def get_endpoints(self, params: ua.GetEndpointsParameters) -> list[ua.EndpointDescription]:
+        return (await self.request(ua.GetEndpointsRequest(Parameters=params), ua.GetEndpointsResponse)).Endpoints
+
+    async def find_servers(self, params: ua.FindServersParameters) -> list[ua.ApplicationDescription]:
+        return (await self.request(ua.FindServersRequest(Parameters=params), ua.FindServersResponse)).Servers
+
+    async def browse(self, parameters: ua.BrowseParameters) -> list[ua.BrowseResult]:
+        return (await self.request(ua.BrowseRequest(Parameters=parameters), ua.BrowseResponse)).Results
+
+    async def browse_next(self, parameters: ua.BrowseNextParameters) -> list[ua.BrowseResult]:
+        response = await self.request(ua.BrowseNextRequest(Parameters=parameters), ua.BrowseNextResponse)
+        result: ua.BrowseNextResult = response.Parameters
+        return result.Results
+
+    async def translate_browsepaths_to_nodeids(self, browse_paths: list[ua.BrowsePath]) -> list[ua.BrowsePathResult]:
+        parameters = ua.TranslateBrowsePathsToNodeIdsParameters(BrowsePaths=browse_paths)
+        request = ua.TranslateBrowsePathsToNodeIdsRequest(Parameters=parameters)
+        return (await self.request(request, ua.TranslateBrowsePathsToNodeIdsResponse)).Results
+
+    async def create_monitored_items(
+        self, params: ua.CreateMonitoredItemsParameters
+    ) -> list[ua.MonitoredItemCreateResult]:
+        request = ua.CreateMonitoredItemsRequest(Parameters=params)
+        return (await self.request(request, ua.CreateMonitoredItemsResponse)).Results
+
+    async def delete_monitored_items(self, params: ua.DeleteMonitoredItemsParameters) -> list[ua.StatusCode]:
+        request = ua.DeleteMonitoredItemsRequest(Parameters=params)
+        return (await self.request(request, ua.DeleteMonitoredItemsResponse)).Results
+
+    async def call(self, methodstocall: list[ua.CallMethodRequest]) -> list[ua.CallMethodResult]:
+        request = ua.CallRequest(Parameters=ua.CallParameters(MethodsToCall=methodstocall))
+        return await self._decoded(request, services.call_response)
+
+    async def history_read(self, params: ua.HistoryReadParameters) -> list[ua.HistoryReadResult]:
+        return await self._decoded(ua.HistoryReadRequest(Parameters=params), services.history_read_response)
+
+    async def write(self, params: ua.WriteParameters) -> list[ua.StatusCode]:
+        return (await self.request(ua.WriteRequest(Parameters=params), ua.WriteResponse)).Results
+
+
+class ServiceSession(UaSession):
+    """asyncua's session, with responses decoded by `drivers.opcua.codec`."""
+
+    _client: Transport
+
+    async def create_session(self, parameters: ua.CreateSessionParameters) -> ua.CreateSessionResult:
+        self._set_state(SessionState.CREATING)
+        try:
+            request = ua.CreateSessionRequest(Parameters=parameters)
+            response = await self._client.request(request, ua.CreateSessionResponse)
+        except BaseException:
+            self._set_state(SessionState.NEW)
+            raise
+        result: ua.CreateSessionResult = response.Parameters
+        self.restore_authentication_token(result.AuthenticationToken)
+        self._set_state(SessionState.CREATED)
+        return result
+
+    async def activate_session(self, parameters: ua.ActivateSessionParameters) -> ua.ActivateSessionResult:
+        request = ua.ActivateSessionRequest(Parameters=parameters)
+        response = await self._client.request(request, ua.ActivateSessionResponse)
+        self._set_state(SessionState.ACTIVATED)
+        result: ua.ActivateSessionResult = response.Parameters
+        return result
+
+    async def close_session(self, delete_subscriptions: bool) -> None:  # noqa: FBT001 - asyncua's signature
+        before = self.state
+        self._set_state(SessionState.CLOSED)
+        protocol = self._client.protocol
+        exists = before in {SessionState.CREATED, SessionState.ACTIVATED}
+        if exists and protocol is not None and not protocol.is_closed:
+            request = ua.CloseSessionRequest(DeleteSubscriptions=delete_subscriptions)
+            # the first for publish requests that wait, the second for a session that was never activated
+            with suppress(BadSessionClosed, BadUserAccessDenied):
+                await self._client.request(request, ua.CloseSessionResponse)

@@ -155,13 +155,10 @@ class Alarms:
 
 async def _refresh(session: Session, subscription: int) -> bool:
     """Request a refresh of active alarms (Part 9, 5.5.7); return True if the server does it."""
-    [result] = await session.client.uaclient.call(
-        [
-            ua.CallMethodRequest(
-                ObjectId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType)),
-                MethodId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType_ConditionRefresh)),
-                InputArguments=[ua.Variant(subscription, ua.VariantType.UInt32)],
-            )
-        ]
+    request = ua.CallMethodRequest(
+        ObjectId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType)),
+        MethodId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType_ConditionRefresh)),
+        InputArguments=[ua.Variant(subscription, ua.VariantType.UInt32)],
     )
-    return bool(result.StatusCode.is_good())
+    results = await session.client.uaclient.call([request])
+    return bool(results) and results[0].StatusCode.is_good()

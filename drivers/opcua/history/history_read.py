@@ -10,7 +10,7 @@ from asyncua import ua
 
 from drivers.base import NotConnected
 from drivers.opcua.codec.values import EPOCH, microseconds
-from drivers.opcua.errors import NO_HISTORY
+from drivers.opcua.errors import NO_HISTORY, DecodeError
 
 if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
@@ -62,12 +62,14 @@ async def _ask(session: Session, node: ua.NodeId, start: int, end: int, point: b
     All nodes of a request have one time, so each gap is a request of its own.
     """
     try:
-        [result] = await session.client.uaclient.history_read(_request(node, start, end, point))
+        results = await session.client.uaclient.history_read(_request(node, start, end, point))
     except ua.UaStatusCodeError as error:
         if isinstance(session.translated(error), NotConnected):
             raise
         return ua.HistoryReadResult(ua.StatusCode(ua.UInt32(error.code)))
-    return result
+    if len(results) != 1:
+        raise DecodeError(f"{len(results)} results came for 1 node")
+    return results[0]
 
 
 def _request(

@@ -32,7 +32,6 @@ _FIRST_BLOB, _FIRST_TEXT = 12, 13
 _SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 """Serial type of a whole number -> bytes."""
 
-_LONGEST = 2**31
 _NUMBER = 4  # bytes of a page's number
 _NO_FILE = -1
 
@@ -58,10 +57,15 @@ class Cell(NamedTuple):
 
 
 class Pages:
-    """The pages of a database and of its log, as they are on disk; unreadable parts are left out."""
+    """The pages of a database and of its log, as they are on disk; unreadable parts are left out.
 
-    def __init__(self, db: Path, wal: Path) -> None:
+    With `log_only` entries are searched in the log alone.
+    """
+
+    def __init__(self, db: Path, wal: Path, *, log_only: bool = False) -> None:
         self._db, self._log = _open(db), _open(wal)
+        self._log_only = log_only
+        self._longest = _size(self._db) + _size(self._log)
         self._versions: dict[int, list[Place]] = defaultdict(list)
         for place in self._frames():
             number = _read(self._log, place.at - _FRAME_HEAD, _NUMBER)
@@ -84,13 +88,14 @@ class Pages:
 
     def _places(self) -> Iterator[Place]:
         yield from self._frames()
-        for at in range(0, _size(self._db), PAGE):
-            yield Place(self._db, at)
+        if not self._log_only:
+            for at in range(0, _size(self._db), PAGE):
+                yield Place(self._db, at)
 
     def cells(self) -> Iterator[Cell]:
         """Yield the entries of every page that looks like a leaf of a table, also of pages no longer in use."""
         for place in self._places():
-            yield from _cells(place, _read(*place, PAGE))
+            yield from _cells(place, _read(*place, PAGE), self._longest)
 
     def contents(self, cell: Cell) -> Iterator[bytes]:
         """Yield the possible contents of an entry: the rest of a long one may be in the log, or in the database."""
@@ -102,7 +107,9 @@ class Pages:
 
     def _follow(self, cell: Cell, choose: Callable[[list[Place], Cell, Place], Place]) -> bytes:
         found, size, number = [cell.local], len(cell.local), cell.overflow
-        while number and size < cell.size:
+        seen: set[int] = set()
+        while number and size < cell.size and number not in seen:
+            seen.add(number)
             in_database = Place(self._db, (number - 1) * PAGE)
             page = _read(*choose(self._versions.get(number, []), cell, in_database), PAGE)
             part = page[_NUMBER : _NUMBER + min(_OVERFLOW, cell.size - size)]
@@ -147,8 +154,8 @@ def _size(descriptor: int) -> int:
     return 0 if descriptor == _NO_FILE else os.fstat(descriptor).st_size
 
 
-def _cells(place: Place, page: bytes) -> Iterator[Cell]:
-    """Yield the entries of a page if it looks like a leaf of a table."""
+def _cells(place: Place, page: bytes, longest: int) -> Iterator[Cell]:
+    """Yield the entries of a page if it looks like a leaf of a table; none is larger than `longest` bytes."""
     head = _FILE_HEAD if page.startswith(b"SQLite") else 0
     if len(page) < head + 8 or page[head] != _LEAF:
         return
@@ -158,7 +165,7 @@ def _cells(place: Place, page: bytes) -> Iterator[Cell]:
         with suppress(IndexError, struct.error):  # a cell that points out of its page
             size, at = _varint(page, at)
             key, at = _varint(page, at)
-            if size > _LONGEST:
+            if not 0 <= size <= longest:
                 continue
             if size <= _MOST_LOCAL:
                 yield Cell(place, key, size, page[at : at + size], 0)

@@ -19,8 +19,15 @@ import structlog
 
 from gateway.common.dead_letters import DeadLetter, DeadLetters
 from gateway.common.seq_ranges import SeqRanges
-from gateway.spool.checkpoint import SLOT_SIZE, Checkpoint, encode_checkpoint, newest
-from gateway.spool.errors import Damaged
+from gateway.spool.checkpoint import (
+    MAX_NUMBER,
+    SLOT_SIZE,
+    Checkpoint,
+    Slots,
+    encode_checkpoint,
+    newest,
+)
+from gateway.spool.errors import Damaged, is_damage
 from gateway.spool.files import PAGE, SCHEMA, SET_ASIDE_SIZE
 from gateway.spool.integrity import Inventory, verify
 from gateway.spool.limits import cost_of
@@ -42,6 +49,10 @@ SKIPPED = 2**32
 
 ROOM_LEFT = 2**20
 """Bytes that a rebuilt spool leaves free on the disk."""
+
+
+_VERSIONS_AT, _WAL_VERSION = 18, 2
+"""Position in the file of SQLite's two format versions, and their value in WAL mode."""
 
 
 class _NewDatabase:
@@ -79,62 +90,127 @@ class _NewDatabase:
         self.pending.add(row.seq)
         return True
 
+    def behind(self, seq: int) -> int:
+        """Return the number of readings in records from `seq` on."""
+        found: int = self._db.execute(
+            "select coalesce(sum(readings), 0) from records where seq >= ?", (seq,)
+        ).fetchone()[0]
+        return found
+
     def finish(self, state: Checkpoint) -> Inventory:
         """Write the checkpoint and make the database durable."""
         state.records, state.readings, state.size = self.records, self.readings, self.size
         self._db.execute("update state set state = ?", (encode_checkpoint(state, self.pending),))
         self._db.execute("commit")
         self._db.close()
-        _sync(self.file)
+        _set_wal_mode(self.file)
         return Inventory(self.records, self.readings, self.size, self.pending)
 
     def discard(self) -> None:
         """Close and remove a database that is not finished."""
         self._db.close()
-        self.file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file.unlink(missing_ok=True)
 
 
-def create(files: SpoolFiles) -> tuple[Checkpoint, Inventory]:
-    """Create an empty spool with a new name."""
+def recover(files: SpoolFiles, slots: Slots, new_name: str) -> tuple[Checkpoint, Inventory]:
+    """Return checkpoint and records of the spool after making it whole, whatever state its files are in.
+
+    Creates a spool where there is none, completes a rebuild that was interrupted, and rebuilds a damaged database.
+    `slots` are the second copies of the checkpoint, `new_name` is the name of a spool that has to be created. Raises
+    `sqlite3.Error` or `OSError` if the disk refuses, and `NewerSpool`.
+
+    A rollback journal is removed and never applied. Databases are created in WAL mode; of those that an older version
+    created, the switch to WAL mode was the only transaction with a journal, and it changes no record. A damaged
+    journal could cut off records.
+    """
+    files.journal.unlink(missing_ok=True)
+    known = slots.newest
+    whole: tuple[Checkpoint, Inventory] | None = None
+    failure: Exception | None = None
+    try:
+        whole = verify(files.db, known)
+    except FileNotFoundError as error:
+        failure = error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if not is_damage(error):
+            raise
+        failure = error
+    if whole is not None and not slots.are_intact(whole[0].commit):
+        if _log_is_ahead(files, whole[0].next):
+            whole, failure = None, Damaged("its log has records that its commits do not have")
+        else:
+            whole[0].next += SKIPPED  # the end of the log may be lost, and nobody knows
+    finished = _finished(files, known)
+    if finished is not None and (whole is None or _is_newer(finished[0], whole[0])):
+        _put_in_place(files)
+        return finished
+    files.new.unlink(missing_ok=True)
+    if whole is not None:
+        return whole
+    if known is None and not files.db.exists() and not files.wal.exists():
+        return create(files, new_name)
+    why = failure or Damaged("it is missing")
+    certain = slots.are_intact(0 if known is None else known.commit)
+    state, found, _ = rebuild(files, known, exact=False, certain=certain, why=why)
+    return state, found
+
+
+def _log_is_ahead(files: SpoolFiles, next_seq: int) -> bool:
+    """Return True if the log has records behind a database's last commit: the end of the log was lost."""
+    with Pages(files.db, files.wal, log_only=True) as pages:
+        return next(right_rows(pages, lambda seq: seq >= next_seq), None) is not None
+
+
+def _finished(files: SpoolFiles, known: Checkpoint | None) -> tuple[Checkpoint, Inventory] | None:
+    """Return checkpoint and records of a new database that is whole, and has not taken its place yet."""
+    try:
+        return verify(files.new, known)
+    except FileNotFoundError:
+        return None
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if not is_damage(error):
+            raise
+        return None  # it was not finished, and the old one is still there
+
+
+def _is_newer(state: Checkpoint, other: Checkpoint) -> bool:
+    return state.spool == other.spool and state.age > other.age
+
+
+def create(files: SpoolFiles, name: str) -> tuple[Checkpoint, Inventory]:
+    """Create an empty spool."""
     new = _NewDatabase(files.new)
-    state = Checkpoint(secrets.token_hex(4))
+    state = Checkpoint(name)
     found = new.finish(state)
     _put_in_place(files)
     return state, found
 
 
-def complete_interrupted(files: SpoolFiles) -> None:
-    """Complete a rebuild that a power cut interrupted: a new database that is whole takes its place."""
-    if not files.new.exists():
-        return
-    try:
-        verify(files.new, None)
-    except (Damaged, sqlite3.Error):
-        files.new.unlink()  # it was not finished, and the old one is still there
-    else:
-        _put_in_place(files)
-
-
 def rebuild(
-    files: SpoolFiles, known: Checkpoint | None, *, exact: bool, why: Exception
+    files: SpoolFiles, known: Checkpoint | None, *, exact: bool, certain: bool, why: Exception
 ) -> tuple[Checkpoint, Inventory, int]:
     """Make a whole spool of the readable rest of a damaged one, which is kept under another name.
 
     `known` is the checkpoint that is known beside the database; `exact` is True if the database can't hold a newer
-    one. Returns the checkpoint, the records, and the number of readings that are lost, which the checkpoint counts as
-    dropped already. Raises `sqlite3.Error` or `OSError` if the disk takes no new database.
+    one. If it is not `certain` which checkpoint was the last one, records behind it are kept as well, and numbers
+    are skipped. Returns the checkpoint, the records, and the number of readings that are lost, which the checkpoint
+    counts as dropped already. Raises `sqlite3.Error` or `OSError` if the disk takes no new database.
     """
     with Pages(files.db, files.wal) as pages:
         truth = known if exact else newest([known, *checkpoints(pages)])
         wanted = None if truth is None else SeqRanges(truth.pending)
+        if truth is not None and wanted is not None and not certain:
+            wanted.add(truth.next, MAX_NUMBER)
         new = _NewDatabase(files.new)
         try:
-            state = _rebuilt_checkpoint(truth, _salvage(pages, truth, wanted, new))
+            _salvage(pages, truth, wanted, new)
+            state = _rebuilt_checkpoint(truth, new, certain=certain)
+            lost = 0 if truth is None else max(0, truth.readings - new.readings + new.behind(truth.next))
             found = new.finish(state)
         except BaseException:
             new.discard()
             raise
-        lost = 0 if truth is None else max(0, truth.readings - found.readings)
         seen = found.pending.copy()
         with suppress(OSError):  # the damaged database is kept anyway
             set_aside_rows(
@@ -162,51 +238,86 @@ def _missing(seq: int, wanted: SeqRanges | None, seen: SeqRanges) -> bool:
     return True
 
 
-def _salvage(pages: Pages, truth: Checkpoint | None, wanted: SeqRanges | None, new: _NewDatabase) -> _NewDatabase:
+def _salvage(pages: Pages, truth: Checkpoint | None, wanted: SeqRanges | None, new: _NewDatabase) -> None:
     """Put every record that was waiting and is still right into the new database."""
     for row in right_rows(pages, lambda seq: seq not in new.pending and (wanted is None or seq in wanted)):
         spool = new.spool or row.spool if truth is None else truth.spool
         if row.spool == spool and not new.add(row):
             log.error("spool.no_room_to_rebuild", file=str(new.file), kept=new.records)
             break
-    return new
 
 
-def _rebuilt_checkpoint(truth: Checkpoint | None, new: _NewDatabase) -> Checkpoint:
+def _rebuilt_checkpoint(truth: Checkpoint | None, new: _NewDatabase, *, certain: bool) -> Checkpoint:
     """Return the checkpoint of the rebuilt spool.
 
-    Missing readings are counted as dropped; readings that are found again are no longer counted as confirmed.
+    Missing readings are counted as dropped; readings that are found again are no longer counted as confirmed; those
+    of records behind the checkpoint are counted as acquired. Where it is not certain, numbers are skipped.
     """
+    last = max((last for _, last in new.pending), default=0)
     if truth is None:
-        last = max((last for _, last in new.pending), default=0)
         return Checkpoint(new.spool or secrets.token_hex(4), last + SKIPPED, counts=Counter(acquired=new.readings))
     counts = truth.counts.copy()
-    counts["dropped:damaged" if truth.readings >= new.readings else "confirmed"] += truth.readings - new.readings
-    return Checkpoint(truth.spool, truth.next, truth.commit + 1, truth.turn + 1, counts=counts)
+    behind = new.behind(truth.next)
+    counts["acquired"] += behind
+    missing = truth.readings - (new.readings - behind)
+    if missing >= 0:
+        counts["dropped:damaged"] += missing
+    else:
+        confirmed_again = min(counts["confirmed"], -missing)
+        counts["confirmed"] -= confirmed_again
+        counts["acquired"] += -missing - confirmed_again
+    following = truth.next if certain else max(truth.next - 1, last) + SKIPPED
+    return Checkpoint(truth.spool, following, truth.commit + 1, truth.turn + 1, counts=counts)
 
 
 def _keep_damaged(files: SpoolFiles) -> Path | None:
-    """Give the damaged database a second name, and remove the oldest of those before it."""
+    """Give the damaged database a second name, and remove the oldest of those before it; returns the name.
+
+    None if the disk allows neither a second link nor another name: a rebuild must not fail for that.
+    """
     name = files.damaged(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
     for file, kept in ((files.db, name), (files.wal, name.with_name(name.name + "-wal"))):
-        if file.exists():
-            os.link(file, kept)
-    for old in files.all_damaged()[:-KEPT]:
-        old.unlink()
-        old.with_name(old.name + "-wal").unlink(missing_ok=True)
+        with suppress(OSError):
+            _link(file, kept)
+    with suppress(OSError):
+        for old in files.all_damaged()[:-KEPT]:
+            old.unlink()
+            old.with_name(old.name + "-wal").unlink(missing_ok=True)
     return name if name.exists() else None
+
+
+def _link(file: Path, kept: Path) -> None:
+    try:
+        os.link(file, kept)
+    except FileNotFoundError:
+        return
+    except OSError:  # a file system without links: the new database is whole, and found at the next start
+        file.rename(kept)
 
 
 def _put_in_place(files: SpoolFiles) -> None:
     """Let the new database be the spool. The old log is removed first: it must never be applied to the new one."""
-    files.wal.unlink(missing_ok=True)
-    files.shm.unlink(missing_ok=True)
+    for file in (files.wal, files.shm, files.journal):
+        file.unlink(missing_ok=True)
     files.new.replace(files.db)
     _sync(files.folder)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _set_wal_mode(file: Path) -> None:
+    """Mark a closed database as one in WAL mode, and make it durable: no journal is ever needed for the switch.
+
+    The versions for writing and for reading: https://www.sqlite.org/fileformat2.html, 1.3.3.
+    """
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.pwrite(descriptor, bytes([_WAL_VERSION, _WAL_VERSION]), _VERSIONS_AT)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
