@@ -1,4 +1,4 @@
-"""How long the event loop of a gateway stands still while the searches of many machines find their points."""
+"""Measure how long discovery on many machines blocks the event loop of a gateway."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     python benchmarks/fuzz_opcua.py --inputs 10000000 --connections 10000 --seed 1
 
-Ends with an error, and names the seed, at the first answer that hangs or raises what the driver's contract does not
-know.
+Ends with an error, and names the seed, at the first answer that hangs or raises an error that is not in the
+driver's contract.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 async def connections(times: int, seed: int) -> dict[str, int]:
-    """Connect so many times, and count what came of it."""
+    """Connect so many times, and count the outcomes."""
     outcomes: dict[str, int] = {}
     for number in range(times):
         state = STATES[number % len(STATES)]

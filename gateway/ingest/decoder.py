@@ -66,6 +66,7 @@ class MessageDecoder:
         self._status = status
         self._gateway_resends = gateway_resends
         self._paths: dict[str, MachinePath] = {}
+        self._senders: dict[Sender, Sender] = {}
         self._unnamed: set[MachinePath] = set()
         self._repeats = RepeatLog(log)
 
@@ -84,13 +85,25 @@ class MessageDecoder:
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
-        sender = Sender(path.enterprise, path.site, record.gateway, record.spool)
-        received = ReceivedRecord(sender, record.seq, path, record.meta, payload, len(record))
         meta = self._metadata.find(path, record.meta)
+        meta_id = (
+            record.meta if meta is None else meta.id
+        )  # the same text for all records, which may wait by the million
+        received = ReceivedRecord(self._sender(path, record), record.seq, path, meta_id, payload, len(record))
         if meta is None:
             self._without_metadata(batch, received, record)
         else:
             self._append(batch, received, record, meta)
+
+    def _sender(self, path: MachinePath, record: Record) -> Sender:
+        """Return the spool of a record, the same object for all its records."""
+        sender = Sender(path.enterprise, path.site, record.gateway, record.spool)
+        known = self._senders.get(sender)
+        if known is None:
+            if len(self._senders) >= MAX_CACHED_TOPICS:
+                self._senders.clear()
+            known = self._senders[sender] = sender
+        return known
 
     def _append(self, batch: Batch, received: ReceivedRecord, record: Record, meta: MachineMeta) -> None:
         position = len(batch.records)

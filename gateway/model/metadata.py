@@ -40,7 +40,7 @@ class MachineMeta:
 
 def write_meta(meta: MachineMeta) -> dict[str, Any]:
     """Return metadata as JSON can hold it."""
-    points = {name: {"type": kind, "unit": meta.units[name]} for name, kind in meta.types.items()}
+    points = {name: {"type": kind, "unit": meta.units.get(name, "")} for name, kind in meta.types.items()}
     return {"template": meta.template, "points": points}
 
 

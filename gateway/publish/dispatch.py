@@ -64,6 +64,7 @@ class Dispatch(ABC):
         self._by_broker = by_broker
         self._progress = asyncio.Event()
         self._subscribers = StateLog(log, "mqtt.subscribers_unstable")
+        self._confirmations = StateLog(log, "records.confirmations_unstable")
         self._by_topic = RepeatLog(log)
         self._now = asyncio.get_running_loop().time
 
@@ -88,7 +89,7 @@ class Dispatch(ABC):
     def confirmed(self, ranges: Sequence[SeqRange], set_aside: Mapping[int, int]) -> None:
         """Free records that a store holds; `set_aside` counts the readings of a record that it refused."""
         if self.window.stalled:
-            log.info("records.confirmations_resumed")
+            self._confirmations.enter("records.confirmations_resumed", healthy=True)
         self.window.confirmed(ranges, self._now())
         self._spool.confirm(ranges, dict(set_aside))
         self._on_room()
@@ -113,10 +114,11 @@ class Dispatch(ABC):
     def _send_records(self, link: MqttClient, records: Iterable[Spooled], *, backlog: bool) -> None:
         """Send records, except those that have to wait. Raises `MqttError` where the connection is lost."""
         window, now, going = self.window, self._now(), []
+        blocked = window.blocked if len(window.blocked) else None
         for record in records:
-            topic = self._topic_of(record)
+            topic = self._topics.get(record.topic) or self._topic_of(record)
             size, limit = len(record.payload), link.largest(topic)
-            if record.seq in window or window.blocked.holds(record.seq, topic):
+            if record.seq in window or (blocked is not None and blocked.holds(record.seq, topic)):
                 continue
             if size > limit or window.suspects(record.seq):
                 self._too_large(record, min(limit, size - 1))
@@ -138,12 +140,10 @@ class Dispatch(ABC):
 
     def _answered(self, seq: int, topic: str, reason: int) -> None:
         """Act on the broker's answer to a record; a change of the answer is logged once."""
-        window = self.window
-        was_blocked = topic in window.blocked
-        window.acknowledged(seq, reason, self._now())
+        changed = self.window.acknowledged(seq, reason, self._now())
         if self._by_broker and reason < REFUSED and reason != NO_SUBSCRIBERS:
             self._spool.confirm([(seq, seq)], {})
-        if (topic in window.blocked) is not was_blocked:
+        if changed:
             self._log_answer(topic, reason)
         self._on_room()
 
@@ -164,12 +164,15 @@ class Dispatch(ABC):
     async def _resend(self) -> None:
         while True:
             await asyncio.sleep(RESEND_EVERY)
-            if self.window.unanswered(self._now()):
-                raise MqttError(f"no acknowledgement in {ANSWER_TIMEOUT:g} s")
+            if topic := self.window.unanswered(self._now()):
+                hint = "; this broker may not deliver names with a dot" if "." in topic else ""
+                raise MqttError(f"no acknowledgement of a record on {topic} in {ANSWER_TIMEOUT:g} s{hint}")
             stalled = self.window.stalled
             self._give_back(self.window.again(self._now()))
             if self.window.stalled and not stalled:
-                log.warning("records.unconfirmed", records=len(self.window))
+                self._confirmations.enter(
+                    "records.unconfirmed", records=len(self.window), hint="start ingest or its store"
+                )
             self._on_room()
 
     def _give_back(self, again: list[SeqRange]) -> None:

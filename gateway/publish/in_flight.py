@@ -175,10 +175,10 @@ class InFlight:
         """Return True if the broker has closed the connection on this record alone, several times."""
         return self._strikes[seq] >= STRIKES if self._strikes else False
 
-    def unanswered(self, now: float) -> bool:
-        """Return True if an acknowledgement is overdue for so long that the connection counts as lost."""
+    def unanswered(self, now: float) -> str | None:
+        """Return the topic of a record whose acknowledgement is overdue: the connection counts as lost then."""
         oldest = next((sent for sent in self._sent.values() if not sent.acknowledged), None)
-        return oldest is not None and now - oldest.when > ANSWER_TIMEOUT
+        return oldest.topic if oldest is not None and now - oldest.when > ANSWER_TIMEOUT else None
 
     # -- events --
 
@@ -192,30 +192,38 @@ class InFlight:
         self._in_flight_bytes += size
         self._backlog += size * backlog
 
-    def acknowledged(self, seq: int, reason: int, now: float) -> None:
-        """Note the broker's answer; `again` returns a record that was not accepted."""
+    def acknowledged(self, seq: int, reason: int, now: float) -> bool:
+        """Note the broker's answer; `again` returns a record that was not accepted.
+
+        Returns True if that blocks or unblocks the topic.
+        """
         sent = self._sent.get(seq)
         if sent is None or sent.acknowledged:
-            return  # confirmed before the broker had answered, which has settled it
+            return False  # confirmed before the broker had answered, which has settled it
         self._acknowledge(sent)
-        self._strikes.pop(seq, None)
+        if self._strikes:
+            self._strikes.pop(seq, None)
         if reason == NO_SUBSCRIBERS or reason >= REFUSED:
-            self._not_accepted(seq, sent.topic, reason, now)
-            return
+            return self._not_accepted(seq, sent.topic, reason, now)
         self._puback_at, self.has_subscribers = now, True
-        for span in self.blocked.accepted(sent.topic):
-            self._lost.add(*span)
+        unblocked = sent.topic in self.blocked
+        if unblocked:
+            for span in self.blocked.accepted(sent.topic):
+                self._lost.add(*span)
         if self._by_broker:
             self.confirmed([(seq, seq)], now)
+        return unblocked
 
-    def _not_accepted(self, seq: int, topic: str, reason: int, now: float) -> None:
+    def _not_accepted(self, seq: int, topic: str, reason: int, now: float) -> bool:
         no_subscribers = reason == NO_SUBSCRIBERS
         self._forget(seq)
         self.counts["nobody" if no_subscribers else "refused"] += 1
+        blocked = topic not in self.blocked
         self.blocked.block(seq, topic, now, no_subscribers=no_subscribers)
         if no_subscribers and not self._by_broker and now - self._puback_at > SUBSCRIBED:
             self.has_subscribers = False
             self._probe_at = now + PROBE_EVERY
+        return blocked
 
     def confirmed(self, ranges: Iterable[SeqRange], now: float) -> None:
         """Note the records that stores hold."""

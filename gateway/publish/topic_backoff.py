@@ -65,7 +65,7 @@ class TopicBackoff:
 
     def holds(self, seq: int, topic: str) -> bool:
         """Return True if the topic of a record is blocked, and remember that the record waits."""
-        if not self._topics or (blocked := self._topics.get(topic)) is None:
+        if (blocked := self._topics.get(topic)) is None:
             return False
         if blocked.trial:
             blocked.trial = False
@@ -84,8 +84,6 @@ class TopicBackoff:
 
     def accepted(self, topic: str) -> list[SeqRange]:
         """Unblock a topic that the broker accepted a record on. Return where records are that can go now."""
-        if not self._topics:
-            return []
         found: list[SeqRange] = []
         if (blocked := self._topics.pop(topic, None)) is not None:
             found.append((blocked.first, blocked.last))
