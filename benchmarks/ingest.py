@@ -21,11 +21,10 @@ import psutil
 from paho.mqtt.client import MQTTMessage
 
 from gateway.codecs import CODECS
-from gateway.common.dead_letters import DeadLetters
 from gateway.ingest.batch import Batch
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.ingest.set_aside import SetAside
+from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.status import IngestStatus
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
@@ -81,8 +80,8 @@ def decoded(meta: MachineMeta, messages: list[MQTTMessage], batch_records: int) 
     metas = MetadataRegistry()
     metas.add(MachinePath("bench", "site", "area", "line", "m-000"), [meta])
     status = IngestStatus()
-    set_aside = SetAside(DeadLetters(Path("unused"), 1), status)
-    decoder = MessageDecoder(TOPICS, CODECS["json"], metas, set_aside, status, gateway_resends=True)
+    requests = MetadataRequests(time.monotonic)
+    decoder = MessageDecoder(TOPICS, CODECS["json"], metas, requests, status, gateway_resends=True)
     batches = []
     began, used = time.perf_counter(), time.process_time()
     for start in range(0, len(messages), batch_records):

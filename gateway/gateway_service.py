@@ -23,7 +23,8 @@ from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
-from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
+from gateway.common.stall import StallWatch
+from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.model.ledger import ScheduleCounts
 from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
@@ -40,7 +41,7 @@ from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-FINISH_SCANS = 1.5
+FINISH_SCANS = 1.0
 """Seconds that scans under way have to finish when the gateway stops."""
 
 WAVES = 10
@@ -88,6 +89,7 @@ class GatewayService:
         self._metadata = DeviceMetadata(
             machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
         )
+        self._stall = StallWatch()
         self._devices = DeviceManager(self._make_pipeline, self._make_worker)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
@@ -139,7 +141,7 @@ class GatewayService:
         acquisition, phase = self._devices, number % WAVES / WAVES
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
-            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn,
+            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn, self._stall,
         )  # fmt: skip
 
     # -- changing over to another configuration --
@@ -200,14 +202,13 @@ class GatewayService:
             await self._metadata.begin()
             self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="heartbeat")
-            committing = tasks.create_task(self.spool.run(), name="spool")
-            publishing = tasks.create_task(self._publisher.run(), name="publish")
-            describing = tasks.create_task(supervise(self._metadata.run, BestEffort("metadata")), name="metadata")
+            committing = _supervised(tasks, self.spool.run, "spool", 1.0)
+            publishing = _supervised(tasks, self._publisher.run, "publish")
+            describing = _supervised(tasks, self._metadata.run, "metadata")
+            watching = _supervised(tasks, self._stall.run, "stall watch")
             self._devices.begin(tasks)
-            reloading = tasks.create_task(supervise(self.reload.run, BestEffort("reload")), name="reload")
-            following = tasks.create_task(
-                supervise(self._follow_discovery, BestEffort("discovery")), name="discovery"
-            )
+            reloading = _supervised(tasks, self.reload.run, "reload")
+            following = _supervised(tasks, self._follow_discovery, "discovery")
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
@@ -217,11 +218,13 @@ class GatewayService:
             log.info("gateway.stopping")
             await cancel_and_wait(reloading, following, describing)
             await self._devices.stop(FINISH_SCANS)
+            closing = tasks.create_task(self._devices.close(), name="close devices")
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):
                     await self.spool.empty()
             await cancel_and_wait(publishing)
-            await cancel_and_wait(committing, living)
+            await closing
+            await cancel_and_wait(committing, living, watching)
         log.info("gateway.stopped", **self.spool.ledger.as_dict())
 
     def report(self) -> dict[str, Any]:
@@ -279,6 +282,13 @@ class GatewayService:
                 for machine in self.states.machines
             },
         }
+
+
+def _supervised(
+    tasks: asyncio.TaskGroup, run: Callable[[], Awaitable[None]], name: str, restart_after: float = RESTART_AFTER
+) -> asyncio.Task[None]:
+    """Start a part of the gateway, which is started again when it fails: nothing ends a service but a person."""
+    return tasks.create_task(supervise(run, BestEffort(name), restart_after), name=name)
 
 
 def _sum(counts: Iterable[Counter[str]]) -> dict[str, int]:

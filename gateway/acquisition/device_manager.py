@@ -186,10 +186,13 @@ class DeviceManager:
                 self._tasks_by_worker[worker] = self._tasks.create_task(worker.run(), name=f"run {worker.name}")
 
     async def stop(self, seconds: float) -> None:
-        """Stop reading; scans under way have so many seconds to end."""
+        """Begin no further scan; those under way have so many seconds to end."""
         stopping = [asyncio.ensure_future(worker.stop()) for worker in self._workers.values()]
         if stopping:
             await asyncio.wait(stopping, timeout=seconds)
+
+    async def close(self) -> None:
+        """Close the connections to all devices."""
         await cancel_and_wait(*self._tasks_by_worker.values())
 
 

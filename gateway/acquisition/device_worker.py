@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from drivers.base import DriverError, Misconfigured, NotConnected, ReadFailed, Scan
+from drivers.base import DriverError, Fault, Misconfigured, NotConnected, Quality, ReadFailed, Reason, Scan
 from gateway.acquisition.device_clock import DeviceClock
 from gateway.acquisition.device_warnings import DeviceWarnings
 from gateway.acquisition.driver_faults import DriverFault, DriverFaultLog, is_cancelled, translate
 from gateway.acquisition.scheduler import Scheduler
 from gateway.common.backoff import Backoff
+from gateway.common.state_log import StateLog
 from gateway.common.tasks import BestEffort, supervise, within
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from drivers.base import DiscoveredPoint, Driver, Group, PointMetadata
     from gateway.acquisition.scheduler import ScanTimer
+    from gateway.common.stall import StallWatch
     from gateway.model.ledger import ScheduleCounts
 
 log = structlog.get_logger()
@@ -41,8 +43,14 @@ FAULT_BACKOFF_FIRST, FAULT_BACKOFF_MAX = 1.0, 60.0
 """Seconds between a driver's fault and the next driver, likewise; a driver that lasts for as long as the ceiling
 begins anew."""
 
-CLOSE_SECONDS = 1.5
+CLOSE_SECONDS = 1.0
 """Seconds that a driver has to close its connection; then it is left alone."""
+
+
+PUSHED_STALE = 0.05
+"""Seconds after a stall in which what a device has pushed may have waited in the socket."""
+
+_SUSPENDED = Fault(Quality.UNCERTAIN, Reason.STALE, "process was suspended")
 
 
 def _ignore(*values: object) -> None:
@@ -72,12 +80,14 @@ class DeviceWorker:
         delay: float = 0.0,
         on_metadata: Callable[[Group, Sequence[PointMetadata]], None] = _ignore,
         on_discovered: Callable[[Group, int, Sequence[DiscoveredPoint]], None] = _ignore,
+        stall: StallWatch | None = None,
     ) -> None:
         """Prepare to run.
 
         `on_metadata` is called once with what the device reports about the points of each group; `on_discovered`
         after every search with the points that it found. `phase` (0 to 1) is where in its period this device's scans
-        begin; `delay` are the seconds before the first attempt to connect.
+        begin; `delay` are the seconds before the first attempt to connect. Scans that were under way while the
+        process stood still, as `stall` has it, are uncertain.
         """
         self.name = name
         self.groups = tuple(groups)
@@ -87,6 +97,8 @@ class DeviceWorker:
         self._delay = delay
         self._on_metadata = on_metadata
         self._on_discovered = on_discovered
+        self._stall = stall
+        self._state = StateLog(log, "driver.unstable", device=name)
         self._undescribed = [group for group in groups if _has_metadata(group)]
         self._timers = Scheduler(schedules, phase)
         self._polls: dict[Group, asyncio.Task[None]] = {}
@@ -145,7 +157,7 @@ class DeviceWorker:
             self._begin()
         self._outage = None
         self._connects += 1
-        log.info("driver.connected", device=self.name)
+        self._state.enter("driver.connected", healthy=True)
         backoff.reset()
         await self._read_all(driver)
 
@@ -160,7 +172,7 @@ class DeviceWorker:
             self._faults.add(failure)
             self._begin()
             self._replace.set()
-            await self._report_outage("", failure)
+            await self._report_outage("driver.failed", failure)
             await self._fault_backoff.wait()
         else:
             await self._report_outage("driver.not_connected", failure)
@@ -321,16 +333,22 @@ class DeviceWorker:
                     raise
                 raise DriverFault(error) from error
             timer.took(began)
+            if self._stall is not None and self._stall.stalled_since(began):
+                _doubt(scan)
             await self._deliver(scan)
 
     async def _receive(self, driver: Driver) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             try:
                 scan = await driver.receive()
             except asyncio.CancelledError as error:
                 if is_cancelled():
                     raise
                 raise DriverFault(error) from error
+            if scan.times is None and self._stall is not None and self._stall.stalled_since(began - PUSHED_STALE):
+                _doubt(scan)
             await self._deliver(scan)
 
     async def _describe(self, driver: Driver) -> None:
@@ -353,11 +371,10 @@ class DeviceWorker:
     async def _report_outage(self, event: str, error: DriverError) -> None:
         """Report an outage once, in the log and as the fault of every point; and again when its reason changes."""
         self._timers.settle()
+        self._state.enter(event, error=str(error))
         if self._outage is not None and self._outage.fault.reason is error.fault.reason:
             return
         self._outage = error
-        if event:
-            log.warning(event, device=self.name, error=str(error))
         await self._fail(self.groups, error)
 
     async def _fail(self, groups: Iterable[Group], error: DriverError) -> None:
@@ -371,3 +388,10 @@ class DeviceWorker:
             with self._best_effort["now"]:
                 return self._driver.now(group)
         return self._clock()
+
+
+def _doubt(scan: Scan) -> None:
+    """Mark the values of a scan as uncertain: they may be as old as the process stood still."""
+    for position, value in enumerate(scan.values):
+        if value is not None:
+            scan.faults.setdefault(position, _SUSPENDED)

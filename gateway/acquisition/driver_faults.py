@@ -75,7 +75,7 @@ class DriverFaultLog:
         key = (type(error).__name__, *(f"{frame.filename}:{frame.lineno}" for frame in frames))
         if key not in self._known and len(self._known) < MAX_KNOWN:
             self._known.add(key)
-            log.error("driver.failed", device=self._device, error=str(fault), exc_info=error)
+            log.error("driver.fault", device=self._device, error=str(fault), exc_info=error)
 
 
 MAX_KNOWN = 100

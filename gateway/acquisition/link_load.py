@@ -1,4 +1,4 @@
-"""What machines ask of each connection, and whether there is time for it."""
+"""The load of each connection: the part of its time that polling takes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory, Machine
 
 BUSY = 0.8
-"""The share of a link's time from which on periods are at risk."""
+"""The part of a connection's time above which periods are at risk."""
 
 
 @dataclass(slots=True)
 class LinkLoad:
-    """One connection to one device, the machines behind it, and what their groups cost."""
+    """One connection to one device, the machines behind it, and the cost of their groups."""
 
     connection: Connection
     protocol: Protocol
@@ -29,7 +29,7 @@ class LinkLoad:
 
     @property
     def load(self) -> float:
-        """The share of time that polling takes; above 1 there is none left."""
+        """The part of its time that polling takes; above 1 the periods can't be kept."""
         return sum(cost.seconds / group.every for group, cost in self.costs if not group.pushed)
 
     @property
@@ -39,14 +39,14 @@ class LinkLoad:
 
     @property
     def verdict(self) -> str:
-        """What to do about the load, nothing where it is fine."""
+        """An instruction about the load, empty if there is time to spare."""
         if self.load > 1:
             return "the periods can't be held: read less often, fewer points, or over more connections"
         return "the link is busy: a slow answer will cost a cycle" if self.load > BUSY else ""
 
 
 def link_loads(machines: Iterable[Machine]) -> list[LinkLoad]:
-    """Return the connections that there will be, in the order of their first machines."""
+    """Return the connections of machines with their loads, in the order of their first machines."""
     links: list[LinkLoad] = []
     known: dict[tuple[int, Connection], list[Cost]] = {}  # points are shared by the machines of a type
     for connection, behind in by_connection(machines).items():
@@ -61,7 +61,7 @@ def link_loads(machines: Iterable[Machine]) -> list[LinkLoad]:
 
 
 def load_warnings(factory: Factory) -> Iterator[Problem]:
-    """Yield a warning for each connection on which periods can't be held, or are at risk."""
+    """Yield a warning for each connection on which periods can't be kept, or are at risk."""
     for link in link_loads(factory.machines):
         place = link.machines[0].place
         if link.verdict and place is not None:

@@ -1,4 +1,4 @@
-"""Schedules of groups: when the next scan of each is due."""
+"""The schedules of point groups: the monotonic times at which their scans are due."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class ScanTimer:
-    """A schedule of fixed phase on the monotonic clock: what is late never shifts what follows.
+    """A schedule of fixed phase on the monotonic clock: a late scan never shifts the next one.
 
-    Every slot is either taken or missed, and both are counted.
+    Every slot is counted, as taken or as missed.
     """
 
     def __init__(self, every: float, start: float, counts: ScheduleCounts) -> None:
@@ -28,7 +28,7 @@ class ScanTimer:
         self._stopped: float | None = None
 
     async def wait(self) -> bool:
-        """Wait for the next slot; slots that went by meanwhile are missed. Returns False when stopped."""
+        """Wait for the next slot; slots that have passed meanwhile are missed. Returns False when stopped."""
         if self._stopped is not None:
             return False
         loop = asyncio.get_running_loop()
@@ -48,21 +48,21 @@ class ScanTimer:
             alarm.cancel()
 
     def took(self, began: float) -> None:
-        """Count the slot that was waited for as taken, by a scan that began at `began` and has ended now."""
+        """Count the present slot as taken, by a scan that began at `began` and has ended now."""
         due = self._start + self._next * self._every
         self._next += 1
         self._counts.took(began - due, asyncio.get_running_loop().time() - began)
 
     def stop(self) -> None:
-        """End the schedule here; who waits is woken."""
+        """End the schedule, and wake the task that waits for it."""
         self._stopped = asyncio.get_running_loop().time()
         if self._sleep is not None:
             _wake(self._sleep, False)  # noqa: FBT003 - the future's result
 
     def settle(self) -> None:
-        """Count the slots that went by without anybody waiting, as in an outage. Nobody may be waiting now.
+        """Count the slots that have passed while no task was waiting, as in an outage. No task may be waiting now.
 
-        The slot in which the schedule was stopped is neither taken nor missed: its scan could still have begun.
+        The slot in which the schedule was stopped is not counted: its scan could still have begun.
         """
         if self._stopped is None:
             gone = math.floor((asyncio.get_running_loop().time() - self._start) / self._every) + 1
@@ -77,16 +77,16 @@ class ScanTimer:
 
 
 class Scheduler(dict["Group", ScanTimer]):
-    """The timers of a device's groups; `phase` (0 to 1) is where in its period each begins."""
+    """The timers of a device's groups; `phase` (0 to 1) is the part of its period after which each begins."""
 
     def __init__(self, schedules: Mapping[str, ScheduleCounts], phase: float) -> None:
-        """Prepare; `schedules` are the counts, by machine."""
+        """Prepare; `schedules` are the counts, by machine path."""
         super().__init__()
         self._schedules = schedules
         self._phase = phase
 
     def begin(self, groups: Iterable[Group]) -> None:
-        """Begin the schedules of those groups that are polled."""
+        """Begin the schedules of the polled groups."""
         start = asyncio.get_running_loop().time()
         for group in groups:
             if not group.pushed and not group.search:
@@ -94,7 +94,7 @@ class Scheduler(dict["Group", ScanTimer]):
                 self[group] = ScanTimer(group.every, first, self._schedules[group.machine])
 
     def end(self, groups: Iterable[Group]) -> list[ScanTimer]:
-        """Stop the schedules of groups, and return them, to be settled when their scans have ended."""
+        """Stop the schedules of groups, and return their timers, to be settled when their scans have ended."""
         ended = [self.pop(group) for group in groups if group in self]
         for timer in ended:
             timer.stop()

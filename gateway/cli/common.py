@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,17 +123,32 @@ def machines_of(factory: Factory, pattern: str) -> list[Machine]:
     return found
 
 
-def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False) -> None:
-    """Run a service until SIGTERM or SIGINT (or the end of standard input) sets its stop event."""
+STOP_SECONDS = 5.0
+"""Seconds after which a service that was asked to stop ends in any case: a disk or a library may never answer."""
+
+NOT_REPORTED = 4
+"""Exit code of a service that worked, and whose closing report could not be written."""
+
+
+def serve(
+    main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool = False, bounded: bool = False
+) -> None:
+    """Run a service until SIGTERM or SIGINT (or the end of standard input) sets its stop event.
+
+    A `bounded` one ends within `STOP_SECONDS` from then, whatever holds it.
+    """
 
     async def body() -> None:
         stop = asyncio.Event()
+        deadline = asyncio.create_task(_end_in_time(stop), name="deadline") if bounded else None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         if with_stdin:
             loop.add_reader(sys.stdin.fileno(), _at_end, loop, stop)
         await main(stop)
+        if deadline is not None:
+            deadline.cancel()
 
     try:
         asyncio.run(body())
@@ -143,6 +159,19 @@ def serve(main: Callable[[asyncio.Event], Awaitable[None]], *, with_stdin: bool 
         _fail(*_leaves(ours))
     except EXPECTED as error:
         _fail(error)
+
+
+async def _end_in_time(stop: asyncio.Event) -> None:
+    await stop.wait()
+    timer = threading.Timer(STOP_SECONDS - 0.2, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    text = f"lineside: not stopped within {STOP_SECONDS:g} s; a disk or a device does not answer. Ending now\n"
+    os.write(sys.stderr.fileno(), text.encode())
+    os._exit(1)
 
 
 def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -164,9 +193,14 @@ def _leaves(group: BaseException | None) -> list[BaseException]:
 
 
 def write_report(file: Path | None, report: dict[str, Any]) -> None:
-    """Write a closing report where one was asked for."""
-    if file is not None:
+    """Write a closing report where one was asked for; exits with `NOT_REPORTED` where that fails."""
+    if file is None:
+        return
+    try:
         file.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        click.echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
+        sys.exit(NOT_REPORTED)
 
 
 def size_of(factory: Factory) -> str:

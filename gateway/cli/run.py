@@ -32,4 +32,4 @@ def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
         await gateway.run(stop)
         write_report(report, gateway.closing_report())
 
-    serve(main, with_stdin=with_stdin)
+    serve(main, with_stdin=with_stdin, bounded=True)

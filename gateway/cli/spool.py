@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def spool() -> None:
-    """Show the records that wait on this box; nothing is changed, and the gateway may be running."""
+    """Show, export and take over the records that wait on this box."""
 
 
 @spool.command()
@@ -73,6 +73,46 @@ def export(config: Path, out: str | None) -> None:
     click.echo(f"{count} records" + (f", {damaged} of them damaged" if damaged else ""), err=True)
 
 
+@spool.command()
+@CONFIG
+@click.option("--from", "other", required=True, help="The id that the gateway had before.")
+def adopt(config: Path, other: str) -> None:
+    """Take over the records that wait in the spool of another gateway id in the folder of CONFIG.
+
+    For a gateway whose id was changed while records waited. Neither gateway may be running. A record leaves the old
+    spool when it is durable in the new spool; an interrupted command may be run again.
+    """
+    import sqlite3  # noqa: PLC0415 - see gateway.cli
+
+    from gateway.acquisition.metadata_adoption import adopt_metadata  # noqa: PLC0415 - see gateway.cli
+    from gateway.codecs import CODECS  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool import adopt as adoption  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.inspect import NotReadable  # noqa: PLC0415 - see gateway.cli
+
+    own = load(config).gateway
+    if other == own.id:
+        _fail(f"{other} is the id of this gateway: name the id that it had before")
+    if not other or "/" in other:
+        _fail(f"{other!r} is not the id of a gateway")
+    folder = own.spool.folder
+    try:
+        moved = adoption.adopt(
+            own.spool, own.id, other, CODECS[own.codec], lambda: adopt_metadata(folder, own.id, other)
+        )
+    except NotReadable as error:
+        others = ", ".join(found.gateway for found in adoption.other_spools(folder, own.id)) or "none"
+        _fail(f"{error}; records of other gateways wait here: {others}")
+    except (OSError, sqlite3.Error) as error:
+        _fail(f"{error}; mend this, then run the command again: moved records have arrived")
+    click.echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
+    if moved.undecodable:
+        click.echo(f"{moved.undecodable:,} records are not of codec {own.codec}, and stay with {other}", err=True)
+    if moved.no_room:
+        click.echo(f"{moved.no_room:,} records stay with {other}: gateway.spool.max_size is reached", err=True)
+    if moved.undecodable or moved.no_room:
+        sys.exit(1)
+
+
 @spool.command("dead-letters")
 @CONFIG
 @FORMAT
@@ -112,6 +152,7 @@ def _fail(text: str) -> NoReturn:
 def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str, Any]:
     from gateway.common.dead_letters import read_letters  # noqa: PLC0415 - see gateway.cli
     from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.adopt import other_spools  # noqa: PLC0415 - see gateway.cli
     from gateway.spool.limits import Limits  # noqa: PLC0415 - see gateway.cli
 
     own, state = factory.gateway, found.state
@@ -134,6 +175,7 @@ def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str
         "damage": found.damage,
         "set_aside": {str(files.letters): sum(1 for _ in read_letters(files.letters))},
         "damaged_databases": [str(file) for file in files.all_damaged()],
+        "other_gateways": [other._asdict() for other in other_spools(files.folder, own.id)],
     }
 
 
@@ -163,9 +205,15 @@ def _print_status(report: dict[str, Any], own: GatewaySection) -> None:
         ("dropped", dropped or "nothing"),
         ("set aside", ", ".join(f"{n} in {file}" for file, n in report["set_aside"].items() if n) or "nothing"),
         *(("damaged", file) for file in report["damaged_databases"]),
+        *(("elsewhere", _waiting_elsewhere(other)) for other in report["other_gateways"]),
     ]
     for name, text in lines:
         click.echo(f"{name:<11}{text}")
+
+
+def _waiting_elsewhere(other: dict[str, Any]) -> str:
+    waiting = f"{other['records']:,} records, {other['readings']:,} readings of gateway {other['gateway']}"
+    return f"{waiting}: take them over with lineside spool adopt CONFIG --from {other['gateway']}"
 
 
 def _named(end: dict[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""The time between two attempts at the same thing."""
+"""Back off: the time between two attempts, which grows."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import random
 
 GROWTH = 1.5
-"""From one wait to the next: what comes up after twenty seconds is not kept waiting for twenty more."""
+"""From one wait to the next: a device that is up after twenty seconds does not wait twenty more."""
 
 
 class Backoff:
-    """Grows up to a ceiling, jittered so that a hundred boxes do not knock in step. Times are in seconds."""
+    """Grows up to a ceiling, with jitter, so that a hundred boxes do not connect in step. Times are in seconds."""
 
     def __init__(self, first: float, most: float) -> None:
         self._first = first
@@ -18,7 +18,7 @@ class Backoff:
         self._next = first
 
     def reset(self) -> None:
-        """Begin anew, after a success."""
+        """Start again with the first wait, after a success."""
         self._next = self._first
 
     async def wait(self) -> None:

@@ -1,4 +1,4 @@
-"""How long things take, as percentiles: a histogram with buckets that grow by a tenth."""
+"""Percentiles of durations: a histogram with buckets that grow by a tenth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BASE = math.log(1.1)
 
 
 class Histogram:
-    """Durations in seconds, counted in buckets; a percentile is right to a tenth of itself."""
+    """Durations in seconds, counted in buckets; a percentile is exact to a tenth of itself."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -19,7 +19,7 @@ class Histogram:
         self._counts[math.ceil(math.log(max(seconds, 1e-6)) / _BASE)] += times
 
     def percentile(self, share: float) -> float | None:
-        """Return the duration that `share` (0 to 1) of all stay below; None where there are none."""
+        """Return the duration below which the part `share` (0 to 1) of all lies; None if there are none."""
         wanted = share * self._counts.total()
         seen = 0
         for bucket in sorted(self._counts):

@@ -1,4 +1,4 @@
-"""Words for people, in reports."""
+"""Text of reports for people."""
 
 from __future__ import annotations
 

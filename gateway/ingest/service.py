@@ -16,6 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.dead_letters import DeadLetter
+from gateway.common.tasks import BestEffort, supervise
 from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
 from gateway.ingest.decoder import MessageDecoder
@@ -31,7 +32,7 @@ from gateway.mqtt.session import INGEST, Presence, Session
 from gateway.settings.sections import Confirm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.codecs.base import Codec
     from gateway.common.dead_letters import DeadLetters
@@ -113,16 +114,21 @@ class Ingest:
             async with asyncio.TaskGroup() as tasks:
                 for writer in self._writers:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
-                tasks.create_task(self._queue.run(self._confirm_durable), name="durability")
-                tasks.create_task(self._set_aside.run(), name="dead letters")
-                tasks.create_task(self._keep_metadata(), name="keep metadata")
-                tasks.create_task(self._ask_for_metadata(), name="ask for metadata")
-                tasks.create_task(self._session.run(self._serve), name="receive")
-                tasks.create_task(self._check_share(), name="check shared subscriptions")
+                parts: dict[str, Callable[[], Awaitable[None]]] = {
+                    "durability": partial(self._queue.run, self._confirm_durable),
+                    "dead letters": self._set_aside.run,
+                    "keep metadata": self._keep_metadata,
+                    "ask for metadata": self._ask_for_metadata,
+                    "receive": partial(self._session.run, self._serve),
+                    "check shared subscriptions": self._check_share,
+                }
+                for name, run in parts.items():
+                    tasks.create_task(supervise(run, BestEffort(name)), name=name)
         finally:
-            await self._save_metadata()
+            await asyncio.gather(
+                self._save_metadata(), self._set_aside.close(), *(writer.close() for writer in self._writers)
+            )
             self._disk.stop()
-            await asyncio.gather(self._set_aside.close(), *(writer.close() for writer in self._writers))
 
     async def _serve(self, client: MqttClient) -> None:
         """Serve one connection until it is lost."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.ingest.batch import Settlement
 from gateway.ingest.worker_thread import WorkerThread
@@ -21,7 +22,7 @@ from gateway.ingest.worker_thread import WorkerThread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.common.dead_letters import DeadLetter, DeadLetters
+    from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.batch import Batch, Confirmation
     from gateway.ingest.status import IngestStatus
 
@@ -134,7 +135,7 @@ class SetAside:
             while self._queue:
                 entries = list(self._queue)
                 try:
-                    await self._thread.run(self._dead_letters.write, [one for e in entries for one in e.letters])
+                    await self._thread.run(self._write_entries, entries)
                 except OSError as error:
                     self._failing = True
                     self._state.enter("dead_letters.not_written", level="error", error=str(error))
@@ -146,6 +147,23 @@ class SetAside:
                     self._state.enter("dead_letters.written", healthy=True)
                 self._settle(entries)
                 self._flushed.set()
+
+    def _write_entries(self, entries: list[_Entry]) -> None:
+        """Write letters in the thread; one that can't be encoded is written without its texts. Raises `OSError`."""
+        letters = [letter for entry in entries for letter in entry.letters]
+        try:
+            self._dead_letters.write(letters)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one letter must not hold up all others
+            reason = f"could not be written: {error!r:.200}".encode("ascii", "replace").decode()
+            for letter in letters:
+                try:
+                    self._dead_letters.write([letter])
+                except OSError:
+                    raise
+                except Exception:  # noqa: BLE001 - as above
+                    self._dead_letters.write([DeadLetter("", reason, letter.payload)])
 
     def _settle(self, entries: list[_Entry]) -> None:
         confirmations = []

@@ -1,7 +1,7 @@
-"""Which text may stand in names, templates, units, labels and descriptions; for settings and for the wire alike.
+"""The text that is allowed in names, templates, units, labels and descriptions; for settings and for the wire alike.
 
-What is refused would break out of a tag, a quoted field or a line of a store's protocol, can't be sent as UTF-8,
-or makes a terminal or a page show something else than what is stored.
+A refused character would break out of a tag, a quoted field or a line of a store's protocol, can't be sent as UTF-8,
+or makes a terminal or a page show a different text.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def clean_text(text: str, most: int) -> str:
 
 
 def _describe(character: str) -> str:
-    """Return what a person calls a character, with its code point."""
+    """Return the usual name of a character, with its code point."""
     other = "a surrogate" if unicodedata.category(character) == "Cs" else "a control character"
     name = _NAMES.get(character) or unicodedata.name(character, other).lower()
     return f"{name} (U+{ord(character):04X})"

@@ -1,4 +1,4 @@
-"""What state each machine is in, kept per point so that one good group does not hide a bad one.
+"""Machine status: the state of each machine, derived from its points, so that one good group can't hide a bad one.
 
 The state of a machine is published retained; each change is logged once.
 """
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class State(StrEnum):
-    """How a machine stands toward the gateway."""
+    """The state of a machine as the gateway sees it."""
 
     STARTING = "starting"  # nothing was read yet
     ONLINE = "online"  # every point is read
@@ -34,7 +34,7 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class MachineStatus:
-    """The state of one machine: why, and since when (microseconds since the epoch, UTC)."""
+    """The state of one machine, its reason, and its beginning (microseconds since the epoch, UTC)."""
 
     path: MachinePath
     points: int
@@ -44,12 +44,12 @@ class MachineStatus:
     readings: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is published."""
+        """Return the content of the state message."""
         return {"state": self.state.value, "reason": self.reason, "since": self.since}
 
 
 class _GroupState:
-    """Which points of a group are bad now, and which were good once."""
+    """The points of a group that are bad or uncertain now, and those that were good or read before."""
 
     def __init__(self, machine: MachineStatus) -> None:
         self.machine = machine
@@ -72,7 +72,7 @@ class MachineStatuses:
         self.change = asyncio.Event()
 
     def add(self, path: MachinePath, groups: Iterable[Group]) -> None:
-        """Add a machine with its groups; or change those that it has, of which what stays keeps its state."""
+        """Add a machine with its groups, or change its groups; those that stay keep their state."""
         groups = list(groups)
         points = sum(len(group.names) for group in groups)
         machine = self._machines.setdefault(path, MachineStatus(path, points, since=self._clock()))
@@ -86,7 +86,7 @@ class MachineStatuses:
         self.change.set()
 
     def remove(self, path: MachinePath) -> None:
-        """Forget a machine."""
+        """Remove a machine."""
         self._forget(self._together.pop(path))
         del self._machines[path]
         self._changed.discard(path)
@@ -108,7 +108,7 @@ class MachineStatuses:
         return [self._machines[path] for path in changed]
 
     def points(self) -> dict[str, int]:
-        """Return how many points are configured, and how many of them are good, uncertain and bad now."""
+        """Return the numbers of points that are configured, and that are good, uncertain and bad now."""
         configured = sum(len(group.names) for group in self._groups)
         bad = sum(len(state.bad) for state in self._groups.values())
         uncertain = sum(len(state.uncertain) for state in self._groups.values())
@@ -117,7 +117,7 @@ class MachineStatuses:
         return {"configured": configured, "good": good, "uncertain": uncertain, "bad": bad}
 
     def never_good(self) -> list[str]:
-        """Return the paths of the points that were not read good a single time."""
+        """Return the paths of the points that were never good."""
         return [
             f"{state.machine.path}/{name}"
             for group, state in self._groups.items()
@@ -126,7 +126,7 @@ class MachineStatuses:
         ]
 
     def note(self, scan: Scan) -> None:
-        """Learn from a normalized scan, before the filter."""
+        """Update the state of a machine from a normalized scan, before the filter."""
         known = self._groups[scan.group]
         known.machine.readings += len(scan.values)
         size = len(scan.group.names)
@@ -176,6 +176,6 @@ class MachineStatuses:
 
 
 def _told(faults: list[Fault]) -> str:
-    """Return the reason in a word where it is one."""
+    """Return the reason that all faults have, or `other`."""
     reasons = {fault.reason for fault in faults}
     return next(iter(reasons)).value if len(reasons) == 1 else Reason.OTHER.value

@@ -164,8 +164,9 @@ class Dispatch(ABC):
     async def _resend(self) -> None:
         while True:
             await asyncio.sleep(RESEND_EVERY)
-            if self.window.unanswered(self._now()):
-                raise MqttError(f"no acknowledgement in {ANSWER_TIMEOUT:g} s")
+            if topic := self.window.unanswered(self._now()):
+                hint = "; this broker may not deliver names with a dot" if "." in topic else ""
+                raise MqttError(f"no acknowledgement of a record on {topic} in {ANSWER_TIMEOUT:g} s{hint}")
             stalled = self.window.stalled
             self._give_back(self.window.again(self._now()))
             if self.window.stalled and not stalled:

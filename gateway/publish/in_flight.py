@@ -175,10 +175,10 @@ class InFlight:
         """Return True if the broker has closed the connection on this record alone, several times."""
         return self._strikes[seq] >= STRIKES if self._strikes else False
 
-    def unanswered(self, now: float) -> bool:
-        """Return True if an acknowledgement is overdue for so long that the connection counts as lost."""
+    def unanswered(self, now: float) -> str | None:
+        """Return the topic of a record whose acknowledgement is overdue: the connection counts as lost then."""
         oldest = next((sent for sent in self._sent.values() if not sent.acknowledged), None)
-        return oldest is not None and now - oldest.when > ANSWER_TIMEOUT
+        return oldest.topic if oldest is not None and now - oldest.when > ANSWER_TIMEOUT else None
 
     # -- events --
 

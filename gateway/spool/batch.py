@@ -19,6 +19,9 @@ class Batch:
     `set_aside` maps a record to the number of its readings that a store refused; the record is confirmed in this
     batch. `next_seq` is the next sequence number to be given. `not_included` is the number of readings in `counts`
     that are neither in this batch nor on disk.
+
+    The last two are for a spool that takes over another one's records: `handed_over` are records that the other spool
+    has now, `adopted` names a spool and those of its records that the puts are made of.
     """
 
     puts: list[Spooled]
@@ -28,11 +31,13 @@ class Batch:
     counts: Counter[str]
     next_seq: int
     not_included: int = 0
+    handed_over: list[SeqRange] = field(default_factory=list)
+    adopted: tuple[str, list[SeqRange]] | None = None
 
 
 @dataclass(slots=True)
 class CommitResult:
-    """The effect of one commit; `confirmed` to `too_large` are numbers of readings.
+    """The effect of one commit; `confirmed` to `handed_over` are numbers of readings.
 
     `complete` is False if the disk had no room for the puts and replacements: they have to be tried again.
     `dropped_to` is the newest record that had to make room, 0 if none had to. `readable_again` are records that were
@@ -46,6 +51,7 @@ class CommitResult:
     overflow: int = 0
     damaged: int = 0
     too_large: int = 0
+    handed_over: int = 0
     complete: bool = True
     dropped_to: int = 0
     readable_again: list[SeqRange] = field(default_factory=list)

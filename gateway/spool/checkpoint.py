@@ -106,17 +106,28 @@ def encode_checkpoint(state: Checkpoint, pending: SeqRanges) -> bytes:
             }
         )  # fmt: skip
         if len(body) <= SLOT_SIZE - _HEAD.size:
-            return _HEAD.pack(MAGIC, len(body), crc32(body)) + body
+            return seal(body)
         most //= 2
 
 
-def decode_checkpoint(data: bytes) -> Checkpoint | None:
-    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
+def seal(body: bytes) -> bytes:
+    """Return bytes with their length and checksum before them."""
+    return _HEAD.pack(MAGIC, len(body), crc32(body)) + body
+
+
+def unseal(data: bytes) -> bytes | None:
+    """Return the bytes that were sealed, None if they are not what was written. More may follow."""
     if len(data) < _HEAD.size:
         return None
     magic, length, check = _HEAD.unpack_from(data)
     body = data[_HEAD.size : _HEAD.size + length]
-    if magic != MAGIC or len(body) != length or crc32(body) != check:
+    return body if magic == MAGIC and len(body) == length and crc32(body) == check else None
+
+
+def decode_checkpoint(data: bytes) -> Checkpoint | None:
+    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
+    body = unseal(data)
+    if body is None:
         return None
     try:
         fields = orjson.loads(body)
@@ -164,8 +175,11 @@ def _to_steps(ranges: list[SeqRange]) -> list[int]:
     """Return the first number, then alternately length of range and length of gap: shorter than the numbers."""
     if not ranges:
         return []
-    edges = [ranges[0][0], *(edge for first, last in ranges for edge in (first, last + 1))]
-    return [edges[0], *(after - before for before, after in pairwise(edges[1:]))]
+    steps = [0] * (2 * len(ranges))
+    steps[0] = ranges[0][0]
+    steps[1::2] = [last - first + 1 for first, last in ranges]
+    steps[2::2] = [after[0] - before[1] - 1 for before, after in pairwise(ranges)]
+    return steps
 
 
 def _to_ranges(steps: list[int]) -> list[SeqRange]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import WhenFull
 from gateway.spool.batch import CommitResult
-from gateway.spool.checkpoint import encode_checkpoint
+from gateway.spool.checkpoint import encode_checkpoint, seal
 from gateway.spool.errors import Damaged
 from gateway.spool.files import PAGE, head_checksum, row_of
 from gateway.spool.limits import cost_of
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from gateway.spool.checkpoint import Checkpoint
     from gateway.spool.files import Replacement, Spooled
     from gateway.spool.limits import Limits
+
+ADOPTED_ROW = 2
+"""Row of the table `state` that names the records which were taken over last; the checkpoint has row 1."""
 
 _OWN_PAGES = 8
 """Pages that the database needs beside records, at most."""
@@ -78,6 +83,15 @@ class Commit:
     def drop_damaged(self, seq: int) -> None:
         """Remove a record whose payload is damaged; it is set aside already."""
         self.result.damaged += sum(readings for _, readings in self._remove(seq, seq))
+
+    def hand_over(self, span: SeqRange) -> None:
+        """Remove records that another spool has taken over."""
+        self.result.handed_over += sum(readings for _, readings in self._remove(*span))
+
+    def note_adopted(self, spool: str, ranges: list[SeqRange]) -> None:
+        """Note which records of another spool the puts of this commit are made of."""
+        data = seal(orjson.dumps({"spool": spool, "ranges": ranges}))
+        self._db.execute("insert or replace into state values (?, ?)", (ADOPTED_ROW, data))
 
     def count_lost(self, readings: int) -> None:
         """Count readings that were lost with a part of the file."""
@@ -140,7 +154,7 @@ class Commit:
         state.counts["confirmed"] += result.confirmed
         for reason, readings in (
             ("rejected_by_store", result.set_aside), ("spool_full", result.overflow), ("damaged", result.damaged),
-            ("too_large", result.too_large),
+            ("too_large", result.too_large), ("adopted", result.handed_over),
         ):  # fmt: skip
             state.counts[f"dropped:{reason}"] += readings
         state.commit += 1
@@ -148,6 +162,11 @@ class Commit:
         data = encode_checkpoint(state, self._pending)
         self._db.execute("update state set state = ? where id = 1", (data,))
         return data
+
+
+def room_for_records(db: sqlite3.Connection, limits: Limits) -> int:
+    """Return the bytes of pages that records may still take."""
+    return limits.max_size - _OWN_PAGES * PAGE - used(db)
 
 
 def used(db: sqlite3.Connection) -> int:

@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+import orjson
 import structlog
 
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import Sync
-from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_slots
-from gateway.spool.commit import Commit, allocated, used
-from gateway.spool.errors import Damaged, is_damage, is_no_room
+from gateway.spool.checkpoint import Checkpoint, CheckpointFile, encode_checkpoint, read_slots, unseal
+from gateway.spool.commit import ADOPTED_ROW, Commit, allocated, room_for_records, used
+from gateway.spool.errors import Damaged, damage_raised, is_damage, is_no_room
 from gateway.spool.files import PAGE, SELECT_ROWS, Row, decode_text
 from gateway.spool.limits import Limits, Reserve, cost_of
 from gateway.spool.recovery import rebuild
@@ -219,18 +220,19 @@ class SpoolDatabase:
         _ = self._connection  # rebuilt, where it has to be, before anything depends on its state
         rows: list[Row] = []
         rest = list(ranges)
-        while rest and len(rows) < most:
-            first, last = rest.pop(0)
-            found = self._read_range(first, last, most - len(rows))
-            rows += found
-            if found and len(rows) == most and found[-1].seq < last:
-                rest.insert(0, (found[-1].seq + 1, last))
+        with damage_raised():
+            while rest and len(rows) < most:
+                first, last = rest.pop(0)
+                found = self._read_range(first, last, most - len(rows))
+                rows += found
+                if found and len(rows) == most and found[-1].seq < last:
+                    rest.insert(0, (found[-1].seq + 1, last))
         return [row.spooled for row in rows if row.seq not in self._damaged], rest
 
     def _read_range(self, first: int, last: int, most: int) -> list[Row]:
         """Return the first records of a range. Raises `Damaged` if one is missing."""
         query = f"{SELECT_ROWS} where seq between ? and ? order by seq limit ?"
-        rows = [Row(*row) for row in self._connection.execute(query, (first, last, most))]
+        rows = [Row.of(columns) for columns in self._connection.execute(query, (first, last, most))]
         if len(rows) == most:
             last = rows[-1].seq
         if len(rows) != self.pending.count(first, last):
@@ -272,6 +274,20 @@ class SpoolDatabase:
         result.complete = not (batch.puts or batch.replacements)
         return result
 
+    def room(self) -> int:
+        """Return the bytes of pages that records may still take."""
+        return self._repairing(lambda: room_for_records(self._connection, self.limits))
+
+    def adopted(self, spool: str) -> list[SeqRange]:
+        """Return the records of another spool that the last commit of adopted records was made of."""
+        query = "select state from state where id = ?"
+        row = self._repairing(lambda: self._connection.execute(query, (ADOPTED_ROW,)).fetchone())
+        body = unseal(row[0]) if row and isinstance(row[0], bytes) else None
+        if body is None:
+            return []
+        note = orjson.loads(body)
+        return [(first, last) for first, last in note["ranges"]] if note["spool"] == spool else []
+
     def _set_aside_damaged(self) -> None:
         """Write damaged records into the set-aside file; those that can't be written stay where they are."""
         for seq, row in self._damaged.items():
@@ -303,8 +319,12 @@ class SpoolDatabase:
             for seq, row in self._damaged.items():
                 if row is None:
                     commit.drop_damaged(seq)
+            for span in batch.handed_over:
+                commit.hand_over(span)
             commit.count_lost(self._lost)
             commit.put(puts, self._when_full)
+            if puts and batch.adopted is not None:
+                commit.note_adopted(*batch.adopted)
             for replacement in replacements:
                 commit.replace(replacement)
             data = commit.finish()

@@ -6,7 +6,7 @@ payload. So the readings of a damaged record can still be counted, and nothing d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 from zlib import crc32
 
 if TYPE_CHECKING:
@@ -57,6 +57,15 @@ class Row(NamedTuple):
     head: int
     body: int
     payload: bytes
+
+    @classmethod
+    def of(cls, columns: tuple[object, ...]) -> Self:
+        """Return the row with these columns. Raises `TypeError` if one has another type than was written."""
+        row = cls._make(columns)
+        numbers, texts = (row.seq, row.readings, row.head, row.body), (row.spool, row.topic)
+        if not (all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)):
+            raise TypeError("a column has another type than was written")
+        return row
 
     @property
     def head_is_right(self) -> bool:

@@ -63,18 +63,19 @@ def inspect(files: SpoolFiles) -> SpoolStatus:
 def records(files: SpoolFiles) -> Iterator[Row]:
     """Yield the records that wait, oldest first, up to the one that is the newest now. Raises `NotReadable`."""
     after, last = 0, (inspect(files).newest or _NO_ROW).seq
+    query = f"{SELECT_ROWS} where seq > ? order by seq limit ?"
     while after < last:
         try:
             with open_read_only(files.db) as db:
-                found = db.execute(
-                    f"{SELECT_ROWS} where seq > ? order by seq limit ?", (after, PAGE_OF_RECORDS)
-                ).fetchall()
+                found = [Row.of(columns) for columns in db.execute(query, (after, PAGE_OF_RECORDS))]
+            if found and found[0].seq <= after:
+                raise Damaged("its records are not in order")
         except (OSError, sqlite3.Error) as error:
             raise NotReadable(_why(files, error, after)) from error
         if not found:
             return
-        yield from (row for row in map(Row._make, found) if row.seq <= last)
-        after = found[-1][0]
+        yield from (row for row in found if row.seq <= last)
+        after = max(row.seq for row in found)
 
 
 _NO_ROW = Row(0, 0, "", "", 0, 0, b"")
@@ -82,7 +83,7 @@ _NO_ROW = Row(0, 0, "", "", 0, 0, b"")
 
 def _first(db: sqlite3.Connection, order: str) -> Row | None:
     found = db.execute(f"{SELECT_ROWS} order by seq {order} limit 1").fetchone()
-    return None if found is None else Row(*found)
+    return None if found is None else Row.of(found)
 
 
 def _why(files: SpoolFiles, error: Exception, after: int = 0) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ class ReadQueue:
     leave for a while, did not fit into memory, or was given back.
 
     `read` returns the first records, at most so many, that are still stored in some ranges, and the ranges that it
-    did not get to. It raises `sqlite3.Error` or `OSError` where the disk can't be read.
+    did not get to. Whatever it raises, it is tried again.
     """
 
     def __init__(
@@ -113,9 +112,9 @@ class ReadQueue:
             return []
         try:
             records, rest = await self._read(ranges, most)
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the records are read again
             if self._readable:
-                log.error("spool.not_readable", records=ranges[0], error=str(error))  # noqa: TRY400 - no trace
+                log.error("spool.not_readable", records=ranges[0], error=repr(error))  # noqa: TRY400 - no trace
             self._readable = False
             asyncio.get_running_loop().call_later(RETRY, self.release, ranges)
             return []

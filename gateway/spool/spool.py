@@ -10,12 +10,14 @@ import asyncio
 import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 import structlog
 
 from gateway.model.ledger import Ledger
 from gateway.settings.sections import WhenFull
+from gateway.spool.adopt import other_spools
 from gateway.spool.database import SpoolDatabase
 from gateway.spool.errors import is_no_room, is_refused_by_disk, may_pass
 from gateway.spool.files import Replacement, Spooled, SpoolFiles
@@ -119,7 +121,17 @@ class Spool:
             self._has_work.set()
         else:
             self._load()
+        await self._warn_of_others()
         return self
+
+    async def _warn_of_others(self) -> None:
+        """Log which spools of other gateway ids have records: the id may have been changed with a backlog."""
+        files = self._database.files
+        with suppress(OSError):
+            for other in await self._in_thread(other_spools, files.folder, files.gateway):
+                log.warning("spool.other_gateway", gateway=other.gateway, records=other.records,
+                            readings=other.readings, hint=f"if gateway {other.gateway} is gone, take its records "
+                            f"over: lineside spool adopt CONFIG --from {other.gateway}")  # fmt: skip
 
     def _load(self) -> None:
         """Take over the contents of the database that was opened; the ledger may have counted before."""

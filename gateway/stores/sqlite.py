@@ -169,6 +169,8 @@ class SqliteStore(Store):
         self._follow_file()
         try:
             refusals = self._insert(batch)
+            if self._age is None:
+                self._begin_to_age()
             if time.monotonic() - self._pruned > PRUNE_EVERY:
                 self.prune()
         except (sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
@@ -217,12 +219,11 @@ class SqliteStore(Store):
         if first is None or last is None:
             return
         if self._age is None:
-            self._db.executescript(_RETENTION)
-            saved = self._db.execute("select reference from retention").fetchone()
-            self._age = AgeReference(None if saved is None else int(saved[0]), now)
-        reference = self._age.advance(last, now)
-        self._db.execute("insert or replace into retention values (1, ?)", (reference,))
-        self._drop(FLOOR, reference - round(self._settings.keep * 1e6))
+            self._age = self._begin_to_age()
+        if last >= FLOOR:
+            reference = self._age.advance(last, now)
+            self._db.execute("insert or replace into retention values (1, ?)", (reference,))
+            self._drop(FLOOR, reference - round(self._settings.keep * 1e6))
         while self._used() > self._settings.max_size:
             first, last = self._span()
             if first is None or last is None or first >= last:
@@ -230,6 +231,17 @@ class SqliteStore(Store):
             self._drop(first, first + max(1, (last - first) // _PRUNE_STEP))
         # `execute` would step once, which frees one page
         self._db.executescript("pragma incremental_vacuum")
+
+    def _begin_to_age(self) -> AgeReference:
+        """Count ages from where the last run ended, or from the first readings: a clock may jump soon after them."""
+        self._db.executescript(_RETENTION)
+        saved = self._db.execute("select reference from retention").fetchone()
+        self._age = AgeReference(None if saved is None else int(saved[0]), time.monotonic())
+        _, newest = self._span()
+        if saved is None and newest is not None and newest >= FLOOR:
+            reference = self._age.advance(newest, time.monotonic())
+            self._db.execute("insert or replace into retention values (1, ?)", (reference,))
+        return self._age
 
     def _span(self) -> tuple[int | None, int | None]:
         """Return the times of the oldest and the newest reading."""

@@ -1,4 +1,4 @@
-"""A trial that runs in a thread of its own, for who has no event loop: tests."""
+"""A trial in a thread of its own, for callers without an event loop, such as tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.trial.trial import Options
 
 STOP_SECONDS = 60.0
-"""So long stopping may take, at the most: every service has its own limit."""
+"""The longest time in seconds that a stop may take: every service has its own limit."""
 
 
 class Background:
@@ -32,7 +32,7 @@ class Background:
 
     @property
     def store(self) -> Path:
-        """Where readings are stored."""
+        """The database of the stored readings."""
         return self._trial.store
 
     @property
@@ -47,7 +47,7 @@ class Background:
         self.check()
 
     def check(self) -> None:
-        """Raise `TrialFailed` where a service is gone."""
+        """Raise `TrialFailed` if a service has ended."""
         if self._error is not None:
             raise TrialFailed(str(self._error)) from self._error
 

@@ -292,3 +292,33 @@ async def test_one_machine_of_many_changes_and_the_others_miss_no_cycle(tmp_path
             schedule = closing["machines"][f"enterprise/site/area/line/{name}"]["schedule"]
             assert (schedule["missed"], schedule["due"]) == (0, schedule["taken"])
         assert closing["balanced"]
+
+
+async def test_a_box_that_is_commissioned_before_its_server_exists_loses_no_reading(tmp_path: Path):
+    """Its points are configured anew more often than a description tells of, and all of it waits in the spool."""
+    units = ["Cel", "K", "bar", "mbar", "Pa", "kPa", "MPa", "V", "A"]
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(1) as machines:
+        plant = Plant(tmp_path, machines, mosquitto)
+        plant.units = {"m-01": 1}
+        plant.write()
+        gateway = await Lineside.start("run", plant.config, "--report", str(tmp_path / "run.json"))
+        await gateway.logged("machine.online", seconds=SECONDS)
+        for number, plant.unit in enumerate(units[1:], 1):
+            served = len(machines.served[1])
+            await until(lambda served=served: len(machines.served[1]) > served + 5, "it is read", SECONDS)
+            plant.write()
+            gateway.signal(signal.SIGHUP)
+            await gateway.logged("configuration.applied", number, SECONDS)
+        await Lineside.start("ingest", plant.config)
+        await until(
+            lambda: {row.unit for row in rows(plant.database, "m-01", "third")} == set(units),
+            "readings of every description are stored",
+            90.0,
+        )
+        assert await gateway.stop() == 0
+        told = report(tmp_path / "run.json")
+        assert told["balanced"]
+        await until(
+            lambda: plant.counts("m-01") == list(range(len(machines.served[1]))), "every reading is stored", SECONDS
+        )

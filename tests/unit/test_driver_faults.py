@@ -154,7 +154,7 @@ def test_a_fault_makes_the_points_bad_and_a_new_driver(method: str):
     assert all(scan.values == [None, None] for scan in faulty)
     assert {scan.faults[0].code for scan in faulty} == {"IndexError: list index out of range"}
     assert max(bench.good) > 28
-    [failed] = [log for log in logs if log["event"] == "driver.failed"]
+    [failed] = [log for log in logs if log["event"] == "driver.fault"]
     assert failed["exc_info"] is bench.error
     assert len(bench.drivers) == (1 if method == "make" else 2)
     assert bench.worker.counts()["driver_faults"] == 1
@@ -206,7 +206,7 @@ def test_faults_that_repeat_back_off_and_are_told_once():
     """A driver that can't read at all is tried again, and does not fill the log."""
     bench = Bench("read", times=10_000)
     logs = run(bench.run_for(3600.0))
-    assert len([log for log in logs if log["event"] == "driver.failed"]) == 1
+    assert len([log for log in logs if log["event"] == "driver.fault"]) == 1
     assert 3600 / FAULT_BACKOFF_MAX <= bench.worker.counts()["driver_faults"] < 150
     assert all(driver.closed for driver in bench.drivers)
 

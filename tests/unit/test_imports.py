@@ -54,3 +54,12 @@ def test_only_what_is_used_is_loaded(code: str, unwanted: set[str]) -> None:
     command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert unwanted & set(ran.stdout.split()) == set()
+
+
+def test_list_of_commands_loads_no_command() -> None:
+    """Help comes at once, on an edge box, too."""
+    code = "from gateway.cli import main; import sys\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    assert "export-points" in ran.stdout
+    assert loaded & {"pydantic", "yaml", "structlog", "drivers", "gateway.settings", "gateway.cli.common"} == set()

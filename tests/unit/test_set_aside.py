@@ -11,7 +11,7 @@ import pytest
 import structlog
 from processes import until
 
-from gateway.common.dead_letters import DeadLetter, DeadLetters
+from gateway.common.dead_letters import DeadLetter, DeadLetters, read_letters
 from gateway.ingest import set_aside
 from gateway.ingest.batch import Batch, Confirmation, ReceivedRecord, Sender
 from gateway.ingest.set_aside import SetAside
@@ -174,3 +174,12 @@ async def test_a_thousand_refusals_are_one_line_of_log(bench: Bench, logs: list[
     assert len(bench.disk.reasons) == 1000
     assert [log["event"] for log in logs] == ["message.set_aside"]
     assert bench.disk.attempts == 1
+
+
+async def test_a_letter_that_can_not_be_encoded_holds_up_no_other(bench: Bench):
+    """Its texts are left out; a surrogate in one ended the writing of all."""
+    batch = bench.batch(0)
+    batch.refuse(1, 1, DeadLetter("store", "\ud800", b"the row"))
+    await bench.set_aside.write(batch)
+    assert confirmed(batch) == [(0, 1), (1, 1), (2, 0)]
+    assert [one["payload"] for one in read_letters(bench.disk.file)][-1] == "the row"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 ROUNDS, PARTS = 2000, 8
 
 LONGEST = 1_000_000

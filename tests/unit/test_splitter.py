@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from scans import CODEC, encode, facts, facts_of_records, scans
+from structlog.testing import capture_logs
 
 from gateway.common.dead_letters import DeadLetters
 from gateway.model.reading import NamedScan
@@ -83,3 +84,20 @@ def test_a_record_that_can_no_longer_be_read_is_set_aside_whole(letters: DeadLet
     Splitter(spool, CODEC, letters)(Spooled(7, "topic", b"?" * 500, 9), 400)
     assert spool.replaced == [(7, [], 9)]
     assert letters.count == 1
+
+
+def test_a_reading_that_can_not_be_set_aside_is_counted_and_holds_up_nothing(tmp_path: Path):
+    """The file of set-aside records is on a disk that may be full; the others are sent all the same."""
+    (tmp_path / "file").write_text("in the way of a folder")
+    letters = DeadLetters(tmp_path / "file" / "letters.jsonl", 2**20)
+    spool = Spool()
+    splitter = Splitter(spool, CODEC, letters)
+    whole = [NamedScan(1, {"a": 1, "long": "x" * 1000, "longer": "y" * 1000, "b": 2})]
+    with capture_logs() as logs:
+        splitter(Spooled(7, "topic", encode(7, whole), 4), 400)
+        splitter(Spooled(8, "topic", b"?" * 500, 9), 400)
+    [(_, payloads, too_large), (*_, of_the_other)] = spool.replaced
+    assert (too_large, of_the_other) == (2, 9)
+    assert {fact[0] for fact in facts_of_records(CODEC.decode(payload) for payload in payloads)} == {"a", "b"}
+    events = [entry["event"] for entry in logs]
+    assert events == ["record.not_set_aside", "record.too_large", "record.not_readable"], "its failure is logged once"

@@ -12,7 +12,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +51,8 @@ class Disk:
         self.own = SMALL_DISK in os.environ
 
     @contextmanager
-    def full(self) -> Iterator[None]:
-        """Let nothing more fit."""
+    def full(self, *, from_the_start: bool = False) -> Iterator[None]:
+        """Let nothing more fit; `from_the_start` where there are no files yet."""
         if self.own:
             filler = self.folder / "filler"
             with filler.open("wb", buffering=0) as file, suppress(OSError):
@@ -64,8 +64,8 @@ class Disk:
             finally:
                 filler.unlink()
             return
-        limit = max(file.stat().st_size for file in (self.folder / "spool").glob("*.db*"))
-        limit = max(limit, LOG)  # what the log has in any case
+        sizes = [file.stat().st_size for file in (self.folder / "spool").glob("*.db*")]
+        limit = 0 if from_the_start else max(*sizes, LOG)  # the log has so much in any case
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
@@ -202,6 +202,31 @@ async def test_a_spool_starts_on_a_full_disk(disk: Disk) -> None:
             assert story.spool.ledger.confirmed == 500
     async with opened(disk) as story:
         assert (story.spool.ledger.acquired, story.spool.ledger.confirmed) == (500, 500)
+
+
+async def test_a_first_start_on_a_full_disk_works_from_memory(disk: Disk) -> None:
+    """Somebody puts a gateway on a box whose disk is full: its machines are read, and what is read is kept."""
+    with ExitStack() as stack:
+        stack.enter_context(capture_logs())  # a log in a file would meet the limit, too
+        stack.enter_context(disk.full(from_the_start=True))
+        async with opened(disk) as story:
+            story.take(20)
+            assert not await story.commit()
+            story.take(2 * HELD // 2000)
+            assert not await story.commit()
+            ledger = story.spool.ledger
+            dropped = ledger.dropped["disk_full"]
+            assert dropped >= 10 * HELD // 2000
+            stack.close()
+            async with asyncio.timeout(30):
+                while story.stored_readings < ledger.pending:
+                    await story.commit()
+                    await asyncio.sleep(0.05)
+            assert await story.commit()
+            assert sum(record.readings for record in await story.leased()) == ledger.pending
+    async with opened(disk) as again:
+        assert again.spool.ledger == ledger
+        assert ledger.dropped == {"disk_full": dropped}
 
 
 async def test_a_stop_on_a_full_disk_counts_what_it_could_not_keep(disk: Disk) -> None:

@@ -1,0 +1,97 @@
+"""The loop that connects and serves: nothing but its caller ends it, and it logs each state once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from aiomqtt import MqttError
+from edge import SECONDS
+from fakes.mqtt_broker import FakeBroker
+from processes import until
+from structlog.testing import capture_logs
+
+from drivers.secret import MissingSecret
+from gateway.common import state_log
+from gateway.common.state_log import CHANGES
+from gateway.common.tasks import cancel_and_wait
+from gateway.mqtt import session as mqtt_session
+from gateway.mqtt.session import Presence, Session
+from gateway.settings.sections import BrokerSection
+
+if TYPE_CHECKING:
+    from gateway.mqtt.client import MqttClient
+
+TOPIC = "root/_gateways/edge-01/state"
+
+
+def session(broker: FakeBroker) -> Session:
+    return Session(BrokerSection(url=broker.url), "client", presence=Presence(TOPIC, "edge-01"))
+
+
+async def test_a_defect_costs_the_connection_and_not_the_service():
+    """It is logged once with its trace, and a new connection is made."""
+    served = 0
+
+    async def serve(link: MqttClient) -> None:
+        nonlocal served
+        served += 1
+        if served < 4:
+            raise ZeroDivisionError("a defect")
+        await link.lost()
+
+    async with FakeBroker() as broker:
+        with capture_logs() as told:
+            running = asyncio.create_task(session(broker).run(serve))
+            await until(lambda: served == 4, "it serves again", SECONDS)
+            await cancel_and_wait(running)
+    failed = [log for log in told if log["event"] == "mqtt.session_failed"]
+    assert len(failed) <= 3
+    assert isinstance(failed[0]["exc_info"], ZeroDivisionError)
+
+
+async def test_it_ends_when_its_caller_is_done_with_a_death_on_its_topic():
+    """As `tail` with a number of readings."""
+
+    async def serve(link: MqttClient) -> None:
+        assert link.address
+
+    async with FakeBroker() as broker:
+        await asyncio.wait_for(session(broker).run(serve), SECONDS)
+        assert broker.published == [TOPIC]
+
+
+async def test_a_secret_that_is_missing_at_the_start_ends_it():
+    """A configuration that can't be read does not get better by waiting."""
+    section = BrokerSection.model_validate(
+        {"url": "mqtt://127.0.0.1:1", "username": "edge", "password": {"secret": "there-is-none"}}
+    )
+
+    async def serve(_: MqttClient) -> None:
+        pytest.fail("there is no connection")
+
+    with pytest.raises(MissingSecret):
+        await Session(section, "client").run(serve)
+
+
+async def test_a_link_that_flaps_is_a_few_lines_and_then_one_a_minute(monkeypatch: pytest.MonkeyPatch):
+    """It used to be two lines each time, for weeks."""
+    monkeypatch.setattr(state_log, "WINDOW", 3.0)
+    monkeypatch.setattr(mqtt_session, "RETRY_FIRST", 0.05)
+    monkeypatch.setattr(mqtt_session, "RETRY_MAX", 0.05)
+    served = 0
+
+    async def serve(_: MqttClient) -> None:
+        nonlocal served
+        served += 1
+        raise MqttError("lost")
+
+    async with FakeBroker() as broker:
+        with capture_logs() as told:
+            running = asyncio.create_task(session(broker).run(serve))
+            await until(lambda: any(log["event"] == "mqtt.unstable" for log in told), "a summary", SECONDS)
+            await cancel_and_wait(running)
+    before = [log["event"] for log in told][: CHANGES + 1]
+    assert before == ["mqtt.connected", "mqtt.not_connected"] * (CHANGES // 2) + ["mqtt.unstable"]
+    assert served > CHANGES // 2

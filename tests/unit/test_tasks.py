@@ -1,0 +1,181 @@
+"""Helpers that fail are logged once, counted, and started again; nothing of them ends a service."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+import structlog
+from fakes.virtual_time import run
+
+from gateway.common import heartbeat
+from gateway.common.atomic_file import JsonEntries, load_json
+from gateway.common.tasks import BestEffort, cancel_and_wait, supervise, within
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ERRORS = [errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOSPC, errno.ENOENT, errno.EACCES]
+
+
+def fail_with(number: int) -> NoReturn:
+    raise OSError(number, os.strerror(number))
+
+
+def test_a_failure_is_logged_once_until_it_is_over() -> None:
+    """An hour of a full disk is one line."""
+    helper = BestEffort("saving", file="f")
+    with structlog.testing.capture_logs() as logs:
+        for number in (errno.EIO, errno.EIO, errno.EROFS, 0, 0, errno.EIO):
+            with helper:
+                if number:
+                    fail_with(number)
+    events = [(log["event"], log.get("error", "")[:10]) for log in logs]
+    assert events == [
+        ("helper.failed", "OSError(5,"),
+        ("helper.failed", "OSError(30"),
+        ("helper.recovered", ""),
+        ("helper.failed", "OSError(5,"),
+    ]
+    assert helper.failures == 4
+    assert {(log["helper"], log["file"]) for log in logs} == {("saving", "f")}
+
+
+def test_what_is_no_error_of_the_system_comes_with_its_traceback() -> None:
+    """Nobody could find it otherwise."""
+    with structlog.testing.capture_logs() as logs, BestEffort("saving"):
+        raise IndexError("x")
+    assert isinstance(logs[0]["exc_info"], IndexError)
+
+
+def test_what_may_pass_passes() -> None:
+    """A lost connection is the worker's to act on."""
+    with pytest.raises(KeyError), BestEffort("search", passing=(KeyError,)):
+        raise KeyError("x")
+
+
+async def test_a_cancellation_passes() -> None:
+    """Else a task could not be ended."""
+
+    async def wait() -> None:
+        with BestEffort("waiting"):
+            await asyncio.sleep(1000)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    await cancel_and_wait(task)
+    assert task.cancelled()
+
+
+def test_a_helper_that_fails_is_started_again() -> None:
+    """After a pause, and until it returns."""
+    started = []
+
+    async def helper() -> None:
+        started.append(asyncio.get_running_loop().time())
+        if len(started) < 4:
+            raise ValueError("again")
+
+    run(supervise(helper, BestEffort("helper"), 5.0))
+    assert started == [0, 5, 10, 15]
+
+
+def test_what_ignores_its_cancellation_is_left_alone() -> None:
+    """A library may; the stop of a gateway does not wait for it."""
+
+    async def stubborn() -> None:
+        for _ in range(3):
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                continue
+
+    async def main() -> float:
+        with pytest.raises(TimeoutError):
+            await within(2.0, stubborn(), "stubborn")
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == 2.0
+
+
+@pytest.mark.parametrize("number", ERRORS)
+async def test_a_heartbeat_that_can_not_be_written_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A full or removed disk is no reason to stop reading machines."""
+    monkeypatch.setattr(heartbeat, "EVERY", 0.01)
+    failing, beats = True, asyncio.Event()
+    file = tmp_path / "folder" / "edge.alive"
+    touch = heartbeat._touch
+
+    def flaky(file: Path) -> None:
+        if failing:
+            fail_with(number)
+        touch(file)
+        loop.call_soon_threadsafe(beats.set)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(heartbeat, "_touch", flaky)
+    with structlog.testing.capture_logs() as logs:
+        beating = asyncio.create_task(heartbeat.beat(file))
+        await asyncio.sleep(0.1)
+        assert not beating.done()
+        failing = False
+        await asyncio.wait_for(beats.wait(), 20)
+        assert file.exists()
+        await cancel_and_wait(beating)
+    assert not file.exists()
+    assert [log["event"] for log in logs] == ["helper.failed", "helper.recovered"]
+
+
+async def test_a_folder_that_is_removed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody tidies up, or a mount comes back empty."""
+    monkeypatch.setattr(heartbeat, "EVERY", 0.01)
+    folder = tmp_path / "folder"
+    beating = asyncio.create_task(heartbeat.beat(folder / "edge.alive"))
+    for _ in range(2):
+        async with asyncio.timeout(20):
+            while not (folder / "edge.alive").exists():  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.01)
+        (folder / "edge.alive").unlink()
+        folder.rmdir()
+    await cancel_and_wait(beating)
+
+
+async def test_entries_are_written_together_and_read_back(tmp_path: Path) -> None:
+    """The file is one JSON object, as it always was."""
+    file = tmp_path / "folder" / "entries.json"
+    entries = JsonEntries(file)
+    assert entries.load() == {}
+    assert await entries.save(), "nothing to write"
+    assert not file.exists()
+    for key, content in (("a", b"1"), ('odd "key"', b'{"x":[1,2]}'), ("b", b"2")):
+        entries.set(key, content)
+    assert await entries.save()
+    assert load_json(file) == {"a": 1, 'odd "key"': {"x": [1, 2]}, "b": 2}
+    again = JsonEntries(file)
+    assert again.load() == load_json(file)
+    for key in ("a", 'odd "key"', "b", "c"):
+        again.remove(key)
+    assert await again.save()
+    assert load_json(file) == {}
+
+
+@pytest.mark.parametrize("number", ERRORS)
+async def test_entries_that_can_not_be_written_are_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """And the failure is logged once."""
+    entries = JsonEntries(tmp_path / "entries.json")
+    with structlog.testing.capture_logs() as logs:
+        with monkeypatch.context() as broken:
+            broken.setattr("gateway.common.atomic_file.replace_file", lambda *_: fail_with(number))
+            for content in (b"1", b"2"):
+                entries.set("a", content)
+                assert not await entries.save()
+        assert await entries.save()
+    assert load_json(tmp_path / "entries.json") == {"a": 2}
+    assert [log["event"] for log in logs] == ["helper.failed", "helper.recovered"]
