@@ -88,7 +88,7 @@ class Truth:
     def may_be_at(self, unit: int, count: int, time: int, *, doubtful: bool = False) -> bool:
         """Return whether an answer can have been taken at a time: before the next one was asked for.
 
-        A gateway follows its clock at once when that is stepped, so what it takes meanwhile has the wrong clock's time.
+        A gateway follows a stepped clock at once, so what it reads meanwhile has the time of the wrong clock.
         About a step a time may also be some seconds off, or that of the other clock, where it is marked as doubtful.
         """
         times = self.served[unit]

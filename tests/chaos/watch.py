@@ -59,8 +59,8 @@ class Watch:
         while True:
             try:
                 async with MqttClient(self._broker, "watch") as link:
-                    while await link.subscribe_to(*self._topics, qos=0):  # some are denied: that is a fault, too
-                        await asyncio.sleep(RECONNECT)
+                    if denied := await link.subscribe_to(*self._topics, qos=0):
+                        raise MqttError(f"denied: {denied}")  # noqa: TRY301 - that is a fault, too
                     while True:
                         self._note(await link.receive())
             except MqttError:
