@@ -7,12 +7,14 @@ async with Proxy(server.port) as proxy:
     proxy.hold()        # all bytes wait until `heal`: an outage so short that TCP gets over it
     proxy.delay(0.5)    # seconds, each way
     proxy.corrupt()     # one byte on its way to a client is changed
+    await proxy.answer(b"HTTP/1.1 202 Accepted...")   # each HTTP request gets this; the server is not asked
     await proxy.heal()  # all is well again
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Self
 
 from processes import LOOPBACK, free_port
@@ -50,6 +52,9 @@ class Proxy:
         self._flowing.set()
         self._delay = 0.0
         self._corrupt = 0
+        self.answered = 0
+        """HTTP requests that the proxy answered itself."""
+        self._answer: bytes | None = None
 
     @property
     def open(self) -> int:
@@ -94,12 +99,18 @@ class Proxy:
         """Change a byte in so many of the next pieces on their way to clients."""
         self._corrupt = pieces
 
+    async def answer(self, response: bytes) -> None:
+        """Answer each HTTP request with this, as a proxy or a login page in front of the server does."""
+        self._answer = response
+        await self._end(list(self._links))
+
     async def heal(self) -> None:
         """Let all pass at once again, on the same port."""
         self._dropping = False
         self._delay = 0.0
         self._corrupt = 0
         self._flowing.set()
+        self._answer = None
         await self._end([link for link in self._links if link.damaged])
         if self._server is None:
             await self._listen()
@@ -143,6 +154,22 @@ class Proxy:
         sink.write(piece)
         await sink.drain()
 
+    async def answer_requests(self, link: _Link, reader: asyncio.StreamReader) -> bool:
+        """Answer the requests of a connection, where that is to be done; return whether it was."""
+        while self._answer is not None:
+            link.damaged = True
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                return True
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+            if self._answer is not None:
+                self.answered += 1
+                link.client.write(self._answer)
+                await link.client.drain()
+        return link.damaged
+
     async def reach(self, link: _Link) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to the target; in a silence, wait for ever."""
         await self._flowing.wait()
@@ -169,11 +196,13 @@ class _Link:
         """Pass bytes on until both ends have closed, or one is lost; then neither is left open."""
         target = None
         try:
+            if await self._proxy.answer_requests(self, self._reader):
+                return
             reader, target = await self._proxy.reach(self)
             async with asyncio.TaskGroup() as both:
                 self._pump(both, self._reader, target)
                 self._pump(both, reader, self.client)
-        except* OSError:
+        except* (OSError, EOFError):
             pass  # the target is not there, or one end is gone
         finally:
             for writer in (self.client, target):

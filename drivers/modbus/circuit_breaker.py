@@ -1,4 +1,4 @@
-"""Pauses between requests to a unit that does not answer, so that other units on the connection keep their cycle."""
+"""Pauses between requests to a unit that answers nothing, so that other units on the connection keep their cycle."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ FIRST, MOST = 1.0, 30.0
 
 
 class CircuitBreaker:
-    """The circuit breaker of one unit. Times are seconds of the event loop's clock."""
+    """The circuit breaker of one unit. Times are seconds of the event loop's clock.
+
+    `alive` is True while the last thing known of the unit is an answer; `failures` counts scans without one since.
+    """
 
     def __init__(self) -> None:
+        self.alive = False
+        self.failures = 0
         self._wait = 0.0
         self._until = 0.0
 
@@ -18,10 +23,14 @@ class CircuitBreaker:
         return now < self._until
 
     def timed_out(self, now: float) -> None:
-        """Double the pause after a request without a response."""
+        """Double the pause, after requests of which none was answered."""
+        self.alive = False
+        self.failures += 1
         self._wait = min(self._wait * 2 or FIRST, MOST)
         self._until = now + self._wait
 
     def answered(self) -> None:
-        """Close the circuit after a response of the unit."""
+        """Close the circuit after an answer of the unit."""
+        self.alive = True
+        self.failures = 0
         self._wait = self._until = 0.0

@@ -50,6 +50,10 @@ _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
 """The silence before an RTU frame: 3.5 characters, 1.75 ms at fast rates (Serial Line V1.02, clause 2.5.1.1)."""
 
 
+LATE = 10.0
+"""Seconds after which an answer that is missing is expected no more."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A request without a response so far."""
@@ -62,13 +66,14 @@ class _Waiting:
 class ModbusClient:
     """One connection to one device or gateway. It neither retries nor reconnects.
 
-    Counts over all connections: `requests` sent, `timeouts`, `refused` (exception answers), and `discarded` answers
-    that belonged to no request.
+    Counts over all connections: `requests` sent, `timeouts`, `refused` (exception answers), and `connections` opened,
+    `discarded` answers that belonged to no request.
     """
 
     def __init__(self, connection: ModbusConnection, units: AbstractSet[int] = frozenset()) -> None:
         """Prepare; `units` are those that are asked over this connection, also when they change."""
         self.requests = self.timeouts = self.refused = self.discarded = 0
+        self.connections = 0
         self._units = units
         self._connection = connection
         self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
@@ -79,6 +84,8 @@ class ModbusClient:
         self._slots = asyncio.Semaphore(connection.in_flight)
         self._waiting: dict[int, _Waiting] = {}
         self._transaction = 0
+        self.held: tuple[int, float] | None = None
+        self._overdue: dict[int, tuple[int, float]] = {}  # transaction -> unit and time of a request that timed out
         self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
         # kept over connections: behind a new one may be the same serial line, with an old answer still to come
         self._pending = None if self._framing.matched else PendingRequests(randbelow(0x10000))
@@ -108,6 +115,7 @@ class ModbusClient:
             self._transport = await self._listener.open()
         else:
             self._transport = await open_transport(self._connection, self._make_protocol, self._turn)
+        self.connections += 1
         self._heard = False
         if self._connection.pause_after_connect:
             await asyncio.sleep(self._connection.pause_after_connect)
@@ -126,6 +134,11 @@ class ModbusClient:
         self.close()
         if self._listener is not None:
             self._listener.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open, as far as is known."""
+        return self._transport is not None
 
     @property
     def noise(self) -> int:
@@ -167,11 +180,14 @@ class ModbusClient:
             self._pending.sent(unit, transaction, pdu, loop.time())
         self._send(self._framing.pack(transaction, unit, pdu))
         self.requests += 1
-        self._last_sent = loop.time()
-        alarm = loop.call_later(self._connection.timeout, _time_out, waiting.answer, self._connection.timeout)
+        sent = self._last_sent = loop.time()
+        patience = self._connection.timeout + (self._held_for(unit, loop.time()) if self._overdue else 0.0)
+        alarm = loop.call_later(patience, _time_out, waiting.answer, patience)
         try:
             answer = await waiting.answer
         except ResponseTimeout:
+            if all(other == unit for other, _ in self._overdue.values()):  # else it may only have waited for that one
+                self._overdue[transaction] = unit, sent
             self._unanswered(unit)
             raise
         finally:
@@ -207,6 +223,14 @@ class ModbusClient:
             self.close()
             self._lost = lost
 
+    def _held_for(self, unit: int, now: float) -> float:
+        """Return the seconds for which a gateway may still be busy with requests of other units that timed out."""
+        self._overdue = {key: one for key, one in self._overdue.items() if now - one[1] < LATE}
+        if self.held is None:
+            return 0.0
+        ends = [sent + self.held[1] - now for other, sent in self._overdue.values() if other != unit]
+        return max([0.0, *ends])
+
     async def _resynchronize(self, pending: PendingRequests, unit: int, pdu: bytes) -> None:
         """Wait until no earlier response can arrive that could be taken for the response to this request.
 
@@ -237,6 +261,8 @@ class ModbusClient:
         waiting = None if transaction is None else self._waiting.get(transaction)
         if waiting is None or waiting.answer.done():
             self.discarded += 1
+            if transaction is not None and (overdue := self._overdue.pop(transaction, None)) is not None:
+                self.held = overdue[0], min(self._last_heard - overdue[1], LATE)
             return
         self._silent.clear()
         if (waiting.unit, waiting.pdu[0]) != (frame.unit, frame.pdu[0] & ~EXCEPTION):

@@ -113,6 +113,8 @@ class ModbusConnection(Connection):
     """Ask for even numbers of registers alone, as in `true`."""
     forbidden: Annotated[tuple[InstanceOf[Span], ...], BeforeValidator(_spans)] = ()
     """Entries that must not be read, as in `[holding 100..119, input 7]` or `holding 100..119`."""
+    retries: Annotated[int, Field(ge=0, le=5, strict=False)] = 1
+    """Times that a request is sent again within a scan, after no answer or one that may pass, as in `0`."""
     in_flight: Annotated[int, Field(ge=1, le=16, strict=False)] = 1
     """Requests that may be under way at once, as in `4`."""
     pause_after_connect: Annotated[Seconds, Field(ge=0, le=60)] = 0.0
@@ -158,6 +160,8 @@ class ModbusConnection(Connection):
             raise ValueError("a backup address is for a device that is reached over a network")
         if not all(host for host, _ in self.addresses()[1:]):  # a wrong port is a ValueError by itself
             raise ValueError(f"backup {self.backup!r} names no host; write HOST or HOST:PORT")
+        if self.transport.serial and self.unit == 0:
+            raise ValueError("unit 0 on a serial line is for broadcasts, which no device answers; write 1 to 247")
         if self.even and self.max_registers == 1:
             raise ValueError("even reads need max_registers of 2 or more")
         return self
@@ -180,7 +184,7 @@ class ModbusConnection(Connection):
     def shared(self) -> ModbusConnection:
         # the unit, and what only shapes its requests, may differ behind one connection
         own = {"unit": 0, "max_registers": 125, "max_gap": 0, "even": False, "forbidden": (), "retry_refused": 60.0}
-        return self.model_copy(update=own | {"discard_after_connect": 0, "writable": False})
+        return self.model_copy(update=own | {"discard_after_connect": 0, "writable": False, "retries": 1})
 
     def __str__(self) -> str:
         return f"{self.transport}://{self.device}" if self.device else f"{self.transport}://{self.host}:{self.port}"

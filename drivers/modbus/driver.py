@@ -1,23 +1,33 @@
-"""The Modbus driver: sends the planned requests, and keeps the plan that the device was found to answer.
+"""The Modbus driver: sends the planned requests, asks again what may pass, and keeps what a device answers in parts.
 
-A block that the device refuses is split until the points that are to blame are found. They leave the plan and
-are tried again at a slow interval; all others stay good, in the same scan.
+A refused block is split until the refused points are isolated; all others stay good, in the same scan. Silence, a
+closed connection and a malformed response are facts of a request, not of its unit: the other requests go on. A unit
+that answers nothing at all is left alone for a while, so that it does not cost the others on the connection their
+cycle.
 """
 
 from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from drivers.base import Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
+from drivers.base import DeviceWarning, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
 from drivers.modbus.circuit_breaker import CircuitBreaker
 from drivers.modbus.client import ModbusClient
-from drivers.modbus.codec import fallible, split_faults
-from drivers.modbus.connection import ModbusConnection
-from drivers.modbus.isolation import SPLITTABLE, Isolated, fault_of, isolate
-from drivers.modbus.pdu import ExceptionResponse, InvalidResponse, ResponseTimeout, read_answer
-from drivers.modbus.plan import arranged, limits_of, plan, request
+from drivers.modbus.codec import split_faults
+from drivers.modbus.connection import ModbusConnection, Transport
+from drivers.modbus.group_state import FEWEST, MOST, SPLIT_AFTER, GroupState
+from drivers.modbus.isolation import PASSING, SPLITTABLE, fault_of, isolate
+from drivers.modbus.pdu import (
+    PATH_UNAVAILABLE,
+    TARGET_SILENT,
+    ExceptionResponse,
+    InvalidResponse,
+    ResponseTimeout,
+    read_answer,
+)
+from drivers.modbus.plan import request
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.writer import write_requests
 
@@ -30,66 +40,75 @@ if TYPE_CHECKING:
 
 SILENT = bad(Reason.NO_RESPONSE)
 
-RETRIES = 10
-"""Refused points that are tried again after one scan, at the most."""
+RETRIED_POINTS = 10
+"""Refused points of a block that are read again after one scan, at most."""
 
+TRIED_BLOCKS = 2
+"""Blocks that are tried as a whole again after one scan, at most."""
 
-class GroupState:
-    """The request plan of one group, and the points that the device refuses."""
+PASSING_PAUSE = 0.02
+"""Seconds before a request is sent again to a device that is busy."""
 
-    def __init__(self, group: ModbusGroup) -> None:
-        """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
-        self.settings = group.connection
-        self.points = group.sources
-        self.limits = limits_of(self.settings)
-        self.plan = plan(self.points, self.limits)
-        self.fallible = fallible(self.points)
-        self.refused: dict[int, Fault] = {}  # position -> why; they are not in the plan
-        self.refused_entirely: set[bytes] = set()  # requests that were refused down to their last point
-        self.retry_at = 0.0
-        self.discard = 0
+REOPENED = 4
+"""Times that a connection is opened again within one scan, at most."""
 
-    def learn(self, requests: list[Request], refused: dict[int, Fault]) -> None:
-        """Replace the plan by these requests; points in `refused` leave it."""
-        self.refused |= refused
-        self.plan = arranged(tuple(requests), len(self.points))
+REOPEN_PAUSES = (0.0, 0.1, 0.3)
+"""Seconds before each attempt to open a connection again: a device with one connection needs a moment to free it."""
 
-    def readmit(self, position: int) -> None:
-        """Put a refused point back into the plan, in a request of its own."""
-        del self.refused[position]
-        again = request(self.points, (position,), self.limits)
-        self.plan = arranged((*self.plan.requests, again), len(self.points))
+_UNREACHABLE = {PATH_UNAVAILABLE, TARGET_SILENT}
+_FAILURES = (ExceptionResponse, InvalidResponse, ResponseTimeout, NotConnected)
+
+GAP = (
+    "the device does not answer requests that include other registers: its points are read apart, which costs more "
+    "requests; write max_gap: 0, or forbidden with the registers between"
+)
+SHORT = (
+    "the device sends fewer entries than were requested: its points are read in smaller parts; write "
+    "max_registers: {}"
+)
+HELD = (
+    "a unit does not answer, and its gateway serves no other unit for {:.1f} s: these wait for it; shorten its "
+    "time-out, or write a timeout longer than that"
+)
+APART = "the device does not answer these as a whole: they are read apart, and tried together again from time to time"
 
 
 class ScanInProgress:
-    """The values and faults of one scan so far, and the requests that its split blocks became."""
+    """The results of one scan so far.
 
-    def __init__(self) -> None:
-        self.values: list[Value | None] = []
+    `values` by request, `faults` by position; `time` is that of the first answer. `abandoned` is the fault of all
+    further requests once the unit is given up. `silent` counts requests without an answer since the last one that was
+    answered.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        """Start; retries that may end after the `deadline`, by the event loop's clock, are left out."""
+        self.deadline = deadline
+        self.values: dict[bytes, list[Value | None]] = {}
         self.faults: dict[int, Fault] = {}
         self.time = 0
-        self.given_up: Fault | None = None
-        self.requests: list[Request] = []
-        self.refused: dict[int, Fault] = {}
-        self.learned = False
+        self.abandoned: Fault | None = None
+        self.answered = False
+        self.silent = 0
+        self.losses = self.reopened = 0
+        self.lost = False
+        self.postponed: list[Request] = []
 
     def good(self, planned: Request, values: list[Value]) -> None:
         """Add the values of a response."""
-        self.values += values
-        self.requests.append(planned)
+        self.values[planned.pdu] = cast("list[Value | None]", values)
 
     def fail(self, planned: Request, fault: Fault) -> None:
         """Give all points of a request one fault."""
-        self.values += [None] * len(planned.positions)
+        self.values[planned.pdu] = [None] * len(planned.positions)
         self.faults |= dict.fromkeys(planned.positions, fault)
-        self.requests.append(planned)
 
-    def split(self, planned: Request, found: Isolated, rest: Fault) -> None:
-        """Add the results of a split block; points that were not reached get the fault `rest`."""
-        self.values += [found.values.get(position) for position in planned.positions]
+    def split(self, planned: Request, values: dict[int, Value], faults: dict[int, Fault], rest: Fault) -> None:
+        """Add the results of a split block; points without a result get the fault `rest`."""
+        self.values[planned.pdu] = [values.get(position) for position in planned.positions]
         for position in planned.positions:
-            if position not in found.values:
-                self.faults[position] = found.faults.get(position, rest)
+            if position not in values:
+                self.faults[position] = faults.get(position, rest)
 
 
 class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
@@ -101,6 +120,12 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._breakers: dict[int, CircuitBreaker] = {}
         self._client = ModbusClient(self._settings, self._breakers.keys())
         self._states: dict[ModbusGroup, GroupState] = {}
+        self._warnings: dict[tuple[str, str], dict[str, None]] = {}
+        self._opening = asyncio.Lock()
+        self._scanning = asyncio.Lock()  # of connections that are closed after each scan
+        self._users = 0  # scans that use it, or wait for it
+        self._opened = 0.0
+        self._wanted = False  # from `connect` to `close`
         self._wrong = ""
         self._update_states()
 
@@ -129,141 +154,373 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def connect(self) -> None:
         if self._wrong:
             raise Misconfigured(self._wrong)
+        self._wanted = True
+        async with self._opening:
+            await self._open()
+
+    async def _open(self) -> None:
         await self._client.connect()
+        self._opened = asyncio.get_running_loop().time()
         for state in self._states.values():
             state.discard = state.settings.discard_after_connect
 
-    async def read(self, group: ModbusGroup) -> Scan:
-        """Read every point of the group; see the contract.
+    async def _reopen(self, lost: int) -> None:
+        """Open the connection again, unless another group has done so since connection number `lost`.
 
-        A refused request costs the points that are to blame. Silence costs the rest of this unit's scan, and
-        then the unit is left alone for a while, since asking on would make the others behind this connection
-        wait. What was read before is kept.
+        Raises `NotConnected`.
         """
-        state = self._states[group]
         loop = asyncio.get_running_loop()
-        if self._breakers[state.settings.unit].open(loop.time()):
+        async with self._opening:
+            if self._client.connected and self._client.connections != lost:
+                return
+            began = loop.time()
+            just_opened = began - self._opened < REOPEN_PAUSES[-1]
+            for pause in REOPEN_PAUSES[just_opened:]:
+                await asyncio.sleep(pause)
+                try:
+                    await self._open()
+                except NotConnected:
+                    if pause == REOPEN_PAUSES[-1] or loop.time() - began > self._settings.timeout:
+                        raise
+                else:
+                    return
+
+    # -- reading --
+
+    async def read(self, group: ModbusGroup) -> Scan:
+        """Read every point of the group; see the contract."""
+        state = self._states[group]
+        breaker = self._breakers[state.settings.unit]
+        if breaker.open(asyncio.get_running_loop().time()):
             return Scan.failed(group, self.clock(), SILENT)
-        if self._settings.close_after_scan:
-            await self._client.connect()
+        if not self._settings.close_after_scan:
+            return await self._read_connected(group, state)
+        self._users += 1
+        try:
+            async with self._scanning:
+                return await self._read_and_close(group, state, breaker)
+        finally:
+            self._users -= 1
+
+    async def _read_and_close(self, group: ModbusGroup, state: GroupState, breaker: CircuitBreaker) -> Scan:
+        """Read a group over an open connection or a new one; close it if no other group waits for it."""
+        if breaker.open(asyncio.get_running_loop().time()):  # another group has found it silent meanwhile
+            return Scan.failed(group, self.clock(), SILENT)
+        try:
+            if not self._client.connected:
+                await self._reopen(self._client.connections)
+            return await self._read_connected(group, state)
+        finally:
+            if self._users == 1:
+                self._client.close()
+
+    async def _read_connected(self, group: ModbusGroup, state: GroupState) -> Scan:
         while state.discard:
-            # some devices answer at first with zeros, or with what was there before the connection was lost
+            # some devices answer at first with zeros, or with the values before the connection was lost
             state.discard -= 1
-            await self._read_plan(state)
-        progress = await self._read_plan(state)
-        scan = self._scan(group, state, progress)
-        if progress.learned:
-            state.learn(progress.requests, progress.refused)
-            state.retry_at = loop.time() + state.settings.retry_refused
-        elif state.refused and progress.given_up is None and loop.time() >= state.retry_at:
-            await self._try_refused(state)
-        if self._settings.close_after_scan:
-            self._client.close()
+            await self._scan(state)
+        requests = state.plan.requests
+        progress = await self._scan(state)
+        scan = self._arranged(group, state, requests, progress)
+        if state.parted and progress.abandoned is None and not progress.postponed:
+            await self._try_again(state, progress)
         return scan
 
-    def _scan(self, group: ModbusGroup, state: GroupState, progress: ScanInProgress) -> Scan:
-        prepared, values, faults = state.plan, progress.values, progress.faults
-        if prepared.left_out:
-            values += [None] * len(prepared.left_out)
-            faults |= state.refused
-        if prepared.arrange is not None:
-            values = list(prepared.arrange(values))
+    def _arranged(
+        self, group: ModbusGroup, state: GroupState, requests: Sequence[Request], progress: ScanInProgress
+    ) -> Scan:
+        values: list[Value | None] = []
+        faults = progress.faults
+        for planned in requests:
+            values += progress.values[planned.pdu]
+        prepared = state.plan if state.plan.requests is requests else None
+        if prepared is None:  # the plan has changed during the scan
+            positions = [position for planned in requests for position in planned.positions]
+            by_position = dict(zip(positions, values, strict=True))
+            values = [by_position.get(position) for position in range(len(group.names))]
+            faults = state.refused | faults
+            faults |= {i: SILENT for i in range(len(values)) if i not in by_position and i not in faults}
+        else:
+            if prepared.left_out:
+                values += [None] * len(prepared.left_out)
+                faults |= state.refused
+            if prepared.arrange is not None:
+                values = list(prepared.arrange(values))
         if state.fallible:
             faults |= split_faults(values, state.fallible)
         return Scan(group, progress.time or self.clock(), values, faults)
 
-    async def _read_plan(self, state: GroupState) -> ScanInProgress:
-        progress = ScanInProgress()
-        requests = state.plan.requests
-        ahead: Sequence[bytes | BaseException | None] = [None] * len(requests)
+    async def _scan(self, state: GroupState) -> ScanInProgress:
+        """Send the requests of a group, then those again that brought no answer."""
+        loop = asyncio.get_running_loop()
+        progress = ScanInProgress(loop.time() + state.every)
+        requests, left_out = state.ordered(loop.time())
+        if self._breakers[state.settings.unit].failures % 2:
+            await self._probe(state, progress)
+        ahead: Sequence[bytes | Exception | None] = [None] * len(requests)
         if self._settings.in_flight > 1 and len(requests) > 1:
             ahead = await self._client.request_all(state.settings.unit, [planned.pdu for planned in requests])
         for planned, answer in zip(requests, ahead, strict=True):
-            if progress.given_up is not None:
-                progress.fail(planned, progress.given_up)
-            else:
-                await self._read_request(state, planned, answer, progress)
+            await self._read_request(state, planned, answer, progress)
+        for planned in progress.postponed:
+            await self._read_silent(state, planned, progress)
+        for planned in left_out:
+            progress.fail(planned, SILENT if progress.abandoned is None else progress.abandoned)
         return progress
 
+    async def _probe(self, state: GroupState, progress: ScanInProgress) -> None:
+        """Read a single point of a unit that was silent: it may be its blocks that it does not answer."""
+        failures = self._breakers[state.settings.unit].failures
+        position = failures // 2 % len(state.points)
+        try:
+            await self._ask(state, request(state.points, (position,), state.limits))
+        except ResponseTimeout:
+            self._abandon(state, [], SILENT, progress)
+        except (ExceptionResponse, InvalidResponse):
+            progress.answered = True
+        except NotConnected:
+            pass  # the next request opens the connection again
+        else:
+            progress.answered = True
+
     async def _read_request(
-        self, state: GroupState, planned: Request, answer: bytes | BaseException | None, progress: ScanInProgress
+        self, state: GroupState, planned: Request, answer: bytes | Exception | None, progress: ScanInProgress
     ) -> None:
         """Add the result of one request to the scan; `answer` is set if the request was sent ahead."""
-        breaker = self._breakers[state.settings.unit]
+        if progress.abandoned is not None and not isinstance(answer, bytes):
+            progress.fail(planned, progress.abandoned)
+            return
+        number = self._client.connections
         try:
-            if isinstance(answer, BaseException):
+            if isinstance(answer, Exception):
                 raise answer
-            values = await self._ask(state, planned, answer)
-        except ExceptionResponse as error:
-            fault = fault_of(error)
-            if fault.reason is Reason.NO_RESPONSE:
-                self._give_up(breaker, progress, fault)
-            elif error.code in SPLITTABLE and planned.pdu not in state.refused_entirely:
-                await self._split(state, planned, fault, progress)
-                return
-            progress.fail(planned, fault)
-        except ResponseTimeout:
-            self._give_up(breaker, progress, SILENT)
-            progress.fail(planned, SILENT)
-        except InvalidResponse as error:
-            progress.fail(planned, bad(Reason.BAD_ANSWER, str(error)))
-        except NotConnected as error:
-            if not progress.time:
-                raise
-            progress.given_up = error.fault
-            progress.fail(planned, error.fault)
-        else:
-            progress.time = progress.time or self.clock()
-            breaker.answered()
-            state.refused_entirely.discard(planned.pdu)
-            progress.good(planned, values)
+            self._note_answer(state, planned, await self._ask(state, planned, answer), progress)
+        except _FAILURES as error:
+            await self._handle_failure(state, planned, error, number, progress)
 
-    def _give_up(self, breaker: CircuitBreaker, progress: ScanInProgress, fault: Fault) -> None:
-        breaker.timed_out(asyncio.get_running_loop().time())
-        progress.given_up = fault
+    async def _handle_failure(
+        self, state: GroupState, planned: Request, error: Exception, number: int, progress: ScanInProgress
+    ) -> None:
+        """Send a request again if that may help; else add its failure to the scan."""
+        loop = asyncio.get_running_loop()
+        found: list[Value] | Exception = error
+        if isinstance(error, NotConnected):
+            found = await self._ask_reopened(state, planned, error, number, progress)
+        for _ in range(state.settings.retries):
+            if not self._may_pass(state, planned, found) or loop.time() > progress.deadline:
+                break
+            if isinstance(found, ExceptionResponse):
+                await asyncio.sleep(PASSING_PAUSE)
+            found = await self._attempt(state, planned, progress)
+        match found:
+            case ResponseTimeout():
+                self._note_silence(state, planned, progress)
+            case NotConnected():
+                self._note_loss(state, planned, found, progress)
+            case Exception():
+                await self._note_refusal(state, planned, found, progress)
+            case _:
+                self._note_answer(state, planned, found, progress)
+
+    def _may_pass(self, state: GroupState, planned: Request, found: object) -> bool:
+        """Return True if the same request may well be answered when it is sent again."""
+        answered = state.history(planned).answered
+        if isinstance(found, ExceptionResponse):
+            return found.code in PASSING or (answered and found.code in SPLITTABLE)
+        return isinstance(found, InvalidResponse) and answered
+
+    async def _attempt(
+        self, state: GroupState, planned: Request, progress: ScanInProgress
+    ) -> list[Value] | Exception:
+        """Send a request; return its values or its failure. A connection that was closed is opened again for it."""
+        number = self._client.connections
+        try:
+            return await self._ask(state, planned)
+        except NotConnected as error:
+            return await self._ask_reopened(state, planned, error, number, progress)
+        except _FAILURES as error:
+            return error
+
+    async def _ask_reopened(
+        self, state: GroupState, planned: Request, error: NotConnected, number: int, progress: ScanInProgress
+    ) -> list[Value] | Exception:
+        """Send a request again after connection `number` was lost; return its values or its failure."""
+        if not (self._client.connected and self._client.connections != number):
+            dials_in = self._settings.transport is Transport.LISTEN
+            if progress.reopened >= REOPENED or dials_in or not self._wanted:
+                progress.lost = True
+                return error
+            progress.reopened += 1
+            try:
+                await self._reopen(number)
+            except NotConnected as failed:
+                progress.lost = True
+                return failed
+        try:
+            return await self._ask(state, planned)
+        except _FAILURES as failed:
+            return failed
+
+    def _note_answer(
+        self, state: GroupState, planned: Request, values: list[Value], progress: ScanInProgress
+    ) -> None:
+        progress.time = progress.time or self.clock()
+        progress.answered, progress.silent = True, 0
+        self._breakers[state.settings.unit].answered()
+        state.succeed(planned)
+        progress.good(planned, values)
+
+    def _note_silence(self, state: GroupState, planned: Request, progress: ScanInProgress) -> None:
+        """Go on after a request without an answer, unless the unit seems to answer nothing."""
+        progress.silent += 1
+        known = progress.answered or self._breakers[state.settings.unit].alive
+        progress.fail(planned, SILENT)
+        if known and progress.silent < 2:  # noqa: PLR2004 - one may be an accident
+            progress.postponed.append(planned)
+        else:
+            self._abandon(state, [*progress.postponed, planned], SILENT, progress)
+
+    def _note_loss(self, state: GroupState, planned: Request, error: NotConnected, progress: ScanInProgress) -> None:
+        """Go on after a request at which the device closes the connection, unless nothing else is answered."""
+        alone = not progress.answered and (progress.losses > 0 or len(state.plan.requests) == 1)
+        progress.losses += 1
+        if progress.lost or alone:
+            if not progress.time:
+                raise error
+            progress.abandoned = error.fault
+            progress.fail(planned, error.fault)
+            return
+        progress.fail(planned, error.fault)
+        self._isolate_silent(state, planned)
+
+    async def _note_refusal(
+        self, state: GroupState, planned: Request, error: Exception, progress: ScanInProgress
+    ) -> None:
+        """Add the fault of a refused request, and split a block that is refused for good."""
+        fault = fault_of(error)
+        if isinstance(error, ExceptionResponse) and error.code in _UNREACHABLE:
+            progress.fail(planned, fault)
+            self._abandon(state, [planned], fault, progress)
+            return
+        progress.time = progress.time or self.clock()
+        progress.answered, progress.silent = True, 0
+        self._breakers[state.settings.unit].answered()
+        history = state.history(planned)
+        history.refusals += 1
+        history.silent = 0
+        now = asyncio.get_running_loop().time()
+        splittable = isinstance(error, InvalidResponse) or (
+            isinstance(error, ExceptionResponse) and error.code in SPLITTABLE
+        )
+        patient = history.answered and history.refusals < SPLIT_AFTER
+        if not splittable or patient or len(planned.positions) == 1 or now < history.retry_at:
+            progress.fail(planned, fault)
+            return
+        await self._split(state, planned, fault, progress)
+
+    def _abandon(self, state: GroupState, silent: Sequence[Request], fault: Fault, progress: ScanInProgress) -> None:
+        """Send no more requests to the unit in this scan, and none for a while if it has answered nothing."""
+        now = asyncio.get_running_loop().time()
+        progress.abandoned = fault
+        progress.postponed.clear()
+        if not progress.answered:
+            self._breakers[state.settings.unit].timed_out(now)
+        else:
+            first, *silent = silent
+            self._isolate_silent(state, first)
+        for planned in silent:
+            state.suspect(planned)  # another one may be answered
+
+    async def _read_silent(self, state: GroupState, planned: Request, progress: ScanInProgress) -> None:
+        """Send a request again that brought no answer; one that stays silent is split, or left alone for a while."""
+        history = state.history(planned)
+        now = asyncio.get_running_loop().time()
+        time_allows = now + state.settings.timeout <= progress.deadline
+        first = not history.silent
+        if first and state.settings.retries and time_allows and progress.abandoned is None:
+            found = await self._attempt(state, planned, progress)
+            if isinstance(found, list):
+                for position in planned.positions:
+                    progress.faults.pop(position, None)
+                self._note_answer(state, planned, found, progress)
+                return
+            if isinstance(found, ExceptionResponse | InvalidResponse):
+                progress.fail(planned, fault_of(found))
+                return
+        if not progress.answered:
+            self._breakers[state.settings.unit].timed_out(asyncio.get_running_loop().time())
+            state.suspect(planned)
+            return
+        self._isolate_silent(state, planned)
+
+    def _isolate_silent(self, state: GroupState, planned: Request) -> None:
+        """Read a block without an answer in halves from the next scan on; leave a single point alone for a while."""
+        now = asyncio.get_running_loop().time()
+        history = state.history(planned)
+        history.silent += 1
+        if history.answered and history.silent < SPLIT_AFTER:
+            return
+        if len(planned.positions) == 1:
+            history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
+            return
+        points = state.points
+        self._warn(state, planned.positions, GAP if _has_gaps(points, planned) else APART)
+        middle = _widest_gap(points, planned.positions)
+        halves = (planned.positions[:middle], planned.positions[middle:])
+        state.part(planned, [request(points, half, state.limits) for half in halves], {}, now)
 
     async def _split(self, state: GroupState, planned: Request, fault: Fault, progress: ScanInProgress) -> None:
         """Split a refused block until the refused points are isolated; read the others."""
-        found = Isolated()
-        try:
-            if len(planned.positions) > 1:
-                ask = partial(self._ask, state)
-                await isolate(ask, state.points, state.limits, planned.positions, found)
-        except (ResponseTimeout, InvalidResponse):
-            progress.given_up = fault = SILENT
-        except NotConnected as error:
-            progress.given_up = fault = error.fault
-        progress.time = progress.time or self.clock()
-        progress.split(planned, found, fault)
-        if progress.given_up is not None:
-            progress.requests.append(planned)  # unfinished: the next scan begins it anew
-        elif not found.values:
-            # nothing of it is answered: that is no matter of single points, so the block is asked for as it is
-            state.refused_entirely.add(planned.pdu)
-            progress.requests.append(planned)
-        else:
-            progress.learned = True
-            progress.refused |= found.faults
-            progress.requests += found.requests
+        loop = asyncio.get_running_loop()
+        ask = partial(self._ask, state)
+        deadline = progress.deadline
+        found = await isolate(ask, state.points, state.limits, planned.positions, lambda: loop.time() < deadline)
+        progress.split(planned, found.values, found.faults, fault)
+        parts = [*found.requests, *found.unresolved]
+        if not parts:
+            # nothing of it is answered: that is no matter of single points, so it is sent as it is
+            state.history(planned).postpone(loop.time(), state.every, state.settings.retry_refused)
+            return
+        for part in found.requests:
+            state.succeed(part)
+        reached = {position for part in parts for position in part.positions}
+        if fault.reason is Reason.BAD_ANSWER and found.requests:
+            most = max(part.count for part in found.requests)
+            self._warn(state, planned.positions, SHORT.format(most))
+        refused = {position: one for position, one in found.faults.items() if position not in reached}
+        state.part(planned, parts, refused, loop.time())
 
-    async def _try_refused(self, state: GroupState) -> None:
-        """Read some refused points again, each in a request of its own."""
-        state.retry_at = asyncio.get_running_loop().time() + state.settings.retry_refused
-        for position in list(state.refused)[:RETRIES]:
-            fault = state.refused.pop(position)
-            state.refused[position] = fault  # the last in line next time
-            try:
-                await self._ask(state, request(state.points, (position,), state.limits))
-            except ExceptionResponse:
-                continue
-            except (ResponseTimeout, InvalidResponse, NotConnected):
+    async def _try_again(self, state: GroupState, progress: ScanInProgress) -> None:
+        """Try some blocks as a whole that are read in parts, and some of the points that are refused."""
+        loop = asyncio.get_running_loop()
+        for block in state.due(loop.time())[:TRIED_BLOCKS]:
+            if loop.time() > progress.deadline:
                 return
-            state.readmit(position)
+            try:
+                await self._ask(state, block.whole)
+            except (ExceptionResponse, InvalidResponse):
+                state.postpone(block, loop.time())
+                for position in list(block.refused)[:RETRIED_POINTS]:
+                    block.refused[position] = block.refused.pop(position)  # the last in line next time
+                    try:
+                        await self._ask(state, request(state.points, (position,), state.limits))
+                    except ExceptionResponse:
+                        continue
+                    except (ResponseTimeout, InvalidResponse, NotConnected):
+                        return
+                    state.readmit(block, position)
+            except (ResponseTimeout, NotConnected):
+                state.postpone(block, loop.time())
+                return
+            else:
+                state.restore(block)
 
     async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(state.settings.unit, planned.pdu)
         return planned.decode(read_answer(answer, planned.size))
+
+    # -- all else --
 
     async def write(self, group: ModbusGroup, position: int, value: Value) -> None:
         state = self._states[group]
@@ -277,12 +534,24 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 await self._client.request(state.settings.unit, message)
         except ValueError as error:
             raise WriteFailed(f"{point.address}: {error}", bad(Reason.TYPE_MISMATCH, str(error))) from error
-        except ExceptionResponse as error:
+        except (ExceptionResponse, InvalidResponse, ResponseTimeout) as error:
             raise WriteFailed(f"{point.address}: {error}", fault_of(error)) from error
-        except InvalidResponse as error:
-            raise WriteFailed(f"{point.address}: {error}", bad(Reason.BAD_ANSWER, str(error))) from error
-        except ResponseTimeout as error:
-            raise WriteFailed(f"{point.address}: {error}", SILENT) from error
+
+    def _warn(self, state: GroupState, positions: Sequence[int], text: str) -> None:
+        """Note what the device does otherwise than expected, for some points of a group."""
+        for group, one in self._states.items():
+            if one is state:
+                names = self._warnings.setdefault((group.machine, text), {})
+                names.update(dict.fromkeys(group.names[position] for position in positions))
+
+    def warnings(self) -> list[DeviceWarning]:
+        if self._client.held is not None:
+            unit, seconds = self._client.held
+            for state in self._states.values():
+                if state.settings.unit == unit:
+                    self._warn(state, range(len(state.points)), HELD.format(seconds))
+        noted, self._warnings = self._warnings, {}
+        return [DeviceWarning(machine, tuple(names), text) for (machine, text), names in noted.items()]
 
     def counts(self) -> dict[str, int]:
         client = self._client
@@ -295,4 +564,27 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         }
 
     async def close(self) -> None:
+        self._wanted = False
         self._client.end()
+
+
+def _has_gaps(points: Sequence[ModbusSource], planned: Request) -> bool:
+    """Return True if a request reads entries of no point."""
+    taken: set[int] = set()
+    for position in planned.positions:
+        offset = points[position].address.offset
+        taken.update(range(offset, offset + points[position].size))
+    return planned.count > len(taken)
+
+
+def _widest_gap(points: Sequence[ModbusSource], block: Sequence[int]) -> int:
+    """Return where to split a block, given in the order of addresses: at its widest gap, or in the middle."""
+    gaps = [0]
+    end = 0
+    for number, position in enumerate(block):
+        offset = points[position].address.offset
+        if number:
+            gaps.append(offset - end)
+        end = max(end, offset + points[position].size)
+    widest = max(gaps)
+    return gaps.index(widest) if widest > 0 else len(block) // 2

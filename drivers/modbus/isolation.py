@@ -1,12 +1,14 @@
-"""Search for the refused points of a block that the device refuses as a whole."""
+"""Search for the points of a block that a device does not answer, when it refuses the block as a whole."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drivers.base import Fault, Quality, Reason
+from drivers.base import Fault, NotConnected, Quality, Reason, bad
 from drivers.modbus.pdu import (
+    ACKNOWLEDGE,
+    BUSY,
     DEVICE_FAILURE,
     ILLEGAL_ADDRESS,
     ILLEGAL_VALUE,
@@ -14,6 +16,8 @@ from drivers.modbus.pdu import (
     PATH_UNAVAILABLE,
     TARGET_SILENT,
     ExceptionResponse,
+    InvalidResponse,
+    ResponseTimeout,
 )
 from drivers.modbus.plan import request
 
@@ -27,6 +31,12 @@ if TYPE_CHECKING:
 SPLITTABLE = {ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE}
 """Exception codes that can be caused by single entries of a block."""
 
+PASSING = {DEVICE_FAILURE, ACKNOWLEDGE, BUSY}
+"""Exception codes that may be of the moment: the request is sent again."""
+
+SAMPLES = 8
+"""Points of a block that are read alone before it is split: where none is answered, the refusal is of the whole."""
+
 # clause 7: 10 and 11 come from a gateway that could not reach the unit
 _REASONS = {
     DEVICE_FAILURE: Reason.DEVICE_FAULT,
@@ -36,21 +46,30 @@ _REASONS = {
 }
 
 
-def fault_of(error: ExceptionResponse) -> Fault:
-    """Return the fault of the requested points for an exception code."""
-    return Fault(Quality.BAD, _REASONS.get(error.code, Reason.REFUSED), str(error))
+def fault_of(error: Exception) -> Fault:
+    """Return the fault of the points of a request that failed."""
+    match error:
+        case ExceptionResponse():
+            return Fault(Quality.BAD, _REASONS.get(error.code, Reason.REFUSED), str(error))
+        case InvalidResponse():
+            return bad(Reason.BAD_ANSWER, str(error))
+        case NotConnected():
+            return error.fault
+        case _:
+            return bad(Reason.NO_RESPONSE)
 
 
 @dataclass(slots=True)
 class Isolated:
     """The results of a split block so far, by position in the group.
 
-    `requests` are the parts that the device answers.
+    `requests` are the parts that the device answers, `unresolved` those that were not tried to the end.
     """
 
     values: dict[int, Value] = field(default_factory=dict)
     faults: dict[int, Fault] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    unresolved: list[Request] = field(default_factory=list)
 
 
 async def isolate(
@@ -58,24 +77,75 @@ async def isolate(
     points: Sequence[ModbusSource],
     limits: Limits,
     block: Sequence[int],
-    found: Isolated,
-) -> None:
+    may_go_on: Callable[[], bool],
+) -> Isolated:
     """Read both halves of a refused block, and split a half that is refused again.
 
-    k refused points of n cost about 2 k log2(n) requests, once. `found` is filled even if an error ends the search.
+    k refused points of n cost about 2 k log2(n) requests, once. The search ends early, with what it has, when
+    `may_go_on` says so, or with a part that brings no answer. Nothing is found where no single point is answered.
     """
+    found = Isolated()
+    if await _answers_alone(ask, points, limits, block, found):
+        await _halves(ask, points, limits, block, found, may_go_on)
+    return found
+
+
+async def _answers_alone(
+    ask: Callable[[Request], Awaitable[list[Value]]],
+    points: Sequence[ModbusSource],
+    limits: Limits,
+    block: Sequence[int],
+    found: Isolated,
+) -> bool:
+    """Return True once one of some points that are spread over a block is answered."""
+    step = max(1, (len(block) - 1) / (SAMPLES - 1))
+    for position in dict.fromkeys(block[min(round(i * step), len(block) - 1)] for i in range(SAMPLES)):
+        try:
+            await ask(request(points, (position,), limits))
+        except (ExceptionResponse, InvalidResponse) as error:
+            found.faults[position] = fault_of(error)
+        except (ResponseTimeout, NotConnected):
+            return False
+        else:
+            found.faults.clear()
+            return True
+    return False
+
+
+async def _halves(
+    ask: Callable[[Request], Awaitable[list[Value]]],
+    points: Sequence[ModbusSource],
+    limits: Limits,
+    block: Sequence[int],
+    found: Isolated,
+    may_go_on: Callable[[], bool],
+) -> bool:
+    """Search both halves of a block; return False once the search is to end."""
     middle = len(block) // 2
+    going = True
     for half in (block[:middle], block[middle:]):
         if not half:
             continue
         part = request(points, half, limits)
+        if not going or not may_go_on():
+            found.unresolved.append(part)
+            going = False
+            continue
         try:
             values = await ask(part)
-        except ExceptionResponse as error:
-            if error.code not in SPLITTABLE or len(half) == 1:
+        except (ExceptionResponse, InvalidResponse) as error:
+            if isinstance(error, ExceptionResponse) and error.code not in SPLITTABLE:
+                found.unresolved.append(part)
                 found.faults |= dict.fromkeys(half, fault_of(error))
+            elif len(half) == 1:
+                found.faults[half[0]] = fault_of(error)
             else:
-                await isolate(ask, points, limits, half, found)
+                going = await _halves(ask, points, limits, half, found, may_go_on)
+        except (ResponseTimeout, NotConnected) as error:
+            found.unresolved.append(part)
+            found.faults |= dict.fromkeys(half, fault_of(error))
+            going = False
         else:
             found.values |= zip(part.positions, values, strict=True)
             found.requests.append(part)
+    return going

@@ -18,7 +18,7 @@ from drivers.sampling import RawValue, Sample
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from drivers.modbus.driver import GroupState
+    from drivers.modbus.group_state import GroupState
     from drivers.modbus.plan import Request
     from drivers.modbus.source import ModbusGroup
 

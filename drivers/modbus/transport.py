@@ -95,15 +95,17 @@ def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
 
     Modbus/TCP Security V2.1 asks for TLS 1.2 or newer, and for certificates on both sides.
     """
+    files = ", ".join(str(file) for file in (connection.ca, connection.certificate, connection.key) if file)
     try:
         context = ssl.create_default_context(cafile=connection.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if connection.certificate is not None:
             # without a password here, OpenSSL would ask for that of an encrypted key on the terminal
             context.load_cert_chain(connection.certificate, connection.key, password="")
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(str(file) for file in (connection.ca, connection.certificate, connection.key) if file)
+    except ssl.SSLError as error:
         raise Misconfigured(f"TLS files {files}: {error.strerror or error}") from error
+    except OSError as error:  # files that are replaced, or on a folder that is not mounted yet
+        raise NotConnected(f"TLS files {files}: {error.strerror or error}") from error
     return context
 
 

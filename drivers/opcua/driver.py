@@ -236,6 +236,8 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         try:
             if self._reader is not None:
                 await self._reader.forget(gone)
+            if any(isinstance(node, Fault) for nodes in self._nodes.values() for node in nodes):
+                await session.read_namespaces()
             for group in self.groups:
                 await self._find_missing(session, group)
             self._backfill.look_again()

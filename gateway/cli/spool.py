@@ -80,7 +80,7 @@ def adopt(config: Path, other: str) -> None:
     """Take over the records that wait in the spool of another gateway id in the folder of CONFIG.
 
     For a gateway whose id was changed while records waited. Neither gateway may be running. A record leaves the old
-    spool when it is durable in the new spool; a command that was interrupted may be run again.
+    spool when it is durable in the new spool; an interrupted command may be run again.
     """
     import sqlite3  # noqa: PLC0415 - see gateway.cli
 
@@ -103,7 +103,7 @@ def adopt(config: Path, other: str) -> None:
         others = ", ".join(found.gateway for found in adoption.other_spools(folder, own.id)) or "none"
         _fail(f"{error}; records of other gateways wait here: {others}")
     except (OSError, sqlite3.Error) as error:
-        _fail(f"{error}; run the command again when this is mended: the moved records have arrived")
+        _fail(f"{error}; mend this, then run the command again: moved records have arrived")
     click.echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
     if moved.undecodable:
         click.echo(f"{moved.undecodable:,} records are not of codec {own.codec}, and stay with {other}", err=True)

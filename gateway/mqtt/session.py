@@ -234,8 +234,6 @@ class Session:
     async def run(self, serve: Callable[[MqttClient], Awaitable[None]]) -> None:
         """Connect, `serve` the connection, and connect again when that raises; return when it returns.
 
-        Raises `MissingSecret` at the first attempt alone: a configuration that can't be read ends a service at start.
-
         The connection is closed when `serve` ends; where there is a `presence`, with its death. Raises
         `MissingSecret` before the first attempt: a configuration that can't be read ends a service at its start.
         """

@@ -175,8 +175,11 @@ def _to_steps(ranges: list[SeqRange]) -> list[int]:
     """Return the first number, then alternately length of range and length of gap: shorter than the numbers."""
     if not ranges:
         return []
-    edges = [ranges[0][0], *(edge for first, last in ranges for edge in (first, last + 1))]
-    return [edges[0], *(after - before for before, after in pairwise(edges[1:]))]
+    steps = [0] * (2 * len(ranges))
+    steps[0] = ranges[0][0]
+    steps[1::2] = [last - first + 1 for first, last in ranges]
+    steps[2::2] = [after[0] - before[1] - 1 for before, after in pairwise(ranges)]
+    return steps
 
 
 def _to_ranges(steps: list[int]) -> list[SeqRange]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,12 @@ POINTS = 3
 
 _FRAME = struct.Struct(">HHHBB")
 _REQUEST = 12  # bytes: header, unit, function, first register, number of registers
+
+
+def unit_of(machine: str) -> int | None:
+    """Return the unit behind a machine's name, such as `unit-5` or, once it was renamed, `unit-5b`."""
+    match = re.fullmatch(r"unit-(\d+)b?", machine)
+    return int(match[1]) if match else None
 
 
 def check_of(count: int) -> int:

@@ -26,17 +26,24 @@ UNSPOOLED = 5_000_000
 TICK = 1000
 """Microseconds by which the gateway's clock may be ahead, since it gives no time twice."""
 
+SETTLED = 60_000_000
+"""Microseconds within which a gateway is right again after its clock was stepped."""
+
+DOUBT = 5_000_000
+"""Microseconds by which a doubtful time may be off: a step is seen at a look at both clocks."""
+
 DIGITS = 1e-11
 """VictoriaMetrics keeps about 12 digits of a number."""
 
 
 class Stored(NamedTuple):
-    """One reading as a store has it; `time` in microseconds, `value` None where it is bad."""
+    """One reading of a store; `time` in microseconds, `value` None where it is bad, `doubtful` if uncertain."""
 
     unit: int
     point: str
     time: int
     value: Any
+    doubtful: bool = False
 
 
 @dataclass
@@ -52,6 +59,8 @@ class Truth:
     excused: set[tuple[int, int]] = field(default_factory=set)
     confirmed: set[tuple[int, int]] = field(default_factory=set)
     off: float = math.inf
+    steps: list[list[float]] = field(default_factory=list)
+    """When the gateway's clock was stepped, when it was set right, and by how much it was ahead."""
 
     @property
     def spooled(self) -> int:
@@ -74,11 +83,18 @@ class Truth:
                 if times[count] >= since - UNSPOOLED:
                     self.excused.add((unit, count))
 
-    def may_be_at(self, unit: int, count: int, time: int) -> bool:
-        """Return whether an answer can have been taken at a time: before the next one was asked for."""
+    def may_be_at(self, unit: int, count: int, time: int, *, doubtful: bool = False) -> bool:
+        """Return whether an answer can have been taken at a time: before the next one was asked for.
+
+        About a step of the clock a doubtful time may be that of the wrong clock, or some seconds off.
+        """
         times = self.served[unit]
         following = times[count + 1] if count + 1 < len(times) else math.inf
-        return times[count] <= time <= following + TICK
+        if times[count] <= time <= following + TICK:
+            return True
+        near = [ahead for since, until, ahead in self.steps if since - DOUBT <= times[count] <= until + SETTLED]
+        clocks = {0, *near} if near and doubtful else set()
+        return any(times[count] + ahead - DOUBT <= time <= following + ahead + DOUBT for ahead in clocks)
 
 
 @dataclass
@@ -169,6 +185,7 @@ def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) ->
     """
     verdict = Verdict(store, sum(len(times) for times in truth.served.values()))
     scans: dict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
+    doubtful: set[tuple[int, int]] = set()
     for reading in readings:
         verdict.readings += 1
         if reading.value is None:
@@ -179,9 +196,11 @@ def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) ->
             verdict.doubled.append(f"unit {reading.unit} at {reading.time}: {reading.point} twice")
         else:
             scans[reading.unit, reading.time][reading.point] = reading.value
+            if reading.doubtful:
+                doubtful.add((reading.unit, reading.time))
     found: Counter[tuple[int, int]] = Counter()
     for (unit, time), values in scans.items():
-        count = _judge_scan(verdict, truth, unit, time, values)
+        count = _judge_scan(verdict, truth, unit, time, values, doubtful=(unit, time) in doubtful)
         if count is not None:
             found[unit, count] += 1
     verdict.doubled += [f"unit {unit}: answer {count} {n} times" for (unit, count), n in found.items() if n > 1]
@@ -190,7 +209,9 @@ def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) ->
     return verdict
 
 
-def _judge_scan(verdict: Verdict, truth: Truth, unit: int, time: int, values: Mapping[str, Any]) -> int | None:
+def _judge_scan(
+    verdict: Verdict, truth: Truth, unit: int, time: int, values: Mapping[str, Any], *, doubtful: bool
+) -> int | None:
     """Return which answer a stored scan is, None where it is none."""
     where = f"unit {unit} at {time}: {dict(values)}"
     if len(values) != POINTS:
@@ -202,7 +223,7 @@ def _judge_scan(verdict: Verdict, truth: Truth, unit: int, time: int, values: Ma
         return None
     if values["count"] != count or values["check"] != check_of(count) or values["third"] != third_of(count):
         verdict.wrong.append(f"{where} was served otherwise")
-    if not truth.may_be_at(unit, count, time):
+    if not truth.may_be_at(unit, count, time, doubtful=doubtful):
         verdict.wrong.append(f"{where} was served at {truth.served[unit][count : count + 2]}")
     return count
 

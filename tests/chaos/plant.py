@@ -2,6 +2,8 @@
 
 machines (this process) -> gateway -> [proxy] -> mosquitto -> [proxy] -> ingest -> SQLite
                                                                                 -> [proxy] -> VictoriaMetrics
+
+The gateway and ingest each have a wall clock of their own, and small disks: of the spool, and of dead letters.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import shutil
 import subprocess
 import time
 from contextlib import AsyncExitStack
-from signal import SIGCONT, SIGSTOP
+from dataclasses import dataclass, field
+from signal import SIGCONT, SIGHUP, SIGSTOP
 from typing import TYPE_CHECKING, Any, Self
 
 from processes import LOOPBACK, Lineside, until, write_factory
@@ -23,7 +26,8 @@ from proxy import Proxy
 from servers import Mosquitto, VictoriaMetrics
 from stored import report, rows
 
-from chaos.machines import TEMPLATE, Machines
+from chaos.clock import SteppedClock, preloaded
+from chaos.machines import TEMPLATE, Machines, unit_of
 from chaos.oracle import Stored, Truth
 from chaos.promised import accounted_twice, newest_spooled, newest_stored
 from chaos.watch import Watch
@@ -51,9 +55,32 @@ DISK = 48 * 2**20
 """Bytes of the file system that the spool is on, so that it can be filled."""
 
 
+LETTERS_DISK = 2**20
+"""Bytes of the file system that ingest's dead letters are on."""
+
+ROOTS = ("lineside/v1", "plant/v1")
+
+RIGHTS = {
+    "all": "topic readwrite #",
+    "no records": "topic readwrite #\ntopic deny +/+/+/+/+/+/+/data",
+    "no confirmations": "topic readwrite #\ntopic deny +/+/+/+/_gateways/+/confirmed",
+    "nothing": "topic read none/at/all",
+}
+"""What the broker lets its clients do: lines of its access control list."""
+
+
 def micros() -> int:
     """Return the wall time in microseconds."""
     return time.time_ns() // 1000
+
+
+@dataclass
+class Configuration:
+    """What of the configuration faults change. `names` are the machines' names by their units."""
+
+    root: str = ROOTS[0]
+    unit: str = ""
+    names: dict[int, str] = field(default_factory=lambda: {unit: f"unit-{unit}" for unit in range(1, UNITS + 1)})
 
 
 class Plant:
@@ -75,16 +102,22 @@ class Plant:
         self.truth = Truth(self.machines.served)
         self._held_up: list[tuple[int, int]] = []
         self._running = AsyncExitStack()
-        self._mounted = False
+        self._mounted: list[Path] = []
+        self.configuration = Configuration()
+        self.letters = folder / "ingest"
+        self._rights = folder / "rights.acl"
+        self.clocks: dict[str, SteppedClock] = {}
 
     async def __aenter__(self) -> Self:
-        self.disk.mkdir()
-        self._mount()
+        self._mount(self.disk, DISK)
+        self._mount(self.letters, LETTERS_DISK)
         (self.folder / "machines").mkdir()
-        (self.folder / "machines" / "counter.yaml").write_text(TEMPLATE, encoding="utf-8")
+        self._rights.write_text(RIGHTS["all"] + "\n", encoding="utf-8")
+        if self._running.enter_context(preloaded()):
+            self.clocks = {name: SteppedClock(self.folder / f"{name}.clock") for name in ("gateway", "ingest")}
         await self._running.enter_async_context(self.machines)
         # a broker as it comes, on a machine of its own: nothing kept, 1,000 messages queued
-        self.broker = await Mosquitto.start(self.folder)
+        self.broker = await Mosquitto.start(self.folder, f"acl_file {self._rights}")
         enter = self._running.enter_async_context
         self.links = {
             "gateway-broker": await enter(Proxy(self.broker.port)),
@@ -94,10 +127,15 @@ class Plant:
             self.store = await VictoriaMetrics.start(self.folder)
             self.links["ingest-store"] = await enter(Proxy(self.store.port))
         self.watch = await enter(Watch(self.broker.url, records=self._heard))
-        self.ingest = Lineside("ingest", self._config("ingest", self.links["broker-ingest"]))
+        self.write_configuration()
+        self.ingest = Lineside("ingest", self.folder / "ingest.yaml", environment=self._environment("ingest"))
         await self.start_ingest()
         self.gateway = Lineside(
-            "run", self._config("gateway", self.links["gateway-broker"]), "--report", str(self.folder / "run.json")
+            "run",
+            self.folder / "gateway.yaml",
+            "--report",
+            str(self.folder / "run.json"),
+            environment=self._environment("gateway"),
         )
         await self.start_gateway()
         return self
@@ -109,8 +147,7 @@ class Plant:
             process.kill()
         await self._running.aclose()
         shutil.copytree(self.disk / "spool", self.folder / "spool", dirs_exist_ok=True)
-        if self._mounted:
-            self._unmount()
+        self._unmount()
 
     @property
     def processes(self) -> dict[str, Process]:
@@ -118,23 +155,39 @@ class Plant:
         store = {"store": self.store} if self.store else {}
         return {"gateway": self.gateway, "ingest": self.ingest, "broker": self.broker, **store}
 
+    def _environment(self, name: str) -> dict[str, str]:
+        return self.clocks[name].environment if self.clocks else {}
+
+    def write_configuration(self) -> None:
+        """Write the files that the gateway and ingest read when they start."""
+        template = TEMPLATE
+        if self.configuration.unit:
+            template = template.replace("raw: float64}", f"raw: float64, unit: {self.configuration.unit}}}")
+        (self.folder / "machines" / "counter.yaml").write_text(template, encoding="utf-8")
+        self._config("ingest", self.links["broker-ingest"])
+        self._config("gateway", self.links["gateway-broker"])
+
     def _config(self, name: str, broker: Proxy) -> Path:
         stores: list[dict[str, Any]] = [{"sqlite": {"path": str(self.database)}}]
         if self._victoria:
             url = f"http://{LOOPBACK}:{self.links['ingest-store'].port}"
             stores.append({"influxdb": {"url": url, "bucket": "telemetry"}})
         machines = {
-            f"unit-{unit}": {
+            machine: {
                 "template": "counter",
                 "connection": f"modbus+tcp://{LOOPBACK}:{self.machines.port}?unit={unit}&timeout={PATIENCE}",
             }
-            for unit in self.machines.served
+            for unit, machine in self.configuration.names.items()
         }
         return write_factory(
             self.folder / f"{name}.yaml",
             gateway={"id": "edge-01", "spool": {"folder": str(self.disk / "spool"), "max_size": self._spool}},
-            broker={"url": f"mqtt://{LOOPBACK}:{broker.port}", "keep_alive": "5s"},
-            ingest={"folder": str(self.folder)},
+            broker={
+                "url": f"mqtt://{LOOPBACK}:{broker.port}",
+                "keep_alive": "5s",
+                "root": self.configuration.root,
+            },
+            ingest={"folder": str(self.letters)},
             stores=stores,
             lines={"line": {"area": "area", "machines": machines}},
         )
@@ -176,17 +229,19 @@ class Plant:
 
     # -- the disk --
 
-    def _mount(self) -> None:
-        """Give the spool a small file system of its own, where we may; else its process gets a limit."""
+    def _mount(self, disk: Path, size: int) -> None:
+        """Give a folder a small file system of its own, where we may."""
+        disk.mkdir()
         mount = shutil.which("mount")
         if mount and os.geteuid() == 0:
             done = subprocess.run(
-                [mount, "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", self.disk], check=False, capture_output=True
+                [mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=False, capture_output=True
             )
-            self._mounted = done.returncode == 0
+            self._mounted += [disk] if done.returncode == 0 else []
 
     def _unmount(self) -> None:
-        subprocess.run(["umount", "--lazy", self.disk], check=True)
+        for disk in self._mounted:
+            subprocess.run(["umount", "--lazy", disk], check=True)
 
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[None]:
@@ -200,7 +255,7 @@ class Plant:
 
     @contextlib.contextmanager
     def _no_room(self) -> Iterator[None]:
-        if not self._mounted:
+        if self.disk not in self._mounted:
             limit = sum(file.stat().st_size for file in (self.disk / "spool").glob("*.db"))
             _, hard = resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE)
             resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE, (limit, hard))
@@ -210,16 +265,38 @@ class Plant:
                 if self.gateway.running:
                     resource.prlimit(self.gateway.pid, resource.RLIMIT_FSIZE, (hard, hard))
             return
-        filler = self.disk / "filler"
-        with filler.open("wb", buffering=0) as file:
-            for size in (2**20, 4096):
-                with contextlib.suppress(OSError):
-                    while file.write(bytes(size)) == size:
-                        pass
+        with _filled(self.disk):
+            yield
+
+    @contextlib.contextmanager
+    def full_letters(self) -> Iterator[None]:
+        """Let nothing more be written to the disk of ingest's dead letters, where it has one of its own."""
+        with _filled(self.letters) if self.letters in self._mounted else contextlib.nullcontext():
+            yield
+
+    # -- the broker's rights --
+
+    def allow(self, rights: str) -> None:
+        """Change what the broker's clients may do: one of `RIGHTS`."""
+        self._rights.write_text(RIGHTS[rights] + "\n", encoding="utf-8")
+        if self.broker.running:
+            self.broker.signal(SIGHUP)
+
+    # -- the clocks --
+
+    @contextlib.contextmanager
+    def stepped(self, name: str, ahead: int) -> Iterator[None]:
+        """Let the clock of the gateway or of ingest be off by some seconds."""
+        began = micros()
+        step = [began, math.inf, ahead * 1_000_000]
+        if name == "gateway":
+            self.truth.steps.append(step)
+        self.clocks[name].step(ahead)
         try:
             yield
         finally:
-            filler.unlink()
+            self.clocks[name].step(0)
+            step[1] = micros()
 
     def spool_files(self) -> list[Path]:
         """Return the spool's file, and its write-ahead log where there is one."""
@@ -251,8 +328,9 @@ class Plant:
     def sqlite_readings(self) -> list[Stored]:
         """Return everything in the SQLite store."""
         return [
-            Stored(int(row.machine.removeprefix("unit-")), row.point, row.time, row.value)
+            Stored(unit, row.point, row.time, row.value, row.quality == "uncertain")
             for row in rows(self.database)
+            if (unit := unit_of(row.machine)) is not None
         ]
 
     def victoria_readings(self) -> list[Stored]:
@@ -263,7 +341,8 @@ class Plant:
             labels = series["metric"]
             point = labels["__name__"].removeprefix("counter_")
             if point in {"count", "check", "third"}:
-                unit = int(labels["machine"].removeprefix("unit-"))
+                unit = unit_of(labels["machine"])
+                assert unit is not None, labels
                 found += [
                     Stored(unit, point, time * 1000, value)
                     for time, value in zip(series["timestamps"], series["values"], strict=True)
@@ -273,6 +352,20 @@ class Plant:
     def closing_report(self) -> dict[str, Any]:
         """Return the gateway's closing report, once it has stopped in order."""
         return report(self.folder / "run.json")
+
+
+@contextlib.contextmanager
+def _filled(disk: Path) -> Iterator[None]:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (2**20, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+    try:
+        yield
+    finally:
+        filler.unlink()
 
 
 async def _start(process: Lineside, event: str) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from chaos.machines import check_of, third_of
+from chaos.machines import check_of, third_of, unit_of
 from gateway.spool.checkpoint import read_checkpoint
 from gateway.spool.files import SpoolFiles
 from gateway.spool.integrity import open_read_only, stored_checkpoint
@@ -45,7 +45,9 @@ def _answers(db: sqlite3.Connection) -> Iterator[tuple[int, int]]:
         if row is None:
             return
         try:
-            unit = int(str(row[0]).split("/")[-2].removeprefix("unit-"))
+            unit = unit_of(str(row[0]).split("/")[-2])
+            if unit is None:
+                continue
             for scan in json.loads(row[1])["scans"]:
                 if scan["values"]:
                     yield unit, _count(scan["values"])
@@ -66,15 +68,15 @@ def newest_stored(database: Path, unit: int) -> int:
     if not database.exists():
         return -1
     query = (
-        "select value from samples join series on series.id = samples.series "
-        "where machine = ? and point = 'count' and value is not null order by time desc limit 1"
+        "select max(value) from samples join series on series.id = samples.series "
+        "where machine in (?, ?) and point = 'count' and value is not null"
     )
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         try:
-            row = db.execute(query, (f"unit-{unit}",)).fetchone()
+            row = db.execute(query, (f"unit-{unit}", f"unit-{unit}b")).fetchone()
         except sqlite3.OperationalError:  # it is being made
             return -1
-    return -1 if row is None else int(row[0])
+    return -1 if row[0] is None else int(row[0])
 
 
 def accounted_twice(spool: Path, gateway: str) -> bool:

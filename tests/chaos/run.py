@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos.faults import Injector
+from chaos.faults import FAULTS, Injector
 from chaos.machines import POINTS
 from chaos.oracle import HEADING, Stored, Verdict, betrayed, differences, judge
 from chaos.plant import SPOOL_SIZE, Plant
@@ -34,6 +34,9 @@ FRESH = 5.0
 
 SHOWN = 10.0
 """Seconds within which VictoriaMetrics shows what it was given."""
+
+OFTEN, KILLS = 5, 150
+"""So often ten minutes have each fault, and so many kills."""
 
 DRAIN = 120.0
 """Seconds within which all that is pending must be stored: a resend may have backed off before."""
@@ -189,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
-    parser.add_argument("--longest", type=float, default=10.0, help="seconds that a fault lasts at the most")
+    parser.add_argument("--longest", type=float, default=6.0, help="seconds that a fault lasts at the most")
     parser.add_argument(
         "--spool", default=SPOOL_SIZE, help="how large the spool may become; it is full often in 256KiB"
     )
@@ -199,6 +202,9 @@ def main() -> None:
     sys.stderr.write(f"seed {options.seed}, in {folder}\n")
     outcome = asyncio.run(run(folder, options.seed, options.seconds, options.longest, options.spool))
     sys.stdout.write(f"{outcome}\n")
+    rare = {name: outcome.faults.get(name, 0) for name in FAULTS if outcome.faults.get(name, 0) < OFTEN}
+    if rare or outcome.kills < KILLS:
+        sys.stdout.write(f"too little to show much: {outcome.kills} kills, and only {rare}\n")
     if outcome.kept:
         shutil.rmtree(folder, ignore_errors=True)
     else:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 async def test_a_fault_alone_loses_and_doubles_nothing(tmp_path: Path, name: str):
     """The fault happens, is healed, and a fresh reading is stored soon."""
     async with Plant(tmp_path, victoria="store" in name, heard=False) as plant:
-        assert await plant.fresh(30.0) < 30.0
+        assert await plant.fresh(120.0) < 120.0, "nothing is stored"
         injector = Injector(plant, 0, LASTS)
         await injector.cause(name, FROZEN if name.startswith("freeze") else LASTS)
         while name == "damaged spool" and not injector.damaged and injector.counts[name] < TRIES:
@@ -41,4 +41,6 @@ async def test_a_fault_alone_loses_and_doubles_nothing(tmp_path: Path, name: str
     assert outcome.kept, f"\n{outcome}"
     assert injector.damaged == (name == "damaged spool"), "a byte of its spool was another"
     assert outcome.verdict.dropped == 0 or name == "damaged spool"
-    assert outcome.verdict.excused == 0 or "gateway" in name or name == "damaged spool"
+    assert outcome.verdict.excused == 0 or name.startswith(
+        ("kill gateway", "freeze gateway", "full disk", "damaged", "changed")
+    )

@@ -171,3 +171,14 @@ def test_a_coarser_store_may_lack_and_merge_and_nothing_else():
     for wrong in ([*coarser, coarser[0]], [coarser[0]._replace(value=7.5), *coarser[1:]],
                   [*coarser, Stored(2, "count", START - 1000, 1)]):  # fmt: skip
         assert len(differences(finer, wrong, 1000)[1]) == 1
+
+
+def test_a_time_may_be_another_clock_s_about_a_step_and_only_if_it_is_marked():
+    """A reading that was stamped by a clock that was ahead says that its time is uncertain."""
+    ahead = 3600 * SECOND
+    truth = Truth(SERVED, steps=[[SERVED[1][2] - 10, SERVED[1][4], ahead]])
+    stepped = [one._replace(time=one.time + ahead, doubtful=True) for one in scan(1, 3)]
+    assert judge("store", truth, [*without(1, 3), *stepped], 0).good
+    unmarked = [one._replace(doubtful=False) for one in stepped]
+    assert not judge("store", truth, [*without(1, 3), *unmarked], 0).good
+    assert not judge("store", TRUTH, [*without(1, 3), *stepped], 0).good

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiomqtt import MqttError
 
+from chaos.machines import unit_of
 from gateway.mqtt.client import MqttClient
 from gateway.settings.sections import BrokerSection
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 RECONNECT = 0.1
 
-ROOT = "lineside/v1/+/+"
+ROOT = "+/+/+/+"
 
 
 class Watch:
@@ -65,7 +66,10 @@ class Watch:
                 await asyncio.sleep(RECONNECT)
 
     def _note(self, message: MQTTMessage) -> None:
-        told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
+        try:
+            told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
+        except ValueError:  # that is a fault, too
+            return
         match leaf:
             case "ledger":
                 self.ledger, self.heard = told["ledger"], time.monotonic()
@@ -73,6 +77,8 @@ class Watch:
                 numbers = (n for first, last in told["ranges"] for n in range(first, last + 1))
                 self._confirmed.update((told["spool"], number) for number in numbers)
             case _:
-                unit = int(message.topic.split("/")[-2].removeprefix("unit-"))
+                unit = unit_of(message.topic.split("/")[-2])
+                if unit is None:
+                    return
                 counts = {(unit, scan["values"]["count"]) for scan in told["scans"] if scan["values"]}
                 self._sent.setdefault((told["spool"], told["seq"]), set()).update(counts)

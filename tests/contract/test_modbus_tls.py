@@ -133,7 +133,6 @@ async def test_files_that_are_none_are_a_wrong_configuration(authority: Authorit
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("-----BEGIN NOTHING-----")
     for options in (
-        {"ca": str(tmp_path / "none.pem")},
         {"ca": str(wrong)},
         {"certificate": str(ours.certificate), "key": str(locked.key)},
         {"certificate": str(locked.certificate), "key": str(locked.key)},
@@ -141,3 +140,12 @@ async def test_files_that_are_none_are_a_wrong_configuration(authority: Authorit
     ):
         with pytest.raises(Misconfigured, match="TLS files"):
             await read(1, **options)
+
+
+@pytest.mark.parametrize("key", ["ca", "certificate", "key"])
+async def test_files_that_are_away_are_tried_again(authority: Authority, tmp_path: Path, key: str) -> None:
+    """They are replaced, or their folder is not mounted yet: the gateway connects once they are there."""
+    ours = authority.pair("gateway")
+    options = {"ca": str(authority.file), "certificate": str(ours.certificate), "key": str(ours.key)}
+    with pytest.raises(NotConnected, match="TLS files"):
+        await read(1, **(options | {key: str(tmp_path / "away.pem")}))

@@ -1,7 +1,8 @@
 """A Modbus TCP device on the loopback that answers as a script says.
 
 Its tables are easy to check: every register holds its own number, and every odd bit is set. A script gets what was
-asked and returns what is sent, piece by piece; `CLOSE` among the pieces ends the connection there.
+asked and returns what is sent, piece by piece; `CLOSE` among the pieces ends the connection there, and a number is a
+pause in seconds, for which no other request is served.
 
     async with FakeModbusServer(in_turn(silent, right)) as server:
         ...  # connect to server.port
@@ -72,7 +73,7 @@ class Asked(NamedTuple):
         return header + pdu
 
 
-Script = Callable[[Asked], Sequence[bytes]]
+Script = Callable[[Asked], Sequence[bytes | float]]
 """What the device sends when it is asked."""
 
 
@@ -112,13 +113,20 @@ def by_unit(scripts: dict[int, Script]) -> Script:
 
 
 class FakeModbusServer:
-    """The device. `asked` holds every request, `connections` how many were accepted."""
+    """The device. `asked` holds every request, `connections` how many were accepted.
+
+    With `one_connection` it has one to give, which is free again so many seconds after its end; it closes others at
+    once. `idle` is set while none is open.
+    """
 
     def __init__(self, script: Script = right) -> None:
         self.script = script
         self.asked: list[Asked] = []
         self.connections = 0
         self.port = 0
+        self.one_connection: float | None = None
+        self.idle = asyncio.Event()
+        self._busy = False
         self._server: asyncio.Server
         self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
@@ -133,6 +141,10 @@ class FakeModbusServer:
         self._server.close()
         await self.disconnect()
 
+    def stop_listening(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        self._server.close()
+
     async def disconnect(self) -> None:
         """Close every connection, and wait until all is closed."""
         open_ones = dict(self._open)
@@ -141,22 +153,35 @@ class FakeModbusServer:
         await asyncio.gather(*(task for task in open_ones if task is not None))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._busy:
+            writer.transport.abort()
+            return
         self.connections += 1
+        self._busy = self.one_connection is not None
         self._open[asyncio.current_task()] = writer
+        self.idle.clear()
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while await self._answer(await read_request(reader), writer):
                     pass
         finally:
             del self._open[asyncio.current_task()]
+            if not self._open:
+                self.idle.set()
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+            if self.one_connection is not None:
+                await asyncio.sleep(self.one_connection)
+                self._busy = False
 
     async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         """Send what the script says; returns whether the connection stands."""
         self.asked.append(asked)
         for piece in self.script(asked):
+            if isinstance(piece, float):
+                await asyncio.sleep(piece)
+                continue
             if piece == CLOSE:
                 return False
             writer.write(piece)

@@ -72,6 +72,10 @@ class ScriptedServer:
     def __init__(self, script: Script = right) -> None:
         self.script = script
         self.asked: list[str] = []
+        self.urls: list[str] = []  # that clients said hello to
+        self.path = ""  # of its endpoint
+        self.namespaces = ["http://opcfoundation.org/UA/", NAMESPACE]
+        self.lifetime = 3_600_000  # of its channels, in milliseconds
         self.port = 0
         self._server: asyncio.Server
         self._connections: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
@@ -117,10 +121,11 @@ class ScriptedServer:
         if kind[:3] == b"HEL":
             service, body = "Hello", struct.pack("<5I", 0, 65536, 65536, 0, 0)
             frame = b"ACKF"
+            self.urls.append(data[24:].decode())
         elif kind[:3] == b"OPN":
             service, frame = "OpenSecureChannel", b"OPNF"
             body = type_id("OpenSecureChannelResponse") + header() + struct.pack("<I", 0)
-            body += struct.pack("<IIqI", CHANNEL, TOKEN, 0x01D9000000000000, 3_600_000) + text(b"")
+            body += struct.pack("<IIqI", CHANNEL, TOKEN, 0x01D9000000000000, self.lifetime) + text(b"")
         else:
             service, frame = self._service(data), b"MSGF"
             response = self._response(service, data)
@@ -158,7 +163,7 @@ class ScriptedServer:
 
     def _endpoint(self) -> ua.EndpointDescription:
         return ua.EndpointDescription(
-            EndpointUrl=self.url,
+            EndpointUrl=self.url + self.path,
             Server=ua.ApplicationDescription(ApplicationUri="urn:test", DiscoveryUrls=[self.url]),
             SecurityMode=ua.MessageSecurityMode.None_,
             SecurityPolicyUri=NONE.decode(),
@@ -198,7 +203,7 @@ class ScriptedServer:
             found = values.get(asked.AttributeId)
             return missing if found is None else ua.DataValue(found)
         if node.NamespaceIndex == 0 and number == ua.ObjectIds.Server_NamespaceArray:
-            return ua.DataValue(ua.Variant(["http://opcfoundation.org/UA/", NAMESPACE], ua.VariantType.String))
+            return ua.DataValue(ua.Variant(self.namespaces, ua.VariantType.String))
         if node.NamespaceIndex == 0 and number == ua.ObjectIds.Server_ServerStatus_CurrentTime:
             return ua.DataValue(ua.Variant(datetime.now(UTC), ua.VariantType.DateTime))
         if node.NamespaceIndex == 0:

@@ -63,39 +63,48 @@ REFUSED, FAULT, SILENT, BAD, LOST = (
 
 
 @pytest.mark.parametrize(
-    ("script", "reason", "goes_on"),
+    ("script", "reason", "second", "asked"),
     [
-        pytest.param(exception(1), REFUSED, True, id="exception 1"),
-        pytest.param(exception(5), REFUSED, True, id="exception 5"),
-        pytest.param(exception(6), REFUSED, True, id="exception 6"),
-        pytest.param(exception(8), FAULT, True, id="exception 8"),
-        pytest.param(exception(10), SILENT, False, id="exception 10, nobody behind the gateway"),
-        pytest.param(exception(11), SILENT, False, id="exception 11, nobody behind the gateway"),
-        pytest.param(exception(99), REFUSED, True, id="exception 99"),
-        pytest.param(lambda asked: [asked.frame(b"\x02\x01\x2c")], BAD, True, id="too few bytes"),
-        pytest.param(lambda asked: [asked.frame(b"\x06" + b"\1" * 6)], BAD, True, id="too many bytes"),
-        pytest.param(lambda asked: [asked.frame(b"\x06" + b"\1" * 4)], BAD, True, id="a wrong byte count"),
-        pytest.param(lambda asked: [asked.frame(b"\x04" + b"\1" * 2)], BAD, True, id="less than the byte count"),
-        pytest.param(lambda asked: [asked.frame(b"\x00")], BAD, True, id="no bytes"),
-        pytest.param(lambda asked: [asked.frame(unit=2)], BAD, True, id="another unit"),
-        pytest.param(lambda asked: [asked.frame(function=4)], BAD, True, id="another function"),
-        pytest.param(lambda _: [CLOSE], LOST, False, id="closed"),
-        pytest.param(lambda asked: [asked.frame()[:9], CLOSE], LOST, False, id="closed in mid-frame"),
-        pytest.param(lambda asked: [asked.frame(protocol=7)], LOST, False, id="garbage"),
-        pytest.param(lambda asked: [asked.frame(length=0)], LOST, False, id="length 0"),
-        pytest.param(lambda asked: [asked.frame(length=65535)], LOST, False, id="length 65535"),
+        pytest.param(exception(1), REFUSED, REFUSED, [300], id="exception 1"),
+        pytest.param(exception(5), REFUSED, REFUSED, [300, 300], id="exception 5"),
+        pytest.param(exception(6), REFUSED, REFUSED, [300, 300], id="exception 6"),
+        pytest.param(exception(8), FAULT, FAULT, [300], id="exception 8"),
+        pytest.param(exception(99), REFUSED, REFUSED, [300], id="exception 99"),
+        pytest.param(lambda asked: [asked.frame(b"\x02\x01")], BAD, 301, None, id="too few bytes"),
+        pytest.param(lambda asked: [asked.frame(b"\x06" + b"\1" * 6)], BAD, 301, None, id="too many bytes"),
+        pytest.param(lambda asked: [asked.frame(b"\x06" + b"\1" * 4)], BAD, 301, None, id="a wrong byte count"),
+        pytest.param(lambda asked: [asked.frame(b"\x04" + b"\1" * 1)], BAD, 301, None, id="less than the byte count"),
+        pytest.param(lambda asked: [asked.frame(b"\x00")], BAD, 301, None, id="no bytes"),
+        pytest.param(lambda asked: [asked.frame(unit=2)], BAD, 301, None, id="another unit"),
+        pytest.param(lambda asked: [asked.frame(function=4)], BAD, 301, None, id="another function"),
+        pytest.param(lambda _: [CLOSE], LOST, LOST, [300, 300], id="closed"),
+        pytest.param(lambda asked: [asked.frame()[:9], CLOSE], LOST, LOST, [300, 300], id="closed in mid-frame"),
+        pytest.param(lambda asked: [asked.frame(protocol=7)], LOST, LOST, [300, 300], id="garbage"),
+        pytest.param(lambda asked: [asked.frame(length=0)], LOST, LOST, [300, 300], id="length 0"),
+        pytest.param(lambda asked: [asked.frame(length=65535)], LOST, LOST, [300, 300], id="length 65535"),
     ],
 )
 async def test_a_fault_of_one_block_keeps_the_values_of_the_others(
-    script: Script, reason: Reason, *, goes_on: bool
+    script: Script, reason: Reason, second: object, asked: list[int] | None
 ) -> None:
     """What was read is never thrown away; what can't be read has a reason and no value."""
     async with FakeModbusServer(by_address({300: script})) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
             scan = await driver.read(one)
-    assert told(scan) == [0, 1, reason, reason, *((600, 601) if goes_on else (reason, reason))]
-    assert [asked.first for asked in server.asked] == ([0, 300, 600] if goes_on else [0, 300])
+    assert told(scan) == [0, 1, reason, second, 600, 601]
+    if asked is not None:
+        assert [one.first for one in server.asked] == [0, *asked, 600]
+
+
+@pytest.mark.parametrize("code", [10, 11])
+async def test_a_unit_that_its_gateway_can_not_reach_is_asked_no_further(code: int) -> None:
+    """Each of its requests would cost the gateway a time-out."""
+    async with FakeModbusServer(by_address({300: exception(code)})) as server:
+        one = group(server.port, BLOCKS)
+        async with driver_of(one) as driver:
+            assert told(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
+    assert [asked.first for asked in server.asked] == [0, 300]
 
 
 @pytest.mark.parametrize(("code", "reason"), [(2, REFUSED), (3, REFUSED), (4, FAULT)])
@@ -127,7 +136,7 @@ async def test_silence_costs_the_rest_of_the_scan_and_no_more_time(monkeypatch: 
             wait_at_most(driver, PATIENT)
             server.script = right
             assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
-    assert [asked.first for asked in server.asked] == [0, 0, 300, 600]
+    assert [asked.first for asked in server.asked] == [0, 0, 300, 600, 0], "a single point first"
 
 
 async def test_what_was_read_before_the_silence_is_kept() -> None:
@@ -177,18 +186,20 @@ async def test_a_loss_before_anything_was_read_is_told_as_such() -> None:
                 await driver.read(one)
 
 
-async def test_a_loss_in_mid_scan_is_told_by_the_next_read() -> None:
+async def test_a_connection_that_is_lost_for_good_is_told_by_the_next_read() -> None:
     """The scan is kept, and the loss is not forgotten."""
-    async with FakeModbusServer(by_address({300: lambda _: [CLOSE]})) as server:
+    async with FakeModbusServer() as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
-            assert told(await driver.read(one))[:3] == [0, 1, LOST]
+
+            def last_words(_: Asked) -> Sequence[bytes]:
+                server.stop_listening()
+                return [CLOSE]
+
+            server.script = by_address({300: last_words})
+            assert told(await driver.read(one)) == [0, 1, LOST, LOST, LOST, LOST]
             with pytest.raises(NotConnected):
                 await driver.read(one)
-            server.script = right
-            await driver.connect()
-            assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
-    assert server.connections == 2
 
 
 async def test_a_silent_unit_leaves_the_others_their_values() -> None:
@@ -266,7 +277,7 @@ async def test_what_happened_on_the_connection_is_counted() -> None:
         return []
 
     script = in_turn(right, exception(6), slow, lambda asked: [late[0].frame() + asked.frame() * 2], right)
-    async with FakeModbusServer(script) as server, driver_of(group(server.port, [holding(1)])) as driver:
+    async with FakeModbusServer(script) as server, driver_of(group(server.port, [holding(1)], retries=0)) as driver:
         for reached in (False, False, True, False, False):
             wait_at_most(driver, SHORT if reached else PATIENT)
             driver._breakers[1].answered()  # type: ignore[attr-defined] # asked on, whatever it did before
@@ -292,3 +303,10 @@ def test_a_serial_line_is_configured_to_its_last_bit() -> None:
     assert parse(f"modbus+ascii://{port}", {"data_bits": "8"}).data_bits == 8
     with pytest.raises(ValueError, match=r"modbus\+ascii alone"):
         parse(f"modbus+rtu://{port}", {"data_bits": "7"})
+
+
+def test_unit_0_can_not_be_read_on_a_serial_line() -> None:
+    """It is for broadcasts (Serial Line V1.02, clause 2.2); behind a network it is the device itself for many."""
+    with pytest.raises(ValueError, match="unit 0 on a serial line is for broadcasts"):
+        ModbusConnection.from_url("modbus+rtu:///dev/ttyUSB0", {"unit": "0"})
+    assert ModbusConnection.from_url("modbus+tcp://10.0.0.1", {"unit": "0"}).unit == 0

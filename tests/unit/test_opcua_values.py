@@ -121,7 +121,6 @@ def test_simple_values_are_taken_as_they_are(value: Any, kind: ua.VariantType | 
     [
         (None, None, "the server sent null"),
         ([1.5, 2.5], ua.VariantType.Double, "the server sent an array of Double"),
-        (None, ua.VariantType.String, "the server sent null"),
     ],
 )
 def test_what_is_no_simple_value_is_a_mismatch(value: Any, kind: ua.VariantType | None, code: str) -> None:
@@ -245,3 +244,20 @@ def test_a_field_of_a_structure_is_picked() -> None:
 def test_times_are_microseconds_since_the_epoch(time: datetime, expected: int) -> None:
     """Reckoned in whole numbers: a float has no room for microseconds."""
     assert microseconds(time) == expected
+
+
+def test_a_null_string_is_an_empty_one() -> None:
+    """Part 6, 5.1.11: a server may send either, and means the same."""
+    for value in (None, ""):
+        assert told(data(value, ua.VariantType.String)) == ("", None)
+        assert told(data(ua.LocalizedText(value), ua.VariantType.LocalizedText)) == ("", None)
+        assert told(data(["x", value], ua.VariantType.String), element=1) == ("", None)
+        assert told(data(ua.EUInformation(NamespaceUri=value), None), field=("NamespaceUri",)) == ("", None)
+
+
+def test_a_field_that_was_not_sent_is_not_available() -> None:
+    """Optional fields of structures are left out by machines that have nothing to say."""
+    found, fault = reading({"Torque": None}, 0, None, ("Torque",))
+    assert found is None
+    assert fault is not None
+    assert (fault.reason, fault.code) == (Reason.NOT_AVAILABLE, "the field Torque was not sent")

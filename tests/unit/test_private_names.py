@@ -27,6 +27,8 @@ USED: dict[str, tuple[object, set[str]]] = {
             "_password",
             "_connect_sequence",
             "_policy_ids",
+            "_renew_channel_loop",
+            "_server_url",
             "_server_nonce",
             "_try_resume_persisted_session",
         },

@@ -263,7 +263,7 @@ def read_value(data: bytes, at: int) -> tuple[Any, ua.Variant | None, int]:
     kind = data[at]
     if kind == _STRING:
         value, at = text(data, at + 1)
-        return value, None, at
+        return value or "", None, at  # a null string is an empty one (Part 6, 5.1.11)
     if kind == _DATE_TIME:
         time, at = date_time(data, at + 1)
         return time, None, at

@@ -128,6 +128,8 @@ class Structures:
         if isinstance(kind, ua.NodeId):
             return self._structure(kind, data, at, depth + 1)
         value, at = element(kind, data, at, 1)
+        if value is None and kind == ua.VariantType.String:
+            value = ""  # a null string is an empty one; None is left for a field that was not sent
         return (self._decoded(value, depth + 1) if kind in _WRAPPED else value), at
 
 

@@ -139,14 +139,23 @@ def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], elem
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif is_dataclass(value) and hasattr(value, name):
-            value = _unwrapped(getattr(value, name))
+            value = _unwrapped(_field(value, name))
         else:
             raise _Unfit(f"{_kind(whole, variant)} has no field {'.'.join(field)}")
+        if value is None:
+            raise _Unfit(f"the field {'.'.join(field)} was not sent", Reason.NOT_AVAILABLE)
     if element is not None:
         if not isinstance(value, list):
             raise _Unfit(f"{_kind(value, None if field else variant)} is no array")
         value = _element(value, element)
     return value
+
+
+def _field(structure: Any, name: str) -> Any:  # noqa: ANN401 - whatever a server sends
+    """Return a field of one of asyncua's structures; a null string is an empty one."""
+    value = getattr(structure, name)
+    kind = str(type(structure).__dataclass_fields__[name].type).strip("'\"").removeprefix("ua.")
+    return "" if value is None and kind == "String" else value
 
 
 def _element(values: list[Any], element: int) -> Any:  # noqa: ANN401 - whatever a server sends
@@ -156,6 +165,8 @@ def _element(values: list[Any], element: int) -> Any:  # noqa: ANN401 - whatever
 
 
 def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - whatever a server sends
+    if value is None and variant is not None and variant.VariantType is ua.VariantType.String:
+        return ""  # a null string in an array
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, bool | float):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlparse
 
 import asyncua
 from asyncua import ua
@@ -41,6 +42,9 @@ POLICIES: dict[Policy, type[SecurityPolicy]] = {
 
 STRENGTH: dict[str, int] = {policy.URI: -place for place, policy in enumerate(POLICIES.values())}
 """URI of a policy that we speak -> a number that is greater for a stronger one."""
+
+RENEW_PAUSE = 5.0
+"""Seconds between two requests to renew a channel, the first of which was not answered."""
 
 MIN_NONCE = 32
 """Bytes of a server's nonce at least (Part 4, 5.7.2)."""
@@ -84,6 +88,10 @@ class Client(asyncua.Client):
         self.strongest = False
         self._nonces: set[bytes] = set()  # of the server, on this connection
         self._before_session: Callable[[Client], Awaitable[None]] | None = None
+
+    def use_endpoint(self, url: str) -> None:
+        """Connect to this endpoint, and not to the discovery endpoint that was asked for it."""
+        self._server_url = urlparse(url)
 
     async def open(self, before_session: Callable[[Client], Awaitable[None]] | None = None) -> None:
         """Connect without asyncua's watchdog, which takes a slow server for a dead one.
@@ -132,6 +140,26 @@ class Client(asyncua.Client):
         finally:
             self.disconnect_socket()
         return there
+
+    async def _renew_channel_loop(self) -> None:
+        """Renew the secure channel after three quarters of its lifetime (Part 4, 5.5.2.1), until that is answered.
+
+        asyncua's own loop ends with the first request that is not answered, and the connection at its lifetime's end.
+        """
+        while not self.uaclient.is_disconnect_requested:
+            lifetime = self.secure_channel_timeout / 1000
+            await asyncio.sleep(lifetime * 0.75)
+            while True:
+                try:
+                    await self.open_secure_channel(renew=True)
+                except ConnectionError:
+                    return  # all requests fail by themselves then
+                except (TimeoutError, ua.UaError):
+                    self.uaclient.forget_channel_request()
+                    await asyncio.sleep(min(RENEW_PAUSE, lifetime / 20))
+                else:
+                    break
+            self.uaclient.revolve_security_token()
 
     @property
     def last_received(self) -> float:

@@ -94,15 +94,29 @@ class Session:
         asked, began = time.time(), time.monotonic()
         uris, now = (await self.read([array, clock])).values
         took = time.monotonic() - began
-        if not isinstance(uris, list):
-            raise NotConnected(f"{self.url}: it has no list of namespaces")
-        self.uris = [str(uri) for uri in uris]
+        self.uris = self._namespaces(uris)
         if hasattr(now, "year"):
             self.keep_alive.learn(now, asked, took)
         told = (await self.read(limits)).values
         for service, limit in zip(_LIMITS, told, strict=True):
             if type(limit) is int and limit > 0:  # 0 and nothing at all both mean that there is none
                 self.limits[service] = min(limit, AT_ONCE)
+
+    def _namespaces(self, uris: object) -> list[str]:
+        if not isinstance(uris, list):
+            raise NotConnected(f"{self.url}: it has no list of namespaces")
+        return [str(uri) for uri in uris]
+
+    async def read_namespaces(self) -> None:
+        """Read the namespace array again: a server may have loaded more since.
+
+        Raises `NotConnected` if namespaces have other indexes now, since the node ids in use are wrong then.
+        """
+        array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
+        uris = self._namespaces((await self.read([array])).values[0])
+        if uris[: len(self.uris)] != self.uris:
+            raise NotConnected(f"{self.url}: its namespaces have other indexes than before")
+        self.uris = uris
 
     async def read(
         self, nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds = ua.AttributeIds.Value

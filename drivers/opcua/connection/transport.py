@@ -125,6 +125,10 @@ class Protocol(UASocketProtocol):
 
     def _channel_opened(self, message: ua.Message) -> None:
         """Use the security token of a channel that was opened or renewed, after the checks of Part 4, 5.5.2."""
+        request = self._callbackmap.get(message.request_id())
+        if request is not None and request.done():  # given up meanwhile
+            del self._callbackmap[message.request_id()]
+            return
         parameters = self._open_secure_channel_exchange
         if not isinstance(parameters, ua.OpenSecureChannelParameters):
             raise DecodeError("a secure channel was opened that was not requested")
@@ -155,6 +159,10 @@ class Protocol(UASocketProtocol):
             raise ua.UaStatusCodeError(ua.StatusCodes.BadCertificateInvalid)
         if policy.peer_certificate and not (header.SenderCertificate or b"").startswith(policy.peer_certificate):
             raise ua.UaStatusCodeError(ua.StatusCodes.BadCertificateInvalid)
+
+    def forget_channel_request(self) -> None:
+        """Give up a request to open or renew the channel."""
+        self._open_secure_channel_exchange = None
 
     def check_answer(self, data: Buffer, context: str) -> bool:
         """Raise `UaStatusCodeError` if an answer is a service fault."""
@@ -234,6 +242,11 @@ class Transport(UaClient):
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
         return self.protocol
+
+    def forget_channel_request(self) -> None:
+        """Give up a request to open or renew the channel; a late answer to it is ignored."""
+        if isinstance(self.protocol, Protocol):
+            self.protocol.forget_channel_request()
 
     async def request(self, request: object, kind: type[T]) -> T:
         """Send a request, and return its response, of the class `kind`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from drivers.opcua.security.certificates import common_name, read_chain, read_fi
 from drivers.opcua.security.pki import pki_of
 from drivers.opcua.security.settings import ANY_HOST, Policy, SecurityMode
 from drivers.opcua.security.trust import UNKNOWN, Expected, problems
+from drivers.opcua.settings import PORT
 from drivers.secret import MissingSecret
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
     from drivers.opcua.security.pki import Own, Pki
     from drivers.opcua.settings import OpcUaConnection
+
+DISCOVERY = "/discovery"
+"""The usual end of the path of a discovery endpoint (Part 6, Annex E of older editions; Milo, Ignition)."""
 
 MAX_PASSWORD = 128
 """Bytes of a password: what fits, with the server's nonce, into one block of a key of 2048 bits."""
@@ -58,9 +63,12 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
         await asyncio.to_thread(_identify, client, settings)
     except (OSError, ValueError, MissingSecret) as error:
         raise NotConnected(f"{url}: {error}") from None
+    if settings.security is Policy.NONE and not settings.identified and not is_discovery(url):
+        return
+    endpoint = _chosen(await _offered(url, settings), settings, url)
+    client.use_endpoint(await _reachable(endpoint_urls(url, endpoint.EndpointUrl or ""), settings))
     if settings.security is Policy.NONE and not settings.identified:
         return
-    endpoint = _chosen(await _offered(Client(url, settings.timeout)), settings, url)
     pki, uri = pki_of(settings), endpoint.Server.ApplicationUri or ""
     try:
         chain = read_chain(endpoint.ServerCertificate or b"")
@@ -106,12 +114,61 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
         client.user_certificate, client.user_private_key = certificate, key
 
 
-async def _offered(asking: Client) -> list[ua.EndpointDescription]:
-    """Return the endpoints of a server, read by a separate client without user or secret."""
+async def _offered(url: str, settings: OpcUaConnection) -> list[ua.EndpointDescription]:
+    """Return the endpoints of a server, read by a separate client without user or secret.
+
+    A server whose endpoints all want security is asked at its discovery endpoint (Part 6, 7.1.2.3 and Annex E).
+    """
     try:
-        return await asking.connect_and_get_server_endpoints()
+        return await Client(url, settings.timeout).connect_and_get_server_endpoints()
     except HANDSHAKE_ERRORS as error:
-        raise not_connected(error, asking.server_url.geturl(), None) from error
+        refused = isinstance(error, ConnectionError | ua.UaError) and not isinstance(error, ConnectionRefusedError)
+        if refused and not is_discovery(url):
+            with suppress(*HANDSHAKE_ERRORS):
+                discovery = Client(f"{url.rstrip('/')}{DISCOVERY}", settings.timeout)
+                return await discovery.connect_and_get_server_endpoints()
+        raise not_connected(error, url, None) from error
+
+
+def is_discovery(url: str) -> bool:
+    """Return True for the URL of a discovery endpoint by the usual name of its path."""
+    return urlsplit(url).path.rstrip("/").endswith(DISCOVERY)
+
+
+def endpoint_urls(asked: str, told: str) -> list[str]:
+    """Return the URLs at which an endpoint may be reached, the likeliest first.
+
+    `asked` is the URL that answered, `told` the endpoint's own. A server behind address translation names a host or
+    port that is not known here, so the host that answered comes first, with the endpoint's port and path.
+    """
+    ours, theirs = urlsplit(asked), urlsplit(told)
+    try:
+        port, own = theirs.port or PORT, ours.port or PORT
+    except ValueError:
+        return [asked]
+    if theirs.scheme != ours.scheme or not theirs.hostname:
+        return [asked]
+    path = theirs.path if theirs.path.rstrip("/") != ours.path.rstrip("/") else ours.path
+    if port == own:
+        return [ours._replace(path=path).geturl()]
+    host = f"[{ours.hostname}]" if ":" in (ours.hostname or "") else ours.hostname
+    return [
+        ours._replace(netloc=f"{host}:{port}", path=path).geturl(),
+        theirs._replace(path=path, query="", fragment="").geturl(),
+        ours._replace(path=path).geturl(),
+    ]
+
+
+async def _reachable(urls: Sequence[str], settings: OpcUaConnection) -> str:
+    """Return the first URL at which a port is open, the last one where none is."""
+    for url in urls[:-1]:
+        parts = urlsplit(url)
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(settings.timeout):
+                _, writer = await asyncio.open_connection(parts.hostname, parts.port or PORT)
+            writer.close()
+            return url
+    return urls[-1]
 
 
 def _chosen(

@@ -1,0 +1,169 @@
+"""The request plan of one group: the merged plan, and what of it the device answers only in parts.
+
+Nothing that was learned from a refusal or a time-out holds for ever: a block that is read in parts is tried as a
+whole again, first after a period of the group, then less and less often, at most every `retry_refused`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from drivers.modbus.codec import fallible
+from drivers.modbus.plan import arranged, limits_of, plan, request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from drivers.base import Fault
+    from drivers.modbus.plan import Request
+    from drivers.modbus.source import ModbusGroup
+
+SPLIT_AFTER = 3
+"""Consecutive scans in which a request that was answered before is refused before it is split."""
+
+FEWEST, MOST = 1.0, 30.0
+"""Seconds without a request that is not answered by a unit that answers others: at first, and at most."""
+
+
+@dataclass(slots=True)
+class History:
+    """What became of one request.
+
+    `answered`  whether it was ever answered
+    `refusals`  consecutive scans in which it was refused
+    `silent`    consecutive scans in which it brought no answer, or ended the connection
+    `wait`      seconds until it is tried again, and `retry_at` the event loop's time of that
+    """
+
+    answered: bool = False
+    refusals: int = 0
+    silent: int = 0
+    wait: float = 0.0
+    retry_at: float = 0.0
+
+    def succeed(self) -> None:
+        """Record an answer."""
+        self.answered = True
+        self.refusals = self.silent = 0
+        self.wait = self.retry_at = 0.0
+
+    def postpone(self, now: float, first: float, most: float) -> None:
+        """Wait before the next attempt, twice as long each time."""
+        self.wait = min(self.wait * 2 or first, most)
+        self.retry_at = now + self.wait
+
+
+@dataclass(slots=True)
+class PartedBlock:
+    """A block that is read in parts; points in `refused` are in none of them."""
+
+    whole: Request
+    parts: list[Request]
+    refused: dict[int, Fault] = field(default_factory=dict)
+    wait: float = 0.0
+    retry_at: float = 0.0
+
+
+class GroupState:
+    """The requests of one group as the device answers them; positions are those of points in the group."""
+
+    def __init__(self, group: ModbusGroup) -> None:
+        """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
+        self.settings = group.connection
+        self.points = group.sources
+        self.every = group.every
+        self.limits = limits_of(self.settings)
+        self.merged = plan(self.points, self.limits)
+        self.plan = self.merged
+        self.fallible = fallible(self.points)
+        self.discard = 0
+        self._parted: list[PartedBlock] = []
+        self._history: defaultdict[bytes, History] = defaultdict(History)
+        self._suspects: set[bytes] = set()
+
+    def history(self, planned: Request) -> History:
+        """Return what became of a request so far."""
+        return self._history[planned.pdu]
+
+    @property
+    def refused(self) -> dict[int, Fault]:
+        """Points that no request reads, since the device refuses them."""
+        return {position: fault for block in self._parted for position, fault in block.refused.items()}
+
+    @property
+    def parted(self) -> bool:
+        """Whether blocks are read in parts."""
+        return bool(self._parted)
+
+    def ordered(self, now: float) -> tuple[Sequence[Request], Sequence[Request]]:
+        """Return the requests to send, and those to leave out now.
+
+        Suspects go last. Of requests that are known to bring no answer one at most is sent: it may cost a time-out.
+        """
+        requests = self.plan.requests
+        if self._suspects:
+            requests = tuple(sorted(requests, key=lambda planned: planned.pdu in self._suspects))
+        silent = [planned for planned in requests if self._history[planned.pdu].silent]
+        if not silent:
+            return requests, ()
+        due = [planned for planned in silent if self.history(planned).retry_at <= now]
+        chosen = min(due, key=lambda planned: self.history(planned).retry_at, default=None)
+        left = [planned for planned in silent if planned is not chosen]
+        healthy = [planned for planned in requests if planned not in silent]
+        return healthy + ([] if chosen is None else [chosen]), left
+
+    def suspect(self, planned: Request) -> None:
+        """Send a request after all others in the next scans, until it is answered."""
+        self._suspects.add(planned.pdu)
+
+    def succeed(self, planned: Request) -> None:
+        """Record an answer to a request."""
+        history = self._history[planned.pdu]
+        if not history.answered or history.refusals or history.silent or history.wait:
+            history.succeed()
+        self._suspects.discard(planned.pdu)
+
+    def part(self, whole: Request, parts: Iterable[Request], refused: dict[int, Fault], now: float) -> None:
+        """Read a block in parts from now on, and no more the points in `refused`."""
+        for block in self._parted:
+            if whole in block.parts:
+                block.parts.remove(whole)
+                block.parts += parts
+                block.refused |= refused
+                break
+        else:
+            block = PartedBlock(whole, list(parts), refused, self.every, now + self.every)
+            self._parted.append(block)
+        self._arrange()
+
+    def due(self, now: float) -> list[PartedBlock]:
+        """Return the blocks whose whole is to be tried again."""
+        return [block for block in self._parted if block.retry_at <= now]
+
+    def restore(self, block: PartedBlock) -> None:
+        """Read a block as a whole again."""
+        self._parted.remove(block)
+        self.succeed(block.whole)
+        self._arrange()
+
+    def postpone(self, block: PartedBlock, now: float) -> None:
+        """Try the whole of a block later, after twice the time."""
+        block.wait = min(block.wait * 2, self.settings.retry_refused)
+        block.retry_at = now + block.wait
+
+    def readmit(self, block: PartedBlock, position: int) -> None:
+        """Read a refused point again, in a request of its own."""
+        del block.refused[position]
+        block.parts.append(request(self.points, (position,), self.limits))
+        self._arrange()
+
+    def _arrange(self) -> None:
+        replaced = {block.whole.pdu: block.parts for block in self._parted}
+        requests = [part for whole in self.merged.requests for part in replaced.get(whole.pdu, [whole])]
+        self.plan = arranged(tuple(requests), len(self.points))
+        known = {planned.pdu for planned in (*requests, *self.merged.requests)}
+        for pdu in self._history.keys() - known:
+            del self._history[pdu]
+        self._suspects &= known
