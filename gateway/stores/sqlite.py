@@ -59,6 +59,9 @@ _RETENTION = """
 create table if not exists retention (id integer primary key check (id = 1), reference integer not null);
 """
 
+_ERA = FLOOR, 253_402_300_800_000_000
+"""Times that a reference can have: from the first that a clock is believed, to the end of the year 9999."""
+
 _UNTOUCHED = ("locked", "busy")
 """Errors after which the connection is as good as before."""
 
@@ -235,8 +238,9 @@ class SqliteStore(Store):
     def _begin_to_age(self) -> AgeReference:
         """Count ages from where the last run ended, or from the first readings: a clock may jump soon after them."""
         self._db.executescript(_RETENTION)
-        saved = self._db.execute("select reference from retention").fetchone()
-        self._age = AgeReference(None if saved is None else int(saved[0]), time.monotonic())
+        row = self._db.execute("select reference from retention where reference between ? and ?", _ERA).fetchone()
+        saved = row[0] if row and type(row[0]) is int else None
+        self._age = AgeReference(saved, time.monotonic())
         _, newest = self._span()
         if saved is None and newest is not None and newest >= FLOOR:
             reference = self._age.advance(newest, time.monotonic())
