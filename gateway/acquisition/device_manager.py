@@ -102,8 +102,9 @@ class DeviceManager:
         return [known.machine for known in self._machines.values()]
 
     async def deliver(self, scan: Scan) -> None:
-        """Give a scan to the sink of its group."""
-        await self._sinks[scan.group](scan)
+        """Give a scan to the sink of its group; a device may still push a group that was just left out."""
+        if (sink := self._sinks.get(scan.group)) is not None:
+            await sink(scan)
 
     # -- from one set of machines to another --
 
@@ -169,9 +170,12 @@ class DeviceManager:
     async def start(self, change: MachineChanges) -> None:
         """Start reading the groups that are new."""
         self._start()
-        await asyncio.gather(
-            *(self._workers[connection].regroup(device.groups) for connection, device in change.devices.items())
+        regrouped = (
+            (worker, device.groups)
+            for connection, device in change.devices.items()
+            if (worker := self._workers[connection]).groups != tuple(device.groups)
         )
+        await asyncio.gather(*(worker.regroup(groups) for worker, groups in regrouped))
 
     # -- running --
 
