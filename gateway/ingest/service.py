@@ -219,8 +219,7 @@ class Ingest:
 
     async def _save_metadata(self) -> None:
         """Save the metadata where it has changed; a disk that fails or hangs stops nothing."""
-        pieces = self._metadata.snapshot()
-        if pieces is None:
+        if self._disk.busy or (pieces := self._metadata.snapshot()) is None:
             return
         try:
             async with asyncio.timeout(SAVE_TIMEOUT):

@@ -22,6 +22,12 @@ class WorkerThread:
         self._name = name
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._busy = 0
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a call is under way or waits, also one that nobody awaits any more."""
+        return self._busy > 0
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the function returns, or raise what it raises. Cancelling leaves the call to itself."""
@@ -48,12 +54,14 @@ class WorkerThread:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
+        self._busy += 1
         self._calls.put(call)
         return await result
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
+            self._busy -= 1
 
     def stop(self) -> None:
         """End the thread after its last call; never waits for it."""
