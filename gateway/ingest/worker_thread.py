@@ -35,6 +35,7 @@ class WorkerThread:
         result: asyncio.Future[T] = loop.create_future()
 
         def settle(value: T | None, error: BaseException | None) -> None:
+            self._busy -= 1
             if result.done():
                 return
             if error is None:
@@ -61,7 +62,6 @@ class WorkerThread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             call()
-            self._busy -= 1
 
     def stop(self) -> None:
         """End the thread after its last call; never waits for it."""
