@@ -24,7 +24,7 @@ async def measure(way: str, servers: int) -> None:
     from simulators.opcua import standard_nodes as standard  # noqa: PLC0415
 
     if way == "made":
-        standard._file = lambda: None  # noqa: SLF001
+        standard.cache_file = lambda: None
     process, kept = psutil.Process(), []
     for number in range(servers):
         memory, began = process.memory_info().rss, time.process_time()

@@ -50,8 +50,8 @@ def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Seq
     machines = [outputs for _, outputs in plant.machines]
     outputs = find_machine(name, machines)
     injector = Injector([parse_fault(written, machines, seed) for written in faults])
-    times, phases, values = _one_cycle(plant, outputs, injector)
-    panels = _panels(outputs, values)
+    times, phases, values = one_cycle(plant, outputs, injector)
+    panels = panels_of(outputs, values)
     mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure = Figure(figsize=(9, 1.0 + 1.75 * len(panels)), layout="constrained")
     axes: Any = figure.subplots(len(panels), sharex=True, squeeze=False)
@@ -68,7 +68,7 @@ def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Seq
     figure.savefig(file, dpi=70)
 
 
-def _one_cycle(
+def one_cycle(
     plant: Plant, outputs: MachineOutputs, injector: Injector
 ) -> tuple[list[float], list[int], dict[str, list[float]]]:
     """Run to the beginning of a cycle and through it; return times, phases and values."""
@@ -100,8 +100,8 @@ def _one_cycle(
     return times, phases, values
 
 
-def _panels(outputs: MachineOutputs, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
-    """Return what is drawn together: the measured quantities that move, of one unit and size, the liveliest first."""
+def panels_of(outputs: MachineOutputs, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
+    """Return the points of each panel: moving quantities of one unit and size, the liveliest first."""
     panels: list[tuple[str, list[Point]]] = []
     moving = [
         point

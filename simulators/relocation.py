@@ -54,7 +54,7 @@ def _relocated_connection(machine: Machine, servers: Servers) -> object:
         served = servers.opcua[parts._replace(query="", fragment="").geturl()]
         where, trust = (
             {"netloc": urlsplit(served.url).netloc},
-            _trust_options(cast("OpcUaConnection", connection), servers),
+            trust_options(cast("OpcUaConnection", connection), servers),
         )
     query = {key: value for key, value in query.items() if key not in dropped}
     options = {key: value for key, value in options.items() if key not in dropped}
@@ -66,7 +66,7 @@ def _relocated_connection(machine: Machine, servers: Servers) -> object:
     return {"url": moved} | options if options or not isinstance(written, str) else moved
 
 
-def _trust_options(connection: OpcUaConnection, servers: Servers) -> dict[str, Any]:
+def trust_options(connection: OpcUaConnection, servers: Servers) -> dict[str, Any]:
     """Return the options with the certificates and passwords of this run."""
     credentials = servers.credentials
     if credentials.folder is None or (connection.security is Policy.NONE and not connection.identified):

@@ -83,25 +83,27 @@ class _Nodes(dict[ua.NodeId, NodeData]):
 def _standard() -> Standard:
     """Return the nodes of namespace 0: from the cache file, or created."""
     with _LOADING:
-        return _standard_once()
+        return standard_nodes()
 
 
 @cache
-def _standard_once() -> Standard:
-    file = _file()
+def standard_nodes() -> Standard:
+    """Return the nodes, loaded or created once in this process; callers in threads hold `_LOADING`."""
+    file = cache_file()
     if file is None:
-        return _create()
+        return create_nodes()
     with suppress(OSError, zlib.error):  # the file is missing or damaged
         cached: Standard = pickle.loads(zlib.decompress(file.read_bytes()))  # noqa: S301 - trusted as the byte code is
         return cached
-    created = _create()
+    created = create_nodes()
     if not sys.dont_write_bytecode:
         with suppress(OSError):  # a read-only folder
             _save(created, file)
     return created
 
 
-def _create() -> Standard:
+def create_nodes() -> Standard:
+    """Create the nodes as asyncua does: more than a second of a processor."""
     space = AddressSpace()
     fill_address_space(NodeManagementService(space))
     return {data.nodeid.Identifier: data for data in space._nodes.values()}  # noqa: SLF001 - see above
@@ -115,7 +117,7 @@ def _save(nodes: Standard, file: Path) -> None:
     half.replace(file)
 
 
-def _file() -> Path | None:
+def cache_file() -> Path | None:
     """Return the cache file for this Python and this asyncua; None if Python keeps no byte code."""
     try:
         code = Path(cache_from_source(__file__))
@@ -125,4 +127,4 @@ def _file() -> Path | None:
 
 
 if __name__ == "__main__":
-    _save(_create(), cast("Path", _file()))
+    _save(create_nodes(), cast("Path", cache_file()))

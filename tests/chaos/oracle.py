@@ -26,6 +26,8 @@ UNSPOOLED = 5_000_000
 TICK = 1000
 """Microseconds by which the gateway's clock may be ahead, since it gives no time twice."""
 
+SECOND = 1_000_000
+
 SETTLED = 60_000_000
 """Microseconds within which a gateway is right again after its clock was stepped."""
 
@@ -86,11 +88,15 @@ class Truth:
     def may_be_at(self, unit: int, count: int, time: int, *, doubtful: bool = False) -> bool:
         """Return whether an answer can have been taken at a time: before the next one was asked for.
 
-        About a step of the clock a doubtful time may be that of the wrong clock, or some seconds off.
+        A gateway follows a stepped clock at once, so what it reads meanwhile has the time of the wrong clock.
+        About a step a time may also be some seconds off, or that of the other clock, where it is marked as doubtful.
         """
         times = self.served[unit]
         following = times[count + 1] if count + 1 < len(times) else math.inf
         if times[count] <= time <= following + TICK:
+            return True
+        now = [ahead for since, until, ahead in self.steps if since - SECOND <= times[count] <= until + SECOND]
+        if any(times[count] + ahead - TICK <= time <= following + ahead + TICK for ahead in now):
             return True
         near = [ahead for since, until, ahead in self.steps if since - DOUBT <= times[count] <= until + SETTLED]
         clocks = {0, *near} if near and doubtful else set()

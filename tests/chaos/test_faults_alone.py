@@ -25,7 +25,7 @@ WITHIN = 20.0
 TRIES = 5
 """A gateway may be killed between the two copies of its ledger, and its spool is not to be damaged then."""
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("name", FAULTS)

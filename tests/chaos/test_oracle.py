@@ -173,12 +173,14 @@ def test_a_coarser_store_may_lack_and_merge_and_nothing_else():
         assert len(differences(finer, wrong, 1000)[1]) == 1
 
 
-def test_a_time_may_be_another_clock_s_about_a_step_and_only_if_it_is_marked():
-    """A reading that was stamped by a clock that was ahead says that its time is uncertain."""
+def test_a_time_may_be_that_of_the_stepped_clock_and_beside_the_step_only_if_it_is_marked():
+    """A gateway follows its clock at once; what it can't know it marks."""
     ahead = 3600 * SECOND
-    truth = Truth(SERVED, steps=[[SERVED[1][2] - 10, SERVED[1][4], ahead]])
-    stepped = [one._replace(time=one.time + ahead, doubtful=True) for one in scan(1, 3)]
-    assert judge("store", truth, [*without(1, 3), *stepped], 0).good
-    unmarked = [one._replace(doubtful=False) for one in stepped]
-    assert not judge("store", truth, [*without(1, 3), *unmarked], 0).good
-    assert not judge("store", TRUTH, [*without(1, 3), *stepped], 0).good
+    stepped = [one._replace(time=one.time + ahead) for one in scan(1, 3)]
+    marked = [one._replace(doubtful=True) for one in stepped]
+    during = Truth(SERVED, steps=[[SERVED[1][2] - 10, SERVED[1][4], ahead]])
+    after = Truth(SERVED, steps=[[SERVED[1][0] - 20 * SECOND, SERVED[1][0] - 10 * SECOND, ahead]])
+    assert judge("store", during, [*without(1, 3), *stepped], 0).good
+    assert judge("store", after, [*without(1, 3), *marked], 0).good
+    assert not judge("store", after, [*without(1, 3), *stepped], 0).good
+    assert not judge("store", TRUTH, [*without(1, 3), *marked], 0).good

@@ -59,7 +59,8 @@ class Watch:
         while True:
             try:
                 async with MqttClient(self._broker, "watch") as link:
-                    await link.subscribe([(topic, 0) for topic in self._topics])
+                    if denied := await link.subscribe_to(*self._topics, qos=0):
+                        raise MqttError(f"denied: {denied}")  # noqa: TRY301 - that is a fault, too
                     while True:
                         self._note(await link.receive())
             except MqttError:

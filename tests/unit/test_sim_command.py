@@ -19,8 +19,8 @@ from gateway.settings.templates import bundled_config
 from simulators.faults.injector import Injector
 from simulators.machines.plant import Plant
 from simulators.opcua.security import Credentials
-from simulators.plot import _one_cycle, _panels
-from simulators.relocation import _trust_options, relocated_configuration
+from simulators.plot import one_cycle, panels_of
+from simulators.relocation import relocated_configuration, trust_options
 from simulators.servers import Servers
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
     opcua = cast("OpcUaConnection", loaded.machines[0].connection)
     servers = Servers(loaded, Plant(loaded, "1"), free_ports=False, faulty=False, history=0)
     servers.credentials = Credentials([opcua], None)
-    assert _trust_options(opcua, servers) == {}
+    assert trust_options(opcua, servers) == {}
     servers.credentials = Credentials([opcua], tmp_path / "pki")
-    assert set(_trust_options(opcua, servers)) == {"pki", "password"}
+    assert set(trust_options(opcua, servers)) == {"pki", "password"}
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_a_picture_shows_one_whole_cycle():
     """From its first phase to its last, and what moves in it: pressures by their size, temperatures together."""
     plant = Plant(load_factory(bundled_config() / "tire-plant.yaml"), "1")
     press = next(shown for configured, shown in plant.machines if configured.path.machine == "press-01")
-    times, phases, values = _one_cycle(plant, press, Injector([]))
+    times, phases, values = one_cycle(plant, press, Injector([]))
     assert phases[0] == 1
     assert set(phases) >= {1, 2, 3, 4, 5, 6}
     assert times[-1] == pytest.approx(1.08 * 780, rel=0.01)
-    together = [{point.name for point in points} for _, points in _panels(press, values)]
+    together = [{point.name for point in points} for _, points in panels_of(press, values)]
     bladders = {"bladder_pressure_left", "bladder_pressure_right"}
     assert {*bladders, "steam_supply_pressure", "nitrogen_supply_pressure"} in together
     assert {"hydraulic_pressure"} in together

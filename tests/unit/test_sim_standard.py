@@ -32,18 +32,18 @@ def content(data: NodeData) -> dict[str, object]:
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place of the test's own, and nothing known of an earlier one."""
     file = tmp_path / "cache" / "standard"
-    monkeypatch.setattr(standard, "_file", lambda: file)
+    monkeypatch.setattr(standard, "cache_file", lambda: file)
     monkeypatch.setattr("sys.dont_write_bytecode", False)
-    standard._standard_once.cache_clear()
+    standard.standard_nodes.cache_clear()
     yield file
-    standard._standard_once.cache_clear()
+    standard.standard_nodes.cache_clear()
 
 
 @pytest.fixture
 def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """A standard of one node, which is made at once."""
     number = ua.ObjectIds.Server_ServerStatus_State
-    monkeypatch.setattr(standard, "_create", lambda: {number: NodeData(ua.NodeId(number))})
+    monkeypatch.setattr(standard, "create_nodes", lambda: {number: NodeData(ua.NodeId(number))})
 
 
 async def test_every_node_is_as_asyncua_makes_it(kept: Path):
@@ -52,7 +52,7 @@ async def test_every_node_is_as_asyncua_makes_it(kept: Path):
     await plain.iserver.load_standard_address_space()
     await new_server().iserver.load_standard_address_space()
     assert kept.exists()
-    standard._standard_once.cache_clear()
+    standard.standard_nodes.cache_clear()
     shared = new_server()
     await shared.iserver.load_standard_address_space()
     nodes = list(plain.iserver.aspace.keys())
@@ -111,7 +111,7 @@ async def test_a_damaged_file_is_made_anew(kept: Path):
         await server.iserver.load_standard_address_space()
         assert SERVER_STATE in server.iserver.aspace
         assert zlib.decompress(kept.read_bytes())
-        standard._standard_once.cache_clear()
+        standard.standard_nodes.cache_clear()
 
 
 @pytest.mark.usefixtures("one_node")
@@ -122,7 +122,7 @@ async def test_nothing_is_kept_where_nothing_may_be_written(kept: Path, monkeypa
     await server.iserver.load_standard_address_space()
     assert SERVER_STATE in server.iserver.aspace
     kept.parent.unlink()
-    standard._standard_once.cache_clear()
+    standard.standard_nodes.cache_clear()
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     await server.iserver.load_standard_address_space()
     assert not kept.exists()
