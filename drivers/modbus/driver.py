@@ -400,7 +400,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         fault = fault_of(error)
         if isinstance(error, ExceptionResponse) and error.code in _UNREACHABLE:
             progress.fail(planned, fault)
-            self._abandon(state, [planned], fault, progress)
+            self._abandon(state, [], fault, progress)
             return
         progress.time = progress.time or self.clock()
         progress.answered, progress.silent = True, 0
@@ -425,9 +425,9 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.postponed.clear()
         if not progress.answered:
             self._breakers[state.settings.unit].timed_out(now)
-        else:
-            first, *silent = silent
-            self._isolate_silent(state, first)
+        elif silent:
+            self._isolate_silent(state, silent[0])
+            silent = silent[1:]
         for planned in silent:
             state.suspect(planned)  # another one may be answered
 

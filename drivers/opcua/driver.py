@@ -54,7 +54,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         super().__init__(connection, groups, clock)
         self._settings = connection
         self._counters = Counters()
-        self._remarks = Revisions()
+        self._revisions = Revisions()
         self._latest: Latest = {group: {} for group in groups}  # also of removed groups
         self._turn = 0  # which of the addresses is tried first
         self._session: Session | None = None
@@ -92,7 +92,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         return self._counters.as_dict()
 
     def warnings(self) -> list[DeviceWarning]:
-        return self._remarks.take()
+        return self._revisions.take()
 
     async def connect(self) -> None:
         await self.close()
@@ -106,7 +106,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         # new for each session: nothing of a lost one is used further
         self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted)
         self._reader = SessionReader(
-            session, self._settings, self._counters, self._remarks, self._points, self._alarms, self.clock
+            session, self._settings, self._counters, self._revisions, self._points, self._alarms, self.clock
         )
         self._alarms.forget_session()
         self._backfill.forget_session()

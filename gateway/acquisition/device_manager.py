@@ -102,8 +102,9 @@ class DeviceManager:
         return [known.machine for known in self._machines.values()]
 
     async def deliver(self, scan: Scan) -> None:
-        """Give a scan to the sink of its group."""
-        await self._sinks[scan.group](scan)
+        """Give a scan to the sink of its group; a device may still push a group that was just left out."""
+        if (sink := self._sinks.get(scan.group)) is not None:
+            await sink(scan)
 
     # -- from one set of machines to another --
 

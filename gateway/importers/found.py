@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.common.setting_types import NAME
 from gateway.model.text import MAX_TEXT, clean_text
-from gateway.settings.units import check_unit, is_unit, usual_unit
+from gateway.settings.units import LOOKALIKES, check_unit, is_unit, usual_unit
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -100,6 +100,8 @@ class Import:
         if code is None:
             code = "{" + re.sub(r"[^!-z|~]|[\"\\\\]", "_", written) + "}"
             self.note(line, what, f"the unit {written!r} is not a UCUM unit; it is written as {code!r}")
+        if code in LOOKALIKES:
+            self.note(line, what, f"the unit {code!r} is {LOOKALIKES[code]}")
         return {"unit": check_unit(code)}
 
 

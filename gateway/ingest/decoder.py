@@ -174,11 +174,13 @@ class MessageDecoder:
         except BadMessage as error:
             batch.other_letters.append(DeadLetter(message.topic, f"is not an answer with metadata: {error}", payload))
             return
-        for description in answer.known.values():
-            self._metadata.add_earlier(description.machine, description.meta)
-        self._release(batch, answer.known)
         levels = message.topic.removeprefix(self._topics.root + "/").split("/")
         gateway = Gateway(levels[0], levels[1], levels[3])
+        # what it was not asked for could displace the metadata of a machine
+        known = {key: found for key, found in answer.known.items() if self._requests.asked(gateway, key)}
+        for description in known.values():
+            self._metadata.add_earlier(description.machine, description.meta)
+        self._release(batch, known)
         for meta_id in answer.unknown:
             reason = f"gateway {gateway.gateway} does not know its metadata {meta_id}"
             self._give_up(batch, self._requests.take(gateway, meta_id), reason)

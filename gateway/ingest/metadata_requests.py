@@ -78,6 +78,10 @@ class MetadataRequests:
             return self.take(gateway_of(record.sender), record.meta_id)
         return []
 
+    def asked(self, gateway: Gateway, meta_id: str) -> bool:
+        """Return whether a gateway is asked for an id."""
+        return meta_id in self._requests.get(gateway, {})
+
     def take(self, gateway: Gateway, meta_id: str) -> list[ReceivedRecord]:
         """Remove and return the records of a gateway that wait for an id."""
         requests = self._requests.get(gateway, {})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.codecs import CODECS, Undecodable
+from gateway.common.state_log import RepeatLog
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.model.path import matches
 from gateway.mqtt.messages import parse_meta
@@ -49,39 +50,49 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
     codec = CODECS[factory.gateway.codec]
     metadata = MetadataRegistry()
     session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}")
+    invalid = RepeatLog(log)
     shown = 0
+    closed: OSError | None = None
 
     async def serve(link: MqttClient) -> None:
-        nonlocal shown
+        nonlocal shown, closed
         await session.subscribe(link, topics.all_machines("meta"), qos=0)
         await session.subscribe(link, topics.all_machines("event"), topics.all_machines("data"))
         while True:
             message = await link.receive()
             link.acknowledge(message)
-            for reading in _readings(topics, codec, metadata, message):
+            try:
+                found = _readings(topics, codec, metadata, message)
+            except (ValueError, Undecodable) as error:
+                invalid.warning("message.unreadable", key=message.topic, topic=message.topic, error=str(error))
+                continue
+            for reading in found:
                 if matches(pattern, reading.path, reading.point):
-                    show(reading)
+                    try:
+                        show(reading)
+                    except OSError as error:  # a pipe that nobody reads any more ends the command, not the connection
+                        closed = error
+                        return
                     shown += 1
                     if shown == count:
                         return
 
     await session.run(serve)
+    if closed is not None:
+        raise closed
 
 
 def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
+    """Return the readings of a message. Raises `ValueError` or `Undecodable`."""
     found = topics.machine_of(message.topic)
     if found is None:
         return []
     path, leaf = found
-    try:
-        if leaf == "meta":
-            if message.payload:
-                metadata.add(path, parse_meta(bytes(message.payload)).metas)
-            return []
-        record = codec.decode(bytes(message.payload))
-    except (ValueError, Undecodable) as error:
-        log.warning("message.unreadable", topic=message.topic, error=str(error))
+    if leaf == "meta":
+        if message.payload:
+            metadata.add(path, parse_meta(bytes(message.payload)).metas)
         return []
+    record = codec.decode(bytes(message.payload))
     meta = metadata.find(path, record.meta)
     units = {} if meta is None else dict(meta.units)
     return [reading for scan in record.scans for reading in scan.readings(path, units)]

@@ -35,6 +35,13 @@ FOR_FRESH = 0.25
 OVERTAKEN = 2.0
 """Seconds by which an unconfirmed record may be older than a confirmed record before it counts as lost."""
 
+RESENDS, RESEND_FIRST, RESEND_MAX = 3, 4.0, 30.0
+"""Times that an overtaken record goes again at once; then it waits for so many seconds, doubling. Ingest may not be
+able to confirm it, and such records must not take the room of all others."""
+
+MAX_REMEMBERED = 10_000
+"""Records whose resends are counted, and that wait for the next."""
+
 PROBE_FIRST, PROBE_MAX = 10.0, 60.0
 """Seconds without any confirmation until the oldest record is sent again, alone; doubling."""
 
@@ -96,6 +103,8 @@ class InFlight:
         self._puback_at = -math.inf
         self._patience = PROBE_FIRST
         self._lost = SeqRanges()
+        self._resent: dict[int, int] = {}  # how often each overtaken record went again
+        self._delayed: dict[int, float] = {}  # when it goes again
         self._careful = False
         self._short = 0
         self._strikes: Counter[int] = Counter()
@@ -104,7 +113,7 @@ class InFlight:
         return len(self._sent)
 
     def __contains__(self, seq: int) -> bool:
-        return seq in self._sent
+        return seq in self._sent or seq in self._delayed
 
     # -- the connection --
 
@@ -125,9 +134,11 @@ class InFlight:
         self._short = self._short + 1 if waiting and now - self._opened < SHORT else 0
         if self._careful and len(waiting) == 1 and self._sent[waiting[0]].size >= SUSPECT:
             self._strikes[waiting[0]] += 1
-        for seq in (*self._sent, *self._accepted):
+        for seq in (*self._sent, *self._accepted, *self._delayed):
             self._lost.add(seq)
         self._accepted.clear()
+        self._delayed.clear()
+        self._resent.clear()
         for span in self.blocked.clear():
             self._lost.add(*span)
         again, self._lost = list(self._lost), SeqRanges()
@@ -248,6 +259,8 @@ class InFlight:
         self._probe_now = self.has_subscribers = True
         for span in self.blocked.subscribers_came():
             self._lost.add(*span)
+        self._end_delay(list(self._delayed))
+        self._resent.clear()
         if before:
             self._give_up([seq for seq, accepted in self._accepted.items() if accepted.by == before])
 
@@ -259,6 +272,7 @@ class InFlight:
 
     def _arrive(self, ranges: Iterable[SeqRange], now: float) -> list[int]:
         """Remove the records that have arrived from those in flight, and return their numbers."""
+        ranges = list(ranges)
         arrived = within(self._sent, ranges)
         for seq in arrived:
             if sent := self._forget(seq):
@@ -267,6 +281,10 @@ class InFlight:
                 self._backlog_limit.learn(now - sent.when, sent.size, used, now)
         self._confirmed_at = self._quiet_since = now
         self._patience = PROBE_FIRST
+        if self._resent:
+            for seq in within(self._resent, ranges):
+                del self._resent[seq]
+                self._delayed.pop(seq, None)
         if not self.has_subscribers:
             for span in self.blocked.subscribers_came():
                 self._lost.add(*span)
@@ -308,10 +326,28 @@ class InFlight:
         self.counts["again"] += len(lost)
         for seq in lost:
             self._forget(seq)
-            self._lost.add(seq)
+            if not self._delay(seq, now):
+                self._lost.add(seq)
+        if self._delayed:
+            self._end_delay([seq for seq, due in self._delayed.items() if due <= now])
         while self._accepted and now - self._accepted[oldest := next(iter(self._accepted))].since > ACCEPTED_TIMEOUT:
             self._give_up([oldest])
         for span in self.blocked.again(now):
             self._lost.add(*span)
         again, self._lost = list(self._lost), SeqRanges()
         return again
+
+    def _delay(self, seq: int, now: float) -> bool:
+        """Count that a record goes again. Return True if it went again so often that it waits now."""
+        if seq not in self._resent and len(self._resent) >= MAX_REMEMBERED:
+            return False
+        times = self._resent[seq] = self._resent.get(seq, 0) + 1
+        if times <= RESENDS:
+            return False
+        self._delayed[seq] = now + min(RESEND_FIRST * 2 ** (times - RESENDS - 1), RESEND_MAX)
+        return True
+
+    def _end_delay(self, seqs: Iterable[int]) -> None:
+        for seq in seqs:
+            del self._delayed[seq]
+            self._lost.add(seq)

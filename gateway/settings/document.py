@@ -153,7 +153,7 @@ def _parse(document: Document, text: str) -> None:
         mark = _mark(error.problem_mark)
         if mark.line > (lines := max(1, len(text.splitlines()))):  # PyYAML reports a missing token behind the end
             mark = Mark(lines, 1)
-        raise _failed(document.file, mark, _not_yaml(error)) from error
+        raise _failed(document.file, mark, _not_yaml(error, text)) from error
     except yaml.YAMLError as error:  # without a mark
         raise _failed(document.file, Mark(1, 1), f"is not YAML: {str(error).splitlines()[0]}") from error
     except _Refused as error:
@@ -165,13 +165,15 @@ def _parse(document: Document, text: str) -> None:
             loader.dispose()
 
 
-def _not_yaml(error: yaml.MarkedYAMLError) -> str:
+def _not_yaml(error: yaml.MarkedYAMLError, text: str) -> str:
     problem = error.problem or ""
     hint = ""
     if "cannot start any token" in problem:
-        hint = (
-            "; indent with spaces, not with tabs, and put text that begins with @, ` or % in quotes, as in unit: '%'"
-        )
+        mark = _mark(error.problem_mark)
+        found = text.splitlines()[mark.line - 1][mark.column - 1 :][:1]
+        hint = f"; put text that begins with {found} in quotes, as in '{found}'"
+        if found == "\t":
+            hint = "; indent with spaces, not with tabs"
     elif "flow mapping" in (error.context or "") or "did not find expected ',' or" in problem:
         hint = "; put text that holds { } [ ] or a comma in quotes"
     elif "mapping values are not allowed" in problem:
@@ -256,6 +258,7 @@ class _Parser:
 
     def _mapping(self, path: tuple[Step, ...]) -> dict[str, Any]:
         data: dict[str, Any] = {}
+        merged: Any = None
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             mark = _mark(event.start_mark)
             key = self._key(event, mark)
@@ -266,10 +269,9 @@ class _Parser:
                 continue
             here = (*path, key)
             if key == "<<":
-                self._document.report_at(
-                    mark, path, "merge keys (<<) are not YAML 1.2; write the keys, or a template"
-                )
-                self._skip(self._next())
+                message = "merge keys (<<) are not part of YAML 1.2; write the keys, or a template"
+                self._document.report_at(mark, path, message)
+                merged = self._value(self._next(), here)
             elif key in data:
                 message = f"is written twice; the first is in line {self._document.line(here)}"
                 self._document.report_at(mark, here, message)
@@ -277,6 +279,11 @@ class _Parser:
             else:
                 self._document.place(here, mark)
                 data[key] = self._value(self._next(), here)
+        if isinstance(merged, dict):  # the rest of the file is checked as it was meant
+            source = (*path, "<<")
+            mark = self._document.mark(source)
+            for key in [key for key in merged if key not in data]:
+                data[key] = self._copy(merged[key], (*source, key), (*path, key), mark)
         return data
 
     def _key(self, event: Any, mark: Mark) -> str | None:  # noqa: ANN401 - an event of PyYAML

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from gateway.codecs import CODECS
@@ -11,7 +12,7 @@ from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
 from gateway.settings.machines import Machines
-from gateway.settings.problems import ConfigurationError, Severity, in_order, unknown
+from gateway.settings.problems import CLOSE, ConfigurationError, Severity, in_order, unknown
 from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
@@ -53,13 +54,16 @@ def _load(file: Path) -> Factory:
     if not right_format(document):
         raise ConfigurationError(document.problems)
     data = document.data
+    slips: set[str] = set()
     for key in data:
         if key not in KEYS:
             document.report((key,), unknown("key", key, KEYS))
-    factory = validate(FactorySection, document, data.get("factory"), ("factory",))
-    gateway = validate(GatewaySection, document, data.get("gateway"), ("gateway",))
-    broker = validate(BrokerSection, document, data.get("broker"), ("broker",))
-    ingest = validate(IngestSection, document, data.get("ingest"), ("ingest",))
+            slips.update(get_close_matches(key, KEYS, n=1, cutoff=CLOSE))
+    slips -= data.keys()  # sections that are there, under the unknown keys that are reported
+    factory = None if "factory" in slips else validate(FactorySection, document, data.get("factory"), ("factory",))
+    gateway = None if "gateway" in slips else validate(GatewaySection, document, data.get("gateway"), ("gateway",))
+    broker = None if "broker" in slips else validate(BrokerSection, document, data.get("broker"), ("broker",))
+    ingest = None if "ingest" in slips else validate(IngestSection, document, data.get("ingest"), ("ingest",))
     if gateway is not None and gateway.codec not in CODECS:
         document.report(("gateway", "codec"), unknown("codec", gateway.codec, CODECS))
     stores = _stores(document)

@@ -164,11 +164,11 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
         for key in (key for key, default in plain.items() if getattr(point, key) != default):
             yield (
                 (key, "type", "source"),
-                f"scale, offset, range and deadband are for numbers, and this point is a {point.type}",
+                f"scale, offset, range and deadband are for numbers, and this point has type {point.type}",
             )
     natural = point.source.value_type
     if point.labels and (point.type not in {ValueType.INT, ValueType.STRING} or natural not in {None, ValueType.INT}):
-        message = f"labels are for whole numbers, and this point is a {natural or point.type}"
+        message = f"labels are for whole numbers, and this point has type {natural or point.type}"
         yield ("labels", "type", "source", "scale", "offset"), message
     if natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
         message = f"the device has type {natural} here, which can't be converted to {point.type}"

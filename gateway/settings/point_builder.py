@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from drivers.base import Source, ValueType
 from gateway.settings.factory import Place
 from gateway.settings.parameters import fill, has_names
-from gateway.settings.point import LATER, Point, contradictions, reachable, shown
+from gateway.settings.point import LATER, Point, contradictions, natural_type, reachable, shown
 from gateway.settings.problems import Severity, unknown
+from gateway.settings.units import LOOKALIKES
 from gateway.settings.validation import explain, usable, validate
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ def build(protocol: Protocol, name: str, keys: dict[str, Any], written: Written)
     own = set(Point.model_fields) - {"name", "source"}
     theirs = set(protocol.source.model_fields)
     strange = sorted(set(written.blame) - own - theirs - {ENABLED})
+    if commas := [key for key in strange if key.isdecimal()]:
+        document, above = written.blame[commas[0]]
+        document.report((*above, commas[0]), "a comma ends a value; write a decimal point, as in 0.01")
+        return None
     for key in strange:
         document, above = written.blame[key]
         document.report((*above, key), unknown("key", key, own | theirs | {ENABLED}))
@@ -159,7 +164,8 @@ def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Poi
     except ValidationError as error:
         explain(error, Point, written.place.document, written.place.path, written.blame)
         wrong |= {str(detail["loc"][0]) for detail in error.errors(include_url=False) if detail["loc"]}
-        point = usable(Point, {"type": ValueType.FLOAT} | mine, LATER)
+        natural = None if source is None else natural_type(source, mine.get("scale", 1), mine.get("offset", 0))
+        point = usable(Point, {"type": natural or ValueType.FLOAT} | mine, LATER)
     for keys, message in () if point is None else contradictions(point):
         if not wrong.intersection(keys):
             written.report(keys[0], message)
@@ -169,6 +175,8 @@ def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Poi
 
 def _doubt(point: Point, written: Written) -> None:
     """Warn of values that are possible and rarely intended."""
+    if point.unit in LOOKALIKES:
+        written.report("unit", f"{point.unit!r} is {LOOKALIKES[point.unit]}", Severity.WARNING)
     reach = reachable(point)
     if reach is None or point.range is None or (reach[0] <= point.range[0] and point.range[1] <= reach[1]):
         return

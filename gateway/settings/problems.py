@@ -15,6 +15,10 @@ LONGEST_PATH, LONGEST_MESSAGE = 300, 1500
 """Characters of a problem that are shown, because a problem repeats text of the file."""
 
 
+CLOSE = 0.6
+"""How similar a name must be to be suggested in place of another, from 0 to 1."""
+
+
 class Severity(StrEnum):
     """Whether a configuration can be used in spite of a problem."""
 
@@ -67,6 +71,6 @@ class ConfigurationError(Exception):
 def unknown(what: str, written: str, valid: Iterable[str]) -> str:
     """Return the message for a name that does not exist, with the likely one, else with all there are."""
     valid = sorted(valid)
-    close = get_close_matches(written, valid, n=1, cutoff=0.6)
+    close = get_close_matches(written, valid, n=1, cutoff=CLOSE)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(valid) or 'none'}"
     return f"unknown {what} {written!r}; {hint}"

@@ -154,9 +154,8 @@ class BrokerSection(Section):
         for url in (urls,) if isinstance(urls, str) else urls:
             parts = urlsplit(url)
             if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-                raise ValueError(
-                    f"{parts.scheme or 'this'} is not a scheme of brokers; write mqtts://HOST:8883 or mqtt://HOST:1883"
-                )
+                found = f"{parts.scheme} is not a scheme of brokers" if parts.scheme else "the URL has no scheme"
+                raise ValueError(f"{found}; write mqtts://HOST:8883 or mqtt://HOST:1883")
             if "@" in parts.netloc:
                 raise ValueError("write the user under username and password, not into the url")
             try:

@@ -50,10 +50,22 @@ USUAL = {
     "ft": "[ft_i]", "lb": "[lb_av]", "lbs": "[lb_av]", "oz": "[oz_av]", "mmHg": "mm[Hg]", "mmH2O": "mm[H2O]",
     "bara": "bar{abs}",
     "barg": "bar{gauge}", "bar(g)": "bar{gauge}", "gal": "[gal_us]", "hp": "[HP]", "byte": "By", "pH": "[pH]",
+    "pcs": "{piece}", "pc.": "{piece}", "Stk": "{piece}", "Stk.": "{piece}", "Stck": "{piece}",
+    "ea": "{piece}", "piece": "{piece}", "pieces": "{piece}", "parts": "{part}", "part": "{part}",
+    "cycles": "{cycle}",
     "cps": "Hz", "gpm": "[gal_us]/min", "cfm": "[cft_i]/min", "%RH": "%{RH}", "percent": "%", "m/sec": "m/s",
     "l/hr": "l/h", "m3/hr": "m3/h", "dBA": "dB{A}", "dB(A)": "dB{A}", "dBm": "dB{mW}",
 }  # fmt: skip
-"""How units are often written, and what UCUM says."""
+"""How units are often written, and their UCUM codes."""
+
+LOOKALIKES = {
+    "C": "coulomb in UCUM; for degrees Celsius write 'Cel'",
+    "F": "farad in UCUM; for degrees Fahrenheit write '[degF]'",
+    "U/min": "enzyme units per minute in UCUM; for revolutions per minute write 'r/min'",
+    "pc": "parsec in UCUM; for pieces write '{piece}'",
+    "a": "year in UCUM; for ampere write 'A'",
+}
+"""Codes that UCUM has and that are usually written for something else: the meaning, and the likely code."""
 
 _SYMBOL = re.compile(r"(?:[^\d+\-./(){}\[\]\s]|\[[^\[\]\s]+\])(?:[^\d+\-./(){}\[\]\s]|\[[^\[\]\s]+\])*")
 _FACTOR = re.compile(r"10[*^][+-]?\d+|\d+")

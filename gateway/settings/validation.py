@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.settings.problems import unknown
+from gateway.settings.problems import CLOSE, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,8 +107,12 @@ def explain(
     blame: Blame | None = None,
 ) -> None:
     """Report every problem of a validation at its place in the document, or at the place in `blame` of its key."""
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    slips = {slip for detail in details if (slip := _likely_field(detail, model)) is not None}
+    for detail in details:
         location = detail["loc"]
+        if detail["type"] == "missing" and location in slips:
+            continue  # it is there, under the unknown key that is reported
         origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
         where = _place(origin, above, location)
         match detail["type"]:
@@ -120,6 +124,15 @@ def explain(
             case _:
                 message = _named(model, location, len(where) - len(above)) + describe(detail)
         origin.report(where, message)
+
+
+def _likely_field(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Step, ...] | None:
+    """Return the location of the field that an unknown key is likely meant to be."""
+    if detail["type"] != "extra_forbidden":
+        return None
+    *above, key = detail["loc"]
+    close = get_close_matches(str(key), sorted(fields_at(model, above)), n=1, cutoff=CLOSE)
+    return (*above, close[0]) if close else None
 
 
 def _place(document: Document, path: Sequence[Step], location: Sequence[Step]) -> list[Step]:
@@ -182,6 +195,8 @@ def describe(detail: ErrorDetails) -> str:
         return message
     if written is None and kind in _SHAPES:
         return "has no value"
+    if kind in {"enum", "literal_error"} and not isinstance(written, str | int | float):
+        return f"is not one of {context['expected']}"
     if kind in _NOT_REPEATED or not isinstance(written, str | int | float):
         return _SHAPES.get(kind, message)
     return _describe_scalar(kind, written, context, message)
@@ -203,5 +218,5 @@ def _describe_scalar(kind: str, written: str | float, context: Mapping[str, Any]
 def _none_of(written: str, expected: str) -> str:
     """Return the message for a word outside a list such as `'bool', 'int' or 'float'`."""
     close = get_close_matches(written, re.findall(r"'([^']*)'", expected), n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{written!r} is not a valid value; {hint}The values are {expected}"
+    hint = f"did you mean {close[0]!r}? Else " if close else ""
+    return f"{written!r} is not a valid value; {hint}the values are {expected}"

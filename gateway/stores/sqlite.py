@@ -1,8 +1,8 @@
 """The embedded store: an SQLite file with the view `readings` for the sqlite3 shell.
 
 A reading is identified by its place (machine and point) and time, so writing it twice changes nothing, also where its
-unit or type was changed meanwhile. Readings older than `keep` are deleted, and the oldest ones of a file larger than
-`max_size`. Readings stamped by a clock that was not set have no age: only `max_size` deletes them.
+unit or type was changed meanwhile. Readings older than `keep` are deleted, and the oldest readings of a file
+larger than `max_size`. Readings stamped by a clock that was not set have no age: only `max_size` deletes them.
 
 Rows are in the order of their times, so that readings that arrive together are written together. Ordered by place,
 every reading costs a page of 4 KiB (measured: 6,800 bytes written a reading against 100, at 1,000 points a second).
@@ -58,6 +58,9 @@ create table if not exists samples (
 _RETENTION = """
 create table if not exists retention (id integer primary key check (id = 1), reference integer not null);
 """
+
+_ERA = FLOOR, 253_402_300_800_000_000
+"""Times that a reference can have: from the first that a clock is believed, to the end of the year 9999."""
 
 _UNTOUCHED = ("locked", "busy")
 """Errors after which the connection is as good as before."""
@@ -135,7 +138,7 @@ class SqliteStore(Store):
         try:
             if not path.is_file():
                 raise Unavailable(f"{path}: there is no store yet; `lineside ingest` creates it")
-            # to be written to, since only a writer can finish what a killed one has left; SQLite itself opens it to
+            # to be written to, since only a writer can complete the log of a killed writer; SQLite itself opens it to
             # be read where that is not allowed
             uri = f"{path.absolute().as_uri()}?mode=rw"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
@@ -209,7 +212,7 @@ class SqliteStore(Store):
         self.open()
 
     def prune(self) -> None:
-        """Delete readings that are too old, and the oldest ones of a file that is too large.
+        """Delete readings that are too old, and the oldest readings of a file that is too large.
 
         Age is counted from the newest reading that is not in the future, and never from a jump of a clock, see
         `retention.py`. Readings of a clock that was not set have no age.
@@ -235,8 +238,9 @@ class SqliteStore(Store):
     def _begin_to_age(self) -> AgeReference:
         """Count ages from where the last run ended, or from the first readings: a clock may jump soon after them."""
         self._db.executescript(_RETENTION)
-        saved = self._db.execute("select reference from retention").fetchone()
-        self._age = AgeReference(None if saved is None else int(saved[0]), time.monotonic())
+        row = self._db.execute("select reference from retention where reference between ? and ?", _ERA).fetchone()
+        saved = row[0] if row and type(row[0]) is int else None
+        self._age = AgeReference(saved, time.monotonic())
         _, newest = self._span()
         if saved is None and newest is not None and newest >= FLOOR:
             reference = self._age.advance(newest, time.monotonic())

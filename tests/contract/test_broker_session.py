@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING
 import pytest
 from aiomqtt import MqttError
 from edge import SECONDS
+from fakes.gateway import FakeGateway
 from fakes.mqtt_broker import FakeBroker
-from processes import until
+from processes import until, write_factory
+from servers import Mosquitto
 from structlog.testing import capture_logs
 
 from drivers.secret import MissingSecret
 from gateway.common import state_log
 from gateway.common.state_log import CHANGES
 from gateway.common.tasks import cancel_and_wait
+from gateway.ingest.tail import follow
 from gateway.mqtt import session as mqtt_session
 from gateway.mqtt.session import Presence, Session
+from gateway.settings.load import load_factory
 from gateway.settings.sections import BrokerSection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.model.reading import Reading
     from gateway.mqtt.client import MqttClient
 
 TOPIC = "root/_gateways/edge-01/state"
@@ -95,3 +102,30 @@ async def test_a_link_that_flaps_is_a_few_lines_and_then_one_a_minute(monkeypatc
     before = [log["event"] for log in told][: CHANGES + 1]
     assert before == ["mqtt.connected", "mqtt.not_connected"] * (CHANGES // 2) + ["mqtt.unstable"]
     assert served > CHANGES // 2
+
+
+async def test_a_pipe_that_nobody_reads_any_more_ends_tail(tmp_path: Path):
+    """`lineside tail | head -1` must not look for the broker again."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    machine = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
+    lines = {"line": {"area": "area", "machines": {"x-01": machine}}}
+    factory = load_factory(write_factory(tmp_path / "factory.yaml", broker={"url": mosquitto.url}, lines=lines))
+
+    def show(_: Reading) -> None:
+        raise BrokenPipeError
+
+    following = asyncio.create_task(follow(factory, "*", asyncio.Event(), show))
+    async with FakeGateway(mosquitto.port) as gateway:
+        await gateway.describe("m-01", pressure=("float", "bar"))
+
+        async def send() -> None:
+            while not following.done():
+                await gateway.raw("lineside/v1/enterprise/site/area/line/m-01/data", b"junk", 3)
+                await gateway.send("m-01", pressure=1.0)
+                await asyncio.sleep(0.1)
+
+        sending = asyncio.create_task(send())
+        with capture_logs() as told, pytest.raises(BrokenPipeError):
+            await asyncio.wait_for(following, SECONDS)
+        await cancel_and_wait(sending)
+    assert len([log for log in told if log["event"] == "message.unreadable"]) <= 1

@@ -7,12 +7,15 @@ import time
 from typing import Any
 
 import pytest
+from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 from fakes.scripted_opcua import NAMESPACE, ScriptedServer
 
 from drivers.base import Group, NotConnected
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.security.setup import endpoint_urls
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.opcua.subscription.revisions import SHORTER, SLOWER
 
 SECONDS = 30.0
 """So long anything may take on a busy machine."""
@@ -56,6 +59,24 @@ async def test_the_endpoint_that_a_discovery_endpoint_names_is_connected_to() ->
 def test_an_endpoint_is_looked_for_where_the_server_was_reached(asked: str, told: str, expected: list[str]) -> None:
     """Behind address translation a server names hosts and ports that nobody outside can reach."""
     assert endpoint_urls(asked, told) == expected
+
+
+async def test_intervals_and_queues_that_a_server_revises_are_reported() -> None:
+    """Whoever asked for 100 ms and gets 5 s believes a flat line otherwise."""
+
+    def script(service: str, answer: bytes) -> bytes:
+        if service != "CreateMonitoredItems":
+            return answer
+        item = ua.MonitoredItemCreateResult(MonitoredItemId=1, RevisedSamplingInterval=5000.0, RevisedQueueSize=1)
+        return struct_to_binary(ua.CreateMonitoredItemsResponse(Results=[item]))
+
+    async with ScriptedServer(script) as server, asyncio.timeout(SECONDS):
+        driver, _ = driver_of(server.url)
+        async with driver:
+            assert {(one.machine, one.points, one.text) for one in driver.warnings()} == {
+                ("press", ("a",), SLOWER.format(5000.0, 100.0)),
+                ("press", ("a",), SHORTER.format(1, 10)),
+            }
 
 
 async def test_a_namespace_that_appears_while_connected_is_found() -> None:

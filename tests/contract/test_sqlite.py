@@ -179,6 +179,22 @@ def test_a_clock_that_jumps_ahead_deletes_nothing(file: Path, monkeypatch: pytes
     assert len([at for at in times(file) if at <= now + SECOND]) == 7
 
 
+@pytest.mark.parametrize("reference", ["text", b"", 0, -1, 2**62, 1.5])
+def test_a_damaged_reference_of_ages_stops_nothing(file: Path, reference: Any) -> None:
+    now = time.time_ns() // 1000
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now - 8 * DAY, count=1)])
+        store.prune()
+    db = sqlite3.connect(file, isolation_level=None)
+    db.execute("update retention set reference = ?", (reference,))
+    db.close()
+    with store_at(file, keep="7d") as store:
+        store.write([scan(now, count=2)])
+        store.prune()
+        store.write([scan(now + 1, count=3)])
+    assert {now, now + 1} <= set(times(file))
+
+
 def test_a_jump_that_lasts_is_believed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that was off for a month goes on to delete what is too old."""
     clock = {"monotonic": 0.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -19,6 +20,7 @@ from stored import rows
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
 
 STOP_SECONDS = 5.0
 
@@ -242,3 +244,20 @@ async def test_a_report_that_can_not_be_written_any_more_is_told_at_the_end(box:
     assert await box.stop(gateway) < STOP_SECONDS
     assert gateway.returncode == 4
     assert "report.json can't be written: No such file or directory" in box.log.read_text()
+
+
+async def test_a_process_that_may_open_no_more_files_reads_on(box: Box):
+    """A leak, or a limit of the service manager: heartbeat, reload and outcome fail, and nothing else."""
+    gateway = await box.run("odd://fine")
+    await box.read_on("m0")
+    limits = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    gateway.send_signal(signal.SIGHUP)
+    await until(lambda: box.events("configuration.refused"), "the configuration can't be read", 60.0)
+    (box.spool / "edge-01.alive").unlink()
+    await until(lambda: box.events("helper.failed"), "the heartbeat can't be written", 60.0)
+    await box.read_on("m0", 30)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, limits)
+    await until(lambda: box.events("helper.recovered"), "the heartbeat is written again", 60.0)
+    assert await box.stop(gateway) < STOP_SECONDS
+    assert gateway.returncode == 0

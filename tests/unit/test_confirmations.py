@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from aiomqtt import MqttError
 
+from gateway.common.seq_ranges import SeqRanges
 from gateway.ingest import confirmations as confirmations_module
-from gateway.ingest.confirmations import PendingConfirmations
+from gateway.ingest.batch import Confirmation, Sender
+from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
+from gateway.mqtt.messages import parse_confirmation
+from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,3 +75,37 @@ def test_pending_confirmations_are_bounded(monkeypatch: pytest.MonkeyPatch):
     confirmations.add([ONE, TWO, THREE])
     confirmations.send(client.client)
     assert client.sent == [TWO, THREE]
+
+
+def test_a_refused_confirmation_is_reported():
+    """A broker that denies them makes gateways send everything again, and nobody would know why."""
+    results: list[tuple[str, int]] = []
+    confirmations, client = PendingConfirmations(lambda *result: results.append(result)), FakeClient()
+    confirmations.send(client.client, confirmations.add([ONE]))
+    client.fates[0](0x87)
+    assert results == [("topic", 0x87)]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_large_confirmation_goes_in_several_messages(monkeypatch: pytest.MonkeyPatch, step: int):
+    """A gateway reads none without end."""
+    monkeypatch.setattr(confirmations_module, "MAX_RANGES", 10)
+    sender = Sender("e", "s", "edge", "sp")
+    stored = [Confirmation(sender, seq, 1 if seq % 3 == 0 else 0) for seq in range(1, 201, step)]
+    accepted = [(sender, seq) for seq in range(1001, 1100, 2)]
+    messages = confirmation_messages(Topics("r"), "ingest", "i", stored, accepted)
+    assert {topic for topic, _ in messages} == {"r/e/s/_gateways/edge/confirmed"}
+    ranges, taken, set_aside = SeqRanges(), SeqRanges(), {}
+    for _, payload in messages:
+        found = parse_confirmation(payload)
+        assert max(len(found.ranges), len(found.set_aside), len(found.taken)) <= 10
+        for span in found.ranges:
+            ranges.add(*span)
+        for span in found.taken:
+            taken.add(*span)
+        # what was set aside of a record goes with its confirmation: the ledger counts both at once
+        assert all(any(first <= seq <= last for first, last in found.ranges) for seq in found.set_aside)
+        set_aside |= found.set_aside
+    assert [seq for first, last in ranges for seq in range(first, last + 1)] == [one.seq for one in stored]
+    assert set_aside == {one.seq: 1 for one in stored if one.set_aside}
+    assert [seq for first, last in taken for seq in range(first, last + 1)] == [seq for _, seq in accepted]

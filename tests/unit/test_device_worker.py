@@ -354,3 +354,31 @@ def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():
     told, ahead = run(main())
     assert [entry["ahead_seconds"] for entry in told] == [9.0, 9.0]
     assert ahead == 0.25
+
+
+class Flapping(Device):
+    """A device that loses its connection at every third scan."""
+
+    async def read(self, group: Group) -> Scan:
+        if len(self.asked) % 3 == 2:
+            self.asked.append((group.machine, self._now))
+            raise NotConnected("cut")
+        return await super().read(group)
+
+
+def test_a_flapping_device_does_not_fill_the_log():
+    """Each state once, then a summary a minute: a link that flaps for weeks stays readable."""
+
+    async def main() -> list[Any]:
+        bench = Bench(group(every=1.0))
+        bench.device = Flapping([group(every=1.0)])
+        with capture_logs() as logs:
+            await bench.run_for(600.0)
+        assert len(bench.device.attempts) > 100
+        assert len([scan for scan in bench.delivered if scan.faults]) > 100, "readings tell each outage"
+        return [entry["event"] for entry in logs if entry["event"].startswith("driver.")]
+
+    events = run(main())
+    assert len(events) <= 4 + 10
+    assert events[:2] == ["driver.connected", "driver.not_connected"]
+    assert set(events[4:]) == {"driver.unstable"}

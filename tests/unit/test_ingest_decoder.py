@@ -168,6 +168,12 @@ def test_a_gateway_answers_with_metadata_that_no_broker_retains(intake: Intake) 
     assert intake.metadata.find(PATH, "") is None
 
 
+def test_an_answer_that_nobody_asked_for_is_nothing(intake: Intake) -> None:
+    """It could displace the metadata of any machine."""
+    intake.answer(known=(META,))
+    assert (len(intake.metadata), intake.reasons()) == (0, [])
+
+
 def test_a_record_whose_metadata_its_gateway_does_not_know_is_set_aside(intake: Intake) -> None:
     """With its raw values, counted, and confirmed as set aside: it never blocks."""
     intake.add(DATA, record(META.id))

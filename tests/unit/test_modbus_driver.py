@@ -103,8 +103,12 @@ async def test_a_unit_that_its_gateway_can_not_reach_is_asked_no_further(code: i
     async with FakeModbusServer(by_address({300: exception(code)})) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
-            assert told(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
-    assert [asked.first for asked in server.asked] == [0, 300]
+            for _ in range(5):
+                assert told(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
+            assert [asked.first for asked in server.asked] == [0, 300] * 5
+            server.script = right
+            assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
+    assert [asked.first for asked in server.asked[-3:]] == [0, 300, 600], "it is not split for that"
 
 
 @pytest.mark.parametrize(("code", "reason"), [(2, REFUSED), (3, REFUSED), (4, FAULT)])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Scan
 
-TIMEOUT = 0.05
+TIMEOUT = 0.3
 """Reached by requests that are not answered; an answer of this process takes a hundredth of it, mostly."""
 
 

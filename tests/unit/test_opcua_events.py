@@ -12,7 +12,7 @@ from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 from drivers.base import Group
 from drivers.opcua.counters import Counters
 from drivers.opcua.events.alarms import FIRST_HANDLE, Alarms
-from drivers.opcua.events.events import FIELDS, event_filter, event_of
+from drivers.opcua.events.events import FIELDS, Event, event_filter, event_of
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
 TIME = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
@@ -91,3 +91,37 @@ async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
     assert (scan.group, scan.points) == (group, [0])
     assert json.loads(str(scan.values[0]))["message"] == "oil is low"
     assert await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields), (0, fields)], 1) == []
+
+
+def alarm_of(source: str, node: ua.NodeId | None, branch: ua.NodeId | None = None, *, active: bool = True) -> Event:
+    """Return the event of an alarm of one name, of a source of one name."""
+    fields = [
+        b"1",
+        ua.NodeId(ua.ObjectIds.OffNormalAlarmType),
+        source,
+        None,
+        700,
+        ua.LocalizedText("hot"),
+        "Hot",
+        active,
+    ]
+    return event_of([*fields, False, node, ua.NodeId(source, 2), branch, True], {})
+
+
+def test_two_alarms_of_one_name_are_two() -> None:
+    """Each motor has an alarm Hot: when one ends, the other is still active."""
+    first, second = (alarm_of("Motor", ua.NodeId(name, 2)) for name in ("Motor1.Hot", "Motor2.Hot"))
+    assert first.alarm != second.alarm
+    assert alarm_of("Motor", ua.NodeId("Motor1.Hot", 2), active=False).alarm == first.alarm
+
+
+def test_a_branch_does_not_end_its_alarm() -> None:
+    """It is an earlier state that waits to be acknowledged."""
+    node = ua.NodeId("Motor.Hot", 2)
+    assert alarm_of("Motor", node, ua.NodeId("branch", 2)).alarm != alarm_of("Motor", node, ua.NodeId()).alarm
+
+
+def test_alarms_of_a_server_without_their_node_ids_are_told_apart_by_names() -> None:
+    """Some servers do not know the clause that asks for them."""
+    assert alarm_of("Motor1", None).alarm != alarm_of("Motor2", None).alarm
+    assert alarm_of("Motor1", None).alarm == alarm_of("Motor1", None, active=False).alarm

@@ -118,6 +118,33 @@ def test_a_value_that_stands_since_before_a_fault_that_was_told_is_as_of_now_and
     assert bench.points.take_gaps() == [], "nothing is known to be missing"
 
 
+def test_changes_that_wait_in_a_queue_after_an_outage_keep_their_own_times():
+    """Values 200 ms apart were stacked at one instant, a microsecond apart, as of when the last one came."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, NOW))
+    bench.again()
+    begin, step = NOW + 60 * SECOND, SECOND // 5
+    rows = [(0, 2 + i, 0, begin + i * step, begin + i * step) for i in range(5)]
+    scans = bench.scans(*rows, now=begin + SECOND)
+    assert [scan.values for scan in scans if not scan.late] == [[2], [3], [4], [5], [6]]
+    times = [scan.times for scan in scans if not scan.late]
+    assert times[1:] == [[begin + i * step] for i in range(1, 5)]
+    assert times[0] == [begin + step - 1], "as long as it stood alone"
+    assert [(scan.values, scan.times) for scan in scans if scan.late] == [([2], [begin])]
+
+
+def test_the_first_value_after_an_outage_is_as_of_when_the_server_sampled_it():
+    """So that what the next messages bring comes after it, however late this one is."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, NOW))
+    bench.again()
+    begin = NOW + 60 * SECOND
+    scan, late = bench.scans((0, 2, 0, begin - 5 * SECOND, begin), now=begin + SECOND)
+    assert (scan.times, late.times) == ([begin], [begin - 5 * SECOND])
+    [scan] = bench.scans((0, 3, 0, begin + SECOND // 5, begin + SECOND // 5), now=begin + SECOND)
+    assert scan.times == [begin + SECOND // 5]
+
+
 @pytest.mark.parametrize(("clock", "present"), [("source", NOW - 1), ("server", NOW - 1), ("gateway", NOW)])
 def test_what_is_so_now_is_told_by_the_clock_that_counts(clock: str, present: int):
     """Behind a clock that goes after ours, readings would come before it, and be pushed on to it."""

@@ -207,6 +207,27 @@ def test_a_topic_without_subscribers_is_tried_with_one_record_and_not_with_all_t
     assert max(flat(window.again(4.0))) == 2998, "the record is gone from the spool: another has to try"
 
 
+def test_records_that_are_never_confirmed_do_not_take_the_room_of_the_others():
+    """Ingest may not be able to set them aside; a few hundred of them starved the whole backlog."""
+    window, now, stuck, waiting = opened(), 0.0, set(range(1, 451)), list(range(1, 451))
+    passed, seq = 0, 10_000
+    while now < 120:
+        now += 0.25
+        waiting += flat(window.again(now))
+        while waiting and window.room(now):
+            send(window, first := waiting.pop(0), now=now)
+            window.acknowledged(first, 0, now)
+        while window.room(now) and seq < 10_000 + now * 200:
+            send(window, seq := seq + 1, now=now, backlog=True)
+            window.acknowledged(seq, 0, now)
+            window.confirmed(spans(seq), now)
+            passed += 1
+    assert passed > 20_000
+    assert window.counts["again"] < 450 * 12, "they go less and less often"
+    window.ingest_came("")
+    assert stuck <= {*flat(window.again(now)), *waiting, *window._sent}, "another ingest may be able to"
+
+
 def test_an_ingest_that_comes_ends_the_wait_of_all_topics():
     """It subscribes to all of them."""
     window = opened()

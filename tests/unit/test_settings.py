@@ -319,10 +319,13 @@ def test_numbers_without_an_end_are_refused(tmp_path: Path, key: str, number: st
     [
         ("type: string", "the device has type int here, which can't be converted to string"),
         ("raw: string, length: 4, type: int", "the device has type string here, which can't be converted to int"),
-        ("raw: string, length: 4, labels: {0: off}", "labels are for whole numbers, and this point is a string"),
-        ("raw: float32, type: int, labels: {0: off}", "labels are for whole numbers, and this point is a float"),
-        ("type: float, labels: {0: off}", "labels are for whole numbers, and this point is a int"),
-        ("type: bool, range: [0, 1]", "scale, offset, range and deadband are for numbers, and this point is a bool"),
+        ("raw: string, length: 4, labels: {0: off}", "labels are for whole numbers, and this point has type string"),
+        ("raw: float32, type: int, labels: {0: off}", "labels are for whole numbers, and this point has type float"),
+        ("type: float, labels: {0: off}", "labels are for whole numbers, and this point has type int"),
+        (
+            "type: bool, range: [0, 1]",
+            "scale, offset, range and deadband are for numbers, and this point has type bool",
+        ),
     ],
 )
 def test_types_that_can_never_meet_are_refused(tmp_path: Path, keys: str, message: str) -> None:

@@ -92,7 +92,7 @@ def test_file_and_its_values_are_bounded(tmp_path: Path, monkeypatch: pytest.Mon
         (b"a: 1\nb: \xe9t\xe9\n", "factory.yaml:2:4: is not UTF-8: invalid continuation byte"),
         ("a: 1\n".encode("utf-16"), "factory.yaml:1:1: is not UTF-8: invalid start byte; it begins as UTF-16 does"),
         (b"a: 1\n\n  b: \x1b[31m", "factory.yaml:3:6: is not YAML: control character (U+001B); remove it"),
-        (b"format: 1\n<<: {c: 1}", "factory.yaml:2:1: merge keys (<<) are not YAML 1.2; write the keys"),
+        (b"format: 1\n<<: {c: 1}", "factory.yaml:2:1: merge keys (<<) are not part of YAML 1.2; write the keys"),
     ],
 )
 def test_what_is_not_yaml_is_reported_where_it_stands(tmp_path: Path, content: bytes, problem: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST = 10_000
 """Alarms that are remembered at most."""
 
-_Key = tuple["OpcUaGroup", int, tuple[str, str]]
+_Key = tuple["OpcUaGroup", int, tuple[str, ...]]
 
 
 class ActiveAlarms:

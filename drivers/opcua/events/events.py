@@ -34,8 +34,15 @@ FIELDS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (_CONDITION, ("ConditionName",)),
     (_ALARM, ("ActiveState", "Id")),
     (_ACKNOWLEDGEABLE, ("AckedState", "Id")),
+    (_CONDITION, ()),  # the node id of the condition itself (Part 9, 5.5.2)
+    (_BASE, ("SourceNode",)),
+    (_CONDITION, ("BranchId",)),
+    (_CONDITION, ("Retain",)),
 )
 """The fields that are asked for: the type that has them, and their browse names."""
+
+_TEXT_FIELDS = 9
+"""Fields that are in the text of an event; the others tell alarms apart."""
 
 QUEUE_OVERFLOW = ua.ObjectIds.EventQueueOverflowEventType
 """Events were lost in a full queue (Part 4, 7.22.3)."""
@@ -54,7 +61,7 @@ class Event(NamedTuple):
     id: bytes
     time: int | None
     text: str
-    alarm: tuple[str, str] | None = None
+    alarm: tuple[str, ...] | None = None
     active: bool | None = None
 
 
@@ -64,7 +71,7 @@ def event_filter() -> ua.EventFilter:
         ua.SimpleAttributeOperand(
             TypeDefinitionId=ua.NodeId(ua.Int32(type_)),
             BrowsePath=[ua.QualifiedName(name, ua.UInt16(0)) for name in path],
-            AttributeId=ua.IntegerId(ua.AttributeIds.Value),
+            AttributeId=ua.IntegerId(ua.AttributeIds.Value if path else ua.AttributeIds.NodeId),
         )
         for type_, path in FIELDS
     ]
@@ -77,7 +84,7 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
     `names` are those of event types, as far as they are known.
     """
     fields = [*values, *[None] * (len(FIELDS) - len(values))]
-    id_, type_, source, time, severity, message, condition, active, acknowledged = fields[: len(FIELDS)]
+    id_, type_, source, time, severity, message, condition, active, acknowledged = fields[:_TEXT_FIELDS]
     if standard_type(fields) in _BOOKKEEPING:
         return None
     told: dict[str, Any] = {
@@ -91,9 +98,21 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
         "acknowledged": acknowledged if isinstance(acknowledged, bool) else None,
     }
     when = microseconds(time) if isinstance(time, datetime) else None
-    alarm = None if told["condition"] is None else (told["source"], told["condition"])
+    alarm = None if told["condition"] is None else _identity(told["source"], told["condition"], fields[_TEXT_FIELDS:])
     id_ = id_ if isinstance(id_, bytes) else b""
     return Event(id_, when, orjson.dumps(told).decode(), alarm, told["active"])
+
+
+def _identity(source: str, condition: str, fields: Sequence[Any]) -> tuple[str, ...]:
+    """Return what tells one alarm from another: its node and branch, or names where a server has no node ids.
+
+    Two motors may both have a source Motor and a condition Overtemperature. A branch is an earlier state of an alarm
+    that still wants to be acknowledged (Part 9, 5.5.2): it ends by itself.
+    """
+    node, source_node, branch, _ = fields[: len(FIELDS) - _TEXT_FIELDS]
+    ids = [one.to_string() if isinstance(one, ua.NodeId) and not one.is_null() else "" for one in
+           (node, source_node, branch)]  # fmt: skip
+    return (ids[0], ids[2]) if ids[0] else (source, condition, ids[1], ids[2])
 
 
 def standard_type(values: Sequence[Any]) -> int | None:

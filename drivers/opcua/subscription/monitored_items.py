@@ -10,7 +10,7 @@ from asyncua import ua
 from drivers.opcua.connection.session import MONITOR
 from drivers.opcua.errors import NO_FILTER, NO_ROOM
 from drivers.opcua.settings import Discard
-from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT
+from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT, SHORTER, SLACK, SLOWER
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class MonitoredItems:
     """The monitored items of a session, by client handles of `points`."""
 
-    def __init__(self, points: ScanBuilder, counters: Counters, remarks: Revisions) -> None:
-        """Prepare; `counters` counts `deadbands_refused`, and `remarks` names the points."""
+    def __init__(self, points: ScanBuilder, counters: Counters, revisions: Revisions) -> None:
+        """Prepare; `counters` counts `deadbands_refused`, and `revisions` names the points."""
         self._points = points
         self._counters = counters
-        self._remarks = remarks
+        self._revisions = revisions
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
 
     async def monitor(
@@ -68,7 +68,7 @@ class MonitoredItems:
         for handle in plain:
             positions = self._points.positions(handle)
             text = NO_PERCENT if group.percent(positions[0]) else NO_DEADBAND
-            self._remarks.note(group, positions, text)
+            self._revisions.note(group, positions, text)
         self._points.forget(refused)
         return {position: status for handle, status in refused.items() for position in self._points.positions(handle)}
 
@@ -96,9 +96,22 @@ class MonitoredItems:
         for handle, result in zip(handles, results, strict=True):
             if result.StatusCode.is_good():
                 self._ids[handle] = subscription, result.MonitoredItemId
+                self._note_revisions(handle, wanted[handle].RequestedParameters, result)
             else:
                 refused[handle] = result.StatusCode.value
         return refused
+
+    def _note_revisions(
+        self, handle: int, asked: ua.MonitoringParameters, result: ua.MonitoredItemCreateResult
+    ) -> None:
+        """Warn of a longer sampling interval, or a shorter queue, than was requested (Part 4, 7.21)."""
+        [(group, _), *_] = self._points.of(handle)
+        positions = self._points.positions(handle)
+        sampling, size = result.RevisedSamplingInterval, result.RevisedQueueSize
+        if asked.SamplingInterval > 0 and sampling > asked.SamplingInterval * SLACK:
+            self._revisions.note(group, positions, SLOWER.format(sampling, asked.SamplingInterval))
+        if 0 < size < asked.QueueSize:
+            self._revisions.note(group, positions, SHORTER.format(size, asked.QueueSize))
 
     async def forget(self, session: Session, handles: Iterable[int]) -> None:
         """Delete items. A server does not resume an item when a node with that id comes back."""

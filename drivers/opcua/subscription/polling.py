@@ -129,10 +129,10 @@ class Poll:
 class PollingFallback:
     """Polls subscribed points at the rate of their group, if the server has no room for their items."""
 
-    def __init__(self, counters: Counters, remarks: Revisions) -> None:
-        """Prepare; `counters` counts `polled_instead`, and `remarks` names the points."""
+    def __init__(self, counters: Counters, revisions: Revisions) -> None:
+        """Prepare; `counters` counts `polled_instead`, and `revisions` names the points."""
         self._counters = counters
-        self._remarks = remarks
+        self._revisions = revisions
         self._polls: list[tuple[float, Poll]] = []
         self._due: dict[Poll, float] = {}
 
@@ -146,7 +146,7 @@ class PollingFallback:
         if not positions:
             return
         self._counters.polled_instead += len(positions)
-        self._remarks.note(group, positions, NO_ITEM)
+        self._revisions.note(group, positions, NO_ITEM)
         poll = Poll(group, positions)
         poll.resolve(nodes)
         self._polls.append((group.every, poll))

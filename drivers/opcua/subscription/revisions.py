@@ -18,6 +18,11 @@ NO_PERCENT = (
     "the server refuses a deadband in percent, as where it knows no range, so every change is sent; write range: "
     "[lowest, highest] in the template, and they are held back here"
 )
+SLOWER = "the server samples them every {:g} ms instead of {:g} ms: faster changes are not seen"
+SHORTER = "the server queues {} changes instead of {}: with more between two messages some are lost"
+SLACK = 1.01
+"""A revised interval up to so many times the requested one is the same: servers count in their own ticks."""
+
 NO_ITEM = "the server has no room for more monitored items: they are read instead, at their rate"
 
 

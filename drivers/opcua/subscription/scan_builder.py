@@ -15,7 +15,7 @@ from drivers.opcua.settings import Time
 from drivers.opcua.subscription.client_handles import ClientHandles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from drivers.base import Value
     from drivers.opcua.codec.data_changes import DataChanges
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _PLAIN = {bool, int, float}
 """Types of values that are readings as they come."""
+
+
+SAMPLED = 60_000_000
+"""Microseconds before now in which the server may have sampled the first value after an outage."""
 
 
 class ScanBuilder(ClientHandles):
@@ -113,6 +117,7 @@ class ScanBuilder(ClientHandles):
         handles, sources = changes.handles, changes.source_times
         distinct = len(set(handles)) == len(handles)
         odd = self._odd(changes, sources, distinct=distinct)
+        following = {} if distinct or self._fresh.isdisjoint(handles) else self._following(changes, sources)
         times = self._times(changes, sources, now)
         scans: dict[tuple[OpcUaGroup, int], Scan] = {}
         late: list[Scan] = []
@@ -123,7 +128,7 @@ class ScanBuilder(ClientHandles):
             if odd:
                 plain = [place for place in places if place not in odd]
                 for place in filter(odd.__contains__, places):
-                    late += self._take(changes, place, sources[place], scan)
+                    late += self._take(changes, place, sources[place], scan, following)
             if len(plain) == len(handles):
                 scan = self._columns(group, now, handles, changes.values, sources, times)
             elif plain:
@@ -137,6 +142,18 @@ class ScanBuilder(ClientHandles):
                     cast("list[Any]", column).extend(cast("list[Any]", values))
             scans[key] = scan
         return [*scans.values(), *late]
+
+    def _following(self, changes: DataChanges, sources: Sequence[int | None]) -> dict[int, int]:
+        """Return the earliest time of all but the first change of each item, by the clock that its point uses."""
+        servers = changes.server_times
+        seen: set[int] = set()
+        found: dict[int, int] = {}
+        for place, handle in enumerate(changes.handles):
+            time = sources[place] if self._modes[handle] is Time.SOURCE else servers[place]
+            if handle in seen and time is not None:
+                found[handle] = min(time, found.get(handle, time))
+            seen.add(handle)
+        return found
 
     def _odd(self, changes: DataChanges, sources: Sequence[int | None], *, distinct: bool) -> set[int]:
         """Return the places of changes that are handled one by one."""
@@ -195,12 +212,14 @@ class ScanBuilder(ClientHandles):
         self._latest[group].update(zip(positions, cast("list[int]", sources), strict=True))
         return Scan(group, now, values, {}, positions, cast("list[int]", times))
 
-    def _take(self, changes: DataChanges, place: int, source: int | None, scan: Scan) -> list[Scan]:
+    def _take(
+        self, changes: DataChanges, place: int, source: int | None, scan: Scan, following: Mapping[int, int]
+    ) -> list[Scan]:
         """Add one change to its scan; return the late scans that it also makes."""
         handle, value, status = changes.handles[place], changes.values[place], changes.statuses[place]
         variant = changes.variants.get(place)
         [server] = microseconds(changes.server_ticks[place : place + 1])
-        time, since = self._when(handle, source, server, scan.time)
+        time, since = self._when(handle, source, server, scan.time, following.get(handle))
         if status & OVERFLOW == OVERFLOW:
             self._counters.overflows += 1
         if status in NO_NODE:
@@ -218,10 +237,13 @@ class ScanBuilder(ClientHandles):
             cast("list[int]", scan.times).append(time)
         return late
 
-    def _when(self, handle: int, source: int | None, server: int | None, now: int) -> tuple[int, int | None]:
+    def _when(
+        self, handle: int, source: int | None, server: int | None, now: int, following: int | None = None
+    ) -> tuple[int, int | None]:
         """Return the time of a value; and of one that changed during an outage, the time of that change.
 
-        The present value after an outage is valid from now on.
+        The first value after an outage is valid from the time at which the server sampled it, or from now on, and
+        never from a time after `following`, that of the next change in the queue: each keeps its own time.
         """
         mode, newest = self._modes[handle], self._latest[self._groups[handle]]
         before = newest.get(self._positions[handle])
@@ -235,7 +257,11 @@ class ScanBuilder(ClientHandles):
         self._fresh.discard(handle)
         if before is None and not self._interrupted:
             return time, None
-        present = now if mode is Time.GATEWAY else now + self.ahead
+        present = self._present(mode, source, server, now)
+        if following is not None and mode is not Time.GATEWAY:
+            present = min(present, following - 1)
+        if source is not None and mode is Time.SOURCE and present <= source:
+            return source, None
         if source is None or (before is not None and source <= before):
             return present, None
         if before is not None:
@@ -244,6 +270,14 @@ class ScanBuilder(ClientHandles):
             since = source if server is None else server
             return present, since if mode is Time.SERVER else since - self.ahead
         return present, source
+
+    def _present(self, mode: Time, source: int | None, server: int | None, now: int) -> int:
+        """Return from when on the first value after an outage is valid."""
+        if mode is Time.GATEWAY:
+            return now
+        present = now + self.ahead
+        sampled = source is not None and server is not None and source < server <= present
+        return server if sampled and server is not None and present - server < SAMPLED else present
 
     def _arrived(self, server: int | None, now: int) -> int:
         """Return the arrival time of a value, or when it would have arrived."""

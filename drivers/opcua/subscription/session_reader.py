@@ -36,19 +36,19 @@ class SessionReader:
         session: Session,
         settings: OpcUaConnection,
         counters: Counters,
-        remarks: Revisions,
+        revisions: Revisions,
         points: ScanBuilder,
         alarms: Alarms,
         clock: Callable[[], int],
     ) -> None:
-        """Prepare; `counters` and `remarks` receive the counts and revisions of all parts."""
+        """Prepare; `counters` and `revisions` receive the counts and revisions of all parts."""
         self.points = points
         self._session = session
         self._alarms = alarms
         self._clock = clock
         self._publishing = Publishing(session, settings.keep_alive, settings.publishing, counters)
-        self._items = MonitoredItems(points, counters, remarks)
-        self._fallback = PollingFallback(counters, remarks)
+        self._items = MonitoredItems(points, counters, revisions)
+        self._fallback = PollingFallback(counters, revisions)
         self._subscriptions: dict[float, int | None] = {}  # by interval; None where the server has none
 
     def begin(self) -> None:
