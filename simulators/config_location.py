@@ -29,7 +29,7 @@ class ConfigLocation:
         return f"{document.file}:{document.line(path)}: {'.'.join(map(str, path))}"
 
     def point(self, machine: Machine, name: str) -> str:
-        """Return `file:line: path` of a point in its template, or in the one that it extends."""
+        """Return `file:line: path` of a point in its template, or in a template that it extends."""
         if machine.place is not None and machine.place.document.has((*machine.place.path, "points", name)):
             document, path = machine.place.document, (*machine.place.path, "points", name)
             return f"{document.file}:{document.line(path)}: {'.'.join(map(str, path))}"

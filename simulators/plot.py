@@ -101,7 +101,7 @@ def one_cycle(
 
 
 def panels_of(outputs: MachineOutputs, values: dict[str, list[float]]) -> list[tuple[str, list[Point]]]:
-    """Return what is drawn together: the measured quantities that move, of one unit and size, the liveliest first."""
+    """Return the points of each panel: moving quantities of one unit and size, the liveliest first."""
     panels: list[tuple[str, list[Point]]] = []
     moving = [
         point

@@ -155,7 +155,7 @@ class Truth:
     """A truth log that was written."""
 
     def __init__(self, file: Path) -> None:
-        """Read a log and its clock. Raises `OSError`, or `ValueError` for a file that is no truth log."""
+        """Read a log and its clock. Raises `OSError`, or `ValueError` for a file that is not a truth log."""
         steps = [line.split() for line in clock_file(file).read_text(encoding="utf-8").splitlines()]
         wall = {int(t): int(at) for t, at in steps}
         self._times: dict[tuple[str, str], list[int]] = defaultdict(list)

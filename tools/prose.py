@@ -35,17 +35,9 @@ PENDING = (
     "drivers/modbus",
     "drivers/opcua",
     "gateway/acquisition",
-    "gateway/codecs",
-    "gateway/common",
     "gateway/ingest",
-    "gateway/model",
-    "gateway/pipeline",
     "gateway/spool",
-    "gateway/stores",
-    "simulators",
     "simulators/machines",
-    "simulators/modbus",
-    "simulators/opcua",
     "tests",
 )
 """Rooms that are not reworded yet. A room leaves this list when `tools/prose.py ROOM` finds nothing."""
@@ -122,7 +114,7 @@ RULES = (
     Rule(r"\bones\b", "name the things"),
     # copulas
     Rule(rf"(?<!\bthere )\b{_BE} no (?!{_COMPARED})[a-z]+", "is not a"),
-    Rule(rf"(?<!\bthere )\b{_BE} none\b", "is not a, or has no"),
+    Rule(rf"(?-i:(?<!\bthere )\b{_BE} none\b)", "is not a, or has no"),
     # words that say nothing, and Latin
     Rule(r"\bplease\b|\bsimply\b|\bobviously\b|\bof course\b|\bjust\b", "leave it out"),
     Rule(r"\be\.g\.|\bi\.e\.|\betc\.", "for example, that is, and so on"),

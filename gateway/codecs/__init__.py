@@ -1,4 +1,4 @@
-"""What a record looks like on the wire: one file a codec, one line in `CODECS`."""
+"""Wire formats of records: one file for each codec, one line in `CODECS`."""
 
 from gateway.codecs.base import Codec, Undecodable
 from gateway.codecs.json import JsonCodec

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Undecodable(Exception):
-    """These bytes are no record of this codec; the text says why."""
+    """These bytes are not a record of this codec; the text has the reason."""
 
 
 class Codec(Protocol):
@@ -23,5 +23,5 @@ class Codec(Protocol):
         ...
 
     def decode(self, payload: bytes) -> Record:
-        """Return the record. Raises `Undecodable` for whatever is none."""
+        """Return the record. Raises `Undecodable` for bytes that are not a record."""
         ...

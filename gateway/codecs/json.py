@@ -38,10 +38,10 @@ MAX_NAME = 256
 """Characters of the name of a gateway, a spool or a point."""
 
 _WILDCARDS = frozenset("/+#")
-"""What no level of a topic may contain (MQTT 5, 4.7.1): a gateway is answered on a topic of its own."""
+"""Characters that a topic level must not contain (MQTT 5, 4.7.1): a gateway has topics with its name."""
 
 MAX_CHECKED = 20_000
-"""Names of points that are known to be right; then all are checked anew."""
+"""Valid point names that are cached; beyond that all are checked again."""
 
 _checked: set[str] = set()
 
@@ -50,7 +50,7 @@ class JsonCodec:
     """`{"v":1,"gateway":…,"spool":…,"seq":…,"scans":[{"t":…,"values":{…},…}]}`."""
 
     def encode(self, record: Record) -> bytes:
-        """Return JSON; what is empty is left out."""
+        """Return JSON without empty parts."""
         written = {"v": VERSION, "gateway": record.gateway, "spool": record.spool, "seq": record.seq}
         if record.meta:
             written["meta"] = record.meta
@@ -64,9 +64,9 @@ class JsonCodec:
         try:
             data = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
-            raise Undecodable(f"is no JSON: {error}") from error
+            raise Undecodable(f"is not JSON: {error}") from error
         if not isinstance(data, dict) or type(data.get("v")) is not int or data["v"] != VERSION:
-            raise Undecodable(f"is no record of version {VERSION}")
+            raise Undecodable(f"is not a record of version {VERSION}")
         record = _record(data)
         _look_closer(payload, data, record)
         return record
@@ -138,11 +138,11 @@ def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
     return part
 
 
-# -- what the parser does not check --
+# -- checks beyond those of the parser --
 
 
 def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
-    """Refuse names and numbers that stores can't hold, and keys that stand twice.
+    """Refuse names and numbers that stores can't represent, and duplicate keys.
 
     Counting shows that most records, those of gateways, are right; only others are parsed again, slowly.
     """
@@ -157,7 +157,7 @@ def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
                 _check_names(part)
         _check_names(scan.values)
         large = large or _large(scan.values)
-    # a text may hold `":`, and a key may stand before a blank: then counting says nothing
+    # a text may contain `":`, and a blank may follow a key: then counting proves nothing
     if large or payload.count(b'":') != keys or b'" ' in payload or b"\n" in payload or b"\t" in payload:
         _parse_slowly(payload)
 
@@ -183,7 +183,7 @@ def _check_text(text: str, field: str) -> None:
 
 
 def _large(values: dict[str, Value]) -> bool:
-    """Return whether a number is beyond 64 bits: whole ones came as floats then, with digits lost."""
+    """Return whether a number is beyond 64 bits: such integers arrive as floats, with digits lost."""
     numbers: Any = values.values()
     try:
         if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
@@ -202,19 +202,19 @@ def _parse_slowly(payload: bytes) -> None:
     try:
         json.loads(payload, object_pairs_hook=_once_each, parse_int=_whole)
     except (RecursionError, ValueError) as error:
-        raise Undecodable(f"is no JSON: {error}") from error
+        raise Undecodable(f"is not JSON: {error}") from error
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise Undecodable(f"{next(name for name in names if names.count(name) > 1)!r:.60} stands there twice")
+        raise Undecodable(f"{next(name for name in names if names.count(name) > 1)!r:.60} is there twice")
     return found
 
 
 def _whole(digits: str) -> int:
-    # what has more digits than Python turns into a number is too large by far
+    # a number with more digits than Python converts is far too large
     if len(digits) > 20 or (number := int(digits)) not in _WHOLE:  # noqa: PLR2004 - a sign and 19 digits
         raise Undecodable(f"{digits:.40} is beyond a 64-bit integer")
     return number

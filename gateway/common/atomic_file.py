@@ -1,4 +1,4 @@
-"""JSON files that are replaced as a whole: a power cut leaves the old one, or the new one."""
+"""JSON files that are replaced as a whole: a power cut leaves the old file, or the new file."""
 
 from __future__ import annotations
 

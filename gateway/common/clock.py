@@ -49,15 +49,15 @@ class _Era(NamedTuple):
 class Clock:
     """Wall time that is unique, and that increases as long as the wall clock is not set back far.
 
-    Between two steps of the wall clock lies an era. A step forward, or back by more than `AHEAD`, begins a new one,
-    and time follows the wall clock at once. A smaller step back is made up for at half the pace of the monotonic
+    An era is the time between two steps of the wall clock. A step forward, or back by more than `AHEAD`, begins a new
+    era, and time follows the wall clock at once. A smaller step back is made up for at half the pace of the monotonic
     clock. While a time was used in an era before, `fault` is set; no time is returned twice all the same.
     """
 
     def __init__(self, *, require_sync: bool = False) -> None:
         """Prepare; with `require_sync` a clock that the kernel does not call synchronised is not trusted."""
         self.fault: Fault | None = None
-        """The fault of readings that are taken now; None while time can be trusted."""
+        """The fault of readings that are acquired now; None while time can be trusted."""
         self.steps = 0
         """How often the wall clock was set since the start."""
         self.era = 0

@@ -29,7 +29,7 @@ class DeadLetter(NamedTuple):
 
 
 class DeadLetters:
-    """A file of JSON lines, bounded: a full one is renamed to `.1`, and replaces the `.1` before it.
+    """A file of JSON lines, bounded: a full file is renamed to `.1`, and replaces an earlier `.1`.
 
     Only the beginning of a payload that is larger than the bound is kept, with its full size as `cut_from`. `count`
     is the number of letters written.
@@ -84,7 +84,7 @@ class DeadLetters:
                     written += file.write(content[written:])
                 os.fsync(file.fileno())
             except OSError:
-                with suppress(OSError):  # so that letters do not stand there twice after another attempt
+                with suppress(OSError):  # so that letters are not there twice after another attempt
                     file.truncate(size)
                 raise
         self.count += len(lines)
@@ -105,7 +105,7 @@ def ingest_letters(folder: Path, ingest: str) -> Path:
 
 
 def read_letters(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield the letters of a file and the one before it, oldest first.
+    """Yield the letters of a file and of its predecessor, oldest first.
 
     Raises `OSError` where a file exists and can't be read.
     """

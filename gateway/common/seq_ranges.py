@@ -157,7 +157,7 @@ class SeqRanges:
 
 
 def within(seqs: Mapping[int, object], ranges: Iterable[SeqRange]) -> list[int]:
-    """Return those of `seqs` that lie in the ranges; costs no more for a range without end."""
+    """Return those of `seqs` that are in the ranges; costs no more for a range without end."""
     found: list[int] = []
     for first, last in ranges:
         if last - first < len(seqs):

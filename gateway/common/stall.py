@@ -1,6 +1,6 @@
-"""Notices that the process stood still: it was stopped, its machine was suspended, or its event loop was blocked.
+"""Detects that the process did not run: it was stopped, its machine was suspended, or its event loop was blocked.
 
-What waits in sockets meanwhile is old when it is read, and nothing about it says so.
+Data that waits in sockets meanwhile is old when it is read, and nothing in it shows that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOOK_EVERY = 0.1
 """Seconds between two looks at the clocks."""
 
 LONGEST = 0.5
-"""Seconds between two looks from which on the process stood still."""
+"""Seconds between two checks beyond which the process did not run."""
 
 
 class StallWatch:

@@ -63,7 +63,7 @@ class BestEffort:
     """
 
     def __init__(self, helper: str, passing: tuple[type[Exception], ...] = (), **fields: object) -> None:
-        """Name the helper; errors of the kinds `passing` pass through, and `fields` stand in its log lines."""
+        """Name the helper; errors of the kinds `passing` pass through, and `fields` are in its log events."""
         self.failures = 0
         self._passing = passing
         self._fields = {"helper": helper, **fields}

@@ -1,7 +1,7 @@
 """The ledger: an account of every reading, and of every scan that was due.
 
     acquired = unchanged + dropped(by reason) + pending + confirmed
-    due = taken + missed, per machine
+    `due = taken + missed`, per machine
 
 The spool counts `pending` from its records, so the balance is a check and not a definition.
 """
@@ -67,7 +67,7 @@ class ScheduleCounts:
     """The scans of one machine that were due by its schedule. `taken` includes those that returned only faults.
 
     A slot is missed if the next one came before its scan could begin. `late` is the delay of a scan after its slot,
-    `lasted` its duration; both in seconds, over the scans taken.
+    `lasted` its duration; both in seconds, over the acquired scans.
     """
 
     due: int = 0
@@ -79,7 +79,7 @@ class ScheduleCounts:
     lasted_most: float = 0.0
 
     def took(self, late: float, lasted: float) -> None:
-        """Count a slot as taken."""
+        """Count a slot as acquired."""
         self.due += 1
         self.taken += 1
         self.late_sum += late

@@ -1,4 +1,4 @@
-"""Machine paths: where a machine stands in the factory, after ISA-95."""
+"""Machine paths: the place of a machine in the factory, after ISA-95."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class MachinePath(NamedTuple):
-    """Where a machine stands in the factory (ISA-95), which is also where its topics are."""
+    """The place of a machine in the factory (ISA-95), and of its topics."""
 
     enterprise: str
     site: str

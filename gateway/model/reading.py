@@ -34,14 +34,14 @@ class Reading:
 
 @dataclass(slots=True)
 class NamedScan:
-    """Readings of one machine that were taken together, by the points' names.
+    """Readings of one machine that were acquired together, by the points' names.
 
-    `time`       when they were taken, microseconds since the epoch, UTC
+    `time`       of acquisition, microseconds since the epoch, UTC
     `values`     of all readings that are not bad
     `bad`        name -> reason, for readings without a value
     `uncertain`  name -> reason, for values not to be trusted fully
-    `codes`      name -> the protocol's own word for the fault, where it has one
-    `times`      name -> time, for readings whose own time differs (what a server pushed)
+    `codes`      name -> protocol code of the fault, if there is one
+    `times`      name -> time, for readings whose own time differs (changes from a server)
     `late`       whether the readings were missed in an outage, and read afterwards from the device's own history
     """
 

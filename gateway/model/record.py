@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Record:
     """Scans of one machine made ready to send.
 
-    `gateway`, `spool` and `seq` together name a record for ever: `spool` is drawn when a spool is made, and
-    `seq` counts on in it. The machine is told by the topic. `meta` is the id of the description of its points that
-    the record was made with: types and units are looked up there, also after they were configured anew.
+    `gateway`, `spool` and `seq` together are the permanent name of a record: `spool` is a random id of a spool, and
+    `seq` increases in it. The topic names the machine. `meta` is the id of the metadata of its points at the time of
+    acquisition: it has the types and units, also after the configuration has changed.
     """
 
     gateway: str

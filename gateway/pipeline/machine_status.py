@@ -1,4 +1,4 @@
-"""Machine status: the state of each machine, derived from its points, so that one good group can't hide a bad one.
+"""Machine status: the state of each machine, derived from its points, so that a good group can't hide a bad group.
 
 The state of a machine is published retained; each change is logged once.
 """
@@ -165,7 +165,7 @@ class MachineStatuses:
             state, reason = (State.ONLINE, "") if heard == machine.points else (machine.state, machine.reason)
         else:
             state = State.OFFLINE if len(faults) == machine.points else State.DEGRADED
-            reason = _told(faults)
+            reason = _common_reason(faults)
         if (state, reason) == (machine.state, machine.reason):
             return
         level = log.info if state is State.ONLINE else log.warning
@@ -175,7 +175,7 @@ class MachineStatuses:
         self.change.set()
 
 
-def _told(faults: list[Fault]) -> str:
+def _common_reason(faults: list[Fault]) -> str:
     """Return the reason that all faults have, or `other`."""
     reasons = {fault.reason for fault in faults}
     return next(iter(reasons)).value if len(reasons) == 1 else Reason.OTHER.value

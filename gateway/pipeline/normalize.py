@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 _NAN = bad(Reason.NOT_A_NUMBER)
 _OUT = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
-"""What every store can hold as a whole number."""
+"""Integers that every store can represent."""
 
 _TYPES: dict[ValueType, type] = {
     ValueType.FLOAT: float, ValueType.INT: int, ValueType.BOOL: bool, ValueType.STRING: str,
 }  # fmt: skip
-"""What a raw value is that needs no work to become a declared type."""
+"""The type of a raw value that needs no conversion, by declared type."""
 
 PAST = 10 * 365 * 86_400_000_000
 """Microseconds by which a source's time may be before its arrival: else its clock is wrong, as for `FUTURE`."""
@@ -74,7 +74,7 @@ class Normalizer:
     """
 
     def __init__(self, points: Sequence[Point], clock: Time | None = None) -> None:
-        """Compile; `clock` is the one that stamps the scans, and is trusted where none is given."""
+        """Compile; `clock` stamps the scans; without it, their times are trusted."""
         self._clock: Time = TrustedTime() if clock is None else clock
         self._era = self._clock.era
         self._converts = [_converter(point) for point in points]
@@ -132,7 +132,7 @@ class Normalizer:
             except Unfit as unfit:
                 values[i] = None
                 scan.faults[i] = unfit.fault
-        # the sum of numbers is a number; where it is none (or too large) each is looked at
+        # the sum of numbers is a number; if it is not (or is too large) each value is checked
         if self._pick_floats is not None and not math.isfinite(sum(self._pick_floats(values))):
             self._find_nan(scan)
         for i, low, high in self._limits:
@@ -162,7 +162,7 @@ class Normalizer:
                     faults.setdefault(i, _OUT)
 
     def _odd(self, values: list[Any], positions: Sequence[int]) -> Sequence[int]:
-        """Return the places of values that are not, as they came, what they are declared to be."""
+        """Return the positions of values that are not of the declared type."""
         plain = list(map(self._plain.__getitem__, positions))
         if plain == list(map(type, values)) and self._are_sane(values):
             return ()
@@ -173,7 +173,7 @@ class Normalizer:
         ]
 
     def _are_sane(self, values: list[Any]) -> bool:
-        """Return whether all can be stored. The sum of numbers is a number; where it is none, each is looked at."""
+        """Return whether all can be stored. The sum of numbers is a number; otherwise each value is checked."""
         try:
             if not math.isfinite(sum(values)):
                 return False
@@ -218,7 +218,7 @@ class Normalizer:
 
 
 def _is_plain(point: Point) -> bool:
-    """Return whether a value of the declared type is taken as it is."""
+    """Return whether a value of the declared type needs no check."""
     return (point.scale, point.offset) == (1, 0) and not (point.labels and point.type is ValueType.STRING)
 
 
@@ -232,7 +232,7 @@ def _is_sane(value: object) -> bool:
 def _judge_times(scan: Scan, times: list[int]) -> None:
     """Put the time of arrival in place of a source's time that can't be, and say so.
 
-    One reading from the future would hold all later ones of its point there.
+    One reading from the future would keep all later readings of its point there.
     """
     latest, earliest = scan.time + FUTURE, scan.time - PAST
     if earliest <= min(times) and max(times) <= latest:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReportByException:
-    """The filter of one group's scans; it remembers what was sent last of each point."""
+    """The filter of one group's scans; it keeps the reading that was sent last of each point."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._always = [not point.on_change and point.deadband is None for point in points]

@@ -13,7 +13,7 @@ STORES: dict[str, str] = {
     "sqlite": "gateway.stores.sqlite:KIND",
     "influxdb": "gateway.stores.influxdb:KIND",
 }
-"""Store name -> module and attribute of its `StoreKind`; text, so that only the configured ones are imported."""
+"""Store name -> module and attribute of its `StoreKind`; text, so that only configured stores are imported."""
 
 
 @cache

@@ -2,7 +2,7 @@
 
 StoreError
 ├── Unavailable   write the same batch again later; none of it counts as written
-└── Rejected      some rows are refused for good; all others of the batch are written
+└── Rejected      some rows are refused permanently; all others of the batch are written
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Unavailable(StoreError):
 
 
 class Rejected(StoreError):
-    """The store refuses some rows for good; the rest of the batch is written."""
+    """The store refuses some rows permanently; the rest of the batch is written."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         self.refusals = tuple(refusals)
@@ -77,11 +77,11 @@ class Store(ABC):
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """What the store could not keep as it was written, for the report: `rows_ignored`, `scans_merged`."""
+        """Counts of rows that the store could not keep as written, for the report: `rows_ignored`, `scans_merged`."""
 
     @abstractmethod
     def open(self) -> None:
-        """Connect, and create what is missing. Raises `Unavailable`."""
+        """Connect, and create missing files or tables. Raises `Unavailable`."""
 
     def check(self) -> None:  # noqa: B027 - most stores have nothing to check
         """Check, before writing, that the open store is configured to keep these promises.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 NO_CONTENT, TOO_LARGE = 204, 413
-"""The one answer to a write that is documented as success, by InfluxDB and VictoriaMetrics; RFC 9110, 15.5.14."""
+"""The only answer to a write that is documented as success, by InfluxDB and VictoriaMetrics; RFC 9110, 15.5.14."""
 
 _ABOUT_ROWS = {400, 422}
 _NOT_WATCHED = (
@@ -84,7 +84,7 @@ class Strings(StrEnum):
 class InfluxSettings(Section):
     """Where to write: `org`, `bucket` and `token` with v2; `database`, `username` and `password` with v1.
 
-    `strings` follows from what the server says that it is, where it is not written.
+    `strings` is detected from the server unless it is configured.
     """
 
     url: str

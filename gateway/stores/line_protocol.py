@@ -31,7 +31,7 @@ _NOT_A_KEY = re.compile(r"[\x00-\x1f\x7f\\]")
 """Characters that end a line, or that InfluxDB 1 can't escape in a key (influxdb#9954)."""
 
 MAX_CACHED = 20_000
-"""Keys, and tags of machines, that are cached; then all are made anew."""
+"""Cached keys, and tags of machines; beyond that all are built again."""
 
 _ESCAPED_TEXT = str.maketrans({'"': r"\"", "\\": r"\\"})
 _LEVEL = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}
@@ -152,7 +152,7 @@ class LineWriter:
         return known
 
     def _key(self, text: str) -> str:
-        """Return a measurement, tag value or field key as it stands in a line; empty where no line can hold it."""
+        """Return a measurement, tag value or field key in line protocol; empty if a line can't contain it."""
         known = self._keys.get(text)
         if known is None:
             known = "" if _NOT_A_KEY.search(text) else escape(text)
@@ -167,7 +167,7 @@ class LineWriter:
 
 
 def escape(key: str) -> str:
-    """Return a key as it stands in a line."""
+    """Return a key in line protocol."""
     return key.translate(_ESCAPED_KEY)
 
 

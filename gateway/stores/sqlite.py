@@ -1,8 +1,8 @@
 """The embedded store: an SQLite file with the view `readings` for the sqlite3 shell.
 
 A reading is identified by its place (machine and point) and time, so writing it twice changes nothing, also where its
-unit or type was changed meanwhile. Readings older than `keep` are deleted, and the oldest ones of a file larger than
-`max_size`. Readings stamped by a clock that was not set have no age: only `max_size` deletes them.
+unit or type was changed meanwhile. Readings older than `keep` are deleted, and the oldest readings of a file
+larger than `max_size`. Readings stamped by a clock that was not set have no age: only `max_size` deletes them.
 
 Rows are in the order of their times, so that readings that arrive together are written together. Ordered by place,
 every reading costs a page of 4 KiB (measured: 6,800 bytes written a reading against 100, at 1,000 points a second).
@@ -138,7 +138,7 @@ class SqliteStore(Store):
         try:
             if not path.is_file():
                 raise Unavailable(f"{path}: there is no store yet; `lineside ingest` creates it")
-            # to be written to, since only a writer can finish what a killed one has left; SQLite itself opens it to
+            # to be written to, since only a writer can complete the log of a killed writer; SQLite itself opens it to
             # be read where that is not allowed
             uri = f"{path.absolute().as_uri()}?mode=rw"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
@@ -212,7 +212,7 @@ class SqliteStore(Store):
         self.open()
 
     def prune(self) -> None:
-        """Delete readings that are too old, and the oldest ones of a file that is too large.
+        """Delete readings that are too old, and the oldest readings of a file that is too large.
 
         Age is counted from the newest reading that is not in the future, and never from a jump of a clock, see
         `retention.py`. Readings of a clock that was not set have no age.

@@ -25,7 +25,7 @@ MONTH = 31 * 86400.0
 """Seconds in a month as VictoriaMetrics counts it: the unit of a retention without one."""
 
 FLUSH_MARGIN = 5.0
-"""Seconds for writing out, beyond what the interval explains."""
+"""Seconds for writing to disk, beyond the interval."""
 
 YOUNG = 3
 """Seconds of uptime until the start time identifies a process: it has whole seconds, on a page up to a second old."""
@@ -73,7 +73,7 @@ class ServerProcess(NamedTuple):
             return ""
         needed = "start it with -dedup.minScrapeInterval=1ms"
         if not interval:
-            return f"it stores twice what is written twice; {needed}"
+            return f"it stores rows twice that are written twice; {needed}"
         return f"it keeps one reading of each {interval:g} s and drops the others; {needed}"
 
     @property
@@ -82,7 +82,9 @@ class ServerProcess(NamedTuple):
         kept = self.retention
         if kept >= RETENTION_NEEDED:
             return ""
-        return f"it drops readings older than {kept / 86400:g} days without a word; start it with -retentionPeriod=5y"
+        return (
+            f"it drops readings older than {kept / 86400:g} days without an error; start it with -retentionPeriod=5y"
+        )
 
     @property
     def retention(self) -> float:

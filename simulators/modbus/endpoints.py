@@ -55,7 +55,7 @@ class Endpoint:
             await self._stop()
 
     async def close(self) -> None:
-        """Stop for good, and release the address."""
+        """Stop permanently, and release the address."""
         await self.stop()
 
     def _hang_up(self) -> None:
@@ -87,7 +87,7 @@ class Endpoint:
 
 
 class ListeningPort(Endpoint):
-    """A TCP port, with or without TLS, or a UDP port; port 0 takes a free one."""
+    """A TCP port, with or without TLS, or a UDP port; port 0 selects a free port."""
 
     def __init__(
         self, transport: Transport, host: str, port: int, units: dict[int, Unit], tls: ssl.SSLContext | None = None
@@ -123,11 +123,11 @@ class ListeningPort(Endpoint):
 def explain_bind_error(error: OSError, host: str, port: int) -> str:
     """Return why a port can't be bound, and what to do."""
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} of {host} is taken; --ports auto finds free ones"
+        return f"port {port} of {host} is in use; --ports auto finds free ports"
     if error.errno == errno.EACCES:
-        return f"port {port} of {host} is for the superuser; --ports auto finds one for all"
+        return f"port {port} of {host} is for the superuser; --ports auto finds ports for all users"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this machine; --ports auto serves its machines on {LOOPBACK}"
+        return f"{host} is not an address of this machine; --ports auto serves its machines on {LOOPBACK}"
     return f"can't listen on port {port} of {host}: {error.strerror or error}"
 
 

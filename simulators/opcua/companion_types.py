@@ -37,7 +37,7 @@ EXTRUDER = "http://opcfoundation.org/UA/PlasticsRubber/Extrusion/Extruder/"
 class Declaration:
     """An instance declaration: an object of `type_`, or a variable of the OPC UA data type `data`.
 
-    A name that ends with `_` stands for numbered ones. A variable that is no point shows `static` or `live`, or is
+    A name that ends with `_` stands for numbered names. A variable without a point shows `static` or `live`, or is
     left out; an object without points is added if `always`.
     """
 
@@ -68,7 +68,7 @@ class ObjectType:
         return self.supertype.member(name) if self.supertype is not None else None
 
     def all_members(self) -> tuple[Declaration, ...]:
-        """Return all declarations, inherited ones first."""
+        """Return all declarations, inherited declarations first."""
         return (*self.supertype.all_members(), *self.members) if self.supertype is not None else self.members
 
 

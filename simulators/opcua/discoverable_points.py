@@ -1,4 +1,4 @@
-"""Points that a search finds: only a real machine knows them, so a simulated one shows examples."""
+"""Points that a search finds: only a real machine knows them, so a simulated machine shows examples."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ class SimulatedItemService(MonitoredItemService):
         queue.append(change)
 
     async def publish_at_once(self) -> None:
-        """Publish what is queued if the publishing interval is 0."""
+        """Publish the queued changes if the publishing interval is 0."""
         if self.isub.data.RevisedPublishingInterval <= 0:
             await self.isub.publish_results()
 

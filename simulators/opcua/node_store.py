@@ -42,7 +42,7 @@ class MachinePrototype(NamedTuple):
         return self.configured.path.machine
 
     def fits(self, configured: Configured) -> bool:
-        """Return True if a machine can be copied from this one: only the machine's name tells their nodes apart."""
+        """Return True if a machine can be copied from this machine: their nodes differ only in the machine's name."""
         names = {self.name, configured.path.machine}
         texts = (str(variable.id.Identifier).partition("/")[0] for variable in self.layout.variables)
         return configured.searches == self.configured.searches and names.isdisjoint(texts)
@@ -162,7 +162,7 @@ class NodeStore(MutableMapping[ua.NodeId, NodeData]):
         return copy.from_prototype(root)
 
     def variable(self, id_: ua.NodeId) -> tuple[VariableValues, int] | None:
-        """Return the values that a node belongs to, and its number in them; None if it is no machine's variable."""
+        """Return the values that a node belongs to, and its number in them; None without a machine."""
         copy = self._copies.get(id_.NamespaceIndex)
         if copy is None:
             return self._variables.get(id_)
@@ -177,7 +177,7 @@ class NodeStore(MutableMapping[ua.NodeId, NodeData]):
                 yield variable.id if copy is None else copy.from_prototype(variable.id)
 
     def keep(self, id_: ua.NodeId) -> None:
-        """Keep a copied node for good, since something will be changed in it."""
+        """Keep a copied node permanently, because it will be changed."""
         if id_ not in self._nodes and (node := self.get(id_)) is not None:
             self._nodes[id_] = node
 

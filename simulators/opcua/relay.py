@@ -32,7 +32,7 @@ class Relay:
         self._open: set[asyncio.Task[None]] = set()
 
     async def apply_faults(self) -> None:
-        """Listen, or close everything, as the faults require. Raises `OSError` if the port is taken."""
+        """Listen, or close everything, as the faults require. Raises `OSError` if the port is in use."""
         refused = any(fault.refused for fault in self._faults)
         if refused and self._server is not None:
             await self.close()

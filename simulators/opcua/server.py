@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from simulators.opcua.variable_values import VariableValues
 
 MAX_CLIENTS = 10_000
-"""Connections, and subscriptions, that one server accepts: more than asyncua's default of 1,000."""
+"""Connections, and subscriptions, that a server accepts: more than asyncua's default of 1,000."""
 
 MACHINES_PER_TURN = 20
 """Machines that are sampled before the event loop may answer requests."""

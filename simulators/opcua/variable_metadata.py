@@ -31,7 +31,7 @@ MAGNITUDES = {
 
 
 def raw_unit(point: Point) -> str:
-    """Return the unit of the device's value, empty if UCUM has none: 0.001 s is the unit ms, 0.1 mm is no unit."""
+    """Return the unit of the device's value, empty if UCUM has none: 0.001 s is the unit ms, 0.1 mm has no unit."""
     if (point.scale, point.offset) == (1.0, 0.0):
         return point.unit
     power = math.log10(point.scale) if point.scale > 0.0 else math.nan

@@ -52,7 +52,7 @@ GOOD_ENCODING_MASK = 0x0D
 
 
 class Layout:
-    """The variables of machines of one template, by number: those of points first, then the derived ones."""
+    """The variables of machines of one template, by number: those of points first, then derived variables."""
 
     def __init__(self, variables: Sequence[Variable], derived: Sequence[DerivedVariable]) -> None:
         self.variables: list[Variable | DerivedVariable] = [*variables, *derived]

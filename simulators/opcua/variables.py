@@ -101,7 +101,7 @@ class Variable:
         return self.kind or _kind(self.points[0])
 
     async def define(self, server: Server, namespace: int, name: str) -> ServerNode | None:
-        """Define the structure of the value and return its data type; None if the value is no structure."""
+        """Define the structure of the value and return its data type; None if the value is not a structure."""
         if not any(source.field for source in self._sources):
             return None
         type_ = await self._define(server, namespace, name, ())

@@ -89,9 +89,8 @@ class Injector:
     async def _inject(self, deadline: float) -> None:
         while asyncio.get_running_loop().time() < deadline:
             name = self._draw()
-            lasts, pause = self.choice.uniform(0.1, self._longest), self.choice.uniform(0.1, self._longest / 2)
-            await self.cause(name, lasts)
-            await asyncio.sleep(pause)
+            lasts, pause = self.choice.uniform(0.1, self._longest), self.choice.uniform(0.5, self._longest / 2)
+            await self.cause(name, lasts, pause)
 
     def _draw(self) -> str:
         """Return the next fault: each comes as often as its weight before any comes again, a free part first."""
@@ -104,8 +103,8 @@ class Injector:
     def _busy(self, part: str) -> bool:
         return part in self._parts and self._parts[part].locked()
 
-    async def cause(self, name: str, seconds: float) -> None:
-        """Let one fault happen, and heal it."""
+    async def cause(self, name: str, seconds: float, pause: float = 0.0) -> None:
+        """Let one fault happen, heal it, and leave its parts alone for a while."""
         _, parts, fault = FAULTS[name]
         async with AsyncExitStack() as held:
             for part in sorted(parts):
@@ -114,6 +113,7 @@ class Injector:
             await fault(self, seconds)
             self.counts[name] += 1
             self.history.append(f"{began} to {micros()}: {name}")
+            await asyncio.sleep(pause)
 
 
 async def _kill_gateway(injector: Injector, seconds: float) -> None:

@@ -543,7 +543,7 @@ def flagged(folder: Path, *flags: str) -> Flagged:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ((), "it stores twice what is written twice; start it with -dedup.minScrapeInterval=1ms"),
+        ((), "it stores rows twice that are written twice; start it with -dedup.minScrapeInterval=1ms"),
         (("-dedup.minScrapeInterval=30s",), "it keeps one reading of each 30 s and drops the others"),
         (
             ("-dedup.minScrapeInterval=1m30s",),
@@ -578,7 +578,7 @@ def test_a_victoria_metrics_that_forgets_within_a_year_is_told_and_written_to(
         store.check()
         store.write([fresh])
     told = [(log["event"], log["log_level"], log["hint"]) for log in logs]
-    hint = f"it drops readings older than {days} days without a word; start it with -retentionPeriod=5y"
+    hint = f"it drops readings older than {days} days without an error; start it with -retentionPeriod=5y"
     assert told == ([("store.short_retention", "warning", hint)] if days else [])
 
 

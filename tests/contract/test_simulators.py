@@ -162,7 +162,7 @@ async def test_an_opcua_port_that_is_taken_is_told_in_the_same_words(tmp_path: P
     config = configure(tmp_path, {"drum": DRUM}, {"d1": {"template": "drum", "connection": url}})
     simulation = Simulation(load_factory(config), "1")
     where = r"factory\.yaml:\d+: lines\.line\.machines\.d1\.connection"
-    taken = rf"{where}: port {port} of 127\.0\.0\.1 is taken; --ports auto finds free ones"
+    taken = rf"{where}: port {port} of 127\.0\.0\.1 is in use; --ports auto finds free ports"
     with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match=taken):
         async with asyncio.timeout(PATIENCE):
             await simulation.run(asyncio.Event())

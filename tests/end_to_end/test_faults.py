@@ -257,7 +257,7 @@ async def test_messages_that_are_no_records_are_set_aside_and_do_not_stop_the_fl
     letters = (tmp_path / "ingest.dead-letters.jsonl").read_text().splitlines()
     assert len(letters) == 60
     assert "poison 17" in letters[17]
-    assert "is no JSON" in letters[17]
+    assert "is not JSON" in letters[17]
     await gateway.stop()
     assert plant.report()["ledger"]["pending"] == 0
 

@@ -75,7 +75,7 @@ async def test_poison_takes_no_slot_for_ever(tmp_path: Path):
         await gateway.send("m-01", pressure=1.5)
         await until(lambda: 2 in gateway.ranges, "the record behind the poison is confirmed")
     letters = (tmp_path / "ingest" / "ingest.dead-letters.jsonl").read_text(encoding="utf-8").splitlines()
-    assert sum('"payload":"poison"' in line and "is no JSON" in line for line in letters) == 1001
+    assert sum('"payload":"poison"' in line and "is not JSON" in line for line in letters) == 1001
     assert sum("is not metadata" in line for line in letters) == 3
     assert sum("no machine has this topic" in line for line in letters) == 1
     assert [row.value for row in rows(tmp_path / "readings.db")] == [1.5]

@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from gateway.cli import main
+from gateway.pipeline.machine_status import State
 from gateway.settings.document import Document
 from gateway.settings.load import KEYS, load_factory
 from gateway.settings.templates import Templates
@@ -156,6 +157,7 @@ def log_events() -> set[str]:
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Constant) and re.fullmatch(r"[a-z_]+\.[a-z_]+", str(node.value)):
                     found.add(str(node.value))
+    found |= {f"machine.{state}" for state in State if state is not State.STARTING}
     return {event for event in found if event not in NOT_EVENTS and not event.endswith(NOT_ENDINGS)}
 
 
