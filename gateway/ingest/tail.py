@@ -49,7 +49,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
     topics = Topics(factory.broker.root)
     codec = CODECS[factory.gateway.codec]
     metadata = MetadataRegistry()
-    session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}")
+    session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}", announce=False)
     invalid = RepeatLog(log)
     shown = 0
     closed: OSError | None = None

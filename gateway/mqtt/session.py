@@ -212,8 +212,12 @@ class Session:
         keep_session: bool = False,
         receive: int = RECEIVE_MAXIMUM,
         quiet: bool = False,
+        announce: bool = True,
     ) -> None:
-        """Prepare; no I/O. See `MqttClient`; with `quiet` nothing is logged about the connection."""
+        """Prepare; no I/O. See `MqttClient`; with `quiet` nothing is logged about the connection.
+
+        Without `announce` the first connection is not logged: a command of a person shows its output instead.
+        """
         self.broker = broker
         self.denied: dict[str, int] = {}
         self._identifier = identifier
@@ -221,6 +225,7 @@ class Session:
         self._keep_session = keep_session
         self._receive = receive
         self._quiet = quiet
+        self._announce = announce
         self._state = StateLog(log, "mqtt.unstable")
         self._unpublished: set[str] = set()
 
@@ -270,6 +275,8 @@ class Session:
                 await delay.wait(failed, now() - began)
 
     def _enter(self, event: str, *, healthy: bool = False, **fields: Any) -> None:  # noqa: ANN401 - as structlog has it
+        if healthy and not self._announce and not self._state.state:
+            return
         if not self._quiet:
             self._state.enter(event, healthy=healthy, **fields)
 
