@@ -51,6 +51,7 @@ async def test_the_endpoint_that_a_discovery_endpoint_names_is_connected_to() ->
             "opc.tcp://192.168.0.5:4840/app",
             ["opc.tcp://10.0.0.1:4840/app", "opc.tcp://192.168.0.5:4840/app", "opc.tcp://10.0.0.1:14840/app"],
         ),
+        ("opc.tcp://10.0.0.1:14840", "opc.tcp://192.168.0.5:4840", ["opc.tcp://10.0.0.1:14840"]),
         ("opc.tcp://10.0.0.1:4840", "", ["opc.tcp://10.0.0.1:4840"]),
         ("opc.tcp://10.0.0.1:4840", "http://10.0.0.1:80/x", ["opc.tcp://10.0.0.1:4840"]),
         ("opc.tcp://10.0.0.1:4840", "opc.tcp://x:99999", ["opc.tcp://10.0.0.1:4840"]),

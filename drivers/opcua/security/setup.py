@@ -148,7 +148,9 @@ def endpoint_urls(asked: str, told: str) -> list[str]:
         return [asked]
     if theirs.scheme != ours.scheme or not theirs.hostname:
         return [asked]
-    path = theirs.path if theirs.path.rstrip("/") != ours.path.rstrip("/") else ours.path
+    path = theirs.path
+    if path.rstrip("/") == ours.path.rstrip("/"):
+        return [asked]  # a forwarded port: what answers at the endpoint's own may be another machine
     if port == own:
         return [ours._replace(path=path).geturl()]
     host = f"[{ours.hostname}]" if ":" in (ours.hostname or "") else ours.hostname
