@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from drivers.base import DiscoveredPoint, ValueType
+from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.groups import searches_of
 from gateway.common.logging import configure_logging
 from gateway.gateway_service import GatewayService
@@ -40,6 +41,11 @@ lines:
     return config
 
 
+async def idle(_: DeviceWorker) -> None:
+    """Read nothing: what connecting costs is measured elsewhere."""
+    await asyncio.get_running_loop().create_future()
+
+
 async def worst_gap(stop: asyncio.Event) -> list[float]:
     """Return the processor time of the loop's thread between two turns, so that a busy machine does not count."""
     gaps, before = [], time.thread_time()
@@ -53,6 +59,7 @@ async def worst_gap(stop: asyncio.Event) -> list[float]:
 
 async def main(machines: int, points: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
+        DeviceWorker.run = idle  # type: ignore[method-assign]
         gateway = GatewayService(load_factory(factory(Path(folder), machines)))
         stop, done = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(gateway.run(stop))

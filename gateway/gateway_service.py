@@ -62,7 +62,7 @@ that come together are committed, sent and stored together."""
 CONNECTS_APART = 0.001
 """Seconds between two devices' first connections: a thousand at once would delay the first scans."""
 
-CHANGED_AT_ONCE = 8
+CHANGED_AT_ONCE = 5
 """Machines whose discovered points begin to be read together: their filters are made in the event loop."""
 
 DRAIN = 1.5
@@ -176,7 +176,8 @@ class GatewayService:
                 self.spool.close_record(builder)
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
-        self._retained.update(self._state_topics(), self.spool.next_seq)
+        if change.added or change.removed:
+            self._retained.update(self._state_topics(), self.spool.next_seq)
         gc.freeze()  # as at the start
         await self._devices.start(change)
         return change

@@ -170,9 +170,12 @@ class DeviceManager:
     async def start(self, change: MachineChanges) -> None:
         """Start reading the groups that are new."""
         self._start()
-        await asyncio.gather(
-            *(self._workers[connection].regroup(device.groups) for connection, device in change.devices.items())
+        regrouped = (
+            (worker, device.groups)
+            for connection, device in change.devices.items()
+            if (worker := self._workers[connection]).groups != tuple(device.groups)
         )
+        await asyncio.gather(*(worker.regroup(groups) for worker, groups in regrouped))
 
     # -- running --
 

@@ -223,8 +223,10 @@ class DeviceMetadata:
 
     def switch(self, described: Iterable[MachineDescription], machines: Iterable[Machine]) -> None:
         """Let records name these descriptions from now on; `machines` are all that there are."""
-        self._configured = {str(machine.path): machine for machine in machines}
+        before, self._configured = self._configured, {str(machine.path): machine for machine in machines}
         self._publish(described)
+        if before.keys() == self._configured.keys():
+            return
         there = {self._topics.meta(machine.path) for machine in self._configured.values()}
         self.payloads = {topic: payload for topic, payload in self.payloads.items() if topic in there}
         self._new &= there

@@ -89,7 +89,7 @@ class DurabilityQueue:
                 if not await writer.check_instance(_retry_forever):
                     same = False
                 if writer.instance is None:
-                    continue  # the server is too young to be told from the one before it
+                    continue  # the process is too young to be identified
                 lost = [batch for batch in self._batches if batch.instances[index] != writer.instance]
                 for batch in lost:
                     await self._write_again(batch, index)

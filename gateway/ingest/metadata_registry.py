@@ -133,17 +133,17 @@ class MetadataRegistry:
         yield b"}"
 
     def save(self, pieces: list[bytes]) -> None:
-        """Replace the file; for a thread, since it waits for the disk. A failure is logged once, and tried again."""
-        if self._file is None:
-            return
-        try:
+        """Replace the file; for a thread, since it waits for the disk. Raises `OSError`."""
+        if self._file is not None:
             replace_file(self._file, pieces)
-        except OSError as error:
+
+    def note_saved(self, error: Exception | None) -> None:
+        """Note how a save has ended. A failure is logged once, and the file is saved again later."""
+        if error is not None:
             self._changed = True
-            self._state.enter("metadata.not_saved", error=str(error))
-        else:
-            if self._state.state:
-                self._state.enter("metadata.saved", healthy=True)
+            self._state.enter("metadata.not_saved", error=str(error) or "the disk does not answer")
+        elif self._state.state:
+            self._state.enter("metadata.saved", healthy=True)
 
     # -- the metadata --
 

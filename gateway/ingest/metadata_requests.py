@@ -2,7 +2,7 @@
 
 A record names the id of its metadata. Where ingest does not know it (a broker forgot what it retained, a box worked
 for months before its server was set up), it asks the record's gateway, which answers from its disk. Meanwhile the
-record waits here, and its gateway is told that it is accepted, so that nothing behind it has to wait.
+record waits here. A confirmation names it as accepted, so that its gateway sends the records behind it.
 """
 
 from __future__ import annotations

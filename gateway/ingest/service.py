@@ -218,10 +218,16 @@ class Ingest:
             await self._save_metadata()
 
     async def _save_metadata(self) -> None:
-        if (pieces := self._metadata.snapshot()) is not None:
-            with suppress(TimeoutError):  # a disk that hangs must stop nothing
-                async with asyncio.timeout(SAVE_TIMEOUT):
-                    await self._disk.run(self._metadata.save, pieces)
+        """Save the metadata where it has changed; a disk that fails or hangs stops nothing."""
+        if self._disk.busy or (pieces := self._metadata.snapshot()) is None:
+            return
+        try:
+            async with asyncio.timeout(SAVE_TIMEOUT):
+                await self._disk.run(self._metadata.save, pieces)
+        except OSError as error:  # also `TimeoutError`
+            self._metadata.note_saved(error)
+        else:
+            self._metadata.note_saved(None)
 
     async def _ask_for_metadata(self) -> None:
         """Ask gateways for the metadata that records wait for, until cancelled."""

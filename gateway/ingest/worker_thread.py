@@ -22,6 +22,12 @@ class WorkerThread:
         self._name = name
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._busy = 0
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a call is under way or waits, also one that nobody awaits any more."""
+        return self._busy > 0
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what the function returns, or raise what it raises. Cancelling leaves the call to itself."""
@@ -29,6 +35,7 @@ class WorkerThread:
         result: asyncio.Future[T] = loop.create_future()
 
         def settle(value: T | None, error: BaseException | None) -> None:
+            self._busy -= 1
             if result.done():
                 return
             if error is None:
@@ -48,6 +55,7 @@ class WorkerThread:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
+        self._busy += 1
         self._calls.put(call)
         return await result
 

@@ -114,7 +114,6 @@ class MqttClient(aiomqtt.Client):
             keepalive=max(1, round(broker.keep_alive)),
             will=will,
             timeout=constants.CONNECT_TIMEOUT,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # else 40 ms for each answer
             max_inflight_messages=RECEIVE_MAXIMUM,  # bounded by the sender, who knows what waits, and by the broker
         )
         self.address = broker.url
@@ -147,8 +146,7 @@ class MqttClient(aiomqtt.Client):
             self.address = address.url
             self._hostname, self._port = address.host, address.port
             try:
-                await self._open_socket()
-                return await super().__aenter__()
+                await self._connect_to_address()
             except BaseException as error:
                 # paho closes only a connected socket; an unconnected socket would stay open, and be read from
                 self._paho._sock_close()  # noqa: SLF001 - there is no other way
@@ -157,13 +155,19 @@ class MqttClient(aiomqtt.Client):
                     raise
                 errors.append(f"{address.url}: {error}{self._version_hint(error)}")
                 refused = refused and isinstance(error, MqttConnectError)
+            else:
+                return self
         raise (ConnectionRefused if refused else MqttError)("; ".join(errors))
 
     def _version_hint(self, error: MqttError) -> str:
         """Return an instruction where the broker may not speak MQTT 5: NATS says so, RabbitMQ before 3.13 closes."""
-        refused = isinstance(error, MqttConnectError) and _value(error.rc) in UNSUPPORTED_VERSION
-        closed = isinstance(error, _ClosedEarly) and not self._broker.tls
-        return ': set broker.version to "3.1.1"' * (self._five and (refused or closed))
+        if not self._five:
+            return ""
+        if isinstance(error, MqttConnectError) and _value(error.rc) in UNSUPPORTED_VERSION:
+            return ': set broker.version to "3.1.1"'
+        if isinstance(error, _ClosedEarly) and not self._broker.tls:
+            return ': if it does so each time, set broker.version to "3.1.1"'
+        return ""
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,6 +182,17 @@ class MqttClient(aiomqtt.Client):
         """Retrieve how the connection ended, or asyncio logs an exception that nobody retrieved."""
         if self._disconnected.done() and not self._disconnected.cancelled():
             self._disconnected.exception()
+
+    async def _connect_to_address(self) -> None:
+        """Connect to the present address, in place of aiomqtt's own way. Raises `MqttError`.
+
+        aiomqtt forgets a connection that is lost in the moment of its answer: nothing would ever notice that.
+        """
+        loop = asyncio.get_running_loop()
+        self._connected, self._disconnected = loop.create_future(), loop.create_future()
+        await self._open_socket()
+        await self._wait_for(self._connected, timeout=None)
+        await self.check()
 
     async def _open_socket(self) -> None:
         """Connect and send CONNECT, in a thread that nobody waits for. Raises `MqttError`.
@@ -216,10 +231,10 @@ class MqttClient(aiomqtt.Client):
         if self._broker.tls and not self._tls:
             self._paho.tls_set_context(client_context(self._broker))
             self._tls = True
-        super()._client_connect()
-
-    def _client_connect(self) -> None:
-        """Do nothing: the socket is open already, see `_open_socket`."""
+        self._client_connect()
+        sock = self._paho.socket()
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else 40 ms for each answer
 
     def _on_connect(
         self,

@@ -297,6 +297,7 @@ class Publisher:
                 await self._session.subscribe(link, *sorted(new))
                 subscribed |= new
             await self._session.deliver(link, self._cleanup.clear())
+            await self._cleanup.save()
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_EVERY if self._cleanup.topics else None):
                     await self._cleanup.change.wait()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway.common.atomic_file import save_json
+from gateway.common.state_log import RepeatLog
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import MAX_SEQ, BadMessage, parse_machine_state
 
@@ -54,6 +55,8 @@ class RetainedCleanup:
         self._file = file
         self._gateway = gateway
         self._oldest = oldest
+        self._repeated = RepeatLog(log)
+        self._unsaved = False
         self._topics: set[str] = set()
         self._gone: dict[str, int] = {}  # records before this number may need the description
         self._ours: set[str] = set()  # machines that are gone, and whose retained state we have signed
@@ -97,7 +100,7 @@ class RetainedCleanup:
         if state is None or state.gateway != self._gateway:
             del self._gone[topic]
             self._ours.discard(topic)
-            self._save()
+            self._unsaved = True
             return []
         self._ours.add(topic)
         messages = self.clear()
@@ -118,11 +121,28 @@ class RetainedCleanup:
             Message(cleared, CLEARED) for topic in done for cleared in (topic.removesuffix("/state") + "/meta", topic)
         ]
 
+    async def save(self) -> None:
+        """Save what `heard` has changed, in a thread: a thousand machines may be cleared within a second."""
+        if self._unsaved:
+            self._unsaved = False
+            try:
+                await asyncio.to_thread(save_json, self._file, self._content())
+            except OSError as error:
+                self._unsaved = True
+                self._log_unsaved(error)
+
     def _save(self) -> None:
         try:
-            save_json(self._file, {"states": sorted(self._topics), "gone": self._gone})
-        except OSError as error:  # a full disk must not stop the gateway
-            log.warning("retained_cleanup.not_saved", file=str(self._file), error=str(error))
+            save_json(self._file, self._content())
+        except OSError as error:
+            self._log_unsaved(error)
+
+    def _content(self) -> dict[str, Any]:
+        return {"states": sorted(self._topics), "gone": dict(self._gone)}
+
+    def _log_unsaved(self, error: OSError) -> None:
+        """Log that the file can't be written, which must not stop the gateway."""
+        self._repeated.warning("retained_cleanup.not_saved", file=str(self._file), error=str(error))
 
 
 def _read(file: Path) -> _File:

@@ -240,11 +240,11 @@ class CheckpointFile:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The content of the two slots. `unwritten` is True for a file that was allocated and never written."""
+    """The content of the two slots. `unwritten` is the number of slots that were allocated and never written."""
 
     first: Checkpoint | None
     second: Checkpoint | None
-    unwritten: bool
+    unwritten: int
 
     @property
     def newest(self) -> Checkpoint | None:
@@ -258,9 +258,9 @@ class Slots:
         """
         written = self.newest
         if written is None:
-            return self.unwritten and commits == 0
-        if written.turn < 2:  # noqa: PLR2004 - the second slot is not written yet
-            return True
+            return self.unwritten == 2 and commits == 0  # noqa: PLR2004 - both of them
+        if written.turn == 0:  # the other one is not written yet
+            return self.unwritten == 1
         return self.first is not None and self.second is not None and abs(self.first.turn - self.second.turn) == 1
 
 
@@ -271,8 +271,9 @@ def read_slots(file: Path) -> Slots:
             data = opened.read(2 * SLOT_SIZE)
     except OSError:
         data = b""
-    first, second = decode_checkpoint(data[:SLOT_SIZE]), decode_checkpoint(data[SLOT_SIZE:])
-    return Slots(first, second, data == bytes(2 * SLOT_SIZE))
+    slots = data[:SLOT_SIZE], data[SLOT_SIZE:]
+    unwritten = sum(slot == bytes(SLOT_SIZE) for slot in slots)
+    return Slots(decode_checkpoint(slots[0]), decode_checkpoint(slots[1]), unwritten)
 
 
 def read_checkpoint(file: Path) -> Checkpoint | None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from gateway.common.seq_ranges import SeqRanges
 from gateway.spool.checkpoint import Checkpoint, decode_checkpoint
 from gateway.spool.errors import Damaged, damage_raised
-from gateway.spool.files import decode_text, head_checksum
+from gateway.spool.files import SCHEMA, decode_text, head_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,12 +100,24 @@ def take_inventory(db: sqlite3.Connection) -> Inventory:
     return Inventory(records, readings, size, pending)
 
 
+def _check_schema(db: sqlite3.Connection) -> None:
+    """Raise `Damaged` if the schema is not as written: a type with a flipped bit makes numbers of names of digits."""
+    found = {_normal(sql) for (sql,) in db.execute("select sql from sqlite_master")}
+    if found != {_normal(statement) for statement in SCHEMA.split(";") if statement.strip()}:
+        raise Damaged("its schema is not what was written")
+
+
+def _normal(sql: object) -> str:
+    return " ".join(str(sql).lower().split())
+
+
 def verify(file: Path, known: Checkpoint | None) -> tuple[Checkpoint, Inventory]:
     """Return checkpoint and records of a database that is whole; `known` is the checkpoint of the slots.
 
     Raises `Damaged` or `sqlite3.Error` if it is not whole, or if commits are missing that `known` includes.
     """
     with open_read_only(file) as db:
+        _check_schema(db)
         state = stored_checkpoint(db)
         if known is not None and known.spool == state.spool:
             if known.commit > state.commit:

@@ -87,7 +87,10 @@ class FilledSpool:
         """Return the files as a kill at this moment would leave them."""
         folder.mkdir()
         for file in self.files.folder.iterdir():
-            shutil.copy(file, folder)
+            if file == self.files.reserve:  # its content says nothing
+                (folder / file.name).write_bytes(bytes(PAGE))
+            else:
+                shutil.copy(file, folder)
         return SpoolFiles(folder, "edge")
 
     def close(self) -> None:

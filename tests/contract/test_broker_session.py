@@ -10,7 +10,7 @@ from aiomqtt import MqttError
 from edge import SECONDS
 from fakes.gateway import FakeGateway
 from fakes.mqtt_broker import FakeBroker
-from processes import until, write_factory
+from processes import LOOPBACK, until, write_factory
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
@@ -20,6 +20,7 @@ from gateway.common.state_log import CHANGES
 from gateway.common.tasks import cancel_and_wait
 from gateway.ingest.tail import follow
 from gateway.mqtt import session as mqtt_session
+from gateway.mqtt.client import MqttClient
 from gateway.mqtt.session import Presence, Session
 from gateway.settings.load import load_factory
 from gateway.settings.sections import BrokerSection
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model.reading import Reading
-    from gateway.mqtt.client import MqttClient
 
 TOPIC = "root/_gateways/edge-01/state"
 
@@ -129,3 +129,21 @@ async def test_a_pipe_that_nobody_reads_any_more_ends_tail(tmp_path: Path):
             await asyncio.wait_for(following, SECONDS)
         await cancel_and_wait(sending)
     assert len([log for log in told if log["event"] == "message.unreadable"]) <= 1
+
+
+async def test_a_link_that_is_lost_in_the_moment_of_its_answer_is_noticed():
+    """Its receiver would else wait for a message without end."""
+
+    async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(b"\x20\x03\x00\x00\x00")
+        writer.close()
+
+    server = await asyncio.start_server(answer_and_close, LOOPBACK, 0)
+    url = f"mqtt://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+    for _ in range(50):
+        with pytest.raises(MqttError):
+            async with MqttClient(BrokerSection(url=url), "client") as link, asyncio.timeout(SECONDS):
+                await link.receive()
+    server.close()
+    await server.wait_closed()

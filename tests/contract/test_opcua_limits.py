@@ -235,7 +235,8 @@ async def test_a_type_that_changes_at_run_time_is_its_points_fault(mode: str) ->
 
 async def test_a_message_larger_than_any_ends_the_connection_with_its_reason() -> None:
     """It would take the memory of all other machines."""
-    async with fickle_server(Huge="small", Small=1.0) as fickle, driver_of(fickle, "Huge", mode="poll") as driver:
+    patient = {"mode": "poll", "timeout": "60", "keep_alive": 60.0}  # the server encodes it for seconds
+    async with fickle_server(Huge="small", Small=1.0) as fickle, driver_of(fickle, "Huge", **patient) as driver:
         await taken(driver)
         await fickle.write("Huge", "x" * 65_000_000)
         with pytest.raises(NotConnected, match="more than 8 MiB"):

@@ -82,7 +82,12 @@ def saved(registry: MetadataRegistry) -> bool:
     """Save as ingest does; returns whether anything had changed."""
     pieces = registry.snapshot()
     if pieces is not None:
-        registry.save(pieces)
+        try:
+            registry.save(pieces)
+        except OSError as error:
+            registry.note_saved(error)
+        else:
+            registry.note_saved(None)
     return pieces is not None
 
 

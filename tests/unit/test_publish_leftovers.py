@@ -42,13 +42,14 @@ def after_removal(file: Path, oldest: int = NEXT) -> tuple[RetainedCleanup, Spoo
     return now, spool
 
 
-def test_a_machine_that_is_gone_is_cleared_with_its_description(tmp_path: Path):
+async def test_a_machine_that_is_gone_is_cleared_with_its_description(tmp_path: Path):
     """It would be online for ever."""
     leftovers, _ = after_removal(tmp_path / "states.json")
     assert leftovers.topics == {GONE}
     assert leftovers.heard(GONE, state("edge")) == CLEARED
     assert leftovers.heard(GONE, b"") == []  # what was published comes back
     assert leftovers.topics == set()
+    await leftovers.save()
     again, _ = leftovers_of(tmp_path / "states.json")
     again.begin([HERE], NEXT)
     assert again.topics == set()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import pytest
+from chaos.damage import hot_journal
 from spooling import lease
 from structlog.testing import capture_logs
 
@@ -20,6 +21,7 @@ from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import SpoolSection
 from gateway.spool.checkpoint import Checkpoint, encode_checkpoint
 from gateway.spool.files import PAGE, SpoolFiles
+from gateway.spool.inspect import inspect, records
 from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.recovery import rebuild
 from gateway.spool.spool import Spool
@@ -339,3 +341,19 @@ async def test_a_disk_that_can_not_be_read_is_told_once_and_tried_again(
             await asyncio.wait_for(story.spool.backlog(), 5)
             assert [record.seq for record in await lease(story.spool, 10)] == [1, 2, 3, 4, 5]
         assert [log["event"] for log in logs] == ["spool.not_readable"]
+
+
+async def test_a_rollback_journal_is_never_applied_and_hides_nothing(files: SpoolFiles) -> None:
+    """A kill of an older version left one, and the gateway never started again; applied, it would cut records off."""
+    async with opened(files.folder) as story:
+        await story.acquire(50)
+        killed = SpoolFiles(files.folder / "killed", "edge")
+        shutil.copytree(files.folder, killed.folder, ignore=shutil.ignore_patterns("*-shm", "killed"))
+    for left in (files, killed):
+        left.journal.write_bytes(hot_journal(left.folder))
+        assert inspect(left).state.records == 50
+        assert len(list(records(left))) == 50
+        assert left.journal.exists(), "changed by looking"
+        async with opened(left.folder) as story:
+            assert len(await story.leased()) == 50
+        assert not left.journal.exists()

@@ -68,5 +68,5 @@ def test_other_topics_are_nobodys(topic: str) -> None:
 
 def test_no_area_can_be_named_like_the_level_of_the_gateways() -> None:
     """Then machines and gateways would share topics."""
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(ValueError, match="not a name"):
         check_name(GATEWAYS)
