@@ -69,7 +69,7 @@ class Watch:
     def _note(self, message: MQTTMessage) -> None:
         try:
             told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
-        except ValueError:  # that is a fault, too
+        except (ValueError, RecursionError):  # that is a fault, too
             return
         match leaf:
             case "ledger":

@@ -36,7 +36,7 @@ def variants(raw: Raw) -> list[dict[str, Any]]:
     if raw in UNSIGNED:
         found += [{"bits": "3..3"}, {"bits": "4..9"}]
     if SHAPES[raw].value_type is ValueType.INT:
-        found += [{"range": [-5000000, 50]}, {"scale": 0.001}, {"labels": {0: "off", 1: "on", 10**20: "never"}}]
+        found += [{"range": [-5000000, 50]}, {"scale": 0.001}, {"labels": {0: "off", 1: "on", 2**62: "never"}}]
     if SHAPES[raw].value_type is ValueType.FLOAT:
         found += [{"range": [-20, 250], "not_available": -9999}]
     return found
