@@ -6,7 +6,7 @@ The words come from docs/glossary.md. Every rule names the term to write instead
     tools/prose.py                   check all rooms but those in PENDING; exit 1 if something is found
     tools/prose.py PATH...           check these files and folders
     tools/prose.py --counts          print the number of findings of each room, PENDING ones included
-    tools/prose.py --commits RANGE   check the commit subjects of a range, such as main..HEAD
+    tools/prose.py --commits DATE    check the commit subjects since a date, such as 2026-11-30
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ ROOMS = (
 """All rooms; a room inside another comes before it, and its files count there alone."""
 
 SUBJECT_LENGTH = 72
+FEWEST_WORDS = 3
 SENTENCE_LENGTH = 40
 """Words in one sentence of a document."""
 
@@ -397,6 +398,8 @@ def check_subjects(subjects: Sequence[str]) -> list[Finding]:
             found.append(Finding("commit", 1, subject, f"at most {SUBJECT_LENGTH} characters, not {len(subject)}"))
         if subject.endswith("."):
             found.append(Finding("commit", 1, subject, "no full stop at the end"))
+        if len(subject.split()) < FEWEST_WORDS:
+            found.append(Finding("commit", 1, subject, "a subject that names the change"))
         first = subject.split(" ", maxsplit=1)[0]
         if re.fullmatch(r"[A-Z][a-z]+(?:ed|ing)", first) and first not in {
             "Embed",
@@ -412,11 +415,13 @@ def check_subjects(subjects: Sequence[str]) -> list[Finding]:
     return found
 
 
-def subjects_of(commits: str) -> list[str]:
-    """Return the commit subjects of a range, without merges; none where the range is not known here."""
-    command = ["git", "-C", str(ROOT), "log", "--no-merges", "--format=%s", commits]
+def subjects_of(since: str) -> list[str]:
+    """Return the commit subjects since a date, without merges. Outside of a git checkout there are none."""
+    command = ["git", "-C", str(ROOT), "log", "--no-merges", "--format=%s", f"--since={since}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.splitlines() if result.returncode == 0 else []
+    if result.returncode:
+        print("not a git checkout: commit subjects are not checked", file=sys.stderr)
+    return result.stdout.splitlines()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -424,7 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH")
     parser.add_argument("--counts", action="store_true", help="the number of findings of each room")
-    parser.add_argument("--commits", metavar="RANGE", help="check the commit subjects of this range")
+    parser.add_argument("--commits", metavar="DATE", help="check the commit subjects since this date")
     options = parser.parse_args(arguments)
     if options.commits:
         found = check_subjects(subjects_of(options.commits))

@@ -112,7 +112,7 @@ def test_a_finding_names_its_line_and_the_words_to_write(prose: ModuleType, tmp_
 
 @pytest.mark.parametrize(
     "subject",
-    ["Keep the metadata " + "of all machines " * 5, "Added a rule", "Fixing a rule", "Add a rule."],
+    ["Keep the metadata " + "of all machines " * 5, "Added a rule", "Fixing a rule", "Add a rule.", "wip"],
 )
 def test_commit_subjects_are_short_and_imperative(prose: ModuleType, subject: str):
     """A log of 72 columns is readable in every tool."""
