@@ -36,7 +36,6 @@ PENDING = (
     "drivers/opcua",
     "gateway/acquisition",
     "gateway/ingest",
-    "gateway/spool",
     "simulators/machines",
     "tests",
 )
