@@ -35,7 +35,6 @@ PENDING = (
     "drivers/modbus",
     "drivers/opcua",
     "gateway/acquisition",
-    "gateway/ingest",
     "simulators/machines",
     "tests",
 )
