@@ -35,8 +35,6 @@ PENDING = (
     "drivers/modbus",
     "drivers/opcua",
     "gateway/acquisition",
-    "gateway/ingest",
-    "gateway/spool",
     "simulators/machines",
     "tests",
 )

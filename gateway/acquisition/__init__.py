@@ -1,1 +1,1 @@
-"""Reads the machines: devices, their supervised workers, schedules, discovery of points, and metadata."""
+"""Read the machines: devices, their supervised workers, schedules, discovery of points, and metadata."""

@@ -1,4 +1,4 @@
-"""The offset between a device's clock and the gateway's: times of the device's clock go into the store."""
+"""Compare device clocks with the clock of the gateway, because the times of a device clock are stored."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class DeviceClock:
 
     def __init__(self, device: str) -> None:
         self.offset: float | None = None
-        """Seconds by which it was last ahead of the gateway's; None where the device has no known clock."""
+        """Device time minus gateway time in seconds, at the last comparison; None if the device clock is unknown."""
         self._device = device
         self._apart = False
 
     async def follow(self, driver: Driver) -> None:
-        """Compare while the connection stands; a device without a known clock is not asked again."""
+        """Compare the clocks while the device is connected; a device without a known clock is not asked again."""
         while True:
             self._compare(driver.clock_offset)
             if self.offset is None:

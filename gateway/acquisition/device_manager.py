@@ -1,8 +1,7 @@
-"""The devices of a gateway, and the change from one configured set of machines to another while they are read.
+"""Manage the devices of a gateway, and change from one configured set of machines to another at run time.
 
-A group's scans go into its sink; groups behind one connection share a worker. When the configuration changes, a
-group that is the same before and after stays the same object: its schedule, its subscriptions, its filter and its
-unfinished record are left alone.
+The scans of a group go into its sink; groups of the same connection share a worker. When the configuration changes,
+an unchanged group stays the same object: its schedule, subscriptions, filter and unfinished record continue.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Device(NamedTuple):
-    """One device: the connection to it, and the groups that are read over that."""
+    """One device: its connection, and the groups that are read over it."""
 
     connection: Connection
     protocol: Protocol
@@ -73,15 +72,15 @@ class DeviceManager:
         make_sink: Callable[[Machine, Group, Sequence[Point]], Sink],
         make_worker: Callable[[Device, int, int], DeviceWorker],
     ) -> None:
-        """Prepare; `make_sink` returns where a group's scans go.
+        """Prepare; `make_sink` returns the sink of a group's scans.
 
         `make_worker` gets a device, the number of workers made before, and the number of workers that start together
         with it and before it.
         """
         self.schedules: dict[str, ScheduleCounts] = {}
-        """By the paths of machines."""
+        """The counts of each machine, by machine path."""
         self.past = ScheduleCounts()
-        """The sum of the schedules of machines that are not read any more."""
+        """The sum of the counts of machines that are no longer read."""
         self._make_sink = make_sink
         self._make_worker = make_worker
         self._machines: dict[MachinePath, ConfiguredMachine] = {}
@@ -102,14 +101,14 @@ class DeviceManager:
         return [known.machine for known in self._machines.values()]
 
     async def deliver(self, scan: Scan) -> None:
-        """Give a scan to the sink of its group; a device may still push a group that was just left out."""
+        """Pass a scan to the sink of its group; ignore scans that a device still pushes for a removed group."""
         if (sink := self._sinks.get(scan.group)) is not None:
             await sink(scan)
 
-    # -- from one set of machines to another --
+    # -- change of the machines --
 
     def compare(self, machines: Iterable[Machine]) -> MachineChanges:
-        """Return the difference between the machines that are read now and these; changes nothing."""
+        """Return the difference between the present machines and these; change nothing."""
         same = _Same()
         wanted: dict[MachinePath, ConfiguredMachine] = {}
         changed: list[MachinePath] = []
@@ -120,15 +119,15 @@ class DeviceManager:
                 wanted[machine.path] = known
                 continue
             (added if known is None else changed).append(machine.path)
-            # without its place, which would keep a document that is read no more
+            # without its place, which would keep the document in memory
             wanted[machine.path] = ConfiguredMachine(replace(machine, place=None), _groups(machine, known))
         removed = [path for path in self._machines if path not in wanted]
         return MachineChanges(wanted, added, changed, removed, _devices(wanted))
 
     def apply(self, change: MachineChanges) -> None:
-        """Make the sinks, schedules and workers that a change needs, and drop those that it does not.
+        """Create the sinks, schedules and workers that a change adds, and drop those that it removes.
 
-        Call `release` before, and `start` after, which begins to read what is new.
+        Call `release` before. Call `start` after, which begins to read the new groups.
         """
         groups = {
             group: (known, points) for known in change.machines.values() for group, points in known.groups.items()
@@ -148,7 +147,7 @@ class DeviceManager:
             self._made += 1
 
     async def release(self, change: MachineChanges) -> None:
-        """Stop reading the groups that the change leaves out; their scans are delivered when this returns."""
+        """Stop reading the groups that the change removes; their scans are delivered when this returns."""
         gone = {
             connection: self._workers.pop(connection) for connection in self._workers.keys() - change.devices.keys()
         }
@@ -168,7 +167,7 @@ class DeviceManager:
             await cancel_and_wait(task)
 
     async def start(self, change: MachineChanges) -> None:
-        """Start reading the groups that are new."""
+        """Start reading the new groups."""
         self._start()
         regrouped = (
             (worker, device.groups)
@@ -190,7 +189,7 @@ class DeviceManager:
                 self._tasks_by_worker[worker] = self._tasks.create_task(worker.run(), name=f"run {worker.name}")
 
     async def stop(self, seconds: float) -> None:
-        """Begin no further scan; those under way have so many seconds to end."""
+        """Begin no further scan, and wait at most `seconds` for the scans in progress."""
         stopping = [asyncio.ensure_future(worker.stop()) for worker in self._workers.values()]
         if stopping:
             await asyncio.wait(stopping, timeout=seconds)
@@ -201,7 +200,7 @@ class DeviceManager:
 
 
 class _Same:
-    """Compares machines; the points of a template, which many machines share, are compared once."""
+    """Compare machines; the points of a template, which many machines share, are compared once."""
 
     def __init__(self) -> None:
         self._points: dict[tuple[int, int], bool] = {}
@@ -222,7 +221,7 @@ class _Same:
 
 
 def _groups(machine: Machine, before: ConfiguredMachine | None) -> dict[Group, Sequence[Point]]:
-    """Return the groups of a machine; those that it had before are the same objects."""
+    """Return the groups of a machine; unchanged groups are the same objects as before."""
     had = [] if before is None else list(before.groups.items())
     found: dict[Group, Sequence[Point]] = {}
     for new, points in chain(groups_of(machine), searches_of(machine)):

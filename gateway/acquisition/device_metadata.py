@@ -1,8 +1,8 @@
-"""The metadata of a gateway's machines: what is configured of their points, and where that is silent, the device's.
+"""Combine the configured metadata of points with the metadata that devices report, and keep it in files.
 
-The metadata that devices report is kept in a file, so that the first readings of the next run have their units.
-Earlier descriptions are kept too, since records in the spool name them: a description is on disk before the first
-record names it, and until no such record is left.
+Configured metadata comes first. The reported metadata is kept in a file, so that the first readings of the next run
+have their units. Earlier descriptions are kept too, because records in the spool name them: a description is on disk
+before the first record names it, and until the last such record is confirmed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 GATHER = 1.0
-"""Seconds in which the metadata of devices gathers before it is published, since that writes files."""
+"""Seconds for which metadata of devices is collected before it is published, because that writes files."""
 
 PRUNE_EVERY = 60.0
-"""Seconds after which descriptions that no record names any more are removed."""
+"""Seconds between two removals of descriptions that no record names any more."""
 
 EARLIER = 4
-"""Earlier descriptions of a machine that are published beside the present one, and kept in any case."""
+"""Earlier descriptions of a machine that are published with the present description, and always kept."""
 
 MAX_EARLIER = 1000
 """Earlier descriptions of a machine that are kept while records name them."""
@@ -45,7 +45,7 @@ Reported = dict[str, PointMetadata]
 
 
 class MachineDescription(NamedTuple):
-    """The description of a machine: what is published, and what stands in the file. Records name its id."""
+    """The description of a machine, as published and as in the file. Records name its id."""
 
     path: MachinePath
     meta: MachineMeta
@@ -55,14 +55,14 @@ class MachineDescription(NamedTuple):
 
 @dataclass(slots=True)
 class _Version:
-    """One description that a machine has had; `until` is the first record that does not name it, if it is past."""
+    """A present or past description of a machine; if past, `until` is the first record that does not name it."""
 
     meta: MachineMeta
     until: int | None = None
 
 
 def filled(machine: Machine, reported: Mapping[str, PointMetadata]) -> Machine:
-    """Return a machine with the metadata that its device reports, where the configuration has none."""
+    """Return a machine with the metadata that its device reports, if none is configured."""
     points = tuple(
         _filled(point, reported[point.name]) if point.name in reported else point for point in machine.points
     )
@@ -110,7 +110,7 @@ def _point(point: Point) -> dict[str, Any]:
 
 
 class DeviceMetadata:
-    """The descriptions of a gateway's machines. `payloads` are published, by topic; `change` is set for new ones."""
+    """The descriptions of a gateway's machines. `payloads` are published, by topic; `change` is set if any is new."""
 
     def __init__(
         self,
@@ -120,9 +120,9 @@ class DeviceMetadata:
         name: str,
         spooled: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
-        """Prepare; files are read and written by `begin` and after.
+        """Prepare; no I/O before `begin`.
 
-        `spooled` returns the numbers of the spool's oldest record and of the next one.
+        `spooled` returns the numbers of the spool's oldest record and of the next record.
         """
         self.payloads: dict[str, bytes] = {}
         self.change = asyncio.Event()
@@ -134,7 +134,7 @@ class DeviceMetadata:
         self._reported: dict[str, Reported] = {}
         self._versions: dict[str, list[_Version]] = {}  # by machine path, the latest first
         self._ids = {machine.path: machine.meta.id for machine in machines}
-        self._pending: set[str] = set()  # machines whose devices have reported something new
+        self._pending: set[str] = set()  # machines whose devices have reported new metadata
         self._learned = asyncio.Event()
         self._new: set[str] = set()  # topics
         self._describing = asyncio.Lock()
@@ -143,7 +143,7 @@ class DeviceMetadata:
         """Describe all machines, with the metadata that their devices reported in the last run."""
         await asyncio.to_thread(self._load)
         self._publish(await self._describe(self._configured.values()))
-        self.take_changed()  # all are published at first
+        self.take_changed()  # all are published at the start
 
     def _load(self) -> None:
         for path, points in self._reported_file.load().items():
@@ -159,7 +159,7 @@ class DeviceMetadata:
                 self._versions_file.unreadable(error)
 
     async def run(self) -> None:
-        """Publish what devices report, and remove descriptions that no record names any more, until cancelled."""
+        """Publish reported metadata, and remove descriptions that no record names any more, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PRUNE_EVERY):
@@ -177,11 +177,11 @@ class DeviceMetadata:
         return self._ids[path]
 
     def find(self, wanted: str) -> tuple[MachinePath, MachineMeta] | None:
-        """Return the description of an id, and a machine that has or had it; None where it is not known."""
+        """Return the description of an id, with a machine that has or had it; None if the id is unknown."""
         return self.describe([wanted]).get(wanted)
 
     def describe(self, wanted: Iterable[str]) -> dict[str, tuple[MachinePath, MachineMeta]]:
-        """Return the descriptions of those ids that are known, each with a machine that has or had it."""
+        """Return the known descriptions by id, each with a machine that has or had it."""
         missing = set(wanted)
         found: dict[str, tuple[MachinePath, MachineMeta]] = {}
         for path, versions in self._versions.items():
@@ -194,7 +194,7 @@ class DeviceMetadata:
         return found
 
     def learn(self, group: Group, reported: Sequence[PointMetadata]) -> None:
-        """Take the metadata that a device reports of a group's points."""
+        """Store the metadata that a device reports for the points of a group."""
         if not reported:
             return
         known = self._reported.get(group.machine, {})
@@ -204,7 +204,7 @@ class DeviceMetadata:
             if known.get(name, PointMetadata()) != one
         }
         if new:
-            self._reported[group.machine] = known | new  # a new object: a thread may read the old one
+            self._reported[group.machine] = known | new  # a new object: a thread may read the old object
             self._pending.add(group.machine)
             self._learned.set()
 
@@ -215,14 +215,14 @@ class DeviceMetadata:
         return {topic: self.payloads[topic] for topic in changed}
 
     async def prepare(self, machines: Sequence[Machine]) -> list[MachineDescription]:
-        """Describe machines as they will be, for `switch`; these descriptions are on disk when this returns.
+        """Describe future machines for `switch`; the descriptions are on disk when this returns.
 
-        A disk that takes nothing is logged; the descriptions are known until the gateway stops.
+        A failed write is logged; then the descriptions are lost when the gateway stops.
         """
         return await self._describe(machines)
 
     def switch(self, described: Iterable[MachineDescription], machines: Iterable[Machine]) -> None:
-        """Let records name these descriptions from now on; `machines` are all that there are."""
+        """Use these descriptions for new records; `machines` are all machines."""
         before, self._configured = self._configured, {str(machine.path): machine for machine in machines}
         self._publish(described)
         if before.keys() == self._configured.keys():
@@ -232,7 +232,7 @@ class DeviceMetadata:
         self._new &= there
 
     async def _describe(self, machines: Iterable[Machine]) -> list[MachineDescription]:
-        """Describe machines with what their devices report, and write that down, in threads."""
+        """Describe machines with the metadata that their devices report, and save it, in threads."""
         async with self._describing:
             reported = [(machine, self._reported.get(str(machine.path), {})) for machine in machines]
             described, written = await asyncio.to_thread(self._encode, reported)
@@ -303,7 +303,7 @@ def _written(reported: Reported) -> dict[str, Any]:
     }
 
 
-def _read(data: Any) -> PointMetadata:  # noqa: ANN401 - what stands in a file
+def _read(data: Any) -> PointMetadata:  # noqa: ANN401 - JSON of a file
     low_high = data["range"]
     return PointMetadata(
         unit=data["unit"],

@@ -1,4 +1,4 @@
-"""Warnings of devices about requests that they did not grant as asked, logged once."""
+"""Log once the warnings of devices about requests that they granted with other values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ ASK_EVERY = 60.0
 """Seconds between two calls of a driver's `warnings`."""
 
 MAX_NAMED = 20
-"""Points that are named in a line of the log; the others are counted."""
+"""Most points that are named in a log line; the others are counted."""
 
 MAX_KNOWN = 10_000
-"""Warnings of one device that are remembered; further ones are not logged."""
+"""Warnings of one device that are remembered; further warnings are not logged."""
 
 
 class DeviceWarnings:
@@ -30,7 +30,7 @@ class DeviceWarnings:
         self._known: set[DeviceWarning] = set()
 
     async def follow(self, driver: Driver) -> None:
-        """Log a driver's warnings while its connection stands; one that never has any is not asked again."""
+        """Log the warnings of a connected driver; a driver that never has warnings is not asked again."""
         while (warnings := driver.warnings()) is not None:
             for warning in warnings:
                 self._log(warning)

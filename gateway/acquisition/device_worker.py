@@ -1,7 +1,7 @@
-"""Reads one device on schedule: connects, reconnects, keeps the schedule, and delivers the scans.
+"""Read one device on schedule: connect, reconnect, keep the schedule, and deliver the scans.
 
-The driver reads and raises; waiting, backing off and logging are done here, once for all protocols. Nothing that a
-driver raises ends the worker, so one device's trouble is never another's.
+The driver reads and raises; the worker waits, backs off and logs for all protocols. No exception of a driver ends the
+worker, so a fault of one device does not affect other devices.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 SEARCH_EVERY = 60.0
-"""Seconds between two searches for points that only the device knows."""
+"""Seconds between two searches for points on the device."""
 
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 5.0
-"""Seconds between two attempts to connect: the first, and the ceiling. Each is jittered by half."""
+"""Seconds between two attempts to connect: the first, and the longest. Each is jittered by half."""
 
 FAULT_BACKOFF_FIRST, FAULT_BACKOFF_MAX = 1.0, 60.0
-"""Seconds between a driver's fault and the next driver, likewise; a driver that lasts for as long as the ceiling
-begins anew."""
+"""Seconds between a driver fault and the next driver, likewise; after a driver that runs for the longest time, the
+back-off starts again at the first."""
 
 CLOSE_SECONDS = 1.0
-"""Seconds that a driver has to close its connection; then it is left alone."""
+"""Seconds that a driver has to close its connection; then the worker stops waiting."""
 
 
 PUSHED_STALE = 0.05
-"""Seconds after a stall in which what a device has pushed may have waited in the socket."""
+"""Seconds after a stall in which pushed scans may have waited in the socket."""
 
 _SUSPENDED = Fault(Quality.UNCERTAIN, Reason.STALE, "process was suspended")
 
@@ -62,11 +62,11 @@ def _has_metadata(group: Group) -> bool:
 
 
 class _DriverReplaced(Exception):
-    """The driver does not read the groups that it should any more: another one is made."""
+    """The groups have changed, so another driver is needed to read them."""
 
 
 class DeviceWorker:
-    """The life of one device's drivers, for all groups of all machines behind its connection."""
+    """The worker of one device: it runs the drivers for all groups of all machines of the connection."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class DeviceWorker:
     ) -> None:
         """Prepare to run.
 
-        `on_metadata` is called once with what the device reports about the points of each group; `on_discovered`
-        after every search with the points that it found. `phase` (0 to 1) is where in its period this device's scans
-        begin; `delay` are the seconds before the first attempt to connect. Scans that were under way while the
-        process stood still, as `stall` has it, are uncertain.
+        `on_metadata` is called once for each group with the metadata that the device reports; `on_discovered` after
+        every search with the points that it found. `phase` (0 to 1) is the part of the period after which the scans
+        of this device begin; `delay` are the seconds before the first attempt to connect. Scans that were in progress
+        while the process was suspended, as `stall` reports, are uncertain.
         """
         self.name = name
         self.groups = tuple(groups)
@@ -105,7 +105,7 @@ class DeviceWorker:
         self._receiving: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None
         self._searching: asyncio.Task[None] | None = None
-        self._connected: tuple[Driver, asyncio.TaskGroup] | None = None  # while the connection stands
+        self._connected: tuple[Driver, asyncio.TaskGroup] | None = None  # while it is connected
         self._driver: Driver | None = None
         self._past: Counter[str] = Counter()  # of former drivers
         self._connects = 0
@@ -122,7 +122,7 @@ class DeviceWorker:
         self._delivering = BestEffort("deliver", device=name)
 
     async def run(self) -> None:
-        """Read until cancelled. Nothing that the driver raises ends this."""
+        """Read until cancelled. No exception of the driver ends this."""
         await asyncio.sleep(self._delay)
         backoff = Backoff(BACKOFF_FIRST, BACKOFF_MAX)
         loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ class DeviceWorker:
                     if is_cancelled():
                         raise
                     failure: DriverError = DriverFault(error)
-                except Exception as error:  # noqa: BLE001 - the one place that takes whatever a driver raises
+                except Exception as error:  # noqa: BLE001 - the only place that catches every exception of a driver
                     failure = translate(error)
                 if loop.time() - began > FAULT_BACKOFF_MAX:
                     self._fault_backoff.reset()
@@ -147,7 +147,7 @@ class DeviceWorker:
             await self._close()
 
     async def _read_device(self, backoff: Backoff) -> None:
-        """Connect and read until something is raised."""
+        """Connect and read until an exception is raised."""
         driver = self._driver
         if driver is None or self._replace.is_set():
             driver = await self._new_driver()
@@ -162,7 +162,7 @@ class DeviceWorker:
         await self._read_all(driver)
 
     async def _recover(self, failure: DriverError, backoff: Backoff) -> None:
-        """Close the connection, report the outage, and wait until there may be another attempt."""
+        """Close the connection, report the outage, and wait until the next attempt."""
         await self._close()
         if isinstance(failure, Misconfigured):
             await self._report_outage("driver.misconfigured", failure)
@@ -185,7 +185,7 @@ class DeviceWorker:
             self._past = self._driver_counts()
             self._driver = None
         self._replace.clear()
-        # in a thread: it may have to import the protocol's library, and other devices' first scans must not wait
+        # in a thread: it may import the protocol's library, which must not delay the first scans of other devices
         self._driver = await asyncio.to_thread(self._make_driver, self.groups)
         return self._driver
 
@@ -195,18 +195,18 @@ class DeviceWorker:
                 await within(CLOSE_SECONDS, self._driver.close(), f"close {self.name}")
 
     def _begin(self) -> None:
-        """Begin the schedule, once: when the first attempt has shown whether the device is there."""
+        """Begin the schedule once, after the first attempt to connect."""
         if not self._begun and not self._stopped:
             self._begun = True
             self._timers.begin(self.groups)
 
     @property
     def clock_offset(self) -> float | None:
-        """Seconds by which the device's clock was last ahead of the gateway's; None where it has no known clock."""
+        """Device time minus gateway time in seconds, at the last comparison; None if the device clock is unknown."""
         return self._device_clock.offset
 
     def counts(self) -> dict[str, int]:
-        """Return how often the device was connected, and the counters of its drivers."""
+        """Return the number of connections to the device, and the counters of its drivers."""
         faults = {"driver_faults": self._faults.count} if self._faults.count else {}
         return {"connects": self._connects} | faults | self._driver_counts()
 
@@ -218,7 +218,7 @@ class DeviceWorker:
         return counts
 
     async def stop(self) -> None:
-        """Begin no further scan, and wait for those that are under way; then `run` may be cancelled."""
+        """Begin no further scan, and wait for the scans in progress; then `run` may be cancelled."""
         self._stopped = True
         self._timers.stop()
         if self._polls:
@@ -227,9 +227,9 @@ class DeviceWorker:
     # -- while it runs --
 
     async def regroup(self, groups: Sequence[Group]) -> None:
-        """Read these groups from now on. Those that stay are read on undisturbed.
+        """Read these groups from now on. Reading of unchanged groups continues.
 
-        When this returns, the scans of the groups that are left out have been delivered.
+        When this returns, the scans of the removed groups have been delivered.
         """
         added = [group for group in groups if group not in self.groups]
         removed = [group for group in self.groups if group not in groups]
@@ -246,7 +246,7 @@ class DeviceWorker:
             await self._fail(added, self._outage)
 
     async def _end_polls(self, groups: Sequence[Group]) -> None:
-        """End the schedules of groups, and wait for the scans that are under way."""
+        """End the schedules of groups, and wait for the scans in progress."""
         timers = self._timers.end(groups)
         polls = [self._polls.pop(group) for group in groups if group in self._polls]
         if polls:
@@ -255,9 +255,9 @@ class DeviceWorker:
             timer.settle()
 
     async def _regrouped(self) -> bool:
-        """Return whether the driver reads the groups as they are now."""
+        """Return True if the driver reads the present groups."""
         if self._connected is None:
-            return False  # it is being connected, or will be: then with all of them
+            return False  # it connects now or later, with all of them
         driver, tasks = self._connected
         try:
             took = await driver.regroup(self.groups)
@@ -352,7 +352,7 @@ class DeviceWorker:
             await self._deliver(scan)
 
     async def _describe(self, driver: Driver) -> None:
-        """Ask the device for the metadata of its points, where that was not asked yet."""
+        """Read the metadata of the points of the device that was not read yet."""
         while self._undescribed:
             group = self._undescribed[-1]
             with self._best_effort["describe"], suppress(ReadFailed):  # the device has none
@@ -360,7 +360,7 @@ class DeviceWorker:
             self._undescribed = [other for other in self._undescribed if other is not group]
 
     async def _search(self, driver: Driver) -> None:
-        """Search the device again and again for points that only it knows: some may come later."""
+        """Search the device repeatedly for points: some may be added later."""
         while True:
             for group in self.groups:
                 for position in range(len(group.names)) if group.search else ():
@@ -369,7 +369,7 @@ class DeviceWorker:
             await asyncio.sleep(SEARCH_EVERY)
 
     async def _report_outage(self, event: str, error: DriverError) -> None:
-        """Report an outage once, in the log and as the fault of every point; and again when its reason changes."""
+        """Report an outage once, in the log and as the fault of every point; repeat it when its reason changes."""
         self._timers.settle()
         self._state.enter(event, error=str(error))
         if self._outage is not None and self._outage.fault.reason is error.fault.reason:
@@ -391,7 +391,7 @@ class DeviceWorker:
 
 
 def _doubt(scan: Scan) -> None:
-    """Mark the values of a scan as uncertain: they may be as old as the process stood still."""
+    """Mark the values of a scan as uncertain: they may be as old as the suspension of the process."""
     for position, value in enumerate(scan.values):
         if value is not None:
             scan.faults.setdefault(position, _SUSPENDED)

@@ -1,7 +1,7 @@
-"""Discovery of points that only the device knows, such as all below a folder; they are kept in a file.
+"""Discover points on the device, such as all points below a folder, and keep them in a file.
 
-A point that was discovered once stays a point, also while the device does not have it, until the search itself is
-configured anew: points that come and go with every restart of their device would be of no use.
+A discovered point remains, even while the device does not have it, until the configuration of the search changes:
+points that come and go with every restart of their device would be useless.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_POINTS = 10_000
-"""Points of one search; further ones are not read."""
+"""Points of one search; further points are not read."""
 
 BECOMES = {
     ValueType.FLOAT: {ValueType.FLOAT, ValueType.INT},
@@ -36,25 +36,25 @@ BECOMES = {
     ValueType.BOOL: {ValueType.BOOL},
     ValueType.STRING: {ValueType.STRING},
 }
-"""The types on a device that can become a point of the type that a search declares; others are left out."""
+"""The device types that can become a point of the declared type of a search; others are left out."""
 
 DiscoveredSources = dict[str, dict[str, Any]]
 """The keys of sources as written, by the names of discovered points."""
 
 GATHER = 1.0
-"""Seconds in which discoveries gather before the file is written and the points are read."""
+"""Seconds for which discoveries are collected before the file is written and the points are read."""
 
 
 class Discovery:
-    """The points that the searches of all machines have found."""
+    """The discovered points of all machines."""
 
     def __init__(self, file: Path) -> None:
         """Prepare; no I/O before `load`."""
         self._file = JsonEntries(file)
         self._machines: dict[str, Machine] = {}  # as they are configured, those with searches
-        self._expanded: dict[str, Machine] = {}  # with the points that are known of their searches
+        self._expanded: dict[str, Machine] = {}  # with their discovered points
         self._found: dict[str, DiscoveredSources] = {}
-        self._changed: set[str] = set()  # machines of which more is known than is read
+        self._changed: set[str] = set()  # machines with discovered points that are not read yet
         self._change = asyncio.Event()
 
     def load(self) -> None:
@@ -66,14 +66,14 @@ class Discovery:
                 self._file.unreadable(error)
 
     def configure(self, machines: Iterable[Machine]) -> list[Machine]:
-        """Take machines as they are configured; return them with the points that are known of their searches."""
+        """Set the configured machines; return them with their discovered points."""
         machines = list(machines)
         self._machines = {str(machine.path): machine for machine in machines if machine.searches}
         self._expanded = {}
         return [self.expanded(machine) for machine in machines]
 
     def expanded(self, machine: Machine) -> Machine:
-        """Return a machine with the points that are known of its searches."""
+        """Return a machine with its discovered points."""
         path = str(machine.path)
         configured = self._machines.get(path)
         if configured is None:
@@ -83,7 +83,7 @@ class Discovery:
         return self._expanded[path]
 
     def learn(self, group: Group, position: int, matches: Sequence[DiscoveredPoint]) -> None:
-        """Take the points that a search has found."""
+        """Add the points that a search has found."""
         machine = self._machines.get(group.machine)
         name = group.names[position]
         search = next((one for one in machine.searches if one.name == name), None) if machine is not None else None
@@ -106,9 +106,9 @@ class Discovery:
         self._change.set()
 
     async def wait(self) -> list[Machine]:
-        """Wait until more is discovered; return the machines that it concerns, with all their points.
+        """Wait for new discoveries; return the machines that they belong to, with all their points.
 
-        Discoveries gather for a while. They are written to the file, and points are made of them, in threads.
+        Discoveries are collected for `GATHER` seconds. Threads write them to the file, and make points of them.
         """
         await self._change.wait()
         await asyncio.sleep(GATHER)
@@ -150,5 +150,5 @@ def points_of(search: Point, found: DiscoveredSources) -> Iterator[Point]:
 
 
 def _key(machine: str, search: Point) -> str:
-    """Return the key of a search in the file: one that is configured anew begins anew."""
+    """Return the key of a search in the file: a search with a changed configuration starts again."""
     return f"{machine} {search.name} {orjson.dumps(search.source.written(), default=str).decode()} {search.type}"

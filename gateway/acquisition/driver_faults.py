@@ -1,4 +1,4 @@
-"""The edge to the drivers: every exception of a driver becomes one that the contract knows."""
+"""Translate every exception of a driver into an exception of the driver contract."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_CODE = 120
-"""Characters of an exception's text that go into the fault of a reading."""
+"""Most characters of an exception's text in the fault of a reading."""
 
 
 class DriverFault(DriverError):
-    """A driver raised what its contract does not know there: a new driver is needed."""
+    """A driver raised an exception outside its contract: a new driver is needed."""
 
     def __init__(self, error: BaseException) -> None:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -30,16 +30,16 @@ class DriverFault(DriverError):
 
 
 def is_cancelled() -> bool:
-    """Return whether the running task was asked to end: a library may raise `CancelledError` by itself."""
+    """Return True if the running task was cancelled: a library may also raise `CancelledError` on its own."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def translate(error: BaseException) -> DriverError:
-    """Return what the gateway acts on for an exception that came from a driver, or out of a group of its tasks.
+    """Translate an exception of a driver, or of a group of its tasks, into the `DriverError` to act on.
 
-    `Misconfigured` comes before a fault, since it is final, and a fault before `NotConnected`, which may only be what
-    followed from it.
+    `Misconfigured` has priority over a fault, because it is final. A fault has priority over `NotConnected`, which
+    may only be its consequence.
     """
     found = [one if isinstance(one, NotConnected | Misconfigured) else DriverFault(one) for one in _leaves(error)]
     for kind in (Misconfigured, DriverFault):
@@ -60,7 +60,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 class DriverFaultLog:
-    """Logs each fault of one device's drivers once, with its traceback, and counts all."""
+    """Log each fault of one device's drivers once, with its traceback, and count all."""
 
     def __init__(self, device: str) -> None:
         self.count = 0
@@ -68,7 +68,7 @@ class DriverFaultLog:
         self._known: set[tuple[str, ...]] = set()
 
     def add(self, fault: DriverFault) -> None:
-        """Count a fault, and log it where it comes from a place that none came from before."""
+        """Count a fault, and log it if it comes from a new place in the code."""
         self.count += 1
         error = fault.error
         frames = traceback.extract_tb(error.__traceback__)[-1:]
@@ -79,4 +79,4 @@ class DriverFaultLog:
 
 
 MAX_KNOWN = 100
-"""Different faults of one device that are logged."""
+"""Most different faults of one device that are logged."""

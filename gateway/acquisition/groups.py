@@ -1,4 +1,4 @@
-"""Point groups: the points of a machine that are read together."""
+"""Divide the points of a machine into point groups, which are read together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from drivers.base import Group
 
 SLACK = 1 - 1e-6
-"""A change by exactly the deadband is sent, also if it is a little smaller in binary: 172.0 - 171.8 < 0.2."""
+"""A change by exactly the deadband is sent, even if it is slightly smaller in binary: 172.0 - 171.8 < 0.2."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def by_connection(machines: Iterable[Machine]) -> dict[Connection, list[Machine]]:
-    """Return the machines behind each connection, which share one driver, in the order of their first machines."""
+    """Return the machines of each connection, which share one driver, in the order of their first machines."""
     found: dict[Connection, list[Machine]] = {}
     for machine in machines:
         found.setdefault(machine.connection.shared(), []).append(machine)
@@ -28,9 +28,9 @@ def by_connection(machines: Iterable[Machine]) -> dict[Connection, list[Machine]
 
 
 def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
-    """Yield a machine's groups with their points: those with one period that are read in one way.
+    """Yield the groups of a machine with their points: points with the same period that are read in the same way.
 
-    Discovered points of one search are a group of their own: when it finds more, the others are read on.
+    Discovered points of one search are a separate group: when it finds more, reading of the others continues.
     """
     together: dict[tuple[float, bool, bool, str], list[Point]] = defaultdict(list)
     for point in machine.points:

@@ -1,4 +1,4 @@
-"""The load of each connection: the part of its time that polling takes."""
+"""Calculate the load of each connection: the part of its time that polling needs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LinkLoad:
 
     @property
     def load(self) -> float:
-        """The part of its time that polling takes; above 1 the periods can't be kept."""
+        """The part of its time that polling needs; above 1 the periods can't be kept."""
         return sum(cost.seconds / group.every for group, cost in self.costs if not group.pushed)
 
     @property
@@ -39,7 +39,7 @@ class LinkLoad:
 
     @property
     def verdict(self) -> str:
-        """An instruction about the load, empty if there is time to spare."""
+        """A message about the load, with an instruction; empty if the load is low."""
         if self.load > 1:
             return "the periods can't be held: read less often, fewer points, or over more connections"
         return "the link is busy: a slow answer will cost a cycle" if self.load > BUSY else ""

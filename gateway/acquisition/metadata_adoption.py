@@ -1,4 +1,4 @@
-"""Keeps the descriptions that another gateway's records name, for the gateway that takes those records over."""
+"""Copy the descriptions that another gateway's records name, for the gateway that adopts these records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def adopt_metadata(folder: Path, gateway: str, other: str) -> None:
     """Add the descriptions that gateway `other` has kept to those of `gateway`. Raises `OSError`.
 
-    A file that is missing or damaged has none: ingest knows most descriptions anyway.
+    A missing or damaged file counts as empty: ingest knows most descriptions.
     """
     target = folder / f"{gateway}.metas.json"
     own, others = _load(target), _load(folder / f"{other}.metas.json")

@@ -1,4 +1,4 @@
-"""The schedules of point groups: the monotonic times at which their scans are due."""
+"""Schedule the scans of point groups at monotonic times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ScanTimer:
     """A schedule of fixed phase on the monotonic clock: a late scan never shifts the next one.
 
-    Every slot is counted, as taken or as missed.
+    Every slot is counted, as acquired or as missed.
     """
 
     def __init__(self, every: float, start: float, counts: ScheduleCounts) -> None:
@@ -28,12 +28,12 @@ class ScanTimer:
         self._stopped: float | None = None
 
     async def wait(self) -> bool:
-        """Wait for the next slot; slots that have passed meanwhile are missed. Returns False when stopped."""
+        """Wait for the next slot; count slots that have passed as missed. Return False when stopped."""
         if self._stopped is not None:
             return False
         loop = asyncio.get_running_loop()
         now = loop.time()
-        # a slot is still in time as long as the one after it has not come
+        # a slot is in time until the next slot is due
         current = math.floor((now - self._start) / self._every)
         if current > self._next:
             self._skip(current - self._next)
@@ -48,7 +48,7 @@ class ScanTimer:
             alarm.cancel()
 
     def took(self, began: float) -> None:
-        """Count the present slot as taken, by a scan that began at `began` and has ended now."""
+        """Count the present slot as acquired, by a scan that began at `began` and has ended now."""
         due = self._start + self._next * self._every
         self._next += 1
         self._counts.took(began - due, asyncio.get_running_loop().time() - began)
@@ -60,7 +60,7 @@ class ScanTimer:
             _wake(self._sleep, False)  # noqa: FBT003 - the future's result
 
     def settle(self) -> None:
-        """Count the slots that have passed while no task was waiting, as in an outage. No task may be waiting now.
+        """Count the slots that passed while no task was waiting, as in an outage. No task may be waiting now.
 
         The slot in which the schedule was stopped is not counted: its scan could still have begun.
         """
@@ -77,7 +77,7 @@ class ScanTimer:
 
 
 class Scheduler(dict["Group", ScanTimer]):
-    """The timers of a device's groups; `phase` (0 to 1) is the part of its period after which each begins."""
+    """The timers of a device's groups; each begins after the part `phase` (0 to 1) of its period."""
 
     def __init__(self, schedules: Mapping[str, ScheduleCounts], phase: float) -> None:
         """Prepare; `schedules` are the counts, by machine path."""
@@ -94,7 +94,7 @@ class Scheduler(dict["Group", ScanTimer]):
                 self[group] = ScanTimer(group.every, first, self._schedules[group.machine])
 
     def end(self, groups: Iterable[Group]) -> list[ScanTimer]:
-        """Stop the schedules of groups, and return their timers, to be settled when their scans have ended."""
+        """Stop the schedules of groups, and return their timers; settle these when their scans have ended."""
         ended = [self.pop(group) for group in groups if group in self]
         for timer in ended:
             timer.stop()
@@ -106,7 +106,7 @@ class Scheduler(dict["Group", ScanTimer]):
             timer.stop()
 
     def settle(self) -> None:
-        """See `ScanTimer.settle`."""
+        """Count the passed slots of all timers, see `ScanTimer.settle`."""
         for timer in self.values():
             timer.settle()
 

@@ -1,1 +1,1 @@
-"""Takes records off the broker, writes them to the stores, and confirms them to the gateways."""
+"""Receive records from the broker, write them to the stores, and confirm them to the gateways."""

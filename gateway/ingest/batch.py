@@ -1,4 +1,4 @@
-"""The records that ingest writes to the stores together."""
+"""Define the batch of records that ingest writes to the stores together."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Sender(NamedTuple):
 
 
 class ReceivedRecord(NamedTuple):
-    """A record as it came: encoded, since a record that waits would take ten times the memory decoded."""
+    """A received record, kept encoded: decoded, a waiting record would need ten times the memory."""
 
     sender: Sender
     seq: int
@@ -44,12 +44,12 @@ class ReceivedRecord(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Return the bytes of memory that the record takes."""
+        """Return the bytes of memory that the record needs."""
         return len(self.payload) + RECORD_OVERHEAD
 
 
 class Confirmation(NamedTuple):
-    """A record that may leave its spool, and how many of its readings were set aside."""
+    """A record that its spool may delete, and the number of its readings that were set aside."""
 
     sender: Sender
     seq: int
@@ -58,7 +58,7 @@ class Confirmation(NamedTuple):
 
 @dataclass(slots=True)
 class Settlement:
-    """A record with dead letters that are not written yet: it is confirmed when it is `durable` and they are."""
+    """A record with unwritten dead letters: it is confirmed when it is `durable` and they are written."""
 
     sender: Sender
     seq: int
@@ -75,10 +75,10 @@ class Settlement:
 class Batch:
     """Messages of one connection that are written together, and the records in them.
 
-    `scans` are of those records that have metadata; a `MachineScan` names its record by the position in `records`.
+    `scans` are those of records with metadata; a `MachineScan` names its record by the position in `records`.
 
     `refused`     readings of a record that are not stored, by position
-    `letters`     dead letters of such a record, by position; `other_letters` those of messages that are not records
+    `letters`     dead letters of such a record, by position; `other_letters` are those of other messages
     `settlements` records whose dead letters are not written yet, by position
     `waiting`     records that are kept in memory until their metadata is known
     `instances`   the stores' server processes before the write, in the order of the writers
@@ -106,7 +106,7 @@ class Batch:
         return self.size + len(self.scans) * DECODED_SCAN + self.readings * DECODED_READING
 
     def refuse(self, position: int, readings: int, letter: DeadLetter) -> int:
-        """Set readings of a record aside; return how many more are not stored by it."""
+        """Set readings of a record aside; return the number of readings that this adds to the unstored readings."""
         record, before = self.records[position], self.refused.get(position, 0)
         # two stores may refuse the same readings: a record can't lose more than it has
         self.refused[position] = min(record.readings, before + readings)
@@ -114,7 +114,7 @@ class Batch:
         return self.refused[position] - before
 
     def confirmations(self) -> Iterator[Confirmation]:
-        """Yield what may be confirmed of a durable batch; the rest is confirmed when its dead letters are written."""
+        """Yield the confirmations of a durable batch, without the records whose dead letters are not written yet."""
         for position, record in enumerate(self.records):
             settlement = self.settlements.get(position)
             if settlement is not None:
@@ -124,7 +124,7 @@ class Batch:
             yield Confirmation(record.sender, record.seq, self.refused.get(position, 0))
 
     def accepted(self) -> Iterator[tuple[Sender, int]]:
-        """Yield all records that are in the memory of this ingest and not confirmed."""
+        """Yield all unconfirmed records in the memory of this ingest."""
         for record in (*self.records, *self.waiting):
             yield record.sender, record.seq
 

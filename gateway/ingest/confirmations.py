@@ -1,4 +1,4 @@
-"""Confirmations to gateways: the records that the stores hold, and those that are accepted and may still be lost."""
+"""Encode and send confirmations to gateways: stored records, and accepted records that may still be lost."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MAX_RANGES = 1_000
 
 
 class _Content:
-    """What is confirmed to one gateway."""
+    """The confirmed records of one gateway."""
 
     def __init__(self) -> None:
         self.stored, self.accepted = SeqRanges(), SeqRanges()
         self.set_aside: dict[int, int] = {}
 
     def encode(self, spool: str, by: str, instance: str) -> Iterator[bytes]:
-        """Yield payloads; none has more than `MAX_RANGES` ranges, or records with readings set aside."""
+        """Yield the payloads; none has more than `MAX_RANGES` ranges, or records with readings set aside."""
         base: dict[str, Any] = {"spool": spool, "by": by}
         for ranges, set_aside in self._parts():
             yield orjson.dumps(base | {"ranges": ranges, "set_aside": set_aside})
@@ -62,9 +62,9 @@ def _chunks(items: list[T]) -> Iterator[list[T]]:
 
 
 class PendingConfirmations:
-    """Confirmations that the broker has not acknowledged: they are sent again over the next connection.
+    """Confirmations that the broker has not acknowledged; they are sent again over the next connection.
 
-    A gateway whose confirmation is lost would send its records again only after a time-out. `on_result` is called
+    Otherwise a gateway whose confirmation is lost sends its records again after a timeout. `on_result` is called
     with the topic and the reason code of each acknowledgement.
     """
 
@@ -84,14 +84,14 @@ class PendingConfirmations:
         return list(range(first, self._next))
 
     def send(self, client: MqttClient, numbers: Iterable[int] | None = None) -> None:
-        """Send those with these numbers, or all. Raises `MqttError` on a lost connection; they stay queued."""
+        """Send queued confirmations, all or by number. Raises `MqttError` on a lost connection; they stay queued."""
         for number in list(self._pending) if numbers is None else numbers:
             if number in self._pending:
                 topic, payload = self._pending[number]
                 client.send(topic, payload, partial(self._acknowledged, number))
 
     def _acknowledged(self, number: int, reason: int) -> None:
-        """Remove a confirmation, also where the broker refuses it: it would do so again."""
+        """Remove a confirmation, even if the broker refused it: it would refuse it again."""
         topic, _ = self._pending.pop(number, ("", b""))
         if topic and self._on_result is not None:
             self._on_result(topic, reason)
@@ -106,8 +106,8 @@ def confirmation_messages(
 ) -> list[tuple[str, bytes]]:
     """Return topics and payloads of the confirmations to each gateway.
 
-    Records of `stored` may leave the spool. Those of `accepted` are in the memory of this `instance` of ingest, and
-    perhaps in a store that may still lose them.
+    The spool may delete the records of `stored`. The records of `accepted` are in the memory of this `instance` of
+    ingest, or in a store that may still lose them.
     """
     found: dict[Sender, _Content] = defaultdict(_Content)
     for confirmation in stored:

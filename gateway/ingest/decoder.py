@@ -1,4 +1,4 @@
-"""Messages from the broker: records are decoded into a batch, metadata into the registry, the rest is set aside."""
+"""Decode messages from the broker: records into a batch, metadata into the registry; set all others aside."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MAX_CACHED_TOPICS = 10_000
 """Topics whose parsed paths are cached; beyond it the cache starts empty."""
 
 NO_METADATA = MachineMeta("unknown")
-"""The metadata of a machine that publishes none, whose records name none."""
+"""The metadata of a machine that publishes no metadata, and whose records name none."""
 
 UNKNOWN_METADATA = "unknown_metadata"
-"""Why readings are not stored whose metadata no gateway knows."""
+"""Drop reason of readings whose metadata no gateway knows."""
 
 
 class MessageDecoder:
-    """Decodes messages into batches.
+    """Decode messages into batches.
 
     `gateway_resends` says whether gateways send unconfirmed records again. Where they do not (`confirm: broker`), a
     record without known metadata is set aside at once.
@@ -71,7 +71,7 @@ class MessageDecoder:
         self._repeats = RepeatLog(log)
 
     def add(self, batch: Batch, message: MQTTMessage) -> None:
-        """Decode a message into the batch. What is not a record is set aside, so that the broker forgets it."""
+        """Decode a message into the batch. Set other messages than records aside, so that the broker deletes them."""
         batch.messages.append(message)
         topic = message.topic
         path = self._paths.get(topic)
@@ -88,7 +88,7 @@ class MessageDecoder:
         meta = self._metadata.find(path, record.meta)
         meta_id = (
             record.meta if meta is None else meta.id
-        )  # the same text for all records, which may wait by the million
+        )  # the same object for all records, because millions may wait
         received = ReceivedRecord(self._sender(path, record), record.seq, path, meta_id, payload, len(record))
         if meta is None:
             self._without_metadata(batch, received, record)
@@ -115,7 +115,7 @@ class MessageDecoder:
         batch.size += received.size
 
     def scans(self, batch: Batch) -> list[MachineScan]:
-        """Decode the records of a batch again, to be written again."""
+        """Decode the records of a batch again, to write them again."""
         return [
             MachineScan(received.path, meta, scan, position)
             for position, (received, meta) in enumerate(zip(batch.records, batch.metas, strict=True))
@@ -126,7 +126,7 @@ class MessageDecoder:
     # -- topics --
 
     def _read_topic(self, batch: Batch, message: MQTTMessage) -> MachinePath | None:
-        """Return the machine whose record this is; None where the message is not a record."""
+        """Return the machine of a record; None if the message is not a record."""
         topic = message.topic
         gateway = self._topics.gateway_of(topic)
         if gateway is not None and gateway[1] == "metadata":
@@ -157,7 +157,7 @@ class MessageDecoder:
     def _read_metadata(self, batch: Batch, path: MachinePath, message: MQTTMessage) -> None:
         payload = bytes(message.payload)
         if not payload:
-            return  # an empty retained message removes one (MQTT 5, 3.3.1.3)
+            return  # an empty message removes the retained message (MQTT 5, 3.3.1.3)
         try:
             metas = parse_meta(payload).metas
         except BadMessage as error:
@@ -167,7 +167,7 @@ class MessageDecoder:
         self._release(batch, (meta.id for meta in metas))
 
     def _read_answer(self, batch: Batch, message: MQTTMessage) -> None:
-        """Read a gateway's answer to a request: store what has waited, or set it aside."""
+        """Read the response of a gateway to a request: store the records that waited for it, or set them aside."""
         payload = bytes(message.payload)
         try:
             answer = parse_metadata(payload)
@@ -176,7 +176,7 @@ class MessageDecoder:
             return
         levels = message.topic.removeprefix(self._topics.root + "/").split("/")
         gateway = Gateway(levels[0], levels[1], levels[3])
-        # what it was not asked for could displace the metadata of a machine
+        # metadata that was not requested could displace the metadata of a machine
         known = {key: found for key, found in answer.known.items() if self._requests.asked(gateway, key)}
         for description in known.values():
             self._metadata.add_earlier(description.machine, description.meta)
@@ -186,7 +186,7 @@ class MessageDecoder:
             self._give_up(batch, self._requests.take(gateway, meta_id), reason)
 
     def _release(self, batch: Batch, ids: Iterable[str]) -> None:
-        """Append the records that have waited for these ids."""
+        """Append the records that waited for these ids."""
         if not len(self._requests):
             return
         for meta_id in ids:
@@ -196,9 +196,9 @@ class MessageDecoder:
                     self._append(batch, received, self._codec.decode(received.payload), meta)
 
     def _without_metadata(self, batch: Batch, received: ReceivedRecord, record: Record) -> None:
-        """Decide on a record whose metadata is not known.
+        """Queue a record with unknown metadata, or set it aside.
 
-        Stored without its units it would be wrong, and become another series once they are known.
+        Stored without its units it would be wrong, and would become another series once they are known.
         """
         if not record.meta:
             if received.path not in self._unnamed and len(self._unnamed) < MAX_CACHED_TOPICS:
@@ -220,7 +220,7 @@ class MessageDecoder:
             self._give_up(batch, expired, reason)
 
     def _give_up(self, batch: Batch, records: Iterable[ReceivedRecord], reason: str) -> None:
-        """Set whole records aside, with their payloads; they are confirmed as such."""
+        """Set whole records aside with their payloads; they are confirmed as set aside."""
         for received in records:
             position = len(batch.records)
             batch.records.append(received)

@@ -1,8 +1,8 @@
-"""Batches that are written, and that a store may still lose.
+"""Queue written batches that a store may still lose.
 
-A store may answer before the readings are on its disk (`Store.durable_after`). A batch waits here until that time has
-passed and the store's server is seen to be the process that took it. After a restart of the server, every waiting
-batch is written again.
+A store may respond before the readings are on its disk (`Store.durable_after`). A batch waits here until that time
+has passed and the server of the store is still the process that wrote it. After a restart of the server, every
+waiting batch is written again.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_QUEUED_BYTES = 256 * 2**20
-"""Bytes of memory of the records that may wait; then ingest receives nothing more."""
+"""Bytes of memory of the records that may wait; above it ingest receives no messages."""
 
 CHECK_INTERVAL = 1.0
-"""Seconds between two checks of a store that answers early."""
+"""Seconds between two checks of a store that responds before its data is durable."""
 
 
 class DurabilityQueue:
     """The batches that are not durable yet, in the order in which they were written.
 
-    They wait as encoded records; `decode` returns their scans where they have to be written again.
+    They wait as encoded records; `decode` returns their scans if they have to be written again.
     """
 
     def __init__(self, writers: Sequence[StoreWriter], decode: Callable[[Batch], list[MachineScan]]) -> None:
@@ -47,11 +47,11 @@ class DurabilityQueue:
 
     @property
     def seconds(self) -> float:
-        """Return how long a batch waits: 0 where every store is durable when it answers."""
+        """Return the seconds that a batch waits: 0 if every store is durable when it responds."""
         return max(writer.durable_after for writer in self._writers)
 
     def add(self, batch: Batch, instances: list[str | None]) -> None:
-        """Queue a batch that is written, with the servers' instances before the write."""
+        """Queue a written batch, with the instances of the servers before the write."""
         batch.instances = instances
         batch.durable_at = asyncio.get_running_loop().time() + self.seconds
         batch.release_scans()
@@ -65,7 +65,7 @@ class DurabilityQueue:
             await self._removed.wait()
 
     async def run(self, on_durable: Callable[[list[Batch]], Awaitable[None]]) -> None:
-        """Hand batches to `on_durable` once they are durable, until cancelled."""
+        """Pass batches to `on_durable` once they are durable, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
@@ -82,7 +82,7 @@ class DurabilityQueue:
             await on_durable(durable)
 
     async def _same_instances(self) -> bool:
-        """Return whether the servers that took the waiting batches still run; else write the batches again."""
+        """Return True if the servers that wrote the waiting batches still run; else write the batches again."""
         same = True
         for index, writer in enumerate(self._writers):
             if writer.durable_after:

@@ -1,8 +1,8 @@
-"""The metadata of all machines, as ingest knows it, kept in a file over restarts.
+"""Keep the metadata of all machines that ingest knows, in a file over restarts.
 
-Anybody who may publish on a machine's topic adds to it, so it is bounded twice: for each machine, which loses its own
-oldest metadata first, and as a whole, where the metadata goes first that no record has needed for the longest time.
-A gateway answers for what is missing, see `metadata_requests.py`.
+Every client that may publish on a machine's topic can add metadata, so there are two limits. A machine above its
+limit loses its oldest metadata; above the total limit, the least recently used metadata is dropped. Gateways are
+asked for missing metadata, see `metadata_requests.py`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_BYTES = 64 * 2**20
-"""Bytes of JSON of all metadata: some 15,000 machines of 60 points. In memory it takes about five times that."""
+"""Bytes of JSON of all metadata: some 15,000 machines of 60 points. It needs about five times the memory."""
 
 MAX_FILE_BYTES = 2 * MAX_BYTES
-"""Bytes of a file that is read back."""
+"""Bytes of the file that are read at the start."""
 
 MAX_MACHINES = 100_000
 """Machines whose present metadata is known."""
 
 MAX_OF_MACHINE, MAX_BYTES_OF_MACHINE = 64, 8 * 2**20
-"""Metadata that one machine has brought, and bytes of it."""
+"""Number of descriptions of one machine, and their bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +54,7 @@ class _Known:
 
 @dataclass(slots=True)
 class _Machine:
-    """The ids that a machine has brought, oldest first, their bytes, and the id of its present metadata."""
+    """The metadata ids of a machine, oldest first, their bytes, and the id of its present metadata."""
 
     ids: dict[str, int] = field(default_factory=dict)
     size: int = 0
@@ -76,7 +76,7 @@ class MetadataRegistry:
     """The known metadata of all machines."""
 
     def __init__(self, file: Path | None = None) -> None:
-        """Prepare; no I/O before `load`. Without a file nothing survives a restart."""
+        """Prepare; no I/O before `load`. Without a file the metadata is lost at a restart."""
         self._file = file
         self._known: dict[str, _Known] = {}
         self._machines: dict[MachinePath, _Machine] = {}
@@ -92,12 +92,12 @@ class MetadataRegistry:
     # -- the file --
 
     def load(self) -> None:
-        """Read what the last run saved. A missing or damaged file is empty: gateways publish their metadata again."""
+        """Read the file of the last run. A missing or damaged file is ignored: gateways publish metadata again."""
         if self._file is None:
             return
         try:
             with self._file.open("rb") as opened:
-                content = opened.read(MAX_FILE_BYTES)  # a longer one is cut, and then is not JSON
+                content = opened.read(MAX_FILE_BYTES)  # a longer file is truncated, so it is not JSON
             found = _File.model_validate_json(content)
         except FileNotFoundError:
             return
@@ -116,7 +116,7 @@ class MetadataRegistry:
         self._changed = False
 
     def snapshot(self) -> list[bytes] | None:
-        """Return the content of the file in pieces, to be saved by another thread; None where nothing has changed."""
+        """Return the content of the file in pieces for `save` in a thread; None if nothing has changed."""
         if not self._changed or self._file is None:
             return None
         self._changed = False
@@ -133,12 +133,12 @@ class MetadataRegistry:
         yield b"}"
 
     def save(self, pieces: list[bytes]) -> None:
-        """Replace the file; for a thread, since it waits for the disk. Raises `OSError`."""
+        """Replace the file. Call it in a thread, because it waits for the disk. Raises `OSError`."""
         if self._file is not None:
             replace_file(self._file, pieces)
 
     def note_saved(self, error: Exception | None) -> None:
-        """Note how a save has ended. A failure is logged once, and the file is saved again later."""
+        """Process the result of a save. A failure is logged once, and the file is saved again later."""
         if error is not None:
             self._changed = True
             self._state.enter("metadata.not_saved", error=str(error) or "the disk does not answer")
@@ -148,7 +148,7 @@ class MetadataRegistry:
     # -- the metadata --
 
     def add(self, path: MachinePath, metas: Iterable[MachineMeta]) -> None:
-        """Register the metadata of a machine: the present one first, then earlier ones."""
+        """Register the metadata of a machine: the present metadata first, then earlier metadata."""
         metas = list(metas)
         for meta in reversed(metas):
             self._register(path, meta)
@@ -165,7 +165,7 @@ class MetadataRegistry:
         self._shrink()
 
     def find(self, path: MachinePath, key: str) -> MachineMeta | None:
-        """Return the metadata with this id; where the record names none, the machine's present metadata."""
+        """Return the metadata with this id; if the record names no id, the present metadata of the machine."""
         if not key:
             machine = self._machines.get(path)
             key = machine.present if machine is not None else ""
@@ -203,7 +203,7 @@ class MetadataRegistry:
         self._changed = True
 
     def _disown(self, keys: Iterable[str]) -> None:
-        """Drop metadata that no other machine has: many machines of a template have the same."""
+        """Drop metadata that no other machine has: many machines of a template have the same metadata."""
         for key in list(keys):
             self._owners[key] -= 1
             if not self._owners[key]:
@@ -218,7 +218,7 @@ class MetadataRegistry:
                 self._changed = True
 
     def _shrink(self) -> None:
-        """Drop a tenth, the least recently used first, where a limit is exceeded."""
+        """Drop a tenth, the least recently used first, if a limit is exceeded."""
         if self._bytes > MAX_BYTES:
             by_use = sorted(self._known, key=lambda key: self._known[key].used)
             most, drop = MAX_BYTES * 9 // 10, []

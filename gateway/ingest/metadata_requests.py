@@ -1,8 +1,8 @@
-"""Records that wait for their metadata, and the requests to their gateways for it.
+"""Queue records with unknown metadata, and request the metadata from their gateways.
 
-A record names the id of its metadata. Where ingest does not know it (a broker forgot what it retained, a box worked
-for months before its server was set up), it asks the record's gateway, which answers from its disk. Meanwhile the
-record waits here. A confirmation names it as accepted, so that its gateway sends the records behind it.
+A record names the id of its metadata. Ingest may not know it: a broker lost its retained messages, or an edge box ran
+for months before its server was installed. Ingest then asks the gateway of the record, which responds from its disk.
+Meanwhile the record waits here. A confirmation names it as accepted, so that its gateway sends the records after it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from gateway.ingest.batch import ReceivedRecord, Sender
 
 MAX_WAITING, MAX_WAITING_BYTES = 50_000, 32 * 2**20
-"""Records that wait, and bytes of memory of them; further ones come again from the spools."""
+"""Number of records that may wait, and their bytes of memory; the gateways send further records again."""
 
 ASK_FIRST, ASK_MAX = 5.0, 60.0
-"""Seconds until an unanswered request is repeated, doubling."""
+"""Seconds until an unanswered request is repeated: the first, doubled up to the last."""
 
 PATIENCE, REQUESTS = 60.0, 3
-"""Seconds, and requests, after which a gateway that goes on sending records and does not answer never will."""
+"""Seconds and requests after which a gateway is not asked again, if it sends records and does not respond."""
 
 
 class Gateway(NamedTuple):
-    """A gateway that is asked: its levels of the topic."""
+    """A gateway that is asked, by its levels of the topic."""
 
     enterprise: str
     site: str
@@ -40,7 +40,7 @@ def gateway_of(sender: Sender) -> Gateway:
 
 @dataclass(slots=True)
 class _Request:
-    """The records of one gateway that wait for one id, and when it was asked for."""
+    """The records of one gateway that wait for one id, and the times of its requests."""
 
     since: float
     next: float
@@ -61,7 +61,7 @@ class MetadataRequests:
         return self._count
 
     def add(self, record: ReceivedRecord) -> list[ReceivedRecord]:
-        """Let a record wait; return records that need not wait longer, since their gateway does not answer."""
+        """Queue a record; return the records that stop waiting, because their gateway does not respond."""
         now = self._clock()
         requests = self._requests.setdefault(gateway_of(record.sender), {})
         request = requests.get(record.meta_id)
@@ -79,7 +79,7 @@ class MetadataRequests:
         return []
 
     def asked(self, gateway: Gateway, meta_id: str) -> bool:
-        """Return whether a gateway is asked for an id."""
+        """Return True if a gateway is asked for an id."""
         return meta_id in self._requests.get(gateway, {})
 
     def take(self, gateway: Gateway, meta_id: str) -> list[ReceivedRecord]:
@@ -101,7 +101,7 @@ class MetadataRequests:
         return [record for gateway in waiting for record in self.take(gateway, meta_id)]
 
     def due(self) -> dict[Gateway, list[str]]:
-        """Return the ids that each gateway is to be asked for now; they count as asked for."""
+        """Return the ids to request from each gateway now, and count the requests."""
         now = self._clock()
         found: dict[Gateway, list[str]] = {}
         for gateway, requests in self._requests.items():

@@ -1,7 +1,7 @@
-"""From the broker into the stores, and the confirmation back to the gateways.
+"""Write records from the broker to the stores, and send the confirmations to the gateways.
 
-A message is acknowledged only after every store has it. Messages gather while a write is under way, so a slow store
-gets larger batches, and makes the broker wait, not the gateway.
+A message is acknowledged only after every store has it. Messages are collected while a write is in progress, so a
+slow store gets larger batches, and delays the broker, not the gateway.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_BATCH_READINGS = 50_000
-"""Readings in a batch, however few records they came in."""
+"""Most readings in a batch."""
 
 MAX_BATCH_BYTES = 64 * 2**20
-"""Bytes of memory of a batch while its records are decoded."""
+"""Most bytes of memory of a batch while its records are decoded."""
 
 SAVE_INTERVAL = 1.0
-"""Seconds between two looks whether metadata has to be saved."""
+"""Seconds between two checks whether metadata has to be saved."""
 
 SAVE_TIMEOUT = 1.0
-"""Seconds that are waited for a disk."""
+"""Seconds to wait for the disk."""
 
 ASK_INTERVAL = 1.0
-"""Seconds between two looks whether gateways have to be asked for metadata."""
+"""Seconds between two checks whether gateways have to be asked for metadata."""
 
 RECEIVE_MAXIMUM = 1_000
-"""Messages that an MQTT 5 broker may send unacknowledged (3.1.2.11.3); the 20 of Mosquitto are few."""
+"""Messages that an MQTT 5 broker may send unacknowledged (3.1.2.11.3); the default of Mosquitto, 20, is low."""
 
 
 class Ingest:
-    """Receives records from the broker, and writes them to every store."""
+    """Receive records from the broker, and write them to every store."""
 
     def __init__(
         self,
@@ -87,15 +87,15 @@ class Ingest:
         self._metadata = metadata
         self._clock = clock
         self._set_aside = SetAside(dead_letters, self.status, self._confirm_late)
-        # with `confirm: broker` a gateway forgets a record that we acknowledge: then only once it is durable
+        # with `confirm: broker` a gateway deletes acknowledged records, so acknowledge only durable records
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self._requests = MetadataRequests(time.monotonic)
         self._decoder = MessageDecoder(topics, codec, metadata, self._requests, self.status, gateway_resends=not late)
         self._queue = DurabilityQueue(writers, self._decoder.scans)
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
-        # a broker goes on giving its share to a member that is away and has a session: better that it forgets it at
-        # once, and the gateways send again what is not confirmed
+        # a broker still queues messages for a subscriber of a shared subscription that is offline and has a session:
+        # without a session it does not, and the gateways send unconfirmed records again
         keep = factory.ingest.share is None or late
         self._session = Session(
             factory.broker, f"lineside-{name}", presence=self._presence, keep_session=keep, receive=RECEIVE_MAXIMUM
@@ -106,7 +106,7 @@ class Ingest:
         self._linked = asyncio.Event()
 
     async def run(self) -> None:
-        """Receive and write until cancelled; an outage is logged once."""
+        """Receive and write until cancelled; log an outage once."""
         await self._disk.run(self._metadata.load)
         for machine in self._factory.machines:
             self._metadata.add(machine.path, [machine.meta])
@@ -146,7 +146,7 @@ class Ingest:
 
     async def _subscribe(self, client: MqttClient) -> None:
         session = self._session
-        # QoS 0: retained, so sent anew at each connect, and some brokers take no further
+        # QoS 0: retained, so sent again at each connect, and some brokers accept no further
         # subscription before the retained messages of the last one are acknowledged
         await session.subscribe(client, self._topics.all_machines("meta"), qos=0)
         await session.subscribe(client, self._filter("event"))
@@ -168,7 +168,7 @@ class Ingest:
             await check_shared_subscription(self._factory.broker, f"lineside-{name}-check", topic)
 
     async def _subscribe_to_answers(self, client: MqttClient) -> None:
-        """Subscribe to what gateways answer; a broker that denies it must not hold up the records."""
+        """Subscribe to the responses of gateways; a broker that denies it must not delay the records."""
         await self._session.subscribe(client, self._topics.all_gateways("metadata"))
 
     def _confirmation_answered(self, topic: str, reason: int) -> None:
@@ -176,7 +176,7 @@ class Ingest:
         self.status.confirmations_denied += reason >= REFUSED
 
     def _filter(self, leaf: str) -> str:
-        """Return what to subscribe to: all records, or a share of them (MQTT 5, 4.8.2)."""
+        """Return the topic filter of all records, or of a shared subscription to them (MQTT 5, 4.8.2)."""
         every = self._topics.all_machines(leaf)
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
@@ -187,7 +187,7 @@ class Ingest:
             await asyncio.sleep(self._settings.batch_wait)
             while client.waiting() and self._has_room(batch):
                 await self._receive_into(batch)
-            if self._acknowledge_late:  # nobody sends again what is acknowledged, nor answers for its metadata
+            if self._acknowledge_late:  # acknowledged records and their metadata are not sent again
                 await self._save_metadata()
             if batch.records or batch.waiting or batch.other_letters:
                 await self._process(batch)
@@ -218,7 +218,7 @@ class Ingest:
             await self._save_metadata()
 
     async def _save_metadata(self) -> None:
-        """Save the metadata where it has changed; a disk that fails or hangs stops nothing."""
+        """Save the metadata if it has changed; a disk that fails or hangs does not stop ingest."""
         if self._disk.busy or (pieces := self._metadata.snapshot()) is None:
             return
         try:
@@ -234,7 +234,7 @@ class Ingest:
         while True:
             await asyncio.sleep(ASK_INTERVAL)
             await self._linked.wait()
-            with suppress(MqttError):  # lost meanwhile: they are asked again later
+            with suppress(MqttError):  # connection lost: they are asked again later
                 self._ask(self._requests.due())
 
     def _ask(self, due: dict[Gateway, list[str]]) -> None:
@@ -249,7 +249,7 @@ class Ingest:
     async def _process(self, batch: Batch) -> None:
         """Write a batch to every store, retrying until it is written; then confirm it, or queue it until durable.
 
-        Raises `MqttError` where the broker is lost meanwhile: it, or the gateway, sends the messages again.
+        Raises `MqttError` if the broker is lost meanwhile: the broker or the gateway sends the messages again.
         """
         instances = [writer.instance for writer in self._writers]
         if batch.scans:
@@ -295,10 +295,10 @@ class Ingest:
     # -- confirming --
 
     async def _confirm_durable(self, batches: list[Batch]) -> None:
-        """Confirm batches that are durable now, over the present connection or the next."""
+        """Confirm durable batches over the present connection or the next connection."""
         await self._linked.wait()
         confirmations = [confirmation for batch in batches for confirmation in batch.confirmations()]
-        with suppress(MqttError):  # lost meanwhile: the confirmation is sent over the next connection
+        with suppress(MqttError):  # connection lost: the confirmation is sent over the next connection
             if self._link is not None:
                 self._confirm(self._link, confirmations, [])
         for batch in batches:
@@ -306,7 +306,7 @@ class Ingest:
                 self._acknowledge(batch)
 
     def _confirm_late(self, confirmations: list[Confirmation]) -> None:
-        """Confirm records whose dead letters are written at last."""
+        """Confirm records whose dead letters were written late."""
         with suppress(MqttError):
             self._confirm(self._link, confirmations, [])
 
@@ -319,7 +319,7 @@ class Ingest:
     def _confirm(
         self, client: MqttClient | None, stored: list[Confirmation], accepted: list[tuple[Sender, int]]
     ) -> None:
-        """Send confirmations; without a client they are sent over the next connection."""
+        """Send confirmations; without a client, send them over the next connection."""
         if not self._settings.confirms:
             return
         by, instance = self._settings.share or self._settings.id, self._presence.instance

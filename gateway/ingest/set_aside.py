@@ -1,7 +1,7 @@
-"""Messages and rows that can't be stored, on their way into the dead-letter file.
+"""Write messages and rows that can't be stored to the dead-letter file.
 
-A file that can't be written never stops the readings that can be stored: its letters wait in memory, and only the
-records that they belong to stay unconfirmed.
+A file that can't be written does not stop other readings: the letters wait in memory, and only their records stay
+unconfirmed.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_PENDING_BYTES = 32 * 2**20
-"""Bytes of letters that wait for the file; further ones are dropped, and their records come again from the spools."""
+"""Bytes of letters that wait for the file. Further letters are dropped, and the gateways send their records again."""
 
 LETTER_OVERHEAD = 500
 """Bytes of memory of a letter beside its texts and payload."""
 
 WRITE_TIMEOUT = 1.0
-"""Seconds that a batch waits for its letters; a slower disk is treated as one that can't be written."""
+"""Seconds that a batch waits for its letters; a slower disk is treated as not writable."""
 
 RETRY_INTERVAL = 2.0
-"""Seconds between two attempts at a file that can't be written."""
+"""Seconds between two attempts to write a file that can't be written."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """The letters of one record, or one letter of something else."""
+    """The letters of one record, or one letter of another message."""
 
     letters: list[DeadLetter]
     settlement: Settlement | None
@@ -51,7 +51,7 @@ class _Entry:
 
 
 class SetAside:
-    """The dead-letter file as ingest writes to it.
+    """The dead-letter file of ingest, and the letters that wait for it.
 
     `on_written` is called with the confirmations of records whose letters were written late.
     """
@@ -72,7 +72,7 @@ class SetAside:
         self._failing = False
 
     async def write(self, batch: Batch) -> None:
-        """Write the letters of a batch; records whose letters are not on the disk in time get a settlement."""
+        """Write the letters of a batch; a record whose letters are not on disk in time gets a settlement."""
         if not batch.letters and not batch.other_letters:
             return
         self._log(batch)
@@ -96,7 +96,7 @@ class SetAside:
             del batch.settlements[position]
 
     def _log(self, batch: Batch) -> None:
-        """Log what is set aside: a line for each reason a minute, however many letters."""
+        """Log letters that are set aside: at most one line for each reason in a minute."""
         file = str(self._dead_letters.file)
         for letter in (*batch.other_letters, *(one for letters in batch.letters.values() for one in letters)):
             self._status.dead_letters += 1
@@ -128,7 +128,7 @@ class SetAside:
         self._bytes += size
 
     async def run(self) -> None:
-        """Write letters as they come, until cancelled."""
+        """Write queued letters until cancelled."""
         while True:
             await self._added.wait()
             self._added.clear()
@@ -149,13 +149,13 @@ class SetAside:
                 self._flushed.set()
 
     def _write_entries(self, entries: list[_Entry]) -> None:
-        """Write letters in the thread; one that can't be encoded is written without its texts. Raises `OSError`."""
+        """Write letters in the thread, without their texts if these can't be encoded. Raises `OSError`."""
         letters = [letter for entry in entries for letter in entry.letters]
         try:
             self._dead_letters.write(letters)
         except OSError:
             raise
-        except Exception as error:  # noqa: BLE001 - one letter must not hold up all others
+        except Exception as error:  # noqa: BLE001 - one letter must not delay all others
             reason = f"could not be written: {error!r:.200}".encode("ascii", "replace").decode()
             for letter in letters:
                 try:
@@ -181,7 +181,7 @@ class SetAside:
             self._on_written(confirmations)
 
     async def close(self) -> None:
-        """Let a write under way end, and end the thread; waits for `WRITE_TIMEOUT` at most."""
+        """Wait for a write in progress, at most `WRITE_TIMEOUT`, and end the thread."""
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITE_TIMEOUT):
                 await self._thread.run(bool)  # runs after the write

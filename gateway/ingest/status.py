@@ -1,4 +1,4 @@
-"""The counts of ingest since its start, and the report of them."""
+"""Count the work of ingest since its start, and report the counts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.common.histogram import Histogram
 
 @dataclass(slots=True)
 class IngestStatus:
-    """What ingest has done since it started.
+    """Counts of ingest since its start.
 
     `first_stored`    the time of the first write, in seconds since the epoch
     `set_aside`       readings that are in dead letters and in no store; `not_stored` has them by reason
-    `dead_letters`    letters of them, and of messages that are not records; `letters_dropped` for want of room
+    `dead_letters`    letters of them, and of messages that are not records; `letters_dropped` had no room
     `waiting_for_metadata`  records that had to wait for their metadata
     `confirmations_denied`  confirmations that the broker refused; their gateways send the records again
     `latency`         seconds from a reading's time to the write

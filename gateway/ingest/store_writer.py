@@ -1,4 +1,4 @@
-"""A store as ingest writes to it: opened once it can be, retried without end, an outage logged once."""
+"""Write to a store: open it when it can be reached, retry without limit, and log an outage once."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CLOSE_TIMEOUT = 1.5
 """Seconds that a store has to end its last call and to close."""
 
 MAX_FAILURES = 10
-"""Attempts at scans that all make the store fail in an unexpected way, until they are set aside."""
+"""Failed attempts to write scans, all with an unexpected error, after which the scans are set aside."""
 
 RETRY_FIRST, RETRY_MAX = 0.2, 2.0
-"""Seconds between two attempts at a store that can't be reached."""
+"""Seconds between two attempts to reach a store: the first, and the longest."""
 
 
 class StoreWriter:
-    """One store, with a thread of its own: a slow store delays no other.
+    """One store with its own thread, so that a slow store does not delay other stores.
 
-    `instance` is the store's server process as it was last seen, None where it was not known. `before_retry` is
-    awaited before each further attempt; it raises where the write is no longer needed.
+    `instance` is the server process of the store at the last check, None if it was unknown. `before_retry` is awaited
+    before each further attempt; it raises if the write is no longer needed.
     """
 
     def __init__(self, name: str, store: Store) -> None:
@@ -55,16 +55,16 @@ class StoreWriter:
 
     @property
     def durable_after(self) -> float:
-        """Return the seconds after a write in which it may be lost; known once the store has been opened."""
+        """Return the seconds for which a write may still be lost; known once the store has been opened."""
         return self._store.durable_after
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return what the store could not keep as it was written."""
+        """Return the counts of values that the store had to change."""
         return dict(self._store.counts)
 
     async def open(self) -> None:
-        """Try to open once, so that a wrong setting is logged at the start and not with the first reading."""
+        """Try once to open, so that a wrong setting is logged at the start and not with the first reading."""
         try:
             async with self._lock:
                 await self._ensure_open()
@@ -74,7 +74,7 @@ class StoreWriter:
     async def write(
         self, scans: Sequence[MachineScan], before_retry: Callable[[], Awaitable[None]]
     ) -> tuple[Refusal, ...]:
-        """Write scans, and return what the store refuses."""
+        """Write scans, and return the refusals of the store."""
         refusals = await self._retry(before_retry, self._write, scans)
         if self._error is not None:
             self._repeats.error("store.failed", store=self.name, exc_info=self._error)
@@ -82,9 +82,9 @@ class StoreWriter:
         return tuple(refusals)
 
     def _write(self, scans: Sequence[MachineScan]) -> list[Refusal]:
-        """Write scans in the thread. Scans that make the store fail in an unexpected way are refused.
+        """Write scans in the thread. Refuse scans that make the store fail with an unexpected error.
 
-        Raises `Unavailable`; also where all of several scans fail so, up to `MAX_FAILURES` times.
+        Raises `Unavailable`, also if all of several scans fail with such an error, up to `MAX_FAILURES` times.
         """
         failed: list[Refusal] = []
         refusals = self._write_parts(scans, failed)
@@ -113,7 +113,7 @@ class StoreWriter:
         return []
 
     async def check_instance(self, before_retry: Callable[[], Awaitable[None]]) -> bool:
-        """Return whether the store's server is known to be the process of the last check."""
+        """Return True if the server of the store is known to be the process of the last check."""
         instance = await self._retry(before_retry, self._store.instance)
         if instance is None:
             return False
@@ -126,9 +126,9 @@ class StoreWriter:
         return False
 
     async def close(self) -> None:
-        """Close the store where it is open; a call that hangs is left to itself after `CLOSE_TIMEOUT`.
+        """Close the store if it is open; abandon a call that hangs after `CLOSE_TIMEOUT`.
 
-        What it was about to write is not confirmed, so it comes again.
+        The batch of such a call is not confirmed, so its records are sent again.
         """
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -171,9 +171,9 @@ class StoreWriter:
             raise
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a method of the store in its thread. Raises `Unavailable`, also for an error that nobody foresaw.
+        """Call a method of the store in its thread. Raises `Unavailable`, also for an unexpected error.
 
-        At the first attempt a missing secret ends the service, with its name: it is part of the configuration.
+        At the first attempt a missing secret ends the service and is named: it is part of the configuration.
         """
         try:
             return await self._thread.run(function, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Readings shown live, as the broker delivers them."""
+"""Show readings live, as the broker delivers them."""
 
 from __future__ import annotations
 

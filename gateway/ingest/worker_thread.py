@@ -1,4 +1,4 @@
-"""A daemon thread for blocking calls: a call that hangs never delays the end of the process."""
+"""Run blocking calls in a daemon thread: a call that hangs does not delay the end of the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class WorkerThread:
-    """Runs calls one after the other. A `ThreadPoolExecutor` would be joined at exit, for as long as a call hangs."""
+    """Run calls one after the other. A `ThreadPoolExecutor` is joined at exit, also if a call hangs."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -26,11 +26,11 @@ class WorkerThread:
 
     @property
     def busy(self) -> bool:
-        """Return whether a call is under way or waits, also one that nobody awaits any more."""
+        """Return True if a call runs or is queued, including a call whose caller was cancelled."""
         return self._busy > 0
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what the function returns, or raise what it raises. Cancelling leaves the call to itself."""
+        """Run a function in the thread; return its result or raise its exception. Cancelling does not stop it."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[T] = loop.create_future()
 
@@ -47,7 +47,7 @@ class WorkerThread:
             value, error = None, None
             try:
                 value = function(*args, **kwargs)
-            except BaseException as raised:  # noqa: BLE001 - handed to who awaits it
+            except BaseException as raised:  # noqa: BLE001 - passed to the caller
                 error = raised
             with suppress(RuntimeError):  # the loop is closed: nobody awaits it
                 loop.call_soon_threadsafe(settle, value, error)
@@ -64,5 +64,5 @@ class WorkerThread:
             call()
 
     def stop(self) -> None:
-        """End the thread after its last call; never waits for it."""
+        """End the thread after its last call, without waiting for it."""
         self._calls.put(None)

@@ -62,9 +62,9 @@ class Reload:
 
     async def run(self) -> None:
         """Reload when asked to, until cancelled."""
-        self._save_outcome("started")
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(), name="watch the configuration")
+            await self._save_outcome("started")
             while True:
                 await self._asked.wait()
                 self._asked.clear()
@@ -77,32 +77,32 @@ class Reload:
             check(self.running, factory)
             if factory.digest == self.running.digest:
                 log.info("configuration.unchanged", config=factory.digest)
-                self._save_outcome("unchanged")
+                await self._save_outcome("unchanged")
                 return
             affected = await self._change_over(factory)
         except ConfigurationError as error:
-            self._refuse([str(problem) for problem in error.problems], {one.file for one in error.problems})
+            await self._refuse([str(problem) for problem in error.problems], {one.file for one in error.problems})
         except OSError as error:
-            self._refuse([str(error)], set())
+            await self._refuse([str(error)], set())
         except Exception as error:
             # a driver of another package validates its own settings: its defect must not end the gateway
             log.exception("configuration.load_failed", file=str(self.running.file))
-            self._refuse([f"{type(error).__name__}: {error}"], set())
+            await self._refuse([f"{type(error).__name__}: {error}"], set())
         else:
             self.running, self._also = _without_machines(factory), set()
             seconds = round(time.monotonic() - began, 3)
             counts = {what: len(machines) for what, machines in affected.items()}
             log.info("configuration.applied", config=factory.digest, seconds=seconds, **counts)
-            self._save_outcome("taken_up", seconds=seconds, **affected)
+            await self._save_outcome("taken_up", seconds=seconds, **affected)
 
-    def _refuse(self, problems: Sequence[str], files: set[Path]) -> None:
+    async def _refuse(self, problems: Sequence[str], files: set[Path]) -> None:
         more = len(problems) - MOST_PROBLEMS
         shown = [*problems[:MOST_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
         log.error("configuration.refused", file=str(self.running.file), problems=shown, config=self.running.digest)
         self._also = files
-        self._save_outcome("refused", problems=shown)
+        await self._save_outcome("refused", problems=shown)
 
-    def _save_outcome(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - JSON
+    async def _save_outcome(self, outcome: str, **more: Any) -> None:  # noqa: ANN401 - JSON
         content = {
             "outcome": outcome,
             "time": time.time_ns() // 1000,
@@ -112,7 +112,7 @@ class Reload:
         }
         file = outcome_file(self.running.gateway)
         try:
-            save_json(file, content | more)
+            await asyncio.to_thread(save_json, file, content | more)
         except OSError as error:  # a full disk must not stop the gateway
             log.warning("configuration.outcome_not_saved", file=str(file), error=str(error))
 

@@ -1,1 +1,1 @@
-"""The durable buffer: records stay here, on disk, until they are confirmed."""
+"""Store records on disk until they are confirmed."""

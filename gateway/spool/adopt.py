@@ -1,4 +1,4 @@
-"""Takes over the records of another gateway's spool in the same folder: its id was changed, or its box replaced."""
+"""Adopt the records of another gateway's spool in the same folder, after a change of the id or of the edge box."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from gateway.settings.sections import SpoolSection
 
 AT_ONCE = 100
-"""Records that are taken over in one commit."""
+"""Records that are adopted in one commit."""
 
 
 class OtherSpool(NamedTuple):
-    """A spool of another gateway id with records that wait."""
+    """A spool of another gateway id that has pending records."""
 
     gateway: str
     records: int
@@ -38,7 +38,7 @@ class OtherSpool(NamedTuple):
 
 
 class Adopted(NamedTuple):
-    """Records and readings that were taken over, and records that stay: `undecodable` ones, or for want of room."""
+    """Counts of adopted records and readings, and of records that remain: `undecodable`, or without room for them."""
 
     records: int
     readings: int
@@ -47,7 +47,7 @@ class Adopted(NamedTuple):
 
 
 def other_spools(folder: Path, gateway: str) -> list[OtherSpool]:
-    """Return the spools of other gateway ids in a folder that have records and no gateway. Nothing is changed."""
+    """Return the spools of other gateway ids in a folder that have records and no running gateway. Read-only."""
     return [spool for other in _other_ids(folder, gateway) if (spool := _waiting_in(SpoolFiles(folder, other)))]
 
 
@@ -68,7 +68,7 @@ def _waiting_in(files: SpoolFiles) -> OtherSpool | None:
 
 
 def _in_use(files: SpoolFiles) -> bool:
-    """Return True if a gateway holds the lock of a spool."""
+    """Return True if a gateway has locked a spool."""
     try:
         with files.lock.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -82,15 +82,15 @@ def _in_use(files: SpoolFiles) -> bool:
 def adopt(
     settings: SpoolSection, gateway: str, other: str, codec: Codec, prepare: Callable[[], None] = lambda: None
 ) -> Adopted:
-    """Move the records of the spool of gateway `other` into the spool of `gateway`, encoded anew under its name.
+    """Move the records of the spool of gateway `other` into the spool of `gateway`, encoded again under its name.
 
-    A record is durable here before it leaves the other spool, and it is noted in the same commit where it came from:
-    killed at any moment and run again, no record is lost, and none is taken over twice. Both ledgers stay balanced:
-    the other one counts the readings as dropped with the reason `adopted`, this one counts them as acquired.
+    A record is durable in the target before it is removed from the source, and the same commit notes its origin. A
+    run that is killed at any moment can be repeated: no record is lost, and no record is adopted twice. Both ledgers
+    stay balanced: the source counts the readings as dropped with the reason `adopted`, the target as acquired.
 
     `prepare` is called before the first record moves, when no gateway uses either spool.
 
-    Raises `BlockingIOError` if a gateway uses one of the spools, `NotReadable` if there is no such other spool, else
+    Raises `BlockingIOError` if a gateway uses one of the spools, `NotReadable` if the other spool does not exist, and
     `OSError` or `sqlite3.Error` if the disk refuses.
     """
     files = SpoolFiles(settings.folder, other)
@@ -112,7 +112,7 @@ def adopt(
 
 
 class _Move:
-    """Moves records from one spool into another."""
+    """Move records from one spool into another."""
 
     def __init__(self, source: SpoolDatabase, target: SpoolDatabase, gateway: str, codec: Codec) -> None:
         self._source = source
@@ -135,11 +135,11 @@ class _Move:
                 self._remove(old)
                 records += len(fitting)
                 readings += sum(record.readings for record, _ in fitting)
-        self._remove([])  # sets aside the damaged records, and counts them
+        self._remove([])  # set aside and count the damaged records
         return Adopted(records, readings, undecodable, no_room)
 
     def _batches(self) -> Iterator[list[Spooled]]:
-        """Yield the records of the source, some at a time, oldest first."""
+        """Yield the records of the source in lists of at most `AT_ONCE`, oldest first."""
         waiting = self._source.pending.copy()
         while ranges := waiting.pop_ranges(AT_ONCE):
             found, rest = self._source.read(ranges, AT_ONCE)
@@ -148,7 +148,7 @@ class _Move:
             yield found
 
     def _encoded_anew(self, records: list[Spooled]) -> list[tuple[Spooled, Spooled]]:
-        """Return each record with the one that takes its place; those that can't be decoded are left out."""
+        """Return pairs of a record and its replacement, without the records that can't be decoded."""
         spool, seq = self._target.state.spool, self._target.state.next
         pairs: list[tuple[Spooled, Spooled]] = []
         for record in records:
@@ -159,7 +159,7 @@ class _Move:
         return pairs
 
     def _fitting(self, pairs: list[tuple[Spooled, Spooled]]) -> list[tuple[Spooled, Spooled]]:
-        """Return the first of some records, as many as there is room for."""
+        """Return the first pairs, as many as the target has room for."""
         room = self._target.room()
         for number, (_, record) in enumerate(pairs):
             room -= cost_of(record)

@@ -1,4 +1,4 @@
-"""A commit of the spool as the event loop and the worker thread exchange it: the order, and the result."""
+"""Define the order and the result of one commit, exchanged by the event loop and the worker thread."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Batch:
     """The work of one commit, and the ledger's counts at the time it was gathered.
 
     `set_aside` maps a record to the number of its readings that a store refused; the record is confirmed in this
-    batch. `next_seq` is the next sequence number to be given. `not_included` is the number of readings in `counts`
-    that are neither in this batch nor on disk.
+    batch. `next_seq` is the next sequence number to assign. `not_included` is the number of readings in `counts` that
+    are neither in this batch nor on disk.
 
-    The last two are for a spool that takes over another one's records: `handed_over` are records that the other spool
-    has now, `adopted` names a spool and those of its records that the puts are made of.
+    The last two fields are for the adoption of records. `handed_over` are records that another spool has adopted.
+    `adopted` names the spool and the records that the puts were made from.
     """
 
     puts: list[Spooled]
@@ -40,9 +40,9 @@ class CommitResult:
     """The effect of one commit; `confirmed` to `handed_over` are numbers of readings.
 
     `complete` is False if the disk had no room for the puts and replacements: they have to be tried again.
-    `dropped_to` is the newest record that had to make room, 0 if none had to. `readable_again` are records that were
-    taken for damaged and can be sent after all. `readings` and `size` (bytes of payload) are the totals of the
-    records that wait now, `oldest` is the first of them, None if none waits.
+    `dropped_to` is the newest record that was dropped to make room, 0 if none was. `readable_again` are records that
+    were marked as damaged and proved readable. `readings` and `size` (bytes of payload) are the totals of the pending
+    records, `oldest` is the first of them, None if there are none.
     """
 
     stored: list[Spooled] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""The spool's checkpoint: the ledger's counts, and which records wait.
+"""Encode, store and read the spool's checkpoint: the counts of the ledger and the numbers of the pending records.
 
-It is committed with the records, and written a second time into a file of its own: alternately into two slots, so
-that one of them is always whole. So the ledger survives damage to the database, and the damage can be counted.
+It is committed with the records, and a copy is written to a separate file, alternately into two slots: one slot is
+always complete. The ledger survives damage to the database, so the lost readings can be counted.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _HEAD = Struct(">4sII")  # magic, length, checksum
 
 
 class NewerSpool(OSError):
-    """A newer version of Lineside has written this spool."""
+    """A newer version of Lineside wrote this spool."""
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """A spool at the end of a commit. `spool` is its name, `next` the next sequence number to be given.
+    """A spool at the end of a commit. `spool` is its name, `next` the next sequence number to assign.
 
     `commit` counts the commits of records, `turn` the checkpoints written; the ledger alone may change between
-    commits. `records`, `readings` and `size` (bytes of payload) are those of the records that wait. `pending` are
-    their numbers; where these have very many gaps, it includes some numbers of records that are gone.
+    commits. `records`, `readings` and `size` (bytes of payload) are the totals of the pending records. `pending` are
+    their numbers; where these have very many gaps, it includes some numbers of deleted records.
     """
 
     spool: str
@@ -89,7 +89,7 @@ class Checkpoint:
         )
 
     def same_records(self, records: int, readings: int, size: int) -> bool:
-        """Return True if the records found are as many, and as large, as they should be."""
+        """Return True if these totals of the records found equal those of the checkpoint."""
         return (self.records, self.readings, self.size) == (records, readings, size)
 
 
@@ -116,7 +116,7 @@ def seal(body: bytes) -> bytes:
 
 
 def unseal(data: bytes) -> bytes | None:
-    """Return the bytes that were sealed, None if they are not what was written. More may follow."""
+    """Return the sealed bytes, None if their checksum is wrong. More bytes may follow them."""
     if len(data) < _HEAD.size:
         return None
     magic, length, check = _HEAD.unpack_from(data)
@@ -125,7 +125,7 @@ def unseal(data: bytes) -> bytes | None:
 
 
 def decode_checkpoint(data: bytes) -> Checkpoint | None:
-    """Return the checkpoint in these bytes, None if they hold no whole one. Raises `NewerSpool`."""
+    """Return the checkpoint in these bytes, None if it is incomplete or damaged. Raises `NewerSpool`."""
     body = unseal(data)
     if body is None:
         return None
@@ -137,7 +137,7 @@ def decode_checkpoint(data: bytes) -> Checkpoint | None:
 
 
 def _parse(fields: dict[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint with these fields, None if it can't be true. Raises `NewerSpool`."""
+    """Return the checkpoint with these fields, None if they are invalid. Raises `NewerSpool`."""
     version = fields.get("v")
     if _is_number(version) and version > VERSION:
         raise NewerSpool(
@@ -201,7 +201,7 @@ class CheckpointFile:
         self._failing = False
 
     def open(self) -> None:
-        """Open the file to write, and allocate its room, so that later writes need none. Raises `OSError`."""
+        """Open the file and allocate its space, so that later writes need no more. Raises `OSError`."""
         if self._descriptor >= 0:
             return
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
@@ -215,9 +215,10 @@ class CheckpointFile:
         self._descriptor = descriptor
 
     def write(self, data: bytes, turn: int) -> None:
-        """Write an encoded checkpoint into one of the slots, alternately; a failure is logged once.
+        """Write an encoded checkpoint into the slots alternately; log a failure once.
 
-        It is not synced, since the database is: after a power cut an older checkpoint stands here, known by its age.
+        It is not synced, because the database is. After a power cut the slot can have an older checkpoint; its age
+        shows that.
         """
         try:
             os.pwrite(self._descriptor, data, turn % 2 * SLOT_SIZE)
@@ -252,14 +253,14 @@ class Slots:
         return newest([self.first, self.second])
 
     def are_intact(self, commits: int) -> bool:
-        """Return True if no slot was damaged: then the newest checkpoint is the last that was written.
+        """Return True if no slot is damaged, so that the newest checkpoint is the last that was written.
 
         `commits` is the number of commits in the database: before the first one, the slots may be unwritten.
         """
         written = self.newest
         if written is None:
             return self.unwritten == 2 and commits == 0  # noqa: PLR2004 - both of them
-        if written.turn == 0:  # the other one is not written yet
+        if written.turn == 0:  # the other slot is not written yet
             return self.unwritten == 1
         return self.first is not None and self.second is not None and abs(self.first.turn - self.second.turn) == 1
 

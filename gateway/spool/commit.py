@@ -1,4 +1,4 @@
-"""One commit of the spool: its changes to the records, and the counts that follow for the ledger."""
+"""Make one commit of the spool: change the records, and count the changes for the ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.spool.limits import Limits
 
 ADOPTED_ROW = 2
-"""Row of the table `state` that names the records which were taken over last; the checkpoint has row 1."""
+"""Row of the table `state` that names the records of the last adoption; the checkpoint has row 1."""
 
 _OWN_PAGES = 8
 """Pages that the database needs beside records, at most."""
@@ -35,8 +35,8 @@ _REMOVED = " returning seq, readings, spool, topic, head, length(payload)"
 class Commit:
     """The changes of one transaction.
 
-    `state` and `pending` are changed along with the database. If the transaction fails, `state` is to be thrown away,
-    and `undo` restores `pending`: a copy of it for each commit would cost more with each gap.
+    `state` and `pending` are changed along with the database. If the transaction fails, discard `state` and call
+    `undo`, which restores `pending`: a copy of it for each commit would cost more with each gap.
     """
 
     def __init__(self, db: sqlite3.Connection, limits: Limits, state: Checkpoint, pending: SeqRanges) -> None:
@@ -54,7 +54,7 @@ class Commit:
             inverse(*span)
 
     def _remove(self, first: int, last: int) -> list[tuple[int, int]]:
-        """Remove the records of a range; returns number and readings of each. Raises `Damaged` if one is missing."""
+        """Remove the records of a range; return number and readings of each. Raises `Damaged` if any is missing."""
         expected = self._pending.count(first, last)
         if not expected:
             return []
@@ -63,7 +63,7 @@ class Commit:
             raise Damaged(f"of the records {first} to {last} some are missing")
         for seq, readings, spool, topic, head, size in rows:
             if head_checksum(seq, readings, spool, topic) != head:
-                raise Damaged(f"the head of record {seq} is not what was written")
+                raise Damaged(f"the head of record {seq} differs from its checksum")
             self._count(-1, -readings, -size)
         self._journal += [(self._pending.add, span) for span in self._pending.remove(first, last)]
         return [row[:2] for row in rows]
@@ -74,22 +74,22 @@ class Commit:
         self._state.size += size
 
     def confirm(self, span: SeqRange, set_aside: dict[int, int]) -> None:
-        """Remove records that a store holds; `set_aside` maps a record to the number of readings that it refused."""
+        """Remove records that a store has; `set_aside` maps a record to the number of readings that it refused."""
         for seq, readings in self._remove(*span):
             refused = max(0, min(set_aside.get(seq, 0), readings))
             self.result.set_aside += refused
             self.result.confirmed += readings - refused
 
     def drop_damaged(self, seq: int) -> None:
-        """Remove a record whose payload is damaged; it is set aside already."""
+        """Remove a record whose payload is damaged; it has been set aside before."""
         self.result.damaged += sum(readings for _, readings in self._remove(seq, seq))
 
     def hand_over(self, span: SeqRange) -> None:
-        """Remove records that another spool has taken over."""
+        """Remove records that another spool has adopted."""
         self.result.handed_over += sum(readings for _, readings in self._remove(*span))
 
     def note_adopted(self, spool: str, ranges: list[SeqRange]) -> None:
-        """Note which records of another spool the puts of this commit are made of."""
+        """Store the numbers of the records of another spool that the puts of this commit were made from."""
         data = seal(orjson.dumps({"spool": spool, "ranges": ranges}))
         self._db.execute("insert or replace into state values (?, ?)", (ADOPTED_ROW, data))
 
@@ -98,7 +98,7 @@ class Commit:
         self.result.damaged += readings
 
     def put(self, records: list[Spooled], when_full: WhenFull) -> None:
-        """Add records; where there is no room for all, do as configured for a full spool."""
+        """Add records; if there is no room for all, drop the records that `when_full` selects."""
         if not records:
             return
         costs = {record.seq: cost_of(record) for record in records}
@@ -131,13 +131,13 @@ class Commit:
         self.result.stored = [*self.result.stored, *records]
 
     def replace(self, replacement: Replacement) -> None:
-        """Put smaller records in place of one, if that is still there."""
+        """Replace a record by smaller records, if it is still stored."""
         if self._remove(replacement.seq, replacement.seq):
             self.result.too_large += replacement.too_large
             self._insert(replacement.pieces)
 
     def _make_room(self, needed: int, room: int) -> int:
-        """Drop the oldest records until `needed` bytes are free, or none are left; returns the free bytes."""
+        """Drop the oldest records until `needed` bytes are free or no record is left; return the free bytes."""
         while needed > room:
             average = max(1, used(self._db) // max(1, self._state.records))
             oldest = self._pending.lowest(max(1, (needed - room) // average))
@@ -149,7 +149,7 @@ class Commit:
         return room
 
     def finish(self) -> bytes:
-        """Write the checkpoint, and return it encoded, to be written a second time."""
+        """Write the checkpoint, and return it encoded for the checkpoint file."""
         state, result = self._state, self.result
         state.counts["confirmed"] += result.confirmed
         for reason, readings in (
@@ -165,7 +165,7 @@ class Commit:
 
 
 def room_for_records(db: sqlite3.Connection, limits: Limits) -> int:
-    """Return the bytes of pages that records may still take."""
+    """Return the bytes of pages that are available for records."""
     return limits.max_size - _OWN_PAGES * PAGE - used(db)
 
 
@@ -176,6 +176,6 @@ def used(db: sqlite3.Connection) -> int:
 
 
 def allocated(db: sqlite3.Connection) -> int:
-    """Return the bytes of all pages, including those that are free to be used again."""
+    """Return the bytes of all pages, including free pages."""
     pages: int = db.execute("pragma page_count").fetchone()[0]
     return pages * PAGE

@@ -1,8 +1,8 @@
-"""The spool's files, written by one worker thread: an SQLite database, and a second copy of its checkpoint.
+"""Read and write the spool's files in one worker thread: an SQLite database and a copy of its checkpoint.
 
-WAL mode with `synchronous=FULL`, unless configured otherwise: a committed record survives a power cut. The ledger's
-counts are committed in the same transaction as the records they count, so the two agree whatever happens. Damage is
-detected when the file is opened and when records are read, and repaired at once: a start never fails for it.
+The database is in WAL mode with `synchronous=FULL`, unless configured otherwise: a committed record survives a power
+cut. The counts of the ledger are committed in the same transaction as the records they count, so they always agree.
+Damage is detected when the file is opened and when records are read, and is repaired at once. It never fails a start.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 SHRINK_FROM, SHRINK_TO = 16 * 2**20, 4 * 2**20
-"""A database of at least the first number of bytes is made small when at most the second is in use."""
+"""A database of at least the first number of bytes is shrunk when at most the second number is in use."""
 
 REBUILD_AGAIN = 5.0
-"""Seconds before a rebuild that failed (a full disk) is tried again: it reads the whole database."""
+"""Seconds before a failed rebuild (such as on a full disk) is repeated; a rebuild reads the whole database."""
 
 LOCK_ATTEMPTS, LOCK_PAUSE = 5, 0.05
 """Attempts to lock the spool, and seconds between them."""
 
 SHRINK_EVERY = 1000
-"""Commits between two attempts at that, as long as records are left: it costs as much as writing them."""
+"""Commits between two attempts to shrink while records are left: shrinking costs as much as writing them."""
 
 
 class SpoolDatabase:
@@ -61,27 +61,27 @@ class SpoolDatabase:
         self.files = files
         self.limits = Limits(max_size)
         self.new_name = secrets.token_hex(4)
-        """The name of the spool if it has to be created."""
+        """Name of the spool if it has to be created."""
         self.state = Checkpoint("")
         self.pending = SeqRanges()
         self.has_damage_to_settle = False
-        """Whether the next commit has damaged records to set aside and to count."""
+        """Whether the next commit must set aside and count damaged records."""
         self._when_full = when_full
         self._sync = sync
         self._slots = CheckpointFile(files.slots)
         self._reserve = Reserve(files.reserve, self.limits.reserve)
-        self._damaged: dict[int, Row | None] = {}  # None for a record that is in the set-aside file already
+        self._damaged: dict[int, Row | None] = {}  # None if the record is already in the set-aside file
         self._lost = 0
         self._readable_again: list[SeqRange] = []
         self._rebuild_error: Exception | None = None  # why the database could not be rebuilt
-        self._rebuild_at = 0.0  # when that is tried again
+        self._rebuild_at = 0.0  # when the rebuild is repeated
         self._db: sqlite3.Connection | None = None
         self._lock: TextIO | None = None
 
     # -- opening and closing --
 
     def open(self) -> None:
-        """Open the spool, create it, or rebuild it; then `state` and `pending` describe its contents.
+        """Open, create or rebuild the spool; then `state` and `pending` describe its contents.
 
         Raises `BlockingIOError` if another gateway uses it, else `OSError` or `sqlite3.OperationalError` if the disk
         refuses.
@@ -101,7 +101,7 @@ class SpoolDatabase:
             raise
 
     def expected(self) -> tuple[str, int]:
-        """Return name and next sequence number that a spool will probably have which can't be opened now."""
+        """Return the probable name and next sequence number of a spool that can't be opened now."""
         with suppress(OSError):
             known = read_slots(self.files.slots).newest
             if known is not None:
@@ -116,7 +116,7 @@ class SpoolDatabase:
         self._save(self.state)
 
     def _begin(self, found: Inventory) -> None:
-        """Work with a database that is whole."""
+        """Start to use an undamaged database with these records."""
         self.pending = found.pending
         db = sqlite3.connect(self.files.db, isolation_level=None, check_same_thread=False)
         try:
@@ -141,9 +141,9 @@ class SpoolDatabase:
         db.execute("select 1 from records limit 1")  # allocates the log's index
 
     def _take_lock(self) -> None:
-        """Exclude other gateways: two would send everything twice. Readers are not excluded."""
+        """Lock out other gateways: two would send each record twice. Readers are not locked out."""
         self._lock = self.files.lock.open("w")
-        for attempt in range(LOCK_ATTEMPTS):  # a command that looks who is there holds it for a moment
+        for attempt in range(LOCK_ATTEMPTS):  # a command that looks for a running gateway locks it briefly
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -165,12 +165,12 @@ class SpoolDatabase:
     def _close_database(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            with suppress(sqlite3.Error):  # records that can't be brought from the log into the database stay there
+            with suppress(sqlite3.Error):  # records that can't be checkpointed stay in the log
                 db.close()
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """The open database; one that could not be rebuilt is tried again after a while."""
+        """The open database. Repeats a failed rebuild after `REBUILD_AGAIN`."""
         if self._db is None:
             if self._rebuild_error is not None and time.monotonic() < self._rebuild_at:
                 raise self._rebuild_error
@@ -181,7 +181,7 @@ class SpoolDatabase:
     # -- damage --
 
     def _repairing(self, work: Callable[[], T]) -> T:
-        """Run `work` on the database; if that shows damage, rebuild the database and try once more."""
+        """Run `work` on the database; if it finds damage, rebuild the database and run it once more."""
         try:
             return work()
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -197,7 +197,7 @@ class SpoolDatabase:
         try:
             self.state, found, lost = rebuild.rebuild(self.files, known, exact=True, certain=True, why=why)
             self._lost += lost
-            # of these the rebuild has found another copy that is right
+            # the rebuild has found an undamaged copy of these
             self._readable_again += [(seq, seq) for seq in self._damaged if seq in found.pending]
             self._damaged.clear()
             self.has_damage_to_settle = True
@@ -210,7 +210,7 @@ class SpoolDatabase:
     # -- reading --
 
     def read(self, ranges: list[SeqRange], most: int) -> tuple[list[Spooled], list[SeqRange]]:
-        """Return the first records, at most `most`, that are still stored in some ranges, and the other ranges.
+        """Return at most `most` of the stored records in some ranges, and the ranges that were not read.
 
         The next commit sets aside the damaged ones. Raises `sqlite3.Error` if the disk can't be read.
         """
@@ -230,7 +230,7 @@ class SpoolDatabase:
         return [row.spooled for row in rows if row.seq not in self._damaged], rest
 
     def _read_range(self, first: int, last: int, most: int) -> list[Row]:
-        """Return the first records of a range. Raises `Damaged` if one is missing."""
+        """Return the first records of a range. Raises `Damaged` if a record is missing."""
         query = f"{SELECT_ROWS} where seq between ? and ? order by seq limit ?"
         rows = [Row.of(columns) for columns in self._connection.execute(query, (first, last, most))]
         if len(rows) == most:
@@ -239,7 +239,7 @@ class SpoolDatabase:
             raise Damaged(f"of the records {first} to {last} some are missing")
         for row in rows:
             if not row.head_is_right:
-                raise Damaged(f"the head of record {row.seq} is not what was written")
+                raise Damaged(f"the head of record {row.seq} differs from its checksum")
             if not row.is_right:
                 self._damaged[row.seq] = row
                 self.has_damage_to_settle = True
@@ -250,7 +250,7 @@ class SpoolDatabase:
     def write(self, batch: Batch) -> CommitResult:
         """Commit a batch; if the disk is full, without puts and replacements, see `CommitResult.complete`.
 
-        Raises `sqlite3.Error` or `OSError`, and has done nothing, if not even that is possible.
+        Raises `sqlite3.Error` or `OSError`, and changes nothing, if that fails too.
         """
         try:
             return self._repairing(lambda: self._write(batch))
@@ -275,11 +275,11 @@ class SpoolDatabase:
         return result
 
     def room(self) -> int:
-        """Return the bytes of pages that records may still take."""
+        """Return the bytes of pages that are available for records."""
         return self._repairing(lambda: room_for_records(self._connection, self.limits))
 
     def adopted(self, spool: str) -> list[SeqRange]:
-        """Return the records of another spool that the last commit of adopted records was made of."""
+        """Return the numbers of the records of another spool that the last adoption committed."""
         query = "select state from state where id = ?"
         row = self._repairing(lambda: self._connection.execute(query, (ADOPTED_ROW,)).fetchone())
         body = unseal(row[0]) if row and isinstance(row[0], bytes) else None
@@ -289,7 +289,7 @@ class SpoolDatabase:
         return [(first, last) for first, last in note["ranges"]] if note["spool"] == spool else []
 
     def _set_aside_damaged(self) -> None:
-        """Write damaged records into the set-aside file; those that can't be written stay where they are."""
+        """Write damaged records into the set-aside file; records that can't be written stay in the spool."""
         for seq, row in self._damaged.items():
             if row is not None:
                 with suppress(OSError):
@@ -302,13 +302,13 @@ class SpoolDatabase:
         return sum(cost_of(record) for record in puts) <= free * PAGE // 2
 
     def _counted(self, batch: Batch, without: list[Spooled]) -> Checkpoint:
-        """Return the checkpoint with the ledger's counts, less the readings that are not on disk."""
+        """Return the checkpoint with the counts of the ledger, less the readings that are not on disk."""
         counts = batch.counts.copy()
         counts["acquired"] -= batch.not_included + sum(record.readings for record in without)
         return replace(self.state, counts=counts, next=batch.next_seq, turn=self.state.turn + 1)
 
     def _commit(self, batch: Batch, puts: list[Spooled], replacements: list[Replacement]) -> CommitResult:
-        """Commit confirmations, damaged records, and puts; or raise `sqlite3.Error` and have done nothing."""
+        """Commit confirmations, damaged records and puts. Raises `sqlite3.Error`, and then changes nothing."""
         state = self._counted(batch, [] if puts else batch.puts)
         db = self._connection
         commit = Commit(db, self.limits, state, self.pending)
@@ -343,17 +343,17 @@ class SpoolDatabase:
         return commit.result
 
     def _save(self, state: Checkpoint) -> None:
-        """Write the ledger into the second copy alone, while the database stays as it was."""
+        """Write the ledger into the checkpoint file alone; the database does not change."""
         self.state = state
         self._slots.write(encode_checkpoint(state, self.pending), state.turn)
 
     def _shrink(self) -> None:
-        """Give room back to the disk after a long backlog."""
+        """Return free pages to the disk after a long backlog."""
         if self.state.records and self.state.commit % SHRINK_EVERY:
             return
         db = self._connection
         if allocated(db) < SHRINK_FROM or used(db) > SHRINK_TO:
             return
-        with suppress(sqlite3.Error):  # somebody reads it, or the disk is full: later, then
+        with suppress(sqlite3.Error):  # a reader has it open, or the disk is full: try later
             db.execute("vacuum")
             db.execute("pragma wal_checkpoint(truncate)")

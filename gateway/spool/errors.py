@@ -1,4 +1,4 @@
-"""What an error of the disk or of SQLite means for the spool: damage, no room, or something to wait for."""
+"""Classify errors of the disk and of SQLite: damage, no room, or a condition that may pass."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _ENVIRONMENT = {
     sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
     sqlite3.SQLITE_INTERRUPT,
 }  # fmt: skip
-"""Errors whose cause is not in the file; all others can only come from damage, since the statements are right."""
+"""Errors whose cause is not in the file; all others come from damage, because the statements are correct."""
 
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 
 
 _MISUSE = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.NotSupportedError)
-"""Errors whose cause is a value that SQLite does not take, or a database that is closed."""
+"""Errors whose cause is a value that SQLite does not accept, or a closed database."""
 
 
 class Damaged(sqlite3.DatabaseError):
-    """The disk returned something else than was written; the text says how that shows."""
+    """The disk returned other data than was written; the text says which data."""
 
 
 def is_damage(error: BaseException) -> bool:
     """Return True if an error comes from the contents of the file, and not from the disk or another process."""
-    if isinstance(error, UnicodeDecodeError):  # of SQLite's own message, which quotes what is in the file
+    if isinstance(error, UnicodeDecodeError):  # of SQLite's own message, which quotes contents of the file
         return True
     if isinstance(error, _MISUSE):
         return False
@@ -55,13 +55,13 @@ def is_damage(error: BaseException) -> bool:
 def damage_raised() -> Iterator[None]:
     """Raise `Damaged` for every error that only damaged contents can cause while a database is read.
 
-    A value of another type than the column's, a length that no memory has, a message that is not UTF-8, a part of the
-    disk that can't be read.
+    Examples: a value of another type than the column's, a length beyond all memory, a message that is not UTF-8, a
+    part of the disk that can't be read.
     """
     try:
         yield
     except (ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise Damaged(f"its contents are not what was written ({type(error).__name__})") from error
+        raise Damaged(f"its contents are damaged ({type(error).__name__})") from error
     except OSError as error:
         if error.errno != errno.EIO:
             raise
@@ -69,7 +69,7 @@ def damage_raised() -> Iterator[None]:
 
 
 def is_refused_by_disk(error: BaseException) -> bool:
-    """Return True for an error of the disk, or of damage that could not be repaired: to be tried again as it is."""
+    """Return True for an error of the disk, or for unrepaired damage: the caller repeats the same batch."""
     return isinstance(error, OSError | sqlite3.Error) and not isinstance(error, (*_MISUSE, sqlite3.IntegrityError))
 
 
@@ -85,9 +85,9 @@ _PASSING_IN_SQLITE = {
 
 
 def may_pass(error: Exception) -> bool:
-    """Return True if a disk that refuses to open a spool may take it later: it is full, failing, or read-only.
+    """Return True if a spool that can't be opened may open later: its disk is full, failing or read-only.
 
-    False for what only a person can change: a spool that another gateway uses, a newer format, missing rights.
+    False for causes that only a person can remove: another gateway uses it, a newer format, missing rights.
     """
     if isinstance(error, OSError):
         return error.errno in _PASSING

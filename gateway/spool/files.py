@@ -1,7 +1,7 @@
-"""The spool's files, and the format of a record in the database.
+"""Define the spool's files, and the format of a record in the database.
 
-A record is a row with two checksums (CRC-32): `head` over its numbers and its topic, `body` over those and the
-payload. So the readings of a damaged record can still be counted, and nothing damaged is sent.
+A record is a row with two checksums (CRC-32): `head` over its numbers and its topic, `body` over these and the
+payload. The readings of a damaged record can still be counted, and a damaged record is never sent.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ create table records (
 );
 create table state (id integer primary key, state blob not null);
 """
-"""`payload` comes last, so that the rest of a long record is read without it."""
+"""`payload` is the last column, so that the other columns of a long record are read without it."""
 
 SELECT_ROWS = "select seq, readings, spool, topic, head, body, payload from records"
 
 SET_ASIDE_SIZE = 64 * 2**20
-"""Bytes that the file of set-aside records may take on disk."""
+"""Largest size of the file of set-aside records, in bytes."""
 
 
 class Spooled(NamedTuple):
-    """A record as the spool holds it. `readings` is the number of readings that it carries."""
+    """A record in the spool. `readings` is the number of readings that it carries."""
 
     seq: int
     topic: str
@@ -40,7 +40,7 @@ class Spooled(NamedTuple):
 
 
 class Replacement(NamedTuple):
-    """Smaller records that take the place of one. `too_large` is the number of its readings that none of them has."""
+    """Smaller records that replace a record. `too_large` is the number of its readings that none of them has."""
 
     seq: int
     pieces: list[Spooled]
@@ -48,7 +48,7 @@ class Replacement(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A record as it stands in the database, with its checksums."""
+    """A row of the database: a record with its checksums."""
 
     seq: int
     readings: int
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
     @classmethod
     def of(cls, columns: tuple[object, ...]) -> Self:
-        """Return the row with these columns. Raises `TypeError` if one has another type than was written."""
+        """Return the row with these columns. Raises `TypeError` if a column has another type."""
         row = cls._make(columns)
         numbers, texts = (row.seq, row.readings, row.head, row.body), (row.spool, row.topic)
         if not (all(type(number) is int for number in numbers) and all(isinstance(text, str) for text in texts)):
@@ -69,12 +69,12 @@ class Row(NamedTuple):
 
     @property
     def head_is_right(self) -> bool:
-        """Whether everything but the payload is as it was written."""
+        """Whether the checksum of everything but the payload is correct."""
         return head_checksum(self.seq, self.readings, self.spool, self.topic) == self.head
 
     @property
     def is_right(self) -> bool:
-        """Whether the whole record is as it was written."""
+        """Whether the checksum of the whole record is correct."""
         return (
             self.head_is_right
             and isinstance(self.payload, bytes)
@@ -105,7 +105,7 @@ def body_checksum(head: int, payload: bytes) -> int:
 
 
 def decode_text(raw: bytes) -> str:
-    """Decode a text column; invalid UTF-8 is no error here, since a checksum judges the text."""
+    """Decode a text column. Invalid UTF-8 is accepted here, because a checksum protects the text."""
     return raw.decode("utf-8", "replace")
 
 
@@ -131,5 +131,5 @@ class SpoolFiles:
         return self.folder / f"{self._damaged}{stamp}"
 
     def all_damaged(self) -> list[Path]:
-        """Return the damaged databases that are kept, oldest first; each may have its log beside it."""
+        """Return the damaged databases that are kept, oldest first; the log of each may be in the same folder."""
         return sorted(file for file in self.folder.glob(f"{self._damaged}*") if not file.name.endswith("-wal"))

@@ -1,4 +1,4 @@
-"""Shows a spool to people, while a gateway works with it or after it was killed; nothing is changed."""
+"""Read a spool for display, while a gateway uses it or after it was killed. Change nothing."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from gateway.spool.files import SpoolFiles
 
 PAGE_OF_RECORDS = 100
-"""Records that are read at once: a long read would hold up the gateway's own housekeeping."""
+"""Records that are read at once: a long read would delay the gateway's checkpoints."""
 
 
 class NotReadable(Exception):
-    """There is no spool, or it can't be read; the text says why, and what to do."""
+    """The spool does not exist or can't be read; the text gives the reason and an instruction."""
 
 
 class SpoolStatus(NamedTuple):
-    """The state of a spool. `damage` says what is wrong with its database, "" if nothing is."""
+    """The state of a spool. `damage` describes the damage of its database, "" if it has none."""
 
     state: Checkpoint
     oldest: Row | None
@@ -34,7 +34,7 @@ class SpoolStatus(NamedTuple):
 
 
 def inspect(files: SpoolFiles) -> SpoolStatus:
-    """Return the state of a spool. Raises `NotReadable` if there is none, or it can't be read."""
+    """Return the state of a spool. Raises `NotReadable` if it does not exist or can't be read."""
     slots = read_checkpoint(files.slots)
     state: Checkpoint | None = None
     oldest = latest = None
@@ -61,7 +61,7 @@ def inspect(files: SpoolFiles) -> SpoolStatus:
 
 
 def records(files: SpoolFiles) -> Iterator[Row]:
-    """Yield the records that wait, oldest first, up to the one that is the newest now. Raises `NotReadable`."""
+    """Yield the pending records, oldest first, up to the present newest record. Raises `NotReadable`."""
     after, last = 0, (inspect(files).newest or _NO_ROW).seq
     query = f"{SELECT_ROWS} where seq > ? order by seq limit ?"
     while after < last:

@@ -1,4 +1,4 @@
-"""The check that a spool's database is whole, and the reading access that disturbs nobody who works with it."""
+"""Check that a spool's database is undamaged, and read it without a lock that delays its gateway."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAGIC = b"SQLite format 3\0"
 
 BUSY = 5.0
-"""Seconds that another process may hold the file, as in its first moment after a kill."""
+"""Seconds to wait for another process that has locked the file, as at its first start after a kill."""
 
 
 class Inventory(NamedTuple):
@@ -37,12 +37,12 @@ class Inventory(NamedTuple):
 def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
     """Open a database to read it. Raises `Damaged` if the file is not a database, else `OSError`, `sqlite3.Error`.
 
-    A rollback journal beside the database is ignored: a reader could not apply it, and it is never needed, see
+    A rollback journal of the database is ignored: a reader can't apply it, and it is never needed, see
     `gateway.spool.recovery.rebuild.recover`.
     """
     with damage_raised():
         with file.open("rb") as opened:
-            if opened.read(len(MAGIC)) != MAGIC:  # checked here, since SQLite removes the log of an empty file
+            if opened.read(len(MAGIC)) != MAGIC:  # checked here, because SQLite removes the log of an empty file
                 raise Damaged("it does not begin as a database does")
         with ExitStack() as stack:
             mode = "mode=ro"
@@ -65,7 +65,7 @@ def _has_content(file: Path) -> bool:
 
 
 def _copy(file: Path, folder: Path) -> Path:
-    """Copy a database with its log, but without its journal; returns the copy."""
+    """Copy a database with its log, but without its journal; return the copy."""
     for part in (_sibling(file, "-wal"), file):
         shutil.copyfile(part, folder / part.name)
     return folder / file.name
@@ -81,14 +81,14 @@ def stored_checkpoint(db: sqlite3.Connection) -> Checkpoint:
 
 
 def take_inventory(db: sqlite3.Connection) -> Inventory:
-    """Return which records there are, after a check of each head. Raises `Damaged`."""
+    """Check the head of each record, and return the records found. Raises `Damaged`."""
     records, readings, size = 0, 0, 0
     pending = SeqRanges()
     first = last = 0
     rows = db.execute("select seq, readings, spool, topic, head, length(payload) from records order by seq")
     for seq, carried, spool, topic, head, length in rows:
         if head_checksum(seq, carried, spool, topic) != head:
-            raise Damaged(f"the head of record {seq} is not what was written")
+            raise Damaged(f"the head of record {seq} differs from its checksum")
         records, readings, size = records + 1, readings + carried, size + length
         if seq != last + 1 or not first:
             if first:
@@ -101,10 +101,10 @@ def take_inventory(db: sqlite3.Connection) -> Inventory:
 
 
 def _check_schema(db: sqlite3.Connection) -> None:
-    """Raise `Damaged` if the schema is not as written: a type with a flipped bit makes numbers of names of digits."""
+    """Raise `Damaged` if the schema differs: a flipped bit in a column type can turn names of digits into numbers."""
     found = {_normal(sql) for (sql,) in db.execute("select sql from sqlite_master")}
     if found != {_normal(statement) for statement in SCHEMA.split(";") if statement.strip()}:
-        raise Damaged("its schema is not what was written")
+        raise Damaged("its schema is damaged")
 
 
 def _normal(sql: object) -> str:
@@ -112,9 +112,9 @@ def _normal(sql: object) -> str:
 
 
 def verify(file: Path, known: Checkpoint | None) -> tuple[Checkpoint, Inventory]:
-    """Return checkpoint and records of a database that is whole; `known` is the checkpoint of the slots.
+    """Return checkpoint and records of an undamaged database; `known` is the checkpoint of the slots.
 
-    Raises `Damaged` or `sqlite3.Error` if it is not whole, or if commits are missing that `known` includes.
+    Raises `Damaged` or `sqlite3.Error` if it is damaged, or if commits are missing that `known` includes.
     """
     with open_read_only(file) as db:
         _check_schema(db)

@@ -1,4 +1,4 @@
-"""The size limits of the spool's files, and the reserve of room for a full disk."""
+"""Calculate the size limits of the spool's files, and reserve space for a full disk."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ if TYPE_CHECKING:
     from gateway.spool.files import Spooled
 
 _LEAST_LOG, _MOST_LOG = 64, 1000
-"""Pages of the write-ahead log after which it is brought into the database."""
+"""Pages of the write-ahead log after which it is checkpointed: the lowest and the highest number."""
 
 _IN_PAGE = PAGE - 35
-"""Bytes of the largest entry that is stored in a page whole."""
+"""Bytes of the largest entry that needs no overflow page."""
 
 _ROW = 64
-"""Bytes that a record takes beside its topic and payload, at most."""
+"""Most bytes that a record needs beside its topic and payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits that follow from `max_size`, the bytes that the database may have.
+    """The limits that follow from `max_size`, the largest size of the database in bytes.
 
-    The write-ahead log and a reserve come on top: together `slack` bytes, 16 MiB for all but small spools.
+    The write-ahead log and a reserve need `slack` bytes more: 16 MiB for all but small spools.
     """
 
     max_size: int
 
     @property
     def log_pages(self) -> int:
-        """Pages of the write-ahead log after which it is brought into the database."""
+        """Pages of the write-ahead log after which it is checkpointed."""
         return min(max(self.max_size // PAGE, _LEAST_LOG), _MOST_LOG)
 
     @property
     def commit(self) -> int:
-        """Bytes of payload of one commit, where it has more than one record."""
+        """Most bytes of payload in a commit of more than one record."""
         return self.log_pages * PAGE // 2
 
     @property
     def reserve(self) -> int:
-        """Bytes that are kept for a full disk: room to checkpoint the log into the database, and to go on."""
+        """Bytes that are reserved for a full disk: room to checkpoint the log, and to continue."""
         return 2 * self.log_pages * PAGE
 
     @property
     def slack(self) -> int:
-        """Bytes beside `max_size` that log and reserve take."""
+        """Bytes of log and reserve, in addition to `max_size`."""
         return self.reserve + 2 * self.log_pages * PAGE
 
 
 def cost_of(record: Spooled) -> int:
-    """Return the bytes of pages that a record needs, at most."""
+    """Return the most bytes of pages that a record can need."""
     entry = len(record.payload) + len(record.topic.encode()) + _ROW
     if entry <= _IN_PAGE:
         return PAGE // (_IN_PAGE // entry)
@@ -63,9 +63,9 @@ def cost_of(record: Spooled) -> int:
 
 
 class Reserve:
-    """A file that only occupies room, and is removed when the disk is full, so that confirming goes on.
+    """The reserve file: it occupies space, and is removed when the disk is full, so that confirming continues.
 
-    Only confirmations can free the spool, and to remove a record needs room, too.
+    Only confirmations free space in the spool, and removing a record needs space too.
     """
 
     def __init__(self, file: Path, size: int) -> None:
@@ -74,19 +74,19 @@ class Reserve:
         self._allocated = False
 
     def release(self) -> None:
-        """Give up the room."""
+        """Remove the file, which frees its space."""
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
         self._allocated = False
 
     def allocate(self) -> None:
-        """Allocate the room for the first time, or a part of it where the disk has no more."""
+        """Allocate the space for the first time, or a part of it if the disk has no more."""
         sizes = (self._size, self._size // 4)
         self._size = next((size for size in sizes if self._allocate(size)), self._size // 16)
         self.restore()
 
     def restore(self) -> bool:
-        """Allocate the room again if it was given up; returns True if it is there."""
+        """Allocate the space again if it was released; return True if it is allocated."""
         self._allocated = self._allocated or self._allocate(self._size)
         return self._allocated
 

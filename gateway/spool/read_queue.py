@@ -1,4 +1,4 @@
-"""The side of the spool where records go out: fresh ones from memory, all others from the disk."""
+"""Lease records to the publisher: fresh records from memory, all others from the disk."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FRESH_BYTES = 16 * 2**20
-"""Bytes of committed records that are kept in memory as well, to be sent without reading them back."""
+"""Bytes of committed records that are also kept in memory, to be sent without reading them from disk."""
 
 FRESH_SECONDS = 0.5
-"""Seconds for which a committed record is fresh: a record that could not leave sooner must not delay newer ones."""
+"""Seconds for which a committed record is fresh; after that it must not delay newer records."""
 
 RETRY = 0.25
 """Seconds before a read that failed is tried again."""
 
 
 class ReadQueue:
-    """Hands out committed records to be sent; they stay in the spool until they are confirmed.
+    """Lease committed records to be sent; they stay in the spool until they are confirmed.
 
-    A record is fresh when it comes from its commit. It is in the backlog when it was there at the start, could not
-    leave for a while, did not fit into memory, or was given back.
+    A record is fresh after its commit. It is in the backlog if it was stored at the start, was not leased in time,
+    did not fit into memory, or was released.
 
-    `read` returns the first records, at most so many, that are still stored in some ranges, and the ranges that it
-    did not get to. Whatever it raises, it is tried again.
+    `read` gets ranges and a number of records. It returns at most that many of the stored records, and the ranges
+    that it did not read. It is called again after any exception.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ReadQueue:
         self._has_backlog = asyncio.Event()
 
     def add(self, records: list[Spooled], dropped_to: int) -> None:
-        """Add the records of a commit; all up to `dropped_to` had to make room."""
+        """Add the records of a commit; forget the dropped records, up to `dropped_to`."""
         self._backlog.remove_to(dropped_to)
         while self._fresh and self._fresh[0].seq <= dropped_to:
             self._fresh_size -= len(self._fresh.popleft().payload)
@@ -69,7 +69,7 @@ class ReadQueue:
             self._has_backlog.set()
 
     def _last_old(self, records: list[Spooled]) -> int:
-        """Return the last record that was committed too long ago to be fresh."""
+        """Return the number of the last record that is no longer fresh."""
         now, last = time.monotonic(), 0
         if records:
             self._commits.append((now, records[-1].seq))
@@ -78,15 +78,15 @@ class ReadQueue:
         return last
 
     async def wait_for_fresh(self) -> None:
-        """Wait until `lease_fresh` has something."""
+        """Wait until `lease_fresh` has records."""
         await self._has_fresh.wait()
 
     async def wait_for_backlog(self) -> None:
-        """Wait until `lease_backlog` has something."""
+        """Wait until `lease_backlog` has records."""
         await self._has_backlog.wait()
 
     async def wait_for_any(self) -> None:
-        """Wait until there is something to lease."""
+        """Wait until there are records to lease."""
         if not (self._fresh or self._backlog):
             waits = [asyncio.ensure_future(event.wait()) for event in (self._has_fresh, self._has_backlog)]
             try:
@@ -96,7 +96,7 @@ class ReadQueue:
                     wait.cancel()
 
     def lease_fresh(self, most: int) -> list[Spooled]:
-        """Return at most `most` of the records that were just committed; they stay in the spool."""
+        """Return at most `most` of the fresh records; they stay in the spool."""
         leased = [self._fresh.popleft() for _ in range(min(most, len(self._fresh)))]
         self._fresh_size -= sum(len(record.payload) for record in leased)
         if not self._fresh:
@@ -104,7 +104,7 @@ class ReadQueue:
         return leased
 
     async def lease_backlog(self, most: int) -> list[Spooled]:
-        """Return the oldest records of the backlog, in the order of their numbers; they stay in the spool."""
+        """Return at most `most` of the oldest records of the backlog, by number; they stay in the spool."""
         ranges = self._backlog.pop_ranges(most)
         if not self._backlog:
             self._has_backlog.clear()
@@ -118,7 +118,7 @@ class ReadQueue:
             self._readable = False
             asyncio.get_running_loop().call_later(RETRY, self.release, ranges)
             return []
-        except BaseException:  # cancelled: nothing leased may be forgotten
+        except BaseException:  # cancelled: the ranges go back into the backlog
             self.release(ranges)
             raise
         self._readable = True
@@ -126,11 +126,11 @@ class ReadQueue:
         return records
 
     async def lease_in_order(self, most: int) -> list[Spooled]:
-        """Return the oldest records to send: the backlog is older than the fresh records."""
+        """Return the oldest records to send: the backlog first, then the fresh records."""
         return await self.lease_backlog(most) if self._backlog else self.lease_fresh(most)
 
     def release(self, ranges: Iterable[SeqRange]) -> None:
-        """Put records that were leased, and may not have arrived, into the backlog."""
+        """Put leased records that may not have arrived into the backlog."""
         for first, last in ranges:
             self._backlog.add(first, last)
         if self._backlog:

@@ -1,4 +1,4 @@
-"""Scans of one topic gather here until they become records, none larger than a broker takes."""
+"""Collect the scans of one topic and encode them as records, none larger than a broker accepts."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_RECORD = 64 * 2**10
-"""Bytes of a record, unless the configuration says otherwise."""
+"""Largest record in bytes, unless configured otherwise."""
 
 RECORD_READINGS = 5000
 """Readings that make a record large enough to be closed before the next commit."""
 
 FILL = 0.9
-"""Part of its bound that a record aims to fill: a record that comes out larger is encoded again, in halves."""
+"""Part of its limit that a record is meant to fill; a record over the limit is encoded again, in halves."""
 
 Halves = tuple[tuple[T, int], tuple[T, int]]
 """Two parts of an item, each with its number of readings."""
 
 
 class RecordBuilder(Generic[T]):
-    """Collects the scans of one topic between two commits, and makes one record of them: several where they are many.
+    """Collect the scans of one topic between two commits, and make records of them, as few as their size allows.
 
-    `encode` makes the payload from a sequence number and items; `halve` cuts an item in two, or returns None where
-    it has only one reading. An item that can't be cut makes a record of its own, however large. An item that can't be
+    `encode` returns the payload for a sequence number and items; `halve` cuts an item in two, or returns None if it
+    has only one reading. An item that can't be cut becomes a separate record of any size. An item that can't be
     encoded is left out: `failed_readings` and `error` describe those of the last `close`.
 
-    Put scans in with `Spool.put`, which counts them.
+    Add scans with `Spool.put`, which counts them.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class RecordBuilder(Generic[T]):
         self._items: list[tuple[T, int]] = []
 
     def add(self, item: T, readings: int) -> None:
-        """Add a scan with so many readings."""
+        """Add a scan with this number of readings."""
         self._items.append((item, readings))
         self.readings += readings
 
     @property
     def is_large(self) -> bool:
-        """Whether there is enough for a record, judged by the size of the last one."""
+        """Whether the scans fill a record, estimated from the size of the last record."""
         return self.readings >= self._most_readings
 
     def close(self, seq: int) -> list[Spooled]:
-        """Return records of all scans, numbered from `seq` on, and start empty."""
+        """Return records of all scans, numbered from `seq`, and start empty."""
         items, self._items, self.readings = self._items, [], 0
         self.failed_readings, self.error = 0, None
         records: list[Spooled] = []
@@ -74,13 +74,13 @@ class RecordBuilder(Generic[T]):
 
     def _make(self, items: Sequence[tuple[T, int]], seq: int, records: list[Spooled]) -> None:
         readings = sum(readings for _, readings in items)
-        # too large, judged by the last record: don't encode it in vain
+        # probably too large, by the size of the last record: don't encode it in vain
         halves = self._halves(items) if readings * FILL > self._most_readings else []
         payload: bytes | None = None
         if not halves:
             try:
                 payload = self._encode(seq + len(records), [item for item, _ in items])
-            except Exception as error:  # noqa: BLE001 - one scan that no codec takes must not cost the others
+            except Exception as error:  # noqa: BLE001 - a scan that the codec refuses must not cost the others
                 self.error = error
             if payload is None or len(payload) > self._max_record:
                 halves = self._halves(items)
@@ -93,7 +93,7 @@ class RecordBuilder(Generic[T]):
             records.append(Spooled(seq + len(records), self.topic, payload, readings))
 
     def _halves(self, items: Sequence[tuple[T, int]]) -> list[Sequence[tuple[T, int]]]:
-        """Return two parts, or an empty list where there is only one reading."""
+        """Return two parts, or an empty list if there is only one reading."""
         if len(items) > 1:
             middle = len(items) // 2
             return [items[:middle], items[middle:]]

@@ -1,4 +1,4 @@
-"""Gives a record that is encoded already another gateway, spool and number."""
+"""Change the gateway, spool and sequence number of an encoded record."""
 
 from __future__ import annotations
 

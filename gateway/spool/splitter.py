@@ -1,4 +1,4 @@
-"""Cuts a record that is too large for a broker into smaller ones."""
+"""Split a record that is too large for a broker into smaller records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 LONGEST_SEQ = 10**18
-"""A number as long as any: a record does not grow when it gets its own."""
+"""A sequence number with the most digits, so that a record does not grow when it gets its final number."""
 
 
 class RecordStore(Protocol):
@@ -33,16 +33,16 @@ class RecordStore(Protocol):
     def replace(
         self, seq: int, topic: str, pieces: Iterable[tuple[Callable[[int], bytes], int]], too_large: int
     ) -> None:
-        """Put smaller records in place of one, see `Spool.replace`."""
+        """Replace a record by smaller records, see `Spool.replace`."""
         ...
 
 
 class Splitter:
-    """Puts smaller records into the spool in place of one that a broker does not take.
+    """Replace a record that is too large for the broker by smaller records in the spool.
 
-    They have numbers of their own: a part that shared its number with another would be confirmed with it. A reading
-    that is too large by itself is set aside, and counted. If the file of set-aside records can't be written, it is
-    counted all the same, and its value is lost: it must not hold up the others.
+    Each has its own sequence number: parts with the same number would be confirmed together. A single reading that is
+    too large is set aside and counted. If the file of set-aside records can't be written, the reading is still
+    counted, but its value is lost: it must not delay the others.
     """
 
     def __init__(self, spool: RecordStore, codec: Codec, letters: DeadLetters) -> None:
@@ -52,7 +52,7 @@ class Splitter:
         self._failing = False
 
     def __call__(self, record: Spooled, limit: int) -> None:
-        """Put records of at most `limit` bytes in place of this one."""
+        """Replace this record by records of at most `limit` bytes."""
         try:
             whole = self._codec.decode(record.payload)
         except Undecodable as error:
@@ -77,7 +77,7 @@ class Splitter:
         self._spool.replace(record.seq, record.topic, made, set_aside)
 
     def _set_aside(self, topic: str, reason: str, payload: bytes) -> None:
-        """Write a payload into the file of set-aside records; a failure is logged once until it works again."""
+        """Write a payload into the file of set-aside records; log a failure once until a write succeeds."""
         try:
             self._letters.add(topic, reason, payload)
         except OSError as error:
@@ -91,7 +91,7 @@ class Splitter:
         return self._codec.encode(replace(piece, seq=seq))
 
     def _fitting(self, whole: Record, scans: list[NamedScan], limit: int) -> Iterator[list[NamedScan]]:
-        """Yield scans in groups that fit, or consist of a single reading."""
+        """Yield groups of scans that fit into `limit` bytes, or have a single reading."""
         if len(self._encoded(LONGEST_SEQ, replace(whole, scans=scans))) <= limit:
             yield scans
         elif len(scans) > 1:
@@ -107,7 +107,7 @@ class Splitter:
 def halve(scan: NamedScan) -> tuple[tuple[NamedScan, int], tuple[NamedScan, int]] | None:
     """Return two scans of the same time with one half of the readings each, and their numbers of readings.
 
-    None where there is only one reading. Together they hold what the whole scan holds.
+    Return None if there is only one reading. Together the halves have all readings of the scan.
     """
     names = [*scan.values, *scan.bad]
     if len(names) < 2:  # noqa: PLR2004 - two halves

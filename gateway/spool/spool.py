@@ -1,7 +1,6 @@
-"""The spool: records wait here, on disk, until they are confirmed.
+"""Store records on disk until they are confirmed.
 
-Records are committed in groups, by one worker thread; only then may they be leased to be sent. A sequence number is
-given once and never again.
+One worker thread commits records in groups; only committed records are leased. A sequence number is never used twice.
 """
 
 from __future__ import annotations
@@ -39,40 +38,40 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 GROUP_COMMIT = 0.04
-"""Seconds in which puts gather for one commit."""
+"""Seconds for which puts are collected for one commit."""
 
 CONFIRM_DELAY = 0.25
-"""Seconds that confirmations may wait for a commit of puts to go with, since each commit costs; confirmations that a
-crash takes are sent again."""
+"""Seconds that confirmations may wait for a commit of puts, because each commit costs; confirmations that are lost in
+a crash are sent again."""
 
 QUEUE_BYTES = 32 * 2**20
-"""Bytes that may wait for their commit; then acquisition waits too."""
+"""Bytes of records that may wait for their commit; above it acquisition waits too."""
 
 DISK_FULL, NOT_WRITABLE = "disk_full", "not_writable"
-"""Reasons of records that are dropped because the disk does not take them."""
+"""Drop reasons of records that can't be written to the disk."""
 
 ISOLATE_AFTER = 2
 """Failed commits in a row after which each record is committed alone."""
 
 MAX_OPEN_PAUSE = 5.0
-"""Seconds between two attempts to open a database on a disk that refuses, at most."""
+"""Most seconds between two attempts to open a database on a disk that refuses."""
 
 MAX_SHOWN = 80
-"""Characters of a refused range in the log."""
+"""Most characters of a refused range in the log."""
 
 RETRY = 0.25
-"""Seconds before a commit that failed (a full disk) is tried again."""
+"""Seconds before a failed commit (such as on a full disk) is repeated."""
 
 
 class Spool:
-    """The records of one gateway that are not confirmed yet, bounded in bytes.
+    """The unconfirmed records of one gateway, bounded in bytes.
 
     Used from the event loop. `run` is the task that commits; leaving the context commits the rest.
 
     Entering the context raises for a spool that another gateway uses, that a newer version has written, or that may
-    not be opened. A disk that is full, failing or read-only is no error: records wait in memory, and go to the disk
-    when it takes them. `renumber` makes the payload of such a record for the name and the number that the spool then
-    proves to have; without it those records are dropped and counted.
+    not be opened. It does not raise for a disk that is full, failing or read-only: records then wait in memory until
+    the disk can be written. `renumber` returns the payload of such a record for the name and the numbers that the
+    spool has when it opens; without it those records are dropped and counted.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Spool:
         self._hurry = False
         self._has_room = asyncio.Event()
         self._is_empty = asyncio.Event()
-        self._disk_trouble = ""  # why the disk takes no records: the reason of those that are dropped meanwhile
+        self._disk_trouble = ""  # why the disk can't be written: the drop reason meanwhile
         self._failures = 0  # commits in a row that failed for another reason than the disk
         self.counts: Counter[str] = Counter()
         """Confirmations refused, and commits that failed for another reason than the disk; since the start."""
@@ -125,7 +124,7 @@ class Spool:
         return self
 
     async def _warn_of_others(self) -> None:
-        """Log which spools of other gateway ids have records: the id may have been changed with a backlog."""
+        """Log the spools of other gateway ids that have records: the id may have been changed with a backlog."""
         files = self._database.files
         with suppress(OSError):
             for other in await self._in_thread(other_spools, files.folder, files.gateway):
@@ -134,7 +133,7 @@ class Spool:
                             f"over: lineside spool adopt CONFIG --from {other.gateway}")  # fmt: skip
 
     def _load(self) -> None:
-        """Take over the contents of the database that was opened; the ledger may have counted before."""
+        """Load the contents of the opened database; the ledger may have counts from before."""
         state, ledger = self._database.state, self.ledger
         self.id, self.size, self._next_seq = state.spool, state.size, max(self._next_seq, state.next)
         stored = Ledger.of(state.counts, state.readings)
@@ -149,7 +148,7 @@ class Spool:
             self._is_empty.clear()
 
     async def _open_later(self) -> bool:
-        """Try to open a database that could not be opened at the start; returns True if it is open now."""
+        """Try to open a database that could not be opened at the start; return True if it is open now."""
         now = asyncio.get_running_loop().time()
         if now < self._open_at:
             return False
@@ -169,14 +168,14 @@ class Spool:
         return True
 
     def _renumber_waiting(self, spool: str, seq: int) -> None:
-        """Give the records that wait in memory numbers from `seq` on, in the spool of that name."""
+        """Assign numbers from `seq` to the records that wait in memory, for the spool named `spool`."""
         records = self._write_queue.take_puts()
         for record in records:
             try:
                 if self._renumber is None:
                     raise LookupError("no codec")  # noqa: TRY301 - as if it could not be decoded
                 payload = self._renumber(record.payload, spool, seq)
-            except Exception:  # noqa: BLE001 - one record that no codec takes must not cost the others
+            except Exception:  # noqa: BLE001 - a record that the codec refuses must not cost the others
                 self._drop(NOT_WRITABLE, record.readings)
             else:
                 self._write_queue.put([Spooled(seq, record.topic, payload, record.readings)])
@@ -188,7 +187,7 @@ class Spool:
     ) -> None:
         while (await self.commit() or self._failures) and self._write_queue.puts:
             pass
-        if self._write_queue.puts:  # the disk takes nothing, and time is up
+        if self._write_queue.puts:  # the disk can't be written, and time is up
             log.error("spool.records_lost", file=self.path, readings=self._write_queue.readings)
             self._drop_to(0)
             await self.commit()  # of the ledger, which needs no room
@@ -197,7 +196,7 @@ class Spool:
 
     @property
     def path(self) -> str:
-        """The file that holds the records."""
+        """The database file of the records."""
         return str(self._database.files.db)
 
     @property
@@ -207,17 +206,17 @@ class Spool:
 
     @property
     def oldest_seq(self) -> int:
-        """The sequence number of the oldest record that is not confirmed; if there is none, that of the next."""
+        """The sequence number of the oldest unconfirmed record, or of the next record if there is none."""
         waiting = [record.seq for records in (self._committing, self._write_queue.puts) for record in records[:1]]
         stored = [] if self._oldest_stored is None else [self._oldest_stored]
         return min([self._next_seq, *waiting, *stored])
 
-    # -- records come in --
+    # -- input --
 
     def put(self, builder: RecordBuilder[T], item: T, readings: int) -> None:
-        """Take a scan with so many readings; it becomes part of a record at the next commit, or when that is large.
+        """Add a scan with this number of readings to a record that is closed when it is large, or at the next commit.
 
-        It counts as pending from now on. Await `room` now and then.
+        The readings count as pending at once. Await `room` regularly.
         """
         builder.add(item, readings)
         self.ledger.pending += readings
@@ -228,7 +227,7 @@ class Spool:
         self._has_work.set()
 
     def close_record(self, builder: RecordBuilder[Any]) -> None:
-        """Make a record of the scans in a builder now, several where they are many."""
+        """Make records of the scans in a builder now."""
         if builder not in self._open_builders:
             return
         records = builder.close(self._next_seq)
@@ -242,7 +241,7 @@ class Spool:
         self._bound_queue()
 
     def _bound_queue(self) -> None:
-        """Keep the write queue within its bound: acquisition waits, or the newest records are dropped."""
+        """Limit the write queue: make acquisition wait, or drop the newest records."""
         if self._disk_trouble and self._drops_when_full:
             self._drop_to(QUEUE_BYTES)
         if self._write_queue.size > QUEUE_BYTES:
@@ -260,37 +259,37 @@ class Spool:
         self.ledger.dropped[reason] += readings
 
     async def room(self) -> None:
-        """Wait while too much waits to be committed."""
+        """Wait while the write queue is full."""
         await self._has_room.wait()
 
-    # -- records go out --
+    # -- output --
 
     async def fresh(self) -> None:
-        """Wait until `lease_fresh` has something."""
+        """Wait until `lease_fresh` has records."""
         await self._read_queue.wait_for_fresh()
 
     async def backlog(self) -> None:
-        """Wait until `lease_backlog` has something."""
+        """Wait until `lease_backlog` has records."""
         await self._read_queue.wait_for_backlog()
 
     async def sendable(self) -> None:
-        """Wait until there is something to lease."""
+        """Wait until there are records to lease."""
         await self._read_queue.wait_for_any()
 
     def lease_fresh(self, most: int) -> list[Spooled]:
-        """Return at most `most` of the records that were just committed; they stay in the spool."""
+        """Return at most `most` of the fresh records; they stay in the spool."""
         return self._read_queue.lease_fresh(most)
 
     async def lease_backlog(self, most: int) -> list[Spooled]:
-        """Return the oldest records of the backlog, in the order of their numbers; they stay in the spool."""
+        """Return at most `most` of the oldest records of the backlog, by number; they stay in the spool."""
         return await self._read_queue.lease_backlog(most)
 
     async def lease_in_order(self, most: int) -> list[Spooled]:
-        """Return the oldest records to send, in the order of their numbers; they stay in the spool."""
+        """Return at most `most` of the oldest records, by number; they stay in the spool."""
         return await self._read_queue.lease_in_order(most)
 
     def release(self, ranges: Iterable[SeqRange]) -> None:
-        """Put records that were leased, and may not have arrived, into the backlog."""
+        """Put leased records that may not have arrived into the backlog."""
         self._read_queue.release(ranges)
 
     async def empty(self) -> None:
@@ -311,10 +310,10 @@ class Spool:
     def replace(
         self, seq: int, topic: str, pieces: Iterable[tuple[Callable[[int], bytes], int]], too_large: int
     ) -> None:
-        """Put smaller records in place of a leased one, all in one commit.
+        """Replace a leased record by smaller records in one commit.
 
-        Each of `pieces` is a function that makes the payload for a sequence number, and its number of readings;
-        `too_large` is the number of readings that are in none of them.
+        Each of `pieces` is a function that returns the payload for a sequence number, and its number of readings;
+        `too_large` is the number of readings that none of them has.
         """
         made = []
         for encode, readings in pieces:
@@ -324,10 +323,9 @@ class Spool:
         self._has_work.set()
 
     def confirm(self, ranges: Iterable[SeqRange], set_aside: dict[int, int] | None = None) -> None:
-        """Remove records that have arrived; `set_aside` maps a record to its readings that the store refused.
+        """Remove confirmed records; `set_aside` maps a record to the number of its readings that the store refused.
 
-        A range that is not made of numbers given so far is refused as a whole, and counted: nobody can confirm what
-        was never sent.
+        A range with numbers that were never assigned is refused as a whole, and counted: such records were not sent.
         """
         valid: list[SeqRange] = []
         for span in ranges:
@@ -352,13 +350,13 @@ class Spool:
     # -- committing --
 
     async def run(self) -> None:
-        """Commit puts and confirmations, in groups, until cancelled; nothing else ends it."""
+        """Commit puts and confirmations in groups until cancelled."""
         while True:
             await self._has_work.wait()
             await asyncio.sleep(GROUP_COMMIT)
             try:
                 written = await self.commit()
-            except Exception as error:  # noqa: BLE001 - an error in Lineside: the records must go on all the same
+            except Exception as error:  # noqa: BLE001 - an error in Lineside must not stop the records
                 self._log_failure(error)
                 self._has_work.set()
                 written = False
@@ -366,7 +364,7 @@ class Spool:
                 await asyncio.sleep(RETRY)
 
     async def commit(self) -> bool:
-        """Commit all that has gathered, now; returns False if the disk did not take it, and it has to wait on."""
+        """Commit the write queue now; return False if the disk refused, so that the queue has to wait."""
         self._has_work.clear()
         if self._confirm_timer is not None:
             self._confirm_timer.cancel()
@@ -383,7 +381,7 @@ class Spool:
         try:
             await asyncio.wait({write})
         finally:
-            if not write.done():  # cancelled: a stop must not leave a commit without its account
+            if not write.done():  # cancelled: a stop must not leave a commit uncounted
                 await asyncio.wait({write})
             written = self._settle(batch, write)
             self._committing = []
@@ -409,10 +407,10 @@ class Spool:
         return result.complete
 
     def _settle_failure(self, batch: Batch, error: BaseException) -> None:
-        """Try a batch again without the part that SQLite may not take, after an error that is not the disk's.
+        """Repeat a batch without the part that may have failed, after an error that is not the disk's.
 
         First without its confirmations: those records are sent and confirmed again. Then without its replacements:
-        those records are sent again. Then one record at a time, and a record that fails alone is dropped and counted.
+        those records are sent again. Then one record at a time: a record that fails alone is dropped and counted.
         """
         self._failures += 1
         self._log_failure(error)
@@ -427,7 +425,7 @@ class Spool:
         self._write_queue.give_back(batch, confirms=False)
 
     def _log_failure(self, error: BaseException) -> None:
-        """Count a failure that is not the disk's; the first one is logged with its traceback."""
+        """Count a failure that is not the disk's; log the first failure with its traceback."""
         self.counts["commits_failed"] += 1
         if self.counts["commits_failed"] == 1:
             log.error("spool.commit_failed", file=self.path, exc_info=error)
@@ -455,7 +453,7 @@ class Spool:
         self._read_queue.release(result.readable_again)
 
     def _report_disk(self, trouble: str, error: BaseException | None = None) -> None:
-        """Note why the disk takes no records, "" if it does; a change is logged once."""
+        """Store why the disk can't be written, "" if it can; log a change once."""
         before, self._disk_trouble = self._disk_trouble, trouble
         if trouble and not before:
             log.error("spool.not_writable", file=self.path, reason=trouble, error=str(error or ""))

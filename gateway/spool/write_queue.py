@@ -1,4 +1,4 @@
-"""Records and confirmations that wait in memory for the spool's next commit."""
+"""Queue records and confirmations in memory for the spool's next commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class WriteQueue:
-    """Records to be stored, and changes to stored records. `size` is in bytes of payload."""
+    """Records to store, and changes to stored records. `size` is in bytes of payload."""
 
     def __init__(self) -> None:
         self.puts: list[Spooled] = []
@@ -27,7 +27,7 @@ class WriteQueue:
 
     @property
     def readings(self) -> int:
-        """Number of readings that wait to be stored."""
+        """Number of readings in the queued records."""
         return sum(record.readings for record in self.puts)
 
     def put(self, records: list[Spooled]) -> None:
@@ -42,16 +42,16 @@ class WriteQueue:
         self._set_aside |= set_aside
 
     def replace(self, replacement: Replacement) -> None:
-        """Queue smaller records that take the place of one."""
+        """Queue smaller records that replace a record."""
         self._replacements.append(replacement)
 
     def take_puts(self) -> list[Spooled]:
-        """Remove and return all records that wait to be stored."""
+        """Remove and return all queued records."""
         puts, self.puts, self.size = self.puts, [], 0
         return puts
 
     def drop_to(self, size: int) -> int:
-        """Drop the newest records until at most `size` bytes are left; returns the number of readings dropped."""
+        """Drop the newest records until at most `size` bytes are left; return the number of dropped readings."""
         dropped = 0
         while self.size > size:
             record = self.puts.pop()
@@ -60,9 +60,9 @@ class WriteQueue:
         return dropped
 
     def next_batch(self, counts: Counter[str], next_seq: int, most: int) -> Batch:
-        """Return the work of the next commit: all of it, but of the records at most `most` bytes, and at least one.
+        """Return the next batch: all changes, and at most `most` bytes of records, but at least one record.
 
-        `counts` are the ledger's, `next_seq` is the next sequence number.
+        `counts` are those of the ledger, `next_seq` is the next sequence number.
         """
         number = size = 0
         for record in self.puts:
@@ -78,7 +78,7 @@ class WriteQueue:
         return Batch(puts, confirms, set_aside, replacements, counts, next_seq, self.readings)
 
     def give_back(self, batch: Batch, *, confirms: bool) -> None:
-        """Queue again, in its place, a batch that was not committed; without its confirmations if they were."""
+        """Put an uncommitted batch back at the front; leave out its confirmations if these were committed."""
         self.puts[:0] = batch.puts
         self.size += sum(len(record.payload) for record in batch.puts)
         self._replacements[:0] = batch.replacements

@@ -1,1 +1,1 @@
-"""Rebuilds a damaged spool from the pages that are intact."""
+"""Rebuild a damaged spool from its undamaged pages."""

@@ -1,8 +1,8 @@
-"""Reads a damaged spool page by page, without SQLite.
+"""Read a damaged spool page by page, without SQLite.
 
-A damaged page in the middle of a b-tree hides whole pages below it from SQLite. The records themselves lie in leaf
-pages, and their checksums prove that they are right: so every page that looks like a leaf, in the database and in
-its write-ahead log, is searched for records that were waiting. The format: https://www.sqlite.org/fileformat2.html,
+A damaged inner page of a b-tree hides all pages below it from SQLite. The records are in leaf pages, and their
+checksums prove that they are undamaged. So every page that looks like a leaf, in the database and in its write-ahead
+log, is searched for pending records. The format: https://www.sqlite.org/fileformat2.html,
 1.6 (b-tree pages), 2.1 (records), 4.1 (the log).
 """
 
@@ -30,17 +30,17 @@ _LEAST_LOCAL = (PAGE - 12) * 32 // 255 - 23
 _OVERFLOW = PAGE - 4
 _FIRST_BLOB, _FIRST_TEXT = 12, 13
 _SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
-"""Serial type of a whole number -> bytes."""
+"""Bytes of an integer by its serial type."""
 
 _NUMBER = 4  # bytes of a page's number
 _NO_FILE = -1
 
 Value = int | bytes | None
-"""A column's value; text is still bytes."""
+"""The value of a column; text is not decoded."""
 
 
 class Place(NamedTuple):
-    """The position of a page: the open file, and the byte in it."""
+    """The position of a page: the open file, and the offset in bytes."""
 
     descriptor: int
     at: int
@@ -57,9 +57,9 @@ class Cell(NamedTuple):
 
 
 class Pages:
-    """The pages of a database and of its log, as they are on disk; unreadable parts are left out.
+    """The pages of a database and of its log on disk, without unreadable parts.
 
-    With `log_only` entries are searched in the log alone.
+    With `log_only` only the log is searched for entries.
     """
 
     def __init__(self, db: Path, wal: Path, *, log_only: bool = False) -> None:
@@ -93,12 +93,12 @@ class Pages:
                 yield Place(self._db, at)
 
     def cells(self) -> Iterator[Cell]:
-        """Yield the entries of every page that looks like a leaf of a table, also of pages no longer in use."""
+        """Yield the entries of every page that looks like a leaf of a table, including free pages."""
         for place in self._places():
             yield from _cells(place, _read(*place, PAGE), self._longest)
 
     def contents(self, cell: Cell) -> Iterator[bytes]:
-        """Yield the possible contents of an entry: the rest of a long one may be in the log, or in the database."""
+        """Yield the possible contents of an entry: its overflow pages may be in the log or in the database."""
         if not cell.overflow:
             yield cell.local
             return
@@ -122,7 +122,7 @@ class Pages:
 
 
 def _closest(versions: list[Place], cell: Cell, in_database: Place) -> Place:
-    """Return the version written closest to the entry: most likely in the same commit."""
+    """Return the version written closest to the entry, most likely in the same commit."""
     if cell.place.descriptor == in_database.descriptor:
         return in_database
     return min(versions, key=lambda version: abs(version.at - cell.place.at), default=in_database)
@@ -177,7 +177,7 @@ def _cells(place: Place, page: bytes, longest: int) -> Iterator[Cell]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a whole number of one to nine bytes, and the position behind it."""
+    """Return an integer of one to nine bytes, and the position after it."""
     number = 0
     for _ in range(8):
         byte = data[at]
@@ -190,7 +190,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _columns(data: bytes) -> list[Value]:
-    """Return the values of a record of SQLite; the last may be cut short. Raises `IndexError` for other bytes."""
+    """Return the values of an SQLite record; the last may be truncated. Raises `IndexError` for other bytes."""
     end, at = _varint(data, 0)
     kinds = []
     while at < end:
@@ -209,7 +209,7 @@ def _columns(data: bytes) -> list[Value]:
 
 
 def checkpoints(pages: Pages) -> Iterator[Checkpoint]:
-    """Yield every checkpoint of the spool that is still whole. Raises `NewerSpool`."""
+    """Yield every undamaged checkpoint of the spool. Raises `NewerSpool`."""
     for cell in pages.cells():
         if cell.key != 1:
             continue
@@ -223,7 +223,7 @@ def checkpoints(pages: Pages) -> Iterator[Checkpoint]:
 
 
 def right_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
-    """Yield records that are as they were written; `wanted` decides for each number, and should accept none twice."""
+    """Yield undamaged records; `wanted` decides for each number, and should accept none twice."""
     for cell in pages.cells():
         if wanted(cell.key):
             found = filter(None, (_row(cell.key, data) for data in pages.contents(cell)))
@@ -233,7 +233,7 @@ def right_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
 
 
 def damaged_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
-    """Yield records whose head is right and whose payload is damaged; `wanted` as in `right_rows`."""
+    """Yield records with an undamaged head and a damaged payload; `wanted` as in `right_rows`."""
     for cell in pages.cells():
         if wanted(cell.key):
             row = _row(cell.key, next(pages.contents(cell)))
@@ -242,7 +242,7 @@ def damaged_rows(pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Row]:
 
 
 def _row(key: int, data: bytes) -> Row | None:
-    """Return a record, None if these are not the columns of one."""
+    """Return the record in these bytes, None if the columns are not those of a record."""
     try:
         _, readings, spool, topic, head, body, payload = _columns(data)
     except (IndexError, ValueError):

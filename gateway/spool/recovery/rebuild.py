@@ -1,7 +1,7 @@
-"""Creates a new spool, and rebuilds a damaged one.
+"""Create a new spool, or rebuild a damaged spool.
 
-A new database is made beside the old one, is made durable, and only then takes its place: whenever the power fails,
-there is an old one that is whole, or damaged as before, or a new one that is whole.
+A new database is written to a separate file, made durable, and only then renamed to replace the old database. After a
+power cut at any moment there is either the unchanged old database or the complete new database.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 KEPT = 2
-"""Damaged databases that are kept for a person to look at; older ones are deleted."""
+"""Damaged databases that are kept for a person to look at; older databases are deleted."""
 
 SKIPPED = 2**32
-"""Numbers left out where it is no longer known which were given: none may be given twice."""
+"""Sequence numbers that are skipped if the last assigned number is unknown: none may be used twice."""
 
 ROOM_LEFT = 2**20
 """Bytes that a rebuilt spool leaves free on the disk."""
@@ -56,7 +56,7 @@ _VERSIONS_AT, _WAL_VERSION = 18, 2
 
 
 class _NewDatabase:
-    """A database that is being written, and the counts of its records."""
+    """A database under construction, and the counts of its records."""
 
     def __init__(self, file: Path) -> None:
         self.records = self.readings = self.size = 0
@@ -66,7 +66,7 @@ class _NewDatabase:
         self.file = file
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.execute(f"pragma page_size = {PAGE}")
-        self._db.execute("pragma journal_mode = memory")  # it replaces the old one only when it is whole
+        self._db.execute("pragma journal_mode = memory")  # it replaces the old database only when it is complete
         self._db.execute("begin")
         for statement in SCHEMA.split(";"):
             self._db.execute(statement)
@@ -74,9 +74,9 @@ class _NewDatabase:
         self._free = self._room = shutil.disk_usage(file.parent).free - ROOM_LEFT
 
     def add(self, row: Row) -> bool:
-        """Add a record; returns False if the disk has no room for it."""
+        """Add a record; return False if the disk has no room for it."""
         cost = cost_of(row.spooled)
-        if cost > self._room:  # the cost is an upper bound: look at the real size
+        if cost > self._room:  # the cost is an upper bound: check the real size
             pages: int = self._db.execute("pragma page_count").fetchone()[0]
             self._room = self._free - pages * PAGE
             if cost > self._room:
@@ -114,10 +114,10 @@ class _NewDatabase:
 
 
 def recover(files: SpoolFiles, slots: Slots, new_name: str) -> tuple[Checkpoint, Inventory]:
-    """Return checkpoint and records of the spool after making it whole, whatever state its files are in.
+    """Repair the spool from any state of its files; return its checkpoint and records.
 
-    Creates a spool where there is none, completes a rebuild that was interrupted, and rebuilds a damaged database.
-    `slots` are the second copies of the checkpoint, `new_name` is the name of a spool that has to be created. Raises
+    Creates a spool if there is none, completes an interrupted rebuild, and rebuilds a damaged database.
+    `slots` are the copies of the checkpoint, `new_name` is the name of a spool that has to be created. Raises
     `sqlite3.Error` or `OSError` if the disk refuses, and `NewerSpool`.
 
     A rollback journal is removed and never applied. Databases are created in WAL mode; of those that an older version
@@ -140,7 +140,7 @@ def recover(files: SpoolFiles, slots: Slots, new_name: str) -> tuple[Checkpoint,
         if _log_is_ahead(files, whole[0].next):
             whole, failure = None, Damaged("its log has records that its commits do not have")
         else:
-            whole[0].next += SKIPPED  # the end of the log may be lost, and nobody knows
+            whole[0].next += SKIPPED  # the end of the log may be lost, which can't be detected
     finished = _finished(files, known)
     if finished is not None and (whole is None or _is_newer(finished[0], whole[0])):
         _put_in_place(files)
@@ -157,13 +157,13 @@ def recover(files: SpoolFiles, slots: Slots, new_name: str) -> tuple[Checkpoint,
 
 
 def _log_is_ahead(files: SpoolFiles, next_seq: int) -> bool:
-    """Return True if the log has records behind a database's last commit: the end of the log was lost."""
+    """Return True if the log has records after the last commit of the database: the end of the log was lost."""
     with Pages(files.db, files.wal, log_only=True) as pages:
         return next(right_rows(pages, lambda seq: seq >= next_seq), None) is not None
 
 
 def _finished(files: SpoolFiles, known: Checkpoint | None) -> tuple[Checkpoint, Inventory] | None:
-    """Return checkpoint and records of a new database that is whole, and has not taken its place yet."""
+    """Return checkpoint and records of a complete new database that has not been renamed yet."""
     try:
         return verify(files.new, known)
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def _finished(files: SpoolFiles, known: Checkpoint | None) -> tuple[Checkpoint, 
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if not is_damage(error):
             raise
-        return None  # it was not finished, and the old one is still there
+        return None  # it is incomplete, and the old database still exists
 
 
 def _is_newer(state: Checkpoint, other: Checkpoint) -> bool:
@@ -190,12 +190,12 @@ def create(files: SpoolFiles, name: str) -> tuple[Checkpoint, Inventory]:
 def rebuild(
     files: SpoolFiles, known: Checkpoint | None, *, exact: bool, certain: bool, why: Exception
 ) -> tuple[Checkpoint, Inventory, int]:
-    """Make a whole spool of the readable rest of a damaged one, which is kept under another name.
+    """Build a new spool from the readable records of a damaged spool, which is kept under another name.
 
-    `known` is the checkpoint that is known beside the database; `exact` is True if the database can't hold a newer
-    one. If it is not `certain` which checkpoint was the last one, records behind it are kept as well, and numbers
-    are skipped. Returns the checkpoint, the records, and the number of readings that are lost, which the checkpoint
-    counts as dropped already. Raises `sqlite3.Error` or `OSError` if the disk takes no new database.
+    `known` is the checkpoint from the slots; `exact` is True if the database can't have a newer checkpoint. If it is
+    not `certain` which checkpoint was the last, records after it are kept too, and numbers are skipped. Returns the
+    checkpoint, the records, and the number of lost readings, which the checkpoint already counts as dropped. Raises
+    `sqlite3.Error` or `OSError` if the disk can't store a new database.
     """
     with Pages(files.db, files.wal) as pages:
         truth = known if exact else newest([known, *checkpoints(pages)])
@@ -231,7 +231,7 @@ def set_aside_rows(files: SpoolFiles, rows: Iterable[Row], reason: str) -> None:
 
 
 def _missing(seq: int, wanted: SeqRanges | None, seen: SeqRanges) -> bool:
-    """Return True if a record was waiting and has not been seen, and note it as seen."""
+    """Return True if a record was pending and has not been seen, and note it as seen."""
     if seq in seen or (wanted is not None and seq not in wanted):
         return False
     seen.add(seq)
@@ -239,7 +239,7 @@ def _missing(seq: int, wanted: SeqRanges | None, seen: SeqRanges) -> bool:
 
 
 def _salvage(pages: Pages, truth: Checkpoint | None, wanted: SeqRanges | None, new: _NewDatabase) -> None:
-    """Put every record that was waiting and is still right into the new database."""
+    """Copy every undamaged pending record into the new database."""
     for row in right_rows(pages, lambda seq: seq not in new.pending and (wanted is None or seq in wanted)):
         spool = new.spool or row.spool if truth is None else truth.spool
         if row.spool == spool and not new.add(row):
@@ -251,7 +251,7 @@ def _rebuilt_checkpoint(truth: Checkpoint | None, new: _NewDatabase, *, certain:
     """Return the checkpoint of the rebuilt spool.
 
     Missing readings are counted as dropped; readings that are found again are no longer counted as confirmed; those
-    of records behind the checkpoint are counted as acquired. Where it is not certain, numbers are skipped.
+    of records after the checkpoint are counted as acquired. If the checkpoint is not certain, numbers are skipped.
     """
     last = max((last for _, last in new.pending), default=0)
     if truth is None:
@@ -271,9 +271,9 @@ def _rebuilt_checkpoint(truth: Checkpoint | None, new: _NewDatabase, *, certain:
 
 
 def _keep_damaged(files: SpoolFiles) -> Path | None:
-    """Give the damaged database a second name, and remove the oldest of those before it; returns the name.
+    """Link or rename the damaged database to keep it, remove the oldest kept databases, and return the new name.
 
-    None if the disk allows neither a second link nor another name: a rebuild must not fail for that.
+    Return None if the disk allows neither: a rebuild must not fail for that.
     """
     name = files.damaged(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
     for file, kept in ((files.db, name), (files.wal, name.with_name(name.name + "-wal"))):
@@ -291,12 +291,12 @@ def _link(file: Path, kept: Path) -> None:
         os.link(file, kept)
     except FileNotFoundError:
         return
-    except OSError:  # a file system without links: the new database is whole, and found at the next start
+    except OSError:  # a file system without links: the next start finds the complete new database
         file.rename(kept)
 
 
 def _put_in_place(files: SpoolFiles) -> None:
-    """Let the new database be the spool. The old log is removed first: it must never be applied to the new one."""
+    """Rename the new database to that of the spool. Remove the old log first: it belongs to the old database."""
     for file in (files.wal, files.shm, files.journal):
         file.unlink(missing_ok=True)
     files.new.replace(files.db)
@@ -304,7 +304,7 @@ def _put_in_place(files: SpoolFiles) -> None:
 
 
 def _set_wal_mode(file: Path) -> None:
-    """Mark a closed database as one in WAL mode, and make it durable: no journal is ever needed for the switch.
+    """Set WAL mode in the header of a closed database, and make it durable: this switch needs no journal.
 
     The versions for writing and for reading: https://www.sqlite.org/fileformat2.html, 1.3.3.
     """
