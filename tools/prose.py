@@ -34,7 +34,6 @@ PENDING = (
     "drivers",
     "drivers/modbus",
     "drivers/opcua",
-    "gateway/acquisition",
     "simulators/machines",
     "tests",
 )
@@ -43,7 +42,6 @@ PENDING = (
 ROOMS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "benchmarks", "config", "deploy", "compose.yaml", "tools",
     "drivers/modbus", "drivers/opcua", "drivers",
-    "gateway/acquisition", "gateway/pipeline", "gateway/spool", "gateway/mqtt", "gateway/publish", "gateway/ingest",
     "gateway/codecs", "gateway/stores", "gateway/settings", "gateway/model", "gateway/common", "gateway/cli",
     "gateway/check", "gateway/trial", "gateway/demo", "gateway/importers", "gateway",
     "simulators/machines", "simulators/modbus", "simulators/opcua", "simulators", "tests",

@@ -41,7 +41,7 @@ class LinkLoad:
     def verdict(self) -> str:
         """A message about the load, with an instruction; empty if the load is low."""
         if self.load > 1:
-            return "the periods can't be held: read less often, fewer points, or over more connections"
+            return "the periods can't be kept: read less often, fewer points, or over more connections"
         return "the link is busy: a slow answer will cost a cycle" if self.load > BUSY else ""
 
 

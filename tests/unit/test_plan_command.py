@@ -69,7 +69,7 @@ def test_a_period_that_can_not_be_held_is_told_and_fails(tmp_path: Path):
     file = factory(tmp_path, "modbus+rtu:///dev/ttyS0?baud=9600", every="100ms")
     result = CliRunner().invoke(main, ["plan", str(file)])
     assert result.exit_code == 1
-    assert "the periods can't be held" in result.output
+    assert "the periods can't be kept" in result.output
 
 
 def test_the_bundled_plants_can_hold_their_periods():

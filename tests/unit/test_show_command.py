@@ -207,5 +207,5 @@ def test_a_link_that_can_not_hold_its_periods_is_a_warning(tmp_path: Path) -> No
     for options, code in ([], 0), (["--strict"], 1):
         ran = CliRunner().invoke(main, ["validate", str(tmp_path / "factory.yaml"), *options])
         assert (ran.exit_code, ran.stderr.startswith(told)) == (code, True), ran.output
-        assert "the periods can't be held: read less often" in ran.stderr
+        assert "the periods can't be kept: read less often" in ran.stderr
         assert "1,560 points, 1 warning; configuration " in ran.stdout
