@@ -33,7 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PENDING = (
     "drivers",
     "drivers/modbus",
-    "drivers/opcua",
     "simulators/machines",
     "tests",
 )

@@ -1,9 +1,9 @@
-"""OPC UA: nodes, subscribed to or polled.
+"""OPC UA driver: subscribes to nodes or polls them.
 
 In the order of a reading: `settings` of a connection and its points, `security` and `connection` open a session,
 `browse` looks up the nodes, `subscription` (or `events`, `history`) receives values, `codec` decodes them, and
-`driver` hands them over under the contract of `drivers.base`. `errors` translates what fails. Parts and clauses are
-those of OPC 10000, release 1.05.
+`driver` returns them under the contract of `drivers.base`. `errors` translates errors. Parts and clauses are those of
+OPC 10000, release 1.05.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 REQUEST_BYTES, NODE_BYTES = 100, 60
-"""Bytes of a request, and of each of its nodes, in both directions, for names of usual length."""
+"""Bytes of a request and of each of its nodes, in both directions, for names of usual length."""
 
 ROUND_TRIP = 0.01
 """Assumed seconds of a request."""
@@ -44,7 +44,7 @@ def _sampler(
 
 
 def _cost(group: OpcUaGroup) -> Cost:
-    """Return the cost of a scan: one read of all nodes, or the most that a subscription sends."""
+    """Return the cost of a scan: one read of all nodes, or the maximum that a subscription sends."""
     nodes = len(group.names)
     how = f"{nodes} monitored items, published" if group.pushed else f"{nodes} nodes read together,"
     return Cost(1, REQUEST_BYTES + nodes * NODE_BYTES, ROUND_TRIP, [f"{how} every {group.every:g} s"])

@@ -1,4 +1,4 @@
-"""The OPC UA driver: one session, a subscription per publishing interval, reads for what is polled."""
+"""The OPC UA driver: one session, a subscription per publishing interval, reads for polled groups."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     """One session with one server, or with the next of its addresses."""
 
     def __init__(self, connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]) -> None:
-        groups = [group for group in groups if not group.search]  # these are only asked for
+        groups = [group for group in groups if not group.search]  # `search` finds their points
         super().__init__(connection, groups, clock)
         self._settings = connection
         self._counters = Counters()
         self._revisions = Revisions()
         self._latest: Latest = {group: {} for group in groups}  # also of removed groups
-        self._turn = 0  # which of the addresses is tried first
+        self._turn = 0  # index of the address to try first
         self._session: Session | None = None
         self._reader: SessionReader | None = None
         self._points = ScanBuilder(self._counters, self._latest)
@@ -68,7 +68,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         self._retry_at = 0.0
         self._ahead = 0
         self._abandoned = AbandonedSessions()
-        self._interrupted = False  # whether points were bad since the start
+        self._interrupted = False  # True if points were bad since the start
 
     @property
     def clock_offset(self) -> float | None:
@@ -103,7 +103,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             self._turn = turn
             self._counters.failovers += 1
         self._ready = deque(await self._missed(session))
-        # new for each session: nothing of a lost one is used further
+        # new for each session: nothing of a lost session is used further
         self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted)
         self._reader = SessionReader(
             session, self._settings, self._counters, self._revisions, self._points, self._alarms, self.clock
@@ -135,7 +135,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         return missed
 
     async def _start(self, session: Session, reader: SessionReader) -> None:
-        """Look up all nodes, and subscribe to the pushed ones."""
+        """Look up all nodes, and subscribe to the nodes of pushed points."""
         await self._find(session, reader, self.groups)
         self._retry_at = asyncio.get_running_loop().time() + self._settings.retry_missing
         reader.begin()
@@ -151,7 +151,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
                 await self._monitor(reader, group, range(len(group.names)))
 
     async def _monitor(self, reader: SessionReader, group: OpcUaGroup, positions: Iterable[int]) -> None:
-        """Monitor points of a group; those that can't be are bad, and looked up again later."""
+        """Monitor points of a group; points that can't be monitored are bad, and looked up again later."""
         nodes = self._nodes[group]
         faults = await reader.monitor(group, positions, nodes)
         for position, fault in faults.items():
@@ -188,7 +188,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         while True:
             while self._ready:
                 scan = self._ready.popleft()
-                if scan.group in self._nodes:  # else the group was removed meanwhile
+                if scan.group in self._nodes:  # otherwise the group was removed meanwhile
                     return scan
             session, reader = self._session, self._reader
             if session is None or reader is None:
@@ -204,7 +204,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         now = asyncio.get_running_loop().time()
         if now >= self._retry_at:
             await self._retry_missing(session)
-        if now >= self._backfill.due and not self._ready:  # what is fresh goes first
+        if now >= self._backfill.due and not self._ready:  # new values go first
             try:
                 points = self._points
                 self._ready += await self._backfill.step(
@@ -266,7 +266,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             raise
 
     async def read(self, group: OpcUaGroup) -> Scan:
-        """Read all nodes of a polled group, in as few requests as the server takes."""
+        """Read all nodes of a polled group, in as few requests as the server allows."""
         with self._requesting() as session:
             if asyncio.get_running_loop().time() >= self._retry_at:
                 await self._retry_missing(session)

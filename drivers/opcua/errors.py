@@ -1,8 +1,7 @@
-"""Errors of asyncua, of decoders and of servers, and their translation into those of the driver contract.
+"""Translates errors of asyncua, of decoders and of servers into errors of the driver contract.
 
-Everything that a request can raise is in `REQUEST_ERRORS`. `translated` and `not_connected` turn it into the errors
-of
-`drivers.base`, at one place: the edge of the driver.
+`REQUEST_ERRORS` contains all exceptions of a request. `translated` and `not_connected` translate them into errors of
+`drivers.base` in one place, the edge of the driver.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DecodeError(Exception):
-    """Bytes break the encoding of Part 6, or are another message than expected: none of it is believed."""
+    """Bytes violate the encoding of Part 6, or are an unexpected message; the whole message is discarded."""
 
 
 class ServiceFault(Exception):
@@ -39,17 +38,17 @@ MALFORMED = (
     DecodeError, ua.UaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
     struct.error,
 )  # fmt: skip
-"""What decoders raise on malformed bytes, ours and those of asyncua."""
+"""Exceptions of our decoders and those of asyncua for malformed bytes."""
 
 REQUEST_ERRORS = (
     OSError, TimeoutError, ua.UaError, ValueError, struct.error, AssertionError, DecodeError, ServiceFault,
 )  # fmt: skip
-"""What a request raises if the server can't be reached, refuses, or sends malformed answers."""
+"""Exceptions of a request if the server can't be reached, refuses, or sends malformed responses."""
 
 HANDSHAKE_ERRORS = (*REQUEST_ERRORS, *MALFORMED)
-"""What asyncua raises in addition while it connects: it uses what a server sends before it has looked at it."""
+"""Exceptions while asyncua connects: it also raises others, since it uses received data before it checks them."""
 
-# -- status codes by what a client does next --
+# -- status codes by the next action of a client --
 
 NO_ROOM = {
     ua.StatusCodes.BadTooManyMonitoredItems,
@@ -80,7 +79,7 @@ TOO_LARGE = {
 """The request has too many operations: send it in smaller parts."""
 
 NO_HISTORY = {ua.StatusCodes.BadNoData, ua.StatusCodes.BadNoDataAvailable, ua.StatusCodes.BadBoundNotFound}
-"""Some servers answer these instead of `GoodNoData`: the time has no values."""
+"""Some servers return these instead of `GoodNoData`: the time range has no values."""
 
 HISTORY_BUSY = {
     ua.StatusCodes.BadNoContinuationPoints,
@@ -95,22 +94,22 @@ HISTORY_BUSY = {
     ua.StatusCodes.BadRequestTimeout,
     ua.StatusCodes.BadWaitingForInitialData,
 }
-"""The server may answer a history read later: try again."""
+"""The server may accept a history read later: try again."""
 
 _CERTIFICATE_TEXTS = {
     "BadCertificateUntrusted": "it does not trust this gateway's certificate yet; let it trust {own}",
     "BadCertificateChainIncomplete": "it does not know who signed this gateway's certificate; let it trust {own}",
     "BadSecurityChecksFailed": (
-        "it refuses this gateway, and must not say why; mostly it does not trust its certificate yet: let it trust "
+        "it refuses this gateway, and must not say why; usually it does not trust its certificate yet: let it trust "
         "{own}"
     ),
     "BadCertificateTimeInvalid": (
         "by its clock this gateway's certificate is not valid; compare the two clocks, and look at {own}"
     ),
-    "BadCertificateInvalid": "it does not take this gateway's certificate, {own}",
+    "BadCertificateInvalid": "it does not accept this gateway's certificate, {own}",
     "BadCertificateUriInvalid": "the application URI in this gateway's certificate is wrong for it: {own}",
     "BadCertificateHostNameInvalid": "this machine's name is not in the gateway's certificate: {own}",
-    "BadCertificateUseNotAllowed": "this gateway's certificate does not allow what it is used for: {own}",
+    "BadCertificateUseNotAllowed": "this gateway's certificate does not allow this use: {own}",
     "BadCertificateRevoked": "this gateway's certificate was revoked: {own}",
     "BadCertificatePolicyCheckFailed": "this gateway's certificate is too weak for it: {own}",
 }
@@ -119,20 +118,20 @@ _CERTIFICATE_TEXTS = {
 _USER_TEXTS = {
     "BadUserAccessDenied": "it does not let {user} in: the name or the password is wrong, or may not connect",
     "BadIdentityTokenRejected": "it does not accept {user}",
-    "BadIdentityTokenInvalid": "it can't read how {user} is told",
-    "BadUserSignatureInvalid": "it finds that {user} does not have the key of the certificate",
+    "BadIdentityTokenInvalid": "it can't read the identity token of {user}",
+    "BadUserSignatureInvalid": "it rejects the signature of {user}: the key does not match the certificate",
 }
 """Texts for refusals of the user."""
 
 _CHANNEL_TEXTS = {
-    "BadSecurityPolicyRejected": "it does not take this security policy any more; write security: auto",
-    "BadSecurityModeRejected": "it does not take this security mode; write security: auto",
+    "BadSecurityPolicyRejected": "it no longer accepts this security policy; write security: auto",
+    "BadSecurityModeRejected": "it does not accept this security mode; write security: auto",
     "BadTcpMessageTooLarge": f"it sent a chunk of more than {MAX_CHUNK // 1024} KiB",
-    "BadRequestTooLarge": f"it sent a message of more than {MAX_MESSAGE // 2**20} MiB, or was sent too large a one",
+    "BadRequestTooLarge": f"it sent a message of more than {MAX_MESSAGE // 2**20} MiB, or refused a large request",
     "BadResponseTooLarge": f"its answer would be larger than {MAX_MESSAGE // 2**20} MiB",
     "BadTcpEndpointUrlInvalid": "it does not know the path in the url",
 }
-"""Texts for refusals of the channel or a message."""
+"""Texts for refusals of the channel or of a message."""
 
 NO_SESSION = {
     ua.StatusCodes.BadSessionIdInvalid,
@@ -152,16 +151,16 @@ NO_SESSION = {
 """The session, its channel or its subscription is gone: connect again."""
 
 _BROKEN_OFF = (ConnectionError, ConnectionResetError, BrokenPipeError, AssertionError)
-"""What asyncua raises when a server closes the connection; an unreachable server raises other errors."""
+"""Exceptions of asyncua when a server closes the connection; an unreachable server raises other errors."""
 
 
 def status(name: str) -> str:
-    """Return number and name of a status code, as in `0x801A0000 BadCertificateUntrusted`."""
+    """Return the number and name of a status code, as in `0x801A0000 BadCertificateUntrusted`."""
     return f"0x{getattr(ua.StatusCodes, name):08X} {name}"
 
 
 def not_connected(error: BaseException, url: str, settings: OpcUaConnection | None) -> NotConnected:
-    """Translate an error that ends a connection; the text says what an operator can do about it.
+    """Translate an error that ends a connection; the text contains the next action of an operator.
 
     `settings` are those of the connection, None during discovery. The text contains no secret.
     """
@@ -197,10 +196,10 @@ def _text(error: BaseException, settings: OpcUaConnection | None) -> str:
     if isinstance(error, TimeoutError):
         return "no answer"
     if settings is not None and settings.security is not Policy.NONE and type(error) in _BROKEN_OFF:
-        # some servers close the connection instead of saying why
+        # some servers close the connection without a reason
         return f"it broke the connection off; if it does so each time, let it trust {_own_certificate(settings)}"
     if isinstance(error, TypeError | LookupError | AttributeError | ArithmeticError | RecursionError):
-        return f"its answer can't be used: {error}"  # asyncua found something else in it than it expected
+        return f"its answer can't be used: {error}"  # asyncua found unexpected contents
     return str(error) or type(error).__name__
 
 

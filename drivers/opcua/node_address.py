@@ -1,4 +1,4 @@
-"""Which node a point is: a node id, or a path of browse names."""
+"""Parses the address of a node: a node id, or a path of browse names."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Step(NamedTuple):
 
 
 class BrowsePath(NamedTuple):
-    """Browse names from the Objects folder on, over hierarchical references."""
+    """Browse names from the Objects folder on, along hierarchical references."""
 
     steps: tuple[Step, ...]
 
     @property
     def identifier(self) -> str:
-        """The names of the path, as `Press/Drum/Speed`."""
+        """The names of the path, as in `Press/Drum/Speed`."""
         return "/".join(step.name for step in self.steps)
 
     def __str__(self) -> str:
@@ -54,14 +54,14 @@ def _step(step: Step) -> str:
 
 
 _ID = re.compile(r"(?:nsu=(?P<uri>[^;]+);|ns=(?P<index>\d+);)?(?P<id>[sigb]=.+)")
-_STEPS = re.compile(r"/((?:\{[^}]*\})?(?:&.|[^/&])*)", re.DOTALL)  # a namespace may have "/" in it
+_STEPS = re.compile(r"/((?:\{[^}]*\})?(?:&.|[^/&])*)", re.DOTALL)  # a namespace may contain "/"
 _STEP = re.compile(r"(?:\{(?P<uri>[^}]+)\}|(?P<index>\d+):)?(?P<name>.+)", re.DOTALL)
 
 
 def parse_node(written: object) -> object:
-    """Turn `nsu=urn:press;s=Drum.Speed`, `ns=2;i=17`, `s=Drum.Speed` or `/Press/2:Drum/{urn:x}Speed` into a node.
+    """Parse `nsu=urn:press;s=Drum.Speed`, `ns=2;i=17`, `s=Drum.Speed` or `/Press/2:Drum/{urn:x}Speed`.
 
-    In a path `&` takes its meaning from a `/` or `&` behind it (Part 4, A.2). Anything but text is returned as it is.
+    In a path `&` escapes the next `/` or `&` (Part 4, A.2). A value that is not text is returned as it is.
     """
     if not isinstance(written, str):
         return written
@@ -71,7 +71,7 @@ def parse_node(written: object) -> object:
     match = _ID.fullmatch(text)
     if not match or (match["id"].startswith("i=") and not match["id"][2:].isdigit()):
         raise ValueError(
-            f"{written!r} is no node id; write 'nsu=URI;s=NAME', 'ns=INDEX;i=NUMBER', or 's=NAME' in the "
+            f"{written!r} is not a node id; write 'nsu=URI;s=NAME', 'ns=INDEX;i=NUMBER', or 's=NAME' in the "
             "namespace that the connection names; or a path of browse names, '/Press/Drum/Speed'"
         )
     return Node(int(match["index"]) if match["index"] else match["uri"], match["id"])

@@ -1,4 +1,4 @@
-"""The raw value of the server behind each reading."""
+"""Samples the raw value of the server for each reading."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 LONGEST = 200
-"""Characters of a raw value at most."""
+"""Maximum number of characters of a raw value."""
 
 
 class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
-    """Reads every node, also those that the gateway subscribes to; of events it only sees whether it may."""
+    """Reads every node, also subscribed nodes; of event points it only checks that it may subscribe."""
 
     def __init__(self, connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]) -> None:
         self._asked = {group: group if group.events else replace(group, pushed=False) for group in groups}

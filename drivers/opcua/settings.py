@@ -1,4 +1,4 @@
-"""What a user writes about OPC UA: a connection, and which node a point is."""
+"""Settings of OPC UA connections, and of the nodes of points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from drivers.opcua.node_address import BrowsePath, Node, parse_node
 from drivers.opcua.security.settings import SecureConnection
 
 PORT = 4840
-"""The port of OPC UA where none is written (Part 6, 7.4)."""
+"""The default port of OPC UA (Part 6, 7.4)."""
 
 
 class Mode(StrEnum):
@@ -25,14 +25,14 @@ class Mode(StrEnum):
 
 
 class Discard(StrEnum):
-    """What a server's full queue of a monitored item drops (Part 4, 7.21)."""
+    """The change that a server's full queue of a monitored item drops (Part 4, 7.21)."""
 
     OLDEST = "oldest"
     NEWEST = "newest"
 
 
 class Time(StrEnum):
-    """Whose clock says when a value was measured."""
+    """The clock that determines the time of a value."""
 
     SOURCE = "source"
     SERVER = "server"
@@ -40,16 +40,16 @@ class Time(StrEnum):
 
 
 def _field(written: object) -> object:
-    """Turn `Torque.Value` into the names of fields."""
+    """Split `Torque.Value` into the names of fields."""
     return tuple(written.split(".")) if isinstance(written, str) else written
 
 
 class OpcUaSource(Source):
-    """Which node one point is, and whether the server sends it or is asked for it.
+    """The node of a point, and whether the server sends its changes or is polled.
 
-    `sampling`, `queue` and `discard` are of the monitored item; `time` is the clock that counts. `field` picks a
-    field of a structure, `element` one of an array (from 0), and `count` makes points of the first so many elements.
-    `match` makes it stand for all variables below the node that fit.
+    `sampling`, `queue` and `discard` belong to the monitored item; `time` selects a clock. `field` selects a field of
+    a structure, `element` an element of an array (from 0), and `count` makes points of the first `count` elements.
+    `match` makes points of all matching variables below the node.
     """
 
     node: Annotated[InstanceOf[Node] | InstanceOf[BrowsePath], BeforeValidator(parse_node)]
@@ -57,17 +57,17 @@ class OpcUaSource(Source):
     `nsu=urn:press;s=Drum.Speed` or `s=Drum.Speed` or `ns=2;i=17`.
     """
     mode: Annotated[Mode, Field(strict=False)] = Mode.SUBSCRIBE
-    """The server sends changes, or is asked, every `every`; or, with `events`, it sends the events and alarms of an
-    object, each as JSON text; as in `poll`.
+    """The server sends changes, or is polled, every `every`; or, with `events`, it sends the events and alarms of an
+    object, each as JSON text, as in `poll`.
     """
     sampling: Annotated[Seconds, Field(ge=0, le=3600)] | None = None
-    """How often the server looks at its device, as in `100ms`."""
+    """How often the server samples its device, as in `100ms`."""
     queue: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Changes that the server keeps between two messages, as in `10`."""
     discard: Annotated[Discard, Field(strict=False)] = Discard.OLDEST
-    """What a server's full queue drops, as in `newest`."""
+    """The change that a server's full queue drops, as in `newest`."""
     time: Annotated[Time, Field(strict=False)] | None = None
-    """Whose clock says when a value was measured, as in `server`."""
+    """The clock that determines the time of a value, as in `server`."""
     field: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_field)] = ()
     """A field of a structure, as in `Torque.Value`."""
     element: Annotated[int, Field(ge=0)] | None = None
@@ -75,28 +75,28 @@ class OpcUaSource(Source):
     count: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """How many elements of an array: points name_0, name_1 and so on, as in `4`."""
     match: Annotated[str, Field(min_length=1)] | None = None
-    """All variables below the node whose way from there fits this, each a point name_variable, as in
+    """All variables below the node whose path from there matches this, each a point name_variable, as in
     `"*Temperature"` or `Zones/*/Actual`.
     """
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.count is not None and self.element is not None:
-            raise ValueError("element picks one of an array, and count makes points of many: write one of them")
+            raise ValueError("element selects a single element, count makes points of many: write element or count")
         if self.match is not None and not (self.whole and self.count is None and not self.events):
             raise ValueError(
-                "match stands for whole variables: it goes with no field, element or count, and no events"
+                "match selects whole variables: it can't be combined with field, element, count or events"
             )
         if self.events and not (self.whole and self.count is None):
-            raise ValueError("an event has no field, element or count: it is told as a whole")
+            raise ValueError("an event has no field, element or count: it is published as a whole")
         return self
 
     @classmethod
     def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Make N points, `name_0` and so on, of one with `count: N`: the elements of an array."""
+        """Make N points, `name_0` and so on, for the elements of an array, of a point with `count: N`."""
         count = keys.get("count")
         if type(count) is not int or count < 1 or "element" in keys:
-            return {name: keys}  # where it is validated next, all that is wrong is told
+            return {name: keys}  # the next validation reports all problems
         one = {key: value for key, value in keys.items() if key != "count"}
         return {f"{name}_{i}": one | {"element": i} for i in range(count)}
 
@@ -106,7 +106,7 @@ class OpcUaSource(Source):
 
     @property
     def whole(self) -> bool:
-        """Whether the point is all of its node's value."""
+        """True if the point is the whole value of its node."""
         return not self.field and self.element is None
 
     @property
@@ -131,12 +131,12 @@ class OpcUaSource(Source):
 
 
 def _seconds(written: object) -> object:
-    """Turn the text of a URL's query (`1.5`) into seconds."""
+    """Parse the text of a URL's query (`1.5`) into seconds."""
     return float(written) if isinstance(written, str) else written
 
 
 def _addresses(written: object) -> object:
-    """Turn `10.0.0.2:4840, 10.0.0.3` into addresses."""
+    """Split `10.0.0.2:4840, 10.0.0.3` into addresses."""
     if isinstance(written, str):
         written = [part.strip() for part in written.split(",")]
     if not isinstance(written, list):
@@ -144,52 +144,52 @@ def _addresses(written: object) -> object:
     for address in written:
         parts = urlsplit(f"//{address}")
         if not parts.hostname or "@" in parts.netloc or parts.path or parts.port == 0:
-            raise ValueError("a backup is no address; write HOST or HOST:PORT")
+            raise ValueError("a backup is not an address; write HOST or HOST:PORT")
     return tuple(written)
 
 
 class OpcUaConnection(SecureConnection):
     """An OPC UA server, and the namespace of the machine in it.
 
-    `backup`     addresses (HOST:PORT) of the same server, or of its twin, tried when the one before does not answer
-    `namespace`  URI that nodes without a namespace belong to: one server can hold many machines of a type
-    `timeout`    seconds to wait for a connection, or for one answer
-    `keep_alive` seconds of silence after which the server says that it lives; three times that is death
-    `publishing` publish requests that wait at the server for something to tell
-    `time`       whose clock says when a value was, where a point does not say otherwise
-    `retry_missing`  seconds after which nodes that were not there, or not good, are looked for again
+    `backup`     addresses (HOST:PORT) of the same or a redundant server, tried when the previous does not respond
+    `namespace`  URI that nodes without a namespace belong to: one server can serve many machines of a type
+    `timeout`    seconds to wait for a connection, or for one response
+    `keep_alive` seconds of silence after which the server sends a sign of life; the connection ends after three times
+    `publishing` publish requests that wait at the server for changes
+    `time`       the clock that determines the time of a value, unless a point has its own setting
+    `retry_missing`  seconds after which nodes that were missing, or not good, are looked up again
     """
 
     schemes: ClassVar[tuple[str, ...]] = ("opc.tcp",)
 
     url: str
-    """Where the server is, as in `opc.tcp://10.20.2.21:4840`."""
+    """The address of the server, as in `opc.tcp://10.20.2.21:4840`."""
     namespace: str | None = None
     """URI that nodes without a namespace belong to, as in `urn:acme:press-01`."""
     timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=60)] = 4.0
-    """Seconds to wait for a connection, or for one answer, as in `4`."""
+    """Seconds to wait for a connection, or for one response, as in `4`."""
     keep_alive: Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=60)] = 5.0
-    """Seconds of silence after which the server says that it lives, as in `5`."""
+    """Seconds of silence after which the server sends a sign of life, as in `5`."""
     backup: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = ()
-    """Addresses of the same server, or of its twin, tried when the first does not answer, as in `10.20.2.22:4840` or
+    """Addresses of the same or a redundant server, tried when the first does not respond, as in `10.20.2.22:4840` or
     `[10.20.2.22:4840, 10.20.2.23]`.
     """
     publishing: Annotated[int, Field(ge=1, le=20, strict=False)] = 3
-    """Publish requests that wait at the server for something to tell, as in `3`."""
+    """Publish requests that wait at the server for changes, as in `3`."""
     retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
-    """Time after which nodes that were not there are looked for again, as in `30s`."""
+    """Time after which missing nodes are looked up again, as in `30s`."""
     writable: Flag = False
-    """Whether nodes may be written; nothing of Lineside writes by itself, as in `true`."""
+    """Whether nodes may be written; Lineside never writes automatically, as in `true`."""
     time: Annotated[Time, Field(strict=False)] = Time.SOURCE
-    """Whose clock says when a value was measured, as in `server`."""
+    """The clock that determines the time of a value, as in `server`."""
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
         parts = urlsplit(url)
         if not parts.hostname or "@" in parts.netloc:
-            # the url is not repeated: a password may stand in it
+            # the URL is not repeated, since it may contain a password
             raise ValueError("write opc.tcp://HOST:4840, without a user in it")
-        if parts.port == 0:  # a port that is no number, or too large, raises as it is read
+        if parts.port == 0:  # a port that is not a number, or too large, raises when it is read
             raise ValueError("Port out of range 1-65535")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 
@@ -198,7 +198,7 @@ class OpcUaConnection(SecureConnection):
         return urlsplit(self.url).port or PORT
 
     def time_of(self, *, pushed: bool) -> Time:
-        """Return whose clock counts where a point does not say: what is polled was so when it was asked for."""
+        """Return the clock of a point without its own setting: polled values have the time of the read."""
         return self.time if pushed or "time" in self.model_fields_set else Time.GATEWAY
 
     def urls(self) -> list[str]:

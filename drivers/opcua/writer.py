@@ -35,7 +35,7 @@ async def write_point(
 ) -> None:
     """Write the value of a point, which is at `node`.
 
-    Raises `Misconfigured` where it can't be written at all, `WriteFailed`, and `REQUEST_ERRORS`.
+    Raises `Misconfigured` if it can't be written at all, `WriteFailed`, and `REQUEST_ERRORS`.
     """
     name = group.names[position]
     if not group.sources[position].whole:
@@ -49,16 +49,16 @@ async def write_point(
 
 
 async def write_node(session: Session, node: ua.NodeId, value: Value) -> None:
-    """Write a node's value; the type is the one that it has now, so that a server has nothing to convert.
+    """Write a node's value with the type of its present value, so that the server need not convert it.
 
-    Raises `WriteFailed` where the value does not fit or the server refuses, and `REQUEST_ERRORS`.
+    Raises `WriteFailed` if the value does not fit or the server refuses, and `REQUEST_ERRORS`.
     """
     present = await session.read_variant(node)
     fault = fault_of(present.StatusCode.value) if present.StatusCode is not None else None
     if fault is not None and fault.quality is Quality.BAD:
         raise WriteFailed(fault.code, fault)
     if present.Value is None or present.Value.VariantType is ua.VariantType.Null or present.Value.is_array:
-        raise _unfit("the node has no single value whose type could be kept")
+        raise _unfit("the node has no single value with a type")
     variant = _variant(value, present.Value.VariantType)
     request = ua.WriteValue(NodeId=node, AttributeId=ua.AttributeIds.Value, Value=ua.DataValue(variant))
     [status] = await session.in_parts(WRITE, [request], lambda part: _send(session, part))

@@ -83,7 +83,7 @@ def test_types_values_units_and_labels_are_shown(opcua: NodeOpcUa) -> None:
     assert lines["Hidden"] == "Hidden Double 0x803A0000 BadNotReadable s=Hidden"
     assert lines["Array.Double"] == "Array.Double Double[] [0.5, 1.5, 2.5, 3.5] s=Array.Double"
     assert "{Name: winter, Seconds: 900" in lines["Recipe"]
-    assert lines["LevelAlarm"].endswith("[an alarm, told by events]")
+    assert lines["LevelAlarm"].endswith("[an alarm, reported by events]")
 
 
 def test_a_template_of_it_reads_every_point(opcua: NodeOpcUa, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_depth_is_kept_and_what_is_deeper_is_said(companion: CompanionMachine) -
     [
         (["--under", "/Press/Zonse"], "/Press has no Zonse; it has "),
         (["--under", "s=Drum"], "the server has no node s=Drum; write its namespace, as in 'nsu=URI;s=Drum'"),
-        (["--under", "Drum"], "is no node id"),
+        (["--under", "Drum"], "is not a node id"),
         (["--option", "security"], "--option security: write KEY=VALUE"),
         (["--option", "timeot=3"], "timeot"),
         (["--option", "username=a", "--option", "password=no such name"], "a secret is named"),

@@ -118,7 +118,7 @@ async def test_what_is_no_single_value_says_what_it_is(opcua: NodeOpcUa, mode: s
     assert set(values.values()) == {None}
     assert {fault.reason for fault in wrong.values()} == {Reason.TYPE_MISMATCH}
     assert wrong["array"].code == "the server sent an array of Double"
-    assert wrong["single"].code == "float is no array"
+    assert wrong["single"].code == "float is not an array"
 
 
 async def test_enumerations_are_their_numbers(opcua: NodeOpcUa) -> None:

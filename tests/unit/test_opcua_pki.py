@@ -111,7 +111,7 @@ def test_own_files_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
         pki.own()
     pki.key_file.write_bytes(ours[:300])
     with pytest.raises(
-        ValueError, match=r"lineside\.pem can't be used: it is no PEM file with a private key"
+        ValueError, match=r"lineside\.pem can't be used: it is not a PEM file with a private key"
     ) as caught:
         pki.own()
     assert ours.splitlines()[1].decode() not in str(caught.value)

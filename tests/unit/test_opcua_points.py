@@ -193,7 +193,7 @@ def test_between_what_a_queue_has_kept_there_is_a_gap_that_leaves_it_out():
     bench.points.missed([first, second], NOW + 9 * SECOND)
     [gap] = bench.points.take_gaps()
     assert (gap.position, gap.start, gap.end) == (0, NOW, NOW + 6 * SECOND)
-    assert gap.told == {NOW + 5 * SECOND, NOW + 6 * SECOND}
+    assert gap.delivered == {NOW + 5 * SECOND, NOW + 6 * SECOND}
 
 
 def test_what_is_out_of_the_ordinary_does_not_disturb_the_rest_of_its_message():
@@ -255,7 +255,7 @@ def test_elements_of_one_array_are_points_of_their_own():
     assert scan.values == [180.5, 182.0]
     [scan] = bench.scans((0, 7, 0, NOW + 1, NOW), (1, [1, 2], 0, NOW + 1, NOW))
     assert scan.values == [None, 2]
-    assert scan.faults == {0: Fault(scan.faults[0].quality, Reason.TYPE_MISMATCH, "int is no array")}
+    assert scan.faults == {0: Fault(scan.faults[0].quality, Reason.TYPE_MISMATCH, "int is not an array")}
 
 
 def test_a_change_of_what_nobody_has_asked_for_is_no_reading():

@@ -202,7 +202,7 @@ def test_an_element_of_an_array_is_picked() -> None:
     found, fault = told(zones, element=2)
     assert (found, fault) == (None, Fault(Quality.BAD, Reason.NOT_FOUND, "the array has 2 elements"))
     _, fault = told(data(1.5), element=0)
-    assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "float is no array")
+    assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "float is not an array")
 
 
 def test_a_field_of_one_structure_of_many_is_picked() -> None:

@@ -2,8 +2,8 @@
 
 `resolve`           settings of points to node ids
 `references`        references of nodes
-`search`            points that a pattern stands for
-`browser`           walks the tree of objects and variables; `start_node` finds where, `nodes` holds the result
+`search`            points that match a pattern
+`browser`           walks the tree of objects and variables from `start_node`; `nodes` contains the result
 `variable_details`  types and values of the found variables; `type_hierarchy` knows the types
 `node_metadata`     range, unit, labels and description of variables
 `point_candidates`  points for a template; `point_names` and `companion_names` name them

@@ -1,8 +1,8 @@
 """Walks the tree of objects and variables of a server. It only reads.
 
-The tree is walked level by level, many nodes in a request. A node is looked at once, however many ways lead to it: an
-address space may have loops. What is on the way to nothing is left out: the server's own diagnostics, the states and
-transitions of state machines, and what is inside alarms, which tell themselves by events.
+The browser reads the tree level by level, many nodes in a request. It visits a node once, however many paths lead to
+it, because an address space may have loops. It skips nodes without process values: the server's own diagnostics, the
+states and transitions of state machines, and the nodes below alarms, which events report.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _ALARM = Qualified("", "ConditionType")
 _CLASSES = int(ua.NodeClass.Object) | int(ua.NodeClass.Variable)
 
 _SILENT = {Qualified("", name) for name in ("StateType", "TransitionType", "HistoricalDataConfigurationType")}
-"""What state machines are made of (Part 16, 4.4), and how a history is kept. The state itself is a variable."""
+"""Types of parts of state machines (Part 16, 4.4) and of history configurations. The state itself is a variable."""
 
 
 class Browser:
-    """Explores one server. `depth` bounds the levels below the start, `most` the nodes; `cut` says there are more.
+    """Explores one server. `depth` limits the levels below the start, `most` the nodes; `cut` means there are more.
 
     Raises `REQUEST_ERRORS`.
     """
 
     def __init__(self, session: Session, depth: int, most: int) -> None:
-        """Prepare; nothing is asked."""
+        """Create a browser without a request."""
         self.cut = False
         self.count = 0
         self._full = False
@@ -53,7 +53,7 @@ class Browser:
         level, last = [start], False
         for depth in range(self._depth + 1):
             last = depth == self._depth or self._full
-            # of variables the properties are wanted all the same: they say what a value means
+            # the properties of variables are read in any case: they describe the value
             asked = [one for one in level if one.variable] if last else level
             answers = await references(
                 self._session, [one.id for one in asked], PROPERTIES if last else HIERARCHICAL, _CLASSES
@@ -66,7 +66,7 @@ class Browser:
         return self.count
 
     async def _place(self, start: BrowsedNode) -> None:
-        """Read the types of the start and of the nodes above it, which give names below their meaning."""
+        """Read the types of the start and of the nodes above it, which define the names below them."""
         chain = [*start.way, start.top]
         self._seen = {one.id for one in chain}
         answers = await references(self._session, [one.id for one in chain], ua.ObjectIds.HasTypeDefinition)
@@ -97,7 +97,7 @@ class Browser:
         return [one for one in level if not one.note]
 
     def _found(self, reference: ua.ReferenceDescription, node: ua.NodeId, above: BrowsedNode) -> BrowsedNode | None:
-        """Add a node below another; return None if it is not shown, or beyond the limit."""
+        """Add a node below its parent; return None if it is not shown or exceeds the limit."""
         kinds = self._kinds.of(reference.TypeDefinition)
         if not _SILENT.isdisjoint(kinds):
             return None
@@ -126,5 +126,5 @@ def _found(
     if above.is_objects and node.NamespaceIndex == 0 and not found.variable:
         found.note = "the server's own: --under"
     elif _ALARM in kinds:
-        found.note = "an alarm, told by events"
+        found.note = "an alarm, reported by events"
     return found

@@ -1,8 +1,8 @@
-"""Names of companion specifications to names of points.
+"""Maps names of companion specifications to names of points.
 
 PackML (OPC 30050, and the tags of ANSI/ISA-TR88.00.02), Machinery (OPC 40001-1), EUROMAP 77 (OPC 40077) with the
-general types of OPC 40083. A name counts where it is of the specification's namespace, or below an object of one of
-its types: servers that show a type often keep its browse names and give them a namespace of their own.
+general types of OPC 40083. A name counts if it is in the specification's namespace, or below an object of one of its
+types: servers that implement a type often keep its browse names in a namespace of their own.
 """
 
 from __future__ import annotations
@@ -111,14 +111,13 @@ NAMES: dict[str, dict[str, Known]] = {
     PLASTICS: _PLASTICS,
     IMM2MES: _PLASTICS | _INJECTION,
 }
-"""By namespace, and by name: behind the type of the object above or that object's own name where the name alone
-could be anything."""
+"""Points by namespace and name. An ambiguous name has the type or the name of its parent object as a prefix."""
 
 
 def known(name: Qualified, parents: Sequence[tuple[Qualified, Sequence[Qualified]]]) -> Known | None:
-    """Return the name of a node's point, None if no known specification has the node.
+    """Return the name of a node's point, None if no known specification defines the node.
 
-    `parents` are the nodes above it, the nearest first: the name of each, and its type with the types above that.
+    `parents` are the nodes above it, the nearest first: the name of each, and its type followed by its supertypes.
     """
     specifications = {name.uri} | {one.uri for above, types in parents for one in (above, *types)}
     keys = [name.name]

@@ -1,7 +1,7 @@
-"""Metadata of variables on a server: range, unit, labels, description.
+"""Reads the metadata of variables on a server: range, unit, labels, description.
 
-Range and unit are properties of analog items (Part 8, 5.3.2), names those of enumerations (Part 3, 5.8.3) and of
-discrete items (Part 8, 5.3.3).
+Range and unit are properties of analog items (Part 8, 5.3.2). Labels are properties of enumerations (Part 3, 5.8.3)
+and of discrete items (Part 8, 5.3.3).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 _TELLING = ("EURange", "EngineeringUnits", "EnumStrings", "EnumValues")
-"""Properties, of namespace 0, that say something of values."""
+"""Properties in namespace 0 that describe values."""
 
 _FLOAT_LIMIT = 3.4e38
-"""Ranges beyond this are defaults."""
+"""A larger range is a default."""
 
 MOST_PROPERTIES = 1000
-"""Properties of one variable that are read at most."""
+"""Maximum number of properties of one variable."""
 
 
 async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[PointMetadata]:
@@ -41,33 +41,33 @@ async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[PointMetad
     asked = {one for one in data_types if isinstance(one, ua.NodeId) and not one.is_null()}
     await types.learn(session, asked)
     enumerations = [one for one in asked if types.is_enumeration(one)]
-    told = await properties_of(session, [*nodes, *enumerations])
+    found = await properties_of(session, [*nodes, *enumerations])
     named = {
         data_type: types.labels.get(data_type) or labels_of(properties)
-        for data_type, properties in zip(enumerations, told[len(nodes) :], strict=True)
+        for data_type, properties in zip(enumerations, found[len(nodes) :], strict=True)
     }
     return [
         about_of(properties, named.get(data_type, {}) if isinstance(data_type, ua.NodeId) else {}, description)
-        for properties, data_type, description in zip(told[: len(nodes)], data_types, descriptions, strict=True)
+        for properties, data_type, description in zip(found[: len(nodes)], data_types, descriptions, strict=True)
     ]
 
 
 async def about_points(
     session: Session, group: OpcUaGroup, nodes: Sequence[ua.NodeId | Fault]
 ) -> list[PointMetadata]:
-    """Return the metadata of a group's points at these nodes; parts of structures have none."""
+    """Return the metadata of a group's points at these nodes; empty metadata for fields of structures."""
     sources = group.sources
     there = {
         place: node
         for place, node in enumerate(nodes)
-        if isinstance(node, ua.NodeId) and not sources[place].field  # what holds for the whole is not for its fields
+        if isinstance(node, ua.NodeId) and not sources[place].field  # a structure's metadata is not its fields'
     }
-    told = dict(zip(there, await about(session, list(there.values())), strict=True))
-    return [told.get(place, PointMetadata()) for place in range(len(nodes))]
+    found = dict(zip(there, await about(session, list(there.values())), strict=True))
+    return [found.get(place, PointMetadata()) for place in range(len(nodes))]
 
 
 def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], description: object) -> PointMetadata:
-    """Return the metadata in properties, given by name; `labels` are those of the data type."""
+    """Return the metadata of properties, given by name; `labels` are those of the data type."""
     unit = properties.get("EngineeringUnits")
     text = description.Text if isinstance(description, ua.LocalizedText) else None
     return PointMetadata(
@@ -79,7 +79,7 @@ def about_of(properties: Mapping[str, Any], labels: Mapping[int, str], descripti
 
 
 async def properties_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[dict[str, Any]]:
-    """Return the properties of each node that say something, by name."""
+    """Return the properties of each node that describe values, by name."""
     found: list[dict[str, Any]] = [{} for _ in nodes]
     places: list[tuple[int, str]] = []
     properties: list[ua.NodeId] = []
@@ -98,21 +98,21 @@ async def properties_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[di
 
 
 def telling(name: ua.QualifiedName) -> str:
-    """Return the name of a property that says something of values, nothing of any other."""
+    """Return the name of a property that describes values, and an empty string for other properties."""
     return name.Name if name.NamespaceIndex == 0 and name.Name in _TELLING else ""
 
 
-def _range(told: object) -> tuple[float, float] | None:
-    """Return the lowest and highest value; None for a default: 0 to 0, or all of a float."""
-    if not isinstance(told, ua.Range) or not (math.isfinite(told.Low) and math.isfinite(told.High)):
+def _range(limits: object) -> tuple[float, float] | None:
+    """Return the lowest and highest value; None for a default such as 0 to 0 or the full range of a float."""
+    if not isinstance(limits, ua.Range) or not (math.isfinite(limits.Low) and math.isfinite(limits.High)):
         return None
-    if max(-told.Low, told.High) >= _FLOAT_LIMIT:
+    if max(-limits.Low, limits.High) >= _FLOAT_LIMIT:
         return None
-    return (told.Low, told.High) if told.Low < told.High else None
+    return (limits.Low, limits.High) if limits.Low < limits.High else None
 
 
 def labels_of(properties: Mapping[str, Any]) -> dict[int, str]:
-    """Return the names of numbers: of each by its value, or of all from 0 on."""
+    """Return the labels of numbers, from `EnumValues` or, counted from 0, from `EnumStrings`."""
     values, strings = properties.get("EnumValues"), properties.get("EnumStrings")
     if isinstance(values, list):
         return {one.Value: one.DisplayName.Text or "" for one in values if isinstance(one, ua.EnumValueType)}

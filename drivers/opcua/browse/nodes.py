@@ -23,8 +23,8 @@ class Details:
     """Details of a variable. `rank` and `dimensions` are those of Part 3, 5.6.2.
 
     `type`   name of the data type
-    `value`  as it came, see `Changes`; `shown` and `fault` are what a reading of it would be
-    `about`  what the server says of it; `unit` is the server's own text of the unit
+    `value`  as received, see `Changes`; `shown` and `fault` are the value and fault of its reading
+    `about`  metadata of the server; `unit` is the server's own text of the unit
     """
 
     data_type: ua.NodeId
@@ -40,7 +40,7 @@ class Details:
 
 @dataclass(slots=True, eq=False)
 class BrowsedNode:
-    """A node. `kinds` is its type, then the types above that; `note` says why nothing below it is shown."""
+    """A node. `kinds` is its type, then its supertypes; `note` gives the reason why nothing below it is shown."""
 
     id: ua.NodeId
     name: ua.QualifiedName
@@ -56,13 +56,13 @@ class BrowsedNode:
 
     @property
     def way(self) -> list[BrowsedNode]:
-        """Return the nodes from below the topmost one down to this."""
+        """Return the nodes from below the topmost node down to this node."""
         above = self.above
         return [] if above is None else [*above.way, self]
 
     @property
     def top(self) -> BrowsedNode:
-        """Return the topmost node: the Objects folder, but where the way to it is not known."""
+        """Return the topmost node: the Objects folder, or another node if the path to it is not known."""
         return self if self.above is None else self.above.top
 
     @property
@@ -72,11 +72,11 @@ class BrowsedNode:
 
     @property
     def path(self) -> str:
-        """Return the browse names of the way, as `Press/Drum/Speed`."""
+        """Return the browse names of the path, as in `Press/Drum/Speed`."""
         return "/".join(one.name.Name or one.display for one in self.way)
 
     def all(self) -> Iterator[BrowsedNode]:
-        """Yield this and all below, each before what is below it."""
+        """Yield this node and all nodes below it, parents first."""
         waiting = [self]
         while waiting:
             one = waiting.pop()

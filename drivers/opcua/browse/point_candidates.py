@@ -1,4 +1,4 @@
-"""Explored variables to points of a template: address, type and name."""
+"""Makes points of a template from explored variables: address, type and name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drivers.opcua.codec.data_types import DataTypes
 
 DEEPEST = 5
-"""Structures in structures of which fields are offered."""
+"""Depth of nested structures whose fields are offered."""
 
 MOST_ELEMENTS = 10_000
 """Elements of an array that can be points."""
@@ -41,7 +41,7 @@ _TYPES = {
 _BY_VALUE = {bool: ValueType.BOOL, int: ValueType.INT, float: ValueType.FLOAT, str: ValueType.STRING}
 
 _TELLING = {"CurrentState", "Number", "Value"}
-"""Of the standard's own names those that a point may be: the others are about the address space."""
+"""Names of the standard that can be points; the other names describe the address space."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +59,7 @@ class PointCandidate:
 
 
 class Unusable(NamedTuple):
-    """A variable, or a field of one, that can't be a point, and why."""
+    """A variable or a field that can't be a point, and the reason."""
 
     path: str
     why: str
@@ -68,7 +68,7 @@ class Unusable(NamedTuple):
 def offers(
     variables: Iterable[BrowsedNode], types: DataTypes, uris: Sequence[str]
 ) -> tuple[list[PointCandidate], list[Unusable]]:
-    """Return the possible points of variables, with unique names; and the unusable variables."""
+    """Return the possible points of variables with unique names, and the unusable variables."""
     found: list[PointCandidate] = []
     left_out: list[Unusable] = []
     for one in variables:
@@ -101,9 +101,9 @@ def _known(offer: PointCandidate, uris: Sequence[str]) -> Known | None:
 
 
 def _words(offer: PointCandidate) -> list[str]:
-    """Return the words for a name; the last one is the most specific."""
+    """Return the words for a name; the last word is the most specific."""
     *above, last = [one.name.Name or one.display for one in offer.found.way] or ["value"]
-    # some servers write a way into one name, as in `Moulds.Mould_1`
+    # some servers write a path into one name, as in `Moulds.Mould_1`
     return [*(snake(part) for name in above for part in name.split(".")), _joined((last, *offer.field))]
 
 
@@ -151,7 +151,7 @@ def _of_structure(
     value: object,
     field: tuple[str, ...],
 ) -> Iterator[PointCandidate | Unusable]:
-    """Yield the fields of a structure, also of those inside it."""
+    """Yield the fields of a structure and of the structures inside it."""
     definition = types.definition(data_type)
     path = ".".join((found.path, *field))
     if definition is None or len(field) >= DEEPEST:
@@ -179,7 +179,7 @@ def _offer(
     field: tuple[str, ...],
     size: int | None,
 ) -> PointCandidate | Unusable:
-    """Return the point that a value could be; `size` is that of an array, 0 where its present length counts."""
+    """Return the point that a value could be; `size` is that of an array, 0 to use its present length."""
     path = ".".join((found.path, *field))
     first = value
     if size is not None:

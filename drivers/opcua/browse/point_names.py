@@ -18,13 +18,13 @@ _BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SPELLED = str.maketrans({"ß": "ss", "Æ": "AE", "æ": "ae", "Ø": "O", "ø": "o", "ł": "l", "Ł": "L", "µ": "u"})
 
 Wanted = tuple[str | None, "Sequence[str]", int | None]
-"""Of a point: the name that it should have, the words to make one of (the last first), the length of an array."""
+"""The preferred name of a point, the words to make a name of (the last first), and the length of an array."""
 
 
 def snake(name: str) -> str:
-    """Return a name in the way of points: `JobGoodParts` and `Job.good-parts` both as `job_good_parts`.
+    """Return a name in the style of points: `JobGoodParts` and `Job.good-parts` become `job_good_parts`.
 
-    What has no Latin letters (and there is no one way to write it in them) leaves nothing.
+    A name without Latin letters becomes empty.
     """
     plain = unicodedata.normalize("NFKD", name.translate(_SPELLED)).encode("ascii", "ignore").decode()
     words = re.sub(r"[^A-Za-z0-9]+", "_", _BOUNDARY.sub("_", plain))
@@ -32,9 +32,9 @@ def snake(name: str) -> str:
 
 
 def unique(wanted: Sequence[Wanted]) -> list[str]:
-    """Return a name for each point, all different: with as many words before the last as it takes.
+    """Return a unique name for each point, with as many words before the last word as necessary.
 
-    A name that is known keeps to itself where only one has it.
+    A known name stays as it is if only one point has it.
     """
     words = [
         [word for word in (*above[:-1], name or "".join(above[-1:])) if word] or ["point"]
@@ -61,7 +61,7 @@ def unique(wanted: Sequence[Wanted]) -> list[str]:
 
 
 def _numbered(names: list[str], counts: Sequence[int | None]) -> list[str]:
-    """Give numbers to names that are still the same, or the same as an element of an array."""
+    """Add numbers to names that are still equal to each other or to an element of an array."""
     used: set[str] = set()
     found = []
     for name, count in zip(names, counts, strict=True):
@@ -79,22 +79,22 @@ def _points(name: str, count: int | None) -> set[str]:
 
 
 def own_namespace(nodes: Sequence[BrowsedNode], uris: Sequence[str]) -> str | None:
-    """Return the most frequent namespace of nodes, except the standard's; None if there is none."""
+    """Return the most frequent namespace of nodes except the standard's, or None."""
     indexes = Counter(one.id.NamespaceIndex for one in nodes if 0 < one.id.NamespaceIndex < len(uris))
     return uris[indexes.most_common(1)[0][0]] if indexes else None
 
 
 class Addresses:
-    """How nodes are written. `own` is the namespace that the connection names, which need not be repeated."""
+    """Writes addresses of nodes. `own` is the namespace that the connection names, which need not be repeated."""
 
     def __init__(
         self, nodes: Sequence[BrowsedNode], uris: Sequence[str], own: str | None, *, by_path: bool | None
     ) -> None:
-        """Prepare; `nodes` are all that were found.
+        """Create the addresses of `nodes`, which are all found nodes.
 
-        `by_path` says whether browse paths are written or ids; None is for what lasts longer. Names are given by
-        people, and numbers at each start by many a server: so it is the id where that is text, and else the path. A
-        path that leads to two nodes is none.
+        `by_path` is True for browse paths, False for node ids. None selects the more permanent address: the node id
+        if its identifier is text, else the path, because many servers assign numbers at each start. A path that leads
+        to two nodes is not used.
         """
         self._uris = uris
         self._own = own
@@ -102,7 +102,7 @@ class Addresses:
         self._times = Counter(self._path(one) for one in nodes)
 
     def of(self, node: BrowsedNode) -> Node | BrowsePath | None:
-        """Return how a node is written, None where it can't be."""
+        """Return the address of a node, None if it has no usable address."""
         text = isinstance(node.id.Identifier, str)
         wants_path = not text if self._by_path is None else self._by_path
         path = self._path(node)
@@ -131,7 +131,7 @@ def _identifier(node: BrowsedNode) -> str:
 
 
 def _lasts(way: Node | BrowsePath) -> bool:
-    """Return whether what is written is read as what was meant: line breaks or empty names are not."""
+    """Return True if parsing the written address returns it again; line breaks and empty names prevent that."""
     try:
         return parse_node(str(way)) == way
     except ValueError:

@@ -1,4 +1,4 @@
-"""References of nodes (Part 4, 5.9.2 and 5.9.3), in as many answers as a server needs for them."""
+"""Reads the references of nodes (Part 4, 5.9.2 and 5.9.3), with continuation points."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
 
 MOST = 100_000
-"""References of one node that are read at most."""
+"""Maximum number of references of one node."""
 
 PER_ANSWER = 1000
-"""References of one node in one answer; more follow by continuation points."""
+"""References of one node in one response; continuation points return more."""
 
 HIERARCHICAL, PROPERTIES, SUBTYPES = (
     ua.ObjectIds.HierarchicalReferences,
     ua.ObjectIds.HasProperty,
     ua.ObjectIds.HasSubtype,
 )
-"""Types of references, each with those under it (Part 3, 7)."""
+"""Types of references; each includes its subtypes (Part 3, 7)."""
 
 
 @dataclass(slots=True)
@@ -47,15 +47,15 @@ async def references(
     back: bool = False,
     most: int = MOST,
 ) -> list[References]:
-    """Return the references of nodes, of one type and those under it, forward or back.
+    """Return the references of nodes, of one type and its subtypes, forward or inverse.
 
-    `classes` is a mask of the node classes wanted, 0 for all. Raises `REQUEST_ERRORS`.
+    `classes` is a mask of the requested node classes, 0 for all. Raises `REQUEST_ERRORS`.
     """
     questions = [_question(node, kind, classes, back=back) for node in nodes]
     send = partial(_send, session, most)
     answers = await session.in_parts(BROWSE, questions, send)
     for place, answer in enumerate(answers):
-        # with several nodes in a request the server may run out of what it remembers of each
+        # with several nodes in a request the server may run out of continuation points
         if answer.status == ua.StatusCodes.BadNoContinuationPoints:
             [answers[place]] = await session.in_parts(BROWSE, [questions[place]], send)
     return answers

@@ -1,4 +1,4 @@
-"""Settings of a point to its node id on this server: at each connect, since a restart may change it."""
+"""Resolves the address of a point to a node id at each connect, since a restart of the server may change it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 Resolved = ua.NodeId | Fault
-"""Where a point is on this server, or why it is not there."""
+"""The node id of a point on this server, or the fault of a missing node."""
 
 GONE = bad(Reason.NOT_FOUND, "removed from the server")
-"""Of a node that was there."""
+"""Fault of a node that the server removed."""
 
 
 async def resolved(session: Session, group: OpcUaGroup, positions: Sequence[int]) -> list[Resolved]:
-    """Return the nodes of some points of a group. Raises `REQUEST_ERRORS`."""
+    """Return the nodes of points of a group, given by position. Raises `REQUEST_ERRORS`."""
     own = group.connection.namespace
     sources = [group.sources[position] for position in positions]
     found: list[Resolved] = []
@@ -57,14 +57,14 @@ def _target(result: ua.BrowsePathResult, written: object) -> Resolved:
     if fault is not None:
         name, _ = get_name_and_doc(result.StatusCode.value)
         return bad(Reason.NOT_FOUND, f"{written}: {name}")
-    whole = [target.TargetId for target in result.Targets if target.RemainingPathIndex == 0xFFFFFFFF]  # noqa: PLR2004 - all of it
+    whole = [target.TargetId for target in result.Targets if target.RemainingPathIndex == 0xFFFFFFFF]  # noqa: PLR2004 - the whole path
     if not whole:
         return bad(Reason.NOT_FOUND, f"{written}: the path leads to another server")
     return ua.NodeId(whole[0].Identifier, whole[0].NamespaceIndex, whole[0].NodeIdType)
 
 
 def _index(session: Session, namespace: Namespace, own: str | None) -> int:
-    """Return the index of a namespace on this server. Raises `LookupError` where it is not there."""
+    """Return the index of a namespace on this server. Raises `LookupError` if the server does not have it."""
     wanted = own if namespace is None else namespace
     if wanted is None:
         return 0
@@ -83,7 +83,7 @@ def _browse_path(session: Session, path: BrowsePath, own: str | None) -> ua.Brow
     steps = [
         ua.RelativePathElement(
             ReferenceTypeId=ua.NodeId(ua.Int32(ua.ObjectIds.HierarchicalReferences)),
-            IsInverse=False,  # type: ignore[arg-type] # which is what it takes
+            IsInverse=False,  # type: ignore[arg-type] # asyncua accepts a bool
             IncludeSubtypes=True,  # type: ignore[arg-type] # as above
             TargetName=ua.QualifiedName(step.name, ua.UInt16(_index(session, step.namespace, own))),
         )

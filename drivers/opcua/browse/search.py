@@ -1,4 +1,4 @@
-"""Points of a pattern: the matching variables below a node, as they are now on this server."""
+"""Searches the variables below a node that match the pattern of a point."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 DEEPEST = 12
-"""Levels below the node that are searched."""
+"""Maximum number of levels below the node."""
 
 MOST = 20_000
-"""Nodes that are read at most."""
+"""Maximum number of nodes that a search reads."""
 
 
 async def search(session: Session, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
     """Return the points of one search, in the order of their paths.
 
-    Raises `ReadFailed` where the node is not there, and `REQUEST_ERRORS`.
+    Raises `ReadFailed` if the node is missing, and `REQUEST_ERRORS`.
     """
     source = group.sources[position]
     settings = group.connection
@@ -58,12 +58,12 @@ def _way(found: BrowsedNode, level: int) -> list[str]:
 
 
 def _fits(way: Sequence[str], pattern: str) -> bool:
-    """Return whether a way, or the end of it from a level on, fits a pattern."""
+    """Return True if a path, or the end of it from a level on, matches a pattern."""
     whole = "/".join(way)
     return fnmatchcase(whole, pattern) or fnmatchcase(whole, f"*/{pattern}")
 
 
 def _name(way: Sequence[str], taken: Container[str]) -> str:
-    """Return a name of the whole path: other nodes below the start don't change it."""
+    """Return a name made of the whole path, so that other nodes below the start don't change it."""
     plain = "_".join(filter(None, map(snake, way))) or "point"
     return next(name for number in count(1) if (name := plain if number == 1 else f"{plain}_{number}") not in taken)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaConnection
 
 HIGHEST = 30
-"""Most levels from a node up to the Objects folder."""
+"""Maximum number of levels from a node up to the Objects folder."""
 
 
 async def start_at(session: Session, written: Node | BrowsePath | None, settings: OpcUaConnection) -> BrowsedNode:
-    """Return the node to start from, with those above it up to the Objects folder.
+    """Return the node to start from, with its parents up to the Objects folder.
 
-    Where neither path nor connection name a namespace, names of all are followed. Raises `LookupError` where there is
-    no such node, and `REQUEST_ERRORS`.
+    If neither the path nor the connection names a namespace, the names of all namespaces match. Raises `LookupError`
+    if the node does not exist, and `REQUEST_ERRORS`.
     """
     top = BrowsedNode(OBJECTS, ua.QualifiedName("Objects"), display="Objects")
     if written is None:
@@ -39,7 +39,7 @@ async def start_at(session: Session, written: Node | BrowsePath | None, settings
     source = OpcUaSource.model_validate({"node": str(written)})
     [node] = await resolved(session, Group("", settings, ("start",), (source,), 1.0), [0])
     if not isinstance(node, ua.NodeId):
-        raise LookupError(node.code)  # noqa: TRY004 - what a user wrote is not there
+        raise LookupError(node.code)  # noqa: TRY004 - the node of a user's settings is missing
     climbed = await _climbed(session, node)
     if climbed is None:
         where = "" if written.namespace or settings.namespace else f"; write its namespace, as in 'nsu=URI;{written}'"
@@ -48,7 +48,7 @@ async def start_at(session: Session, written: Node | BrowsePath | None, settings
 
 
 async def _below(session: Session, above: BrowsedNode, step: Step, own: str | None) -> BrowsedNode:
-    """Return the node that one step of a path leads to."""
+    """Return the node at one step of a path."""
     wanted = step.namespace if step.namespace is not None else own
     [answer] = await references(session, [above.id])
     names = []
@@ -63,7 +63,7 @@ async def _below(session: Session, above: BrowsedNode, step: Step, own: str | No
 
 
 async def _climbed(session: Session, node: ua.NodeId) -> BrowsedNode | None:
-    """Return a node with the nodes above it, up to the Objects folder if possible."""
+    """Return a node with its parents, up to the Objects folder if possible."""
     rising = [node]
     while rising[-1] != OBJECTS and len(rising) < HIGHEST:
         [answer] = await references(session, [rising[-1]], back=True)

@@ -1,4 +1,4 @@
-"""Types of objects and variables: their names, and those of the types above them (Part 3, 4.6)."""
+"""Reads the names of types of objects and variables, and of their supertypes (Part 3, 4.6)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
 
 ROUNDS = 30
-"""Types above each other that are followed."""
+"""Maximum number of levels of supertypes."""
 
 
 class TypeHierarchy:
     """The types of one server. Names of namespace 0 have an empty URI."""
 
     def __init__(self, session: Session) -> None:
-        """Prepare; nothing is asked."""
+        """Create an empty hierarchy without a request."""
         self._session = session
         self._names: dict[ua.NodeId, Qualified] = {}
         self._above: dict[ua.NodeId, ua.NodeId | None] = {}
 
     async def learn(self, types: Iterable[ua.ExpandedNodeId]) -> None:
-        """Ask for types that are not known yet, and for those above them. Raises `REQUEST_ERRORS`."""
+        """Read types that are not known yet, and their supertypes. Raises `REQUEST_ERRORS`."""
         wanted = {one for kind in types if (one := local(self._session, kind)) is not None and not one.is_null()}
         for _ in range(ROUNDS):
             asked = [one for one in wanted if one not in self._above]
@@ -47,7 +47,7 @@ class TypeHierarchy:
                     wanted.add(above)
 
     def of(self, kind: ua.ExpandedNodeId) -> tuple[Qualified, ...]:
-        """Return the name of a type, then the names of those above it."""
+        """Return the name of a type, then the names of its supertypes."""
         found: list[Qualified] = []
         current = local(self._session, kind)
         while current is not None and current in self._names and len(found) < ROUNDS:
@@ -57,7 +57,7 @@ class TypeHierarchy:
 
 
 async def names(session: Session, nodes: list[ua.NodeId]) -> list[Qualified]:
-    """Return the browse names of nodes; of one that has none, its id."""
+    """Return the browse names of nodes; the node id of a node without a browse name."""
     answers = (await session.read(nodes, ua.AttributeIds.BrowseName)).values
     return [
         qualified(session.uris, name) if isinstance(name, ua.QualifiedName) else Qualified("", node.to_string())
@@ -66,6 +66,6 @@ async def names(session: Session, nodes: list[ua.NodeId]) -> list[Qualified]:
 
 
 def qualified(uris: Sequence[str], name: ua.QualifiedName) -> Qualified:
-    """Return a browse name with the URI of its namespace, which is empty for that of the standard."""
+    """Return a browse name with the URI of its namespace, which is empty for the standard's namespace."""
     index = name.NamespaceIndex
     return Qualified(uris[index] if 0 < index < len(uris) else "", name.Name or "")

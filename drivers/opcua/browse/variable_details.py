@@ -1,4 +1,4 @@
-"""Details of explored variables: type, value, and metadata."""
+"""Reads the details of explored variables: type, value, and metadata."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_TYPE = ua.NodeId()
 
 
 async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes:
-    """Give variables their details, and return the data types. Raises `REQUEST_ERRORS`."""
+    """Read the details of variables into them, and return the data types. Raises `REQUEST_ERRORS`."""
     nodes = [one.id for one in variables]
     attributes = ua.AttributeIds
     kinds = (await session.read(nodes, attributes.DataType)).values
@@ -37,12 +37,12 @@ async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes
     await types.learn(session, {one for one in data_types if not one.is_null()})
     titles = await _titles(session, data_types)
     labels = await _labels(session, types, titles)
-    told = await _told(session, variables)
+    found = await _property_values(session, variables)
     structures = types.structures()
     for place, one in enumerate(variables):
         data_type, value, variant = data_types[place], values.values[place], values.variants.get(place)
         shown, fault = reading(value, values.statuses[place], variant)
-        unit = told[place].get("EngineeringUnits")
+        unit = found[place].get("EngineeringUnits")
         one.details = Details(
             data_type,
             titles.get(data_type, ""),
@@ -51,7 +51,7 @@ async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes
             decoded(structures, value),
             shown,
             fault,
-            about_of(told[place], labels.get(data_type, {}), descriptions[place]),
+            about_of(found[place], labels.get(data_type, {}), descriptions[place]),
             (unit.DisplayName.Text or "") if isinstance(unit, ua.EUInformation) else "",
         )
     return types
@@ -66,7 +66,7 @@ def decoded(structures: Structures, value: object) -> Any:  # noqa: ANN401 - wha
 
 
 async def _titles(session: Session, data_types: Iterable[ua.NodeId]) -> dict[ua.NodeId, str]:
-    """Return how data types are called."""
+    """Return the browse names of data types."""
     asked = [one for one in set(data_types) if not one.is_null()]
     return {one: name.name for one, name in zip(asked, await names(session, asked), strict=True)}
 
@@ -74,13 +74,13 @@ async def _titles(session: Session, data_types: Iterable[ua.NodeId]) -> dict[ua.
 async def _labels(session: Session, types: DataTypes, asked: Iterable[ua.NodeId]) -> dict[ua.NodeId, dict[int, str]]:
     """Return the labels of enumeration values."""
     enumerations = [one for one in asked if types.is_enumeration(one)]
-    told = await properties_of(session, [one for one in enumerations if one not in types.labels])
-    rest = iter(told)
+    found = await properties_of(session, [one for one in enumerations if one not in types.labels])
+    rest = iter(found)
     return {one: types.labels[one] if one in types.labels else labels_of(next(rest)) for one in enumerations}
 
 
-async def _told(session: Session, variables: Sequence[BrowsedNode]) -> list[dict[str, Any]]:
-    """Return the values of the properties that say something of their variables, by name."""
+async def _property_values(session: Session, variables: Sequence[BrowsedNode]) -> list[dict[str, Any]]:
+    """Return the values of the properties that describe each variable, by name."""
     found: list[dict[str, Any]] = [{} for _ in variables]
     asked = [(place, name, node) for place, one in enumerate(variables) for name, node in one.telling.items()]
     answers = await session.read([node for _, _, node in asked])

@@ -1,4 +1,4 @@
-"""OPC UA Binary (Part 6, 5.2): bytes to values. Pure functions, bounded by the bytes that were received.
+"""Decoders of OPC UA Binary (Part 6, 5.2). Pure functions, bounded by the bytes that were received.
 
 `binary`            primitive types, counts and masks
 `variant`           values of any type

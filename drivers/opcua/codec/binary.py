@@ -1,7 +1,7 @@
 """Primitive types of OPC UA Binary (Part 6, 5.2), read within the bytes that were received.
 
-Every function takes the message and where to begin, and returns what it read and where that ended. Running over the
-end raises one of `drivers.opcua.errors.MALFORMED`.
+Every function has the message and an offset as arguments, and returns the value and the offset behind it. Reading
+beyond the end raises one of `drivers.opcua.errors.MALFORMED`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_DIAGNOSTICS = 10
-"""Diagnostics in diagnostics that are followed: no decoder has to follow more (Part 6, 5.2.2.12)."""
+"""Maximum depth of nested diagnostics; no decoder has to support more (Part 6, 5.2.2.12)."""
 
 UINT16 = struct.Struct("<H").unpack_from
 INT32 = struct.Struct("<i").unpack_from
@@ -27,10 +27,10 @@ UINT32 = struct.Struct("<I").unpack_from
 INT64 = struct.Struct("<q").unpack_from
 
 NUMBERS = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
-"""Type id -> `struct`'s format, of truth values and numbers (Part 6, 5.1.2)."""
+"""Type id -> format of `struct`, for Booleans and numbers (Part 6, 5.1.2)."""
 
 VALUE, STATUS, SOURCE_TIME, SERVER_TIME, SOURCE_FRACTION, SERVER_FRACTION = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-"""Bits in the mask of a data value: its optional parts (Part 6, 5.2.2.17)."""
+"""Bits in the mask of a data value, for its optional parts (Part 6, 5.2.2.17)."""
 
 _XML = 2
 
@@ -46,7 +46,7 @@ _BEHIND_VALUE = (
 
 
 class Received(Buffer):
-    """asyncua's reader, bounded: asyncua itself moves backwards for a negative length, and may read for ever."""
+    """A bounded reader for asyncua, whose own reader moves backwards for a negative length and may never end."""
 
     def read(self, size: int) -> bytes:
         if size < 0:
@@ -65,7 +65,7 @@ class Received(Buffer):
 
 
 def count(data: bytes, at: int, smallest: int) -> tuple[int, int]:
-    """Return how many elements follow, each of `smallest` bytes at least; a null array has none (Part 6, 5.2.5)."""
+    """Return the number of elements that follow, each of at least `smallest` bytes; 0 for null (Part 6, 5.2.5)."""
     number: int = INT32(data, at)[0]
     at += 4
     if number < -1 or number * smallest > len(data) - at:
@@ -74,7 +74,7 @@ def count(data: bytes, at: int, smallest: int) -> tuple[int, int]:
 
 
 def byte_string(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """Read a byte string (Part 6, 5.2.2.7); -1 is the length of null."""
+    """Read a byte string (Part 6, 5.2.2.7); a length of -1 means null."""
     size: int = INT32(data, at)[0]
     at += 4
     if size == -1:
@@ -89,7 +89,7 @@ def text(data: bytes, at: int) -> tuple[str | None, int]:
     size: int = INT32(data, at)[0]
     end = at + 4 + size
     if size < 0 or end > len(data):
-        return None, byte_string(data, at)[1]  # null, or refused
+        return None, byte_string(data, at)[1]  # null, or raises
     return data[at + 4 : end].decode("utf-8", "surrogateescape"), end
 
 
@@ -99,13 +99,13 @@ def date_time(data: bytes, at: int) -> tuple[datetime, int]:
 
 
 def fixed(kind: ua.VariantType, data: bytes, at: int) -> tuple[Any, int]:
-    """Let asyncua read a type that neither nests nor repeats."""
+    """Read a type that neither nests nor repeats with asyncua."""
     sent = Received(data, at)
     return ua_binary.unpack_uatype(kind, sent), sent.cur_pos
 
 
 def type_id(data: bytes, at: int) -> tuple[int | None, int]:
-    """Read the id of an encoding (Part 6, 5.2.2.9): its number in namespace 0, None in any other."""
+    """Read the id of an encoding (Part 6, 5.2.2.9): its number in namespace 0, None in other namespaces."""
     form = data[at]
     if form == _TWO_BYTE:
         return data[at + 1], at + 2
@@ -118,8 +118,8 @@ def type_id(data: bytes, at: int) -> tuple[int | None, int]:
 def body(data: bytes, at: int) -> tuple[int, int, int | None]:
     """Read the frame of an extension object, which follows its type id (Part 6, 5.2.2.15).
 
-    Returns how a body is encoded (0 not at all, 1 binary, 2 XML), where it begins, and where it ends or None where
-    its length is not told, as by servers of old.
+    Returns the encoding of the body (0 no body, 1 binary, 2 XML), the offset of its begin, and the offset of its end.
+    The end is None if the length is missing, as from old servers.
     """
     encoding = data[at]
     at += 1
@@ -138,15 +138,15 @@ def mask_of(data: bytes, at: int, highest: int, what: str) -> int:
     """Return the mask of a type with optional parts; its bits have a meaning up to `highest`."""
     mask = data[at]
     if mask > highest:
-        raise DecodeError(f"byte {at}: {mask:#04x} is no mask of {what}")
+        raise DecodeError(f"byte {at}: {mask:#04x} is not a mask of {what}")
     return mask
 
 
 def behind_value(data: bytes, at: int, mask: int) -> tuple[dict[int, int], int]:
-    """Read what follows the value in a data value, in the order of Part 6, 5.2.2.17, which is not asyncua's.
+    """Read the parts that follow the value in a data value, in the order of Part 6, 5.2.2.17, unlike asyncua.
 
-    Returns by its bit what is there: status, times in ticks of 100 ns since 1601, their fractions in tens of
-    picoseconds; and where it ends.
+    Returns the parts by their bits and the offset of their end. The parts are the status, times in ticks of 100 ns
+    since 1601, and their fractions in tens of picoseconds.
     """
     there = {}
     for bit, read, size in _BEHIND_VALUE:
@@ -157,7 +157,7 @@ def behind_value(data: bytes, at: int, mask: int) -> tuple[dict[int, int], int]:
 
 
 def diagnostic(data: bytes, at: int, depth: int = 1) -> tuple[ua.DiagnosticInfo, int]:
-    """Read diagnostics in the order, and with the bits, of Part 6, 5.2.2.12, which are not asyncua's."""
+    """Read diagnostics with the order and the bits of Part 6, 5.2.2.12, unlike asyncua."""
     if depth > MAX_DIAGNOSTICS:
         raise DecodeError(f"byte {at}: diagnostics are nested more than {MAX_DIAGNOSTICS} deep")
     mask = mask_of(data, at, 0x7F, "diagnostics")

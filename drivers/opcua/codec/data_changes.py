@@ -1,8 +1,7 @@
-"""The items of a data change notification (Part 4, 7.25.2) -> columns.
+"""Decodes the items of a data change notification (Part 4, 7.25.2) into columns.
 
-asyncua makes four objects of every change. Here changes of plain values that stand side by side in one form are one
-`struct` call for many, and what follows is done for whole columns. Values that are rare go through
-`drivers.opcua.codec.variant`, one by one.
+asyncua makes four objects of every change. Here one `struct` call decodes many consecutive changes of plain values in
+one form, and the next steps process whole columns. `drivers.opcua.codec.variant` decodes rare values one by one.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     Unpack = Callable[[bytes, int], tuple[Any, ...]]
 
 Row = tuple[int, Any, int, int, int]
-"""One change: client handle, value, status, source and server time in ticks, 0 where there is none."""
+"""One change: client handle, value, status, source and server time in ticks, 0 if a time is missing."""
 
 _EPOCH = ua.uatypes.EPOCH_AS_FILETIME // 10
 _LAST = ua.uatypes.MAX_OPC_FILETIME
@@ -46,7 +45,7 @@ _HANDLE = 4
 _HANDLE_AND_MASK = 5
 
 _FEW, _BLOCK = 8, 64
-"""Fewest and most changes of one form that are decoded together."""
+"""Minimum and maximum number of changes of one form that are decoded together."""
 
 _NULL, _STRING, _DATE_TIME = (
     int(kind) for kind in (ua.VariantType.Null, ua.VariantType.String, ua.VariantType.DateTime)
@@ -58,10 +57,10 @@ class DataChanges:
     """The data changes of one message, in the order they were sent, as columns of one length.
 
     `handles`       the client's handle of the monitored item
-    `values`        bool, int, float, str, datetime, None for null, else as asyncua has it: `Variant.Value`
-    `statuses`      status codes; 0, good, where none was sent
-    `source_ticks`  100 ns since 1601, UTC; 0 or less where none was sent
-    `server_ticks`  likewise
+    `values`        bool, int, float, str, datetime, None for null, else `Variant.Value` of asyncua
+    `statuses`      status codes; 0, good, if none was sent
+    `source_ticks`  100 ns since 1601, UTC; 0 or less if none was sent
+    `server_ticks`  the same for the server time
     `variants`      by position, the whole variant of a value of any other type: its type and dimensions
     """
 
@@ -74,22 +73,22 @@ class DataChanges:
 
     @property
     def source_times(self) -> list[int | None]:
-        """Microseconds since the epoch, UTC; None where none, or the null of 1601, was sent. Made anew each time."""
+        """Microseconds since the epoch, UTC; None if no time, or the null of 1601, was sent. A new list each time."""
         return microseconds(self.source_ticks)
 
     @property
     def server_times(self) -> list[int | None]:
-        """Likewise."""
+        """The server times, in the same form as the source times."""
         return microseconds(self.server_ticks)
 
     def extend(self, more: DataChanges) -> None:
-        """Add the rows of another answer behind these."""
+        """Append the rows of another response."""
         self.variants |= {len(self.values) + place: variant for place, variant in more.variants.items()}
         for name in ("handles", "values", "statuses", "source_ticks", "server_ticks"):
             getattr(self, name).extend(getattr(more, name))
 
     def chosen(self, places: Sequence[int]) -> DataChanges:
-        """Return those at some places."""
+        """Return the changes at the given places."""
         return DataChanges(
             [self.handles[place] for place in places],
             [self.values[place] for place in places],
@@ -117,7 +116,7 @@ class DataChanges:
 
 
 def microseconds(ticks: Sequence[int]) -> list[int | None]:
-    """Return times in microseconds since 1970, of those in 100 ns since 1601; up to 0 they are null."""
+    """Convert ticks of 100 ns since 1601 to microseconds since 1970; None for 0 or less."""
     if ticks and min(ticks) > 0 and max(ticks) < _LAST:
         return [tick // 10 - _EPOCH for tick in ticks]
     return [(tick // 10 - _EPOCH if tick < _LAST else _LAST // 10 - _EPOCH) if tick > 0 else None for tick in ticks]
@@ -126,9 +125,9 @@ def microseconds(ticks: Sequence[int]) -> list[int | None]:
 class Form(NamedTuple):
     """The layout of a change of a number or Boolean in a message.
 
-    `layout` is as of `struct`, `size` in bytes and `width` in numbers; `places` say where in these handle, value,
-    status and both times are, `width` for what is not sent. `unpack` takes one out, and `arrange` puts it in order
-    with a 0 behind it: a good status, no time.
+    `layout` is a format of `struct`, `size` is in bytes and `width` in numbers. `places` are the indexes of handle,
+    value, status and both times in these numbers; a part that was not sent has the index `width`. `unpack` reads one
+    change. `arrange` puts it in order with a 0 behind it, which means a good status or no time.
     """
 
     layout: str
@@ -140,7 +139,7 @@ class Form(NamedTuple):
 
     @classmethod
     def of(cls, layout: str, places: tuple[int, ...]) -> Form:
-        """Compile."""
+        """Compile a form."""
         one = struct.Struct("<" + layout)
         width = len(one.unpack(bytes(one.size)))
         return cls(layout, one.size, width, places, one.unpack_from, itemgetter(*places))
@@ -154,20 +153,20 @@ def _block(layout: str, number: int) -> Unpack:
 def read_changes(data: bytes, at: int, changes: DataChanges) -> int:
     """Read the monitored items of a data change notification; return where they end.
 
-    Beyond the notification's end there may be more of the message: the caller checks that no item reached there.
+    The message may continue behind the notification: the caller checks that no item crosses that end.
     """
     size, at = count(data, at, _HANDLE_AND_MASK)
     return _read(data, at, size, changes, _WITH_HANDLE, _HANDLE)
 
 
 def read_values(data: bytes, at: int, changes: DataChanges) -> int:
-    """Read an array of data values; return where it ends. A data value is a monitored item without its handle."""
+    """Read an array of data values; return its end. A data value is a monitored item without its handle."""
     size, at = count(data, at, 1)
     return _read(data, at, size, changes, _WITHOUT_HANDLE, 0)
 
 
 def _read(data: bytes, at: int, size: int, changes: DataChanges, forms: Mapping[bytes, Form], skip: int) -> int:
-    """Read items with so many bytes before their masks."""
+    """Read items with `skip` bytes before their masks."""
     rows: list[Row] = []
     form_of, add = forms.get, rows.append
     before = None
@@ -196,7 +195,7 @@ def _read(data: bytes, at: int, size: int, changes: DataChanges, forms: Mapping[
 
 
 def _alike(data: bytes, at: int, size: int, most: int) -> int:
-    """Return the number of consecutive items of one form, from the one with its mask at `at`; `size` in bytes."""
+    """Return the number of consecutive items of one form, from the item with its mask at `at`; `size` in bytes."""
     end = at + size * most
     masks, kinds = data[at:end:size], data[at + 1 : end : size]
     return min(len(column) - len(column.lstrip(column[:1])) for column in (masks, kinds))
@@ -205,7 +204,7 @@ def _alike(data: bytes, at: int, size: int, most: int) -> int:
 def _behind() -> Iterator[tuple[int, str, tuple[int, ...]]]:
     """Yield the possible parts after a value: mask, layout, and the places of status and both times in it.
 
-    What is not sent stands at the end.
+    The place of a part that is not sent is behind the end.
     """
     parts = {STATUS: "I", SOURCE_TIME: "q", SERVER_TIME: "q"}
     for bits in range(1 << len(parts)):
@@ -222,7 +221,7 @@ _WITH_HANDLE = {
     for mask, layout, places in _behind()
     for kind, number in NUMBERS.items()
 }
-"""How to read a change of a number or truth value, by the mask of its data value and its type."""
+"""The form of a change of a number or Boolean, by the mask of its data value and its type."""
 
 _WITHOUT_HANDLE = {
     bytes([VALUE | mask, kind]): Form.of(
@@ -231,13 +230,13 @@ _WITHOUT_HANDLE = {
     for mask, layout, places in _behind()
     for kind, number in NUMBERS.items()
 }
-"""The same for a data value alone, with handle 0."""
+"""The same forms for a data value alone, with handle 0."""
 
 
 def _other_change(data: bytes, at: int, rows: list[Row], changes: DataChanges) -> int:
     """Read one monitored item of any form into `rows`; return where it ends.
 
-    Where it has no handle, the four bytes before it, whatever they are, stand for that.
+    For an item without a handle, the four bytes before it are used as the handle.
     """
     handle = UINT32(data, at)[0]
     mask = data[at + 4]
@@ -259,11 +258,11 @@ def _other_change(data: bytes, at: int, rows: list[Row], changes: DataChanges) -
 
 
 def read_value(data: bytes, at: int) -> tuple[Any, ua.Variant | None, int]:
-    """Read one value; return it, its whole variant where its type is rare, and where it ends."""
+    """Read one value; return it, its whole variant if its type is rare, and its end."""
     kind = data[at]
     if kind == _STRING:
         value, at = text(data, at + 1)
-        return value or "", None, at  # a null string is an empty one (Part 6, 5.1.11)
+        return value or "", None, at  # a null string is an empty string (Part 6, 5.1.11)
     if kind == _DATE_TIME:
         time, at = date_time(data, at + 1)
         return time, None, at

@@ -1,6 +1,6 @@
-"""Data types of a server: definitions of structures, and the names of enumeration values.
+"""Reads the data types of a server: definitions of structures, and the names of enumeration values.
 
-A server says so in the attribute DataTypeDefinition (Part 3, 5.8.3). A type without one is what its supertypes say.
+The attribute DataTypeDefinition contains them (Part 3, 5.8.3). A type without this attribute is like its supertype.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 ROUNDS = 30
-"""Levels of types, in each other and under each other, that are followed."""
+"""Maximum number of levels of nested types and of supertypes."""
 
 MOST = 2000
-"""Types that are read at most."""
+"""Maximum number of types."""
 
 _BUILT_IN = 25
 """Data types up to this number are built-in types of the same number (Part 6, 5.1.2)."""
@@ -50,7 +50,7 @@ class DataTypes:
         """Names of enumeration values, by data type."""
 
     async def learn(self, session: Session, data_types: Iterable[ua.NodeId]) -> None:
-        """Ask for types, and for all that they are made of. Raises `REQUEST_ERRORS`."""
+        """Read types, and the types of their fields. Raises `REQUEST_ERRORS`."""
         wanted = {one for one in data_types if not self._known(one)}
         for _ in range(ROUNDS):
             if not wanted or len(self._supers) + len(self._definitions) > MOST:
@@ -73,7 +73,7 @@ class DataTypes:
             wanted = {one for one in inside | above if not self._known(one)}
 
     def is_enumeration(self, data_type: ua.NodeId) -> bool:
-        """Return whether values of a type are numbers that have names."""
+        """Return True if values of a type are numbers that have names."""
         return self._root(data_type) == _ENUMERATION
 
     def structures(self) -> Structures:
@@ -103,7 +103,7 @@ class DataTypes:
         for field in definition.Fields:
             subtyped = definition.StructureType in _MAYBE_SUBTYPES and field.IsOptional
             kind = self._kind(field.DataType)
-            if subtyped:  # there it stands in a frame that says which subtype it is (Part 6, 5.2.6)
+            if subtyped:  # sent in a frame that contains the type id of the subtype (Part 6, 5.2.6)
                 kind = ua.VariantType.ExtensionObject if isinstance(kind, ua.NodeId) else ua.VariantType.Variant
             optional = field.IsOptional and not subtyped
             members.append(Member(field.Name or "", kind if isinstance(kind, ua.NodeId) else int(kind),
@@ -113,7 +113,7 @@ class DataTypes:
     def _kind(self, data_type: ua.NodeId) -> int | ua.NodeId:
         """Return the built-in type by which values are sent, or the data type of a structure.
 
-        A type that leads nowhere is returned as it is: reading its values fails, and says so.
+        A type without a known supertype is returned as it is: reading its values raises an error.
         """
         if data_type in self._definitions:
             return data_type
@@ -121,7 +121,7 @@ class DataTypes:
         return data_type if root is None else _AS.get(root, root)
 
     def _root(self, data_type: ua.NodeId) -> int | None:
-        """Return the standard's type under which a type is."""
+        """Return the standard type that is a supertype of a type."""
         current: ua.NodeId | None = data_type
         for _ in range(ROUNDS):
             if current is None:
@@ -134,7 +134,7 @@ class DataTypes:
 
 
 async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]) -> Structures:
-    """Return the structures of which a point is a field; `nodes` are those of the points of each group.
+    """Return the structures that have a field used by a point; `nodes` are those of the points of each group.
 
     Raises `REQUEST_ERRORS`.
     """
@@ -151,7 +151,7 @@ async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua
 
 
 def _standard(data_type: ua.NodeId) -> int | None:
-    """Return the number of a type that needs no question."""
+    """Return the number of a type that is known without a request."""
     number = data_type.Identifier
     if data_type.NamespaceIndex != 0 or not isinstance(number, int):
         return None
@@ -159,6 +159,6 @@ def _standard(data_type: ua.NodeId) -> int | None:
 
 
 async def _supertypes(session: Session, data_types: Sequence[ua.NodeId]) -> list[ua.NodeId | None]:
-    """Return the supertype of each type, None if it has none."""
+    """Return the supertype of each type, or None."""
     answers = await references(session, data_types, SUBTYPES, ua.NodeClass.DataType, back=True)
     return [local(session, answer.found[0].NodeId) if answer.found else None for answer in answers]

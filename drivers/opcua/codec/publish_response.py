@@ -1,4 +1,4 @@
-"""The answer to a publish request (Part 4, 5.14.5): bytes -> its parts, with data changes as columns. Pure."""
+"""Decodes publish, republish and read responses (Part 4, 5.14.5), with data changes as columns. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _MESSAGE = struct.Struct("<Iq").unpack_from
 
 @dataclass(slots=True)
 class Notifications:
-    """One notification message (Part 4, 7.26); one without notifications is a keep-alive.
+    """One notification message (Part 4, 7.26); a message without notifications is a keep-alive.
 
-    `publish_time`   microseconds since the epoch, UTC; None where the server sent none
-    `changes`        those of all its data change notifications
+    `publish_time`   microseconds since the epoch, UTC; None if the server sent no time
+    `changes`        the changes of all its data change notifications
     `events`         client handle and the values of the selected fields, of each event
-    `status_change`  the new status of the subscription, which it tells at its end; None otherwise
+    `status_change`  the new status of the subscription, sent when it ends; None otherwise
     """
 
     sequence_number: int
@@ -40,8 +40,8 @@ class Notifications:
     status_change: int | None
 
     @property
-    def tells(self) -> bool:
-        """Whether there are notifications; else it is a keep-alive."""
+    def has_notifications(self) -> bool:
+        """True if there are notifications; otherwise the message is a keep-alive."""
         return bool(self.changes.handles or self.events or self.status_change is not None)
 
 
@@ -57,9 +57,9 @@ class Published:
 
 
 def publish_response(message: bytes) -> Published:
-    """Decode the body of a publish response, from its type id on: `bytes(buffer)` of what asyncua hands out.
+    """Decode the body of a publish response, from its type id on: `bytes(buffer)` of the buffer of asyncua.
 
-    Raises `ServiceFault` where the server refused, `DecodeError` for what is no such response.
+    Raises `ServiceFault` if the server refused, `DecodeError` for any other message.
     """
     try:
         at = parameters_at(message, _PUBLISH)
@@ -91,7 +91,7 @@ def republish_response(message: bytes) -> Notifications:
 def read_response(message: bytes, expected: int) -> DataChanges:
     """Decode the body of a read response (Part 4, 5.11.2) with one value for each of the `expected` nodes.
 
-    The columns are those of changes; their handles mean nothing.
+    The columns are those of changes; their handles have no meaning.
     """
     changes = DataChanges()
     try:
@@ -126,14 +126,14 @@ def _notifications(data: bytes, at: int) -> tuple[Notifications, int]:
             status_change = UINT32(data, at)[0]
             _, at = diagnostic(data, at + 4)
         else:
-            raise DecodeError(f"byte {begin}: {kind} is no type of a notification")
+            raise DecodeError(f"byte {begin}: {kind} is not a notification type")
         if end is not None:
             _end(data, at, end, "a notification")
     return Notifications(sequence, microseconds([time])[0], changes, events, status_change), at
 
 
 def _event_list(data: bytes, at: int, events: list[tuple[int, list[Any]]]) -> int:
-    """Read the events of a notification (Part 4, 7.25.3); return where they end."""
+    """Read the events of a notification (Part 4, 7.25.3); return their end."""
     size, at = count(data, at, 8)
     for _ in range(size):
         handle = UINT32(data, at)[0]

@@ -1,6 +1,6 @@
-"""Encodes frequent requests, and requests for many nodes: returns type id and parameters. Pure functions.
+"""Encodes frequent requests and requests for many nodes: returns type id and parameters. Pure functions.
 
-asyncua makes objects of every node of a request, and then bytes of each: half of the cost of a read.
+asyncua makes an object of every node of a request, and then bytes of each object: half of the cost of a read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read_request(nodes: Sequence[ua.NodeId], attribute: ua.AttributeIds) -> Requ
 
 
 def publish_request(acknowledged: Iterable[tuple[int, int]]) -> Request:
-    """Return a request to publish; `acknowledged` are subscriptions and sequence numbers (Part 4, 5.14.5)."""
+    """Return a publish request; `acknowledged` are subscriptions and sequence numbers (Part 4, 5.14.5)."""
     packed = [_ACK(*one) for one in acknowledged]
     return ua.ObjectIds.PublishRequest_Encoding_DefaultBinary, _INT32(len(packed)) + b"".join(packed)
 

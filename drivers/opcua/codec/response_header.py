@@ -1,4 +1,4 @@
-"""The beginning of every response: its type id, and the response header (Part 4, 7.33)."""
+"""Decodes the beginning of every response: its type id, and the response header (Part 4, 7.33)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _HEADER = struct.Struct("<qII").unpack_from
 
 
 def parameters_at(data: bytes, expected: int) -> int:
-    """Read type id and header; return where the parameters begin.
+    """Read type id and header; return the offset of the parameters.
 
-    Raises `ServiceFault` if the server refused the service, one of `MALFORMED` for another response than expected.
+    Raises `ServiceFault` if the server refused the service, one of `MALFORMED` for an unexpected response.
     """
     kind, at = type_id(data, 0)
     if kind not in {expected, _FAULT}:
@@ -36,7 +36,7 @@ def parameters_at(data: bytes, expected: int) -> int:
 
 
 def check(data: bytes) -> None:
-    """Raise `ServiceFault` if a response is one, and `DecodeError` for a malformed one. All other responses pass."""
+    """Raise `ServiceFault` for a service fault, and `DecodeError` for a malformed response. Other responses pass."""
     try:
         kind, at = type_id(data, 0)
         status = _HEADER(data, at)[2] if kind == _FAULT else 0

@@ -1,7 +1,8 @@
-"""Responses of services (Part 4, 5), read within the bytes that were received.
+"""Decodes responses of services (Part 4, 5) within the bytes that were received.
 
-asyncua's own decoders believe every count and length: 60 bytes can keep them busy for ever. These read the same
-classes of asyncua by their type hints, and check every count against the bytes that follow before they allocate.
+asyncua's own decoders believe every count and length: 60 bytes can keep them busy without end. These decoders read
+the same classes of asyncua by their type hints, and check every count against the bytes that follow before they
+allocate memory.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Read = Callable[[bytes, int], tuple[Any, int]]
-    """Reads a value at a place; returns it, and where it ends."""
+    """Reads a value at an offset; returns the value and its end."""
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ _SMALLEST = {
     "Variant": 1,
     "DataValue": 1,
 }
-"""Built-in types that `variant.element` reads, and their fewest bytes."""
+"""Built-in types that `variant.element` reads, and their minimum sizes in bytes."""
 
 
 def response(kind: type[T], message: bytes) -> T:
@@ -61,7 +62,7 @@ def response(kind: type[T], message: bytes) -> T:
 
 
 def history_read_response(message: bytes) -> list[ua.HistoryReadResult]:
-    """Decode a response with raw values (Part 4, 5.11.3); other history data is left out."""
+    """Decode a history read response with raw values (Part 4, 5.11.3); other history data is left out."""
     try:
         at = parameters_at(message, ua.ObjectIds.HistoryReadResponse_Encoding_DefaultBinary)
         return _list(_history_result, 11, message, at)[0]
@@ -107,7 +108,7 @@ def _call_result(data: bytes, at: int) -> tuple[ua.CallMethodResult, int]:
 
 
 def _list(read: Read, smallest: int, data: bytes, at: int) -> tuple[list[Any], int]:
-    """Read an array of elements, each of `smallest` bytes at least; a null array is empty."""
+    """Read an array of elements, each of at least `smallest` bytes; a null array is empty."""
     size, at = count(data, at, smallest)
     if size > MAX_ELEMENTS:
         raise DecodeError(f"byte {at - 4}: {size} elements; at most {MAX_ELEMENTS} are read")
@@ -123,7 +124,7 @@ def _status(data: bytes, at: int) -> tuple[ua.StatusCode, int]:
 
 
 def _enumeration(kind: type[Enum], data: bytes, at: int) -> tuple[object, int]:
-    """Read an enumeration; a number that asyncua has no name for stays a number."""
+    """Read an enumeration value; a number without a name in asyncua stays a number."""
     number = INT32(data, at)[0]
     try:
         return kind(number), at + 4
@@ -144,14 +145,14 @@ _BUILT_IN: dict[str, tuple[Read, int]] = {
     "DateTime": (date_time, 8),
     "StatusCode": (_status, 4),
 }
-"""Readers of built-in types, and their fewest bytes."""
+"""Readers of built-in types, and the minimum sizes in bytes."""
 
 Fields = tuple[tuple[str, "Read"], ...]
 
 
 @cache
 def _parameters(kind: type) -> Fields:
-    """Return the fields of a response behind its header, and how to read them."""
+    """Return the fields of a response behind its header, with their readers."""
     return tuple(one for one in _fields(kind) if one[0] not in {"TypeId", "ResponseHeader"})
 
 
@@ -175,7 +176,7 @@ def _structure(kind: type, data: bytes, at: int) -> tuple[Any, int]:
 
 @cache
 def _reader(hint: Any) -> tuple[Read, int]:  # noqa: ANN401 - a type hint
-    """Return how to read values of a type, and their fewest bytes."""
+    """Return the reader of a type, and the minimum size of a value in bytes."""
     if get_origin(hint) is list:
         read, smallest = _reader(get_args(hint)[0])
         return partial(_list, read, smallest), 4

@@ -1,7 +1,7 @@
-"""Structures of a server's own: bytes -> fields by name, as their definitions say (Part 6, 5.2.6 to 5.2.8). Pure.
+"""Decodes a server's own structures by their definitions into fields by name (Part 6, 5.2.6 to 5.2.8). Pure.
 
-asyncua makes a class of each definition, for the whole process; two servers may well mean different structures by one
-number. Here the definitions belong to one session.
+asyncua makes a class of each definition for the whole process, but two servers may use the same number for different
+structures. Here the definitions belong to one session.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_DEPTH = 20
-"""Structures in structures that are followed."""
+"""Maximum depth of nested structures."""
 
 _UNIONS = {ua.StructureType.Union, ua.StructureType.UnionWithSubtypedValues}
 
 _WRAPPED = {int(ua.VariantType.ExtensionObject), int(ua.VariantType.Variant), int(ua.VariantType.DataValue)}
-"""Built-in types in which a structure can be."""
+"""Built-in types that can contain a structure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A field of a structure (Part 3, 8.51).
 
-    `type`  number of a built-in type; or the data type of a structure, which stands there without a frame
-    `rank`  0 for one value, 1 for an array, more for one of so many dimensions
+    `type`  number of a built-in type; or the data type of a structure, which is sent without a frame
+    `rank`  0 for a single value, else the number of dimensions of an array
     """
 
     name: str
@@ -44,25 +44,25 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A definition (Part 3, 8.48)."""
+    """A structure definition (Part 3, 8.48)."""
 
     form: ua.StructureType
     members: tuple[Member, ...]
 
 
 class Structures:
-    """The definitions of one server, by their data types."""
+    """The structure definitions of one server, by their data types."""
 
     def __init__(self, defined: Mapping[ua.NodeId, Structure], encodings: Mapping[ua.NodeId, ua.NodeId]) -> None:
-        """Hold definitions; `encodings` maps ids of binary encodings to data types."""
+        """Store definitions; `encodings` maps ids of binary encodings to data types."""
         self._defined = defined
         self._encodings = encodings
 
     def decoded(self, value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
-        """Return a structure as a mapping of its fields, also those inside it and those of an array.
+        """Return a structure as a mapping of its fields; decode nested structures and arrays of structures too.
 
-        Anything else, and a structure without a definition, is returned as it is. Raises `DecodeError` where the
-        bytes are not as defined.
+        Other values, and a structure without a definition, are returned as they are. Raises `DecodeError` if the
+        bytes do not match the definition.
         """
         return self._decoded(value, 1)
 
@@ -105,7 +105,7 @@ class Structures:
         if member.rank == 1:
             size, at = count(data, at, 1)
             return self._several(member.type, size, data, at, depth)
-        number, at = count(data, at, 4)  # the sizes of the dimensions stand before all elements (Part 6, 5.2.5)
+        number, at = count(data, at, 4)  # the sizes of the dimensions precede all elements (Part 6, 5.2.5)
         sizes = [UINT32(data, at + 4 * i)[0] for i in range(number)]
         at += 4 * number
         if number > MAX_DIMENSIONS:
@@ -129,16 +129,16 @@ class Structures:
             return self._structure(kind, data, at, depth + 1)
         value, at = element(kind, data, at, 1)
         if value is None and kind == ua.VariantType.String:
-            value = ""  # a null string is an empty one; None is left for a field that was not sent
+            value = ""  # a null string is an empty string; None means a field that was not sent
         return (self._decoded(value, depth + 1) if kind in _WRAPPED else value), at
 
 
 def _sent(defined: Structure, data: bytes, at: int) -> tuple[Iterable[Member], int]:
-    """Return the members that were sent, and where they begin."""
+    """Return the members that were sent, and the offset of the first."""
     if defined.form in _UNIONS:
         chosen = UINT32(data, at)[0]
         if chosen > len(defined.members):
-            raise DecodeError(f"byte {at}: {chosen} is no field of a union of {len(defined.members)}")
+            raise DecodeError(f"byte {at}: {chosen} is not a field of a union of {len(defined.members)}")
         return defined.members[chosen - 1 : chosen] if chosen else (), at + 4
     if defined.form != ua.StructureType.StructureWithOptionalFields:
         return defined.members, at

@@ -1,6 +1,6 @@
-"""Engineering units of servers (Part 8, 5.6.3) to UCUM.
+"""Translates engineering units of servers (Part 8, 5.6.3) to UCUM.
 
-The numbers are the common codes of UN/CEFACT Recommendation 20, their letters in a row as bytes (Part 8, 5.6.3.4).
+The number of a unit is its common code (UN/CEFACT Recommendation 20), a byte for each letter (Part 8, 5.6.3.4).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from asyncua import ua
 
 NAMESPACE = "http://www.opcfoundation.org/UA/units/un/cefact"
-"""The URI that says that the number is such a code."""
+"""The namespace URI of units whose number is a common code."""
 
 _CODES = """
     1 C62 | % P1 | [ppm] 59 | [ppb] 61
@@ -45,18 +45,18 @@ _CODES = """
     lx LUX | lm LUM | cd CDL | dB 2N | Bd J38 | bit A99 | By AD
     {piece} H87 | {piece} EA
 """
-"""UCUM, and the common code, of what machines measure."""
+"""UCUM codes and common codes of units that machines use."""
 
 _PAIRS = [tuple(pair.split()) for line in _CODES.splitlines() for pair in line.split("|") if pair.strip()]
 UCUM = {int.from_bytes(code.encode(), "big"): unit for unit, code in _PAIRS}
 """Number of a unit -> UCUM."""
 
 
-def ucum(told: ua.EUInformation) -> str:
+def ucum(unit: ua.EUInformation) -> str:
     """Return the UCUM code of a server's unit; empty for an unknown unit.
 
-    A unit of another organization's list, whose numbers mean something else, is none.
+    A unit of another namespace is unknown, since its numbers have another meaning.
     """
-    if told.NamespaceUri not in {NAMESPACE, None, ""}:
+    if unit.NamespaceUri not in {NAMESPACE, None, ""}:
         return ""
-    return UCUM.get(told.UnitId, "")
+    return UCUM.get(unit.UnitId, "")

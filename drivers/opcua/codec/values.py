@@ -1,4 +1,4 @@
-"""OPC UA values and status codes to values and faults of readings. Pure functions."""
+"""Translates OPC UA values and status codes to values and faults of readings. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 OVERFLOW = 0x0480
-"""In a status: it is of a data value, and the server's queue for its item has overflowed (Part 4, 7.39.1)."""
+"""Bits of the status of a data value: the server's queue for the item has overflowed (Part 4, 7.39.1)."""
 
 _REASONS = {
     "BadNodeIdUnknown": Reason.NOT_FOUND,
@@ -54,7 +54,7 @@ _REASONS = {
 
 @lru_cache(maxsize=4096)  # a server may invent any number of status codes
 def fault_of(status: int) -> Fault | None:
-    """Return the fault of a status code (Part 4, 7.39), None if it is good."""
+    """Return the fault of a status code (Part 4, 7.39), None for a good code."""
     severity = status >> 30
     if severity == 0:
         return None
@@ -64,12 +64,12 @@ def fault_of(status: int) -> Fault | None:
 
 
 def microseconds(time: datetime) -> int:
-    """Return microseconds since the epoch; asyncua's times are UTC, said or not."""
+    """Return microseconds since the epoch; asyncua's times are UTC, with or without a time zone."""
     return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // _MICROSECOND
 
 
 def _text(value: str) -> str:
-    """Return text that can be encoded: asyncua lets bytes through that are no UTF-8, and old servers send Latin-1."""
+    """Return text that can be encoded: asyncua accepts bytes that are not UTF-8, and old servers send Latin-1."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -91,7 +91,7 @@ _AS_TEXT: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
     (ua.StatusCode, lambda value: get_name_and_doc(value.value)[0]),
     (ua.NodeId, ua.NodeId.to_string),
 )
-"""Types that are shown as text, and how."""
+"""Types that become text, and their converters."""
 
 
 def reading(
@@ -102,10 +102,10 @@ def reading(
     element: int | None = None,
     structures: Structures | None = None,
 ) -> tuple[Value | None, Fault | None]:
-    """Return value and fault of a server's value; `variant` is the whole variant of a rare type.
+    """Return the value and the fault of a reading; `variant` is the whole variant of a rare type.
 
-    `field` picks a field of a structure, field by field; `element` one of an array, also of one of structures.
-    `structures` reads those of the server's own.
+    `field` is the path of a field in a structure, `element` the index of an element in an array, also in an array of
+    structures. `structures` decodes the server's own structures.
     """
     fault = fault_of(status)
     if fault is not None and fault.quality is Quality.BAD:
@@ -128,9 +128,9 @@ class _Unfit(Exception):
 
 
 def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], element: int | None) -> Any:  # noqa: ANN401 - whatever a server sends
-    """Return the field of a structure, and the element of an array, that a point is.
+    """Return the field of a structure or the element of an array that a point uses.
 
-    Of an array of structures it is the field of that element.
+    For an array of structures, return the field of that element.
     """
     if field and element is not None and isinstance(value, list):
         value, element = _element(value, element), None
@@ -146,13 +146,13 @@ def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], elem
             raise _Unfit(f"the field {'.'.join(field)} was not sent", Reason.NOT_AVAILABLE)
     if element is not None:
         if not isinstance(value, list):
-            raise _Unfit(f"{_kind(value, None if field else variant)} is no array")
+            raise _Unfit(f"{_kind(value, None if field else variant)} is not an array")
         value = _element(value, element)
     return value
 
 
 def _field(structure: Any, name: str) -> Any:  # noqa: ANN401 - whatever a server sends
-    """Return a field of one of asyncua's structures; a null string is an empty one."""
+    """Return a field of a structure of asyncua; a null string becomes an empty string."""
     value = getattr(structure, name)
     kind = str(type(structure).__dataclass_fields__[name].type).strip("'\"").removeprefix("ua.")
     return "" if value is None and kind == "String" else value
@@ -172,7 +172,7 @@ def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - 
     if isinstance(value, bool | float):
         return value
     if isinstance(value, int):
-        return int(value)  # of an enumeration, its number
+        return int(value)  # the number of an enumeration value
     for kind, text in _AS_TEXT:
         if isinstance(value, kind):
             return _text(text(value))

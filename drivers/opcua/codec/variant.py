@@ -1,7 +1,7 @@
-"""Values of any type (Part 6, 5.2.2.16) -> asyncua's objects, for all that is too rare to be read fast.
+"""Decodes values of any type (Part 6, 5.2.2.16) into asyncua's objects, for types that are too rare to optimize.
 
-What has a fixed form (node ids, names, texts, plain structures) asyncua decodes. What nests or repeats is read here:
-asyncua believes every count that it is told, so forty bytes could keep it busy for ever.
+asyncua decodes types of a fixed form (node ids, names, texts, plain structures). This module decodes types that nest
+or repeat: asyncua believes every count that it receives, so forty bytes could keep it busy without end.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_NESTING = 100
-"""Variants in variants that are followed: as many as a decoder has to (Part 6, 5.1.8)."""
+"""Maximum depth of nested variants: the minimum that a decoder must support (Part 6, 5.1.8)."""
 
 MAX_DIMENSIONS = 8
-"""Dimensions of an array: each can cost a list for every element, so that little sent would be much remembered."""
+"""Maximum dimensions of an array: each can cost a list for every element, so few bytes could use much memory."""
 
 LAST_RESERVED = 31
-"""Type ids above those assigned, up to this one, are to be taken for byte strings."""
+"""Type ids above the assigned ids, up to this id, are decoded as byte strings."""
 
 _ARRAY, _DIMENSIONS, _TYPE = 0x80, 0x40, 0x3F
 
@@ -61,27 +61,27 @@ def variant(data: bytes, at: int, depth: int = 1) -> tuple[ua.Variant, int]:
     if depth > MAX_NESTING:
         raise DecodeError(f"byte {at - 1}: variants are nested more than {MAX_NESTING} deep")
     if kind > LAST_RESERVED:
-        raise DecodeError(f"byte {at - 1}: {kind} is the number of no type")
+        raise DecodeError(f"byte {at - 1}: {kind} is not the number of a type")
     if mask & _ARRAY:
         return _array(data, at, mask, depth)
     if mask & _DIMENSIONS:
-        raise DecodeError(f"byte {at - 1}: {mask:#04x} has dimensions but is no array")
+        raise DecodeError(f"byte {at - 1}: {mask:#04x} has dimensions but is not an array")
     value, at = element(kind, data, at, depth)
-    if isinstance(value, ua.Variant):  # no server should send one in another; asyncua takes it for the inner one
+    if isinstance(value, ua.Variant):  # no server should nest variants; asyncua uses the inner variant
         return value, at
     return ua.Variant(value, _type(kind)), at
 
 
 def _type(kind: int) -> ua.VariantType:
-    return cast("ua.VariantType", ua.datatype_to_varianttype(kind))  # or a VariantTypeCustom, which serves as one
+    return cast("ua.VariantType", ua.datatype_to_varianttype(kind))  # or a VariantTypeCustom, which behaves the same
 
 
 def _array(data: bytes, at: int, mask: int, depth: int) -> tuple[ua.Variant, int]:
-    """Read an array; the value of one with several dimensions is lists in lists."""
+    """Read an array; the value of an array with several dimensions is a list of lists."""
     kind = mask & _TYPE
     null = INT32(data, at)[0] == -1 or kind == 0
     values: list[Any] = []
-    if kind == 0:  # nothing is sent for an element, so that any number of them could be claimed
+    if kind == 0:  # an element has no bytes, so a message could state any number of elements
         at += 4
     elif kind in NUMBERS:
         form = f"<{count(data, at, struct.calcsize('<' + NUMBERS[kind]))[0]}{NUMBERS[kind]}"
@@ -146,12 +146,12 @@ def _localized_text(data: bytes, at: int) -> tuple[ua.LocalizedText, int]:
 
 
 def _extension_object(data: bytes, at: int) -> tuple[Any, int]:
-    """Read a structure: decoded where asyncua knows its type and can't be led astray in it, else left encoded."""
+    """Read a structure: decode it if asyncua knows its type and the type is plain, else leave it encoded."""
     node, at = fixed(ua.VariantType.NodeId, data, at)
     encoding, begin, end = body(data, at)
     if encoding == 0:
         return ua.ExtensionObject(TypeId=node), begin
-    if end is None:  # among values nobody could tell where it ends
+    if end is None:  # its end is unknown, so the next value can't be found
         raise DecodeError(f"byte {begin - 4}: the length of an extension object is missing")
     raw = data[begin:end]
     known = ua.extension_objects_by_typeid.get(node)
@@ -160,7 +160,7 @@ def _extension_object(data: bytes, at: int) -> tuple[Any, int]:
         try:
             found: object = ua_binary.struct_from_binary(known, sent)
         except MALFORMED:
-            pass  # of another edition of its type, such as with a member of an enumeration that asyncua lacks
+            pass  # another edition of its type, such as with an enumeration member that asyncua lacks
         else:
             if not sent:
                 return found, end
@@ -169,12 +169,12 @@ def _extension_object(data: bytes, at: int) -> tuple[Any, int]:
 
 @cache
 def _is_plain(structure: type, *within: type) -> bool:
-    """Return whether a structure holds nothing that nests, and nothing of no size, which could be there any often."""
+    """Return True if a structure has no fields that nest, and no fields of size 0, whose number is not bounded."""
     if structure in within or issubclass(structure, ua.UaUnion) or not is_dataclass(structure):
         return False
     try:
         hints = ua_binary.get_safe_type_hints(structure, {"ua": ua})
-    except (NameError, AttributeError):  # with a field of a type that asyncua names but doesn't have
+    except (NameError, AttributeError):  # a field has a type that asyncua names but doesn't define
         return False
     within = (*within, structure)
     return bool(hints) and all(_is_plain_field(hints[field.name], within) for field in fields(structure))
@@ -185,7 +185,7 @@ def _is_plain_field(hint: object, within: tuple[type, ...]) -> bool:
         hint = uatypes.type_from_optional(hint)
     if uatypes.type_is_list(hint):
         hint = uatypes.type_from_list(hint)
-    if not isinstance(hint, type):  # any of its subtypes, as an extension object
+    if not isinstance(hint, type):  # any subtype, as an extension object
         return False
     if issubclass(hint, Enum) or hasattr(ua_binary.Primitives, hint.__name__):
         return True
@@ -211,7 +211,7 @@ _PARTS: dict[int, tuple[str, Callable[[Any], object]]] = {
     SOURCE_FRACTION: ("SourcePicoseconds", int),
     SERVER_FRACTION: ("ServerPicoseconds", int),
 }
-"""The bits of a data value's mask, and asyncua's names for what they announce."""
+"""The bits of a data value's mask, and asyncua's names of the parts."""
 
 _READERS: dict[int, Callable[[bytes, int], tuple[Any, int]]] = {
     **{kind: partial(fixed, kind) for kind in _FIXED},

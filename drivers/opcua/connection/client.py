@@ -1,6 +1,6 @@
 """asyncua's client with bounded messages and protected passwords.
 
-asyncua itself sends a password in the clear if the server asks for that.
+asyncua itself sends a password unencrypted if the server requests that.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ POLICIES: dict[Policy, type[SecurityPolicy]] = {
     Policy.AES128: SecurityPolicyAes128Sha256RsaOaep,
     Policy.BASIC256_SHA256: SecurityPolicyBasic256Sha256,
 }
-"""What we speak, the strongest first."""
+"""The supported policies, the strongest first."""
 
 STRENGTH: dict[str, int] = {policy.URI: -place for place, policy in enumerate(POLICIES.values())}
-"""URI of a policy that we speak -> a number that is greater for a stronger one."""
+"""URI of a supported policy -> its strength; a greater number is stronger."""
 
 RENEW_PAUSE = 5.0
-"""Seconds between two requests to renew a channel, the first of which was not answered."""
+"""Seconds between two requests to renew a channel if the first has no response."""
 
 MIN_NONCE = 32
-"""Bytes of a server's nonce at least (Part 4, 5.7.2)."""
+"""Minimum bytes of a server's nonce (Part 4, 5.7.2)."""
 
 _USERS = {
     ua.UserTokenType.Anonymous: "anonymous",
@@ -58,9 +58,9 @@ _USERS = {
 
 
 class SessionState(NamedTuple):
-    """The client's part of a session: with it another channel of the same client can activate the session again.
+    """The client's part of a session: another channel of the same client needs it to activate the session again.
 
-    `certificate` is the server's, for which a user's secret is encrypted; `users` are the user token policies.
+    `certificate` is the server's, which encrypts a user's secret; `users` are the user token policies.
     """
 
     url: str
@@ -73,8 +73,8 @@ class SessionState(NamedTuple):
 class Client(asyncua.Client):
     """asyncua's client for one connection, with bounded messages and protected passwords.
 
-    `secured` in `drivers.opcua.security` prepares it. `strongest` is True if the policy was chosen as the strongest
-    one on offer; the session's signed list of endpoints confirms that later.
+    `secured` in `drivers.opcua.security` prepares it. `strongest` is True if the policy was selected as the strongest
+    offered policy; the session's signed list of endpoints confirms that later.
     """
 
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
@@ -90,11 +90,11 @@ class Client(asyncua.Client):
         self._before_session: Callable[[Client], Awaitable[None]] | None = None
 
     def use_endpoint(self, url: str) -> None:
-        """Connect to this endpoint, and not to the discovery endpoint that was asked for it."""
+        """Connect to this endpoint instead of the discovery endpoint."""
         self._server_url = urlparse(url)
 
     async def open(self, before_session: Callable[[Client], Awaitable[None]] | None = None) -> None:
-        """Connect without asyncua's watchdog, which takes a slow server for a dead one.
+        """Connect without asyncua's watchdog, which disconnects a slow server.
 
         `before_session` runs on the new channel before its session is created.
         """
@@ -109,7 +109,7 @@ class Client(asyncua.Client):
         return False
 
     async def adopt_session(self, state: SessionState) -> None:
-        """Activate the session of an earlier channel on this one (Part 4, 5.7.3)."""
+        """Activate the session of an earlier channel on this channel (Part 4, 5.7.3)."""
         self.uaclient.session.restore_authentication_token(state.token)
         self._server_nonce, self._policy_ids = state.nonce, state.users  # type: ignore[assignment] # None is allowed
         self.security_policy.peer_certificate = self.security_policy.peer_certificate or state.certificate
@@ -121,7 +121,7 @@ class Client(asyncua.Client):
         self._server_nonce = None
 
     def session_state(self) -> SessionState | None:
-        """Return the state of the session, None if there is none."""
+        """Return the state of the session, None without a session."""
         token, url = self.uaclient.session.authentication_token, self.server_url.geturl()
         if token.is_null():
             return None
@@ -130,11 +130,11 @@ class Client(asyncua.Client):
     async def close(self) -> bool:
         """Close session, channel and connection; return True if the server was still connected.
 
-        Raises what lost connections raise; the connection is closed all the same.
+        Raises the errors of a lost connection; the connection is closed in any case.
         """
         protocol = self.uaclient.protocol
         try:
-            await self.close_session()  # which is silent where the connection is lost already
+            await self.close_session()  # raises nothing if the connection is already lost
             there = protocol is not None and not protocol.is_closed
             await self.close_secure_channel()
         finally:
@@ -142,9 +142,9 @@ class Client(asyncua.Client):
         return there
 
     async def _renew_channel_loop(self) -> None:
-        """Renew the secure channel after three quarters of its lifetime (Part 4, 5.5.2.1), until that is answered.
+        """Renew the secure channel after three quarters of its lifetime (Part 4, 5.5.2.1), until a response arrives.
 
-        asyncua's own loop ends with the first request that is not answered, and the connection at its lifetime's end.
+        asyncua's own loop ends at the first request without a response, and the channel expires.
         """
         while not self.uaclient.is_disconnect_requested:
             lifetime = self.secure_channel_timeout / 1000
@@ -153,7 +153,7 @@ class Client(asyncua.Client):
                 try:
                     await self.open_secure_channel(renew=True)
                 except ConnectionError:
-                    return  # all requests fail by themselves then
+                    return  # all pending requests fail
                 except (TimeoutError, ua.UaError):
                     self.uaclient.forget_channel_request()
                     await asyncio.sleep(min(RENEW_PAUSE, lifetime / 20))
@@ -163,7 +163,7 @@ class Client(asyncua.Client):
 
     @property
     def last_received(self) -> float:
-        """When the last bytes of the server arrived, by the event loop's clock."""
+        """Event loop time at which the last bytes of the server arrived."""
         protocol = self.uaclient.protocol
         return protocol.last_received if isinstance(protocol, Protocol) else 0.0
 
@@ -174,16 +174,16 @@ class Client(asyncua.Client):
             protocol.abort(reason)
 
     def begin(self, kind: int, parameters: bytes, timeout: float = 0.0) -> asyncio.Future[Buffer]:
-        """Send a request; the future is its answer's body, or has `ConnectionError`. See `Protocol.begin`."""
+        """Send a request; the future is the body of the response, or has `ConnectionError`. See `Protocol.begin`."""
         protocol = self.uaclient.protocol
         if not isinstance(protocol, Protocol):
             raise ConnectionError("not connected")
         return protocol.begin(kind, parameters, timeout)
 
     async def ask(self, kind: int, parameters: bytes) -> bytes:
-        """Send a request, and return its answer's body.
+        """Send a request, and return the body of the response.
 
-        Raises `UaStatusCodeError` where the server refuses, `TimeoutError` or `ConnectionError`.
+        Raises `UaStatusCodeError` if the server refuses, `TimeoutError` or `ConnectionError`.
         """
         async with asyncio.timeout(self.timeout):
             answer = await self.begin(kind, parameters, self.timeout)
@@ -191,7 +191,7 @@ class Client(asyncua.Client):
         return bytes(answer)
 
     def check(self, answer: Buffer) -> None:
-        """Raise `UaStatusCodeError` where an answer is a fault."""
+        """Raise `UaStatusCodeError` if a response is a service fault."""
         protocol = self.uaclient.protocol
         if protocol is not None:
             protocol.check_answer(answer, "")
@@ -199,7 +199,7 @@ class Client(asyncua.Client):
     async def create_session(self) -> ua.CreateSessionResult:
         """Create the session.
 
-        Raises `NotConnected` where the server can't prove who it is, or hid what it offers.
+        Raises `NotConnected` if the server can't prove its identity, or if its list of endpoints was changed.
         """
         try:
             created = await super().create_session()
@@ -209,7 +209,7 @@ class Client(asyncua.Client):
             raise self._refused(
                 "it does not have the key of its certificate", "BadApplicationSignatureInvalid"
             ) from None
-        except (ua.UaError, ValueError) as error:  # what the session says is not what was offered
+        except (ua.UaError, ValueError) as error:  # the session differs from the offer
             text = f"its session is not as it was offered: {error}"
             if self.security_policy.Mode == ua.MessageSecurityMode.None_:
                 text = "it takes no session without security; write security: auto"
@@ -231,7 +231,7 @@ class Client(asyncua.Client):
     def _check_nonce(self, nonce: bytes | None) -> None:
         """Check a nonce of the server (Part 4, 5.7.2): at least 32 bytes, never used before.
 
-        A server without security and without users that sign or encrypt may send none.
+        A server without security and without users that sign or encrypt may send no nonce.
         """
         secured = self.security_policy.Mode != ua.MessageSecurityMode.None_
         if not secured and not self._password and self.user_certificate is None:
@@ -247,9 +247,9 @@ class Client(asyncua.Client):
     def server_policy(self, token_type: ua.UserTokenType) -> ua.UserTokenPolicy:
         """Return the user token policy (Part 4, 7.41), with the security policy that protects the token.
 
-        A server that lists no tokens gets the token under the policy of the channel: so without security there is
-        nothing that protects it. Raises `NotConnected` if the server takes no such user, or would get the password in
-        the clear.
+        A server that lists no tokens gets the token under the policy of the channel, which without security does not
+        protect it. Raises `NotConnected` if the server does not accept such a user, or would get the password
+        unencrypted.
         """
         offered = [policy for policy in self._policy_ids if policy.TokenType == token_type]
         if not self._policy_ids:
@@ -261,7 +261,7 @@ class Client(asyncua.Client):
             )
         if token_type is ua.UserTokenType.Anonymous:
             return super().server_policy(token_type)
-        # no policy of its own means the channel's
+        # without a policy of its own it has that of the channel
         named = [dataclasses.replace(one, SecurityPolicyUri=self._protection(one)) for one in offered]
         best = max(named, key=_protects)
         ours = best.SecurityPolicyUri in STRENGTH and self.security_policy.peer_certificate
@@ -284,17 +284,17 @@ class Client(asyncua.Client):
 
 
 def strongest(endpoints: Sequence[ua.EndpointDescription], mode: ua.MessageSecurityMode) -> str | None:
-    """Return the URI of the strongest policy that we speak and that is offered in a mode."""
+    """Return the URI of the strongest supported policy that is offered in a mode."""
     offered = [one.SecurityPolicyUri for one in endpoints if one.SecurityMode == mode]
     return max((uri for uri in offered if uri in STRENGTH), key=STRENGTH.__getitem__, default=None)
 
 
 def _protects(token: ua.UserTokenPolicy) -> int:
-    """Rank how a user is protected: by what we speak, by the channel alone, by what is deprecated or unknown."""
+    """Rank the protection of a user: a supported policy, the channel alone, a deprecated or unknown policy."""
     beyond = -len(STRENGTH) if token.SecurityPolicyUri == SecurityPolicyNone.URI else -len(STRENGTH) - 1
     return STRENGTH.get(token.SecurityPolicyUri, beyond)
 
 
 def short(policy: str) -> str:
-    """Return the name in the URI of a policy."""
+    """Return the name of a policy out of its URI."""
     return policy.rpartition("#")[2]

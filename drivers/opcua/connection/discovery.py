@@ -1,4 +1,4 @@
-"""Discovery (Part 4, 5.5): endpoints of a server, and the servers that it knows. Needs no session and no trust."""
+"""Reads the endpoints of a server and the servers that it knows (Part 4, 5.5), without a session and trust."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _USERS = {
 
 
 class Endpoint(NamedTuple):
-    """An endpoint. `policy` and `mode` are as in a connection's settings; `spoken` is True if both are supported."""
+    """An endpoint. `policy` and `mode` are as in a connection's settings; `spoken` is True if they are supported."""
 
     url: str
     policy: str
@@ -35,7 +35,7 @@ class Endpoint(NamedTuple):
     users: tuple[str, ...]
     spoken: bool
     certificate: str
-    """Whose the certificate is, and its thumbprint; empty where there is none."""
+    """Common name and thumbprint of the certificate; empty without a certificate."""
 
 
 class Application(NamedTuple):
@@ -49,16 +49,16 @@ class Application(NamedTuple):
 async def endpoints(settings: OpcUaConnection) -> list[Endpoint]:
     """Return the endpoints of a server. Raises `NotConnected`."""
     try:
-        told = await Client(settings.url, settings.timeout).connect_and_get_server_endpoints()
+        found = await Client(settings.url, settings.timeout).connect_and_get_server_endpoints()
     except HANDSHAKE_ERRORS as error:
         raise not_connected(error, settings.url, None) from error
-    return [_endpoint(one) for one in told]
+    return [_endpoint(one) for one in found]
 
 
 async def servers(settings: OpcUaConnection) -> list[Application]:
-    """Return the servers that a server knows, mostly itself. Raises `NotConnected`."""
+    """Return the servers that a server knows, usually only itself. Raises `NotConnected`."""
     try:
-        told = await Client(settings.url, settings.timeout).connect_and_find_servers()
+        found = await Client(settings.url, settings.timeout).connect_and_find_servers()
     except HANDSHAKE_ERRORS as error:
         raise not_connected(error, settings.url, None) from error
     return [
@@ -67,22 +67,23 @@ async def servers(settings: OpcUaConnection) -> list[Application]:
             printable(one.ApplicationUri or ""),
             tuple(printable(url) for url in one.DiscoveryUrls or ()),
         )
-        for one in told
+        for one in found
     ]
 
 
-def _endpoint(told: ua.EndpointDescription) -> Endpoint:
-    open_ = told.SecurityMode == ua.MessageSecurityMode.None_
-    policy = "none" if open_ else printable(short(told.SecurityPolicyUri or ""))
-    users = {_USERS.get(one.TokenType, "an unknown kind of user"): None for one in told.UserIdentityTokens or ()}
-    spoken = (told.EndpointUrl or "").startswith("opc.tcp://") and (open_ or told.SecurityPolicyUri in STRENGTH)
-    mode = _MODES.get(told.SecurityMode, "unknown")
-    return Endpoint(printable(told.EndpointUrl or ""), policy, mode, tuple(users), spoken, _certificate(told))
+def _endpoint(endpoint: ua.EndpointDescription) -> Endpoint:
+    open_ = endpoint.SecurityMode == ua.MessageSecurityMode.None_
+    policy = "none" if open_ else printable(short(endpoint.SecurityPolicyUri or ""))
+    users = {_USERS.get(one.TokenType, "an unknown kind of user"): None for one in endpoint.UserIdentityTokens or ()}
+    supported = open_ or endpoint.SecurityPolicyUri in STRENGTH
+    spoken = (endpoint.EndpointUrl or "").startswith("opc.tcp://") and supported
+    mode = _MODES.get(endpoint.SecurityMode, "unknown")
+    return Endpoint(printable(endpoint.EndpointUrl or ""), policy, mode, tuple(users), spoken, _certificate(endpoint))
 
 
-def _certificate(told: ua.EndpointDescription) -> str:
+def _certificate(endpoint: ua.EndpointDescription) -> str:
     try:
-        chain = read_chain(told.ServerCertificate or b"")
+        chain = read_chain(endpoint.ServerCertificate or b"")
     except ValueError as error:
         return f"unreadable: {error}"
     return f"{common_name(chain[0].subject)}, thumbprint {thumbprint(chain[0])}" if chain else ""

@@ -1,7 +1,7 @@
 """Keep-alive of a session: reads the server's time after a silence, which also keeps an idle session open.
 
-Silence of three keep-alive periods ends the connection, whatever TCP reports. A slow server still sends, and stays
-connected.
+Silence of three keep-alive periods ends the connection, even if TCP reports no error. A slow server still sends, and
+stays connected.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.client import Client
 
 SILENCE = 3
-"""Keep-alive periods without any bytes that end a connection."""
+"""Keep-alive periods without bytes after which a connection ends."""
 
 CLOCK_EVERY = 60.0
 """Seconds between two reads of the server's clock while other messages arrive."""
@@ -34,10 +34,10 @@ _CLOCK = [ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))]
 
 
 class KeepAlive:
-    """Reads a server's clock. `ahead` is how many seconds it is ahead of ours, None before the first answer."""
+    """Reads a server's clock. `ahead` is its lead in seconds over our clock, None before the first response."""
 
     def __init__(self, client: Client, keep_alive: float) -> None:
-        """Prepare; `keep_alive` are the seconds of silence after which the server is asked."""
+        """Store the client; `keep_alive` is the silence in seconds after which the server's time is read."""
         self.ahead: float | None = None
         self._client = client
         self._keep_alive = keep_alive
@@ -46,7 +46,7 @@ class KeepAlive:
         self._open: asyncio.Future[Buffer] | None = None
 
     def begin(self) -> None:
-        """Start, on a connected client."""
+        """Start on a connected client."""
         self._asked = asyncio.get_running_loop().time()
         self._again()
 
@@ -57,9 +57,9 @@ class KeepAlive:
         if self._open is not None:
             self._open.cancel()
 
-    def learn(self, told: datetime, asked: float, took: float) -> None:
-        """Compare the server's time of an answer: the request was sent at `asked`, and `took` so many seconds."""
-        self.ahead = microseconds(told) / 1e6 - (asked + took / 2)
+    def learn(self, server_time: datetime, asked: float, took: float) -> None:
+        """Compare the server's time with ours; the request was sent at `asked` and took `took` seconds."""
+        self.ahead = microseconds(server_time) / 1e6 - (asked + took / 2)
 
     def _again(self) -> None:
         self._alarm = asyncio.get_running_loop().call_later(self._keep_alive / 2, self._beat)
@@ -75,7 +75,7 @@ class KeepAlive:
             try:
                 self._open = self._client.begin(*read_request(_CLOCK, ua.AttributeIds.Value))
             except ConnectionError:
-                return  # pending requests fail by themselves
+                return  # the loss fails pending requests
             asked, began = time.time(), time.monotonic()
             self._open.add_done_callback(lambda answer: self._answered(answer, asked, began))
         self._again()
@@ -85,8 +85,8 @@ class KeepAlive:
         if answer.cancelled() or answer.exception() is not None:
             return
         try:
-            [told] = read_response(bytes(answer.result()), 1).values
+            [server_time] = read_response(bytes(answer.result()), 1).values
         except (DecodeError, ServiceFault):
-            return  # an answer is a sign of life, whatever it says
-        if hasattr(told, "year"):
-            self.learn(told, asked, time.monotonic() - began)
+            return  # any response is a sign of life
+        if hasattr(server_time, "year"):
+            self.learn(server_time, asked, time.monotonic() - began)

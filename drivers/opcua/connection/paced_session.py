@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SMALL = 200
-"""Nodes in one request: a server answers it within milliseconds."""
+"""Nodes in one request; a server responds within milliseconds."""
 
 
 class PacedSession(Session):

@@ -1,7 +1,7 @@
-"""One session with one server, with requests no larger than the server's limits.
+"""Opens, uses and closes one session with one server; its requests are within the server's limits.
 
-A lost session is never repaired: another one is opened. asyncua's watchdog and reconnection stay off: a slow server
-is not dead, and subscriptions are created anew.
+A lost session is never repaired: the driver opens a new session and creates its subscriptions again. asyncua's
+watchdog and reconnection stay off, because a slow server is not dead.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SESSION_TIMEOUT, SESSION_KEEP_ALIVES = 30.0, 6
-"""Seconds, and keep-alive periods, of the session time-out: the longer one. A session that was cut off ends soon."""
+"""Seconds and keep-alive periods of the session time-out; the longer time applies. A lost session ends soon."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing may take; the server may be gone."""
@@ -58,14 +58,14 @@ _LIMITS = {
     MONITOR: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall,
     WRITE: ua.ObjectIds.Server_ServerCapabilities_OperationLimits_MaxNodesPerWrite,
 }
-"""Where a server states its limits (Part 5, 6.3.11)."""
+"""The nodes of a server's operation limits (Part 5, 6.3.11)."""
 
 
 class Session:
     """An open session. `uris` is the server's namespace array."""
 
     def __init__(self, client: Client, settings: OpcUaConnection) -> None:
-        """Wrap a client; `opened` connects it."""
+        """Wrap a client, which `opened` connects."""
         self.client = client
         self.url = client.server_url.geturl()
         self.uris: list[str] = []
@@ -97,9 +97,9 @@ class Session:
         self.uris = self._namespaces(uris)
         if hasattr(now, "year"):
             self.keep_alive.learn(now, asked, took)
-        told = (await self.read(limits)).values
-        for service, limit in zip(_LIMITS, told, strict=True):
-            if type(limit) is int and limit > 0:  # 0 and nothing at all both mean that there is none
+        stated = (await self.read(limits)).values
+        for service, limit in zip(_LIMITS, stated, strict=True):
+            if type(limit) is int and limit > 0:  # 0 and a missing value both mean no limit
                 self.limits[service] = min(limit, AT_ONCE)
 
     def _namespaces(self, uris: object) -> list[str]:
@@ -108,9 +108,9 @@ class Session:
         return [str(uri) for uri in uris]
 
     async def read_namespaces(self) -> None:
-        """Read the namespace array again: a server may have loaded more since.
+        """Read the namespace array again, since a server may have loaded more namespaces.
 
-        Raises `NotConnected` if namespaces have other indexes now, since the node ids in use are wrong then.
+        Raises `NotConnected` if the indexes of namespaces changed, since the node ids in use are then wrong.
         """
         array = ua.NodeId(ua.Int32(ua.ObjectIds.Server_NamespaceArray))
         uris = self._namespaces((await self.read([array])).values[0])
@@ -153,7 +153,7 @@ class Session:
     ) -> list[R]:
         """Send a request in parts within the server's limits; a part that is still too large is halved.
 
-        Raises `DecodeError` for another number of results than operations.
+        Raises `DecodeError` if the number of results is not that of the operations.
         """
         results: list[R] = []
         while len(results) < len(items):
@@ -196,7 +196,7 @@ class Session:
 async def opened(settings: OpcUaConnection, url: str, abandoned: AbandonedSessions | None = None) -> Session:
     """Open a session at one address of the server, after the takeover of `abandoned` sessions there.
 
-    Raises `NotConnected`; a session that was created all the same is added to `abandoned`.
+    Raises `NotConnected`; a session that was created before the error is added to `abandoned`.
     """
     abandoned = AbandonedSessions() if abandoned is None else abandoned
     client = Client(url, settings.timeout)
@@ -220,9 +220,9 @@ async def opened(settings: OpcUaConnection, url: str, abandoned: AbandonedSessio
 async def opened_first(
     settings: OpcUaConnection, first: int, abandoned: AbandonedSessions | None = None
 ) -> tuple[Session, int]:
-    """Open a session at the first address that answers, starting with number `first`; return it with its number.
+    """Open a session at the first address that responds, beginning with number `first`; return it with its number.
 
-    Raises `NotConnected` of the last address if none answers.
+    Raises `NotConnected` of the last address if no address responds.
     """
     urls = settings.urls()
     for turn in range(first, first + len(urls) - 1):

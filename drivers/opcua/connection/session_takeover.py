@@ -1,8 +1,8 @@
-"""Takeover of a session that was cut off: the next channel activates it, fetches its queued messages, and closes it.
+"""Takes over a session of a lost connection: activates it on the next channel, fetches its messages, and closes it.
 
-Until its time-out the server goes on to queue changes for the session, and counts it against its limit of sessions.
-Another channel of the same client can activate it again (Part 4, 5.7.3). It is not used further: nodes may have other
-ids by then, and the items of a new session deliver the present values by themselves.
+Until the session's time-out the server queues changes for it, and counts it against its limit of sessions. Another
+channel of the same client can activate it again (Part 4, 5.7.3). The driver does not use it further: nodes may have
+other ids by then, and the items of a new session send the present values.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PATIENCE = 0.25
 """Seconds beyond a publishing interval to wait for queued messages of a subscription."""
 
 LONGEST = 1.0
-"""Longest publishing interval to wait for, in seconds: the new session waits meanwhile."""
+"""Longest publishing interval to wait for, in seconds, because the new session waits for it."""
 
 MOST = 1000
-"""Messages to fetch at most."""
+"""Maximum number of messages to fetch."""
 
-_CLOSE = ua.ObjectIds.CloseSessionRequest_Encoding_DefaultBinary, struct.pack("<?", True)  # noqa: FBT003 - and what is in it
+_CLOSE = ua.ObjectIds.CloseSessionRequest_Encoding_DefaultBinary, struct.pack("<?", True)  # noqa: FBT003 - type id and content
 
 
 @dataclass(slots=True)
@@ -44,8 +44,8 @@ class SessionTakeover:
     `until`     event loop time of the session's time-out on the server
     `expected`  sequence number of the next message, by subscription (Part 4, 5.14.1.1)
     `interval`  longest publishing interval, in seconds
-    `messages`  messages that were not handed on, by subscription and sequence number
-    `taken`     True after the one attempt to take it over
+    `messages`  messages that were not processed, by subscription and sequence number
+    `taken`     True after the only attempt to take over the session
     """
 
     state: SessionState
@@ -58,7 +58,7 @@ class SessionTakeover:
     async def take_over(self, client: Client) -> None:
         """Fetch the messages of the session and close it, over a client's channel without a session.
 
-        Does nothing if the server no longer knows the session. Raises what lost connections raise.
+        Does nothing if the server no longer knows the session. Raises the errors of a lost connection.
         """
         if self.taken or asyncio.get_running_loop().time() > self.until:
             return
@@ -70,7 +70,7 @@ class SessionTakeover:
             finally:
                 await client.ask(*_CLOSE)
         except (ua.UaStatusCodeError, NotConnected):
-            pass  # the session ended by its time-out, or with the server
+            pass  # the session timed out, or the server restarted
         finally:
             client.leave_session()
 
@@ -95,14 +95,14 @@ class SessionTakeover:
                 published = publish_response(bytes(body))
                 key = published.subscription_id, published.message.sequence_number
                 acknowledged = []
-                if published.message.tells and published.subscription_id in self.expected:
+                if published.message.has_notifications and published.subscription_id in self.expected:
                     acknowledged = [key]
                     self.messages[key] = published.message
                 if not published.more_notifications:
                     waiting.discard(published.subscription_id)
 
     async def _republish(self, client: Client, subscription: int) -> None:
-        """Fetch the next message that was sent and did not arrive."""
+        """Fetch the next message that the server sent and that did not arrive."""
         number = self.expected[subscription]
         message = republish_response(await client.ask(*republish_request(subscription, number)))
         if message.sequence_number != number:
@@ -123,7 +123,7 @@ class AbandonedSessions:
             self._sessions.append(session)
 
     async def take_over(self, client: Client) -> None:
-        """Take over those at the client's server. Raises what lost connections raise."""
+        """Take over the sessions at the client's server. Raises the errors of a lost connection."""
         url = client.server_url.geturl()
         for session in self._sessions:
             if session.state.url == url:
@@ -136,6 +136,6 @@ class AbandonedSessions:
 
 
 def _retrieve(answer: asyncio.Future[Buffer]) -> None:
-    """Retrieve the exception of an answer that nobody awaits any more."""
+    """Retrieve the exception of a response that is no longer awaited."""
     if not answer.cancelled():
         answer.exception()

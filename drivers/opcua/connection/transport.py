@@ -1,6 +1,6 @@
 """asyncua's transport with bounded messages.
 
-asyncua itself accepts chunks of 2 GiB and endless messages, and takes the server's limits for ours.
+asyncua itself accepts chunks of 2 GiB and endless messages, and uses the server's limits as its own.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _TYPE = struct.Struct("<BBH")
 """A type id: a node id in four bytes (Part 6, 5.2.2.9)."""
 
 _HEADER = struct.Struct("<qIIiIHB")
-"""A request's header behind its token (Part 4, 7.32): time, handle, diagnostics, audit id, time-out, nothing more."""
+"""A request's header behind its token (Part 4, 7.32): time, handle, diagnostics, audit id, time-out, no extension."""
 
 
 class Limits(TransportLimits):
-    """Our limits; the Acknowledge of a server only bounds what we send (Part 6, 7.1.2.4)."""
+    """Our limits; the Acknowledge of a server limits only the messages that we send (Part 6, 7.1.2.4)."""
 
     def update_client_limits(self, msg: ua.Acknowledge) -> None:
         self.max_send_buffer = min(max(msg.ReceiveBufferSize, MIN_CHUNK), MAX_CHUNK)
@@ -54,8 +54,7 @@ class Limits(TransportLimits):
 class Protocol(UASocketProtocol):
     """One connection; `last_received` is the event loop's time of the last bytes.
 
-    All bytes of a server enter here, in chunks that are bounded before they are stored, and are read by bounded
-    readers:
+    All bytes of a server arrive here, in chunks that are bounded before they are stored. Bounded readers decode them:
     `Received` for headers, `drivers.opcua.codec` for everything else. Malformed bytes end the connection.
     """
 
@@ -103,7 +102,7 @@ class Protocol(UASocketProtocol):
         message = self._connection.receive_from_header_and_body(header_from_binary(received), received)
         match message:
             case None:
-                return  # a message of several chunks is not complete, or was given up by the server
+                return  # a message of several chunks is incomplete, or the server aborted it
             case ua.Message() if isinstance(message.SecurityHeader(), ua.AsymmetricAlgorithmHeader):
                 self._channel_opened(message)
             case ua.Message():
@@ -120,7 +119,7 @@ class Protocol(UASocketProtocol):
         future = self._callbackmap.pop(request, None)
         if future is None:
             raise DecodeError(f"an answer to request {request}, which was not sent")
-        if not future.done():  # else nobody awaits it any more
+        if not future.done():  # otherwise it is no longer awaited
             future.set_result(answer)
 
     def _channel_opened(self, message: ua.Message) -> None:
@@ -165,7 +164,7 @@ class Protocol(UASocketProtocol):
         self._open_secure_channel_exchange = None
 
     def check_answer(self, data: Buffer, context: str) -> bool:
-        """Raise `UaStatusCodeError` if an answer is a service fault."""
+        """Raise `UaStatusCodeError` if a response is a service fault."""
         del context
         try:
             response_header.check(bytes(data))
@@ -193,7 +192,7 @@ class Protocol(UASocketProtocol):
             return await answer
 
     def _forget_unanswered(self) -> None:
-        """Forget requests that nobody awaits any more, once there are many: a late answer is then an error."""
+        """Forget requests that are no longer awaited, if there are many; a late response to them is then an error."""
         if len(self._callbackmap) > MAX_UNANSWERED:
             self._callbackmap = {request: one for request, one in self._callbackmap.items() if not one.done()}
 
@@ -204,9 +203,9 @@ class Protocol(UASocketProtocol):
             self.transport.abort()
 
     def begin(self, kind: int, parameters: bytes, timeout: float) -> asyncio.Future[Buffer]:
-        """Send a request whose parameters are encoded already; the future is its answer's body.
+        """Send a request with encoded parameters; the future is the body of the response.
 
-        `kind` is the type id of its binary encoding, `timeout` the seconds that the server may take for it.
+        `kind` is the type id of its binary encoding, `timeout` the maximum time for the server in seconds.
         """
         if self.transport is None:
             raise ConnectionError("connection lost")
@@ -229,7 +228,7 @@ def _now() -> int:
 
 
 class Transport(UaClient):
-    """Service calls over such a connection: encoded by asyncua, decoded by `drivers.opcua.codec`."""
+    """Service calls over a `Protocol`, encoded by asyncua and decoded by `drivers.opcua.codec`."""
 
     def __init__(self, timeout: float) -> None:
         super().__init__(timeout)
@@ -244,7 +243,7 @@ class Transport(UaClient):
         return self.protocol
 
     def forget_channel_request(self) -> None:
-        """Give up a request to open or renew the channel; a late answer to it is ignored."""
+        """Give up a request to open or renew the channel; a late response to it is ignored."""
         if isinstance(self.protocol, Protocol):
             self.protocol.forget_channel_request()
 
@@ -334,6 +333,6 @@ class ServiceSession(UaSession):
         exists = before in {SessionState.CREATED, SessionState.ACTIVATED}
         if exists and protocol is not None and not protocol.is_closed:
             request = ua.CloseSessionRequest(DeleteSubscriptions=delete_subscriptions)
-            # the first for publish requests that wait, the second for a session that was never activated
+            # the first for pending publish requests, the second for a session that was never activated
             with suppress(BadSessionClosed, BadUserAccessDenied):
                 await self._client.request(request, ua.CloseSessionResponse)

@@ -1,7 +1,7 @@
-"""Active alarms: after an outage, those that are no longer active get an event that says so.
+"""Makes an event for each alarm that ended during an outage.
 
-A server that is asked for its alarms (Part 9, 5.5.7) tells those that stand. What went away while nobody listened, or
-with a restart of the server, it does not tell: it would stand in the store for ever.
+A refresh (Part 9, 5.5.7) reports only active alarms. It does not report an alarm that ended during an outage or a
+restart of the server, which would stay active in the stores.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 MOST = 10_000
-"""Alarms that are remembered at most."""
+"""Maximum number of stored alarms."""
 
 _Key = tuple["OpcUaGroup", int, tuple[str, ...]]
 
 
 class ActiveAlarms:
-    """The active alarms by point, as far as their events were delivered."""
+    """The active alarms by point, whose events were delivered."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[_Key, str] = OrderedDict()
         self._doubtful: set[_Key] = set()
 
     def doubt(self) -> None:
-        """Start a new session: its refresh shows which alarms are still active."""
+        """Prepare for a new session, whose refresh shows which alarms are still active."""
         self._doubtful = set(self._texts)
 
     def forget(self, groups: Container[OpcUaGroup]) -> None:
@@ -56,6 +56,6 @@ class ActiveAlarms:
         """Return the points and end texts of alarms that the refresh did not repeat."""
         gone = [key for key in self._texts if key in self._doubtful]
         self._doubtful.clear()
-        # no event says so, so it has no id
+        # it has no id, since the server sent no event
         ends = [orjson.loads(self._texts.pop(key)) | {"id": "", "active": False} for key in gone]
         return [(key[0], key[1], orjson.dumps(end).decode()) for key, end in zip(gone, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""Events and alarms of a session: subscribed to at the objects that notify of them, handed on as readings."""
+"""Subscribes to the events and alarms of objects in a session, and makes readings of them."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 REFRESHED = 5.0
-"""Seconds, beside a publishing interval, in which a server tells all alarms that stand when it is asked for them. It
-has an event for the end of that (Part 9, 5.5.7), which not every server gives to who listens to one object."""
+"""Seconds beyond a publishing interval within which a server reports all active alarms after a refresh request.
+
+The refresh ends with an event (Part 9, 5.5.7), which not every server sends to a subscriber of a single object.
+"""
 
 REMEMBERED = 10_000
-"""Event ids that are remembered: a refresh after a reconnection repeats events of active alarms."""
+"""Event ids that are stored, because a refresh after a reconnection repeats events of active alarms."""
 
 FIRST_HANDLE = 2**30
-"""The client handle of the first; points have those from 0 on. Some servers send a value for an item of events."""
+"""The first client handle of event items; points have handles from 0. Some servers send values for event items."""
 
 _TYPE = 1
 """Index of the event type among the fields."""
 
 
 class Alarms:
-    """The event points of a driver. Monitored items end with a session, delivered events are remembered."""
+    """The event points of a driver. Monitored items end with a session; ids of delivered events stay."""
 
     def __init__(self, counters: Counters) -> None:
         """Prepare; `counters` counts `overflows`."""
@@ -49,22 +51,22 @@ class Alarms:
         self._whose: list[tuple[OpcUaGroup, int]] = []
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
-        self._told: OrderedDict[tuple[OpcUaGroup, int, bytes], None] = OrderedDict()
+        self._delivered: OrderedDict[tuple[OpcUaGroup, int, bytes], None] = OrderedDict()
 
     def forget_session(self) -> None:
-        """Begin anew, with another session."""
+        """Prepare for another session."""
         self._whose.clear()
         self._ids.clear()
         self._standing.doubt()
         self.due = math.inf
-        self._names.clear()  # ids of types may mean others after a restart
+        self._names.clear()  # type ids may have another meaning after a restart
 
     async def monitor(
         self, session: Session, subscription: int, group: OpcUaGroup, nodes: Sequence[tuple[int, ua.NodeId]]
     ) -> dict[int, int]:
-        """Subscribe to the events of objects, given with their points; return the statuses of those that can't be.
+        """Subscribe to the events of objects, given with their points; return the statuses of refused items.
 
-        Alarms that stand already are asked for. Raises `REQUEST_ERRORS`.
+        Requests a refresh for alarms that are already active. Raises `REQUEST_ERRORS`.
         """
         first = len(self._whose)
         requests = [self._request(group, position, node) for position, node in nodes]
@@ -113,12 +115,12 @@ class Alarms:
         )
 
     async def scans(self, session: Session, events: Sequence[tuple[int, list[Any]]], now: int) -> list[Scan]:
-        """Return each new event as a scan of its own."""
+        """Return a scan for each new event."""
         scans = []
         for handle, fields in events:
             place = handle - FIRST_HANDLE
             if not 0 <= place < len(self._whose):
-                continue  # nobody has asked for it
+                continue  # not a requested item
             group, position = self._whose[place]
             self._counters.overflows += standard_type(fields) == QUEUE_OVERFLOW
             await self._learn_type(session, fields)
@@ -127,17 +129,17 @@ class Alarms:
                 continue
             self._standing.note(group, position, event)
             key = group, position, event.id
-            if event.id and key in self._told:
+            if event.id and key in self._delivered:
                 continue
-            self._told[key] = None
-            while len(self._told) > REMEMBERED:
-                self._told.popitem(last=False)
+            self._delivered[key] = None
+            while len(self._delivered) > REMEMBERED:
+                self._delivered.popitem(last=False)
             time = now if event.time is None else event.time
             scans.append(Scan(group, now, [event.text], {}, [position], [time]))
         return scans
 
     def gone(self, now: int) -> list[Scan]:
-        """Return the ends of alarms that were active before an outage and no longer are, once the refresh is over."""
+        """Return the ends of alarms that were active before an outage and no longer are, after the refresh."""
         if asyncio.get_running_loop().time() < self.due:
             return []
         self.due = math.inf
@@ -154,7 +156,7 @@ class Alarms:
 
 
 async def _refresh(session: Session, subscription: int) -> bool:
-    """Request a refresh of active alarms (Part 9, 5.5.7); return True if the server does it."""
+    """Request a refresh of active alarms (Part 9, 5.5.7); return True if the server accepts it."""
     request = ua.CallMethodRequest(
         ObjectId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType)),
         MethodId=ua.NodeId(ua.Int32(ua.ObjectIds.ConditionType_ConditionRefresh)),

@@ -1,11 +1,11 @@
-"""Events and alarms of a machine (Part 5, 6.4; Part 9): selected fields, and the text of an event. Pure functions.
+"""Selects the fields of events and alarms (Part 5, 6.4; Part 9), and makes the text of an event. Pure functions.
 
 An event is a reading whose value is a JSON object as text:
 
     {"id": "5f1c...", "type": "ExclusiveLevelAlarmType", "source": "Boiler", "condition": "Level", "severity": 700,
      "message": "level high", "active": true, "acknowledged": false}
 
-`severity` is 1 to 1000 (Part 5, 6.4.2). `condition`, `active` and `acknowledged` are those of alarms; null elsewhere.
+`severity` is 1 to 1000 (Part 5, 6.4.2). Only alarms have `condition`, `active` and `acknowledged`; else null.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ FIELDS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (_CONDITION, ("BranchId",)),
     (_CONDITION, ("Retain",)),
 )
-"""The fields that are asked for: the type that has them, and their browse names."""
+"""The selected fields: the type that has them, and their browse names."""
 
 _TEXT_FIELDS = 9
-"""Fields that are in the text of an event; the others tell alarms apart."""
+"""Fields in the text of an event; the other fields identify alarms."""
 
 QUEUE_OVERFLOW = ua.ObjectIds.EventQueueOverflowEventType
 """Events were lost in a full queue (Part 4, 7.22.3)."""
 
 _BOOKKEEPING = {ua.ObjectIds.RefreshStartEventType, ua.ObjectIds.RefreshEndEventType,
                 ua.ObjectIds.RefreshRequiredEventType, QUEUE_OVERFLOW}  # fmt: skip
-"""Events about the asking itself (Part 9, 5.11)."""
+"""Events about the refresh itself (Part 9, 5.11)."""
 
 
 class Event(NamedTuple):
-    """One event: its id, its own time (microseconds since the epoch) if it told one, and its text.
+    """One event: its id, its time in microseconds since the epoch, or None without a time, and its text.
 
-    `alarm` is the source and name of the alarm that it is about, and `active` whether that stands; None of others.
+    `alarm` identifies the alarm of the event, and `active` is its state; both are None without an alarm.
     """
 
     id: bytes
@@ -81,13 +81,13 @@ def event_filter() -> ua.EventFilter:
 def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | None:
     """Return an event, given its fields in the order of `FIELDS`; None for events about the refresh itself.
 
-    `names` are those of event types, as far as they are known.
+    `names` are the known names of event types.
     """
     fields = [*values, *[None] * (len(FIELDS) - len(values))]
     id_, type_, source, time, severity, message, condition, active, acknowledged = fields[:_TEXT_FIELDS]
     if standard_type(fields) in _BOOKKEEPING:
         return None
-    told: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "id": id_.hex() if isinstance(id_, bytes) else "",
         "type": names.get(type_, "") or (type_.to_string() if isinstance(type_, ua.NodeId) else ""),
         "source": source if isinstance(source, str) else "",
@@ -98,16 +98,18 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
         "acknowledged": acknowledged if isinstance(acknowledged, bool) else None,
     }
     when = microseconds(time) if isinstance(time, datetime) else None
-    alarm = None if told["condition"] is None else _identity(told["source"], told["condition"], fields[_TEXT_FIELDS:])
+    alarm = (
+        None if parts["condition"] is None else _identity(parts["source"], parts["condition"], fields[_TEXT_FIELDS:])
+    )
     id_ = id_ if isinstance(id_, bytes) else b""
-    return Event(id_, when, orjson.dumps(told).decode(), alarm, told["active"])
+    return Event(id_, when, orjson.dumps(parts).decode(), alarm, parts["active"])
 
 
 def _identity(source: str, condition: str, fields: Sequence[Any]) -> tuple[str, ...]:
-    """Return what tells one alarm from another: its node and branch, or names where a server has no node ids.
+    """Return the identity of an alarm: its node and branch, or its names if the server sends no node ids.
 
     Two motors may both have a source Motor and a condition Overtemperature. A branch is an earlier state of an alarm
-    that still wants to be acknowledged (Part 9, 5.5.2): it ends by itself.
+    that is not yet acknowledged (Part 9, 5.5.2); it ends on its own.
     """
     node, source_node, branch, _ = fields[: len(FIELDS) - _TEXT_FIELDS]
     ids = [one.to_string() if isinstance(one, ua.NodeId) and not one.is_null() else "" for one in
@@ -116,7 +118,7 @@ def _identity(source: str, condition: str, fields: Sequence[Any]) -> tuple[str, 
 
 
 def standard_type(values: Sequence[Any]) -> int | None:
-    """Return the number of an event's type in namespace 0, None for other types."""
+    """Return the number of an event's type in namespace 0, None for types of other namespaces."""
     type_ = values[1] if len(values) > 1 else None
     number = type_.Identifier if isinstance(type_, ua.NodeId) and type_.NamespaceIndex == 0 else None
     return number if isinstance(number, int) else None

@@ -27,43 +27,43 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
     Nodes = Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]
-    """Where the points of each group are found on the server, or why they are not."""
+    """The nodes of each group's points on the server, or the faults of missing nodes."""
 
 NODES_AT_ONCE = 20
-"""Nodes of one step."""
+"""Nodes in one step."""
 
 TRIES, PAUSE = 5, 5.0
-"""Attempts for a gap that the server can't read now, and the seconds between."""
+"""Attempts for a gap that the server can't read now, and the seconds between them."""
 
 RATE = 5000.0
-"""Most values a second: new values go first, and the server has other work."""
+"""Maximum values per second: new values go first, and the server has other work."""
 
 MOST = 100_000
-"""Gaps that are kept; beyond that the oldest are given up."""
+"""Maximum number of gaps; beyond that the oldest are given up."""
 
 _HISTORIZED = 0x04
-"""In an access level: the history can be read (Part 3, 8.57)."""
+"""Bit of an access level: the history can be read (Part 3, 8.57)."""
 
 
 class Gap(NamedTuple):
-    """A time (microseconds since the epoch, neither end included) in which changes of a point were missed.
+    """A time range (microseconds since the epoch, neither end included) in which changes of a point were missed.
 
-    Those of the times in `told` were not. `tries` are those in vain since the last value. Its node is looked up when
-    it is read: after a restart of the server it may have another id.
+    `delivered` contains the times of changes that were not missed. `tries` counts failed attempts since the last
+    value. The node is looked up at each read, since it may have another id after a restart of the server.
     """
 
     group: OpcUaGroup
     position: int
     start: int
     end: int
-    told: frozenset[int] = frozenset()
+    delivered: frozenset[int] = frozenset()
     tries: int = 0
 
 
 class Backfill:
     """The gaps of a driver's points. They outlive a session.
 
-    `due` is when to read next, by the event loop's clock; infinite while nothing is missing.
+    `due` is the event loop time of the next read; infinite without gaps.
     """
 
     def __init__(self, counters: Counters) -> None:
@@ -71,14 +71,14 @@ class Backfill:
         self.due = math.inf
         self._counters = counters
         self._gaps: deque[Gap] = deque()
-        self._homeless: deque[Gap] = deque()  # their nodes are not there now
+        self._homeless: deque[Gap] = deque()  # their nodes are missing now
         self._historized: dict[ua.NodeId, bool] = {}
 
     def __len__(self) -> int:
         return len(self._gaps) + len(self._homeless)
 
     def forget_session(self) -> None:
-        """Begin anew, with another session, on which nodes may have other ids."""
+        """Prepare for another session, in which nodes may have other ids."""
         self._historized.clear()
         self.look_again()
 
@@ -88,7 +88,7 @@ class Backfill:
         self.add(homeless)
 
     def add(self, gaps: Collection[Gap]) -> None:
-        """Take gaps in."""
+        """Add gaps."""
         self._gaps += gaps
         for held in (self._homeless, self._gaps):
             while held and len(self) > MOST:
@@ -102,8 +102,7 @@ class Backfill:
     ) -> list[Scan]:
         """Read a part of the gaps.
 
-        `structures` are the server's own, and its clock is `ahead` microseconds. Raises what a session's requests
-        raise.
+        `structures` are the server's own. `ahead` is the lead of its clock in microseconds. Raises `REQUEST_ERRORS`.
         """
         gaps = [self._gaps.popleft() for _ in range(min(NODES_AT_ONCE, len(self._gaps)))]
         try:
@@ -120,7 +119,7 @@ class Backfill:
         count, refused = 0, False
         for (gap, _), answer in zip(asked, answers, strict=True):
             for time, value in answer.values:
-                if gap.start < time < gap.end and time not in gap.told:
+                if gap.start < time < gap.end and time not in gap.delivered:
                     count += 1
                     _put(scans, gap, _as_of(gap, time, value, ahead), value, structures, now)
             refused |= self._go_on(gap, answer)
@@ -135,7 +134,7 @@ class Backfill:
         refused = answer.status != 0
         if last >= gap.end or not (answer.more or refused):
             return False
-        tries = 0 if last > gap.start else gap.tries + 1  # what does not get on must end, too
+        tries = 0 if last > gap.start else gap.tries + 1  # a gap without progress must end
         if tries >= TRIES or (refused and answer.status not in HISTORY_BUSY):
             self._counters.history_refused += 1
             return False
@@ -143,7 +142,7 @@ class Backfill:
         return refused
 
     async def _learn(self, session: Session, nodes: Iterable[ua.NodeId]) -> None:
-        """Ask which nodes have a history that may be read."""
+        """Find out which nodes have a history that may be read."""
         unknown = list(set(nodes) - self._historized.keys())
         levels = await session.read(unknown, ua.AttributeIds.UserAccessLevel)
         for node, level in zip(unknown, levels.values, strict=True):
@@ -156,10 +155,10 @@ def _node(gap: Gap, nodes: Nodes) -> ua.NodeId | Fault | None:
 
 
 def _as_of(gap: Gap, source: int, value: ua.DataValue, ahead: int) -> int:
-    """Return when a value was by the clock of its point; by the gateway's, when it would have arrived."""
+    """Return the time of a value by the clock of its point; for the gateway's clock, the expected arrival time."""
     own = gap.group.sources[gap.position]
-    told = value.ServerTimestamp
-    server = microseconds(told) if isinstance(told, datetime) else source
+    server_time = value.ServerTimestamp
+    server = microseconds(server_time) if isinstance(server_time, datetime) else source
     match own.time or gap.group.connection.time:
         case Time.SOURCE:
             return source
@@ -177,7 +176,7 @@ def _put(
     structures: Structures | None,
     now: int,
 ) -> None:
-    """Put a value into a scan of its group and time; a scan holds a point once."""
+    """Add a value to a scan of its group and time; a scan contains a point once."""
     source = gap.group.sources[gap.position]
     status = value.StatusCode.value if value.StatusCode is not None else 0
     found, fault = reading(

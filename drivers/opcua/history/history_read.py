@@ -1,4 +1,4 @@
-"""HistoryRead of raw values (Part 4, 5.10.3), one node and time range at a time."""
+"""Reads raw history values (HistoryRead, Part 4, 5.10.3), one node and time range at a time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
 
 VALUES_AT_ONCE = 1000
-"""Most values of one node in one turn."""
+"""Maximum number of values of one node in one turn."""
 
 ANSWERS_AT_ONCE = 100
-"""Most answers of one node in one turn: a server may send a single value, or none, in each."""
+"""Maximum number of responses of one node in one turn: each may contain a single value, or no value."""
 
 
 class Answer(NamedTuple):
@@ -31,10 +31,10 @@ class Answer(NamedTuple):
 
 
 async def read_past(session: Session, node: ua.NodeId, start: int, end: int) -> Answer:
-    """Read the first values of a time, of as many answers as that takes; no continuation point is kept (Part 4, 7.9).
+    """Read the first values of a time range, and release the continuation point (Part 4, 7.9).
 
-    A server has few of them, and the next values are found by the time of the last one. `start` and `end` are in
-    microseconds since the epoch. Raises `REQUEST_ERRORS` if the connection is lost.
+    A server has few continuation points, and the time of the last value is enough to read the next values. `start`
+    and `end` are in microseconds since the epoch. Raises `REQUEST_ERRORS` if the connection is lost.
     """
     values: list[tuple[int, ua.DataValue]] = []
     more, status, point = False, 0, b""
@@ -51,15 +51,15 @@ async def read_past(session: Session, node: ua.NodeId, start: int, end: int) -> 
         if not point or len(values) >= VALUES_AT_ONCE:
             break
     if point:
-        with suppress(ua.UaStatusCodeError):  # it may be none any more
+        with suppress(ua.UaStatusCodeError):  # it may no longer exist
             await session.client.uaclient.history_read(_request(node, start, end, point, release=True))
     return Answer(sorted(values, key=lambda one: one[0]), more, status)
 
 
 async def _ask(session: Session, node: ua.NodeId, start: int, end: int, point: bytes) -> ua.HistoryReadResult:
-    """Ask for values from the start, or from a continuation point on; a refusal is a result, too.
+    """Request values from the start or from a continuation point on; return a refusal as a result, too.
 
-    All nodes of a request have one time, so each gap is a request of its own.
+    All nodes of a request have the same time range, so each gap is a separate request.
     """
     try:
         results = await session.client.uaclient.history_read(_request(node, start, end, point))
@@ -97,7 +97,7 @@ def _moment(time: int) -> ua.DateTime:
 
 
 def _values(result: ua.HistoryReadResult) -> list[tuple[int, ua.DataValue]]:
-    """Return the values of an answer with their source times."""
+    """Return the values of a response with their source times."""
     if not isinstance(result.HistoryData, ua.HistoryData):
         return []
     return [

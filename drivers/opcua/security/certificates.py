@@ -1,6 +1,6 @@
-"""Application instance certificates (Part 6, 6.2.2): their contents, and our own certificate.
+"""Reads application instance certificates (Part 6, 6.2.2), and makes our own certificate.
 
-Nothing of asyncua is needed here, so that commands that look at certificates start fast.
+This module does not import asyncua, so that commands about certificates start fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY_BITS = 2048
-"""Every policy that we speak takes keys of this length, and none takes shorter ones (Part 7, 6.6)."""
+"""The minimum key length of every supported policy (Part 7, 6.6)."""
 
 VALID_FOR = dt.timedelta(days=3650)
 """Ten years: people make each server trust this certificate by hand."""
@@ -36,7 +36,7 @@ class Names(NamedTuple):
 
     def covers(self, host: str) -> bool:
         """Return True if a host name or address is among them."""
-        if host.lower() in self.hosts:  # some devices have their address there as text
+        if host.lower() in self.hosts:  # some devices put their address there as text
             return True
         try:
             return ipaddress.ip_address(host) in self.addresses
@@ -53,7 +53,7 @@ def thumbprint(certificate: x509.Certificate) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text of a certificate such that it can't disturb a terminal or a log: anybody can have it shown."""
+    """Return text of a certificate without control characters, since any peer can make a terminal or log show it."""
     return "".join(one if one.isprintable() else "?" for one in text)
 
 
@@ -64,7 +64,7 @@ def common_name(name: x509.Name) -> str:
 
 
 def names(certificate: x509.Certificate) -> Names:
-    """Return the names of a certificate. Raises `ValueError` where its extensions are malformed."""
+    """Return the names of a certificate. Raises `ValueError` if its extensions are malformed."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -78,15 +78,15 @@ def names(certificate: x509.Certificate) -> Names:
 
 
 def read_chain(blob: bytes) -> list[x509.Certificate]:
-    """Return the certificates of a chain, an application's first: DER, one behind the other (Part 6, 6.2.3).
+    """Return the certificates of a chain in DER, the application's certificate first (Part 6, 6.2.3).
 
-    Raises `ValueError` where this is no such chain.
+    Raises `ValueError` if the bytes are not such a chain.
     """
     found = []
     while blob:
-        # an outer SEQUENCE whose length takes two bytes, as that of any certificate with a key of 2048 bits
+        # an outer SEQUENCE whose length has two bytes, as in every certificate with a key of 2048 bits
         if blob[:2] != b"\x30\x82":
-            raise ValueError("what the server sent as its certificate is none")
+            raise ValueError("the server sent bytes that are not a certificate")
         end = 4 + int.from_bytes(blob[2:4], "big")
         found.append(x509.load_der_x509_certificate(blob[:end]))
         blob = blob[end:]
@@ -94,32 +94,32 @@ def read_chain(blob: bytes) -> list[x509.Certificate]:
 
 
 def read_file(content: bytes) -> x509.Certificate:
-    """Return a certificate out of a file, DER or PEM. Raises `ValueError` where there is none."""
+    """Return the certificate in a file, DER or PEM. Raises `ValueError` if there is no certificate."""
     if content.lstrip().startswith(b"-----"):
         return x509.load_pem_x509_certificate(content)
     return x509.load_der_x509_certificate(content)
 
 
 def read_crl(content: bytes) -> x509.CertificateRevocationList:
-    """Return a revocation list out of a file, DER or PEM. Raises `ValueError` where there is none."""
+    """Return the revocation list in a file, DER or PEM. Raises `ValueError` if there is no list."""
     if content.lstrip().startswith(b"-----"):
         return x509.load_pem_x509_crl(content)
     return x509.load_der_x509_crl(content)
 
 
-@lru_cache(maxsize=8)  # a key is checked for tens of milliseconds, and read at each connection
+@lru_cache(maxsize=8)  # a check takes tens of milliseconds, at each connection
 def read_key(content: bytes) -> rsa.RSAPrivateKey:
-    """Return an RSA key out of a PEM file. Raises `ValueError` where there is none that can be used."""
+    """Return the RSA key in a PEM file. Raises `ValueError` if there is no usable key."""
     try:
         key = load_pem_private_key(content, password=None)
     except TypeError:
         raise ValueError(
-            "it is locked with a password; write it without one, readable by the gateway alone"
+            "it is locked with a password; write it without a password, readable by the gateway alone"
         ) from None
     except ValueError:
-        raise ValueError("it is no PEM file with a private key") from None  # what it has is not repeated
+        raise ValueError("it is not a PEM file with a private key") from None  # its content stays secret
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("it is no RSA key, and the security policies know no other")  # noqa: TRY004 - of a file
+        raise ValueError("it is not an RSA key, which the security policies require")  # noqa: TRY004 - of a file
     return key
 
 
@@ -134,12 +134,12 @@ def make_certificate(
     host: str | None = None,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> bytes:
-    """Return a certificate of this gateway on this host for a key, signed with the same, as DER."""
+    """Return a certificate of this gateway on this host for a key, signed with the same key, as DER."""
     host = host or socket.gethostname()
     called = x509.NameAttribute(NameOID.COMMON_NAME, f"Lineside on {host}"[:64])
     name = x509.Name([called, x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Lineside")])
     public = key.public_key()
-    # Part 6, 6.2.2: these four, and what signs itself says so
+    # Part 6, 6.2.2: these four, and keyCertSign for a self-signed certificate
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=True, key_encipherment=True, data_encipherment=True,
         key_cert_sign=True, key_agreement=False, crl_sign=False, encipher_only=False, decipher_only=False,

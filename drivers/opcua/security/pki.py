@@ -1,13 +1,13 @@
-"""The folder `pki`: our own certificate and key, trusted and rejected certificates, revocation lists.
+"""Reads and writes the folder `pki`: our certificate and key, trusted and rejected certificates, revocation lists.
 
-Laid out after Part 12, F.1:
+Its layout is that of Part 12, F.1:
 
     own/certs  own/private            our certificate (DER) and its key (PEM)
     trusted/certs  trusted/crl        servers, and authorities whose servers are trusted; revocation lists
-    issuers/certs  issuers/crl        authorities that are needed to follow a chain, and are not trusted by that
+    issuers/certs  issuers/crl        authorities that complete a chain, but are not trusted themselves
     rejected                          certificates of servers that were not trusted
 
-Several gateways may share one: every file appears whole, and the first to make the own certificate makes it for all.
+Several gateways may use the same folder: files are written atomically, and the first gateway makes the certificate.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_REJECTED = 100
-"""Rejected certificates that are kept: a server with a new one each time must not fill the disk."""
+"""Maximum number of rejected certificates: a server that changes its certificate must not fill the disk."""
 
 _CERTIFICATES = {".der", ".cer", ".crt", ".pem"}
 _LISTS = {".crl", ".der", ".pem"}
 
 
 def default_folder() -> Path:
-    """Return the default folder: LINESIDE_PKI, or in systemd's state folder, or in the working directory."""
+    """Return the default folder: LINESIDE_PKI, or a folder in systemd's state folder or in the working directory."""
     if written := os.environ.get("LINESIDE_PKI"):
         return Path(written)
     state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -57,7 +57,7 @@ def default_folder() -> Path:
 
 
 class Own(NamedTuple):
-    """Our application instance certificate, its key, and the application URI that it is for."""
+    """Our application instance certificate, its key, and its application URI."""
 
     certificate: x509.Certificate
     key: rsa.RSAPrivateKey
@@ -75,7 +75,7 @@ class Store:
 
 
 class Pki:
-    """One such folder. Its methods raise `OSError` where it can't be read or written."""
+    """A PKI folder. Its methods raise `OSError` if it can't be read or written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
@@ -87,13 +87,13 @@ class Pki:
         self.crl = (self.folder / "trusted" / "crl", self.folder / "issuers" / "crl")
 
     def own(self) -> Own:
-        """Return our certificate and key, made where there are none.
+        """Return our certificate and key; make them if they do not exist.
 
-        Raises `ValueError` where a file is not what it should be, or the key is not that of the certificate.
+        Raises `ValueError` if a file has the wrong contents, or the key does not match the certificate.
         """
         for folder in (self.trusted, self.issuers, self.rejected, *self.crl):
             folder.mkdir(parents=True, exist_ok=True)
-        made = self.certificate_file.exists()  # looked for first, since it is made last
+        made = self.certificate_file.exists()  # checked first, since it is made last
         if not self.key_file.exists():
             if made:
                 raise ValueError(
@@ -114,10 +114,9 @@ class Pki:
         return Own(certificate, key, uris[0])
 
     def store(self) -> Store:
-        """Read all that a certificate is judged by.
+        """Read the trusted certificates, authorities and revocation lists.
 
-        Raises `ValueError` for a revocation list that can't be read: to go on without it would be to trust what it
-        revokes.
+        Raises `ValueError` for an unreadable revocation list: without it, revoked certificates would be trusted.
         """
         unreadable: list[Path] = []
         return Store(
@@ -139,14 +138,14 @@ class Pki:
             old.unlink(missing_ok=True)
 
     def trust(self, prefix: str) -> x509.Certificate:
-        """Move a rejected certificate, named by how its thumbprint begins, to the trusted ones, and return it.
+        """Move a rejected certificate, given by the prefix of its thumbprint, to the trusted certificates; return it.
 
-        Raises `ValueError` where none is named by that, or more than one.
+        Raises `ValueError` if no certificate, or more than one, has this prefix.
         """
         return _move(self.rejected, self.trusted, prefix)
 
     def distrust(self, prefix: str) -> x509.Certificate:
-        """Move a trusted certificate to the rejected ones; else as `trust`."""
+        """Move a trusted certificate to the rejected certificates; otherwise like `trust`."""
         return _move(self.trusted, self.rejected, prefix)
 
 
@@ -171,7 +170,7 @@ def pki_of(settings: SecureConnection) -> Pki:
 
 
 def certificates(folder: Path, unreadable: list[Path]) -> Iterator[tuple[Path, x509.Certificate]]:
-    """Yield the certificates in a folder by their files; those that are none are added to `unreadable`."""
+    """Yield the certificates in a folder with their files; add files without a certificate to `unreadable`."""
     for file in _files(folder, _CERTIFICATES):
         try:
             yield file, read_file(file.read_bytes())

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ANY_HOST = "*"
-"""A `server_name` that accepts a certificate of whatever host, where that very certificate is trusted."""
+"""A `server_name` that accepts a certificate of any host, if this certificate itself is trusted."""
 
 
 class Policy(StrEnum):
-    """The security policies of Part 7, 6.6 that are not deprecated; `auto` is the strongest that is offered."""
+    """The security policies of Part 7, 6.6 that are not deprecated; `auto` is the strongest offered policy."""
 
     NONE = "none"
     AUTO = "auto"
@@ -29,7 +29,7 @@ class Policy(StrEnum):
 
 
 class SecurityMode(StrEnum):
-    """What is done to every message (Part 4, 7.20)."""
+    """The protection of every message (Part 4, 7.20)."""
 
     SIGN = "sign"
     SIGN_AND_ENCRYPT = "sign_and_encrypt"
@@ -46,7 +46,7 @@ _DEPRECATED = {"basic128rsa15", "basic256"}
 
 
 def _policy(written: object) -> object:
-    """Turn the name of a policy into it; capitals, '_' and '-' do not matter."""
+    """Parse the name of a policy, ignoring case, '_' and '-'."""
     if not isinstance(written, str):
         raise ValueError(f"write security: {_choices(Policy)}")  # noqa: TRY004 - what a user wrote
     if _plain(written) in _DEPRECATED:
@@ -55,13 +55,13 @@ def _policy(written: object) -> object:
             f"{_choices(_OURS)}, and let the server's administrator switch one of them on"
         )
     if _plain(written) not in _POLICIES:
-        raise ValueError(f"{written!r} is no security policy; write {_choices(Policy)}")
+        raise ValueError(f"{written!r} is not a security policy; write {_choices(Policy)}")
     return _POLICIES[_plain(written)]
 
 
 def _mode(written: object) -> object:
     if not isinstance(written, str) or _plain(written) not in _MODES:
-        raise ValueError(f"{written!r} is no security mode; write {_choices(SecurityMode)}")
+        raise ValueError(f"{written!r} is not a security mode; write {_choices(SecurityMode)}")
     return _MODES[_plain(written)]
 
 
@@ -78,27 +78,27 @@ File = Annotated[Path | None, BeforeValidator(_path)]
 
 
 class SecureConnection(Connection):
-    """The part of an OPC UA connection that is about security; docs/opcua-security.md says what each key means.
+    """The security keys of an OPC UA connection; docs/opcua-security.md explains each key.
 
-    Nothing but `security: none` makes a connection that anybody on the network can read and forge.
+    Only with `security: none` anybody on the network can read and forge messages.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # it may be a password at the wrong place
+    model_config = ConfigDict(hide_input_in_errors=True)  # the input may be a misplaced password
 
     security: Annotated[Policy, BeforeValidator(_policy)] = Policy.AUTO
     """The security policy; auto is the strongest that the server offers, as in `Aes256_Sha256_RsaPss`."""
     security_mode: Annotated[SecurityMode, BeforeValidator(_mode)] = SecurityMode.SIGN_AND_ENCRYPT
-    """What is done to every message, as in `sign`."""
+    """The protection of every message, as in `sign`."""
     username: Annotated[str, Field(min_length=1)] | None = None
-    """Who we are to the server, as in `edge-01`."""
+    """The user name at the server, as in `edge-01`."""
     password: Secret | None = None
     """The name of the password, never the password, as in `{secret: plc_password}`."""
     user_certificate: File = None
-    """Who we are to the server, by a certificate, as in `/etc/lineside/user.pem`."""
+    """The certificate that identifies the user, as in `/etc/lineside/user.pem`."""
     user_key: File = None
     """The key of the user's certificate, as in `/etc/lineside/user.key`."""
     server_name: Annotated[str, Field(min_length=1)] | None = None
-    """The host that the server's certificate is of, where it is not the URL's, as in `plc-01.plant`."""
+    """The host in the server's certificate, if it is not that of the URL, as in `plc-01.plant`."""
     revocation: Literal["required", "if_known"] = "required"
     """Whether an authority without an up-to-date revocation list is refused, as in `if_known`."""
     pki: File = None
@@ -118,5 +118,5 @@ class SecureConnection(Connection):
 
     @property
     def identified(self) -> bool:
-        """Whether the server is told who we are."""
+        """True if the connection sends a user identity to the server."""
         return self.username is not None or self.user_certificate is not None

@@ -1,7 +1,7 @@
-"""How a connection is made secure: the server's offer, its certificate, ours, and the user.
+"""Secures a connection: chooses an endpoint, validates the server's certificate, and sets our certificate and user.
 
-`secured` makes a client ready before it connects. Everything here may heal without a restart, when somebody trusts a
-certificate or corrects a server: so it is `NotConnected`, and tried again.
+`secured` prepares a client before it connects. A person may trust a certificate or correct a server at any time, so
+every error here is `NotConnected`, and the connection is tried again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DISCOVERY = "/discovery"
 """The usual end of the path of a discovery endpoint (Part 6, Annex E of older editions; Milo, Ignition)."""
 
 MAX_PASSWORD = 128
-"""Bytes of a password: what fits, with the server's nonce, into one block of a key of 2048 bits."""
+"""Maximum bytes of a password that fit, with the server's nonce, into one block of a key of 2048 bits."""
 
 _MODES = {
     SecurityMode.SIGN: ua.MessageSecurityMode.Sign,
@@ -51,12 +51,13 @@ _WRITTEN = {
 
 
 async def secured(client: Client, settings: OpcUaConnection) -> None:
-    """Make a client ready to connect as the settings want it, and in no weaker way.
+    """Prepare a client to connect with the configured security, never with weaker security.
 
-    The server is asked what it offers, and its certificate is judged before anything is encrypted for it.
+    Reads the server's endpoints, and validates its certificate before anything is encrypted for it.
 
-    Raises `NotConnected` where it can't be reached, does not offer what is wanted, or is not trusted (its certificate
-    is then among the rejected, and the text says which command trusts it); and where our own files can't be used.
+    Raises `NotConnected` if the server can't be reached, does not offer the configured security, or is not trusted,
+    and if our own files can't be used. A certificate that is not trusted is stored as rejected, and the text contains
+    the command that trusts it.
     """
     url = client.server_url.geturl()
     try:
@@ -78,7 +79,7 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
         raise NotConnected(f"{url}: it sends no certificate to encrypt for", status("BadCertificateInvalid"))
 
     async def validate(certificate: x509.Certificate, application: ua.ApplicationDescription) -> None:
-        # again, as the session says who it is: that could not be forged on the way
+        # again with the identity in the session, which can't be forged on the network
         await asyncio.to_thread(
             _judge, [certificate, *chain[1:]], settings, pki, url, application.ApplicationUri or uri
         )
@@ -104,7 +105,9 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
         try:
             certificate = read_file(settings.user_certificate.read_bytes())
         except ValueError:
-            raise ValueError(f"user_certificate {settings.user_certificate} is no certificate, DER or PEM") from None
+            raise ValueError(
+                f"user_certificate {settings.user_certificate} is not a certificate, DER or PEM"
+            ) from None
         try:
             key = read_key(settings.user_key.read_bytes())
         except ValueError as error:
@@ -117,7 +120,7 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
 async def _offered(url: str, settings: OpcUaConnection) -> list[ua.EndpointDescription]:
     """Return the endpoints of a server, read by a separate client without user or secret.
 
-    A server whose endpoints all want security is asked at its discovery endpoint (Part 6, 7.1.2.3 and Annex E).
+    If all endpoints of the server require security, its discovery endpoint is used (Part 6, 7.1.2.3 and Annex E).
     """
     try:
         return await Client(url, settings.timeout).connect_and_get_server_endpoints()
@@ -135,13 +138,13 @@ def is_discovery(url: str) -> bool:
     return urlsplit(url).path.rstrip("/").endswith(DISCOVERY)
 
 
-def endpoint_urls(asked: str, told: str) -> list[str]:
+def endpoint_urls(asked: str, stated: str) -> list[str]:
     """Return the URLs at which an endpoint may be reached, the likeliest first.
 
-    `asked` is the URL that answered, `told` the endpoint's own. A server behind address translation names a host or
-    port that is not known here, so the host that answered comes first, with the endpoint's port and path.
+    `asked` is the URL that responded, `stated` the endpoint's own URL. A server behind address translation states a
+    host or port that is unknown here, so the host that responded comes first, with the endpoint's port and path.
     """
-    ours, theirs = urlsplit(asked), urlsplit(told)
+    ours, theirs = urlsplit(asked), urlsplit(stated)
     try:
         port, own = theirs.port or PORT, ours.port or PORT
     except ValueError:
@@ -162,7 +165,7 @@ def endpoint_urls(asked: str, told: str) -> list[str]:
 
 
 async def _reachable(urls: Sequence[str], settings: OpcUaConnection) -> str:
-    """Return the first URL at which a port is open, the last one where none is."""
+    """Return the first URL with an open port, or the last URL if no port is open."""
     for url in urls[:-1]:
         parts = urlsplit(url)
         with suppress(OSError, TimeoutError):
@@ -176,7 +179,7 @@ async def _reachable(urls: Sequence[str], settings: OpcUaConnection) -> str:
 def _chosen(
     endpoints: Sequence[ua.EndpointDescription], settings: OpcUaConnection, url: str
 ) -> ua.EndpointDescription:
-    """Return the endpoint that is as the settings want it."""
+    """Return the endpoint that matches the settings."""
     usable = [one for one in endpoints if (one.EndpointUrl or "").startswith(ua.OPC_TCP_SCHEME)]
     mode = ua.MessageSecurityMode.None_ if settings.security is Policy.NONE else _MODES[settings.security_mode]
     match settings.security:
@@ -212,7 +215,7 @@ def _not_offered(endpoints: Sequence[ua.EndpointDescription], asked: str) -> str
 
 
 def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pki, url: str, uri: str) -> None:
-    """Let a server's certificate through, or raise `NotConnected` with all that is wrong with it."""
+    """Accept a server's certificate, or raise `NotConnected` with all problems."""
     host = settings.server_name or urlsplit(url).hostname
     expected = Expected(None if host == ANY_HOST else host, uri, settings.revocation == "required")
     try:
@@ -225,7 +228,7 @@ def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pk
     own = chain[0]
     text = f"its certificate ({common_name(own.subject)}) is refused: {'; '.join(problem.text for problem in found)}"
     if UNKNOWN & {problem.code for problem in found}:
-        text += f". If it is the right one: lineside certs trust {pki.folder} {thumbprint(own)}"
+        text += f". If it is the right server: lineside certs trust {pki.folder} {thumbprint(own)}"
         try:
             pki.reject(own)
         except OSError as error:
@@ -236,7 +239,7 @@ def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pk
 
 
 def _own(pki: Pki, url: str) -> Own:
-    """Return our certificate and key. Raises `NotConnected` where they can't be used."""
+    """Return our certificate and key. Raises `NotConnected` if they can't be used."""
     try:
         own = pki.own()
     except (OSError, ValueError) as error:
@@ -245,7 +248,7 @@ def _own(pki: Pki, url: str) -> Own:
     if end < dt.datetime.now(dt.UTC):
         raise NotConnected(
             f"{url}: this gateway's certificate expired on {end:%Y-%m-%d %H:%M} UTC; remove {pki.certificate_file} "
-            "for a new one, and let the servers trust that"
+            "to get a new certificate, and let the servers trust it"
         )
     return own
 

@@ -1,6 +1,6 @@
-"""Whether a server's certificate is to be trusted (Part 4, 6.1.3).
+"""Validates a server's certificate (Part 4, 6.1.3).
 
-All that is wrong with one is told, and whatever can't be judged is wrong. Nothing here does I/O.
+`problems` reports all problems of a certificate. A check that can't be completed is a problem. No I/O.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=x509.ExtensionType)
 
 MAX_CHAIN = 8
-"""Certificates from a server's to its root: a plant has two or three."""
+"""Maximum number of certificates from a server's to its root: a plant has two or three."""
 
 _KNOWN = {
     ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
@@ -39,7 +39,7 @@ _KNOWN = {
     ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     ExtensionOID.SUBJECT_KEY_IDENTIFIER,
 }
-"""Extensions that we look at, or that restrict nothing. No other critical one may be overlooked (RFC 5280)."""
+"""Extensions that we check, or that restrict nothing. No other critical extension may be ignored (RFC 5280)."""
 
 _WEAK = (hashes.MD5, hashes.SHA1)
 
@@ -52,7 +52,7 @@ class Problem(NamedTuple):
 
 
 UNKNOWN = {"BadCertificateUntrusted", "BadCertificateChainIncomplete"}
-"""The problems that somebody solves who knows the server, and trusts its certificate."""
+"""The problems that a person solves who knows the server, and trusts its certificate."""
 
 
 class Expected(NamedTuple):
@@ -64,13 +64,13 @@ class Expected(NamedTuple):
 
 
 def problems(chain: Sequence[Certificate], store: Store, expected: Expected, now: dt.datetime) -> list[Problem]:
-    """Return all that is wrong with a server's certificate, the gravest first.
+    """Return all problems of a server's certificate, the most serious first.
 
-    `chain` is what the server sent, its own first; the rest only helps to find the way to an authority.
+    `chain` contains the certificates that the server sent, its own first; the others only help to find an authority.
     """
     try:
         found = list(_problems(chain, store, expected, now))
-    except (ValueError, UnsupportedAlgorithm) as error:  # what cryptography says of malformed extensions and keys
+    except (ValueError, UnsupportedAlgorithm) as error:  # malformed extensions and keys
         found = [Problem("BadCertificateInvalid", f"it is malformed: {error}")]
     return [Problem(problem.code, printable(problem.text)) for problem in found]
 
@@ -86,20 +86,20 @@ def _problems(chain: Sequence[Certificate], store: Store, expected: Expected, no
             yield Problem("BadCertificateUntrusted", "it is not trusted, and nobody who is has signed it")
         for position, issuer in enumerate(path[1:]):
             yield from _of_issuer(issuer, position, now)
-    # who trusts this very certificate needs no authority's word for it, but heeds one that says no
+    # a certificate that is itself trusted needs no authority, but an authority may revoke it
     yield from _revoked(path, store, now, required=expected.revocation_required and not pinned)
     yield from _of_application(own, now)
     yield from _of_names(own, expected, pinned=pinned)
 
 
 def _path(own: Certificate, others: Sequence[Certificate], now: dt.datetime) -> tuple[list[Certificate], bool]:
-    """Follow the signatures from a certificate to a root; returns the way, and whether it got there."""
+    """Follow the signatures from a certificate to a root; return the path, and True if it reached a root."""
     path = [own]
     while not _signed(path[-1], path[-1]):
         found = [one for one in others if one not in path and _signed(path[-1], one)]
         if not found or len(path) == MAX_CHAIN:
             return path, False
-        # an authority that was renewed has two certificates of one name and key
+        # a renewed authority has two certificates with the same name and key
         path.append(next((one for one in found if _in_time(one, now)), found[0]))
     return path, True
 
@@ -126,13 +126,13 @@ def _of_issuer(issuer: Certificate, below: int, now: dt.datetime) -> Iterator[Pr
     basic = _extension(issuer, x509.BasicConstraints)
     usage = _extension(issuer, x509.KeyUsage)
     if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
-        yield Problem("BadCertificateIssuerUseNotAllowed", f"its issuer {name!r} is no authority that may sign it")
+        yield Problem("BadCertificateIssuerUseNotAllowed", f"its issuer {name!r} is not allowed to sign it")
     elif basic.path_length is not None and below > basic.path_length:
         yield Problem("BadCertificateIssuerUseNotAllowed", f"its issuer {name!r} may not have authorities below it")
     if not _in_time(issuer, now):
         yield Problem("BadCertificateIssuerTimeInvalid", f"its issuer {name!r} {_when(issuer, now)}")
     yield from _strange(issuer, f"its issuer {name!r}")
-    if not _signed(issuer, issuer):  # nobody relies on what a root says of itself
+    if not _signed(issuer, issuer):  # the signature of a root on itself proves nothing
         yield from _weak(issuer, f"its issuer {name!r}")
 
 
@@ -154,7 +154,7 @@ def _revoked(path: Sequence[Certificate], store: Store, now: dt.datetime, *, req
 
 
 def _lists(issuer: Certificate, crl: x509.CertificateRevocationList) -> bool:
-    """Return whether a revocation list is truly of an authority."""
+    """Return True if an authority signed a revocation list."""
     usage = _extension(issuer, x509.KeyUsage)
     if crl.issuer != issuer.subject or (usage is not None and not usage.crl_sign):
         return False
@@ -172,12 +172,12 @@ def _whole(crl: x509.CertificateRevocationList, now: dt.datetime) -> bool:
 
 
 def _of_application(own: Certificate, now: dt.datetime) -> Iterator[Problem]:
-    """Check the certificate by itself: its time, key, signature, and what it may be used for (Part 6, 6.2.2)."""
+    """Check the certificate alone: its time, key, signature, and key usage (Part 6, 6.2.2)."""
     if not _in_time(own, now):
         yield Problem("BadCertificateTimeInvalid", f"it {_when(own, now)}")
     key = own.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
-        yield Problem("BadCertificatePolicyCheckFailed", "its key is no RSA key")
+        yield Problem("BadCertificatePolicyCheckFailed", "its key is not an RSA key")
     elif key.key_size < KEY_BITS:
         yield Problem("BadCertificatePolicyCheckFailed", f"its key has {key.key_size} bits; {KEY_BITS} are the least")
     yield from _weak(own, "it")
@@ -189,7 +189,7 @@ def _of_application(own: Certificate, now: dt.datetime) -> Iterator[Problem]:
     if extended is not None and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {
         *extended
     }:
-        yield Problem("BadCertificateUseNotAllowed", "it is none of a server")
+        yield Problem("BadCertificateUseNotAllowed", "it is not a server certificate")
 
 
 def _of_names(own: Certificate, expected: Expected, *, pinned: bool) -> Iterator[Problem]:
@@ -209,8 +209,8 @@ def _of_names(own: Certificate, expected: Expected, *, pinned: bool) -> Iterator
     elif expected.host is None and not pinned:
         yield Problem(
             "BadCertificateHostNameInvalid",
-            "server_name '*' is for a certificate that is itself trusted: else any server of the same authority "
-            "could stand in for this one",
+            "server_name '*' is for a certificate that is itself trusted: otherwise any server of the same authority "
+            "could replace this server",
         )
 
 

@@ -1,4 +1,4 @@
-"""Subscriptions (Part 4, 5.13 and 5.14), and polling of points that a server has no room for.
+"""Subscriptions (Part 4, 5.13 and 5.14), and polling of points for which the server has no more monitored items.
 
 `session_reader`   all pushed points of a session
 `subscription`     publish requests, sequence numbers, republish
@@ -6,5 +6,5 @@
 `client_handles`   assigns client handles to points
 `scan_builder`     makes scans of data changes
 `polling`          reads nodes that are not subscribed to
-`revisions`        differences between the request and what the server does
+`revisions`        differences between requested and revised parameters
 """

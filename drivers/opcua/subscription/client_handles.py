@@ -1,4 +1,4 @@
-"""Client handles: assign the changes of monitored items to points."""
+"""Assigns the changes of monitored items to points by client handles."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ClientHandles:
         self._nodes: list[ua.NodeId] = []
         self._modes: list[Time] = []
         self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
-        self._special: set[int] = set()  # handles of parts of a value, or of points with a clock of their own
-        self._fresh: set[int] = set()  # handles whose first value has not come yet
+        self._special: set[int] = set()  # handles of parts of a value, or of points with their own clock
+        self._fresh: set[int] = set()  # handles without a first value
 
     def add(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> int:
         """Add a point; return the client handle of its item."""
@@ -45,7 +45,7 @@ class ClientHandles:
         self._others[handle].append(position)
 
     def forget(self, handles: Iterable[int]) -> None:
-        """Stop expecting first values of items that were not created."""
+        """Stop waiting for first values of items that were not created."""
         self._fresh.difference_update(handles)
 
     def handles(self, groups: Container[OpcUaGroup]) -> list[int]:
@@ -78,13 +78,13 @@ def carried_over(
 ) -> dict[int, int]:
     """Return the newest delivered times of a new group's points, from the groups that it replaces.
 
-    So a value that was delivered in an old group is not new in this one.
+    A value that was delivered in an old group is then not new in this group.
     """
-    told = {
+    delivered = {
         (old.machine, old.names[position], old.sources[position]): time
         for old in removed
         for position, time in latest[old].items()
     }
     names = zip(group.names, group.sources, strict=True)
-    known = (told.get((group.machine, name, source)) for name, source in names)
+    known = (delivered.get((group.machine, name, source)) for name, source in names)
     return {position: time for position, time in enumerate(known) if time is not None}

@@ -1,4 +1,4 @@
-"""Monitored items (Part 4, 5.13): creates and deletes them, and reports those that the server refuses."""
+"""Creates and deletes monitored items (Part 4, 5.13), and reports refused items."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MonitoredItems:
     async def monitor(
         self, session: Session, subscription: int, group: OpcUaGroup, nodes: Sequence[tuple[int, ua.NodeId]]
     ) -> dict[int, int]:
-        """Create items for nodes, given with their positions in the group; return the status codes of refused ones.
+        """Create items for nodes, given with their positions in the group; return the status codes of refused items.
 
         Parts of one structure, or of one array, share an item. Raises `REQUEST_ERRORS`.
         """
@@ -75,7 +75,7 @@ class MonitoredItems:
     async def _create(
         self, session: Session, subscription: int, wanted: Mapping[int, ua.MonitoredItemCreateRequest]
     ) -> dict[int, int]:
-        """Create items by handle; return the status codes of refused ones."""
+        """Create items by handle; return the status codes of refused items."""
 
         async def send(part: Sequence[int]) -> Sequence[ua.MonitoredItemCreateResult]:
             request = ua.CreateMonitoredItemsParameters(

@@ -1,4 +1,4 @@
-"""Polled nodes: by configuration, or because the server has no room for more monitored items."""
+"""Polls nodes, by configuration or because the server has no more monitored items."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Poll:
     """Reads all or some points of one group.
 
     A polled value is valid at the time of the read. Its source time is the time of its last change, and is used if
-    the configuration asks for it; a value without a newer source time is then no new reading.
+    configured; a value without a newer source time is then not a new reading.
     """
 
     def __init__(self, group: OpcUaGroup, positions: Sequence[int] | None = None) -> None:
@@ -47,7 +47,7 @@ class Poll:
         self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
         self._newest = [0] * len(self.positions)
         self._bad = [False] * len(self.positions)
-        self._since = [0] * len(self.positions)  # until which a point was reported bad
+        self._since = [0] * len(self.positions)  # times until which points were reported bad
         self._nodes: list[ua.NodeId] = []
         self._places: list[int | Fault] = []
         self._gone: set[int] = set()  # positions
@@ -58,12 +58,12 @@ class Poll:
         return [(self.group, position) for position in gone]
 
     def lost(self, now: int) -> None:
-        """Record that all points were bad until now, after a lost connection."""
+        """Record that all points were bad until now, because the connection was lost."""
         self._bad = [True] * len(self.positions)
         self._since = [now] * len(self.positions)
 
     def resolve(self, nodes: Sequence[ua.NodeId | Fault]) -> None:
-        """Set the nodes of the points; several points of one node read it once."""
+        """Set the nodes of the points; a node of several points is read once."""
         distinct: dict[ua.NodeId, int] = {}
         self._places = [
             node if isinstance(node := nodes[position], Fault) else distinct.setdefault(node, len(distinct))
@@ -102,19 +102,19 @@ class Poll:
         dated = Scan(scan.group, scan.time, [], {}, [], [])
         sources, servers, present = answer.source_times, answer.server_times, scan.time + self.ahead
         for i, (place, mode, position) in enumerate(zip(self._places, self._modes, self.positions, strict=True)):
-            told = None
+            stamp = None
             if isinstance(place, int) and mode is not Time.GATEWAY:
                 server = servers[place]
                 source = sources[place] if mode is Time.SOURCE else server
-                told = source if source is not None else server
+                stamp = source if source is not None else server
             fault = scan.faults.get(i)
-            new = told is None or told > self._newest[i]
+            new = stamp is None or stamp > self._newest[i]
             if not new and fault is None and not self._bad[i]:
                 continue
             # a value from before or during an outage is valid from now on
-            time = told if told is not None and new and told > self._since[i] else present
-            if told is not None:
-                self._newest[i] = max(told, self._newest[i])
+            time = stamp if stamp is not None and new and stamp > self._since[i] else present
+            if stamp is not None:
+                self._newest[i] = max(stamp, self._newest[i])
             self._bad[i] = fault is not None
             if fault is not None:
                 self._since[i] = time
@@ -127,7 +127,7 @@ class Poll:
 
 
 class PollingFallback:
-    """Polls subscribed points at the rate of their group, if the server has no room for their items."""
+    """Polls subscribed points at the rate of their group, if the server has no more monitored items."""
 
     def __init__(self, counters: Counters, revisions: Revisions) -> None:
         """Prepare; `counters` counts `polled_instead`, and `revisions` names the points."""
@@ -157,7 +157,7 @@ class PollingFallback:
         return [one for _, poll in self._polls for one in poll.take_gone()]
 
     def resolve(self, group: OpcUaGroup, nodes: Sequence[ua.NodeId | Fault]) -> set[int]:
-        """Set the nodes of a group's points; return the positions of the polled ones."""
+        """Set the nodes of a group's points; return the positions of the polled points."""
         polls = [poll for _, poll in self._polls if poll.group == group]
         for poll in polls:
             poll.resolve(nodes)

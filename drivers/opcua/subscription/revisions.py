@@ -1,4 +1,4 @@
-"""Differences between a request and what the server does, by point."""
+"""Collects differences between requested and revised parameters, by point."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from drivers.opcua.settings import OpcUaGroup
 
 
-NO_DEADBAND = "the server refuses their deadbands: it sends all changes, and they are held back here"
+NO_DEADBAND = "the server refuses their deadbands: it sends all changes, and the gateway filters them"
 NO_PERCENT = (
     "the server refuses a deadband in percent, as where it knows no range, so every change is sent; write range: "
-    "[lowest, highest] in the template, and they are held back here"
+    "[lowest, highest] in the template, and the gateway filters them"
 )
 SLOWER = "the server samples them every {:g} ms instead of {:g} ms: faster changes are not seen"
 SHORTER = "the server queues {} changes instead of {}: with more between two messages some are lost"
 SLACK = 1.01
-"""A revised interval up to so many times the requested one is the same: servers count in their own ticks."""
+"""A revised interval up to this multiple of the requested interval is the same: servers count in their own ticks."""
 
 NO_ITEM = "the server has no room for more monitored items: they are read instead, at their rate"
 
 
 class Revisions:
-    """Collects remarks until the gateway asks for them."""
+    """Collects remarks until the gateway reads them."""
 
     def __init__(self) -> None:
         self._names: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)  # in order, once each

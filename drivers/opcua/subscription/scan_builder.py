@@ -1,4 +1,4 @@
-"""Makes scans of data changes: the time of each reading, and whether it is new."""
+"""Makes scans of data changes: determines the time of each reading, and leaves out readings that are not new."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     """The newest source times that were delivered, by group and position, over all connections."""
 
 _PLAIN = {bool, int, float}
-"""Types of values that are readings as they come."""
+"""Types of values that become readings without a conversion."""
 
 
 SAMPLED = 60_000_000
@@ -37,8 +37,8 @@ SAMPLED = 60_000_000
 class ScanBuilder(ClientHandles):
     """Makes scans of the changes of a session's points; `structures` are the server's structure definitions.
 
-    Plain good values are handled by columns, all others one by one. `ahead` is how many microseconds the server's
-    clock is ahead of ours.
+    Plain good values are processed by columns, all others one by one. `ahead` is the lead of the server's clock over
+    ours in microseconds.
     """
 
     def __init__(self, counters: Counters, latest: Latest, *, interrupted: bool = False) -> None:
@@ -59,7 +59,7 @@ class ScanBuilder(ClientHandles):
         return {handle: self.of(handle) for handle in gone}
 
     def take_gaps(self) -> list[Gap]:
-        """Return the gaps in which changes were missed, once."""
+        """Return the new gaps in which changes were missed, once."""
         gaps, self._gaps = self._gaps, []
         return gaps
 
@@ -77,36 +77,36 @@ class ScanBuilder(ClientHandles):
     def missed(self, parts: Sequence[DataChanges], now: int) -> list[Scan]:
         """Return late scans of changes from the server's queue of an earlier session, with their own times.
 
-        Times without changes in between become gaps. Left out are changes without a source time, and values that were
-        delivered before: some servers send all values again when a session is taken over.
+        Times without changes in between become gaps. Changes without a source time, and values that were delivered
+        before, are left out: some servers send all values again after a session takeover.
         """
         self._fresh.clear()
         self._past = True
         before: dict[int, int | None] = {}
-        told: defaultdict[int, set[int]] = defaultdict(set)
+        delivered: defaultdict[int, set[int]] = defaultdict(set)
         scans = []
         for changes in map(self._ours, parts):
             kept = []
             for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
                 newest = before.setdefault(handle, self._newest(handle))
-                if source is not None and source != newest and source not in told[handle]:
-                    told[handle].add(source)
+                if source is not None and source != newest and source not in delivered[handle]:
+                    delivered[handle].add(source)
                     kept.append(place)
             scans += self.scans(changes.chosen(kept), now) if kept else []
         for handle, start in before.items():
-            if start is not None and told[handle]:
-                self._add_gap(handle, start, max(told[handle]), frozenset(told[handle]))
+            if start is not None and delivered[handle]:
+                self._add_gap(handle, start, max(delivered[handle]), frozenset(delivered[handle]))
         for scan in scans:
             scan.late = True
         return scans
 
-    def _add_gap(self, handle: int, start: int, end: int, told: frozenset[int] = frozenset()) -> None:
-        self._gaps += [Gap(*point, start, end, told) for point in self.of(handle)]
+    def _add_gap(self, handle: int, start: int, end: int, delivered: frozenset[int] = frozenset()) -> None:
+        self._gaps += [Gap(*point, start, end, delivered) for point in self.of(handle)]
 
     # -- scans --
 
     def scans(self, changes: DataChanges, now: int) -> list[Scan]:
-        """Return the changes as scans: one a group, or several if a point changed several times.
+        """Return the changes as scans: one for each group, or several if a point changed several times.
 
         The first value of an item after a reconnection is the present value: if it was delivered before the outage,
         it is delivered again with the present time, since its point was bad meanwhile.
@@ -144,7 +144,7 @@ class ScanBuilder(ClientHandles):
         return [*scans.values(), *late]
 
     def _following(self, changes: DataChanges, sources: Sequence[int | None]) -> dict[int, int]:
-        """Return the earliest time of all but the first change of each item, by the clock that its point uses."""
+        """Return the earliest time of all but the first change of each item, by the clock of its point."""
         servers = changes.server_times
         seen: set[int] = set()
         found: dict[int, int] = {}
@@ -156,7 +156,7 @@ class ScanBuilder(ClientHandles):
         return found
 
     def _odd(self, changes: DataChanges, sources: Sequence[int | None], *, distinct: bool) -> set[int]:
-        """Return the places of changes that are handled one by one."""
+        """Return the places of changes that are processed one by one."""
         handles = changes.handles
         odd: set[int] = set()
         if any(changes.statuses):
@@ -168,7 +168,7 @@ class ScanBuilder(ClientHandles):
         for some in (self._special, self._fresh):
             if some and not some.isdisjoint(handles):
                 odd.update(place for place, handle in enumerate(handles) if handle in some)
-        if odd and not distinct:  # of one point all are, so that they keep their order
+        if odd and not distinct:  # all changes of such a point, so that they keep their order
             whose = {handles[place] for place in odd}
             odd.update(place for place, handle in enumerate(handles) if handle in whose)
         return odd
@@ -176,7 +176,7 @@ class ScanBuilder(ClientHandles):
     def _places(self, handles: Sequence[int], *, distinct: bool) -> dict[tuple[OpcUaGroup, int], Sequence[int]]:
         """Return the places of each scan's changes, by group and number of earlier changes of its points.
 
-        A scan holds a point once: the second change of a node goes into the group's second scan.
+        A scan contains a point once: the second change of a node goes into the group's second scan.
         """
         groups = [self._groups[handle] for handle in handles]
         if distinct and groups.count(groups[0]) == len(groups):
@@ -215,7 +215,7 @@ class ScanBuilder(ClientHandles):
     def _take(
         self, changes: DataChanges, place: int, source: int | None, scan: Scan, following: Mapping[int, int]
     ) -> list[Scan]:
-        """Add one change to its scan; return the late scans that it also makes."""
+        """Add one change to its scan; return additional late scans of the change."""
         handle, value, status = changes.handles[place], changes.values[place], changes.statuses[place]
         variant = changes.variants.get(place)
         [server] = microseconds(changes.server_ticks[place : place + 1])
@@ -240,10 +240,10 @@ class ScanBuilder(ClientHandles):
     def _when(
         self, handle: int, source: int | None, server: int | None, now: int, following: int | None = None
     ) -> tuple[int, int | None]:
-        """Return the time of a value; and of one that changed during an outage, the time of that change.
+        """Return the time of a value; and for a value that changed during an outage, the time of that change.
 
         The first value after an outage is valid from the time at which the server sampled it, or from now on, and
-        never from a time after `following`, that of the next change in the queue: each keeps its own time.
+        never from a time after `following`, the time of the next change in the queue.
         """
         mode, newest = self._modes[handle], self._latest[self._groups[handle]]
         before = newest.get(self._positions[handle])
@@ -266,13 +266,13 @@ class ScanBuilder(ClientHandles):
             return present, None
         if before is not None:
             self._add_gap(handle, before, source)
-        if mode is not Time.SOURCE:  # by the gateway's clock, when it would have arrived
+        if mode is not Time.SOURCE:  # the expected arrival time, by the gateway's clock
             since = source if server is None else server
             return present, since if mode is Time.SERVER else since - self.ahead
         return present, source
 
     def _present(self, mode: Time, source: int | None, server: int | None, now: int) -> int:
-        """Return from when on the first value after an outage is valid."""
+        """Return the time from which the first value after an outage is valid."""
         if mode is Time.GATEWAY:
             return now
         present = now + self.ahead
@@ -280,7 +280,7 @@ class ScanBuilder(ClientHandles):
         return server if sampled and server is not None and present - server < SAMPLED else present
 
     def _arrived(self, server: int | None, now: int) -> int:
-        """Return the arrival time of a value, or when it would have arrived."""
+        """Return the actual or expected arrival time of a value."""
         return server - self.ahead if self._past and server is not None else now
 
 

@@ -1,4 +1,4 @@
-"""Subscriptions, monitored items and events of one session, and polling of points that the server has no room for."""
+"""Reads the pushed points of one session: subscriptions, monitored items, events, and polling as a fallback."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class SessionReader:
         self._publishing = Publishing(session, settings.keep_alive, settings.publishing, counters)
         self._items = MonitoredItems(points, counters, revisions)
         self._fallback = PollingFallback(counters, revisions)
-        self._subscriptions: dict[float, int | None] = {}  # by interval; None where the server has none
+        self._subscriptions: dict[float, int | None] = {}  # by interval; None if the server supports no more
 
     def begin(self) -> None:
-        """Start to publish, once all items are monitored."""
+        """Start to publish, after all items are monitored."""
         self._publishing.begin()
 
     def resume(self) -> None:
-        """Publish subscriptions that were added, and let `receive` return."""
+        """Publish added subscriptions, and make `receive` return."""
         self._publishing.begin()
         self._publishing.wake()
 
@@ -71,7 +71,7 @@ class SessionReader:
     async def monitor(
         self, group: OpcUaGroup, positions: Iterable[int], nodes: Sequence[ua.NodeId | Fault]
     ) -> dict[int, Fault]:
-        """Monitor points, or poll those that the server has no room for; return the faults of the others.
+        """Monitor points, or poll them if the server has no more monitored items; return the faults of the others.
 
         Raises `REQUEST_ERRORS`.
         """
@@ -95,7 +95,7 @@ class SessionReader:
         return faults
 
     async def _subscribe(self, interval: float) -> int | None:
-        """Create a subscription; return None if the server supports none, or no more."""
+        """Create a subscription; return its id, or None if the server supports no more."""
         try:
             return await self._publishing.subscribe(interval)
         except ua.UaStatusCodeError as error:
@@ -125,7 +125,7 @@ class SessionReader:
         await self._items.forget(self._session, handles)
 
     async def receive(self, until: float) -> AsyncIterator[list[Scan]]:
-        """Wait for the next message or poll, at most until an event loop time; yield scans as they are complete.
+        """Wait for the next message or poll, at most until an event loop time; yield complete scans.
 
         Raises `NotConnected` if the connection or a subscription is lost or silent for too long. Scans that were
         yielded before stay valid.
@@ -143,7 +143,7 @@ class SessionReader:
                 yield await self._reread(subscription)
 
     async def _reread(self, subscription: int) -> list[Scan]:
-        """Read the points that a lost message may have been about, since their last values may be outdated."""
+        """Read the points of a subscription that lost a message, since their last values may be outdated."""
         handles = self._items.monitored(subscription)
         changes = await self._session.read([self.points.node(handle) for handle in handles])
         changes.handles = handles

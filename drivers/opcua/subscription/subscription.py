@@ -1,7 +1,7 @@
-"""Subscriptions of one session, and the publish requests that carry their notifications.
+"""Creates the subscriptions of one session, and sends the publish requests that carry their notifications.
 
-A subscription that is silent for three keep-alive periods ends the connection, whatever TCP reports. Sequence numbers
-are checked: missing messages are requested again (Part 4, 5.14.1.4), and delivered in their order.
+A subscription that is silent for three keep-alive periods ends the connection, even if TCP reports no error. Missing
+sequence numbers are requested again (Part 4, 5.14.1.4), and messages are delivered in order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from drivers.opcua.counters import Counters
 
 WAITING = 1000
-"""Messages that may wait for the gateway. Beyond that no publish requests are sent, and the server queues."""
+"""Maximum messages that wait for the gateway; beyond that it sends no publish requests, and the server queues."""
 
 LIFETIMES = 6
 """Keep-alives without a publish request that end a subscription on the server; 3 at least (Part 4, 5.14.2)."""
@@ -47,7 +47,7 @@ _TIMED_OUT = ua.StatusCodes.BadTimeout
 class _Subscription:
     """One subscription on the server.
 
-    `expected` is the sequence number of its next message. It counts as dead `patience` seconds after `last_message`.
+    `expected` is the sequence number of its next message. It is lost `patience` seconds after `last_message`.
     """
 
     interval: float
@@ -65,7 +65,7 @@ class Publishing:
         self._keep_alive = keep_alive
         self._wanted = outstanding
         self._counters = counters
-        self._outstanding: dict[asyncio.Future[Buffer], list[tuple[int, int]]] = {}  # with what each acknowledges
+        self._outstanding: dict[asyncio.Future[Buffer], list[tuple[int, int]]] = {}  # with their acknowledgements
         self._known: dict[int, _Subscription] = {}
         self._acknowledged: list[tuple[int, int]] = []
         self._messages: deque[tuple[int, Notifications]] = deque()
@@ -96,16 +96,16 @@ class Publishing:
         """Delete a subscription. Raises `REQUEST_ERRORS`."""
         self._known.pop(subscription, None)
         if not self._known:
-            self._orphaned = set(self._outstanding)  # a server answers these once it has no subscription any more
+            self._orphaned = set(self._outstanding)  # a server responds to these when it has no subscriptions
         await self._session.delete_subscription(subscription)
 
     def wake(self) -> None:
-        """Let `receive` return at once."""
+        """Make `receive` return at once."""
         self._woken = True
         self._news.set()
 
     def begin(self) -> None:
-        """Start to publish, once there are subscriptions."""
+        """Start to publish, after subscriptions are created."""
         now = asyncio.get_running_loop().time()
         for subscription in self._known.values():
             subscription.last_message = now
@@ -123,7 +123,9 @@ class Publishing:
         abandoned.expected = {subscription: known.expected for subscription, known in self._known.items()}
         abandoned.interval = max((known.interval for known in self._known.values()), default=0.0)
         for subscription, message in self._messages:
-            if message.tells and not _behind(message.sequence_number, abandoned.expected.get(subscription, 0)):
+            if message.has_notifications and not _behind(
+                message.sequence_number, abandoned.expected.get(subscription, 0)
+            ):
                 abandoned.messages[subscription, message.sequence_number] = message
 
     # -- requests --
@@ -157,12 +159,12 @@ class Publishing:
         except (OSError, ua.UaError) as error:
             self._fail(str(error) or type(error).__name__)
         except (DecodeError, ServiceFault):
-            self._counters.undecodable += 1  # the next sequence number shows that one is missing
+            self._counters.undecodable += 1  # the next sequence number shows the missing message
         else:
             message, subscription = published.message, published.subscription_id
             if subscription in self._known:
                 self._known[subscription].last_message = asyncio.get_running_loop().time()
-            if message.tells:
+            if message.has_notifications:
                 self._acknowledged.append((subscription, message.sequence_number))
             self._messages.append((subscription, message))
             self._news.set()
@@ -212,7 +214,7 @@ class Publishing:
             return []  # a duplicate; or a keep-alive with the last number
         found = [await self._republish(subscription, missing) for missing in _between(expected, number)]
         known.expected = number  # a keep-alive has the number of the next message (Part 4, 5.14.1.1)
-        if message.tells:
+        if message.has_notifications:
             known.expected = _next(number)
             found.append(message)
         return [one for one in found if one is not None]
@@ -258,7 +260,7 @@ def _behind(number: int, expected: int) -> bool:
 
 
 def _between(expected: int, number: int) -> Iterator[int]:
-    """Yield the skipped numbers; none if the server started anew, or jumped by more than it can queue."""
+    """Yield the skipped numbers; none if the server restarted, or skipped more than it can queue."""
     if (number - expected) % _LAST_NUMBER > WAITING:
         return
     while expected != number:
@@ -267,6 +269,6 @@ def _between(expected: int, number: int) -> Iterator[int]:
 
 
 def _retrieved(answer: asyncio.Future[Buffer]) -> bool:
-    """Retrieve the exception of an answer that is no longer needed, or asyncio logs it; return True."""
+    """Retrieve the exception of a response that is no longer needed, or asyncio logs it; return True."""
     answer.exception()
     return True
