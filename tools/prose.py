@@ -31,13 +31,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 PENDING = (
-    "drivers",
-    "drivers/modbus",
     "drivers/opcua",
     "gateway/acquisition",
     "gateway/ingest",
     "gateway/spool",
-    "simulators/machines",
     "tests",
 )
 """Rooms that are not reworded yet. A room leaves this list when `tools/prose.py ROOM` finds nothing."""
