@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from drivers.base import ValueType
 from drivers.modbus.address import Address, Table
+from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.raw_types import APPLIES, SHAPES, Order, Raw, fits_order
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
@@ -242,3 +243,13 @@ def test_mistakes_of_an_array_are_told_once_where_it_is_written(tmp_path: Path) 
 def test_every_key_of_a_type_is_a_field() -> None:
     """The table of which key goes with which type names no key that does not exist."""
     assert set(APPLIES) <= set(ModbusSource.model_fields)
+
+
+@pytest.mark.parametrize("port", ["99999", "abc"])
+def test_a_wrong_port_is_reported_with_the_valid_range(port: str) -> None:
+    """Python's own message names a range that begins with 0, or a conversion."""
+    message = f"'{port}' is not a port; write a number from 1 to 65535"
+    with pytest.raises(ValueError, match=message):
+        ModbusConnection.from_url(f"modbus+tcp://press:{port}", {})
+    with pytest.raises(ValueError, match=message):
+        ModbusConnection.from_url("modbus+tcp://press", {"backup": f"press-b:{port}"})
