@@ -1,7 +1,7 @@
-"""How machines are read.
+"""Drivers: one folder and one line in `DRIVERS` per protocol.
 
-One folder a protocol, one line in `DRIVERS`. A driver of another package is found by the entry point
-group `lineside.drivers`, whose entries look like the lines of the table; see docs/drivers.md.
+A driver in another package has an entry point in the group `lineside.drivers`, in the format of the table; see
+docs/drivers.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DRIVERS: dict[str, str] = {
     "modbus": "drivers.modbus:PROTOCOL",
     "opcua": "drivers.opcua:PROTOCOL",
 }
-"""Protocol name -> where it is. Text, so that a gateway loads only the protocols that it uses."""
+"""Protocol name -> module and attribute, as text, so that a gateway loads only the protocols that it uses."""
 
 
 class UnusableDriver(ValueError):
@@ -30,7 +30,7 @@ class UnusableDriver(ValueError):
 
 
 def known() -> dict[str, str]:
-    """Return the table with the drivers of other packages added; our own names win."""
+    """Return the table with the drivers of other packages added; names in `DRIVERS` take precedence."""
     others = {entry.name: entry.value for entry in entry_points(group="lineside.drivers")}
     return others | DRIVERS
 
@@ -39,7 +39,7 @@ def known() -> dict[str, str]:
 def protocol(name: str) -> AnyProtocol:
     """Load a protocol by its name, and silence its library's loggers.
 
-    Raises `KeyError` for an unknown one, and `UnusableDriver` for one of another package that does not work here.
+    Raises `KeyError` for an unknown name, and `UnusableDriver` if a driver of another package can't be used.
     """
     where = known()[name]
     module, _, attribute = where.partition(":")
@@ -73,7 +73,7 @@ def _foreign(name: str, where: str) -> AnyProtocol:
 
 
 def usable() -> list[AnyProtocol]:
-    """Load all protocols; those of other packages that do not work here are left out."""
+    """Load all protocols, without unusable drivers of other packages."""
     found = []
     for name in known():
         try:
@@ -84,18 +84,19 @@ def usable() -> list[AnyProtocol]:
 
 
 def parse_connection(kind: AnyProtocol, written: str | Mapping[str, object]) -> Connection:
-    """Turn a connection as written (a URL, or a mapping of `url` and options) into settings.
+    """Return the settings of a written connection: a URL, or a mapping of `url` and options.
 
-    Raises `ValueError` where the URL or an option is wrong.
+    Raises `ValueError` if the URL or an option is wrong.
     """
     options = dict(written) if isinstance(written, Mapping) else {"url": written}
     url = options.pop("url", None)
     if not isinstance(url, str):
-        raise ValueError("a connection needs a url")  # noqa: TRY004 - what a user wrote, not what code passed
+        raise ValueError("a connection needs a url")  # noqa: TRY004 - a value that a user wrote
     schemes = kind.connection.schemes
     if urlsplit(url).scheme not in schemes:
+        article = "an" if kind.name[0] in "aeiou" else "a"
         raise ValueError(
-            f"{urlsplit(url).scheme or 'this'} is no {kind.name} connection; "
+            f"{urlsplit(url).scheme or 'this'} is not {article} {kind.name} connection; "
             f"write one of {', '.join(f'{scheme}://' for scheme in schemes)}"
         )
     query = parse_qsl(urlsplit(url).query, keep_blank_values=True)

@@ -1,4 +1,4 @@
-"""Values, qualities and reasons: the same words for all protocols."""
+"""Values, qualities and reasons, the same for all protocols."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Value = bool | int | float | str
-"""The type of a value. Which of the four is declared per point and never changes."""
+"""The type of a value. Each point declares one of the four types, which never changes."""
 
 
 class ValueType(StrEnum):
@@ -19,7 +19,7 @@ class ValueType(StrEnum):
 
 
 class Quality(StrEnum):
-    """How far a value can be trusted. Good readings carry no fault."""
+    """The quality of a reading. Good readings have no fault."""
 
     GOOD = "good"
     UNCERTAIN = "uncertain"
@@ -30,27 +30,27 @@ class Reason(StrEnum):
     """Why a reading is not good: one list for all protocols."""
 
     NOT_CONNECTED = "not_connected"  # there is no connection to the device
-    NO_RESPONSE = "no_response"  # the device was asked and stayed silent
-    REFUSED = "refused"  # the device answered that it will not
+    NO_RESPONSE = "no_response"  # the device did not answer within the time-out
+    REFUSED = "refused"  # the device refused the request
     NOT_FOUND = "not_found"  # the device does not have this point
-    DEVICE_FAULT = "device_fault"  # the device says that its sensor or itself is broken
-    BAD_ANSWER = "bad_answer"  # the answer breaks the protocol
-    NOT_AVAILABLE = "not_available"  # the device says that it has no value
-    NOT_A_NUMBER = "not_a_number"  # NaN or infinity where a number belongs
+    DEVICE_FAULT = "device_fault"  # the device reports a failure of its sensor or itself
+    BAD_ANSWER = "bad_answer"  # the response violates the protocol
+    NOT_AVAILABLE = "not_available"  # the device reports that it has no value
+    NOT_A_NUMBER = "not_a_number"  # NaN or infinity in place of a number
     TYPE_MISMATCH = "type_mismatch"  # a value of another type than declared
-    OVERFLOW = "overflow"  # a value that the declared type can't hold, or lost in a full queue
+    OVERFLOW = "overflow"  # a value beyond the declared type, or lost in a full queue
     OUT_OF_RANGE = "out_of_range"  # outside the range that the point declares
-    STALE = "stale"  # the device says that the value is old
-    CLOCK = "clock"  # the time is not to be trusted: a clock is not set, or wrong
-    DRIVER_FAULT = "driver_fault"  # the driver failed with an error that its contract does not know
-    OTHER = "other"  # only the protocol's own code says more
+    STALE = "stale"  # the device reports that the value is old
+    CLOCK = "clock"  # a time stamp that can't be trusted: a clock is wrong or not set
+    DRIVER_FAULT = "driver_fault"  # the driver failed with an error outside its contract
+    OTHER = "other"  # another StatusCode or condition; the code says more
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why one reading is not good.
+    """The reason why one reading is not good.
 
-    `code` is the protocol's own word for it, such as `exception 2` or `0x80350000 BadAttributeIdInvalid`.
+    `code` is the protocol's code, such as `exception 2` or `0x80350000 BadAttributeIdInvalid`.
     """
 
     quality: Quality
@@ -64,4 +64,4 @@ def bad(reason: Reason, code: str = "") -> Fault:
 
 
 FUTURE = 10_000_000
-"""Microseconds by which a source's time may be after its arrival: else its clock is wrong, and not believed."""
+"""Microseconds by which a source's time may be later than its arrival; if more, its clock is not trusted."""

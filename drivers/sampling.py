@@ -1,6 +1,6 @@
-"""Readings with the raw values behind them, for people who check a machine before they trust its values.
+"""Readings with the raw values behind them, to check the configuration of a machine.
 
-Only `lineside check` samples. A driver that reads for the gateway keeps none of this.
+Only `lineside check` samples. A driver that reads for the gateway keeps no raw values.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class RawValue:
     """The raw value behind one reading.
 
     `where`   the point's address on its device, as in `holding 4..5`
-    `raw`     the raw value as text, registers in hexadecimal digits for example; empty where there is none
-    `others`  the values in other byte orders; computed only where a reading is suspect
+    `raw`     the raw value as text, such as registers in hexadecimal digits; empty if there is none
+    `others`  the values in other byte orders; computed only if a reading is suspect
     """
 
     where: str = ""

@@ -1,4 +1,4 @@
-"""Groups of points, the scans read of them, and what a device reports about its points."""
+"""Groups of points, their scans, and the metadata and warnings of a device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from drivers.quality import Fault, Value, ValueType
 
 
-# without slots: a frozen generic class with them can't be called as `Group[A, B](...)` in Python 3.11
+# no slots: a frozen generic class with slots can't be called as `Group[A, B](...)` in Python 3.11
 @dataclass(frozen=True, eq=False)
 class Group(Generic[ConnectionT_co, SourceT_co]):
     """The points of one machine that are read together, at one rate.
 
-    Compared by identity: a group that a changed configuration leaves alone stays the same object.
+    Compared by identity: a group that a new configuration does not change stays the same object.
 
     `machine`    the machine's path, `enterprise/site/area/line/machine`
-    `connection` the machine's own connection, with its unit id for example
-    `names`      of the points; `sources` has where each is found on the device, in the same order
-    `every`      seconds: the polling period, or the publishing interval of what is pushed
-    `pushed`     whether the device sends the points by itself; such a group is never polled
-    `deadbands`  by how much raw numbers must change to be sent, 0 for any change; a driver may ignore them, since
-                 the gateway compares each value itself. Empty where no point has one
+    `connection` the machine's own connection, including its unit id
+    `names`      of the points; `sources` are their addresses on the device, in the same order
+    `every`      seconds: the polling period, or the publishing interval of a pushed group
+    `pushed`     whether the device sends the points without a request; such a group is never polled
+    `deadbands`  the change of each raw number below which it is not sent, 0 for any change; a driver may ignore them,
+                 since the gateway compares each value itself. Empty if no point has a deadband
     `percents`   the same in percent of a range that only the device knows
     `events`     whether the points are events, which have no value between two of them
     `search`     whether the sources describe a search for points that only the device knows; such a group is never
@@ -49,21 +49,20 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
         return self.deadbands[position] if self.deadbands else 0.0
 
     def percent(self, position: int) -> float:
-        """Return the deadband of one point in percent of the range that the device knows, 0 where it has none."""
+        """Return the deadband of one point in percent of the range that the device knows, 0 if it has none."""
         return self.percents[position] if self.percents else 0.0
 
 
 @dataclass(slots=True)
 class Scan:
-    """The readings of one group that were taken together, as columns.
+    """The readings of one group that were acquired together, as columns.
 
-    `time`    when they were taken: microseconds since the epoch, UTC, by the clock that the driver was given
-    `values`  one per reading, raw: before scale and offset; None where its fault is bad
+    `time`    of acquisition: microseconds since the epoch, UTC, by the driver's clock
+    `values`  one raw value per reading, before scale and offset; None if its fault is bad
     `faults`  by position in `values`, only for readings that are not good
     `points`  positions in the group, one per reading; None for the whole group in its order
-    `times`   one per reading where they differ (a subscription), else None
-    `late`    whether the readings were missed and read afterwards, from the device's history: their times are past,
-              and stay as they are
+    `times`   one time per reading if they differ (a subscription), else None
+    `late`    whether the readings were missed and later read from the device's history; their times are not changed
     """
 
     group: Group
@@ -83,10 +82,10 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class PointMetadata:
-    """What a device reports about one point, empty where it reports nothing.
+    """Metadata of one point as its device reports it; empty fields are unknown.
 
     `unit` is a UCUM code and `range` the lowest and highest value, both of the raw value; `labels` are the names of
-    a state's numbers.
+    the numbers of a state.
     """
 
     unit: str = ""
@@ -99,7 +98,7 @@ class PointMetadata:
 class DeviceWarning:
     """A request that a device did not grant as asked, such as a sampling interval, and the points that it concerns.
 
-    Logged once for the people who run the gateway. The readings of these points are good.
+    Logged once. The readings of these points are good.
     """
 
     machine: str
@@ -109,7 +108,7 @@ class DeviceWarning:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredPoint:
-    """A point that a search has found on a device.
+    """A point that a search found on a device.
 
     `name` follows the name of the search, `type` is that of the raw value, `keys` are the source as a user writes it.
     """

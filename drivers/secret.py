@@ -1,4 +1,4 @@
-"""Secrets: named in the configuration, kept outside of it."""
+"""Secrets: the configuration contains their names only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pydantic import model_validator
 from drivers.base import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""What can be the name of a secret: it is the name of a file."""
+"""The pattern of a secret's name, which is also a file name."""
 
 
 class MissingSecret(Exception):
-    """A secret is named and is nowhere to be found."""
+    """A named secret was not found or can't be read."""
 
 
 class Secret(Settings):
-    """A secret by its name, as `{secret: broker_password}`, or by the file that holds it, as `{file: /run/password}`.
+    """A secret by its name, as `{secret: broker_password}`, or by the path of its file, as `{file: /run/password}`.
 
-    Its value is never in a file of the configuration.
+    The configuration never contains its value.
     """
 
     one_key: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class Secret(Settings):
             raise ValueError("write the whole path of a secret's file, as in {file: /run/secrets/broker_password}")
         name = only.get("secret")
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            # nothing of what is written is repeated: it may be the secret
+            # the message does not repeat the text: it may be the secret
             raise ValueError(
                 "a secret is named, never written; write {secret: NAME}, with a name of letters, digits, "
                 "'-', '_' and '.'"
@@ -53,8 +53,8 @@ class Secret(Settings):
     def reveal(self) -> str:
         """Return the value.
 
-        It comes from a file of this name (systemd credentials, /run/secrets), else from the environment
-        variable LINESIDE_SECRET_<NAME>; or from the file that is written. Raises `MissingSecret`.
+        It comes from the configured `file`; else from a file with the name of the secret (systemd credentials,
+        /run/secrets), else from the environment variable LINESIDE_SECRET_<NAME>. Raises `MissingSecret`.
         """
         if self.file:
             try:
@@ -79,9 +79,9 @@ class Secret(Settings):
 
 
 def _content(file: Path) -> str:
-    """Return what a file holds, without the end of its last line. Raises `OSError` and `MissingSecret`."""
+    """Return the content of a file without its last line end. Raises `OSError` and `MissingSecret`."""
     try:
         return file.read_text(encoding="utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        # not chained: it quotes what it could not read
+        # not chained: the error quotes a part of the secret
         raise MissingSecret(f"the secret in {file} can't be read: it is not UTF-8") from None

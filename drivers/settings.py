@@ -1,4 +1,4 @@
-"""What a user writes of a device and its points: the base of every protocol's settings."""
+"""The base of every protocol's settings of a device and its points."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400
 
 
 def parse_duration(written: object) -> object:
-    """Turn `500ms`, `10s`, `5m`, `1h` or `7d` into seconds."""
+    """Convert `500ms`, `10s`, `5m`, `1h` or `7d` to seconds. Raises `ValueError` for other text."""
     if isinstance(written, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)\s*", written)
         if not match:
-            raise ValueError(f"{written!r} is no duration; write a number and us, ms, s, m, h or d, as in '500ms'")
+            raise ValueError(f"{written!r} is not a duration; write a number and us, ms, s, m, h or d, as in '500ms'")
         return float(match[1]) * _SECONDS[match[2]]
     return written
 
@@ -32,7 +32,7 @@ def _seconds(written: object) -> object:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
-"""A length of time in a connection's options: `0.5` is seconds, `500ms` the same; in a URL both are text."""
+"""A duration in a connection's options: `0.5` or `500ms`, both half a second; in a URL both are text."""
 
 
 def _truth(written: object) -> object:
@@ -44,15 +44,15 @@ Flag = Annotated[bool, BeforeValidator(_truth)]
 
 
 class Settings(BaseModel):
-    """The base of what a user writes: strict, frozen, numbers are finite, and unknown keys are errors."""
+    """The base of all settings: strict, frozen, with finite numbers; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
-    one_key: ClassVar[bool] = False  # whether one of the keys is written, and the others are empty
+    one_key: ClassVar[bool] = False  # whether exactly one key is written, and the others are empty
 
 
 def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value
-    """Return a value of settings as plain data, as a user writes it; secrets stay names."""
+    """Return a value of settings as plain data in the form of the configuration; secrets stay names."""
     if isinstance(value, BaseModel):
         keys = {key: getattr(value, key) for key in type(value).model_fields}
         one_key = isinstance(value, Settings) and value.one_key
@@ -67,87 +67,87 @@ def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value
 
 
 class Source(Settings):
-    """Where a driver finds one point on its device. Each protocol has its own fields."""
+    """The address of one point on its device. Each protocol has its own fields."""
 
     @classmethod
     def fitting(cls, defaults: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
-        """Return those of a template's defaults that make sense under the keys written for one point."""
+        """Return the defaults of a template that apply to a point with the keys `written`."""
         del written
         return defaults
 
     @classmethod
     def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Return the points, by name, that one of a template stands for: itself, or the elements of an array."""
+        """Return the points, by name, that a point of a template describes: itself, or the elements of an array."""
         return {name: keys}
 
     def written(self) -> dict[str, Any]:
-        """Return the keys, as a user writes them, that make this source again; defaults are left out."""
+        """Return the keys, as in the configuration, that describe this source, without defaults."""
         keys = ((key, getattr(self, key), field.default) for key, field in type(self).model_fields.items())
         return {key: as_written(value) for key, value, default in keys if value != default}
 
     @property
     def value_type(self) -> ValueType | None:
-        """The type that the raw value has by itself, None where only the device knows."""
+        """The type of the raw value, None if only the device knows it."""
         return None
 
     @property
     def fits_int64(self) -> bool:
-        """Whether whole numbers from here always fit 64 bits with a sign; else each is checked."""
+        """Whether integers of this source always fit 64 bits with a sign; if not, each value is checked."""
         return False
 
     @property
     def limits(self) -> tuple[int, int] | None:
-        """The lowest and the highest whole number that can stand here, None where the source doesn't know."""
+        """The lowest and the highest integer of this source, None if unknown."""
         return None
 
     @property
     def knows_range(self) -> bool:
-        """Whether the device can hold back changes within a percentage of a range that it knows by itself."""
+        """Whether the device supports a deadband in percent of a range that it knows."""
         return False
 
     @property
     def pushed(self) -> bool:
-        """Whether the device sends this point by itself instead of being asked."""
+        """Whether the device sends this point without a request."""
         return False
 
     @property
     def search(self) -> bool:
-        """Whether this stands for points that only the device knows: they are found when it is connected to."""
+        """Whether this is a search for points that only the device knows; it runs after connecting."""
         return False
 
     @property
     def events(self) -> bool:
-        """Whether this is no quantity with a value at any time, but what happens: each reading is an event."""
+        """Whether each reading is an event, so that the point has no value between two readings."""
         return False
 
 
 class Connection(Settings):
-    """How one machine is reached. Each protocol has its own fields."""
+    """The settings of a connection to one machine. Each protocol has its own fields."""
 
     schemes: ClassVar[tuple[str, ...]] = ()
-    of_url: ClassVar[tuple[str, ...]] = ()  # fields that the URL says, which are no options beside it
+    of_url: ClassVar[tuple[str, ...]] = ()  # fields that the URL contains, which are not options
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
-        """Build from a URL and the options beside it.
+        """Build from a URL and its options.
 
-        Raises `ValueError` (pydantic's `ValidationError` is one) where either is wrong.
+        Raises `ValueError` (or pydantic's `ValidationError`, a subclass) if the URL or an option is wrong.
         """
         raise NotImplementedError
 
     @property
     def tcp_port(self) -> int | None:
-        """The TCP port on which the device listens; None where it has none, or dials in itself."""
+        """The TCP port on which the device listens; None if it has none, or dials in."""
         return None
 
     def anywhere(self) -> Connection:
-        """Return this without where it is: over connections that are equal here, the same points cost the same."""
+        """Return this without its address: connections with equal results have the same cost for the same points."""
         return self
 
     def shared(self) -> Connection:
-        """Return this without what is one machine's own, such as a unit id.
+        """Return this without the settings of one machine, such as a unit id.
 
-        Machines whose connections are equal here share one driver, so one connection to the device.
+        Machines with equal results share one driver, and so one connection to the device.
         """
         return self
 

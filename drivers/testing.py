@@ -1,4 +1,4 @@
-"""Contract tests for drivers, for every package that has one. Only here pytest is needed.
+"""Contract tests for drivers, also for drivers in other packages. Only this module needs pytest.
 
     class TestHttpDriver(DriverContract):
         @asynccontextmanager
@@ -6,7 +6,7 @@
             async with a_device() as device:
                 yield DeviceUnderTest(make, groups, missing, device.stop)
 
-Each test runs in an event loop of its own and needs no plugin of pytest.
+Each test runs in its own event loop and needs no plugin of pytest.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class DeviceUnderTest:
 
     `make`     makes a new driver of groups, not connected; called in a thread, as the gateway does
     `groups`   at least two groups whose points the device has, polled or pushed
-    `missing`  a group of which the device has every point but the last; None where it can't lack one
-    `stop`     ends the device, so that nothing listens at its address
+    `missing`  a group of which the device has every point but the last; None if it can't lack a point
+    `stop`     stops the device, so that nothing listens at its address
     """
 
     make: Callable[[Sequence[Group[Any, Any]]], Driver[Any, Any]]
@@ -66,10 +66,10 @@ def check_scan(scan: Scan, group: Group[Any, Any]) -> None:
 
 
 class DriverContract:
-    """The promises of `drivers.base.Driver`. Derive a class whose name begins with `Test`, and serve a device."""
+    """Tests of the contract of `drivers.base.Driver`. Derive a class named `Test...`, and override `device`."""
 
     seconds: float = 20.0
-    """The time that one test may take."""
+    """The time limit of one test in seconds."""
 
     def device(self) -> AbstractAsyncContextManager[DeviceUnderTest]:
         """Serve a device for one test."""
@@ -89,7 +89,7 @@ class DriverContract:
         self._run(case)
 
     def test_a_scan_has_the_time_at_which_it_was_taken(self) -> None:
-        """By the clock that the driver was given, which is that of this machine here."""
+        """The time is from the driver's clock, which is the clock of this computer in the test."""
 
         async def case(device: DeviceUnderTest) -> None:
             driver = await _connected(device)
@@ -133,7 +133,7 @@ class DriverContract:
         self._run(case)
 
     def test_nothing_listening_is_not_connected(self) -> None:
-        """And not an exception of a library."""
+        """The driver translates the exceptions of its library."""
 
         async def case(device: DeviceUnderTest) -> None:
             await device.stop()
@@ -147,7 +147,7 @@ class DriverContract:
         self._run(case)
 
     def test_a_device_that_goes_away_is_not_connected(self) -> None:
-        """Soon, and whatever was being read."""
+        """Within the time limit, whichever group is read."""
 
         async def case(device: DeviceUnderTest) -> None:
             driver = await _connected(device)
@@ -159,7 +159,7 @@ class DriverContract:
         self._run(case)
 
     def test_what_is_closed_is_not_read(self) -> None:
-        """It would open a connection that nobody closes."""
+        """A read after `close` would open a connection that is never closed."""
 
         async def case(device: DeviceUnderTest) -> None:
             driver = await _connected(device)
@@ -171,7 +171,7 @@ class DriverContract:
         self._run(case)
 
     def test_a_driver_is_closed_twice_and_before_it_was_connected(self) -> None:
-        """The gateway closes whatever it leaves, in whatever state that is."""
+        """The gateway closes a driver in any state."""
 
         async def case(device: DeviceUnderTest) -> None:
             driver = await _made(device)
@@ -183,7 +183,7 @@ class DriverContract:
         self._run(case)
 
     def test_a_driver_connects_again_after_it_was_closed(self) -> None:
-        """One driver lives through many outages."""
+        """One driver is used across many outages."""
 
         async def case(device: DeviceUnderTest) -> None:
             driver = await _made(device)
@@ -208,7 +208,7 @@ class DriverContract:
                 await _cancelled(_scans(driver, device.groups[0]), after)
                 try:
                     scans = await _scans(driver, device.groups[0])
-                except NotConnected:  # it may give up the connection, and is connected again
+                except NotConnected:  # the driver may give up the connection; connect again
                     await driver.close()
                     await driver.connect()
                     scans = await _scans(driver, device.groups[0])
@@ -219,7 +219,7 @@ class DriverContract:
         self._run(case)
 
     def test_counters_are_numbers(self) -> None:
-        """They go into reports and metrics."""
+        """The counters are part of reports and metrics."""
 
         async def case(device: DeviceUnderTest) -> None:
             driver = await _made(device)
@@ -234,7 +234,7 @@ class DriverContract:
     def _run(self, case: Callable[[DeviceUnderTest], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
             async with asyncio.timeout(self.seconds), self.device() as device:
-                assert len(device.groups) > 1, "the contract is tried with two groups at least"
+                assert len(device.groups) > 1, "the contract needs at least two groups"
                 await case(device)
 
         asyncio.run(main())
@@ -251,7 +251,7 @@ async def _connected(device: DeviceUnderTest, groups: Sequence[Group[Any, Any]] 
 
 
 async def _scans(driver: Driver[Any, Any], group: Group[Any, Any]) -> list[Scan]:
-    """Read a group once; where it is pushed, wait for a scan of it."""
+    """Read a polled group once, or wait for a scan of a pushed group."""
     if not group.pushed:
         return [await driver.read(group)]
     while (scan := await driver.receive()).group is not group:

@@ -1,7 +1,7 @@
-"""Modbus: registers and coils, polled.
+"""Modbus: poll registers and coils.
 
-`plan` decides which requests to send, `codec` turns registers into values and back, `client` speaks the
-protocol, `driver` puts them together under the contract of `drivers.base`. Clauses named in this folder
+`plan` plans the requests, `codec` converts registers to values and back, `client` sends requests and matches
+responses, and `driver` implements the contract of `drivers.base` with them. Clauses named in this folder
 are those of the MODBUS Application Protocol Specification V1.1b3.
 """
 

@@ -1,4 +1,4 @@
-"""Where an entry stands in the four tables of a Modbus device (clause 4.3), as people write it."""
+"""Parse addresses of entries in the four tables of a Modbus device (clause 4.3)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Table(StrEnum):
 
     @property
     def writable(self) -> bool:
-        """Whether the protocol has functions to write there."""
+        """Whether the protocol has functions to write to the table."""
         return self in {Table.COIL, Table.HOLDING}
 
 
@@ -39,7 +39,7 @@ class Address(NamedTuple):
         return f"{self.table} {self.offset}"
 
     def moved(self, entries: int) -> Address:
-        """Return the address so many entries further on."""
+        """Return the address that is `entries` entries later."""
         return Address(self.table, self.offset + entries)
 
 
@@ -51,8 +51,8 @@ _SHORTEST = 5  # digits of Modicon notation: a table, and an entry of four or fi
 def parse_address(written: object, base: int = 0) -> object:
     """Turn `holding 10`, `holding 0x0A`, `40011` or `400011` into an `Address`.
 
-    `base` is the number that the first entry has where the table is named. Modicon notation counts from 1. What
-    is neither text nor a number is returned as it is.
+    `base` is the number of the first entry where the table is named. Modicon notation counts from 1. A value that is
+    neither text nor a number is returned unchanged.
     """
     if isinstance(written, bool) or not isinstance(written, str | int | float):
         return written
@@ -65,15 +65,17 @@ def parse_address(written: object, base: int = 0) -> object:
     if re.fullmatch(_HEX, text):
         raise ValueError(f"{text} names no table; write it as in 'holding {text}'")
     if match := re.fullmatch(r"(.*\d)\.(\d|1[0-5])", text):
-        raise ValueError(f"{text!r} is no Modbus address; for one bit of a register write bit: {match[2]} beside it")
+        raise ValueError(
+            f"{text!r} is not a Modbus address; for one bit of a register write bit: {match[2]} beside it"
+        )
     raise ValueError(
-        f"{text!r} is no Modbus address; write a table and an entry counted from 0, as in "
+        f"{text!r} is not a Modbus address; write a table and an entry counted from 0, as in "
         "'holding 10' (tables: coil, discrete, holding, input), or Modicon notation, as in 40011"
     )
 
 
 def table_of(written: object) -> Table | None:
-    """Return the table that an address names, as far as it can be told."""
+    """Return the table that an address names, None if it names none. Never raises."""
     try:
         found = parse_address(written)
     except ValueError:
@@ -99,7 +101,7 @@ def _modicon(text: str) -> Address:
     table, entry = _MODICON.get(text[0]), int(text[1:])
     if table is None:
         raise ValueError(
-            f"{text} is no Modicon notation: it begins with 0 for a coil, 1 for a discrete input, 3 for an input "
+            f"{text} is not Modicon notation: it begins with 0 for a coil, 1 for a discrete input, 3 for an input "
             "register, 4 for a holding register"
         )
     if entry == 0:

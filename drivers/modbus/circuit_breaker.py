@@ -1,4 +1,4 @@
-"""Pauses between requests to a unit that answers nothing, so that other units on the connection keep their cycle."""
+"""Pause the requests to a silent unit, so that other units on the connection keep their period."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FIRST, MOST = 1.0, 30.0
 class CircuitBreaker:
     """The circuit breaker of one unit. Times are seconds of the event loop's clock.
 
-    `alive` is True while the last thing known of the unit is an answer; `failures` counts scans without one since.
+    `alive` is True if the unit answered its last request; `failures` counts the scans without an answer since then.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class CircuitBreaker:
         return now < self._until
 
     def timed_out(self, now: float) -> None:
-        """Double the pause, after requests of which none was answered."""
+        """Double the pause after requests without an answer."""
         self.alive = False
         self.failures += 1
         self._wait = min(self._wait * 2 or FIRST, MOST)

@@ -1,9 +1,9 @@
-"""A lean Modbus client: requests out, matching answers in, over any framing.
+"""Modbus client: send requests and match their responses, over any framing.
 
 A response belongs to a request by its transaction id, unit and function code. A response without a pending request
 (late, duplicate, foreign, or with id 0) is dropped and counted.
 
-RTU and ASCII have no transaction ids: there the order of requests decides (`pending_requests`).
+RTU and ASCII have no transaction ids: their responses are matched by the order of requests (`pending_requests`).
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
 
 
 LATE = 10.0
-"""Seconds after which an answer that is missing is expected no more."""
+"""Seconds after which a missing response is no longer expected."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request without a response so far."""
+    """A pending request."""
 
     unit: int
     pdu: bytes
@@ -66,12 +66,12 @@ class _Waiting:
 class ModbusClient:
     """One connection to one device or gateway. It neither retries nor reconnects.
 
-    Counts over all connections: `requests` sent, `timeouts`, `refused` (exception answers), and `connections` opened,
-    `discarded` answers that belonged to no request.
+    Counters over all connections: `requests` sent, `timeouts`, `refused` (exception responses), `connections` opened,
+    and `discarded` responses without a pending request.
     """
 
     def __init__(self, connection: ModbusConnection, units: AbstractSet[int] = frozenset()) -> None:
-        """Prepare; `units` are those that are asked over this connection, also when they change."""
+        """Prepare; `units` is a live set of the unit ids that are read over this connection."""
         self.requests = self.timeouts = self.refused = self.discarded = 0
         self.connections = 0
         self._units = units
@@ -87,13 +87,13 @@ class ModbusClient:
         self.held: tuple[int, float] | None = None
         self._overdue: dict[int, tuple[int, float]] = {}  # transaction -> unit and time of a request that timed out
         self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
-        # kept over connections: behind a new one may be the same serial line, with an old answer still to come
+        # kept over connections: a new connection may reach the same serial line, which may still send old responses
         self._pending = None if self._framing.matched else PendingRequests(randbelow(0x10000))
         self._protocol: TransportProtocol | None = None
         self._gap = max(_GAP_BITS / connection.baud, _GAP_MIN) if connection.transport is Transport.RTU else 0.0
         self._last_sent = self._last_heard = 0.0
-        self._heard = True  # whether the present, or last, connection brought anything
-        self._turn = 0  # which of the addresses is tried first
+        self._heard = True  # whether a frame came over the present or last connection
+        self._turn = 0  # index of the address that is tried first
         self._lost = "not connected yet"
 
     def _make_protocol(self) -> TransportProtocol:
@@ -110,7 +110,7 @@ class ModbusClient:
         """Open the connection. Raises `NotConnected` or `Misconfigured`."""
         self.close()
         self._silent.clear()
-        self._turn = 0 if self._heard else self._turn + 1  # where nobody speaks, the backup's turn has come
+        self._turn = 0 if self._heard else self._turn + 1  # no frame came: start with the other address
         if self._listener is not None:
             self._transport = await self._listener.open()
         else:
@@ -137,7 +137,7 @@ class ModbusClient:
 
     @property
     def connected(self) -> bool:
-        """Whether a connection is open, as far as is known."""
+        """Whether a connection is open, as far as the client knows."""
         return self._transport is not None
 
     @property
@@ -148,7 +148,7 @@ class ModbusClient:
     # -- sending --
 
     async def request(self, unit: int, pdu: bytes) -> bytes:
-        """Send a function code with its data, return the data of the answer, without the function code.
+        """Send a function code with its data; return the data of the response without the function code.
 
         Raises `ExceptionResponse`, `ResponseTimeout`, `InvalidResponse`, or `NotConnected` if the connection is lost.
         """
@@ -176,7 +176,7 @@ class ModbusClient:
         waiting = _Waiting(unit, pdu, loop.create_future())
         self._waiting[transaction] = waiting
         if self._pending is not None:
-            self._framing.forget()  # what came before the request is no part of its answer
+            self._framing.forget()  # bytes received before the request do not belong to its response
             self._pending.sent(unit, transaction, pdu, loop.time())
         self._send(self._framing.pack(transaction, unit, pdu))
         self.requests += 1
@@ -186,7 +186,7 @@ class ModbusClient:
         try:
             answer = await waiting.answer
         except ResponseTimeout:
-            if all(other == unit for other, _ in self._overdue.values()):  # else it may only have waited for that one
+            if all(other == unit for other, _ in self._overdue.values()):  # else the gateway may have been busy
                 self._overdue[transaction] = unit, sent
             self._unanswered(unit)
             raise
@@ -203,7 +203,7 @@ class ModbusClient:
         return answer[1:]
 
     def _send(self, frame: bytes) -> None:
-        if self._connection.transport is Transport.UDP:  # asyncio's own is no DatagramTransport
+        if self._connection.transport is Transport.UDP:  # isinstance fails for asyncio's class
             cast("asyncio.DatagramTransport", self._transport).sendto(frame)
         else:
             cast("asyncio.Transport", self._transport).write(frame)
@@ -224,7 +224,7 @@ class ModbusClient:
             self._lost = lost
 
     def _held_for(self, unit: int, now: float) -> float:
-        """Return the seconds for which a gateway may still be busy with requests of other units that timed out."""
+        """Return the seconds for which a gateway may still be busy with timed-out requests of other units."""
         self._overdue = {key: one for key, one in self._overdue.items() if now - one[1] < LATE}
         if self.held is None:
             return 0.0
@@ -232,7 +232,7 @@ class ModbusClient:
         return max([0.0, *ends])
 
     async def _resynchronize(self, pending: PendingRequests, unit: int, pdu: bytes) -> None:
-        """Wait until no earlier response can arrive that could be taken for the response to this request.
+        """Wait until no earlier response can be mistaken for the response to this request.
 
         Raises `ResponseTimeout` if that stays uncertain.
         """
@@ -240,7 +240,7 @@ class ModbusClient:
         try:
             await self._exchange(unit, probe)
         except ExceptionResponse:
-            pass  # an exception response also proves that earlier responses are through
+            pass  # an exception response also proves that no earlier response is outstanding
         except ResponseTimeout:
             pending.probe_timed_out(unit, probe)
             raise
@@ -266,8 +266,8 @@ class ModbusClient:
             return
         self._silent.clear()
         if (waiting.unit, waiting.pdu[0]) != (frame.unit, frame.pdu[0] & ~EXCEPTION):
-            told = f"unit {frame.unit}, function {frame.pdu[0]} answered for {waiting.unit}, {waiting.pdu[0]}"
-            waiting.answer.set_exception(InvalidResponse(told))
+            mismatch = f"unit {frame.unit}, function {frame.pdu[0]} answered for {waiting.unit}, {waiting.pdu[0]}"
+            waiting.answer.set_exception(InvalidResponse(mismatch))
         else:
             waiting.answer.set_result(frame.pdu)
 

@@ -1,4 +1,4 @@
-"""Registers <-> values. Pure functions; a decoder is compiled once for a request and used for every scan.
+"""Decode registers to values and encode values. Pure functions; a decoder is compiled once per request.
 
 Registers are big-endian on the wire (clause 4.2), bits are packed lowest first (clause 6.1).
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def compile_bits(offsets: Sequence[int]) -> Callable[[bytes], list[Value]]:
-    """Return a decoder of a bit table's answer for the bits at `offsets` from the first one asked for."""
+    """Return a decoder of a bit table's response for the bits at `offsets` from the first requested bit."""
 
     def decode(payload: bytes) -> list[Value]:
         bits = int.from_bytes(payload, "little")
@@ -32,12 +32,11 @@ def compile_bits(offsets: Sequence[int]) -> Callable[[bytes], list[Value]]:
 
 
 def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[bytes], list[Any]]:
-    """Return a decoder of a register answer: bytes in, values out, in the order of `points`.
+    """Return a decoder of a register response; it returns the values in the order of `points`.
 
-    Each point comes with its distance in registers from the first one asked for. All numbers of an answer
-    are unpacked by one `struct` call: where bytes stand in another order, or points share registers, the
-    bytes are first gathered into place. Where `ModbusSource.fallible`, a `Fault` may stand in place of a value;
-    `split_faults` takes them out.
+    Each point comes with its distance in registers from the first requested register. One `struct` call unpacks all
+    numbers of a response. If bytes have another order, or points share registers, the bytes are rearranged first.
+    If `ModbusSource.fallible` is True, a `Fault` may replace a value; `split_faults` removes the faults.
     """
     layout, formats = [], []
     for distance, point in points:
@@ -62,12 +61,12 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
 
 
 def fallible(points: Sequence[ModbusSource]) -> tuple[int, ...]:
-    """Return the positions of the points in whose place a decoder may put a fault."""
+    """Return the positions of the points whose value a decoder may replace by a fault."""
     return tuple(i for i, point in enumerate(points) if point.fallible)
 
 
 def split_faults(values: list[Any], positions: Sequence[int]) -> dict[int, Fault]:
-    """Take the faults out of `values`, where they can be: None stays in their place. `positions` is of `fallible`."""
+    """Return the faults in `values` by position, and replace them by None. `positions` comes from `fallible`."""
     faults = {i: value for i in positions if type(value := values[i]) is Fault}
     for i in faults:
         values[i] = None
@@ -75,10 +74,10 @@ def split_faults(values: list[Any], positions: Sequence[int]) -> dict[int, Fault
 
 
 def encode(point: ModbusSource, value: Value, before: Sequence[int] = ()) -> list[int]:
-    """Return the registers that hold `value`; the simulators and writes use it.
+    """Return the registers that encode `value`; the simulators and writes use it.
 
-    `before` is what stands there now: a part of a register leaves the rest as it is. Raises `ValueError` where
-    the value does not fit.
+    `before` is the present content: a point that is part of a register leaves the other bits unchanged. Raises
+    `ValueError` if the value does not fit.
     """
     positions = byte_order(point.raw, point.order, point.size)
     try:
@@ -99,7 +98,7 @@ def encode(point: ModbusSource, value: Value, before: Sequence[int] = ()) -> lis
 
 
 def encoder(point: ModbusSource) -> Callable[[Any, Sequence[int]], Sequence[int]]:
-    """Return `encode` for one point, compiled: the simulators encode every point of every machine again and again."""
+    """Return `encode` compiled for one point, since the simulators encode every point of every machine repeatedly."""
     plain = {*SIGNED, *UNSIGNED, *FLOATS} - {Raw.INT8}
     if point.field is not None or point.raw not in plain or point.sign is not Sign.TWOS_COMPLEMENT:
         return partial(encode, point)
@@ -119,9 +118,9 @@ def encoder(point: ModbusSource) -> Callable[[Any, Sequence[int]], Sequence[int]
 
 
 def masks(point: ModbusSource, value: Value) -> list[tuple[int, int]]:
-    """Return what writes a part of registers and leaves the rest: AND and OR mask, a pair a register (clause 6.16).
+    """Return an AND and an OR mask for each register, which write a part of it (clause 6.16).
 
-    Raises `ValueError` where the value does not fit.
+    Raises `ValueError` if the value does not fit.
     """
     over_zeros = encode(point, value)
     over_ones = encode(point, value, [0xFFFF] * point.size)
@@ -129,7 +128,7 @@ def masks(point: ModbusSource, value: Value) -> list[tuple[int, int]]:
 
 
 def _with_field(point: ModbusSource, value: Value, held: bytes) -> bytes:
-    """Return the registers with the point's own bits replaced; most significant byte first, before and after."""
+    """Return the registers with the point's bits replaced. Both have the most significant byte first."""
     low, width = cast("tuple[int, int]", point.field)
     own = (1 << width) - 1
     inside = int(bool(value)) if point.bit is not None else to_unpacked(point, value) & own

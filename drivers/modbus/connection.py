@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
@@ -52,9 +52,18 @@ def _spans(written: object) -> object:
     for item in written:
         match = re.fullmatch(r"(coil|discrete|holding|input)\s+(\d+)(?:\s*\.\.\s*(\d+))?", str(item).strip())
         if not match or int(match[3] or match[2]) < int(match[2]):
-            raise ValueError(f"{item!r} is no span of a table; write 'holding 100..119', counted from 0")
+            raise ValueError(f"{item!r} is not a range of a table; write 'holding 100..119', counted from 0")
         spans.append(Span(Table(match[1]), int(match[2]), int(match[3] or match[2])))
     return tuple(spans)
+
+
+def _port(parts: SplitResult) -> int | None:
+    """Return the port of an address, None if it has none. Raises `ValueError` if it is not a port number."""
+    try:
+        return parts.port
+    except ValueError:
+        written = parts.netloc.rpartition(":")[2]
+        raise ValueError(f"{written!r} is not a port; write a number from 1 to 65535") from None
 
 
 def _path(written: object) -> object:
@@ -65,25 +74,25 @@ File = Annotated[Path | None, BeforeValidator(_path)]
 
 
 class ModbusConnection(Connection):
-    """A Modbus device, and the unit behind it; docs/modbus.md says what each key means."""
+    """Settings of a Modbus device and its unit; docs/modbus.md explains each key."""
 
     schemes: ClassVar[tuple[str, ...]] = tuple(Transport)
     of_url: ClassVar[tuple[str, ...]] = ("transport", "host", "port", "device")
 
     transport: Annotated[Transport, Field(strict=False)] = Transport.TCP
-    """What carries the frames; the URL's scheme."""
+    """The carrier of the frames; the URL's scheme."""
     host: str = ""
-    """The device's host; of the URL."""
+    """The device's host; from the URL."""
     port: Annotated[int, Field(ge=1, le=65535)] = 502
-    """The device's port; of the URL."""
+    """The device's port; from the URL."""
     device: str = ""
-    """The serial port; of the URL."""
+    """The serial port; from the URL."""
     backup: str | None = None
     """HOST:PORT that is tried when the first address does not answer, as in `10.20.1.22:502`."""
     unit: Annotated[int, Field(ge=0, le=255, strict=False)] = 1
     """Unit id, as in `1`."""
     timeout: Annotated[Seconds, Field(gt=0, le=60)] = 1.0
-    """Time to wait for a connection, or for one answer, as in `0.5` or `500ms`."""
+    """Time to wait for a connection, or for a response, as in `0.5` or `500ms`."""
     # the serial line
     baud: Annotated[int, Field(ge=300, le=4_000_000, strict=False)] = 19200
     """Speed of the serial line, as in `9600`."""
@@ -97,38 +106,38 @@ class ModbusConnection(Connection):
     """Let the serial driver switch the direction, as in `true`."""
     # TLS
     ca: File = None
-    """TLS: the certificate of whom to trust, as in `/etc/lineside/plant-ca.pem`."""
+    """TLS: the certificate of the authority to trust, as in `/etc/lineside/plant-ca.pem`."""
     certificate: File = None
     """TLS: our certificate, as in `/etc/lineside/edge-01.pem`."""
     key: File = None
     """TLS: the key of our certificate, as in `/etc/lineside/edge-01.key`."""
     server_name: str | None = None
     """TLS: the name in the device's certificate, as in `press-01.plant`."""
-    # what the device can take
+    # limits of the device
     max_registers: Annotated[int, Field(ge=1, le=125, strict=False)] = 125
     """The most registers in one request, as in `60`."""
     max_gap: Annotated[int, Field(ge=0, le=124, strict=False)] = 16
-    """Entries that nobody asked for and that may be read along to save a request, as in `0`."""
+    """Entries between two points that may be read to save a request, as in `0`."""
     even: Flag = False
-    """Ask for even numbers of registers alone, as in `true`."""
+    """Request only even numbers of registers, as in `true`."""
     forbidden: Annotated[tuple[InstanceOf[Span], ...], BeforeValidator(_spans)] = ()
     """Entries that must not be read, as in `[holding 100..119, input 7]` or `holding 100..119`."""
     retries: Annotated[int, Field(ge=0, le=5, strict=False)] = 1
-    """Times that a request is sent again within a scan, after no answer or one that may pass, as in `0`."""
+    """Times that a request is repeated within a scan after a time-out or a temporary exception, as in `0`."""
     in_flight: Annotated[int, Field(ge=1, le=16, strict=False)] = 1
-    """Requests that may be under way at once, as in `4`."""
+    """Requests that may be in flight at once, as in `4`."""
     pause_after_connect: Annotated[Seconds, Field(ge=0, le=60)] = 0.0
-    """Time to leave after connecting, as in `500ms`."""
+    """Time to wait after connecting, as in `500ms`."""
     pause: Annotated[Seconds, Field(ge=0, le=10)] = 0.0
-    """Time to leave between two requests, as in `20ms`."""
+    """Time to wait between two requests, as in `20ms`."""
     close_after_scan: Flag = False
     """Close the connection after each scan, as in `true`."""
     discard_after_connect: Annotated[int, Field(ge=0, le=10, strict=False)] = 0
-    """Scans to throw away after connecting, as in `1`."""
+    """Scans to discard after connecting, as in `1`."""
     retry_refused: Annotated[Seconds, Field(ge=1)] = 60.0
-    """After which time points that the device refused are tried again, as in `5m`."""
+    """Time after which points that the device refused are read again, as in `5m`."""
     writable: Flag = False
-    """Allow writing; nothing of Lineside writes by itself, as in `false`."""
+    """Allow writing; Lineside never writes automatically, as in `false`."""
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
@@ -143,7 +152,8 @@ class ModbusConnection(Connection):
             return cls.model_validate({"transport": transport, "device": parts.path} | usual | options)
         if not parts.hostname:
             raise ValueError(f"{url!r} names no host; write {transport}://HOST:502?unit=1")
-        port = parts.port if parts.port is not None else _PORTS.get(transport, 502)
+        port = _port(parts)
+        port = _PORTS.get(transport, 502) if port is None else port
         return cls.model_validate({"transport": transport, "host": parts.hostname, "port": port} | options)
 
     @model_validator(mode="after")
@@ -158,7 +168,7 @@ class ModbusConnection(Connection):
             raise ValueError("data_bits of 7 are for modbus+ascii alone: other frames are whole bytes")
         if self.backup is not None and (self.transport.serial or self.transport is Transport.LISTEN):
             raise ValueError("a backup address is for a device that is reached over a network")
-        if not all(host for host, _ in self.addresses()[1:]):  # a wrong port is a ValueError by itself
+        if not all(host for host, _ in self.addresses()[1:]):  # a wrong port raises ValueError
             raise ValueError(f"backup {self.backup!r} names no host; write HOST or HOST:PORT")
         if self.transport.serial and self.unit == 0:
             raise ValueError("unit 0 on a serial line is for broadcasts, which no device answers; write 1 to 247")
@@ -171,7 +181,7 @@ class ModbusConnection(Connection):
         found = [(self.host, self.port)]
         if self.backup is not None:
             parts = urlsplit(f"//{self.backup}")
-            found.append((parts.hostname or "", parts.port or self.port))
+            found.append((parts.hostname or "", _port(parts) or self.port))
         return found
 
     @property
@@ -182,7 +192,7 @@ class ModbusConnection(Connection):
         return self.model_copy(update={"host": "", "port": 502, "device": "", "backup": None, "unit": 0})
 
     def shared(self) -> ModbusConnection:
-        # the unit, and what only shapes its requests, may differ behind one connection
+        # the unit and the settings of its requests may differ behind one connection
         own = {"unit": 0, "max_registers": 125, "max_gap": 0, "even": False, "forbidden": (), "retry_refused": 60.0}
         return self.model_copy(update=own | {"discard_after_connect": 0, "writable": False, "retries": 1})
 

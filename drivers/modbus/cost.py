@@ -1,4 +1,4 @@
-"""The cost of a plan: requests, bytes, and expected seconds of a scan on its link."""
+"""The cost of a plan: requests, bytes, and expected seconds of a scan on its connection."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from drivers.modbus.source import ModbusGroup, ModbusSource
 
 ROUND_TRIP = 0.005
-"""Seconds that a request is taken to need on a network: most devices answer within their own cycle of some ms."""
+"""Assumed seconds of a request on a network: most devices answer within their own cycle of some milliseconds."""
 
 TURNAROUND = 0.005
-"""Seconds that a device on a serial line is taken to need before it answers."""
+"""Assumed seconds before a device on a serial line answers."""
 
 _TCP_FRAME, _RTU_FRAME = 8, 4  # bytes around a PDU's data: MBAP and function code; unit, function code and CRC
 _REQUEST_DATA = 4  # first entry and count
@@ -43,7 +43,7 @@ def _bytes(connection: ModbusConnection, request: Request) -> int:
     data = _REQUEST_DATA + 1 + request.size
     match connection.transport:
         case Transport.ASCII:
-            # a colon, two digits a byte with unit, function code and LRC, and the line's end; both ways
+            # a colon, two digits per byte with unit, function code and LRC, and the line's end; both ways
             return 2 * (1 + 2 * 3 + 2) + 2 * data
         case Transport.RTU | Transport.RTU_TCP:
             return 2 * _RTU_FRAME + data
@@ -52,7 +52,7 @@ def _bytes(connection: ModbusConnection, request: Request) -> int:
 
 
 def _seconds(connection: ModbusConnection, requests: Sequence[Request]) -> float:
-    """Return how long a scan is expected to take."""
+    """Return the expected duration of a scan in seconds."""
     pauses = connection.pause * len(requests) + connection.pause_after_connect * connection.close_after_scan
     if connection.transport.serial:
         character = _BITS_A_CHARACTER / connection.baud

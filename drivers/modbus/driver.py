@@ -1,9 +1,8 @@
-"""The Modbus driver: sends the planned requests, asks again what may pass, and keeps what a device answers in parts.
+"""The Modbus driver: send the planned requests, repeat temporary failures, and split blocks that a device refuses.
 
-A refused block is split until the refused points are isolated; all others stay good, in the same scan. Silence, a
-closed connection and a malformed response are facts of a request, not of its unit: the other requests go on. A unit
-that answers nothing at all is left alone for a while, so that it does not cost the others on the connection their
-cycle.
+A refused block is split until the refused points are isolated; all others stay good, in the same scan. A time-out, a
+closed connection and a malformed response are failures of a request, not of its unit: the other requests are still
+sent. Requests to a unit that answers nothing are paused, so that other units on the connection keep their period.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ if TYPE_CHECKING:
 SILENT = bad(Reason.NO_RESPONSE)
 
 RETRIED_POINTS = 10
-"""Refused points of a block that are read again after one scan, at most."""
+"""The most refused points of a block that are read again after a scan."""
 
 TRIED_BLOCKS = 2
-"""Blocks that are tried as a whole again after one scan, at most."""
+"""The most blocks that are tried as a whole again after a scan."""
 
 PASSING_PAUSE = 0.02
 """Seconds before a request is sent again to a device that is busy."""
 
 REOPENED = 4
-"""Times that a connection is opened again within one scan, at most."""
+"""The most times that a connection is opened again within a scan."""
 
 REOPEN_PAUSES = (0.0, 0.1, 0.3)
 """Seconds before each attempt to open a connection again: a device with one connection needs a moment to free it."""
@@ -77,12 +76,11 @@ class ScanInProgress:
     """The results of one scan so far.
 
     `values` by request, `faults` by position; `time` is that of the first answer. `abandoned` is the fault of all
-    further requests once the unit is given up. `silent` counts requests without an answer since the last one that was
-    answered.
+    further requests once the unit is given up. `silent` counts requests without a response since the last response.
     """
 
     def __init__(self, deadline: float) -> None:
-        """Start; retries that may end after the `deadline`, by the event loop's clock, are left out."""
+        """Start; no retry begins that may end after the `deadline`, by the event loop's clock."""
         self.deadline = deadline
         self.values: dict[bytes, list[Value | None]] = {}
         self.faults: dict[int, Fault] = {}
@@ -99,7 +97,7 @@ class ScanInProgress:
         self.values[planned.pdu] = cast("list[Value | None]", values)
 
     def fail(self, planned: Request, fault: Fault) -> None:
-        """Give all points of a request one fault."""
+        """Set the same fault for all points of a request."""
         self.values[planned.pdu] = [None] * len(planned.positions)
         self.faults |= dict.fromkeys(planned.positions, fault)
 
@@ -122,15 +120,15 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._states: dict[ModbusGroup, GroupState] = {}
         self._warnings: dict[tuple[str, str], dict[str, None]] = {}
         self._opening = asyncio.Lock()
-        self._scanning = asyncio.Lock()  # of connections that are closed after each scan
-        self._users = 0  # scans that use it, or wait for it
+        self._scanning = asyncio.Lock()  # used if the connection is closed after each scan
+        self._users = 0  # scans that use the connection, or wait for it
         self._opened = 0.0
         self._wanted = False  # from `connect` to `close`
         self._wrong = ""
         self._update_states()
 
     def _update_states(self) -> None:
-        """Create states for new groups and units, and drop those of removed ones."""
+        """Create the states of new groups and units, and drop the states of removed groups and units."""
         states = self._states
         self._states, self._wrong = {}, ""
         for group in self.groups:
@@ -203,8 +201,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             self._users -= 1
 
     async def _read_and_close(self, group: ModbusGroup, state: GroupState, breaker: CircuitBreaker) -> Scan:
-        """Read a group over an open connection or a new one; close it if no other group waits for it."""
-        if breaker.open(asyncio.get_running_loop().time()):  # another group has found it silent meanwhile
+        """Read a group, connect if needed, and close the connection if no other group waits for it."""
+        if breaker.open(asyncio.get_running_loop().time()):  # another group has found the unit silent meanwhile
             return Scan.failed(group, self.clock(), SILENT)
         try:
             if not self._client.connected:
@@ -251,7 +249,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         return Scan(group, progress.time or self.clock(), values, faults)
 
     async def _scan(self, state: GroupState) -> ScanInProgress:
-        """Send the requests of a group, then those again that brought no answer."""
+        """Send the requests of a group, and repeat the requests without a response."""
         loop = asyncio.get_running_loop()
         progress = ScanInProgress(loop.time() + state.every)
         requests, left_out = state.ordered(loop.time())
@@ -269,7 +267,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         return progress
 
     async def _probe(self, state: GroupState, progress: ScanInProgress) -> None:
-        """Read a single point of a unit that was silent: it may be its blocks that it does not answer."""
+        """Read a single point of a silent unit, since it may be silent only for blocks."""
         failures = self._breakers[state.settings.unit].failures
         position = failures // 2 % len(state.points)
         try:
@@ -301,7 +299,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _handle_failure(
         self, state: GroupState, planned: Request, error: Exception, number: int, progress: ScanInProgress
     ) -> None:
-        """Send a request again if that may help; else add its failure to the scan."""
+        """Repeat a request if the failure may be temporary; else add its failure to the scan."""
         loop = asyncio.get_running_loop()
         found: list[Value] | Exception = error
         if isinstance(error, NotConnected):
@@ -323,7 +321,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 self._note_answer(state, planned, found, progress)
 
     def _may_pass(self, state: GroupState, planned: Request, found: object) -> bool:
-        """Return True if the same request may well be answered when it is sent again."""
+        """Return True if the failure may be temporary, so that the request is worth repeating."""
         answered = state.history(planned).answered
         if isinstance(found, ExceptionResponse):
             return found.code in PASSING or (answered and found.code in SPLITTABLE)
@@ -332,7 +330,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _attempt(
         self, state: GroupState, planned: Request, progress: ScanInProgress
     ) -> list[Value] | Exception:
-        """Send a request; return its values or its failure. A connection that was closed is opened again for it."""
+        """Send a request; return its values or its failure. Opens a lost connection again."""
         number = self._client.connections
         try:
             return await self._ask(state, planned)
@@ -371,17 +369,17 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.good(planned, values)
 
     def _note_silence(self, state: GroupState, planned: Request, progress: ScanInProgress) -> None:
-        """Go on after a request without an answer, unless the unit seems to answer nothing."""
+        """Postpone a request without a response, or abandon the unit if it seems to answer nothing."""
         progress.silent += 1
         known = progress.answered or self._breakers[state.settings.unit].alive
         progress.fail(planned, SILENT)
-        if known and progress.silent < 2:  # noqa: PLR2004 - one may be an accident
+        if known and progress.silent < 2:  # noqa: PLR2004 - a single time-out may be an accident
             progress.postponed.append(planned)
         else:
             self._abandon(state, [*progress.postponed, planned], SILENT, progress)
 
     def _note_loss(self, state: GroupState, planned: Request, error: NotConnected, progress: ScanInProgress) -> None:
-        """Go on after a request at which the device closes the connection, unless nothing else is answered."""
+        """Add the fault of a request at which the device closed the connection; give up if nothing is answered."""
         alone = not progress.answered and (progress.losses > 0 or len(state.plan.requests) == 1)
         progress.losses += 1
         if progress.lost or alone:
@@ -396,7 +394,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _note_refusal(
         self, state: GroupState, planned: Request, error: Exception, progress: ScanInProgress
     ) -> None:
-        """Add the fault of a refused request, and split a block that is refused for good."""
+        """Add the fault of a refused request, and split a block that is refused permanently."""
         fault = fault_of(error)
         if isinstance(error, ExceptionResponse) and error.code in _UNREACHABLE:
             progress.fail(planned, fault)
@@ -419,7 +417,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         await self._split(state, planned, fault, progress)
 
     def _abandon(self, state: GroupState, silent: Sequence[Request], fault: Fault, progress: ScanInProgress) -> None:
-        """Send no more requests to the unit in this scan, and none for a while if it has answered nothing."""
+        """Send no more requests to the unit in this scan; open its circuit breaker if it has answered nothing."""
         now = asyncio.get_running_loop().time()
         progress.abandoned = fault
         progress.postponed.clear()
@@ -429,10 +427,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             self._isolate_silent(state, silent[0])
             silent = silent[1:]
         for planned in silent:
-            state.suspect(planned)  # another one may be answered
+            state.suspect(planned)  # another request may be answered
 
     async def _read_silent(self, state: GroupState, planned: Request, progress: ScanInProgress) -> None:
-        """Send a request again that brought no answer; one that stays silent is split, or left alone for a while."""
+        """Repeat a request without a response; if there is still none, split or postpone it."""
         history = state.history(planned)
         now = asyncio.get_running_loop().time()
         time_allows = now + state.settings.timeout <= progress.deadline
@@ -454,7 +452,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._isolate_silent(state, planned)
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
-        """Read a block without an answer in halves from the next scan on; leave a single point alone for a while."""
+        """Read a block without a response in halves from the next scan on; postpone a single point."""
         now = asyncio.get_running_loop().time()
         history = state.history(planned)
         history.silent += 1
@@ -478,7 +476,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.split(planned, found.values, found.faults, fault)
         parts = [*found.requests, *found.unresolved]
         if not parts:
-            # nothing of it is answered: that is no matter of single points, so it is sent as it is
+            # no part is answered, so single points are not the cause: the request stays whole
             state.history(planned).postpone(loop.time(), state.every, state.settings.retry_refused)
             return
         for part in found.requests:
@@ -491,7 +489,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         state.part(planned, parts, refused, loop.time())
 
     async def _try_again(self, state: GroupState, progress: ScanInProgress) -> None:
-        """Try some blocks as a whole that are read in parts, and some of the points that are refused."""
+        """Try some split blocks as a whole again, and some of the refused points."""
         loop = asyncio.get_running_loop()
         for block in state.due(loop.time())[:TRIED_BLOCKS]:
             if loop.time() > progress.deadline:
@@ -501,7 +499,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             except (ExceptionResponse, InvalidResponse):
                 state.postpone(block, loop.time())
                 for position in list(block.refused)[:RETRIED_POINTS]:
-                    block.refused[position] = block.refused.pop(position)  # the last in line next time
+                    block.refused[position] = block.refused.pop(position)  # it is tried last next time
                     try:
                         await self._ask(state, request(state.points, (position,), state.limits))
                     except ExceptionResponse:
@@ -520,7 +518,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             answer = await self._client.request(state.settings.unit, planned.pdu)
         return planned.decode(read_answer(answer, planned.size))
 
-    # -- all else --
+    # -- writing, warnings, counters --
 
     async def write(self, group: ModbusGroup, position: int, value: Value) -> None:
         state = self._states[group]
@@ -538,7 +536,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             raise WriteFailed(f"{point.address}: {error}", fault_of(error)) from error
 
     def _warn(self, state: GroupState, positions: Sequence[int], text: str) -> None:
-        """Note what the device does otherwise than expected, for some points of a group."""
+        """Store a warning about some points of a group, until `warnings` is called."""
         for group, one in self._states.items():
             if one is state:
                 names = self._warnings.setdefault((group.machine, text), {})
@@ -569,16 +567,16 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
 
 
 def _has_gaps(points: Sequence[ModbusSource], planned: Request) -> bool:
-    """Return True if a request reads entries of no point."""
-    taken: set[int] = set()
+    """Return True if a request reads entries without a point."""
+    used: set[int] = set()
     for position in planned.positions:
         offset = points[position].address.offset
-        taken.update(range(offset, offset + points[position].size))
-    return planned.count > len(taken)
+        used.update(range(offset, offset + points[position].size))
+    return planned.count > len(used)
 
 
 def _widest_gap(points: Sequence[ModbusSource], block: Sequence[int]) -> int:
-    """Return where to split a block, given in the order of addresses: at its widest gap, or in the middle."""
+    """Return the index at which to split a block in address order: its widest gap, or its middle."""
     gaps = [0]
     end = 0
     for number, position in enumerate(block):

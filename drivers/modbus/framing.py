@@ -1,4 +1,4 @@
-"""How requests and answers are packed for the wire: Modbus TCP, RTU and ASCII. Pure: bytes in, frames out.
+"""Pack requests and unpack responses of Modbus TCP, RTU and ASCII. Pure: bytes in, frames out.
 
 Sources: MODBUS Messaging on TCP/IP V1.0b (MBAP header), MODBUS over Serial Line V1.02 (RTU, ASCII).
 """
@@ -16,7 +16,7 @@ from drivers.modbus.pdu import EXCEPTION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HEADER = struct.Struct(">HHHB")  # transaction id, protocol id (0), length of what follows, unit id
+_HEADER = struct.Struct(">HHHB")  # transaction id, protocol id (0), length of the remaining bytes, unit id
 _LENGTH_MIN, _LENGTH_MAX = 3, 254  # unit id, function code and data: 253 bytes of PDU at most (clause 4.1)
 _RTU_MIN, _RTU_MAX = 5, 256  # unit, function code, a byte, CRC; 253 bytes of PDU (Serial Line, clause 2.5.1)
 _ASCII_MAX = 513  # characters (Serial Line, clause 2.5.2)
@@ -24,11 +24,11 @@ _ASCII_MAX = 513  # characters (Serial Line, clause 2.5.2)
 _IDENTIFY, _MEI_IDENTIFICATION, _FIFO = 43, 14, 24
 _COUNTED = {1, 2, 3, 4, 12, 17, 20, 21, 23}
 _FIXED = {5: 4, 6: 4, 7: 1, 8: 4, 11: 4, 15: 4, 16: 4, 22: 6}
-"""How long an answer's data is: by its objects, by its first byte, or always the same (clause 6)."""
+"""Function codes by the length of their responses: counted objects, a byte count, or a fixed length (clause 6)."""
 
 
 class Frame(NamedTuple):
-    """One answer. `transaction` is None where the framing has no transaction ids."""
+    """One response. `transaction` is None where the framing has no transaction ids."""
 
     transaction: int | None
     unit: int
@@ -93,7 +93,7 @@ class Mbap(Framing):
 
 
 class MbapDatagram(Mbap):
-    """Modbus over UDP: the same, each datagram a whole frame. One that is not is dropped."""
+    """Modbus over UDP: each datagram is a whole MBAP frame; other datagrams are dropped."""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         with suppress(LostSync):
@@ -102,7 +102,7 @@ class MbapDatagram(Mbap):
 
 
 class Rtu(Framing):
-    """RTU: unit, PDU and CRC. The length follows from the function code, since a stream keeps no silent gaps."""
+    """RTU: unit, PDU and CRC. The function code gives the length, since a stream has no silent gaps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Rtu(Framing):
                 if (size := self._find_awaited()) is None:
                     break
             elif not size or not _sound(received[:size]):
-                # noise, or the tail of something: look for a frame one byte further on
+                # noise, or the end of a frame: look for a frame from the next byte on
                 del received[0]
                 self.discarded += 1
                 continue
@@ -134,8 +134,8 @@ class Rtu(Framing):
     def _find_awaited(self) -> int | None:
         """Find the expected response behind bytes that look like the start of a longer frame.
 
-        Noise before a response, common when an RS-485 line turns round, would hide it until the time-out. Only a
-        frame that ends with the last received byte counts. Drops the bytes before it, and returns its length.
+        Noise before a response, common when an RS-485 line changes direction, would hide it until the time-out. Only
+        a frame that ends with the last received byte counts. Drops the bytes before it, and returns its length.
         """
         received = self._received
         if received.startswith(self._awaited):
@@ -156,7 +156,7 @@ def _sound(frame: bytes | bytearray) -> bool:
 
 
 def rtu_size(received: bytes | bytearray) -> int | None:
-    """Return how long the answer at the start is, CRC included; None where too little is there, 0 where none is."""
+    """Return the length of the first response with its CRC; None if more bytes are needed, 0 if there is none."""
     if len(received) < _RTU_MIN:
         return None
     function = received[1]
@@ -175,7 +175,7 @@ def rtu_size(received: bytes | bytearray) -> int | None:
 
 
 def _identification_size(received: bytes | bytearray) -> int | None:
-    """Return the length of an answer with device identification: a list of counted objects (clause 6.21)."""
+    """Return the length of a device identification response: a list of counted objects (clause 6.21)."""
     at = 8  # after unit, function, MEI type, read code, conformity, more follows, next object, count
     if received[2] != _MEI_IDENTIFICATION:
         return 0
@@ -209,7 +209,7 @@ class Ascii(Framing):
                 yield Frame(None, body[0], body[1:-1])
             else:
                 self.discarded += len(line)
-        start = received.rfind(b":")  # which begins a frame, whatever was before
+        start = received.rfind(b":")  # a colon always begins a frame
         if start < 0 or len(received) - start > _ASCII_MAX:
             self.forget()
         elif start:

@@ -1,7 +1,7 @@
-"""The request plan of one group: the merged plan, and what of it the device answers only in parts.
+"""The request plan of one group: the merged plan, and the blocks that the device answers only in parts.
 
-Nothing that was learned from a refusal or a time-out holds for ever: a block that is read in parts is tried as a
-whole again, first after a period of the group, then less and less often, at most every `retry_refused`.
+No conclusion from a refusal or a time-out is permanent: a block that is read in parts is tried as a whole again,
+first after a period of the group, then after twice the time, up to `retry_refused`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from drivers.modbus.source import ModbusGroup
 
 SPLIT_AFTER = 3
-"""Consecutive scans in which a request that was answered before is refused before it is split."""
+"""Consecutive refusals after which a request that was answered before is split."""
 
 FEWEST, MOST = 1.0, 30.0
-"""Seconds without a request that is not answered by a unit that answers others: at first, and at most."""
+"""Seconds between attempts of a request without a response from a unit that answers others: at first, at most."""
 
 
 @dataclass(slots=True)
 class History:
-    """What became of one request.
+    """The results of one request in previous scans.
 
     `answered`  whether it was ever answered
     `refusals`  consecutive scans in which it was refused
-    `silent`    consecutive scans in which it brought no answer, or ended the connection
-    `wait`      seconds until it is tried again, and `retry_at` the event loop's time of that
+    `silent`    consecutive scans in which it got no response, or the connection was closed
+    `wait`      seconds until the next attempt; `retry_at` is its time by the event loop's clock
     """
 
     answered: bool = False
@@ -44,13 +44,13 @@ class History:
     retry_at: float = 0.0
 
     def succeed(self) -> None:
-        """Record an answer."""
+        """Record a response."""
         self.answered = True
         self.refusals = self.silent = 0
         self.wait = self.retry_at = 0.0
 
     def postpone(self, now: float, first: float, most: float) -> None:
-        """Wait before the next attempt, twice as long each time."""
+        """Postpone the next attempt, each time twice as long."""
         self.wait = min(self.wait * 2 or first, most)
         self.retry_at = now + self.wait
 
@@ -84,12 +84,12 @@ class GroupState:
         self._suspects: set[bytes] = set()
 
     def history(self, planned: Request) -> History:
-        """Return what became of a request so far."""
+        """Return the history of a request."""
         return self._history[planned.pdu]
 
     @property
     def refused(self) -> dict[int, Fault]:
-        """Points that no request reads, since the device refuses them."""
+        """Points that are in no request, since the device refuses them."""
         return {position: fault for block in self._parted for position, fault in block.refused.items()}
 
     @property
@@ -98,9 +98,9 @@ class GroupState:
         return bool(self._parted)
 
     def ordered(self, now: float) -> tuple[Sequence[Request], Sequence[Request]]:
-        """Return the requests to send, and those to leave out now.
+        """Return the requests to send, and the requests to leave out in this scan.
 
-        Suspects go last. Of requests that are known to bring no answer one at most is sent: it may cost a time-out.
+        Suspects are last. At most one of the requests that get no response is sent: it may cost a time-out.
         """
         requests = self.plan.requests
         if self._suspects:
@@ -119,14 +119,14 @@ class GroupState:
         self._suspects.add(planned.pdu)
 
     def succeed(self, planned: Request) -> None:
-        """Record an answer to a request."""
+        """Record a response to a request."""
         history = self._history[planned.pdu]
         if not history.answered or history.refusals or history.silent or history.wait:
             history.succeed()
         self._suspects.discard(planned.pdu)
 
     def part(self, whole: Request, parts: Iterable[Request], refused: dict[int, Fault], now: float) -> None:
-        """Read a block in parts from now on, and no more the points in `refused`."""
+        """Read a block in parts from now on, without the points in `refused`."""
         for block in self._parted:
             if whole in block.parts:
                 block.parts.remove(whole)
@@ -139,7 +139,7 @@ class GroupState:
         self._arrange()
 
     def due(self, now: float) -> list[PartedBlock]:
-        """Return the blocks whose whole is to be tried again."""
+        """Return the blocks that are to be tried as a whole again."""
         return [block for block in self._parted if block.retry_at <= now]
 
     def restore(self, block: PartedBlock) -> None:
@@ -149,7 +149,7 @@ class GroupState:
         self._arrange()
 
     def postpone(self, block: PartedBlock, now: float) -> None:
-        """Try the whole of a block later, after twice the time."""
+        """Postpone the attempt to read a block as a whole, after twice the time."""
         block.wait = min(block.wait * 2, self.settings.retry_refused)
         block.retry_at = now + block.wait
 

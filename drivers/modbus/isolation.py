@@ -1,4 +1,4 @@
-"""Search for the points of a block that a device does not answer, when it refuses the block as a whole."""
+"""Isolate the points that a device refuses, when it refuses a block as a whole."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SPLITTABLE = {ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE}
 """Exception codes that can be caused by single entries of a block."""
 
 PASSING = {DEVICE_FAILURE, ACKNOWLEDGE, BUSY}
-"""Exception codes that may be of the moment: the request is sent again."""
+"""Exception codes that may be temporary: the request is repeated."""
 
 SAMPLES = 8
-"""Points of a block that are read alone before it is split: where none is answered, the refusal is of the whole."""
+"""Points of a block that are read alone before it is split; if none is answered, single points are not the cause."""
 
 # clause 7: 10 and 11 come from a gateway that could not reach the unit
 _REASONS = {
@@ -63,7 +63,7 @@ def fault_of(error: Exception) -> Fault:
 class Isolated:
     """The results of a split block so far, by position in the group.
 
-    `requests` are the parts that the device answers, `unresolved` those that were not tried to the end.
+    `requests` are the parts that the device answers, `unresolved` are the parts whose search was not finished.
     """
 
     values: dict[int, Value] = field(default_factory=dict)
@@ -81,8 +81,8 @@ async def isolate(
 ) -> Isolated:
     """Read both halves of a refused block, and split a half that is refused again.
 
-    k refused points of n cost about 2 k log2(n) requests, once. The search ends early, with what it has, when
-    `may_go_on` says so, or with a part that brings no answer. Nothing is found where no single point is answered.
+    k refused points of n cost about 2 k log2(n) requests, once. The search ends early, with its results so far, when
+    `may_go_on` returns False or a part gets no response. The result is empty if no single point is answered.
     """
     found = Isolated()
     if await _answers_alone(ask, points, limits, block, found):
@@ -97,7 +97,7 @@ async def _answers_alone(
     block: Sequence[int],
     found: Isolated,
 ) -> bool:
-    """Return True once one of some points that are spread over a block is answered."""
+    """Return True if any of `SAMPLES` points, spread over a block, is answered."""
     step = max(1, (len(block) - 1) / (SAMPLES - 1))
     for position in dict.fromkeys(block[min(round(i * step), len(block) - 1)] for i in range(SAMPLES)):
         try:
@@ -120,7 +120,7 @@ async def _halves(
     found: Isolated,
     may_go_on: Callable[[], bool],
 ) -> bool:
-    """Search both halves of a block; return False once the search is to end."""
+    """Search both halves of a block; return False if the search must end."""
     middle = len(block) // 2
     going = True
     for half in (block[:middle], block[middle:]):

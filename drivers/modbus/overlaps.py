@@ -1,4 +1,4 @@
-"""Points whose registers overlap with another type, which is mostly a wrong address."""
+"""Find points whose registers overlap as different types, which mostly means a wrong address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
-    """Yield points that take registers of another point as another type: one of the two addresses is likely wrong."""
+    """Yield pairs of points that read the same registers as different types: one address is probably wrong."""
     for later, earlier in overlapping(points):
         yield later, earlier, f"{_described(points[later])} overlaps {_described(points[earlier])}"
 
@@ -19,7 +19,7 @@ def doubts(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int, str]]:
 def overlapping(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int]]:
     """Yield pairs of points, the later first, that read a register as different types.
 
-    A part of a register (a bit, some bits, a byte) beside the whole is how devices are meant to be read.
+    A part of a register (a bit, some bits, a byte) may overlap with the whole register, as devices intend.
     """
     whole = [i for i, point in enumerate(points) if not point.address.table.bits and point.field is None]
     whole.sort(key=lambda i: (points[i].address, points[i].size))

@@ -1,4 +1,4 @@
-"""Requests and answers without their framing: function codes, exceptions, writes (clauses 6 and 7)."""
+"""Requests and responses without framing: function codes, exceptions, writes (clauses 6 and 7)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ READ = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 """Function code by table (clauses 6.1 to 6.4)."""
 
 EXCEPTION = 0x80
-"""Set in the function code of an exception answer (clause 7)."""
+"""Bit of the function code that marks an exception response (clause 7)."""
 
 _BITS, _REGISTERS = {1, 2}, {3, 4, 23}
 REPEATED = {5: 5, 6: 5, 8: 5, 15: 5, 16: 5, 22: 7}
-"""How much of a request its answer repeats, function code included (clauses 6.5 to 6.16)."""
+"""Bytes of a request that its response repeats, function code included (clauses 6.5 to 6.16)."""
 
 MAX_BITS = 2000
 """The most bits in one read (clause 6.1)."""
@@ -62,7 +62,7 @@ def read(table: Table, first: int, count: int) -> bytes:
 
 
 def read_answer(data: bytes, size: int) -> bytes:
-    """Return the payload of a read's answer, which must have `size` bytes. Raises `InvalidResponse`."""
+    """Return the payload of a read response, which must have `size` bytes. Raises `InvalidResponse`."""
     if len(data) != size + 1 or data[0] != size:
         raise InvalidResponse(f"{max(0, len(data) - 1)} bytes came where {size} belong")
     return data[1:]
@@ -105,14 +105,14 @@ def echo(token: int) -> bytes:
 
 
 def similar_reads(pdu: bytes) -> Iterator[bytes]:
-    """Yield other reads from where a read begins, whose answers have other lengths."""
+    """Yield reads from the same first entry whose responses have other lengths."""
     if pdu[0] in READ.values():
-        step = 8 if pdu[0] in _BITS else 1  # so that each has more bytes than the one before
+        step = 8 if pdu[0] in _BITS else 1  # so that the lengths of their responses differ
         yield from (pdu[:3] + _words(count) for count in range(1, 16 * step, step))
 
 
 def response_prefix(pdu: bytes) -> bytes:
-    """Return the known first bytes of the response to a request: at least enough to tell its length."""
+    """Return the known first bytes of the response to a request: at least enough to know its length."""
     function = pdu[0]
     if function in _BITS:
         return bytes((function, (_word(pdu, 3) + 7) // 8 & 0xFF))
@@ -129,12 +129,12 @@ def answers_request(answer: bytes, pdu: bytes) -> bool:
 
 
 def identify(first: int = 0, category: int = 1) -> bytes:
-    """Return a request for device identification (function 43, MEI type 14), from an object on."""
+    """Return a request for device identification (function 43, MEI type 14), starting at an object."""
     return bytes((43, 14, category, first))
 
 
 def identification(data: bytes) -> tuple[dict[int, str], int | None]:
-    """Return the objects of an identification's answer, and the object to go on from. Raises `InvalidResponse`."""
+    """Return the objects of an identification response, and the next object id, if any. Raises `InvalidResponse`."""
     if len(data) < 6 or data[0] != 14:  # noqa: PLR2004 - clause 6.21
         raise InvalidResponse("no device identification")
     objects, at = {}, 6

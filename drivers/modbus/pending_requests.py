@@ -1,9 +1,9 @@
-"""Unanswered requests of a serial line (RTU, ASCII), so that a late response is not taken for a later request's.
+"""Match responses to requests on a serial line (RTU, ASCII), where a response may come late.
 
-Without transaction ids a late response looks like the next one of the same unit, function and length. A unit responds
+Without transaction ids a late response looks like the next of the same unit, function and length. A unit responds
 in the order of its requests, or not at all. So a response belongs to the earliest request that it fits, and earlier
-requests will not be answered any more. If the response to a new request would look like one that is still pending, a
-probe is sent first: its response looks different, and proves that the earlier ones are through.
+requests will not be answered any more. If the response to a new request would look like the response to a pending
+request, a probe is sent first: its response looks different, and proves that no earlier response is outstanding.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST = 32
 
 
 class _PendingRequest(NamedTuple):
-    """A request without a response so far; `at` is the event loop's time."""
+    """A pending request; `at` is its time by the event loop's clock."""
 
     transaction: int
     pdu: bytes
@@ -37,14 +37,14 @@ class PendingRequests:
         self._without_echo: set[int] = set()  # units that do not answer an echo
 
     def ambiguous(self, unit: int, pdu: bytes, now: float) -> bool:
-        """Return True if a response to an earlier request could be taken for the response to this one."""
+        """Return True if a response to an earlier request could be mistaken for the response to this request."""
         unanswered = [asked for asked in self._unanswered.get(unit, ()) if now - asked.at < LATE]
         self._unanswered[unit] = unanswered
         mine = response_prefix(pdu)
         return any(_alike(mine, response_prefix(asked.pdu)) for asked in unanswered)
 
     def probe(self, unit: int, pdu: bytes, now: float) -> bytes:
-        """Return a request to send before an ambiguous one: its response can't be confused with an earlier one.
+        """Return a request to send before an ambiguous request; no earlier response looks like its response.
 
         The unit echoes a number that was not used before (function 8), or refuses to. A unit that does not answer
         echoes gets a read from the same table with another count.
@@ -57,7 +57,7 @@ class PendingRequests:
         return echo(self._token)
 
     def probe_timed_out(self, unit: int, probe: bytes) -> None:
-        """Switch between the two kinds of probe, after one without a response."""
+        """Switch to the other kind of probe, after a probe without a response."""
         if probe == echo(self._token):
             self._without_echo.add(unit)
         else:

@@ -1,4 +1,4 @@
-"""Plans read requests for points. Pure functions."""
+"""Plan the read requests of points. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Limits(NamedTuple):
     """Limits of one request to a device.
 
-    `max_registers` bounds a request to registers; `max_gap` is how many unasked entries may be read along; `even`
-    asks for even numbers of registers alone; `forbidden` is never read along.
+    `max_registers` limits a request to registers; `max_gap` is the number of entries between two points that may be
+    read as well; `even` allows only even numbers of registers; `forbidden` entries are never read.
     """
 
     max_registers: int = 125
@@ -40,8 +40,8 @@ def limits_of(connection: ModbusConnection) -> Limits:
 class Request:
     """One read request, and the decoder of its response.
 
-    `positions` says which points of the group it reads; `decode` turns the answer's payload into their values,
-    in that order; `size` is how many bytes the payload must have.
+    `positions` are those of its points in the group; `decode` turns the payload of the response into their values,
+    in that order; `size` is the expected size of the payload in bytes.
     """
 
     table: Table
@@ -57,8 +57,8 @@ class Request:
 class Plan:
     """The requests of one group, and how their values become the group's columns.
 
-    `arrange` puts the values of all requests, one after the other, and then one for each point that no request
-    reads (`left_out`), into the group's order; None where they come in that order by themselves.
+    `arrange` takes the values of all requests, followed by a value for each point without a request (`left_out`), and
+    returns them in the group's order; None if they are in that order already.
     """
 
     requests: tuple[Request, ...]
@@ -67,16 +67,15 @@ class Plan:
 
 
 def plan(points: Sequence[ModbusSource], limits: Limits, without: Collection[int] = ()) -> Plan:
-    """Merge points into as few requests as the limits allow, never tearing a value.
+    """Merge points into as few requests as the limits allow; a value is always in one request.
 
-    Points at the positions `without` are left out. Raises `ValueError` for a point that can't be read within
-    the limits.
+    Points at the positions `without` are left out. Raises `ValueError` if a point can't be read within the limits.
     """
     return arranged(tuple(merge(points, limits, without)), len(points))
 
 
 def arranged(requests: tuple[Request, ...], size: int) -> Plan:
-    """Return a plan of these requests for a group of so many points."""
+    """Return a plan of these requests for a group of `size` points."""
     positions = [position for request in requests for position in request.positions]
     left_out = tuple(sorted(set(range(size)) - set(positions)))
     positions += left_out
@@ -87,7 +86,7 @@ def arranged(requests: tuple[Request, ...], size: int) -> Plan:
 
 
 def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[int] = ()) -> Iterator[Request]:
-    """Yield the requests that read all points but those `without`."""
+    """Yield the requests that read all points except those at the positions `without`."""
     for table in Table:
         chosen = [i for i, point in enumerate(points) if point.address.table is table and i not in without]
         chosen.sort(key=lambda i: (points[i].address.offset, points[i].size))
@@ -112,7 +111,7 @@ def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[in
 
 
 def check_point(point: ModbusSource, spans: Iterable[Span], most: int) -> None:
-    """Raise `ValueError` where a point can't be read whole, or must not be read."""
+    """Raise `ValueError` if a point does not fit one request, or is in a forbidden range."""
     if point.size > most:
         raise ValueError(f"{point.address} takes {point.size} registers at once, and the device gives {most}")
     if _meets(spans, point.address.offset, point.address.offset + point.size):
@@ -124,7 +123,7 @@ def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
 
 
 def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
-    """Return the request that reads the points at the positions `block`, all of one table."""
+    """Return the request that reads the points at the positions `block`, which are in one table."""
     table = points[block[0]].address.table
     first = min(points[i].address.offset for i in block)
     count = max(points[i].address.offset + points[i].size for i in block) - first
@@ -134,7 +133,7 @@ def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits
     else:
         decode = compile_registers(distances)
         if limits.even and count % 2:
-            # one more behind, or before where the table ends
+            # add a register behind, or before at the end of the table
             first, count = (first, count + 1) if first + count <= 0xFFFF else (first - 1, count + 1)  # noqa: PLR2004
             decode = compile_registers([(points[i].address.offset - first, points[i]) for i in block])
         size = 2 * count

@@ -1,7 +1,7 @@
-"""Explores a Modbus device without documentation, with a bounded rate of read requests.
+"""Explore a Modbus device without documentation, with a limited rate of read requests.
 
-Modbus does not describe a device. So the probe finds out which units answer, their identification, which entries of
-which tables can be read, how many at once, and which values registers could hold.
+Modbus has no description of a device. The probe finds the units that answer, their identification, the readable
+entries of each table, the largest request, and the possible values of registers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from drivers.modbus.connection import ModbusConnection
 
 BLOCK = 64
-"""Entries that are asked for at once while ranges are looked for."""
+"""Entries of one request in the search for readable ranges."""
 
 MOST = {table: pdu.MAX_BITS if table.bits else 125 for table in Table}
 
@@ -41,7 +41,7 @@ class Span(NamedTuple):
 
 
 class Meaning(NamedTuple):
-    """One interpretation of registers; `plausible` values are such as a plant has."""
+    """One interpretation of registers; `plausible` is True if a plant could have the value."""
 
     raw: str
     order: str
@@ -60,7 +60,7 @@ class Unit:
 
     @property
     def counts_from_one(self) -> bool:
-        """Whether the device seems to count from 1: nothing at 0, and something at 1."""
+        """Whether the device seems to count from 1: entry 0 can't be read, and entry 1 can."""
         found = [spans for spans in self.spans.values() if spans]
         return bool(found) and all(spans[0].first == 1 for spans in found)
 
@@ -68,15 +68,15 @@ class Unit:
 class Probe:
     """The exploration of one device over one connection."""
 
-    def __init__(self, connection: ModbusConnection, per_second: float, tell: Callable[[str], None]) -> None:
-        """Prepare; `per_second` bounds the requests, `tell` receives progress messages."""
+    def __init__(self, connection: ModbusConnection, per_second: float, report: Callable[[str], None]) -> None:
+        """Prepare; `per_second` limits the requests, `report` is called with progress messages."""
         self._client = ModbusClient(connection)
         self._gap = 1.0 / per_second
         self._next = 0.0
-        self._tell = tell
+        self._report = report
 
     async def look(self, units: Iterable[int], last: int) -> list[Unit]:
-        """Return the units that answer, with what can be read of their first `last + 1` entries."""
+        """Return the units that answer, with the readable ranges of their first `last + 1` entries."""
         found = []
         await self._client.connect()
         try:
@@ -85,7 +85,7 @@ class Probe:
                     continue
                 unit = Unit(number, await self._identify(number))
                 for table in Table:
-                    self._tell(f"unit {number}: {table} 0..{last}")
+                    self._report(f"unit {number}: {table} 0..{last}")
                     unit.spans[table] = list(_joined([s async for s in self._spans(number, table, 0, last)]))
                     if unit.spans[table]:
                         unit.largest[table] = await self._largest(number, table, unit.spans[table])
@@ -95,7 +95,7 @@ class Probe:
         return found
 
     async def meanings(self, unit: int, table: Table, entry: int) -> list[Meaning]:
-        """Return what the registers from `entry` on could be, in every type and order."""
+        """Return the interpretations of the registers from `entry` on, in every type and order."""
         await self._client.connect()
         try:
             for count in (4, 2, 1):
@@ -107,7 +107,7 @@ class Probe:
         return []
 
     async def _ask(self, unit: int, message: bytes) -> bytes:
-        """Send a request in its turn; a lost connection is opened once again."""
+        """Send a request when the rate allows it; reconnect once if the connection is lost."""
         loop = asyncio.get_running_loop()
         wait = self._next - loop.time()
         if wait > 0:
@@ -120,7 +120,7 @@ class Probe:
             return await self._client.request(unit, message)
 
     async def _answers(self, unit: int) -> bool:
-        self._tell(f"unit {unit}")
+        self._report(f"unit {unit}")
         try:
             await self._ask(unit, pdu.read(Table.HOLDING, 0, 1))
         except ExceptionResponse as error:
@@ -150,9 +150,9 @@ class Probe:
             return None
 
     async def _spans(self, unit: int, table: Table, first: int, last: int) -> AsyncIterator[Span]:
-        """Yield what can be read: a block at once where it can, else its halves, down to single entries.
+        """Yield the readable ranges: a block if it can be read, else its halves, down to single entries.
 
-        A block of which neither end nor the middle can be read is taken for empty.
+        A block is assumed to be empty if neither its ends nor its middle can be read.
         """
         for start in range(first, last + 1, BLOCK):
             end = min(start + BLOCK - 1, last)
@@ -177,7 +177,7 @@ class Probe:
                     yield span
 
     async def _largest(self, unit: int, table: Table, spans: list[Span]) -> int:
-        """Return how many entries the device gives at once, as far as its longest span can tell."""
+        """Return the largest number of entries per request, at most the length of the longest span."""
         longest = max(spans, key=lambda span: span.last - span.first)
         good, most = 1, min(longest.last - longest.first + 1, MOST[table])
         while good < most:
@@ -190,7 +190,7 @@ class Probe:
 
 
 def _joined(spans: Iterable[Span]) -> Iterator[Span]:
-    """Yield spans with those that touch each other made one."""
+    """Yield the spans, with adjacent spans merged."""
     open_: Span | None = None
     for span in spans:
         if open_ is not None and span.first == open_.last + 1:
@@ -207,7 +207,7 @@ _FORMATS = {Raw.INT16: "h", Raw.UINT16: "H", Raw.INT32: "i", Raw.UINT32: "I", Ra
 
 
 def meanings(data: bytes) -> Iterator[Meaning]:
-    """Yield what registers could mean, in every type that fits and every order."""
+    """Yield the interpretations of registers, in every type that fits and every order."""
     for raw, letter in _FORMATS.items():
         size = struct.calcsize(">" + letter)
         orders = [Order.ABCD, Order.BADC] if size == 2 else [Order.ABCD, Order.CDAB, Order.BADC, Order.DCBA]  # noqa: PLR2004 - a register
@@ -220,7 +220,7 @@ def meanings(data: bytes) -> Iterator[Meaning]:
 
 
 def _plausible(raw: Raw, value: float) -> bool:
-    """Return whether a sensor could show this: neither nothing, nor beyond what is measured in a plant."""
+    """Return True if a sensor could show the value: neither zero nor larger than quantities in a plant."""
     if raw in {Raw.FLOAT32, Raw.FLOAT64}:
-        return math.isfinite(value) and 1e-3 <= abs(value) <= 1e6  # noqa: PLR2004 - what plants measure
+        return math.isfinite(value) and 1e-3 <= abs(value) <= 1e6  # noqa: PLR2004 - the range of quantities in plants
     return 0 < abs(value) < (30_000 if raw in {Raw.INT16, Raw.UINT16} else 10_000_000)

@@ -1,4 +1,4 @@
-"""What can stand in registers: the types, the orders of their bytes, and which keys go with which type."""
+"""Types of raw values in registers, their byte orders, and the keys that each type allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from drivers.base import ValueType
 
 
 class Raw(StrEnum):
-    """What stands in the registers."""
+    """The type of the raw value in the registers."""
 
     BOOL = "bool"
     INT8 = "int8"
@@ -36,10 +36,10 @@ class Raw(StrEnum):
 
 
 class Order(StrEnum):
-    """How the bytes of a value lie on the wire, A being the most significant.
+    """The order of the bytes of a value on the wire; A is the most significant byte.
 
-    The names of four letters are of a 32-bit value; others follow the same rule: word order, then byte order.
-    The names of eight letters are of 64-bit values alone.
+    A name of four letters shows the order of a 32-bit value; other types follow the same word order and byte order.
+    A name of eight letters is for 64-bit values only.
     """
 
     ABCD = "ABCD"
@@ -57,21 +57,21 @@ class Order(StrEnum):
 
 
 class Half(StrEnum):
-    """Which byte of a register an 8-bit value is."""
+    """The byte of a register that contains an 8-bit value."""
 
     HIGH = "high"
     LOW = "low"
 
 
 class Sign(StrEnum):
-    """How a negative whole number is written: as two's complement, or as the highest bit beside the magnitude."""
+    """The encoding of negative integers: two's complement, or a sign bit and the magnitude."""
 
     TWOS_COMPLEMENT = "twos_complement"
     MAGNITUDE = "magnitude"
 
 
 class Packing(StrEnum):
-    """How many characters of a string stand in a register; a single one stands in the low byte."""
+    """The number of bytes of a string in a register: two, or a single byte in the low half."""
 
     FULL = "full"
     BYTE_PER_REGISTER = "byte_per_register"
@@ -83,7 +83,7 @@ class Packing(StrEnum):
 
 
 class Shape(NamedTuple):
-    """A type's size in registers (0: the key `length` says it), its `struct` format, and its value's type."""
+    """A type's size in registers (0: given by the key `length`), its `struct` format, and the type of its values."""
 
     registers: int
     format: str
@@ -114,7 +114,7 @@ SHAPES = {
 }
 
 LATIN_1 = "latin-1"
-"""The encoding of strings that say nothing else."""
+"""The default encoding of strings."""
 
 SIGNED = (Raw.INT8, Raw.INT16, Raw.INT32, Raw.INT64)
 UNSIGNED = (Raw.UINT16, Raw.UINT32, Raw.UINT64)
@@ -135,20 +135,20 @@ APPLIES = {
     "encoding": (Raw.STRING,),
     "packing": TEXTS,
 }
-"""Key -> the types that it is for. The keys that are not here are for all of them."""
+"""Key -> the types that allow it. All types allow the other keys."""
 
 
 def fits_order(raw: Raw, order: Order) -> bool:
-    """Return whether an order names the bytes of this type."""
+    """Return True if an order can be used with a type."""
     return len(order) == len(Order.ABCD) or SHAPES[raw].registers == len(order) // 2
 
 
 def byte_order(raw: Raw, order: Order, registers: int) -> list[int]:
-    """Return where in the registers each byte of the value stands, most significant first."""
+    """Return the position in the registers of each byte of the value, most significant first."""
     if len(order) != len(Order.ABCD):
         return [order.index(letter) for letter in sorted(order)]
     words = list(range(registers))
-    # a string is a row of registers, each a word of its own: only its bytes may be swapped
+    # a string is a sequence of separate words: only the bytes of a word may be swapped
     if raw not in TEXTS and order in {Order.CDAB, Order.DCBA}:
         words.reverse()
     pair = (1, 0) if order in {Order.BADC, Order.DCBA} else (0, 1)
@@ -156,11 +156,11 @@ def byte_order(raw: Raw, order: Order, registers: int) -> list[int]:
 
 
 def wire_format(raw: Raw, half: Half, sign: Sign, registers: int) -> str:
-    """Return the `struct` format of a value whose bytes stand in order, most significant first."""
+    """Return the `struct` format of a value whose bytes are in order, most significant first."""
     shape = SHAPES[raw]
     if raw in TEXTS:
         return f"{2 * registers}s"
-    # a sign beside the magnitude is no number to struct
+    # struct has no format for sign and magnitude
     letter = shape.format.upper() if raw in SIGNED and sign is Sign.MAGNITUDE else shape.format
     if raw in EIGHT_BITS:
         return f"{letter}x" if half is Half.HIGH else f"x{letter}"
@@ -168,16 +168,16 @@ def wire_format(raw: Raw, half: Half, sign: Sign, registers: int) -> str:
 
 
 def wire_encoding(name: str) -> str:
-    """Return Python's name of a text encoding; UTF-16 and UTF-32 without a byte order are big-endian in registers."""
+    """Return Python's name of a text encoding; UTF-16 and UTF-32 are big-endian unless the name has a byte order."""
     found = codecs.lookup(name).name
     return f"{found}-be" if found in {"utf-16", "utf-32"} else found
 
 
 def as_unpacked(written: float, letter: str, width: int) -> int | float:
-    """Return what `struct` makes of a value that stands for "not available".
+    """Return a value that means "not available" as `struct` unpacks it.
 
-    A whole number may be written as it is, or as what stands in its `width` bits: -32768 or 0x8000. Raises
-    `ValueError` for one that can't stand there.
+    An integer may be written as its value or as its `width` bits: -32768 or 0x8000. Raises `ValueError` if the value
+    does not fit.
     """
     if letter in "efd":
         try:
@@ -186,10 +186,10 @@ def as_unpacked(written: float, letter: str, width: int) -> int | float:
             raise ValueError(f"not_available: {written!r} is too large for {width} bits") from error
         return float(rounded)
     if not isinstance(written, int):
-        raise ValueError(f"not_available: {written!r} can't stand where whole numbers are")  # noqa: TRY004 - a user's
+        raise ValueError(f"not_available: {written!r} is not a whole number")  # noqa: TRY004 - a user's
     negative = letter in "bhiq"
     if not (-(1 << width - 1) if negative else 0) <= written < 1 << width:
         raise ValueError(
-            f"not_available: {written} can't stand in {width} bits{'' if negative else ' without a sign'}"
+            f"not_available: {written} does not fit in {width} bits{'' if negative else ' without a sign'}"
         )
     return written - (1 << width) if negative and written >= 1 << width - 1 else written

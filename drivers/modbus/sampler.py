@@ -1,4 +1,4 @@
-"""The raw registers of each reading, and their values in other byte orders."""
+"""Sample the raw registers behind each reading, and their values in other byte orders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
     """Reads as the driver does, and keeps the raw responses."""
 
-    _answers: dict[int, bytes]  # of the sample under way: what was answered, by the positions of its points
+    _answers: dict[int, bytes]  # of the present sample: the raw response of each point, by its position
 
     async def sample(self, group: ModbusGroup) -> Sample:
         self._answers = {}
@@ -44,7 +44,7 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
 
 
 def part_of(payload: bytes, planned: Request, point: ModbusSource) -> bytes:
-    """Return what of an answer is one point's: its registers, or a byte that is 0 or 1."""
+    """Return the part of a response that belongs to one point: its registers, or a byte that is 0 or 1."""
     distance = point.address.offset - planned.first
     if planned.table.bits:
         return bytes((payload[distance // 8] >> distance % 8 & 1,))
@@ -52,7 +52,7 @@ def part_of(payload: bytes, planned: Request, point: ModbusSource) -> bytes:
 
 
 def held(point: ModbusSource, content: bytes) -> RawValue:
-    """Return what a device holds of a point; nothing where it gave nothing."""
+    """Return the raw value of a point; its text is empty if the device did not answer."""
     first, last = point.address.offset, point.address.offset + point.size - 1
     where = f"{point.address}..{last}" if last > first else str(point.address)
     if point.bit is not None:
@@ -62,7 +62,7 @@ def held(point: ModbusSource, content: bytes) -> RawValue:
 
 
 def in_other_orders(point: ModbusSource, content: bytes) -> dict[str, Value]:
-    """Return the numbers that registers are in other orders, by what to write for each."""
+    """Return the numbers that the registers contain in other orders, by the key to write for each order."""
     if not content or not _is_number(point):
         return {}
     known = {tuple(byte_order(point.raw, point.order, point.size))}
@@ -71,7 +71,7 @@ def in_other_orders(point: ModbusSource, content: bytes) -> dict[str, Value]:
         if not fits_order(point.raw, order):
             continue
         places = tuple(byte_order(point.raw, order, point.size))
-        if places in known:  # the long name of one that has a short one, or words of a type that has one
+        if places in known:  # the same bytes as an order before, under another name
             continue
         known.add(places)
         [value] = compile_registers([(0, point.model_copy(update={"order": order}))])(content)
@@ -81,6 +81,6 @@ def in_other_orders(point: ModbusSource, content: bytes) -> dict[str, Value]:
 
 
 def _is_number(point: ModbusSource) -> bool:
-    """Return whether bytes in another order could make another number of a point."""
+    """Return True if another byte order could give a point another number."""
     whole = not point.address.table.bits and point.bits is None and point.raw not in EIGHT_BITS
     return whole and point.value_type in {ValueType.INT, ValueType.FLOAT}

@@ -1,4 +1,4 @@
-"""What a user writes of one point: where it lives, and what stands there."""
+"""Settings of one point: its address, and the type of its raw value."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def _bits(written: object) -> object:
     if isinstance(written, list | tuple) and len(written) == 2:  # noqa: PLR2004 - a lowest and a highest
         return tuple(written)
     if written is not None:
-        raise ValueError(f"{written!r} are no bits; write the lowest and the highest, as in 4..7 or [4, 7]")
+        raise ValueError(
+            f"{written!r} is not a range of bits; write the lowest and the highest, as in 4..7 or [4, 7]"
+        )
     return written
 
 
@@ -60,50 +62,51 @@ def _several(written: object) -> object:
 
 
 def _encoding(written: str) -> str:
-    """Let through an encoding that Python knows, and that is one of text."""
+    """Return the encoding unchanged. Raises `ValueError` if it is not a text encoding of Python."""
     try:
         if "A1".encode(written).decode(written) == "A1":
             return written
     except (LookupError, ValueError):
         pass
-    raise ValueError(f"{written!r} is no known encoding; write latin-1, ascii, utf-8, utf-16, gb18030, shift_jis ...")
+    raise ValueError(
+        f"{written!r} is not a known encoding; write latin-1, ascii, utf-8, utf-16, gb18030, shift_jis ..."
+    )
 
 
 class ModbusSource(Source):
-    """Where one point lives on a Modbus device, and what stands there."""
+    """The address of one point on a Modbus device, and the type of its raw value."""
 
-    base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, which is read with it
-    """The number of a table's first entry, where an address names the table, as in `1`."""
+    base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, whose validator needs it
+    """The number of a table's first entry, if the address names the table, as in `1`."""
     address: InstanceOf[Address]
     """Table and entry counted from base, or Modicon notation, as in `holding 10` or `40011`."""
     raw: Annotated[Raw, Field(strict=False)] = Raw.UINT16
-    """What stands in the registers, as in `float32`."""
+    """The type of the raw value in the registers, as in `float32`."""
     order: Annotated[Order, Field(strict=False)] = Order.ABCD
-    """How the bytes lie on the wire, A being the most significant, as in `CDAB`."""
+    """The order of the bytes on the wire, A is the most significant, as in `CDAB`."""
     bit: Annotated[int | None, Field(ge=0, le=15)] = None
-    """One bit of a register, 0 being the lowest, as in `3`."""
+    """One bit of a register, 0 is the lowest, as in `3`."""
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
     """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
-    """Which byte of the register an int8 or uint8 is, as in `high`."""
+    """The byte of the register that contains an int8 or uint8, as in `high`."""
     sign: Annotated[Sign, Field(strict=False)] = Sign.TWOS_COMPLEMENT
-    """How a negative number is written, as in `magnitude`."""
+    """The encoding of negative numbers, as in `magnitude`."""
     length: Annotated[int | None, Field(ge=1, le=125)] = None
-    """Of a string or bytes, in registers, as in `8`."""
+    """The length of a string or bytes in registers, as in `8`."""
     encoding: Annotated[str, AfterValidator(_encoding)] = LATIN_1
-    """Of a string, as in `utf-8`."""
+    """The encoding of a string, as in `utf-8`."""
     packing: Annotated[Packing, Field(strict=False)] = Packing.FULL
-    """Of a string or bytes: two in a register, or one in its low byte, as in `byte_per_register`."""
+    """The packing of a string or bytes: two bytes per register, or one in its low half, as in `byte_per_register`."""
     not_available: Annotated[tuple[int | float, ...], BeforeValidator(_several)] = ()
-    """Raw value, or values, by which the device says that it has none, as in `0x8000` or `-9999.5` or
-    `[32767, 32768]`."""
+    """Raw value, or values, that mean "not available", as in `0x8000` or `-9999.5` or `[32767, 32768]`."""
     count: Annotated[int | None, Field(ge=1, le=LAST + 1)] = None
-    """How many of these follow each other: points name_0, name_1 and so on, as in `4`."""
+    """The number of consecutive points of this type: name_0, name_1 and so on, as in `4`."""
 
     @classmethod
     def fitting(cls, defaults: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what says nothing about a point of this type, such as the length for a number."""
-        if "raw" in written:  # which bits are read of another type says nothing here
+        """Return the defaults that apply to a point of this type; a number has no length, for example."""
+        if "raw" in written:  # the bits of another type do not apply here
             defaults = {key: value for key, value in defaults.items() if key not in {"bit", "bits"}}
         keys = {key: value for key, value in (defaults | written).items() if value is not None}
         unfit: set[str] = set()
@@ -118,7 +121,7 @@ class ModbusSource(Source):
         else:
             raw = str(keys.get("raw", Raw.UINT16))
         unfit |= {key for key, types in APPLIES.items() if raw not in types}
-        # what means "not available" is of one type: 0x8000 is a good value of a larger one
+        # a "not available" value belongs to one type: 0x8000 is a good value of a larger type
         if raw != defaults.get("raw", Raw.UINT16) or "bits" in written:
             unfit |= {"not_available"}
         order = str(defaults.get("order"))
@@ -128,13 +131,13 @@ class ModbusSource(Source):
 
     @classmethod
     def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Make N points, `name_0` and so on, of one with `count: N`, each after the one before."""
+        """Return N consecutive points, `name_0` and so on, for a point with `count: N`."""
         if "count" not in keys:
             return {name: keys}
         try:
             whole = cls.model_validate({key: value for key, value in keys.items() if key in cls.model_fields})
         except ValidationError:
-            return {name: keys}  # where it is validated next, all that is wrong is told
+            return {name: keys}  # the next validation reports all mistakes
         one = {key: value for key, value in keys.items() if key != "count"}
         return {
             f"{name}_{i}": one | {"address": whole.address.moved(i * whole.size)} for i in range(whole.count or 1)
@@ -143,7 +146,7 @@ class ModbusSource(Source):
     @model_validator(mode="before")
     @classmethod
     def _bits_are_bool(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
-        """Let `raw` follow from a bit table or a `bit` where it is not written."""
+        """Set `raw` to bool if it is not written and the point is a bit."""
         if isinstance(data, dict) and "raw" not in data and _is_bit(data):
             return data | {"raw": Raw.BOOL}
         return data
@@ -180,8 +183,8 @@ class ModbusSource(Source):
 
     def _has_length(self) -> None:
         if self.raw in TEXTS and self.length is None:
-            what = "a string needs its" if self.raw is Raw.STRING else "bytes need their"
-            raise ValueError(f"{what} length in registers")
+            needs = "a string needs its" if self.raw is Raw.STRING else "bytes need their"
+            raise ValueError(f"{needs} length in registers")
         if self.raw is Raw.STRING and not self.capacity:
             raise ValueError(f"not one character of {self.encoding} fits into length: {self.length}")
 
@@ -196,14 +199,14 @@ class ModbusSource(Source):
 
     def written(self) -> dict[str, Any]:
         keys = super().written()
-        keys.pop("base", None)  # an address is shown as it is on the wire, counted from 0
+        keys.pop("base", None)  # an address is written as on the wire, counted from 0
         if self.raw is Raw.BOOL:
-            keys.pop("raw")  # it follows
+            keys.pop("raw")  # the default of a bit
         return keys
 
     @property
     def size(self) -> int:
-        """How many entries of its table the point takes."""
+        """The number of entries of its table that the point uses."""
         if self.address.table.bits:
             return 1
         return self.length if self.length is not None else SHAPES[self.raw].registers
@@ -216,12 +219,12 @@ class ModbusSource(Source):
 
     @property
     def wire_format(self) -> str:
-        """How `struct` unpacks the registers, once their bytes stand in order, most significant first."""
+        """The `struct` format of the registers, after their bytes are in order, most significant first."""
         return wire_format(self.raw, self.byte, self.sign, self.size)
 
     @property
     def field(self) -> tuple[int, int] | None:
-        """The part of the registers that is the point's: its lowest bit and how many; None where it is all."""
+        """The lowest bit and the number of bits of a point in part of its registers; None for whole registers."""
         if self.bit is not None:
             return self.bit, 1
         if self.bits is not None:
@@ -232,11 +235,11 @@ class ModbusSource(Source):
 
     @property
     def width(self) -> int:
-        """How many bits are the point's."""
+        """The number of bits of the point."""
         return self.field[1] if self.field is not None else 16 * self.size
 
     def sentinels(self) -> dict[int | float, str]:
-        """Return the values that mean "not available" as `struct` unpacks them, and as they are in the registers."""
+        """Return the "not available" values as `struct` unpacks them, each with its text as in the registers."""
         letter = self.wire_format.strip("x")
         width = self.width
         found: dict[int | float, str] = {}
@@ -247,9 +250,9 @@ class ModbusSource(Source):
 
     @property
     def fallible(self) -> bool:
-        """Whether what stands in the registers may be no value: the decoder puts a fault in its place."""
+        """Whether the registers may contain an invalid value, which the decoder replaces by a fault."""
         if self.raw is Raw.STRING:
-            return self.encoding != LATIN_1  # every byte is a character of it
+            return self.encoding != LATIN_1  # every byte is a character in Latin-1
         return bool(self.not_available) or self.raw in {*BCD, *TIMES}
 
     @property
@@ -276,7 +279,7 @@ _DEFAULTS = {key: ModbusSource.model_fields[key].default for key in APPLIES}
 
 
 def _is_bit(keys: dict[str, Any]) -> bool:
-    """Return whether keys as written are of a bit: one of a register, or an entry of a bit table."""
+    """Return True if the keys describe a bit: a bit of a register, or an entry of a bit table."""
     table = table_of(keys.get("address"))
     return keys.get("bit") is not None or (table is not None and table.bits)
 

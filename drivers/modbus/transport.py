@@ -1,6 +1,6 @@
-"""Connections that carry frames: TCP, TLS, UDP, a serial line, or a device that dials in.
+"""Open connections that carry frames: TCP, TLS, UDP, a serial line, or a device that dials in.
 
-Each is an asyncio transport with a `TransportProtocol`. Framing is elsewhere.
+Each is an asyncio transport with a `TransportProtocol`. `framing` has the frames.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from drivers.modbus.connection import ModbusConnection
 
 _ASCII_BITS = 7
-"""Data bits of a character in ASCII mode (Serial Line V1.02, clause 2.5.2); some devices use 8 there, too."""
+"""Data bits of a character in ASCII mode (Serial Line V1.02, clause 2.5.2); some devices use 8."""
 
 AnyTransport = asyncio.Transport | asyncio.DatagramTransport
 
@@ -72,7 +72,7 @@ async def open_transport(
             failures.append(f"{host}:{port}: its certificate is not trusted: {error.verify_message}")
         except (ssl.SSLError, OSError) as error:
             failures.append(f"{host}:{port}: {error.strerror or error}")
-        except ValueError as error:  # a host that can't be a name in DNS
+        except ValueError as error:  # the host is not a valid DNS name
             failures.append(f"{host}:{port}: {error}")
     raise NotConnected("; ".join(failures))
 
@@ -91,7 +91,7 @@ async def _connect(
 
 
 def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
-    """Return a context that verifies the device and shows our certificate where there is one.
+    """Return a context that verifies the device, and sends our certificate if there is one.
 
     Modbus/TCP Security V2.1 asks for TLS 1.2 or newer, and for certificates on both sides.
     """
@@ -100,21 +100,21 @@ def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=connection.ca)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if connection.certificate is not None:
-            # without a password here, OpenSSL would ask for that of an encrypted key on the terminal
+            # without a password, OpenSSL asks for the password of an encrypted key on the terminal
             context.load_cert_chain(connection.certificate, connection.key, password="")
     except ssl.SSLError as error:
         raise Misconfigured(f"TLS files {files}: {error.strerror or error}") from error
-    except OSError as error:  # files that are replaced, or on a folder that is not mounted yet
+    except OSError as error:  # files are being replaced, or their folder is not mounted yet
         raise NotConnected(f"TLS files {files}: {error.strerror or error}") from error
     return context
 
 
 MAX_ACCEPTED = 4
-"""Accepted connections that are not in use; beyond that the oldest is closed."""
+"""Accepted connections that are not in use; a further connection closes the oldest."""
 
 
 class Listener:
-    """Accepts connections of a device that dials in, and uses the newest."""
+    """Listens for a device that dials in, and uses its newest connection."""
 
     def __init__(self, connection: ModbusConnection, make: Callable[[], TransportProtocol]) -> None:
         self._connection = connection
@@ -187,7 +187,7 @@ class _AcceptedConnection(asyncio.Protocol):
 
 
 class SerialTransport(asyncio.Transport):
-    """A serial port in the event loop. Its file is watched like a socket's."""
+    """A serial port in the event loop, which watches its file descriptor like a socket."""
 
     def __init__(self, port: Any, protocol: TransportProtocol) -> None:  # noqa: ANN401 - a serial.Serial
         super().__init__()
@@ -210,7 +210,7 @@ class SerialTransport(asyncio.Transport):
             self._end(None)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write a request. Bytes beyond the port's buffer are dropped: the port has not sent for a long time then."""
+        """Write a request. Bytes that do not fit the port's buffer are dropped, since the port is blocked then."""
         if not self._port.is_open:
             return
         try:
@@ -224,7 +224,7 @@ class SerialTransport(asyncio.Transport):
         if self._port.is_open:
             self._loop.remove_reader(self._port.fileno())
             with suppress(OSError, termios.error):
-                self._port.reset_output_buffer()  # else closing may wait until all is sent
+                self._port.reset_output_buffer()  # else closing may wait until all bytes are sent
             self._port.close()
             self._loop.call_soon(self._protocol.connection_lost, error)
 
@@ -234,7 +234,7 @@ class SerialTransport(asyncio.Transport):
 
 
 def open_serial(connection: ModbusConnection, protocol: TransportProtocol) -> SerialTransport:
-    """Open a serial port, for this process alone. Raises `NotConnected` or `Misconfigured`."""
+    """Open a serial port exclusively. Raises `NotConnected` or `Misconfigured`."""
     try:
         import serial  # noqa: PLC0415 - an extra
         from serial import rs485  # noqa: PLC0415 - an extra

@@ -1,7 +1,6 @@
-"""Converts unpacked numbers and bytes to values, for types that `struct` does not know, and back.
+"""Convert unpacked numbers and bytes to values, for types that `struct` does not know, and back.
 
-A value that can't be one (digits that are none, a date that is none, what means "not available") comes as the
-`Fault` in its place.
+An invalid value (an invalid BCD digit, an invalid date, a "not available" value) is replaced by its `Fault`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from drivers.modbus.source import ModbusSource
 
 Reader: TypeAlias = "Callable[[Any], Value | Fault]"
-"""Makes a value of what `struct` unpacks."""
+"""Converts the result of `struct` to a value."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENTURY = 2000  # CP56Time2a counts years from here
@@ -29,13 +28,13 @@ _MINUTE_MS = 60_000
 
 
 def reader(point: ModbusSource) -> Reader | None:
-    """Return the function that makes a value of what is unpacked for a point; None where it is one already."""
+    """Return the function that converts the result of `struct` to a value; None if it is the value already."""
     read = _reader(point)
     sentinels = {value: bad(Reason.NOT_AVAILABLE, text) for value, text in point.sentinels().items()}
     if not sentinels:
         return read
     if point.bits is not None and read is not None:
-        return _after(read, sentinels)  # what means "not available" is the number in these bits alone
+        return _after(read, sentinels)  # the "not available" value is the number in these bits
 
     def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
         fault = sentinels.get(raw)
@@ -70,14 +69,14 @@ def _reader(point: ModbusSource) -> Reader | None:
     return _READERS.get(point.raw)
 
 
-def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - what struct packs
-    """Return what `struct` packs for a value: the inverse of `reader`. Raises `ValueError` where it does not fit."""
+def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - any input of struct
+    """Return the input of `struct` for a value: the inverse of `reader`. Raises `ValueError` if it does not fit."""
     if point.raw is Raw.STRING:
         return _encoded(point, str(value))
     if point.raw is Raw.BYTES:
         data, size = bytes.fromhex(str(value)), 2 * point.size // point.packing.stride
         if len(data) != size:
-            raise ValueError(f"{size} bytes stand there")
+            raise ValueError(f"write {size} bytes")
         return _spread(point, data)
     if point.raw in TIMES:
         return _time(point.raw, datetime.fromisoformat(str(value)))
@@ -86,7 +85,7 @@ def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - wha
 
 def _whole(point: ModbusSource, value: Value, limits: tuple[int, int]) -> int:
     if not isinstance(value, int) or not limits[0] <= value <= limits[1]:
-        raise ValueError(f"whole numbers from {limits[0]} to {limits[1]} do")
+        raise ValueError(f"write a whole number from {limits[0]} to {limits[1]}")
     if point.raw in BCD:
         return int(str(int(value)), 16)
     if point.raw in SIGNED and point.sign is Sign.MAGNITUDE and value < 0:
@@ -96,25 +95,27 @@ def _whole(point: ModbusSource, value: Value, limits: tuple[int, int]) -> int:
 
 def _from_bcd(raw: int) -> Value | Fault:
     digits = f"{raw:X}"
-    return int(digits) if digits.isdecimal() else bad(Reason.NOT_A_NUMBER, f"0x{digits} has digits that are none")
+    if digits.isdecimal():
+        return int(digits)
+    return bad(Reason.NOT_A_NUMBER, f"0x{digits} has digits that are not decimal")
 
 
 def _from_unix(seconds: int) -> Value | Fault:
     try:
         return _iso(_EPOCH + timedelta(seconds=seconds), "seconds")
     except OverflowError:
-        return bad(Reason.OUT_OF_RANGE, f"{seconds} seconds are no date")
+        return bad(Reason.OUT_OF_RANGE, f"{seconds} seconds are not a date")
 
 
 def _from_unix_ms(milliseconds: int) -> Value | Fault:
     try:
         return _iso(_EPOCH + timedelta(milliseconds=milliseconds), "milliseconds")
     except OverflowError:
-        return bad(Reason.OUT_OF_RANGE, f"{milliseconds} milliseconds are no date")
+        return bad(Reason.OUT_OF_RANGE, f"{milliseconds} milliseconds are not a date")
 
 
 def _from_cp56(raw: int) -> Value | Fault:
-    """Read CP56Time2a (IEC 60870-5-4), whose first octet is the lowest byte of the number."""
+    """Convert a CP56Time2a (IEC 60870-5-4); its first octet is the lowest byte of the number."""
     if raw & _CP56_INVALID:
         return bad(Reason.NOT_AVAILABLE, "the device marks its time as invalid")
     if raw & _CP56_SUMMER:
@@ -141,12 +142,12 @@ _READERS: dict[Raw, Reader] = {
 
 
 def _iso(time: datetime, precision: str) -> str:
-    """Return a time in UTC as ISO 8601 has it."""
+    """Return a time in UTC in ISO 8601 format."""
     return time.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
 def _time(raw: Raw, time: datetime) -> int:
-    """Return a time as it stands in registers. Raises `ValueError` where digits of it would be lost."""
+    """Return the number that encodes a time. Raises `ValueError` if the type is too coarse or too small for it."""
     if time.tzinfo is None:
         raise ValueError("a time needs its zone, as in 2026-01-31T12:00:00Z")
     time = time.astimezone(UTC)
@@ -158,13 +159,13 @@ def _time(raw: Raw, time: datetime) -> int:
         return units
     year = time.year - _CENTURY
     if not 0 <= year < 1 << 7:
-        raise ValueError("years from 2000 to 2127 do")
+        raise ValueError("write a year from 2000 to 2127")
     milliseconds = units % _MINUTE_MS
     return milliseconds | time.minute << 16 | time.hour << 24 | time.day << 32 | time.month << 40 | year << 48
 
 
 def text(raw: bytes) -> str:
-    """Return a string as devices store it: padded with zeros or blanks. Bytes beyond ASCII are Latin-1."""
+    """Return a string without its padding of zeros or blanks. Bytes beyond ASCII are Latin-1."""
     return raw.split(b"\0", 1)[0].decode("latin-1").rstrip(" ")
 
 
@@ -176,7 +177,7 @@ def _text_reader(point: ModbusSource) -> Reader:
 
     def read(raw: bytes) -> Value | Fault:
         raw = raw[step - 1 :: step]
-        # after the end may stand what a longer text left behind, cut anywhere
+        # the rest of a longer text may follow the end, cut anywhere
         whole = len(raw) // len(zero) * len(zero)
         end = next((i for i in range(0, whole, len(zero)) if raw.startswith(zero, i)), whole)
         try:
@@ -196,5 +197,5 @@ def _encoded(point: ModbusSource, value: str) -> bytes:
 
 
 def _spread(point: ModbusSource, data: bytes) -> bytes:
-    """Put bytes into registers as the packing says."""
+    """Return the bytes as the packing spreads them over registers."""
     return data if point.packing.stride == 1 else b"".join(bytes((0, byte)) for byte in data)

@@ -1,4 +1,4 @@
-"""From a point and its value to the requests that write it."""
+"""Build the requests that write a point."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def write_requests(point: ModbusSource, value: Value) -> list[bytes]:
-    """Return the requests: for a coil function 5, for a part of registers 22, for whole ones 6 or 16.
+    """Return the requests: function 5 for a coil, 22 for a part of registers, 6 or 16 for whole registers.
 
-    The point's table must be one that can be written. `value` is as the device holds it. Raises `ValueError` where it
-    does not fit.
+    The point's table must be writable. `value` is the device's value, before scale and offset. Raises `ValueError` if
+    it does not fit.
     """
     table, entry = point.address
     if table is Table.COIL:

@@ -27,7 +27,7 @@ ALL_ALARMS = 0xFFFF
 
 
 class Carousel:
-    """As many machines of a model as it has places. Its public members are those of `Machine`."""
+    """One machine of a model per place. Its public members are those of `Machine`."""
 
     def __init__(self, model: type[Machine], name: str, seed: str) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class Carousel:
         signals["energy"] = round(sum(place.energy for place in self._places), 3)
         signals["heartbeat"] = int(self.clock) % 65536
         working = any(place.working for place in self._places)
-        # places change state by themselves, the carousel moves through the states in between
+        # places change state independently; the carousel passes through the states in between
         self._state = next_state(self._state, State.EXECUTE if working else self._instrumented.state)
         signals["state"] = int(self._state)
         alarms = 0

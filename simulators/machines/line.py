@@ -1,4 +1,4 @@
-"""A line: stages of machines that work side by side, joined by buffers."""
+"""A line: stages of parallel machines, connected by buffers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Stage:
 
 
 class Line:
-    """Joined stages: each takes the kind of part that the one before makes."""
+    """Connected stages: each stage takes the kind of part that the stage before makes."""
 
     def __init__(self, name: str, seed: str, stages: Sequence[Stage]) -> None:
         self.name = name
@@ -99,8 +99,9 @@ class Line:
 def form_lines(machines: Sequence[AnyMachine]) -> list[list[Stage]]:
     """Return the lines, as lists of stages, that machines form in this order.
 
-    Consecutive machines of one model are a stage. The next stage joins it if it takes the kind of part that this one
-    makes. A part's serial number names the machine where it started, so a line may have several of these.
+    Consecutive machines of one model are a stage. The next stage joins its line if it takes the kind of part that
+    this stage makes. A serial number names the machine where its part started, so a line may start with several
+    machines.
     """
     stages = [Stage(list(group)) for _, group in groupby(machines, key=_model)]
     lines: list[list[Stage]] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simulators.machines.parts import Buffer
 
 STARTUP = 2.0
-"""Longest first stay in Stopped, in seconds, so that machines of one model are not in step."""
+"""Longest initial stay in Stopped in seconds, so that machines of one model are not synchronized."""
 
 ORDER_HOURS = 2.5
 """Duration of an order of a machine outside a line."""
@@ -32,7 +32,7 @@ ABORTS = 0.08
 """Share of stops that are emergency stops, which end in Aborted: an operator has to clear, reset and start."""
 
 SUSPEND_SHARE = 0.2
-"""Longest stay in Suspending, and in Unsuspending, as a share of the cycle."""
+"""Longest stay in Suspending, and in Unsuspending, as a fraction of the cycle."""
 
 STOP_ALARM = 1 << 15
 """Bit of the alarm word that is set during a stop."""
@@ -45,7 +45,7 @@ class Machine:
     """One machine. Models set the class variables and override `run`.
 
     `cycle`       seconds from taking a part to passing it on
-    `spread`      standard deviation of the cycle as a share of it
+    `spread`      standard deviation of the cycle as a fraction of it
     `scrap`       share of parts that are rejected by chance
     `power_idle`, `power_run`  kW
     `serial`      prefix of serial numbers of parts that start at this machine
@@ -95,7 +95,7 @@ class Machine:
         self.cycles = self.good = self.rejects = self.started = 0
         self.energy = 0.0
         self.faults: set[str] = set()  # process faults that are active
-        self.same_serial = False  # a fault: each part that starts here gets the serial number of the last
+        self.same_serial = False  # a fault: each part that starts here gets the serial number of the part before
         self._number = 0
         self._cycle_pending = False  # in Execute, but no cycle has begun
         self._last = self._total = self._cycle_began = 0.0
@@ -170,7 +170,7 @@ class Machine:
             if self.elapsed >= self.duration:
                 self._finish()
         elif self.state is State.SUSPENDED:
-            # finished parts leave and the next ones are taken as soon as the neighbours allow it
+            # finished parts leave and the next parts enter as soon as the neighbours allow it
             if self._pass_on() and self._fetch():
                 self._enter(State.UNSUSPENDING)
         elif self.clock >= self._until:
@@ -208,7 +208,7 @@ class Machine:
             self._take()
 
     def _enter(self, state: State) -> None:
-        """Enter a state for a second; stops, changes of recipe and suspensions have times of their own.
+        """Enter a state for a second; stops, changes of recipe and suspensions have their own times.
 
         Execute lasts at least until the next step, since PackML has no transition around it.
         """
@@ -242,7 +242,7 @@ class Machine:
         return bool(self.parts)
 
     def _set_up(self) -> None:
-        """Begin a cycle with the parts that were taken, or change over to their recipe first."""
+        """Begin a cycle with the fetched parts, or change over to their recipe first."""
         before, self.order = self.recipe, self.parts[0].order
         self.recipe = self.recipes[self.order.variant % len(self.recipes)]
         if self.recipe != before:

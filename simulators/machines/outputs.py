@@ -58,8 +58,8 @@ class NetworkFaults:
 class MachineOutputs:
     """A machine with its configured points.
 
-    A user's template may have the name of a bundled one. A point that the model lacks, or has with another type or
-    range, gets a generated signal.
+    A user's template may have the name of a bundled template. A point that the model lacks, or has with another type
+    or range, gets a generated signal.
     """
 
     def __init__(self, configured: Configured, machine: SimulatedMachine) -> None:

@@ -30,7 +30,7 @@ COMMANDS = {
     State.SUSPENDED: {"unsuspend": State.UNSUSPENDING},
     State.ABORTED: {"clear": State.CLEARING},
 }
-"""State -> command -> next state. `stop` and `abort` stand in `TRANSITIONS`."""
+"""State -> command -> next state. `stop` and `abort` are in `TRANSITIONS`."""
 
 _NOT_STOPPED = frozenset({State.STOPPED, State.STOPPING, State.CLEARING, State.ABORTED, State.ABORTING})
 _NOT_ABORTED = frozenset({State.ABORTED, State.ABORTING})

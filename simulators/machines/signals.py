@@ -125,7 +125,7 @@ def _text(point: Point) -> Signal:
     size = source.capacity
     if source.raw is Raw.BYTES:
         return lambda t, _: (int(t) % 256).to_bytes(size, "big").hex()
-    return lambda t, name: _label(t, name)[-size:]  # its end is what changes
+    return lambda t, name: _label(t, name)[-size:]  # the end of the label changes
 
 
 def _label(t: float, name: str) -> str:

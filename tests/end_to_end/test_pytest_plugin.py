@@ -103,7 +103,7 @@ async def test_a_wrong_point_makes_a_test_fail_and_says_why(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("holding 8", "holdin 8"), "'holdin 8' is no Modbus address"),
+        (("holding 8", "holdin 8"), "'holdin 8' is not a Modbus address"),
         (("holding 8", "holding 2"), "overlaps registers of pressure"),
     ],
 )

@@ -395,13 +395,13 @@ def test_strings_mean_what_their_encoding_says(keys: dict[str, Any], wire: bytes
 @pytest.mark.parametrize(
     ("keys", "wire", "reason", "code"),
     [
-        ({"raw": "bcd16"}, "12 A4", Reason.NOT_A_NUMBER, "0x12A4 has digits that are none"),
-        ({"raw": "bcd32"}, "00 00 00 0F", Reason.NOT_A_NUMBER, "0xF has digits that are none"),
-        ({"raw": "bcd16"}, "01 E3", Reason.NOT_A_NUMBER, "0x1E3 has digits that are none"),  # no 1e3
-        ({"raw": "unix64"}, "7F FF FF FF FF FF FF FF", Reason.OUT_OF_RANGE, f"{2**63 - 1} seconds are no date"),
-        ({"raw": "unix64"}, "00 00 00 3A FF F4 41 80", Reason.OUT_OF_RANGE, "253402300800 seconds are no date"),
+        ({"raw": "bcd16"}, "12 A4", Reason.NOT_A_NUMBER, "0x12A4 has digits that are not decimal"),
+        ({"raw": "bcd32"}, "00 00 00 0F", Reason.NOT_A_NUMBER, "0xF has digits that are not decimal"),
+        ({"raw": "bcd16"}, "01 E3", Reason.NOT_A_NUMBER, "0x1E3 has digits that are not decimal"),  # no 1e3
+        ({"raw": "unix64"}, "7F FF FF FF FF FF FF FF", Reason.OUT_OF_RANGE, f"{2**63 - 1} seconds are not a date"),
+        ({"raw": "unix64"}, "00 00 00 3A FF F4 41 80", Reason.OUT_OF_RANGE, "253402300800 seconds are not a date"),
         ({"raw": "unix_ms64"}, "80 00 00 00 00 00 00 00", Reason.OUT_OF_RANGE,
-         f"{-(2**63)} milliseconds are no date"),
+         f"{-(2**63)} milliseconds are not a date"),
         ({"raw": "cp56"}, "00 18 05 11 0D AD 76 2A", Reason.NOT_AVAILABLE, "the device marks its time as invalid"),
         ({"raw": "cp56"}, "00 18 05 11 8D 2D 76 2A", Reason.OTHER, "the device counts in summer time, not in UTC"),
         ({"raw": "cp56"}, "00 00 00 00 00 00 00 00", Reason.OUT_OF_RANGE, "no date: month must be in 1..12"),

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from drivers.base import ValueType
 from drivers.modbus.address import Address, Table
+from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.raw_types import APPLIES, SHAPES, Order, Raw, fits_order
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
@@ -40,21 +41,21 @@ def keyed(address: object = "holding 0", **keys: Any) -> ModbusSource:
         ({"bits": "4..16"}, "there are no bits 4..16 in uint16; write the lowest and the highest, from 0 to 15"),
         ({"bits": "7..4"}, "there are no bits 7..4"),
         ({"bits": [-1, 4]}, "there are no bits -1..4"),
-        ({"bits": 4}, "4 are no bits; write the lowest and the highest, as in 4..7 or [4, 7]"),
-        ({"bits": "4-7"}, "'4-7' are no bits"),
+        ({"bits": 4}, "4 is not a range of bits; write the lowest and the highest, as in 4..7 or [4, 7]"),
+        ({"bits": "4-7"}, "'4-7' is not a range of bits"),
         ({"raw": "uint16", "byte": "high"}, "byte is for raw: int8, uint8, and this point is uint16"),
         ({"raw": "uint16", "sign": "magnitude"}, "sign is for raw: int8, int16, int32, int64"),
         ({"raw": "bytes", "length": 2, "encoding": "utf-8"}, "encoding is for raw: string"),
-        ({"raw": "string", "length": 2, "encoding": "utf-9"}, "'utf-9' is no known encoding; write latin-1"),
-        ({"raw": "string", "length": 2, "encoding": "hex"}, "'hex' is no known encoding"),
+        ({"raw": "string", "length": 2, "encoding": "utf-9"}, "'utf-9' is not a known encoding; write latin-1"),
+        ({"raw": "string", "length": 2, "encoding": "hex"}, "'hex' is not a known encoding"),
         ({"raw": "string", "length": 1, "encoding": "utf-16", "packing": "byte_per_register"}, "not one character"),
         ({"raw": "uint16", "packing": "byte_per_register"}, "packing is for raw: string, bytes"),
         ({"raw": "cp56", "not_available": 0}, "not_available is for raw: int8"),
-        ({"raw": "int16", "not_available": 0x10000}, "not_available: 65536 can't stand in 16 bits"),
-        ({"raw": "int16", "not_available": -32769}, "not_available: -32769 can't stand in 16 bits"),
-        ({"raw": "uint16", "not_available": -1}, "not_available: -1 can't stand in 16 bits without a sign"),
-        ({"raw": "uint16", "not_available": 1.5}, "1.5 can't stand where whole numbers are"),
-        ({"bits": "4..7", "not_available": 16}, "not_available: 16 can't stand in 4 bits"),
+        ({"raw": "int16", "not_available": 0x10000}, "not_available: 65536 does not fit in 16 bits"),
+        ({"raw": "int16", "not_available": -32769}, "not_available: -32769 does not fit in 16 bits"),
+        ({"raw": "uint16", "not_available": -1}, "not_available: -1 does not fit in 16 bits without a sign"),
+        ({"raw": "uint16", "not_available": 1.5}, "1.5 is not a whole number"),
+        ({"bits": "4..7", "not_available": 16}, "not_available: 16 does not fit in 4 bits"),
         ({"raw": "float32", "not_available": 1e39}, "1e+39 is too large for 32 bits"),
         ({"raw": "uint32", "order": "GHEFCDAB"}, "GHEFCDAB is an order of 64 bits, and this is uint32"),
         ({"raw": "string", "length": 4, "order": "HGFEDCBA"}, "HGFEDCBA is an order of 64 bits, and this is string"),
@@ -242,3 +243,13 @@ def test_mistakes_of_an_array_are_told_once_where_it_is_written(tmp_path: Path) 
 def test_every_key_of_a_type_is_a_field() -> None:
     """The table of which key goes with which type names no key that does not exist."""
     assert set(APPLIES) <= set(ModbusSource.model_fields)
+
+
+@pytest.mark.parametrize("port", ["99999", "abc"])
+def test_a_wrong_port_is_reported_with_the_valid_range(port: str) -> None:
+    """Python's own message names a range that begins with 0, or a conversion."""
+    message = f"'{port}' is not a port; write a number from 1 to 65535"
+    with pytest.raises(ValueError, match=message):
+        ModbusConnection.from_url(f"modbus+tcp://press:{port}", {})
+    with pytest.raises(ValueError, match=message):
+        ModbusConnection.from_url("modbus+tcp://press", {"backup": f"press-b:{port}"})

@@ -101,7 +101,7 @@ def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
             "Invalid value for --fault: 'm2:silence': unknown machine 'm2'; there are: m1",
         ),
         (["--plot", "m1", "x.png", "--fault", "m1.x:stuck"], "--fault: 'm1.x:stuck': m1: unknown point 'x'"),
-        (["--random-faults", "10"], "Invalid value for '--random-faults': '10' is no duration"),
+        (["--random-faults", "10"], "Invalid value for '--random-faults': '10' is not a duration"),
         (["--speed", "0"], "0.1<=x<=1000"),
         (["--plot", "m2", "x.png"], "unknown machine 'm2'; there are: m1"),
     ],

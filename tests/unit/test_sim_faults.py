@@ -55,7 +55,7 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
         ("tbm-01:bladder_leak", "unknown fault 'bladder_leak'"),
         ("press-03.bladder_pressure:stuck", "unknown point 'bladder_pressure'; did you mean 'bladder_pressure_left'"),
         ("press-03.bladder_pressure_left:silence", "applies to a machine, not to a point"),
-        ("press-03:silence@120", "is no duration"),
+        ("press-03:silence@120", "is not a duration"),
         ("press-03:wrong_clock", "unknown fault 'wrong_clock'"),
     ],
 )

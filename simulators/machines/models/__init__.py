@@ -1,4 +1,4 @@
-"""The machine types that have a model: one file a type, one line in `MODELS`."""
+"""The machine types that have a model: one file per type, one line in `MODELS`."""
 
 from __future__ import annotations
 

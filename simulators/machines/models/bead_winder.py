@@ -16,13 +16,13 @@ ENDS = (2.0, 11.0, 12.5)
 """End of each phase but the last, seconds into the cycle."""
 
 TURNS, SPEED = 24, 190.0  # turns of a bead, r/min
-COASTING = 0.95  # turns that the former still makes when it is told to stop
+COASTING = 0.95  # turns that the former still makes after the stop command
 TENSION, SLACK = 80.0, 12.0  # N while winding, and while the wire waits
-AROUND = math.pi * 465.0  # mm of wire a turn
-WEIGHT, TOLERANCE = 232.0, 0.015  # g of a bead, and the share by which it may be off
+AROUND = math.pi * 465.0  # mm of wire per turn
+WEIGHT, TOLERANCE = 232.0, 0.015  # g of a bead, and its tolerance as a fraction
 SPOOL, LOW = 480.0, 20.0  # kg of wire on a full spool, and when to bring the next one
 COUNTS = 4096
-"""Encoder counts a turn."""
+"""Encoder counts per turn."""
 
 
 class BeadWinder(Machine):
@@ -67,7 +67,7 @@ class BeadWinder(Machine):
         self._use((self._turned - turned) / TURNS * WEIGHT / 1000)
         brake = self._brake.step(dt)
         self._tension.follow(brake if winding else SLACK, dt)
-        # wire that runs cools the head of the coating extruder a little, and draws rubber out of it
+        # moving wire cools the head of the coating extruder a little, and draws rubber out of it
         self._coating.follow(91.0 if winding else 92.5, dt)
         self._pressure.follow(64.0 if winding else 58.0, dt)
         if phase == EJECT:
@@ -75,7 +75,7 @@ class BeadWinder(Machine):
         self._sense(phase)
 
     def _use(self, kilograms: float) -> None:
-        """Take wire off the spool; a new one, of a new lot, follows an empty one."""
+        """Take wire off the spool; a full spool of a new lot replaces an empty spool."""
         self._spool -= max(0.0, kilograms)
         if self._spool <= 0.0:
             self._spool = SPOOL
@@ -83,7 +83,7 @@ class BeadWinder(Machine):
         self.alarms = int(self._spool < LOW)
 
     def judge(self) -> bool:
-        """Reject a bead that is off its weight: a turn missing, or rubber."""
+        """Reject a bead whose weight is out of tolerance: a turn or rubber is missing."""
         return abs(self._weight / WEIGHT - 1.0) <= TOLERANCE and super().judge()
 
     def _sense(self, phase: int) -> None:

@@ -14,13 +14,13 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 ROLLS = (82.0, 86.0, 84.0, 78.0)
 GAUGE, TOLERANCE = 1.100, 0.05  # mm
 SWELL = 1.07
-"""How much thicker than the gap the sheet comes out."""
+"""Ratio of the sheet's thickness to the gap."""
 SPEED, SLOW = 45.0, 22.0  # m/min
 CHANGE, SPLICE = 25.0, (8.0, 14.0)  # seconds into the cycle
 LETOFF, WINDUP, TAPER, STILL = 2.4, 3.2, 0.8, 1.2  # kN
 ROLL = 260.0  # metres at which the tension has tapered off
 LOT = 8
-"""Rolls out of one roll of cord."""
+"""Calendered rolls per roll of cord."""
 
 
 class Calender(Machine):
@@ -40,7 +40,7 @@ class Calender(Machine):
         self._speed = Lag(0.0, 5.0, self.rng, 0.05, still=0.05)
         self._rolls = [Lag(roll, 240.0, self.rng, 0.15) for roll in ROLLS]
         self._drift = [MeanRevertingNoise(roll, 0.5, 500.0, self.rng) for roll in ROLLS]
-        self._tilt = MeanRevertingNoise(0.0, 0.003, 300.0, self.rng)  # the left gap against the right one
+        self._tilt = MeanRevertingNoise(0.0, 0.003, 300.0, self.rng)  # the left gap minus the right gap
         self._stock = MeanRevertingNoise(0.0, 0.014, 40.0, self.rng)  # mm of gauge, from the viscosity
         self._trim = Lag(0.0, 20.0, self.rng)
         self._gap = Lag(GAUGE / SWELL, 2.0, self.rng, 0.0005)
@@ -61,9 +61,9 @@ class Calender(Machine):
         speed = self._speed.follow((SLOW if changing else SPEED) if running else 0.0, dt)
         self._length += speed * dt / 60
         for roll, drift in zip(self._rolls, self._drift, strict=True):
-            # the rubber brings heat along, the more the faster
+            # the rubber brings heat, more at a higher speed
             roll.follow(drift.step(dt) + 2.0 * (speed / SPEED - 1.0), dt)
-        # slower is thinner: the rolls are pushed apart less. The gap control makes good what lasts
+        # slower is thinner: the rolls are pushed apart less. The gap control corrects lasting deviations
         off = self._stock.step(dt) + 0.0012 * (speed - SPEED)
         if running:
             self._trim.follow(off, dt)
@@ -78,7 +78,7 @@ class Calender(Machine):
         self._sense(gauge + self.rng.gauss(0.0, 0.002), running=running, splice=splice)
 
     def judge(self) -> bool:
-        """Reject a roll with too much of it off the gauge."""
+        """Reject a roll if too much of it is out of gauge."""
         return self._off <= 0.05 * self.duration and super().judge()
 
     def _sense(self, gauge: float, *, running: bool, splice: bool) -> None:

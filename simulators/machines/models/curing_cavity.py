@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 NONE, LOAD, SHAPE, STEAM, NITROGEN, EXHAUST, OPEN = range(7)
 PRESSED = {STEAM, NITROGEN}
 PRESSURE = {SHAPE: (0.4, 4.0), STEAM: (16.0, 8.0), NITROGEN: (22.0, 10.0)}
-"""Phase -> bar in the bladder, of steam and nitrogen as the mains have it, and the time constant in seconds."""
+"""Phase -> bar in the bladder (steam and nitrogen: nominal pressure of the main), and time constant in seconds."""
 MOULD_SET, REFERENCE, ACTIVATION = 172.0, 150.0, 90_000.0  # degrees, degrees, J/mol
 COLD = 25.0
-"""K that a green tyre, at room temperature, is below what the mould is set to."""
+"""K by which a green tyre at room temperature cools the mould below its set point."""
 LEAK, TRAP = 0.2 / 60, 15.0
-"""What faults do: bar/s lost, K lost."""
+"""Effects of faults: bar/s lost, K lost."""
 SENSED = ("bladder_pressure", "bladder_temperature", "mould_temperature", "cure_integral")
 
 
@@ -40,12 +40,12 @@ class Cavity:
         self.cure = self._lost = 0.0
 
     def run(self, phase: int, dt: float, supply: float, *, leaks: bool, wet: bool) -> None:
-        """Let the bladder follow what the valves let in, heat the tyre, add up its cure.
+        """Fill the bladder through the valves, heat the tyre, integrate its cure.
 
-        `supply` is in bar; `leaks`: the bladder does; `wet`: its trap is blocked, so that water stays inside.
+        `supply` is in bar; `leaks`: the bladder leaks; `wet`: its trap is blocked, so that water stays inside.
         """
         if phase == NITROGEN and leaks:
-            self._lost += LEAK * dt  # shut in once it is full: what leaks is not made good
+            self._lost += LEAK * dt  # the valve closes when it is full: a leak is not compensated
         self.pressure.follow(max(0.0, supply - self._lost), dt, PRESSURE.get(phase, (0.0, 6.0))[1])
         mould, lost = self._mould.value, TRAP if wet else 0.0
         if phase == STEAM and supply > PRESSURE[SHAPE][0]:
@@ -61,5 +61,5 @@ class Cavity:
             self.cure += arrhenius((mould + self._bladder.value) / 2 - 20, REFERENCE, ACTIVATION) * dt / 60
 
     def sense(self) -> tuple[float, float, float, float]:
-        """Return what its sensors show, in the order of `SENSED`."""
+        """Return the values of the sensors, in the order of `SENSED`."""
         return max(0.0, self.pressure.read()), self._bladder.read(), self._mould.read(), self.cure

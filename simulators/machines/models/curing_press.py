@@ -1,4 +1,4 @@
-"""A tyre curing press with two moulds: 13 minutes of steam, nitrogen and patience.
+"""A tyre curing press with two moulds: 13 minutes of steam and nitrogen.
 
 What happens in each mould is in `curing_cavity`; the press opens and closes both, and lets in steam and nitrogen.
 """
@@ -34,7 +34,7 @@ GOOD, UNDERCURED, BLEMISHED = 1, 2, 3
 SETTLED, LOW = 60.0, 1.0  # the alarm: seconds into nitrogen, and bar below its main
 SAG = 0.06  # bar that a main loses for each bar that it is above the bladders
 DROP, LATE = 4.0, 180.0
-"""What faults do: bar lost, seconds that the press stays closed."""
+"""Effects of faults: bar lost, seconds that the press stays closed."""
 
 
 class CuringPress(Machine):
@@ -43,7 +43,7 @@ class CuringPress(Machine):
     cycle: ClassVar[float] = 780.0
     spread: ClassVar[float] = 0.005
     scrap: ClassVar[float] = 0.006
-    between_stops: ClassVar[float] = 9000.0  # bladders, and what sticks in a mould
+    between_stops: ClassVar[float] = 9000.0  # bladders, and rubber that sticks in a mould
     stop: ClassVar[float] = 900.0
     power_idle: ClassVar[float] = 6.0
     power_run: ClassVar[float] = 11.0
@@ -121,7 +121,7 @@ class CuringPress(Machine):
             phase_time=round(self.elapsed) if phase else 0,
             platen_temperature_upper=self._platens[0].read(),
             platen_temperature_lower=self._platens[1].read(),
-            # a main sags while its valve lets much through
+            # the pressure of a main falls while much flows through its valve
             steam_supply_pressure=steam - (SAG * max(0.0, steam - inside) if phase == STEAM else 0.0),
             nitrogen_supply_pressure=nitrogen - (SAG * max(0.0, nitrogen - inside) if phase == NITROGEN else 0.0),
             clamp_force=max(0.0, self._clamp.read()),

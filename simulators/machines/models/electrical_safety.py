@@ -14,7 +14,7 @@ from simulators.machines.physics import MeanRevertingNoise
 
 NONE, CONTACT, EARTH, INSULATION, HIPOT, RELEASE = range(6)
 ENDS = (1.0, 4.0, 6.0, 9.0)
-"""Where CONTACT to HIPOT end, seconds into the cycle."""
+"""End of the phases CONTACT to HIPOT, seconds into the cycle."""
 PASS, FAIL_EARTH, FAIL_INSULATION, FAIL_HIPOT = 1, 2, 3, 4
 FAULTS = (0.004, 0.007, 0.010)
 """Chance of a loose earth, a damp terminal and a pinched wire, each added to those before it."""
@@ -66,7 +66,7 @@ class ElectricalSafety(Machine):
         self.alarms = 0
 
     def run(self, dt: float) -> None:
-        """Run the step that the time into the cycle says; each measurement stays until the next appliance."""
+        """Run the step for the time in the cycle; each measurement stays until the next appliance."""
         time, step = self.time, self.phase(ENDS)
         current = insulation_voltage = voltage = leakage = 0.0
         if step == EARTH:
@@ -104,7 +104,7 @@ class ElectricalSafety(Machine):
         )
 
     def judge(self) -> bool:
-        """Pass what the tester passed."""
+        """Pass an appliance that passed all tests."""
         return self._result == PASS
 
     def _evaluate(self) -> int:

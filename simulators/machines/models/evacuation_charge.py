@@ -13,14 +13,14 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, CONNECT, EVACUATE, RISE, CHARGE, SEAL, RELEASE = range(7)
 ENDS = (40.0, 2290.0, 2350.0, 2410.0, 2470.0)
-"""Where CONNECT to SEAL end, seconds into the cycle."""
+"""End of the phases CONNECT to SEAL, seconds into the cycle."""
 PASS, NO_VACUUM, RISES = 1, 2, 3
 ATMOSPHERE, VACUUM, RISE_LIMIT = 101_325.0, 11.0, 6.0  # Pa, Pa, Pa/min
 CHARGES = {"R600A-58": 58.0, "R600A-64": 64.0}  # recipe -> g
 FLOW = 1.25  # g/s
 PUMPING = ENDS[1] - ENDS[0]
 EMPTY, FULL = 3.0, 46.0  # kg of refrigerant in the cylinder
-WET, LEAKY = 0.004, 0.008  # chance of a circuit with moisture in it; and of one with a leak, added to that
+WET, LEAKY = 0.004, 0.008  # chance of a circuit with moisture in it; and of a circuit with a leak, added to that
 
 
 class EvacuationCharge(Machine):
@@ -55,7 +55,7 @@ class EvacuationCharge(Machine):
         self._draw()
 
     def _draw(self) -> None:
-        """Draw the circuit: how fast it empties, what it gives off, whether it leaks."""
+        """Draw the circuit: its time constant, its moisture and its leak."""
         luck = self.rng.random()
         self._tau = self.rng.uniform(30.0, 36.0)
         self._dry = self.rng.uniform(900.0, 1200.0) if luck < WET else self.rng.uniform(250.0, 360.0)
@@ -87,7 +87,7 @@ class EvacuationCharge(Machine):
         self.signals.update(
             phase=phase,
             evacuation_time=round(min(time, ENDS[1]) - ENDS[0]) if phase >= EVACUATE else 0,
-            # gauges for this range are good to a percent or so of what they show
+            # gauges for this range have an error of about one percent of the value
             circuit_pressure=self._gauge.value * self.rng.gauss(1.0, 0.01),
             pump_pressure=pump * self.rng.gauss(1.0, 0.01),
             pressure_rise=self._rise,
@@ -104,7 +104,7 @@ class EvacuationCharge(Machine):
         )
 
     def judge(self) -> bool:
-        """Pass what reached its vacuum, held it, and got its charge."""
+        """Pass a refrigerator that reached and kept its vacuum, and got its charge."""
         return self._record[2] == PASS and super().judge()
 
     def _vacuum(self, time: float) -> float:

@@ -13,10 +13,10 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, LOAD, CLOSE, POUR, CURE, OPEN = range(6)
 ENDS = (30.0, 45.0, 53.0, 330.0)
-"""Where LOAD to CURE end, seconds into the cycle."""
+"""End of the phases LOAD to CURE, seconds into the cycle."""
 CREAM = 4.0  # seconds from the start of the pour until the mix begins to react
 RISE, CONDUCTION, SWELL = 60.0, 2400.0, 45.0  # seconds: exotherm, cooling of the core, highest foam pressure
-RATIO, RATIO_LIMIT, COOLEST = 1.18, 0.03, 108.0  # the last: degrees that the core has to come to
+RATIO, RATIO_LIMIT, COOLEST = 1.18, 0.03, 108.0  # the last: degrees that the core must reach
 TANK, REFILL = 1200.0, 25.0  # kg of polyol in a full day tank, percent at which it is filled up
 
 
@@ -48,7 +48,7 @@ class FoamingStation(Machine):
         self._draw()
 
     def _draw(self) -> None:
-        """Draw what differs from one shot to the next."""
+        """Draw the variations of a shot: weight, heat, and so on."""
         self._shot = self.rng.gauss(6.8, 0.03)
         self._heat = self.rng.gauss(108.0, 2.0)
         self._weight = self._peak = 0.0
@@ -92,7 +92,7 @@ class FoamingStation(Machine):
         )
 
     def judge(self) -> bool:
-        """Foam off its ratio, or that stayed cool, shrinks later."""
+        """Reject foam with a wrong ratio or a cool core, since it shrinks later."""
         return not self.alarms and self._peak > COOLEST and super().judge()
 
     def _pour(self, time: float) -> None:

@@ -13,7 +13,7 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, CLOSE, INJECT, HOLD, COOL, OPEN = range(6)
 CLOSED, HELD, COOLED = 3.0, 14.0, 38.0
-"""Where CLOSE, HOLD and COOL end, seconds into the cycle; INJECT ends when the mould is full."""
+"""End of the phases CLOSE, HOLD and COOL, seconds into the cycle; INJECT ends when the mould is full."""
 SCREW = math.pi * 6.0**2 / 4  # cm2, 60 mm across
 DOSED = 128.0  # mm: the screw before a shot
 LOCKED = 4500.0  # kN
@@ -21,7 +21,7 @@ CUSHION = (5.0, 10.0)  # mm of melt that may be left: with less, hold pressure d
 
 
 class InjectionMoulding(Machine):
-    """One shot a cycle, one part a shot; the cushion decides the quality."""
+    """One shot per cycle, one part per shot; the cushion decides the quality."""
 
     cycle: ClassVar[float] = 45.0
     spread: ClassVar[float] = 0.004
@@ -92,7 +92,7 @@ class InjectionMoulding(Machine):
         )
 
     def judge(self) -> bool:
-        """Reject a part that had no cushion behind it: it has sinks."""
+        """Reject a part without a cushion, since it has sink marks."""
         return CUSHION[0] <= self._shot["cushion_stroke"] <= CUSHION[1] and super().judge()
 
     def _move(self, phase: int, time: float, full: float, dosed: float) -> None:
@@ -106,7 +106,7 @@ class InjectionMoulding(Machine):
             self._position = cushion + (DOSED - cushion) * min(1.0, dosed)
 
     def _target(self, phase: int, filled: float, *, dosing: bool) -> float:
-        """Return the pressure that the machine drives the melt to."""
+        """Return the pressure of the melt."""
         if phase == INJECT:
             return 250.0 + (self._shot["pressure_maximum"] - 250.0) * filled
         return self._shot["hold_pressure"] if phase == HOLD else self._shot["back_pressure"] if dosing else 0.0

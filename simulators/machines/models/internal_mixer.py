@@ -1,7 +1,7 @@
 """An internal mixer: rubber, filler and oil become a batch of compound in four minutes.
 
-The batch is heated by the rotors and cooled by the chamber's walls. Its last stage is mixed at a temperature,
-held by the rotors' speed: 150-155 degrees for silica (it has to react with its silane), less for carbon
+The batch is heated by the rotors and cooled by the chamber's walls. The rotors' speed controls the temperature
+of its last stage: 150-155 degrees for silica (it has to react with its silane), less for carbon
 black. The stages follow published laboratory procedures; size and time constants are engineering estimates.
 """
 
@@ -18,7 +18,7 @@ ENDS = (25.0, 95.0, 108.0, 218.0)
 """End of each stage but the last, seconds into the cycle."""
 
 RECIPES = {"CB-SIDE-03": (122.0, 23.0), "SIL-TREAD-07": (152.0, 42.0)}
-"""Recipe -> temperature that the batch is dumped at, and the speed in r/min that about holds it."""
+"""Recipe -> temperature that the batch is dumped at, and the approximate speed in r/min that keeps it."""
 TOLERANCE = 6.0
 SPEED = {CHARGE: 35.0, MIX: 45.0, SWEEP: 25.0, DUMP: 25.0}  # r/min, where it is not controlled
 RAM = {MIX: 4.5, FINISH: 5.2}  # bar
@@ -47,8 +47,8 @@ class InternalMixer(Machine):
         self._batch = Lag(45.0, HEAT_CAPACITY / COOLING, self.rng, 0.4)
         self._water = MeanRevertingNoise(40.0, 0.6, 300.0, self.rng)
         self._rotors = Lag(0.0, 2.0, self.rng, 0.1)
-        self._grip = Lag(0.0, 3.0, self.rng)  # share of the rubber that the rotors get hold of
-        self._lumps = Lag(0.0, 14.0, self.rng)  # what is not broken down yet
+        self._grip = Lag(0.0, 3.0, self.rng)  # share of the rubber that the rotors grip
+        self._lumps = Lag(0.0, 14.0, self.rng)  # share of the rubber that is not broken down yet
         self._ram = Lag(0.0, 1.0, self.rng, 0.03)
         self._position = Lag(1400.0, 1.2, self.rng, 1.0)
         self._fill = self._work = 0.0
@@ -70,7 +70,7 @@ class InternalMixer(Machine):
     def run(self, dt: float) -> None:
         """Turn the rotors, press the ram, and let friction heat the batch."""
         phase = self.phase(ENDS)
-        if phase == DUMP != self.signals["phase"]:  # the door has just opened
+        if phase == DUMP != self.signals["phase"]:  # the door opened in this step
             self._dumped = self._batch.read()
             self.alarms = int(abs(self._dumped - self._target) > TOLERANCE)
         temperature = self._batch.value
@@ -80,7 +80,7 @@ class InternalMixer(Machine):
         loaded = pressed or phase in {CHARGE, SWEEP}
         self._grip.follow(1.0 if pressed else 0.2 if loaded else 0.03, dt)
         self._lumps.follow(0.0, dt, 14.0 if pressed else 200.0)
-        # cold rubber is stiff and lumps are stiffer: the peak when the ram comes down
+        # cold rubber is stiff and lumps are stiffer: torque peaks when the ram comes down
         stiffness = math.exp((95.0 - temperature) / 95.0) * (1.0 + 0.6 * self._lumps.value)
         power = 720.0 * self._rotors.value / 40.0 * self._grip.value * stiffness
         above, tau = ELSE.get(phase, (FRICTION * power / COOLING, self._batch.tau))

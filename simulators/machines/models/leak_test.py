@@ -14,7 +14,7 @@ from simulators.machines.physics import MeanRevertingNoise
 
 NONE, CONNECT, FILL, STABILISE, TEST, EXHAUST, RELEASE = range(7)
 ENDS = (5.0, 11.0, 38.0, 53.0, 58.0)
-"""Where CONNECT to EXHAUST end, seconds into the cycle."""
+"""End of the phases CONNECT to EXHAUST, seconds into the cycle."""
 PASS, LEAK, GROSS = 1, 2, 3
 TEST_PRESSURE, ATMOSPHERE = 600_000.0, 101_325.0  # Pa, the first above the second
 VOLUME = 480.0  # cm3
@@ -26,7 +26,7 @@ FULL_SCALE = 1000.0  # Pa, of the differential sensor
 
 
 class LeakTest(Machine):
-    """One circuit a cycle; the leak rate decides."""
+    """One circuit per cycle; the leak rate decides the quality."""
 
     cycle: ClassVar[float] = 60.0
     spread: ClassVar[float] = 0.003
@@ -60,7 +60,7 @@ class LeakTest(Machine):
             leak = self.rng.lognormvariate(1.4, 0.8)
         else:
             leak = abs(self.rng.gauss(0.05, 0.04))
-        # dP/dt as a share of the pressure per second: a big leak slows down as the circuit empties
+        # dP/dt per second as a fraction of the pressure: a big leak slows down as the circuit empties
         self._decay = leak / 60 * ATMOSPHERE / VOLUME / TEST_PRESSURE
         self._difference = self._rate = 0.0
         self._result = NONE
@@ -93,7 +93,7 @@ class LeakTest(Machine):
         )
 
     def judge(self) -> bool:
-        """Pass what the tester passed."""
+        """Pass a circuit whose leak rate passed the test."""
         return self._result == PASS
 
     def _pressure(self, phase: int, time: float) -> float:
@@ -109,7 +109,7 @@ class LeakTest(Machine):
         return 0.0
 
     def _evaluate(self) -> None:
-        """Turn the pressure lost during the test into a leak rate."""
+        """Convert the pressure lost during the test to a leak rate."""
         lost = self._pressure(TEST, ENDS[2]) - self._pressure(TEST, ENDS[3]) + self.rng.gauss(0.0, 0.4)
         gross = self._pressure(TEST, ENDS[2]) < 0.97 * TEST_PRESSURE or lost > FULL_SCALE
         self._difference = lost

@@ -13,7 +13,7 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, INFEED, WEIGH, CARTON, STRAP, LABEL, OUTFEED = range(7)
 ENDS = (4.0, 7.0, 12.0, 17.0, 20.0)
-"""Where INFEED to LABEL end, seconds into the cycle."""
+"""End of the phases INFEED to LABEL, seconds into the cycle."""
 WEIGHT, TOLERANCE = 55.6, 0.6
 """Kilograms of a complete appliance with its carton; less means that a drawer or shelf is missing."""
 INCOMPLETE, SMUDGED = 0.004, 0.003  # share of appliances with something missing, of labels that can't be read
@@ -22,7 +22,7 @@ STRAPS, PERIMETER = 2, 2.7
 BAND, ROLL = 2_000.0, 3_000
 """Metres of band on a coil, and labels on a roll."""
 LOW_BAND, LOW_LABELS = 100.0, 100
-"""When somebody has to bring more."""
+"""Levels at which an operator has to refill."""
 GRADE_PASSED = 2
 
 
@@ -34,7 +34,7 @@ def sscc(number: int) -> str:
 
 
 class PackingStation(Machine):
-    """One carton a cycle; weight and label decide."""
+    """One carton per cycle; weight and label decide the quality."""
 
     cycle: ClassVar[float] = 22.0
     spread: ClassVar[float] = 0.02
@@ -63,7 +63,7 @@ class PackingStation(Machine):
         self._draw()
 
     def _draw(self) -> None:
-        """Draw what differs from one appliance to the next."""
+        """Draw the variations of an appliance: its weight and the grade of its label."""
         missing = self.rng.uniform(0.7, 2.0) if self.rng.random() < INCOMPLETE else 0.0
         self._weight = self.rng.gauss(WEIGHT, 0.12) - missing
         self._next_grade = 1 if self.rng.random() < SMUDGED else self.rng.choice((3, 4, 4, 4))
@@ -75,7 +75,7 @@ class PackingStation(Machine):
         self._air.step(dt)
         moving = phase in {INFEED, OUTFEED} or ENDS[1] <= time < ENDS[1] + 1.2  # off the scale, too
         self._belt.follow(18.0 if moving else 0.0, dt)
-        # each strap is pulled tight, welded and let go
+        # each strap is tightened, welded and released
         pulling = phase == STRAP and (time - ENDS[2]) % 2.5 > 1.0
         self._tension.follow(420.0 if pulling else 0.0, dt)
         scale = self._weight * -math.expm1(-(time - ENDS[0]) / 0.35) if phase == WEIGH else 0.0
@@ -105,7 +105,7 @@ class PackingStation(Machine):
         )
 
     def judge(self) -> bool:
-        """Send back what is incomplete or can't be scanned; either way a carton has left."""
+        """Reject an incomplete appliance or an unreadable label; in both cases a carton has left."""
         self._takt, self._left = self.clock - self._left, self.clock
         return abs(self._weight - WEIGHT) <= TOLERANCE and self._grade >= GRADE_PASSED
 

@@ -12,7 +12,7 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, CONNECT, PULL_DOWN, EVALUATE = range(4)
 ENDS = (60.0, 2640.0)
-"""Where CONNECT and PULL_DOWN end, seconds into the cycle."""
+"""End of the phases CONNECT and PULL_DOWN, seconds into the cycle."""
 PASS, TOO_SLOW, TOO_MUCH_POWER = 1, 2, 3
 LIMIT, POWER_LIMIT = -18.0, 150.0  # degrees, W
 WARM, COLDEST = 25.0, -33.0  # degrees of the evaporator before, and in the end where the charge is right
@@ -53,7 +53,7 @@ class RunTest(Machine):
         self._draw()
 
     def _draw(self) -> None:
-        """Draw the refrigerator: its compressor, its charge, how well it keeps the heat out."""
+        """Draw the refrigerator: its compressor, its charge, its insulation."""
         luck = self.rng.random()
         self._coldest = COLDEST + abs(self.rng.gauss(0.0, 0.5))
         if luck < UNDERCHARGED:
@@ -80,7 +80,7 @@ class RunTest(Machine):
         else:
             self._power.follow(0.0, dt, 0.3)
             if phase != EVALUATE:
-                # the probes are taken out, and come to the room's temperature
+                # the probes are removed, and reach the room's temperature
                 for probe in (self._evaporator, self._freezer, self._fridge):
                     probe.follow(ambient, dt, 12.0)
         self._condenser.follow(ambient + (9.0 + 11.0 * load if phase == PULL_DOWN else 0.0), dt)
@@ -92,7 +92,7 @@ class RunTest(Machine):
         self._sense(phase, time, load, mains)
 
     def judge(self) -> bool:
-        """Pass what was cold in time and drew what it should."""
+        """Pass a refrigerator that was cold in time and drew the right power."""
         return self._result == PASS and super().judge()
 
     def _sense(self, phase: int, time: float, load: float, mains: float) -> None:

@@ -21,7 +21,7 @@ SLIP, RECOVERY = 0.07, 0.6
 
 
 class SheetMetalPress(Machine):
-    """One stroke a part; force at both uprights, bottom dead centre, flywheel and die."""
+    """One stroke per part; force at both uprights, bottom dead centre, flywheel and die."""
 
     cycle: ClassVar[float] = 2.5
     spread: ClassVar[float] = 0.004
@@ -50,7 +50,7 @@ class SheetMetalPress(Machine):
         self._struck = False
 
     def run(self, dt: float) -> None:
-        """Turn the crank; the flywheel pays for the stroke, the bearings warm up over a shift."""
+        """Turn the crank; the stroke slows the flywheel, the bearings warm up over a shift."""
         share = self.elapsed / self.duration if self.working else 0.0
         self._sheet.step(dt)
         self._cushion.step(dt)
@@ -80,18 +80,18 @@ class SheetMetalPress(Machine):
         )
 
     def _slip(self, share: float, height: float, *, down: bool) -> float:
-        """Return the share of its speed that the flywheel has lost: to this stroke, or still to the one before."""
+        """Return the fraction of speed that the flywheel lost in this stroke, or has not regained since the last."""
         since = math.inf if down and not self.cycles else (share + 0.5) % 1.0 * self.duration
         left = SLIP * math.exp(-since / RECOVERY)
         done = (1 - height / WORK) ** 2 if down and height < WORK else 0.0  # share of the work that is done
         return left + (SLIP - left) * done
 
     def judge(self) -> bool:
-        """Reject a panel whose force curve is not the die's own: a crack, a double blank, a wrong sheet."""
+        """Reject a panel whose force curve differs from the die's: a crack, a double blank, a wrong sheet."""
         return not self.alarms and super().judge()
 
     def _strike(self) -> None:
-        """Pass bottom dead centre: what the tonnage monitor and the position sensor keep of the stroke."""
+        """Record the stroke at bottom dead centre, as the tonnage monitor and the position sensor do."""
         self._struck = True
         self._die_strokes += 1
         self._left, self._right = self._peak * self._balance, self._peak * (1 - self._balance)

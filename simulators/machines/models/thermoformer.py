@@ -13,7 +13,7 @@ from simulators.machines.physics import Lag, MeanRevertingNoise
 
 NONE, LOAD, HEAT, BLOW, FORM, EJECT = range(6)
 ENDS = (8.0, 42.0, 46.0, 66.0)
-"""Where LOAD to FORM end, seconds into the cycle."""
+"""End of the phases LOAD to FORM, seconds into the cycle."""
 HIPS, ABS = 1, 2
 MATERIALS = {"LINER-215": HIPS, "LINER-310": ABS}
 WINDOW = {HIPS: (138.0, 152.0), ABS: (158.0, 172.0)}
@@ -26,7 +26,7 @@ SOFT = 105.0
 
 
 class Thermoformer(Machine):
-    """One sheet a cycle; its temperature when it meets the mould decides the quality."""
+    """One sheet per cycle; its temperature when it meets the mould decides the quality."""
 
     cycle: ClassVar[float] = 75.0
     spread: ClassVar[float] = 0.006
@@ -95,7 +95,7 @@ class Thermoformer(Machine):
         return MATERIALS[self.recipe]
 
     def _sense(self, phase: int, upper: float, lower: float) -> None:
-        # edges lose heat to the clamps: the farther above the room, the more
+        # edges lose heat to the clamps, in proportion to the difference from the room
         edge = self._sheet.value - 0.03 * (self._sheet.value - self._ambient.value)
         self.signals.update(
             phase=phase,

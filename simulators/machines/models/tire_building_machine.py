@@ -19,11 +19,11 @@ DRUM = {LINER: 25.0, PLY: 30.0, TREAD: 20.0, STITCH: 60.0}  # r/min
 SHAPING = {SHAPE: 1.2, TREAD: 0.8, STITCH: 0.8}  # bar
 FLAT, SHAPED = 420.0, 190.0  # mm between the beads
 TENSION, SLACK = 200.0, 35.0  # N while ply is drawn, and while it waits
-WEIGHT, OFF = 9.5, 0.01  # kg of a green tyre, and the share by which it may be off
+WEIGHT, OFF = 9.5, 0.01  # kg of a green tyre, and its tolerance as a fraction
 OVERLAP, OPEN, HEAVY = 4.0, 2.0, 6.0  # mm of the ply's splice: wanted, least and most
 BAD_SPLICE = {2, 3}
 LOTS = {"ply": ("PL", 60), "tread": ("TR", 40), "bead": ("BD", 150)}
-"""Component -> prefix of its lots, and tyres out of one lot."""
+"""Component -> prefix of its lots, and tyres per lot."""
 SHIFT = 8 * 3600.0
 
 
@@ -78,11 +78,11 @@ class TireBuildingMachine(Machine):
         self._sense(phase)
 
     def _spliced(self) -> int:
-        """Return what the splice detector says: 1 ok, 2 open, 3 heavy."""
+        """Return the result of the splice detector: 1 ok, 2 open, 3 heavy."""
         return 2 if self._overlap < OPEN else 3 if self._overlap > HEAVY else 1
 
     def judge(self) -> bool:
-        """Reject a tyre with a bad splice, or off its weight."""
+        """Reject a tyre with a bad splice, or with a weight out of tolerance."""
         return self._spliced() == 1 and abs(self._weight / WEIGHT - 1.0) <= OFF and super().judge()
 
     def _sense(self, phase: int) -> None:

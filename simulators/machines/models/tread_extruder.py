@@ -15,11 +15,11 @@ ZONES = (70.0, 80.0, 90.0)
 SCREW, PER_TURN = 26.0, 0.512  # r/min, and kg of compound a turn: 800 kg/h
 WEIGHT, WIDTH = 1.15, 165.0  # kg/m and mm of the tread
 GAUGE = 0.01
-"""Share by which the weight may be off."""
+"""Tolerance of the weight as a fraction."""
 RATED_POWER, RATED_SPEED = 220.0, 40.0
 STANDSTILL = 1.0  # m/min below which the scale in the line holds its reading
 LOT = 12
-"""Carts out of one lot of compound."""
+"""Carts per lot of compound."""
 
 
 class TreadExtruder(Machine):
@@ -29,7 +29,7 @@ class TreadExtruder(Machine):
     spread: ClassVar[float] = 0.01
     scrap: ClassVar[float] = 0.012
     stop: ClassVar[float] = 300.0  # to thread a new strip
-    power_idle: ClassVar[float] = 12.0  # heaters, pumps, conveyors; the screw's own comes on top
+    power_idle: ClassVar[float] = 12.0  # heaters, pumps, conveyors; without the screw
     power_run: ClassVar[float] = 28.0
     serial: ClassVar[str] = "TR"
     makes: ClassVar[str] = "tread"
@@ -82,7 +82,7 @@ class TreadExtruder(Machine):
         self.signals.update(profile_weight=weight, weight_in_tolerance=within)
 
     def judge(self) -> bool:
-        """Reject a cart with too much of it off the gauge: it goes back to the extruder."""
+        """Reject a cart if too much of it is out of gauge: it returns to the extruder."""
         return self._off <= 0.2 * self.duration and super().judge()
 
     def _sense(self, throughput: float, torque: float, power: float) -> None:

@@ -51,7 +51,7 @@ class UniformityMachine(Machine):
     takes: ClassVar[str] = "tyre"
     makes: ClassVar[str] = "tyre"
     recipes: ClassVar[tuple[str, ...]] = ("195-65R15", "205-60R15")
-    changeover: ClassVar[float] = 20.0  # the rims change by themselves
+    changeover: ClassVar[float] = 20.0  # the rims change automatically
 
     def __init__(self, name: str, seed: str) -> None:
         super().__init__(name, seed)
@@ -87,7 +87,7 @@ class UniformityMachine(Machine):
         return self._grade() != "C"
 
     def run(self, dt: float) -> None:
-        """Inflate, turn both ways under load, show what was found."""
+        """Inflate, turn both ways under load, show the result."""
         phase = self.phase(ENDS)
         turning = phase in SPEED
         speed = self._speed.follow(SPEED.get(phase, 0.0), dt)

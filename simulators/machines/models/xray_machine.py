@@ -1,4 +1,4 @@
-"""An X-ray machine: every tyre is turned before a line detector, and its cords are looked at.
+"""An X-ray machine: every tyre is turned before a line detector, and its cords are inspected.
 
 All engineering estimates. Results are numbered after OPC 40001-101: 0 undefined, 1 ok, 2 not ok.
 """
@@ -18,11 +18,11 @@ ENDS = (4.0, 6.0, 14.0, 16.0)
 """End of each phase but the last, seconds into the cycle."""
 
 VOLTAGE, CURRENT, TURNING = 65.0, 4.5, 9.0  # kV, mA, r/min
-STOP, MOST = 400.0, 450.0  # degrees after which the drive stops, and where it has come to rest
+STOP, MOST = 400.0, 450.0  # degrees after which the drive stops, and at which it is at rest
 OK, NOT_OK = 1, 2
 OFFSET, SPACING = 3.0, 1.80  # mm: the most that the belt may be off its centre, and that cords may be apart
 BY_EYE = ("open_splice", "foreign_body", "bead_gap")
-"""Defects that no measure stands for."""
+"""Defects without a measured value."""
 
 
 class XrayMachine(Machine):
@@ -76,7 +76,7 @@ class XrayMachine(Machine):
         return self._defect == "none"
 
     def run(self, dt: float) -> None:
-        """Turn the tyre in the beam, then show what was found."""
+        """Turn the tyre in the beam, then show the result."""
         phase = self.phase(ENDS)
         scanning = phase == SCAN
         voltage = self._voltage.follow(VOLTAGE if scanning else 0.0, dt)
