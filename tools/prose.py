@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PENDING = (
-    "tests",
-)
+PENDING = ("tests",)
 """Rooms that are not reworded yet. A room leaves this list when `tools/prose.py ROOM` finds nothing."""
 
 ROOMS = (
