@@ -80,7 +80,7 @@ async def test_the_bundled_plants_are_good(tmp_path: Path, plant: str, machines:
 
 async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Path):
     """50 machines: TCP, TLS, UDP, RTU over TCP, serial lines, machines that dial in, and OPC UA."""
-    ran = await check(tmp_path, THIRD, "--for", "6s", "--format", "json")
+    ran = await check(tmp_path, THIRD, "--for", "20s", "--format", "json")
     told = ran.told
     assert len(told["machines"]) == 50
     schemes = {machine["connection"].partition(":")[0] for machine in told["machines"]}
