@@ -113,7 +113,7 @@ async def test_a_port_that_is_taken_ends_the_simulator_with_its_name(tmp_path: P
     with socket.create_server(("127.0.0.1", port)):
         simulator = await plant.start("simulate")
         assert await simulator.ended() == 1
-    assert f"port {port} of 127.0.0.1 is taken" in simulator.last_words()
+    assert f"port {port} of 127.0.0.1 is in use" in simulator.last_words()
 
 
 async def test_a_machine_that_is_not_there_at_start_is_read_when_it_appears(tmp_path: Path):
