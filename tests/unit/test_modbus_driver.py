@@ -6,6 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fakes.modbus_connection import AdjustableConnection
 from fakes.modbus_server import CLOSE, HOST, FakeModbusServer, by_address, by_unit, exception, in_turn, right, silent
 
 from drivers.base import Group, NotConnected, Quality, Reason
@@ -33,7 +34,7 @@ def holding(offset: int) -> ModbusSource:
 
 
 def group(port: int, sources: Sequence[ModbusSource], unit: int = 1, **rest: Any) -> Group:
-    connection = ModbusConnection(host=HOST, port=port, timeout=PATIENT, unit=unit, **rest)
+    connection = AdjustableConnection(host=HOST, port=port, timeout=PATIENT, unit=unit, **rest)
     return Group("press", connection, tuple(f"p{i}" for i in range(len(sources))), tuple(sources), 1.0)
 
 
@@ -43,7 +44,7 @@ def driver_of(*groups: Group) -> Driver:
 
 
 def wait_at_most(driver: Any, seconds: float) -> None:
-    driver._client._connection = driver.connection.model_copy(update={"timeout": seconds})
+    driver.connection.timeout = seconds
 
 
 BLOCKS = [holding(offset) for offset in (0, 1, 300, 301, 600, 601)]
