@@ -277,7 +277,7 @@ class InFlight:
         self.counts["again"] += len(accepted)
 
     def _arrive(self, ranges: Iterable[SeqRange], now: float) -> list[int]:
-        """Remove the records that have arrived from those in flight, and return their numbers."""
+        """Remove the records that have arrived, in flight or delayed, and return their numbers."""
         ranges = list(ranges)
         arrived = within(self._sent, ranges)
         for seq in arrived:
@@ -290,7 +290,8 @@ class InFlight:
         if self._resent:
             for seq in within(self._resent, ranges):
                 del self._resent[seq]
-                self._delayed.pop(seq, None)
+                if self._delayed.pop(seq, None) is not None:
+                    arrived.append(seq)
         if not self.has_subscribers:
             for span in self.blocked.subscribers_came():
                 self._lost.add(*span)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mqtt.constants import NO_SUBSCRIBERS
-from gateway.publish.in_flight import IN_FLIGHT, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, InFlight
+from gateway.publish.in_flight import IN_FLIGHT, OVERTAKEN, QUIET, UNCONFIRMED, UNCONFIRMED_QUIET, InFlight
 from gateway.publish.topic_backoff import PROBE_EVERY
 
 REFUSED = 0x87
@@ -228,6 +228,24 @@ def test_records_that_are_never_confirmed_do_not_take_the_room_of_the_others():
     under_way = stuck - {*flat(window.again(now)), *waiting}
     assert all(seq in window for seq in under_way), "another ingest may be able to"
     assert len(window) == len(under_way), "and none of them waits for its next turn"
+
+
+def test_a_record_that_waits_for_its_next_turn_may_be_accepted():
+    """A store that may lose it has it then, and it goes again like all others that were accepted."""
+    window, now = opened(), 0.0
+    send(window, 1)
+    window.acknowledged(1, 0, now)
+    while len(window):
+        now += 2 * OVERTAKEN
+        send(window, later := 100 + int(now), now=now)
+        window.confirmed(spans(later), now)
+        if flat(window.again(now)) == [1]:
+            send(window, 1, now=now)
+            window.acknowledged(1, 0, now)
+    assert 1 in window, "it waits"
+    window.accepted(spans(1), now, "ingest")
+    assert 1 not in window
+    assert flat(window.close(now)) == [1]
 
 
 def test_an_ingest_that_comes_ends_the_wait_of_all_topics():
