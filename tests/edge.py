@@ -88,13 +88,14 @@ class Edge:
             self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports,
             cutter, lambda ids: {key: self.known[key] for key in ids if key in self.known},
         )  # fmt: skip
-        self.window = self.publisher._dispatch.window
+        self.window = self.publisher.window
         self._outboxes: dict[str, RecordBuilder[NamedScan]] = {}
         self._tasks.append(asyncio.create_task(self.spool.run(), name="spool"))
         self.connect()
         return self
 
-    def _outbox(self, machine: str) -> RecordBuilder[NamedScan]:
+    def outbox(self, machine: str) -> RecordBuilder[NamedScan]:
+        """Return what gathers the scans of a machine into records."""
         if machine not in self._outboxes:
             topic = f"{self.root}/area/line/{machine}/data"
             self._outboxes[machine] = RecordBuilder(topic, self._encode, halve, self.factory.gateway.max_record)
@@ -123,7 +124,7 @@ class Edge:
     def take(self, machine: str = "m-01", readings: int = 1, text: str = "") -> None:
         """Acquire a scan, and close the record behind it; with a text its value is that, else a number."""
         self.spool.ledger.acquired += readings
-        outbox = self._outbox(machine)
+        outbox = self.outbox(machine)
         self.spool.put(outbox, self.scan(readings, text), readings)
         self.spool.close_record(outbox)
 

@@ -100,12 +100,12 @@ def _without_main() -> Iterator[None]:
 
 def stop() -> None:
     """End the process that the others were forked from, once they have ended; it is started again if need be."""
-    forkserver._forkserver._stop()  # type: ignore[attr-defined] # and waits: its processor time is ours, too
+    forkserver._forkserver._stop()  # type: ignore[attr-defined] # noqa: SLF001 - and waits: its processor time is ours
 
 
 def _run(arguments: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
     # who was forked shall not keep alive what it was forked from, and is killed when that ends
-    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined] # noqa: SLF001
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environment)

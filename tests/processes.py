@@ -237,7 +237,7 @@ class Lineside(Process):
     ) -> None:
         Lineside._runs += 1
         super().__init__(f"lineside {command}", config.parent / f"{command}-{config.stem}-{Lineside._runs}.log")
-        self._arguments = [command, str(config), *arguments]
+        self.arguments = [command, str(config), *arguments]
         self._environment = environment or {}
         self._told: list[dict[str, Any]] = []
         self._read = 0
@@ -270,13 +270,13 @@ class Lineside(Process):
             return
         assert not self.running, f"{self.name} runs already"
         environment = os.environ | self._environment
-        self._process = Forked(["--log", "json", *self._arguments], self.log.parent, environment, self.log)
+        self._process = Forked(["--log", "json", *self.arguments], self.log.parent, environment, self.log)
         self._note()
 
     def command(self) -> list[str]:
         variables = [f"{key}={value}" for key, value in self._environment.items()]
         python = [sys.executable, "-u", "-m", "gateway", "--log", "json"]
-        return ["/usr/bin/env", *variables, *python, *self._arguments]
+        return ["/usr/bin/env", *variables, *python, *self.arguments]
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """Return what it has logged so far, all its runs; `name` picks one kind of event."""

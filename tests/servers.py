@@ -86,7 +86,7 @@ class Mosquitto(Server):
     ) -> None:
         super().__init__(folder, port=port, shared=shared)
         self.url = f"mqtt://{LOOPBACK}:{self.port}"
-        self._lines = [
+        self.lines = [
             f"listener {self.port} {LOOPBACK}",
             "allow_anonymous true",
             f"persistence {str(persistence).lower()}",
@@ -105,7 +105,7 @@ class Mosquitto(Server):
 
     def command(self) -> list[str]:
         file = self.folder / "mosquitto.conf"
-        file.write_text("\n".join(self._lines) + "\n", encoding="utf-8")
+        file.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
         return [need("mosquitto"), "-c", str(file)]
 
 

@@ -193,10 +193,10 @@ class DeviceMetadata:
                 break
         return found
 
-    def learn(self, group: Group, reported: Sequence[PointMetadata]) -> None:
-        """Store the metadata that a device reports for the points of a group."""
+    def learn(self, group: Group, reported: Sequence[PointMetadata]) -> bool:
+        """Store the metadata that a device reports for the points of a group. Return True if some of it is new."""
         if not reported:
-            return
+            return False
         known = self._reported.get(group.machine, {})
         new = {
             name: one
@@ -207,6 +207,7 @@ class DeviceMetadata:
             self._reported[group.machine] = known | new  # a new object: a thread may read the old object
             self._pending.add(group.machine)
             self._learned.set()
+        return bool(new)
 
     def take_changed(self) -> dict[str, bytes]:
         """Return the payloads, by topic, that changed since the last call."""

@@ -78,7 +78,7 @@ class DeviceWorker:
         clock: Callable[[], int],
         phase: float = 0.0,
         delay: float = 0.0,
-        on_metadata: Callable[[Group, Sequence[PointMetadata]], None] = _ignore,
+        on_metadata: Callable[[Group, Sequence[PointMetadata]], object] = _ignore,
         on_discovered: Callable[[Group, int, Sequence[DiscoveredPoint]], None] = _ignore,
         stall: StallWatch | None = None,
     ) -> None:

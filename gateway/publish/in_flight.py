@@ -84,6 +84,7 @@ class InFlight:
     `counts` adds up in records: `again` (sent a second time), `nobody` (the broker had no subscribers for it),
     `refused` by the broker. `has_subscribers` is False while the broker seems to have none for any record; `stalled`
     is True while confirmations are overdue. `blocked` are the topics that the broker does not accept records on.
+    `unacknowledged` records, of so many `unacknowledged_bytes`, wait for the broker's answer.
     """
 
     def __init__(self, *, by_broker: bool) -> None:
@@ -96,7 +97,7 @@ class InFlight:
         self._accepted: dict[int, _Accepted] = {}  # oldest first
         self._probe_now = self._probe = False
         self._most = IN_FLIGHT
-        self._in_flight = self._in_flight_bytes = 0
+        self.unacknowledged = self.unacknowledged_bytes = 0
         self._backlog = 0
         self._backlog_limit = BacklogLimit()
         self._newest = self._confirmed_at = self._quiet_since = self._opened = self._probe_at = 0.0
@@ -114,6 +115,11 @@ class InFlight:
 
     def __contains__(self, seq: int) -> bool:
         return seq in self._sent or seq in self._delayed
+
+    @property
+    def accepted_records(self) -> int:
+        """Records that a store has accepted and may still lose."""
+        return len(self._accepted)
 
     # -- the connection --
 
@@ -143,7 +149,7 @@ class InFlight:
             self._lost.add(*span)
         again, self._lost = list(self._lost), SeqRanges()
         self._sent.clear()
-        self._in_flight = self._in_flight_bytes = self._backlog = 0
+        self.unacknowledged = self.unacknowledged_bytes = self._backlog = 0
         return again
 
     # -- room --
@@ -153,15 +159,15 @@ class InFlight:
         if len(self._accepted) >= MAX_ACCEPTED:
             return 0
         if self._careful and now - self._opened < CAREFUL:
-            return 0 if self._in_flight else 1
+            return 0 if self.unacknowledged else 1
         if not self.has_subscribers:
-            return 0 if self._in_flight or now < self._probe_at or not self._may_probe else 1
-        if self._in_flight_bytes >= IN_FLIGHT_BYTES:
+            return 0 if self.unacknowledged or now < self._probe_at or not self._may_probe else 1
+        if self.unacknowledged_bytes >= IN_FLIGHT_BYTES:
             return 0
         unconfirmed = UNCONFIRMED if now - self._quiet_since <= QUIET else UNCONFIRMED_QUIET
         # a probe takes the place of the record that was given up for it, however many wait
         waiting = max(unconfirmed - len(self._sent), self._probe)
-        return max(0, min(self._most - self._in_flight, waiting))
+        return max(0, min(self._most - self.unacknowledged, waiting))
 
     @property
     def _may_probe(self) -> bool:
@@ -177,7 +183,7 @@ class InFlight:
             or not self._backlog
             or (
                 self._backlog < self._backlog_limit.size
-                and self._in_flight < max(1, round(self._most * (1 - FOR_FRESH)))
+                and self.unacknowledged < max(1, round(self._most * (1 - FOR_FRESH)))
                 and len(self._sent) < UNCONFIRMED * (1 - FOR_FRESH)
             )
         )
@@ -199,8 +205,8 @@ class InFlight:
             self._confirmed_at = self._quiet_since = max(self._confirmed_at, now)  # the waiting begins
         self._probe = False
         self._sent[seq] = _Sent(topic, size, now, backlog)
-        self._in_flight += 1
-        self._in_flight_bytes += size
+        self.unacknowledged += 1
+        self.unacknowledged_bytes += size
         self._backlog += size * backlog
 
     def acknowledged(self, seq: int, reason: int, now: float) -> bool:
@@ -271,7 +277,7 @@ class InFlight:
         self.counts["again"] += len(accepted)
 
     def _arrive(self, ranges: Iterable[SeqRange], now: float) -> list[int]:
-        """Remove the records that have arrived from those in flight, and return their numbers."""
+        """Remove the records that have arrived, in flight or delayed, and return their numbers."""
         ranges = list(ranges)
         arrived = within(self._sent, ranges)
         for seq in arrived:
@@ -284,7 +290,8 @@ class InFlight:
         if self._resent:
             for seq in within(self._resent, ranges):
                 del self._resent[seq]
-                self._delayed.pop(seq, None)
+                if self._delayed.pop(seq, None) is not None:
+                    arrived.append(seq)
         if not self.has_subscribers:
             for span in self.blocked.subscribers_came():
                 self._lost.add(*span)
@@ -294,8 +301,8 @@ class InFlight:
     def _acknowledge(self, sent: _Sent) -> None:
         if not sent.acknowledged:
             sent.acknowledged = True
-            self._in_flight -= 1
-            self._in_flight_bytes -= sent.size
+            self.unacknowledged -= 1
+            self.unacknowledged_bytes -= sent.size
 
     def _forget(self, seq: int) -> _Sent | None:
         sent = self._sent.pop(seq, None)

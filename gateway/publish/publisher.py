@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import Confirmation
     from gateway.mqtt.topics import Topics
+    from gateway.publish.in_flight import InFlight
     from gateway.publish.retained_cleanup import RetainedCleanup
     from gateway.settings.factory import Factory
     from gateway.settings.sections import BrokerSection
@@ -88,7 +89,10 @@ class Statuses(Protocol):
 
 
 class Publisher:
-    """The gateway's side of the broker."""
+    """The gateway's side of the broker.
+
+    `presence` is its birth and death on its state topic.
+    """
 
     def __init__(
         self,
@@ -127,8 +131,8 @@ class Publisher:
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
         self._dispatch = dispatch(spool, too_large, topics.rebase, by_broker=self._by_broker)
         self._ingests = IngestWatch(self._dispatch.ingest_came)
-        self._presence = Presence(self._topic["state"], gateway.id)
-        self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self._presence)
+        self.presence = Presence(self._topic["state"], gateway.id)
+        self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self.presence)
         self._digest = factory.digest
         self._configured = asyncio.Event()
         self._other_broker = False
@@ -183,9 +187,14 @@ class Publisher:
         self._configured.set()
 
     @property
+    def window(self) -> InFlight:
+        """The records that were sent and are not confirmed."""
+        return self._dispatch.window
+
+    @property
     def counts(self) -> dict[str, int]:
         """What went wrong on the way to the broker since the start, in records."""
-        counts = self._dispatch.window.counts
+        counts = self.window.counts
         return {name: counts[name] for name in ("again", "nobody", "refused")}
 
     # -- incoming messages --
@@ -196,7 +205,7 @@ class Publisher:
         async def take(message: MQTTMessage) -> None:
             topic, payload = message.topic, bytes(message.payload)
             if topic == self._topic["state"]:
-                self._presence.heard(payload, retained=message.retain)
+                self.presence.heard(payload, retained=message.retain)
             elif topic in {self._topic["confirmed"], self._topic["wanted"]}:
                 if message.retain:
                     await self._clear(link, topic)
@@ -263,8 +272,8 @@ class Publisher:
     # -- outgoing messages --
 
     async def _publish_birth(self, link: MqttClient) -> None:
-        self._presence.details = {"spool": self._spool.id, "config": self._digest}
-        await self._presence.publish_birth(self._session, link)
+        self.presence.details = {"spool": self._spool.id, "config": self._digest}
+        await self.presence.publish_birth(self._session, link)
 
     async def _follow_states(self, link: MqttClient) -> None:
         while True:

@@ -54,7 +54,7 @@ class FilledSpool:
         self.confirmed: set[int] = set()
         self.file = reopen(self.files, size)
         # so that more or less of it is still in the log
-        self.file._db.execute(f"pragma wal_autocheckpoint = {self.random.choice([5, 50, 1000])}")
+        self.file._db.execute(f"pragma wal_autocheckpoint = {self.random.choice([5, 50, 1000])}")  # noqa: SLF001 - counts for this connection alone
         self.ledger = Ledger()
 
     def waiting(self) -> dict[int, Spooled]:

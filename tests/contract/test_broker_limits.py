@@ -190,7 +190,7 @@ async def test_no_record_is_made_larger_than_configured(tmp_path: Path):
     """So that nothing need be cut later, and memory is bounded."""
     async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"max_record": "2KiB"}) as edge:
         for _ in range(20):
-            edge.spool.put(edge._outbox("m-01"), edge.scan(400), 400)
+            edge.spool.put(edge.outbox("m-01"), edge.scan(400), 400)
         edge.spool.ledger.acquired += 8000
         records: list[Spooled] = []
         while sum(record.readings for record in records) < 8000:

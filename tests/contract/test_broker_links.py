@@ -140,7 +140,7 @@ async def test_what_every_address_said_is_told(tmp_path: Path):
 async def test_a_broker_that_says_no_is_told_from_one_that_is_away(tmp_path: Path):
     """The first has work with each attempt; with a backup that is away there is one worth looking for."""
     mosquitto = Mosquitto(tmp_path)
-    mosquitto._lines.remove("allow_anonymous true")
+    mosquitto.lines.remove("allow_anonymous true")
     await mosquitto.up()
     with pytest.raises(ConnectionRefused, match="Not authorized"):
         await MqttClient(BrokerSection(url=mosquitto.url), "edge").__aenter__()
@@ -192,7 +192,7 @@ async def test_birth_and_death_tell_which_process_it_was(tmp_path: Path):
     mosquitto = await Mosquitto.start(tmp_path)
     async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
         with capture_logs() as told:
-            await until(lambda: edge.publisher._presence._connects, "connected", SECONDS)
+            await until(lambda: events(told, "mqtt.connected"), "connected", SECONDS)
         born = await told_on(mosquitto.port, STATE)
         assert born["state"] == "online"
         assert born["spool"] == edge.spool.id
@@ -223,7 +223,7 @@ async def test_two_gateways_of_one_name_are_told_and_do_not_fight(
             Edge(tmp_path / "two", broker) as two,
         ):
             await until(lambda: events(told, "gateway.id_in_use"), "it is told", SECONDS)
-            both = {one.publisher._presence: two, two.publisher._presence: one}
+            both = {one.publisher.presence: two, two.publisher.presence: one}
             winner = await until(
                 lambda: next((other for this, other in both.items() if this.away), None), "one leaves", SECONDS
             )

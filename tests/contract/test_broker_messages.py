@@ -144,8 +144,7 @@ async def test_malformed_messages_on_every_topic_end_stall_and_leak_nothing(tmp_
             await edge.freed()
             assert edge.spool.ledger.balanced
             assert memory() - before < 50 * 2**20
-            assert len(edge.publisher._presence._births) <= session.MAX_INSTANCES
-            assert len(edge.publisher._wanted) <= 1_000
+            assert len(edge.publisher._wanted) <= 1_000  # noqa: SLF001 - answers are too slow to show it
     events = [event["event"] for event in told]
     assert "mqtt.session_failed" not in events
     assert events.count("mqtt.connected") <= 2, "another gateway of the name is believed at most"
@@ -180,7 +179,8 @@ async def test_a_denied_subscription_is_logged_once_and_tried_again(
                 else:
                     await until(lambda: sent in broker.published, "records go", SECONDS)
                 rights["given"] = True
-                await until(lambda: not edge.publisher._session.denied, "it is granted", SECONDS)
+                subscribed = lambda: "mqtt.subscribed" in [event["event"] for event in told]  # noqa: E731
+                await until(subscribed, "it is granted", SECONDS)
                 await until(lambda: sent in broker.published, "records go", SECONDS)
     [event] = [event for event in told if event["event"] == "mqtt.subscribe_denied"]
     assert denied in event["topic"]

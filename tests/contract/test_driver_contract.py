@@ -54,7 +54,7 @@ class TestModbusDriver(DriverContract):
                 return MODBUS.driver(groups[0].connection.shared(), groups, Clock())
 
             async def stop() -> None:
-                server._server.close()
+                server.stop_listening()
                 await server.disconnect()
 
             yield DeviceUnderTest(make, groups, group(1, 0, 1, GAP), stop)

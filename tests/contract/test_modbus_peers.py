@@ -28,6 +28,7 @@ from processes import LOOPBACK, Lineside, free_port, need, write_factory
 
 from drivers.base import NotConnected, Reason
 from drivers.modbus.address import Address, Table
+from drivers.modbus.client import ModbusClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -261,7 +262,7 @@ async def test_the_backup_is_used_where_udp_brings_no_answer() -> None:
     """There is no connection to fail, only silence."""
     async with udp_device(UdpDevice(lambda _: [])) as dead, udp_device(UdpDevice()) as alive:
         group = group_of(f"modbus+udp://{dead}", backup=alive, timeout=SHORT)
-        client = driver_of(group)._client  # type: ignore[attr-defined] # below the driver, which leaves units alone
+        client = ModbusClient(group.connection, {1})  # below the driver, which leaves units alone
         request = bytes((3, 0, 0, 0, 1))
         for _ in range(2):
             await client.connect()
@@ -276,8 +277,7 @@ async def test_a_device_dials_in_and_again() -> None:
     driver = driver_of(group_of(f"modbus+listen://{LOOPBACK}:{port}", timeout=SHORT))
     with pytest.raises(NotConnected, match="no device has dialled in"):
         await driver.connect()
-    driver._client._listener._connection = driver.connection.model_copy(update={"timeout": PATIENT})  # type: ignore[attr-defined]
-    driver._client._connection = driver._client._listener._connection  # type: ignore[attr-defined]
+    driver.connection.timeout = PATIENT  # type: ignore[attr-defined] # an AdjustableConnection
     devices = []
     for _ in range(2):
         gone = [await asyncio.open_connection(LOOPBACK, port) for _ in range(3)]

@@ -162,9 +162,9 @@ async def test_a_deadband_in_percent_is_of_the_variables_range(tmp_path: Path, p
 
         subscription = await client.create_subscription(100, Heard())
         kind = ua.DeadbandType.Percent
-        filter_ = ua.DataChangeFilter(ua.DataChangeTrigger.StatusValue, ua.UInt32(kind), ua.Double(percent))
         ids = [ua.NodeId("Tank.Level", own), ua.NodeId("Tank.Count", own)]
-        results = [await subscription._subscribe([client.get_node(id_)], mfilter=filter_) for id_ in ids]
+        watch = subscription.deadband_monitor
+        results: list[Any] = [await watch([client.get_node(id_)], ua.Double(percent), ua.UInt32(kind)) for id_ in ids]
         assert isinstance(results[0][0], int)
         assert results[1][0] == ua.StatusCode(ua.UInt32(ua.StatusCodes.BadMonitoredItemFilterUnsupported))
         async with asyncio.timeout(60):

@@ -55,7 +55,7 @@ async def used(machine: Machine) -> tuple[str, ua.MessageSecurityMode]:
     async with connected(machine, groups) as driver:
         scan = await driver.receive()
         assert scan.faults == {}
-        policy = driver._session.client.security_policy  # type: ignore[attr-defined]
+        policy = driver._session.client.security_policy  # type: ignore[attr-defined] # noqa: SLF001 - told nowhere else
         return policy.URI.rpartition("#")[2], policy.Mode
 
 

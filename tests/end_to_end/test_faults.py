@@ -282,7 +282,7 @@ async def test_tail_and_query_show_readings_with_unit_and_quality(tmp_path: Path
     await plant.start("ingest")
     await plant.run()
     tail = Lineside("tail", plant.config)
-    tail._arguments = ["tail", "m-01/level", "-c", str(plant.config), "--format", style, "--count", "3"]
+    tail.arguments = ["tail", "m-01/level", "-c", str(plant.config), "--format", style, "--count", "3"]
     tail.launch()
     assert await tail.ended() == 0
     lines = [line for line in tail.last_words().splitlines() if "m-01" in line]
@@ -290,7 +290,7 @@ async def test_tail_and_query_show_readings_with_unit_and_quality(tmp_path: Path
     assert all("Cel" in line and "good" in line for line in lines)
     await plant.stored_good(3)
     query = Lineside("query", plant.config)
-    query._arguments = ["query", "level", "-c", str(plant.config), "--format", style, "--last", "1m"]
+    query.arguments = ["query", "level", "-c", str(plant.config), "--format", style, "--last", "1m"]
     query.launch()
     assert await query.ended() == 0
     assert len([line for line in query.last_words().splitlines() if "Cel" in line]) >= 3

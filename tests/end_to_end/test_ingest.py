@@ -482,7 +482,7 @@ async def test_what_a_dead_ingest_had_not_made_safe_is_sent_again_when_the_next_
         edge.metas[f"{ROOT}/enterprise/site/area/line/m-01/meta"] = b'{"template": "t", "points": {}}'
         for _ in range(20):
             edge.take()
-        await until(lambda: len(edge.window._accepted) == 20, "a store has them")
+        await until(lambda: edge.window.accepted_records == 20, "a store has them")
         process.kill()
         began = time.monotonic()
         process.launch()

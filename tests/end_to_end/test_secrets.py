@@ -46,7 +46,7 @@ async def test_no_secret_is_in_any_log_page_record_or_error_of_a_run(tmp_path: P
     passwords.write_text(f"edge:{hashed(BROKER)}\n", encoding="utf-8")
     passwords.chmod(0o600)
     mosquitto = Mosquitto(tmp_path, f"password_file {passwords}", "log_type all")
-    mosquitto._lines.remove("allow_anonymous true")
+    mosquitto.lines.remove("allow_anonymous true")
     await mosquitto.up()
     config = plant(tmp_path, mosquitto.url)
     environment = {"LINESIDE_SECRETS": str(keys)}

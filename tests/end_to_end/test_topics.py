@@ -89,7 +89,7 @@ async def test_user_and_password_come_from_a_secret_that_is_never_shown(tmp_path
     passwords.write_text("edge:" + hashed("s3cret-of-the-broker") + "\n")
     passwords.chmod(0o600)
     mosquitto = Mosquitto(tmp_path, f"password_file {passwords}")
-    mosquitto._lines.remove("allow_anonymous true")
+    mosquitto.lines.remove("allow_anonymous true")
     await mosquitto.up()
     broker = {"url": mosquitto.url, "username": "edge", "password": {"secret": "broker_password"}}
     environment = {"LINESIDE_SECRET_BROKER_PASSWORD": "s3cret-of-the-broker"}

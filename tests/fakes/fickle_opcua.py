@@ -109,7 +109,7 @@ def _processor(fickle: Fickle) -> type[UaProcessor]:
                 fickle.lost.set()
                 if fickle.forget:
                     subscription = fickle.server.iserver.subscription_service.subscriptions[result.SubscriptionId]
-                    subscription._not_acknowledged_results.clear()
+                    subscription._not_acknowledged_results.clear()  # noqa: SLF001 - asyncua never forgets them
                 self._publish_requests.appendleft(requestdata)
                 return
             await super().forward_publish_response(result, requestdata)
@@ -144,7 +144,7 @@ def _creation(fickle: Fickle) -> Callable[..., Any]:
         results = []
         for one in params.ItemsToCreate:
             refused = ua.MonitoredItemCreateResult()
-            if len(own._monitored_items) >= fickle.items:
+            if len(own._monitored_items) >= fickle.items:  # noqa: SLF001 - asyncua has no limit
                 refused.StatusCode = ua.StatusCode(ua.StatusCodes.BadTooManyMonitoredItems)
             elif isinstance(one.RequestedParameters.Filter, DataChangeFilter) and not fickle.filters:
                 refused.StatusCode = ua.StatusCode(ua.StatusCodes.BadMonitoredItemFilterUnsupported)

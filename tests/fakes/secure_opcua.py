@@ -60,7 +60,7 @@ def channels(server: Server) -> list[tuple[str, ua.MessageSecurityMode]]:
     for client in server.bserver.clients:
         processor = client.processor
         if processor.session is not None and processor.session.is_activated():
-            policy = processor._connection.security_policy
+            policy = processor._connection.security_policy  # noqa: SLF001 - asyncua shows it nowhere else
             found.append((policy.URI.rpartition("#")[2], policy.Mode))
     return found
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from fakes.modbus_connection import AdjustableConnection
 from processes import LOOPBACK, POLL, Process, free_port, need, until
 
 from drivers.base import Group, Reason
 from drivers.modbus import PROTOCOL
 from drivers.modbus.address import Address, Table
-from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.source import ModbusSource, Raw
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ SPREAD = [
 
 def group_of(url: str, addresses: Sequence[Address] = SPREAD, **options: object) -> Group:
     """Return a group of entries, each a point."""
-    connection = ModbusConnection.from_url(url, options)
+    connection = AdjustableConnection.from_url(url, options)
     sources = tuple(
         ModbusSource(address=address, raw=Raw.BOOL if address.table.bits else Raw.UINT16) for address in addresses
     )

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 import structlog
+from processes import until
 
 from drivers.base import Connection, Group, PointMetadata, Source, ValueType
+from gateway.acquisition import device_metadata
 from gateway.acquisition.device_metadata import EARLIER, DeviceMetadata, filled
 from gateway.common.tasks import cancel_and_wait
 from gateway.model.metadata import read_meta
@@ -111,15 +113,14 @@ async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
     async with Gateway(tmp_path, p={}, q={"unit": "bar"}) as made:
         made.take_changed()
         first = made.id_of(PATH)
-        made.learn(group("p", "q"), [SAYS, PointMetadata()])
+        assert made.learn(group("p", "q"), [SAYS, PointMetadata()])
         assert await changed(made) == [META]
         assert told(made, "p")["unit"] == "Cel"
         assert told(made, "p")["range"] == [0.0, 200.0]
         assert told(made, "q")["unit"] == "bar"
         assert made.id_of(PATH) != first
         assert [meta.id for meta in parse_meta(made.payloads[META]).metas] == [made.id_of(PATH), first]
-        made.learn(group("p", "q"), [SAYS, PointMetadata()])
-        assert not made._pending
+        assert not made.learn(group("p", "q"), [SAYS, PointMetadata()])
 
 
 async def test_the_next_run_knows_it_from_the_start(tmp_path: Path) -> None:
@@ -153,9 +154,8 @@ async def test_a_damaged_file_is_learned_anew(tmp_path: Path, name: str, content
 async def test_a_device_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
     """Most can't say anything of their points."""
     async with Gateway(tmp_path, p={}) as made:
-        made.learn(group("p"), [])
-        made.learn(group("p"), [PointMetadata()])
-        assert not made._pending
+        assert not made.learn(group("p"), [])
+        assert not made.learn(group("p"), [PointMetadata()])
 
 
 # -- earlier descriptions --
@@ -184,8 +184,11 @@ async def test_a_few_earlier_descriptions_are_published(tmp_path: Path) -> None:
         assert earlier(made) == [ids[7], ids[6], ids[4], ids[3]]
 
 
-async def test_every_description_that_a_spooled_record_names_is_known(tmp_path: Path) -> None:
+async def test_every_description_that_a_spooled_record_names_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A box that is commissioned for weeks before its server exists is configured anew more often than that."""
+    monkeypatch.setattr(device_metadata, "PRUNE_EVERY", 0.01)
     gateway = Gateway(tmp_path, p={"unit": UNITS[0]})
     async with gateway as made:
         ids = [made.id_of(PATH)]
@@ -199,8 +202,7 @@ async def test_every_description_that_a_spooled_record_names_is_known(tmp_path: 
     async with again as made:
         assert set(made.describe(ids)) == set(ids)
         again.oldest = again.following
-        await made._prune()
-        assert set(made.describe(ids)) == set(ids[-1 - EARLIER :])
+        await until(lambda: set(made.describe(ids)) == set(ids[-1 - EARLIER :]), "they are removed", SECONDS)
     async with Gateway(tmp_path, p={"unit": UNITS[-1]}) as made:
         assert set(made.describe(ids)) == set(ids[-1 - EARLIER :])
 

@@ -99,8 +99,11 @@ class Faulty(Driver):
 class Bench:
     """A worker, the drivers that it made, and the scans that it delivered."""
 
-    def __init__(self, method: str, error: BaseException | None = None, times: int = 1) -> None:
+    def __init__(
+        self, method: str, error: BaseException | None = None, times: int = 1, kind: type[Faulty] | None = None
+    ) -> None:
         self.method, self.times = method, times
+        self.kind = kind or Faulty
         self.error = error or IndexError("list index out of range")
         self.groups = [group(), group(pushed=True), group(search=True)]
         self.drivers: list[Faulty] = []
@@ -109,7 +112,7 @@ class Bench:
         self.worker = DeviceWorker("device", self.groups, self._make, self._take, {MACHINE: self.schedule}, lambda: 0)
 
     def _make(self, groups: Sequence[Group]) -> Driver:
-        self.drivers.append(Faulty(self, groups))
+        self.drivers.append(self.kind(self, groups))
         return self.drivers[-1]
 
     async def _take(self, scan: Scan) -> None:
@@ -223,9 +226,7 @@ def test_a_driver_that_never_closes_is_left_alone():
                     if self.bench.times == 0:
                         raise
 
-    bench = Bench("read")
-    bench._make = lambda groups: bench.drivers.append(Stuck(bench, groups)) or bench.drivers[-1]  # type: ignore[method-assign,func-returns-value]
-    bench.worker._make_driver = bench._make
+    bench = Bench("read", kind=Stuck)
     run(bench.run_for(30.0))
     assert max(bench.good) > 28
     assert len(bench.drivers) == 2

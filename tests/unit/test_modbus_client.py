@@ -7,8 +7,10 @@ import struct
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
+from fakes.modbus_connection import AdjustableConnection
 from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, by_unit, exception, in_turn, right, silent
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
     from fakes.modbus_server import Script
 
+    from drivers.modbus.transport import TransportProtocol
+
 PATIENT = 10.0
 """A time-out that is never reached: what is tested with it has to end by itself."""
 
@@ -35,9 +39,17 @@ READ = bytes.fromhex("03 0005 0002")  # two holding registers from 5
 ANSWER = bytes.fromhex("04 0005 0006")
 
 
+class Client(ModbusClient):
+    """A client whose time-out a test changes."""
+
+    def __init__(self, port: int, units: AbstractSet[int]) -> None:
+        self.connection = AdjustableConnection(host=HOST, port=port, timeout=PATIENT)
+        super().__init__(self.connection, units)
+
+
 @asynccontextmanager
-async def client_of(server: FakeModbusServer, units: AbstractSet[int] = frozenset()) -> AsyncIterator[ModbusClient]:
-    client = ModbusClient(ModbusConnection(host=HOST, port=server.port, timeout=PATIENT), units)
+async def client_of(server: FakeModbusServer, units: AbstractSet[int] = frozenset()) -> AsyncIterator[Client]:
+    client = Client(server.port, units)
     await client.connect()
     try:
         yield client
@@ -45,13 +57,47 @@ async def client_of(server: FakeModbusServer, units: AbstractSet[int] = frozense
         client.close()
 
 
-async def ask_in_vain(client: ModbusClient, unit: int = UNIT, pdu: bytes = READ) -> None:
+async def ask_in_vain(client: Client, unit: int = UNIT, pdu: bytes = READ) -> None:
     """Ask what is not answered, without the wait."""
-    patient = client._connection
-    client._connection = patient.model_copy(update={"timeout": SHORT})
+    client.connection.timeout = SHORT
     with pytest.raises(ResponseTimeout, match=r"no answer within 0\.01 s"):
         await client.request(unit, pdu)
-    client._connection = patient
+    client.connection.timeout = PATIENT
+
+
+class Wire(asyncio.Transport):
+    """A transport without a network. `answer` makes the response to each frame, if there is one."""
+
+    def __init__(self, answer: Callable[[bytes], bytes] = lambda _: b"") -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+        self.written = asyncio.Event()
+        self.closed = False
+        self._answer = answer
+        self._protocol: TransportProtocol
+
+    async def connect(self, client: ModbusClient) -> None:
+        """Let a client connect to this wire."""
+
+        async def opened(_: ModbusConnection, make: Callable[[], TransportProtocol], turn: int) -> asyncio.Transport:
+            del turn
+            self._protocol = make()
+            return self
+
+        with mock.patch("drivers.modbus.client.open_transport", opened):
+            await client.connect()
+
+    def write(self, frame: Any) -> None:
+        self.frames.append(frame)
+        self.written.set()
+        if answer := self._answer(frame):
+            self.arrive(answer)
+
+    def arrive(self, data: bytes) -> None:
+        self._protocol.data_received(data)
+
+    def abort(self) -> None:
+        self.closed = True
 
 
 def bytewise(asked: Asked) -> Sequence[bytes]:
@@ -151,11 +197,11 @@ async def test_a_cancelled_request_leaves_the_connection_in_step() -> None:
 
 async def test_transactions_are_numbered_and_never_0() -> None:
     """Devices that answer 0 to anything must not be taken for attentive ones, also after 65,535 requests."""
-    async with FakeModbusServer() as server, client_of(server) as client:
-        client._transaction = 0xFFFD
-        for _ in range(4):
-            await client.request(UNIT, READ)
-    assert [asked.transaction for asked in server.asked] == [0xFFFE, 0xFFFF, 1, 2]
+    client, wire = ModbusClient(ModbusConnection(host=HOST, timeout=PATIENT)), Wire(lambda frame: frame[:7] + READ)
+    await wire.connect(client)
+    for _ in range(0xFFFF + 2):
+        await client.request(UNIT, READ)
+    assert [int.from_bytes(frame[:2]) for frame in wire.frames] == [*range(1, 0x10000), 1, 2]
 
 
 # -- answers that are none --
@@ -315,20 +361,6 @@ async def test_nothing_is_asked_without_a_connection() -> None:
 # -- any bytes at all --
 
 
-class Wire:
-    """What `ModbusClient` needs of a transport."""
-
-    def __init__(self) -> None:
-        self.written = asyncio.Event()
-        self.closed = False
-
-    def write(self, _: bytes) -> None:
-        self.written.set()
-
-    def abort(self) -> None:
-        self.closed = True
-
-
 def understood(stream: bytes) -> Any:
     """Return what the first request makes of a stream, written another way: its answer, an error, or None."""
     while len(stream) >= 7:
@@ -367,11 +399,11 @@ def test_any_bytes_are_an_answer_or_a_documented_error(pieces: list[bytes], cuts
 
     async def feed() -> Any:
         client, wire = ModbusClient(ModbusConnection(host=HOST, timeout=PATIENT)), Wire()
-        client._transport = wire  # type: ignore[assignment] # all of it that is used
+        await wire.connect(client)
         task = asyncio.create_task(client.request(UNIT, READ))
         await wire.written.wait()
         for first, last in pairwise(places):
-            client._received(stream[first:last])
+            wire.arrive(stream[first:last])
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         if not task.done():

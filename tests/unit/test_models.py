@@ -267,8 +267,8 @@ def test_a_process_engineer_would_believe_the_numbers(name: str) -> None:
 def test_sheets_are_formed_in_their_materials_window(recipe: str) -> None:
     """Polystyrene at 140 to 150 degrees, ABS at 160 to 170: other heaters, and other limits."""
     one = MODELS["thermoformer"]("former-01", "seed")
-    one.order = one.order._replace(variant=list(one.recipes).index(recipe))
-    one.orders._variant = one.order.variant
+    while one.order.variant != list(one.recipes).index(recipe):
+        one.order = one.orders.next_order()
     formed: list[float] = []
     while one.clock < one.changeover + 8 * one.cycle:
         one.step(STEP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
@@ -21,6 +21,8 @@ SOURCE = OpcUaSource.model_validate({"node": "s=Press", "mode": "events"})
 ALARM = ua.NodeId(ua.Int32(ua.ObjectIds.ExclusiveLevelAlarmType))
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from drivers.opcua.connection.session import Session
 
 
@@ -81,11 +83,27 @@ async def test_an_event_of_nothing_that_was_asked_for_is_left_out():
     assert await Alarms(Counters()).scans(cast("Session", None), [(3, [])], 1) == []
 
 
+class FakeSession:
+    """A session with a server that monitors all that it is asked for, and has no alarms."""
+
+    def __init__(self) -> None:
+        self.client = self.uaclient = self
+
+    async def in_parts(self, _: object, requests: Sequence[Any], send: Callable[[Any], Awaitable[Any]]) -> Any:
+        return await send(requests)
+
+    async def create_monitored_items(self, parameters: ua.CreateMonitoredItemsParameters) -> list[Any]:
+        return [ua.MonitoredItemCreateResult() for _ in parameters.ItemsToCreate]
+
+    async def call(self, _: object) -> list[Any]:
+        return []
+
+
 async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
     """Its handle is none of those that points have."""
     group = Group("press", CONNECTION, ("alarms",), (SOURCE,), 1.0, pushed=True, events=True)
     alarms = Alarms(Counters())
-    alarms._request(group, 0, ua.NodeId("Press", 2))
+    assert await alarms.monitor(cast("Session", FakeSession()), 1, group, [(0, ua.NodeId("Press", 2))]) == {}
     fields = [b"\x01", None, "Boiler", TIME, 1, ua.LocalizedText("oil is low")]
     [scan] = await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1)
     assert (scan.group, scan.points) == (group, [0])

@@ -7,7 +7,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.mqtt.session import Presence
+from gateway.mqtt.session import MAX_INSTANCES, Presence
 
 
 def other(state: str, instance: str = "other", birth: int = 1) -> bytes:
@@ -48,6 +48,18 @@ def test_another_gateway_of_this_name_is_told_from_a_former_run(
     if contested:
         assert told[0]["event"] == "gateway.id_in_use"
         assert told[0]["other"] == {"host": "box-2", "instance": "other"}
+
+
+@pytest.mark.parametrize("others", [MAX_INSTANCES - 1, MAX_INSTANCES])
+def test_a_bounded_number_of_others_is_remembered(others: int):
+    """A client that makes names up must not fill the memory; the one heard longest ago is forgotten."""
+    presence = Presence("root/state", "edge-01")
+    presence.heard(other("online", birth=4), retained=True)
+    for number in range(others):
+        presence.heard(other("online", f"other {number}"), retained=True)
+    connect(presence, 2)
+    presence.heard(other("online", birth=5), retained=True)
+    assert presence.contested is (others < MAX_INSTANCES), "one that is forgotten is as one heard first"
 
 
 @pytest.mark.parametrize("state", ["online", "offline"])

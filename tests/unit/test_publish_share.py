@@ -71,5 +71,10 @@ def test_a_way_that_became_longer_is_learnt():
         now += 0.1
         share.learn(1.0, RECORD, share.size, now)
     assert share.size > LEAST
-    assert share._base == pytest.approx(1.0)
+    learnt = share.size
+    share.learn(1.0 + 0.9 * TARGET, RECORD, share.size, now)
+    assert share.size > learnt
+    longer = share.size
+    share.learn(1.0 + 1.1 * TARGET, RECORD, share.size, now)
+    assert share.size < longer, "the way itself takes a second"
     assert TARGET < 0.5

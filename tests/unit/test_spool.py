@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -281,10 +282,19 @@ async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(("sync", "level"), [("full", 2), ("normal", 1)])
-async def test_what_a_power_cut_may_take_is_configured(tmp_path: Path, sync: str, level: int):
+async def test_what_a_power_cut_may_take_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: str, level: int
+):
     """Each commit is synced, unless somebody would rather spare a memory card."""
+    connect, connections = sqlite3.connect, []
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connections.append(connect(*arguments, **options))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
     async with opened(tmp_path, sync=sync) as story:
-        [(found,)] = story.spool._database._db.execute("pragma synchronous")
+        [(found,)] = connections[-1].execute("pragma synchronous")
         assert found == level
         story.take("a")
         assert await story.commit()

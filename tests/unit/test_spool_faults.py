@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from processes import until
-from spooling import lease
+from spooling import drop_cached, lease
 from structlog.testing import capture_logs
 
 from gateway.common.tasks import cancel_and_wait
@@ -21,9 +21,10 @@ from gateway.spool.database import SpoolDatabase
 from gateway.spool.files import SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
+from gateway.spool.write_queue import WriteQueue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from gateway.spool.batch import Batch, CommitResult
@@ -47,6 +48,10 @@ async def running(folder: Path, **arguments: Any) -> AsyncIterator[Spool]:
         yield spool
         assert not task.done(), "ended by itself"
         await cancel_and_wait(task)
+
+
+def logged(logs: Sequence[Any], name: str) -> list[Any]:
+    return [entry for entry in logs if entry["event"] == name]
 
 
 HOSTILE: list[Any] = [
@@ -166,7 +171,7 @@ async def test_an_error_that_nobody_foresaw_does_not_end_the_task_that_commits(
     """A gateway ends when a person ends it."""
     async with running(tmp_path) as spool:
         with monkeypatch.context() as patch:
-            patch.setattr(spool._write_queue, "next_batch", lambda *_: 1 / 0)
+            patch.setattr(WriteQueue, "next_batch", lambda *_: 1 / 0)
             put(spool, "a")
             await until(lambda: spool.counts["commits_failed"] > 1, "two attempts", 30)
         await until(lambda: spool.size > 0, "a commit", 30)
@@ -182,9 +187,11 @@ class Disk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         self.error: Exception | None = error
+        self.attempts = 0
         real = SpoolDatabase.open
 
         def open_(database: SpoolDatabase) -> None:
+            self.attempts += 1
             if self.error is not None:
                 raise self.error
             real(database)
@@ -202,7 +209,7 @@ async def test_a_first_start_on_a_disk_that_refuses_works_from_memory(
         async with running(tmp_path) as spool:
             put(spool, "a", "b")
             assert (spool.ledger.pending, spool.ledger.balanced) == (4, True)
-            await until(lambda: not spool._open_builders, "an attempt", 30)
+            await until(lambda: disk.attempts > 1, "another attempt", 30)
             assert await lease(spool, 10) == [], "nothing is sent that is not durable"
             disk.error = None
             await spool.sendable()
@@ -317,17 +324,19 @@ async def test_a_database_that_can_not_be_rebuilt_for_want_of_room_is_rebuilt_la
 
     monkeypatch.setattr(rebuild, "rebuild", rebuilt)
     async with running(tmp_path) as spool:
+        drop_cached(spool)
         with SpoolFiles(tmp_path, "edge").db.open("r+b") as file:
             file.seek(4096)
             file.write(bytes(8192))
-        assert spool._database._db is not None
-        spool._database._db.execute("pragma shrink_memory")
         put(spool, "d")
-        await until(lambda: spool._disk_trouble == "disk_full", "the disk refuses", 30)
+        with capture_logs() as logs:
+            await until(lambda: logged(logs, "spool.not_writable"), "the disk refuses", 30)
+        assert logged(logs, "spool.not_writable")[0]["reason"] == "disk_full"
         put(spool, "e")
         assert spool.ledger.balanced
         full[0] = False
-        await until(lambda: spool._disk_trouble == "", "it is rebuilt", 30)
+        with capture_logs() as logs:
+            await until(lambda: logged(logs, "spool.writable_again"), "it is rebuilt", 30)
         sent: set[int] = set()
         while len(sent) < spool.ledger.pending // 2:
             await spool.sendable()

@@ -13,13 +13,14 @@ from zlib import crc32
 
 import pytest
 from chaos.damage import hot_journal
-from spooling import lease
+from spooling import drop_cached, lease
 from structlog.testing import capture_logs
 
 from gateway.common.dead_letters import read_letters
 from gateway.common.seq_ranges import SeqRanges
 from gateway.settings.sections import SpoolSection
 from gateway.spool.checkpoint import Checkpoint, encode_checkpoint
+from gateway.spool.database import SpoolDatabase
 from gateway.spool.files import PAGE, SpoolFiles
 from gateway.spool.inspect import inspect, records
 from gateway.spool.record_builder import RecordBuilder
@@ -59,8 +60,7 @@ class Story:
 
     def in_database(self) -> None:
         """Bring everything from the log into the database, and forget what is cached of it."""
-        assert self.spool._database._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
-        self.spool._database._db.execute("pragma shrink_memory")
+        drop_cached(self.spool)
 
 
 def payload(seq: int, size: int) -> bytes:
@@ -326,14 +326,14 @@ async def test_a_disk_that_can_not_be_read_is_told_once_and_tried_again(
     async with opened(files.folder) as story:
         await story.acquire(5)
     async with opened(files.folder) as story:
-        read, failures = story.spool._database.read, [sqlite3.OperationalError("disk I/O error"), OSError("gone")]
+        read, failures = SpoolDatabase.read, [sqlite3.OperationalError("disk I/O error"), OSError("gone")]
 
         def fail_twice(*arguments: Any) -> object:
             if failures:
                 raise failures.pop()
             return read(*arguments)
 
-        monkeypatch.setattr(story.spool._database, "read", fail_twice)
+        monkeypatch.setattr(SpoolDatabase, "read", fail_twice)
         with capture_logs() as logs:
             for _ in range(2):
                 await asyncio.wait_for(story.spool.backlog(), 5)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import structlog
@@ -14,9 +15,6 @@ from fakes.virtual_time import run
 from gateway.common import heartbeat
 from gateway.common.atomic_file import JsonEntries, load_json
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise, within
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ERRORS = [errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOSPC, errno.ENOENT, errno.EACCES]
 
@@ -109,7 +107,7 @@ async def test_a_heartbeat_that_can_not_be_written_ends_nothing(
     monkeypatch.setattr(heartbeat, "EVERY", 0.01)
     failing, beats = True, asyncio.Event()
     file = tmp_path / "folder" / "edge.alive"
-    touch = heartbeat._touch
+    touch = Path.touch
 
     def flaky(file: Path) -> None:
         if failing:
@@ -118,7 +116,7 @@ async def test_a_heartbeat_that_can_not_be_written_ends_nothing(
         loop.call_soon_threadsafe(beats.set)
 
     loop = asyncio.get_running_loop()
-    monkeypatch.setattr(heartbeat, "_touch", flaky)
+    monkeypatch.setattr(Path, "touch", flaky)
     with structlog.testing.capture_logs() as logs:
         beating = asyncio.create_task(heartbeat.beat(file))
         await asyncio.sleep(0.1)
