@@ -48,6 +48,7 @@ WITH_PROCESSES = (
     "unit/test_settings.py",
     "unit/test_sim_command.py",
     "unit/test_spool_full_disk.py",
+    "unit/test_spool_kills.py",
 )
 """Files of tests that start processes: marked `services`."""
 
