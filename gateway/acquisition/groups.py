@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Group
 
-SLACK = 1 - 1e-6
-"""A change by exactly the deadband is sent, even if it is slightly smaller in binary: 172.0 - 171.8 < 0.2."""
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -49,7 +46,7 @@ def searches_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
 
 def _group(machine: Machine, points: list[Point], every: float, **what: bool) -> Group:
     names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
-    deadbands = _if_any(point.dead / abs(point.scale) * SLACK for point in points)
+    deadbands = _if_any(point.least_change / abs(point.scale) for point in points)
     percents = _if_any(point.percent for point in points)
     return Group(
         str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, percents=percents, **what

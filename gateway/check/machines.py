@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from drivers.base import Quality, Reason
+from gateway.acquisition.device_clock import CLOCKS_APART
 from gateway.check.devices import devices_of, read_devices
 from gateway.check.flags import decisive, flags
 from gateway.check.hints import why_not_connected, why_not_read
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from gateway.check.flags import Taken
     from gateway.check.results import Finding
     from gateway.settings.factory import Machine
-
-CLOCKS_APART = 5.0
-"""Seconds that a device's clock may differ from ours without a finding."""
 
 
 async def check_machines(

@@ -23,10 +23,9 @@ class ReportByException:
     def __init__(self, points: Sequence[Point]) -> None:
         self._always = [not point.on_change and point.deadband is None for point in points]
         self._all_always = all(self._always)
-        # only numbers have a deadband to compare against; 0 means that any change counts. A change of as much as the
-        # deadband is worth sending, also where it is a hair smaller in binary: 172.0 - 171.8 < 0.2
+        # only numbers have a deadband to compare against; 0 means that any change counts
         numbers = {ValueType.FLOAT, ValueType.INT}
-        self._dead = [point.dead * (1 - 1e-6) if point.type in numbers else 0.0 for point in points]
+        self._dead = [point.least_change if point.type in numbers else 0.0 for point in points]
         self._interval = [round(point.at_least_every * 1_000_000) for point in points]
         self._value: list[Value | None] = [None] * len(points)
         self._fault: list[Fault | None] = [None] * len(points)

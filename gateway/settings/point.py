@@ -123,6 +123,15 @@ class Point(Section):
         return self
 
     @property
+    def least_change(self) -> float:
+        """The smallest change that is sent, in the point's unit; 0 without a deadband.
+
+        It is slightly less than the deadband: a change by exactly the deadband is sent, even if it is a little
+        smaller in binary, as in 172.0 - 171.8 < 0.2.
+        """
+        return self.dead * (1 - 1e-6)
+
+    @property
     def dead(self) -> float:
         """The deadband in the point's unit, 0 without a deadband."""
         if self.deadband is None:
