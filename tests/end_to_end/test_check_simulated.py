@@ -75,12 +75,14 @@ async def test_the_bundled_plants_are_good(tmp_path: Path, plant: str, machines:
     assert told["stored"] == ledger["confirmed"] + ledger["pending"] > points
     assert {point["truth"] for point in ran.points.values()} == {"equal"}
     root = ET.fromstring(junit.read_bytes())  # noqa: S314 - our own
-    assert (len(root), int(root.attrib["tests"]), int(root.attrib["failures"])) == (machines, points, 0)
+    suites = [suite for suite in root if suite.attrib["name"] != "factory"]  # that one notes a busy machine
+    assert (len(suites), sum(int(suite.attrib["tests"]) for suite in suites)) == (machines, points)
+    assert int(root.attrib["failures"]) == 0
 
 
 async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Path):
     """50 machines: TCP, TLS, UDP, RTU over TCP, serial lines, machines that dial in, and OPC UA."""
-    ran = await check(tmp_path, THIRD, "--for", "20s", "--format", "json")
+    ran = await check(tmp_path, THIRD, "--for", "6s", "--format", "json")
     told = ran.told
     assert len(told["machines"]) == 50
     schemes = {machine["connection"].partition(":")[0] for machine in told["machines"]}
