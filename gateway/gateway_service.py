@@ -23,6 +23,7 @@ from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
+from gateway.common.setting_types import MissingSecret
 from gateway.common.stall import StallWatch
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.model.ledger import ScheduleCounts
@@ -289,7 +290,7 @@ def _supervised(
     tasks: asyncio.TaskGroup, run: Callable[[], Awaitable[None]], name: str, restart_after: float = RESTART_AFTER
 ) -> asyncio.Task[None]:
     """Start a part of the gateway, which is started again when it fails: nothing ends a service but a person."""
-    return tasks.create_task(supervise(run, BestEffort(name), restart_after), name=name)
+    return tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,)), restart_after), name=name)
 
 
 def _sum(counts: Iterable[Counter[str]]) -> dict[str, int]:
