@@ -16,6 +16,7 @@ import structlog
 from aiomqtt import MqttError
 
 from gateway.common.dead_letters import DeadLetter
+from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, supervise
 from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
@@ -123,7 +124,7 @@ class Ingest:
                     "check shared subscriptions": self._check_share,
                 }
                 for name, run in parts.items():
-                    tasks.create_task(supervise(run, BestEffort(name)), name=name)
+                    tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,))), name=name)
         finally:
             await asyncio.gather(
                 self._save_metadata(), self._set_aside.close(), *(writer.close() for writer in self._writers)
