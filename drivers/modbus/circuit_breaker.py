@@ -22,6 +22,10 @@ class CircuitBreaker:
         """Return True while no request may be sent to the unit."""
         return now < self._until
 
+    def shorten(self) -> None:
+        """Allow the next request at once."""
+        self._until = 0.0
+
     def timed_out(self, now: float) -> None:
         """Double the pause after requests without an answer."""
         self.alive = False

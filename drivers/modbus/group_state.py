@@ -34,12 +34,14 @@ class History:
     `answered`  whether it was ever answered
     `refusals`  consecutive scans in which it was refused
     `silent`    consecutive scans in which it got no response, or the connection was closed
+    `closes`    whether the connection was closed at the last of these
     `wait`      seconds until the next attempt; `retry_at` is its time by the event loop's clock
     """
 
     answered: bool = False
     refusals: int = 0
     silent: int = 0
+    closes: bool = False
     wait: float = 0.0
     retry_at: float = 0.0
 
@@ -47,6 +49,7 @@ class History:
         """Record a response."""
         self.answered = True
         self.refusals = self.silent = 0
+        self.closes = False
         self.wait = self.retry_at = 0.0
 
     def postpone(self, now: float, first: float, most: float) -> None:

@@ -18,22 +18,43 @@ if TYPE_CHECKING:
     from drivers.modbus.source import ModbusSource
 
 
+_REGISTER, _WIDE = 2, 4
+"""Bytes of a register, and of a wide register."""
+
+_MOST_WIDE = 62
+"""The most wide registers in one response, whose byte count is at most 250."""
+
+
 class Limits(NamedTuple):
     """Limits of one request to a device.
 
-    `max_registers` limits a request to registers; `max_gap` is the number of entries between two points that may be
-    read as well; `even` allows only even numbers of registers; `forbidden` entries are never read.
+    `max_registers` limits a request to registers, `max_bits` a request to bits. `max_gap` is the number of entries
+    between two points that may be read as well; `even` allows only even numbers of registers. `forbidden` entries are
+    never read. Registers in `wide` have 32 bits.
     """
 
     max_registers: int = 125
     max_gap: int = 16
     even: bool = False
     forbidden: tuple[Span, ...] = ()
+    max_bits: int = MAX_BITS
+    wide: tuple[Span, ...] = ()
+
+    def most(self, table: Table) -> int:
+        """Return the most entries of a table in one request."""
+        return self.max_bits if table.bits else self.max_registers
 
 
 def limits_of(connection: ModbusConnection) -> Limits:
     """Return the limits that a connection names."""
-    return Limits(connection.max_registers, connection.max_gap, connection.even, connection.forbidden)
+    return Limits(
+        connection.max_registers,
+        connection.max_gap,
+        connection.even,
+        connection.forbidden,
+        connection.max_bits,
+        connection.wide,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +62,7 @@ class Request:
     """One read request, and the decoder of its response.
 
     `positions` are those of its points in the group; `decode` turns the payload of the response into their values,
-    in that order; `size` is the expected size of the payload in bytes.
+    in that order; `size` is the expected size of the payload in bytes, `width` that of a register.
     """
 
     table: Table
@@ -51,6 +72,15 @@ class Request:
     decode: Callable[[bytes], list[Value]]
     pdu: bytes
     size: int
+    width: int = _REGISTER
+
+    def entries(self, point: ModbusSource) -> int:
+        """Return the number of entries that a point occupies."""
+        return point.size if self.width == _REGISTER else _wide_entries(point)
+
+    def lead(self, point: ModbusSource) -> int:
+        """Return the bytes before a point in its first register: 16 bits are in the low half of 32."""
+        return self.width * self.entries(point) - 2 * point.size if self.width != _REGISTER else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +120,62 @@ def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[in
     for table in Table:
         chosen = [i for i, point in enumerate(points) if point.address.table is table and i not in without]
         chosen.sort(key=lambda i: (points[i].address.offset, points[i].size))
-        spans = [span for span in limits.forbidden if span.table is table]
-        most = MAX_BITS if table.bits else limits.max_registers
-        gap = limits.max_gap
-        block: list[int] = []
-        first = end = 0
-        for i in chosen:
-            offset, size = points[i].address.offset, points[i].size
-            check_point(points[i], spans, most)
-            new_end = max(end, offset + size)
-            if block and (offset - end > gap or new_end - first > most or _meets(spans, first, new_end)):
-                yield request(points, block, limits)
-                block = []
-            if not block:
-                first, new_end = offset, offset + size
-            block.append(i)
-            end = new_end
-        if block:
+        wide = [span for span in limits.wide if span.table is table]
+        for region in wide:
+            inside = [i for i in chosen if region.first <= points[i].address.offset <= region.last]
+            chosen = [i for i in chosen if i not in inside]
+            yield from _blocks(points, inside, limits, (), wide=True)
+        yield from _blocks(points, chosen, limits, wide)
+
+
+def _blocks(
+    points: Sequence[ModbusSource],
+    chosen: Sequence[int],
+    limits: Limits,
+    avoided: Sequence[Span],
+    *,
+    wide: bool = False,
+) -> Iterator[Request]:
+    """Yield the requests that read the points at the positions `chosen`, of one table, in the order of addresses."""
+    if not chosen:
+        return
+    table = points[chosen[0]].address.table
+    spans = [*(span for span in limits.forbidden if span.table is table), *avoided]
+    most = min(limits.max_registers, _MOST_WIDE) if wide else limits.most(table)
+    gap = limits.max_gap
+    block: list[int] = []
+    first = end = 0
+    for i in chosen:
+        offset = points[i].address.offset
+        size = _wide_entries(points[i]) if wide else points[i].size
+        check_point(points[i], spans, most, size)
+        new_end = max(end, offset + size)
+        if block and (offset - end > gap or new_end - first > most or _meets(spans, first, new_end)):
             yield request(points, block, limits)
+            block = []
+        if not block:
+            first, new_end = offset, offset + size
+        block.append(i)
+        end = new_end
+    if block:
+        yield request(points, block, limits)
 
 
-def check_point(point: ModbusSource, spans: Iterable[Span], most: int) -> None:
-    """Raise `ValueError` if a point does not fit one request, or is in a forbidden range."""
-    if point.size > most:
-        raise ValueError(f"{point.address} takes {point.size} registers at once, and the device gives {most}")
-    if _meets(spans, point.address.offset, point.address.offset + point.size):
+def check_point(point: ModbusSource, spans: Iterable[Span], most: int, size: int) -> None:
+    """Raise `ValueError` if a point of `size` entries does not fit one request, or is in a forbidden range."""
+    if size > most:
+        raise ValueError(f"{point.address} takes {size} registers at once, and the device gives {most}")
+    if _meets(spans, point.address.offset, point.address.offset + size):
         raise ValueError(f"{point.address} is in a range that the connection forbids to read")
+
+
+def _wide_entries(point: ModbusSource) -> int:
+    return (point.size + 1) // 2
+
+
+def _is_wide(point: ModbusSource, limits: Limits) -> bool:
+    table, offset = point.address
+    return any(span.table is table and span.first <= offset <= span.last for span in limits.wide)
 
 
 def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
@@ -125,6 +185,8 @@ def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
 def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
     """Return the request that reads the points at the positions `block`, which are in one table."""
     table = points[block[0]].address.table
+    if limits.wide and _is_wide(points[block[0]], limits):
+        return _wide_request(points, block)
     first = min(points[i].address.offset for i in block)
     count = max(points[i].address.offset + points[i].size for i in block) - first
     distances = [(points[i].address.offset - first, points[i]) for i in block]
@@ -138,3 +200,13 @@ def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits
             decode = compile_registers([(points[i].address.offset - first, points[i]) for i in block])
         size = 2 * count
     return Request(table, first, count, tuple(block), decode, read(table, first, count), size)
+
+
+def _wide_request(points: Sequence[ModbusSource], block: Sequence[int]) -> Request:
+    """Return the request that reads points in registers of 32 bits; 16 bits are the low half of a register."""
+    table = points[block[0]].address.table
+    first = min(points[i].address.offset for i in block)
+    count = max(points[i].address.offset + _wide_entries(points[i]) for i in block) - first
+    distances = [(2 * (points[i].address.offset - first) + points[i].size % 2, points[i]) for i in block]
+    decode = compile_registers(distances)
+    return Request(table, first, count, tuple(block), decode, read(table, first, count), _WIDE * count, _WIDE)
