@@ -311,8 +311,8 @@ class WireRecord:
                 )
         if record.busy and record.busy >= record.sent // 10:
             yield (
-                f"the unit was busy at {record.busy} of {record.sent} requests: write retries=3, and busy_pause=200ms for "
-                "more time between them"
+                f"the unit was busy at {record.busy} of {record.sent} requests: write retries=3, and "
+                "busy_pause=200ms for more time between them"
             )
         if record.doubled and len(record.doubled) >= record.wrong_size > 0:
             spans = ", ".join(
