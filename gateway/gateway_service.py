@@ -178,7 +178,7 @@ class GatewayService:
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
         if change.added or change.removed:
-            self._retained.update(self._state_topics(), self.spool.next_seq)
+            await self._retained.update(self._state_topics(), self.spool.next_seq)
         gc.freeze()  # as at the start
         await self._devices.start(change)
         return change
@@ -202,7 +202,7 @@ class GatewayService:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
             await self._metadata.begin()
-            self._retained.begin(self._state_topics(), self.spool.next_seq)
+            await self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="heartbeat")
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")
