@@ -23,7 +23,7 @@ WAVE_SECONDS = 0.02
 class Waves:
     """The part of the period (0 to 1) after which the scans of each device begin.
 
-    Scans that begin together are committed, sent and stored together, which costs a part of what they cost alone. But
+    Scans that begin together are committed, sent and stored together, at a part of the cost that each has alone. But
     the last of them waits for all others, so a wave is full after `WAVE_SECONDS`. The waves are spread evenly over
     the period, however many there are: wave n begins at the radical inverse of n (van der Corput, 1935): 0, 1/2, 1/4,
     3/4, 1/8.
