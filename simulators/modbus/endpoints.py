@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from drivers.modbus.connection import Transport
+from simulators.modbus.behaviours import Address
 from simulators.modbus.server import DatagramEndpoint, RequestHandler, StreamConnection
 from simulators.ports import LOOPBACK, free_port
 
@@ -34,6 +35,7 @@ class Endpoint:
         self.transport = transport
         self.units = units
         self._connections: set[StreamConnection] = set()
+        self._state = Address()
         self._up = False
         self._restarts = 0
         self._restarted_at = 0.0  # by the loop's clock: when a restarting device is reachable again
@@ -61,7 +63,6 @@ class Endpoint:
     def _hang_up(self) -> None:
         for connection in tuple(self._connections):
             connection.transport.abort()
-        self._connections.clear()
 
     async def apply_faults(self) -> None:
         """Stop and start as the machines' faults require; called at every step."""
@@ -77,7 +78,7 @@ class Endpoint:
 
     def connection(self) -> StreamConnection:
         """Return the protocol of a new connection."""
-        return StreamConnection(RequestHandler(self.transport, self.units), self._connections)
+        return StreamConnection(RequestHandler(self.transport, self.units, self._state), self._connections)
 
     async def _start(self) -> None:
         raise NotImplementedError
