@@ -301,7 +301,7 @@ class ModbusClient:
         return pending.match(unit, frame.pdu)
 
     def _note_held(self, frame: Frame, unit: int, sent: float) -> None:
-        """Note for how long a gateway was busy with a unit; what the gateway itself reports takes precedence."""
+        """Note for how long a gateway was busy with a unit; a report of the gateway itself takes precedence."""
         reported = bool(frame.pdu[0] & EXCEPTION) and frame.pdu[1] in {PATH_UNAVAILABLE, TARGET_SILENT}
         if reported or self.held is None or self.held[0] == unit:
             self.held = unit, min(self._last_heard - sent, LATE)

@@ -114,7 +114,7 @@ class ModbusConnection(Connection):
     peer: str | None = None
     """Address or network from which the device dials in, as in `10.20.1.0/24`."""
     registration: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Packet that the device sends when it dials in, as text or hexadecimal, as in `DTU-0086` or `0xA55A01`."""
+    """Packet that the device sends when it dials in, as text or bytes after 0x, as in `DTU-0086`."""
     by_unit: Flag = False
     """Recognize the device that dials in by its unit id: a request to it is answered, as in `true`."""
     # TLS
@@ -236,6 +236,12 @@ class ModbusConnection(Connection):
             raise ValueError("any_transaction is for modbus+tcp and modbus+tls, whose frames have transaction ids")
         if self.any_transaction and self.in_flight > 1:
             raise ValueError("with any_transaction only one request can be in flight")
+        matched = self.transport in {Transport.TCP, Transport.TLS, Transport.UDP, Transport.LISTEN}
+        if self.surplus and (not matched or self.framing == "rtu" or self.any_transaction):
+            raise ValueError(
+                "surplus needs transaction ids: it is for modbus+tcp, modbus+tls, modbus+udp and modbus+listen, without "
+                "any_transaction; a response on a serial line is recognized by its length"
+            )
         if any(span.table.bits for span in self.wide):
             raise ValueError("only holding and input registers can be wide")
 
@@ -274,19 +280,12 @@ class ModbusConnection(Connection):
 
     def shared(self) -> ModbusConnection:
         # the unit and the settings of its requests may differ behind one connection
-        own = {"unit": self.unit if self.by_unit else 0}
-        own |= {
-            "max_registers": 125,
-            "max_gap": 0,
-            "even": False,
-            "forbidden": (),
-            "max_bits": 2000,
-            "wide": (),
-            "retry_refused": 60.0,
-        }
-        return self.model_copy(
-            update=own | {"discard_after_connect": 0, "writable": False, "retries": 1, "busy_pause": 0.02}
-        )
+        own = {
+            "unit": self.unit if self.by_unit else 0, "max_registers": 125, "max_bits": 2000, "max_gap": 0,
+            "even": False, "forbidden": (), "wide": (), "retries": 1, "busy_pause": 0.02, "retry_refused": 60.0,
+            "discard_after_connect": 0, "writable": False,
+        }  # fmt: skip
+        return self.model_copy(update=own)
 
     def __str__(self) -> str:
         if self.device:

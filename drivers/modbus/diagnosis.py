@@ -1,4 +1,4 @@
-"""Diagnose a device from its messages: what came instead of the expected responses, and the option to write.
+"""Diagnose a device from its messages: its unexpected responses, and the option to write.
 
 `WireRecord` collects the facts, `WireRecord.diagnose` states them. Only `lineside check` uses it.
 """
@@ -89,7 +89,8 @@ class _UnitRecord:
     late: list[float] = field(default_factory=list)
     surplus: int = 0  # the most bytes that were sent beyond the requested
     doubled: set[tuple[Table, int, int]] = field(default_factory=set)  # reads with twice the bytes
-    wrong_size: int = 0
+    wrong: set[tuple[Table, int, int]] = field(default_factory=set)  # reads with other bytes than requested
+    wrong_count: int = 0
     answered: dict[Table, set[int]] = field(default_factory=dict)  # entries that were read
     largest: dict[Table, int] = field(default_factory=dict)  # entries of the largest read that was answered
     failed: set[tuple[Table, int, int]] = field(default_factory=set)  # reads that were refused
@@ -213,11 +214,12 @@ class WireRecord:
             record.answered.setdefault(table, set()).update(range(first, first + count))
             record.largest[table] = max(count, record.largest.get(table, 0))
             return
-        record.wrong_size += 1
+        record.wrong.add(read)
+        record.wrong_count += 1
         if came < expected:
             return  # the driver itself warns of it
         if came == 2 * expected and not table.bits:
-            record.doubled.add((table, first, first + count - 1))
+            record.doubled.add(read)
         else:
             record.surplus = max(record.surplus, surplus)
 
@@ -285,7 +287,7 @@ class WireRecord:
         later = {one.pdu for one in self._requests if one.unit == unit and one.after >= SOON and one.answered}
         first = [one for one in self._requests if one.unit == unit and one.after < 0]
         answered = {one.pdu for one in self._requests if one.unit == unit and one.answered is not None}
-        if len(soon) >= OFTEN and all(one.answered is None for one in soon) and {one.pdu for one in soon} <= later:
+        if len(soon) >= OFTEN and all(one.answered is None for one in soon) and {one.pdu for one in soon} & later:
             yield "requests that follow a response at once are not answered, later requests are: write pause=100ms"
         elif first and all(one.answered is None for one in first) and {one.pdu for one in first} <= answered:
             yield (
@@ -314,13 +316,11 @@ class WireRecord:
                 f"the unit was busy at {record.busy} of {record.sent} requests: write retries=3, and "
                 "busy_pause=200ms for more time between them"
             )
-        if record.doubled and len(record.doubled) >= record.wrong_size > 0:
-            spans = ", ".join(
-                f"{table} {first}..{last}" if last > first else f"{table} {first}"
-                for table, first, last in sorted(record.doubled)[:4]
-            )
-            yield f"each of these registers has 32 bits, not 16: write wide: [{spans}]"
-        elif record.surplus and record.wrong_size >= OFTEN:
+        if record.doubled and record.doubled == record.wrong:
+            tables = dict.fromkeys(table for table, _, _ in record.doubled)
+            spans = ", ".join(_span_text(table, record.doubled) for table in tables)
+            yield f"these registers have 32 bits each, not 16: write wide: [{spans}]"
+        elif record.surplus and record.wrong_count >= OFTEN:
             yield f"responses have up to {record.surplus} bytes more than were requested: write surplus=true"
 
     def _connection_habits(self) -> Iterator[str]:
@@ -333,8 +333,8 @@ class WireRecord:
             )
         elif self._closes["asked"]:
             yield (
-                "the device accepts the connection and closes it at the first request: it may not know this unit id "
-                "or these addresses, or expect TLS (modbus+tls://) or RTU frames (modbus+rtutcp://)"
+                "the device accepts the connection and closes it at the first request: it may have another client "
+                "already, not know this unit id, or expect TLS (modbus+tls://) or RTU frames (modbus+rtutcp://)"
             )
 
     def _stray_text(self) -> str:
@@ -354,6 +354,12 @@ class WireRecord:
         if transport is not Transport.RTU_TCP and _is_rtu(data):
             return f"it answers with RTU frames ({shown}): write modbus+rtutcp://"
         return f"bytes came that are not Modbus ({shown}): is this the address and port of the device?"
+
+
+def _span_text(table: Table, reads: set[tuple[Table, int, int]]) -> str:
+    """Return the entries from the first to the last of reads of a table, as options have them."""
+    spans = [(first, first + count - 1) for other, first, count in reads if other is table]
+    return f"{table} {min(first for first, _ in spans)}..{max(last for _, last in spans)}"
 
 
 def _read(pdu: bytes) -> tuple[Table, int, int] | None:

@@ -29,7 +29,7 @@ from drivers.modbus.pdu import (
     read_answer,
     read_surplus_answer,
 )
-from drivers.modbus.plan import request
+from drivers.modbus.plan import is_wide, request
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.writer import write_requests
 
@@ -551,7 +551,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         point = state.points[position]
         if not state.settings.writable:
             raise Misconfigured(f"{group.machine}: its connection is not writable")
-        if any(point.address in span for span in state.limits.wide):
+        if is_wide(point, state.limits):
             raise Misconfigured(f"{point.address}: registers of 32 bits can't be written")
         if not point.address.table.writable:
             raise Misconfigured(f"{point.address}: only coils and holding registers can be written")

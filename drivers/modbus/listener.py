@@ -4,13 +4,14 @@ Several devices may dial in to one port. A device is identified by its peer addr
 sends first (`registration`), or by its unit answering (`by_unit`). Other connections are refused and counted.
 
 Without any of these options a port serves a single device. While that device is connected and answers, another device
-from another address is refused, now and later. If both come from one address, nothing tells them apart: no further
+from another address is refused, now and later. If both come from one address, nothing distinguishes them: no further
 connection is accepted then, since the values of another device would be stored as those of this device.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -49,8 +50,8 @@ SHOWN = 24
 """Bytes of a refused device that a warning shows."""
 
 AMBIGUOUS = (
-    "several devices dial in to {0}:{1} from {2}, and nothing tells them apart: write peer, registration or by_unit, "
-    "so that no value of another device is stored"
+    "several devices dial in to {0}:{1} from {2}, and nothing distinguishes them: write peer, registration or "
+    "by_unit, so that no value of another device is stored"
 )
 
 _QUESTION = 0xFFFF  # transaction id of the request that asks for a unit
@@ -409,5 +410,5 @@ class ListeningPort:
 
 def _shown(data: bytes) -> str:
     """Return a packet as the option `registration` has it."""
-    text = data.decode("ascii", "replace")
-    return text if text.isprintable() and text.isascii() else f"0x{data.hex()}"
+    text = re.match(rb"[!-~]{3,}", data)
+    return text[0].decode() if text is not None else f"0x{data.hex()}"

@@ -40,7 +40,7 @@ class WireObserver(Protocol):
 
 
 class ObservedModbusClient(ModbusClient):
-    """Reports to observers what it sends and receives. `ModbusClient` itself pays nothing for it."""
+    """Reports its messages to observers. `ModbusClient` itself pays nothing for it."""
 
     def __init__(
         self, connection: ModbusConnection, units: AbstractSet[int], observers: Sequence[WireObserver]

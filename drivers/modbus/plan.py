@@ -173,7 +173,8 @@ def _wide_entries(point: ModbusSource) -> int:
     return (point.size + 1) // 2
 
 
-def _is_wide(point: ModbusSource, limits: Limits) -> bool:
+def is_wide(point: ModbusSource, limits: Limits) -> bool:
+    """Return True if a point is in registers of 32 bits."""
     table, offset = point.address
     return any(span.table is table and span.first <= offset <= span.last for span in limits.wide)
 
@@ -185,7 +186,7 @@ def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
 def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
     """Return the request that reads the points at the positions `block`, which are in one table."""
     table = points[block[0]].address.table
-    if limits.wide and _is_wide(points[block[0]], limits):
+    if limits.wide and is_wide(points[block[0]], limits):
         return _wide_request(points, block)
     first = min(points[i].address.offset for i in block)
     count = max(points[i].address.offset + points[i].size for i in block) - first

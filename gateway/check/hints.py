@@ -38,7 +38,7 @@ _READING = {
 }
 
 _NOT_THIS = (
-    "the device answers other requests, and not this one: it may not have this address; correct the address, or "
+    "the device answers other requests, and not this request: it may not have this address; correct the address, or "
     "remove the point"
 )
 
