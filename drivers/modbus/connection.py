@@ -239,8 +239,8 @@ class ModbusConnection(Connection):
         matched = self.transport in {Transport.TCP, Transport.TLS, Transport.UDP, Transport.LISTEN}
         if self.surplus and (not matched or self.framing == "rtu" or self.any_transaction):
             raise ValueError(
-                "surplus needs transaction ids: it is for modbus+tcp, modbus+tls, modbus+udp and modbus+listen, without "
-                "any_transaction; a response on a serial line is recognized by its length"
+                "surplus needs transaction ids: it is for modbus+tcp, modbus+tls, modbus+udp and modbus+listen, "
+                "without any_transaction; a response on a serial line is recognized by its length"
             )
         if any(span.table.bits for span in self.wide):
             raise ValueError("only holding and input registers can be wide")

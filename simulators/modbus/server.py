@@ -177,7 +177,9 @@ def _at_once(coroutine: Any) -> ModbusPDU:  # noqa: ANN401 - a coroutine of pymo
 class StreamConnection(asyncio.Protocol):
     """One connection: TCP, TLS, or a serial line."""
 
-    def __init__(self, handler: RequestHandler, connections: set[StreamConnection]) -> None:
+    def __init__(self, handler: RequestHandler, connections: set[StreamConnection], first: bytes = b"") -> None:
+        """`first` is sent when the connection is made."""
+        self._first = first
         self._handler = handler
         self._connections = connections
         self._idle: asyncio.TimerHandle | None = None
@@ -190,6 +192,8 @@ class StreamConnection(asyncio.Protocol):
             return
         self._connections.add(self)
         self._handler.address.connections += 1
+        if self._first:
+            self.transport.write(self._first)
         self._watch_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
