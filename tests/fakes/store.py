@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore(Store):
-    """`durable` is what it can't lose any more, `memory` what a `kill` takes away before it is `durable_after` old."""
+    """A kill takes away `memory`, but what is `durable_after` old; `durable` is safe."""
 
     def __init__(self, durable_after: float = 0.0) -> None:
         super().__init__()
