@@ -96,6 +96,11 @@ class Source(Settings):
         return False
 
     @property
+    def shortest_decimals(self) -> bool:
+        """Whether floats of this source have fewer digits than a double, and are given as their shortest decimals."""
+        return False
+
+    @property
     def limits(self) -> tuple[int, int] | None:
         """The lowest and the highest integer of this source, None if unknown."""
         return None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import orjson
 
 from drivers.base import Fault, ValueType
+from drivers.float32 import shortest
 from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.values import reader, to_unpacked
@@ -55,14 +56,17 @@ def as_read_back(point: Point) -> ReadBack:
         return lambda value: value
     if source.value_type is ValueType.INT:
         return _scaled(point)
-    packed = struct.Struct(NARROW.get(source.raw, "d"))
-    scale, offset = point.scale, point.offset
+    letter = NARROW.get(source.raw, "d")
+    packed = struct.Struct(letter)
+    scale, offset = Decimal(str(point.scale)), Decimal(str(point.offset))
 
     def seen(value: Value | None) -> Value | None:
         if not isinstance(value, float):
             return value
-        raw: float = packed.unpack(packed.pack((value - offset) / scale))[0]
-        return raw * scale + offset
+        raw: float = packed.unpack(packed.pack((value - point.offset) / point.scale))[0]
+        if letter == "d" or not math.isfinite(raw):
+            return raw * point.scale + point.offset
+        return float(Decimal(repr(shortest(raw, letter))) * scale + offset)
 
     return seen
 

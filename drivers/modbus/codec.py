@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from drivers.base import Fault
+from drivers.float32 import compile_shortest
 from drivers.modbus.raw_types import FLOATS, SIGNED, TEXTS, UNSIGNED, Raw, Sign, byte_order
 from drivers.modbus.values import reader, to_unpacked
 
@@ -37,6 +38,7 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     Each point comes with its distance in registers from the first requested register. One `struct` call unpacks all
     numbers of a response. If bytes have another order, or points share registers, the bytes are rearranged first.
     If `ModbusSource.fallible` is True, a `Fault` may replace a value; `split_faults` removes the faults.
+    A float32 has its shortest decimal digits. A response equal to the previous one is not decoded again.
     """
     layout, formats = [], []
     for distance, point in points:
@@ -47,14 +49,28 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     gather = itemgetter(*layout)
     size = len(layout)
     bits = [(i, point.bit) for i, (_, point) in enumerate(points) if point.bit is not None]
+    floats = [i for i, (_, point) in enumerate(points) if point.raw is Raw.FLOAT32]
+    shorten = compile_shortest(len(floats))
+    run = slice(floats[0], floats[-1] + 1) if floats and floats[-1] - floats[0] < len(floats) else None
     readers = [(i, read) for i, (_, point) in enumerate(points) if (read := reader(point)) is not None]
 
+    last, last_values = b"", list[Any]()
+
     def decode(payload: bytes) -> list[Any]:
+        nonlocal last, last_values
+        if payload == last:
+            return last_values.copy()
         values = list(unpack(payload[:size] if straight else bytes(gather(payload))))
+        if run is not None:
+            values[run] = shorten(values[run])
+        elif floats:
+            for i, value in zip(floats, shorten([values[i] for i in floats]), strict=True):
+                values[i] = value
         for i, bit in bits:
             values[i] = values[i] >> bit & 1 == 1
         for i, read in readers:
             values[i] = read(values[i])
+        last, last_values = payload, values.copy()
         return values
 
     return decode

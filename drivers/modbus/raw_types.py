@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from drivers.base import ValueType
+from drivers.float32 import shortest
 
 
 class Raw(StrEnum):
@@ -184,7 +185,7 @@ def as_unpacked(written: float, letter: str, width: int) -> int | float:
             [rounded] = struct.unpack(f">{letter}", struct.pack(f">{letter}", written))
         except OverflowError as error:
             raise ValueError(f"not_available: {written!r} is too large for {width} bits") from error
-        return float(rounded)
+        return shortest(rounded, letter) if letter in "ef" else float(rounded)
     if not isinstance(written, int):
         raise ValueError(f"not_available: {written!r} is not a whole number")  # noqa: TRY004 - a user's
     negative = letter in "bhiq"

@@ -264,6 +264,10 @@ class ModbusSource(Source):
         return self.raw is not Raw.UINT64 or (self.bits is not None and self.width < 64)  # noqa: PLR2004 - its width
 
     @property
+    def shortest_decimals(self) -> bool:
+        return self.raw in {Raw.FLOAT16, Raw.FLOAT32}
+
+    @property
     def limits(self) -> tuple[int, int] | None:
         if self.value_type is not ValueType.INT:
             return None

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from drivers.base import Fault, Reason, bad
+from drivers.float32 import shortest
 from drivers.modbus.raw_types import BCD, SIGNED, TIMES, Raw, Sign, wire_encoding
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def reader(point: ModbusSource) -> Reader | None:
     sentinels = {value: bad(Reason.NOT_AVAILABLE, text) for value, text in point.sentinels().items()}
     if not sentinels:
         return read
-    if point.bits is not None and read is not None:
+    if read is not None and (point.bits is not None or point.raw is Raw.FLOAT16):
         return _after(read, sentinels)  # the "not available" value is the number in these bits
 
     def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
@@ -132,6 +133,7 @@ def _from_cp56(raw: int) -> Value | Fault:
 
 
 _READERS: dict[Raw, Reader] = {
+    Raw.FLOAT16: lambda raw: shortest(raw, "e"),
     Raw.BCD16: _from_bcd,
     Raw.BCD32: _from_bcd,
     Raw.UNIX32: _from_unix,
