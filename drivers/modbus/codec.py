@@ -38,12 +38,23 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     Each point comes with its distance in registers from the first requested register. One `struct` call unpacks all
     numbers of a response. If bytes have another order, or points share registers, the bytes are rearranged first.
     If `ModbusSource.fallible` is True, a `Fault` may replace a value; `split_faults` removes the faults.
-    A float32 has its shortest decimal digits. A response equal to the previous one is not decoded again.
+    A scale register is decoded at its distance from its point. A float32 has its shortest decimal digits. A response equal to the previous one is not decoded again.
     """
     layout, formats = [], []
     for distance, point in points:
         layout += [2 * distance + byte for byte in byte_order(point.raw, point.order, point.size)]
         formats.append(point.wire_format)
+    count = len(points)
+    scaled = []
+    places: dict[tuple[int, ModbusSource], int] = {}
+    for i, (distance, point) in enumerate(points):
+        if point.scale_register is not None and (register := point.scaling_source()) is not None:
+            away = distance + register.address.offset - point.address.offset
+            if (away, register) not in places:
+                places[away, register] = count + len(places)
+                layout += [2 * away + byte for byte in byte_order(register.raw, register.order, register.size)]
+                formats.append(register.wire_format)
+            scaled.append((i, places[away, register], point.scale_register.scaling))
     unpack = struct.Struct(">" + "".join(formats)).unpack
     straight = layout == list(range(len(layout)))
     gather = itemgetter(*layout)
@@ -70,6 +81,10 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
             values[i] = values[i] >> bit & 1 == 1
         for i, read in readers:
             values[i] = read(values[i])
+        if scaled:
+            for i, j, scale in scaled:
+                values[i] = scale(values[i], values[j])
+            del values[count:]
         last, last_values = payload, values.copy()
         return values
 

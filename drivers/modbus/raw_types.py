@@ -126,17 +126,26 @@ TEXTS = (Raw.STRING, Raw.BYTES)
 UNIX = (Raw.UNIX32, Raw.UNIX64, Raw.UNIX_MS64)
 TIMES = (*UNIX, Raw.CP56)
 
+NUMBERS = (*SIGNED, Raw.UINT8, *UNSIGNED, *FLOATS, *BCD)
+
 APPLIES = {
     "bit": (Raw.BOOL,),
     "bits": UNSIGNED,
     "byte": EIGHT_BITS,
     "sign": SIGNED,
-    "not_available": (*SIGNED, Raw.UINT8, *UNSIGNED, *FLOATS, *BCD, *UNIX),
+    "not_available": (*NUMBERS, *UNIX),
+    "scale_register": NUMBERS,
     "length": TEXTS,
     "encoding": (Raw.STRING,),
     "packing": TEXTS,
 }
 """Key -> the types that allow it. All types allow the other keys."""
+
+
+def order_of_words(order: Order) -> Order:
+    """Return the order of 32 bits that follows from an order of 64 bits."""
+    letters = "".join(letter for letter in order if letter in Order.ABCD) if len(order) > len(Order.ABCD) else order
+    return Order(letters)
 
 
 def fits_order(raw: Raw, order: Order) -> bool:

@@ -36,9 +36,11 @@ from drivers.modbus.raw_types import (
     Sign,
     as_unpacked,
     fits_order,
+    order_of_words,
     wire_encoding,
     wire_format,
 )
+from drivers.modbus.scale_register import ScaleRegister
 
 
 def _bits(written: object) -> object:
@@ -59,6 +61,16 @@ def _several(written: object) -> object:
     if isinstance(written, list):
         return tuple(written)
     return (written,) if isinstance(written, int | float) else written
+
+
+def _scale_register(written: object, others: ValidationInfo) -> object:
+    """Turn `holding 40075`, or a mapping with such an address, into the keys of a `ScaleRegister`."""
+    base = others.data.get("base", 0)
+    if isinstance(written, dict):
+        return written | ({"address": parse_address(written["address"], base)} if "address" in written else {})
+    if isinstance(written, str | int | float) and not isinstance(written, bool):
+        return {"address": parse_address(written, base)}
+    return written
 
 
 def _encoding(written: str) -> str:
@@ -100,6 +112,10 @@ class ModbusSource(Source):
     """The packing of a string or bytes: two bytes per register, or one in its low half, as in `byte_per_register`."""
     not_available: Annotated[tuple[int | float, ...], BeforeValidator(_several)] = ()
     """Raw value, or values, that mean "not available", as in `0x8000` or `-9999.5` or `[32767, 32768]`."""
+    scale_register: Annotated[ScaleRegister | None, BeforeValidator(_scale_register)] = None
+    """The register that contains the exponent of ten by which the device scales the value, as in `holding 40075` or
+    `{address: holding 8, raw: uint16, kind: factor}`.
+    """
     count: Annotated[int | None, Field(ge=1, le=LAST + 1)] = None
     """The number of consecutive points of this type: name_0, name_1 and so on, as in `4`."""
 
@@ -176,6 +192,8 @@ class ModbusSource(Source):
             )
         if self.not_available:
             self.sentinels()
+        if self.scale_register is not None and self.scale_register.address.offset + self.scale_register.size > LAST + 1:
+            raise ValueError(f"the scale register {self.scale_register.address} reaches beyond the last entry, {LAST}")
         if self.address.offset + self.size * (self.count or 1) > LAST + 1:
             many = f"{self.count} x " if self.count else ""
             raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
@@ -210,6 +228,17 @@ class ModbusSource(Source):
         if self.address.table.bits:
             return 1
         return self.length if self.length is not None else SHAPES[self.raw].registers
+
+    def scaling_source(self) -> ModbusSource | None:
+        """Return the scale register as a point of its own, in the byte order of this point; None if there is none."""
+        if self.scale_register is None:
+            return None
+        register, order = self.scale_register, order_of_words(self.order)
+        return ModbusSource(address=register.address, raw=register.raw, order=order)
+
+    def unscaled(self) -> ModbusSource:
+        """Return this without its scale register."""
+        return self if self.scale_register is None else self.model_copy(update={"scale_register": None})
 
     @property
     def capacity(self) -> int:
@@ -253,11 +282,11 @@ class ModbusSource(Source):
         """Whether the registers may contain an invalid value, which the decoder replaces by a fault."""
         if self.raw is Raw.STRING:
             return self.encoding != LATIN_1  # every byte is a character in Latin-1
-        return bool(self.not_available) or self.raw in {*BCD, *TIMES}
+        return bool(self.not_available) or self.scale_register is not None or self.raw in {*BCD, *TIMES}
 
     @property
     def value_type(self) -> ValueType:
-        return SHAPES[self.raw].value_type
+        return ValueType.FLOAT if self.scale_register is not None else SHAPES[self.raw].value_type
 
     @property
     def fits_int64(self) -> bool:
@@ -265,11 +294,16 @@ class ModbusSource(Source):
 
     @property
     def shortest_decimals(self) -> bool:
-        return self.raw in {Raw.FLOAT16, Raw.FLOAT32}
+        return self.raw in {Raw.FLOAT16, Raw.FLOAT32} or self.scale_register is not None
 
     @property
     def limits(self) -> tuple[int, int] | None:
-        if self.value_type is not ValueType.INT:
+        return None if self.scale_register is not None else self.raw_limits
+
+    @property
+    def raw_limits(self) -> tuple[int, int] | None:
+        """The lowest and the highest whole number that the registers can contain; None for other types."""
+        if SHAPES[self.raw].value_type is not ValueType.INT:
             return None
         if self.raw in BCD:
             return 0, 10 ** (4 * self.size) - 1

@@ -81,7 +81,7 @@ def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - any
         return _spread(point, data)
     if point.raw in TIMES:
         return _time(point.raw, datetime.fromisoformat(str(value)))
-    return value if point.limits is None else _whole(point, value, point.limits)
+    return value if point.raw_limits is None else _whole(point, value, point.raw_limits)
 
 
 def _whole(point: ModbusSource, value: Value, limits: tuple[int, int]) -> int:
