@@ -142,6 +142,24 @@ APPLIES = {
 """Key -> the types that allow it. All types allow the other keys."""
 
 
+NOT_A_NUMBER = "nan"
+"""NaN as a value that means "not available"."""
+
+NOT_AVAILABLE: dict[str, dict[Raw, int | str]] = {
+    "sunspec": {
+        Raw.INT16: 0x8000,
+        Raw.UINT16: 0xFFFF,
+        Raw.INT32: 0x8000_0000,
+        Raw.UINT32: 0xFFFF_FFFF,
+        Raw.INT64: 0x8000_0000_0000_0000,
+        Raw.UINT64: 0xFFFF_FFFF_FFFF_FFFF,
+        Raw.FLOAT32: NOT_A_NUMBER,
+        Raw.FLOAT64: NOT_A_NUMBER,
+    },
+}
+"""Names of standards -> the values that mean "not available", by type (SunSpec Information Model, clause 4.2)."""
+
+
 def order_of_words(order: Order) -> Order:
     """Return the order of 32 bits that follows from an order of 64 bits."""
     letters = "".join(letter for letter in order if letter in Order.ABCD) if len(order) > len(Order.ABCD) else order

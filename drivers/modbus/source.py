@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +23,10 @@ from drivers.modbus.raw_types import (
     APPLIES,
     BCD,
     EIGHT_BITS,
+    FLOATS,
     LATIN_1,
+    NOT_A_NUMBER,
+    NOT_AVAILABLE,
     SHAPES,
     SIGNED,
     TEXTS,
@@ -57,10 +60,30 @@ def _bits(written: object) -> object:
 
 
 def _several(written: object) -> object:
-    """Turn one number, or a list of them, into a tuple."""
-    if isinstance(written, list):
-        return tuple(written)
-    return (written,) if isinstance(written, int | float) else written
+    """Turn one number, or a list of them, into a tuple. NaN becomes a text, which equals itself."""
+    if isinstance(written, dict):
+        raise ValueError(  # noqa: TRY004 - a user's
+            f"{written!r} has no type of this point; write the types and their values, as in "
+            f"{{int16: 0x8000, uint16: 0xFFFF}}: {', '.join(APPLIES['not_available'])}"
+        )
+    several = written if isinstance(written, list | tuple) else [written]
+    return tuple(NOT_A_NUMBER if str(one).lower() == NOT_A_NUMBER else one for one in several)
+
+
+def _of_type(written: object, raw: str) -> tuple[bool, object]:
+    """Return whether a key's value for each type, or the name of a standard, has a value for one type, and that value.
+
+    A mapping with a name that is not a type is returned unchanged: the validation of a point reports it.
+    """
+    if isinstance(written, str) and written in NOT_AVAILABLE:
+        written = NOT_AVAILABLE[written]
+    if not isinstance(written, dict) or not set(written) <= set(Raw):
+        return True, written
+    return raw in written, written.get(raw)
+
+
+BY_TYPE = ("not_available", "range")
+"""Keys that may have a value for each type in a template's defaults."""
 
 
 def _scale_register(written: object, others: ValidationInfo) -> object:
@@ -88,6 +111,8 @@ def _encoding(written: str) -> str:
 class ModbusSource(Source):
     """The address of one point on a Modbus device, and the type of its raw value."""
 
+    by_type: ClassVar[tuple[str, ...]] = BY_TYPE
+
     base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, whose validator needs it
     """The number of a table's first entry, if the address names the table, as in `1`."""
     address: InstanceOf[Address]
@@ -110,8 +135,10 @@ class ModbusSource(Source):
     """The encoding of a string, as in `utf-8`."""
     packing: Annotated[Packing, Field(strict=False)] = Packing.FULL
     """The packing of a string or bytes: two bytes per register, or one in its low half, as in `byte_per_register`."""
-    not_available: Annotated[tuple[int | float, ...], BeforeValidator(_several)] = ()
-    """Raw value, or values, that mean "not available", as in `0x8000` or `-9999.5` or `[32767, 32768]`."""
+    not_available: Annotated[tuple[int | float | Literal["nan"], ...], BeforeValidator(_several)] = ()
+    """Raw value, or values, that mean "not available", or the values for each type, as in `0x8000` or `-9999.5` or
+    `[32767, 32768]` or `{int16: 0x8000, float32: nan}` or `sunspec`.
+    """
     scale_register: Annotated[ScaleRegister | None, BeforeValidator(_scale_register)] = None
     """The register that contains the exponent of ten by which the device scales the value, as in `holding 40075` or
     `{address: holding 8, raw: uint16, kind: factor}`.
@@ -138,8 +165,14 @@ class ModbusSource(Source):
             raw = str(keys.get("raw", Raw.UINT16))
         unfit |= {key for key, types in APPLIES.items() if raw not in types}
         # a "not available" value belongs to one type: 0x8000 is a good value of a larger type
-        if raw != defaults.get("raw", Raw.UINT16) or "bits" in written:
+        several = defaults.get("not_available")
+        by_type = isinstance(several, dict) or several in list(NOT_AVAILABLE)
+        if (raw != defaults.get("raw", Raw.UINT16) and not by_type) or "bits" in written:
             unfit |= {"not_available"}
+        for key in (key for key in BY_TYPE if key in defaults):
+            has, value = _of_type(defaults[key], raw)
+            defaults = defaults | {key: value}
+            unfit |= set() if has else {key}
         order = str(defaults.get("order"))
         if raw in SHAPES and order in Order.__members__ and not fits_order(Raw(raw), Order(order)):
             unfit |= {"order"}
@@ -158,6 +191,15 @@ class ModbusSource(Source):
         return {
             f"{name}_{i}": one | {"address": whole.address.moved(i * whole.size)} for i in range(whole.count or 1)
         }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_available_of_type(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
+        """Choose the value of `not_available` for the point's type if there are several."""
+        if not isinstance(data, dict) or "not_available" not in data:
+            return data
+        has, value = _of_type(data["not_available"], str(data.get("raw", Raw.UINT16)))
+        return data | {"not_available": value if has else ()}
 
     @model_validator(mode="before")
     @classmethod
@@ -268,11 +310,18 @@ class ModbusSource(Source):
         return self.field[1] if self.field is not None else 16 * self.size
 
     def sentinels(self) -> dict[int | float, str]:
-        """Return the "not available" values as `struct` unpacks them, each with its text as in the registers."""
+        """Return the "not available" values as `struct` unpacks them, each with its text as in the registers.
+
+        NaN is left out, since it does not equal itself.
+        """
         letter = self.wire_format.strip("x")
         width = self.width
         found: dict[int | float, str] = {}
         for written in self.not_available:
+            if isinstance(written, str):
+                if self.raw not in FLOATS:
+                    raise ValueError(f"not_available: nan is for {', '.join(FLOATS)}, and this point is {self.raw}")
+                continue
             unpacked = as_unpacked(written, letter, width)
             found[unpacked] = repr(unpacked) if isinstance(unpacked, float) else f"0x{unpacked % (1 << width):X}"
         return found

@@ -6,12 +6,13 @@ An invalid value (an invalid BCD digit, an invalid date, a "not available" value
 from __future__ import annotations
 
 import codecs
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from drivers.base import Fault, Reason, bad
 from drivers.float32 import shortest
-from drivers.modbus.raw_types import BCD, SIGNED, TIMES, Raw, Sign, wire_encoding
+from drivers.modbus.raw_types import BCD, NOT_A_NUMBER, SIGNED, TIMES, Raw, Sign, wire_encoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ def reader(point: ModbusSource) -> Reader | None:
     """Return the function that converts the result of `struct` to a value; None if it is the value already."""
     read = _reader(point)
     sentinels = {value: bad(Reason.NOT_AVAILABLE, text) for value, text in point.sentinels().items()}
+    if NOT_A_NUMBER in point.not_available:
+        read = _without_nan(read)
     if not sentinels:
         return read
     if read is not None and (point.bits is not None or point.raw is Raw.FLOAT16):
@@ -41,6 +44,18 @@ def reader(point: ModbusSource) -> Reader | None:
         fault = sentinels.get(raw)
         if fault is not None:
             return fault
+        found: Value | Fault = raw if read is None else read(raw)
+        return found
+
+    return available
+
+
+def _without_nan(read: Reader | None) -> Reader:
+    absent = bad(Reason.NOT_AVAILABLE, NOT_A_NUMBER)
+
+    def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
+        if math.isnan(raw):
+            return absent
         found: Value | Fault = raw if read is None else read(raw)
         return found
 

@@ -45,7 +45,8 @@ def _pair(written: object) -> object:
     if isinstance(written, list) and len(written) == 2:  # noqa: PLR2004 - a lowest and a highest
         return tuple(written)
     if written is not None and not isinstance(written, tuple):
-        raise ValueError(f"{written!r} is not a range; write [lowest, highest]")
+        by_type = ", or in the defaults one for each raw type" if isinstance(written, dict) else ""
+        raise ValueError(f"{written!r} is not a range; write [lowest, highest]{by_type}")
     return written
 
 

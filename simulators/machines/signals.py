@@ -134,7 +134,8 @@ def _label(t: float, name: str) -> str:
 
 def _avoiding(point: Point, signal: Signal) -> Signal:
     """Return the signal without the values that mean "not available"."""
-    unwanted = getattr(point.source, "not_available", ())
+    listed = getattr(point.source, "not_available", ())
+    unwanted = [number for number in listed if isinstance(number, int | float)]
     if not unwanted:
         return signal
     step = abs(point.scale) if point.type is ValueType.FLOAT else abs(int(point.scale))

@@ -424,6 +424,8 @@ def test_strings_mean_what_their_encoding_says(keys: dict[str, Any], wire: bytes
         ({"raw": "int8", "byte": "high", "not_available": 0x80}, "80 00", Reason.NOT_AVAILABLE, "0x80"),
         ({"bits": "4..7", "not_available": 15}, "00 F1", Reason.NOT_AVAILABLE, "0xF"),
         ({"raw": "float32", "not_available": -9999}, "C6 1C 3C 00", Reason.NOT_AVAILABLE, "-9999.0"),
+        ({"raw": "float32", "not_available": "nan"}, "7F C0 00 00", Reason.NOT_AVAILABLE, "nan"),
+        ({"raw": "float64", "not_available": [1, "NaN"]}, "FF F8 00 00 00 00 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float32", "not_available": 0.1}, "3D CC CC CD", Reason.NOT_AVAILABLE, "0.1"),
         ({"raw": "unix32", "not_available": 0}, "00 00 00 00", Reason.NOT_AVAILABLE, "0x0"),
     ],

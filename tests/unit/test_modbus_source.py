@@ -178,6 +178,88 @@ def test_what_means_not_available_is_of_one_type() -> None:
     assert ModbusSource.fitting({"not_available": 0x8000, "raw": "int16"}, {"raw": "uint32"}) == {"raw": "int16"}
 
 
+BY_TYPE = {"int16": 0x8000, "uint16": [0xFFFF, 0xFFFE], "float32": "nan", "int32": -9999}
+
+
+@pytest.mark.parametrize(
+    ("keys", "not_available"),
+    [
+        ({}, (0xFFFF, 0xFFFE)),
+        ({"raw": "int16"}, (0x8000,)),
+        ({"raw": "int32"}, (-9999,)),
+        ({"raw": "float32"}, ("nan",)),
+        ({"raw": "uint32"}, ()),
+        ({"raw": "int16", "not_available": 7}, (7,)),
+        ({"bits": "0..3"}, ()),
+        ({"bit": 3}, ()),
+        ({"address": "coil 1"}, ()),
+    ],
+)
+def test_defaults_name_what_means_not_available_for_each_type(
+    keys: dict[str, Any], not_available: tuple[object, ...]
+) -> None:
+    """A standard has a value for each type, which is written once for all points."""
+    written = {"address": "holding 0"} | keys
+    assert keyed(**ModbusSource.fitting({"not_available": BY_TYPE}, written) | written).not_available == not_available
+    assert keyed(**written | ({} if "not_available" in keys else {"not_available": BY_TYPE})).not_available in {
+        not_available, (0xFFFF, 0xFFFE)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("raw", "not_available"),
+    [
+        ("int16", (0x8000,)), ("uint16", (0xFFFF,)), ("int32", (2**31,)), ("uint32", (2**32 - 1,)),
+        ("uint64", (2**64 - 1,)), ("float32", ("nan",)), ("int8", ()),
+    ],
+)  # fmt: skip
+def test_the_values_of_a_standard_have_a_name(raw: str, not_available: tuple[object, ...]) -> None:
+    """Every SunSpec device uses the same."""
+    written = {"address": "holding 0", "raw": raw}
+    assert keyed(**ModbusSource.fitting({"not_available": "sunspec"}, written) | written).not_available == not_available
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"raw": "int16", "not_available": "nan"}, "not_available: nan is for float16, float32, float64, and this"),
+        ({"not_available": {"int15": 1}}, "{'int15': 1} has no type of this point; write the types and their values"),
+        ({"not_available": {"uint16": 0x10000}}, "not_available: 65536 does not fit in 16 bits"),
+    ],
+)
+def test_wrong_values_for_types_are_errors(keys: dict[str, Any], message: str) -> None:
+    """A name that is not a type would be without effect."""
+    with pytest.raises(ValidationError) as caught:
+        keyed(**keys)
+    assert message in str(caught.value)
+
+
+def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> None:
+    """What a converter of 12 bits can say is the same for all of its points."""
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "oven.yaml").write_text(
+        "format: 1\nprotocol: modbus\n"
+        "defaults: {not_available: {int16: 0x8000}, range: {int16: [-3000, 3000], float32: [0, 1]}}\n"
+        "points:\n  a: {address: holding 1, raw: int16}\n  b: {address: holding 2}\n"
+        "  c: {address: holding 3, raw: int16, range: [0, 9]}\n  d: {address: holding 4, raw: float32}\n",
+        encoding="utf-8",
+    )
+    templates = Templates(Document(tmp_path / "factory.yaml", {}))
+    found = templates.get("oven", ())
+    assert templates.problems == []
+    assert found is not None
+    assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1)]
+
+
+def test_a_range_for_something_that_is_no_type_is_reported_with_its_line(tmp_path: Path) -> None:
+    """The key of a mapping is written by hand."""
+    _, problems = template(tmp_path, "  a: {address: holding 1, range: {int15: [0, 1]}}\n")
+    assert problems == [
+        "5: points.a.range: {'int15': [0, 1]} is not a range; write [lowest, highest], "
+        "or in the defaults one for each raw type"
+    ]
+
+
 def test_an_array_becomes_a_point_for_each_element() -> None:
     """Each is a point like any other: it has a name, a filter and a fault of its own."""
     keys = {"address": "40011", "raw": "float32", "count": 3, "unit": "Cel"}
