@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from drivers.base import Fault
 from drivers.float32 import compile_shortest
-from drivers.modbus.raw_types import FLOATS, SIGNED, TEXTS, UNSIGNED, Raw, Sign, byte_order
+from drivers.modbus.raw_types import BIT_FIELDS, FLOATS, TEXTS, Raw, Sign, byte_order
 from drivers.modbus.values import reader, to_unpacked
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def encode(point: ModbusSource, value: Value, before: Sequence[int] = ()) -> lis
 
 def encoder(point: ModbusSource) -> Callable[[Any, Sequence[int]], Sequence[int]]:
     """Return `encode` compiled for one point, since the simulators encode every point of every machine repeatedly."""
-    plain = {*SIGNED, *UNSIGNED, *FLOATS} - {Raw.INT8}
+    plain = {*BIT_FIELDS, *FLOATS}
     if point.field is not None or point.raw not in plain or point.sign is not Sign.TWOS_COMPLEMENT:
         return partial(encode, point)
     pack, unpack = struct.Struct(f">{point.wire_format}").pack, struct.Struct(f">{point.size}H").unpack

@@ -19,15 +19,24 @@ class Raw(StrEnum):
     UINT8 = "uint8"
     INT16 = "int16"
     UINT16 = "uint16"
+    INT24 = "int24"
+    UINT24 = "uint24"
     INT32 = "int32"
     UINT32 = "uint32"
+    INT48 = "int48"
+    UINT48 = "uint48"
     INT64 = "int64"
     UINT64 = "uint64"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    BCD8 = "bcd8"
     BCD16 = "bcd16"
     BCD32 = "bcd32"
+    BCD64 = "bcd64"
+    MOD10K32 = "mod10k32"
+    MOD10K48 = "mod10k48"
+    MOD10K64 = "mod10k64"
     STRING = "string"
     BYTES = "bytes"
     UNIX32 = "unix32"
@@ -97,15 +106,24 @@ SHAPES = {
     Raw.UINT8: Shape(1, "B", ValueType.INT),
     Raw.INT16: Shape(1, "h", ValueType.INT),
     Raw.UINT16: Shape(1, "H", ValueType.INT),
+    Raw.INT24: Shape(2, "I", ValueType.INT),
+    Raw.UINT24: Shape(2, "I", ValueType.INT),
     Raw.INT32: Shape(2, "i", ValueType.INT),
     Raw.UINT32: Shape(2, "I", ValueType.INT),
+    Raw.INT48: Shape(3, "6s", ValueType.INT),
+    Raw.UINT48: Shape(3, "6s", ValueType.INT),
     Raw.INT64: Shape(4, "q", ValueType.INT),
     Raw.UINT64: Shape(4, "Q", ValueType.INT),
     Raw.FLOAT16: Shape(1, "e", ValueType.FLOAT),
     Raw.FLOAT32: Shape(2, "f", ValueType.FLOAT),
     Raw.FLOAT64: Shape(4, "d", ValueType.FLOAT),
+    Raw.BCD8: Shape(1, "B", ValueType.INT),
     Raw.BCD16: Shape(1, "H", ValueType.INT),
     Raw.BCD32: Shape(2, "I", ValueType.INT),
+    Raw.BCD64: Shape(4, "Q", ValueType.INT),
+    Raw.MOD10K32: Shape(2, "4s", ValueType.INT),
+    Raw.MOD10K48: Shape(3, "6s", ValueType.INT),
+    Raw.MOD10K64: Shape(4, "8s", ValueType.INT),
     Raw.STRING: Shape(0, "s", ValueType.STRING),
     Raw.BYTES: Shape(0, "s", ValueType.STRING),
     Raw.UNIX32: Shape(2, "I", ValueType.STRING),
@@ -117,24 +135,28 @@ SHAPES = {
 LATIN_1 = "latin-1"
 """The default encoding of strings."""
 
-SIGNED = (Raw.INT8, Raw.INT16, Raw.INT32, Raw.INT64)
+SIGNED = (Raw.INT8, Raw.INT16, Raw.INT24, Raw.INT32, Raw.INT48, Raw.INT64)
 UNSIGNED = (Raw.UINT16, Raw.UINT32, Raw.UINT64)
-EIGHT_BITS = (Raw.INT8, Raw.UINT8)
+BIT_FIELDS = (Raw.INT16, Raw.INT32, Raw.INT64, *UNSIGNED)
+EIGHT_BITS = (Raw.INT8, Raw.UINT8, Raw.BCD8)
+TWENTY_FOUR_BITS = (Raw.INT24, Raw.UINT24)
+FORTY_EIGHT_BITS = (Raw.INT48, Raw.UINT48)
 FLOATS = (Raw.FLOAT16, Raw.FLOAT32, Raw.FLOAT64)
-BCD = (Raw.BCD16, Raw.BCD32)
+BCD = (Raw.BCD8, Raw.BCD16, Raw.BCD32, Raw.BCD64)
+MOD10K = (Raw.MOD10K32, Raw.MOD10K48, Raw.MOD10K64)
 TEXTS = (Raw.STRING, Raw.BYTES)
 UNIX = (Raw.UNIX32, Raw.UNIX64, Raw.UNIX_MS64)
 TIMES = (*UNIX, Raw.CP56)
 
-NUMBERS = (*SIGNED, Raw.UINT8, *UNSIGNED, *FLOATS, *BCD)
+NUMBERS = (*SIGNED, Raw.UINT8, Raw.UINT24, Raw.UINT48, *UNSIGNED, *FLOATS, *BCD)
 
 APPLIES = {
-    "bit": (Raw.BOOL,),
-    "bits": UNSIGNED,
+    "bit": (Raw.BOOL, *UNSIGNED),
+    "bits": BIT_FIELDS,
     "byte": EIGHT_BITS,
     "sign": SIGNED,
     "not_available": (*NUMBERS, *UNIX),
-    "scale_register": NUMBERS,
+    "scale_register": (*NUMBERS, *MOD10K),
     "length": TEXTS,
     "encoding": (Raw.STRING,),
     "packing": TEXTS,
@@ -183,13 +205,15 @@ def byte_order(raw: Raw, order: Order, registers: int) -> list[int]:
     return [2 * word + byte for word in words for byte in pair]
 
 
-def wire_format(raw: Raw, half: Half, sign: Sign, registers: int) -> str:
-    """Return the `struct` format of a value whose bytes are in order, most significant first."""
+def wire_format(raw: Raw, half: Half, registers: int, *, whole: bool) -> str:
+    """Return the `struct` format of a value whose bytes are in order, most significant first.
+
+    `whole` is False for numbers whose sign `struct` can't convert: a part of a signed number, or sign and magnitude.
+    """
     shape = SHAPES[raw]
     if raw in TEXTS:
         return f"{2 * registers}s"
-    # struct has no format for sign and magnitude
-    letter = shape.format.upper() if raw in SIGNED and sign is Sign.MAGNITUDE else shape.format
+    letter = shape.format if whole or raw in FORTY_EIGHT_BITS else shape.format.upper()
     if raw in EIGHT_BITS:
         return f"{letter}x" if half is Half.HIGH else f"x{letter}"
     return letter
@@ -201,11 +225,11 @@ def wire_encoding(name: str) -> str:
     return f"{found}-be" if found in {"utf-16", "utf-32"} else found
 
 
-def as_unpacked(written: float, letter: str, width: int) -> int | float:
-    """Return a value that means "not available" as `struct` unpacks it.
+def as_unpacked(written: float, letter: str, width: int, *, negative: bool) -> int | float:
+    """Return a value that means "not available" as the number in the registers.
 
-    An integer may be written as its value or as its `width` bits: -32768 or 0x8000. Raises `ValueError` if the value
-    does not fit.
+    An integer may be written as its value or as its `width` bits: -32768 or 0x8000, if it can be `negative`. Raises
+    `ValueError` if the value does not fit.
     """
     if letter in "efd":
         try:
@@ -215,7 +239,6 @@ def as_unpacked(written: float, letter: str, width: int) -> int | float:
         return shortest(rounded, letter) if letter in "ef" else float(rounded)
     if not isinstance(written, int):
         raise ValueError(f"not_available: {written!r} is not a whole number")  # noqa: TRY004 - a user's
-    negative = letter in "bhiq"
     if not (-(1 << width - 1) if negative else 0) <= written < 1 << width:
         raise ValueError(
             f"not_available: {written} does not fit in {width} bits{'' if negative else ' without a sign'}"

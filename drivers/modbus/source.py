@@ -22,16 +22,18 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.raw_types import (
     APPLIES,
     BCD,
+    BIT_FIELDS,
     EIGHT_BITS,
     FLOATS,
     LATIN_1,
+    MOD10K,
     NOT_A_NUMBER,
     NOT_AVAILABLE,
     SHAPES,
     SIGNED,
     TEXTS,
     TIMES,
-    UNSIGNED,
+    TWENTY_FOUR_BITS,
     Half,
     Order,
     Packing,
@@ -121,8 +123,8 @@ class ModbusSource(Source):
     """The type of the raw value in the registers, as in `float32`."""
     order: Annotated[Order, Field(strict=False)] = Order.ABCD
     """The order of the bytes on the wire, A is the most significant, as in `CDAB`."""
-    bit: Annotated[int | None, Field(ge=0, le=15)] = None
-    """One bit of a register, 0 is the lowest, as in `3`."""
+    bit: Annotated[int | None, Field(ge=0)] = None
+    """One bit of a register, or above 15 of a uint32 or uint64; 0 is the lowest, as in `3`."""
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
     """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
@@ -154,11 +156,11 @@ class ModbusSource(Source):
         keys = {key: value for key, value in (defaults | written).items() if value is not None}
         unfit: set[str] = set()
         if _is_bit(keys):
-            unfit |= {"raw"}
-            raw: str = Raw.BOOL
+            unfit |= {"raw", "not_available", "scale_register"}
+            raw: str = str(written.get("raw", Raw.BOOL))
             if "bit" not in keys:
                 unfit |= {"order", *APPLIES}
-        elif "bits" in keys and keys.get("raw") not in UNSIGNED:
+        elif "bits" in keys and keys.get("raw") not in BIT_FIELDS:
             unfit |= {"raw"}
             raw = str(written.get("raw", Raw.UINT16))
         else:
@@ -214,6 +216,14 @@ class ModbusSource(Source):
     def _address(cls, written: object, others: ValidationInfo) -> object:
         return parse_address(written, others.data.get("base", 0))
 
+    @field_validator("bit")
+    @classmethod
+    def _bit_exists(cls, bit: int | None, others: ValidationInfo) -> int | None:
+        raw = others.data.get("raw")
+        if bit is not None and raw in SHAPES and bit >= (bits := 16 * SHAPES[raw].registers):
+            raise ValueError(f"{bit} is out of range; write at most {bits - 1}")
+        return bit
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self._has_length()
@@ -222,11 +232,16 @@ class ModbusSource(Source):
                 raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
             if "order" in self.model_fields_set:
                 raise ValueError(f"an entry of table {self.address.table} is one bit: it has no order")
-        elif (self.raw is Raw.BOOL) != (self.bit is not None):
-            raise ValueError("raw: bool in a register needs the bit, and a bit needs raw: bool")
+        elif (self.raw is Raw.BOOL) > (self.bit is not None) or (self.bit is not None and self.raw not in APPLIES["bit"]):
+            raise ValueError(
+                "raw: bool in a register needs the bit, and a bit needs raw: bool, or uint32 or uint64 for more bits"
+            )
         for key, types in APPLIES.items():
             if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
                 raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
+        for key in ("bits", "not_available", "scale_register"):
+            if self.bit is not None and getattr(self, key) != _DEFAULTS[key]:
+                raise ValueError(f"{key} is for numbers, and this point is one bit")
         self._picks()
         if not fits_order(self.raw, self.order):
             raise ValueError(
@@ -291,7 +306,8 @@ class ModbusSource(Source):
     @property
     def wire_format(self) -> str:
         """The `struct` format of the registers, after their bytes are in order, most significant first."""
-        return wire_format(self.raw, self.byte, self.sign, self.size)
+        partial = self.raw in SIGNED and (self.sign is Sign.MAGNITUDE or self.bits is not None)
+        return wire_format(self.raw, self.byte, self.size, whole=not partial)
 
     @property
     def field(self) -> tuple[int, int] | None:
@@ -302,6 +318,8 @@ class ModbusSource(Source):
             return self.bits[0], self.bits[1] - self.bits[0] + 1
         if self.raw in EIGHT_BITS:
             return (8 if self.byte is Half.HIGH else 0), 8
+        if self.raw in TWENTY_FOUR_BITS:
+            return 0, 24  # the highest byte has no meaning
         return None
 
     @property
@@ -316,13 +334,14 @@ class ModbusSource(Source):
         """
         letter = self.wire_format.strip("x")
         width = self.width
+        two = self.raw in SIGNED and self.sign is Sign.TWOS_COMPLEMENT
         found: dict[int | float, str] = {}
         for written in self.not_available:
             if isinstance(written, str):
                 if self.raw not in FLOATS:
                     raise ValueError(f"not_available: nan is for {', '.join(FLOATS)}, and this point is {self.raw}")
                 continue
-            unpacked = as_unpacked(written, letter, width)
+            unpacked = as_unpacked(written, letter, width, negative=two or letter == "q")
             found[unpacked] = repr(unpacked) if isinstance(unpacked, float) else f"0x{unpacked % (1 << width):X}"
         return found
 
@@ -331,15 +350,18 @@ class ModbusSource(Source):
         """Whether the registers may contain an invalid value, which the decoder replaces by a fault."""
         if self.raw is Raw.STRING:
             return self.encoding != LATIN_1  # every byte is a character in Latin-1
-        return bool(self.not_available) or self.scale_register is not None or self.raw in {*BCD, *TIMES}
+        always = self.raw in {*BCD, *MOD10K, *TIMES}
+        return always or bool(self.not_available) or self.scale_register is not None
 
     @property
     def value_type(self) -> ValueType:
+        if self.bit is not None:
+            return ValueType.BOOL
         return ValueType.FLOAT if self.scale_register is not None else SHAPES[self.raw].value_type
 
     @property
     def fits_int64(self) -> bool:
-        return self.raw is not Raw.UINT64 or (self.bits is not None and self.width < 64)  # noqa: PLR2004 - its width
+        return self.raw is not Raw.UINT64 or self.width < 64  # noqa: PLR2004 - its width
 
     @property
     def shortest_decimals(self) -> bool:
@@ -352,10 +374,12 @@ class ModbusSource(Source):
     @property
     def raw_limits(self) -> tuple[int, int] | None:
         """The lowest and the highest whole number that the registers can contain; None for other types."""
-        if SHAPES[self.raw].value_type is not ValueType.INT:
+        if self.bit is not None or SHAPES[self.raw].value_type is not ValueType.INT:
             return None
         if self.raw in BCD:
-            return 0, 10 ** (4 * self.size) - 1
+            return 0, 10 ** (self.width // 4) - 1
+        if self.raw in MOD10K:
+            return 1 - 10 ** (4 * self.size), 10 ** (4 * self.size) - 1
         if self.raw not in SIGNED:
             return 0, (1 << self.width) - 1
         highest = (1 << self.width - 1) - 1

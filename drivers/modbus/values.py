@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import codecs
 import math
+import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from drivers.base import Fault, Reason, bad
 from drivers.float32 import shortest
-from drivers.modbus.raw_types import BCD, NOT_A_NUMBER, SIGNED, TIMES, Raw, Sign, wire_encoding
+from drivers.modbus.raw_types import (
+    BCD,
+    FORTY_EIGHT_BITS,
+    MOD10K,
+    NOT_A_NUMBER,
+    SIGNED,
+    TIMES,
+    TWENTY_FOUR_BITS,
+    Raw,
+    Sign,
+    wire_encoding,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +39,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENTURY = 2000  # CP56Time2a counts years from here
 _CP56_INVALID, _CP56_SUMMER = 1 << 23, 1 << 31  # IEC 60870-5-4: bit 8 of the third octet, and of the fourth
 _MINUTE_MS = 60_000
+_GROUP = 10_000  # values of a register of a mod10k number
+_MASK_48 = (1 << 48) - 1
+_CONVERTED = {Raw.FLOAT16, *TWENTY_FOUR_BITS, *FORTY_EIGHT_BITS}
+"""Types whose values are not as `struct` unpacks them, and compared with "not available" values after conversion."""
 
 
 def reader(point: ModbusSource) -> Reader | None:
@@ -37,8 +53,10 @@ def reader(point: ModbusSource) -> Reader | None:
         read = _without_nan(read)
     if not sentinels:
         return read
-    if read is not None and (point.bits is not None or point.raw is Raw.FLOAT16):
-        return _after(read, sentinels)  # the "not available" value is the number in these bits
+    if read is not None and (point.bits is not None or point.raw in _CONVERTED):
+        # the "not available" value is the number in these bits
+        sign = _sign(point)
+        return _after(read, sentinels if sign is None else {sign(raw): fault for raw, fault in sentinels.items()})
 
     def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
         fault = sentinels.get(raw)
@@ -71,18 +89,34 @@ def _after(read: Reader, sentinels: Mapping[Any, Fault]) -> Reader:
 
 
 def _reader(point: ModbusSource) -> Reader | None:
-    if point.bits is not None:
-        low, mask = point.bits[0], (1 << point.width) - 1
-        return lambda raw: int(raw >> low & mask)
+    sign = _sign(point)
+    if point.bits is not None or point.raw in TWENTY_FOUR_BITS:
+        low, mask = 0 if point.bits is None else point.bits[0], (1 << point.width) - 1
+        if sign is None:
+            return lambda raw: int(raw >> low & mask)
+        return lambda raw: sign(raw >> low & mask)
+    if point.raw in FORTY_EIGHT_BITS:
+        if sign is None:
+            return lambda raw: int.from_bytes(raw, "big")
+        return lambda raw: sign(int.from_bytes(raw, "big"))
     if point.raw is Raw.STRING:
         return _text_reader(point)
     if point.raw is Raw.BYTES:
         step = point.packing.stride
         return lambda raw: str(raw[step - 1 :: step].hex())
-    if point.raw in SIGNED and point.sign is Sign.MAGNITUDE:
-        top = 1 << point.width - 1
-        return lambda raw: top - raw if raw & top else int(raw)
+    if point.sign is Sign.MAGNITUDE:
+        return sign
     return _READERS.get(point.raw)
+
+
+def _sign(point: ModbusSource) -> Callable[[int], int] | None:
+    """Return the function from the bits of a signed number to the number; None if it has no sign."""
+    if point.raw not in SIGNED:
+        return None
+    top = 1 << point.width - 1
+    if point.sign is Sign.MAGNITUDE:
+        return lambda raw: top - raw if raw & top else int(raw)
+    return lambda raw: (raw ^ top) - top if raw >= 0 else raw
 
 
 def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - any input of struct
@@ -96,7 +130,28 @@ def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - any
         return _spread(point, data)
     if point.raw in TIMES:
         return _time(point.raw, datetime.fromisoformat(str(value)))
-    return value if point.raw_limits is None else _whole(point, value, point.raw_limits)
+    if point.raw_limits is None:
+        return value
+    number = _whole(point, value, point.raw_limits)
+    if point.raw in FORTY_EIGHT_BITS:
+        return (number & _MASK_48).to_bytes(6, "big")
+    return _groups(number, point.size) if point.raw in MOD10K else number
+
+
+def _groups(number: int, size: int) -> bytes:
+    """Return the registers of a number to the base of 10,000; all have its sign."""
+    groups = [abs(number) // 10 ** (4 * i) % _GROUP for i in reversed(range(size))]
+    return struct.pack(f">{size}h", *(group if number >= 0 else -group for group in groups))
+
+
+def _from_groups(raw: bytes) -> Value | Fault:
+    """Convert registers of which each contains four decimal digits, with or without a sign."""
+    number = 0
+    for (group,) in struct.iter_unpack(">h", raw):
+        if not -_GROUP < group < _GROUP:
+            return bad(Reason.NOT_A_NUMBER, f"0x{raw.hex().upper()} has a register beyond 9999")
+        number = number * _GROUP + group
+    return number
 
 
 def _whole(point: ModbusSource, value: Value, limits: tuple[int, int]) -> int:
@@ -149,8 +204,8 @@ def _from_cp56(raw: int) -> Value | Fault:
 
 _READERS: dict[Raw, Reader] = {
     Raw.FLOAT16: lambda raw: shortest(raw, "e"),
-    Raw.BCD16: _from_bcd,
-    Raw.BCD32: _from_bcd,
+    **dict.fromkeys(BCD, _from_bcd),
+    **dict.fromkeys(MOD10K, _from_groups),
     Raw.UNIX32: _from_unix,
     Raw.UNIX64: _from_unix,
     Raw.UNIX_MS64: _from_unix_ms,

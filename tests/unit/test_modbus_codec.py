@@ -14,7 +14,20 @@ from drivers.base import Fault, Quality, Reason
 from drivers.float32 import shortest
 from drivers.modbus.address import Address, Table
 from drivers.modbus.codec import compile_bits, compile_registers, encode, fallible, masks, split_faults
-from drivers.modbus.raw_types import SHAPES, TEXTS, TIMES, Half, Order, Packing, Raw, Sign, fits_order
+from drivers.modbus.raw_types import (
+    BIT_FIELDS,
+    EIGHT_BITS,
+    SHAPES,
+    SIGNED,
+    TEXTS,
+    TIMES,
+    Half,
+    Order,
+    Packing,
+    Raw,
+    Sign,
+    fits_order,
+)
 from drivers.modbus.source import ModbusSource
 
 if TYPE_CHECKING:
@@ -96,6 +109,25 @@ GOLDEN = [
     ("bcd32", "BADC", "34 12 78 56", 12345678),
     ("bcd32", "DCBA", "78 56 34 12", 12345678),
     ("bcd32", "ABCD", "00 00 01 00", 100),
+    ("bcd64", "ABCD", "00 12 34 56 78 90 12 34", 12345678901234),
+    ("bcd64", "CDAB", "12 34 78 90 34 56 00 12", 12345678901234),
+    # the highest of the four bytes has no meaning
+    ("int24", "ABCD", "00 80 00 01", -0x7FFFFF),
+    ("int24", "CDAB", "00 01 00 80", -0x7FFFFF),
+    ("uint24", "ABCD", "00 80 00 01", 0x800001),
+    ("uint24", "DCBA", "01 00 80 00", 0x800001),
+    ("int48", "ABCD", "FF FF FF FF FF FE", -2),
+    ("int48", "CDAB", "FF FE FF FF FF FF", -2),
+    ("uint48", "ABCD", "01 23 45 67 89 AB", 0x0123456789AB),
+    ("uint48", "CDAB", "89 AB 45 67 01 23", 0x0123456789AB),
+    ("uint48", "BADC", "23 01 67 45 AB 89", 0x0123456789AB),
+    ("uint48", "DCBA", "AB 89 67 45 23 01", 0x0123456789AB),
+    # each register counts ten thousands of the next: 12, 3456 and 7890 = 0x000C, 0x0D80 and 0x1ED2
+    ("mod10k48", "ABCD", "00 0C 0D 80 1E D2", 1234567890),
+    ("mod10k48", "CDAB", "1E D2 0D 80 00 0C", 1234567890),
+    ("mod10k32", "ABCD", "27 0F 27 0F", 99999999),
+    ("mod10k32", "ABCD", "FF FF FF FE", -10002),
+    ("mod10k64", "ABCD", "00 00 00 01 00 02 00 03", 100020003),
     # 1,000,000,000 s = 2001-09-09T01:46:40Z = 0x3B9ACA00
     ("unix32", "ABCD", "3B 9A CA 00", "2001-09-09T01:46:40Z"),
     ("unix32", "CDAB", "CA 00 3B 9A", "2001-09-09T01:46:40Z"),
@@ -158,6 +190,35 @@ def test_every_bit_of_a_register_is_read_and_no_other() -> None:
     for one in range(16):
         assert decode((1 << one).to_bytes(2, "big"), *points) == [bit == one for bit in range(16)]
     assert decode(b"\x01\x00", source("bool", "BADC", bit=0)) == [True]
+
+
+@pytest.mark.parametrize(
+    ("keys", "wire", "value"),
+    [
+        ({"raw": "int24"}, "FF 80 00 01", -0x7FFFFF),  # extended with its sign
+        ({"raw": "int24"}, "12 00 00 05", 5),
+        ({"raw": "uint24"}, "FF 80 00 01", 0x800001),
+        ({"raw": "int24", "sign": "magnitude"}, "00 80 00 01", -1),
+        ({"raw": "int48", "sign": "magnitude"}, "80 00 00 00 00 02", -2),
+        ({"raw": "bcd8", "byte": "high"}, "26 11", 26),
+        ({"raw": "bcd8", "byte": "low"}, "26 11", 11),
+        ({"raw": "int16", "bits": "4..7"}, "00 F0", -1),
+        ({"raw": "int16", "bits": "4..7"}, "0F 7F", 7),
+        ({"raw": "int16", "bits": "4..7", "sign": "magnitude"}, "00 90", -1),
+        ({"raw": "int32", "order": "CDAB", "bits": "12..19"}, "F0 00 00 0F", -1),
+        ({"raw": "int64", "bits": "32..63"}, "FF FF FF FE 00 00 00 00", -2),
+        ({"raw": "uint32", "bit": 17}, "00 02 00 00", True),
+        ({"raw": "uint32", "bit": 17}, "FF FD FF FF", False),
+        ({"raw": "uint32", "bit": 17, "order": "CDAB"}, "00 00 00 02", True),
+        ({"raw": "uint64", "bit": 63}, "80 00 00 00 00 00 00 00", True),
+        ({"raw": "uint16", "bit": 3}, "00 08", True),
+    ],
+)  # fmt: skip
+def test_parts_and_odd_widths_have_a_sign_and_a_place(keys: dict[str, Any], wire: str, value: Value) -> None:
+    """Meters count in three bytes, drives keep small signed numbers beside each other in one word."""
+    [found] = decode(bytes.fromhex(wire), keyed(**keys))
+    assert found == value
+    assert type(found) is type(value)
 
 
 def test_points_may_share_registers() -> None:
@@ -237,12 +298,12 @@ def points_and_values(draw: st.DrawFn) -> tuple[ModbusSource, Value]:
         rest["packing"] = draw(st.sampled_from(Packing))
         if raw is Raw.STRING:
             rest["encoding"] = draw(st.sampled_from(ENCODINGS))
-    elif raw in {Raw.UINT16, Raw.UINT32, Raw.UINT64} and draw(st.booleans()):
+    elif raw in BIT_FIELDS and draw(st.booleans()):
         width = 16 * SHAPES[raw].registers
         rest["bits"] = tuple(sorted((draw(st.integers(0, width - 1)), draw(st.integers(0, width - 1)))))
-    elif raw in {Raw.INT8, Raw.UINT8}:
+    elif raw in EIGHT_BITS:
         rest["byte"] = draw(st.sampled_from(Half))
-    if raw in {Raw.INT8, Raw.INT16, Raw.INT32, Raw.INT64}:
+    if raw in SIGNED:
         rest["sign"] = draw(st.sampled_from(Sign))
     order = draw(st.sampled_from([order for order in Order if fits_order(raw, order)]))
     point = source(raw, order, **rest)
@@ -303,6 +364,8 @@ def test_writing_a_bit_leaves_the_others(order: Order, bit: int, before: bytes, 
         ("bcd16", -1), ("bcd32", 10**8), ("unix32", "1969-12-31T23:59:59Z"), ("unix32", "2106-02-07T06:28:16Z"),
         ("unix32", "2024-01-01T00:00:00.5Z"), ("unix64", "2024-01-01T00:00:00"), ("unix64", "yesterday"),
         ("unix_ms64", "2024-01-01T00:00:00.0001Z"),
+        ("bcd8", 100), ("bcd64", 10**16), ("int24", 2**23), ("uint24", -1), ("int48", -(2**47) - 1), ("uint48", 2**48),
+        ("mod10k32", 10**8), ("mod10k64", -(10**16)),
         ("cp56", "1999-12-31T23:59:59Z"), ("cp56", "2128-01-01T00:00:00Z"),
     ],
 )  # fmt: skip
@@ -424,6 +487,16 @@ def test_strings_mean_what_their_encoding_says(keys: dict[str, Any], wire: bytes
         ({"raw": "int8", "byte": "high", "not_available": 0x80}, "80 00", Reason.NOT_AVAILABLE, "0x80"),
         ({"bits": "4..7", "not_available": 15}, "00 F1", Reason.NOT_AVAILABLE, "0xF"),
         ({"raw": "float32", "not_available": -9999}, "C6 1C 3C 00", Reason.NOT_AVAILABLE, "-9999.0"),
+        ({"raw": "bcd8", "byte": "high"}, "1A 00", Reason.NOT_A_NUMBER, "0x1A has digits that are not decimal"),
+        ({"raw": "bcd64", "not_available": 0xFFFFFFFFFFFFFFFF}, "FF" * 8, Reason.NOT_AVAILABLE, "0xFFFFFFFFFFFFFFFF"),
+        ({"raw": "mod10k32"}, "27 10 00 00", Reason.NOT_A_NUMBER, "0x27100000 has a register beyond 9999"),
+        ({"raw": "mod10k32"}, "80 00 00 00", Reason.NOT_A_NUMBER, "0x80000000 has a register beyond 9999"),
+        ({"raw": "int24", "not_available": 0x800000}, "00 80 00 00", Reason.NOT_AVAILABLE, "0x800000"),
+        ({"raw": "int24", "not_available": -1}, "00 FF FF FF", Reason.NOT_AVAILABLE, "0xFFFFFF"),
+        ({"raw": "int48", "not_available": -1}, "FF" * 6, Reason.NOT_AVAILABLE, "0xFFFFFFFFFFFF"),
+        ({"raw": "uint48", "not_available": 2**48 - 1}, "FF" * 6, Reason.NOT_AVAILABLE, "0xFFFFFFFFFFFF"),
+        ({"raw": "int16", "bits": "4..7", "not_available": 8}, "00 80", Reason.NOT_AVAILABLE, "0x8"),
+        ({"raw": "int24", "sign": "magnitude", "not_available": 0x800001}, "00 80 00 01", Reason.NOT_AVAILABLE, "0x800001"),
         ({"raw": "float32", "not_available": "nan"}, "7F C0 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float64", "not_available": [1, "NaN"]}, "FF F8 00 00 00 00 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float32", "not_available": 0.1}, "3D CC CC CD", Reason.NOT_AVAILABLE, "0.1"),
