@@ -81,15 +81,51 @@ class Sign(StrEnum):
 
 
 class Packing(StrEnum):
-    """The number of bytes of a string in a register: two, or a single byte in the low half."""
+    """The bytes of a string in registers: two in each, two with each pair of registers swapped, or a single byte in
+    the low half of each.
+    """
 
     FULL = "full"
+    SWAPPED_WORDS = "swapped_words"
     BYTE_PER_REGISTER = "byte_per_register"
 
     @property
     def stride(self) -> int:
         """Bytes in the registers for each byte of the text."""
         return 2 if self is Packing.BYTE_PER_REGISTER else 1
+
+
+class LengthPrefix(StrEnum):
+    """The field before a string that contains the number of its characters.
+
+    `s7` are the two bytes of a STRING in an S7 PLC, the maximum and the length; `s7_wide` the two words of a WSTRING.
+    """
+
+    NONE = "none"
+    BYTE = "byte"
+    WORD = "word"
+    S7 = "s7"
+    S7_WIDE = "s7_wide"
+
+    @property
+    def size(self) -> int:
+        """The number of bytes of the field."""
+        return {"none": 0, "byte": 1, "word": 2, "s7": 2, "s7_wide": 4}[self]
+
+    @property
+    def width(self) -> int:
+        """The number of bytes of one number in the field."""
+        return 2 if self in {LengthPrefix.WORD, LengthPrefix.S7_WIDE} else 1
+
+
+class Trim(StrEnum):
+    """The characters to remove from a string: blanks at its end, or all white space and zeros at its ends."""
+
+    BLANKS = "blanks"
+    RIGHT = "right"
+    LEFT = "left"
+    BOTH = "both"
+    NONE = "none"
 
 
 class Shape(NamedTuple):
@@ -155,11 +191,14 @@ APPLIES = {
     "bits": BIT_FIELDS,
     "byte": EIGHT_BITS,
     "sign": SIGNED,
-    "not_available": (*NUMBERS, *UNIX),
+    "not_available": (*NUMBERS, *UNIX, Raw.STRING),
     "scale_register": (*NUMBERS, *MOD10K),
     "length": TEXTS,
     "encoding": (Raw.STRING,),
     "packing": TEXTS,
+    "length_prefix": (Raw.STRING,),
+    "padding": (Raw.STRING,),
+    "trim": (Raw.STRING,),
 }
 """Key -> the types that allow it. All types allow the other keys."""
 
@@ -177,6 +216,7 @@ NOT_AVAILABLE: dict[str, dict[Raw, int | str]] = {
         Raw.UINT64: 0xFFFF_FFFF_FFFF_FFFF,
         Raw.FLOAT32: NOT_A_NUMBER,
         Raw.FLOAT64: NOT_A_NUMBER,
+        Raw.STRING: 0,
     },
 }
 """Names of standards -> the values that mean "not available", by type (SunSpec Information Model, clause 4.2)."""

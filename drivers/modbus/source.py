@@ -35,10 +35,12 @@ from drivers.modbus.raw_types import (
     TIMES,
     TWENTY_FOUR_BITS,
     Half,
+    LengthPrefix,
     Order,
     Packing,
     Raw,
     Sign,
+    Trim,
     as_unpacked,
     fits_order,
     order_of_words,
@@ -137,6 +139,12 @@ class ModbusSource(Source):
     """The encoding of a string, as in `utf-8`."""
     packing: Annotated[Packing, Field(strict=False)] = Packing.FULL
     """The packing of a string or bytes: two bytes per register, or one in its low half, as in `byte_per_register`."""
+    length_prefix: Annotated[LengthPrefix, Field(strict=False)] = LengthPrefix.NONE
+    """The field before a string that contains its length, as in `s7`."""
+    padding: Annotated[int, Field(ge=0, le=0xFF)] = 0
+    """The byte behind the end of a string, as in `0x20`."""
+    trim: Annotated[Trim, Field(strict=False)] = Trim.BLANKS
+    """The side of a string from which white space and zeros are removed, as in `both`."""
     not_available: Annotated[tuple[int | float | Literal["nan"], ...], BeforeValidator(_several)] = ()
     """Raw value, or values, that mean "not available", or the values for each type, as in `0x8000` or `-9999.5` or
     `[32767, 32768]` or `{int16: 0x8000, float32: nan}` or `sunspec`.
@@ -262,6 +270,9 @@ class ModbusSource(Source):
             raise ValueError(f"{needs} length in registers")
         if self.raw is Raw.STRING and not self.capacity:
             raise ValueError(f"not one character of {self.encoding} fits into length: {self.length}")
+        width = len("\0".encode(wire_encoding(self.encoding)))
+        if self.padding and width > 1:
+            raise ValueError(f"padding is one byte, and a character of {self.encoding} has {width}")
 
     def _picks(self) -> None:
         if self.bits is not None and not 0 <= self.bits[0] <= self.bits[1] < 16 * self.size:
@@ -300,7 +311,7 @@ class ModbusSource(Source):
     @property
     def capacity(self) -> int:
         """The number of ASCII characters of a string, or of bytes, that fit into the registers."""
-        size = 2 * self.size // self.packing.stride
+        size = max(0, 2 * self.size // self.packing.stride - self.length_prefix.size)
         return size if self.raw is Raw.BYTES else size // len("\0".encode(wire_encoding(self.encoding)))
 
     @property
@@ -330,8 +341,16 @@ class ModbusSource(Source):
     def sentinels(self) -> dict[int | float, str]:
         """Return the "not available" values as `struct` unpacks them, each with its text as in the registers.
 
-        NaN is left out, since it does not equal itself.
+        NaN is left out, since it does not equal itself. For a string it is the byte that fills all of it.
         """
+        if self.raw is Raw.STRING:
+            for written in self.not_available:
+                if not isinstance(written, int) or not 0 <= written <= 0xFF:  # noqa: PLR2004 - a byte
+                    raise ValueError(
+                        f"not_available: {written!r} is not a byte; write the byte that fills the whole string, "
+                        "from 0 to 0xFF"
+                    )
+            return {int(written): f"0x{written:02X}" for written in self.not_available}
         letter = self.wire_format.strip("x")
         width = self.width
         two = self.raw in SIGNED and self.sign is Sign.TWOS_COMPLEMENT
@@ -348,9 +367,7 @@ class ModbusSource(Source):
     @property
     def fallible(self) -> bool:
         """Whether the registers may contain an invalid value, which the decoder replaces by a fault."""
-        if self.raw is Raw.STRING:
-            return self.encoding != LATIN_1  # every byte is a character in Latin-1
-        always = self.raw in {*BCD, *MOD10K, *TIMES}
+        always = self.raw in {*BCD, *MOD10K, *TIMES, Raw.STRING}
         return always or bool(self.not_available) or self.scale_register is not None
 
     @property

@@ -21,8 +21,11 @@ from drivers.modbus.raw_types import (
     SIGNED,
     TIMES,
     TWENTY_FOUR_BITS,
+    LengthPrefix,
+    Packing,
     Raw,
     Sign,
+    Trim,
     wire_encoding,
 )
 
@@ -51,7 +54,7 @@ def reader(point: ModbusSource) -> Reader | None:
     sentinels = {value: bad(Reason.NOT_AVAILABLE, text) for value, text in point.sentinels().items()}
     if NOT_A_NUMBER in point.not_available:
         read = _without_nan(read)
-    if not sentinels:
+    if not sentinels or point.raw is Raw.STRING:
         return read
     if read is not None and (point.bits is not None or point.raw in _CONVERTED):
         # the "not available" value is the number in these bits
@@ -102,8 +105,7 @@ def _reader(point: ModbusSource) -> Reader | None:
     if point.raw is Raw.STRING:
         return _text_reader(point)
     if point.raw is Raw.BYTES:
-        step = point.packing.stride
-        return lambda raw: str(raw[step - 1 :: step].hex())
+        return lambda raw: str(_gathered(point, raw).hex())
     if point.sign is Sign.MAGNITUDE:
         return sign
     return _READERS.get(point.raw)
@@ -236,38 +238,92 @@ def _time(raw: Raw, time: datetime) -> int:
     return milliseconds | time.minute << 16 | time.hour << 24 | time.day << 32 | time.month << 40 | year << 48
 
 
-def text(raw: bytes) -> str:
-    """Return a string without its padding of zeros or blanks. Bytes beyond ASCII are Latin-1."""
-    return raw.split(b"\0", 1)[0].decode("latin-1").rstrip(" ")
+_WHITE = " \t\r\n\v\f\0"
+_TRIMS: dict[Trim, Callable[[str], str]] = {
+    Trim.BLANKS: lambda text: text.rstrip(" "),
+    Trim.RIGHT: lambda text: text.rstrip(_WHITE),
+    Trim.LEFT: lambda text: text.lstrip(_WHITE),
+    Trim.BOTH: lambda text: text.strip(_WHITE),
+    Trim.NONE: lambda text: text,
+}
+
+_ERASED = 0xFF
+"""The byte of erased memory: a string of it alone was never written."""
 
 
 def _text_reader(point: ModbusSource) -> Reader:
-    encoding, step = wire_encoding(point.encoding), point.packing.stride
-    if encoding == codecs.lookup("latin-1").name:
-        return text if step == 1 else lambda raw: text(raw[1::2])
-    zero = "\0".encode(encoding)
+    """Return the reader of a string: check for "no value", cut at its length or end, decode, trim."""
+    encoding, zero = wire_encoding(point.encoding), "\0".encode(wire_encoding(point.encoding))
+    absent = {bytes((byte,)): bad(Reason.NOT_AVAILABLE, f"0x{byte:02X}") for byte in (_ERASED, *point.sentinels())}
+    trim, prefix, leading = _TRIMS[point.trim], point.length_prefix, point.trim in {Trim.LEFT, Trim.BOTH}
+    padding = bytes((point.padding,))
+    plain = encoding == codecs.lookup("latin-1").name
 
     def read(raw: bytes) -> Value | Fault:
-        raw = raw[step - 1 :: step]
-        # the rest of a longer text may follow the end, cut anywhere
-        whole = len(raw) // len(zero) * len(zero)
-        end = next((i for i in range(0, whole, len(zero)) if raw.startswith(zero, i)), whole)
+        raw = _gathered(point, raw)
+        if raw[:1] in absent and raw.count(raw[:1]) == len(raw):
+            return absent[raw[:1]]
+        if prefix is not LengthPrefix.NONE:
+            size = len(zero) * int.from_bytes(raw[prefix.size - prefix.width : prefix.size], "big")
+            raw = raw[prefix.size :]
+            if size > len(raw):
+                return bad(Reason.TYPE_MISMATCH, f"its length is {size // len(zero)}, and {len(raw)} bytes follow")
+            raw = raw[:size]
+        else:
+            if padding != b"\0":
+                raw = raw.rstrip(padding)
+            if leading:
+                raw = raw[_zeros(raw, zero) :]
+            # the rest of a longer text may follow the end, cut anywhere
+            whole = len(raw) // len(zero) * len(zero)
+            raw = raw[: next((i for i in range(0, whole, len(zero)) if raw.startswith(zero, i)), whole)]
+        if plain:
+            return trim(raw.decode("latin-1"))
         try:
-            return raw[:end].decode(encoding).removeprefix("\ufeff").rstrip(" ")
+            return trim(raw.decode(encoding).removeprefix("\ufeff"))
         except UnicodeDecodeError as error:
             return bad(Reason.TYPE_MISMATCH, f"no {point.encoding}: {error.reason}")
 
     return read
 
 
+def _zeros(raw: bytes, zero: bytes) -> int:
+    """Return the length of the zero characters at the start."""
+    at = 0
+    while raw.startswith(zero, at):
+        at += len(zero)
+    return at
+
+
 def _encoded(point: ModbusSource, value: str) -> bytes:
-    data = value.encode(wire_encoding(point.encoding))
-    size = 2 * point.size // point.packing.stride
-    if len(data) > size:
+    data, prefix = value.encode(wire_encoding(point.encoding)), point.length_prefix
+    room = 2 * point.size // point.packing.stride - prefix.size
+    if len(data) > room:
         raise ValueError(f"{value!r} is longer than {point.capacity} characters")
-    return _spread(point, data)
+    if prefix is not LengthPrefix.NONE:
+        character = len("\0".encode(wire_encoding(point.encoding)))
+        numbers = [len(data) // character] if prefix.size == prefix.width else [point.capacity, len(data) // character]
+        data = b"".join(number.to_bytes(prefix.width, "big") for number in numbers) + data
+    return _spread(point, data.ljust(room + prefix.size, bytes((point.padding,))))
+
+
+def _gathered(point: ModbusSource, raw: bytes) -> bytes:
+    """Return the bytes that the packing has spread over registers."""
+    match point.packing:
+        case Packing.FULL:
+            return raw
+        case Packing.BYTE_PER_REGISTER:
+            return raw[1::2]
+        case Packing.SWAPPED_WORDS:
+            return b"".join(raw[i + 2 : i + 4] + raw[i : i + 2] for i in range(0, len(raw), 4))
 
 
 def _spread(point: ModbusSource, data: bytes) -> bytes:
     """Return the bytes as the packing spreads them over registers."""
-    return data if point.packing.stride == 1 else b"".join(bytes((0, byte)) for byte in data)
+    match point.packing:
+        case Packing.FULL:
+            return data
+        case Packing.BYTE_PER_REGISTER:
+            return b"".join(bytes((0, byte)) for byte in data)
+        case Packing.SWAPPED_WORDS:
+            return _gathered(point, data)  # a second exchange is the inverse of the first

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Place = tuple[str, RegisterWriter, Table, int, int]
     """Point, its writer, table, first entry, end."""
 
-WORD = 0xFFFF
+WORD, ERASED = 0xFFFF, 0xFF
 
 
 class RegisterMap:
@@ -174,8 +174,12 @@ def _broken(source: ModbusSource) -> Callable[[Sequence[int]], Sequence[int]]:
     value: Value
     if source.raw in FLOATS:
         value = math.nan
+    elif source.raw is Raw.STRING:
+        byte = int(source.not_available[0]) if source.not_available else ERASED
+        return lambda before: [byte << 8 | byte] * len(before)
     elif source.not_available:
-        return lambda before: [WORD & int(source.not_available[0]) >> 16 * i for i in reversed(range(len(before)))]
+        absent = int(source.not_available[0])
+        return lambda before: [WORD & absent >> 16 * i for i in reversed(range(len(before)))]
     elif source.raw_limits is not None:
         value = source.raw_limits[0] if source.raw in SIGNED else source.raw_limits[1]
     else:

@@ -22,10 +22,12 @@ from drivers.modbus.raw_types import (
     TEXTS,
     TIMES,
     Half,
+    LengthPrefix,
     Order,
     Packing,
     Raw,
     Sign,
+    Trim,
     fits_order,
 )
 from drivers.modbus.source import ModbusSource
@@ -184,6 +186,39 @@ def test_strings_end_at_the_padding(order: str, wire: bytes, value: str) -> None
     assert decode(wire, source("string", order, length=4)) == [value]
 
 
+@pytest.mark.parametrize(
+    ("keys", "wire", "value"),
+    [
+        ({"length_prefix": "s7"}, b"\x0e\x05HELLOOLDJUNK12", "HELLO"),
+        ({"length_prefix": "s7"}, b"\x0e\x00HELLO", ""),
+        ({"length_prefix": "byte"}, b"\x05HELLO\0\0", "HELLO"),
+        ({"length_prefix": "word"}, b"\0\x05HELLO?", "HELLO"),
+        ({"length_prefix": "word", "order": "BADC"}, b"\x05\0EHLL?O", "HELLO"),
+        ({"length_prefix": "s7_wide", "encoding": "utf-16"}, b"\0\x04\0\x02\0H\0i\0?\0?", "Hi"),
+        ({"length_prefix": "byte", "packing": "byte_per_register"}, b"\0\x02\0H\0i\0?", "Hi"),
+        ({"length_prefix": "byte", "encoding": "utf-8"}, b"\x03K\xc3\xb6ln", "Kö"),
+        ({"trim": "both"}, b"   AB12 ", "AB12"),
+        ({"trim": "left"}, b"   AB12 ", "AB12 "),
+        ({"trim": "right"}, b" AB\r\n\0\0\0", " AB"),
+        ({"trim": "both"}, b"\0\0 AB\r\0\0", "AB"),
+        ({"trim": "left"}, b"\0\0\0\0", ""),
+        ({"trim": "none"}, b"AB  ", "AB  "),
+        ({}, b"AB\r\n\0\0\0\0", "AB\r\n"),
+        ({"padding": 0xFF}, b"AB12\xff\xff\xff\xff", "AB12"),
+        ({"padding": 0x2A}, b"A*B*****", "A*B"),
+        ({}, b"AB\xff\xff", "ABÿÿ"),
+        ({"packing": "swapped_words"}, b"CDABGHEF", "ABCDEFGH"),
+        ({"packing": "swapped_words"}, b"CDAB12", "ABCD12"),
+        ({"packing": "swapped_words", "order": "BADC"}, b"DCBA", "ABCD"),
+        ({"raw": "bytes", "packing": "swapped_words"}, b"\x03\x04\x01\x02", "01020304"),
+    ],
+)  # fmt: skip
+def test_strings_of_controllers_and_scanners_are_read(keys: dict[str, Any], wire: bytes, value: str) -> None:
+    """Controllers count the characters, scanners send a line, weighing scales align to the right."""
+    point = keyed(**({"raw": "string", "length": len(wire) // 2 + len(wire) % 2} | keys))
+    assert decode(wire.ljust(2 * point.size, b"\0"), point) == [value]
+
+
 def test_every_bit_of_a_register_is_read_and_no_other() -> None:
     """Bit 0 is the lowest, whatever the byte order makes of the register."""
     points = [source("bool", bit=bit) for bit in range(16)]
@@ -273,9 +308,9 @@ ENCODINGS = ["latin-1", "ascii", "utf-8", "utf-16", "utf-16-le", "cp1252", "gb18
 def texts(draw: st.DrawFn, point: ModbusSource) -> str:
     """Draw a text that fits: it does not end in blanks, which are taken for padding, and holds no zero.
 
-    Left out are a byte order mark, and the two characters of Shift JIS that do not come back.
+    Left out are a byte order mark, the two characters of Shift JIS that do not come back, and that of erased memory.
     """
-    letters = st.characters(codec=point.encoding, min_codepoint=1, exclude_characters="\ufeff\xa5\u203e")
+    letters = st.characters(codec=point.encoding, min_codepoint=1, exclude_characters="\ufeff\xa5\u203e\xff")
     text = draw(st.text(letters, max_size=2 * point.size)).rstrip(" ")
     while text:
         try:
@@ -298,6 +333,10 @@ def points_and_values(draw: st.DrawFn) -> tuple[ModbusSource, Value]:
         rest["packing"] = draw(st.sampled_from(Packing))
         if raw is Raw.STRING:
             rest["encoding"] = draw(st.sampled_from(ENCODINGS))
+            rest["trim"] = draw(st.sampled_from([Trim.BLANKS, Trim.NONE]))
+            rest["padding"] = 0 if rest["encoding"].startswith("utf-16") else draw(st.sampled_from([0, 0x20]))
+            rest["length_prefix"] = draw(st.sampled_from(LengthPrefix))
+            rest["length"] += 4
     elif raw in BIT_FIELDS and draw(st.booleans()):
         width = 16 * SHAPES[raw].registers
         rest["bits"] = tuple(sorted((draw(st.integers(0, width - 1)), draw(st.integers(0, width - 1)))))
@@ -497,6 +536,14 @@ def test_strings_mean_what_their_encoding_says(keys: dict[str, Any], wire: bytes
         ({"raw": "uint48", "not_available": 2**48 - 1}, "FF" * 6, Reason.NOT_AVAILABLE, "0xFFFFFFFFFFFF"),
         ({"raw": "int16", "bits": "4..7", "not_available": 8}, "00 80", Reason.NOT_AVAILABLE, "0x8"),
         ({"raw": "int24", "sign": "magnitude", "not_available": 0x800001}, "00 80 00 01", Reason.NOT_AVAILABLE, "0x800001"),
+        ({"raw": "string", "length": 2}, "FF FF FF FF", Reason.NOT_AVAILABLE, "0xFF"),
+        ({"raw": "string", "length": 2, "encoding": "utf-8"}, "FF FF FF FF", Reason.NOT_AVAILABLE, "0xFF"),
+        ({"raw": "string", "length": 2, "not_available": 0}, "00 00 00 00", Reason.NOT_AVAILABLE, "0x00"),
+        ({"raw": "string", "length": 2, "not_available": [0x20, 0]}, "20 20 20 20", Reason.NOT_AVAILABLE, "0x20"),
+        (
+            {"raw": "string", "length": 2, "length_prefix": "byte"}, "04 41 42 43",
+            Reason.TYPE_MISMATCH, "its length is 4, and 3 bytes follow",
+        ),
         ({"raw": "float32", "not_available": "nan"}, "7F C0 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float64", "not_available": [1, "NaN"]}, "FF F8 00 00 00 00 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float32", "not_available": 0.1}, "3D CC CC CD", Reason.NOT_AVAILABLE, "0.1"),
@@ -530,9 +577,7 @@ def test_faults_are_taken_out_of_the_values() -> None:
     faults = split_faults(values, fallible(points))
     assert values == [7, None, 10, True]
     assert {position: found.reason for position, found in faults.items()} == {1: Reason.NOT_A_NUMBER}
-    assert (
-        fallible([source("uint16"), source("float32"), source("string", length=3), source("bytes", length=2)]) == ()
-    )
+    assert fallible([source("uint16"), source("float32"), source("bytes", length=2)]) == ()
 
 
 @pytest.mark.parametrize(
