@@ -43,6 +43,9 @@ class Raw(StrEnum):
     UNIX64 = "unix64"
     UNIX_MS64 = "unix_ms64"
     CP56 = "cp56"
+    DATETIME = "datetime"
+    S7_DATE_AND_TIME = "s7_date_and_time"
+    S7_DTL = "s7_dtl"
 
 
 class Order(StrEnum):
@@ -166,6 +169,9 @@ SHAPES = {
     Raw.UNIX64: Shape(4, "q", ValueType.STRING),
     Raw.UNIX_MS64: Shape(4, "q", ValueType.STRING),
     Raw.CP56: Shape(4, "Q", ValueType.STRING),
+    Raw.DATETIME: Shape(6, "s", ValueType.STRING),  # or as many as its layout has
+    Raw.S7_DATE_AND_TIME: Shape(4, "s", ValueType.STRING),
+    Raw.S7_DTL: Shape(6, "s", ValueType.STRING),
 }
 
 LATIN_1 = "latin-1"
@@ -182,7 +188,10 @@ BCD = (Raw.BCD8, Raw.BCD16, Raw.BCD32, Raw.BCD64)
 MOD10K = (Raw.MOD10K32, Raw.MOD10K48, Raw.MOD10K64)
 TEXTS = (Raw.STRING, Raw.BYTES)
 UNIX = (Raw.UNIX32, Raw.UNIX64, Raw.UNIX_MS64)
-TIMES = (*UNIX, Raw.CP56)
+CALENDAR = (Raw.DATETIME, Raw.S7_DATE_AND_TIME, Raw.S7_DTL)
+TIMES = (*UNIX, Raw.CP56, *CALENDAR)
+SEQUENCES = (*TEXTS, *CALENDAR)
+"""Types whose registers are a sequence: only the bytes in each register may be swapped."""
 
 NUMBERS = (*SIGNED, Raw.UINT8, Raw.UINT24, Raw.UINT48, *UNSIGNED, *FLOATS, *BCD)
 
@@ -199,6 +208,9 @@ APPLIES = {
     "length_prefix": (Raw.STRING,),
     "padding": (Raw.STRING,),
     "trim": (Raw.STRING,),
+    "layout": (Raw.DATETIME,),
+    "bcd": (Raw.DATETIME,),
+    "zone": TIMES,
 }
 """Key -> the types that allow it. All types allow the other keys."""
 
@@ -238,8 +250,7 @@ def byte_order(raw: Raw, order: Order, registers: int) -> list[int]:
     if len(order) != len(Order.ABCD):
         return [order.index(letter) for letter in sorted(order)]
     words = list(range(registers))
-    # a string is a sequence of separate words: only the bytes of a word may be swapped
-    if raw not in TEXTS and order in {Order.CDAB, Order.DCBA}:
+    if raw not in SEQUENCES and order in {Order.CDAB, Order.DCBA}:
         words.reverse()
     pair = (1, 0) if order in {Order.BADC, Order.DCBA} else (0, 1)
     return [2 * word + byte for word in words for byte in pair]
@@ -251,7 +262,7 @@ def wire_format(raw: Raw, half: Half, registers: int, *, whole: bool) -> str:
     `whole` is False for numbers whose sign `struct` can't convert: a part of a signed number, or sign and magnitude.
     """
     shape = SHAPES[raw]
-    if raw in TEXTS:
+    if raw in SEQUENCES:
         return f"{2 * registers}s"
     letter = shape.format if whole or raw in FORTY_EIGHT_BITS else shape.format.upper()
     if raw in EIGHT_BITS:

@@ -18,6 +18,7 @@ from pydantic import (
 
 from drivers.base import Group, Source, ValueType
 from drivers.modbus.address import LAST, Address, parse_address, table_of
+from drivers.modbus.calendar_time import LAYOUT, parse_layout, zone_of
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.raw_types import (
     APPLIES,
@@ -72,6 +73,10 @@ def _several(written: object) -> object:
         )
     several = written if isinstance(written, list | tuple) else [written]
     return tuple(NOT_A_NUMBER if str(one).lower() == NOT_A_NUMBER else one for one in several)
+
+
+def _zone(written: str | None) -> str | None:
+    return None if written is None else zone_of(written)
 
 
 def _of_type(written: object, raw: str) -> tuple[bool, object]:
@@ -145,6 +150,12 @@ class ModbusSource(Source):
     """The byte behind the end of a string, as in `0x20`."""
     trim: Annotated[Trim, Field(strict=False)] = Trim.BLANKS
     """The side of a string from which white space and zeros are removed, as in `both`."""
+    layout: Annotated[tuple[str, ...], BeforeValidator(parse_layout)] = LAYOUT
+    """The fields of a datetime, a register or a byte each, as in `[year/month, day/hour, minute/second]`."""
+    bcd: bool = False
+    """Whether the fields of a datetime are decimal digits of four bits each, as in `true`."""
+    zone: Annotated[str | None, AfterValidator(_zone)] = None
+    """The time zone of the device's clock, an IANA name, as in `Europe/Berlin`."""
     not_available: Annotated[tuple[int | float | Literal["nan"], ...], BeforeValidator(_several)] = ()
     """Raw value, or values, that mean "not available", or the values for each type, as in `0x8000` or `-9999.5` or
     `[32767, 32768]` or `{int16: 0x8000, float32: nan}` or `sunspec`.
@@ -295,6 +306,8 @@ class ModbusSource(Source):
         """The number of entries of its table that the point uses."""
         if self.address.table.bits:
             return 1
+        if self.raw is Raw.DATETIME:
+            return len(self.layout)
         return self.length if self.length is not None else SHAPES[self.raw].registers
 
     def scaling_source(self) -> ModbusSource | None:

@@ -10,9 +10,20 @@ import math
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 from drivers.base import Fault, Reason, bad
 from drivers.float32 import shortest
+from drivers.modbus.calendar_time import (
+    fields,
+    from_fields,
+    from_s7_date_and_time,
+    from_s7_dtl,
+    to_fields,
+    to_s7_date_and_time,
+    to_s7_dtl,
+    to_utc,
+)
 from drivers.modbus.raw_types import (
     BCD,
     FORTY_EIGHT_BITS,
@@ -38,10 +49,11 @@ if TYPE_CHECKING:
 Reader: TypeAlias = "Callable[[Any], Value | Fault]"
 """Converts the result of `struct` to a value."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a device's clock, whose zone is known later
 _CENTURY = 2000  # CP56Time2a counts years from here
 _CP56_INVALID, _CP56_SUMMER = 1 << 23, 1 << 31  # IEC 60870-5-4: bit 8 of the third octet, and of the fourth
-_MINUTE_MS = 60_000
+_FINEST = {"seconds": 1_000_000, "milliseconds": 1000, "microseconds": 1}
+"""Precision of a time's text -> microseconds."""
 _GROUP = 10_000  # values of a register of a mod10k number
 _MASK_48 = (1 << 48) - 1
 _CONVERTED = {Raw.FLOAT16, *TWENTY_FOUR_BITS, *FORTY_EIGHT_BITS}
@@ -106,6 +118,8 @@ def _reader(point: ModbusSource) -> Reader | None:
         return _text_reader(point)
     if point.raw is Raw.BYTES:
         return lambda raw: str(_gathered(point, raw).hex())
+    if point.raw in TIMES:
+        return _time_reader(point)
     if point.sign is Sign.MAGNITUDE:
         return sign
     return _READERS.get(point.raw)
@@ -131,7 +145,7 @@ def to_unpacked(point: ModbusSource, value: Value) -> Any:  # noqa: ANN401 - any
             raise ValueError(f"write {size} bytes")
         return _spread(point, data)
     if point.raw in TIMES:
-        return _time(point.raw, datetime.fromisoformat(str(value)))
+        return _time(point, datetime.fromisoformat(str(value)))
     if point.raw_limits is None:
         return value
     number = _whole(point, value, point.raw_limits)
@@ -173,45 +187,74 @@ def _from_bcd(raw: int) -> Value | Fault:
     return bad(Reason.NOT_A_NUMBER, f"0x{digits} has digits that are not decimal")
 
 
-def _from_unix(seconds: int) -> Value | Fault:
+def _time_reader(point: ModbusSource) -> Reader:
+    """Return the reader of a time: an ISO 8601 text in UTC."""
+    zone, precision = point.zone, _precision(point)
+
+    def shown(time: datetime | Fault, summer: bool | None = None) -> Value | Fault:  # noqa: FBT001 - of cp56
+        instant = time if isinstance(time, Fault) else to_utc(time, zone, summer=summer)
+        return instant if isinstance(instant, Fault) else _iso(instant, precision)
+
+    match point.raw:
+        case Raw.UNIX32 | Raw.UNIX64:
+            return lambda raw: shown(_since_epoch(raw, "seconds"))
+        case Raw.UNIX_MS64:
+            return lambda raw: shown(_since_epoch(raw, "milliseconds"))
+        case Raw.S7_DATE_AND_TIME:
+            return lambda raw: shown(from_s7_date_and_time(raw))
+        case Raw.S7_DTL:
+            return lambda raw: shown(from_s7_dtl(raw))
+        case Raw.DATETIME:
+            layout, bcd = tuple(fields(point.layout)), point.bcd
+            return lambda raw: shown(from_fields(raw, layout, bcd=bcd))
+
+    def read_cp56(raw: int) -> Value | Fault:
+        summer = bool(raw & _CP56_SUMMER)
+        if summer and zone is None and not raw & _CP56_INVALID:
+            return bad(Reason.OTHER, "the device counts in summer time, not in UTC")
+        return shown(_from_cp56(raw), summer)
+
+    return read_cp56
+
+
+def _precision(point: ModbusSource) -> str:
+    """Return the precision of a time's text, as `datetime.isoformat` names it."""
+    match point.raw:
+        case Raw.UNIX32 | Raw.UNIX64:
+            return "seconds"
+        case Raw.S7_DTL:
+            return "microseconds"
+        case Raw.DATETIME if not any(field.name == "millisecond" for field in fields(point.layout)):
+            return "seconds"
+        case _:
+            return "milliseconds"
+
+
+def _since_epoch(number: int, unit: str) -> datetime | Fault:
     try:
-        return _iso(_EPOCH + timedelta(seconds=seconds), "seconds")
+        return _EPOCH + timedelta(**{unit: number})
     except OverflowError:
-        return bad(Reason.OUT_OF_RANGE, f"{seconds} seconds are not a date")
+        return bad(Reason.OUT_OF_RANGE, f"{number} {unit} are not a date")
 
 
-def _from_unix_ms(milliseconds: int) -> Value | Fault:
-    try:
-        return _iso(_EPOCH + timedelta(milliseconds=milliseconds), "milliseconds")
-    except OverflowError:
-        return bad(Reason.OUT_OF_RANGE, f"{milliseconds} milliseconds are not a date")
-
-
-def _from_cp56(raw: int) -> Value | Fault:
+def _from_cp56(raw: int) -> datetime | Fault:
     """Convert a CP56Time2a (IEC 60870-5-4); its first octet is the lowest byte of the number."""
     if raw & _CP56_INVALID:
         return bad(Reason.NOT_AVAILABLE, "the device marks its time as invalid")
-    if raw & _CP56_SUMMER:
-        return bad(Reason.OTHER, "the device counts in summer time, not in UTC")
     second, millisecond = divmod(raw & 0xFFFF, 1000)
     minute, hour, day, month, year = (
         raw >> 16 & 0x3F, raw >> 24 & 0x1F, raw >> 32 & 0x1F, raw >> 40 & 0x0F, raw >> 48 & 0x7F
     )  # fmt: skip
     try:
-        time = datetime(_CENTURY + year, month, day, hour, minute, second, millisecond * 1000, tzinfo=UTC)
+        return datetime(_CENTURY + year, month, day, hour, minute, second, millisecond * 1000)  # noqa: DTZ001 - a zone follows
     except ValueError as error:
         return bad(Reason.OUT_OF_RANGE, f"no date: {error}")
-    return _iso(time, "milliseconds")
 
 
 _READERS: dict[Raw, Reader] = {
     Raw.FLOAT16: lambda raw: shortest(raw, "e"),
     **dict.fromkeys(BCD, _from_bcd),
     **dict.fromkeys(MOD10K, _from_groups),
-    Raw.UNIX32: _from_unix,
-    Raw.UNIX64: _from_unix,
-    Raw.UNIX_MS64: _from_unix_ms,
-    Raw.CP56: _from_cp56,
 }
 
 
@@ -220,22 +263,33 @@ def _iso(time: datetime, precision: str) -> str:
     return time.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
 
 
-def _time(raw: Raw, time: datetime) -> int:
-    """Return the number that encodes a time. Raises `ValueError` if the type is too coarse or too small for it."""
+def _time(point: ModbusSource, time: datetime) -> int | bytes:
+    """Return what encodes a time in the device's zone. Raises `ValueError` if the type is too coarse or too small."""
     if time.tzinfo is None:
         raise ValueError("a time needs its zone, as in 2026-01-31T12:00:00Z")
-    time = time.astimezone(UTC)
-    unit = timedelta(seconds=1) if raw in {Raw.UNIX32, Raw.UNIX64} else timedelta(milliseconds=1)
-    units, rest = divmod(time - _EPOCH, unit)
-    if rest:
+    local = time.astimezone(UTC if point.zone is None else ZoneInfo(point.zone))
+    summer = bool(local.dst())
+    local = local.replace(tzinfo=None)
+    raw, precision = point.raw, _precision(point)
+    if local.microsecond % _FINEST[precision]:
         raise ValueError("it is finer than the type")
-    if raw is not Raw.CP56:
-        return units
-    year = time.year - _CENTURY
+    match raw:
+        case Raw.UNIX32 | Raw.UNIX64:
+            return (local - _EPOCH) // timedelta(seconds=1)
+        case Raw.UNIX_MS64:
+            return (local - _EPOCH) // timedelta(milliseconds=1)
+        case Raw.S7_DATE_AND_TIME:
+            return to_s7_date_and_time(local)
+        case Raw.S7_DTL:
+            return to_s7_dtl(local)
+        case Raw.DATETIME:
+            return to_fields(local, tuple(fields(point.layout)), bcd=point.bcd)
+    year = local.year - _CENTURY
     if not 0 <= year < 1 << 7:
         raise ValueError("write a year from 2000 to 2127")
-    milliseconds = units % _MINUTE_MS
-    return milliseconds | time.minute << 16 | time.hour << 24 | time.day << 32 | time.month << 40 | year << 48
+    milliseconds = 1000 * local.second + local.microsecond // 1000
+    number = milliseconds | local.minute << 16 | local.hour << 24 | local.day << 32 | local.month << 40 | year << 48
+    return number | _CP56_SUMMER if summer else number
 
 
 _WHITE = " \t\r\n\v\f\0"

@@ -144,6 +144,14 @@ GOLDEN = [
     ("cp56", "ABCD", "00 18 05 11 0D 2D 76 2A", "2024-05-17T13:45:30.250Z"),
     ("cp56", "DCBA", "2A 76 2D 0D 11 05 18 00", "2024-05-17T13:45:30.250Z"),
     ("cp56", "CDAB", "76 2A 0D 2D 05 11 00 18", "2024-05-17T13:45:30.250Z"),
+    ("datetime", "ABCD", "07 E8 00 05 00 11 00 0D 00 2D 00 1E", "2024-05-17T13:45:30Z"),
+    ("datetime", "CDAB", "07 E8 00 05 00 11 00 0D 00 2D 00 1E", "2024-05-17T13:45:30Z"),  # registers in their order
+    ("datetime", "BADC", "E8 07 05 00 11 00 0D 00 2D 00 1E 00", "2024-05-17T13:45:30Z"),
+    # BCD; the last digits are those of the milliseconds, and the weekday: a Friday is 6
+    ("s7_date_and_time", "ABCD", "24 05 17 13 45 30 25 06", "2024-05-17T13:45:30.250Z"),
+    ("s7_date_and_time", "ABCD", "99 12 31 23 59 59 99 96", "1999-12-31T23:59:59.999Z"),
+    # year, month, day, weekday, hour, minute, second, and 250,000,000 ns = 0x0EE6B280
+    ("s7_dtl", "ABCD", "07 E8 05 11 06 0D 2D 1E 0E E6 B2 80", "2024-05-17T13:45:30.250000Z"),
     ("float32", "ABCD", "41 80 51 EC", 16.04),
     ("float32", "CDAB", "51 EC 41 80", 16.04),
     ("float32", "BADC", "80 41 EC 51", 16.04),
@@ -256,6 +264,37 @@ def test_parts_and_odd_widths_have_a_sign_and_a_place(keys: dict[str, Any], wire
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "wire", "value"),
+    [
+        ({"layout": ["year/month", "day/hour", "minute/second"], "bcd": True}, "26 11 30 16 05 30",
+         "2026-11-30T16:05:30Z"),
+        ({"layout": "[year/month, day/hour, minute/second]"}, "1A 0B 1E 10 05 1E", "2026-11-30T16:05:30Z"),
+        ({"layout": "second, minute, hour, day, month, year"}, "00 1E 00 05 00 10 00 1E 00 0B 00 1A",
+         "2026-11-30T16:05:30Z"),
+        ({"layout": ["year", "month/day"]}, "07 EA 0B 1E", "2026-11-30T00:00:00Z"),
+        ({"layout": ["year", "month", "day", "unused", "weekday", "hour/minute", "second", "millisecond"]},
+         "07 EA 00 0B 00 1E FF FF 00 02 10 05 00 1E 00 FA", "2026-11-30T16:05:30.250Z"),
+        ({"bcd": True, "layout": ["year", "month", "day"]}, "20 26 00 11 00 30", "2026-11-30T00:00:00Z"),
+        ({"layout": ["year/month", "day/hour"]}, "63 0C 1F 17", "1999-12-31T23:00:00Z"),
+        ({"zone": "Europe/Berlin", "layout": ["year/month", "day/hour"]}, "1A 07 01 0C", "2026-07-01T10:00:00Z"),
+        ({"zone": "Europe/Berlin", "layout": ["year/month", "day/hour"]}, "1A 01 01 00", "2025-12-31T23:00:00Z"),
+        ({"zone": "Asia/Shanghai", "layout": ["year", "month/day", "hour/minute"]}, "07 EA 0B 1E 08 00",
+         "2026-11-30T00:00:00Z"),
+        ({"raw": "s7_date_and_time", "zone": "America/New_York"}, "24 05 17 13 45 30 25 06",
+         "2024-05-17T17:45:30.250Z"),
+        ({"raw": "unix32", "zone": "Europe/Berlin"}, "3B 9A CA 00", "2001-09-08T23:46:40Z"),
+        # the last hour of summer time, and the first after it, are both 2:30: octet 4 tells them apart
+        ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 0A 19 82 1E 00 00", "2026-10-25T00:30:00.000Z"),
+        ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 0A 19 02 1E 00 00", "2026-10-25T01:30:00.000Z"),
+        ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 07 01 8C 00 00 00", "2026-07-01T10:00:00.000Z"),
+    ],
+)  # fmt: skip
+def test_clocks_of_controllers_become_utc(keys: dict[str, Any], wire: str, value: str) -> None:
+    """A batch that began at 16:05 by the clock of the press began at 15:05 UTC."""
+    assert decode(bytes.fromhex(wire), keyed(**({"raw": "datetime"} | keys))) == [value]
+
+
 def test_points_may_share_registers() -> None:
     """A status word is read as a number and as bits; a serial number as text and as its parts."""
     points = [
@@ -300,6 +339,9 @@ TIMES_OF = {
     Raw.UNIX64: times(finest="seconds"),
     Raw.UNIX_MS64: times(),
     Raw.CP56: times(first=2000, last=2127),
+    Raw.DATETIME: times(finest="seconds", first=1990),
+    Raw.S7_DATE_AND_TIME: times(first=1990, last=2089),
+    Raw.S7_DTL: times(finest="microseconds", first=1990),
 }
 ENCODINGS = ["latin-1", "ascii", "utf-8", "utf-16", "utf-16-le", "cp1252", "gb18030", "shift_jis"]
 
@@ -544,6 +586,20 @@ def test_strings_mean_what_their_encoding_says(keys: dict[str, Any], wire: bytes
             {"raw": "string", "length": 2, "length_prefix": "byte"}, "04 41 42 43",
             Reason.TYPE_MISMATCH, "its length is 4, and 3 bytes follow",
         ),
+        ({"raw": "datetime"}, "00" * 12, Reason.OUT_OF_RANGE, "no date: month must be in 1..12"),
+        ({"raw": "datetime", "layout": ["year/month", "day"], "bcd": True}, "2A 11 00 30", Reason.NOT_A_NUMBER,
+         "year: 0x2A has digits that are not decimal"),
+        ({"raw": "s7_date_and_time"}, "24 05 17 13 45 30 25 0A", Reason.NOT_A_NUMBER,
+         "0x240517134530250A has digits that are not decimal"),
+        ({"raw": "s7_dtl"}, "07 E8 05 11 06 0D 2D 1E FF FF FF FF", Reason.OUT_OF_RANGE,
+         "no date: microsecond must be in 0..999999"),
+        ({"raw": "datetime", "layout": ["year", "month/day", "hour/minute"], "zone": "Europe/Berlin"},
+         "07 EA 03 1D 02 1E", Reason.OUT_OF_RANGE,
+         "2026-03-29 02:30:00 does not exist in Europe/Berlin: clocks go forward"),
+        ({"raw": "datetime", "layout": ["year", "month/day", "hour/minute"], "zone": "Europe/Berlin"},
+         "07 EA 0A 19 02 1E", Reason.OTHER, "2026-10-25 02:30:00 is twice in Europe/Berlin: clocks go back"),
+        ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 01 01 8C 00 00 00", Reason.OTHER,
+         "the device counts in summer time at 2026-01-01 12:00:00, and Europe/Berlin does not"),
         ({"raw": "float32", "not_available": "nan"}, "7F C0 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float64", "not_available": [1, "NaN"]}, "FF F8 00 00 00 00 00 00", Reason.NOT_AVAILABLE, "nan"),
         ({"raw": "float32", "not_available": 0.1}, "3D CC CC CD", Reason.NOT_AVAILABLE, "0.1"),
