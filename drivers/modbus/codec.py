@@ -22,8 +22,19 @@ if TYPE_CHECKING:
     from drivers.modbus.source import ModbusSource
 
 
-def compile_bits(offsets: Sequence[int]) -> Callable[[bytes], list[Value]]:
-    """Return a decoder of a bit table's response for the bits at `offsets` from the first requested bit."""
+def compile_bits(offsets: Sequence[int], inverted: Sequence[bool] = ()) -> Callable[[bytes], list[Value]]:
+    """Return a decoder of a bit table's response for the bits at `offsets` from the first requested bit.
+
+    `inverted` says for each of them whether its opposite is the value.
+    """
+    if any(inverted):
+        states = [(offset, int(not opposite)) for offset, opposite in zip(offsets, inverted, strict=True)]
+
+        def decode_inverted(payload: bytes) -> list[Value]:
+            bits = int.from_bytes(payload, "little")
+            return [bits >> offset & 1 == state for offset, state in states]
+
+        return decode_inverted
 
     def decode(payload: bytes) -> list[Value]:
         bits = int.from_bytes(payload, "little")
@@ -59,7 +70,7 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     straight = layout == list(range(len(layout)))
     gather = itemgetter(*layout)
     size = len(layout)
-    bits = [(i, point.bit) for i, (_, point) in enumerate(points) if point.bit is not None]
+    bits = [(i, point.bit, int(not point.invert)) for i, (_, point) in enumerate(points) if point.bit is not None]
     floats = [i for i, (_, point) in enumerate(points) if point.raw is Raw.FLOAT32]
     shorten = compile_shortest(len(floats))
     run = slice(floats[0], floats[-1] + 1) if floats and floats[-1] - floats[0] < len(floats) else None
@@ -77,8 +88,8 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
         elif floats:
             for i, value in zip(floats, shorten([values[i] for i in floats]), strict=True):
                 values[i] = value
-        for i, bit in bits:
-            values[i] = values[i] >> bit & 1 == 1
+        for i, bit, state in bits:
+            values[i] = values[i] >> bit & 1 == state
         for i, read in readers:
             values[i] = read(values[i])
         if scaled:
@@ -116,7 +127,7 @@ def encode(point: ModbusSource, value: Value, before: Sequence[int] = ()) -> lis
             held = b"".join(register.to_bytes(2, "big") for register in before).ljust(len(positions), b"\0")
             packed = _with_field(point, value, bytes(held[position] for position in positions))
         elif point.raw is Raw.BOOL:
-            return [int(bool(value))]
+            return [int(bool(value) != point.invert)]
         else:
             packed = struct.pack(f">{point.wire_format}", to_unpacked(point, value))
     except (struct.error, OverflowError, ValueError) as error:
@@ -162,6 +173,6 @@ def _with_field(point: ModbusSource, value: Value, held: bytes) -> bytes:
     """Return the registers with the point's bits replaced. Both have the most significant byte first."""
     low, width = cast("tuple[int, int]", point.field)
     own = (1 << width) - 1
-    inside = int(bool(value)) if point.bit is not None else to_unpacked(point, value) & own
+    inside = int(bool(value) != point.invert) if point.bit is not None else to_unpacked(point, value) & own
     number = int.from_bytes(held, "big") & ~(own << low) | inside << low
     return number.to_bytes(len(held), "big")

@@ -171,7 +171,8 @@ def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits
     own = [points[i] if joined(points[i], limits) else points[i].unscaled() for i in block]
     distances = [(point.address.offset - first, point) for point in own]
     if table.bits:
-        decode, size = compile_bits([distance for distance, _ in distances]), (count + 7) // 8
+        inverted = [point.invert for point in own]
+        decode, size = compile_bits([distance for distance, _ in distances], inverted), (count + 7) // 8
     else:
         decode = compile_registers(distances)
         if limits.even and count % 2:

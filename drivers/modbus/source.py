@@ -132,6 +132,8 @@ class ModbusSource(Source):
     """The order of the bytes on the wire, A is the most significant, as in `CDAB`."""
     bit: Annotated[int | None, Field(ge=0)] = None
     """One bit of a register, or above 15 of a uint32 or uint64; 0 is the lowest, as in `3`."""
+    invert: bool = False
+    """Whether the opposite of a bit is the value, as in `true`."""
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
     """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
@@ -184,6 +186,8 @@ class ModbusSource(Source):
             raw = str(written.get("raw", Raw.UINT16))
         else:
             raw = str(keys.get("raw", Raw.UINT16))
+        if not _is_bit(keys):
+            unfit |= {"invert"}
         unfit |= {key for key, types in APPLIES.items() if raw not in types}
         # a "not available" value belongs to one type: 0x8000 is a good value of a larger type
         several = defaults.get("not_available")
@@ -258,6 +262,8 @@ class ModbusSource(Source):
         for key, types in APPLIES.items():
             if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
                 raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
+        if self.invert and self.value_type is not ValueType.BOOL:
+            raise ValueError(f"invert is for bits, and this point is {self.raw}")
         for key in ("bits", "not_available", "scale_register"):
             if self.bit is not None and getattr(self, key) != _DEFAULTS[key]:
                 raise ValueError(f"{key} is for numbers, and this point is one bit")

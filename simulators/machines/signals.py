@@ -112,7 +112,9 @@ def _state(point: Point) -> Signal:
     """Return a signal that goes through the labelled states in turn."""
     lowest, highest = point.source.limits or (min(point.labels), max(point.labels))
     states = [number for number in sorted(point.labels) if lowest <= number <= highest] or [0]
-    shown: list[Value] = [point.labels.get(n, "") if point.type is ValueType.STRING else n for n in states]
+    shown: list[Value] = [bool(n) if point.type is ValueType.BOOL else n for n in states]
+    if point.type is ValueType.STRING:
+        shown = [point.labels.get(n, "") for n in states]
     return lambda t, _: shown[int(t / 15) % len(shown)]
 
 

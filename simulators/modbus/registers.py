@@ -131,7 +131,7 @@ def _register_writer(point: Point, source: ModbusSource, exponent: int | None) -
     if exponent is not None:
         raw = _scaled_down(raw, source, exponent)
     if source.address.table.bits:
-        return lambda value, _: (int(bool(value)),)
+        return lambda value, _: (int(value is not None and bool(raw(value)) != source.invert),)
     if _is_word(source):
         low, high = source.raw_limits or (0, WORD)
 

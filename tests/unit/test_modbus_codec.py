@@ -295,6 +295,15 @@ def test_clocks_of_controllers_become_utc(keys: dict[str, Any], wire: str, value
     assert decode(bytes.fromhex(wire), keyed(**({"raw": "datetime"} | keys))) == [value]
 
 
+def test_the_opposite_of_a_bit_is_the_value_if_it_is_inverted() -> None:
+    """A door contact is closed at 1, and the point is `door_open`."""
+    assert compile_bits([0, 1, 1], [True, False, True])(b"\x02") == [True, True, False]
+    point = keyed(bit=3, invert=True)
+    assert decode(b"\x00\x08", point, keyed(bit=3)) == [False, True]
+    assert encode(point, False, [0xFFF0]) == [0xFFF8]
+    assert encode(keyed("coil 0", invert=True), True) == [0]
+
+
 def test_points_may_share_registers() -> None:
     """A status word is read as a number and as bits; a serial number as text and as its parts."""
     points = [
