@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections import deque
 from contextlib import suppress
@@ -49,6 +50,12 @@ if TYPE_CHECKING:
     from gateway.settings.sections import BrokerSection
 
 T = TypeVar("T")
+
+INBOX_SIZE = 64 * 2**20
+"""Bytes of received messages that may wait for `receive` before nothing more is read."""
+
+MESSAGE_SIZE = 1000
+"""Bytes of a message beside its payload."""
 
 MAX_UNACKNOWLEDGED = 50
 """Messages that `deliver` sends before the first is acknowledged."""
@@ -126,7 +133,9 @@ class MqttClient(aiomqtt.Client):
         self._flushing = False
         self._answers: dict[int, Callable[[int], None]] = {}
         self._inbox: deque[MQTTMessage] = deque()
+        self._inbox_size = 0
         self._arrived = asyncio.Event()
+        self._paused = -1  # the file descriptor of the socket that is not read from
         self._paho.manual_ack_set(on=True)
 
     @property
@@ -401,17 +410,61 @@ class MqttClient(aiomqtt.Client):
             self.acknowledge(message)
             return
         self._inbox.append(message)
+        self._inbox_size += _size(message)
         self._arrived.set()
+
+    def _on_socket_open(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401, ARG002 - paho's
+        # in the thread that connects
+        self._loop.call_soon_threadsafe(self._loop.add_reader, sock.fileno(), self._read)
+        self._loop.call_soon_threadsafe(self._start_misc_task)
+
+    def _start_misc_task(self) -> None:
+        self._misc_task = self._loop.create_task(self._misc_loop())
+
+    def _read(self) -> None:
+        """Read packets until no more wait, or the inbox is full.
+
+        A full inbox is read into again when `receive` has made room: TCP then stops the broker, which bounds what is
+        unacknowledged, but not its size, nor how many messages of QoS 0 it sends.
+        """
+        while True:
+            try:
+                self._paho.loop_read()
+            except Exception as error:  # noqa: BLE001 - as aiomqtt does: the connection is broken
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+                return
+            sock = self._paho.socket()
+            if sock is None:
+                return
+            if self._inbox_size > INBOX_SIZE:
+                self._paused = sock.fileno()
+                self._loop.remove_reader(self._paused)
+                return
+            # bytes that TLS has decrypted do not wake the selector
+            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                return
 
     async def receive(self) -> MQTTMessage:
         """Wait for the next message. Raises `MqttError` when the connection is lost.
 
-        The broker sends only as many unacknowledged messages as the protocol allows, which bounds the inbox.
+        Messages that wait have `INBOX_SIZE` bytes at most, and those of one read from the socket.
         """
         while not self._inbox:
             self._arrived.clear()
             await self._or_lost(self._arrived)
-        return self._inbox.popleft()
+        message = self._inbox.popleft()
+        self._inbox_size -= _size(message)
+        if self._paused >= 0 and self._inbox_size <= INBOX_SIZE // 2:
+            self._resume_reading()
+        return message
+
+    def _resume_reading(self) -> None:
+        paused, self._paused = self._paused, -1
+        sock = self._paho.socket()
+        if sock is not None and sock.fileno() == paused:  # else the connection is lost
+            self._loop.add_reader(paused, self._read)
+            self._read()
 
     def waiting(self) -> int:
         """Return how many received messages wait for `receive`."""
@@ -430,6 +483,11 @@ class MqttClient(aiomqtt.Client):
             waiting.cancel()
         if not event.is_set() and self._disconnected.done():
             await self.lost()
+
+
+def _size(message: MQTTMessage) -> int:
+    """Return how many bytes of memory a message takes."""
+    return len(message.payload) + MESSAGE_SIZE
 
 
 def _value(code: int | ReasonCode | None) -> int:

@@ -31,9 +31,8 @@ class Watch:
     """
 
     def __init__(self, broker: str, *, records: bool) -> None:
-        self.ledger: dict[str, Any] = {}
-        self.heard = 0.0
-        """When the ledger came, by the monotonic clock."""
+        self.ledgers: dict[str, tuple[dict[str, Any], float]] = {}
+        """The newest ledger of each gateway, and when it came, by the monotonic clock."""
         leaves = [f"{ROOT}/_gateways/+/{leaf}" for leaf in ("ledger", "confirmed")]
         self._topics = [*leaves, f"{ROOT}/+/+/+/data"] if records else leaves
         self._broker = BrokerSection(url=broker)
@@ -73,7 +72,7 @@ class Watch:
             return
         match leaf:
             case "ledger":
-                self.ledger, self.heard = told["ledger"], time.monotonic()
+                self.ledgers[message.topic.split("/")[-2]] = told["ledger"], time.monotonic()
             case "confirmed":
                 numbers = (n for first, last in told["ranges"] for n in range(first, last + 1))
                 self._confirmed.update((told["spool"], number) for number in numbers)
