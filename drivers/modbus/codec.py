@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from drivers.base import Fault
 from drivers.float32 import compile_shortest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import Value
+    from drivers.modbus.scale_register import Scaling
     from drivers.modbus.source import ModbusSource
 
 
@@ -49,33 +50,19 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     Each point comes with its distance in registers from the first requested register. One `struct` call unpacks all
     numbers of a response. If bytes have another order, or points share registers, the bytes are rearranged first.
     If `ModbusSource.fallible` is True, a `Fault` may replace a value; `split_faults` removes the faults.
-    A scale register is decoded at its distance from its point. A float32 has its shortest decimal digits. A response equal to the previous one is not decoded again.
+
+    A scale register is decoded at its distance from its point. A float32 has its shortest decimal digits. A response
+    that is equal to the previous response is not decoded again.
     """
-    layout, formats = [], []
-    for distance, point in points:
-        layout += [2 * distance + byte for byte in byte_order(point.raw, point.order, point.size)]
-        formats.append(point.wire_format)
-    count = len(points)
-    scaled = []
-    places: dict[tuple[int, ModbusSource], int] = {}
-    for i, (distance, point) in enumerate(points):
-        if point.scale_register is not None and (register := point.scaling_source()) is not None:
-            away = distance + register.address.offset - point.address.offset
-            if (away, register) not in places:
-                places[away, register] = count + len(places)
-                layout += [2 * away + byte for byte in byte_order(register.raw, register.order, register.size)]
-                formats.append(register.wire_format)
-            scaled.append((i, places[away, register], point.scale_register.scaling))
-    unpack = struct.Struct(">" + "".join(formats)).unpack
+    items, scaled = _items(points)
+    layout = [byte for places, _ in items for byte in places]
+    unpack = struct.Struct(">" + "".join(letters for _, letters in items)).unpack
     straight = layout == list(range(len(layout)))
     gather = itemgetter(*layout)
     size = len(layout)
-    bits = [(i, point.bit, int(not point.invert)) for i, (_, point) in enumerate(points) if point.bit is not None]
-    floats = [i for i, (_, point) in enumerate(points) if point.raw is Raw.FLOAT32]
-    shorten = compile_shortest(len(floats))
-    run = slice(floats[0], floats[-1] + 1) if floats and floats[-1] - floats[0] < len(floats) else None
-    readers = [(i, read) for i, (_, point) in enumerate(points) if (read := reader(point)) is not None]
-
+    steps = [*_float_steps(points), *_value_steps(points)]
+    if scaled:
+        steps.append(_scale_step(scaled, len(points)))
     last, last_values = b"", list[Any]()
 
     def decode(payload: bytes) -> list[Any]:
@@ -83,23 +70,98 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
         if payload == last:
             return last_values.copy()
         values = list(unpack(payload[:size] if straight else bytes(gather(payload))))
-        if run is not None:
-            values[run] = shorten(values[run])
-        elif floats:
-            for i, value in zip(floats, shorten([values[i] for i in floats]), strict=True):
-                values[i] = value
-        for i, bit, state in bits:
-            values[i] = values[i] >> bit & 1 == state
-        for i, read in readers:
-            values[i] = read(values[i])
-        if scaled:
-            for i, j, scale in scaled:
-                values[i] = scale(values[i], values[j])
-            del values[count:]
+        for step in steps:
+            step(values)
         last, last_values = payload, values.copy()
         return values
 
     return decode
+
+
+Items: TypeAlias = "list[tuple[list[int], str]]"
+"""The places of the bytes of each number in a response, most significant first, and its `struct` format."""
+
+Step: TypeAlias = "Callable[[list[Any]], None]"
+"""Changes the numbers of a response in place."""
+
+
+def _items(points: Sequence[tuple[int, ModbusSource]]) -> tuple[Items, list[tuple[int, int, Scaling]]]:
+    """Return the numbers of a response: those of the points, then those of their scale registers, each once.
+
+    The second list contains the positions of a point and of its scale register, and the function that scales.
+    """
+    items: Items = []
+    for distance, point in points:
+        places = byte_order(point.raw, point.order, point.size)
+        items.append(([2 * distance + byte for byte in places], point.wire_format))
+    scaled: list[tuple[int, int, Scaling]] = []
+    known: dict[tuple[int, ModbusSource], int] = {}
+    for i, (distance, point) in enumerate(points):
+        register = point.scaling_source()
+        if register is None or point.scale_register is None:
+            continue
+        away = distance + register.address.offset - point.address.offset
+        if (away, register) not in known:
+            known[away, register] = len(items)
+            places = byte_order(register.raw, register.order, register.size)
+            items.append(([2 * away + byte for byte in places], register.wire_format))
+        scaled.append((i, known[away, register], point.scale_register.scaling))
+    return items, scaled
+
+
+def _float_steps(points: Sequence[tuple[int, ModbusSource]]) -> list[Step]:
+    """Return the step that gives float32 their shortest decimal digits."""
+    floats = [i for i, (_, point) in enumerate(points) if point.raw is Raw.FLOAT32]
+    if not floats:
+        return []
+    shorten, pack = compile_shortest(len(floats)), struct.Struct(f">{len(floats)}f").pack
+    if floats[-1] - floats[0] < len(floats):
+        run = slice(floats[0], floats[-1] + 1)
+
+        def shorten_run(values: list[Any]) -> None:
+            values[run] = shorten(pack(*values[run]))
+
+        return [shorten_run]
+    pick = itemgetter(*floats)
+
+    def shorten_each(values: list[Any]) -> None:
+        for i, value in zip(floats, shorten(pack(*pick(values))), strict=True):
+            values[i] = value
+
+    return [shorten_each]
+
+
+def _value_steps(points: Sequence[tuple[int, ModbusSource]]) -> list[Step]:
+    """Return the steps that pick bits and convert numbers that `struct` does not know."""
+    steps: list[Step] = []
+    bits = [(i, point.bit, int(not point.invert)) for i, (_, point) in enumerate(points) if point.bit is not None]
+    readers = [(i, read) for i, (_, point) in enumerate(points) if (read := reader(point)) is not None]
+    if bits:
+
+        def pick_bits(values: list[Any]) -> None:
+            for i, bit, state in bits:
+                values[i] = values[i] >> bit & 1 == state
+
+        steps.append(pick_bits)
+    if readers:
+
+        def convert(values: list[Any]) -> None:
+            for i, read in readers:
+                values[i] = read(values[i])
+
+        steps.append(convert)
+    return steps
+
+
+def _scale_step(scaled: Sequence[tuple[int, int, Scaling]], count: int) -> Step:
+    """Return the step that scales values by the contents of registers, which follow the values of `count` points."""
+
+    def scale_values(values: list[Any]) -> None:
+        for i, j, scale in scaled:
+            values[i] = scale(values[i], values[j])
+        del values[count:]
+
+    return scale_values
 
 
 def fallible(points: Sequence[ModbusSource]) -> tuple[int, ...]:
