@@ -51,18 +51,19 @@ def as_read_back(point: Point, exponent: int | None = None) -> ReadBack:
     source = point.source
     if not isinstance(source, ModbusSource):
         return lambda value: value
-    if exponent is not None and source.raw_limits is not None:
-        return _scaled(point, exponent)
     if source.raw in TIMES:
         return _moment(source)
     if point.type is ValueType.STRING and source.raw is Raw.STRING:
         longest = source.capacity
         return lambda value: value[:longest] if isinstance(value, str) else value
-    if point.type is not ValueType.FLOAT:
-        return lambda value: value
-    if source.value_type is ValueType.INT:
-        return _scaled(point)
-    letter = NARROW.get(source.raw, "d")
+    if point.type is ValueType.FLOAT:
+        whole = source.value_type is ValueType.INT or (exponent is not None and source.raw_limits is not None)
+        return _scaled(point, exponent or 0) if whole else _float(point)
+    return lambda value: value
+
+
+def _float(point: Point) -> ReadBack:
+    letter = NARROW.get(cast("ModbusSource", point.source).raw, "d")
     packed = struct.Struct(letter)
     scale, offset = Decimal(str(point.scale)), Decimal(str(point.offset))
 

@@ -45,20 +45,22 @@ def parse_layout(written: object) -> object:
         return written
     if not 1 <= len(written) <= MOST_REGISTERS:
         raise ValueError(f"a layout has 1 to {MOST_REGISTERS} registers")
-    names = [name for one in written for name in one.split("/")]
+    for register in written:
+        if register.count("/") > 1:
+            raise ValueError(f"{register!r} is more than two bytes; write one field, or two as in year/month")
+    _check_names([name for register in written for name in register.split("/")])
+    return tuple(written)
+
+
+def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name not in FIELDS:
             raise ValueError(f"{name!r} is not a field of a layout; write {', '.join(FIELDS)}")
-    for one in written:
-        if one.count("/") > 1:
-            raise ValueError(f"{one!r} are more than the two bytes of a register; write one field, or two as in year/month")
-    for name in FIELDS[:-1]:
-        if names.count(name) > 1:
+        if name != "unused" and names.count(name) > 1:
             raise ValueError(f"the layout contains {name} twice")
     for name in REQUIRED:
         if name not in names:
             raise ValueError(f"the layout contains no {name}; write at least year, month and day")
-    return tuple(written)
 
 
 def fields(layout: Sequence[str]) -> Iterator[Field]:
@@ -96,14 +98,15 @@ def from_fields(raw: bytes, layout: Sequence[Field], *, bcd: bool) -> datetime |
 
 
 def from_numbers(numbers: dict[str, int]) -> datetime | Fault:
-    """Return the time of the fields' numbers, with `microsecond` or `millisecond`; a fault if there is no such date."""
+    """Return the time of numbers by field, with `microsecond` or `millisecond`; a fault if there is no such date."""
     year = numbers["year"]
     if year < _CENTURY:
         year += 1900 if year >= _PIVOT else 2000
     microsecond = numbers.get("microsecond", 1000 * numbers.get("millisecond", 0))
-    clock = [numbers.get(name, 0) for name in ("hour", "minute", "second")]
+    hour, minute, second = (numbers.get(name, 0) for name in ("hour", "minute", "second"))
+    month, day = numbers["month"], numbers["day"]
     try:
-        return datetime(year, numbers["month"], numbers["day"], *clock, microsecond)  # noqa: DTZ001 - the zone follows
+        return datetime(year, month, day, hour, minute, second, microsecond)  # noqa: DTZ001 - the zone follows
     except (ValueError, OverflowError) as error:
         return bad(Reason.OUT_OF_RANGE, f"no date: {error}")
 
@@ -134,7 +137,7 @@ def _two_digits(year: int) -> int:
 
 
 def from_s7_date_and_time(raw: bytes) -> datetime | Fault:
-    """Return the time in a DATE_AND_TIME: eight bytes of BCD, the last with a digit of milliseconds and the weekday."""
+    """Return the time in a DATE_AND_TIME: BCD, of which the last byte is a digit of milliseconds and the weekday."""
     digits = raw.hex()
     if not digits.isdecimal():
         return bad(Reason.NOT_A_NUMBER, f"0x{digits.upper()} has digits that are not decimal")
@@ -173,15 +176,15 @@ def to_utc(time: datetime, zone: str | None, *, summer: bool | None = None) -> d
     local = ZoneInfo(zone)
     first, second = time.replace(tzinfo=local, fold=0), time.replace(tzinfo=local, fold=1)
     try:
-        instant = first.astimezone(UTC)
-        if instant.astimezone(local).replace(tzinfo=None) != time:
-            return bad(Reason.OUT_OF_RANGE, f"{time} does not exist in {zone}: clocks go forward")
+        instants = first.astimezone(UTC), second.astimezone(UTC)
+        exists = instants[0].astimezone(local).replace(tzinfo=None) == time
     except OverflowError:
         return bad(Reason.OUT_OF_RANGE, f"{time} is not a date in UTC")
-    if first.utcoffset() != second.utcoffset():
-        if summer is None:
-            return bad(Reason.OTHER, f"{time} is twice in {zone}: clocks go back")
-        return instant if summer else second.astimezone(UTC)
-    if summer and not first.dst():
-        return bad(Reason.OTHER, f"the device counts in summer time at {time}, and {zone} does not")
-    return instant
+    fault = None
+    if not exists:
+        fault = bad(Reason.OUT_OF_RANGE, f"{time} does not exist in {zone}: clocks go forward")
+    elif instants[0] != instants[1] and summer is None:
+        fault = bad(Reason.OTHER, f"{time} is twice in {zone}: clocks go back")
+    elif instants[0] == instants[1] and summer and not first.dst():
+        fault = bad(Reason.OTHER, f"the device counts in summer time at {time}, and {zone} does not")
+    return fault or instants[0 if summer else 1]

@@ -84,8 +84,9 @@ class Sign(StrEnum):
 
 
 class Packing(StrEnum):
-    """The bytes of a string in registers: two in each, two with each pair of registers swapped, or a single byte in
-    the low half of each.
+    """The bytes of a string in registers.
+
+    Two in each register, two with each pair of registers swapped, or a single byte in the low half of each.
     """
 
     FULL = "full"

@@ -1,4 +1,4 @@
-"""Scale factors that the device keeps in registers, as SunSpec's `sunssf` (SunSpec Information Model, clause 4.2.8)."""
+"""Scale factors that the device keeps in registers, as SunSpec's `sunssf` (SunSpec Information Model, clause 4.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from pydantic import Field, InstanceOf, model_validator
 
 from drivers.base import Fault, Reason, Settings, bad
-from drivers.modbus.address import Address
+from drivers.modbus.address import Address  # noqa: TC001 - pydantic reads the annotation
 from drivers.modbus.raw_types import FLOATS, SHAPES, Raw
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ from drivers.modbus.raw_types import (
     wire_encoding,
     wire_format,
 )
-from drivers.modbus.scale_register import ScaleRegister
+from drivers.modbus.scale_register import ScaleRegister  # noqa: TC001 - pydantic reads the annotation
 
 
 def _bits(written: object) -> object:
@@ -80,7 +80,7 @@ def _zone(written: str | None) -> str | None:
 
 
 def _of_type(written: object, raw: str) -> tuple[bool, object]:
-    """Return whether a key's value for each type, or the name of a standard, has a value for one type, and that value.
+    """Return whether a key's values by type, or the name of a standard, have a value for one type, and that value.
 
     A mapping with a name that is not a type is returned unchanged: the validation of a point reports it.
     """
@@ -250,23 +250,8 @@ class ModbusSource(Source):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self._has_length()
-        if self.address.table.bits:
-            if self.raw is not Raw.BOOL or self.bit is not None:
-                raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
-            if "order" in self.model_fields_set:
-                raise ValueError(f"an entry of table {self.address.table} is one bit: it has no order")
-        elif (self.raw is Raw.BOOL) > (self.bit is not None) or (self.bit is not None and self.raw not in APPLIES["bit"]):
-            raise ValueError(
-                "raw: bool in a register needs the bit, and a bit needs raw: bool, or uint32 or uint64 for more bits"
-            )
-        for key, types in APPLIES.items():
-            if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
-                raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
-        if self.invert and self.value_type is not ValueType.BOOL:
-            raise ValueError(f"invert is for bits, and this point is {self.raw}")
-        for key in ("bits", "not_available", "scale_register"):
-            if self.bit is not None and getattr(self, key) != _DEFAULTS[key]:
-                raise ValueError(f"{key} is for numbers, and this point is one bit")
+        self._fits_table()
+        self._fits_type()
         self._picks()
         if not fits_order(self.raw, self.order):
             raise ValueError(
@@ -274,11 +259,7 @@ class ModbusSource(Source):
             )
         if self.not_available:
             self.sentinels()
-        if self.scale_register is not None and self.scale_register.address.offset + self.scale_register.size > LAST + 1:
-            raise ValueError(f"the scale register {self.scale_register.address} reaches beyond the last entry, {LAST}")
-        if self.address.offset + self.size * (self.count or 1) > LAST + 1:
-            many = f"{self.count} x " if self.count else ""
-            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
+        self._inside()
         return self
 
     def _has_length(self) -> None:
@@ -291,6 +272,27 @@ class ModbusSource(Source):
         if self.padding and width > 1:
             raise ValueError(f"padding is one byte, and a character of {self.encoding} has {width}")
 
+    def _fits_table(self) -> None:
+        if self.address.table.bits:
+            if self.raw is not Raw.BOOL or self.bit is not None:
+                raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
+            if "order" in self.model_fields_set:
+                raise ValueError(f"an entry of table {self.address.table} is one bit: it has no order")
+        elif self.raw is Raw.BOOL if self.bit is None else self.raw not in APPLIES["bit"]:
+            raise ValueError(
+                "raw: bool in a register needs the bit, and a bit needs raw: bool, or uint32 or uint64 for more bits"
+            )
+
+    def _fits_type(self) -> None:
+        for key, types in APPLIES.items():
+            if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
+                raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
+        if self.invert and self.value_type is not ValueType.BOOL:
+            raise ValueError(f"invert is for bits, and this point is {self.raw}")
+        for key in ("bits", "not_available", "scale_register"):
+            if self.bit is not None and getattr(self, key) != _DEFAULTS[key]:
+                raise ValueError(f"{key} is for numbers, and this point is one bit")
+
     def _picks(self) -> None:
         if self.bits is not None and not 0 <= self.bits[0] <= self.bits[1] < 16 * self.size:
             raise ValueError(
@@ -299,6 +301,14 @@ class ModbusSource(Source):
             )
         if self.count is not None and (self.bit is not None or self.bits is not None or self.raw in EIGHT_BITS):
             raise ValueError("count is for whole registers, or coils: write bits and bytes of registers one by one")
+
+    def _inside(self) -> None:
+        register = self.scale_register
+        if register is not None and register.address.offset + register.size > LAST + 1:
+            raise ValueError(f"the scale register {register.address} reaches beyond the last entry, {LAST}")
+        if self.address.offset + self.size * (self.count or 1) > LAST + 1:
+            many = f"{self.count} x " if self.count else ""
+            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
 
     def written(self) -> dict[str, Any]:
         keys = super().written()
@@ -317,7 +327,7 @@ class ModbusSource(Source):
         return self.length if self.length is not None else SHAPES[self.raw].registers
 
     def scaling_source(self) -> ModbusSource | None:
-        """Return the scale register as a point of its own, in the byte order of this point; None if there is none."""
+        """Return the scale register as a point of its own, in the byte order of this point; None without one."""
         if self.scale_register is None:
             return None
         register, order = self.scale_register, order_of_words(self.order)

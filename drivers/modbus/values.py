@@ -71,7 +71,7 @@ def reader(point: ModbusSource) -> Reader | None:
     if read is not None and (point.bits is not None or point.raw in _CONVERTED):
         # the "not available" value is the number in these bits
         sign = _sign(point)
-        return _after(read, sentinels if sign is None else {sign(raw): fault for raw, fault in sentinels.items()})
+        return _after(read, {sign(int(raw)) if sign else raw: fault for raw, fault in sentinels.items()})
 
     def available(raw: Any) -> Value | Fault:  # noqa: ANN401 - what struct unpacks
         fault = sentinels.get(raw)
@@ -104,25 +104,28 @@ def _after(read: Reader, sentinels: Mapping[Any, Fault]) -> Reader:
 
 
 def _reader(point: ModbusSource) -> Reader | None:
-    sign = _sign(point)
-    if point.bits is not None or point.raw in TWENTY_FOUR_BITS:
-        low, mask = 0 if point.bits is None else point.bits[0], (1 << point.width) - 1
-        if sign is None:
-            return lambda raw: int(raw >> low & mask)
-        return lambda raw: sign(raw >> low & mask)
-    if point.raw in FORTY_EIGHT_BITS:
-        if sign is None:
-            return lambda raw: int.from_bytes(raw, "big")
-        return lambda raw: sign(int.from_bytes(raw, "big"))
-    if point.raw is Raw.STRING:
-        return _text_reader(point)
-    if point.raw is Raw.BYTES:
-        return lambda raw: str(_gathered(point, raw).hex())
+    if point.bits is not None or point.raw in {*TWENTY_FOUR_BITS, *FORTY_EIGHT_BITS}:
+        return _bits_reader(point)
+    if point.sign is Sign.MAGNITUDE:
+        return _sign(point)
     if point.raw in TIMES:
         return _time_reader(point)
-    if point.sign is Sign.MAGNITUDE:
-        return sign
-    return _READERS.get(point.raw)
+    match point.raw:
+        case Raw.STRING:
+            return _text_reader(point)
+        case Raw.BYTES:
+            return lambda raw: str(_gathered(point, raw).hex())
+        case _:
+            return _READERS.get(point.raw)
+
+
+def _bits_reader(point: ModbusSource) -> Reader:
+    """Return the reader of a number in some of the bits, or of a size that `struct` does not know."""
+    low, mask = 0 if point.bits is None else point.bits[0], (1 << point.width) - 1
+    sign = _sign(point) or int
+    if point.raw in FORTY_EIGHT_BITS:
+        return lambda raw: sign(int.from_bytes(raw, "big"))
+    return lambda raw: sign(raw >> low & mask)
 
 
 def _sign(point: ModbusSource) -> Callable[[int], int] | None:
@@ -308,7 +311,8 @@ _ERASED = 0xFF
 def _text_reader(point: ModbusSource) -> Reader:
     """Return the reader of a string: check for "no value", cut at its length or end, decode, trim."""
     encoding, zero = wire_encoding(point.encoding), "\0".encode(wire_encoding(point.encoding))
-    absent = {bytes((byte,)): bad(Reason.NOT_AVAILABLE, f"0x{byte:02X}") for byte in (_ERASED, *point.sentinels())}
+    fillers = (_ERASED, *map(int, point.sentinels()))
+    absent = {bytes((byte,)): bad(Reason.NOT_AVAILABLE, f"0x{byte:02X}") for byte in fillers}
     trim, prefix, leading = _TRIMS[point.trim], point.length_prefix, point.trim in {Trim.LEFT, Trim.BOTH}
     padding = bytes((point.padding,))
     plain = encoding == codecs.lookup("latin-1").name
@@ -356,7 +360,9 @@ def _encoded(point: ModbusSource, value: str) -> bytes:
         raise ValueError(f"{value!r} is longer than {point.capacity} characters")
     if prefix is not LengthPrefix.NONE:
         character = len("\0".encode(wire_encoding(point.encoding)))
-        numbers = [len(data) // character] if prefix.size == prefix.width else [point.capacity, len(data) // character]
+        numbers = (
+            [len(data) // character] if prefix.size == prefix.width else [point.capacity, len(data) // character]
+        )
         data = b"".join(number.to_bytes(prefix.width, "big") for number in numbers) + data
     return _spread(point, data.ljust(room + prefix.size, bytes((point.padding,))))
 

@@ -220,8 +220,9 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
 
 
 def _defaults(kind: Protocol) -> Schema:
-    """Return the schema of a template's defaults: the keys of a point, some of which may have a value for each type."""
-    keys = {name: {"$ref": f"#/definitions/{kind.name}_point/properties/{name}"} for name in _point_keys(kind)}
+    """Return the schema of a template's defaults: keys of a point, some of which may have a value for each type."""
+    point = f"#/definitions/{kind.name}_point/properties"
+    keys: dict[str, Schema] = {name: {"$ref": f"{point}/{name}"} for name in _point_keys(kind)}
     for name in kind.source.by_type:
         keys[name] = {"anyOf": [keys[name], {"type": "object"}]}
     return {"type": "object", "properties": keys, "additionalProperties": False}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from drivers.base import Value, ValueType
-from drivers.modbus.raw_types import TIMES, Raw
+from drivers.modbus.raw_types import BCD, TIMES, Raw
 from drivers.modbus.source import ModbusSource
 
 if TYPE_CHECKING:
@@ -134,10 +134,19 @@ def _label(t: float, name: str) -> str:
     return f"{name}-{int(t / 60) % 1000:03d}"
 
 
+def _unwanted(point: Point) -> list[float]:
+    """Return the raw numbers that mean "not available"; for BCD they are written as bits."""
+    if not isinstance(point.source, ModbusSource):
+        return []
+    numbers = [number for number in point.source.not_available if isinstance(number, int | float)]
+    if point.source.raw not in BCD:
+        return numbers
+    return [int(digits) for number in numbers if (digits := f"{int(number):x}").isdecimal()]
+
+
 def _avoiding(point: Point, signal: Signal) -> Signal:
     """Return the signal without the values that mean "not available"."""
-    listed = getattr(point.source, "not_available", ())
-    unwanted = [number for number in listed if isinstance(number, int | float)]
+    unwanted = _unwanted(point)
     if not unwanted:
         return signal
     step = abs(point.scale) if point.type is ValueType.FLOAT else abs(int(point.scale))

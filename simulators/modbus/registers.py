@@ -49,7 +49,8 @@ class RegisterMap:
                 table, first = register.address
                 end = first + register.size
                 self.sizes[table] = max(self.sizes[table], end)
-                words = encode(register, content(source.scale_register, exponent))
+                number = content(source.scale_register, exponent)
+                words = encode(register, number if register.raw in FLOATS else round(number))
                 self.places.append((point.name, _constant(words), table, first, end))
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 from drivers.modbus.raw_types import FLOATS
 from drivers.modbus.scale_register import LARGEST_EXPONENT, ScaleKind, ScaleRegister
-from drivers.modbus.source import ModbusSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from drivers.modbus.source import ModbusSource
     from gateway.settings.point import Point
 
 _FINEST = -3
@@ -18,7 +18,7 @@ _FINEST = -3
 
 
 def exponents(points: Sequence[Point]) -> dict[str, int]:
-    """Return the exponent of ten of each point with a scale register, by name; points share that of their register."""
+    """Return the exponent of ten of each point with a scale register, by name; points may share a register."""
     scaled = [point for point in points if getattr(point.source, "scale_register", None) is not None]
     found: dict[object, int] = {}
     for point in scaled:
@@ -35,9 +35,9 @@ def content(register: ScaleRegister, exponent: int) -> float:
         case ScaleKind.DECIMALS:
             return -exponent
         case ScaleKind.FACTOR:
-            return 10**exponent
+            return 10.0**exponent if exponent < 0 else float(10**exponent)
         case ScaleKind.DIVISOR:
-            return 10**-exponent
+            return 10.0**-exponent if exponent > 0 else float(10**-exponent)
 
 
 def _register(point: Point) -> ScaleRegister:

@@ -66,10 +66,16 @@ def keyed(address: object = "holding 0", **keys: Any) -> ModbusSource:
             "padding is one byte, and a character of utf-16 has 2",
         ),
         ({"raw": "string", "length": 2, "padding": 256}, "less than or equal to 255"),
-        ({"raw": "string", "length": 2, "not_available": 256}, "256 is not a byte; write the byte that fills the whole"),
-        ({"raw": "datetime", "layout": ["year", "moon"]}, "'moon' is not a field of a layout; write year, month, day"),
+        (
+            {"raw": "string", "length": 2, "not_available": 256},
+            "256 is not a byte; write the byte that fills",
+        ),
+        (
+            {"raw": "datetime", "layout": ["year", "moon"]},
+            "'moon' is not a field of a layout; write year",
+        ),
         ({"raw": "datetime", "layout": ["year", "month"]}, "the layout contains no day; write at least year, month"),
-        ({"raw": "datetime", "layout": ["year/month/day"]}, "'year/month/day' are more than the two bytes of a"),
+        ({"raw": "datetime", "layout": ["year/month/day"]}, "'year/month/day' is more than two bytes; write"),
         ({"raw": "datetime", "layout": ["year", "year", "day"]}, "the layout contains year twice"),
         ({"raw": "datetime", "layout": []}, "a layout has 1 to 16 registers"),
         ({"raw": "datetime", "zone": "Europe/Berln"}, "'Europe/Berln' is not a time zone on this machine; write an"),
@@ -249,7 +255,9 @@ def test_defaults_name_what_means_not_available_for_each_type(
 def test_the_values_of_a_standard_have_a_name(raw: str, not_available: tuple[object, ...]) -> None:
     """Every SunSpec device uses the same."""
     written = {"address": "holding 0", "raw": raw}
-    assert keyed(**ModbusSource.fitting({"not_available": "sunspec"}, written) | written).not_available == not_available
+    assert (
+        keyed(**ModbusSource.fitting({"not_available": "sunspec"}, written) | written).not_available == not_available
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,10 +295,8 @@ def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> 
 def test_a_range_for_something_that_is_no_type_is_reported_with_its_line(tmp_path: Path) -> None:
     """The key of a mapping is written by hand."""
     _, problems = template(tmp_path, "  a: {address: holding 1, range: {int15: [0, 1]}}\n")
-    assert problems == [
-        "5: points.a.range: {'int15': [0, 1]} is not a range; write [lowest, highest], "
-        "or in the defaults one for each raw type"
-    ]
+    [problem] = problems
+    assert problem.startswith("5: points.a.range: {'int15': [0, 1]} is not a range; write [lowest, highest], or in")
 
 
 def test_an_array_becomes_a_point_for_each_element() -> None:
