@@ -16,7 +16,7 @@ from gateway.settings.sections import BrokerSection
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from paho.mqtt.client import MQTTMessage
+    from gateway.mqtt.packets import ReceivedMessage
 
 RECONNECT = 0.1
 
@@ -65,7 +65,7 @@ class Watch:
             except MqttError:
                 await asyncio.sleep(RECONNECT)
 
-    def _note(self, message: MQTTMessage) -> None:
+    def _note(self, message: ReceivedMessage) -> None:
         try:
             told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
         except (ValueError, RecursionError):  # that is a fault, too
