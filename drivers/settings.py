@@ -69,6 +69,8 @@ def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value
 class Source(Settings):
     """The address of one point on its device. Each protocol has its own fields."""
 
+    by_type: ClassVar[tuple[str, ...]] = ()  # keys that a template's defaults may give for each type of raw value
+
     @classmethod
     def fitting(cls, defaults: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
         """Return the defaults of a template that apply to a point with the keys `written`."""
@@ -93,6 +95,11 @@ class Source(Settings):
     @property
     def fits_int64(self) -> bool:
         """Whether integers of this source always fit 64 bits with a sign; if not, each value is checked."""
+        return False
+
+    @property
+    def shortest_decimals(self) -> bool:
+        """Whether floats of this source have fewer digits than a double, and are given as their shortest decimals."""
         return False
 
     @property

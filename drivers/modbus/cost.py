@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Cost
 from drivers.modbus.connection import Transport
-from drivers.modbus.plan import Limits, check_point, limits_of, plan
+from drivers.modbus.plan import Limits, apart, check_point, limits_of, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,10 @@ def cost_of(group: ModbusGroup) -> Cost:
     """Return the cost of one scan of a group."""
     connection = group.connection
     points = group.sources
-    requests = plan(points, limits_of(connection)).requests
+    limits = limits_of(connection)
+    requests = plan(points, limits).requests
+    if registers := tuple(dict.fromkeys(apart(points, limits).values())):
+        requests += 2 * plan(registers, limits).requests  # before and after the values
     size = sum(_bytes(connection, request) for request in requests)
     details = [_described(request) for request in requests]
     return Cost(len(requests), size, _seconds(connection, requests), details)
@@ -85,8 +88,12 @@ def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iter
     if limits.max_registers == Limits().max_registers and not limits.forbidden:
         return  # every point fits
     for position, point in enumerate(sources):
-        spans = [span for span in limits.forbidden if span.table is point.address.table]
         try:
-            check_point(point, spans, limits.most(point.address.table), point.size)
+            for one in (point, apart((point,), limits).get(0)):
+                if one is not None:
+                    table = one.address.table
+                    check_point(
+                        one, [span for span in limits.forbidden if span.table is table], limits.most(table), one.size
+                    )
         except ValueError as error:
             yield position, str(error)

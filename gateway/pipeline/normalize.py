@@ -93,7 +93,7 @@ class Normalizer:
             if raw is ValueType.FLOAT and point.type is ValueType.FLOAT and as_it_is:
                 self._floats.append(i)
             elif sure and point.type is ValueType.FLOAT:
-                self._scaled.append((i, *_ratio(point.scale), point.offset))
+                self._scaled.append((i, *_line(point.scale, point.offset)))
             elif not (as_it_is and raw is point.type and (sure or raw is not ValueType.INT)):
                 self._work.append((i, self._converts[i]))
         if len(self._floats) == 1:  # picking one gives no tuple
@@ -124,8 +124,8 @@ class Normalizer:
 
     def _apply_whole(self, scan: Scan) -> None:
         values: list[Any] = scan.values  # typing.cast would cost a call for each
-        for i, times, over, offset in self._scaled:
-            values[i] = values[i] * times / over + offset
+        for i, times, plus, over in self._scaled:
+            values[i] = (values[i] * times + plus) / over
         for i, convert in self._work:
             try:
                 values[i] = convert(values[i])
@@ -251,7 +251,7 @@ def _converter(point: Point) -> Callable[[Value], Value]:
         return _labelled(point.labels)
     match point.type:
         case ValueType.FLOAT:
-            return _to_float(point.scale, point.offset)
+            return _to_float(point.scale, point.offset, point.source.shortest_decimals)
         case ValueType.INT:
             return _to_int(int(point.scale), int(point.offset))
         case ValueType.BOOL:
@@ -267,8 +267,18 @@ def _ratio(scale: float) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=10_000)
-def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
+def _line(scale: float, offset: float) -> tuple[int, int, int]:
+    """Return `times`, `plus` and `over`: `(raw * times + plus) / over` is exact, but for one rounding."""
     times, over = _ratio(scale)
+    plus, below = _ratio(offset)
+    return times * below, plus * over, over * below
+
+
+@lru_cache(maxsize=10_000)
+def _to_float(scale: float, offset: float, shortest: bool) -> Callable[[Value], Value]:  # noqa: FBT001 - cached
+    """Return the conversion of a number; `shortest` keeps the digits of single precision after the multiplication."""
+    times, over = _ratio(scale)
+    rounded = shortest and (scale, offset) != (1, 0)
 
     def convert(raw: Value) -> Value:
         if type(raw) is not int and type(raw) is not float:
@@ -276,7 +286,7 @@ def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
         value = raw * times / over + offset
         if not math.isfinite(value):
             raise Unfit(_NAN)
-        return value
+        return float(f"{value:.15g}") if rounded else value
 
     return convert
 
