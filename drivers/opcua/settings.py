@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
@@ -135,6 +135,18 @@ def _seconds(written: object) -> object:
     return float(written) if isinstance(written, str) else written
 
 
+def _port(parts: SplitResult, example: str) -> int | None:
+    """Return the port of an address, None without a port."""
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        written = parts.netloc.rpartition(":")[2]
+        raise ValueError(f"port {written:.20} is not a number from 1 to 65535; write {example}") from None
+    return port
+
+
 def _addresses(written: object) -> object:
     """Split `10.0.0.2:4840, 10.0.0.3` into addresses."""
     if isinstance(written, str):
@@ -143,8 +155,9 @@ def _addresses(written: object) -> object:
         return written
     for address in written:
         parts = urlsplit(f"//{address}")
-        if not parts.hostname or "@" in parts.netloc or parts.path or parts.port == 0:
+        if not parts.hostname or "@" in parts.netloc or parts.path:
             raise ValueError("a backup is not an address; write HOST or HOST:PORT")
+        _port(parts, "HOST:4840")
     return tuple(written)
 
 
@@ -189,8 +202,7 @@ class OpcUaConnection(SecureConnection):
         if not parts.hostname or "@" in parts.netloc:
             # the URL is not repeated, since it may contain a password
             raise ValueError("write opc.tcp://HOST:4840, without a user in it")
-        if parts.port == 0:  # a port that is not a number, or too large, raises when it is read
-            raise ValueError("Port out of range 1-65535")
+        _port(parts, "opc.tcp://HOST:4840")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 
     @property
