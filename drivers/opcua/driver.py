@@ -102,6 +102,8 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         if turn != self._turn:
             self._turn = turn
             self._counters.failovers += 1
+        if self._settings.allow_insecure_legacy:
+            self._revisions.note_legacy(self.groups, session.policy)
         self._ready = deque(await self._missed(session))
         # new for each session: nothing of a lost session is used further
         self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted)

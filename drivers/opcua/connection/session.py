@@ -17,7 +17,7 @@ from drivers.base import NotConnected
 from drivers.opcua.codec.data_changes import DataChanges
 from drivers.opcua.codec.publish_response import read_response
 from drivers.opcua.codec.requests import read_request
-from drivers.opcua.connection.client import Client
+from drivers.opcua.connection.client import Client, short
 from drivers.opcua.connection.keep_alive import KeepAlive
 from drivers.opcua.connection.session_takeover import AbandonedSessions, SessionTakeover
 from drivers.opcua.errors import (
@@ -72,6 +72,11 @@ class Session:
         self.limits = dict.fromkeys(_LIMITS, AT_ONCE)
         self.keep_alive = KeepAlive(client, settings.keep_alive)
         self._settings = settings
+
+    @property
+    def policy(self) -> str:
+        """Name of the security policy of the channel."""
+        return short(self.client.security_policy.URI)
 
     @property
     def ahead(self) -> float | None:

@@ -16,7 +16,7 @@ from asyncua import ua
 from asyncua.crypto.security_policies import SecurityPolicyNone
 
 from drivers.base import NotConnected
-from drivers.opcua.connection.client import POLICIES, STRENGTH, Client, short, strongest
+from drivers.opcua.connection.client import LEGACY_POLICIES, POLICIES, STRENGTH, Client, short, strongest
 from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected, status
 from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
 from drivers.opcua.security.pki import pki_of
@@ -60,6 +60,7 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
     the command that trusts it.
     """
     url = client.server_url.geturl()
+    client.legacy = settings.allow_insecure_legacy
     try:
         await asyncio.to_thread(_identify, client, settings)
     except (OSError, ValueError, MissingSecret) as error:
@@ -188,7 +189,7 @@ def _chosen(
         case Policy.AUTO:
             wanted = strongest(usable, mode)
         case policy:
-            wanted = POLICIES[policy].URI
+            wanted = (POLICIES | LEGACY_POLICIES)[policy].URI
     found = [one for one in usable if (one.SecurityPolicyUri, one.SecurityMode) == (wanted, mode)]
     if found:
         return found[0]
@@ -211,13 +212,19 @@ def _not_offered(endpoints: Sequence[ua.EndpointDescription], asked: str) -> str
         return f"{text}. Write security and security_mode as one of these"
     if offered == [_WRITTEN[ua.MessageSecurityMode.None_]]:
         return f"{text}. Switch it on there; or write security: none, which anybody on the network can read and forge"
-    return f"{text}. Switch one of {', '.join(POLICIES)} on there"
+    text = f"{text}. Switch one of {', '.join(POLICIES)} on there"
+    legacy = [name for name, policy in LEGACY_POLICIES.items() if any(uri == policy.URI for uri, _ in pairs)]
+    if legacy:
+        text += f"; or write security: {legacy[0]} and allow_insecure_legacy: true, which others can forge"
+    return text
 
 
 def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pki, url: str, uri: str) -> None:
     """Accept a server's certificate, or raise `NotConnected` with all problems."""
     host = settings.server_name or urlsplit(url).hostname
-    expected = Expected(None if host == ANY_HOST else host, uri, settings.revocation == "required")
+    expected = Expected(
+        None if host == ANY_HOST else host, uri, settings.revocation == "required", settings.allow_insecure_legacy
+    )
     try:
         store = pki.store()
     except (OSError, ValueError) as error:
@@ -256,7 +263,8 @@ def _own(pki: Pki, url: str) -> Own:
 def _protect(client: Client, endpoint: ua.EndpointDescription, own: Own, server: x509.Certificate) -> None:
     """Set policy, mode, certificates and key of the channel."""
     client.application_uri = own.uri
-    policy = next(policy for policy in POLICIES.values() if endpoint.SecurityPolicyUri == policy.URI)
+    known = (*POLICIES.values(), *LEGACY_POLICIES.values())
+    policy = next(policy for policy in known if endpoint.SecurityPolicyUri == policy.URI)
     protection = policy(server, own.certificate, own.key, endpoint.SecurityMode)
     client.security_policy = protection  # type: ignore[assignment] # any policy, as for its own set_security
     client.uaclient.set_security(protection)
