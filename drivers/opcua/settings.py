@@ -31,6 +31,13 @@ class Discard(StrEnum):
     NEWEST = "newest"
 
 
+class Enumeration(StrEnum):
+    """The form of the values of an enumeration."""
+
+    NUMBER = "number"
+    NAME = "name"
+
+
 class Time(StrEnum):
     """The clock that determines the time of a value."""
 
@@ -49,7 +56,7 @@ class OpcUaSource(Source):
 
     `sampling`, `queue` and `discard` belong to the monitored item; `time` selects a clock. `field` selects a field of
     a structure, `element` an element of an array (from 0), and `count` makes points of the first `count` elements.
-    `match` makes points of all matching variables below the node.
+    `enum` selects numbers or names of an enumeration. `match` makes points of all matching variables below the node.
     """
 
     node: Annotated[InstanceOf[Node] | InstanceOf[BrowsePath], BeforeValidator(parse_node)]
@@ -74,6 +81,8 @@ class OpcUaSource(Source):
     """An element of an array, from 0, as in `0`."""
     count: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """How many elements of an array: points name_0, name_1 and so on, as in `4`."""
+    enum: Annotated[Enumeration, Field(strict=False)] = Enumeration.NUMBER
+    """Whether a value of an enumeration is its number, or the name that the server gives it, as in `name`."""
     match: Annotated[str, Field(min_length=1)] | None = None
     """All variables below the node whose path from there matches this, each a point name_variable, as in
     `"*Temperature"` or `Zones/*/Actual`.
@@ -89,6 +98,8 @@ class OpcUaSource(Source):
             )
         if self.events and not (self.whole and self.count is None):
             raise ValueError("an event has no field, element or count: it is published as a whole")
+        if self.events and self.named:
+            raise ValueError("an event has no enum: its values are as in the event")
         return self
 
     @classmethod
@@ -110,6 +121,20 @@ class OpcUaSource(Source):
         return not self.field and self.element is None
 
     @property
+    def plain(self) -> bool:
+        """True if a number of the node is a number of the point, without a conversion."""
+        return self.whole and not self.named
+
+    @property
+    def named(self) -> bool:
+        """True if values of an enumeration become names."""
+        return self.enum is Enumeration.NAME
+
+    @property
+    def structured(self) -> bool:
+        return not self.events
+
+    @property
     def search(self) -> bool:
         return self.match is not None
 
@@ -127,7 +152,7 @@ class OpcUaSource(Source):
 
     @property
     def value_type(self) -> ValueType | None:
-        return ValueType.STRING if self.events else None
+        return ValueType.STRING if self.events or self.named else None
 
 
 def _seconds(written: object) -> object:

@@ -15,7 +15,6 @@ from drivers.opcua.codec.structures import Member, Structure, Structures
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from drivers.base import Fault
     from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
 
@@ -76,15 +75,15 @@ class DataTypes:
         """Return True if values of a type are numbers that have names."""
         return self._root(data_type) == _ENUMERATION
 
-    def structures(self) -> Structures:
-        """Return the structure definitions."""
+    def structures(self, labels: Mapping[tuple[OpcUaGroup, int], Mapping[int, str]] | None = None) -> Structures:
+        """Return the structure definitions; `labels` are those of points."""
         defined = {data_type: self._structure(one) for data_type, one in self._definitions.items()}
         encodings = {
             one.DefaultEncodingId: data_type
             for data_type, one in self._definitions.items()
             if not one.DefaultEncodingId.is_null()
         }
-        return Structures(defined, encodings)
+        return Structures(defined, encodings, labels)
 
     def definition(self, data_type: ua.NodeId) -> ua.StructureDefinition | None:
         """Return the definition of a structure; None for another type, or without a definition."""
@@ -107,7 +106,7 @@ class DataTypes:
                 kind = ua.VariantType.ExtensionObject if isinstance(kind, ua.NodeId) else ua.VariantType.Variant
             optional = field.IsOptional and not subtyped
             members.append(Member(field.Name or "", kind if isinstance(kind, ua.NodeId) else int(kind),
-                                  max(field.ValueRank, 0), optional))  # fmt: skip
+                                  max(field.ValueRank, 0), optional, self.labels.get(field.DataType)))  # fmt: skip
         return Structure(definition.StructureType, tuple(members))
 
     def _kind(self, data_type: ua.NodeId) -> int | ua.NodeId:
@@ -133,21 +132,9 @@ class DataTypes:
         return None
 
 
-async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]) -> Structures:
-    """Return the structures that have a field used by a point; `nodes` are those of the points of each group.
-
-    Raises `REQUEST_ERRORS`.
-    """
-    parts = [
-        node
-        for group, found in nodes.items()
-        for node, source in zip(found, group.sources, strict=True)
-        if isinstance(node, ua.NodeId) and source.field
-    ]
-    types = DataTypes()
-    data_types = (await session.read(parts, ua.AttributeIds.DataType)).values
-    await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId)])
-    return types.structures()
+def _inside(definitions: Mapping[ua.NodeId, ua.StructureDefinition]) -> set[ua.NodeId]:
+    """Return the data types of fields."""
+    return {field.DataType for one in definitions.values() for field in one.Fields}
 
 
 def _standard(data_type: ua.NodeId) -> int | None:
