@@ -1,6 +1,7 @@
 """Reads the data types of a server: definitions of structures, and the names of enumeration values.
 
-The attribute DataTypeDefinition contains them (Part 3, 5.8.3). A type without this attribute is like its supertype.
+The attribute DataTypeDefinition contains them (Part 3, 5.8.3). Older servers describe structures in type dictionaries
+(`type_dictionary`) alone. Any other type without this attribute is like its supertype.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.opcua.browse.references import SUBTYPES, local, references
+from drivers.opcua.codec.dictionaries import Dictionaries
 from drivers.opcua.codec.structures import Member, Structure, Structures
 
 if TYPE_CHECKING:
@@ -45,12 +47,26 @@ class DataTypes:
     def __init__(self) -> None:
         self._definitions: dict[ua.NodeId, ua.StructureDefinition] = {}
         self._supers: dict[ua.NodeId, ua.NodeId | None] = {}
+        self._searched: set[ua.NodeId] = set()  # structures that were looked up in dictionaries
         self.labels: dict[ua.NodeId, dict[int, str]] = {}
         """Names of enumeration values, by data type."""
 
     async def learn(self, session: Session, data_types: Iterable[ua.NodeId]) -> None:
         """Read types, and the types of their fields. Raises `REQUEST_ERRORS`."""
         wanted = {one for one in data_types if not self._known(one)}
+        await self._learn_definitions(session, wanted)
+        undefined = [one for one in self._supers if self._is_undefined_structure(one)]
+        if undefined:
+            dictionaries = Dictionaries(session)
+            found = await dictionaries.learn(undefined)
+            self._searched.update(undefined)
+            self._definitions |= found.structures
+            self._supers |= found.supertypes
+            self.labels |= found.names
+            # the types of the standard that their fields have
+            await self._learn_definitions(session, {one for one in _inside(found.structures) if not self._known(one)})
+
+    async def _learn_definitions(self, session: Session, wanted: set[ua.NodeId]) -> None:
         for _ in range(ROUNDS):
             if not wanted or len(self._supers) + len(self._definitions) > MOST:
                 return
@@ -67,9 +83,16 @@ class DataTypes:
                     }
                 rest.append(data_type)
             self._supers.update(zip(rest, await _supertypes(session, rest), strict=True))
-            inside = {field.DataType for one in self._definitions.values() for field in one.Fields}
+            inside = _inside(self._definitions)
             above = {one for one in self._supers.values() if one is not None}
             wanted = {one for one in inside | above if not self._known(one)}
+
+    def _is_undefined_structure(self, data_type: ua.NodeId) -> bool:
+        return (
+            data_type not in self._definitions
+            and data_type not in self._searched
+            and self._root(data_type) == int(ua.ObjectIds.Structure)
+        )
 
     def is_enumeration(self, data_type: ua.NodeId) -> bool:
         """Return True if values of a type are numbers that have names."""
