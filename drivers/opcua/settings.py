@@ -12,6 +12,9 @@ from drivers.base import Flag, Group, Seconds, Source, ValueType
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
 from drivers.opcua.security.settings import SecureConnection
 
+REVERSE = "opc.tcp+reverse"
+"""The scheme of an address at which a server dials in."""
+
 PORT = 4840
 """The default port of OPC UA (Part 6, 7.4)."""
 
@@ -195,13 +198,16 @@ class OpcUaConnection(SecureConnection):
     `keep_alive` seconds of silence after which the server sends a sign of life; the connection ends after three times
     `publishing` publish requests that wait at the server for changes
     `time`       the clock that determines the time of a value, unless a point has its own setting
+    `server_uri`, `endpoint`, `dial_in`  the server that dials in, and how long to wait for it
     `retry_missing`  seconds after which nodes that were missing, or not good, are looked up again
     """
 
-    schemes: ClassVar[tuple[str, ...]] = ("opc.tcp",)
+    schemes: ClassVar[tuple[str, ...]] = ("opc.tcp", REVERSE)
 
     url: str
-    """The address of the server, as in `opc.tcp://10.20.2.21:4840`."""
+    """The address of the server, as in `opc.tcp://10.20.2.21:4840`; or that at which the server dials in, as in
+    `opc.tcp+reverse://0.0.0.0:4841`.
+    """
     namespace: str | None = None
     """URI that nodes without a namespace belong to, as in `urn:acme:press-01`."""
     timeout: Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=60)] = 4.0
@@ -216,6 +222,12 @@ class OpcUaConnection(SecureConnection):
     """Publish requests that wait at the server for changes, as in `3`."""
     retry_missing: Annotated[Seconds, Field(ge=1)] = 30.0
     """Time after which missing nodes are looked up again, as in `30s`."""
+    server_uri: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """The application URI of the server that dials in, as in `urn:acme:press-01`."""
+    endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://", max_length=4096)] | None = None
+    """The endpoint URL that the server must name when it dials in, as in `opc.tcp://10.20.2.21:4840`."""
+    dial_in: Annotated[Seconds, Field(ge=1, le=600)] = 30.0
+    """Time to wait until the server dials in, as in `30s`."""
     writable: Flag = False
     """Whether nodes may be written; Lineside never writes automatically, as in `true`."""
     time: Annotated[Time, Field(strict=False)] = Time.SOURCE
@@ -230,9 +242,27 @@ class OpcUaConnection(SecureConnection):
         _port(parts, "opc.tcp://HOST:4840")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 
+    @model_validator(mode="after")
+    def _dials(self) -> Self:
+        if self.reverse:
+            if self.server_uri is None:
+                raise ValueError("server_uri is missing: write the application URI of the server that dials in")
+            if self.backup:
+                raise ValueError("a server that dials in has no backup")
+            return self
+        wrong = self.model_fields_set & {"server_uri", "endpoint", "dial_in"}
+        if wrong:
+            raise ValueError(f"{min(wrong)} is for a server that dials in; write {REVERSE}://0.0.0.0:4841")
+        return self
+
+    @property
+    def reverse(self) -> bool:
+        """True if the server dials in."""
+        return self.url.startswith(f"{REVERSE}:")
+
     @property
     def tcp_port(self) -> int | None:
-        return urlsplit(self.url).port or PORT
+        return None if self.reverse else urlsplit(self.url).port or PORT
 
     def time_of(self, *, pushed: bool) -> Time:
         """Return the clock of a point without its own setting: polled values have the time of the read."""

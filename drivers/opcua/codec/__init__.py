@@ -7,6 +7,7 @@
 `data_changes`      data change notifications and read results, as columns
 `publish_response`  publish, republish and read responses
 `requests`          read, publish and republish requests
-`values`            OPC UA values and status codes to values and faults of readings
+`values`            OPC UA values and status codes to values and faults of readings; `texts` and `json_text` as text
+`reverse_hello`     the first message of a server that dials in
 `units`             engineering units to UCUM
 """

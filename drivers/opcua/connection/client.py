@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from asyncua.common.utils import Buffer
     from asyncua.crypto.security_policies import SecurityPolicy
 
+    from drivers.opcua.connection.reverse import ReverseLease
+
 POLICIES: dict[Policy, type[SecurityPolicy]] = {
     Policy.AES256: SecurityPolicyAes256Sha256RsaPss,
     Policy.AES128: SecurityPolicyAes128Sha256RsaOaep,
@@ -100,12 +102,24 @@ class Client(asyncua.Client):
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
+        self.legacy = False
+        self.reverse: ReverseLease | None = None
+        """Where the server dials in; None if this client connects to the server."""
         self._nonces: set[bytes] = set()  # of the server, on this connection
         self._before_session: Callable[[Client], Awaitable[None]] | None = None
 
     def use_endpoint(self, url: str) -> None:
         """Connect to this endpoint instead of the discovery endpoint."""
         self._server_url = urlparse(url)
+
+    async def connect_socket(self) -> None:
+        """Connect to the server, or wait until it has dialled in, and use the endpoint that it names."""
+        if self.reverse is None:
+            await super().connect_socket()
+            return
+        dialled_in = await self.reverse.next()
+        self.use_endpoint(dialled_in.endpoint_url)
+        self.uaclient.adopt(dialled_in.transport)
 
     async def open(self, before_session: Callable[[Client], Awaitable[None]] | None = None) -> None:
         """Connect without asyncua's watchdog, which disconnects a slow server.

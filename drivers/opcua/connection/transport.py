@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from asyncua import ua
-from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
 from asyncua.client.ua_session import SessionState, UaSession
 from asyncua.common.connection import TransportLimits
 from asyncua.ua.ua_binary import header_from_binary, nodeid_to_binary, uatcp_to_binary
@@ -258,6 +258,16 @@ class Transport(UaClient):
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
         return self.protocol
+
+    def adopt(self, transport: asyncio.Transport) -> None:
+        """Use a connection that the server opened. Raises `ConnectionError` if it is closed."""
+        if transport.is_closing():
+            raise ConnectionError("connection lost")
+        self._set_state(UaClientState.CONNECTING)
+        protocol = self._make_protocol()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        self._set_state(UaClientState.SOCKET_OPEN)
 
     def forget_channel_request(self) -> None:
         """Give up a request to open or renew the channel; a late response to it is ignored."""

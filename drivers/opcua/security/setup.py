@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from drivers.opcua.connection.reverse import ReverseLease
     from drivers.opcua.security.pki import Own, Pki
     from drivers.opcua.settings import OpcUaConnection
 
@@ -67,11 +68,14 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
         raise NotConnected(f"{url}: {error}") from None
     if settings.security is Policy.NONE and not settings.identified and not is_discovery(url):
         return
-    endpoint = _chosen(await _offered(url, settings), settings, url)
-    client.use_endpoint(await _reachable(endpoint_urls(url, endpoint.EndpointUrl or ""), settings))
+    endpoint = _chosen(await _offered(url, settings, client.reverse), settings, url)
+    if client.reverse is None:
+        client.use_endpoint(await _reachable(endpoint_urls(url, endpoint.EndpointUrl or ""), settings))
     if settings.security is Policy.NONE and not settings.identified:
         return
-    pki, uri = pki_of(settings), endpoint.Server.ApplicationUri or ""
+    pki, uri = pki_of(settings), settings.server_uri or endpoint.Server.ApplicationUri or ""
+    if client.reverse is not None:  # what dials in is the host of its endpoint
+        url = settings.endpoint or endpoint.EndpointUrl or url
     try:
         chain = read_chain(endpoint.ServerCertificate or b"")
     except ValueError as error:
@@ -81,9 +85,8 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
 
     async def validate(certificate: x509.Certificate, application: ua.ApplicationDescription) -> None:
         # again with the identity in the session, which can't be forged on the network
-        await asyncio.to_thread(
-            _judge, [certificate, *chain[1:]], settings, pki, url, application.ApplicationUri or uri
-        )
+        stated = settings.server_uri or application.ApplicationUri or uri
+        await asyncio.to_thread(_judge, [certificate, *chain[1:]], settings, pki, url, stated)
 
     await asyncio.to_thread(_judge, chain, settings, pki, url, uri)
     client.certificate_validator = validate
@@ -118,16 +121,18 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
         client.user_certificate, client.user_private_key = certificate, key
 
 
-async def _offered(url: str, settings: OpcUaConnection) -> list[ua.EndpointDescription]:
+async def _offered(url: str, settings: OpcUaConnection, reverse: ReverseLease | None) -> list[ua.EndpointDescription]:
     """Return the endpoints of a server, read by a separate client without user or secret.
 
     If all endpoints of the server require security, its discovery endpoint is used (Part 6, 7.1.2.3 and Annex E).
     """
+    client = Client(url, settings.timeout)
+    client.reverse = reverse
     try:
-        return await Client(url, settings.timeout).connect_and_get_server_endpoints()
+        return await client.connect_and_get_server_endpoints()
     except HANDSHAKE_ERRORS as error:
         refused = isinstance(error, ConnectionError | ua.UaError) and not isinstance(error, ConnectionRefusedError)
-        if refused and not is_discovery(url):
+        if refused and reverse is None and not is_discovery(url):
             with suppress(*HANDSHAKE_ERRORS):
                 discovery = Client(f"{url.rstrip('/')}{DISCOVERY}", settings.timeout)
                 return await discovery.connect_and_get_server_endpoints()
