@@ -18,9 +18,9 @@ from drivers.base import (
     Scan,
 )
 from drivers.opcua.browse.node_metadata import about_points
+from drivers.opcua.browse.point_types import needs_types, structures_of
 from drivers.opcua.browse.resolve import GONE, resolved
 from drivers.opcua.browse.search import search
-from drivers.opcua.codec.data_types import structures_of
 from drivers.opcua.connection.session import opened_first
 from drivers.opcua.connection.session_takeover import AbandonedSessions
 from drivers.opcua.counters import Counters
@@ -102,6 +102,8 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         if turn != self._turn:
             self._turn = turn
             self._counters.failovers += 1
+        if self._settings.allow_insecure_legacy:
+            self._revisions.note_legacy(self.groups, session.policy)
         self._ready = deque(await self._missed(session))
         # new for each session: nothing of a lost session is used further
         self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted)
@@ -254,8 +256,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         for place, node in zip(missing, await resolved(session, group, list(missing)), strict=True):
             nodes[place] = node
         try:
-            found = [group.sources[place] for place in missing if not isinstance(nodes[place], Fault)]
-            if any(source.field for source in found):
+            if any(needs_types(group, place) for place in missing if not isinstance(nodes[place], Fault)):
                 self._points.structures = await structures_of(session, self._nodes)
             if group in self._polls or self._reader is None:
                 self._polls[group].resolve(nodes)

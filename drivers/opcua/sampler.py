@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import Fault, NotConnected, Sampler, Scan
-from drivers.opcua.codec.values import reading
+from drivers.opcua.codec.values import point_reading
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.errors import REQUEST_ERRORS
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
@@ -53,8 +53,8 @@ class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
                 continue
             place = places[node]
             value, variant = answer.values[place], answer.variants.get(place)
-            found: tuple[Value | None, Fault | None] = reading(
-                value, answer.statuses[place], variant, source.field, source.element, self._points.structures
+            found: tuple[Value | None, Fault | None] = point_reading(
+                self._asked[group], i, value, answer.statuses[place], variant, self._points.structures
             )
             scan.values[i] = found[0]
             if found[1] is not None:

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from drivers.base import Group
+from drivers.base import Group, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,9 +48,11 @@ def _group(machine: Machine, points: list[Point], every: float, **what: bool) ->
     names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
     deadbands = _if_any(point.least_change / abs(point.scale) for point in points)
     percents = _if_any(point.percent for point in points)
+    types = tuple(point.type for point in points)
     return Group(
-        str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, percents=percents, **what
-    )
+        str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, percents=percents,
+        types=types if ValueType.JSON in types else (), **what,
+    )  # fmt: skip
 
 
 def _if_any(numbers: Iterable[float]) -> tuple[float, ...]:

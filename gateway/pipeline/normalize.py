@@ -13,6 +13,8 @@ from functools import lru_cache
 from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import orjson
+
 from drivers.base import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
 from gateway.model.time import APART, GRAIN
 
@@ -29,6 +31,7 @@ _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 _TYPES: dict[ValueType, type] = {
     ValueType.FLOAT: float, ValueType.INT: int, ValueType.BOOL: bool, ValueType.STRING: str,
+    ValueType.JSON: str,
 }  # fmt: skip
 """The type of a raw value that needs no conversion, by declared type."""
 
@@ -258,6 +261,8 @@ def _converter(point: Point) -> Callable[[Value], Value]:
             return _to_bool
         case ValueType.STRING:
             return _to_string
+        case ValueType.JSON:
+            return _to_json
 
 
 @lru_cache(maxsize=10_000)
@@ -321,6 +326,15 @@ def _to_string(raw: Value) -> Value:
     if isinstance(raw, str):
         return raw
     raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where text belongs"))
+
+
+def _to_json(raw: Value) -> Value:
+    """Return JSON text: a driver returns it for all values but plain numbers."""
+    if isinstance(raw, str):
+        return raw
+    if isinstance(raw, float) and not math.isfinite(raw):  # as in OPC UA JSON (OPC 10000-6, 5.4.2.4)
+        return '"NaN"' if math.isnan(raw) else '"Infinity"' if raw > 0 else '"-Infinity"'
+    return orjson.dumps(raw).decode()
 
 
 def _labelled(labels: dict[int, str]) -> Callable[[Value], Value]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from asyncua import ua
 
 from drivers.base import Fault, Scan
-from drivers.opcua.codec.values import microseconds, reading
+from drivers.opcua.codec.values import microseconds, point_reading
 from drivers.opcua.errors import HISTORY_BUSY
 from drivers.opcua.history.history_read import read_past
 from drivers.opcua.settings import Time
@@ -177,16 +177,9 @@ def _put(
     now: int,
 ) -> None:
     """Add a value to a scan of its group and time; a scan contains a point once."""
-    source = gap.group.sources[gap.position]
     status = value.StatusCode.value if value.StatusCode is not None else 0
-    found, fault = reading(
-        value.Value.Value if value.Value is not None else None,
-        status,
-        value.Value,
-        source.field,
-        source.element,
-        structures,
-    )
+    sent = value.Value.Value if value.Value is not None else None
+    found, fault = point_reading(gap.group, gap.position, sent, status, value.Value, structures)
     turn = 0
     while (held := scans.get((gap.group, time, turn))) is not None and gap.position in cast("list[int]", held.points):
         turn += 1

@@ -22,7 +22,7 @@ class ClientHandles:
         self._nodes: list[ua.NodeId] = []
         self._modes: list[Time] = []
         self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
-        self._special: set[int] = set()  # handles of parts of a value, or of points with their own clock
+        self._special: set[int] = set()  # handles of points that need a conversion, or have their own clock
         self._fresh: set[int] = set()  # handles without a first value
 
     def add(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> int:
@@ -35,7 +35,7 @@ class ClientHandles:
         self._modes.append(source.time or group.connection.time)
         if not source.whole:
             self._others[handle] = []
-        if not source.whole or self._modes[handle] is not self._modes[0]:
+        if not source.plain or self._modes[handle] is not self._modes[0]:
             self._special.add(handle)
         self._fresh.add(handle)
         return handle

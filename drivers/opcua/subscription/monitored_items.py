@@ -55,7 +55,9 @@ class MonitoredItems:
             if not source.whole and alike in shared:
                 self._points.share(shared[alike], position)
                 continue
-            handle = shared[alike] = self._points.add(group, position, node)
+            handle = self._points.add(group, position, node)
+            if not source.whole:
+                shared[alike] = handle
             wanted[handle] = _request(group, position, node, handle)
         refused = await self._create(session, subscription, wanted)
         plain = {handle: wanted[handle] for handle, status in refused.items() if status in NO_FILTER}

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import Fault, NotConnected, Scan
-from drivers.opcua.codec.values import reading
+from drivers.opcua.codec.values import point_reading
 from drivers.opcua.errors import NO_NODE, REQUEST_ERRORS
 from drivers.opcua.settings import Time
 from drivers.opcua.subscription.revisions import NO_ITEM
@@ -82,9 +82,10 @@ class Poll:
                 scan.faults[i] = place
                 continue
             value: Value | None = values[place]
-            if statuses[place] or type(value) not in _PLAIN or not source.whole:
-                variant = variants.get(place)
-                value, fault = reading(value, statuses[place], variant, source.field, source.element, structures)
+            if statuses[place] or type(value) not in _PLAIN or not source.plain:
+                value, fault = point_reading(
+                    self.group, self.positions[i], value, statuses[place], variants.get(place), structures
+                )
                 if fault is not None:
                     scan.faults[i] = fault
                 if statuses[place] in NO_NODE:

@@ -23,6 +23,10 @@ SHORTER = "the server queues {} changes instead of {}: with more between two mes
 SLACK = 1.01
 """A revised interval up to this multiple of the requested interval is the same: servers count in their own ticks."""
 
+LEGACY = (
+    "allow_insecure_legacy is set: the connection has the policy {}, and may be protected by SHA-1 or a short key, "
+    "which others can forge; let the device get a newer policy and certificate, and remove the option"
+)
 NO_ITEM = "the server has no room for more monitored items: they are read instead, at their rate"
 
 
@@ -37,6 +41,11 @@ class Revisions:
         names = dict.fromkeys(group.names[position] for position in positions)
         if names:
             self._names[group.machine, text] |= names
+
+    def note_legacy(self, groups: Iterable[OpcUaGroup], policy: str) -> None:
+        """Add a remark on all points, which have a connection that others may forge."""
+        for group in groups:
+            self.note(group, range(len(group.names)), LEGACY.format(policy))
 
     def take(self) -> list[DeviceWarning]:
         """Return the remarks since the last call."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from drivers.base import Scan
 from drivers.opcua.codec.data_changes import microseconds
-from drivers.opcua.codec.values import OVERFLOW, reading
+from drivers.opcua.codec.values import OVERFLOW, point_reading
 from drivers.opcua.errors import NO_NODE
 from drivers.opcua.history.backfill import Gap
 from drivers.opcua.settings import Time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from drivers.opcua.codec.data_changes import DataChanges
     from drivers.opcua.codec.structures import Structures
     from drivers.opcua.counters import Counters
-    from drivers.opcua.settings import OpcUaGroup, OpcUaSource
+    from drivers.opcua.settings import OpcUaGroup
 
     Latest = dict[OpcUaGroup, dict[int, int]]
     """The newest source times that were delivered, by group and position, over all connections."""
@@ -226,8 +226,7 @@ class ScanBuilder(ClientHandles):
             self._gone.add(handle)
         late = []
         for position in self.positions(handle):
-            own = cast("OpcUaSource", scan.group.sources[position])
-            found, fault = reading(value, status, variant, own.field, own.element, self.structures)
+            found, fault = point_reading(self._groups[handle], position, value, status, variant, self.structures)
             if fault is not None:
                 scan.faults[len(scan.values)] = fault
             if since is not None:
