@@ -62,7 +62,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         self._points = ScanBuilder(self._counters, self._latest)
         self._nodes: dict[OpcUaGroup, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
-        self._alarms = Alarms(self._counters)
+        self._alarms = Alarms(self._counters, self._revisions)
         self._backfill = Backfill(self._counters)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0

@@ -57,5 +57,5 @@ class ActiveAlarms:
         gone = [key for key in self._texts if key in self._doubtful]
         self._doubtful.clear()
         # it has no id, since the server sent no event
-        ends = [orjson.loads(self._texts.pop(key)) | {"id": "", "active": False} for key in gone]
+        ends = [orjson.loads(self._texts.pop(key)) | {"id": "", "active": False, "retain": False} for key in gone]
         return [(key[0], key[1], orjson.dumps(end).decode()) for key, end in zip(gone, ends, strict=True)]

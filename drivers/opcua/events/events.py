@@ -3,23 +3,30 @@
 An event is a reading whose value is a JSON object as text:
 
     {"id": "5f1c...", "type": "ExclusiveLevelAlarmType", "source": "Boiler", "condition": "Level", "severity": 700,
-     "message": "level high", "active": true, "acknowledged": false}
+     "message": "level high", "active": true, "acknowledged": false, "condition_id": "ns=2;i=7",
+     "source_node": "ns=2;i=5", "branch_id": null, "retain": true}
 
-`severity` is 1 to 1000 (Part 5, 6.4.2). Only alarms have `condition`, `active` and `acknowledged`; else null.
+`severity` is 1 to 1000 (Part 5, 6.4.2). Only alarms have `condition`, `active`, `acknowledged`, `condition_id`,
+`branch_id` and `retain`; else null. `condition_id` and `branch_id` identify an alarm (Part 9, 5.5.2). With
+`event_fields` an event also has `fields`, with null for those that it does not have: {"BatchId": 4711}.
 """
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 from asyncua import ua
 
-from drivers.opcua.codec.values import microseconds
+from drivers.opcua.codec.values import microseconds, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from drivers.base import Value
 
 _BASE, _CONDITION = ua.ObjectIds.BaseEventType, ua.ObjectIds.ConditionType
 _ACKNOWLEDGEABLE, _ALARM = ua.ObjectIds.AcknowledgeableConditionType, ua.ObjectIds.AlarmConditionType
@@ -44,12 +51,26 @@ FIELDS: tuple[tuple[int, tuple[str, ...]], ...] = (
 _TEXT_FIELDS = 9
 """Fields in the text of an event; the other fields identify alarms."""
 
+MAX_ELEMENTS = 1000
+"""Elements of an array in a field of an event."""
+
 QUEUE_OVERFLOW = ua.ObjectIds.EventQueueOverflowEventType
 """Events were lost in a full queue (Part 4, 7.22.3)."""
 
 _BOOKKEEPING = {ua.ObjectIds.RefreshStartEventType, ua.ObjectIds.RefreshEndEventType,
                 ua.ObjectIds.RefreshRequiredEventType, QUEUE_OVERFLOW}  # fmt: skip
 """Events about the refresh itself (Part 9, 5.11)."""
+
+
+class EventSelection(NamedTuple):
+    """The events of one point: their types, further fields by name, and the least severity."""
+
+    types: tuple[ua.NodeId, ...] = ()
+    fields: Mapping[str, tuple[ua.QualifiedName, ...]] = MappingProxyType({})
+    severity: int = 1
+
+
+EVERY_EVENT = EventSelection()
 
 
 class Event(NamedTuple):
@@ -65,27 +86,58 @@ class Event(NamedTuple):
     active: bool | None = None
 
 
-def event_filter() -> ua.EventFilter:
-    """Return the filter: all fields, of every event."""
-    clauses = [
-        ua.SimpleAttributeOperand(
-            TypeDefinitionId=ua.NodeId(ua.Int32(type_)),
-            BrowsePath=[ua.QualifiedName(name, ua.UInt16(0)) for name in path],
-            AttributeId=ua.IntegerId(ua.AttributeIds.Value if path else ua.AttributeIds.NodeId),
-        )
-        for type_, path in FIELDS
+def event_filter(selection: EventSelection = EVERY_EVENT) -> ua.EventFilter:
+    """Return the filter (Part 4, 7.22.3): `FIELDS` and the selected fields, of the selected events."""
+    clauses = [_operand(type_, [ua.QualifiedName(name, ua.UInt16(0)) for name in path]) for type_, path in FIELDS]
+    # for the base type a server looks for the path in an event of any type
+    clauses += [_operand(_BASE, list(path)) for path in selection.fields.values()]
+    return ua.EventFilter(SelectClauses=clauses, WhereClause=_where(selection))
+
+
+def _operand(type_: int, path: list[ua.QualifiedName]) -> ua.SimpleAttributeOperand:
+    return ua.SimpleAttributeOperand(
+        TypeDefinitionId=ua.NodeId(ua.Int32(type_)),
+        BrowsePath=path,
+        AttributeId=ua.IntegerId(ua.AttributeIds.Value if path else ua.AttributeIds.NodeId),
+    )
+
+
+def _where(selection: EventSelection) -> ua.ContentFilter:
+    """Return the condition (Part 4, 7.7): any of the types, and the severity. Operands follow their operators."""
+    tests = [_element(ua.FilterOperator.OfType, _literal(one, ua.VariantType.NodeId)) for one in selection.types]
+    joins = [ua.FilterOperator.Or] * max(0, len(tests) - 1)
+    if selection.severity > 1:
+        severity = _operand(_BASE, [ua.QualifiedName("Severity", ua.UInt16(0))])
+        least = _literal(selection.severity, ua.VariantType.UInt16)
+        joins = [ua.FilterOperator.And, *joins] if tests else []
+        tests.insert(1, _element(ua.FilterOperator.GreaterThanOrEqual, severity, least))
+    # each joins the test of the next number with the join behind it, and the last with the first test
+    chain = [
+        _element(join, ua.ElementOperand(ua.UInt32(len(joins) + i + 1)), ua.ElementOperand(ua.UInt32(i + 1)))
+        for i, join in enumerate(joins)
     ]
-    return ua.EventFilter(SelectClauses=clauses, WhereClause=ua.ContentFilter())
+    return ua.ContentFilter(Elements=[*chain, *tests])
 
 
-def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | None:
-    """Return an event, given its fields in the order of `FIELDS`; None for events about the refresh itself.
+def _element(operator: ua.FilterOperator, *operands: Any) -> ua.ContentFilterElement:  # noqa: ANN401 - operands of any class
+    return ua.ContentFilterElement(FilterOperator=operator, FilterOperands=list(operands))
 
+
+def _literal(value: object, kind: ua.VariantType) -> ua.LiteralOperand:
+    return ua.LiteralOperand(Value=ua.Variant(value, kind))
+
+
+def event_of(
+    values: Sequence[Any], names: Mapping[ua.NodeId, str], selection: EventSelection = EVERY_EVENT
+) -> Event | None:
+    """Return an event, given its fields in the order of the filter; None for events that were not selected.
+
+    These are events about the refresh itself, and those below the least severity from a server without filters.
     `names` are the known names of event types.
     """
     fields = [*values, *[None] * (len(FIELDS) - len(values))]
     id_, type_, source, time, severity, message, condition, active, acknowledged = fields[:_TEXT_FIELDS]
-    if standard_type(fields) in _BOOKKEEPING:
+    if standard_type(fields) in _BOOKKEEPING or (isinstance(severity, int) and severity < selection.severity):
         return None
     parts: dict[str, Any] = {
         "id": id_.hex() if isinstance(id_, bytes) else "",
@@ -97,24 +149,34 @@ def event_of(values: Sequence[Any], names: Mapping[ua.NodeId, str]) -> Event | N
         "active": active if isinstance(active, bool) else None,
         "acknowledged": acknowledged if isinstance(acknowledged, bool) else None,
     }
+    node, source_node, branch, retain = fields[_TEXT_FIELDS : len(FIELDS)]
+    parts |= {
+        "condition_id": _id(node),
+        "source_node": _id(source_node),
+        "branch_id": _id(branch),
+        "retain": retain if isinstance(retain, bool) else None,
+    }
+    if selection.fields:
+        more = [*fields[len(FIELDS) :], *[None] * len(selection.fields)]
+        parts["fields"] = {name: _plain(value) for name, value in zip(selection.fields, more, strict=False)}
     when = microseconds(time) if isinstance(time, datetime) else None
-    alarm = (
-        None if parts["condition"] is None else _identity(parts["source"], parts["condition"], fields[_TEXT_FIELDS:])
-    )
+    alarm = None if parts["condition"] is None else _identity(parts)
     id_ = id_ if isinstance(id_, bytes) else b""
     return Event(id_, when, orjson.dumps(parts).decode(), alarm, parts["active"])
 
 
-def _identity(source: str, condition: str, fields: Sequence[Any]) -> tuple[str, ...]:
+def _identity(parts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the identity of an alarm: its node and branch, or its names if the server sends no node ids.
 
     Two motors may both have a source Motor and a condition Overtemperature. A branch is an earlier state of an alarm
     that is not yet acknowledged (Part 9, 5.5.2); it ends on its own.
     """
-    node, source_node, branch, _ = fields[: len(FIELDS) - _TEXT_FIELDS]
-    ids = [one.to_string() if isinstance(one, ua.NodeId) and not one.is_null() else "" for one in
-           (node, source_node, branch)]  # fmt: skip
-    return (ids[0], ids[2]) if ids[0] else (source, condition, ids[1], ids[2])
+    node, source_node, branch = (parts[name] or "" for name in ("condition_id", "source_node", "branch_id"))
+    return (node, branch) if node else (parts["source"], parts["condition"], source_node, branch)
+
+
+def _id(node: object) -> str | None:
+    return node.to_string() if isinstance(node, ua.NodeId) and not node.is_null() else None
 
 
 def standard_type(values: Sequence[Any]) -> int | None:
@@ -122,6 +184,14 @@ def standard_type(values: Sequence[Any]) -> int | None:
     type_ = values[1] if len(values) > 1 else None
     number = type_.Identifier if isinstance(type_, ua.NodeId) and type_.NamespaceIndex == 0 else None
     return number if isinstance(number, int) else None
+
+
+def _plain(value: Any) -> Value | list[Value | None] | None:  # noqa: ANN401 - whatever a server sends
+    """Return the value of a further field as JSON has it; null for a structure, or a number that is not finite."""
+    if isinstance(value, list):
+        return [None if isinstance(one, list) else cast("Value | None", _plain(one)) for one in value[:MAX_ELEMENTS]]
+    plain, _ = reading(value, 0, None)
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
 def _text(message: Any) -> str:  # noqa: ANN401 - whatever a server sends
