@@ -28,6 +28,8 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     `deadbands`  the change of each raw number below which it is not sent, 0 for any change; a driver may ignore them,
                  since the gateway compares each value itself. Empty if no point has a deadband
     `percents`   the same in percent of a range that only the device knows
+    `repeats`    seconds after which a pushed reading that did not change is delivered again, 0 for never; a driver
+                 repeats it only while it knows that the value is the same. Empty if no point asks for it
     `events`     whether the points are events, which have no value between two of them
     `search`     whether the sources describe a search for points that only the device knows; such a group is never
                  read, see `Driver.search`
@@ -41,6 +43,7 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     pushed: bool = False
     deadbands: tuple[float, ...] = ()
     percents: tuple[float, ...] = ()
+    repeats: tuple[float, ...] = ()
     events: bool = False
     search: bool = False
 
@@ -51,6 +54,10 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     def percent(self, position: int) -> float:
         """Return the deadband of one point in percent of the range that the device knows, 0 if it has none."""
         return self.percents[position] if self.percents else 0.0
+
+    def repeat(self, position: int) -> float:
+        """Return the seconds after which an unchanged reading of a point is delivered again, 0 for never."""
+        return self.repeats[position] if self.repeats else 0.0
 
 
 @dataclass(slots=True)
@@ -85,13 +92,15 @@ class PointMetadata:
     """Metadata of one point as its device reports it; empty fields are unknown.
 
     `unit` is a UCUM code and `range` the lowest and highest value, both of the raw value; `labels` are the names of
-    the numbers of a state.
+    the numbers of a state. `revised` are parameters of the acquisition that the device has changed, by name, with
+    times in seconds: `sampling`, `publishing`, `queue`.
     """
 
     unit: str = ""
     range: tuple[float, float] | None = None
     labels: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
+    revised: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

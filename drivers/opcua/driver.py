@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             session, self._settings, self._counters, self._revisions, self._points, self._alarms, self.clock
         )
         self._alarms.forget_session()
+        self._revisions.forget_session()
         self._backfill.forget_session()
         self._learn_clock()
         if interrupted:
@@ -157,7 +159,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         for position, fault in faults.items():
             nodes[position] = fault
         if faults:
-            self._ready.append(_bad_scan(group, self.clock(), faults))
+            self._ready.append(_bad_scan(group, self.now(group), faults))
 
     async def regroup(self, groups: Sequence[OpcUaGroup]) -> bool:
         session, reader = self._session, self._reader
@@ -274,7 +276,11 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
 
     async def describe(self, group: OpcUaGroup) -> list[PointMetadata]:
         with self._requesting() as session:
-            return await about_points(session, group, self._nodes[group])
+            found = await about_points(session, group, self._nodes[group])
+        return [
+            replace(one, revised=revised) if (revised := self._revisions.of(group, position)) else one
+            for position, one in enumerate(found)
+        ]
 
     async def search(self, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
         with self._requesting() as session:
