@@ -19,6 +19,7 @@ from gateway.acquisition.device_manager import DeviceManager
 from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery
+from gateway.acquisition.scheduler import Waves
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
@@ -56,10 +57,6 @@ log = structlog.get_logger()
 FINISH_SCANS = 1.0
 """Seconds that scans under way have to finish when the gateway stops."""
 
-WAVES = 10
-"""Devices are read in this many waves within the period: not all at its start, and not each by itself, since scans
-that come together are committed, sent and stored together."""
-
 CONNECTS_APART = 0.001
 """Seconds between two devices' first connections: a thousand at once would delay the first scans."""
 
@@ -91,6 +88,9 @@ class GatewayService:
             machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
         )
         self._stall = StallWatch()
+        self._waves = Waves()
+        # whole seconds of the wall clock are slots: gateways of one plant read at the same times
+        self._grid = time.monotonic() - time.time()
         self._devices = DeviceManager(self._make_pipeline, self._make_worker)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
@@ -133,16 +133,16 @@ class GatewayService:
     def _encode(self, path: MachinePath, seq: int, scans: list[NamedScan]) -> bytes:
         return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._metadata.id_of(path)))
 
-    def _make_worker(self, device: Device, number: int, before: int) -> DeviceWorker:
+    def _make_worker(self, device: Device, before: int) -> DeviceWorker:
         """Make the worker of a device, which reads all machines behind its connection."""
 
         def make_driver(groups: Sequence[Group]) -> Driver:
             return device.protocol.driver(device.connection, groups, self.clock)
 
-        acquisition, phase = self._devices, number % WAVES / WAVES
+        acquisition, phase, delay = self._devices, self._waves.add(device.groups), before * CONNECTS_APART
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
-            self.clock, phase, before * CONNECTS_APART, self._metadata.learn, self._discovery.learn, self._stall,
+            self.clock, phase, self._grid, delay, self._metadata.learn, self._discovery.learn, self._stall,
         )  # fmt: skip
 
     # -- changing over to another configuration --
@@ -178,7 +178,7 @@ class GatewayService:
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
         if change.added or change.removed:
-            self._retained.update(self._state_topics(), self.spool.next_seq)
+            await self._retained.update(self._state_topics(), self.spool.next_seq)
         gc.freeze()  # as at the start
         await self._devices.start(change)
         return change
@@ -202,7 +202,7 @@ class GatewayService:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
         async with self.spool, asyncio.TaskGroup() as tasks:
             await self._metadata.begin()
-            self._retained.begin(self._state_topics(), self.spool.next_seq)
+            await self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = tasks.create_task(beat(self._alive), name="heartbeat")
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")

@@ -70,12 +70,11 @@ class DeviceManager:
     def __init__(
         self,
         make_sink: Callable[[Machine, Group, Sequence[Point]], Sink],
-        make_worker: Callable[[Device, int, int], DeviceWorker],
+        make_worker: Callable[[Device, int], DeviceWorker],
     ) -> None:
         """Prepare; `make_sink` returns the sink of a group's scans.
 
-        `make_worker` gets a device, the number of workers made before, and the number of workers that start together
-        with it and before it.
+        `make_worker` gets a device, and the number of workers that start together with it and before it.
         """
         self.schedules: dict[str, ScheduleCounts] = {}
         """The counts of each machine, by machine path."""
@@ -88,7 +87,6 @@ class DeviceManager:
         self._workers: dict[Connection, DeviceWorker] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._tasks_by_worker: dict[DeviceWorker, asyncio.Task[None]] = {}
-        self._made = 0
 
     @property
     def workers(self) -> list[DeviceWorker]:
@@ -143,8 +141,7 @@ class DeviceManager:
         self._machines = dict(change.machines)
         new = [connection for connection in change.devices if connection not in self._workers]
         for before, connection in enumerate(new):
-            self._workers[connection] = self._make_worker(change.devices[connection], self._made, before)
-            self._made += 1
+            self._workers[connection] = self._make_worker(change.devices[connection], before)
 
     async def release(self, change: MachineChanges) -> None:
         """Stop reading the groups that the change removes; their scans are delivered when this returns."""

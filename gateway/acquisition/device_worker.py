@@ -77,6 +77,7 @@ class DeviceWorker:
         schedules: Mapping[str, ScheduleCounts],
         clock: Callable[[], int],
         phase: float = 0.0,
+        origin: float = 0.0,
         delay: float = 0.0,
         on_metadata: Callable[[Group, Sequence[PointMetadata]], object] = _ignore,
         on_discovered: Callable[[Group, int, Sequence[DiscoveredPoint]], None] = _ignore,
@@ -86,8 +87,9 @@ class DeviceWorker:
 
         `on_metadata` is called once for each group with the metadata that the device reports; `on_discovered` after
         every search with the points that it found. `phase` (0 to 1) is the part of the period after which the scans
-        of this device begin; `delay` are the seconds before the first attempt to connect. Scans that were in progress
-        while the process was suspended, as `stall` reports, are uncertain.
+        of this device begin, on a grid with a slot at the time `origin` of the event loop; `delay` are the seconds
+        before the first attempt to connect. Scans that were in progress while the process was suspended, as `stall`
+        reports, are uncertain.
         """
         self.name = name
         self.groups = tuple(groups)
@@ -100,7 +102,7 @@ class DeviceWorker:
         self._stall = stall
         self._state = StateLog(log, "driver.unstable", device=name)
         self._undescribed = [group for group in groups if _has_metadata(group)]
-        self._timers = Scheduler(schedules, phase)
+        self._timers = Scheduler(schedules, phase, origin)
         self._polls: dict[Group, asyncio.Task[None]] = {}
         self._receiving: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None

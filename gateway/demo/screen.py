@@ -22,12 +22,12 @@ from gateway.mqtt.topics import Topics
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from paho.mqtt.client import MQTTMessage
     from rich.console import Console
 
     from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import LedgerReport
+    from gateway.mqtt.packets import ReceivedMessage
     from gateway.settings.factory import Factory, Machine
 
 REFRESH = 0.5
@@ -88,7 +88,7 @@ class Screen:
             finally:
                 drawing.cancel()
 
-    def _take(self, topics: Topics, codec: Any, message: MQTTMessage) -> None:  # noqa: ANN401 - a codec
+    def _take(self, topics: Topics, codec: Any, message: ReceivedMessage) -> None:  # noqa: ANN401 - a codec
         if (gateway := topics.gateway_of(message.topic)) is not None:
             self._ledgers[gateway[0]] = parse_ledger(bytes(message.payload))
             return

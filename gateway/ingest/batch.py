@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paho.mqtt.client import MQTTMessage
-
     from gateway.common.dead_letters import DeadLetter
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.packets import ReceivedMessage
     from gateway.stores.base import MachineScan
 
 RECORD_OVERHEAD = 220
@@ -86,7 +85,7 @@ class Batch:
     """
 
     client: MqttClient
-    messages: list[MQTTMessage] = field(default_factory=list)
+    messages: list[ReceivedMessage] = field(default_factory=list)
     records: list[ReceivedRecord] = field(default_factory=list)
     metas: list[MachineMeta | None] = field(default_factory=list)
     scans: list[MachineScan] = field(default_factory=list)

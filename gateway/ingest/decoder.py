@@ -19,8 +19,6 @@ from gateway.stores.base import MachineScan
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paho.mqtt.client import MQTTMessage
-
     from gateway.codecs.base import Codec
     from gateway.ingest.batch import Batch
     from gateway.ingest.metadata_registry import MetadataRegistry
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.ingest.status import IngestStatus
     from gateway.model.path import MachinePath
     from gateway.model.record import Record
+    from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
 
 log = structlog.get_logger()
@@ -70,7 +69,7 @@ class MessageDecoder:
         self._unnamed: set[MachinePath] = set()
         self._repeats = RepeatLog(log)
 
-    def add(self, batch: Batch, message: MQTTMessage) -> None:
+    def add(self, batch: Batch, message: ReceivedMessage) -> None:
         """Decode a message into the batch. Set other messages than records aside, so that the broker deletes them."""
         batch.messages.append(message)
         topic = message.topic
@@ -125,7 +124,7 @@ class MessageDecoder:
 
     # -- topics --
 
-    def _read_topic(self, batch: Batch, message: MQTTMessage) -> MachinePath | None:
+    def _read_topic(self, batch: Batch, message: ReceivedMessage) -> MachinePath | None:
         """Return the machine of a record; None if the message is not a record."""
         topic = message.topic
         gateway = self._topics.gateway_of(topic)
@@ -154,7 +153,7 @@ class MessageDecoder:
 
     # -- metadata --
 
-    def _read_metadata(self, batch: Batch, path: MachinePath, message: MQTTMessage) -> None:
+    def _read_metadata(self, batch: Batch, path: MachinePath, message: ReceivedMessage) -> None:
         payload = bytes(message.payload)
         if not payload:
             return  # an empty message removes the retained message (MQTT 5, 3.3.1.3)
@@ -166,7 +165,7 @@ class MessageDecoder:
         self._metadata.add(path, metas)
         self._release(batch, (meta.id for meta in metas))
 
-    def _read_answer(self, batch: Batch, message: MQTTMessage) -> None:
+    def _read_answer(self, batch: Batch, message: ReceivedMessage) -> None:
         """Read the response of a gateway to a request: store the records that waited for it, or set them aside."""
         payload = bytes(message.payload)
         try:

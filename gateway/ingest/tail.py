@@ -19,11 +19,10 @@ from gateway.mqtt.topics import Topics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paho.mqtt.client import MQTTMessage
-
     from gateway.codecs import Codec
     from gateway.model.reading import Reading
     from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.packets import ReceivedMessage
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger()
@@ -82,7 +81,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
         raise closed
 
 
-def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: MQTTMessage) -> list[Reading]:
+def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: ReceivedMessage) -> list[Reading]:
     """Return the readings of a message. Raises `ValueError` or `Undecodable`."""
     found = topics.machine_of(message.topic)
     if found is None:

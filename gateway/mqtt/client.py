@@ -1,7 +1,8 @@
 """The MQTT client: one connection to the broker, with the reason code of every answer.
 
 aiomqtt keeps neither the reason code of an acknowledgement, nor lets the receiver acknowledge later, and costs a task
-per message. `MqttClient` adds that with the hooks of aiomqtt's own class. It connects to the first of the broker's
+per message. `MqttClient` adds that with the hooks of aiomqtt's own class, and reads and writes the packets that carry
+messages itself (`gateway.mqtt.packets`). It connects to the first of the broker's
 addresses that answers, verifies it, and gives up when it is silent. It never reconnects: `gateway.mqtt.session` does.
 """
 
@@ -9,16 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 import aiomqtt
 from aiomqtt import MqttCodeError, MqttError, ProtocolVersion, Will
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_SUCCESS
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -36,6 +41,18 @@ from gateway.mqtt.constants import (
     TOO_LARGE,
     UNSUPPORTED_VERSION,
 )
+from gateway.mqtt.packets import (
+    PUBACK,
+    PUBLISH,
+    MalformedPacket,
+    PacketReader,
+    ReceivedMessage,
+    decode_puback,
+    decode_publish,
+    encode_puback,
+    encode_publish,
+    message_id,
+)
 from gateway.mqtt.tls import client_context
 from gateway.settings.sections import Version
 
@@ -44,11 +61,20 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from aiomqtt.types import PahoSocket
-    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 
     from gateway.settings.sections import BrokerSection
 
 T = TypeVar("T")
+
+READ_SIZE = 64 * 2**10
+"""Bytes that are read from the socket at once."""
+
+INBOX_SIZE = 64 * 2**20
+"""Bytes of received messages that may wait for `receive` before nothing more is read."""
+
+MESSAGE_SIZE = 1000
+"""Bytes of a message beside its payload."""
 
 MAX_UNACKNOWLEDGED = 50
 """Messages that `deliver` sends before the first is acknowledged."""
@@ -71,6 +97,15 @@ class Message(NamedTuple):
 
     topic: str
     payload: bytes
+
+
+class _Unsent(NamedTuple):
+    """A message that waits until the broker takes more."""
+
+    topic: str
+    payload: bytes
+    answer: Callable[[int], None]
+    retain: bool
 
 
 class MqttClient(aiomqtt.Client):
@@ -124,10 +159,14 @@ class MqttClient(aiomqtt.Client):
         self._tls = False
         self._thread = threading.get_ident()
         self._flushing = False
+        self._reader = PacketReader()
+        self._outgoing: list[bytes] = []
         self._answers: dict[int, Callable[[int], None]] = {}
-        self._inbox: deque[MQTTMessage] = deque()
+        self._unsent: deque[_Unsent] = deque()  # until the broker answers, it takes no more
+        self._inbox: deque[ReceivedMessage] = deque()
+        self._inbox_size = 0
         self._arrived = asyncio.Event()
-        self._paho.manual_ack_set(on=True)
+        self._paused = -1  # the file descriptor of the socket that is not read from
 
     @property
     def _paho(self) -> Client:
@@ -304,10 +343,32 @@ class MqttClient(aiomqtt.Client):
 
         Raises `MqttError` where the connection is lost.
         """
-        info = self._paho.publish(topic, payload, qos=1, retain=retain)
-        if info.rc != MQTT_ERR_SUCCESS:
-            raise MqttError(f"not sent: {info.rc}")
-        self._answers[info.mid] = answer
+        if self._disconnected.done():
+            raise MqttError("not sent: the connection is lost")
+        if len(self._answers) >= self.receive_maximum:
+            self._unsent.append(_Unsent(topic, payload, answer, retain))
+            return
+        mid = self._free_identifier()
+        self._answers[mid] = answer
+        self._write(*encode_publish(topic.encode(), payload, mid, retain=retain, five=self._five))
+
+    def _free_identifier(self) -> int:
+        """Return a packet identifier that no other message has (MQTT 5, 2.2.1): paho assigns some as well."""
+        used = self._paho._out_messages  # noqa: SLF001 - there is no other way
+        while True:
+            mid = self._paho._mid_generate()  # noqa: SLF001 - as above
+            if mid not in self._answers and mid not in used:
+                return mid
+
+    def _answered(self, mid: int, reason: int) -> bool:
+        """Call back the sender of a message; return False if paho has sent it."""
+        if (answer := self._answers.pop(mid, None)) is None:
+            return False
+        answer(reason)
+        if self._unsent and len(self._answers) < self.receive_maximum:
+            unsent = self._unsent.popleft()
+            self.send(unsent.topic, unsent.payload, unsent.answer, retain=unsent.retain)
+        return True
 
     def send_unacknowledged(self, topic: str, payload: bytes) -> None:
         """Publish with QoS 0, and wait for nothing."""
@@ -347,19 +408,13 @@ class MqttClient(aiomqtt.Client):
         await wait_for_room(0)
         return refused
 
-    def _on_publish(
-        self,
-        client: Client,
-        userdata: Any,  # noqa: ANN401 - as paho has it
-        mid: int,
-        reason_code: ReasonCode,
-        properties: Properties,
-    ) -> None:
-        answer = self._answers.pop(mid, None)
-        if answer is None:
-            super()._on_publish(client, userdata, mid, reason_code, properties)
-        else:
-            answer(reason_code.value)
+    def _write(self, *packets: bytes) -> None:
+        """Write packets at the end of this turn of the loop: those of a wave of records leave in one system call."""
+        self._outgoing += packets
+        sock = self._paho.socket()
+        if not self._flushing and sock is not None:
+            self._flushing = True
+            self._loop.call_soon(self._flush, self._paho, None, sock)
 
     def _on_socket_register_write(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401 - paho's
         if threading.get_ident() != self._thread:  # connecting happens in a thread of its own
@@ -372,6 +427,13 @@ class MqttClient(aiomqtt.Client):
 
     def _flush(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401 - paho's
         self._flushing = False
+        if self._outgoing:
+            packets, self._outgoing = b"".join(self._outgoing), []
+            # paho writes it behind its own packets, and what the socket does not take at once later
+            client._out_packet.append({  # noqa: SLF001 - there is no other way
+                "command": PUBLISH, "mid": 0, "qos": 1, "pos": 0, "to_process": len(packets),
+                "packet": cast("bytes", memoryview(packets)), "info": None,
+            })  # fmt: skip
         try:
             client.loop_write()
         except (OSError, ValueError) as error:  # ValueError: the socket was closed meanwhile
@@ -394,32 +456,112 @@ class MqttClient(aiomqtt.Client):
         codes += [REFUSED] * (len(filters) - len(codes))
         return {topic: code for topic, code in zip(filters, codes, strict=False) if code >= REFUSED}
 
-    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:  # noqa: ANN401, ARG002
+    def _on_socket_open(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401, ARG002 - paho's
+        # in the thread that connects
+        self._loop.call_soon_threadsafe(self._loop.add_reader, sock.fileno(), self._read)
+        self._loop.call_soon_threadsafe(self._start_misc_task)
+
+    def _start_misc_task(self) -> None:
+        self._misc_task = self._loop.create_task(self._misc_loop())
+
+    def _read(self) -> None:
+        """Read packets until no more wait, or the inbox is full.
+
+        A full inbox is read into again when `receive` has made room: TCP then stops the broker, which bounds what is
+        unacknowledged, but not its size, nor how many messages of QoS 0 it sends.
+        """
+        while (sock := self._paho.socket()) is not None:
+            try:
+                data = sock.recv(READ_SIZE)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except OSError:
+                data = b""
+            try:
+                error = self._take(data) if data else MQTTErrorCode.MQTT_ERR_CONN_LOST
+            except MalformedPacket:
+                error = MQTTErrorCode.MQTT_ERR_PROTOCOL
+            except Exception as raised:  # noqa: BLE001 - as aiomqtt does: the connection is broken
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(raised)
+                return
+            if error:
+                self._paho._loop_rc_handle(error)  # noqa: SLF001 - there is no other way
+                return
+            if self._inbox_size > INBOX_SIZE:
+                self._paused = sock.fileno()
+                self._loop.remove_reader(self._paused)
+                return
+            # bytes that TLS has decrypted do not wake the selector
+            if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                return
+
+    def _take(self, data: bytes) -> MQTTErrorCode:
+        """Read the packets in bytes from the socket: messages and their answers here, all others by paho."""
+        self._paho._last_bytes_received = time.monotonic()  # noqa: SLF001 - there is no other way
+        for first, body in self._reader.feed(data):
+            kind = first & 0xF0
+            if kind == PUBACK and self._answered(*decode_puback(body)):
+                continue
+            if kind == PUBLISH:
+                self._take_message(first, body)
+            elif error := self._give_to_paho(first, body):
+                return error
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _take_message(self, flags: int, body: bytes) -> None:
         try:
-            message.topic  # noqa: B018 - it is decoded when it is read
+            message = decode_publish(flags, body, five=self._five)
         except UnicodeDecodeError:  # a broker must not let it through (MQTT 5, 1.5.4); nobody could read it
-            self.acknowledge(message)
+            if mid := message_id(flags, body):
+                self._write(encode_puback(mid))
             return
+        if message.qos > 1:
+            raise MalformedPacket("a QoS that was not granted")
         self._inbox.append(message)
+        self._inbox_size += _size(message)
         self._arrived.set()
 
-    async def receive(self) -> MQTTMessage:
+    def _give_to_paho(self, first: int, body: bytes) -> MQTTErrorCode:
+        paho = self._paho
+        paho._in_packet = {  # noqa: SLF001 - there is no other way
+            "command": first, "have_remaining": 1, "remaining_count": [], "remaining_mult": 1,
+            "remaining_length": len(body), "packet": bytearray(body), "to_process": 0, "pos": 0,
+        }  # fmt: skip
+        try:
+            return paho._packet_handle()  # noqa: SLF001 - as above
+        except MQTTException:  # it is malformed
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    async def receive(self) -> ReceivedMessage:
         """Wait for the next message. Raises `MqttError` when the connection is lost.
 
-        The broker sends only as many unacknowledged messages as the protocol allows, which bounds the inbox.
+        Messages that wait have `INBOX_SIZE` bytes at most, and those of one read from the socket.
         """
         while not self._inbox:
             self._arrived.clear()
             await self._or_lost(self._arrived)
-        return self._inbox.popleft()
+        message = self._inbox.popleft()
+        self._inbox_size -= _size(message)
+        if self._paused >= 0 and self._inbox_size <= INBOX_SIZE // 2:
+            self._resume_reading()
+        return message
+
+    def _resume_reading(self) -> None:
+        paused, self._paused = self._paused, -1
+        sock = self._paho.socket()
+        if sock is not None and sock.fileno() == paused:  # else the connection is lost
+            self._loop.add_reader(paused, self._read)
+            self._read()
 
     def waiting(self) -> int:
         """Return how many received messages wait for `receive`."""
         return len(self._inbox)
 
-    def acknowledge(self, message: MQTTMessage) -> None:
+    def acknowledge(self, message: ReceivedMessage) -> None:
         """Allow the broker to forget a message."""
-        self._paho.ack(message.mid, message.qos)
+        if message.qos:
+            self._write(encode_puback(message.mid))
 
     async def _or_lost(self, event: asyncio.Event) -> None:
         """Wait for an event. Raises `MqttError` where the connection is lost before."""
@@ -430,6 +572,11 @@ class MqttClient(aiomqtt.Client):
             waiting.cancel()
         if not event.is_set() and self._disconnected.done():
             await self.lost()
+
+
+def _size(message: ReceivedMessage) -> int:
+    """Return how many bytes of memory a message takes."""
+    return len(message.payload) + MESSAGE_SIZE
 
 
 def _value(code: int | ReasonCode | None) -> int:

@@ -33,9 +33,8 @@ from gateway.mqtt.messages import BadMessage, parse_gateway_state, parse_ingest_
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from paho.mqtt.client import MQTTMessage
-
     from gateway.mqtt.messages import ClientState
+    from gateway.mqtt.packets import ReceivedMessage
     from gateway.settings.sections import BrokerSection
 
 log = structlog.get_logger()
@@ -334,7 +333,7 @@ class Session:
             log.error("mqtt.publish_denied", topic=topic, reason=hex(reason), hint=hint)
 
 
-async def handle(link: MqttClient, take: Callable[[MQTTMessage], Awaitable[None]]) -> None:
+async def handle(link: MqttClient, take: Callable[[ReceivedMessage], Awaitable[None]]) -> None:
     """Give each message that comes in to `take`, then acknowledge it. Raises `MqttError` when the link is lost."""
     while True:
         message = await link.receive()

@@ -26,12 +26,11 @@ from gateway.settings.sections import Confirm, Order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from paho.mqtt.client import MQTTMessage
-
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import Confirmation
+    from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
     from gateway.publish.in_flight import InFlight
     from gateway.publish.retained_cleanup import RetainedCleanup
@@ -199,10 +198,10 @@ class Publisher:
 
     # -- incoming messages --
 
-    def _take(self, link: MqttClient) -> Callable[[MQTTMessage], Any]:
+    def _take(self, link: MqttClient) -> Callable[[ReceivedMessage], Any]:
         """Return what reads the messages of a connection."""
 
-        async def take(message: MQTTMessage) -> None:
+        async def take(message: ReceivedMessage) -> None:
             topic, payload = message.topic, bytes(message.payload)
             if topic == self._topic["state"]:
                 self.presence.heard(payload, retained=message.retain)

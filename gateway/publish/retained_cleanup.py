@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import structlog
@@ -57,6 +57,7 @@ class RetainedCleanup:
         self._oldest = oldest
         self._repeated = RepeatLog(log)
         self._unsaved = False
+        self._saving = asyncio.Lock()
         self._topics: set[str] = set()
         self._gone: dict[str, int] = {}  # records before this number may need the description
         self._ours: set[str] = set()  # machines that are gone, and whose retained state we have signed
@@ -66,28 +67,29 @@ class RetainedCleanup:
         """The topics to subscribe to: their messages go to `heard`."""
         return set(self._gone)
 
-    def begin(self, topics: Collection[str], following: int) -> None:
+    async def begin(self, topics: Collection[str], following: int) -> None:
         """Read the file, then `update`."""
         try:
-            read = _read(self._file)
+            read = await asyncio.to_thread(_read, self._file)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:
             log.warning("retained_cleanup.unreadable", file=str(self._file), error=str(error))
         else:
             self._topics, self._gone = set(read.states), dict(read.gone)
-        self.update(topics, following)
+        await self.update(topics, following)
 
-    def update(self, topics: Collection[str], following: int) -> None:
-        """Take the topics of the states of the present machines; the next record is number `following`."""
+    async def update(self, topics: Collection[str], following: int) -> None:
+        """Take the topics of the states of the present machines, and save; the next record is number `following`."""
         now = set(topics)
         # a new spool counts from 1 again
         self._gone = {topic: min(number, following) for topic, number in self._gone.items() if topic not in now}
         self._gone |= dict.fromkeys(self._topics - now - self._gone.keys(), following)
         self._topics = now
         self._ours &= self._gone.keys()
-        self._save()
+        self._unsaved = True
         self.change.set()
+        await self.save()
 
     def heard(self, topic: str, payload: bytes) -> list[Message]:
         """Return the messages that answer the retained state of a topic."""
@@ -122,23 +124,17 @@ class RetainedCleanup:
         ]
 
     async def save(self) -> None:
-        """Save what `heard` has changed, in a thread: a thousand machines may be cleared within a second."""
-        if self._unsaved:
+        """Save the file if it has to change, in a thread. A disk that fails is logged, and tried again later."""
+        async with self._saving:
+            if not self._unsaved:
+                return
             self._unsaved = False
+            content = {"states": sorted(self._topics), "gone": dict(self._gone)}
             try:
-                await asyncio.to_thread(save_json, self._file, self._content())
+                await asyncio.to_thread(save_json, self._file, content)
             except OSError as error:
                 self._unsaved = True
                 self._log_unsaved(error)
-
-    def _save(self) -> None:
-        try:
-            save_json(self._file, self._content())
-        except OSError as error:
-            self._log_unsaved(error)
-
-    def _content(self) -> dict[str, Any]:
-        return {"states": sorted(self._topics), "gone": dict(self._gone)}
 
     def _log_unsaved(self, error: OSError) -> None:
         """Log that the file can't be written, which must not stop the gateway."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import aiomqtt
 from processes import LOOPBACK
 
-from chaos.plant import RIGHTS, ROOTS, UNITS, micros
+from chaos.plant import IDS, RIGHTS, ROOTS, UNITS, micros
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -31,6 +31,9 @@ STARTS = 3
 
 INSIDE_START = 0.3
 """Seconds after its beginning within which a start is killed."""
+
+ADOPTION = 0.5
+"""Seconds after its beginning within which an adoption of records is killed."""
 
 STEPS = (-7 * 3600, -3600, -60, -2, 2, 60, 3600, 8 * 3600, 20 * 3600)
 """Seconds by which a clock is stepped: time servers, time zones, and a wrong battery clock."""
@@ -75,7 +78,7 @@ class Injector:
         self.kills = 0
         """How many processes were killed."""
         self.choice = random.Random(seed)  # noqa: S311 - to be repeated
-        self._longest = longest
+        self.longest = longest
         self._parts: dict[str, asyncio.Lock] = {}
         self._deck: list[str] = []
 
@@ -89,7 +92,7 @@ class Injector:
     async def _inject(self, deadline: float) -> None:
         while asyncio.get_running_loop().time() < deadline:
             name = self._draw()
-            lasts, pause = self.choice.uniform(0.1, self._longest), self.choice.uniform(0.5, self._longest / 2)
+            lasts, pause = self.choice.uniform(0.1, self.longest), self.choice.uniform(0.5, self.longest / 2)
             await self.cause(name, lasts, pause)
 
     def _draw(self) -> str:
@@ -310,6 +313,21 @@ def _another_machine(configuration: Configuration) -> None:
         configuration.names[UNITS] = name
 
 
+async def _another_id(injector: Injector, seconds: float) -> None:
+    """Change the gateway's id, while some records wait for the broker, and let it adopt them."""
+    plant = injector.plant
+    former = plant.configuration.gateway
+    await plant.links["gateway-broker"].cut()
+    await asyncio.sleep(seconds / 2)
+    plant.kill_gateway()
+    plant.configuration.gateway = IDS[former == IDS[0]]
+    plant.write_configuration()
+    injector.kills += 1
+    injector.kills += await plant.adopt(former, seconds * ADOPTION / injector.longest)
+    await plant.links["gateway-broker"].heal()
+    await plant.start_gateway()
+
+
 _CHANGED: Sequence[str] = ("gateway", "gateway-broker", "ingest")
 
 FAULTS: dict[str, tuple[int, Sequence[str], Fault]] = {
@@ -337,6 +355,7 @@ FAULTS: dict[str, tuple[int, Sequence[str], Fault]] = {
     "clock step of ingest": (1, ["ingest clock"], _step("ingest")),
     "refused rights": (2, ["rights"], _refuse_rights),
     "changed root": (1, _CHANGED, _configure(_another_root)),
+    "changed id": (1, ["gateway", "gateway-broker"], _another_id),
     "changed unit": (1, _CHANGED, _configure(_another_unit)),
     "changed machine": (1, _CHANGED, _configure(_another_machine)),
 }

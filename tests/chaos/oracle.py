@@ -63,6 +63,8 @@ class Truth:
     off: float = math.inf
     steps: list[list[float]] = field(default_factory=list)
     """When the gateway's clock was stepped, when it was set right, and by how much it was ahead."""
+    newest: dict[int, int] = field(default_factory=dict)
+    """The last answer of each unit that was on the disk at some death: damage may have made it unreadable since."""
 
     @property
     def spooled(self) -> int:
@@ -81,7 +83,8 @@ class Truth:
             if end >= since - UNSPOOLED:  # one may follow another before what waits is written
                 since = min(since, start)
         for unit, times in self.served.items():
-            for count in range(spooled[unit] + 1, len(times)):
+            self.newest[unit] = max(spooled[unit], self.newest.get(unit, -1))
+            for count in range(self.newest[unit] + 1, len(times)):
                 if times[count] >= since - UNSPOOLED:
                     self.excused.add((unit, count))
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from signal import SIGCONT, SIGHUP, SIGSTOP
 from typing import TYPE_CHECKING, Any, Self
 
-from processes import LOOPBACK, Lineside, until, write_factory
+from forked import Forked
+from processes import LOOPBACK, Lineside, lineside, until, write_factory
 from proxy import Proxy
 from servers import Mosquitto, VictoriaMetrics
 from stored import report, rows
@@ -31,6 +32,9 @@ from chaos.machines import TEMPLATE, Machines, unit_of
 from chaos.oracle import Stored, Truth
 from chaos.promised import accounted_twice, newest_spooled, newest_stored
 from chaos.watch import Watch
+from gateway.model.ledger import Ledger
+from gateway.spool.files import SpoolFiles
+from gateway.spool.inspect import inspect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +64,8 @@ LETTERS_DISK = 2**20
 
 ROOTS = ("lineside/v1", "plant/v1")
 
+IDS = ("edge-01", "edge-02")
+
 RIGHTS = {
     "all": "topic readwrite #",
     "no records": "topic readwrite #\ntopic deny +/+/+/+/+/+/+/data",
@@ -79,6 +85,7 @@ class Configuration:
     """What of the configuration faults change. `names` are the machines' names by their units."""
 
     root: str = ROOTS[0]
+    gateway: str = IDS[0]
     unit: str = ""
     names: dict[int, str] = field(default_factory=lambda: {unit: f"unit-{unit}" for unit in range(1, UNITS + 1)})
 
@@ -181,7 +188,10 @@ class Plant:
         }
         return write_factory(
             self.folder / f"{name}.yaml",
-            gateway={"id": "edge-01", "spool": {"folder": str(self.disk / "spool"), "max_size": self._spool}},
+            gateway={
+                "id": self.configuration.gateway,
+                "spool": {"folder": str(self.disk / "spool"), "max_size": self._spool},
+            },
             broker={
                 "url": f"mqtt://{LOOPBACK}:{broker.port}",
                 "keep_alive": "5s",
@@ -214,7 +224,7 @@ class Plant:
     @property
     def may_be_damaged(self) -> bool:
         """Whether nothing but what is damaged is lost where the spool of the dead gateway is damaged."""
-        return accounted_twice(self.disk / "spool", "edge-01")
+        return accounted_twice(self.disk / "spool", self.configuration.gateway)
 
     async def freeze(self, name: str, seconds: float) -> None:
         """Stop a process for some time, with its connections open."""
@@ -226,6 +236,21 @@ class Plant:
             process.signal(SIGCONT)
             if name == "gateway":
                 self._held_up.append((began, micros()))
+
+    async def adopt(self, former: str, kill_after: float) -> bool:
+        """Let the gateway, which is stopped, adopt the records of its former id.
+
+        Kills the command after some seconds, then runs it to its end; returns whether it was killed.
+        """
+        command = ("spool", "adopt", str(self.folder / "gateway.yaml"), "--from", former)
+        interrupted = Forked(command, self.folder, os.environ, self.folder / "adopt.log")
+        await asyncio.sleep(kill_after)
+        killed = interrupted.poll() is None
+        interrupted.kill()
+        interrupted.wait()
+        ran = await lineside(*command, seconds=START)
+        assert ran.code == 0, ran.error
+        return killed
 
     # -- the disk --
 
@@ -300,7 +325,8 @@ class Plant:
 
     def spool_files(self) -> list[Path]:
         """Return the spool's file, and its write-ahead log where there is one."""
-        return sorted(file for file in (self.disk / "spool").glob("*.spool.db*") if not file.name.endswith("-shm"))
+        found = (self.disk / "spool").glob(f"{self.configuration.gateway}.spool.db*")
+        return sorted(file for file in found if not file.name.endswith("-shm"))
 
     # -- what came of it --
 
@@ -309,11 +335,16 @@ class Plant:
         began = time.monotonic()
         self.truth.off = micros()
         self.machines.switch_off()
-        while not (self.watch.heard > began + 1 and self.watch.ledger["pending"] == 0):
+        while not self._nothing_pending(began + 1):
             if time.monotonic() - began > seconds:
                 return math.inf
             await asyncio.sleep(0.05)
         return time.monotonic() - began
+
+    def _nothing_pending(self, since: float) -> bool:
+        """Return whether a ledger of the gateway that came after a time says that nothing is pending."""
+        ledger, heard = self.watch.ledgers.get(self.configuration.gateway, ({}, 0.0))
+        return heard > since and ledger["pending"] == 0
 
     async def fresh(self, seconds: float) -> float:
         """Wait until a reading that is taken from now on is stored; returns after how many seconds."""
@@ -352,6 +383,12 @@ class Plant:
     def closing_report(self) -> dict[str, Any]:
         """Return the gateway's closing report, once it has stopped in order."""
         return report(self.folder / "run.json")
+
+    def former_ledgers(self) -> list[Ledger]:
+        """Return the ledgers that the gateway left under ids that it had before, once it has stopped."""
+        spools = [SpoolFiles(self.disk / "spool", name) for name in IDS if name != self.configuration.gateway]
+        states = [inspect(files).state for files in spools if files.db.exists()]
+        return [Ledger.of(state.counts, state.readings) for state in states]
 
 
 @contextlib.contextmanager

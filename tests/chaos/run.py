@@ -20,14 +20,18 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chaos.faults import FAULTS, Injector
 from chaos.machines import POINTS
 from chaos.oracle import HEADING, Stored, Verdict, betrayed, differences, judge
 from chaos.plant import SPOOL_SIZE, Plant
+
+if TYPE_CHECKING:
+    from gateway.model.ledger import Ledger
 
 FRESH = 5.0
 """Seconds within which a fresh reading must be stored once all is healed."""
@@ -113,7 +117,8 @@ async def judged(plant: Plant, injector: Injector, seed: int, seconds: float, wi
     told = plant.closing_report()
     await plant.ingest.stop(60.0)
     plant.truth.confirmed = plant.watch.confirmed
-    dropped = sum(told["ledger"]["dropped"].values())
+    ledger = whole_ledger(told["ledger"], plant.former_ledgers())
+    dropped = sum(ledger["dropped"].values())
     stored = plant.sqlite_readings()
     outcome = Outcome(
         seed,
@@ -122,8 +127,8 @@ async def judged(plant: Plant, injector: Injector, seed: int, seconds: float, wi
         injector.kills,
         fresh,
         drained,
-        told["ledger"],
-        told["balanced"],
+        ledger,
+        told["balanced"] and all(former.balanced for former in plant.former_ledgers()),
         judge("SQLite", plant.truth, stored, dropped),
         len(plant.truth.confirmed),
         *await _settled_differences(plant, stored, dropped),
@@ -135,6 +140,18 @@ async def judged(plant: Plant, injector: Injector, seed: int, seconds: float, wi
     if acquired != spooled:
         outcome.complaints.append(f"{spooled} readings were on disk, and the ledger says {acquired}")
     return outcome
+
+
+def whole_ledger(ledger: dict[str, Any], former: list[Ledger]) -> dict[str, Any]:
+    """Return the ledger of a gateway together with those of its former ids.
+
+    A reading that was adopted stands in both: as dropped for this reason, and as acquired.
+    """
+    ledgers = [ledger, *(other.as_dict() for other in former)]
+    dropped: Counter[str] = sum((Counter(one["dropped"]) for one in ledgers), Counter())
+    adopted = dropped.pop("adopted", 0)
+    totals = {name: sum(one[name] for one in ledgers) for name in ("acquired", "unchanged", "pending", "confirmed")}
+    return totals | {"acquired": totals["acquired"] - adopted, "dropped": dict(dropped)}
 
 
 def _write_down(folder: Path, injector: Injector) -> None:

@@ -98,6 +98,15 @@ def test_an_answer_to_the_next_gateway_is_an_obligation():
     assert [one[:16] for one in verdict.lost] == ["unit 2: answer 1"]
 
 
+def test_what_was_on_disk_once_is_an_obligation_even_if_it_is_damaged_before_the_next_death():
+    """As seen with seed 21: the ledger counts it as damaged, and it must not be excused as well."""
+    truth = dead({1: 9, 2: 9})
+    truth.died(START + 11 * SECOND, {1: 9, 2: 7})  # the newest two are damaged
+    assert truth.spooled == sum(map(len, SERVED.values()))
+    assert not judge("store", truth, without(2, 9), 0).good
+    assert judge("store", truth, without(2, 9), 3).good
+
+
 def test_what_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
     """Dropping is allowed where it is counted."""
     assert judge("store", TRUTH, without(2, 4), 3).good

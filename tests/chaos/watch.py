@@ -16,7 +16,7 @@ from gateway.settings.sections import BrokerSection
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from paho.mqtt.client import MQTTMessage
+    from gateway.mqtt.packets import ReceivedMessage
 
 RECONNECT = 0.1
 
@@ -31,9 +31,8 @@ class Watch:
     """
 
     def __init__(self, broker: str, *, records: bool) -> None:
-        self.ledger: dict[str, Any] = {}
-        self.heard = 0.0
-        """When the ledger came, by the monotonic clock."""
+        self.ledgers: dict[str, tuple[dict[str, Any], float]] = {}
+        """The newest ledger of each gateway, and when it came, by the monotonic clock."""
         leaves = [f"{ROOT}/_gateways/+/{leaf}" for leaf in ("ledger", "confirmed")]
         self._topics = [*leaves, f"{ROOT}/+/+/+/data"] if records else leaves
         self._broker = BrokerSection(url=broker)
@@ -66,14 +65,14 @@ class Watch:
             except MqttError:
                 await asyncio.sleep(RECONNECT)
 
-    def _note(self, message: MQTTMessage) -> None:
+    def _note(self, message: ReceivedMessage) -> None:
         try:
             told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
         except (ValueError, RecursionError):  # that is a fault, too
             return
         match leaf:
             case "ledger":
-                self.ledger, self.heard = told["ledger"], time.monotonic()
+                self.ledgers[message.topic.split("/")[-2]] = told["ledger"], time.monotonic()
             case "confirmed":
                 numbers = (n for first, last in told["ranges"] for n in range(first, last + 1))
                 self._confirmed.update((told["spool"], number) for number in numbers)

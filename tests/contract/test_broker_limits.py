@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from edge import ROOT, SECONDS, STATE, Consumer, Edge
 from fakes.mqtt_broker import MAXIMUM_PACKET_SIZE, RECEIVE_MAXIMUM, SERVER_KEEP_ALIVE, FakeBroker
 from processes import until
@@ -11,14 +13,14 @@ from proxy import Proxy
 from servers import Mosquitto
 from structlog.testing import capture_logs
 
+from gateway.mqtt import client as client_module
 from gateway.mqtt import constants, session
 from gateway.mqtt.client import Message, MqttClient
 from gateway.publish import in_flight as window
+from gateway.settings.sections import BrokerSection
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from gateway.spool.files import Spooled
 
@@ -46,6 +48,29 @@ async def test_never_more_is_unacknowledged_than_the_broker_takes(tmp_path: Path
             broker.answer_held()
             await until(lambda: broker.published.count(data("m-01")) == 30, "all records", SECONDS)
         assert broker.most_owed == 5
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_messages_that_wait_to_be_received_have_a_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qos: int
+):
+    """A broker bounds how many are unacknowledged, not their size, and QoS 0 not at all: the rest waits there."""
+    monkeypatch.setattr(client_module, "INBOX_SIZE", 2**20)
+    mosquitto = await Mosquitto.start(tmp_path, "max_queued_messages 0", "max_inflight_messages 0")
+    broker = BrokerSection(url=mosquitto.url)
+    async with MqttClient(broker, "receiver") as receiver, MqttClient(broker, "sender") as sender:
+        await receiver.subscribe_to("flood", qos=qos)
+        for number in range(200):
+            await sender.publish("flood", str(number).encode().ljust(100_000), qos=1)
+        await until(lambda: receiver.waiting() >= 10, "the inbox is full", SECONDS)
+        received = []
+        async with asyncio.timeout(SECONDS):
+            for _ in range(200):
+                assert receiver.waiting() <= 12
+                message = await receiver.receive()
+                receiver.acknowledge(message)
+                received.append(int(message.payload))
+    assert received == list(range(200))
 
 
 async def test_the_broker_is_asked_within_the_keep_alive_that_it_wants(tmp_path: Path):

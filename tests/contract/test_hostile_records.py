@@ -13,7 +13,6 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from paho.mqtt.client import MQTTMessage
 from read_back import InfluxTarget, Target, VictoriaMetricsTarget
 
 from gateway.codecs import CODECS
@@ -22,6 +21,7 @@ from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.status import IngestStatus
+from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.topics import Topics
 from gateway.stores.base import Refusal, Rejected
 
@@ -106,9 +106,7 @@ class Plant:
 
     @staticmethod
     def _add(decoder: MessageDecoder, batch: Batch, topic: str, payload: bytes) -> None:
-        message = MQTTMessage(1, topic.encode())
-        message.payload = payload
-        decoder.add(batch, message)
+        decoder.add(batch, ReceivedMessage(topic, payload))
 
 
 class VictoriaRows(VictoriaMetricsTarget):

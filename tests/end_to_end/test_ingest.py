@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
+import yaml
 from edge import Edge
 from fakes.gateway import ROOT, FakeGateway
 from processes import LOOPBACK, Lineside, free_port, until, write_factory
@@ -397,6 +398,22 @@ async def test_what_a_store_lacks_is_told_at_the_start(tmp_path: Path, influxd: 
     process = await ingest(tmp_path, mosquitto, influxd.store("missing"))
     event = await process.logged("store.unavailable")
     assert "database not found" in event["error"]
+
+
+@pytest.mark.parametrize("section", ["broker", "store"])
+async def test_a_missing_secret_ends_ingest_at_its_start(tmp_path: Path, section: str):
+    """A person has just started it, and reads why; an ingest that goes on without it would never work."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    nowhere = {"file": str(tmp_path / "nowhere")}
+    store = {"influxdb": {"url": "http://127.0.0.1:1", "org": "o", "bucket": "b", "token": nowhere}}
+    file = factory(tmp_path, mosquitto, *([store] if section == "store" else []))
+    if section == "broker":
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        settings["broker"] |= {"username": "u", "password": nowhere}
+        file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    process = await Lineside.start("ingest", file)
+    assert await process.ended() == 1
+    assert f"the secret in {nowhere['file']} can't be read" in process.last_words()
 
 
 async def one_of(first: Lineside, second: Lineside, name: str) -> dict[str, Any]:

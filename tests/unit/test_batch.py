@@ -7,7 +7,6 @@ import tracemalloc
 from typing import Any, cast
 
 import pytest
-from paho.mqtt.client import MQTTMessage
 
 from gateway.codecs import CODECS
 from gateway.common.dead_letters import DeadLetter
@@ -20,6 +19,7 @@ from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
+from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.topics import Topics
 
 PATH = MachinePath("enterprise", "site", "area", "line", "machine-01")
@@ -49,9 +49,8 @@ def test_the_memory_of_a_batch_is_what_it_says(points: int, scans: int) -> None:
 
     def decode(batch: Batch, payloads: list[bytes]) -> None:
         for payload in payloads:
-            message = MQTTMessage(1, f"lineside/v1/{PATH}/data".encode())
-            message.payload = bytearray(payload)
-            decoder.add(batch, message)
+            # as a copy that only this message has
+            decoder.add(batch, ReceivedMessage(f"lineside/v1/{PATH}/data", bytes(bytearray(payload))))
         batch.messages.clear()
 
     decode(Batch(cast("Any", None)), payloads[:1])  # what is cached is no part of a batch

@@ -63,8 +63,8 @@ class Bench:
 
         return take
 
-    def _runner(self, device: Device, number: int, before: int) -> DeviceWorker:
-        assert 0 <= before <= number
+    def _runner(self, device: Device, before: int) -> DeviceWorker:
+        assert 0 <= before <= len(self.readers)
         reader = self.readers[str(device.connection)] = Reader(device)
         return cast("DeviceWorker", reader)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from drivers.base import (
     bad,
 )
 from gateway.acquisition.device_worker import BACKOFF_MAX, DeviceWorker
+from gateway.acquisition.scheduler import WAVE_SECONDS, Waves
 from gateway.model.ledger import ScheduleCounts
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Bench:
         self.delivered: list[Scan] = []
         self.schedules = {one.machine: ScheduleCounts() for one in groups}
         self.runner = DeviceWorker(
-            "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, delay
+            "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, 0.0, delay
         )
 
     async def _take(self, scan: Scan) -> None:
@@ -173,7 +175,50 @@ def test_phase_and_delay_spread_devices_over_the_period():
 
     bench = run(main())
     assert bench.device.attempts == pytest.approx([0.05])
-    assert [time for _, time in bench.device.asked] == pytest.approx([0.35, 1.35])
+    assert [time for _, time in bench.device.asked] == pytest.approx([0.05, 0.3, 1.3]), "the first one at once"
+    assert bench.schedule.late_most == pytest.approx(0.0)
+
+
+def test_devices_that_connect_at_any_time_are_read_together():
+    """Scans that come together are committed, sent and stored together; alone each would wake the whole chain."""
+
+    async def main() -> list[Bench]:
+        benches = [Bench(group(every=1.0), delay=delay) for delay in (0.0, 0.4, 2.7)]
+        benches.append(Bench(group(every=0.5), delay=0.9))
+        await asyncio.gather(*(bench.run_for(4.2) for bench in benches))
+        return benches
+
+    benches = run(main())
+    asked = [[time for _, time in bench.device.asked] for bench in benches]
+    assert asked[0] == pytest.approx([0, 1, 2, 3, 4])
+    assert asked[1] == pytest.approx([0.4, 1, 2, 3, 4])
+    assert asked[2] == pytest.approx([2.7, 3, 4])
+    assert asked[3] == pytest.approx([0.9, 1, 1.5, 2, 2.5, 3, 3.5, 4])
+    assert [bench.schedule.missed for bench in benches] == [0, 0, 0, 0]
+
+
+def test_a_long_period_has_its_first_reading_at_once():
+    """Nobody waits half a minute to see whether a meter answers."""
+
+    async def main() -> list[float]:
+        bench = Bench(group(every=30.0), phase=0.5, delay=2.0)
+        await bench.run_for(50.0)
+        return [time for _, time in bench.device.asked]
+
+    assert run(main()) == pytest.approx([2, 15, 45])
+
+
+def test_waves_are_as_few_as_their_length_allows_and_lie_evenly():
+    """A wave of everything would delay the last reading of it; one for each device would cost the most."""
+    waves = Waves()
+    small = [waves.add([group()]) for _ in range(10)]
+    assert set(small) == {0.0}
+    plant = [Group("m", Connection(), ("p",) * 100, (Source(),) * 100, 1.0)]
+    phases = Counter(waves.add(plant) for _ in range(1000))
+    assert max(phases.values()) <= WAVE_SECONDS / 500e-6
+    assert len(phases) == pytest.approx(1000 * 500e-6 / WAVE_SECONDS, abs=2)
+    gaps = [after - before for before, after in pairwise([*sorted(phases), 1.0])]
+    assert max(gaps) <= 2 * min(gaps)
 
 
 def test_an_outage_is_told_once_and_its_slots_are_missed():

@@ -8,7 +8,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.client import MQTTMessage
 
 from gateway.codecs import CODECS
 from gateway.ingest import metadata_requests
@@ -22,6 +21,7 @@ from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import Record
 from gateway.mqtt.messages import encode_metadata
+from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
@@ -32,11 +32,8 @@ DATA = f"lineside/v1/{PATH}/data"
 META = MachineMeta("t", {"p": "float"}, {"p": "bar"})
 
 
-def message(topic: str, payload: bytes) -> MQTTMessage:
-    made = MQTTMessage(1, topic.encode())
-    made.payload = payload
-    made.qos = 1
-    return made
+def message(topic: str, payload: bytes) -> ReceivedMessage:
+    return ReceivedMessage(topic, payload, qos=1, mid=1)
 
 
 def record(meta: str = "") -> bytes:
