@@ -108,7 +108,9 @@ class OpcUaSource(Source):
     """
 
     event_types: Annotated[tuple[InstanceOf[Node], ...], BeforeValidator(_nodes)] = ()
-    """The types of events to report, with their subtypes, as in `nsu=urn:press;i=1005` or `[i=2041, i=2915]`."""
+    """The types of events to report, with their subtypes, as in `nsu=urn:press;i=1005` or
+    `[i=1005, "ns=0;i=2915"]`.
+    """
     event_fields: Annotated[
         tuple[InstanceOf[BrowsePath], ...], Field(max_length=100), BeforeValidator(_event_fields)
     ] = ()
