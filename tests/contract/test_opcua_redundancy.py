@@ -41,7 +41,7 @@ async def speed(driver: Driver) -> Any:
 
 @pytest.fixture(autouse=True)
 def _fast() -> Any:
-    with patch.object(redundancy, "LOOK_EVERY", 0.1):
+    with patch.object(redundancy, "LOOK_EVERY", 0.1), patch.object(redundancy, "OTHERS_EVERY", 0.2):
         yield
 
 

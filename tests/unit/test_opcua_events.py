@@ -197,32 +197,53 @@ class Chooser:
             case ua.FilterOperator.OfType:
                 return bool(first.Value.Value == type_)
             case ua.FilterOperator.GreaterThanOrEqual:
-                return severity >= rest[0].Value.Value
+                return bool(severity >= rest[0].Value.Value)
             case operator:
-                assert all(one.Index > at for one in element.FilterOperands), (
-                    "else a server may not end (Part 4, 7.7.1)"
-                )
-                both = [self._holds(one.Index, type_, severity) for one in element.FilterOperands]
+                assert [one.Index > at for one in (first, *rest)] == [True, True], "two, behind it (Part 4, 7.7.1)"
+                both = [self._holds(one.Index, type_, severity) for one in (first, *rest)]
                 return all(both) if operator is ua.FilterOperator.And else any(both)
+
+
+CONDITION = ua.NodeId(ua.ObjectIds.ConditionType)
 
 
 @pytest.mark.parametrize("types", range(4))
 @pytest.mark.parametrize("least", [1, 500])
 def test_a_server_is_asked_for_the_selected_types_and_severities_only(types: int, least: int) -> None:
-    """What nobody wants need not be sent."""
-    kinds = [ua.NodeId(i, 2) for i in range(4)]
+    """What nobody wants need not be sent; an alarm may end with a lower severity than it began with."""
+    kinds = [CONDITION, *(ua.NodeId(i, 2) for i in range(3))]
     sent = event_filter(EventSelection(tuple(kinds[:types]), severity=least))
     chooser = Chooser(struct_from_binary(ua.EventFilter, ua.utils.Buffer(struct_to_binary(sent))))
     for i, kind in enumerate(kinds):
         for severity in (1, 499, 500, 1000):
-            assert chooser.sends(kind, severity) is ((i < types or not types) and severity >= least)
+            severe = severity >= least or kind == CONDITION
+            assert chooser.sends(kind, severity) is ((i < types or not types) and severe)
 
 
-def test_a_server_without_filters_sends_everything_and_the_gateway_selects_by_severity() -> None:
-    """Small servers ignore the condition."""
-    fields = [b"1", ALARM, "Boiler", TIME, 400, ua.LocalizedText("hot")]
-    assert event_of(fields, {}, EventSelection(severity=500)) is None
-    assert event_of(fields, {}, EventSelection(severity=400)) is not None
+async def told_of(least: int, *events: tuple[int, str | None, bool | None]) -> list[tuple[int, bool | None]]:
+    """Return severity and state of the events that are told, of severity, condition and state."""
+    source = OpcUaSource.model_validate({"node": "s=Press", "mode": "events", "severity": least})
+    group = Group("press", CONNECTION, ("alarms",), (source,), 1.0, pushed=True, events=True)
+    alarms = Alarms(Counters(), Revisions())
+    assert await alarms.monitor(cast("Session", FakeSession()), 1, group, [(0, ua.NodeId("Press", 2))]) == {}
+    told = []
+    for i, (severity, condition, active) in enumerate(events):
+        fields = [bytes([i]), None, "Boiler", TIME, severity, ua.LocalizedText("hot"), condition, active]
+        for scan in await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1):
+            event = json.loads(str(scan.values[0]))
+            told.append((event["severity"], event["active"]))
+    return told
+
+
+async def test_events_below_the_least_severity_are_left_out() -> None:
+    """A small server ignores the condition of a filter."""
+    assert await told_of(500, (499, None, None), (500, None, None), (499, "Hot", True)) == [(500, None)]
+
+
+async def test_the_end_of_an_alarm_is_told_whatever_its_severity() -> None:
+    """It would stay active in the stores."""
+    events = (400, "Hot", True), (700, "Hot", True), (100, "Hot", False), (100, "Hot", False)
+    assert await told_of(500, *events) == [(700, True), (100, False)]
 
 
 @pytest.mark.parametrize(

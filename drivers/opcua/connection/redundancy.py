@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 5.0
 """Seconds between two reads of the present server's service level."""
 
+OTHERS_EVERY = 30.0
+"""Seconds between two reads of the other servers' levels, while none of them is better."""
+
 DEGRADED_LOOKS = 2
 """Consecutive looks that find a degraded server degraded, before another is used; others are left at once."""
 
@@ -75,12 +78,13 @@ class Redundancy:
 
         Returns None if the server has no service level, or if the session is lost.
         """
-        loop, looks = asyncio.get_running_loop(), 0
+        loop, looks, others_at = asyncio.get_running_loop(), 0, 0.0
         with suppress(*REQUEST_ERRORS):
             while (level := await level_of(session)) is not None:
                 looks = looks + 1 if level < HEALTHY else 0
-                paused = loop.time() < self._changed_at + PAUSE
+                paused = loop.time() < max(self._changed_at + PAUSE, others_at)
                 if not paused and (looks >= DEGRADED_LOOKS or level < DEGRADED):
+                    others_at = loop.time() + OTHERS_EVERY
                     better = await self._best(turn, level)
                     if better is not None:
                         self._changed_at = loop.time()

@@ -40,6 +40,10 @@ class ActiveAlarms:
             del self._texts[key]
             self._doubtful.discard(key)
 
+    def has(self, group: OpcUaGroup, position: int, event: Event) -> bool:
+        """Return whether the alarm of an event is active."""
+        return event.alarm is not None and (group, position, event.alarm) in self._texts
+
     def note(self, group: OpcUaGroup, position: int, event: Event) -> None:
         """Record the state of an alarm from its event."""
         if event.alarm is None or event.active is None:

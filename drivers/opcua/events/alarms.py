@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from drivers.opcua.connection.session import Session
     from drivers.opcua.counters import Counters
-    from drivers.opcua.events.events import EventSelection
+    from drivers.opcua.events.events import Event, EventSelection
     from drivers.opcua.settings import OpcUaGroup, OpcUaSource
     from drivers.opcua.subscription.revisions import Revisions
 
@@ -165,7 +165,7 @@ class Alarms:
             self._counters.overflows += standard_type(fields) == QUEUE_OVERFLOW
             await self._learn_type(session, fields)
             event = event_of(fields, self._names, selection)
-            if event is None:
+            if event is None or not self._is_severe(group, position, event, selection.severity):
                 continue
             self._standing.note(group, position, event)
             key = group, position, event.id
@@ -177,6 +177,10 @@ class Alarms:
             time = now if event.time is None else event.time
             scans.append(Scan(group, now, [event.text], {}, [position], [time]))
         return scans
+
+    def _is_severe(self, group: OpcUaGroup, position: int, event: Event, least: int) -> bool:
+        """Return whether an event has the least severity, or belongs to an alarm that was delivered as active."""
+        return event.severity is None or event.severity >= least or self._standing.has(group, position, event)
 
     def gone(self, now: int) -> list[Scan]:
         """Return the ends of alarms that were active before an outage and no longer are, after the refresh."""

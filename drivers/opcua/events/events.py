@@ -76,7 +76,8 @@ EVERY_EVENT = EventSelection()
 class Event(NamedTuple):
     """One event: its id, its time in microseconds since the epoch, or None without a time, and its text.
 
-    `alarm` identifies the alarm of the event, and `active` is its state; both are None without an alarm.
+    `alarm` identifies the alarm of the event, and `active` is its state; both are None without an alarm. `severity`
+    is None if the server sent none.
     """
 
     id: bytes
@@ -84,6 +85,7 @@ class Event(NamedTuple):
     text: str
     alarm: tuple[str, ...] | None = None
     active: bool | None = None
+    severity: int | None = None
 
 
 def event_filter(selection: EventSelection = EVERY_EVENT) -> ua.EventFilter:
@@ -103,24 +105,54 @@ def _operand(type_: int, path: list[ua.QualifiedName]) -> ua.SimpleAttributeOper
 
 
 def _where(selection: EventSelection) -> ua.ContentFilter:
-    """Return the condition (Part 4, 7.7): any of the types, and the severity. Operands follow their operators."""
-    tests = [_element(ua.FilterOperator.OfType, _literal(one, ua.VariantType.NodeId)) for one in selection.types]
-    joins = [ua.FilterOperator.Or] * max(0, len(tests) - 1)
+    """Return the condition (Part 4, 7.7): any of the types, and the severity or an alarm.
+
+    An alarm may end with a lower severity than it began with, so the severities of alarms are compared here.
+    """
+    tests: list[_Test] = []
+    if selection.types:
+        tests.append(_any([_of_type(one) for one in selection.types]))
     if selection.severity > 1:
         severity = _operand(_BASE, [ua.QualifiedName("Severity", ua.UInt16(0))])
         least = _literal(selection.severity, ua.VariantType.UInt16)
-        joins = [ua.FilterOperator.And, *joins] if tests else []
-        tests.insert(1, _element(ua.FilterOperator.GreaterThanOrEqual, severity, least))
-    # each joins the test of the next number with the join behind it, and the last with the first test
-    chain = [
-        _element(join, ua.ElementOperand(ua.UInt32(len(joins) + i + 1)), ua.ElementOperand(ua.UInt32(i + 1)))
-        for i, join in enumerate(joins)
-    ]
-    return ua.ContentFilter(Elements=[*chain, *tests])
+        severe = _Test(ua.FilterOperator.GreaterThanOrEqual, (severity, least))
+        tests.append(_any([severe, _of_type(ua.NodeId(ua.Int32(_CONDITION)))]))
+    if not tests:
+        return ua.ContentFilter()
+    whole = tests[0] if len(tests) == 1 else _Test(ua.FilterOperator.And, tuple(tests))
+    return ua.ContentFilter(Elements=_elements(whole))
 
 
-def _element(operator: ua.FilterOperator, *operands: Any) -> ua.ContentFilterElement:  # noqa: ANN401 - operands of any class
-    return ua.ContentFilterElement(FilterOperator=operator, FilterOperands=list(operands))
+class _Test(NamedTuple):
+    """An operator with its operands, which may be tests themselves."""
+
+    operator: ua.FilterOperator
+    operands: tuple[Any, ...]
+
+
+def _of_type(type_: ua.NodeId) -> _Test:
+    return _Test(ua.FilterOperator.OfType, (_literal(type_, ua.VariantType.NodeId),))
+
+
+def _any(tests: Sequence[_Test]) -> _Test:
+    """Return the test that any of some tests holds; an operator has two operands."""
+    first, *rest = tests
+    return _Test(ua.FilterOperator.Or, (first, _any(rest))) if rest else first
+
+
+def _elements(whole: _Test) -> list[ua.ContentFilterElement]:
+    """Return the elements of a filter: each test is behind the test that it is an operand of."""
+    tests = [whole]
+    elements = []
+    for test in tests:  # it grows
+        operands = []
+        for operand in test.operands:
+            if isinstance(operand, _Test):
+                tests.append(operand)
+                operand = ua.ElementOperand(ua.UInt32(len(tests) - 1))  # noqa: PLW2901 - the operand by its number
+            operands.append(operand)
+        elements.append(ua.ContentFilterElement(FilterOperator=test.operator, FilterOperands=operands))
+    return elements
 
 
 def _literal(value: object, kind: ua.VariantType) -> ua.LiteralOperand:
@@ -130,14 +162,13 @@ def _literal(value: object, kind: ua.VariantType) -> ua.LiteralOperand:
 def event_of(
     values: Sequence[Any], names: Mapping[ua.NodeId, str], selection: EventSelection = EVERY_EVENT
 ) -> Event | None:
-    """Return an event, given its fields in the order of the filter; None for events that were not selected.
+    """Return an event, given its fields in the order of the filter; None for events about the refresh itself.
 
-    These are events about the refresh itself, and those below the least severity from a server without filters.
     `names` are the known names of event types.
     """
     fields = [*values, *[None] * (len(FIELDS) - len(values))]
     id_, type_, source, time, severity, message, condition, active, acknowledged = fields[:_TEXT_FIELDS]
-    if standard_type(fields) in _BOOKKEEPING or (isinstance(severity, int) and severity < selection.severity):
+    if standard_type(fields) in _BOOKKEEPING:
         return None
     parts: dict[str, Any] = {
         "id": id_.hex() if isinstance(id_, bytes) else "",
@@ -162,7 +193,7 @@ def event_of(
     when = microseconds(time) if isinstance(time, datetime) else None
     alarm = None if parts["condition"] is None else _identity(parts)
     id_ = id_ if isinstance(id_, bytes) else b""
-    return Event(id_, when, orjson.dumps(parts).decode(), alarm, parts["active"])
+    return Event(id_, when, orjson.dumps(parts).decode(), alarm, parts["active"], parts["severity"])
 
 
 def _identity(parts: Mapping[str, Any]) -> tuple[str, ...]:
