@@ -123,6 +123,11 @@ class Source(Settings):
         return False
 
     @property
+    def repeats(self) -> bool:
+        """Whether a value that is equal to the value before is a new reading."""
+        return False
+
+    @property
     def search(self) -> bool:
         """Whether this is a search for points that only the device knows; it runs after connecting."""
         return False

@@ -187,6 +187,12 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
                 (key, "type", "source"),
                 f"scale, offset, range and deadband are for numbers, and this point has type {point.type}",
             )
+    if point.source.repeats:
+        for key in (key for key in ("on_change", "deadband") if getattr(point, key)):
+            yield (
+                (key, "source"),
+                f"{key} removes equal values, which this source sends on purpose: remove one of both",
+            )
     natural = point.source.value_type
     if point.labels:
         yield from _of_labels(point, natural)
