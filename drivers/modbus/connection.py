@@ -272,7 +272,7 @@ class ModbusConnection(Connection):
     def anywhere(self) -> ModbusConnection:
         return self.model_copy(update={"host": "", "port": 502, "device": "", "backup": None, "unit": 0})
 
-    def endpoint(self) -> object:
+    def exclusive_address(self) -> object:
         if self.transport.serial:
             return self.device
         identity = (self.peer, self.registration, self.by_unit and self.unit)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Quality, Reason
 from gateway.acquisition.device_clock import CLOCKS_APART
+from gateway.acquisition.device_warnings import MAX_NAMED
 from gateway.check.devices import devices_of, read_devices
 from gateway.check.flags import decisive, flags
 from gateway.check.hints import why_not_connected, why_not_read
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from gateway.check.flags import Taken
     from gateway.check.results import Finding
     from gateway.settings.factory import Machine
-
-MAX_NAMED = 20
-"""The most points that a finding about a device names."""
 
 
 async def check_machines(
@@ -88,7 +86,7 @@ def _absent(kind: str, said: str, hint: str) -> Finding:
 def _warned(warning: DeviceWarning, machine: Machine) -> str:
     """Return the text of a warning, with the points that it concerns unless it concerns all."""
     more = len(warning.points) - MAX_NAMED
-    if not warning.points or len(warning.points) >= len(machine.points):
+    if {point.name for point in machine.points} <= set(warning.points):
         return warning.text
     names = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
     return f"{names}: {warning.text}"

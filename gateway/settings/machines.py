@@ -172,7 +172,7 @@ class Machines:
 
     def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:
         """Report options that differ from those of an earlier machine on the same serial line or connection."""
-        identity = settings.endpoint()
+        identity = settings.exclusive_address()
         if identity is None:
             return
         first = self._endpoints.get((type(settings), identity))
