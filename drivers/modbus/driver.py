@@ -13,11 +13,12 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import DeviceWarning, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
-from drivers.modbus.circuit_breaker import CircuitBreaker
+from drivers.modbus.circuit_breaker import FIRST, CircuitBreaker
+from drivers.modbus.circuit_breaker import MOST as LONGEST_PAUSE
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.codec import split_faults
 from drivers.modbus.connection import ModbusConnection, Transport
-from drivers.modbus.group_state import FEWEST, MOST, SPLIT_AFTER, GroupState
+from drivers.modbus.group_state import EAGER, FEWEST, MOST, SPLIT_AFTER, GroupState
 from drivers.modbus.isolation import PASSING, SPLITTABLE, fault_of, isolate
 from drivers.modbus.observed_client import ObservedModbusClient, WireTrace
 from drivers.modbus.pdu import (
@@ -48,8 +49,14 @@ CLOSES = bad(Reason.NO_RESPONSE, "the device closes the connection at this reque
 RETRIED_POINTS = 10
 """The most refused points of a block that are read again after a scan."""
 
-TRIED_BLOCKS = 2
-"""The most blocks that are tried as a whole again after a scan."""
+EAGER_POINTS = 2
+"""The same while the block is tried at short intervals."""
+
+TRIED_BLOCKS = 20
+"""The most blocks that are tried as a whole again after a scan; the first without a response ends the attempts."""
+
+EAGER_TIMEOUTS = 10.0
+"""Time-outs between two requests to a silent unit beside others, in the first minutes of its silence."""
 
 REOPENED = 4
 """The most times that a connection is opened again within a scan."""
@@ -449,7 +456,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.abandoned = fault
         progress.postponed.clear()
         if not progress.answered:
-            self._breakers[state.settings.unit].timed_out(now)
+            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
         elif silent:
             self._isolate_silent(state, silent[0])
             silent = silent[1:]
@@ -473,20 +480,38 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 progress.fail(planned, fault_of(found))
                 return
         if not progress.answered:
-            self._breakers[state.settings.unit].timed_out(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
             state.suspect(planned)
             return
         self._isolate_silent(state, planned)
+
+    def _longest_pause(self, state: GroupState, now: float) -> float:
+        """Return the longest pause of a silent unit, in seconds.
+
+        A unit that is alone on its connection delays no other unit, so it is asked in every period. Else it is asked
+        more often in the first minutes of its silence, since most outages are short.
+        """
+        if len(self._breakers) == 1:
+            return max(FIRST, state.every)
+        if self._breakers[state.settings.unit].silent_for(now) < EAGER:
+            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout))
+        return LONGEST_PAUSE
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
         """Read a block without a response in halves from the next scan on; postpone a single point."""
         now = asyncio.get_running_loop().time()
         history = state.history(planned)
         history.silent += 1
+        if history.silent == 1:
+            history.eager_until = now + EAGER
         if history.answered and history.silent < SPLIT_AFTER:
             return
         if len(planned.positions) == 1:
-            history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
+            if history.answered and now < history.eager_until:
+                history.wait, history.retry_at = 0.0, now + state.eager_wait
+            else:
+                history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
             return
         points = state.points
         self._warn(state, planned.positions, GAP if _has_gaps(points, planned) else APART)
@@ -522,7 +547,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 await self._ask(state, block.whole)
             except (ExceptionResponse, InvalidResponse):
                 state.postpone(block, loop.time())
-                for position in list(block.refused)[:RETRIED_POINTS]:
+                most = EAGER_POINTS if loop.time() < block.eager_until else RETRIED_POINTS
+                for position in list(block.refused)[:most]:
                     block.refused[position] = block.refused.pop(position)  # it is tried last next time
                     try:
                         await self._ask(state, request(state.points, (position,), state.limits))
