@@ -417,9 +417,11 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             progress.abandoned = error.fault
             progress.fail(planned, error.fault)
             return
-        progress.fail(planned, error.fault)
+        history = state.history(planned)
+        # the second time it is a habit of the device, and no outage
+        progress.fail(planned, CLOSES if history.closes else error.fault)
         self._isolate_silent(state, planned)
-        state.history(planned).closes = True
+        history.closes = True
 
     async def _note_refusal(
         self, state: GroupState, planned: Request, error: Exception, progress: ScanInProgress
