@@ -306,10 +306,7 @@ def _to_float(scale: float, offset: float, shortest: bool) -> Callable[[Value], 
     def convert(raw: Value) -> Value:
         if type(raw) is not int and type(raw) is not float:
             raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where a number belongs"))
-        if type(raw) is int:
-            value = (raw * line_times + plus) / line_over
-        else:
-            value = raw * times / over + offset
+        value = (raw * line_times + plus) / line_over if type(raw) is int else raw * times / over + offset
         if not math.isfinite(value):
             raise Unfit(_NAN)
         return float(f"{value:.15g}") if rounded else value
