@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Value = bool | int | float | str
-"""The type of a value. Each point declares one of the four types, which never changes."""
+"""The type of a value. Each point declares one type, which never changes; a value of type `json` is a JSON text."""
 
 
 class ValueType(StrEnum):
@@ -16,6 +16,7 @@ class ValueType(StrEnum):
     INT = "int"
     FLOAT = "float"
     STRING = "string"
+    JSON = "json"
 
 
 class Quality(StrEnum):

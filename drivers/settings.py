@@ -93,6 +93,11 @@ class Source(Settings):
         return None
 
     @property
+    def structured(self) -> bool:
+        """Whether the device may have structures and arrays here, which a point of type `json` reads as one value."""
+        return False
+
+    @property
     def fits_int64(self) -> bool:
         """Whether integers of this source always fit 64 bits with a sign; if not, each value is checked."""
         return False
@@ -115,6 +120,11 @@ class Source(Settings):
     @property
     def pushed(self) -> bool:
         """Whether the device sends this point without a request."""
+        return False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a value that is equal to the value before is a new reading."""
         return False
 
     @property

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = {
     "modbus": frozenset({"backup", "ca", "certificate", "key", "server_name"}),
-    "opcua": frozenset({"backup", "pki", "password", "user_certificate", "user_key", "server_name"}),
-}
+    "opcua": frozenset({"backup", "pki", "password", "user_certificate", "user_key", "server_name",
+                        "server_uri", "endpoint", "dial_in"}),
+}  # fmt: skip
 """Protocol -> options that are dropped: other addresses, and secrets and files of the real machines."""
 
 
@@ -53,7 +54,7 @@ def _relocated_connection(machine: Machine, servers: Servers) -> object:
     else:
         served = servers.opcua[parts._replace(query="", fragment="").geturl()]
         where, trust = (
-            {"netloc": urlsplit(served.url).netloc},
+            {"scheme": "opc.tcp", "netloc": urlsplit(served.url).netloc},
             trust_options(cast("OpcUaConnection", connection), servers),
         )
     query = {key: value for key, value in query.items() if key not in dropped}

@@ -34,6 +34,14 @@ class ServiceFault(Exception):
         self.status = status
 
 
+class SecurityViolation(ua.UaError):
+    """A server breaks a rule of Part 4 that protects the connection; `code` is the name of the status code."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 MALFORMED = (
     DecodeError, ua.UaError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
     struct.error,
@@ -58,6 +66,9 @@ NO_ROOM = {
     ua.StatusCodes.BadNotImplemented,
 }
 """The server has no subscriptions, or no room for more: poll instead."""
+
+FULL = {ua.StatusCodes.BadTooManyMonitoredItems}
+"""The subscription has no room for more items: another subscription may have."""
 
 NO_NODE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
 """The node is not, or no longer, on the server: look it up again."""
@@ -166,6 +177,8 @@ def not_connected(error: BaseException, url: str, settings: OpcUaConnection | No
     """
     if isinstance(error, ServiceFault):
         error = ua.UaStatusCodeError(error.status)
+    if isinstance(error, SecurityViolation):
+        return NotConnected(f"{url}: {error}", status(error.code))
     if not isinstance(error, ua.UaStatusCodeError):
         return NotConnected(f"{url}: {_text(error, settings)}")
     name, meaning = get_name_and_doc(error.code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import Fault, NotConnected, Sampler, Scan
-from drivers.opcua.codec.values import reading
+from drivers.opcua.codec.values import point_reading
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.errors import REQUEST_ERRORS
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
@@ -30,6 +30,27 @@ class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
     def __init__(self, connection: OpcUaConnection, groups: Sequence[OpcUaGroup], clock: Callable[[], int]) -> None:
         self._asked = {group: group if group.events else replace(group, pushed=False) for group in groups}
         super().__init__(connection, list(self._asked.values()), clock)
+
+    async def connect(self) -> None:
+        await super().connect()
+        try:
+            await self._try_items()
+        except REQUEST_ERRORS as error:
+            raise self._translated(error) from error
+
+    async def _try_items(self) -> None:
+        """Create the monitored items of subscribed points, and delete them: `warnings` reports what was revised."""
+        reader, subscribed = self._reader, [group for group in self._asked if group.pushed and not group.events]
+        if reader is None:
+            return
+        for group in subscribed:
+            nodes = self._nodes[self._asked[group]]
+            await reader.monitor(group, range(len(nodes)), nodes)
+        await reader.drop(set(subscribed), self.groups)
+
+    def _translated(self, error: BaseException) -> NotConnected:
+        session = self._session
+        return NotConnected(str(error)) if session is None else session.not_connected(error)
 
     async def sample(self, group: OpcUaGroup) -> Sample:
         session = self._session
@@ -53,8 +74,8 @@ class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
                 continue
             place = places[node]
             value, variant = answer.values[place], answer.variants.get(place)
-            found: tuple[Value | None, Fault | None] = reading(
-                value, answer.statuses[place], variant, source.field, source.element, self._points.structures
+            found: tuple[Value | None, Fault | None] = point_reading(
+                self._asked[group], i, value, answer.statuses[place], variant, self._points.structures
             )
             scan.values[i] = found[0]
             if found[1] is not None:

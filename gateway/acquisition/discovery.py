@@ -35,6 +35,7 @@ BECOMES = {
     ValueType.INT: {ValueType.INT},
     ValueType.BOOL: {ValueType.BOOL},
     ValueType.STRING: {ValueType.STRING},
+    ValueType.JSON: {ValueType.JSON},
 }
 """The device types that can become a point of the declared type of a search; others are left out."""
 

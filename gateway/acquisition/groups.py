@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from drivers.base import Group
+from drivers.base import Group, ValueType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,9 +48,25 @@ def _group(machine: Machine, points: list[Point], every: float, **what: bool) ->
     names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
     deadbands = _if_any(point.least_change / abs(point.scale) for point in points)
     percents = _if_any(point.percent for point in points)
+    types = tuple(point.type for point in points)
     return Group(
-        str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, percents=percents, **what
+        str(machine.path),
+        machine.connection,
+        names,
+        sources,
+        every,
+        deadbands=deadbands,
+        percents=percents,
+        types=types if ValueType.JSON in types else (),
+        repeats=_if_any(map(_repeat, points)),
+        **what,
     )
+
+
+def _repeat(point: Point) -> float:
+    """Return the seconds after which a device that sends changes sends a value again; 0 if nobody wrote them."""
+    written = "at_least_every" in point.model_fields_set
+    return point.at_least_every if written and point.source.pushed and not point.source.events else 0.0
 
 
 def _if_any(numbers: Iterable[float]) -> tuple[float, ...]:

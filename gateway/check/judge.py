@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from gateway.check.tally import Tally, Window
     from gateway.settings.point import Point
 
-TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}
+TYPES = {
+    ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str, ValueType.JSON: str,
+}  # fmt: skip
 
 HELD = 0.8
 """The part of the due readings that have to be there: a machine that tests beside other work is not exact."""

@@ -64,9 +64,12 @@ def _type(details: Details) -> str:
 def _value(details: Details) -> str:
     """Return the value with unit, label and range, or the fault code."""
     about = details.about
-    if details.fault is not None and details.shown is None and details.value is None:
-        return details.fault.code
+    fault = details.fault
+    if fault is not None and details.shown is None and details.value is None:
+        return f"{fault.quality}: {fault.code}"
     value = _short(details.value if details.shown is None else details.shown)
+    if fault is not None and details.shown is not None:
+        value += f" ({fault.quality}: {fault.code})"
     if type(details.shown) is int and details.shown in about.labels:
         value += f" = {_text(about.labels[details.shown])}"
     unit = about.unit or _text(details.unit)

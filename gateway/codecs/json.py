@@ -43,6 +43,9 @@ _WILDCARDS = frozenset("/+#")
 MAX_CHECKED = 20_000
 """Valid point names that are cached; beyond that all are checked again."""
 
+_UNPROVABLE = (b'\\\\":', b'" ', b"\n", b"\t")
+"""Parts of a payload whose keys can't be counted without parsing it."""
+
 _checked: set[str] = set()
 
 
@@ -157,8 +160,10 @@ def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
                 _check_names(part)
         _check_names(scan.values)
         large = large or _large(scan.values)
-    # a text may contain `":`, and a blank may follow a key: then counting proves nothing
-    if large or payload.count(b'":') != keys or b'" ' in payload or b"\n" in payload or b"\t" in payload:
+    # a quote inside a text, as of JSON, has a backslash before it
+    found = payload.count(b'":') - payload.count(b'\\":')
+    # a key may end with a backslash, and a blank may follow a key: then counting proves nothing
+    if large or found != keys or any(part in payload for part in _UNPROVABLE):
         _parse_slowly(payload)
 
 

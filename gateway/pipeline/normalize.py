@@ -13,8 +13,12 @@ from functools import lru_cache
 from operator import itemgetter, lt
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import orjson
+
 from drivers.base import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
+from gateway.common.clock import AHEAD
 from gateway.model.time import APART, GRAIN
+from gateway.pipeline.source_clocks import EventTimes, SourceClocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +33,7 @@ _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 _TYPES: dict[ValueType, type] = {
     ValueType.FLOAT: float, ValueType.INT: int, ValueType.BOOL: bool, ValueType.STRING: str,
+    ValueType.JSON: str,
 }  # fmt: skip
 """The type of a raw value that needs no conversion, by declared type."""
 
@@ -40,6 +45,7 @@ _YEARS_AGO = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time years ago")
 
 
 _BEFORE_STEP = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock set back")
+_SOURCE_SET_BACK = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source's clock set back")
 
 
 class Time(Protocol):
@@ -81,7 +87,9 @@ class Normalizer:
         self._ranges = [point.range for point in points]
         self._plain = [_TYPES[point.type] if _is_plain(point) else None for point in points]
         self._has_ints = int in self._plain
-        self._last = dict.fromkeys(range(len(points)), 0)  # of readings that came alone
+        self._events = EventTimes(len(points)) if any(point.source.events for point in points) else None
+        self._sources = SourceClocks(len(points))
+        self._last = self._sources.last  # of readings that came alone
         self._last_whole = self._last_any = -APART
         self._scaled = []
         self._floats = []
@@ -191,11 +199,11 @@ class Normalizer:
         if scan.time > latest:
             return True
         self._era = self._clock.era
-        self._last = {position: time if time <= latest else 0 for position, time in self._last.items()}
+        self._sources.forget_after(latest)
         if self._last_whole > latest:
             self._last_whole = -APART
         if self._last_any > latest:
-            self._last_any = max(self._last_whole, *self._last.values())
+            self._last_any = max(self._last_whole, self._sources.latest())
         return False
 
     def _in_order(self, scan: Scan) -> None:
@@ -203,18 +211,30 @@ class Normalizer:
 
         Whole scans that were taken together are kept apart by what every store can tell apart.
         """
-        if scan.points is None and scan.times is None:
+        if scan.points is None and scan.times is None and self._last_any - scan.time <= AHEAD:
             scan.time = self._last_whole = self._last_any = max(scan.time, self._last_any + APART)
             return
         times = scan.times or [scan.time] * len(scan.values)
         positions = scan.points if scan.points is not None else range(len(scan.values))
-        last = self._last
-        if times and (min(times) <= self._last_whole or not all(map(lt, map(last.__getitem__, positions), times))):
-            for i, position in enumerate(positions):
-                times[i] = max(times[i], last[position] + 1, self._last_whole + 1)
+        last, behind = self._last, self._sources.behind
+        if self._events is not None:
+            times = list(map(self._events.place, positions, times))
+        elif times and (
+            min(times) <= self._last_whole
+            or not all(map(lt, map(last.__getitem__, positions), times))
+            or (behind and not behind.isdisjoint(positions))
+        ):
+            self._place(scan, positions, times)
         last.update(zip(positions, times, strict=True))
         self._last_any = max(self._last_any, max(times, default=0))
         scan.times = times
+
+    def _place(self, scan: Scan, positions: Sequence[int], times: list[int]) -> None:
+        """Place readings that are not newer than those before, and mark those of a clock that was set back."""
+        for i, position in enumerate(positions):
+            times[i], used = self._sources.place(position, times[i], self._last_whole)
+            if used and scan.values[i] is not None:
+                scan.faults.setdefault(i, _SOURCE_SET_BACK)
 
 
 def _is_plain(point: Point) -> bool:
@@ -258,6 +278,8 @@ def _converter(point: Point) -> Callable[[Value], Value]:
             return _to_bool
         case ValueType.STRING:
             return _to_string
+        case ValueType.JSON:
+            return _to_json
 
 
 @lru_cache(maxsize=10_000)
@@ -321,6 +343,15 @@ def _to_string(raw: Value) -> Value:
     if isinstance(raw, str):
         return raw
     raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where text belongs"))
+
+
+def _to_json(raw: Value) -> Value:
+    """Return JSON text: a driver returns it for all values but plain numbers."""
+    if isinstance(raw, str):
+        return raw
+    if isinstance(raw, float) and not math.isfinite(raw):  # as in OPC UA JSON (OPC 10000-6, 5.4.2.4)
+        return '"NaN"' if math.isnan(raw) else '"Infinity"' if raw > 0 else '"-Infinity"'
+    return orjson.dumps(raw).decode()
 
 
 def _labelled(labels: dict[int, str]) -> Callable[[Value], Value]:

@@ -127,7 +127,7 @@ class Point(Section):
         if isinstance(data, dict) and "type" not in data and isinstance(data.get("source"), Source):
             natural = natural_type(data["source"], data.get("scale", 1), data.get("offset", 0))
             if natural is None:
-                raise ValueError("type is missing; write bool, int, float or string")
+                raise ValueError("type is missing; write bool, int, float, string or json")
             return data | {"type": natural}
         return data
 
@@ -198,12 +198,22 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
                 (key, "type", "source"),
                 f"scale, offset, range and deadband are for numbers, and this point has type {point.type}",
             )
+    if point.source.repeats:
+        for key in (key for key in ("on_change", "deadband") if getattr(point, key)):
+            yield (
+                (key, "source"),
+                f"{key} removes equal values, which this source sends on purpose: remove one of both",
+            )
     natural = point.source.value_type
     if point.labels:
         yield from _of_labels(point, natural)
     if point.total:
         yield from _of_totals(point, natural)
-    if natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
+    if point.type is ValueType.JSON:
+        if not point.source.structured:
+            message = "type json is for structures, arrays and other values of a device, which are not read here"
+            yield ("type", "source"), message
+    elif natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
         message = f"the device has type {natural} here, which can't be converted to {point.type}"
         yield ("type", "source", "labels"), message
 

@@ -157,7 +157,7 @@ def _whole(mine: dict[str, Any], source: Source | None, written: Written) -> Poi
     if "type" not in mine and (source is None or source.value_type is None):
         mine, wrong = mine | {"type": ValueType.FLOAT}, wrong | {"type"}
         if source is not None:
-            written.report("type", "type is missing; write bool, int, float or string")
+            written.report("type", "type is missing; write bool, int, float, string or json")
     point: Point | None
     try:
         point = Point.model_validate(mine, context=LATER)

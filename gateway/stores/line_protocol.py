@@ -42,6 +42,15 @@ UNFIT = "is empty, or contains a backslash or a control character, which no line
 NOT_WRITABLE = "not_writable"
 
 
+MAX_LABEL = 4096
+"""Bytes of a label value that every release of VictoriaMetrics stores; it cuts longer values without an error."""
+
+SHOWN = 100
+"""Characters of a long text in a refusal."""
+
+TOO_LONG = f"is a text of more than {MAX_LABEL} bytes, which VictoriaMetrics may cut; store it in SQLite or InfluxDB"
+
+
 class Line(NamedTuple):
     """One line, the record that its readings came in, and their number."""
 
@@ -84,6 +93,9 @@ class LineWriter:
             unit, time = units.get(name, ""), times.get(name, scan.time)
             if not self._fits(name) or not self._fits_unit(unit):
                 refusals.append(Refusal(record, 1, f"{path}/{name} {value} {time}", UNFIT, NOT_WRITABLE))
+            elif isinstance(value, str) and self._labels and _is_too_long(value):
+                row = f"{path}/{name} {value:.{SHOWN}} {time}"
+                refusals.append(Refusal(record, 1, row, TOO_LONG, NOT_WRITABLE))
             elif isinstance(value, str) and self._labels:
                 tags = self._tag(path, unit) + (f",value={_label(value)}" if value else "")
                 yield Line(f"{measurement},{tags}", (f"{self._field_key(name)}=1i",), time, record, 1)
@@ -174,6 +186,11 @@ def escape(key: str) -> str:
 def _label(text: str) -> str:
     """Return a text as a tag value, for a server that unescapes backslashes, as VictoriaMetrics does."""
     return text.translate(_ESCAPED_LABEL)
+
+
+def _is_too_long(text: str) -> bool:
+    """Return whether a server that stores texts as label values may cut a text."""
+    return len(text) > MAX_LABEL // 4 and len(text.encode("utf-8", "surrogatepass")) > MAX_LABEL
 
 
 def _field(value: Value, kind: str | None) -> str:

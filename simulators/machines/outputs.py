@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
     from simulators.machines.signals import Signal
 
-TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}
+TYPES = {
+    ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str, ValueType.JSON: str,
+}  # fmt: skip
 
 
 class SimulatedMachine(Protocol):

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import orjson
+
 from drivers.base import ValueType
 from simulators.machines.carousel import Carousel
 from simulators.machines.generic import GenericMachine, signals_of
@@ -89,7 +91,7 @@ class Plant:
 
 def raw_of(point: Point) -> Callable[[Value], Value]:
     """Return `raw_value` for one point, or the identity if the device holds the point's value unchanged."""
-    unscaled = (point.scale, point.offset) == (1.0, 0.0) and not point.labels
+    unscaled = (point.scale, point.offset) == (1.0, 0.0) and not point.labels and point.type is not ValueType.JSON
     return _identity if unscaled and point.source.value_type in {None, point.type} else partial(raw_value, point)
 
 
@@ -101,6 +103,9 @@ def raw_value(point: Point, value: Value) -> Value:
     """Return the device's value for a value in the point's unit: the inverse of the gateway's normalization."""
     if point.labels and isinstance(value, str):
         return next((number for number, label in point.labels.items() if label == value), 0)
+    if point.type is ValueType.JSON and isinstance(value, str):
+        text: Value = orjson.loads(value)  # the JSON text of a plain value
+        return text
     if isinstance(value, bool | str):
         return value
     raw = (value - point.offset) / point.scale if (point.scale, point.offset) != (1.0, 0.0) else value

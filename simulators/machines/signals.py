@@ -47,7 +47,7 @@ def compile_signal(point: Point) -> Signal:
         return _state(point)
     if point.type is ValueType.BOOL:
         return lambda t, _: int(t / 10) % 2 == 0
-    if point.type is ValueType.STRING:
+    if point.type in {ValueType.STRING, ValueType.JSON}:
         return _text(point)
     if point.type is ValueType.INT and point.range is None:
         return _avoiding(point, _counter(point))
@@ -120,6 +120,8 @@ def _state(point: Point) -> Signal:
 
 def _text(point: Point) -> Signal:
     source = point.source
+    if point.type is ValueType.JSON:
+        return lambda t, name: f'"{_label(t, name)}"'
     if not isinstance(source, ModbusSource):
         return _label
     if source.raw in TIMES:

@@ -30,6 +30,7 @@ BUILT_IN_TYPES = {
     ValueType.INT: ua.VariantType.Int64,
     ValueType.FLOAT: ua.VariantType.Double,
     ValueType.STRING: ua.VariantType.String,
+    ValueType.JSON: ua.VariantType.String,
 }
 NUMBER_FORMATS = {
     ua.VariantType.Boolean: "?",
@@ -46,6 +47,7 @@ ZEROS: dict[ValueType, Value] = {
     ValueType.INT: 0,
     ValueType.FLOAT: 0.0,
     ValueType.STRING: "",
+    ValueType.JSON: '""',
 }
 
 

@@ -80,7 +80,7 @@ def test_types_values_units_and_labels_are_shown(opcua: NodeOpcUa) -> None:
     assert lines[f"namespace={MACHINE}"]
     assert lines["Temperature"] == "Temperature Double 171.5 Cel, 0 to 200 s=Temperature"
     assert lines["Mode"] == "Mode ModeType 20 = Automatic s=Mode"
-    assert lines["Hidden"] == "Hidden Double 0x803A0000 BadNotReadable s=Hidden"
+    assert lines["Hidden"] == "Hidden Double bad: 0x803A0000 BadNotReadable s=Hidden"
     assert lines["Array.Double"] == "Array.Double Double[] [0.5, 1.5, 2.5, 3.5] s=Array.Double"
     assert "{Name: winter, Seconds: 900" in lines["Recipe"]
     assert lines["LevelAlarm"].endswith("[an alarm, reported by events]")
@@ -93,7 +93,8 @@ def test_a_template_of_it_reads_every_point(opcua: NodeOpcUa, tmp_path: Path) ->
     assert points["state"]["labels"] == {0: "Stopped", 1: "Running", 2: "Faulted"}
     assert points["recipe_pressure_high"] == {"node": "s=Recipe", "type": "float", "field": "Pressure.High"}
     assert points["array_double"] == {"node": "s=Array.Double", "type": "float", "count": 4}
-    assert {"hidden", "matrix"}.isdisjoint(points)
+    assert points["matrix"] == {"node": "s=Matrix", "type": "json"}
+    assert "hidden" not in points
     [readings] = asyncio.run(read_all(load_factory(tmp_path / "factory.yaml"))).values()
     assert {name: one.fault for name, one in readings.items() if one.value is None} == {
         "broken": readings["broken"].fault,
@@ -102,6 +103,7 @@ def test_a_template_of_it_reads_every_point(opcua: NodeOpcUa, tmp_path: Path) ->
     assert readings["broken"].fault.reason is Reason.DEVICE_FAULT
     assert readings["scalar_u_int64"].fault.reason is Reason.OVERFLOW
     assert readings["recipe_temperatures_1"].value == 171.5
+    assert readings["matrix"].value == "[[1.0,2.0,3.0],[4.0,5.0,6.0]]"
     assert readings["scalar_string"].value == SCALARS["String"]
     assert readings["scalar_xml_element"].value == "<a>1</a>"
     assert {point.name for point in machine.points} == readings.keys()
@@ -113,7 +115,7 @@ def test_what_is_left_out_is_said(opcua: NodeOpcUa, tmp_path: Path) -> None:
     looked(opcua.url, "--under", "/Machine", "--template", str(file))
     text = file.read_text(encoding="utf-8")
     assert "# left out: Machine/Hidden: 0x803A0000 BadNotReadable\n" in text
-    assert "# left out: Machine/Matrix: an array of several dimensions\n" in text
+    assert "  matrix: {node: s=Matrix, type: json}\n" in text
 
 
 def test_all_of_a_large_folder_is_found_within_the_servers_limits(large: NodeOpcUa) -> None:

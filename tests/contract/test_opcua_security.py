@@ -152,7 +152,11 @@ async def test_what_is_not_offered_is_told_with_what_is_and_nothing_weaker_is_us
             ("256Sha256 1|#None", {}, r"offers: Basic256Sha256 with sign, without security\. Write security and"),
             ("256Sha256 2", {"security_mode": "sign"}, "offers: Basic256Sha256 with sign_and_encrypt"),
             ("256Sha256 2", {"security": "aes128-sha256-rsaoaep"}, "security Aes128_Sha256_RsaOaep with sign_and_e"),
-            ("#Basic256 ", {}, "offers: Basic256 with sign_and_encrypt. Switch one of"),
+            (
+                "#Basic256 ",
+                {},
+                "offers: Basic256 with sign_and_encrypt. Switch one of .* allow_insecure_legacy: true",
+            ),
             ("nothing", {}, "offers: nothing over opc.tcp"),
         ):
             with offering(serving, offered):

@@ -26,7 +26,14 @@ TIME = 1_764_000_000_123_456
 
 META = MachineMeta(
     "curing-press",
-    {"pressure": "float", "temperature": "float", "cycles": "int", "closed": "bool", "recipe": "string"},
+    {
+        "pressure": "float",
+        "temperature": "float",
+        "cycles": "int",
+        "closed": "bool",
+        "recipe": "string",
+        "curve": "json",
+    },
     {"pressure": "bar", "temperature": "Cel"},
 )
 
@@ -91,6 +98,32 @@ def test_the_declared_type_decides(target: Target, press: MachinePath, point: st
     with target.store() as store:
         store.write(batch)
         assert target.held() == target.expected(replace(one, value=declared(one.value)) for one in readings(batch))
+
+
+def test_json_is_stored_as_the_text_that_it_is(target: Target, press: MachinePath) -> None:
+    """Whoever reads it gets the structure that the device sent, with all quotes and backslashes."""
+    curve = '{"Name":"a \\"b\\" \\\\ c","Steps":[[1.5,"NaN"],[]],"Bytes":"AP8Q","轮":true}'
+    batch = [scan(press, 0, curve=curve, cycles=1), scan(press, 1, curve="[]"), scan(press, 2, curve='"text"')]
+    with target.store() as store:
+        store.write(batch)
+        store.write(batch)
+        assert target.held() == target.expected(readings(batch))
+
+
+def test_a_text_of_the_largest_size_is_stored_whole_or_refused(target: Target, press: MachinePath) -> None:
+    """A text that was cut would be another value."""
+    batch = [scan(press, 0, curve=f'"{"x" * 65_533}"'), scan(press, 1, curve=f'"{"é" * 2047}"', cycles=7)]
+    with target.store() as store:
+        if isinstance(target, VictoriaMetricsTarget):
+            with pytest.raises(Rejected) as caught:
+                store.write(batch)
+            [refusal] = caught.value.refusals
+            assert (refusal.record, refusal.readings, refusal.kind) == (0, 1, "not_writable")
+            assert len(refusal.row) < 400
+            batch = batch[1:]
+        else:
+            store.write(batch)
+        assert target.held() == target.expected(readings(batch))
 
 
 def test_a_float_point_that_began_with_a_whole_number_takes_fractions(target: Target, press: MachinePath) -> None:

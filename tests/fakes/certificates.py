@@ -103,6 +103,20 @@ def make(
     return Signed(builder.sign(signer, algorithm or hashes.SHA256()), own)
 
 
+_ALGORITHMS = {
+    "sha256": bytes.fromhex("2a864886f70d01010b"),
+    "sha1": bytes.fromhex("2a864886f70d010105"),
+    "md5": bytes.fromhex("2a864886f70d010104"),
+}
+"""The object identifiers of RSA signatures, encoded."""
+
+
+def weak(own: Signed, algorithm: str) -> Signed:
+    """Return a certificate that names a broken algorithm, which no library signs with any more."""
+    der = own.der.replace(_ALGORITHMS["sha256"], _ALGORITHMS[algorithm])
+    return Signed(x509.load_der_x509_certificate(der), own.key)
+
+
 def _host(name: str | x509.GeneralName) -> x509.GeneralName:
     if isinstance(name, x509.GeneralName):
         return name

@@ -83,7 +83,7 @@ class ScriptedServer:
         self._published = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        self._server = await asyncio.start_server(self.serve, HOST, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -101,7 +101,8 @@ class ScriptedServer:
         """Where it is."""
         return f"opc.tcp://{HOST}:{self.port}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection until it ends."""
         self._published = 0
         sequence = itertools.count()
         self._connections[asyncio.current_task()] = writer

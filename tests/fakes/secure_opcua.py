@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asyncua import ua
 from asyncua.crypto.permission_rules import User, UserRole
 from cryptography.hazmat.primitives.serialization import Encoding
 
+import drivers
+from drivers.base import Group
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from fakes.certificates import SERVER_URI, Signed
+from gateway.common.clock import Clock
 from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
@@ -17,6 +22,8 @@ if TYPE_CHECKING:
 
     from asyncua import Server
     from asyncua.server.internal_server import InternalServer
+
+    from drivers.opcua.security.pki import Pki
 
 NAMESPACE = "urn:test:machine"
 SECURE = [
@@ -89,3 +96,12 @@ async def served(
     await server.nodes.objects.add_variable(ua.NodeId("Speed", index), "Speed", 12.5)
     async with server:
         yield server
+
+
+def driver_of(port: int, pki: Pki, node: str = "s=Speed", **options: Any) -> OpcUaDriver:
+    """Return a driver that polls one node of such a server."""
+    written = {"url": f"opc.tcp://127.0.0.1:{port}", "namespace": NAMESPACE, "pki": str(pki.folder), "timeout": 10}
+    settings = drivers.parse_connection(drivers.protocol("opcua"), written | options)
+    assert isinstance(settings, OpcUaConnection)
+    source = OpcUaSource.model_validate({"node": node, "mode": "poll"})
+    return OpcUaDriver(settings, [Group("machine", settings, ("speed",), (source,), 1.0)], Clock())

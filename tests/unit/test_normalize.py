@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from drivers.base import Group
     from gateway.settings.point import Point
 
-TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str}
+TYPES = {ValueType.BOOL: bool, ValueType.INT: int, ValueType.FLOAT: float, ValueType.STRING: str, ValueType.JSON: str}
 NAN, INF = math.nan, math.inf
 
 
@@ -65,6 +65,12 @@ def both_ways(point: Point, raw: Any) -> list[Scan]:
         (node(type="bool"), 0, False),
         (node(type="bool"), 1.0, True),
         (node(type="string"), "", ""),
+        (node(type="json"), '{"a":[1,2]}', '{"a":[1,2]}'),
+        (node(type="json"), 1.5, "1.5"),
+        (node(type="json"), 2**64 - 1, "18446744073709551615"),
+        (node(type="json"), True, "true"),
+        (node(type="json"), NAN, '"NaN"'),
+        (node(type="json"), -INF, '"-Infinity"'),
     ],
 )  # fmt: skip
 def test_a_raw_value_becomes_the_declared_type(point: Point, raw: Any, value: Any) -> None:

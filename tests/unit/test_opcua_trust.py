@@ -12,7 +12,7 @@ from asyncua import ua
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from fakes.certificates import APPLICATION, NOW, SERVER_URI, Signed, key, make, revocations
+from fakes.certificates import APPLICATION, NOW, SERVER_URI, Signed, key, make, revocations, weak
 
 from drivers.opcua.security import trust
 from drivers.opcua.security.certificates import common_name, names, read_chain
@@ -163,8 +163,7 @@ def test_what_devices_in_the_field_show_is_let_through(right: dict[str, Any]) ->
 
 def test_a_signature_with_a_broken_hash_is_refused() -> None:
     """Part 7 takes SHA-256 for all policies. No library signs with SHA-1 any more, so its name is put there."""
-    sha256, sha1 = bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105")
-    old = Signed(x509.load_der_x509_certificate(make().der.replace(sha256, sha1)), key("server"))
+    old = weak(make(), "sha1")
     assert codes(old, store(old)) == ["BadCertificatePolicyCheckFailed"]
     assert "sha1, which is broken" in found(old, store(old))[0].text
 

@@ -2,6 +2,7 @@
 
 `resolve`           settings of points to node ids
 `references`        references of nodes
+`point_types`       data types that points need
 `search`            points that match a pattern
 `browser`           walks the tree of objects and variables from `start_node`; `nodes` contains the result
 `variable_details`  types and values of the found variables; `type_hierarchy` knows the types

@@ -14,7 +14,7 @@ from asyncua import ua
 from drivers.opcua.browse.companion_names import Qualified
 from drivers.opcua.browse.node_metadata import telling
 from drivers.opcua.browse.nodes import BrowsedNode
-from drivers.opcua.browse.references import HIERARCHICAL, PROPERTIES, References, local, references
+from drivers.opcua.browse.references import HIERARCHICAL, PARTS, References, local, references
 from drivers.opcua.browse.type_hierarchy import TypeHierarchy
 from drivers.opcua.codec.values import fault_of
 
@@ -56,7 +56,7 @@ class Browser:
             # the properties of variables are read in any case: they describe the value
             asked = [one for one in level if one.variable] if last else level
             answers = await references(
-                self._session, [one.id for one in asked], PROPERTIES if last else HIERARCHICAL, _CLASSES
+                self._session, [one.id for one in asked], PARTS if last else HIERARCHICAL, _CLASSES
             )
             for one in level if last else ():
                 one.note = "" if one.variable else "more may be below: --max" if self._full else "deeper than --depth"

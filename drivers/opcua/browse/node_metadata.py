@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asyncua import ua
 
 from drivers.base import PointMetadata
-from drivers.opcua.browse.references import PROPERTIES, local, references
+from drivers.opcua.browse.references import PARTS, local, references
 from drivers.opcua.codec.data_types import DataTypes
 from drivers.opcua.codec.units import ucum
 
@@ -83,7 +83,7 @@ async def properties_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[di
     found: list[dict[str, Any]] = [{} for _ in nodes]
     places: list[tuple[int, str]] = []
     properties: list[ua.NodeId] = []
-    referred = await references(session, nodes, PROPERTIES, ua.NodeClass.Variable, most=MOST_PROPERTIES)
+    referred = await references(session, nodes, PARTS, ua.NodeClass.Variable, most=MOST_PROPERTIES)
     for place, answer in enumerate(referred):
         for one in answer.found:
             node, name = local(session, one.NodeId), telling(one.BrowseName)
@@ -93,13 +93,16 @@ async def properties_of(session: Session, nodes: Sequence[ua.NodeId]) -> list[di
     answers = await session.read(properties)
     for (place, name), value, status in zip(places, answers.values, answers.statuses, strict=True):
         if status >> 30 == 0:
-            found[place][name] = value
+            found[place].setdefault(name, value)
     return found
 
 
 def telling(name: ua.QualifiedName) -> str:
-    """Return the name of a property that describes values, and an empty string for other properties."""
-    return name.Name if name.NamespaceIndex == 0 and name.Name in _TELLING else ""
+    """Return the name of a property that describes values, and an empty string for other properties.
+
+    The name belongs to namespace 0; some servers put it into their own.
+    """
+    return name.Name if name.Name in _TELLING else ""
 
 
 def _range(limits: object) -> tuple[float, float] | None:

@@ -11,6 +11,7 @@ from drivers.base import Reason, ValueType
 from drivers.opcua.browse.companion_names import Known, known
 from drivers.opcua.browse.point_names import snake, unique
 from drivers.opcua.browse.type_hierarchy import qualified
+from drivers.opcua.codec.texts import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -112,10 +113,10 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _of_variable(found: BrowsedNode, details: Details, types: DataTypes) -> Iterator[PointCandidate | Unusable]:
-    value, path = details.value, found.path
+    value = details.value
     is_array = details.rank == 1 or (details.rank in {0, -2, -3} and isinstance(value, list))
-    if details.rank > 1 or (isinstance(value, list) and any(isinstance(one, list) for one in value)):
-        yield Unusable(path, "an array of several dimensions")
+    if _is_matrix(details):
+        yield PointCandidate(found, details, ValueType.JSON, details.data_type)
     elif types.definition(details.data_type) is not None or isinstance(value, dict):
         yield from (
             _of_structures(found, details, types)
@@ -125,6 +126,18 @@ def _of_variable(found: BrowsedNode, details: Details, types: DataTypes) -> Iter
     else:
         size = details.dimensions[0] if details.dimensions else 0
         yield _offer(found, details, types, details.data_type, value, (), size if is_array else None)
+
+
+def _is_matrix(details: Details) -> bool:
+    value = details.value
+    return details.rank > 1 or (isinstance(value, list) and any(isinstance(one, list) for one in value))
+
+
+def is_structured(details: Details, types: DataTypes) -> bool:
+    """Return True if a value is a structure, an array or a matrix: only a point of type `json` has it as a whole."""
+    value = details.value
+    is_structure = types.definition(details.data_type) is not None or isinstance(value, dict)
+    return is_structure or details.rank == 1 or isinstance(value, list) or _is_matrix(details)
 
 
 def _of_structures(found: BrowsedNode, details: Details, types: DataTypes) -> Iterator[PointCandidate | Unusable]:
@@ -188,11 +201,20 @@ def _offer(
         if not 0 < size <= MOST_ELEMENTS:
             return Unusable(path, "an array that is empty now" if size == 0 else f"an array of {size} elements")
     built_in = types.built_in(data_type)
-    kind = _BY_VALUE.get(type(first)) if built_in == ua.VariantType.Variant else _TYPES.get(built_in or 0)
+    by_value = built_in in {
+        None,
+        int(ua.VariantType.Variant),
+    }  # any type, or a type that the server does not describe
+    kind = _type_of(first) if by_value else _TYPES.get(built_in or 0)
     if kind is None:
         why = "of any type, and without a value now" if first is None else "of a type that no point has"
         return Unusable(path, why if built_in == ua.VariantType.Variant else _why(details, built_in))
     return PointCandidate(found, details, kind, data_type, field, size)
+
+
+def _type_of(value: object) -> ValueType | None:
+    """Return the type of a point with a value; None for null and for structures."""
+    return _BY_VALUE.get(type(value)) or (None if text_of(value) is None else ValueType.STRING)
 
 
 def _why(details: Details, built_in: int | None) -> str:

@@ -21,9 +21,9 @@ MOST = 100_000
 PER_ANSWER = 1000
 """References of one node in one response; continuation points return more."""
 
-HIERARCHICAL, PROPERTIES, SUBTYPES = (
+HIERARCHICAL, PARTS, SUBTYPES = (
     ua.ObjectIds.HierarchicalReferences,
-    ua.ObjectIds.HasProperty,
+    ua.ObjectIds.Aggregates,  # properties, and the components that some servers have instead
     ua.ObjectIds.HasSubtype,
 )
 """Types of references; each includes its subtypes (Part 3, 7)."""

@@ -6,17 +6,18 @@ from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING
 
-from drivers.base import DiscoveredPoint, ReadFailed, Reason, bad
+from drivers.base import DiscoveredPoint, ReadFailed, Reason, ValueType, bad
 from drivers.opcua.browse.browser import Browser
-from drivers.opcua.browse.point_candidates import offers
+from drivers.opcua.browse.point_candidates import is_structured, offers
 from drivers.opcua.browse.point_names import Addresses, snake
 from drivers.opcua.browse.start_node import start_at
 from drivers.opcua.browse.variable_details import learn
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from drivers.opcua.browse.nodes import BrowsedNode
+    from drivers.opcua.codec.data_types import DataTypes
     from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
 
@@ -41,16 +42,31 @@ async def search(session: Session, group: OpcUaGroup, position: int) -> list[Dis
     await Browser(session, DEEPEST, MOST).walk(start)
     level, pattern = len(start.way), source.match or "*"
     chosen = [one for one in start.all() if one.variable and one is not start and _fits(_way(one, level), pattern)]
-    found, _ = offers(chosen, await learn(session, chosen), session.uris)
+    types = await learn(session, chosen)
     addresses = Addresses(list(start.all()), session.uris, settings.namespace, by_path=None)
     keys = {key: value for key, value in source.written().items() if key not in {"node", "match"}}
     matches: dict[str, DiscoveredPoint] = {}
-    for point in sorted(found, key=lambda one: one.found.path):
-        node = addresses.of(point.found)
-        if node is not None and point.count is None and not point.field:
-            name = _name(_way(point.found, level), matches)
-            matches[name] = DiscoveredPoint(name, point.type, keys | {"node": str(node)})
+    for found, kind in _found(chosen, types, session.uris, json=group.is_json(position)):
+        node = addresses.of(found)
+        if node is not None:
+            name = _name(_way(found, level), matches)
+            matches[name] = DiscoveredPoint(name, kind, keys | {"node": str(node)})
     return list(matches.values())
+
+
+def _found(
+    chosen: Sequence[BrowsedNode], types: DataTypes, uris: Sequence[str], *, json: bool
+) -> Iterator[tuple[BrowsedNode, ValueType]]:
+    """Yield the variables that can be whole points with their types, by path; with `json` structures and arrays."""
+    if json:
+        for one in sorted(chosen, key=lambda one: one.path):
+            if one.details is not None and is_structured(one.details, types):
+                yield one, ValueType.JSON
+        return
+    candidates, _ = offers(chosen, types, uris)
+    for point in sorted(candidates, key=lambda one: one.found.path):
+        if point.count is None and not point.field:
+            yield point.found, point.type
 
 
 def _way(found: BrowsedNode, level: int) -> list[str]:

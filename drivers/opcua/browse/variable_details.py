@@ -40,8 +40,10 @@ async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes
     found = await _property_values(session, variables)
     structures = types.structures()
     for place, one in enumerate(variables):
-        data_type, value, variant = data_types[place], values.values[place], values.variants.get(place)
-        shown, fault = reading(value, values.statuses[place], variant)
+        data_type, value, status = data_types[place], values.values[place], values.statuses[place]
+        shown, fault = reading(value, status, values.variants.get(place))
+        if status >> 31:
+            value = None  # some servers send the last value, or zero, with a bad status
         unit = found[place].get("EngineeringUnits")
         one.details = Details(
             data_type,

@@ -1,6 +1,7 @@
 """Reads the data types of a server: definitions of structures, and the names of enumeration values.
 
-The attribute DataTypeDefinition contains them (Part 3, 5.8.3). A type without this attribute is like its supertype.
+The attribute DataTypeDefinition contains them (Part 3, 5.8.3). Older servers describe structures in type dictionaries
+(`type_dictionary`) alone. Any other type without this attribute is like its supertype.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.opcua.browse.references import SUBTYPES, local, references
+from drivers.opcua.codec.dictionaries import Dictionaries
 from drivers.opcua.codec.structures import Member, Structure, Structures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from drivers.base import Fault
     from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
 
@@ -46,12 +47,26 @@ class DataTypes:
     def __init__(self) -> None:
         self._definitions: dict[ua.NodeId, ua.StructureDefinition] = {}
         self._supers: dict[ua.NodeId, ua.NodeId | None] = {}
+        self._searched: set[ua.NodeId] = set()  # structures that were looked up in dictionaries
         self.labels: dict[ua.NodeId, dict[int, str]] = {}
         """Names of enumeration values, by data type."""
 
     async def learn(self, session: Session, data_types: Iterable[ua.NodeId]) -> None:
         """Read types, and the types of their fields. Raises `REQUEST_ERRORS`."""
         wanted = {one for one in data_types if not self._known(one)}
+        await self._learn_definitions(session, wanted)
+        undefined = [one for one in self._supers if self._is_undefined_structure(one)]
+        if undefined:
+            dictionaries = Dictionaries(session)
+            found = await dictionaries.learn(undefined)
+            self._searched.update(undefined)
+            self._definitions |= found.structures
+            self._supers |= found.supertypes
+            self.labels |= found.names
+            # the types of the standard that their fields have
+            await self._learn_definitions(session, {one for one in _inside(found.structures) if not self._known(one)})
+
+    async def _learn_definitions(self, session: Session, wanted: set[ua.NodeId]) -> None:
         for _ in range(ROUNDS):
             if not wanted or len(self._supers) + len(self._definitions) > MOST:
                 return
@@ -68,23 +83,30 @@ class DataTypes:
                     }
                 rest.append(data_type)
             self._supers.update(zip(rest, await _supertypes(session, rest), strict=True))
-            inside = {field.DataType for one in self._definitions.values() for field in one.Fields}
+            inside = _inside(self._definitions)
             above = {one for one in self._supers.values() if one is not None}
             wanted = {one for one in inside | above if not self._known(one)}
+
+    def _is_undefined_structure(self, data_type: ua.NodeId) -> bool:
+        return (
+            data_type not in self._definitions
+            and data_type not in self._searched
+            and self._root(data_type) == int(ua.ObjectIds.Structure)
+        )
 
     def is_enumeration(self, data_type: ua.NodeId) -> bool:
         """Return True if values of a type are numbers that have names."""
         return self._root(data_type) == _ENUMERATION
 
-    def structures(self) -> Structures:
-        """Return the structure definitions."""
+    def structures(self, labels: Mapping[tuple[OpcUaGroup, int], Mapping[int, str]] | None = None) -> Structures:
+        """Return the structure definitions; `labels` are those of points."""
         defined = {data_type: self._structure(one) for data_type, one in self._definitions.items()}
         encodings = {
             one.DefaultEncodingId: data_type
             for data_type, one in self._definitions.items()
             if not one.DefaultEncodingId.is_null()
         }
-        return Structures(defined, encodings)
+        return Structures(defined, encodings, labels)
 
     def definition(self, data_type: ua.NodeId) -> ua.StructureDefinition | None:
         """Return the definition of a structure; None for another type, or without a definition."""
@@ -107,7 +129,7 @@ class DataTypes:
                 kind = ua.VariantType.ExtensionObject if isinstance(kind, ua.NodeId) else ua.VariantType.Variant
             optional = field.IsOptional and not subtyped
             members.append(Member(field.Name or "", kind if isinstance(kind, ua.NodeId) else int(kind),
-                                  max(field.ValueRank, 0), optional))  # fmt: skip
+                                  max(field.ValueRank, 0), optional, self.labels.get(field.DataType)))  # fmt: skip
         return Structure(definition.StructureType, tuple(members))
 
     def _kind(self, data_type: ua.NodeId) -> int | ua.NodeId:
@@ -133,21 +155,9 @@ class DataTypes:
         return None
 
 
-async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua.NodeId | Fault]]) -> Structures:
-    """Return the structures that have a field used by a point; `nodes` are those of the points of each group.
-
-    Raises `REQUEST_ERRORS`.
-    """
-    parts = [
-        node
-        for group, found in nodes.items()
-        for node, source in zip(found, group.sources, strict=True)
-        if isinstance(node, ua.NodeId) and source.field
-    ]
-    types = DataTypes()
-    data_types = (await session.read(parts, ua.AttributeIds.DataType)).values
-    await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId)])
-    return types.structures()
+def _inside(definitions: Mapping[ua.NodeId, ua.StructureDefinition]) -> set[ua.NodeId]:
+    """Return the data types of fields."""
+    return {field.DataType for one in definitions.values() for field in one.Fields}
 
 
 def _standard(data_type: ua.NodeId) -> int | None:

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 from asyncua import ua
 
 from drivers.opcua.codec.binary import UINT32, count
+from drivers.opcua.codec.texts import EnumerationValue
 from drivers.opcua.codec.variant import MAX_DIMENSIONS, element
 from drivers.opcua.errors import MALFORMED, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from drivers.opcua.settings import OpcUaGroup
 
 MAX_DEPTH = 20
 """Maximum depth of nested structures."""
@@ -34,12 +37,14 @@ class Member:
 
     `type`  number of a built-in type; or the data type of a structure, which is sent without a frame
     `rank`  0 for a single value, else the number of dimensions of an array
+    `names` the names of numbers, of an enumeration
     """
 
     name: str
     type: int | ua.NodeId
     rank: int = 0
     optional: bool = False
+    names: Mapping[int, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,19 @@ class Structure:
 
 
 class Structures:
-    """The structure definitions of one server, by their data types."""
+    """The structure definitions of one server, by their data types.
 
-    def __init__(self, defined: Mapping[ua.NodeId, Structure], encodings: Mapping[ua.NodeId, ua.NodeId]) -> None:
+    `labels` are the names of numbers of points whose enumeration values become names.
+    """
+
+    def __init__(
+        self,
+        defined: Mapping[ua.NodeId, Structure],
+        encodings: Mapping[ua.NodeId, ua.NodeId],
+        labels: Mapping[tuple[OpcUaGroup, int], Mapping[int, str]] | None = None,
+    ) -> None:
         """Store definitions; `encodings` maps ids of binary encodings to data types."""
+        self.labels = labels or {}
         self._defined = defined
         self._encodings = encodings
 
@@ -93,13 +107,17 @@ class Structures:
         defined = self._defined.get(data_type)
         if defined is None:
             raise DecodeError(f"{data_type.to_string()} is not defined")
-        members, at = _sent(defined, data, at)
+        members, at = _members(defined, data, at)
         found: dict[str, Any] = dict.fromkeys(member.name for member in defined.members)
         for member in members:
             found[member.name], at = self._member(member, data, at, depth)
         return found, at
 
     def _member(self, member: Member, data: bytes, at: int, depth: int) -> tuple[Any, int]:
+        value, at = self._sent(member, data, at, depth)
+        return (_named(value, member.names) if member.names else value), at
+
+    def _sent(self, member: Member, data: bytes, at: int, depth: int) -> tuple[Any, int]:
         if member.rank == 0:
             return self._one(member.type, data, at, depth)
         if member.rank == 1:
@@ -133,7 +151,14 @@ class Structures:
         return (self._decoded(value, depth + 1) if kind in _WRAPPED else value), at
 
 
-def _sent(defined: Structure, data: bytes, at: int) -> tuple[Iterable[Member], int]:
+def _named(value: Any, names: Mapping[int, str]) -> Any:  # noqa: ANN401 - whatever a server sends
+    """Add the names to the numbers of an enumeration, also in an array."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return EnumerationValue.of(value, names) if isinstance(value, int) else value
+
+
+def _members(defined: Structure, data: bytes, at: int) -> tuple[Iterable[Member], int]:
     """Return the members that were sent, and the offset of the first."""
     if defined.form in _UNIONS:
         chosen = UINT32(data, at)[0]

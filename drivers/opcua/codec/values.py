@@ -6,19 +6,21 @@ from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from asyncua import ua
 from asyncua.ua.status_codes import get_name_and_doc
 
 from drivers.base import Fault, Quality, Reason, bad
+from drivers.opcua.codec.json_text import json_text
+from drivers.opcua.codec.texts import Unfit, kind_of, name_of, text_of, unwrapped
 from drivers.opcua.errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from drivers.base import Value
     from drivers.opcua.codec.structures import Structures
+    from drivers.opcua.settings import OpcUaGroup
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -68,32 +70,6 @@ def microseconds(time: datetime) -> int:
     return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // _MICROSECOND
 
 
-def _text(value: str) -> str:
-    """Return text that can be encoded: asyncua accepts bytes that are not UTF-8, and old servers send Latin-1."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")
-    return value
-
-
-def _iso(time: datetime) -> str:
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat().replace("+00:00", "Z")
-
-
-_AS_TEXT: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
-    (ua.LocalizedText, lambda value: value.Text or ""),
-    (ua.QualifiedName, lambda value: value.Name or ""),
-    (ua.XmlElement, lambda value: value.Value or ""),
-    (datetime, _iso),
-    (UUID, str),
-    (bytes, bytes.hex),
-    (ua.StatusCode, lambda value: get_name_and_doc(value.value)[0]),
-    (ua.NodeId, ua.NodeId.to_string),
-)
-"""Types that become text, and their converters."""
-
-
 def reading(
     value: Any,  # noqa: ANN401 - whatever a server sends
     status: int,
@@ -101,30 +77,50 @@ def reading(
     field: tuple[str, ...] = (),
     element: int | None = None,
     structures: Structures | None = None,
+    *,
+    json: bool = False,
+    labels: Mapping[int, str] | None = None,
 ) -> tuple[Value | None, Fault | None]:
     """Return the value and the fault of a reading; `variant` is the whole variant of a rare type.
 
     `field` is the path of a field in a structure, `element` the index of an element in an array, also in an array of
-    structures. `structures` decodes the server's own structures.
+    structures. `structures` decodes the server's own structures. With `json` the value is JSON text, also of a
+    structure or an array. `labels` are the names of numbers if an enumeration value becomes its name, else None.
     """
     fault = fault_of(status)
     if fault is not None and fault.quality is Quality.BAD:
         return None, fault
     try:
-        if field and structures is not None:
+        if (field or json) and structures is not None:
             value = structures.decoded(value)
-        return _simple(_picked(value, variant, field, element), None if field else variant), fault
-    except _Unfit as unfit:
+        picked = _picked(value, variant, field, element)
+        if json:
+            return json_text(picked, names=labels), fault
+        if labels is not None:
+            return name_of(picked, labels), fault
+        return _simple(picked, None if field else variant), fault
+    except Unfit as unfit:
         return None, unfit.fault
     except DecodeError as error:
         return None, bad(Reason.BAD_ANSWER, str(error))
 
 
-class _Unfit(Exception):
-    """The value does not fit a reading."""
-
-    def __init__(self, code: str, reason: Reason = Reason.TYPE_MISMATCH) -> None:
-        self.fault = bad(reason, code)
+def point_reading(
+    group: OpcUaGroup,
+    position: int,
+    value: Any,  # noqa: ANN401 - whatever a server sends
+    status: int,
+    variant: ua.Variant | None,
+    structures: Structures | None,
+) -> tuple[Value | None, Fault | None]:
+    """Return the value and the fault of a reading of one point, given by its position in a group."""
+    source = group.sources[position]
+    labels: Mapping[int, str] | None = None
+    if source.named:
+        labels = structures.labels.get((group, position), {}) if structures is not None else {}
+    return reading(
+        value, status, variant, source.field, source.element, structures, json=group.is_json(position), labels=labels
+    )
 
 
 def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], element: int | None) -> Any:  # noqa: ANN401 - whatever a server sends
@@ -139,14 +135,14 @@ def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], elem
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif is_dataclass(value) and hasattr(value, name):
-            value = _unwrapped(_field(value, name))
+            value = unwrapped(_field(value, name))
         else:
-            raise _Unfit(f"{_kind(whole, variant)} has no field {'.'.join(field)}")
+            raise Unfit(f"{kind_of(whole, variant)} has no field {'.'.join(field)}")
         if value is None:
-            raise _Unfit(f"the field {'.'.join(field)} was not sent", Reason.NOT_AVAILABLE)
+            raise Unfit(f"the field {'.'.join(field)} was not sent", Reason.NOT_AVAILABLE)
     if element is not None:
         if not isinstance(value, list):
-            raise _Unfit(f"{_kind(value, None if field else variant)} is not an array")
+            raise Unfit(f"{kind_of(value, None if field else variant)} is not an array")
         value = _element(value, element)
     return value
 
@@ -160,42 +156,18 @@ def _field(structure: Any, name: str) -> Any:  # noqa: ANN401 - whatever a serve
 
 def _element(values: list[Any], element: int) -> Any:  # noqa: ANN401 - whatever a server sends
     if element >= len(values):
-        raise _Unfit(f"the array has {len(values)} elements", Reason.NOT_FOUND)
-    return _unwrapped(values[element])
+        raise Unfit(f"the array has {len(values)} elements", Reason.NOT_FOUND)
+    return unwrapped(values[element])
 
 
 def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - whatever a server sends
     if value is None and variant is not None and variant.VariantType is ua.VariantType.String:
         return ""  # a null string in an array
-    if isinstance(value, str):
-        return _text(value)
     if isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return int(value)  # the number of an enumeration value
-    for kind, text in _AS_TEXT:
-        if isinstance(value, kind):
-            return _text(text(value))
-    raise _Unfit(f"the server sent {_kind(value, variant)}")
-
-
-def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
-    while isinstance(value, ua.Variant | ua.DataValue):
-        value = value.Value
-    return value
-
-
-def _kind(value: Any, variant: ua.Variant | None) -> str:  # noqa: ANN401 - whatever a server sends
-    """Return the description of a value's type."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        name = variant.VariantType.name if variant is not None else type(value[0]).__name__ if value else "nothing"
-        return f"an array of {name}"
-    if isinstance(value, ua.ExtensionObject):
-        return f"a structure that can't be read ({value.TypeId.to_string()})"
-    if isinstance(value, dict):
-        return f"a structure of {', '.join(value)}"
-    if is_dataclass(value):
-        return f"a structure, {type(value).__name__}"
-    return variant.VariantType.name if variant is not None else type(value).__name__
+    text = text_of(value)
+    if text is None:
+        raise Unfit(f"the server sent {kind_of(value, variant)}")
+    return text

@@ -16,6 +16,8 @@ from asyncua.common.shortcuts import Shortcuts
 from asyncua.crypto.security_policies import (
     SecurityPolicyAes128Sha256RsaOaep,
     SecurityPolicyAes256Sha256RsaPss,
+    SecurityPolicyBasic128Rsa15,
+    SecurityPolicyBasic256,
     SecurityPolicyBasic256Sha256,
     SecurityPolicyNone,
 )
@@ -28,20 +30,33 @@ from drivers.opcua.limits import MAX_CHUNKS, MAX_MESSAGE
 from drivers.opcua.security.settings import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from asyncua.common.utils import Buffer
     from asyncua.crypto.security_policies import SecurityPolicy
+
+    from drivers.opcua.connection.reverse import ReverseLease
 
 POLICIES: dict[Policy, type[SecurityPolicy]] = {
     Policy.AES256: SecurityPolicyAes256Sha256RsaPss,
     Policy.AES128: SecurityPolicyAes128Sha256RsaOaep,
     Policy.BASIC256_SHA256: SecurityPolicyBasic256Sha256,
 }
-"""The supported policies, the strongest first."""
+"""The policies that are not deprecated, the strongest first."""
+
+LEGACY_POLICIES: dict[Policy, type[SecurityPolicy]] = {
+    Policy.BASIC256: SecurityPolicyBasic256,
+    Policy.BASIC128_RSA15: SecurityPolicyBasic128Rsa15,
+}
+"""Deprecated policies, which are used only by name, and with `allow_insecure_legacy`; the stronger first."""
 
 STRENGTH: dict[str, int] = {policy.URI: -place for place, policy in enumerate(POLICIES.values())}
-"""URI of a supported policy -> its strength; a greater number is stronger."""
+"""URI of a policy that is not deprecated -> its strength; a greater number is stronger."""
+
+LEGACY_STRENGTH: dict[str, int] = STRENGTH | {
+    policy.URI: -len(STRENGTH) - place for place, policy in enumerate(LEGACY_POLICIES.values())
+}
+"""The same with the deprecated policies."""
 
 RENEW_PAUSE = 5.0
 """Seconds between two requests to renew a channel if the first has no response."""
@@ -74,7 +89,8 @@ class Client(asyncua.Client):
     """asyncua's client for one connection, with bounded messages and protected passwords.
 
     `secured` in `drivers.opcua.security` prepares it. `strongest` is True if the policy was selected as the strongest
-    offered policy; the session's signed list of endpoints confirms that later.
+    offered policy; the session's signed list of endpoints confirms that later. `legacy` is True if a deprecated
+    policy may protect a user.
     """
 
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
@@ -86,12 +102,24 @@ class Client(asyncua.Client):
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
+        self.legacy = False
+        self.reverse: ReverseLease | None = None
+        """Where the server dials in; None if this client connects to the server."""
         self._nonces: set[bytes] = set()  # of the server, on this connection
         self._before_session: Callable[[Client], Awaitable[None]] | None = None
 
     def use_endpoint(self, url: str) -> None:
         """Connect to this endpoint instead of the discovery endpoint."""
         self._server_url = urlparse(url)
+
+    async def connect_socket(self) -> None:
+        """Connect to the server, or wait until it has dialled in, and use the endpoint that it names."""
+        if self.reverse is None:
+            await super().connect_socket()
+            return
+        dialled_in = await self.reverse.next()
+        self.use_endpoint(dialled_in.endpoint_url)
+        self.uaclient.adopt(dialled_in.transport)
 
     async def open(self, before_session: Callable[[Client], Awaitable[None]] | None = None) -> None:
         """Connect without asyncua's watchdog, which disconnects a slow server.
@@ -263,8 +291,9 @@ class Client(asyncua.Client):
             return super().server_policy(token_type)
         # without a policy of its own it has that of the channel
         named = [dataclasses.replace(one, SecurityPolicyUri=self._protection(one)) for one in offered]
-        best = max(named, key=_protects)
-        ours = best.SecurityPolicyUri in STRENGTH and self.security_policy.peer_certificate
+        strengths = LEGACY_STRENGTH if self.legacy else STRENGTH
+        best = max(named, key=lambda one: _protects(one, strengths))
+        ours = best.SecurityPolicyUri in strengths and self.security_policy.peer_certificate
         encrypted = self.security_policy.Mode == ua.MessageSecurityMode.SignAndEncrypt
         if ours or (encrypted and token_type is ua.UserTokenType.UserName):
             return best
@@ -275,7 +304,9 @@ class Client(asyncua.Client):
 
     def _protection(self, policy: ua.UserTokenPolicy) -> str:
         uri = policy.SecurityPolicyUri or self.security_policy.URI
-        if policy.TokenType == ua.UserTokenType.Certificate and uri not in STRENGTH:
+        if policy.TokenType == ua.UserTokenType.Certificate and uri not in (
+            LEGACY_STRENGTH if self.legacy else STRENGTH
+        ):
             return self.security_policy.URI
         return uri
 
@@ -289,10 +320,10 @@ def strongest(endpoints: Sequence[ua.EndpointDescription], mode: ua.MessageSecur
     return max((uri for uri in offered if uri in STRENGTH), key=STRENGTH.__getitem__, default=None)
 
 
-def _protects(token: ua.UserTokenPolicy) -> int:
-    """Rank the protection of a user: a supported policy, the channel alone, a deprecated or unknown policy."""
-    beyond = -len(STRENGTH) if token.SecurityPolicyUri == SecurityPolicyNone.URI else -len(STRENGTH) - 1
-    return STRENGTH.get(token.SecurityPolicyUri, beyond)
+def _protects(token: ua.UserTokenPolicy, strengths: Mapping[str, int]) -> int:
+    """Rank the protection of a user: an accepted policy, the channel alone, another policy."""
+    beyond = -len(strengths) if token.SecurityPolicyUri == SecurityPolicyNone.URI else -len(strengths) - 1
+    return strengths.get(token.SecurityPolicyUri, beyond)
 
 
 def short(policy: str) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from asyncua import ua
 
 from drivers.opcua.connection.client import STRENGTH, Client, short
+from drivers.opcua.connection.session import client_of
 from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected
 from drivers.opcua.security.certificates import common_name, printable, read_chain, thumbprint
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from drivers.opcua.settings import OpcUaConnection
+
+T = TypeVar("T")
 
 _MODES = {
     ua.MessageSecurityMode.None_: "none",
@@ -48,27 +53,31 @@ class Application(NamedTuple):
 
 async def endpoints(settings: OpcUaConnection) -> list[Endpoint]:
     """Return the endpoints of a server. Raises `NotConnected`."""
-    try:
-        found = await Client(settings.url, settings.timeout).connect_and_get_server_endpoints()
-    except HANDSHAKE_ERRORS as error:
-        raise not_connected(error, settings.url, None) from error
-    return [_endpoint(one) for one in found]
+    return [_endpoint(one) for one in await _asked(settings, Client.connect_and_get_server_endpoints)]
 
 
 async def servers(settings: OpcUaConnection) -> list[Application]:
     """Return the servers that a server knows, usually only itself. Raises `NotConnected`."""
-    try:
-        found = await Client(settings.url, settings.timeout).connect_and_find_servers()
-    except HANDSHAKE_ERRORS as error:
-        raise not_connected(error, settings.url, None) from error
     return [
         Application(
             printable(one.ApplicationName.Text or ""),
             printable(one.ApplicationUri or ""),
             tuple(printable(url) for url in one.DiscoveryUrls or ()),
         )
-        for one in found
+        for one in await _asked(settings, Client.connect_and_find_servers)
     ]
+
+
+async def _asked(settings: OpcUaConnection, ask: Callable[[Client], Awaitable[list[T]]]) -> list[T]:
+    """Return the answer to one question, over a connection of its own."""
+    client = await client_of(settings, settings.url)
+    try:
+        return await ask(client)
+    except HANDSHAKE_ERRORS as error:
+        raise not_connected(error, settings.url, None) from error
+    finally:
+        if client.reverse is not None:
+            client.reverse.close()
 
 
 def _endpoint(endpoint: ua.EndpointDescription) -> Endpoint:

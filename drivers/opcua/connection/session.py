@@ -10,6 +10,7 @@ import asyncio
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from asyncua import ua
 
@@ -17,8 +18,9 @@ from drivers.base import NotConnected
 from drivers.opcua.codec.data_changes import DataChanges
 from drivers.opcua.codec.publish_response import read_response
 from drivers.opcua.codec.requests import read_request
-from drivers.opcua.connection.client import Client
+from drivers.opcua.connection.client import Client, short
 from drivers.opcua.connection.keep_alive import KeepAlive
+from drivers.opcua.connection.reverse import lease_of
 from drivers.opcua.connection.session_takeover import AbandonedSessions, SessionTakeover
 from drivers.opcua.errors import (
     HANDSHAKE_ERRORS,
@@ -29,6 +31,7 @@ from drivers.opcua.errors import (
     translated,
 )
 from drivers.opcua.security.setup import secured
+from drivers.opcua.settings import PORT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -72,6 +75,11 @@ class Session:
         self.limits = dict.fromkeys(_LIMITS, AT_ONCE)
         self.keep_alive = KeepAlive(client, settings.keep_alive)
         self._settings = settings
+
+    @property
+    def policy(self) -> str:
+        """Name of the security policy of the channel."""
+        return short(self.client.security_policy.URI)
 
     @property
     def ahead(self) -> float | None:
@@ -184,6 +192,8 @@ class Session:
     async def close(self) -> SessionTakeover | None:
         """Close the session; return it for a later takeover if the server could not be reached. Never raises."""
         self.keep_alive.end()
+        if self.client.reverse is not None:
+            self.client.reverse.close()
         state = self.client.session_state()
         until = asyncio.get_running_loop().time() + self.client.session_timeout / 1000
         with suppress(*HANDSHAKE_ERRORS):
@@ -193,13 +203,27 @@ class Session:
         return None if state is None else SessionTakeover(state, until)
 
 
+async def client_of(settings: OpcUaConnection, url: str) -> Client:
+    """Return a client for one address of the server, or for the port at which it dials in.
+
+    Raises `NotConnected` if that port can't be opened. A lease of the port is to be closed.
+    """
+    client = Client(url, settings.timeout)
+    if settings.reverse:
+        parts = urlsplit(url)
+        client.reverse = await lease_of(
+            parts.hostname or "", parts.port or PORT, settings.server_uri or "", settings.endpoint, settings.dial_in
+        )
+    return client
+
+
 async def opened(settings: OpcUaConnection, url: str, abandoned: AbandonedSessions | None = None) -> Session:
     """Open a session at one address of the server, after the takeover of `abandoned` sessions there.
 
     Raises `NotConnected`; a session that was created before the error is added to `abandoned`.
     """
     abandoned = AbandonedSessions() if abandoned is None else abandoned
-    client = Client(url, settings.timeout)
+    client = await client_of(settings, url)
     client.name = "Lineside"
     client.application_uri = "urn:lineside:gateway"
     client.session_timeout = int(max(SESSION_TIMEOUT, SESSION_KEEP_ALIVES * settings.keep_alive) * 1000)

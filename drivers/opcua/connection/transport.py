@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import struct
 import time
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from asyncua import ua
-from asyncua.client.ua_client import UaClient, UASocketProtocol
+from asyncua.client.ua_client import UaClient, UaClientState, UASocketProtocol
 from asyncua.client.ua_session import SessionState, UaSession
 from asyncua.common.connection import TransportLimits
 from asyncua.ua.ua_binary import header_from_binary, nodeid_to_binary, uatcp_to_binary
@@ -23,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 
 from drivers.opcua.codec import response_header, services
 from drivers.opcua.codec.binary import Received
-from drivers.opcua.errors import MALFORMED, DecodeError, ServiceFault
+from drivers.opcua.errors import MALFORMED, DecodeError, SecurityViolation, ServiceFault
 from drivers.opcua.limits import MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE, MAX_UNANSWERED, MIN_CHUNK
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 _CHUNK_HEADER = 8
 """Bytes of message type, chunk type and size (Part 6, 7.1.2.2)."""
+
+MAX_NONCES = 10_000
+"""Nonces of the channel that are remembered: a year of hourly renewals has fewer."""
 
 _TYPE = struct.Struct("<BBH")
 """A type id: a node id in four bytes (Part 6, 5.2.2.9)."""
@@ -63,7 +67,7 @@ class Protocol(UASocketProtocol):
     def __init__(self, timeout: float, policy: SecurityPolicy, limits: TransportLimits) -> None:
         super().__init__(timeout, security_policy=policy, limits=limits)
         self._received = bytearray()
-        self._server_nonce: bytes | None = None
+        self._server_nonces: deque[bytes | None] = deque(maxlen=MAX_NONCES)
 
     def data_received(self, data: bytes) -> None:
         self.last_received = asyncio.get_running_loop().time()
@@ -71,7 +75,7 @@ class Protocol(UASocketProtocol):
         try:
             while (chunk := self._next_chunk()) is not None:
                 self._process_chunk(chunk)
-        except ua.UaStatusCodeError as error:
+        except (ua.UaStatusCodeError, SecurityViolation) as error:
             self._end(error)
         except (*MALFORMED, InvalidSignature) as error:
             self._end(ConnectionAbortedError(f"it sent a malformed message: {error or type(error).__name__}"))
@@ -138,26 +142,39 @@ class Protocol(UASocketProtocol):
             raise ua.UaStatusCodeError(error.status) from error
         self._check_channel(message.SecurityHeader(), response.Parameters.ServerNonce, parameters)
         self._connection.set_channel(response.Parameters, parameters.RequestType, parameters.ClientNonce)
-        self._server_nonce = response.Parameters.ServerNonce
+        self._server_nonces.append(response.Parameters.ServerNonce)
         self._open_secure_channel_exchange = response
         self._answer(message.request_id(), message.body())
 
     def _check_channel(
         self, header: ua.AsymmetricAlgorithmHeader, nonce: bytes | None, asked: ua.OpenSecureChannelParameters
     ) -> None:
-        """Check nonce and thumbprint of a secured channel. Raises `UaStatusCodeError`."""
+        """Check nonce and certificates of a secured channel (Part 4, 5.5.2; Part 6, 6.7.2.3).
+
+        The nonce has the length of the policy, and is not one that was used on this connection.
+
+        Raises `SecurityViolation`.
+        """
         policy = self._connection.security_policy
         if policy.Mode == ua.MessageSecurityMode.None_:
             return
-        if not nonce or len(nonce) != policy.secure_channel_nonce_length:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadNonceInvalid)
-        if nonce in {self._server_nonce, asked.ClientNonce}:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadNonceInvalid)
+        length = policy.secure_channel_nonce_length
+        if not nonce or len(nonce) != length:
+            found = len(nonce or b"")
+            raise SecurityViolation(
+                f"the nonce of its channel has {found} bytes instead of {length}", "BadNonceInvalid"
+            )
+        if nonce == asked.ClientNonce:
+            raise SecurityViolation("it sent the gateway's own nonce back for its channel", "BadNonceInvalid")
+        if nonce in self._server_nonces:
+            raise SecurityViolation("it used a nonce of its channel twice", "BadNonceInvalid")
         ours = hashlib.sha1(policy.host_certificate or b"").digest()  # noqa: S324 - a name (Part 6, 6.7.2.3)
         if header.ReceiverCertificateThumbPrint != ours:
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadCertificateInvalid)
+            raise SecurityViolation(
+                "its channel is for another certificate than that of this gateway", "BadCertificateInvalid"
+            )
         if policy.peer_certificate and not (header.SenderCertificate or b"").startswith(policy.peer_certificate):
-            raise ua.UaStatusCodeError(ua.StatusCodes.BadCertificateInvalid)
+            raise SecurityViolation("its channel has another certificate than its endpoint", "BadCertificateInvalid")
 
     def forget_channel_request(self) -> None:
         """Give up a request to open or renew the channel."""
@@ -241,6 +258,16 @@ class Transport(UaClient):
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
         return self.protocol
+
+    def adopt(self, transport: asyncio.Transport) -> None:
+        """Use a connection that the server opened. Raises `ConnectionError` if it is closed."""
+        if transport.is_closing():
+            raise ConnectionError("connection lost")
+        self._set_state(UaClientState.CONNECTING)
+        protocol = self._make_protocol()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        self._set_state(UaClientState.SOCKET_OPEN)
 
     def forget_channel_request(self) -> None:
         """Give up a request to open or renew the channel; a late response to it is ignored."""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 KEY_BITS = 2048
 """The minimum key length of every supported policy (Part 7, 6.6)."""
 
+LEGACY_KEY_BITS = 1024
+"""The minimum key length of the deprecated policies."""
+
 VALID_FOR = dt.timedelta(days=3650)
 """Ten years: people make each server trust this certificate by hand."""
 

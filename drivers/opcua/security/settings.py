@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from drivers.base import Connection
+from drivers.base import Connection, Flag
 from drivers.secret import Secret  # noqa: TC001 - pydantic looks it up
 
 if TYPE_CHECKING:
@@ -19,13 +19,19 @@ ANY_HOST = "*"
 
 
 class Policy(StrEnum):
-    """The security policies of Part 7, 6.6 that are not deprecated; `auto` is the strongest offered policy."""
+    """The security policies of Part 7, 6.6; `auto` is the strongest offered policy that is not deprecated."""
 
     NONE = "none"
     AUTO = "auto"
     BASIC256_SHA256 = "Basic256Sha256"
     AES128 = "Aes128_Sha256_RsaOaep"
     AES256 = "Aes256_Sha256_RsaPss"
+    BASIC256 = "Basic256"
+    BASIC128_RSA15 = "Basic128Rsa15"
+
+
+LEGACY = frozenset({Policy.BASIC256, Policy.BASIC128_RSA15})
+"""Deprecated policies, which use SHA-1; they need `allow_insecure_legacy`."""
 
 
 class SecurityMode(StrEnum):
@@ -41,21 +47,16 @@ def _plain(name: str) -> str:
 
 _POLICIES = {_plain(policy): policy for policy in Policy}
 _MODES = {_plain(mode): mode for mode in SecurityMode}
-_OURS = [policy for policy in Policy if policy is not Policy.NONE]
-_DEPRECATED = {"basic128rsa15", "basic256"}
+_CURRENT = [policy for policy in Policy if policy not in LEGACY]
+_SECURE = [policy for policy in _CURRENT if policy is not Policy.NONE]
 
 
 def _policy(written: object) -> object:
     """Parse the name of a policy, ignoring case, '_' and '-'."""
     if not isinstance(written, str):
-        raise ValueError(f"write security: {_choices(Policy)}")  # noqa: TRY004 - what a user wrote
-    if _plain(written) in _DEPRECATED:
-        raise ValueError(
-            f"{written} is deprecated, since SHA-1 is broken, and is not spoken here; write "
-            f"{_choices(_OURS)}, and let the server's administrator switch one of them on"
-        )
+        raise ValueError(f"write security: {_choices(_CURRENT)}")  # noqa: TRY004 - what a user wrote
     if _plain(written) not in _POLICIES:
-        raise ValueError(f"{written!r} is not a security policy; write {_choices(Policy)}")
+        raise ValueError(f"{written!r} is not a security policy; write {_choices(_CURRENT)}")
     return _POLICIES[_plain(written)]
 
 
@@ -101,6 +102,10 @@ class SecureConnection(Connection):
     """The host in the server's certificate, if it is not that of the URL, as in `plc-01.plant`."""
     revocation: Literal["required", "if_known"] = "required"
     """Whether an authority without an up-to-date revocation list is refused, as in `if_known`."""
+    allow_insecure_legacy: Flag = False
+    """Whether deprecated policies (Basic256, Basic128Rsa15), and certificates with SHA-1 or keys of 1024 bits, which
+    others can forge, are accepted, as in `true`.
+    """
     pki: File = None
     """The folder of certificates, as in `/var/lib/lineside/pki`."""
 
@@ -108,6 +113,12 @@ class SecureConnection(Connection):
     def _secures(self) -> Self:
         if self.security is Policy.NONE and "security_mode" in self.model_fields_set:
             raise ValueError("security: none neither signs nor encrypts, so it has no security_mode")
+        if self.security in LEGACY and not self.allow_insecure_legacy:
+            raise ValueError(
+                f"security: {self.security} is deprecated, since SHA-1 is broken; write {_choices(_SECURE)}, and let "
+                "the server's administrator switch one of them on. For a device that has no other, also write "
+                "allow_insecure_legacy: true"
+            )
         if self.password is not None and self.username is None:
             raise ValueError("a password without a username")
         if (self.user_certificate is None) != (self.user_key is None):

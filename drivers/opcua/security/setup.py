@@ -16,7 +16,7 @@ from asyncua import ua
 from asyncua.crypto.security_policies import SecurityPolicyNone
 
 from drivers.base import NotConnected
-from drivers.opcua.connection.client import POLICIES, STRENGTH, Client, short, strongest
+from drivers.opcua.connection.client import LEGACY_POLICIES, POLICIES, STRENGTH, Client, short, strongest
 from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected, status
 from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
 from drivers.opcua.security.pki import pki_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from drivers.opcua.connection.reverse import ReverseLease
     from drivers.opcua.security.pki import Own, Pki
     from drivers.opcua.settings import OpcUaConnection
 
@@ -60,17 +61,21 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
     the command that trusts it.
     """
     url = client.server_url.geturl()
+    client.legacy = settings.allow_insecure_legacy
     try:
         await asyncio.to_thread(_identify, client, settings)
     except (OSError, ValueError, MissingSecret) as error:
         raise NotConnected(f"{url}: {error}") from None
     if settings.security is Policy.NONE and not settings.identified and not is_discovery(url):
         return
-    endpoint = _chosen(await _offered(url, settings), settings, url)
-    client.use_endpoint(await _reachable(endpoint_urls(url, endpoint.EndpointUrl or ""), settings))
+    endpoint = _chosen(await _offered(url, settings, client.reverse), settings, url)
+    if client.reverse is None:
+        client.use_endpoint(await _reachable(endpoint_urls(url, endpoint.EndpointUrl or ""), settings))
     if settings.security is Policy.NONE and not settings.identified:
         return
-    pki, uri = pki_of(settings), endpoint.Server.ApplicationUri or ""
+    pki, uri = pki_of(settings), settings.server_uri or endpoint.Server.ApplicationUri or ""
+    if client.reverse is not None:  # what dials in is the host of its endpoint
+        url = settings.endpoint or endpoint.EndpointUrl or url
     try:
         chain = read_chain(endpoint.ServerCertificate or b"")
     except ValueError as error:
@@ -80,9 +85,8 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
 
     async def validate(certificate: x509.Certificate, application: ua.ApplicationDescription) -> None:
         # again with the identity in the session, which can't be forged on the network
-        await asyncio.to_thread(
-            _judge, [certificate, *chain[1:]], settings, pki, url, application.ApplicationUri or uri
-        )
+        stated = settings.server_uri or application.ApplicationUri or uri
+        await asyncio.to_thread(_judge, [certificate, *chain[1:]], settings, pki, url, stated)
 
     await asyncio.to_thread(_judge, chain, settings, pki, url, uri)
     client.certificate_validator = validate
@@ -117,16 +121,18 @@ def _identify(client: Client, settings: OpcUaConnection) -> None:
         client.user_certificate, client.user_private_key = certificate, key
 
 
-async def _offered(url: str, settings: OpcUaConnection) -> list[ua.EndpointDescription]:
+async def _offered(url: str, settings: OpcUaConnection, reverse: ReverseLease | None) -> list[ua.EndpointDescription]:
     """Return the endpoints of a server, read by a separate client without user or secret.
 
     If all endpoints of the server require security, its discovery endpoint is used (Part 6, 7.1.2.3 and Annex E).
     """
+    client = Client(url, settings.timeout)
+    client.reverse = reverse
     try:
-        return await Client(url, settings.timeout).connect_and_get_server_endpoints()
+        return await client.connect_and_get_server_endpoints()
     except HANDSHAKE_ERRORS as error:
         refused = isinstance(error, ConnectionError | ua.UaError) and not isinstance(error, ConnectionRefusedError)
-        if refused and not is_discovery(url):
+        if refused and reverse is None and not is_discovery(url):
             with suppress(*HANDSHAKE_ERRORS):
                 discovery = Client(f"{url.rstrip('/')}{DISCOVERY}", settings.timeout)
                 return await discovery.connect_and_get_server_endpoints()
@@ -188,7 +194,7 @@ def _chosen(
         case Policy.AUTO:
             wanted = strongest(usable, mode)
         case policy:
-            wanted = POLICIES[policy].URI
+            wanted = (POLICIES | LEGACY_POLICIES)[policy].URI
     found = [one for one in usable if (one.SecurityPolicyUri, one.SecurityMode) == (wanted, mode)]
     if found:
         return found[0]
@@ -211,13 +217,19 @@ def _not_offered(endpoints: Sequence[ua.EndpointDescription], asked: str) -> str
         return f"{text}. Write security and security_mode as one of these"
     if offered == [_WRITTEN[ua.MessageSecurityMode.None_]]:
         return f"{text}. Switch it on there; or write security: none, which anybody on the network can read and forge"
-    return f"{text}. Switch one of {', '.join(POLICIES)} on there"
+    text = f"{text}. Switch one of {', '.join(POLICIES)} on there"
+    legacy = [name for name, policy in LEGACY_POLICIES.items() if any(uri == policy.URI for uri, _ in pairs)]
+    if legacy:
+        text += f"; or write security: {legacy[0]} and allow_insecure_legacy: true, which others can forge"
+    return text
 
 
 def _judge(chain: Sequence[x509.Certificate], settings: OpcUaConnection, pki: Pki, url: str, uri: str) -> None:
     """Accept a server's certificate, or raise `NotConnected` with all problems."""
     host = settings.server_name or urlsplit(url).hostname
-    expected = Expected(None if host == ANY_HOST else host, uri, settings.revocation == "required")
+    expected = Expected(
+        None if host == ANY_HOST else host, uri, settings.revocation == "required", settings.allow_insecure_legacy
+    )
     try:
         store = pki.store()
     except (OSError, ValueError) as error:
@@ -256,7 +268,8 @@ def _own(pki: Pki, url: str) -> Own:
 def _protect(client: Client, endpoint: ua.EndpointDescription, own: Own, server: x509.Certificate) -> None:
     """Set policy, mode, certificates and key of the channel."""
     client.application_uri = own.uri
-    policy = next(policy for policy in POLICIES.values() if endpoint.SecurityPolicyUri == policy.URI)
+    known = (*POLICIES.values(), *LEGACY_POLICIES.values())
+    policy = next(policy for policy in known if endpoint.SecurityPolicyUri == policy.URI)
     protection = policy(server, own.certificate, own.key, endpoint.SecurityMode)
     client.security_policy = protection  # type: ignore[assignment] # any policy, as for its own set_security
     client.uaclient.set_security(protection)

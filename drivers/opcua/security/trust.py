@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from drivers.opcua.security.certificates import KEY_BITS, common_name, names, printable
+from drivers.opcua.security.certificates import KEY_BITS, LEGACY_KEY_BITS, common_name, names, printable
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -43,6 +43,8 @@ _KNOWN = {
 
 _WEAK = (hashes.MD5, hashes.SHA1)
 
+LEGACY_HINT = " (a device that can't have a better certificate needs allow_insecure_legacy: true)"
+
 
 class Problem(NamedTuple):
     """One reason to refuse a certificate: the name of a status code (Part 4, 7.39), and a text."""
@@ -56,11 +58,12 @@ UNKNOWN = {"BadCertificateUntrusted", "BadCertificateChainIncomplete"}
 
 
 class Expected(NamedTuple):
-    """The expected identity of the server; `host` None accepts any."""
+    """The expected identity of the server; `host` None accepts any. `legacy` accepts SHA-1 and shorter keys."""
 
     host: str | None
     uri: str
     revocation_required: bool = True
+    legacy: bool = False
 
 
 def problems(chain: Sequence[Certificate], store: Store, expected: Expected, now: dt.datetime) -> list[Problem]:
@@ -85,10 +88,10 @@ def _problems(chain: Sequence[Certificate], store: Store, expected: Expected, no
         elif not any(certificate in store.trusted for certificate in path):
             yield Problem("BadCertificateUntrusted", "it is not trusted, and nobody who is has signed it")
         for position, issuer in enumerate(path[1:]):
-            yield from _of_issuer(issuer, position, now)
+            yield from _of_issuer(issuer, position, now, legacy=expected.legacy)
     # a certificate that is itself trusted needs no authority, but an authority may revoke it
     yield from _revoked(path, store, now, required=expected.revocation_required and not pinned)
-    yield from _of_application(own, now)
+    yield from _of_application(own, now, legacy=expected.legacy)
     yield from _of_names(own, expected, pinned=pinned)
 
 
@@ -120,7 +123,7 @@ def _missing(last: Certificate) -> str:
     return f"its issuer {common_name(last.issuer)!r} is not known"
 
 
-def _of_issuer(issuer: Certificate, below: int, now: dt.datetime) -> Iterator[Problem]:
+def _of_issuer(issuer: Certificate, below: int, now: dt.datetime, *, legacy: bool) -> Iterator[Problem]:
     """Check the requirements of an authority; `below` counts the authorities between it and the application."""
     name = common_name(issuer.subject)
     basic = _extension(issuer, x509.BasicConstraints)
@@ -133,7 +136,7 @@ def _of_issuer(issuer: Certificate, below: int, now: dt.datetime) -> Iterator[Pr
         yield Problem("BadCertificateIssuerTimeInvalid", f"its issuer {name!r} {_when(issuer, now)}")
     yield from _strange(issuer, f"its issuer {name!r}")
     if not _signed(issuer, issuer):  # the signature of a root on itself proves nothing
-        yield from _weak(issuer, f"its issuer {name!r}")
+        yield from _weak(issuer, f"its issuer {name!r}", legacy=legacy)
 
 
 def _revoked(path: Sequence[Certificate], store: Store, now: dt.datetime, *, required: bool) -> Iterator[Problem]:
@@ -171,16 +174,18 @@ def _whole(crl: x509.CertificateRevocationList, now: dt.datetime) -> bool:
     return not ended and not any(extension.critical for extension in crl.extensions)
 
 
-def _of_application(own: Certificate, now: dt.datetime) -> Iterator[Problem]:
+def _of_application(own: Certificate, now: dt.datetime, *, legacy: bool) -> Iterator[Problem]:
     """Check the certificate alone: its time, key, signature, and key usage (Part 6, 6.2.2)."""
     if not _in_time(own, now):
         yield Problem("BadCertificateTimeInvalid", f"it {_when(own, now)}")
     key = own.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
         yield Problem("BadCertificatePolicyCheckFailed", "its key is not an RSA key")
-    elif key.key_size < KEY_BITS:
-        yield Problem("BadCertificatePolicyCheckFailed", f"its key has {key.key_size} bits; {KEY_BITS} are the least")
-    yield from _weak(own, "it")
+    elif key.key_size < (least := LEGACY_KEY_BITS if legacy else KEY_BITS):
+        more = LEGACY_HINT if not legacy and key.key_size >= LEGACY_KEY_BITS else ""
+        text = f"its key has {key.key_size} bits; {least} are the least{more}"
+        yield Problem("BadCertificatePolicyCheckFailed", text)
+    yield from _weak(own, "it", legacy=legacy)
     yield from _strange(own, "it")
     usage = _extension(own, x509.KeyUsage)
     if usage is not None and not (usage.digital_signature and (usage.key_encipherment or usage.data_encipherment)):
@@ -224,10 +229,12 @@ def _when(certificate: Certificate, now: dt.datetime) -> str:
     return f"is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; it is {now:%Y-%m-%d %H:%M} here"
 
 
-def _weak(certificate: Certificate, who: str) -> Iterator[Problem]:
+def _weak(certificate: Certificate, who: str, *, legacy: bool) -> Iterator[Problem]:
     algorithm = certificate.signature_hash_algorithm
-    if isinstance(algorithm, _WEAK):
-        yield Problem("BadCertificatePolicyCheckFailed", f"{who} is signed with {algorithm.name}, which is broken")
+    sha1 = isinstance(algorithm, hashes.SHA1)
+    if isinstance(algorithm, _WEAK) and not (sha1 and legacy):
+        text = f"{who} is signed with {algorithm.name}, which is broken{LEGACY_HINT if sha1 else ''}"
+        yield Problem("BadCertificatePolicyCheckFailed", text)
 
 
 def _strange(certificate: Certificate, who: str) -> Iterator[Problem]:

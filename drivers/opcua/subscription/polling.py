@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import Fault, NotConnected, Scan
-from drivers.opcua.codec.values import reading
+from drivers.opcua.codec.values import point_reading
 from drivers.opcua.errors import NO_NODE, REQUEST_ERRORS
 from drivers.opcua.settings import Time
 from drivers.opcua.subscription.revisions import NO_ITEM
@@ -32,7 +32,7 @@ class Poll:
     """Reads all or some points of one group.
 
     A polled value is valid at the time of the read. Its source time is the time of its last change, and is used if
-    configured; a value without a newer source time is then not a new reading.
+    configured; a value with the same source time as before is then not a new reading.
     """
 
     def __init__(self, group: OpcUaGroup, positions: Sequence[int] | None = None) -> None:
@@ -82,9 +82,10 @@ class Poll:
                 scan.faults[i] = place
                 continue
             value: Value | None = values[place]
-            if statuses[place] or type(value) not in _PLAIN or not source.whole:
-                variant = variants.get(place)
-                value, fault = reading(value, statuses[place], variant, source.field, source.element, structures)
+            if statuses[place] or type(value) not in _PLAIN or not source.plain:
+                value, fault = point_reading(
+                    self.group, self.positions[i], value, statuses[place], variants.get(place), structures
+                )
                 if fault is not None:
                     scan.faults[i] = fault
                 if statuses[place] in NO_NODE:
@@ -108,17 +109,17 @@ class Poll:
                 source = sources[place] if mode is Time.SOURCE else server
                 stamp = source if source is not None else server
             fault = scan.faults.get(i)
-            new = stamp is None or stamp > self._newest[i]
+            new = stamp is None or stamp != self._newest[i]  # an earlier time, too: the clock was set back
             if not new and fault is None and not self._bad[i]:
                 continue
             # a value from before or during an outage is valid from now on
             time = stamp if stamp is not None and new and stamp > self._since[i] else present
             if stamp is not None:
-                self._newest[i] = max(stamp, self._newest[i])
+                self._newest[i] = stamp
             self._bad[i] = fault is not None
+            self._since[i] = 0
             if fault is not None:
                 self._since[i] = time
-            if fault is not None:
                 dated.faults[len(dated.values)] = fault
             dated.values.append(scan.values[i])
             cast("list[int]", dated.points).append(position)
