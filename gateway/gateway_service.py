@@ -32,6 +32,7 @@ from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
 from gateway.pipeline.machine_status import MachineStatuses
 from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.totals import CounterTotals
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
@@ -83,6 +84,8 @@ class GatewayService:
         self._builders: dict[MachinePath, tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]] = {}
         self._discovery = Discovery(own.spool.folder / f"{own.id}.found.json")
         self._discovery.load()
+        self._totals = CounterTotals(own.spool.folder / f"{own.id}.totals.json")
+        self._totals.load()
         machines = self._discovery.configure(factory.machines)
         self._metadata = DeviceMetadata(
             machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
@@ -118,7 +121,10 @@ class GatewayService:
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
         data, events = self._builders_of(machine.path)
         put = partial(self.spool.put, events if group.events else data)
-        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, self.spool.room)
+        totalize = self._totals.step(str(machine.path), points)
+        pipeline = Pipeline(
+            points, self.clock, self.states, lambda: self.spool.ledger, put, self.spool.room, totalize
+        )
         return pipeline.deliver
 
     def _builders_of(self, path: MachinePath) -> tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]:
@@ -211,6 +217,7 @@ class GatewayService:
             self._devices.begin(tasks)
             reloading = _supervised(tasks, self.reload.run, "reload")
             following = _supervised(tasks, self._follow_discovery, "discovery")
+            counting = _supervised(tasks, self._totals.run, "totals")
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
@@ -218,8 +225,9 @@ class GatewayService:
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()
             log.info("gateway.stopping")
-            await cancel_and_wait(reloading, following, describing)
+            await cancel_and_wait(reloading, following, describing, counting)
             await self._devices.stop(FINISH_SCANS)
+            await self._totals.save()
             closing = tasks.create_task(self._devices.close(), name="close devices")
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):

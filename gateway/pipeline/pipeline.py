@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from gateway.model.ledger import Ledger
     from gateway.pipeline.machine_status import MachineStatuses
     from gateway.pipeline.normalize import Time
+    from gateway.pipeline.totals import Totalize
     from gateway.settings.point import Point
 
 
 class Pipeline:
-    """The steps of one group's scans: normalize, machine status, report by exception, and into the spool."""
+    """The steps of one group's scans: totals, normalize, machine status, report by exception, and into the spool."""
 
     def __init__(
         self,
@@ -29,13 +30,15 @@ class Pipeline:
         ledger: Callable[[], Ledger],
         put: Callable[[NamedScan, int], None],
         room: Callable[[], Awaitable[None]],
+        totalize: Totalize | None = None,
     ) -> None:
         """Compile the steps for a group's points.
 
         `clock` is the clock that stamps the scans. `put` takes a scan with its number of
         readings into a record, and `room` waits while too much waits for the disk. `ledger` returns the counts that
-        the spool has loaded.
+        the spool has loaded. `totalize` turns counts into totals, if any point is a total.
         """
+        self._totalize = totalize
         self._normalizer = Normalizer(points, clock)
         self._filter = ReportByException(points)
         self._statuses = statuses
@@ -47,6 +50,8 @@ class Pipeline:
         """Take a scan all the way; waits only where the disk can't keep up."""
         ledger = self._ledger()
         acquired = len(scan.values)
+        if self._totalize is not None:
+            self._totalize(scan)
         self._normalizer.apply(scan)
         if not (scan.group.events or scan.late):
             self._statuses.note(scan)
