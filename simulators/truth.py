@@ -24,6 +24,7 @@ from drivers.base import Fault, ValueType
 from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.values import reader, to_unpacked
+from simulators.machines.composed import composed_text, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,9 +103,12 @@ class TruthLog:
         self._file, self._machines = file, machines
         self._last: list[dict[str, Value | None]] = [{} for _ in machines]
         self._read_back: dict[int, dict[str, ReadBack]] = {}
+        self._composed: dict[int, list[tuple[Point, list[Point]]]] = {}
         for outputs in machines:
             points = outputs.configured.points
             self._read_back.setdefault(id(points), {point.name: as_read_back(point) for point in points})
+            wholes = {point.name: point for point in points}
+            self._composed.setdefault(id(points), [(wholes[name], parts) for name, parts in parts_of(points).items()])
         self._log: TextIO
         self._clock: TextIO
 
@@ -123,6 +127,8 @@ class TruthLog:
         lines = [_line({"t": t, "fault": str(fault), "active": active}) for fault, active in faults]
         for outputs, last in zip(self._machines, self._last, strict=True):
             values = outputs.values()
+            if composed := self._composed[id(outputs.configured.points)]:
+                values = {**values, **{whole.name: composed_text(whole, parts, values) for whole, parts in composed}}
             changed = {}
             for name, read_back in self._read_back[id(outputs.configured.points)].items():
                 value = read_back(values[name])
