@@ -108,8 +108,9 @@ class Misconfigured(DriverError):
 class Driver(ABC, Generic[ConnectionT, SourceT]):
     """One connection to one device, which may serve the groups of several machines.
 
-    A driver reads, and reports failures. It never retries, waits only for the device, and never logs an outage: the
-    gateway's device worker connects again, backs off, and logs each change of state once.
+    A driver reads, and reports failures. It may repeat a request within the time of a scan, and never waits beyond
+    its scan. It never backs off and never logs an outage: the gateway's device worker connects again, backs off, and
+    logs each change of state once.
 
     Order of calls: `connect`, then any of the others, then `close`. After `NotConnected` from any method the gateway
     calls `close`, and then `connect` of the same driver. After `close` only `connect` and `close` are called; `read`

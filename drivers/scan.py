@@ -31,6 +31,8 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     `percents`   the same in percent of a range that only the device knows
     `types`      the declared types of the points; empty if no point has the type `json`, whose values the driver
                  returns as JSON text, or as numbers that the gateway converts
+    `repeats`    seconds after which a pushed reading that did not change is delivered again, 0 for never; a driver
+                 repeats it only while it knows that the value is the same. Empty if no point asks for it
     `events`     whether the points are events, which have no value between two of them
     `search`     whether the sources describe a search for points that only the device knows; such a group is never
                  read, see `Driver.search`
@@ -45,6 +47,7 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     deadbands: tuple[float, ...] = ()
     percents: tuple[float, ...] = ()
     types: tuple[ValueType, ...] = ()
+    repeats: tuple[float, ...] = ()
     events: bool = False
     search: bool = False
 
@@ -59,6 +62,10 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     def is_json(self, position: int) -> bool:
         """Return True if the value of one point is to be JSON text."""
         return bool(self.types) and self.types[position] is ValueType.JSON
+
+    def repeat(self, position: int) -> float:
+        """Return the seconds after which an unchanged reading of a point is delivered again, 0 for never."""
+        return self.repeats[position] if self.repeats else 0.0
 
 
 @dataclass(slots=True)
@@ -93,13 +100,15 @@ class PointMetadata:
     """Metadata of one point as its device reports it; empty fields are unknown.
 
     `unit` is a UCUM code and `range` the lowest and highest value, both of the raw value; `labels` are the names of
-    the numbers of a state.
+    the numbers of a state. `revised` are parameters of the acquisition that the device has changed, by name, with
+    times in seconds: `sampling`, `publishing`, `queue`.
     """
 
     unit: str = ""
     range: tuple[float, float] | None = None
     labels: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
+    revised: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

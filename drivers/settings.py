@@ -69,6 +69,8 @@ def as_written(value: Any) -> Any:  # noqa: ANN401 - any settings' value
 class Source(Settings):
     """The address of one point on its device. Each protocol has its own fields."""
 
+    by_type: ClassVar[tuple[str, ...]] = ()  # keys that a template's defaults may give for each type of raw value
+
     @classmethod
     def fitting(cls, defaults: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
         """Return the defaults of a template that apply to a point with the keys `written`."""
@@ -101,6 +103,11 @@ class Source(Settings):
         return False
 
     @property
+    def shortest_decimals(self) -> bool:
+        """Whether floats of this source have fewer digits than a double, and are given as their shortest decimals."""
+        return False
+
+    @property
     def limits(self) -> tuple[int, int] | None:
         """The lowest and the highest integer of this source, None if unknown."""
         return None
@@ -113,6 +120,11 @@ class Source(Settings):
     @property
     def pushed(self) -> bool:
         """Whether the device sends this point without a request."""
+        return False
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a value that is equal to the value before is a new reading."""
         return False
 
     @property

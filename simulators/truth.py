@@ -16,15 +16,17 @@ import struct
 from bisect import bisect_right
 from collections import defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO, cast
 
 import orjson
 
 from drivers.base import Fault, ValueType
+from drivers.float32 import shortest
 from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.values import reader, to_unpacked
 from simulators.machines.composed import composed_text, parts_of
+from simulators.modbus.scale_registers import exponents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,8 +44,11 @@ MICRO = 1_000_000
 NARROW = {Raw.FLOAT16: "e", Raw.FLOAT32: "f"}
 
 
-def as_read_back(point: Point) -> ReadBack:
-    """Return the function from a point's value to the value that a perfect reader gets."""
+def as_read_back(point: Point, exponent: int | None = None) -> ReadBack:
+    """Return the function from a point's value to the value that a perfect reader gets.
+
+    `exponent` is that of the point's scale register.
+    """
     source = point.source
     if not isinstance(source, ModbusSource):
         return lambda value: value
@@ -52,18 +57,24 @@ def as_read_back(point: Point) -> ReadBack:
     if point.type is ValueType.STRING and source.raw is Raw.STRING:
         longest = source.capacity
         return lambda value: value[:longest] if isinstance(value, str) else value
-    if point.type is not ValueType.FLOAT:
-        return lambda value: value
-    if source.value_type is ValueType.INT:
-        return _scaled(point)
-    packed = struct.Struct(NARROW.get(source.raw, "d"))
-    scale, offset = point.scale, point.offset
+    if point.type is ValueType.FLOAT:
+        whole = source.value_type is ValueType.INT or (exponent is not None and source.raw_limits is not None)
+        return _scaled(point, exponent or 0) if whole else _float(point)
+    return lambda value: value
+
+
+def _float(point: Point) -> ReadBack:
+    letter = NARROW.get(cast("ModbusSource", point.source).raw, "d")
+    packed = struct.Struct(letter)
+    scale, offset = Decimal(str(point.scale)), Decimal(str(point.offset))
 
     def seen(value: Value | None) -> Value | None:
         if not isinstance(value, float):
             return value
-        raw: float = packed.unpack(packed.pack((value - offset) / scale))[0]
-        return raw * scale + offset
+        raw: float = packed.unpack(packed.pack((value - point.offset) / point.scale))[0]
+        if letter == "d" or not math.isfinite(raw):
+            return raw * point.scale + point.offset
+        return float(Decimal(repr(shortest(raw, letter))) * scale + offset)
 
     return seen
 
@@ -81,16 +92,17 @@ def _moment(source: ModbusSource) -> ReadBack:
     return seen
 
 
-def _scaled(point: Point) -> ReadBack:
+def _scaled(point: Point, exponent: int = 0) -> ReadBack:
     scale, offset = Decimal(str(point.scale)), Decimal(str(point.offset))
+    limits = cast("ModbusSource", point.source).raw_limits
 
     def seen(value: Value | None) -> Value | None:
         if not isinstance(value, float):
             return value
-        raw = round((value - point.offset) / point.scale)
-        if point.source.limits is not None:
-            raw = min(point.source.limits[1], max(point.source.limits[0], raw))
-        return float(raw * scale + offset)
+        raw = round((value - point.offset) / point.scale / 10.0**exponent)
+        if limits is not None:
+            raw = min(limits[1], max(limits[0], raw))
+        return float(Decimal(raw).scaleb(exponent) * scale + offset)
 
     return seen
 
@@ -106,9 +118,13 @@ class TruthLog:
         self._composed: dict[int, list[tuple[Point, list[Point]]]] = {}
         for outputs in machines:
             points = outputs.configured.points
-            self._read_back.setdefault(id(points), {point.name: as_read_back(point) for point in points})
-            wholes = {point.name: point for point in points}
-            self._composed.setdefault(id(points), [(wholes[name], parts) for name, parts in parts_of(points).items()])
+            if id(points) not in self._read_back:
+                scaled = exponents(points)
+                read_back = {point.name: as_read_back(point, scaled.get(point.name)) for point in points}
+                self._read_back[id(points)] = read_back
+                wholes = {point.name: point for point in points}
+                composed = [(wholes[name], parts) for name, parts in parts_of(points).items()]
+                self._composed[id(points)] = composed
         self._log: TextIO
         self._clock: TextIO
 

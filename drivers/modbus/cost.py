@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from drivers.base import Cost
 from drivers.modbus.connection import Transport
 from drivers.modbus.pdu import MAX_BITS
-from drivers.modbus.plan import Limits, check_point, limits_of, plan
+from drivers.modbus.plan import Limits, apart, check_point, limits_of, plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,10 @@ def cost_of(group: ModbusGroup) -> Cost:
     """Return the cost of one scan of a group."""
     connection = group.connection
     points = group.sources
-    requests = plan(points, limits_of(connection)).requests
+    limits = limits_of(connection)
+    requests = plan(points, limits).requests
+    if registers := tuple(dict.fromkeys(apart(points, limits).values())):
+        requests += 2 * plan(registers, limits).requests  # before and after the values
     size = sum(_bytes(connection, request) for request in requests)
     details = [_described(request) for request in requests]
     return Cost(len(requests), size, _seconds(connection, requests), details)
@@ -76,6 +79,8 @@ def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iter
     for position, point in enumerate(sources):
         most = MAX_BITS if point.address.table.bits else limits.max_registers
         try:
-            check_point(point, [span for span in limits.forbidden if span.table is point.address.table], most)
+            for one in (point, apart((point,), limits).get(0)):
+                if one is not None:
+                    check_point(one, [span for span in limits.forbidden if span.table is one.address.table], most)
         except ValueError as error:
             yield position, str(error)

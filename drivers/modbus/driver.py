@@ -218,11 +218,26 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             state.discard -= 1
             await self._scan(state)
         requests = state.plan.requests
+        before = await self._scale_factors(state) if state.apart else {}
         progress = await self._scan(state)
         scan = self._arranged(group, state, requests, progress)
+        if state.apart and progress.abandoned is None:
+            _apply_scale_factors(scan, state, before, await self._scale_factors(state))
         if state.parted and progress.abandoned is None and not progress.postponed:
             await self._try_again(state, progress)
         return scan
+
+    async def _scale_factors(self, state: GroupState) -> dict[ModbusSource, Value | Fault]:
+        """Return the content of the scale registers that are read apart from their points, or its fault."""
+        found: dict[ModbusSource, Value | Fault] = {}
+        for planned in state.scale_requests:
+            registers = [state.scale_registers[position] for position in planned.positions]
+            try:
+                answer = await self._client.request(state.settings.unit, planned.pdu)
+                found |= zip(registers, planned.decode(read_answer(answer, planned.size)), strict=True)
+            except _FAILURES as error:
+                found |= dict.fromkeys(registers, fault_of(error))
+        return found
 
     def _arranged(
         self, group: ModbusGroup, state: GroupState, requests: Sequence[Request], progress: ScanInProgress
@@ -566,12 +581,38 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._client.end()
 
 
+def _apply_scale_factors(
+    scan: Scan,
+    state: GroupState,
+    before: dict[ModbusSource, Value | Fault],
+    after: dict[ModbusSource, Value | Fault],
+) -> None:
+    """Scale the values whose scale registers were read before and after them; a value is bad if they differ."""
+    for position, register in state.apart.items():
+        value, factor = scan.values[position], before[register]
+        scale_register = state.points[position].scale_register
+        if value is None or scale_register is None:
+            continue
+        if not isinstance(factor, Fault):
+            again = after[register]
+            moved = bad(Reason.OTHER, f"the scale factor changed from {factor} to {again} during the scan")
+            factor = again if isinstance(again, Fault) else factor if factor == again else moved
+        found = factor if isinstance(factor, Fault) else scale_register.scaling(value, factor)
+        if isinstance(found, Fault):
+            scan.values[position] = None
+            scan.faults[position] = found
+        else:
+            scan.values[position] = found
+
+
 def _has_gaps(points: Sequence[ModbusSource], planned: Request) -> bool:
     """Return True if a request reads entries without a point."""
     used: set[int] = set()
     for position in planned.positions:
-        offset = points[position].address.offset
-        used.update(range(offset, offset + points[position].size))
+        point = points[position]
+        for one in (point, point.scaling_source()):
+            if one is not None:
+                used.update(range(one.address.offset, one.address.offset + one.size))
     return planned.count > len(used)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from drivers.modbus.codec import fallible
-from drivers.modbus.plan import arranged, limits_of, plan, request
+from drivers.modbus.plan import apart, arranged, limits_of, plan, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,7 +67,10 @@ class PartedBlock:
 
 
 class GroupState:
-    """The requests of one group as the device answers them; positions are those of points in the group."""
+    """The requests of one group as the device answers them; positions are those of points in the group.
+
+    `apart` are the scale registers that are in no request of a point, by position; `scale_requests` read them.
+    """
 
     def __init__(self, group: ModbusGroup) -> None:
         """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
@@ -78,6 +81,10 @@ class GroupState:
         self.merged = plan(self.points, self.limits)
         self.plan = self.merged
         self.fallible = fallible(self.points)
+        self.apart = apart(self.points, self.limits)
+        registers = tuple(dict.fromkeys(self.apart.values()))
+        self.scale_requests = plan(registers, self.limits).requests
+        self.scale_registers = registers
         self.discard = 0
         self._parted: list[PartedBlock] = []
         self._history: defaultdict[bytes, History] = defaultdict(History)

@@ -89,25 +89,65 @@ def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[in
     """Yield the requests that read all points except those at the positions `without`."""
     for table in Table:
         chosen = [i for i, point in enumerate(points) if point.address.table is table and i not in without]
-        chosen.sort(key=lambda i: (points[i].address.offset, points[i].size))
+        extents = {i: extent(points[i], limits) for i in chosen}
+        chosen.sort(key=lambda i: (extents[i][0], extents[i][1] - extents[i][0], points[i].address.offset))
         spans = [span for span in limits.forbidden if span.table is table]
         most = MAX_BITS if table.bits else limits.max_registers
         gap = limits.max_gap
         block: list[int] = []
         first = end = 0
         for i in chosen:
-            offset, size = points[i].address.offset, points[i].size
+            offset, own_end = extents[i]
             check_point(points[i], spans, most)
-            new_end = max(end, offset + size)
+            new_end = max(end, own_end)
             if block and (offset - end > gap or new_end - first > most or _meets(spans, first, new_end)):
                 yield request(points, block, limits)
                 block = []
             if not block:
-                first, new_end = offset, offset + size
+                first, new_end = offset, own_end
             block.append(i)
             end = new_end
         if block:
             yield request(points, block, limits)
+
+
+def extent(point: ModbusSource, limits: Limits) -> tuple[int, int]:
+    """Return the first entry of a point and the entry after its last, its scale register included if they are joined.
+
+    A value and its scale register are in one response, so that they are of one moment, unless the limits forbid it:
+    `apart` returns the registers that then need requests of their own.
+    """
+    first, end = point.address.offset, point.address.offset + point.size
+    register = point.scale_register
+    if register is None or register.address.table is not point.address.table:
+        return first, end
+    other, other_end = register.address.offset, register.address.offset + register.size
+    low, high = min(first, other), max(end, other_end)
+    spans = [span for span in limits.forbidden if span.table is point.address.table]
+    too_far = max(other - end, first - other_end) > 0 and not limits.max_gap
+    if too_far or high - low > limits.max_registers or _meets(spans, low, high):
+        return first, end
+    return low, high
+
+
+def joined(point: ModbusSource, limits: Limits) -> bool:
+    """Return True if a point has no scale register, or is read in one request with it."""
+    if point.scale_register is None:
+        return True
+    low, high = extent(point, limits)
+    same = point.scale_register.address.table is point.address.table
+    return same and low <= point.scale_register.address.offset < high
+
+
+def apart(points: Sequence[ModbusSource], limits: Limits) -> dict[int, ModbusSource]:
+    """Return the scale registers that are read in requests of their own, by the positions of their points."""
+    return {
+        i: register
+        for i, point in enumerate(points)
+        if point.scale_register is not None
+        and not joined(point, limits)
+        and (register := point.scaling_source()) is not None
+    }
 
 
 def check_point(point: ModbusSource, spans: Iterable[Span], most: int) -> None:
@@ -125,16 +165,19 @@ def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
 def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
     """Return the request that reads the points at the positions `block`, which are in one table."""
     table = points[block[0]].address.table
-    first = min(points[i].address.offset for i in block)
-    count = max(points[i].address.offset + points[i].size for i in block) - first
-    distances = [(points[i].address.offset - first, points[i]) for i in block]
+    extents = [extent(points[i], limits) for i in block]
+    first = min(low for low, _ in extents)
+    count = max(end for _, end in extents) - first
+    own = [points[i] if joined(points[i], limits) else points[i].unscaled() for i in block]
+    distances = [(point.address.offset - first, point) for point in own]
     if table.bits:
-        decode, size = compile_bits([distance for distance, _ in distances]), (count + 7) // 8
+        inverted = [point.invert for point in own]
+        decode, size = compile_bits([distance for distance, _ in distances], inverted), (count + 7) // 8
     else:
         decode = compile_registers(distances)
         if limits.even and count % 2:
             # add a register behind, or before at the end of the table
             first, count = (first, count + 1) if first + count <= 0xFFFF else (first - 1, count + 1)  # noqa: PLR2004
-            decode = compile_registers([(points[i].address.offset - first, points[i]) for i in block])
+            decode = compile_registers([(point.address.offset - first, point) for point in own])
         size = 2 * count
     return Request(table, first, count, tuple(block), decode, read(table, first, count), size)

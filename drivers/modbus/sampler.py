@@ -74,7 +74,7 @@ def in_other_orders(point: ModbusSource, content: bytes) -> dict[str, Value]:
         if places in known:  # the same bytes as an order before, under another name
             continue
         known.add(places)
-        [value] = compile_registers([(0, point.model_copy(update={"order": order}))])(content)
+        [value] = compile_registers([(0, point.model_copy(update={"order": order, "scale_register": None}))])(content)
         if not isinstance(value, Fault) and not (isinstance(value, float) and not math.isfinite(value)):
             found[f"order: {order}"] = value
     return found

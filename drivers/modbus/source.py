@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,27 +18,37 @@ from pydantic import (
 
 from drivers.base import Group, Source, ValueType
 from drivers.modbus.address import LAST, Address, parse_address, table_of
+from drivers.modbus.calendar_time import LAYOUT, parse_layout, zone_of
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.raw_types import (
     APPLIES,
     BCD,
+    BIT_FIELDS,
     EIGHT_BITS,
+    FLOATS,
     LATIN_1,
+    MOD10K,
+    NOT_A_NUMBER,
+    NOT_AVAILABLE,
     SHAPES,
     SIGNED,
     TEXTS,
     TIMES,
-    UNSIGNED,
+    TWENTY_FOUR_BITS,
     Half,
+    LengthPrefix,
     Order,
     Packing,
     Raw,
     Sign,
+    Trim,
     as_unpacked,
     fits_order,
+    order_of_words,
     wire_encoding,
     wire_format,
 )
+from drivers.modbus.scale_register import ScaleRegister  # noqa: TC001 - pydantic reads the annotation
 
 
 def _bits(written: object) -> object:
@@ -55,10 +65,44 @@ def _bits(written: object) -> object:
 
 
 def _several(written: object) -> object:
-    """Turn one number, or a list of them, into a tuple."""
-    if isinstance(written, list):
-        return tuple(written)
-    return (written,) if isinstance(written, int | float) else written
+    """Turn one number, or a list of them, into a tuple. NaN becomes a text, which equals itself."""
+    if isinstance(written, dict):
+        raise ValueError(  # noqa: TRY004 - a user's
+            f"{written!r} has no type of this point; write the types and their values, as in "
+            f"{{int16: 0x8000, uint16: 0xFFFF}}: {', '.join(APPLIES['not_available'])}"
+        )
+    several = written if isinstance(written, list | tuple) else [written]
+    return tuple(NOT_A_NUMBER if str(one).lower() == NOT_A_NUMBER else one for one in several)
+
+
+def _zone(written: str | None) -> str | None:
+    return None if written is None else zone_of(written)
+
+
+def _of_type(written: object, raw: str) -> tuple[bool, object]:
+    """Return whether a key's values by type, or the name of a standard, have a value for one type, and that value.
+
+    A mapping with a name that is not a type is returned unchanged: the validation of a point reports it.
+    """
+    if isinstance(written, str) and written in NOT_AVAILABLE:
+        written = NOT_AVAILABLE[written]
+    if not isinstance(written, dict) or not set(written) <= set(Raw):
+        return True, written
+    return raw in written, written.get(raw)
+
+
+BY_TYPE = ("not_available", "range")
+"""Keys that may have a value for each type in a template's defaults."""
+
+
+def _scale_register(written: object, others: ValidationInfo) -> object:
+    """Turn `holding 40075`, or a mapping with such an address, into the keys of a `ScaleRegister`."""
+    base = others.data.get("base", 0)
+    if isinstance(written, dict):
+        return written | ({"address": parse_address(written["address"], base)} if "address" in written else {})
+    if isinstance(written, str | int | float) and not isinstance(written, bool):
+        return {"address": parse_address(written, base)}
+    return written
 
 
 def _encoding(written: str) -> str:
@@ -76,6 +120,8 @@ def _encoding(written: str) -> str:
 class ModbusSource(Source):
     """The address of one point on a Modbus device, and the type of its raw value."""
 
+    by_type: ClassVar[tuple[str, ...]] = BY_TYPE
+
     base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, whose validator needs it
     """The number of a table's first entry, if the address names the table, as in `1`."""
     address: InstanceOf[Address]
@@ -84,8 +130,10 @@ class ModbusSource(Source):
     """The type of the raw value in the registers, as in `float32`."""
     order: Annotated[Order, Field(strict=False)] = Order.ABCD
     """The order of the bytes on the wire, A is the most significant, as in `CDAB`."""
-    bit: Annotated[int | None, Field(ge=0, le=15)] = None
-    """One bit of a register, 0 is the lowest, as in `3`."""
+    bit: Annotated[int | None, Field(ge=0)] = None
+    """One bit of a register, or above 15 of a uint32 or uint64; 0 is the lowest, as in `3`."""
+    invert: bool = False
+    """Whether the opposite of a bit is the value, as in `true`."""
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
     """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
@@ -98,8 +146,26 @@ class ModbusSource(Source):
     """The encoding of a string, as in `utf-8`."""
     packing: Annotated[Packing, Field(strict=False)] = Packing.FULL
     """The packing of a string or bytes: two bytes per register, or one in its low half, as in `byte_per_register`."""
-    not_available: Annotated[tuple[int | float, ...], BeforeValidator(_several)] = ()
-    """Raw value, or values, that mean "not available", as in `0x8000` or `-9999.5` or `[32767, 32768]`."""
+    length_prefix: Annotated[LengthPrefix, Field(strict=False)] = LengthPrefix.NONE
+    """The field before a string that contains its length, as in `s7`."""
+    padding: Annotated[int, Field(ge=0, le=0xFF)] = 0
+    """The byte behind the end of a string, as in `0x20`."""
+    trim: Annotated[Trim, Field(strict=False)] = Trim.BLANKS
+    """The side of a string from which white space and zeros are removed, as in `both`."""
+    layout: Annotated[tuple[str, ...], BeforeValidator(parse_layout)] = LAYOUT
+    """The fields of a datetime, a register or a byte each, as in `[year/month, day/hour, minute/second]`."""
+    bcd: bool = False
+    """Whether the fields of a datetime are decimal digits of four bits each, as in `true`."""
+    zone: Annotated[str | None, AfterValidator(_zone)] = None
+    """The time zone of the device's clock, an IANA name, as in `Europe/Berlin`."""
+    not_available: Annotated[tuple[int | float | Literal["nan"], ...], BeforeValidator(_several)] = ()
+    """Raw value, or values, that mean "not available", or the values for each type, as in `0x8000` or `-9999.5` or
+    `[32767, 32768]` or `{int16: 0x8000, float32: nan}` or `sunspec`.
+    """
+    scale_register: Annotated[ScaleRegister | None, BeforeValidator(_scale_register)] = None
+    """The register that contains the exponent of ten by which the device scales the value, as in `holding 40075` or
+    `{address: holding 8, raw: uint16, kind: factor}`.
+    """
     count: Annotated[int | None, Field(ge=1, le=LAST + 1)] = None
     """The number of consecutive points of this type: name_0, name_1 and so on, as in `4`."""
 
@@ -111,19 +177,27 @@ class ModbusSource(Source):
         keys = {key: value for key, value in (defaults | written).items() if value is not None}
         unfit: set[str] = set()
         if _is_bit(keys):
-            unfit |= {"raw"}
-            raw: str = Raw.BOOL
+            unfit |= {"raw", "not_available", "scale_register"}
+            raw: str = str(written.get("raw", Raw.BOOL))
             if "bit" not in keys:
                 unfit |= {"order", *APPLIES}
-        elif "bits" in keys and keys.get("raw") not in UNSIGNED:
+        elif "bits" in keys and keys.get("raw") not in BIT_FIELDS:
             unfit |= {"raw"}
             raw = str(written.get("raw", Raw.UINT16))
         else:
             raw = str(keys.get("raw", Raw.UINT16))
+        if not _is_bit(keys):
+            unfit |= {"invert"}
         unfit |= {key for key, types in APPLIES.items() if raw not in types}
         # a "not available" value belongs to one type: 0x8000 is a good value of a larger type
-        if raw != defaults.get("raw", Raw.UINT16) or "bits" in written:
+        several = defaults.get("not_available")
+        by_type = isinstance(several, dict) or several in list(NOT_AVAILABLE)
+        if (raw != defaults.get("raw", Raw.UINT16) and not by_type) or "bits" in written:
             unfit |= {"not_available"}
+        for key in (key for key in BY_TYPE if key in defaults):
+            has, value = _of_type(defaults[key], raw)
+            defaults = defaults | {key: value}
+            unfit |= set() if has else {key}
         order = str(defaults.get("order"))
         if raw in SHAPES and order in Order.__members__ and not fits_order(Raw(raw), Order(order)):
             unfit |= {"order"}
@@ -145,6 +219,15 @@ class ModbusSource(Source):
 
     @model_validator(mode="before")
     @classmethod
+    def _not_available_of_type(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
+        """Choose the value of `not_available` for the point's type if there are several."""
+        if not isinstance(data, dict) or "not_available" not in data:
+            return data
+        has, value = _of_type(data["not_available"], str(data.get("raw", Raw.UINT16)))
+        return data | {"not_available": value if has else ()}
+
+    @model_validator(mode="before")
+    @classmethod
     def _bits_are_bool(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
         """Set `raw` to bool if it is not written and the point is a bit."""
         if isinstance(data, dict) and "raw" not in data and _is_bit(data):
@@ -156,19 +239,19 @@ class ModbusSource(Source):
     def _address(cls, written: object, others: ValidationInfo) -> object:
         return parse_address(written, others.data.get("base", 0))
 
+    @field_validator("bit")
+    @classmethod
+    def _bit_exists(cls, bit: int | None, others: ValidationInfo) -> int | None:
+        raw = others.data.get("raw")
+        if bit is not None and raw in SHAPES and bit >= (bits := 16 * SHAPES[raw].registers):
+            raise ValueError(f"{bit} is out of range; write at most {bits - 1}")
+        return bit
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self._has_length()
-        if self.address.table.bits:
-            if self.raw is not Raw.BOOL or self.bit is not None:
-                raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
-            if "order" in self.model_fields_set:
-                raise ValueError(f"an entry of table {self.address.table} is one bit: it has no order")
-        elif (self.raw is Raw.BOOL) != (self.bit is not None):
-            raise ValueError("raw: bool in a register needs the bit, and a bit needs raw: bool")
-        for key, types in APPLIES.items():
-            if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
-                raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
+        self._fits_table()
+        self._fits_type()
         self._picks()
         if not fits_order(self.raw, self.order):
             raise ValueError(
@@ -176,9 +259,7 @@ class ModbusSource(Source):
             )
         if self.not_available:
             self.sentinels()
-        if self.address.offset + self.size * (self.count or 1) > LAST + 1:
-            many = f"{self.count} x " if self.count else ""
-            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
+        self._inside()
         return self
 
     def _has_length(self) -> None:
@@ -187,6 +268,30 @@ class ModbusSource(Source):
             raise ValueError(f"{needs} length in registers")
         if self.raw is Raw.STRING and not self.capacity:
             raise ValueError(f"not one character of {self.encoding} fits into length: {self.length}")
+        width = len("\0".encode(wire_encoding(self.encoding)))
+        if self.padding and width > 1:
+            raise ValueError(f"padding is one byte, and a character of {self.encoding} has {width}")
+
+    def _fits_table(self) -> None:
+        if self.address.table.bits:
+            if self.raw is not Raw.BOOL or self.bit is not None:
+                raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
+            if "order" in self.model_fields_set:
+                raise ValueError(f"an entry of table {self.address.table} is one bit: it has no order")
+        elif self.raw is Raw.BOOL if self.bit is None else self.raw not in APPLIES["bit"]:
+            raise ValueError(
+                "raw: bool in a register needs the bit, and a bit needs raw: bool, or uint32 or uint64 for more bits"
+            )
+
+    def _fits_type(self) -> None:
+        for key, types in APPLIES.items():
+            if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
+                raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
+        if self.invert and self.value_type is not ValueType.BOOL:
+            raise ValueError(f"invert is for bits, and this point is {self.raw}")
+        for key in ("bits", "not_available", "scale_register"):
+            if self.bit is not None and getattr(self, key) != _DEFAULTS[key]:
+                raise ValueError(f"{key} is for numbers, and this point is one bit")
 
     def _picks(self) -> None:
         if self.bits is not None and not 0 <= self.bits[0] <= self.bits[1] < 16 * self.size:
@@ -196,6 +301,14 @@ class ModbusSource(Source):
             )
         if self.count is not None and (self.bit is not None or self.bits is not None or self.raw in EIGHT_BITS):
             raise ValueError("count is for whole registers, or coils: write bits and bytes of registers one by one")
+
+    def _inside(self) -> None:
+        register = self.scale_register
+        if register is not None and register.address.offset + register.size > LAST + 1:
+            raise ValueError(f"the scale register {register.address} reaches beyond the last entry, {LAST}")
+        if self.address.offset + self.size * (self.count or 1) > LAST + 1:
+            many = f"{self.count} x " if self.count else ""
+            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
 
     def written(self) -> dict[str, Any]:
         keys = super().written()
@@ -209,18 +322,32 @@ class ModbusSource(Source):
         """The number of entries of its table that the point uses."""
         if self.address.table.bits:
             return 1
+        if self.raw is Raw.DATETIME:
+            return len(self.layout)
         return self.length if self.length is not None else SHAPES[self.raw].registers
+
+    def scaling_source(self) -> ModbusSource | None:
+        """Return the scale register as a point of its own, in the byte order of this point; None without one."""
+        if self.scale_register is None:
+            return None
+        register, order = self.scale_register, order_of_words(self.order)
+        return ModbusSource(address=register.address, raw=register.raw, order=order)
+
+    def unscaled(self) -> ModbusSource:
+        """Return this without its scale register."""
+        return self if self.scale_register is None else self.model_copy(update={"scale_register": None})
 
     @property
     def capacity(self) -> int:
         """The number of ASCII characters of a string, or of bytes, that fit into the registers."""
-        size = 2 * self.size // self.packing.stride
+        size = max(0, 2 * self.size // self.packing.stride - self.length_prefix.size)
         return size if self.raw is Raw.BYTES else size // len("\0".encode(wire_encoding(self.encoding)))
 
     @property
     def wire_format(self) -> str:
         """The `struct` format of the registers, after their bytes are in order, most significant first."""
-        return wire_format(self.raw, self.byte, self.sign, self.size)
+        partial = self.raw in SIGNED and (self.sign is Sign.MAGNITUDE or self.bits is not None)
+        return wire_format(self.raw, self.byte, self.size, whole=not partial)
 
     @property
     def field(self) -> tuple[int, int] | None:
@@ -231,6 +358,8 @@ class ModbusSource(Source):
             return self.bits[0], self.bits[1] - self.bits[0] + 1
         if self.raw in EIGHT_BITS:
             return (8 if self.byte is Half.HIGH else 0), 8
+        if self.raw in TWENTY_FOUR_BITS:
+            return 0, 24  # the highest byte has no meaning
         return None
 
     @property
@@ -239,36 +368,64 @@ class ModbusSource(Source):
         return self.field[1] if self.field is not None else 16 * self.size
 
     def sentinels(self) -> dict[int | float, str]:
-        """Return the "not available" values as `struct` unpacks them, each with its text as in the registers."""
+        """Return the "not available" values as `struct` unpacks them, each with its text as in the registers.
+
+        NaN is left out, since it does not equal itself. For a string it is the byte that fills all of it.
+        """
+        if self.raw is Raw.STRING:
+            for written in self.not_available:
+                if not isinstance(written, int) or not 0 <= written <= 0xFF:  # noqa: PLR2004 - a byte
+                    raise ValueError(
+                        f"not_available: {written!r} is not a byte; write the byte that fills the whole string, "
+                        "from 0 to 0xFF"
+                    )
+            return {int(written): f"0x{written:02X}" for written in self.not_available}
         letter = self.wire_format.strip("x")
         width = self.width
+        two = self.raw in SIGNED and self.sign is Sign.TWOS_COMPLEMENT
         found: dict[int | float, str] = {}
         for written in self.not_available:
-            unpacked = as_unpacked(written, letter, width)
+            if isinstance(written, str):
+                if self.raw not in FLOATS:
+                    raise ValueError(f"not_available: nan is for {', '.join(FLOATS)}, and this point is {self.raw}")
+                continue
+            unpacked = as_unpacked(written, letter, width, negative=two or letter == "q")
             found[unpacked] = repr(unpacked) if isinstance(unpacked, float) else f"0x{unpacked % (1 << width):X}"
         return found
 
     @property
     def fallible(self) -> bool:
         """Whether the registers may contain an invalid value, which the decoder replaces by a fault."""
-        if self.raw is Raw.STRING:
-            return self.encoding != LATIN_1  # every byte is a character in Latin-1
-        return bool(self.not_available) or self.raw in {*BCD, *TIMES}
+        always = self.raw in {*BCD, *MOD10K, *TIMES, Raw.STRING}
+        return always or bool(self.not_available) or self.scale_register is not None
 
     @property
     def value_type(self) -> ValueType:
-        return SHAPES[self.raw].value_type
+        if self.bit is not None:
+            return ValueType.BOOL
+        return ValueType.FLOAT if self.scale_register is not None else SHAPES[self.raw].value_type
 
     @property
     def fits_int64(self) -> bool:
-        return self.raw is not Raw.UINT64 or (self.bits is not None and self.width < 64)  # noqa: PLR2004 - its width
+        return self.raw is not Raw.UINT64 or self.width < 64  # noqa: PLR2004 - its width
+
+    @property
+    def shortest_decimals(self) -> bool:
+        return self.raw in {Raw.FLOAT16, Raw.FLOAT32} or self.scale_register is not None
 
     @property
     def limits(self) -> tuple[int, int] | None:
-        if self.value_type is not ValueType.INT:
+        return None if self.scale_register is not None else self.raw_limits
+
+    @property
+    def raw_limits(self) -> tuple[int, int] | None:
+        """The lowest and the highest whole number that the registers can contain; None for other types."""
+        if self.bit is not None or SHAPES[self.raw].value_type is not ValueType.INT:
             return None
         if self.raw in BCD:
-            return 0, 10 ** (4 * self.size) - 1
+            return 0, 10 ** (self.width // 4) - 1
+        if self.raw in MOD10K:
+            return 1 - 10 ** (4 * self.size), 10 ** (4 * self.size) - 1
         if self.raw not in SIGNED:
             return 0, (1 << self.width) - 1
         highest = (1 << self.width - 1) - 1

@@ -21,7 +21,7 @@ def write_requests(point: ModbusSource, value: Value) -> list[bytes]:
     """
     table, entry = point.address
     if table is Table.COIL:
-        return [pdu.write_coil(entry, on=bool(value))]
+        return [pdu.write_coil(entry, on=bool(value) != point.invert)]
     if point.field is not None:
         return [pdu.mask_register(entry + i, keep, put) for i, (keep, put) in enumerate(masks(point, value))]
     words = encode(point, value)

@@ -8,6 +8,7 @@ OPC 10000, release 1.05.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from drivers.base import Cost, Protocol
@@ -46,8 +47,24 @@ def _sampler(
 def _cost(group: OpcUaGroup) -> Cost:
     """Return the cost of a scan: one read of all nodes, or the maximum that a subscription sends."""
     nodes = len(group.names)
-    how = f"{nodes} monitored items, published" if group.pushed else f"{nodes} nodes read together,"
-    return Cost(1, REQUEST_BYTES + nodes * NODE_BYTES, ROUND_TRIP, [f"{how} every {group.every:g} s"])
+    every = f"every {group.every:g} s"
+    if group.events:
+        details = [f"{nodes} event notifiers, published {every}"]
+    elif group.pushed:
+        details = [f"{count} monitored items, published {every}, {how}" for how, count in _parameters(group).items()]
+    else:
+        details = [f"{nodes} nodes read together, {every}"]
+    return Cost(1, REQUEST_BYTES + nodes * NODE_BYTES, ROUND_TRIP, details)
+
+
+def _parameters(group: OpcUaGroup) -> Counter[str]:
+    """Return the requested parameters of the monitored items of a group; only the server knows the revised values."""
+    found: Counter[str] = Counter()
+    for source in group.sources:
+        sampling = group.every if source.sampling is None else source.sampling
+        often = f"every {sampling:g} s" if sampling else "as often as the server can"
+        found[f"sampled {often}, with a queue of {source.queue}"] += 1
+    return found
 
 
 PROTOCOL = Protocol(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from drivers.opcua.browse.node_metadata import about_points
 from drivers.opcua.browse.point_types import needs_types, structures_of
 from drivers.opcua.browse.resolve import GONE, resolved
 from drivers.opcua.browse.search import search
+from drivers.opcua.connection.redundancy import Redundancy
 from drivers.opcua.connection.session import opened_first
 from drivers.opcua.connection.session_takeover import AbandonedSessions
 from drivers.opcua.counters import Counters
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from asyncua import ua
 
     from drivers.base import DeviceWarning, DiscoveredPoint, Value
+    from drivers.opcua.connection.redundancy import Better
     from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.scan_builder import Latest
@@ -57,12 +60,14 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         self._revisions = Revisions()
         self._latest: Latest = {group: {} for group in groups}  # also of removed groups
         self._turn = 0  # index of the address to try first
+        self._redundancy = Redundancy(connection)
+        self._watch: asyncio.Task[Better | None] | None = None
         self._session: Session | None = None
         self._reader: SessionReader | None = None
         self._points = ScanBuilder(self._counters, self._latest)
         self._nodes: dict[OpcUaGroup, list[ua.NodeId | Fault]] = {}
         self._polls = {group: Poll(group) for group in groups if not group.pushed}
-        self._alarms = Alarms(self._counters)
+        self._alarms = Alarms(self._counters, self._revisions)
         self._backfill = Backfill(self._counters)
         self._ready: deque[Scan] = deque()
         self._retry_at = 0.0
@@ -111,6 +116,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             session, self._settings, self._counters, self._revisions, self._points, self._alarms, self.clock
         )
         self._alarms.forget_session()
+        self._revisions.forget_session()
         self._backfill.forget_session()
         self._learn_clock()
         if interrupted:
@@ -121,6 +127,24 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         except REQUEST_ERRORS as error:
             await self.close()
             raise session.not_connected(error) from error
+        if self._settings.backup:
+            watch = self._redundancy.find_better(session, self._turn)
+            self._watch = asyncio.create_task(watch, name=f"service level of {session.url}")
+            self._watch.add_done_callback(self._wake)
+
+    def _wake(self, _: object) -> None:
+        if self._reader is not None:
+            self._reader.wake()
+
+    def _leave_worse(self, session: Session) -> None:
+        """Raise `NotConnected` if another server is better; the next `connect` begins with that."""
+        if self._watch is None or not self._watch.done() or self._watch.cancelled():
+            return
+        better, self._watch = self._watch.result(), None
+        if better is not None:
+            self._turn = better.turn
+            self._counters.failovers += 1
+            raise NotConnected(f"{session.url}: {better.reason}", "ServiceLevel")
 
     async def _missed(self, session: Session) -> list[Scan]:
         """Return the scans of the previous session that were not delivered, or were still queued on its server."""
@@ -159,7 +183,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         for position, fault in faults.items():
             nodes[position] = fault
         if faults:
-            self._ready.append(_bad_scan(group, self.clock(), faults))
+            self._ready.append(_bad_scan(group, self.now(group), faults))
 
     async def regroup(self, groups: Sequence[OpcUaGroup]) -> bool:
         session, reader = self._session, self._reader
@@ -200,6 +224,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     async def _process(self, session: Session, reader: SessionReader) -> None:
         """Wait for messages of the server, or for the next lookup or backfill, and process them."""
         self._learn_clock()
+        self._leave_worse(session)
         async for scans in reader.receive(min(self._retry_at, self._backfill.due)):
             self._ready += scans
         self._backfill.add(self._points.take_gaps())
@@ -269,13 +294,18 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     async def read(self, group: OpcUaGroup) -> Scan:
         """Read all nodes of a polled group, in as few requests as the server allows."""
         with self._requesting() as session:
+            self._leave_worse(session)
             if asyncio.get_running_loop().time() >= self._retry_at:
                 await self._retry_missing(session)
             return await self._polls[group].read(session, self._points.structures, self.clock)
 
     async def describe(self, group: OpcUaGroup) -> list[PointMetadata]:
         with self._requesting() as session:
-            return await about_points(session, group, self._nodes[group])
+            found = await about_points(session, group, self._nodes[group])
+        return [
+            replace(one, revised=revised) if (revised := self._revisions.of(group, position)) else one
+            for position, one in enumerate(found)
+        ]
 
     async def search(self, group: OpcUaGroup, position: int) -> list[DiscoveredPoint]:
         with self._requesting() as session:
@@ -295,6 +325,9 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     async def close(self) -> None:
         session, self._session = self._session, None
         reader, self._reader = self._reader, None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
         if reader is not None:
             reader.end()
         if session is not None:

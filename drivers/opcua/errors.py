@@ -67,6 +67,9 @@ NO_ROOM = {
 }
 """The server has no subscriptions, or no room for more: poll instead."""
 
+FULL = {ua.StatusCodes.BadTooManyMonitoredItems}
+"""The subscription has no room for more items: another subscription may have."""
+
 NO_NODE = {ua.StatusCodes.BadNodeIdUnknown, ua.StatusCodes.BadNodeIdInvalid}
 """The node is not, or no longer, on the server: look it up again."""
 

@@ -41,12 +41,35 @@ class Enumeration(StrEnum):
     NAME = "name"
 
 
+class Trigger(StrEnum):
+    """The change of a value that makes a server send it (Part 4, 7.22.2)."""
+
+    VALUE = "value"
+    TIMESTAMP = "timestamp"
+
+
 class Time(StrEnum):
     """The clock that determines the time of a value."""
 
     SOURCE = "source"
     SERVER = "server"
     GATEWAY = "gateway"
+
+
+def _event_fields(written: object) -> object:
+    """Parse browse names, and paths of them, into paths that begin at an event: `BatchId`, `Limits/2:High`."""
+    if isinstance(written, str):
+        written = [written]
+    if not isinstance(written, list):
+        return written
+    return tuple(parse_node(f"/{one.strip().lstrip('/')}") if isinstance(one, str) else one for one in written)
+
+
+def _nodes(written: object) -> object:
+    """Parse one node id, or a list of them."""
+    if isinstance(written, str):
+        written = [written]
+    return tuple(map(parse_node, written)) if isinstance(written, list) else written
 
 
 def _field(written: object) -> object:
@@ -60,6 +83,7 @@ class OpcUaSource(Source):
     `sampling`, `queue` and `discard` belong to the monitored item; `time` selects a clock. `field` selects a field of
     a structure, `element` an element of an array (from 0), and `count` makes points of the first `count` elements.
     `enum` selects numbers or names of an enumeration. `match` makes points of all matching variables below the node.
+    `event_types`, `event_fields` and `severity` select events.
     """
 
     node: Annotated[InstanceOf[Node] | InstanceOf[BrowsePath], BeforeValidator(parse_node)]
@@ -76,6 +100,10 @@ class OpcUaSource(Source):
     """Changes that the server keeps between two messages, as in `10`."""
     discard: Annotated[Discard, Field(strict=False)] = Discard.OLDEST
     """The change that a server's full queue drops, as in `newest`."""
+    trigger: Annotated[Trigger, Field(strict=False)] = Trigger.VALUE
+    """The server sends a value when it or its status changes; or, with `timestamp`, also when its source time does:
+    a weighing that repeats the value before is a new reading, as in `timestamp`.
+    """
     time: Annotated[Time, Field(strict=False)] | None = None
     """The clock that determines the time of a value, as in `server`."""
     field: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_field)] = ()
@@ -91,6 +119,17 @@ class OpcUaSource(Source):
     `"*Temperature"` or `Zones/*/Actual`.
     """
 
+    event_types: Annotated[tuple[InstanceOf[Node], ...], BeforeValidator(_nodes)] = ()
+    """The types of events to report, with their subtypes, as in `nsu=urn:press;i=1005` or
+    `[i=1005, "ns=0;i=2915"]`.
+    """
+    event_fields: Annotated[
+        tuple[InstanceOf[BrowsePath], ...], Field(max_length=100), BeforeValidator(_event_fields)
+    ] = ()
+    """Further fields of events, by their browse names, as in `BatchId` or `[BatchId, "Limits/High"]`."""
+    severity: Annotated[int, Field(ge=1, le=1000)] = 1
+    """The least severity of events to report, 1 to 1000, as in `500`."""
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.count is not None and self.element is not None:
@@ -98,6 +137,12 @@ class OpcUaSource(Source):
         if self.match is not None and not (self.whole and self.count is None and not self.events):
             raise ValueError(
                 "match selects whole variables: it can't be combined with field, element, count or events"
+            )
+        if (self.event_types or self.event_fields or self.severity > 1) and not self.events:
+            raise ValueError("event_types, event_fields and severity select events: write mode: events")
+        if self.trigger is Trigger.TIMESTAMP and self.mode is not Mode.SUBSCRIBE:
+            raise ValueError(
+                "trigger: timestamp is for subscribed points; with mode: poll write time: source instead"
             )
         if self.events and not (self.whole and self.count is None):
             raise ValueError("an event has no field, element or count: it is published as a whole")
@@ -116,7 +161,13 @@ class OpcUaSource(Source):
 
     def written(self) -> dict[str, Any]:
         keys = super().written()
-        return keys | ({"field": ".".join(self.field)} if self.field else {})
+        if self.field:
+            keys["field"] = ".".join(self.field)
+        if self.event_types:
+            keys["event_types"] = list(map(str, self.event_types))
+        if self.event_fields:
+            keys["event_fields"] = [str(path).removeprefix("/") for path in self.event_fields]
+        return keys
 
     @property
     def whole(self) -> bool:
@@ -152,6 +203,10 @@ class OpcUaSource(Source):
     @property
     def events(self) -> bool:
         return self.mode is Mode.EVENTS
+
+    @property
+    def repeats(self) -> bool:
+        return self.trigger is Trigger.TIMESTAMP
 
     @property
     def value_type(self) -> ValueType | None:

@@ -15,6 +15,9 @@ log = structlog.get_logger()
 CLOCKS_APART = 5.0
 """Seconds by which a device's clock may differ from the gateway's before that is logged."""
 
+CLOCK_MOVED = 1.0
+"""Seconds by which the difference may change from one comparison to the next: beyond that the clock was set."""
+
 COMPARE_EVERY = 60.0
 """Seconds between two comparisons."""
 
@@ -37,8 +40,10 @@ class DeviceClock:
             await asyncio.sleep(COMPARE_EVERY)
 
     def _compare(self, offset: float | None) -> None:
-        """Log once when the device's clock drifts, and once when it recovers."""
-        self.offset = offset
+        """Log each step of the device's clock; and once when the clock drifts, and once when it recovers."""
+        before, self.offset = self.offset, offset
+        if before is not None and offset is not None and abs(offset - before) > CLOCK_MOVED:
+            log.warning("device.clock_stepped", device=self._device, seconds=round(offset - before, 1))
         apart = offset is not None and abs(offset) > CLOCKS_APART
         if apart and not self._apart:
             log.warning("device.clock_differs", device=self._device, ahead_seconds=round(offset or 0.0, 1))

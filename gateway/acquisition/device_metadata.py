@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -84,21 +85,25 @@ def _filled(point: Point, reported: PointMetadata) -> Point:
     return point.model_copy(update=new) if new else point
 
 
-def encode_meta(machine: Machine, earlier: Iterable[MachineMeta] = ()) -> bytes:
-    """Return the payload of a machine's `meta` topic, with its earlier descriptions."""
+def encode_meta(
+    machine: Machine,
+    earlier: Iterable[MachineMeta] = (),
+    reported: Mapping[str, PointMetadata] = MappingProxyType({}),
+) -> bytes:
+    """Return the payload of a machine's `meta` topic, with its earlier descriptions and revised parameters."""
     content = {
         "v": VERSION,
         "id": machine.meta.id,
         "template": machine.template,
         "protocol": machine.protocol.name,
-        "points": {point.name: _point(point) for point in machine.points},
+        "points": {point.name: _point(point, reported.get(point.name)) for point in machine.points},
     }
     if before := [write_meta(meta) for meta in earlier]:
         content["earlier"] = before
     return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
 
 
-def _point(point: Point) -> dict[str, Any]:
+def _point(point: Point, reported: PointMetadata | None) -> dict[str, Any]:
     content: dict[str, Any] = {"type": point.type, "unit": point.unit, "every": point.every}
     if point.description:
         content["description"] = point.description
@@ -106,6 +111,8 @@ def _point(point: Point) -> dict[str, Any]:
         content["range"] = point.range
     if point.labels:
         content["labels"] = point.labels
+    if reported is not None and reported.revised:
+        content["revised"] = dict(reported.revised)
     return content
 
 
@@ -259,7 +266,9 @@ class DeviceMetadata:
             meta = whole.meta
             before = [version.meta for version in self._versions.get(path, ()) if version.meta.id != meta.id]
             versions = orjson.dumps([write_meta(one) for one in (meta, *before)])
-            described.append(MachineDescription(machine.path, meta, encode_meta(whole, before[:EARLIER]), versions))
+            described.append(
+                MachineDescription(machine.path, meta, encode_meta(whole, before[:EARLIER], points), versions)
+            )
             if points:
                 written[path] = orjson.dumps(_written(points))
         return described, written
@@ -311,4 +320,5 @@ def _read(data: Any) -> PointMetadata:  # noqa: ANN401 - JSON of a file
         range=None if low_high is None else (low_high[0], low_high[1]),
         labels={int(number): label for number, label in data["labels"].items()},
         description=data["description"],
+        revised={str(name): float(value) for name, value in data.get("revised", {}).items()},
     )

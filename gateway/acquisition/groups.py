@@ -50,9 +50,23 @@ def _group(machine: Machine, points: list[Point], every: float, **what: bool) ->
     percents = _if_any(point.percent for point in points)
     types = tuple(point.type for point in points)
     return Group(
-        str(machine.path), machine.connection, names, sources, every, deadbands=deadbands, percents=percents,
-        types=types if ValueType.JSON in types else (), **what,
-    )  # fmt: skip
+        str(machine.path),
+        machine.connection,
+        names,
+        sources,
+        every,
+        deadbands=deadbands,
+        percents=percents,
+        types=types if ValueType.JSON in types else (),
+        repeats=_if_any(map(_repeat, points)),
+        **what,
+    )
+
+
+def _repeat(point: Point) -> float:
+    """Return the seconds after which a device that sends changes sends a value again; 0 if nobody wrote them."""
+    written = "at_least_every" in point.model_fields_set
+    return point.at_least_every if written and point.source.pushed and not point.source.events else 0.0
 
 
 def _if_any(numbers: Iterable[float]) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from gateway.pipeline.normalize import Normalizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from drivers.base import Connection, Driver, Fault, Group, Protocol
+    from drivers.base import Connection, DeviceWarning, Driver, Fault, Group, Protocol
     from gateway.check.results import Finding
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
@@ -62,6 +62,7 @@ class Device:
     machines: list[tuple[Machine, list[GroupTaken]]] = field(default_factory=list)
     error: str = ""
     ahead: float | None = None
+    warnings: Sequence[DeviceWarning] = ()
     searched: dict[str, list[Finding]] = field(default_factory=dict)  # machine -> findings about its searches
 
     @property
@@ -113,6 +114,7 @@ class _Look:
             for taken in self._device.groups:
                 await self._take(taken)
             self._device.ahead = self._driver.clock_offset
+            self._device.warnings = self._driver.warnings() or ()
             if self._patience.seconds:
                 await self._read_on(until)
         finally:

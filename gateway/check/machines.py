@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Quality, Reason
 from gateway.acquisition.device_clock import CLOCKS_APART
+from gateway.acquisition.device_warnings import MAX_NAMED
 from gateway.check.devices import devices_of, read_devices
 from gateway.check.flags import decisive, flags
 from gateway.check.hints import why_not_connected, why_not_read
@@ -15,6 +16,7 @@ from gateway.check.results import Checked, CheckedMachine, Report, doubt, wrong
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from drivers.base import DeviceWarning
     from gateway.check.devices import Device, GroupTaken, Patience
     from gateway.check.flags import Taken
     from gateway.check.results import Finding
@@ -55,6 +57,7 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
     checked.findings += device.searched.get(str(machine.path), [])
     if device.ahead is not None and abs(device.ahead) > CLOCKS_APART:
         checked.findings.append(doubt("clock", _clock(device.ahead)))
+    checked.findings += [_revised(one) for one in device.warnings if one.machine == str(machine.path)]
     for taken in groups:
         checked.points += _points(taken, machine, checked)
         checked.findings += [] if checked.absent else _slow(taken)
@@ -66,6 +69,13 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
 
 def _absent(kind: str, said: str, hint: str) -> Finding:
     return wrong(kind, f"{said}: {hint}" if hint else said)
+
+
+def _revised(warning: DeviceWarning) -> Finding:
+    """Return the finding that a device does not grant a request as asked, with the first points that it concerns."""
+    more = len(warning.points) - MAX_NAMED
+    named = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return doubt("device", f"{named}: {warning.text}")
 
 
 def _silent(readings: Sequence[Taken]) -> bool:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import orjson
 
 from drivers.base import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
+from gateway.common.clock import AHEAD
 from gateway.model.time import APART, GRAIN
+from gateway.pipeline.source_clocks import EventTimes, SourceClocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +45,7 @@ _YEARS_AGO = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source time years ago")
 
 
 _BEFORE_STEP = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock set back")
+_SOURCE_SET_BACK = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source's clock set back")
 
 
 class Time(Protocol):
@@ -84,7 +87,9 @@ class Normalizer:
         self._ranges = [point.range for point in points]
         self._plain = [_TYPES[point.type] if _is_plain(point) else None for point in points]
         self._has_ints = int in self._plain
-        self._last = dict.fromkeys(range(len(points)), 0)  # of readings that came alone
+        self._events = EventTimes(len(points)) if any(point.source.events for point in points) else None
+        self._sources = SourceClocks(len(points))
+        self._last = self._sources.last  # of readings that came alone
         self._last_whole = self._last_any = -APART
         self._scaled = []
         self._floats = []
@@ -96,7 +101,7 @@ class Normalizer:
             if raw is ValueType.FLOAT and point.type is ValueType.FLOAT and as_it_is:
                 self._floats.append(i)
             elif sure and point.type is ValueType.FLOAT:
-                self._scaled.append((i, *_ratio(point.scale), point.offset))
+                self._scaled.append((i, *_line(point.scale, point.offset)))
             elif not (as_it_is and raw is point.type and (sure or raw is not ValueType.INT)):
                 self._work.append((i, self._converts[i]))
         if len(self._floats) == 1:  # picking one gives no tuple
@@ -127,8 +132,8 @@ class Normalizer:
 
     def _apply_whole(self, scan: Scan) -> None:
         values: list[Any] = scan.values  # typing.cast would cost a call for each
-        for i, times, over, offset in self._scaled:
-            values[i] = values[i] * times / over + offset
+        for i, times, plus, over in self._scaled:
+            values[i] = (values[i] * times + plus) / over
         for i, convert in self._work:
             try:
                 values[i] = convert(values[i])
@@ -194,11 +199,11 @@ class Normalizer:
         if scan.time > latest:
             return True
         self._era = self._clock.era
-        self._last = {position: time if time <= latest else 0 for position, time in self._last.items()}
+        self._sources.forget_after(latest)
         if self._last_whole > latest:
             self._last_whole = -APART
         if self._last_any > latest:
-            self._last_any = max(self._last_whole, *self._last.values())
+            self._last_any = max(self._last_whole, self._sources.latest())
         return False
 
     def _in_order(self, scan: Scan) -> None:
@@ -206,18 +211,30 @@ class Normalizer:
 
         Whole scans that were taken together are kept apart by what every store can tell apart.
         """
-        if scan.points is None and scan.times is None:
+        if scan.points is None and scan.times is None and self._last_any - scan.time <= AHEAD:
             scan.time = self._last_whole = self._last_any = max(scan.time, self._last_any + APART)
             return
         times = scan.times or [scan.time] * len(scan.values)
         positions = scan.points if scan.points is not None else range(len(scan.values))
-        last = self._last
-        if times and (min(times) <= self._last_whole or not all(map(lt, map(last.__getitem__, positions), times))):
-            for i, position in enumerate(positions):
-                times[i] = max(times[i], last[position] + 1, self._last_whole + 1)
+        last, behind = self._last, self._sources.behind
+        if self._events is not None:
+            times = list(map(self._events.place, positions, times))
+        elif times and (
+            min(times) <= self._last_whole
+            or not all(map(lt, map(last.__getitem__, positions), times))
+            or (behind and not behind.isdisjoint(positions))
+        ):
+            self._place(scan, positions, times)
         last.update(zip(positions, times, strict=True))
         self._last_any = max(self._last_any, max(times, default=0))
         scan.times = times
+
+    def _place(self, scan: Scan, positions: Sequence[int], times: list[int]) -> None:
+        """Place readings that are not newer than those before, and mark those of a clock that was set back."""
+        for i, position in enumerate(positions):
+            times[i], used = self._sources.place(position, times[i], self._last_whole)
+            if used and scan.values[i] is not None:
+                scan.faults.setdefault(i, _SOURCE_SET_BACK)
 
 
 def _is_plain(point: Point) -> bool:
@@ -254,7 +271,7 @@ def _converter(point: Point) -> Callable[[Value], Value]:
         return _labelled(point.labels)
     match point.type:
         case ValueType.FLOAT:
-            return _to_float(point.scale, point.offset)
+            return _to_float(point.scale, point.offset, point.source.shortest_decimals)
         case ValueType.INT:
             return _to_int(int(point.scale), int(point.offset))
         case ValueType.BOOL:
@@ -272,8 +289,18 @@ def _ratio(scale: float) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=10_000)
-def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
+def _line(scale: float, offset: float) -> tuple[int, int, int]:
+    """Return `times`, `plus` and `over`: `(raw * times + plus) / over` is exact, but for one rounding."""
     times, over = _ratio(scale)
+    plus, below = _ratio(offset)
+    return times * below, plus * over, over * below
+
+
+@lru_cache(maxsize=10_000)
+def _to_float(scale: float, offset: float, shortest: bool) -> Callable[[Value], Value]:  # noqa: FBT001 - cached
+    """Return the conversion of a number; `shortest` keeps the digits of single precision after the multiplication."""
+    times, over = _ratio(scale)
+    rounded = shortest and (scale, offset) != (1, 0)
 
     def convert(raw: Value) -> Value:
         if type(raw) is not int and type(raw) is not float:
@@ -281,7 +308,7 @@ def _to_float(scale: float, offset: float) -> Callable[[Value], Value]:
         value = raw * times / over + offset
         if not math.isfinite(value):
             raise Unfit(_NAN)
-        return value
+        return float(f"{value:.15g}") if rounded else value
 
     return convert
 

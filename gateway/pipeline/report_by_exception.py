@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 
+PUSHED_PART = 0.7
+"""The part of `at_least_every` after which a pushed value is sent again: its driver repeats it early, since it can do
+so only when it hears from the device."""
+
+
 class ReportByException:
     """The filter of one group's scans; it keeps the reading that was sent last of each point."""
 
@@ -26,7 +31,7 @@ class ReportByException:
         # only numbers have a deadband to compare against; 0 means that any change counts
         numbers = {ValueType.FLOAT, ValueType.INT}
         self._dead = [point.least_change if point.type in numbers else 0.0 for point in points]
-        self._interval = [round(point.at_least_every * 1_000_000) for point in points]
+        self._interval = [round(point.at_least_every * 1_000_000 * _part(point)) for point in points]
         self._value: list[Value | None] = [None] * len(points)
         self._fault: list[Fault | None] = [None] * len(points)
         self._sent = [0] * len(points)
@@ -66,6 +71,11 @@ class ReportByException:
         if dead and before is not None:
             return abs(cast("float", value) - cast("float", before)) >= dead
         return value != before
+
+
+def _part(point: Point) -> float:
+    repeated = point.source.pushed and "at_least_every" in point.model_fields_set
+    return PUSHED_PART if repeated else 1.0
 
 
 def _choose(scan: Scan, kept: list[int], positions: Sequence[int]) -> Scan:

@@ -22,15 +22,25 @@ _LARGEST = 1e100
 """The largest scale or offset, and 1 / the smallest: a scaled value always fits a float."""
 
 
+_LABELLED = re.compile(r"-?[0-9]{1,19}|0[xX][0-9a-fA-F]{1,16}|true|false|True|False")
+"""The keys of labels: a whole number, also in hexadecimal, or the state of a bit."""
+
+
+def _labelled(key: str) -> int:
+    if key.lower() in {"true", "false"}:
+        return int(key.lower() == "true")
+    return int(key, 16 if key[:2] in {"0x", "0X"} else 10)
+
+
 def _labels(written: object) -> object:
     """Let the numbers that labels belong to be keys; YAML's keys arrive as text."""
     if isinstance(written, dict):
-        wrong = [key for key in written if not re.fullmatch(r"-?[0-9]{1,19}", str(key))]
+        wrong = [key for key in written if not _LABELLED.fullmatch(str(key))]
         if wrong:
             raise ValueError(
                 f"a label belongs to a whole number, not to {wrong[0]!r}; write {{0: stopped, 1: running}}"
             )
-        labels = {int(key): value for key, value in written.items()}
+        labels = {_labelled(str(key)): value for key, value in written.items()}
         if len(labels) < len(written):
             raise ValueError("two labels belong to the same number")
         return labels
@@ -45,7 +55,8 @@ def _pair(written: object) -> object:
     if isinstance(written, list) and len(written) == 2:  # noqa: PLR2004 - a lowest and a highest
         return tuple(written)
     if written is not None and not isinstance(written, tuple):
-        raise ValueError(f"{written!r} is not a range; write [lowest, highest]")
+        by_type = ", or in the defaults one for each raw type" if isinstance(written, dict) else ""
+        raise ValueError(f"{written!r} is not a range; write [lowest, highest]{by_type}")
     return written
 
 
@@ -89,7 +100,8 @@ class Point(Section):
     offset: float = 0.0
     """The number that is added to the scaled value, as in `-40`."""
     labels: Annotated[dict[int, Text], BeforeValidator(_labels)] = {}
-    """The names of numbers of a state; with type: string the label is the value, as in `{0: stopped, 4: running}`.
+    """The names of the numbers of a state, or of a bit; with type: string the label is the value, as in
+    `{0: stopped, 4: running}`.
     """
     range: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     """The lowest and the highest value; one outside is uncertain, as in `[0, 30]`."""
@@ -175,10 +187,15 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
                 (key, "type", "source"),
                 f"scale, offset, range and deadband are for numbers, and this point has type {point.type}",
             )
+    if point.source.repeats:
+        for key in (key for key in ("on_change", "deadband") if getattr(point, key)):
+            yield (
+                (key, "source"),
+                f"{key} removes equal values, which this source sends on purpose: remove one of both",
+            )
     natural = point.source.value_type
-    if point.labels and (point.type not in {ValueType.INT, ValueType.STRING} or natural not in {None, ValueType.INT}):
-        message = f"labels are for whole numbers, and this point has type {natural or point.type}"
-        yield ("labels", "type", "source", "scale", "offset"), message
+    if point.labels:
+        yield from _of_labels(point, natural)
     if point.type is ValueType.JSON:
         if not point.source.structured:
             message = "type json is for structures, arrays and other values of a device, which are not read here"
@@ -186,6 +203,15 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
     elif natural and not point.labels and (natural is ValueType.STRING) != (point.type is ValueType.STRING):
         message = f"the device has type {natural} here, which can't be converted to {point.type}"
         yield ("type", "source", "labels"), message
+
+
+def _of_labels(point: Point, natural: ValueType | None) -> Iterator[Contradiction]:
+    whole = {ValueType.INT, ValueType.STRING} | ({ValueType.BOOL} if natural is ValueType.BOOL else set())
+    if point.type not in whole or natural not in {None, ValueType.INT, ValueType.BOOL}:
+        message = f"labels are for whole numbers, and this point has type {natural or point.type}"
+        yield ("labels", "type", "source", "scale", "offset"), message
+    elif natural is ValueType.BOOL and (wrong := sorted(set(point.labels) - {0, 1})):
+        yield ("labels", "source"), f"a bit has labels for 0 and 1, not for {wrong[0]}"
 
 
 def _of_numbers(point: Point) -> Iterator[Contradiction]:

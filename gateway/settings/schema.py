@@ -210,12 +210,22 @@ def _template(kinds: Iterable[Protocol]) -> Schema:
             "type": "object", "properties": _point_keys(kind), "additionalProperties": False
         }  # fmt: skip
         point = {"$ref": f"#/definitions/{kind.name}_point"}
+        defaults = point if not kind.source.by_type else _defaults(kind)
         of.append({
             "if": {"properties": {"protocol": {"const": kind.name}}},
-            "then": {"properties": {"defaults": point, "points": _by_name(point) | {"minProperties": 0}}},
+            "then": {"properties": {"defaults": defaults, "points": _by_name(point) | {"minProperties": 0}}},
         })  # fmt: skip
     whole = _file("A template of Lineside: a machine type", keys, ["format", "protocol"])
     return whole | {"allOf": of, "definitions": definitions}
+
+
+def _defaults(kind: Protocol) -> Schema:
+    """Return the schema of a template's defaults: keys of a point, some of which may have a value for each type."""
+    point = f"#/definitions/{kind.name}_point/properties"
+    keys: dict[str, Schema] = {name: {"$ref": f"{point}/{name}"} for name in _point_keys(kind)}
+    for name in kind.source.by_type:
+        keys[name] = {"anyOf": [keys[name], {"type": "object"}]}
+    return {"type": "object", "properties": keys, "additionalProperties": False}
 
 
 class _Generator(GenerateJsonSchema):

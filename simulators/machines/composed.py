@@ -36,7 +36,7 @@ def parts_of(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 
 def _is_part(other: Point, whole: Point) -> bool:
-    """Return True if a point is a field or an element of what another point has as a whole."""
+    """Return True if a point is a field or an element of the value that another point has as a whole."""
     inner, outer = other.source, whole.source
     if not isinstance(inner, OpcUaSource) or not isinstance(outer, OpcUaSource) or other.type is ValueType.JSON:
         return False

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from drivers.base import Value, ValueType
-from drivers.modbus.raw_types import TIMES, Raw
+from drivers.modbus.raw_types import BCD, TIMES, Raw
 from drivers.modbus.source import ModbusSource
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def _state(point: Point) -> Signal:
     """Return a signal that goes through the labelled states in turn."""
     lowest, highest = point.source.limits or (min(point.labels), max(point.labels))
     states = [number for number in sorted(point.labels) if lowest <= number <= highest] or [0]
-    shown: list[Value] = [point.labels.get(n, "") if point.type is ValueType.STRING else n for n in states]
+    shown: list[Value] = [bool(n) if point.type is ValueType.BOOL else n for n in states]
+    if point.type is ValueType.STRING:
+        shown = [point.labels.get(n, "") for n in states]
     return lambda t, _: shown[int(t / 15) % len(shown)]
 
 
@@ -134,9 +136,19 @@ def _label(t: float, name: str) -> str:
     return f"{name}-{int(t / 60) % 1000:03d}"
 
 
+def _unwanted(point: Point) -> list[float]:
+    """Return the raw numbers that mean "not available"; for BCD they are written as bits."""
+    if not isinstance(point.source, ModbusSource):
+        return []
+    numbers = [number for number in point.source.not_available if isinstance(number, int | float)]
+    if point.source.raw not in BCD:
+        return numbers
+    return [int(digits) for number in numbers if (digits := f"{int(number):x}").isdecimal()]
+
+
 def _avoiding(point: Point, signal: Signal) -> Signal:
     """Return the signal without the values that mean "not available"."""
-    unwanted = getattr(point.source, "not_available", ())
+    unwanted = _unwanted(point)
     if not unwanted:
         return signal
     step = abs(point.scale) if point.type is ValueType.FLOAT else abs(int(point.scale))

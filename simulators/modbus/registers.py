@@ -10,6 +10,7 @@ from drivers.modbus.codec import encode, encoder
 from drivers.modbus.overlaps import overlapping
 from drivers.modbus.raw_types import FLOATS, SIGNED, Order, Raw, Sign
 from simulators.machines.plant import raw_of
+from simulators.modbus.scale_registers import content, exponents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     Place = tuple[str, RegisterWriter, Table, int, int]
     """Point, its writer, table, first entry, end."""
 
-WORD = 0xFFFF
+WORD, ERASED = 0xFFFF, 0xFF
 
 
 class RegisterMap:
@@ -34,13 +35,23 @@ class RegisterMap:
     def __init__(self, points: Sequence[Point]) -> None:
         self.sizes = dict.fromkeys(Table, 0)
         self.places: list[Place] = []
+        scaled = exponents(points)
         # parts of a register are written last, over a point that fills all of it
         for point in sorted(points, key=lambda point: _source(point).field is not None):
             source = _source(point)
             first, end = source.address.offset, source.address.offset + source.size
             table = source.address.table
             self.sizes[table] = max(self.sizes[table], end)
-            self.places.append((point.name, _register_writer(point, source), table, first, end))
+            exponent = scaled.get(point.name)
+            self.places.append((point.name, _register_writer(point, source, exponent), table, first, end))
+            register = source.scaling_source()
+            if source.scale_register is not None and register is not None and exponent is not None:
+                table, first = register.address
+                end = first + register.size
+                self.sizes[table] = max(self.sizes[table], end)
+                number = content(source.scale_register, exponent)
+                words = encode(register, number if register.raw in FLOATS else round(number))
+                self.places.append((point.name, _constant(words), table, first, end))
 
 
 class Unit:
@@ -100,13 +111,30 @@ def _source(point: Point) -> ModbusSource:
     return cast("ModbusSource", point.source)
 
 
-def _register_writer(point: Point, source: ModbusSource) -> RegisterWriter:
+def _constant(words: Sequence[int]) -> RegisterWriter:
+    return lambda _, __: words
+
+
+def _scaled_down(raw: Callable[[Value], Value], source: ModbusSource, exponent: int) -> Callable[[Value], Value]:
+    """Return the function from a point's value to the number in registers that a scale register scales."""
+    whole = source.raw_limits is not None
+
+    def scaled(value: Value) -> Value:
+        number = cast("float", raw(value)) / 10.0**exponent
+        return round(number) if whole else number
+
+    return scaled
+
+
+def _register_writer(point: Point, source: ModbusSource, exponent: int | None) -> RegisterWriter:
     """Return the function that turns a point's value into its registers; a value out of range is limited."""
     raw, broken = raw_of(point), _broken(source)
+    if exponent is not None:
+        raw = _scaled_down(raw, source, exponent)
     if source.address.table.bits:
-        return lambda value, _: (int(bool(value)),)
+        return lambda value, _: (int(value is not None and bool(raw(value)) != source.invert),)
     if _is_word(source):
-        low, high = source.limits or (0, WORD)
+        low, high = source.raw_limits or (0, WORD)
 
         def write_word(value: Value | None, before: Sequence[int]) -> Sequence[int]:
             if value is None:
@@ -137,8 +165,8 @@ def _is_word(source: ModbusSource) -> bool:
 def _limited(source: ModbusSource, value: Value) -> Value:
     if isinstance(value, str):
         return value[: source.capacity]
-    if source.limits is not None:
-        return min(source.limits[1], max(source.limits[0], round(value)))
+    if source.raw_limits is not None:
+        return min(source.raw_limits[1], max(source.raw_limits[0], round(value)))
     return math.copysign(math.inf, value)
 
 
@@ -147,10 +175,14 @@ def _broken(source: ModbusSource) -> Callable[[Sequence[int]], Sequence[int]]:
     value: Value
     if source.raw in FLOATS:
         value = math.nan
+    elif source.raw is Raw.STRING:
+        byte = int(source.not_available[0]) if source.not_available else ERASED
+        return lambda before: [byte << 8 | byte] * len(before)
     elif source.not_available:
-        return lambda before: [WORD & int(source.not_available[0]) >> 16 * i for i in reversed(range(len(before)))]
-    elif source.limits is not None:
-        value = source.limits[0] if source.raw in SIGNED else source.limits[1]
+        absent = int(source.not_available[0])
+        return lambda before: [WORD & absent >> 16 * i for i in reversed(range(len(before)))]
+    elif source.raw_limits is not None:
+        value = source.raw_limits[0] if source.raw in SIGNED else source.raw_limits[1]
     else:
         return lambda before: [0] * len(before)
     return lambda before: encode(source, value, before)

@@ -108,7 +108,7 @@ async def test_an_alarm_that_went_away_in_an_outage_is_told_to_have_gone(tmp_pat
     async with asyncio.timeout(SECONDS):
         scan = await driver.receive()
     told = json.loads(str(scan.values[0]))
-    assert told == first | {"id": "", "active": False}
+    assert told == first | {"id": "", "active": False, "retain": False}
     peer.event("after")
     assert await event(driver, "after")
     await driver.close()

@@ -15,7 +15,7 @@ from drivers.base import Group, NotConnected
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.security.setup import endpoint_urls
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
-from drivers.opcua.subscription.revisions import SHORTER, SLOWER
+from drivers.opcua.subscription.revisions import SINGLE, SLOWER
 
 SECONDS = 30.0
 """So long anything may take on a busy machine."""
@@ -76,7 +76,7 @@ async def test_intervals_and_queues_that_a_server_revises_are_reported() -> None
         async with driver:
             assert {(one.machine, one.points, one.text) for one in driver.warnings()} == {
                 ("press", ("a",), SLOWER.format(5000.0, 100.0)),
-                ("press", ("a",), SHORTER.format(1, 10)),
+                ("press", ("a",), SINGLE.format(1, 10)),
             }
 
 

@@ -12,6 +12,7 @@ from unittest.mock import patch
 from asyncua import ua
 from asyncua.common.utils import ServiceError
 from asyncua.server.monitored_item_service import MonitoredItemService
+from asyncua.server.subscription_service import SubscriptionService
 from asyncua.server.uaprocessor import UaProcessor
 from asyncua.ua.uaprotocol_auto import DataChangeFilter  # which is what it decodes to, and not ua.DataChangeFilter
 from processes import LOOPBACK, free_port
@@ -38,9 +39,12 @@ class Fickle:
 
     `refuse`     service -> status of a fault instead of an answer, or what returns it or None by the request's bytes
     `items`      so many monitored items at most
+    `items_each` so many in one subscription at most
     `filters`    whether monitored items may have a filter
+    `revised`    what it grants instead of what is requested: `publishing` and `sampling` in ms, `queue`
     `lose`       so many of the next messages of data changes are lost on their way
     `forget`     whether what was lost can't be sent again
+    `silent`     whether no message of any subscription is sent
     `publishes`  so many publish requests may wait at most
     `slow`       seconds before any answer but to a publish request
     `asked`      how often each service was asked for
@@ -50,10 +54,12 @@ class Fickle:
         self.server = server
         self.port = port
         self.refuse: dict[str, int | Callable[[bytes], int | None]] = {}
-        self.items = 10_000
+        self.items = self.items_each = 10_000
         self.filters = True
+        self.revised: dict[str, float] = {}
         self.lose = 0
         self.forget = False
+        self.silent = False
         self.publishes = 100
         self.slow = 0.0
         self.asked: Counter[str] = Counter()
@@ -77,6 +83,12 @@ class Fickle:
             while self.asked[service] < times:
                 self.changed.clear()
                 await self.changed.wait()
+
+    def is_full(self, service: MonitoredItemService) -> bool:
+        """Return whether a subscription, or all together, have no room for one more item."""
+        every = self.server.iserver.subscription_service.subscriptions.values()
+        sizes = [len(one.monitored_item_srv._monitored_items) for one in every]  # noqa: SLF001 - asyncua has no limit
+        return sum(sizes) >= self.items or len(service._monitored_items) >= self.items_each  # noqa: SLF001 - as above
 
     def counts(self) -> tuple[int, int]:
         """Return how many sessions and subscriptions there are."""
@@ -104,6 +116,9 @@ def _processor(fickle: Fickle) -> type[UaProcessor]:
             return fickle.publishes
 
         async def forward_publish_response(self, result: ua.PublishResult, requestdata: Any) -> None:
+            if fickle.silent:
+                self._publish_requests.appendleft(requestdata)
+                return
             if fickle.lose and result.NotificationMessage.NotificationData:
                 fickle.lose -= 1
                 fickle.lost.set()
@@ -131,9 +146,24 @@ async def fickle_server(**nodes: Any) -> AsyncIterator[Fickle]:
     with (
         patch("asyncua.server.binary_server_asyncio.UaProcessor", _processor(fickle)),
         patch.object(MonitoredItemService, "create_monitored_items", _creation(fickle)),
+        patch.object(SubscriptionService, "create_subscription", _subscription(fickle)),
     ):
         async with server:
             yield fickle
+
+
+def _subscription(fickle: Fickle) -> Callable[..., Any]:
+    """Return what makes a subscription, with another publishing interval where the test wants that."""
+    create = SubscriptionService.create_subscription
+
+    async def create_revised(
+        own: SubscriptionService, params: ua.CreateSubscriptionParameters, *arguments: Any, **options: Any
+    ) -> ua.CreateSubscriptionResult:
+        interval = fickle.revised.get("publishing", params.RequestedPublishingInterval)
+        params.RequestedPublishingInterval = ua.Duration(interval)
+        return await create(own, params, *arguments, **options)
+
+    return create_revised
 
 
 def _creation(fickle: Fickle) -> Callable[..., Any]:
@@ -144,13 +174,16 @@ def _creation(fickle: Fickle) -> Callable[..., Any]:
         results = []
         for one in params.ItemsToCreate:
             refused = ua.MonitoredItemCreateResult()
-            if len(own._monitored_items) >= fickle.items:  # noqa: SLF001 - asyncua has no limit
+            if fickle.is_full(own):
                 refused.StatusCode = ua.StatusCode(ua.StatusCodes.BadTooManyMonitoredItems)
             elif isinstance(one.RequestedParameters.Filter, DataChangeFilter) and not fickle.filters:
                 refused.StatusCode = ua.StatusCode(ua.StatusCodes.BadMonitoredItemFilterUnsupported)
             else:
                 part = dataclasses.replace(params, ItemsToCreate=[one])
-                results += await create(own, part)
+                [made] = await create(own, part)
+                made.RevisedSamplingInterval = fickle.revised.get("sampling", made.RevisedSamplingInterval)
+                made.RevisedQueueSize = int(fickle.revised.get("queue", made.RevisedQueueSize))
+                results.append(made)
                 continue
             results.append(refused)
         return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from gateway.stores.base import Rejected, Store, Unavailable
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
 
 
 class MemoryStore(Store):
-    """`durable` is what it can't lose any more, `memory` what a `kill` takes away."""
+    """A kill takes away `memory`, but what is `durable_after` old; `durable` is safe."""
 
     def __init__(self, durable_after: float = 0.0) -> None:
         super().__init__()
         self.durable_after = durable_after
         self.durable: list[MachineScan] = []
         self.memory: list[MachineScan] = []
+        self._times: list[float] = []
         self.away = ""
         self.young = False
         self.wrong = ""
@@ -48,6 +50,7 @@ class MemoryStore(Store):
         self._answer()
         self.writes += 1
         self.memory += batch
+        self._times += [time.monotonic()] * len(batch)
         if not self.durable_after:
             self.flush()
         if self.refusals:
@@ -61,10 +64,14 @@ class MemoryStore(Store):
         """Make all that it has durable."""
         self.durable += self.memory
         self.memory.clear()
+        self._times.clear()
 
     def kill(self) -> None:
         """Die, and start again."""
+        safe = time.monotonic() - self.durable_after
+        self.durable += [scan for scan, when in zip(self.memory, self._times, strict=True) if when <= safe]
         self.memory.clear()
+        self._times.clear()
         self._instance += 1
 
     def _answer(self) -> None:

@@ -12,6 +12,7 @@ from points import register
 
 from drivers.base import (
     Connection,
+    DeviceWarning,
     DiscoveredPoint,
     Driver,
     NotConnected,
@@ -28,7 +29,7 @@ from drivers.sampling import RawValue, Sample
 from gateway.acquisition.groups import groups_of
 from gateway.check.devices import Device, GroupTaken, Patience, devices_of, read_devices
 from gateway.check.machines import check_machines
-from gateway.check.results import Verdict
+from gateway.check.results import Verdict, doubt
 from gateway.model.path import MachinePath
 from gateway.settings.factory import Machine
 
@@ -221,6 +222,18 @@ async def test_the_time_that_a_scan_takes_is_compared_with_its_period() -> None:
     report = await check_machines("f", [machine(kind, register(type="float", every="10ms"))], QUICK, lambda *_: None)
     assert [finding.kind for finding in report.machines[0].findings] == ["slow"]
     assert report.passed()
+
+
+async def test_what_a_device_does_not_grant_is_told_of_its_machine() -> None:
+    """Somebody commissions a line, and reads it before the first curve has steps."""
+    text = "the server samples them every 1000 ms instead of 100 ms"
+    path = "e/s/a/l/press-01"
+    warnings = [DeviceWarning(path, tuple(f"p{i}" for i in range(25)), text), DeviceWarning("other", ("p",), "no")]
+    kind = fake(warnings=lambda _: warnings)
+    report = await check_machines("f", [machine(kind, register(type="float"))], QUICK, lambda *_: None)
+    [finding] = report.machines[0].findings
+    assert finding == doubt("device", finding.text)
+    assert finding.text == f"{', '.join(f'p{i}' for i in range(20))} and 5 more: {text}"
 
 
 @pytest.mark.parametrize("ahead", [None, 1.0, -3600.0])

@@ -137,7 +137,8 @@ async def test_what_is_written_while_the_store_is_too_young_to_be_told_apart_is_
     bench.early.memory.clear()  # it dies, and its next run begins in the same second
     bench.early.young = False
     await bench.until_durable(1)
-    assert values(bench.early) == [1]
+    assert set(values(bench.early)) == {1}
+    assert bench.early.writes == 2, "it is another process, and may have lost it"
     assert bench.sure.writes == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -155,7 +156,8 @@ async def test_nothing_is_confirmed_while_the_store_is_away(bench: Bench):
     bench.early.kill()
     bench.early.away = ""
     await bench.until_durable(1)
-    assert values(bench.early) == [1]
+    assert set(values(bench.early)) == {1}
+    assert bench.early.writes == 2, "it is another process, and may have lost it"
 
 
 async def test_the_queue_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch):

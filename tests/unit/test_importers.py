@@ -47,6 +47,7 @@ def notes(ran: Result) -> list[str]:
 # -- our own table --
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", PLANTS, ids=lambda file: file.name)
 def test_points_that_are_exported_are_read_back_unchanged(file: Path, tmp_path: Path) -> None:
     """A spreadsheet is where many people like to look at points, and to change them."""
@@ -118,6 +119,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(press=_machines(_MODBUS), drum=_machines(_OPCUA))
 def test_any_point_survives_the_way_through_a_table(

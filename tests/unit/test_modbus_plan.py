@@ -140,6 +140,7 @@ def answer(request: Request) -> bytes:
     return b"".join(entry.to_bytes(2, "big") for entry in entries)
 
 
+@pytest.mark.slow
 @given(groups(), st.integers(8, 125), st.integers(0, 124))
 def test_every_point_is_in_one_request_and_inside_it(
     points: list[ModbusSource], max_registers: int, max_gap: int
@@ -167,6 +168,7 @@ def test_every_point_is_in_one_request_and_inside_it(
         assert longest <= max_gap
 
 
+@pytest.mark.slow
 @given(groups(), st.integers(8, 125), st.integers(0, 124))
 def test_every_value_comes_back_to_its_point(points: list[ModbusSource], max_registers: int, max_gap: int) -> None:
     """Read through the plan or alone, a point has the same value."""

@@ -36,21 +36,52 @@ def keyed(address: object = "holding 0", **keys: Any) -> ModbusSource:
         ({"address": "coil 0", "bit": 3}, "an entry of table coil is one bit"),
         ({"address": "coil 0", "raw": "int16"}, "an entry of table coil is one bit"),
         ({"address": "coil 0", "order": "BADC"}, "it has no order"),
-        ({"raw": "int16", "bits": "0..3"}, "bits is for raw: uint16, uint32, uint64, and this point is int16"),
-        ({"bit": 1, "bits": "0..3"}, "bits is for raw: uint16, uint32, uint64, and this point is bool"),
+        ({"raw": "int24", "bits": "0..3"}, "bits is for raw: int16, int32, int64, uint16, uint32, uint64, and this"),
+        ({"bit": 1, "bits": "0..3"}, "uint32, uint64, and this point is bool"),
+        ({"bit": 16}, "16 is out of range; write at most 15"),
+        ({"raw": "uint32", "bit": 32}, "32 is out of range; write at most 31"),
+        ({"raw": "uint32", "bit": 17, "bits": "0..3"}, "bits is for numbers, and this point is one bit"),
+        ({"raw": "uint32", "bit": 17, "not_available": 1}, "not_available is for numbers, and this point is one bit"),
+        ({"raw": "float32", "bit": 17}, "a bit needs raw: bool, or uint32 or uint64 for more bits"),
+        ({"raw": "int24", "not_available": 0x1000000}, "not_available: 16777216 does not fit in 24 bits"),
+        ({"raw": "mod10k32", "not_available": 0}, "not_available is for raw"),
         ({"bits": "4..16"}, "there are no bits 4..16 in uint16; write the lowest and the highest, from 0 to 15"),
         ({"bits": "7..4"}, "there are no bits 7..4"),
         ({"bits": [-1, 4]}, "there are no bits -1..4"),
         ({"bits": 4}, "4 is not a range of bits; write the lowest and the highest, as in 4..7 or [4, 7]"),
         ({"bits": "4-7"}, "'4-7' is not a range of bits"),
-        ({"raw": "uint16", "byte": "high"}, "byte is for raw: int8, uint8, and this point is uint16"),
-        ({"raw": "uint16", "sign": "magnitude"}, "sign is for raw: int8, int16, int32, int64"),
+        ({"raw": "uint16", "byte": "high"}, "byte is for raw: int8, uint8, bcd8, and this point is uint16"),
+        ({"raw": "uint16", "sign": "magnitude"}, "sign is for raw: int8, int16, int24, int32, int48, int64"),
         ({"raw": "bytes", "length": 2, "encoding": "utf-8"}, "encoding is for raw: string"),
         ({"raw": "string", "length": 2, "encoding": "utf-9"}, "'utf-9' is not a known encoding; write latin-1"),
         ({"raw": "string", "length": 2, "encoding": "hex"}, "'hex' is not a known encoding"),
         ({"raw": "string", "length": 1, "encoding": "utf-16", "packing": "byte_per_register"}, "not one character"),
         ({"raw": "uint16", "packing": "byte_per_register"}, "packing is for raw: string, bytes"),
         ({"raw": "cp56", "not_available": 0}, "not_available is for raw: int8"),
+        ({"raw": "bytes", "length": 2, "length_prefix": "s7"}, "length_prefix is for raw: string"),
+        ({"raw": "string", "length": 1, "length_prefix": "s7"}, "not one character of latin-1 fits into length: 1"),
+        ({"raw": "bytes", "length": 2, "trim": "both"}, "trim is for raw: string"),
+        (
+            {"raw": "string", "length": 2, "padding": 0xFF, "encoding": "utf-16"},
+            "padding is one byte, and a character of utf-16 has 2",
+        ),
+        ({"raw": "string", "length": 2, "padding": 256}, "less than or equal to 255"),
+        (
+            {"raw": "string", "length": 2, "not_available": 256},
+            "256 is not a byte; write the byte that fills",
+        ),
+        (
+            {"raw": "datetime", "layout": ["year", "moon"]},
+            "'moon' is not a field of a layout; write year",
+        ),
+        ({"raw": "datetime", "layout": ["year", "month"]}, "the layout contains no day; write at least year, month"),
+        ({"raw": "datetime", "layout": ["year/month/day"]}, "'year/month/day' is more than two bytes; write"),
+        ({"raw": "datetime", "layout": ["year", "year", "day"]}, "the layout contains year twice"),
+        ({"raw": "datetime", "layout": []}, "a layout has 1 to 16 registers"),
+        ({"raw": "datetime", "zone": "Europe/Berln"}, "'Europe/Berln' is not a time zone on this machine; write an"),
+        ({"raw": "datetime", "zone": "../etc"}, "'../etc' is not a time zone on this machine"),
+        ({"raw": "uint32", "zone": "Europe/Berlin"}, "zone is for raw: unix32, unix64, unix_ms64, cp56, datetime"),
+        ({"raw": "cp56", "bcd": True}, "bcd is for raw: datetime, and this point is cp56"),
         ({"raw": "int16", "not_available": 0x10000}, "not_available: 65536 does not fit in 16 bits"),
         ({"raw": "int16", "not_available": -32769}, "not_available: -32769 does not fit in 16 bits"),
         ({"raw": "uint16", "not_available": -1}, "not_available: -1 does not fit in 16 bits without a sign"),
@@ -92,12 +123,23 @@ def test_keys_that_do_not_go_together_are_told(keys: dict[str, Any], message: st
         ({"raw": "int32", "sign": "magnitude"}, ValueType.INT, 2, (1 - 2**31, 2**31 - 1)),
         ({"raw": "bcd16"}, ValueType.INT, 1, (0, 9999)),
         ({"raw": "bcd32"}, ValueType.INT, 2, (0, 99999999)),
+        ({"raw": "bcd8"}, ValueType.INT, 1, (0, 99)),
+        ({"raw": "bcd64"}, ValueType.INT, 4, (0, 10**16 - 1)),
+        ({"raw": "int24"}, ValueType.INT, 2, (-(2**23), 2**23 - 1)),
+        ({"raw": "uint48"}, ValueType.INT, 3, (0, 2**48 - 1)),
+        ({"raw": "mod10k48"}, ValueType.INT, 3, (1 - 10**12, 10**12 - 1)),
+        ({"raw": "int16", "bits": "4..7"}, ValueType.INT, 1, (-8, 7)),
+        ({"raw": "int16", "bits": "4..7", "sign": "magnitude"}, ValueType.INT, 1, (-7, 7)),
+        ({"raw": "uint32", "bit": 17}, ValueType.BOOL, 2, None),
         ({"raw": "float16"}, ValueType.FLOAT, 1, None),
         ({"raw": "float64"}, ValueType.FLOAT, 4, None),
         ({"raw": "string", "length": 7}, ValueType.STRING, 7, None),
         ({"raw": "bytes", "length": 3}, ValueType.STRING, 3, None),
         ({"raw": "unix32"}, ValueType.STRING, 2, None),
         ({"raw": "cp56"}, ValueType.STRING, 4, None),
+        ({"raw": "datetime"}, ValueType.STRING, 6, None),
+        ({"raw": "datetime", "layout": ["year/month", "day"]}, ValueType.STRING, 2, None),
+        ({"raw": "s7_dtl"}, ValueType.STRING, 6, None),
     ],
 )
 def test_type_size_and_limits_follow_from_what_is_written(
@@ -176,6 +218,85 @@ def test_what_means_not_available_is_of_one_type() -> None:
     }
     assert ModbusSource.fitting({"not_available": 0xFFFF}, {"raw": "uint16"}) == {"not_available": 0xFFFF}
     assert ModbusSource.fitting({"not_available": 0x8000, "raw": "int16"}, {"raw": "uint32"}) == {"raw": "int16"}
+
+
+BY_TYPE = {"int16": 0x8000, "uint16": [0xFFFF, 0xFFFE], "float32": "nan", "int32": -9999}
+
+
+@pytest.mark.parametrize(
+    ("keys", "not_available"),
+    [
+        ({}, (0xFFFF, 0xFFFE)),
+        ({"raw": "int16"}, (0x8000,)),
+        ({"raw": "int32"}, (-9999,)),
+        ({"raw": "float32"}, ("nan",)),
+        ({"raw": "uint32"}, ()),
+        ({"raw": "int16", "not_available": 7}, (7,)),
+        ({"bits": "0..3"}, ()),
+        ({"bit": 3}, ()),
+        ({"address": "coil 1"}, ()),
+    ],
+)
+def test_defaults_name_what_means_not_available_for_each_type(
+    keys: dict[str, Any], not_available: tuple[object, ...]
+) -> None:
+    """A standard has a value for each type, which is written once for all points."""
+    written = {"address": "holding 0"} | keys
+    assert keyed(**ModbusSource.fitting({"not_available": BY_TYPE}, written) | written).not_available == not_available
+
+
+@pytest.mark.parametrize(
+    ("raw", "not_available"),
+    [
+        ("int16", (0x8000,)), ("uint16", (0xFFFF,)), ("int32", (2**31,)), ("uint32", (2**32 - 1,)),
+        ("uint64", (2**64 - 1,)), ("float32", ("nan",)), ("int8", ()),
+    ],
+)  # fmt: skip
+def test_the_values_of_a_standard_have_a_name(raw: str, not_available: tuple[object, ...]) -> None:
+    """Every SunSpec device uses the same."""
+    written = {"address": "holding 0", "raw": raw}
+    assert (
+        keyed(**ModbusSource.fitting({"not_available": "sunspec"}, written) | written).not_available == not_available
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"raw": "int16", "not_available": "nan"}, "not_available: nan is for float16, float32, float64, and this"),
+        ({"not_available": {"int15": 1}}, "{'int15': 1} has no type of this point; write the types and their values"),
+        ({"not_available": {"uint16": 0x10000}}, "not_available: 65536 does not fit in 16 bits"),
+    ],
+)
+def test_wrong_values_for_types_are_errors(keys: dict[str, Any], message: str) -> None:
+    """A name that is not a type would be without effect."""
+    with pytest.raises(ValidationError) as caught:
+        keyed(**keys)
+    assert message in str(caught.value)
+
+
+def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> None:
+    """What a converter of 12 bits can say is the same for all of its points."""
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "oven.yaml").write_text(
+        "format: 1\nprotocol: modbus\n"
+        "defaults: {not_available: {int16: 0x8000}, range: {int16: [-3000, 3000], float32: [0, 1]}}\n"
+        "points:\n  a: {address: holding 1, raw: int16}\n  b: {address: holding 2}\n"
+        "  c: {address: holding 3, raw: int16, range: [0, 9]}\n  d: {address: holding 4, raw: float32}\n",
+        encoding="utf-8",
+    )
+    templates = Templates(Document(tmp_path / "factory.yaml", {}))
+    found = templates.get("oven", ())
+    assert templates.problems == []
+    assert found is not None
+    assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1)]
+
+
+def test_a_range_for_something_that_is_no_type_is_reported_with_its_line(tmp_path: Path) -> None:
+    """The key of a mapping is written by hand."""
+    _, problems = template(tmp_path, "  a: {address: holding 1, range: {int15: [0, 1]}}\n")
+    [problem] = problems
+    assert problem.startswith("5: points.a.range: {'int15': [0, 1]} is not a range; write [lowest, highest], or in")
 
 
 def test_an_array_becomes_a_point_for_each_element() -> None:

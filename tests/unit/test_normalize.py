@@ -51,6 +51,9 @@ def both_ways(point: Point, raw: Any) -> list[Scan]:
         (register(raw="bool", type="int"), True, 1),
         (register(type="bool"), 1, True),
         (register(type="string", labels={0: "off", 4: "on"}), 4, "on"),
+        (register(type="string", labels={"0x10": "running"}), 16, "running"),
+        (register(raw="bool", type="string", labels={"false": "closed", "true": "open"}), True, "open"),
+        (register(raw="bool", labels={0: "closed", 1: "open"}), False, False),
         (register(labels={"0": "off", "-1": "lost"}), 7, 7),  # labels beside a number only explain it
         (node(type="float"), 1.5, 1.5),
         (node(type="float"), 3, 3.0),

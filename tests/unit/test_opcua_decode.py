@@ -84,6 +84,7 @@ def test_a_response_says_what_asyncua_reads_in_it(response: ua.PublishResponse) 
     assert found.message.status_change == (statuses[-1] if statuses else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SCALARS, ids=lambda kind: kind.name)
 def test_every_type_is_read_as_asyncua_reads_it(kind: ua.VariantType) -> None:
     """Also in the array, the matrix and the null array of it, each with every time and status."""
@@ -104,6 +105,7 @@ def test_every_type_is_read_as_asyncua_reads_it(kind: ua.VariantType) -> None:
     check()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(VARIANTS, st.integers(0, 15)), min_size=20, max_size=60))
 def test_changes_keep_their_order_among_others(values: list[tuple[ua.Variant, int]]) -> None:
     """Those read fast and those read slowly go into the same columns."""

@@ -6,14 +6,16 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
 from drivers.base import Group
 from drivers.opcua.counters import Counters
 from drivers.opcua.events.alarms import FIRST_HANDLE, Alarms
-from drivers.opcua.events.events import FIELDS, Event, event_filter, event_of
+from drivers.opcua.events.events import FIELDS, Event, EventSelection, event_filter, event_of
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.opcua.subscription.revisions import Revisions
 
 TIME = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
 CONNECTION = OpcUaConnection.from_url("opc.tcp://127.0.0.1", {"security": "none"})
@@ -41,7 +43,19 @@ def test_an_alarm_is_told_with_its_state():
         "message": "Füllstand hoch",
         "active": True,
         "acknowledged": False,
+        "condition_id": None,
+        "source_node": None,
+        "branch_id": None,
+        "retain": None,
     }
+
+
+def test_the_identity_of_an_alarm_is_told():
+    """Two motors may have a source and a condition of the same names: a consumer must tell their alarms apart."""
+    event = alarm_of("Motor", ua.NodeId("Motor1.Hot", 2), ua.NodeId("branch", 2))
+    told = json.loads(event.text)
+    assert (told["condition_id"], told["source_node"]) == ("ns=2;s=Motor1.Hot", "ns=2;s=Motor")
+    assert (told["branch_id"], told["retain"]) == ("ns=2;s=branch", True)
 
 
 def test_what_a_server_does_not_tell_is_null_and_not_invented():
@@ -80,7 +94,7 @@ def test_the_filter_asks_for_every_field_in_order():
 
 async def test_an_event_of_nothing_that_was_asked_for_is_left_out():
     """A server that mixes up its items must not end the gateway."""
-    assert await Alarms(Counters()).scans(cast("Session", None), [(3, [])], 1) == []
+    assert await Alarms(Counters(), Revisions()).scans(cast("Session", None), [(3, [])], 1) == []
 
 
 class FakeSession:
@@ -102,7 +116,7 @@ class FakeSession:
 async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
     """Its handle is none of those that points have."""
     group = Group("press", CONNECTION, ("alarms",), (SOURCE,), 1.0, pushed=True, events=True)
-    alarms = Alarms(Counters())
+    alarms = Alarms(Counters(), Revisions())
     assert await alarms.monitor(cast("Session", FakeSession()), 1, group, [(0, ua.NodeId("Press", 2))]) == {}
     fields = [b"\x01", None, "Boiler", TIME, 1, ua.LocalizedText("oil is low")]
     [scan] = await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1)
@@ -143,3 +157,118 @@ def test_alarms_of_a_server_without_their_node_ids_are_told_apart_by_names() -> 
     """Some servers do not know the clause that asks for them."""
     assert alarm_of("Motor1", None).alarm != alarm_of("Motor2", None).alarm
     assert alarm_of("Motor1", None).alarm == alarm_of("Motor1", None, active=False).alarm
+
+
+# -- selected events --
+
+BATCH, HIGH = (ua.QualifiedName("BatchId", 2),), (ua.QualifiedName("Limits", 2), ua.QualifiedName("High", 2))
+
+
+def test_further_fields_are_told_by_their_names() -> None:
+    """The number of the batch is in a field of the vendor's own type."""
+    selection = EventSelection(fields={"BatchId": BATCH, "Limits/High": HIGH, "Curve": (), "Note": (), "Odd": ()})
+    sent = struct_from_binary(ua.EventFilter, ua.utils.Buffer(struct_to_binary(event_filter(selection))))
+    assert [clause.BrowsePath for clause in sent.SelectClauses[len(FIELDS) : len(FIELDS) + 2]] == [
+        list(BATCH), list(HIGH)
+    ]  # fmt: skip
+    fields = [b"1", ALARM, "Boiler", TIME, 700, ua.LocalizedText("hot"), *[None] * (len(FIELDS) - 6)]
+    event = event_of(
+        [*fields, 4711, float("nan"), [1.5, float("inf")], ua.LocalizedText("late shift")], {}, selection
+    )
+    assert event is not None
+    assert json.loads(event.text)["fields"] == {
+        "BatchId": 4711, "Limits/High": None, "Curve": [1.5, None], "Note": "late shift", "Odd": None
+    }  # fmt: skip
+
+
+class Chooser:
+    """A server that evaluates the condition of a filter for an event of a type and a severity."""
+
+    def __init__(self, filter_: ua.EventFilter) -> None:
+        self.elements = filter_.WhereClause.Elements
+
+    def sends(self, type_: ua.NodeId, severity: int) -> bool:
+        return not self.elements or self._holds(0, type_, severity)
+
+    def _holds(self, at: int, type_: ua.NodeId, severity: int) -> bool:
+        element = self.elements[at]
+        first, *rest = element.FilterOperands
+        match element.FilterOperator:
+            case ua.FilterOperator.OfType:
+                return bool(first.Value.Value == type_)
+            case ua.FilterOperator.GreaterThanOrEqual:
+                return bool(severity >= rest[0].Value.Value)
+            case operator:
+                assert [one.Index > at for one in (first, *rest)] == [True, True], "two, behind it (Part 4, 7.7.1)"
+                both = [self._holds(one.Index, type_, severity) for one in (first, *rest)]
+                return all(both) if operator is ua.FilterOperator.And else any(both)
+
+
+CONDITION = ua.NodeId(ua.ObjectIds.ConditionType)
+
+
+@pytest.mark.parametrize("types", range(4))
+@pytest.mark.parametrize("least", [1, 500])
+def test_a_server_is_asked_for_the_selected_types_and_severities_only(types: int, least: int) -> None:
+    """What nobody wants need not be sent; an alarm may end with a lower severity than it began with."""
+    kinds = [CONDITION, *(ua.NodeId(i, 2) for i in range(3))]
+    sent = event_filter(EventSelection(tuple(kinds[:types]), severity=least))
+    chooser = Chooser(struct_from_binary(ua.EventFilter, ua.utils.Buffer(struct_to_binary(sent))))
+    for i, kind in enumerate(kinds):
+        for severity in (1, 499, 500, 1000):
+            severe = severity >= least or kind == CONDITION
+            assert chooser.sends(kind, severity) is ((i < types or not types) and severe)
+
+
+async def told_of(least: int, *events: tuple[int, str | None, bool | None]) -> list[tuple[int, bool | None]]:
+    """Return severity and state of the events that are told, of severity, condition and state."""
+    source = OpcUaSource.model_validate({"node": "s=Press", "mode": "events", "severity": least})
+    group = Group("press", CONNECTION, ("alarms",), (source,), 1.0, pushed=True, events=True)
+    alarms = Alarms(Counters(), Revisions())
+    assert await alarms.monitor(cast("Session", FakeSession()), 1, group, [(0, ua.NodeId("Press", 2))]) == {}
+    told = []
+    for i, (severity, condition, active) in enumerate(events):
+        fields = [bytes([i]), None, "Boiler", TIME, severity, ua.LocalizedText("hot"), condition, active]
+        for scan in await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1):
+            event = json.loads(str(scan.values[0]))
+            told.append((event["severity"], event["active"]))
+    return told
+
+
+async def test_events_below_the_least_severity_are_left_out() -> None:
+    """A small server ignores the condition of a filter."""
+    assert await told_of(500, (499, None, None), (500, None, None), (499, "Hot", True)) == [(500, None)]
+
+
+async def test_the_end_of_an_alarm_is_told_whatever_its_severity() -> None:
+    """It would stay active in the stores."""
+    events = (400, "Hot", True), (700, "Hot", True), (100, "Hot", False), (100, "Hot", False)
+    assert await told_of(500, *events) == [(700, True), (100, False)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"severity": 500}, "write mode: events"),
+        ({"mode": "events", "severity": 0}, "greater than or equal to 1"),
+        ({"mode": "events", "event_types": "/Types/Mine"}, "instance of Node"),
+        ({"mode": "events", "event_fields": ["a", ""]}, "empty step"),
+        ({"mode": "poll", "trigger": "timestamp"}, "write time: source instead"),
+    ],
+)
+def test_a_wrong_selection_is_reported(keys: dict[str, Any], message: str) -> None:
+    """With the key that is wrong, and what would be right."""
+    with pytest.raises(ValueError, match=message):
+        OpcUaSource.model_validate({"node": "s=Press"} | keys)
+
+
+def test_a_selection_is_written_as_a_user_writes_it() -> None:
+    """A template that is exported is read again."""
+    written = {
+        "event_types": ["nsu=urn:x;i=1005", "i=2041"],
+        "event_fields": ["BatchId", "Limits/2:High"],
+        "severity": 2,
+    }
+    source = OpcUaSource.model_validate({"node": "s=Press", "mode": "events"} | written)
+    assert source.written() | written == source.written()
+    assert OpcUaSource.model_validate(source.written()) == source

@@ -16,7 +16,7 @@ from drivers.opcua.codec.structures import Member, Structure, Structures
 from drivers.opcua.codec.values import EPOCH, microseconds
 from drivers.opcua.counters import Counters
 from drivers.opcua.errors import translated
-from drivers.opcua.history.backfill import MOST, NODES_AT_ONCE, TRIES, Backfill, Gap
+from drivers.opcua.history.backfill import MOST, NODES_AT_ONCE, SAME, TRIES, Backfill, Gap, repeated
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 
 if TYPE_CHECKING:
@@ -298,3 +298,44 @@ async def test_the_time_is_that_of_the_clock_that_counts(clock: str, expected: l
     scans = await bench.step()
     assert all(scan.points == [0] for scan in scans), "a scan holds a point once"
     assert bench.late == [(0, START + time, at) for time, at in zip(expected, (1, 2, 3), strict=True)]
+
+
+def rounded(times: Sequence[int], unit: int, how: str) -> list[int]:
+    """Return times as a database keeps them."""
+    return [time // unit * unit if how == "cut" else round(time / unit) * unit for time in times]
+
+
+@pytest.mark.parametrize("page", [1, 3, 100])
+@pytest.mark.parametrize("how", ["cut", "rounded", "late"])
+async def test_changes_that_a_history_keeps_with_other_digits_are_not_stored_twice(how: str, page: int) -> None:
+    """A historian counts milliseconds, or stamps a row some microseconds later than the server sent it."""
+    changes = [START + 123 + i * 40_333 for i in range(20)]
+    kept = [time + 17 for time in changes] if how == "late" else rounded(changes, 1000, how)
+    historian = Historian(page)
+    bench = Bench(historian)
+    delivered = frozenset([changes[2], *changes[10:14], changes[17]])
+    bench.gaps = [Gap(bench.group, 0, changes[2], changes[17], delivered)]
+    historian.record(bench.node(bench.gaps[0]), kept)
+    await bench.fill()
+    assert [time for _, time, _ in bench.late] == [*kept[3:10], *kept[14:17]]
+
+
+async def test_a_change_just_before_a_delivered_change_is_not_taken_for_it() -> None:
+    """A fast signal changes twice within a millisecond, and the history has both."""
+    historian = Historian()
+    bench = Bench(historian)
+    end = START + 10_000
+    bench.gaps = [Gap(bench.group, 0, START, end, frozenset([START, end]))]
+    times = [START, START + 400, end - 300, end]
+    historian.record(bench.node(bench.gaps[0]), times)
+    await bench.fill()
+    assert [time for _, time, _ in bench.late] == times[1:3]
+
+
+def test_one_row_repeats_one_change() -> None:
+    """The row of the same time, or else the nearest."""
+    assert repeated([0, 300, 900], frozenset([300, 700])) == ({1, 2}, frozenset())
+    assert repeated([0], frozenset([SAME])) == (set(), frozenset([SAME]))
+    assert repeated([10, 20], frozenset([15, 16, 17])) == ({0, 1}, frozenset([17]))
+    assert repeated([], frozenset([1])) == (set(), frozenset([1]))
+    assert repeated([100, 200], frozenset([190]), more=True) == (set(), frozenset([190])), "the row may be to come"

@@ -75,6 +75,7 @@ def test_what_is_left_over_is_refused() -> None:
         publish_response(RICH + b"\x00")
 
 
+@pytest.mark.slow
 def test_no_count_makes_it_run_or_grow() -> None:
     """Wherever a count may stand, a huge or negative one is found out before memory is taken for it."""
     tracemalloc.start()

@@ -193,7 +193,7 @@ def test_between_what_a_queue_has_kept_there_is_a_gap_that_leaves_it_out():
     bench.points.missed([first, second], NOW + 9 * SECOND)
     [gap] = bench.points.take_gaps()
     assert (gap.position, gap.start, gap.end) == (0, NOW, NOW + 6 * SECOND)
-    assert gap.delivered == {NOW + 5 * SECOND, NOW + 6 * SECOND}
+    assert gap.delivered == {NOW, NOW + 5 * SECOND, NOW + 6 * SECOND}
 
 
 def test_what_is_out_of_the_ordinary_does_not_disturb_the_rest_of_its_message():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scans import CODEC, encode, facts, facts_of_records, scans
@@ -11,6 +12,7 @@ from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.splitter import halve
 
 
+@pytest.mark.slow
 @given(added=st.lists(scans().filter(len), min_size=1, max_size=12), bound=st.integers(150, 1500))
 def test_a_builder_makes_records_within_the_bound_and_leaves_nothing_out(added: list[NamedScan], bound: int):
     """Only a reading that is larger by itself may be in a larger record, alone."""

@@ -321,6 +321,11 @@ def test_numbers_without_an_end_are_refused(tmp_path: Path, key: str, number: st
         ("raw: string, length: 4, type: int", "the device has type string here, which can't be converted to int"),
         ("raw: string, length: 4, labels: {0: off}", "labels are for whole numbers, and this point has type string"),
         ("raw: float32, type: int, labels: {0: off}", "labels are for whole numbers, and this point has type float"),
+        ("bit: 1, labels: {0: off, 2: on}", "a bit has labels for 0 and 1, not for 2"),
+        ("bit: 1, type: float, labels: {0: off}", "labels are for whole numbers, and this point has type bool"),
+        ("invert: true", "invert is for bits, and this point is uint16"),
+        ("labels: {0x: off}", "a label belongs to a whole number, not to '0x'; write {0: stopped, 1: running}"),
+        ("labels: {0x10: off, 16: on}", "two labels belong to the same number"),
         ("type: float, labels: {0: off}", "labels are for whole numbers, and this point has type int"),
         (
             "type: bool, range: [0, 1]",

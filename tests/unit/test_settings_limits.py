@@ -105,6 +105,7 @@ def test_what_is_not_yaml_is_reported_where_it_stands(tmp_path: Path, content: b
     assert any(one.startswith(problem) for one in found), found
 
 
+@pytest.mark.slow
 def test_machines_and_points_are_bounded(tmp_path: Path) -> None:
     """A slip in a range, or in a count, is found at once."""
     press = TEMPLATE + "  a: {address: coil 0}\n"

@@ -46,6 +46,7 @@ def one_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standard, "create_nodes", lambda: {number: NodeData(ua.NodeId(number))})
 
 
+@pytest.mark.slow
 async def test_every_node_is_as_asyncua_makes_it(kept: Path):
     """All six thousand, as a process finds them that an earlier one has kept them for."""
     plain = Server()

@@ -321,6 +321,7 @@ ACTIONS = st.lists(
 SIZES = st.integers(SMALLEST_SPOOL, 2 * SMALLEST_SPOOL)
 
 
+@pytest.mark.slow
 @given(ACTIONS, st.sampled_from(list(WhenFull)), SIZES)
 def test_whatever_happens_the_ledger_balances_and_nothing_is_invented(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]], when_full: WhenFull, max_size: int

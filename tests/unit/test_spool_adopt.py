@@ -96,6 +96,7 @@ class _Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @given(st.integers(1, 8), st.integers(1, 4))
 def test_a_takeover_that_is_killed_anywhere_is_completed_by_the_next(
     tmp_path_factory: pytest.TempPathFactory, kill_at: int, second: int

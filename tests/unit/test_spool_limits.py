@@ -60,6 +60,7 @@ def fillers() -> Iterator[list[Filler]]:
 ANY_SIZE = -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 100, 700, 1400, 2100, 3960, 4100, 9000, 64_000, ANY_SIZE])
 @pytest.mark.parametrize("when_full", list(WhenFull))
 def test_the_files_stay_within_their_bound(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from asyncua.ua.status_codes import get_name_and_doc
 from drivers.base import Fault, Reason, bad
 from drivers.opcua.codec.values import fault_of
 from drivers.opcua.connection.session import TRANSLATE
+from drivers.opcua.events.events import EventSelection
 from drivers.opcua.node_address import BrowsePath, Namespace, Node
 
 if TYPE_CHECKING:
@@ -90,3 +92,23 @@ def _browse_path(session: Session, path: BrowsePath, own: str | None) -> ua.Brow
         for step in path.steps
     ]
     return ua.BrowsePath(ua.NodeId(ua.Int32(ua.ObjectIds.ObjectsFolder)), ua.RelativePath(steps))
+
+
+def event_selection(session: Session, group: OpcUaGroup, position: int) -> EventSelection | None:
+    """Return the events that a point selects, with the server's namespace indexes.
+
+    Returns None if a type belongs to a namespace that the server does not have. Such fields are left out: no event of
+    this server has them.
+    """
+    source, own = group.sources[position], group.connection.namespace
+    try:
+        types = tuple(_node_id(session, node, own) for node in source.event_types)
+    except LookupError:
+        return None
+    fields = {}
+    for path in source.event_fields:
+        with suppress(LookupError):
+            fields[path.identifier] = tuple(
+                ua.QualifiedName(step.name, ua.UInt16(_index(session, step.namespace, own))) for step in path.steps
+            )
+    return EventSelection(types, fields, source.severity)

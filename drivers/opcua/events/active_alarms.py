@@ -40,6 +40,10 @@ class ActiveAlarms:
             del self._texts[key]
             self._doubtful.discard(key)
 
+    def has(self, group: OpcUaGroup, position: int, event: Event) -> bool:
+        """Return whether the alarm of an event is active."""
+        return event.alarm is not None and (group, position, event.alarm) in self._texts
+
     def note(self, group: OpcUaGroup, position: int, event: Event) -> None:
         """Record the state of an alarm from its event."""
         if event.alarm is None or event.active is None:
@@ -57,5 +61,5 @@ class ActiveAlarms:
         gone = [key for key in self._texts if key in self._doubtful]
         self._doubtful.clear()
         # it has no id, since the server sent no event
-        ends = [orjson.loads(self._texts.pop(key)) | {"id": "", "active": False} for key in gone]
+        ends = [orjson.loads(self._texts.pop(key)) | {"id": "", "active": False, "retain": False} for key in gone]
         return [(key[0], key[1], orjson.dumps(end).decode()) for key, end in zip(gone, ends, strict=True)]

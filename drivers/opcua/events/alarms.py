@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 from asyncua import ua
 
 from drivers.base import Scan
+from drivers.opcua.browse.resolve import event_selection
 from drivers.opcua.connection.session import MONITOR
+from drivers.opcua.errors import NO_FILTER, NO_ROOM
 from drivers.opcua.events.active_alarms import ActiveAlarms
-from drivers.opcua.events.events import QUEUE_OVERFLOW, event_filter, event_of, standard_type
+from drivers.opcua.events.events import EVERY_EVENT, QUEUE_OVERFLOW, event_filter, event_of, standard_type
 from drivers.opcua.subscription.monitored_items import delete_items
+from drivers.opcua.subscription.revisions import NO_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from drivers.opcua.connection.session import Session
     from drivers.opcua.counters import Counters
-    from drivers.opcua.settings import OpcUaGroup
+    from drivers.opcua.events.events import Event, EventSelection
+    from drivers.opcua.settings import OpcUaGroup, OpcUaSource
+    from drivers.opcua.subscription.revisions import Revisions
 
 REFRESHED = 5.0
 """Seconds beyond a publishing interval within which a server reports all active alarms after a refresh request.
@@ -42,13 +47,14 @@ _TYPE = 1
 class Alarms:
     """The event points of a driver. Monitored items end with a session; ids of delivered events stay."""
 
-    def __init__(self, counters: Counters) -> None:
-        """Prepare; `counters` counts `overflows`."""
+    def __init__(self, counters: Counters, revisions: Revisions) -> None:
+        """Prepare; `counters` counts `overflows`, and `revisions` names points whose filter is refused."""
         self._counters = counters
+        self._revisions = revisions
         self._standing = ActiveAlarms()
         self.due = math.inf
         """Event loop time at which `gone` has results; infinite if no alarm is uncertain."""
-        self._whose: list[tuple[OpcUaGroup, int]] = []
+        self._whose: list[tuple[OpcUaGroup, int, EventSelection]] = []
         self._ids: dict[int, tuple[int, int]] = {}  # handle -> subscription and id on the server
         self._names: dict[ua.NodeId, str] = {}
         self._delivered: OrderedDict[tuple[OpcUaGroup, int, bytes], None] = OrderedDict()
@@ -68,21 +74,55 @@ class Alarms:
 
         Requests a refresh for alarms that are already active. Raises `REQUEST_ERRORS`.
         """
+        wanted = {position: event_selection(session, group, position) for position, _ in nodes}
+        selections = {position: one for position, one in wanted.items() if one is not None}
+        missing = dict.fromkeys(wanted.keys() - selections, int(ua.StatusCodes.BadNodeIdUnknown))
+        known = [one for one in nodes if one[0] in selections]
+        refused = missing | await self._create(session, subscription, group, known, selections)
+        plain = [one for one in known if refused.get(one[0]) in NO_FILTER and selections[one[0]] != EVERY_EVENT]
+        if plain:
+            again = await self._create(session, subscription, group, plain, selections, filtered=False)
+            refused = {position: status for position, status in refused.items() if status not in NO_FILTER} | again
+            self._revisions.note(group, (position for position, _ in plain if position not in again), NO_FIELDS)
+        with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
+            if len(refused) < len(nodes) and await _refresh(session, subscription):
+                self.due = asyncio.get_running_loop().time() + group.every + REFRESHED
+        return refused
+
+    async def _create(
+        self,
+        session: Session,
+        subscription: int,
+        group: OpcUaGroup,
+        nodes: Sequence[tuple[int, ua.NodeId]],
+        selections: Mapping[int, EventSelection],
+        *,
+        filtered: bool = True,
+    ) -> dict[int, int]:
+        """Create items; return the status codes of refused items."""
         first = len(self._whose)
-        requests = [self._request(group, position, node) for position, node in nodes]
+        requests = []
+        for position, node in nodes:
+            self._whose.append((group, position, selections[position]))
+            chosen = selections[position] if filtered else EVERY_EVENT
+            requests.append(self._request(group.sources[position], node, chosen))
 
         async def send(part: Sequence[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
-            return await session.client.uaclient.create_monitored_items(
-                ua.CreateMonitoredItemsParameters(ua.IntegerId(subscription), ua.TimestampsToReturn.Both, list(part))
-            )
+            try:
+                return await session.client.uaclient.create_monitored_items(
+                    ua.CreateMonitoredItemsParameters(
+                        ua.IntegerId(subscription), ua.TimestampsToReturn.Both, list(part)
+                    )
+                )
+            except ua.UaStatusCodeError as error:
+                if error.code not in NO_ROOM:
+                    raise
+                return [ua.MonitoredItemCreateResult(ua.StatusCode(error.code)) for _ in part]
 
         results = await session.in_parts(MONITOR, requests, send)
         for handle, result in enumerate(results, first):
             if result.StatusCode.is_good():
                 self._ids[handle] = subscription, result.MonitoredItemId
-        with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
-            if await _refresh(session, subscription):
-                self.due = asyncio.get_running_loop().time() + group.every + REFRESHED
         return {
             position: result.StatusCode.value
             for (position, _), result in zip(nodes, results, strict=True)
@@ -92,23 +132,23 @@ class Alarms:
     async def drop(self, session: Session, groups: Container[OpcUaGroup]) -> None:
         """Stop monitoring the events of groups. Raises `REQUEST_ERRORS`."""
         by_subscription: dict[int, list[int]] = defaultdict(list)
-        for handle, (group, _) in enumerate(self._whose):
+        for handle, (group, _, _) in enumerate(self._whose):
             if group in groups and handle in self._ids:
                 subscription, item = self._ids.pop(handle)
                 by_subscription[subscription].append(item)
         await delete_items(session, by_subscription)
         self._standing.forget(groups)
 
-    def _request(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> ua.MonitoredItemCreateRequest:
-        source = group.sources[position]
-        self._whose.append((group, position))
+    def _request(
+        self, source: OpcUaSource, node: ua.NodeId, selection: EventSelection
+    ) -> ua.MonitoredItemCreateRequest:
         return ua.MonitoredItemCreateRequest(
             ItemToMonitor=ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.EventNotifier),
             MonitoringMode=ua.MonitoringMode.Reporting,
             RequestedParameters=ua.MonitoringParameters(
                 ClientHandle=ua.IntegerId(FIRST_HANDLE + len(self._whose) - 1),
                 SamplingInterval=ua.Duration(0),
-                Filter=event_filter(),
+                Filter=event_filter(selection),
                 QueueSize=ua.Counter(max(source.queue, 1000)),
                 DiscardOldest=True,
             ),
@@ -121,11 +161,11 @@ class Alarms:
             place = handle - FIRST_HANDLE
             if not 0 <= place < len(self._whose):
                 continue  # not a requested item
-            group, position = self._whose[place]
+            group, position, selection = self._whose[place]
             self._counters.overflows += standard_type(fields) == QUEUE_OVERFLOW
             await self._learn_type(session, fields)
-            event = event_of(fields, self._names)
-            if event is None:
+            event = event_of(fields, self._names, selection)
+            if event is None or not self._is_severe(group, position, event, selection.severity):
                 continue
             self._standing.note(group, position, event)
             key = group, position, event.id
@@ -137,6 +177,10 @@ class Alarms:
             time = now if event.time is None else event.time
             scans.append(Scan(group, now, [event.text], {}, [position], [time]))
         return scans
+
+    def _is_severe(self, group: OpcUaGroup, position: int, event: Event, least: int) -> bool:
+        """Return whether an event has the least severity, or belongs to an alarm that was delivered as active."""
+        return event.severity is None or event.severity >= least or self._standing.has(group, position, event)
 
     def gone(self, now: int) -> list[Scan]:
         """Return the ends of alarms that were active before an outage and no longer are, after the refresh."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from bisect import bisect_left, bisect_right
 from collections import deque
 from datetime import datetime
 from operator import itemgetter
@@ -41,6 +42,10 @@ RATE = 5000.0
 MOST = 100_000
 """Maximum number of gaps; beyond that the oldest are given up."""
 
+SAME = 1000
+"""Microseconds within which a row of a history and a delivered change have the same time: databases round to
+milliseconds, or count in units of their own."""
+
 _HISTORIZED = 0x04
 """Bit of an access level: the history can be read (Part 3, 8.57)."""
 
@@ -48,8 +53,9 @@ _HISTORIZED = 0x04
 class Gap(NamedTuple):
     """A time range (microseconds since the epoch, neither end included) in which changes of a point were missed.
 
-    `delivered` contains the times of changes that were not missed. `tries` counts failed attempts since the last
-    value. The node is looked up at each read, since it may have another id after a restart of the server.
+    `delivered` contains the times of changes that were not missed, among them both ends. `tries` counts failed
+    attempts since the last value. The node is looked up at each read, since it may have another id after a restart of
+    the server.
     """
 
     group: OpcUaGroup
@@ -110,7 +116,8 @@ class Backfill:
             there = [(gap, node) for gap, node in found if isinstance(node, ua.NodeId)]
             await self._learn(session, [node for _, node in there])
             asked = [(gap, node) for gap, node in there if self._historized[node]]
-            answers = [await read_past(session, node, gap.start, gap.end) for gap, node in asked]
+            # the row of the end must be there, or an earlier row would count as its repetition
+            answers = [await read_past(session, node, gap.start, gap.end + SAME) for gap, node in asked]
         except BaseException:
             self._gaps.extendleft(reversed(gaps))
             raise
@@ -118,11 +125,12 @@ class Backfill:
         scans: dict[tuple[OpcUaGroup, int, int], Scan] = {}
         count, refused = 0, False
         for (gap, _), answer in zip(asked, answers, strict=True):
-            for time, value in answer.values:
-                if gap.start < time < gap.end and time not in gap.delivered:
+            known, delivered = repeated([time for time, _ in answer.values], gap.delivered, more=answer.more)
+            for place, (time, value) in enumerate(answer.values):
+                if gap.start < time < gap.end and place not in known:
                     count += 1
                     _put(scans, gap, _as_of(gap, time, value, ahead), value, structures, now)
-            refused |= self._go_on(gap, answer)
+            refused |= self._go_on(gap._replace(delivered=delivered), answer)
         self._counters.backfilled += count
         pause = PAUSE if refused else max(0.05, count / RATE)
         self.due = asyncio.get_running_loop().time() + pause if self._gaps else math.inf
@@ -147,6 +155,27 @@ class Backfill:
         levels = await session.read(unknown, ua.AttributeIds.UserAccessLevel)
         for node, level in zip(unknown, levels.values, strict=True):
             self._historized[node] = isinstance(level, int) and bool(level & _HISTORIZED)
+
+
+def repeated(
+    times: Sequence[int], delivered: frozenset[int], *, more: bool = False
+) -> tuple[set[int], frozenset[int]]:
+    """Return the places of the rows that repeat a delivered change, and the changes without such a row.
+
+    `times` are in order. A change is repeated by a single row: that of its time, or else the nearest within `SAME`.
+    With `more` rows to come, a change near the last row waits for them.
+    """
+    exact = delivered.intersection(times)
+    places = {place for place, time in enumerate(times) if time in exact}
+    rest = set(delivered - exact)
+    end = times[-1] - SAME if times and more else math.inf
+    for change in sorted(change for change in rest if change <= end):
+        first, last = bisect_right(times, change - SAME), bisect_left(times, change + SAME)
+        near = [place for place in range(first, last) if place not in places]
+        if near:
+            places.add(min(near, key=lambda place: abs(times[place] - change)))
+            rest.discard(change)
+    return places, frozenset(rest)
 
 
 def _node(gap: Gap, nodes: Nodes) -> ua.NodeId | Fault | None:

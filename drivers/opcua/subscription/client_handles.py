@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -24,6 +24,7 @@ class ClientHandles:
         self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
         self._special: set[int] = set()  # handles of points that need a conversion, or have their own clock
         self._fresh: set[int] = set()  # handles without a first value
+        self._read: dict[int, tuple[int, Any, int]] = {}  # first values that were read, and are sent once more
 
     def add(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> int:
         """Add a point; return the client handle of its item."""
@@ -48,6 +49,23 @@ class ClientHandles:
         """Stop waiting for first values of items that were not created."""
         self._fresh.difference_update(handles)
 
+    @property
+    def size(self) -> int:
+        """The number of handles so far."""
+        return len(self._groups)
+
+    def first_values(self, start: int, values: DataChanges, nodes: Sequence[ua.NodeId]) -> DataChanges:
+        """Assign values that were read of nodes to the handles from `start` on, whose items were created after that.
+
+        The first messages of these items repeat the values that did not change in between: they are left out.
+        """
+        places = {node: place for place, node in enumerate(nodes)}
+        handles = [handle for handle in range(start, self.size) if handle in self._fresh]
+        chosen = values.chosen([places[self._nodes[handle]] for handle in handles])
+        chosen.handles = handles
+        self._read |= dict(zip(handles, _readings(chosen), strict=True))
+        return chosen
+
     def handles(self, groups: Container[OpcUaGroup]) -> list[int]:
         """Return the handles of groups of points."""
         return [handle for handle, group in enumerate(self._groups) if group in groups]
@@ -66,11 +84,19 @@ class ClientHandles:
         return [(self._groups[handle], position) for position in self.positions(handle)]
 
     def _ours(self, changes: DataChanges) -> DataChanges:
-        """Return the changes without those of unknown handles."""
+        """Return the changes without those of unknown handles, and without values that were already read."""
         known = len(self._groups)
-        if max(changes.handles, default=-1) < known:
-            return changes
-        return changes.chosen([place for place, handle in enumerate(changes.handles) if handle < known])
+        if max(changes.handles, default=-1) >= known:
+            changes = changes.chosen([place for place, handle in enumerate(changes.handles) if handle < known])
+        if self._read and not self._read.keys().isdisjoint(changes.handles):
+            news = enumerate(zip(changes.handles, _readings(changes), strict=True))
+            changes = changes.chosen([place for place, (handle, one) in news if self._read.pop(handle, None) != one])
+        return changes
+
+
+def _readings(changes: DataChanges) -> Iterable[tuple[int, Any, int]]:
+    """Return the source time, value and status of each change."""
+    return zip(changes.source_ticks, changes.values, changes.statuses, strict=True)
 
 
 def carried_over(

@@ -9,8 +9,8 @@ from asyncua import ua
 
 from drivers.opcua.connection.session import MONITOR
 from drivers.opcua.errors import NO_FILTER, NO_ROOM
-from drivers.opcua.settings import Discard
-from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT, SHORTER, SLACK, SLOWER
+from drivers.opcua.settings import Discard, Trigger
+from drivers.opcua.subscription.revisions import NO_DEADBAND, NO_PERCENT, NO_TRIGGER, SHORTER, SINGLE, SLACK, SLOWER
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class MonitoredItems:
     """The monitored items of a session, by client handles of `points`."""
 
     def __init__(self, points: ScanBuilder, counters: Counters, revisions: Revisions) -> None:
-        """Prepare; `counters` counts `deadbands_refused`, and `revisions` names the points."""
+        """Prepare; `counters` counts refused filters and single queues, and `revisions` names the points."""
         self._points = points
         self._counters = counters
         self._revisions = revisions
@@ -48,6 +48,7 @@ class MonitoredItems:
                 source.sampling,
                 source.queue,
                 source.discard,
+                source.trigger,
                 source.time,
                 group.deadband(position),
                 group.percent(position),
@@ -62,17 +63,22 @@ class MonitoredItems:
         refused = await self._create(session, subscription, wanted)
         plain = {handle: wanted[handle] for handle, status in refused.items() if status in NO_FILTER}
         for handle, request in plain.items():
-            # the gateway filters by deadband in any case
-            self._counters.deadbands_refused += 1
             request.RequestedParameters.Filter = ua.ExtensionObject()
             del refused[handle]
         refused |= await self._create(session, subscription, plain)
         for handle in plain:
-            positions = self._points.positions(handle)
-            text = NO_PERCENT if group.percent(positions[0]) else NO_DEADBAND
-            self._revisions.note(group, positions, text)
+            self._note_refused(group, self._points.positions(handle))
         self._points.forget(refused)
         return {position: status for handle, status in refused.items() for position in self._points.positions(handle)}
+
+    def _note_refused(self, group: OpcUaGroup, positions: Sequence[int]) -> None:
+        """Count a refused filter, and warn of it. The gateway filters by deadband in any case."""
+        if group.sources[positions[0]].trigger is Trigger.TIMESTAMP:
+            self._counters.triggers_refused += 1
+            self._revisions.note(group, positions, NO_TRIGGER)
+        else:
+            self._counters.deadbands_refused += 1
+            self._revisions.note(group, positions, NO_PERCENT if group.percent(positions[0]) else NO_DEADBAND)
 
     async def _create(
         self, session: Session, subscription: int, wanted: Mapping[int, ua.MonitoredItemCreateRequest]
@@ -106,14 +112,21 @@ class MonitoredItems:
     def _note_revisions(
         self, handle: int, asked: ua.MonitoringParameters, result: ua.MonitoredItemCreateResult
     ) -> None:
-        """Warn of a longer sampling interval, or a shorter queue, than was requested (Part 4, 7.21)."""
+        """Warn of a longer sampling interval, or a shorter queue, than was requested (Part 4, 7.21).
+
+        A queue of one never sets the overflow bit (Part 4, 5.13.1.5): its losses can't be counted, but the queue can.
+        """
         [(group, _), *_] = self._points.of(handle)
         positions = self._points.positions(handle)
         sampling, size = result.RevisedSamplingInterval, result.RevisedQueueSize
         if asked.SamplingInterval > 0 and sampling > asked.SamplingInterval * SLACK:
             self._revisions.note(group, positions, SLOWER.format(sampling, asked.SamplingInterval))
+            self._revisions.revise(group, positions, "sampling", sampling / 1000)
+        if size == 1 and 0 <= sampling < group.every * 1000:
+            self._counters.single_queues += 1
         if 0 < size < asked.QueueSize:
-            self._revisions.note(group, positions, SHORTER.format(size, asked.QueueSize))
+            self._revisions.note(group, positions, (SINGLE if size == 1 else SHORTER).format(size, asked.QueueSize))
+            self._revisions.revise(group, positions, "queue", size)
 
     async def forget(self, session: Session, handles: Iterable[int]) -> None:
         """Delete items. A server does not resume an item when a node with that id comes back."""
@@ -151,7 +164,9 @@ def _request(group: OpcUaGroup, position: int, node: ua.NodeId, handle: int) -> 
         DiscardOldest=source.discard is Discard.OLDEST,
     )
     dead, percent = group.deadband(position), group.percent(position)
-    if dead or percent:
+    if source.trigger is Trigger.TIMESTAMP:  # with it a server ignores a deadband (Part 4, 7.22.2)
+        parameters.Filter = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp)
+    elif dead or percent:
         parameters.Filter = ua.DataChangeFilter(
             Trigger=ua.DataChangeTrigger.StatusValue,
             DeadbandType=ua.UInt32(ua.DeadbandType.Absolute if dead else ua.DeadbandType.Percent),

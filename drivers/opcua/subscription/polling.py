@@ -32,7 +32,7 @@ class Poll:
     """Reads all or some points of one group.
 
     A polled value is valid at the time of the read. Its source time is the time of its last change, and is used if
-    configured; a value without a newer source time is then not a new reading.
+    configured; a value with the same source time as before is then not a new reading.
     """
 
     def __init__(self, group: OpcUaGroup, positions: Sequence[int] | None = None) -> None:
@@ -109,17 +109,17 @@ class Poll:
                 source = sources[place] if mode is Time.SOURCE else server
                 stamp = source if source is not None else server
             fault = scan.faults.get(i)
-            new = stamp is None or stamp > self._newest[i]
+            new = stamp is None or stamp != self._newest[i]  # an earlier time, too: the clock was set back
             if not new and fault is None and not self._bad[i]:
                 continue
             # a value from before or during an outage is valid from now on
             time = stamp if stamp is not None and new and stamp > self._since[i] else present
             if stamp is not None:
-                self._newest[i] = max(stamp, self._newest[i])
+                self._newest[i] = stamp
             self._bad[i] = fault is not None
+            self._since[i] = 0
             if fault is not None:
                 self._since[i] = time
-            if fault is not None:
                 dated.faults[len(dated.values)] = fault
             dated.values.append(scan.values[i])
             cast("list[int]", dated.points).append(position)

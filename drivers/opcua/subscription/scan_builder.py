@@ -64,12 +64,16 @@ class ScanBuilder(ClientHandles):
         return gaps
 
     def newer(self, changes: DataChanges) -> DataChanges:
-        """Return the read values that are, or may be, newer than the delivered values of their items."""
+        """Return the read values that are, or may be, others than the delivered values of their items."""
         kept = []
         for place, (handle, source) in enumerate(zip(changes.handles, changes.source_times, strict=True)):
-            if source is None or source > (self._newest(handle) or 0):
+            if source is None or source != self._newest(handle):
                 kept.append(place)
         return changes.chosen(kept)
+
+    def present(self, group: OpcUaGroup, now: int) -> int:
+        """Return the present time by the clock that stamps a group's values; `now` is by the gateway's clock."""
+        return now if group.connection.time_of(pushed=True) is Time.GATEWAY else now + self.ahead
 
     def _newest(self, handle: int) -> int | None:
         return self._latest[self._groups[handle]].get(self._positions[handle])
@@ -101,7 +105,8 @@ class ScanBuilder(ClientHandles):
         return scans
 
     def _add_gap(self, handle: int, start: int, end: int, delivered: frozenset[int] = frozenset()) -> None:
-        self._gaps += [Gap(*point, start, end, delivered) for point in self.of(handle)]
+        known = delivered | {start, end}
+        self._gaps += [Gap(*point, start, end, known) for point in self.of(handle)]
 
     # -- scans --
 

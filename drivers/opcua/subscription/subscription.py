@@ -47,7 +47,8 @@ _TIMED_OUT = ua.StatusCodes.BadTimeout
 class _Subscription:
     """One subscription on the server.
 
-    `expected` is the sequence number of its next message. It is lost `patience` seconds after `last_message`.
+    `interval` is the revised publishing interval in seconds, `expected` the sequence number of its next message. The
+    subscription is lost `patience` seconds after `last_message`.
     """
 
     interval: float
@@ -75,9 +76,12 @@ class Publishing:
         self._with_losses: set[int] = set()
         self._lost: NotConnected | None = None
 
-    async def subscribe(self, interval: float) -> int:
-        """Create a subscription, return its id; `interval` is in seconds. Raises `REQUEST_ERRORS`."""
-        keep_alives = max(1, round(self._keep_alive / interval))
+    async def subscribe(self, interval: float, keep_alive: float) -> int:
+        """Create a subscription, and return its id. Raises `REQUEST_ERRORS`.
+
+        `interval` and `keep_alive` are in seconds; with a short `keep_alive` a message comes often.
+        """
+        keep_alives = max(1, round(keep_alive / interval))
         request = ua.CreateSubscriptionRequest()
         request.Parameters = ua.CreateSubscriptionParameters(
             RequestedPublishingInterval=ua.Duration(interval * 1000),
@@ -89,8 +93,20 @@ class Publishing:
         # the server may revise the keep-alive period
         revised = created.RevisedPublishingInterval / 1000 * created.RevisedMaxKeepAliveCount
         patience = SILENCE * max(self._keep_alive, revised)
-        self._known[created.SubscriptionId] = _Subscription(interval, patience, asyncio.get_running_loop().time())
+        self._known[created.SubscriptionId] = _Subscription(
+            created.RevisedPublishingInterval / 1000, patience, asyncio.get_running_loop().time()
+        )
         return int(created.SubscriptionId)
+
+    def interval(self, subscription: int) -> float:
+        """Return the revised publishing interval of a subscription in seconds."""
+        return self._known[subscription].interval
+
+    def heard(self, subscription: int) -> float:
+        """Return the event loop time up to which all changes of a subscription are delivered."""
+        if self._messages:
+            return 0.0  # they are delivered first
+        return self._known[subscription].last_message
 
     async def unsubscribe(self, subscription: int) -> None:
         """Delete a subscription. Raises `REQUEST_ERRORS`."""

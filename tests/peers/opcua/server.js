@@ -30,6 +30,7 @@ const OPTIONS = {
   anonymous: true,
   users: {}, // name -> password
   limits: {}, // operation limits (Part 5, 6.3.11) such as maxNodesPerRead
+  capabilities: {}, // other limits (Part 5, 6.3.2) such as maxMonitoredItemsPerSubscription
   namespaces: [MACHINE], // registered in this order, from index 3 on; the machine's has to be one of them
   bulk: 0, // variables Bulk.0, Bulk.1 and so on
   counterPeriod: 100, // milliseconds; 0 stands still
@@ -94,7 +95,7 @@ function made(options, certificates, certificateFile) {
     serverCertificateManager: certificates,
     userCertificateManager: certificates,
     maxConnectionsPerEndpoint: 2 * options.sessions,
-    serverCapabilities: { maxSessions: options.sessions, operationLimits: options.limits },
+    serverCapabilities: { maxSessions: options.sessions, operationLimits: options.limits, ...options.capabilities },
     serverInfo: { applicationUri: APPLICATION, applicationName: { text: "Peer" } },
     nodesets: [nodesets.standard, path.join(__dirname, "types.NodeSet2.xml")],
   });

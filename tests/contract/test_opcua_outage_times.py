@@ -1,0 +1,202 @@
+"""Times of readings around an outage, as they are stored: each change has its own, and no value another's."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes.fickle_opcua import URI, fickle_server
+from opcua_peer import MACHINE, NodeOpcUa
+from opcua_reader import SECONDS, connect
+from processes import LOOPBACK, until
+from proxy import Proxy
+
+from drivers.base import Group, NotConnected, Scan, bad
+from drivers.opcua.connection.client import Client
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.quality import Reason
+from gateway.common.clock import Clock
+from gateway.pipeline.normalize import Normalizer
+from gateway.settings.point import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Write = Callable[[float, int], Awaitable[None]]
+
+APART = 0.2
+"""Seconds between two changes; the servers look at their variables every tenth of a second."""
+
+
+class Gateway:
+    """The readings of one point, through the driver and the normalization, over any number of connections."""
+
+    def __init__(self, port: int, uri: str, node: str) -> None:
+        options = {"security": "none", "namespace": uri, "keep_alive": 1.0}
+        connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{port}", options)
+        source = OpcUaSource.model_validate({"node": f"s={node}", "queue": 50})
+        self.group = Group("machine", connection, (node,), (source,), 0.1, pushed=True)
+        self.driver = OpcUaDriver(connection, [self.group], Clock())
+        self.normalizer = Normalizer([Point.model_validate({"name": "p", "source": source, "type": "float"})])
+        self.readings: list[tuple[float | None, int]] = []
+        self.outages = 0
+
+    async def run(self) -> None:
+        await connect(self.driver)
+        while True:
+            try:
+                self._add(await self.driver.receive())
+            except NotConnected:
+                self.outages += 1
+                self._add(Scan.failed(self.group, self.driver.now(self.group), bad(Reason.NOT_CONNECTED)))
+                await connect(self.driver)
+
+    def _add(self, scan: Scan) -> None:
+        self.normalizer.apply(scan)
+        assert {fault.reason for fault in scan.faults.values()} <= {Reason.NOT_CONNECTED}, "no clock was changed"
+        times = [scan.time] if scan.times is None else scan.times
+        self.readings += zip(map(_number, scan.values), times, strict=True)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, float) else None
+
+
+async def written_in(proxy: Proxy, how: str, write: Write, gateway: Gateway) -> list[tuple[float, int]]:
+    """Write changes before, during and after an outage; return them with their source times."""
+    changes: list[tuple[float, int]] = []
+
+    async def change(number: int) -> None:
+        for _ in range(number):
+            now = time.time_ns() // 1_000_000 * 1000
+            changes.append((100.0 + len(changes), now))
+            await write(*changes[-1])
+            await asyncio.sleep(APART)
+
+    await until(lambda: bool(gateway.readings), "the first value", SECONDS)
+    await change(3)
+    await until(lambda: changes[-1][0] in dict(gateway.readings), "the values before the outage", SECONDS)
+    if how == "cut":
+        await proxy.cut()
+    elif how == "drop":
+        proxy.drop()
+    else:
+        proxy.hold()
+    await change(6)
+    if how != "hold":
+        await until(lambda: gateway.outages > 0, "the outage", SECONDS)
+    await proxy.heal()
+    await change(3)
+    await until(lambda: changes[-1][0] in dict(gateway.readings), "the last value", SECONDS)
+    await asyncio.sleep(0.5)  # and whatever might come twice
+    return changes
+
+
+def check(changes: list[tuple[float, int]], readings: list[tuple[float | None, int]], *, lost: bool = False) -> None:
+    """Check that each change is there once with its own time, and others only while their value was valid."""
+    counts = Counter(readings)
+    if not lost:
+        assert [counts[change] for change in changes] == [1] * len(changes)
+    assert max(counts.values()) == 1
+    until_next = {value: later for (value, _), (_, later) in pairwise(changes)}
+    own = dict(changes)
+    again = [(value, time) for value, time in readings if value in own and own[value] != time]
+    for value, time_ in again:
+        assert value is not None
+        assert own[value] < time_ < until_next.get(value, 2**63), "a value at a time when another was valid"
+    assert len(again) <= 1, "the present value, once after the outage"
+
+
+@pytest.mark.parametrize("how", ["cut", "drop", "hold"])
+async def test_changes_of_an_outage_keep_their_times_with_node_opcua(opcua_alone: NodeOpcUa, how: str) -> None:
+    """Values 200 ms apart were stored within a microsecond, at a time at which the server held another value."""
+    peer = opcua_alone
+
+    async def write(value: float, at: int) -> None:
+        await asyncio.to_thread(peer.set, "Setpoint", value, time=at)
+
+    await outage(peer.port, MACHINE, "Setpoint", how, write)
+
+
+@pytest.mark.parametrize(("how", "lost"), [("cut", True), ("drop", True), ("hold", False)])
+async def test_changes_of_an_outage_keep_their_times_with_asyncua(how: str, *, lost: bool) -> None:
+    """It ends a session with its connection, so what changed meanwhile is lost; nothing comes in its place."""
+    async with fickle_server(Speed=1.0) as fickle:
+
+        async def write(value: float, at: int) -> None:
+            moment = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)).replace(tzinfo=None)
+            await fickle.write("Speed", value, SourceTimestamp=moment)
+
+        await outage(fickle.port, URI, "Speed", how, write, lost=lost)
+
+
+async def outage(port: int, uri: str, node: str, how: str, write: Write, *, lost: bool = False) -> None:
+    async with Proxy(port) as proxy:
+        gateway = Gateway(proxy.port, uri, node)
+        running = asyncio.create_task(gateway.run())
+        try:
+            changes = await written_in(proxy, how, write, gateway)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+            await gateway.driver.close()
+    check(changes, gateway.readings, lost=lost)
+
+
+# -- the secure channel --
+
+LIFETIME = 10.0
+"""Seconds; the channel is renewed after three quarters of it."""
+
+
+@pytest.fixture
+def short_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the driver ask for channels that live for seconds."""
+    begin = Client.open
+
+    async def open_short(self: Client, *arguments: Any) -> None:
+        self.secure_channel_timeout = round(LIFETIME * 1000)
+        await begin(self, *arguments)
+
+    monkeypatch.setattr(Client, "open", open_short)
+
+
+async def survives_a_renewal(port: int, uri: str, node: str) -> None:
+    """Hold all bytes while the channel is renewed; the connection must live on, beyond the channel's lifetime."""
+    async with Proxy(port) as proxy:
+        gateway = Gateway(proxy.port, uri, node)
+        driver = gateway.driver
+        running = asyncio.create_task(gateway.run())
+        try:
+            await until(lambda: bool(gateway.readings), "the first value", SECONDS)
+            await asyncio.sleep(LIFETIME * 0.7)
+            proxy.hold()
+            await asyncio.sleep(LIFETIME * 0.1)
+            await proxy.heal()
+            await asyncio.sleep(LIFETIME)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+        assert (gateway.outages, proxy.accepted) == (0, 1)
+        [group] = driver.groups
+        assert (await driver.describe(group)) != [], "the session answers"
+        await driver.close()
+
+
+@pytest.mark.usefixtures("short_channels")
+async def test_an_outage_at_the_renewal_of_the_channel_costs_no_connection_to_node_opcua(opcua: NodeOpcUa) -> None:
+    """The connection ended at the lifetime's end, an hour later."""
+    await survives_a_renewal(opcua.port, MACHINE, "Setpoint")
+
+
+@pytest.mark.usefixtures("short_channels")
+async def test_an_outage_at_the_renewal_of_the_channel_costs_no_connection_to_asyncua() -> None:
+    """As above."""
+    async with fickle_server(Speed=1.0) as fickle:
+        await survives_a_renewal(fickle.port, URI, "Speed")

@@ -1,0 +1,81 @@
+"""The clock of an asyncua server is set back while its nodes are subscribed, and polled by their source time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from fakes.fickle_opcua import URI, Fickle, fickle_server
+from opcua_reader import SECONDS
+from processes import LOOPBACK
+
+from drivers.base import Group, Quality, Reason, Scan
+from drivers.opcua.driver import OpcUaDriver
+from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.common.clock import Clock
+from gateway.pipeline.normalize import Normalizer
+from gateway.settings.point import Point
+
+STEP = 200_000
+"""Microseconds between two values by the clock of the machine."""
+
+
+def moment(time: int) -> datetime:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time)).replace(tzinfo=None)
+
+
+class Press:
+    """A point whose values are written with the times of a machine's clock, read as the gateway does."""
+
+    def __init__(self, fickle: Fickle, mode: str) -> None:
+        options = {"security": "none", "namespace": URI, "keep_alive": 1.0}
+        connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{fickle.port}", options)
+        source = OpcUaSource.model_validate({"node": "s=Count", "mode": mode, "time": "source"})
+        point = Point.model_validate({"name": "count", "source": source, "type": "int"})
+        self.group = Group("machine", connection, ("count",), (source,), 0.1, pushed=mode == "subscribe")
+        self.driver = OpcUaDriver(connection, [self.group], Clock())
+        self.normalizer = Normalizer([point])
+        self.fickle = fickle
+        self.count = 0
+
+    async def tell(self, time: int) -> tuple[int, Quality]:
+        """Write the next value with a time; return the time and quality of its reading."""
+        self.count += 1
+        await self.fickle.write("Count", self.count, SourceTimestamp=moment(time))
+        async with asyncio.timeout(SECONDS):
+            while True:
+                scan = await self._scan()
+                if scan.values == [self.count]:
+                    fault = scan.faults.get(0)
+                    assert fault is None or fault.reason is Reason.CLOCK
+                    assert scan.times is not None
+                    return scan.times[0], Quality.GOOD if fault is None else fault.quality
+
+    async def _scan(self) -> Scan:
+        scan = await (self.driver.receive() if self.group.pushed else self.driver.read(self.group))
+        self.normalizer.apply(scan)
+        return scan
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+@pytest.mark.parametrize("back", [4_000_000, 3_600_000_000])
+async def test_a_clock_that_is_set_back_squeezes_no_readings_and_stops_none(mode: str, back: int) -> None:
+    """Ten seconds of a line were stored within ten microseconds, all good; with time: source polling stopped."""
+    async with fickle_server(Count=0) as fickle:
+        press = Press(fickle, mode)
+        async with press.driver:
+            start = time.time_ns() // 1_000_000 * 1000 - 5_000_000
+            before = [await press.tell(start + i * STEP) for i in range(22)]
+            assert before == [(start + i * STEP, Quality.GOOD) for i in range(22)]
+            last = before[-1][0]
+            # within the times of before if these go back so far, else from an hour ago on
+            after = [await press.tell(last - back + i * STEP) for i in range(23)]
+    written = [last - back + i * STEP for i in range(23)]
+    assert [quality is Quality.GOOD for _, quality in after] == [not start <= time <= last for time in written]
+    assert {later - earlier for (earlier, _), (later, _) in pairwise(after)} <= {STEP, STEP - 1007}
+    times = [time for time, _ in (*before, *after)]
+    assert len(set(times)) == len(times)
+    assert after[-1][1] is Quality.GOOD

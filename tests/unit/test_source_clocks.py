@@ -1,0 +1,162 @@
+"""The clock of a source is set back: times follow it, are marked while they repeat, and never come twice."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from points import group_of, node, part, whole
+
+from drivers.base import Fault, Quality, Reason, bad
+from drivers.opcua.settings import Mode, OpcUaSource
+from gateway.model.time import APART
+from gateway.pipeline.normalize import Normalizer
+from gateway.settings.point import Point
+
+if TYPE_CHECKING:
+    from drivers.base import Group
+
+NOW = 1_764_000_000_000_000
+SECOND, MINUTE, HOUR = 1_000_000, 60_000_000, 3_600_000_000
+SET_BACK = Fault(Quality.UNCERTAIN, Reason.CLOCK, "source's clock set back")
+
+
+class Line:
+    """Points of one group, whose readings come from one clock."""
+
+    def __init__(self, points: int = 1) -> None:
+        made = [node(f"p{i}", type="int") for i in range(points)]
+        self.group: Group = group_of(made)
+        self.normalizer = Normalizer(made)
+
+    def send(self, *times: int, position: int = 0, arrival: int | None = None) -> list[tuple[int, Fault | None]]:
+        """Normalize readings with these source times, one scan each; return their times and faults."""
+        sent = []
+        for time in times:
+            scan = part(self.group, (position, time, 1), time=max(time, NOW) if arrival is None else arrival)
+            self.normalizer.apply(scan)
+            assert scan.times is not None
+            sent.append((scan.times[0], scan.faults.get(0)))
+        return sent
+
+
+@pytest.mark.parametrize("back", [3 * SECOND, 9 * SECOND, HOUR])
+def test_times_follow_a_source_clock_that_is_set_back_and_are_marked_until_it_has_caught_up(back: int) -> None:
+    """Ten seconds of a line fell into ten microseconds, all good: charts and rates were wrong for hours."""
+    line, step = Line(), max(200_000, back // 50)
+    before = line.send(*range(NOW - 2 * back, NOW, step))
+    assert all(fault is None for _, fault in before)
+    last = before[-1][0]
+    overlap = line.send(*range(last - back, last + 1, step))
+    assert {fault for _, fault in overlap} == {SET_BACK}
+    spaces = [later - earlier for (earlier, _), (later, _) in pairwise(overlap)]
+    assert set(spaces) == {step}, "as far apart as the values were"
+    assert all(
+        0 < time - told <= 2 * APART for (time, _), told in zip(overlap, range(last - back, NOW, step), strict=False)
+    )
+    after = line.send(*range(last + step, last + 10 * step, step))
+    assert after == [(time, None) for time in range(last + step, last + 10 * step, step)], "right again at once"
+    times = [time for time, _ in (*before, *overlap, *after)]
+    assert len({time // APART for time in times}) == len(times), "no store mixes two readings"
+
+
+def test_a_clock_that_is_set_right_again_is_trusted_at_once() -> None:
+    """Somebody mistypes the hour, and corrects it a minute later."""
+    line = Line()
+    line.send(*range(NOW, NOW + MINUTE, SECOND))
+    wrong = line.send(*range(NOW + 10 * SECOND, NOW + 20 * SECOND, SECOND))
+    assert {fault for _, fault in wrong} == {SET_BACK}
+    right = NOW + 2 * MINUTE
+    assert line.send(right, right + SECOND) == [(right, None), (right + SECOND, None)]
+
+
+def test_a_clock_that_is_set_back_to_times_before_the_start_is_trusted() -> None:
+    """No reading of this run has such a time, as with the gateway's own clock."""
+    line = Line()
+    line.send(*range(NOW, NOW + MINUTE, SECOND))
+    assert line.send(NOW - HOUR, NOW - HOUR + SECOND) == [(NOW - HOUR, None), (NOW - HOUR + SECOND, None)]
+    assert [fault for _, fault in line.send(NOW - 1, NOW, NOW + 59 * SECOND, NOW + MINUTE)] == [
+        None, SET_BACK, SET_BACK, None
+    ]  # fmt: skip
+
+
+def test_a_clock_that_is_a_little_behind_catches_up_at_half_its_pace() -> None:
+    """Time synchronisation moves clocks by fractions of a second; that makes no reading doubtful."""
+    line = Line()
+    line.send(NOW)
+    sent = line.send(*range(NOW - 800_000, NOW + 1_200_000, 100_000))
+    assert [fault for _, fault in sent] == [None] * len(sent)
+    assert {later - earlier for (earlier, _), (later, _) in pairwise(sent[:16])} == {50_000}
+    assert sent[-1][0] == NOW + 1_100_000, "its own time again"
+
+
+def test_a_point_keeps_its_order_whatever_the_clock_of_another_point() -> None:
+    """A server collects the values of several controllers, and each has a clock."""
+    line = Line(2)
+    line.send(NOW, NOW + MINUTE)
+    assert line.send(NOW - HOUR, NOW - HOUR + SECOND, position=1) == [(NOW - HOUR, None), (NOW - HOUR + SECOND, None)]
+    assert [fault for _, fault in line.send(NOW)] == [SET_BACK]
+    assert line.send(NOW - HOUR + 2 * SECOND, position=1) == [(NOW - HOUR + 2 * SECOND, None)]
+
+
+def test_a_fault_before_the_first_reading_does_not_hold_a_slow_clock() -> None:
+    """The gateway stamps the first outage, since it has not seen the clock of the device."""
+    line = Line()
+    line.normalizer.apply(whole(line.group, NOW, None, p0=bad(Reason.NOT_CONNECTED)))
+    slow = range(NOW - HOUR, NOW - HOUR + 5 * SECOND, SECOND)
+    assert line.send(*slow) == [(time, None) for time in slow]
+
+
+def test_readings_after_an_outage_that_another_clock_stamped_keep_their_distance() -> None:
+    """A controller behind the server is three seconds slow: its readings are not squeezed behind the fault."""
+    line = Line()
+    line.send(NOW - MINUTE)
+    line.normalizer.apply(whole(line.group, NOW, None, p0=bad(Reason.NOT_CONNECTED)))
+    sent = line.send(*range(NOW - 2 * SECOND, NOW + 2 * SECOND, 500_000))
+    assert [fault is None for _, fault in sent] == [False] * 5 + [True] * 3
+    assert all(later - earlier > 490_000 for (earlier, _), (later, _) in pairwise(sent))
+
+
+def test_an_outage_during_the_overlap_has_a_time_of_the_same_clock() -> None:
+    """The fault must be between the readings before and after it."""
+    line = Line()
+    line.send(*range(NOW, NOW + MINUTE, SECOND))
+    [(before, _)] = line.send(NOW + SECOND)
+    outage = whole(line.group, NOW + 3 * SECOND, None, p0=bad(Reason.NOT_CONNECTED))
+    line.normalizer.apply(outage)
+    assert outage.times is not None
+    [(after, fault)] = line.send(NOW + 5 * SECOND)
+    assert before < outage.times[0] < after
+    assert fault == SET_BACK
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(-20 * SECOND, -2 * SECOND) | st.just(0)), max_size=7))
+def test_no_time_of_milliseconds_comes_twice(moves: list[tuple[int, int]]) -> None:
+    """However often the clock of a source that counts milliseconds is moved."""
+    line, clock = Line(2), NOW
+    seen: list[set[int]] = [set(), set()]
+    for position, move in moves:
+        clock += move // 1000 * 1000
+        for _ in range(20):
+            clock += 1000
+            [(time, fault)] = line.send(clock, position=position)
+            assert time not in seen[position]
+            assert time == clock or fault == SET_BACK
+            seen[position].add(time)
+
+
+def test_events_keep_their_times_in_any_order() -> None:
+    """A refresh repeats alarms that began hours ago; two events of one moment are two rows."""
+    source = OpcUaSource.model_validate({"node": "s=Press", "mode": Mode.EVENTS})
+    points = [Point.model_validate({"name": "alarms", "source": source})]
+    group, normalizer = group_of(points), Normalizer(points)
+    told = []
+    for time in (NOW, NOW - HOUR, NOW - HOUR, NOW + 1, NOW):
+        scan = part(group, (0, time, "{}"), time=NOW)
+        normalizer.apply(scan)
+        assert not scan.faults
+        told += scan.times or []
+    assert told == [NOW, NOW - HOUR, NOW - HOUR + 1, NOW + 1, NOW + 2]
