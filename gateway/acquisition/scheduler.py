@@ -92,7 +92,7 @@ class ScanTimer:
         self._next = 0
         self._sleep: asyncio.Future[bool] | None = None
         self._start_scan = _no_scan
-        self._turn = 0  # each wait has a number, and alarms of former ones are ignored
+        self._turn = 0  # each wait has a number, and alarms of former waits are ignored
         self._scanning = False
         self._stopped: float | None = None
 
