@@ -247,7 +247,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             registers = [state.scale_registers[position] for position in planned.positions]
             try:
                 answer = await self._client.request(state.settings.unit, planned.pdu)
-                found |= zip(registers, planned.decode(self._payload(answer, planned.size)), strict=True)
+                found |= zip(registers, planned.values(answer, self._payload), strict=True)
             except _FAILURES as error:
                 found |= dict.fromkeys(registers, fault_of(error))
         return found
@@ -443,7 +443,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             isinstance(error, ExceptionResponse) and error.code in SPLITTABLE
         )
         patient = history.answered and history.refusals < SPLIT_AFTER
-        if not splittable or patient or len(planned.positions) == 1 or now < history.retry_at:
+        if not splittable or patient or not planned.splittable or now < history.retry_at:
             progress.fail(planned, fault)
             return
         if isinstance(error, InvalidResponse) and 0 < error.came < planned.size:
@@ -509,7 +509,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             history.eager_until = now + EAGER
         if history.answered and history.silent < SPLIT_AFTER:
             return
-        if len(planned.positions) == 1:
+        if not planned.splittable:
             if history.answered and now < history.eager_until:
                 history.wait, history.retry_at = 0.0, now + state.eager_wait
             else:
@@ -568,7 +568,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(state.settings.unit, planned.pdu)
-        return planned.decode(self._payload(answer, planned.size))
+        return planned.values(answer, self._payload)
 
     # -- traces --
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from drivers.modbus.address import Table
+from drivers.modbus.address import FunctionData, Table
 from drivers.modbus.codec import compile_bits, compile_registers
-from drivers.modbus.pdu import MAX_BITS, read
+from drivers.modbus.function_data import blocks, function_request
+from drivers.modbus.pdu import MAX_BITS, read, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ class Limits(NamedTuple):
     max_bits: int = MAX_BITS
     wide: tuple[Span, ...] = ()
 
-    def most(self, table: Table) -> int:
+    def most(self, table: Table | FunctionData) -> int:
         """Return the most entries of a table in one request."""
         return self.max_bits if table.bits else self.max_registers
 
@@ -62,10 +63,11 @@ class Request:
     """One read request, and the decoder of its response.
 
     `positions` are those of its points in the group; `decode` turns the payload of the response into their values,
-    in that order; `size` is the expected size of the payload in bytes, `width` that of a register.
+    in that order; `size` is the expected size of the payload in bytes, `width` that of a register. `unwrap` finds the
+    payload in a response that is not one of registers or bits.
     """
 
-    table: Table
+    table: Table | FunctionData
     first: int
     count: int
     positions: tuple[int, ...]
@@ -73,6 +75,23 @@ class Request:
     pdu: bytes
     size: int
     width: int = _REGISTER
+    unwrap: Callable[[bytes, int], bytes] | None = None
+
+    def payload(self, answer: bytes, of_registers: Callable[[bytes, int], bytes] = read_answer) -> bytes:
+        """Return the payload of a response without its function code. Raises `InvalidResponse`.
+
+        `of_registers` finds the payload in a response of registers or bits.
+        """
+        return (self.unwrap or of_registers)(answer, self.size)
+
+    def values(self, answer: bytes, of_registers: Callable[[bytes, int], bytes] = read_answer) -> list[Value]:
+        """Return the values of the points in a response without its function code. Raises `InvalidResponse`."""
+        return self.decode(self.payload(answer, of_registers))
+
+    @property
+    def splittable(self) -> bool:
+        """Whether there are requests for a part of the points: a queue or a server id is read as a whole."""
+        return len(self.positions) > 1 and (isinstance(self.table, Table) or self.table is FunctionData.FILE)
 
     def entries(self, point: ModbusSource) -> int:
         """Return the number of entries that a point occupies."""
@@ -125,6 +144,8 @@ def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[in
             chosen = [i for i in chosen if i not in inside]
             yield from _blocks(points, inside, limits, ())
         yield from _blocks(points, chosen, limits, wide)
+    for block in blocks(points, limits.max_registers, limits.max_gap, without):
+        yield request(points, block, limits)
 
 
 def _blocks(
@@ -223,6 +244,11 @@ def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
 def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
     """Return the request that reads the points at the positions `block`, which are in one table."""
     table = points[block[0]].address.table
+    if isinstance(table, FunctionData):
+        found = function_request([points[i].unscaled() for i in block])
+        return Request(
+            table, found.first, found.count, tuple(block), found.decode, found.pdu, found.size, unwrap=found.unwrap
+        )
     if limits.wide and is_wide(points[block[0]], limits):
         return _wide_request(points, block, limits)
     extents = [extent(points[i], limits) for i in block]
@@ -245,7 +271,7 @@ def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits
 
 def _wide_request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
     """Return the request that reads points in registers of 32 bits; 16 bits are the low half of a register."""
-    table = points[block[0]].address.table
+    table = Table(points[block[0]].address.table)
     first = min(points[i].address.offset for i in block)
     count = max(points[i].address.offset + _wide_entries(points[i]) for i in block) - first
     own = [points[i] if joined(points[i], limits) else points[i].unscaled() for i in block]

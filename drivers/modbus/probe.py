@@ -202,7 +202,7 @@ class Probe:
         loop = asyncio.get_running_loop()
         for question in questions:
             try:
-                await self._ask(unit, pdu.read(*question, 1))
+                await self._ask(unit, pdu.read(Table(question.table), question.offset, 1))
             except ExceptionResponse as error:
                 if error.code in {pdu.PATH_UNAVAILABLE, pdu.TARGET_SILENT}:
                     return False  # a gateway answers for it

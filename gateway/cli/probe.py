@@ -99,7 +99,7 @@ def _address(text: str) -> Address:
         found = parse_address(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    if not isinstance(found, Address):
+    if not isinstance(found, Address) or not isinstance(found.table, Table):
         raise click.BadParameter(f"{text!r} is not an address; write 'holding 10'")
     return found
 
@@ -114,7 +114,7 @@ def _area(text: str) -> Area:
         last = -1
     if not address.offset <= last <= LAST:
         raise click.BadParameter(f"{text!r} is not a range of entries; write 'holding 40000..40199', counted from 0")
-    return Area(address.table, address.offset, last)
+    return Area(Table(address.table), address.offset, last)
 
 
 async def _look(

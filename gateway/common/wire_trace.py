@@ -16,7 +16,12 @@ log = structlog.get_logger()
 
 _SIGNS = {Direction.OPENED: "=", Direction.SENT: ">", Direction.RECEIVED: "<", Direction.CLOSED: "="}
 
-_EVENTS = {direction: f"wire.{direction}" for direction in Direction}
+_EVENTS = {
+    Direction.OPENED: "wire.opened",
+    Direction.SENT: "wire.sent",
+    Direction.RECEIVED: "wire.received",
+    Direction.CLOSED: "wire.closed",
+}
 
 MOST_BYTES = 300
 """The most bytes of one message that are shown: a whole Modbus message, and the header of any other."""
