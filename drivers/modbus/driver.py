@@ -333,7 +333,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         found: list[Value] | Exception = error
         if isinstance(error, NotConnected):
             found = await self._ask_reopened(state, planned, error, number, progress)
-        for _ in range(state.settings.retries):
+        for attempt in range(2 * state.settings.retries):
+            passing = isinstance(found, ExceptionResponse) and found.code in PASSING
+            if attempt >= state.settings.retries and not passing:  # a busy device costs no time-out: be patient
+                break
             if not self._may_pass(state, planned, found) or loop.time() > progress.deadline:
                 break
             if isinstance(found, ExceptionResponse):
@@ -497,7 +500,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         if len(self._breakers) == 1:
             return max(FIRST, state.every)
         if self._breakers[state.settings.unit].silent_for(now) < EAGER:
-            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout))
+            held = self._client.held
+            seconds = held[1] if held is not None and self._client.held_reported else 0.0
+            costs = max(self._settings.timeout, seconds)
+            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * costs))
         return LONGEST_PAUSE
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
