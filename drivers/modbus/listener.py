@@ -205,9 +205,11 @@ class Listener:
         if wanted is None:
             return True
         try:
-            return ip_address(peer) in ip_network(wanted, strict=False)
+            address = ip_address(peer)
         except ValueError:
             return False
+        mapped = getattr(address, "ipv4_mapped", None)  # a port for IPv6 accepts IPv4, too
+        return (mapped or address) in ip_network(wanted, strict=False)
 
     def offer(self, connection: DialledConnection) -> None:
         """Keep a connection until it is needed."""
