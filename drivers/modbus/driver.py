@@ -495,8 +495,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         """Return the longest and the shortest pause of a silent unit, in seconds.
 
         A unit that is alone on its connection delays no other unit, so it is asked in every period. Else it is asked
-        more often in the first minutes of its silence, since most outages are short; but rarely if its gateway says that
-        it waits for the unit at each request, and serves no other meanwhile.
+        more often in the first minutes of its silence, since most outages are short; but rarely if its gateway says
+        that it waits for the unit at each request, and serves no other meanwhile.
         """
         if len(self._breakers) == 1:
             return max(FIRST, state.every), 0.0

@@ -245,6 +245,7 @@ class Listener:
             self._ambiguous = " and ".join(dict.fromkeys((mine.peer, connection.peer)))
             text = AMBIGUOUS.format(self.settings.host, self.settings.port, self._ambiguous)
             self._refuse(connection, text)
+            used.lost(text)  # the reason of the outage, before the end of the connection
             self._refuse(mine, "")
 
     def _note_registration(self, first: bytes) -> None:
