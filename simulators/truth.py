@@ -25,6 +25,7 @@ from drivers.float32 import shortest
 from drivers.modbus.raw_types import TIMES, Raw
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.values import reader, to_unpacked
+from simulators.machines.composed import composed_text, parts_of
 from simulators.modbus.scale_registers import exponents
 
 if TYPE_CHECKING:
@@ -114,12 +115,16 @@ class TruthLog:
         self._file, self._machines = file, machines
         self._last: list[dict[str, Value | None]] = [{} for _ in machines]
         self._read_back: dict[int, dict[str, ReadBack]] = {}
+        self._composed: dict[int, list[tuple[Point, list[Point]]]] = {}
         for outputs in machines:
             points = outputs.configured.points
             if id(points) not in self._read_back:
                 scaled = exponents(points)
                 read_back = {point.name: as_read_back(point, scaled.get(point.name)) for point in points}
                 self._read_back[id(points)] = read_back
+                wholes = {point.name: point for point in points}
+                composed = [(wholes[name], parts) for name, parts in parts_of(points).items()]
+                self._composed[id(points)] = composed
         self._log: TextIO
         self._clock: TextIO
 
@@ -138,6 +143,8 @@ class TruthLog:
         lines = [_line({"t": t, "fault": str(fault), "active": active}) for fault, active in faults]
         for outputs, last in zip(self._machines, self._last, strict=True):
             values = outputs.values()
+            if composed := self._composed[id(outputs.configured.points)]:
+                values = {**values, **{whole.name: composed_text(whole, parts, values) for whole, parts in composed}}
             changed = {}
             for name, read_back in self._read_back[id(outputs.configured.points)].items():
                 value = read_back(values[name])

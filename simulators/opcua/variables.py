@@ -11,6 +11,7 @@ from asyncua.common.structures104 import new_struct, new_struct_field
 
 from drivers.base import ValueType
 from drivers.opcua.node_address import Node
+from simulators.machines.composed import parts_of
 from simulators.machines.plant import raw_of, raw_value
 from simulators.opcua.variable_metadata import raw_range
 
@@ -176,9 +177,13 @@ class DerivedVariable:
 
 
 def variables_of(points: Iterable[Point]) -> list[Variable]:
-    """Return a variable for each node that points name."""
+    """Return a variable for each node that points name; composed points have the values of their parts."""
+    points = list(points)
+    composed = parts_of(points)
     by_node: dict[Node | BrowsePath, list[Point]] = {}
     for point in points:
+        if point.name in composed:
+            continue
         by_node.setdefault(cast("OpcUaSource", point.source).node, []).append(point)
     return [Variable(node, sharing) for node, sharing in by_node.items()]
 

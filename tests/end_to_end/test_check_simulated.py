@@ -196,3 +196,34 @@ async def test_the_extra_that_is_needed_is_named(tmp_path: Path):
     _, error = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert "pip install 'lineside[demo]'" in error.decode()
+
+
+async def test_whole_structures_are_stored_as_the_machine_has_them(tmp_path: Path):
+    """As JSON through every step, beside points that are their parts; and enumerations by name."""
+    points = {
+        "recipe": {"node": "s=Recipe", "type": "json"},
+        "limits": {"node": "s=Recipe", "field": "Limits", "type": "json"},
+        "low": {"node": "s=Recipe", "field": "Limits.Low", "type": "float", "scale": 2, "range": [0, 50]},
+        "name": {"node": "s=Recipe", "field": "Name", "type": "string"},
+        "step": {"node": "s=Recipe", "field": "Steps", "element": 1, "type": "float", "range": [0, 10]},
+        "zones": {"node": "s=Zones", "type": "json", "mode": "poll"},
+        "zone": {"node": "s=Zones", "count": 3, "type": "int", "range": [0, 100]},
+        "alone": {"node": "s=Alone", "type": "json"},
+        "mode": {"node": "s=Mode", "enum": "name", "type": "string"},
+    }
+    template = {"format": 1, "protocol": "opcua", "defaults": {"every": "500ms"}, "points": points}
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "press.yaml").write_text(json.dumps(template), encoding="utf-8")
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        broker={"url": "mqtt://localhost"},
+        lines={"line": {"area": "area", "machines": {"press": {
+            "template": "press", "connection": "opc.tcp://10.0.0.1:4840?namespace=urn:press&security=none",
+        }}}},
+    )  # fmt: skip
+    ran = await check(tmp_path, config, "--for", "5s", "--format", "json")
+    assert (ran.code, ran.error) == (0, "")
+    assert {point["truth"] for point in ran.points.values()} == {"equal"}
+    value = json.loads(ran.points["press", "recipe"]["value"])
+    assert list(value) == ["Limits", "Name", "Steps"]
+    assert len(json.loads(ran.points["press", "zones"]["value"])) == 3

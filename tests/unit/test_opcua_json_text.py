@@ -161,6 +161,7 @@ def test_points_say_which_form_they_have() -> None:
     assert value is None
     assert fault is not None
     assert (fault.reason, fault.code) == (Reason.OUT_OF_RANGE, "9 has no name")
+    assert point_reading(group, 1, "running", 0, None, structures) == ("running", None)
     _, fault = point_reading(group, 1, 1.5, 0, None, structures)
     assert fault is not None
     assert fault.reason is Reason.TYPE_MISMATCH

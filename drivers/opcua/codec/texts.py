@@ -74,8 +74,13 @@ def text_of(value: Any) -> str | None:  # noqa: ANN401 - whatever a server sends
 
 
 def name_of(value: Any, names: Mapping[int, str]) -> str:  # noqa: ANN401 - whatever a server sends
-    """Return the name of an enumeration value. Raises `Unfit` for another type, and for a number without a name."""
+    """Return the name of an enumeration value; a text stays as it is.
+
+    Raises `Unfit` for another type, and for a number without a name.
+    """
     name = known_name(value, names)
+    if name is None and (text := text_of(value)) is not None:
+        return text
     if name is None:
         raise Unfit(f"{kind_of(value, None)} is not a value of an enumeration")
     if not name:
