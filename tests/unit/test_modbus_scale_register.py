@@ -15,7 +15,7 @@ from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.cost import check, cost_of
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.plan import Limits, plan
-from drivers.modbus.sampler import in_other_orders
+from drivers.modbus.sampler import held, in_other_orders
 from drivers.modbus.source import ModbusSource
 from gateway.common.clock import Clock
 
@@ -154,6 +154,12 @@ def test_a_scale_register_that_can_not_be_joined_is_read_before_and_after() -> N
         (0, "holding 9 is in a range that the connection forbids to read")
     ]
     assert list(check(forbidden, [keyed("holding 0", "holding 20")])) == []
+
+
+def test_check_names_the_scale_register_of_a_value() -> None:
+    """A value that is wrong by a power of ten is explained by it."""
+    shown = held(keyed(), words(6553))
+    assert (shown.where, shown.raw) == ("holding 0, scaled by holding 1", "1999")
 
 
 def test_other_orders_are_shown_without_the_scale_factor() -> None:
