@@ -183,10 +183,12 @@ def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits
         return Request(
             table, found.first, found.count, tuple(block), found.decode, found.pdu, found.size, found.unwrap
         )
-    extents = [extent(points[i], limits) for i in block]
+    own = [points[i] for i in block]
+    extents = [extent(point, limits) for point in own]
     first = min(low for low, _ in extents)
     count = max(end for _, end in extents) - first
-    own = [points[i] if joined(points[i], limits) else points[i].unscaled() for i in block]
+    if any(point.scale_register is not None for point in own):
+        own = [point if joined(point, limits) else point.unscaled() for point in own]
     distances = [(point.address.offset - first, point) for point in own]
     if table.bits:
         inverted = [point.invert for point in own]
