@@ -81,9 +81,10 @@ class _Columns:
 
     def __init__(self, count: int) -> None:
         self.coarse, self.fine, self.near = [1.0] * count, [1.0] * count, [1.0] * count
-        self.odd = set(range(count))
+        self.odd: set[int] = set()
         self._count = count
-        self._heads, self._tops = b"\xff" * count, bytes(count)  # sign and upper bits of exponents, and lowest bits
+        # sign and upper bits of the exponents, and their lowest bits: at first a number that is not a bit
+        self._heads, self._tops = bytes(count), b"\2" * count
 
     def follow(self, data: bytes) -> None:
         """Find the grids of the columns whose sign or exponent differs from that of the previous response."""
