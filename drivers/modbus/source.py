@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -39,7 +39,6 @@ from drivers.modbus.raw_types import (
     FLOATS,
     LATIN_1,
     MOD10K,
-    NOT_A_NUMBER,
     NOT_AVAILABLE,
     SHAPES,
     SIGNED,
@@ -56,10 +55,14 @@ from drivers.modbus.raw_types import (
     as_unpacked,
     fits_order,
     order_of_words,
+    several_values,
     wire_encoding,
     wire_format,
 )
 from drivers.modbus.scale_register import ScaleRegister  # noqa: TC001 - pydantic reads the annotation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def _bits(written: object) -> object:
@@ -76,14 +79,13 @@ def _bits(written: object) -> object:
 
 
 def _several(written: object) -> object:
-    """Turn one number, or a list of them, into a tuple. NaN becomes a text, which equals itself."""
+    """Turn one number, or a list of them, into a tuple."""
     if isinstance(written, dict):
         raise ValueError(  # noqa: TRY004 - a user's
             f"{written!r} has no type of this point; write the types and their values, as in "
             f"{{int16: 0x8000, uint16: 0xFFFF}}: {', '.join(APPLIES['not_available'])}"
         )
-    several = written if isinstance(written, list | tuple) else [written]
-    return tuple(NOT_A_NUMBER if str(one).lower() == NOT_A_NUMBER else one for one in several)
+    return several_values(written)
 
 
 def _zone(written: str | None) -> str | None:
@@ -366,6 +368,18 @@ class ModbusSource(Source):
             return None
         register, order = self.scale_register, order_of_words(self.order)
         return ModbusSource(address=register.address, raw=register.raw, order=order)
+
+    def with_absent(self, values: Mapping[str, tuple[int | float | str, ...]]) -> ModbusSource:
+        """Return this with the values that mean "not available" for its type, if it names none.
+
+        Raises `ValueError` if they do not fit.
+        """
+        absent = values.get(self.raw)
+        if not absent or self.not_available or self.bit is not None or self.bits is not None:
+            return self
+        found = self.model_copy(update={"not_available": absent})
+        found.sentinels()
+        return found
 
     def unscaled(self) -> ModbusSource:
         """Return this without its scale register."""
