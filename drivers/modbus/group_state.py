@@ -91,7 +91,8 @@ class GroupState:
     def __init__(self, group: ModbusGroup) -> None:
         """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
         self.settings = group.connection
-        self.points = group.sources
+        absent = dict(self.settings.not_available)
+        self.points = tuple(point.with_absent(absent) for point in group.sources) if absent else group.sources
         self.every = group.every
         self.limits = limits_of(self.settings)
         self.merged = plan(self.points, self.limits)
