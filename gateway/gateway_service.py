@@ -19,7 +19,7 @@ from gateway.acquisition.device_manager import DeviceManager
 from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery
-from gateway.acquisition.scheduler import Waves
+from gateway.acquisition.scheduler import Alarms, Waves
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
@@ -94,7 +94,8 @@ class GatewayService:
         self._waves = Waves()
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
         self._grid = time.monotonic() - time.time()
-        self._devices = DeviceManager(self._make_pipeline, self._make_worker)
+        self._alarms = Alarms()
+        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
         self._retained = RetainedCleanup(
@@ -122,10 +123,8 @@ class GatewayService:
         data, events = self._builders_of(machine.path)
         put = partial(self.spool.put, events if group.events else data)
         totalize = self._totals.step(str(machine.path), points)
-        pipeline = Pipeline(
-            points, self.clock, self.states, lambda: self.spool.ledger, put, self.spool.room, totalize
-        )
-        return pipeline.deliver
+        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, totalize)
+        return pipeline.take
 
     def _builders_of(self, path: MachinePath) -> tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]:
         """Return the builders of a machine's records: of readings, and of events."""
@@ -149,6 +148,7 @@ class GatewayService:
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
             self.clock, phase, self._grid, delay, self._metadata.learn, self._discovery.learn, self._stall,
+            acquisition.take, lambda: self.spool.has_room, self._alarms,
         )  # fmt: skip
 
     # -- changing over to another configuration --
