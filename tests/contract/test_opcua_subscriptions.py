@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -101,6 +103,28 @@ async def test_a_value_that_does_not_change_is_sent_again_with_the_time_at_which
             await fickle.write("Speed", 5.0)
             changed = await until_told(driver, {"Speed": 5.0})
             assert (changed[-1].times or [0])[0] > times[-1]
+
+
+async def test_a_polled_value_of_the_same_source_time_is_a_reading_again() -> None:
+    """By its source time it is no new reading; within at_least_every it is one all the same."""
+    async with fickle_server(Speed=1.0) as fickle:
+        written = time.time_ns() // 1000 - 3_600_000_000
+        await fickle.write("Speed", 2.0, SourceTimestamp=stamp(written))
+        pushed = group_of(fickle, "Speed", mode="poll", time="source", repeats=0.5)
+        group = replace(pushed, pushed=False)
+        async with driver_of(group) as driver:
+            readings: list[int] = []
+            until = time.monotonic() + 2.0
+            while time.monotonic() < until:
+                readings += (await driver.read(group)).times or []
+                await asyncio.sleep(0.02)
+            first, *again = readings
+            assert first == written
+            assert len(again) in {2, 3, 4}
+            assert all(500_000 <= later - earlier < 900_000 for earlier, later in pairwise(again))
+            assert abs(again[0] - time.time_ns() // 1000) < 5_000_000
+            await fickle.write("Speed", 3.0, SourceTimestamp=stamp(written + 1))
+            assert (await driver.read(group)).times == [written + 1]
 
 
 async def test_nothing_is_repeated_while_nothing_is_heard() -> None:
