@@ -215,3 +215,14 @@ async def test_a_trigger_that_is_refused_is_reported() -> None:
             assert driver.counts()["triggers_refused"] == 1
             [warning] = driver.warnings()
             assert "trigger: timestamp" in warning.text
+
+
+async def test_a_subscription_whose_values_are_repeated_lives_as_long_as_others() -> None:
+    """A gateway that is busy for a second must not lose it, since its keep-alives are short."""
+    async with fickle_server(Speed=1.0, Torque=1.0) as fickle:
+        groups = group_of(fickle, "Speed", repeats=0.4, keep_alive=5.0), group_of(fickle, "Torque", keep_alive=5.0)
+        async with driver_of(*groups) as driver:
+            await until_told(driver, {"Speed": 1.0, "Torque": 1.0})
+            made = fickle.server.iserver.subscription_service.subscriptions.values()
+            assert sorted(one.data.RevisedMaxKeepAliveCount for one in made) == [1, 50]
+            assert {one.data.RevisedLifetimeCount for one in made} == {300}
