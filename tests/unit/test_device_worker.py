@@ -520,10 +520,12 @@ def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():
         bench.device = Clocked([group(every=1.0)])
         with capture_logs() as logs:
             await bench.run_for(1000.0)
-        return [entry for entry in logs if entry["event"] == "device.clock_differs"], bench.runner.clock_offset
+        return logs, bench.runner.clock_offset
 
-    told, ahead = run(main())
-    assert [entry["ahead_seconds"] for entry in told] == [9.0, 9.0]
+    logs, ahead = run(main())
+    assert [entry["ahead_seconds"] for entry in logs if entry["event"] == "device.clock_differs"] == [9.0, 9.0]
+    steps = [entry["seconds"] for entry in logs if entry["event"] == "device.clock_stepped"]
+    assert steps == [8.8, -8.8, 8.8, -8.8]
     assert ahead == 0.25
 
 
