@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asyncua import ua
+from click.testing import CliRunner
 from fakes.certificates import SERVER_URI, make
 from fakes.reverse_opcua import DialsIn, reverse_hello
 from fakes.secure_opcua import NAMESPACE, SECURE, served
@@ -23,6 +24,7 @@ from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.security.certificates import thumbprint
 from drivers.opcua.security.pki import Pki
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.cli import main
 from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
@@ -104,6 +106,18 @@ async def test_a_server_that_names_itself_falsely_is_refused_by_its_certificate(
     async with served(inner, own), DialsIn(port, inner, "urn:another"):
         text = await refusal(driver_of(port, pki=str(pki.folder), server_uri="urn:another"))
     assert "it is of an application urn:test:server" in text
+
+
+async def test_browse_waits_for_a_server_that_dials_in(opcua: NodeOpcUa) -> None:
+    """Its engineer needs the nodes before the gateway does."""
+    port = free_port()
+    options = ["security=none", f"server_uri={PEER_URI}"]
+    command = ["browse", f"opc.tcp+reverse://127.0.0.1:{port}", "--under", "/Machine", "--match", "Setpoint"]
+    command += [part for option in options for part in ("--option", option)]
+    async with asyncio.timeout(SECONDS), DialsIn(port, opcua.port, PEER_URI):
+        result = await asyncio.to_thread(CliRunner().invoke, main, command)
+    assert result.exit_code == 0, result.output
+    assert "s=Setpoint" in result.stdout
 
 
 async def test_the_connection_is_made_again_when_it_is_cut(opcua: NodeOpcUa) -> None:
