@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from asyncua import ua
@@ -40,8 +41,10 @@ async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua
     types = DataTypes()
     data_types = (await session.read(parts, ua.AttributeIds.DataType)).values
     await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId) and not one.is_null()])
-    if parts:
-        await types.learn_encodings(session, _encodings((await session.read(parts)).values))
+    abstract = [node for node, kind in zip(parts, data_types, strict=True) if types.is_abstract(kind)]
+    if abstract:
+        with suppress(ua.UaStatusCodeError, TimeoutError):  # such a point is bad, and all others are read
+            await types.learn_encodings(session, _encodings((await session.read(abstract)).values))
     described = await about(session, list(whole.values())) if whole else []
     return types.structures({point: one.labels for point, one in zip(whole, described, strict=True)})
 

@@ -68,7 +68,7 @@ class DataTypes:
             await self._learn_definitions(session, {one for one in _inside(found.structures) if not self._known(one)})
 
     async def learn_encodings(self, session: Session, encodings: Iterable[ua.NodeId]) -> None:
-        """Read the types of values by the ids of their encodings: a value may have a subtype of its variable's type.
+        """Read the types of values by the ids of their encodings, since the types of their variables are abstract.
 
         Raises `REQUEST_ERRORS`.
         """
@@ -108,6 +108,13 @@ class DataTypes:
             and data_type not in self._searched
             and self._root(data_type) == int(ua.ObjectIds.Structure)
         )
+
+    def is_abstract(self, data_type: object) -> bool:
+        """Return True if a value may be a structure that the data type of its variable does not describe."""
+        if not isinstance(data_type, ua.NodeId) or data_type.is_null():
+            return True
+        any_structure = {int(ua.ObjectIds.Structure), int(ua.ObjectIds.BaseDataType), None}
+        return data_type not in self._definitions and self._root(data_type) in any_structure
 
     def is_enumeration(self, data_type: ua.NodeId) -> bool:
         """Return True if values of a type are numbers that have names."""
