@@ -169,7 +169,7 @@ async def test_a_flood_of_connections_does_not_keep_the_server_out(opcua: NodeOp
         while len(silent) < 2 * MAX_PENDING:
             try:
                 silent.append(await asyncio.open_connection("127.0.0.1", port))
-            except ConnectionRefusedError:
+            except ConnectionError:
                 await asyncio.sleep(0)
         assert await silent[0][0].read() == b""
         half = await asyncio.open_connection("127.0.0.1", port)
@@ -197,6 +197,19 @@ async def test_two_servers_dial_in_at_one_port(opcua: NodeOpcUa) -> None:
             assert (await value(first), await value(second)) == (12.5, 50.0)
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_two_sessions_with_one_server_each_get_a_connection(opcua: NodeOpcUa) -> None:
+    """As of two machines with different users on it."""
+    port = free_port()
+    options = {"security": "none", "namespace": MACHINE, "server_uri": PEER_URI}
+    async with (
+        asyncio.timeout(SECONDS),
+        DialsIn(port, opcua.port, PEER_URI),
+        driver_of(port, "s=Setpoint", **options) as first,
+        driver_of(port, "s=Setpoint", keep_alive=7, **options) as second,
+    ):
+        assert (await value(first), await value(second)) == (50.0, 50.0)
 
 
 async def test_a_port_that_is_in_use_is_not_connected() -> None:

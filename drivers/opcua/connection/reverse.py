@@ -47,47 +47,32 @@ class ReverseLease:
 
     def __init__(self, port: ReversePort, server_uri: str, endpoint_url: str | None, patience: float) -> None:
         """Use `lease_of`."""
+        self.arrival = asyncio.Event()
         self._port = port
         self._server_uri = server_uri
         self._endpoint_url = endpoint_url
         self._patience = patience
-        self._spare: DialledIn | None = None
-        self._arrival = asyncio.Event()
 
     async def next(self) -> DialledIn:
         """Return the next connection of the server. Raises `NotConnected` if it does not dial in in time."""
         try:
             async with asyncio.timeout(self._patience):
-                while (spare := self.take()) is None:
-                    self._arrival.clear()
-                    await self._arrival.wait()
+                while (found := self._port.take(self)) is None:
+                    self.arrival.clear()
+                    await self.arrival.wait()
         except TimeoutError:
             raise NotConnected(
                 f"{self._port.url}: server {self._server_uri} has not dialled in within {self._patience:g} s"
                 f"{self._port.refusals()}"
             ) from None
-        return spare
+        return found
 
     def wants(self, hello: ReverseHello) -> bool:
         """Return True if a ReverseHello is that of the server."""
         return hello.server_uri == self._server_uri and self._endpoint_url in {None, hello.endpoint_url}
 
-    def give(self, found: DialledIn) -> None:
-        """Keep a connection of the server until it is used; the server's older connection is closed."""
-        if (older := self.take()) is not None:
-            older.transport.abort()
-        self._spare = found
-        self._arrival.set()
-
-    def take(self) -> DialledIn | None:
-        """Return the connection that is not used yet, once."""
-        spare, self._spare = self._spare, None
-        return None if spare is None or spare.transport.is_closing() else spare
-
     def close(self) -> None:
-        """Close the connection that is not used; the last lease closes the port."""
-        if (spare := self.take()) is not None:
-            spare.transport.abort()
+        """End the lease; the last lease closes the port."""
         self._port.release(self)
 
 
@@ -100,6 +85,7 @@ class ReversePort:
         self._host, self._number = host, port
         self._leases: list[ReverseLease] = []
         self._pending: dict[_Accepted, None] = {}
+        self._spare: dict[ReverseHello, asyncio.Transport] = {}  # the newest unused connection of each server
         self._refused: Counter[str] = Counter()
         self._opening = asyncio.Lock()
         self._server: asyncio.Server | None = None
@@ -114,9 +100,11 @@ class ReversePort:
                 )
 
     def release(self, lease: ReverseLease) -> None:
-        """Forget a lease; close the port after the last."""
+        """Forget a lease and the unused connections of its server; close the port after the last."""
         if lease in self._leases:
             self._leases.remove(lease)
+        for hello in [hello for hello in self._spare if not any(one.wants(hello) for one in self._leases)]:
+            self._spare.pop(hello).abort()
         if self._leases:
             return
         for key in [key for key, port in _ports.items() if port is self]:
@@ -138,12 +126,27 @@ class ReversePort:
         self._pending.pop(connection, None)
 
     def offer(self, hello: ReverseHello, transport: asyncio.Transport) -> bool:
-        """Give a connection to the lease of its server; return False if there is none."""
-        lease = next((lease for lease in self._leases if lease.wants(hello)), None)
-        if lease is None:
+        """Keep a connection until a session needs it; return False if no lease is for its server.
+
+        An older unused connection of the server is closed.
+        """
+        wanting = [lease for lease in self._leases if lease.wants(hello)]
+        if not wanting:
             return False
-        lease.give(DialledIn(transport, hello.endpoint_url))
+        if (older := self._spare.pop(hello, None)) is not None:
+            older.abort()
+        self._spare[hello] = transport
+        for lease in wanting:
+            lease.arrival.set()
         return True
+
+    def take(self, lease: ReverseLease) -> DialledIn | None:
+        """Return the unused connection of a lease's server, once; None if there is none."""
+        for hello in [hello for hello in self._spare if lease.wants(hello)]:
+            transport = self._spare.pop(hello)
+            if not transport.is_closing():
+                return DialledIn(transport, hello.endpoint_url)
+        return None
 
     def refuse(self, who: str) -> None:
         """Count a refused connection."""
