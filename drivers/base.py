@@ -117,9 +117,9 @@ class Driver(ABC, Generic[ConnectionT, SourceT]):
     and `receive` of a closed driver raise `NotConnected`.
 
     Concurrency: all methods run in one event loop. Each polled group has its own task, so `read` is called for
-    several groups at the same time, never twice at the same time for one group. `receive`, `describe`, `search`,
-    `write` and `regroup` may each run at the same time. `connect` and `close` run alone. A driver whose device
-    accepts one request at a time needs its own lock.
+    several groups at the same time, never twice at the same time for one group, nor while `start_read` reads it.
+    `receive`, `describe`, `search`, `write` and `regroup` may each run at the same time. `connect` and `close` run
+    alone. A driver whose device accepts one request at a time needs its own lock.
 
     Cancellation: every method may be cancelled at every await, and the driver must be usable or closable after it.
 
@@ -159,6 +159,19 @@ class Driver(ABC, Generic[ConnectionT, SourceT]):
         A driver whose points are all pushed does not need it. Raises `NotConnected` or `ReadFailed`.
         """
         raise Misconfigured(f"{group.machine}: {type(self).__name__} can't poll")
+
+    def start_read(
+        self, group: Group[ConnectionT, SourceT], done: Callable[[Scan], None], stopped: Callable[[], None]
+    ) -> bool:
+        """Start a scan that needs no task, and return True; return False if this scan needs `read`.
+
+        For drivers that know what to send and what comes back, as the scan of a device that answers well: a task, a
+        future and a timer for each scan cost more than reading it. Exactly one of the functions is called, after this
+        method has returned: `done` with the whole scan, or `stopped`. Then `read` of the same group follows at once,
+        and goes on with the scan from the failure. After `close` neither of them is needed.
+        """
+        del group, done, stopped
+        return False
 
     async def receive(self) -> Scan:
         """Wait for the next scan of a pushed group.

@@ -19,7 +19,7 @@ from gateway.acquisition.device_manager import DeviceManager
 from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
 from gateway.acquisition.discovery import Discovery
-from gateway.acquisition.scheduler import Waves
+from gateway.acquisition.scheduler import Alarms, Waves
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters
@@ -32,6 +32,7 @@ from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
 from gateway.pipeline.machine_status import MachineStatuses
 from gateway.pipeline.pipeline import Pipeline
+from gateway.pipeline.totals import CounterTotals
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
@@ -83,6 +84,8 @@ class GatewayService:
         self._builders: dict[MachinePath, tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]] = {}
         self._discovery = Discovery(own.spool.folder / f"{own.id}.found.json")
         self._discovery.load()
+        self._totals = CounterTotals(own.spool.folder / f"{own.id}.totals.json")
+        self._totals.load()
         machines = self._discovery.configure(factory.machines)
         self._metadata = DeviceMetadata(
             machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
@@ -91,7 +94,8 @@ class GatewayService:
         self._waves = Waves()
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
         self._grid = time.monotonic() - time.time()
-        self._devices = DeviceManager(self._make_pipeline, self._make_worker)
+        self._alarms = Alarms()
+        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
         self._retained = RetainedCleanup(
@@ -118,8 +122,9 @@ class GatewayService:
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
         data, events = self._builders_of(machine.path)
         put = partial(self.spool.put, events if group.events else data)
-        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, self.spool.room)
-        return pipeline.deliver
+        totalize = self._totals.step(str(machine.path), points)
+        pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, totalize)
+        return pipeline.take
 
     def _builders_of(self, path: MachinePath) -> tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]:
         """Return the builders of a machine's records: of readings, and of events."""
@@ -143,6 +148,7 @@ class GatewayService:
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
             self.clock, phase, self._grid, delay, self._metadata.learn, self._discovery.learn, self._stall,
+            acquisition.take, lambda: self.spool.has_room, self._alarms,
         )  # fmt: skip
 
     # -- changing over to another configuration --
@@ -211,6 +217,7 @@ class GatewayService:
             self._devices.begin(tasks)
             reloading = _supervised(tasks, self.reload.run, "reload")
             following = _supervised(tasks, self._follow_discovery, "discovery")
+            counting = _supervised(tasks, self._totals.run, "totals")
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
@@ -218,8 +225,9 @@ class GatewayService:
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()
             log.info("gateway.stopping")
-            await cancel_and_wait(reloading, following, describing)
+            await cancel_and_wait(reloading, following, describing, counting)
             await self._devices.stop(FINISH_SCANS)
+            await self._totals.save()
             closing = tasks.create_task(self._devices.close(), name="close devices")
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):

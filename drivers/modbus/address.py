@@ -1,4 +1,4 @@
-"""Parse addresses of entries in the four tables of a Modbus device (clause 4.3)."""
+"""Parse addresses: of entries in the four tables of a Modbus device (clause 4.3), and of data with own functions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,71 @@ class Table(StrEnum):
         return self in {Table.COIL, Table.HOLDING}
 
 
-class Address(NamedTuple):
-    """An entry of a table, counted from 0 as on the wire."""
+class FunctionData(StrEnum):
+    """Data outside of the tables, which a function of its own reads: 20, 24, 17 and 43 (clauses 6.14 to 6.21)."""
 
-    table: Table
+    FILE = "file"
+    FIFO = "fifo"
+    SERVER_ID = "server_id"
+    IDENTIFICATION = "identification"
+
+    @property
+    def bits(self) -> bool:
+        """Whether an entry is one bit."""
+        return False
+
+    @property
+    def writable(self) -> bool:
+        """Whether it can be written."""
+        return False
+
+    @property
+    def registers(self) -> bool:
+        """Whether it consists of registers; else of bytes."""
+        return self in {FunctionData.FILE, FunctionData.FIFO}
+
+
+ENTRIES = 0x10000
+"""Entries of a table, and of a file or queue: an offset is `number * ENTRIES + register`."""
+
+OBJECTS = (
+    "vendor_name",
+    "product_code",
+    "revision",
+    "vendor_url",
+    "product_name",
+    "model_name",
+    "application_name",
+)
+"""The names of the first objects of a device identification (clause 6.21)."""
+
+MOST_RECORDS, MOST_QUEUED = 10_000, 31
+"""Registers of a file (clause 6.14), and of a queue (clause 6.18)."""
+
+
+class Address(NamedTuple):
+    """An entry of a table, counted from 0 as on the wire; or of data outside of the tables.
+
+    The offset of a register in a file is `file * ENTRIES + record`; in a queue `pointer * ENTRIES + register`, of
+    which register 0 is the count; in a server id the number of a byte; in an identification that of an object.
+    """
+
+    table: Table | FunctionData
     offset: int
 
     def __str__(self) -> str:
-        return f"{self.table} {self.offset}"
+        number, entry = divmod(self.offset, ENTRIES)
+        match self.table:
+            case FunctionData.FILE:
+                return f"file {number} record {entry}"
+            case FunctionData.FIFO:
+                return f"fifo {number} count" if entry == 0 else f"fifo {number} item {entry - 1}"
+            case FunctionData.SERVER_ID:
+                return f"server_id {entry}"
+            case FunctionData.IDENTIFICATION if entry < len(OBJECTS):
+                return f"identification {OBJECTS[entry]}"
+            case _:
+                return f"{self.table} {self.offset}"
 
     def moved(self, entries: int) -> Address:
         """Return the address that is `entries` entries later."""
@@ -57,6 +114,8 @@ def parse_address(written: object, base: int = 0) -> object:
     if isinstance(written, bool) or not isinstance(written, str | int | float):
         return written
     text = str(written).strip()
+    if (outside := _outside(text)) is not None:
+        return outside
     if match := re.fullmatch(rf"(coil|discrete|holding|input)\s+({_HEX}|\d+)", text):
         number = int(match[2], 16 if match[2][:2] in {"0x", "0X"} else 10)
         return _counted(Table(match[1]), number, base)
@@ -74,14 +133,64 @@ def parse_address(written: object, base: int = 0) -> object:
     )
 
 
-def table_of(written: object) -> Table | None:
+def table_of(written: object) -> Table | FunctionData | None:
     """Return the table that an address names, None if it names none. Never raises."""
     try:
-        found = parse_address(written)
+        found = written if isinstance(written, Address) else parse_address(written)
     except ValueError:
         first, _, _ = str(written).strip().partition(" ")
         return Table(first) if first in Table.__members__.values() else None
     return found.table if isinstance(found, Address) else None
+
+
+_NUMBER = rf"{_HEX}|\d+"
+_OUTSIDE = re.compile(
+    rf"(?P<file>file)\s+(?P<number>{_NUMBER})\s+record\s+(?P<record>{_NUMBER})"
+    rf"|(?P<fifo>fifo)\s+(?P<pointer>{_NUMBER})(?:\s+(?P<count>count)|\s+item\s+(?P<item>{_NUMBER}))?"
+    rf"|(?P<server>server[_ ]id)(?:\s+(?P<byte>{_NUMBER}))?"
+    rf"|(?P<identification>identification)\s+(?:(?P<object>{_NUMBER})|(?P<name>[a-z_]+))"
+)
+
+
+def _outside(text: str) -> Address | None:
+    """Return an address outside of the tables; None if the text is not such an address. Raises `ValueError`."""
+    match = _OUTSIDE.fullmatch(text)
+    if match is None:
+        first, _, _ = text.partition(" ")
+        forms = {
+            "file": "write a file and a register in it, as in 'file 4 record 0'",
+            "fifo": "write the address of the queue, as in 'fifo 1246', 'fifo 1246 item 3' or 'fifo 1246 count'",
+            "server": "write 'server_id', or the number of a byte in it, as in 'server_id 1'",
+            "identification": f"write the number of an object, or {', '.join(OBJECTS)}",
+        }
+        kind = first.removesuffix("_id")
+        if kind in forms:
+            raise ValueError(f"{text!r} is not a Modbus address; {forms[kind]}")
+        return None
+    number = {key: int(one, 0 if one[:2] in {"0x", "0X"} else 10) for key, one in match.groupdict().items()
+              if one is not None and key in {"number", "record", "pointer", "item", "byte", "object"}}  # fmt: skip
+    if match["file"]:
+        _inside(number["number"], LAST, "file")
+        _inside(number["record"], MOST_RECORDS - 1, "record of a file")
+        return Address(FunctionData.FILE, number["number"] * ENTRIES + number["record"])
+    if match["fifo"]:
+        _inside(number["pointer"], LAST, "entry")
+        _inside(number.get("item", 0), MOST_QUEUED - 1, "item of a queue")
+        item = 0 if match["count"] else number.get("item", 0) + 1
+        return Address(FunctionData.FIFO, number["pointer"] * ENTRIES + item)
+    if match["server"]:
+        _inside(number.get("byte", 0), 250, "byte of a server id")
+        return Address(FunctionData.SERVER_ID, number.get("byte", 0))
+    if match["name"] and match["name"] not in OBJECTS:
+        raise ValueError(f"{match['name']!r} is not an object of an identification; write {', '.join(OBJECTS)}")
+    entry = OBJECTS.index(match["name"]) if match["name"] else number["object"]
+    _inside(entry, 0xFF, "object of an identification")
+    return Address(FunctionData.IDENTIFICATION, entry)
+
+
+def _inside(number: int, last: int, what: str) -> None:
+    if number > last:
+        raise ValueError(f"{number} is beyond the last {what}, {last}")
 
 
 def _counted(table: Table, number: int, base: int) -> Address:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drivers.base import Cost
+from drivers.modbus.address import ENTRIES, Address, FunctionData
 from drivers.modbus.connection import Transport
 from drivers.modbus.pdu import MAX_BITS
 from drivers.modbus.plan import Limits, apart, check_point, limits_of, plan
@@ -66,9 +67,25 @@ def _seconds(connection: ModbusConnection, requests: Sequence[Request]) -> float
 
 
 def _described(request: Request) -> str:
+    if isinstance(request.table, FunctionData):
+        return f"{_function_data(request)} for {len(request.positions)} points"
     last = request.first + request.count - 1
     unit = "bits" if request.table.bits else "registers"
     return f"{request.table} {request.first}..{last}: {request.count} {unit} for {len(request.positions)} points"
+
+
+def _function_data(request: Request) -> str:
+    """Return the data that a request with a function of its own reads."""
+    number, first = divmod(request.first, ENTRIES)
+    match request.table:
+        case FunctionData.FILE:
+            return f"file {number} record {first}..{first + request.count - 1}: {request.count} registers"
+        case FunctionData.FIFO:
+            return f"fifo {number}: the whole queue"
+        case FunctionData.SERVER_ID:
+            return "server_id"
+        case _:
+            return str(Address(request.table, request.first))
 
 
 def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,6 @@ from drivers.modbus.pdu import (
     ExceptionResponse,
     InvalidResponse,
     ResponseTimeout,
-    read_answer,
 )
 from drivers.modbus.plan import request
 from drivers.modbus.source import ModbusSource
@@ -234,7 +233,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             registers = [state.scale_registers[position] for position in planned.positions]
             try:
                 answer = await self._client.request(state.settings.unit, planned.pdu)
-                found |= zip(registers, planned.decode(read_answer(answer, planned.size)), strict=True)
+                found |= zip(registers, planned.values(answer), strict=True)
             except _FAILURES as error:
                 found |= dict.fromkeys(registers, fault_of(error))
         return found
@@ -426,7 +425,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             isinstance(error, ExceptionResponse) and error.code in SPLITTABLE
         )
         patient = history.answered and history.refusals < SPLIT_AFTER
-        if not splittable or patient or len(planned.positions) == 1 or now < history.retry_at:
+        if not splittable or patient or not planned.splittable or now < history.retry_at:
             progress.fail(planned, fault)
             return
         await self._split(state, planned, fault, progress)
@@ -473,7 +472,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         history.silent += 1
         if history.answered and history.silent < SPLIT_AFTER:
             return
-        if len(planned.positions) == 1:
+        if not planned.splittable:
             history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
             return
         points = state.points
@@ -531,7 +530,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(state.settings.unit, planned.pdu)
-        return planned.decode(read_answer(answer, planned.size))
+        return planned.values(answer)
 
     # -- writing, warnings, counters --
 

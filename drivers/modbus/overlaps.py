@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drivers.modbus.address import FunctionData
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -21,7 +23,7 @@ def overlapping(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int]]:
 
     A part of a register (a bit, some bits, a byte) may overlap with the whole register, as devices intend.
     """
-    whole = [i for i, point in enumerate(points) if not point.address.table.bits and point.field is None]
+    whole = [i for i, point in enumerate(points) if _has_registers(point) and point.field is None]
     whole.sort(key=lambda i: (points[i].address, points[i].size))
     open_: list[int] = []
     for i in whole:
@@ -35,6 +37,11 @@ def overlapping(points: Sequence[ModbusSource]) -> Iterator[tuple[int, int]]:
             if _shape(points[j]) != _shape(point):
                 yield max(i, j), min(i, j)
         open_.append(i)
+
+
+def _has_registers(point: ModbusSource) -> bool:
+    table = point.address.table
+    return table.registers if isinstance(table, FunctionData) else not table.bits
 
 
 def _end(point: ModbusSource) -> int:

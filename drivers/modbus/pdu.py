@@ -22,6 +22,9 @@ REPEATED = {5: 5, 6: 5, 8: 5, 15: 5, 16: 5, 22: 7}
 MAX_BITS = 2000
 """The most bits in one read (clause 6.1)."""
 
+MOST_FILE_REGISTERS = 121
+"""The most registers of a file in one response (clause 6.14)."""
+
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE = 1, 2, 3, 4
 ACKNOWLEDGE, BUSY = 5, 6
 MEMORY_PARITY, PATH_UNAVAILABLE, TARGET_SILENT = 8, 10, 11
@@ -126,6 +129,50 @@ def response_prefix(pdu: bytes) -> bytes:
 def answers_request(answer: bytes, pdu: bytes) -> bool:
     """Return True if function code, length and repeated fields of a response fit a request."""
     return answer.startswith(response_prefix(pdu)) or answer[0] == pdu[0] | EXCEPTION
+
+
+def read_file(file: int, record: int, count: int) -> bytes:
+    """Return a request to read registers of a file (function 20, one group; clause 6.14)."""
+    return bytes((20, 7, 6)) + _words(file, record, count)
+
+
+def file_answer(data: bytes, size: int) -> bytes:
+    """Return the registers of a response to `read_file`, which must have `size` bytes. Raises `InvalidResponse`."""
+    if len(data) != size + 3 or data[:3] != bytes((size + 2, size + 1, 6)):
+        raise InvalidResponse(f"{max(0, len(data) - 3)} bytes of a file came where {size} belong")
+    return data[3:]
+
+
+def read_queue(pointer: int) -> bytes:
+    """Return a request to read a FIFO queue, which stays as it is (function 24; clause 6.18)."""
+    return bytes((24,)) + _words(pointer)
+
+
+def queue_answer(data: bytes, size: int) -> bytes:
+    """Return the count and the registers of a queue, at most `size` bytes. Raises `InvalidResponse`."""
+    whole = len(data) >= 4 and _word(data, 0) == len(data) - 2 <= size  # noqa: PLR2004 - two counts
+    if not whole or len(data) != 4 + 2 * _word(data, 2):
+        raise InvalidResponse(f"{len(data)} bytes came that are not a queue of at most 31 registers")
+    return data[2:]
+
+
+def report_server_id() -> bytes:
+    """Return a request for the server id (function 17; clause 6.13)."""
+    return bytes((17,))
+
+
+def server_id_answer(data: bytes, size: int) -> bytes:
+    """Return the bytes of a server id, at most `size`. Raises `InvalidResponse`."""
+    if not data or data[0] != len(data) - 1 or data[0] > size:
+        raise InvalidResponse(f"{len(data)} bytes came that are not a server id")
+    return data[1:]
+
+
+def identification_answer(data: bytes, size: int) -> bytes:
+    """Return a response to `identify`, at most `size` bytes. Raises `InvalidResponse`."""
+    if len(data) > size:
+        raise InvalidResponse(f"{len(data)} bytes came that are not a device identification")
+    return data
 
 
 def identify(first: int = 0, category: int = 1) -> bytes:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from drivers.modbus.address import Table
+from drivers.modbus.address import FunctionData, Table
 from drivers.modbus.codec import compile_bits, compile_registers
-from drivers.modbus.pdu import MAX_BITS, read
+from drivers.modbus.function_data import blocks, function_request
+from drivers.modbus.pdu import MAX_BITS, read, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -41,16 +42,26 @@ class Request:
     """One read request, and the decoder of its response.
 
     `positions` are those of its points in the group; `decode` turns the payload of the response into their values,
-    in that order; `size` is the expected size of the payload in bytes.
+    in that order; `size` is the expected size of the payload in bytes, and `unwrap` finds the payload in a response.
     """
 
-    table: Table
+    table: Table | FunctionData
     first: int
     count: int
     positions: tuple[int, ...]
     decode: Callable[[bytes], list[Value]]
     pdu: bytes
     size: int
+    unwrap: Callable[[bytes, int], bytes] = read_answer
+
+    def values(self, answer: bytes) -> list[Value]:
+        """Return the values of the points in a response without its function code. Raises `InvalidResponse`."""
+        return self.decode(self.unwrap(answer, self.size))
+
+    @property
+    def splittable(self) -> bool:
+        """Whether there are requests for a part of the points: a queue or a server id is read as a whole."""
+        return len(self.positions) > 1 and (isinstance(self.table, Table) or self.table is FunctionData.FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,8 @@ def merge(points: Sequence[ModbusSource], limits: Limits, without: Collection[in
             end = new_end
         if block:
             yield request(points, block, limits)
+    for block in blocks(points, limits.max_registers, limits.max_gap, without):
+        yield request(points, block, limits)
 
 
 def extent(point: ModbusSource, limits: Limits) -> tuple[int, int]:
@@ -165,6 +178,11 @@ def _meets(spans: Iterable[Span], first: int, end: int) -> bool:
 def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits) -> Request:
     """Return the request that reads the points at the positions `block`, which are in one table."""
     table = points[block[0]].address.table
+    if isinstance(table, FunctionData):
+        found = function_request([points[i].unscaled() for i in block])
+        return Request(
+            table, found.first, found.count, tuple(block), found.decode, found.pdu, found.size, found.unwrap
+        )
     extents = [extent(points[i], limits) for i in block]
     first = min(low for low, _ in extents)
     count = max(end for _, end in extents) - first

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from drivers.base import Fault, Sampler, Value, ValueType
+from drivers.modbus.address import FunctionData
 from drivers.modbus.codec import compile_registers
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.driver import ModbusDriver
-from drivers.modbus.pdu import read_answer
 from drivers.modbus.raw_types import EIGHT_BITS, Order, byte_order, fits_order
 from drivers.modbus.source import ModbusSource
 from drivers.sampling import RawValue, Sample
@@ -37,14 +37,19 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
     async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(state.settings.unit, planned.pdu)
-        payload = read_answer(answer, planned.size)
+        payload = planned.unwrap(answer, planned.size)
         for position in planned.positions:
             self._answers[position] = part_of(payload, planned, state.points[position])
         return planned.decode(payload)
 
 
 def part_of(payload: bytes, planned: Request, point: ModbusSource) -> bytes:
-    """Return the part of a response that belongs to one point: its registers, or a byte that is 0 or 1."""
+    """Return the part of a response that belongs to one point: its registers, or a byte that is 0 or 1.
+
+    A server id or an identification is returned as a whole.
+    """
+    if isinstance(planned.table, FunctionData) and not planned.table.registers:
+        return payload
     distance = point.address.offset - planned.first
     if planned.table.bits:
         return bytes((payload[distance // 8] >> distance % 8 & 1,))

@@ -17,9 +17,20 @@ from pydantic import (
 )
 
 from drivers.base import Group, Source, ValueType
-from drivers.modbus.address import LAST, Address, parse_address, table_of
+from drivers.modbus.address import (
+    ENTRIES,
+    LAST,
+    MOST_QUEUED,
+    MOST_RECORDS,
+    Address,
+    FunctionData,
+    Table,
+    parse_address,
+    table_of,
+)
 from drivers.modbus.calendar_time import LAYOUT, parse_layout, zone_of
 from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.pdu import MOST_FILE_REGISTERS
 from drivers.modbus.raw_types import (
     APPLIES,
     BCD,
@@ -125,7 +136,9 @@ class ModbusSource(Source):
     base: Annotated[int, Field(ge=0, le=1)] = 0  # before the address, whose validator needs it
     """The number of a table's first entry, if the address names the table, as in `1`."""
     address: InstanceOf[Address]
-    """Table and entry counted from base, or Modicon notation, as in `holding 10` or `40011`."""
+    """Table and entry counted from base, Modicon notation, or data with a function of its own, as in `holding 10` or
+    `40011` or `file 4 record 0` or `identification model_name`.
+    """
     raw: Annotated[Raw, Field(strict=False)] = Raw.UINT16
     """The type of the raw value in the registers, as in `float32`."""
     order: Annotated[Order, Field(strict=False)] = Order.ABCD
@@ -181,6 +194,9 @@ class ModbusSource(Source):
             raw: str = str(written.get("raw", Raw.BOOL))
             if "bit" not in keys:
                 unfit |= {"order", *APPLIES}
+        elif _is_text(keys):
+            unfit |= {"raw", "order", "length", "not_available", "scale_register"}
+            raw = str(written.get("raw", Raw.STRING))
         elif "bits" in keys and keys.get("raw") not in BIT_FIELDS:
             unfit |= {"raw"}
             raw = str(written.get("raw", Raw.UINT16))
@@ -229,9 +245,12 @@ class ModbusSource(Source):
     @model_validator(mode="before")
     @classmethod
     def _bits_are_bool(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
-        """Set `raw` to bool if it is not written and the point is a bit."""
-        if isinstance(data, dict) and "raw" not in data and _is_bit(data):
-            return data | {"raw": Raw.BOOL}
+        """Set `raw` if it is not written: to bool for a bit, to string for data that consists of bytes."""
+        if isinstance(data, dict) and "raw" not in data:
+            if _is_bit(data):
+                return data | {"raw": Raw.BOOL}
+            if _is_text(data):
+                return data | {"raw": Raw.STRING}
         return data
 
     @field_validator("address", mode="before")
@@ -263,7 +282,7 @@ class ModbusSource(Source):
         return self
 
     def _has_length(self) -> None:
-        if self.raw in TEXTS and self.length is None:
+        if self.raw in TEXTS and self.length is None and not self._in_bytes:
             needs = "a string needs its" if self.raw is Raw.STRING else "bytes need their"
             raise ValueError(f"{needs} length in registers")
         if self.raw is Raw.STRING and not self.capacity:
@@ -272,8 +291,17 @@ class ModbusSource(Source):
         if self.padding and width > 1:
             raise ValueError(f"padding is one byte, and a character of {self.encoding} has {width}")
 
+    @property
+    def _in_bytes(self) -> bool:
+        """Whether the point is in data that consists of bytes, not of registers."""
+        return isinstance(self.address.table, FunctionData) and not self.address.table.registers
+
     def _fits_table(self) -> None:
-        if self.address.table.bits:
+        if self._in_bytes:
+            allowed = _IN_BYTES[FunctionData(self.address.table)]
+            if self.raw not in allowed or self.bit is not None or self.count is not None:
+                raise ValueError(f"{self.address} has raw: {', '.join(allowed)}, without bit and count")
+        elif self.address.table.bits:
             if self.raw is not Raw.BOOL or self.bit is not None:
                 raise ValueError(f"an entry of table {self.address.table} is one bit: leave raw and bit out")
             if "order" in self.model_fields_set:
@@ -306,9 +334,12 @@ class ModbusSource(Source):
         register = self.scale_register
         if register is not None and register.address.offset + register.size > LAST + 1:
             raise ValueError(f"the scale register {register.address} reaches beyond the last entry, {LAST}")
-        if self.address.offset + self.size * (self.count or 1) > LAST + 1:
+        most = _REGISTERS.get(self.address.table, LAST + 1)
+        if self.address.offset % ENTRIES + self.size * (self.count or 1) > most:
             many = f"{self.count} x " if self.count else ""
-            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {LAST}")
+            raise ValueError(f"{many}{self.raw} at {self.address} reaches beyond the last entry, {most - 1}")
+        if self.address.table is FunctionData.FILE and self.size > MOST_FILE_REGISTERS:
+            raise ValueError(f"one response contains at most {MOST_FILE_REGISTERS} registers of a file")
 
     def written(self) -> dict[str, Any]:
         keys = super().written()
@@ -324,6 +355,8 @@ class ModbusSource(Source):
             return 1
         if self.raw is Raw.DATETIME:
             return len(self.layout)
+        if self._in_bytes:
+            return self.length or _ASSUMED
         return self.length if self.length is not None else SHAPES[self.raw].registers
 
     def scaling_source(self) -> ModbusSource | None:
@@ -396,7 +429,7 @@ class ModbusSource(Source):
     @property
     def fallible(self) -> bool:
         """Whether the registers may contain an invalid value, which the decoder replaces by a fault."""
-        always = self.raw in {*BCD, *MOD10K, *TIMES, Raw.STRING}
+        always = self.raw in {*BCD, *MOD10K, *TIMES, Raw.STRING} or isinstance(self.address.table, FunctionData)
         return always or bool(self.not_available) or self.scale_register is not None
 
     @property
@@ -432,7 +465,24 @@ class ModbusSource(Source):
         return (-highest if self.sign is Sign.MAGNITUDE else -highest - 1), highest
 
 
+_IN_BYTES = {
+    FunctionData.SERVER_ID: (Raw.STRING, Raw.BYTES, Raw.UINT8, Raw.BOOL),
+    FunctionData.IDENTIFICATION: (Raw.STRING, Raw.BYTES),
+}
+"""The types of points in data that consists of bytes."""
+
+_REGISTERS: dict[Table | FunctionData, int] = {FunctionData.FILE: MOST_RECORDS, FunctionData.FIFO: 1 + MOST_QUEUED}
+"""Entries of data that has fewer than a table."""
+
+_ASSUMED = 32
+"""Registers of a text in such data if its length is not written."""
+
 _DEFAULTS = {key: ModbusSource.model_fields[key].default for key in APPLIES}
+
+
+def _is_text(keys: dict[str, Any]) -> bool:
+    """Return True if the keys describe a point in data that consists of bytes."""
+    return table_of(keys.get("address")) in {FunctionData.SERVER_ID, FunctionData.IDENTIFICATION}
 
 
 def _is_bit(keys: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from drivers.base import Connection, Protocol, Scan
 
-    Sink = Callable[[Scan], Awaitable[None]]
+    Sink = Callable[[Scan], None]
     from gateway.acquisition.device_worker import DeviceWorker
     from gateway.model.path import MachinePath
     from gateway.settings.factory import Machine
@@ -71,8 +71,9 @@ class DeviceManager:
         self,
         make_sink: Callable[[Machine, Group, Sequence[Point]], Sink],
         make_worker: Callable[[Device, int], DeviceWorker],
+        room: Callable[[], Awaitable[None]],
     ) -> None:
-        """Prepare; `make_sink` returns the sink of a group's scans.
+        """Prepare; `make_sink` returns the sink of a group's scans, and `room` waits while the sinks take no more.
 
         `make_worker` gets a device, and the number of workers that start together with it and before it.
         """
@@ -82,6 +83,7 @@ class DeviceManager:
         """The sum of the counts of machines that are no longer read."""
         self._make_sink = make_sink
         self._make_worker = make_worker
+        self._room = room
         self._machines: dict[MachinePath, ConfiguredMachine] = {}
         self._sinks: dict[Group, Sink] = {}
         self._workers: dict[Connection, DeviceWorker] = {}
@@ -98,10 +100,15 @@ class DeviceManager:
         """All machines."""
         return [known.machine for known in self._machines.values()]
 
-    async def deliver(self, scan: Scan) -> None:
+    def take(self, scan: Scan) -> None:
         """Pass a scan to the sink of its group; ignore scans that a device still pushes for a removed group."""
         if (sink := self._sinks.get(scan.group)) is not None:
-            await sink(scan)
+            sink(scan)
+
+    async def deliver(self, scan: Scan) -> None:
+        """Pass a scan to the sink of its group, and wait until there is room for another."""
+        self.take(scan)
+        await self._room()
 
     # -- change of the machines --
 

@@ -18,7 +18,7 @@ from drivers.base import DriverError, Fault, Misconfigured, NotConnected, Qualit
 from gateway.acquisition.device_clock import DeviceClock
 from gateway.acquisition.device_warnings import DeviceWarnings
 from gateway.acquisition.driver_faults import DriverFault, DriverFaultLog, is_cancelled, translate
-from gateway.acquisition.scheduler import Scheduler
+from gateway.acquisition.scheduler import Alarms, Scheduler
 from gateway.common.backoff import Backoff
 from gateway.common.state_log import StateLog
 from gateway.common.tasks import BestEffort, supervise, within
@@ -57,6 +57,10 @@ def _ignore(*values: object) -> None:
     del values
 
 
+def _no_room() -> bool:
+    return False
+
+
 def _has_metadata(group: Group) -> bool:
     return not (group.events or group.search)
 
@@ -82,8 +86,15 @@ class DeviceWorker:
         on_metadata: Callable[[Group, Sequence[PointMetadata]], object] = _ignore,
         on_discovered: Callable[[Group, int, Sequence[DiscoveredPoint]], None] = _ignore,
         stall: StallWatch | None = None,
+        take: Callable[[Scan], None] = _ignore,
+        has_room: Callable[[], bool] = _no_room,
+        alarms: Alarms | None = None,
     ) -> None:
         """Prepare to run.
+
+        `deliver` takes a scan, and waits until there is room for another. `take` takes one at once, of a driver that
+        reads without a task (`Driver.start_read`), which it may do while `has_room` returns True; without both of
+        them each scan has its task. `alarms` are shared by all devices.
 
         `on_metadata` is called once for each group with the metadata that the device reports; `on_discovered` after
         every search with the points that it found. `phase` (0 to 1) is the part of the period after which the scans
@@ -102,7 +113,8 @@ class DeviceWorker:
         self._stall = stall
         self._state = StateLog(log, "driver.unstable", device=name)
         self._undescribed = [group for group in groups if _has_metadata(group)]
-        self._timers = Scheduler(schedules, phase, origin)
+        self._take, self._has_room = take, has_room
+        self._timers = Scheduler(schedules, phase, origin, Alarms() if alarms is None else alarms)
         self._polls: dict[Group, asyncio.Task[None]] = {}
         self._receiving: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None
@@ -323,8 +335,10 @@ class DeviceWorker:
         raise _DriverReplaced
 
     async def _poll(self, driver: Driver, group: Group, timer: ScanTimer) -> None:
+        """Read a group in its slots: by `start_read` without this task, or by `read`."""
         clock = asyncio.get_running_loop().time
-        while await timer.wait():
+        start = None if self._take is _ignore else partial(self._start_read, driver, group, timer)
+        while await timer.wait(start):
             began = clock()
             try:
                 scan = await driver.read(group)
@@ -334,10 +348,32 @@ class DeviceWorker:
                 if is_cancelled():
                     raise
                 raise DriverFault(error) from error
-            timer.took(began)
-            if self._stall is not None and self._stall.stalled_since(began):
-                _doubt(scan)
+            self._note_end(timer, began, scan)
             await self._deliver(scan)
+
+    def _start_read(self, driver: Driver, group: Group, timer: ScanTimer) -> bool:
+        """Let the driver read a group without a task; return False if it does not."""
+        if not self._has_room():
+            return False
+        done = partial(self._read, timer, asyncio.get_running_loop().time())
+        return driver.start_read(group, done, timer.wake)
+
+    def _read(self, timer: ScanTimer, began: float, scan: Scan) -> None:
+        """Take a scan that was read without a task."""
+        if not timer.scanning:  # its poll has ended meanwhile
+            return
+        try:
+            self._note_end(timer, began, scan)
+            self._take(scan)
+        except Exception as error:  # noqa: BLE001 - it is raised in the task
+            timer.fail(error)
+        else:
+            timer.proceed()
+
+    def _note_end(self, timer: ScanTimer, began: float, scan: Scan) -> None:
+        timer.took(began)
+        if self._stall is not None and self._stall.stalled_since(began):
+            _doubt(scan)
 
     async def _receive(self, driver: Driver) -> None:
         clock = asyncio.get_running_loop().time

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from drivers.base import Group
     from gateway.model.ledger import ScheduleCounts
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 SCAN_SECONDS, VALUE_SECONDS = 300e-6, 2e-6
 """Seconds of processor time to plan for a scan, and for each of its values."""
+
+TICKS, TOLERANCE = 1000, 0.01
+"""Ticks of alarms in a second, and the part of a tick by which an alarm may ring early."""
 
 WAVE_SECONDS = 0.02
 """Seconds of processor time to plan for the scans that begin together."""
@@ -49,53 +53,132 @@ def _radical_inverse(number: int) -> float:
     return phase
 
 
+class Alarms:
+    """Calls at times of the event loop; those of one millisecond share a timer of the loop."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, list[Callable[[], object]]] = {}
+
+    def at(self, when: float, call: Callable[[], object]) -> None:
+        """Call a function at a time, or up to a millisecond later. It can't be cancelled, and must not raise."""
+        tick = math.ceil(when * TICKS - TOLERANCE)
+        calls = self._calls.get(tick)
+        if calls is None:
+            calls = self._calls[tick] = []
+            asyncio.get_running_loop().call_at(tick / TICKS, self._ring, tick)
+        calls.append(call)
+
+    def _ring(self, tick: int) -> None:
+        for call in self._calls.pop(tick):
+            call()
+
+
 class ScanTimer:
     """A schedule on a grid of the monotonic clock: a late scan never shifts the next one.
 
     The grid has a slot at `origin`, and one every `every` seconds before and after. The present slot is due when the
     schedule begins. Every slot is counted, as acquired or as missed.
+
+    A task waits for the slots. It can start the scan of a slot without being woken, see `wait`.
     """
 
-    def __init__(self, every: float, origin: float, counts: ScheduleCounts) -> None:
+    def __init__(self, every: float, origin: float, counts: ScheduleCounts, alarms: Alarms) -> None:
         self._every = every
-        self._begun = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
         self._start = origin + math.floor((self._begun - origin) / every) * every
         self._counts = counts
+        self._alarms = alarms
         self._next = 0
         self._sleep: asyncio.Future[bool] | None = None
+        self._start_scan = _no_scan
+        self._turn = 0  # each wait has a number, and alarms of former waits are ignored
+        self._scanning = False
         self._stopped: float | None = None
 
-    async def wait(self) -> bool:
-        """Wait for the next slot; count slots that have passed as missed. Return False when stopped."""
+    async def wait(self, start: Callable[[], bool] | None = None) -> bool:
+        """Wait for a slot that the task has to read; return False when stopped. Passed slots are counted as missed.
+
+        `start` is called in each slot. If it returns True, a scan has started that needs no task. Its end is told by
+        `took` and `proceed`, or by `wake`, after which the task reads the same slot. What `start` raises is raised
+        here.
+        """
         if self._stopped is not None:
             return False
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        self._start_scan = _no_scan if start is None else start
+        self._turn += 1
+        self._scanning = False
+        self._sleep = self._loop.create_future()
+        self._arm()
+        try:
+            return await self._sleep
+        finally:
+            self._sleep = None
+            self._scanning = False
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan that needs no task is under way."""
+        return self._scanning
+
+    def proceed(self) -> None:
+        """Go on to the next slot after a scan that needed no task."""
+        self._scanning = False
+        if self._stopped is not None:
+            self._end(False)  # noqa: FBT003 - the future's result
+        elif self._sleep is not None:
+            self._arm()
+
+    def wake(self) -> None:
+        """Let the task read the present slot."""
+        self._scanning = False
+        self._end(True)  # noqa: FBT003 - the future's result
+
+    def fail(self, error: Exception) -> None:
+        """Raise an error in the task."""
+        self._scanning = False
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_exception(error)
+
+    def _arm(self) -> None:
+        now = self._loop.time()
         # a slot is in time until the next slot is due
         current = math.floor((now - self._start) / self._every)
         if current > self._next:
             self._skip(current - self._next)
         due = self._start + self._next * self._every
-        if due <= now:
-            return True
-        self._sleep = loop.create_future()
-        alarm = loop.call_at(due, _wake, self._sleep, True)  # noqa: FBT003 - the future's result
+        if due > now:
+            self._alarms.at(due, partial(self._ring, self._turn))
+        else:
+            self._loop.call_soon(self._ring, self._turn)
+
+    def _ring(self, turn: int) -> None:
+        if turn != self._turn or self._sleep is None or self._sleep.done():
+            return
+        self._scanning = True
         try:
-            return await self._sleep
-        finally:
-            alarm.cancel()
+            started = self._start_scan()
+        except Exception as error:  # noqa: BLE001 - it is raised in the task
+            self.fail(error)
+            return
+        if not started:
+            self.wake()
+
+    def _end(self, result: bool) -> None:  # noqa: FBT001 - the future's result
+        if self._sleep is not None and not self._sleep.done():
+            self._sleep.set_result(result)
 
     def took(self, began: float) -> None:
         """Count the present slot as acquired, by a scan that began at `began` and has ended now."""
         due = max(self._start + self._next * self._every, self._begun)
         self._next += 1
-        self._counts.took(began - due, asyncio.get_running_loop().time() - began)
+        self._counts.took(began - due, self._loop.time() - began)
 
     def stop(self) -> None:
-        """End the schedule, and wake the task that waits for it."""
-        self._stopped = asyncio.get_running_loop().time()
-        if self._sleep is not None:
-            _wake(self._sleep, False)  # noqa: FBT003 - the future's result
+        """End the schedule, and wake the task that waits for it, if need be after the scan under way."""
+        self._stopped = self._loop.time()
+        if not self._scanning:
+            self._end(False)  # noqa: FBT003 - the future's result
 
     def settle(self) -> None:
         """Count the slots that passed while no task was waiting, as in an outage. No task may be waiting now.
@@ -103,7 +186,7 @@ class ScanTimer:
         The slot in which the schedule was stopped is not counted: its scan could still have begun.
         """
         if self._stopped is None:
-            gone = math.floor((asyncio.get_running_loop().time() - self._start) / self._every) + 1
+            gone = math.floor((self._loop.time() - self._start) / self._every) + 1
         else:
             gone = math.floor((self._stopped - self._start) / self._every)
         if gone > self._next:
@@ -114,25 +197,30 @@ class ScanTimer:
         self._counts.skipped(slots)
 
 
+def _no_scan() -> bool:
+    return False
+
+
 class Scheduler(dict["Group", ScanTimer]):
     """The timers of a device's groups; the slots of each are after the part `phase` (0 to 1) of its period.
 
     All devices share a grid: one slot of each period is at the time `origin` of the event loop, and the phase.
     """
 
-    def __init__(self, schedules: Mapping[str, ScheduleCounts], phase: float, origin: float) -> None:
+    def __init__(self, schedules: Mapping[str, ScheduleCounts], phase: float, origin: float, alarms: Alarms) -> None:
         """Prepare; `schedules` are the counts, by machine path."""
         super().__init__()
         self._schedules = schedules
         self._phase = phase
         self._origin = origin
+        self._alarms = alarms
 
     def begin(self, groups: Iterable[Group]) -> None:
         """Begin the schedules of the polled groups."""
         for group in groups:
             if not group.pushed and not group.search:
                 origin = self._origin + self._phase * group.every
-                self[group] = ScanTimer(group.every, origin, self._schedules[group.machine])
+                self[group] = ScanTimer(group.every, origin, self._schedules[group.machine], self._alarms)
 
     def end(self, groups: Iterable[Group]) -> list[ScanTimer]:
         """Stop the schedules of groups, and return their timers; settle these when their scans have ended."""
@@ -150,8 +238,3 @@ class Scheduler(dict["Group", ScanTimer]):
         """Count the passed slots of all timers, see `ScanTimer.settle`."""
         for timer in self.values():
             timer.settle()
-
-
-def _wake(sleep: asyncio.Future[bool], result: bool) -> None:  # noqa: FBT001 - the future's result
-    if not sleep.done():
-        sleep.set_result(result)

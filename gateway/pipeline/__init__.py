@@ -1,1 +1,1 @@
-"""Pure steps on scans: normalize, report by exception, machine status."""
+"""Pure steps on scans: totals, normalize, report by exception, machine status."""

@@ -300,12 +300,13 @@ def _line(scale: float, offset: float) -> tuple[int, int, int]:
 def _to_float(scale: float, offset: float, shortest: bool) -> Callable[[Value], Value]:  # noqa: FBT001 - cached
     """Return the conversion of a number; `shortest` keeps the digits of single precision after the multiplication."""
     times, over = _ratio(scale)
+    line_times, plus, line_over = _line(scale, offset)
     rounded = shortest and (scale, offset) != (1, 0)
 
     def convert(raw: Value) -> Value:
         if type(raw) is not int and type(raw) is not float:
             raise Unfit(bad(Reason.TYPE_MISMATCH, f"{type(raw).__name__} where a number belongs"))
-        value = raw * times / over + offset
+        value = (raw * line_times + plus) / line_over if type(raw) is int else raw * times / over + offset
         if not math.isfinite(value):
             raise Unfit(_NAN)
         return float(f"{value:.15g}") if rounded else value

@@ -9,17 +9,18 @@ from gateway.pipeline.normalize import Normalizer
 from gateway.pipeline.report_by_exception import ReportByException
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from drivers.base import Scan
     from gateway.model.ledger import Ledger
     from gateway.pipeline.machine_status import MachineStatuses
     from gateway.pipeline.normalize import Time
+    from gateway.pipeline.totals import Totalize
     from gateway.settings.point import Point
 
 
 class Pipeline:
-    """The steps of one group's scans: normalize, machine status, report by exception, and into the spool."""
+    """The steps of one group's scans: totals, normalize, machine status, report by exception, and into the spool."""
 
     def __init__(
         self,
@@ -28,25 +29,27 @@ class Pipeline:
         statuses: MachineStatuses,
         ledger: Callable[[], Ledger],
         put: Callable[[NamedScan, int], None],
-        room: Callable[[], Awaitable[None]],
+        totalize: Totalize | None = None,
     ) -> None:
         """Compile the steps for a group's points.
 
-        `clock` is the clock that stamps the scans. `put` takes a scan with its number of
-        readings into a record, and `room` waits while too much waits for the disk. `ledger` returns the counts that
-        the spool has loaded.
+        `clock` is the clock that stamps the scans. `put` takes a scan with its number of readings into a record.
+        `ledger` returns the counts that the spool has loaded. `totalize` turns counts into totals, if any point is a
+        total.
         """
+        self._totalize = totalize
         self._normalizer = Normalizer(points, clock)
         self._filter = ReportByException(points)
         self._statuses = statuses
         self._ledger = ledger
         self._put = put
-        self._room = room
 
-    async def deliver(self, scan: Scan) -> None:
-        """Take a scan all the way; waits only where the disk can't keep up."""
+    def take(self, scan: Scan) -> None:
+        """Take a scan all the way into the spool."""
         ledger = self._ledger()
         acquired = len(scan.values)
+        if self._totalize is not None:
+            self._totalize(scan)
         self._normalizer.apply(scan)
         if not (scan.group.events or scan.late):
             self._statuses.note(scan)
@@ -60,4 +63,3 @@ class Pipeline:
         ledger.acquired += acquired
         ledger.unchanged += acquired - len(sent.values)
         self._put(named, len(sent.values))
-        await self._room()

@@ -103,6 +103,10 @@ class Point(Section):
     """The names of the numbers of a state, or of a bit; with type: string the label is the value, as in
     `{0: stopped, 4: running}`.
     """
+    total: bool | Annotated[int, Field(ge=2, le=2**53)] = False
+    """Turn a counter that wraps or is reset into a total that never falls: true, or the number at which the counter
+    begins again, as in `true` or `10000`.
+    """
     range: Annotated[tuple[float, float] | None, BeforeValidator(_pair)] = None
     """The lowest and the highest value; one outside is uncertain, as in `[0, 30]`."""
     every: Duration = 1.0
@@ -133,6 +137,13 @@ class Point(Section):
             for _, message in contradictions(self):
                 raise ValueError(message)
         return self
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a counter has: it begins again at 0 after the last; 0 for a point that is not a total."""
+        if self.total is True:
+            return 0 if self.source.limits is None else self.source.limits[1] + 1
+        return int(self.total)
 
     @property
     def least_change(self) -> float:
@@ -196,6 +207,8 @@ def contradictions(point: Point) -> Iterator[Contradiction]:
     natural = point.source.value_type
     if point.labels:
         yield from _of_labels(point, natural)
+    if point.total:
+        yield from _of_totals(point, natural)
     if point.type is ValueType.JSON:
         if not point.source.structured:
             message = "type json is for structures, arrays and other values of a device, which are not read here"
@@ -212,6 +225,18 @@ def _of_labels(point: Point, natural: ValueType | None) -> Iterator[Contradictio
         yield ("labels", "type", "source", "scale", "offset"), message
     elif natural is ValueType.BOOL and (wrong := sorted(set(point.labels) - {0, 1})):
         yield ("labels", "source"), f"a bit has labels for 0 and 1, not for {wrong[0]}"
+
+
+def _of_totals(point: Point, natural: ValueType | None) -> Iterator[Contradiction]:
+    if natural not in {None, ValueType.INT} or point.type not in {ValueType.INT, ValueType.FLOAT} or point.labels:
+        yield ("total", "type", "source", "labels"), "total is for counters, which are whole numbers without labels"
+        return
+    limits = point.source.limits
+    if point.total is True and (limits is None or limits[0] < 0):
+        message = "the last number of this counter is unknown; write where it begins again, as in total: 65536"
+        yield ("total", "source"), message
+    elif limits is not None and point.numbers > limits[1] + 1:
+        yield ("total", "source"), f"the device can hold {limits[1]} at most, so it begins again at {limits[1] + 1}"
 
 
 def _of_numbers(point: Point) -> Iterator[Contradiction]:
@@ -249,7 +274,7 @@ def _of_ranges(point: Point) -> Iterator[Contradiction]:
 def reachable(point: Point) -> tuple[float, float] | None:
     """Return the lowest and the highest value that the source can give, None where that is not known."""
     limits = point.source.limits
-    if limits is None or point.labels:
+    if limits is None or point.labels or point.total:
         return None
     low, high = sorted(raw * point.scale + point.offset for raw in limits)
     return low, high

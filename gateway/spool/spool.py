@@ -258,6 +258,11 @@ class Spool:
         self.ledger.pending -= readings
         self.ledger.dropped[reason] += readings
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the write queue has room."""
+        return self._has_room.is_set()
+
     async def room(self) -> None:
         """Wait while the write queue is full."""
         await self._has_room.wait()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from drivers.modbus.address import Table
+from drivers.modbus.address import ENTRIES, FunctionData, Table
 from drivers.modbus.codec import encode, encoder
 from drivers.modbus.overlaps import overlapping
-from drivers.modbus.raw_types import FLOATS, SIGNED, Order, Raw, Sign
+from drivers.modbus.raw_types import FLOATS, SIGNED, Order, Raw, Sign, wire_encoding
 from simulators.machines.plant import raw_of
 from simulators.modbus.scale_registers import content, exponents
 
@@ -35,23 +35,92 @@ class RegisterMap:
     def __init__(self, points: Sequence[Point]) -> None:
         self.sizes = dict.fromkeys(Table, 0)
         self.places: list[Place] = []
+        self.function_data: list[tuple[str, FunctionDataWriter]] = []
         scaled = exponents(points)
         # parts of a register are written last, over a point that fills all of it
         for point in sorted(points, key=lambda point: _source(point).field is not None):
             source = _source(point)
             first, end = source.address.offset, source.address.offset + source.size
             table = source.address.table
+            if isinstance(table, FunctionData):
+                self.function_data.append((point.name, function_data_writer(point, source)))
+                continue
             self.sizes[table] = max(self.sizes[table], end)
             exponent = scaled.get(point.name)
             self.places.append((point.name, _register_writer(point, source, exponent), table, first, end))
             register = source.scaling_source()
             if source.scale_register is not None and register is not None and exponent is not None:
-                table, first = register.address
+                table, first = Table(register.address.table), register.address.offset
                 end = first + register.size
                 self.sizes[table] = max(self.sizes[table], end)
                 number = content(source.scale_register, exponent)
                 words = encode(register, number if register.raw in FLOATS else round(number))
                 self.places.append((point.name, _constant(words), table, first, end))
+
+
+class FunctionDataStore:
+    """The data of a unit outside of its tables: files, queues, the server id and the identification."""
+
+    def __init__(self) -> None:
+        self.registers: dict[FunctionData, dict[int, int]] = {FunctionData.FILE: {}, FunctionData.FIFO: {}}
+        self.server_id = bytearray()
+        self.objects: dict[int, bytes] = {}
+
+    def file(self, number: int, record: int, count: int) -> list[int] | None:
+        """Return registers of a file; None if it does not exist or is shorter."""
+        held, first = self.registers[FunctionData.FILE], number * ENTRIES + record
+        last = max((offset for offset in held if offset // ENTRIES == number), default=-1)
+        if first + count > last + 1:
+            return None
+        return [held.get(offset, 0) for offset in range(first, first + count)]
+
+    def queue(self, pointer: int) -> list[int] | None:
+        """Return the registers in a queue; None if there is no queue at the address."""
+        held, first = self.registers[FunctionData.FIFO], pointer * ENTRIES + 1
+        last = max((offset for offset in held if offset // ENTRIES == pointer), default=-1)
+        return None if last < 0 else [held.get(offset, 0) for offset in range(first, last + 1)]
+
+
+FunctionDataWriter: TypeAlias = "Callable[[Value | None, FunctionDataStore], None]"
+"""Writes a point's value, None for a broken sensor."""
+
+
+def function_data_writer(point: Point, source: ModbusSource) -> FunctionDataWriter:
+    """Return the function that writes a point's value into a unit's data outside of the tables."""
+    table, offset = FunctionData(source.address.table), source.address.offset
+    if table.registers:
+        write = _register_writer(point, source, None)
+
+        def write_registers(value: Value | None, store: FunctionDataStore) -> None:
+            held = store.registers[table]
+            before = [held.get(offset + i, 0) for i in range(source.size)]
+            held.update(enumerate(write(value, before), start=offset))
+
+        return write_registers
+
+    def write_bytes(value: Value | None, store: FunctionDataStore) -> None:
+        content = _content(source, value)
+        if table is FunctionData.IDENTIFICATION:
+            store.objects[offset] = content
+        else:
+            end = offset + len(content)
+            store.server_id = store.server_id.ljust(end, b"\0")
+            store.server_id[offset:end] = content
+
+    return write_bytes
+
+
+def _content(source: ModbusSource, value: Value | None) -> bytes:
+    """Return the bytes of a value in a server id or an identification."""
+    match source.raw:
+        case Raw.BOOL:
+            return b"\xff" if bool(value) != source.invert else b"\0"
+        case Raw.UINT8:
+            return bytes((cast("int", value or 0) & 0xFF,))
+        case Raw.BYTES:
+            return bytes.fromhex(str(value or ""))
+        case _:
+            return str(value or "").encode(wire_encoding(source.encoding))
 
 
 class Unit:
@@ -60,7 +129,8 @@ class Unit:
     def __init__(self) -> None:
         self.machines: list[MachineOutputs] = []
         self.tables: dict[Table, list[int]] = {table: [] for table in Table}
-        self._places: list[tuple[MachineOutputs, Sequence[Place]]] = []
+        self.function_data = FunctionDataStore()
+        self._places: list[tuple[MachineOutputs, RegisterMap]] = []
         self._revisions: list[tuple[float, int]] = []
 
     def add(self, registers: RegisterMap, outputs: MachineOutputs) -> None:
@@ -68,21 +138,23 @@ class Unit:
         for table, size in registers.sizes.items():
             self.tables[table] += [0] * (size - len(self.tables[table]))
         self.machines.append(outputs)
-        self._places.append((outputs, registers.places))
+        self._places.append((outputs, registers))
         self._revisions.append((-1.0, 0))
         self.refresh()
 
     def refresh(self) -> None:
         """Write the machines' values into the tables if they have changed."""
-        for i, (outputs, places) in enumerate(self._places):
+        for i, (outputs, registers) in enumerate(self._places):
             revision = outputs.revision
             if revision == self._revisions[i]:
                 continue
             self._revisions[i] = revision
             values, tables = outputs.values(), self.tables
-            for name, write, number, first, end in places:
+            for name, write, number, first, end in registers.places:
                 table = tables[number]
                 table[first:end] = write(values[name], table[first:end])
+            for name, write_data in registers.function_data:
+                write_data(values[name], self.function_data)
 
     def read(self, table: Table, first: int, count: int) -> list[int] | None:
         """Return the entries as they are now, None for an illegal address."""
@@ -95,9 +167,9 @@ class Unit:
     def _illegal(self, wanted: Table, since: int, until: int) -> bool:
         return any(
             name in outputs.network.illegal and table is wanted and first < until and since < end
-            for outputs, places in self._places
+            for outputs, registers in self._places
             if outputs.network.illegal
-            for name, _, table, first, end in places
+            for name, _, table, first, end in registers.places
         )
 
 

@@ -7,6 +7,7 @@ transports are asyncio's; see `endpoints`.
 from __future__ import annotations
 
 import asyncio
+import struct
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,12 +15,21 @@ from pymodbus.constants import ExcCodes
 from pymodbus.exceptions import NoSuchIdException
 from pymodbus.framer import FRAMER_NAME_TO_CLASS, FramerType
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
+from pymodbus.pdu.file_message import (
+    FileRecord,
+    ReadFifoQueueRequest,
+    ReadFifoQueueResponse,
+    ReadFileRecordRequest,
+    ReadFileRecordResponse,
+)
+from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
+from pymodbus.pdu.other_message import ReportDeviceIdRequest, ReportDeviceIdResponse
 
 from drivers.modbus.connection import Transport
 from drivers.modbus.pdu import READ
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from simulators.machines.outputs import NetworkFaults
     from simulators.modbus.registers import Unit
@@ -33,6 +43,9 @@ FRAMERS = {
     Transport.ASCII: FramerType.ASCII,
 }
 """Transport -> framing; all others use that of Modbus TCP."""
+
+_GROUP = struct.Struct(">BHHH")
+"""Reference type, file, first register and number of registers in a request for files (clause 6.14)."""
 
 MAX_FRAME = 600
 """Bytes of the longest request in any framing; more bytes without a frame are noise."""
@@ -107,19 +120,76 @@ class RequestHandler:
     def _answer(self, unit: int, transaction: int, frame: bytes) -> bytes:
         if unit not in self._units and self._serial:
             return b""
+        if frame[:1] == bytes((ReadFileRecordRequest.function_code,)) and unit in self._units:
+            answer = file_answer(frame[1:], self._units[unit])
+            answer.dev_id, answer.transaction_id = unit, transaction
+            return self._framer.buildFrame(answer)
         request = _DECODER.decode(frame)
         if request is None:
             known = _DECODER.lookupPduClass(bytes((unit,)) + frame) is not None
             code = ExcCodes.ILLEGAL_VALUE if known and len(frame) >= READ_REQUEST else ExcCodes.ILLEGAL_FUNCTION
-            answer: ModbusPDU = ExceptionResponse(frame[0], code)
+            answer = ExceptionResponse(frame[0], code)
         else:
             request.dev_id, request.transaction_id = unit, transaction
             try:
-                answer = _at_once(request.datastore_update(self._context, unit))
+                own = function_answer(request, self._units[unit]) if unit in self._units else None
+                answer = own or _at_once(request.datastore_update(self._context, unit))
             except NoSuchIdException:
                 answer = ExceptionResponse(request.function_code, ExcCodes.GATEWAY_NO_RESPONSE)
         answer.dev_id, answer.transaction_id = unit, transaction
         return self._framer.buildFrame(answer)
+
+
+def function_answer(request: ModbusPDU, unit: Unit) -> ModbusPDU | None:
+    """Return the answer to a request for data outside of the tables; None for other requests, and without such data.
+
+    pymodbus decodes the request and encodes the answer; its own answers are examples.
+    """
+    if request.function_code in _TABLES:
+        return None
+    unit.refresh()
+    store = unit.function_data
+    answer: ModbusPDU | None = None
+    match request:
+        case ReadFifoQueueRequest():
+            queue = store.queue(request.address)
+            answer = None if queue is None else ReadFifoQueueResponse(queue)
+        case ReportDeviceIdRequest() if store.server_id:
+            answer = ServerId(bytes(store.server_id))
+        case ReadDeviceInformationRequest() if store.objects:
+            last = {1: 2, 2: 0x7F}.get(request.read_code or 1, 0xFF)
+            objects = {key: one for key, one in sorted(store.objects.items()) if request.object_id <= key <= last}
+            answer = ReadDeviceInformationResponse(request.read_code, objects)
+    if answer is None and isinstance(request, ReadFifoQueueRequest):
+        return ExceptionResponse(request.function_code, ExcCodes.ILLEGAL_ADDRESS)
+    return answer
+
+
+def file_answer(data: bytes, unit: Unit) -> ModbusPDU:
+    """Return the answer to a request for registers of files, given without its function code.
+
+    pymodbus halves the number of registers when it decodes the request, and refuses an odd number.
+    """
+    unit.refresh()
+    size, groups = data[0] if data else 0, data[1:]
+    if not size or size % _GROUP.size or size != len(groups):
+        return ExceptionResponse(ReadFileRecordRequest.function_code, ExcCodes.ILLEGAL_VALUE)
+    found = [unit.function_data.file(*group[1:]) for group in _GROUP.iter_unpack(groups)]
+    if None in found:
+        return ExceptionResponse(ReadFileRecordRequest.function_code, ExcCodes.ILLEGAL_ADDRESS)
+    return ReadFileRecordResponse([FileRecord(record_data=_to_bytes(registers or ())) for registers in found])
+
+
+class ServerId(ReportDeviceIdResponse):
+    """A server id whose bytes are all given; pymodbus appends a run indicator, which may be anywhere."""
+
+    def encode(self) -> bytes:
+        """Return the count and the bytes."""
+        return bytes((len(self.identifier),)) + self.identifier
+
+
+def _to_bytes(registers: Sequence[int]) -> bytes:
+    return b"".join(register.to_bytes(2, "big") for register in registers)
 
 
 def _at_once(coroutine: Any) -> ModbusPDU:  # noqa: ANN401 - a coroutine of pymodbus's

@@ -69,10 +69,10 @@ async def test_points_without_room_in_a_subscription_get_another(
 async def test_a_value_is_read_at_once_where_the_server_publishes_rarely() -> None:
     """With every: 30s nobody waits half a minute to see whether a point reads."""
     async with fickle_server(Speed=1.0, Torque=2.0) as fickle:
-        began = time.monotonic()
+        fickle.silent = True
         async with driver_of(group_of(fickle, "Speed", "Torque", every=3.0)) as driver:
             await until_told(driver, {"Speed": 1.0, "Torque": 2.0})
-            assert time.monotonic() - began < 2.5
+            fickle.silent = False
             await fickle.write("Torque", 3.0)
             scans = await until_told(driver, {"Torque": 3.0})
             assert [named(scan) for scan in scans] == [{"Torque": 3.0}], "what was read is not sent once more"

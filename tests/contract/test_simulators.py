@@ -209,3 +209,49 @@ async def test_tls_without_free_ports_is_refused(tmp_path: Path):
     with pytest.raises(CannotServe, match="use --ports auto, which creates one"):
         async with simulated(tmp_path, config, free_ports=False):
             pass
+
+
+NAMEPLATE = {
+    "protocol": "modbus",
+    "points": {
+        "level": {"address": "holding 0", "raw": "int16", "scale_register": "holding 1", "range": [0, 100]},
+        "power": {
+            "address": "holding 2", "raw": "int16", "scale_register": {"address": "input 90", "kind": "divisor"},
+            "range": [-50, 50],
+        },
+        "setting": {"address": "file 4 record 7", "raw": "float32", "unit": "Cel", "range": [0, 90]},
+        "far_setting": {"address": "file 9 record 9000", "raw": "uint32"},
+        "queued": {"address": "fifo 1246", "raw": "int16"},
+        "queued_later": {"address": "fifo 1246 item 29", "raw": "uint32"},
+        "id_number": {"address": "server_id", "raw": "uint8"},
+        "running": {"address": "server_id 1", "raw": "bool"},
+        "id_text": {"address": "server_id 2", "length": 8},
+        "vendor": {"address": "identification vendor_name"},
+        "model": {"address": "identification model_name"},
+        "own_object": {"address": "identification 0x80"},
+        "batch": {"address": "holding 10", "raw": "string", "length": 8, "length_prefix": "s7"},
+        "started": {"address": "holding 20", "raw": "datetime", "bcd": True, "zone": "Asia/Shanghai",
+                    "layout": ["year/month", "day/hour", "minute/second"]},
+        "stopped": {"address": "holding 30", "raw": "s7_date_and_time", "zone": "America/New_York"},
+        "energy": {"address": "holding 40", "raw": "mod10k48", "unit": "kW.h"},
+        "wide": {"address": "holding 43", "raw": "int48"},
+        "narrow": {"address": "holding 46", "raw": "uint24"},
+        "digits": {"address": "holding 48", "raw": "bcd64"},
+        "signed": {"address": "holding 52", "raw": "int16", "bits": "4..7"},
+        "high_bit": {"address": "holding 53", "raw": "uint32", "bit": 17, "invert": True},
+        "guard": {"address": "coil 3", "type": "string", "labels": {0: "closed", 1: "open"}, "invert": True},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "url", ["modbus+tcp://10.0.0.1:502", "modbus+rtutcp://10.0.0.1:4001", "modbus+ascii:///dev/tty"]
+)
+async def test_scaled_registers_calendar_times_and_function_data_are_served(tmp_path: Path, url: str):
+    """Files, queues and names have functions of their own, whose lengths are in their data."""
+    machines = {"m1": {"template": "nameplate", "connection": {"url": url, "unit": 1}}}
+    config, truth = configure(tmp_path, {"nameplate": NAMEPLATE}, machines), tmp_path / "truth.jsonl"
+    async with simulated(tmp_path, config, truth=truth) as factory:
+        readings = await read_all(factory)
+    assert all_good(readings) == {}
+    assert untrue(Truth(truth), readings) == []

@@ -51,17 +51,20 @@ class Bench:
         self.folder = folder
         self.sinks: list[Group] = []
         self.readers: dict[str, Reader] = {}
-        self.acquisition = DeviceManager(self._sink, self._runner)
+        self.acquisition = DeviceManager(self._sink, self._runner, self._room)
 
     def _sink(self, machine: Machine, group: Group, points: Sequence[object]) -> Callable[[Scan], Any]:
         assert len(points) == len(group.names)
         assert str(machine.path) == group.machine
         self.sinks.append(group)
 
-        async def take(scan: Scan) -> None:
+        def take(scan: Scan) -> None:
             del scan
 
         return take
+
+    async def _room(self) -> None:
+        pass
 
     def _runner(self, device: Device, before: int) -> DeviceWorker:
         assert 0 <= before <= len(self.readers)

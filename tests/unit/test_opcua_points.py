@@ -264,3 +264,44 @@ def test_a_change_of_what_nobody_has_asked_for_is_no_reading():
     assert bench.scans((1, 5, 0, NOW, NOW)) == []
     [scan] = bench.scans((7, 5, 0, NOW, NOW), (0, 6, 0, NOW, NOW))
     assert scan.values == [6]
+
+
+def changes_of(*rows: tuple[int, Any, int | None]) -> DataChanges:
+    """Return good changes of handle, value and source time."""
+    handles, values, sources = (list(column) for column in zip(*rows, strict=True))
+    return DataChanges(handles, values, [0] * len(rows), list(map(ticks_of, sources)), [0] * len(rows))
+
+
+def test_what_was_queued_before_a_value_was_read_comes_late_and_that_value_once():
+    """A message was lost, so the present value is read, while the changes before it are on their way."""
+    bench = Bench(group("a", "b"))
+    bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW))
+    [read] = bench.points.overtake(changes_of((0, 5, NOW + 5 * SECOND), (1, 1, NOW)), NOW + 5 * SECOND)
+    assert (read.values, read.late) == ([5, 1], False)
+    queued = changes_of((0, 4, NOW + 4 * SECOND), (1, 2, NOW + 4 * SECOND), (0, 5, NOW + 5 * SECOND))
+    late, present = sorted(bench.points.scans(queued, NOW + 6 * SECOND), key=lambda scan: not scan.late)
+    assert (late.late, late.points, late.values, late.times) == (True, [0], [4], [NOW + 4 * SECOND])
+    assert (present.late, present.points, present.values) == (False, [1], [2])
+    assert bench.latest[bench.groups[0]] == {0: NOW + 5 * SECOND, 1: NOW + 4 * SECOND}
+    [after] = bench.points.scans(changes_of((0, 3, NOW + 3 * SECOND)), NOW + 7 * SECOND)
+    assert not after.late, "the clock was set back: nothing is queued any more"
+
+
+def test_first_values_that_were_read_are_left_out_of_the_first_message():
+    """They are read since the message comes late; a change in between is not left out."""
+    bench = Bench(group("a", "b", "c"))
+    points = ScanBuilder(bench.counters, bench.latest)
+    nodes = [ua.NodeId(name, 2) for name in "abc"]
+    start = points.size
+    for position, node in enumerate(nodes):
+        points.add(bench.groups[0], position, node)
+    values = changes_of((0, 1, NOW), (0, 2, NOW), (0, 3, None))
+    first = points.first_values(start, values, nodes)
+    [scan] = points.scans(first, NOW)
+    points.expect_again(first)
+    assert (scan.points, scan.values) == ([0, 1, 2], [1, 2, 3])
+    sent = changes_of((0, 1, NOW), (1, 2, NOW), (2, 3, None), (1, 9, NOW + 1))
+    [scan] = points.scans(sent, NOW)
+    assert (scan.points, scan.values) == ([1], [9])
+    [scan] = points.scans(changes_of((0, 1, NOW)), NOW)
+    assert scan.values == [1], "only the first message repeats"

@@ -55,16 +55,16 @@ class ClientHandles:
         return len(self._groups)
 
     def first_values(self, start: int, values: DataChanges, nodes: Sequence[ua.NodeId]) -> DataChanges:
-        """Assign values that were read of nodes to the handles from `start` on, whose items were created after that.
-
-        The first messages of these items repeat the values that did not change in between: they are left out.
-        """
+        """Assign values that were read of nodes to the handles from `start` on, whose items are newer."""
         places = {node: place for place, node in enumerate(nodes)}
         handles = [handle for handle in range(start, self.size) if handle in self._fresh]
         chosen = values.chosen([places[self._nodes[handle]] for handle in handles])
         chosen.handles = handles
-        self._read |= dict(zip(handles, _readings(chosen), strict=True))
         return chosen
+
+    def expect_again(self, changes: DataChanges) -> None:
+        """Leave out values that were read from the first messages of their items, if they did not change since."""
+        self._read |= dict(zip(changes.handles, _readings(changes), strict=True))
 
     def handles(self, groups: Container[OpcUaGroup]) -> list[int]:
         """Return the handles of groups of points."""

@@ -30,6 +30,9 @@ _PLAIN = {bool, int, float}
 """Types of values that become readings without a conversion."""
 
 
+OVERTAKEN = 10_000_000
+"""Microseconds for which changes that are older than a value that was read come late."""
+
 SAMPLED = 60_000_000
 """Microseconds before now in which the server may have sampled the first value after an outage."""
 
@@ -52,6 +55,7 @@ class ScanBuilder(ClientHandles):
         self._gaps: list[Gap] = []
         self._gone: set[int] = set()  # handles of nodes that were removed
         self._past = False  # True while changes of an earlier session are processed
+        self._overtaken: dict[int, tuple[int, int]] = {}  # handle -> source ticks that were read, time to forget it
 
     def take_gone(self) -> dict[int, list[tuple[OpcUaGroup, int]]]:
         """Return the points whose nodes were removed from the server, by client handle, once."""
@@ -74,6 +78,30 @@ class ScanBuilder(ClientHandles):
     def present(self, group: OpcUaGroup, now: int) -> int:
         """Return the present time by the clock that stamps a group's values; `now` is by the gateway's clock."""
         return now if group.connection.time_of(pushed=True) is Time.GATEWAY else now + self.ahead
+
+    def overtake(self, changes: DataChanges, now: int) -> list[Scan]:
+        """Return the scans of values that were read, while changes before them may wait in the server's queues.
+
+        These changes come late, and the values that were read are left out when they come once more.
+        """
+        scans = self.scans(changes, now)
+        until = now + OVERTAKEN
+        ticks = zip(changes.handles, changes.source_ticks, strict=True)
+        self._overtaken |= {handle: (source, until) for handle, source in ticks if source > 0}
+        return scans
+
+    def _overtaken_by_read(self, changes: DataChanges, now: int) -> tuple[DataChanges, DataChanges]:
+        """Return the changes after the values that were read, and those before them."""
+        after, before = [], []
+        for place, (handle, source) in enumerate(zip(changes.handles, changes.source_ticks, strict=True)):
+            read, until = self._overtaken.get(handle, (0, 0))
+            if 0 < source < read and now < until:
+                before.append(place)
+                continue
+            if source != read or not read:
+                after.append(place)
+            self._overtaken.pop(handle, None)
+        return changes.chosen(after), changes.chosen(before)
 
     def _newest(self, handle: int) -> int | None:
         return self._latest[self._groups[handle]].get(self._positions[handle])
@@ -116,16 +144,18 @@ class ScanBuilder(ClientHandles):
         The first value of an item after a reconnection is the present value: if it was delivered before the outage,
         it is delivered again with the present time, since its point was bad meanwhile.
         """
-        changes = self._ours(changes)
+        changes, queued = self._ours(changes), None
+        if self._overtaken and not self._overtaken.keys().isdisjoint(changes.handles):
+            changes, queued = self._overtaken_by_read(changes, now)
+        late = self._late_scans(queued, now) if queued is not None and queued.handles else []
         if not changes.handles:
-            return []
+            return late
         handles, sources = changes.handles, changes.source_times
         distinct = len(set(handles)) == len(handles)
         odd = self._odd(changes, sources, distinct=distinct)
         following = {} if distinct or self._fresh.isdisjoint(handles) else self._following(changes, sources)
         times = self._times(changes, sources, now)
         scans: dict[tuple[OpcUaGroup, int], Scan] = {}
-        late: list[Scan] = []
         for key, places in self._places(handles, distinct=distinct).items():
             group, _ = key
             scan = Scan(group, now, [], {}, [], [])
@@ -147,6 +177,19 @@ class ScanBuilder(ClientHandles):
                     cast("list[Any]", column).extend(cast("list[Any]", values))
             scans[key] = scan
         return [*scans.values(), *late]
+
+    def _late_scans(self, changes: DataChanges, now: int) -> list[Scan]:
+        """Return late scans of changes that values were read after."""
+        kept, self._overtaken = self._overtaken, {}
+        newest = {handle: self._newest(handle) for handle in set(changes.handles)}
+        scans = self.scans(changes, now)
+        self._overtaken = kept
+        for handle, source in newest.items():
+            if source is not None:
+                self._latest[self._groups[handle]].update(dict.fromkeys(self.positions(handle), source))
+        for scan in scans:
+            scan.late = True
+        return scans
 
     def _following(self, changes: DataChanges, sources: Sequence[int | None]) -> dict[int, int]:
         """Return the earliest time of all but the first change of each item, by the clock of its point."""

@@ -208,6 +208,7 @@ class SessionReader:
         first, self._first = self._first, []
         for changes in first:
             yield self._scans(changes)
+            self.points.expect_again(changes)
         messages = await self._publishing.receive(min(until, self._fallback.due, self._alarms.due, self._repeats.due))
         with self._translating():
             for message in messages:
@@ -232,7 +233,11 @@ class SessionReader:
         changes = await self._session.read([self.points.node(handle) for handle in handles])
         changes.handles = handles
         newer = self.points.newer(changes)
-        return self._scans(newer) if newer.handles else []
+        if not newer.handles:
+            return []
+        scans = self.points.overtake(newer, self._clock())
+        self._repeats.note(scans, self.points.present)
+        return scans
 
     @contextmanager
     def _translating(self) -> Iterator[None]:
