@@ -131,6 +131,8 @@ async def test_check_shows_the_value_that_the_gateway_would_read(opcua: NodeOpcU
     assert found["recipe"] == RECIPE
     assert found["mode"] == "Automatic"
     assert sample.scan.faults == {}
+    raw = dict(zip(group.names, sample.held, strict=True))
+    assert raw["seconds"].raw.startswith("{'Name': 'winter', 'Seconds': 900")
 
 
 # -- a server with type dictionaries alone --
