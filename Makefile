@@ -54,6 +54,7 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/modbus_100x100.py
 	$(BIN)/python benchmarks/modbus_flat_out.py
 	$(BIN)/python benchmarks/modbus_schedule.py
+	$(BIN)/python benchmarks/modbus_recovery.py
 	$(BIN)/python benchmarks/reload.py
 	$(BIN)/python benchmarks/backlog.py
 	$(BIN)/python benchmarks/opcua_changes.py

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from drivers.sampling import Sample
+    from drivers.trace import Tracer
 
 __all__ = [
     "CONTRACT",
@@ -214,6 +215,13 @@ class Driver(ABC, Generic[ConnectionT, SourceT]):
         """Return the warnings since the last call; None if this driver has none at any time."""
         return None
 
+    def trace(self, tracer: Tracer) -> bool:  # noqa: ARG002 - of those that can
+        """Report every message on the wire to `tracer`, from the next `connect` on; return False if it can't.
+
+        Called before `connect`. A driver that is not traced must not pay for it.
+        """
+        return False
+
     def counts(self) -> Mapping[str, int]:
         """Return counters since the start by name, such as requests and time-outs."""
         return {}
@@ -254,6 +262,13 @@ class Sampler(Driver[ConnectionT, SourceT]):
         An event has no reading; an event that can't be subscribed to has a fault. Called for one group at a time.
         Raises `NotConnected` or `ReadFailed`.
         """
+
+    def settled(self, group: Group[ConnectionT, SourceT]) -> bool:  # noqa: ARG002 - of those that learn
+        """Return False if another sample of the group may show more, since the driver learns how the device answers.
+
+        `check` then samples again at once, for as long as the device may take.
+        """
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,13 @@ class Connection(Settings):
         """Return this without its address: connections with equal results have the same cost for the same points."""
         return self
 
+    def exclusive_address(self) -> object | None:
+        """Return the identity of the serial line, or of the address, that serves a single connection.
+
+        Machines with equal results must have equal results of `shared`, too. None if several connections are usual.
+        """
+        return None
+
     def shared(self) -> Connection:
         """Return this without the settings of one machine, such as a unit id.
 

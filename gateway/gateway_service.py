@@ -27,6 +27,7 @@ from gateway.common.heartbeat import beat
 from gateway.common.setting_types import MissingSecret
 from gateway.common.stall import StallWatch
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
+from gateway.common.wire_trace import log_trace
 from gateway.model.ledger import ScheduleCounts
 from gateway.model.record import Record
 from gateway.mqtt.topics import Topics
@@ -71,8 +72,10 @@ DRAIN = 1.5
 class GatewayService:
     """The service that `lineside run` runs."""
 
-    def __init__(self, factory: Factory) -> None:
+    def __init__(self, factory: Factory, *, trace: bool = False) -> None:
+        """Prepare to run; with `trace` each message between gateway and devices is logged."""
         own = factory.gateway
+        self._trace = trace
         files = SpoolFiles(own.spool.folder, own.id)
         self.id = own.id
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
@@ -142,7 +145,10 @@ class GatewayService:
         """Make the worker of a device, which reads all machines behind its connection."""
 
         def make_driver(groups: Sequence[Group]) -> Driver:
-            return device.protocol.driver(device.connection, groups, self.clock)
+            driver = device.protocol.driver(device.connection, groups, self.clock)
+            if self._trace:
+                driver.trace(log_trace(str(device.connection)))
+            return driver
 
         acquisition, phase, delay = self._devices, self._waves.add(device.groups), before * CONNECTS_APART
         return DeviceWorker(

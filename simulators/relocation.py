@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulators.servers import Servers
 
 _ELSEWHERE = {
-    "modbus": frozenset({"backup", "ca", "certificate", "key", "server_name"}),
+    "modbus": frozenset({"backup", "peer", "ca", "certificate", "key", "server_name"}),
     "opcua": frozenset({"backup", "pki", "password", "user_certificate", "user_key", "server_name",
                         "server_uri", "endpoint", "dial_in"}),
 }  # fmt: skip

@@ -167,7 +167,8 @@ class Servers:
         if transport.serial:
             return SerialLine(transport, None if self.free_ports else Path(connection.device), units)
         if transport is Transport.LISTEN:
-            return ReverseConnection(LOOPBACK, port, units)
+            rtu = connection.framing == "rtu"
+            return ReverseConnection(LOOPBACK, port, units, registration=connection.registration_packet, rtu=rtu)
         return ListeningPort(transport, host, port, units, tls if transport is Transport.TLS else None)
 
     def _units_of(self, key: str, hosted: Hosted) -> dict[int, Unit]:

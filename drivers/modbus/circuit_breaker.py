@@ -17,16 +17,26 @@ class CircuitBreaker:
         self.failures = 0
         self._wait = 0.0
         self._until = 0.0
+        self._since = 0.0  # time of the first failure
+
+    def silent_for(self, now: float) -> float:
+        """Return the seconds since the first scan without an answer, 0 if there is none."""
+        return now - self._since if self.failures else 0.0
 
     def open(self, now: float) -> bool:
         """Return True while no request may be sent to the unit."""
         return now < self._until
 
-    def timed_out(self, now: float) -> None:
-        """Double the pause after requests without an answer."""
+    def shorten(self) -> None:
+        """Allow the next request at once."""
+        self._until = 0.0
+
+    def timed_out(self, now: float, most: float = MOST) -> None:
+        """Double the pause after requests without an answer, up to `most` seconds."""
+        self._since = self._since if self.failures else now
         self.alive = False
         self.failures += 1
-        self._wait = min(self._wait * 2 or FIRST, MOST)
+        self._wait = min(self._wait * 2 or FIRST, most)
         self._until = now + self._wait
 
     def answered(self) -> None:

@@ -15,18 +15,21 @@ from secrets import randbelow
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import NotConnected
-from drivers.modbus.connection import Transport
-from drivers.modbus.framing import Ascii, LostSync, Mbap, MbapDatagram, Rtu
+from drivers.modbus.connection import BAUD, Transport
+from drivers.modbus.framing import Ascii, LostSync, Mbap, MbapAnyTransaction, MbapDatagram, MbapInNoise, Rtu
+from drivers.modbus.listener import Listener
 from drivers.modbus.pdu import (
     EXCEPTION,
+    PATH_UNAVAILABLE,
     REPEATED,
+    TARGET_SILENT,
     ExceptionResponse,
     InvalidResponse,
     ResponseTimeout,
     answers_request,
 )
 from drivers.modbus.pending_requests import PendingRequests
-from drivers.modbus.transport import Listener, TransportProtocol, open_transport
+from drivers.modbus.transport import TransportProtocol, open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +47,7 @@ _FRAMINGS: dict[Transport, type[Framing]] = {
     Transport.RTU: Rtu,
     Transport.RTU_TCP: Rtu,
     Transport.ASCII: Ascii,
+    Transport.LISTEN: MbapInNoise,
 }
 
 _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
@@ -52,6 +56,17 @@ _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
 
 LATE = 10.0
 """Seconds after which a missing response is no longer expected."""
+
+
+def framing_of(connection: ModbusConnection) -> Framing:
+    """Return the framing of a new connection."""
+    if connection.framing == "rtu":
+        return Rtu()
+    if connection.any_transaction:
+        return MbapAnyTransaction()
+    if connection.surplus and connection.transport in {Transport.TCP, Transport.TLS}:
+        return MbapInNoise()  # the length in the header may not count the surplus
+    return _FRAMINGS.get(connection.transport, Mbap)()
 
 
 @dataclass(slots=True)
@@ -76,9 +91,9 @@ class ModbusClient:
         self.connections = 0
         self._units = units
         self._connection = connection
-        self._framing: Framing = _FRAMINGS.get(connection.transport, Mbap)()
-        self._listener = (
-            Listener(connection, self._make_protocol) if connection.transport is Transport.LISTEN else None
+        self._framing: Framing = framing_of(connection)
+        self.listener = (
+            Listener(connection, self._make_protocol, units) if connection.transport is Transport.LISTEN else None
         )
         self._transport: AnyTransport | None = None
         self._slots = asyncio.Semaphore(connection.in_flight)
@@ -90,8 +105,9 @@ class ModbusClient:
         # kept over connections: a new connection may reach the same serial line, which may still send old responses
         self._pending = None if self._framing.matched else PendingRequests(randbelow(0x10000))
         self._protocol: TransportProtocol | None = None
-        self._gap = max(_GAP_BITS / connection.baud, _GAP_MIN) if connection.transport is Transport.RTU else 0.0
+        self._gap = _silence(connection)
         self._last_sent = self._last_heard = 0.0
+        self._last_unit = -1
         self._heard = True  # whether a frame came over the present or last connection
         self._turn = 0  # index of the address that is tried first
         self._lost = "not connected yet"
@@ -111,8 +127,8 @@ class ModbusClient:
         self.close()
         self._silent.clear()
         self._turn = 0 if self._heard else self._turn + 1  # no frame came: start with the other address
-        if self._listener is not None:
-            self._transport = await self._listener.open()
+        if self.listener is not None:
+            self._transport = await self.listener.open()
         else:
             self._transport = await open_transport(self._connection, self._make_protocol, self._turn)
         self.connections += 1
@@ -132,8 +148,8 @@ class ModbusClient:
     def end(self) -> None:
         """Close everything."""
         self.close()
-        if self._listener is not None:
-            self._listener.close()
+        if self.listener is not None:
+            self.listener.close()
 
     @property
     def connected(self) -> bool:
@@ -161,14 +177,17 @@ class ModbusClient:
         """Send requests, up to `in_flight` at once; return the response or the error of each."""
         return await asyncio.gather(*(self.request(unit, pdu) for pdu in pdus), return_exceptions=True)  # type: ignore[return-value] # cancelling is no result
 
-    async def _pause_before_request(self) -> None:
+    async def _pause_before_request(self, unit: int) -> None:
         ready = max(self._last_sent + self._connection.pause, self._last_heard + self._gap)
+        if unit != self._last_unit:
+            ready = max(ready, max(self._last_sent, self._last_heard) + self._connection.pause_between_units)
+            self._last_unit = unit
         wait = ready - asyncio.get_running_loop().time()
         if wait > 0:
             await asyncio.sleep(wait)
 
     async def _exchange(self, unit: int, pdu: bytes) -> bytes:
-        await self._pause_before_request()
+        await self._pause_before_request(unit)
         if self._transport is None:
             raise NotConnected(self._lost)
         loop = asyncio.get_running_loop()
@@ -257,19 +276,35 @@ class ModbusClient:
 
     def _answered(self, frame: Frame) -> None:
         self._heard = True
-        transaction = frame.transaction if self._pending is None else self._pending.match(frame.unit, frame.pdu)
+        transaction = frame.transaction if self._pending is None else self._match(self._pending, frame)
         waiting = None if transaction is None else self._waiting.get(transaction)
         if waiting is None or waiting.answer.done():
             self.discarded += 1
             if transaction is not None and (overdue := self._overdue.pop(transaction, None)) is not None:
-                self.held = overdue[0], min(self._last_heard - overdue[1], LATE)
+                self._note_held(frame, *overdue)
             return
         self._silent.clear()
         if (waiting.unit, waiting.pdu[0]) != (frame.unit, frame.pdu[0] & ~EXCEPTION):
+            if self._connection.any_unit and waiting.pdu[0] == frame.pdu[0] & ~EXCEPTION:
+                waiting.answer.set_result(frame.pdu)
+                return
             mismatch = f"unit {frame.unit}, function {frame.pdu[0]} answered for {waiting.unit}, {waiting.pdu[0]}"
             waiting.answer.set_exception(InvalidResponse(mismatch))
         else:
             waiting.answer.set_result(frame.pdu)
+
+    def _match(self, pending: PendingRequests, frame: Frame) -> int | None:
+        """Return the transaction of the request that a response without a transaction id belongs to."""
+        unit = frame.unit
+        if self._connection.any_unit and self._waiting:
+            unit = next(iter(self._waiting.values())).unit  # only one request is in flight
+        return pending.match(unit, frame.pdu)
+
+    def _note_held(self, frame: Frame, unit: int, sent: float) -> None:
+        """Note for how long a gateway was busy with a unit; a report of the gateway itself takes precedence."""
+        reported = bool(frame.pdu[0] & EXCEPTION) and frame.pdu[1] in {PATH_UNAVAILABLE, TARGET_SILENT}
+        if reported or self.held is None or self.held[0] == unit:
+            self.held = unit, min(self._last_heard - sent, LATE)
 
     def _gone(self, reason: str) -> None:
         if self._transport is not None:
@@ -282,6 +317,13 @@ class ModbusClient:
         for waiting in self._waiting.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
+
+
+def _silence(connection: ModbusConnection) -> float:
+    """Return the seconds of silence before a frame."""
+    if connection.transport is not Transport.RTU:
+        return 0.0
+    return max(_GAP_BITS / (connection.baud or BAUD), _GAP_MIN)
 
 
 def _time_out(answer: asyncio.Future[bytes], seconds: float) -> None:

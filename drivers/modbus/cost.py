@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from drivers.base import Cost
 from drivers.modbus.address import ENTRIES, Address, FunctionData
 from drivers.modbus.connection import Transport
-from drivers.modbus.pdu import MAX_BITS
 from drivers.modbus.plan import Limits, apart, check_point, limits_of, plan
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 
 ROUND_TRIP = 0.005
 """Assumed seconds of a request on a network: most devices answer within their own cycle of some milliseconds."""
+
+GATEWAY_HOP = 0.002
+"""Assumed seconds of a request and its answer between here and a gateway, beside the serial line behind it."""
 
 TURNAROUND = 0.005
 """Assumed seconds before a device on a serial line answers."""
@@ -55,13 +57,22 @@ def _bytes(connection: ModbusConnection, request: Request) -> int:
             return 2 * _TCP_FRAME + data
 
 
+def _line_bytes(connection: ModbusConnection, request: Request) -> int:
+    """Return the bytes of a request and its answer on the serial line, which may be behind a gateway."""
+    if connection.transport is Transport.ASCII:
+        return _bytes(connection, request)
+    return 2 * _RTU_FRAME + _REQUEST_DATA + 1 + request.size
+
+
 def _seconds(connection: ModbusConnection, requests: Sequence[Request]) -> float:
     """Return the expected duration of a scan in seconds."""
     pauses = connection.pause * len(requests) + connection.pause_after_connect * connection.close_after_scan
-    if connection.transport.serial:
-        character = _BITS_A_CHARACTER / connection.baud
-        bytes_ = sum(_bytes(connection, request) for request in requests)
-        return pauses + bytes_ * character + len(requests) * (2 * _SILENCE * character + TURNAROUND)
+    if (rate := connection.line_rate) is not None:
+        character = _BITS_A_CHARACTER / rate
+        bytes_ = sum(_line_bytes(connection, request) for request in requests)
+        on_line = bytes_ * character + len(requests) * (2 * _SILENCE * character + TURNAROUND)
+        hops = 0 if connection.transport.serial else len(requests) + connection.close_after_scan
+        return pauses + on_line + hops * GATEWAY_HOP
     rounds = -(-len(requests) // connection.in_flight) + connection.close_after_scan
     return pauses + rounds * ROUND_TRIP
 
@@ -94,10 +105,12 @@ def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iter
     if limits.max_registers == Limits().max_registers and not limits.forbidden:
         return  # every point fits
     for position, point in enumerate(sources):
-        most = MAX_BITS if point.address.table.bits else limits.max_registers
         try:
             for one in (point, apart((point,), limits).get(0)):
                 if one is not None:
-                    check_point(one, [span for span in limits.forbidden if span.table is one.address.table], most)
+                    table = one.address.table
+                    check_point(
+                        one, [span for span in limits.forbidden if span.table is table], limits.most(table), one.size
+                    )
         except ValueError as error:
             yield position, str(error)

@@ -8,24 +8,29 @@ sent. Requests to a unit that answers nothing are paused, so that other units on
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import DeviceWarning, Driver, Fault, Misconfigured, NotConnected, Reason, Scan, WriteFailed, bad
-from drivers.modbus.circuit_breaker import CircuitBreaker
+from drivers.modbus.circuit_breaker import FIRST, CircuitBreaker
+from drivers.modbus.circuit_breaker import MOST as LONGEST_PAUSE
 from drivers.modbus.client import ModbusClient
 from drivers.modbus.codec import split_faults
 from drivers.modbus.connection import ModbusConnection, Transport
-from drivers.modbus.group_state import FEWEST, MOST, SPLIT_AFTER, GroupState
+from drivers.modbus.group_state import EAGER, FEWEST, MOST, SPLIT_AFTER, GroupState
 from drivers.modbus.isolation import PASSING, SPLITTABLE, fault_of, isolate
+from drivers.modbus.observed_client import ObservedModbusClient, WireTrace
 from drivers.modbus.pdu import (
     PATH_UNAVAILABLE,
     TARGET_SILENT,
     ExceptionResponse,
     InvalidResponse,
     ResponseTimeout,
+    read_answer,
+    read_surplus_answer,
 )
-from drivers.modbus.plan import request
+from drivers.modbus.plan import is_wide, request
 from drivers.modbus.source import ModbusSource
 from drivers.modbus.writer import write_requests
 
@@ -33,25 +38,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import Value
+    from drivers.modbus.observed_client import WireObserver
     from drivers.modbus.plan import Request
     from drivers.modbus.source import ModbusGroup
+    from drivers.trace import Tracer
 
 SILENT = bad(Reason.NO_RESPONSE)
+CLOSES = bad(Reason.NO_RESPONSE, "the device closes the connection at this request")
 
 RETRIED_POINTS = 10
 """The most refused points of a block that are read again after a scan."""
 
-TRIED_BLOCKS = 2
-"""The most blocks that are tried as a whole again after a scan."""
+EAGER_POINTS = 2
+"""The same while the block is tried at short intervals."""
 
-PASSING_PAUSE = 0.02
-"""Seconds before a request is sent again to a device that is busy."""
+TRIED_BLOCKS = 20
+"""The most blocks that are tried as a whole again after a scan; the first without a response ends the attempts."""
+
+EAGER_TIMEOUTS = 10.0
+"""Time-outs between two requests to a silent unit beside others, in the first minutes of its silence."""
 
 REOPENED = 4
 """The most times that a connection is opened again within a scan."""
 
 REOPEN_PAUSES = (0.0, 0.1, 0.3)
 """Seconds before each attempt to open a connection again: a device with one connection needs a moment to free it."""
+
+MOST_NAMED = 10
+"""Units that a warning names."""
 
 _UNREACHABLE = {PATH_UNAVAILABLE, TARGET_SILENT}
 _FAILURES = (ExceptionResponse, InvalidResponse, ResponseTimeout, NotConnected)
@@ -60,13 +74,11 @@ GAP = (
     "the device does not answer requests that include other registers: its points are read apart, which costs more "
     "requests; write max_gap: 0, or forbidden with the registers between"
 )
-SHORT = (
-    "the device sends fewer entries than were requested: its points are read in smaller parts; write "
-    "max_registers: {}"
-)
+SHORT = "the device sends fewer entries than were requested: its points are read in smaller parts; write {}: {}"
 HELD = (
-    "a unit does not answer, and its gateway serves no other unit for {:.1f} s: these wait for it; shorten its "
-    "time-out, or write a timeout longer than that"
+    "unit {unit} does not answer, and its gateway serves no other unit for {seconds:.1f} s (the timeout here is "
+    "{timeout:g} s): requests to {others} wait up to {delay:.1f} s; shorten the time-out of the gateway, or write "
+    "timeout: {write:g}s"
 )
 APART = "the device does not answer these as a whole: they are read apart, and tried together again from time to time"
 
@@ -118,12 +130,14 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._client = ModbusClient(self._settings, self._breakers.keys())
         self._states: dict[ModbusGroup, GroupState] = {}
         self._warnings: dict[tuple[str, str], dict[str, None]] = {}
+        self._held_warned: dict[int, float] = {}  # seconds that were warned of, by unit
         self._opening = asyncio.Lock()
         self._scanning = asyncio.Lock()  # used if the connection is closed after each scan
         self._users = 0  # scans that use the connection, or wait for it
         self._opened = 0.0
         self._wanted = False  # from `connect` to `close`
         self._wrong = ""
+        self._payload = read_surplus_answer if connection.surplus else read_answer
         self._update_states()
 
     def _update_states(self) -> None:
@@ -233,7 +247,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             registers = [state.scale_registers[position] for position in planned.positions]
             try:
                 answer = await self._client.request(state.settings.unit, planned.pdu)
-                found |= zip(registers, planned.values(answer), strict=True)
+                found |= zip(registers, planned.values(answer, self._payload), strict=True)
             except _FAILURES as error:
                 found |= dict.fromkeys(registers, fault_of(error))
         return found
@@ -277,7 +291,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         for planned in progress.postponed:
             await self._read_silent(state, planned, progress)
         for planned in left_out:
-            progress.fail(planned, SILENT if progress.abandoned is None else progress.abandoned)
+            known = CLOSES if state.history(planned).closes else SILENT
+            progress.fail(planned, known if progress.abandoned is None else progress.abandoned)
         return progress
 
     async def _probe(self, state: GroupState, progress: ScanInProgress) -> None:
@@ -322,7 +337,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             if not self._may_pass(state, planned, found) or loop.time() > progress.deadline:
                 break
             if isinstance(found, ExceptionResponse):
-                await asyncio.sleep(PASSING_PAUSE)
+                await asyncio.sleep(state.settings.busy_pause)
             found = await self._attempt(state, planned, progress)
         match found:
             case ResponseTimeout():
@@ -404,6 +419,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             return
         progress.fail(planned, error.fault)
         self._isolate_silent(state, planned)
+        state.history(planned).closes = True
 
     async def _note_refusal(
         self, state: GroupState, planned: Request, error: Exception, progress: ScanInProgress
@@ -428,6 +444,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         if not splittable or patient or not planned.splittable or now < history.retry_at:
             progress.fail(planned, fault)
             return
+        if isinstance(error, InvalidResponse) and 0 < error.came < planned.size:
+            option = "max_bits" if planned.table.bits else "max_registers"
+            entries = 8 * error.came if planned.table.bits else error.came // 2
+            self._warn(state, planned.positions, SHORT.format(option, entries))
         await self._split(state, planned, fault, progress)
 
     def _abandon(self, state: GroupState, silent: Sequence[Request], fault: Fault, progress: ScanInProgress) -> None:
@@ -436,7 +456,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.abandoned = fault
         progress.postponed.clear()
         if not progress.answered:
-            self._breakers[state.settings.unit].timed_out(now)
+            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
         elif silent:
             self._isolate_silent(state, silent[0])
             silent = silent[1:]
@@ -460,24 +480,42 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 progress.fail(planned, fault_of(found))
                 return
         if not progress.answered:
-            self._breakers[state.settings.unit].timed_out(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
             state.suspect(planned)
             return
         self._isolate_silent(state, planned)
+
+    def _longest_pause(self, state: GroupState, now: float) -> float:
+        """Return the longest pause of a silent unit, in seconds.
+
+        A unit that is alone on its connection delays no other unit, so it is asked in every period. Else it is asked
+        more often in the first minutes of its silence, since most outages are short.
+        """
+        if len(self._breakers) == 1:
+            return max(FIRST, state.every)
+        if self._breakers[state.settings.unit].silent_for(now) < EAGER:
+            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout))
+        return LONGEST_PAUSE
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
         """Read a block without a response in halves from the next scan on; postpone a single point."""
         now = asyncio.get_running_loop().time()
         history = state.history(planned)
         history.silent += 1
+        if history.silent == 1:
+            history.eager_until = now + EAGER
         if history.answered and history.silent < SPLIT_AFTER:
             return
         if not planned.splittable:
-            history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
+            if history.answered and now < history.eager_until:
+                history.wait, history.retry_at = 0.0, now + state.eager_wait
+            else:
+                history.postpone(now, FEWEST, max(MOST, state.settings.retry_refused))
             return
         points = state.points
         self._warn(state, planned.positions, GAP if _has_gaps(points, planned) else APART)
-        middle = _widest_gap(points, planned.positions)
+        middle = _widest_gap(points, planned)
         halves = (planned.positions[:middle], planned.positions[middle:])
         state.part(planned, [request(points, half, state.limits) for half in halves], {}, now)
 
@@ -496,9 +534,6 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         for part in found.requests:
             state.succeed(part)
         reached = {position for part in parts for position in part.positions}
-        if fault.reason is Reason.BAD_ANSWER and found.requests:
-            most = max(part.count for part in found.requests)
-            self._warn(state, planned.positions, SHORT.format(most))
         refused = {position: one for position, one in found.faults.items() if position not in reached}
         state.part(planned, parts, refused, loop.time())
 
@@ -512,7 +547,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 await self._ask(state, block.whole)
             except (ExceptionResponse, InvalidResponse):
                 state.postpone(block, loop.time())
-                for position in list(block.refused)[:RETRIED_POINTS]:
+                most = EAGER_POINTS if loop.time() < block.eager_until else RETRIED_POINTS
+                for position in list(block.refused)[:most]:
                     block.refused[position] = block.refused.pop(position)  # it is tried last next time
                     try:
                         await self._ask(state, request(state.points, (position,), state.limits))
@@ -530,7 +566,24 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(state.settings.unit, planned.pdu)
-        return planned.values(answer)
+        return planned.values(answer, self._payload)
+
+    # -- traces --
+
+    def trace(self, tracer: Tracer) -> bool:
+        self._observe(self._trace_to(tracer))
+        return True
+
+    def _trace_to(self, tracer: Tracer) -> WireTrace:
+        return WireTrace(tracer, self._machines_of)
+
+    def _observe(self, *observers: WireObserver) -> None:
+        """Replace the client, which is not connected yet, by a client that reports its messages."""
+        self._client = ObservedModbusClient(self._settings, self._breakers.keys(), observers)
+
+    def _machines_of(self, unit: int) -> str:
+        """Return the machines with a unit id; more than one is rare."""
+        return ", ".join(dict.fromkeys(group.machine for group in self.groups if group.connection.unit == unit))
 
     # -- writing, warnings, counters --
 
@@ -539,6 +592,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         point = state.points[position]
         if not state.settings.writable:
             raise Misconfigured(f"{group.machine}: its connection is not writable")
+        if is_wide(point, state.limits):
+            raise Misconfigured(f"{point.address}: registers of 32 bits can't be written")
         if not point.address.table.writable:
             raise Misconfigured(f"{point.address}: only coils and holding registers can be written")
         try:
@@ -557,13 +612,38 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 names.update(dict.fromkeys(group.names[position] for position in positions))
 
     def warnings(self) -> list[DeviceWarning]:
-        if self._client.held is not None:
-            unit, seconds = self._client.held
-            for state in self._states.values():
-                if state.settings.unit == unit:
-                    self._warn(state, range(len(state.points)), HELD.format(seconds))
+        self._warn_of_dead_unit()
+        listener = self._client.listener
+        if listener is not None and self._states:
+            first = next(iter(self._states))
+            for text in listener.remarks:
+                self._warnings.setdefault((first.machine, text), dict.fromkeys(first.names))
+            listener.remarks.clear()
         noted, self._warnings = self._warnings, {}
         return [DeviceWarning(machine, tuple(names), text) for (machine, text), names in noted.items()]
+
+    def _warn_of_dead_unit(self) -> None:
+        """Warn of a unit for which its gateway waits, with the measured seconds, unless it was done before."""
+        if self._client.held is None:
+            return
+        unit, seconds = self._client.held
+        if unit not in self._breakers or self._breakers[unit].alive:
+            return
+        if abs(seconds - self._held_warned.get(unit, 0.0)) < seconds / 2:
+            return
+        self._held_warned[unit] = seconds
+        others = sorted(self._breakers.keys() - {unit})
+        text = HELD.format(
+            unit=unit,
+            seconds=seconds,
+            timeout=self._settings.timeout,
+            others=f"units {', '.join(map(str, others[:MOST_NAMED]))}" if others else "other units",
+            delay=max(0.0, seconds - self._settings.timeout),
+            write=math.ceil(2 * seconds + 0.5) / 2,
+        )
+        for state in self._states.values():
+            if state.settings.unit == unit:
+                self._warn(state, range(len(state.points)), text)
 
     def counts(self) -> dict[str, int]:
         client = self._client
@@ -573,7 +653,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             "refused": client.refused,
             "discarded_answers": client.discarded,
             "discarded_bytes": client.noise,
-        }
+        } | ({"refused_connections": client.listener.refused} if client.listener is not None else {})
 
     async def close(self) -> None:
         self._wanted = False
@@ -611,18 +691,19 @@ def _has_gaps(points: Sequence[ModbusSource], planned: Request) -> bool:
         point = points[position]
         for one in (point, point.scaling_source()):
             if one is not None:
-                used.update(range(one.address.offset, one.address.offset + one.size))
+                used.update(range(one.address.offset, one.address.offset + planned.entries(one)))
     return planned.count > len(used)
 
 
-def _widest_gap(points: Sequence[ModbusSource], block: Sequence[int]) -> int:
+def _widest_gap(points: Sequence[ModbusSource], planned: Request) -> int:
     """Return the index at which to split a block in address order: its widest gap, or its middle."""
     gaps = [0]
     end = 0
+    block = planned.positions
     for number, position in enumerate(block):
         offset = points[position].address.offset
         if number:
             gaps.append(offset - end)
-        end = max(end, offset + points[position].size)
+        end = max(end, offset + planned.entries(points[position]))
     widest = max(gaps)
     return gaps.index(widest) if widest > 0 else len(block) // 2

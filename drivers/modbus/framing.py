@@ -21,6 +21,8 @@ _LENGTH_MIN, _LENGTH_MAX = 3, 254  # unit id, function code and data: 253 bytes 
 _RTU_MIN, _RTU_MAX = 5, 256  # unit, function code, a byte, CRC; 253 bytes of PDU (Serial Line, clause 2.5.1)
 _ASCII_MAX = 513  # characters (Serial Line, clause 2.5.2)
 
+_SENT_MAX = 64  # requests whose responses are recognized among other bytes
+
 _IDENTIFY, _MEI_IDENTIFICATION, _FIFO = 43, 14, 24
 _COUNTED = {1, 2, 3, 4, 12, 17, 20, 21, 23}
 _FIXED = {5: 4, 6: 4, 7: 1, 8: 4, 11: 4, 15: 4, 16: 4, 22: 6}
@@ -90,6 +92,62 @@ class Mbap(Framing):
             frame = Frame(transaction, unit, bytes(received[_HEADER.size : end]))
             del received[:end]
             yield frame
+
+
+class MbapAnyTransaction(Mbap):
+    """Modbus TCP of a device that does not repeat the transaction id of a request."""
+
+    matched = False
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        for frame in super().feed(data):
+            yield frame._replace(transaction=None)
+
+
+class MbapInNoise(Mbap):
+    """Modbus TCP in a stream that has other bytes between the frames, such as registration and heartbeat packets.
+
+    A frame begins where a header has the transaction id of a request, and the function code is that of the request.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sent: dict[int, int] = {}  # transaction -> function code
+
+    def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
+        self._sent.pop(transaction, None)
+        self._sent[transaction] = pdu[0]
+        if len(self._sent) > _SENT_MAX:
+            del self._sent[next(iter(self._sent))]
+        return super().pack(transaction, unit, pdu)
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        received = self._received
+        received += data
+        while (start := self._find()) is not None:
+            self.discarded += start
+            del received[:start]
+            end = _HEADER.size - 1 + int.from_bytes(received[4:6], "big")
+            if len(received) < end:
+                return
+            frame = Frame(int.from_bytes(received[:2], "big"), received[6], bytes(received[_HEADER.size : end]))
+            del received[:end]
+            yield frame
+        surplus = max(0, len(received) - _HEADER.size)  # the rest may be the begin of a header
+        self.discarded += surplus
+        del received[:surplus]
+
+    def _find(self) -> int | None:
+        """Return the position of the first header of a response, with its function code."""
+        received = self._received
+        for start in range(len(received) - _HEADER.size):
+            transaction, protocol, length, _ = _HEADER.unpack_from(received, start)
+            function = self._sent.get(transaction)
+            if function is None or protocol or not _LENGTH_MIN <= length <= _LENGTH_MAX:
+                continue
+            if received[start + _HEADER.size] & ~EXCEPTION == function:
+                return start
+        return None
 
 
 class MbapDatagram(Mbap):

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 SPLIT_AFTER = 3
 """Consecutive refusals after which a request that was answered before is split."""
 
+EAGER = 120.0
+"""Seconds after the first failure of a request that was answered before, with attempts at short intervals. Most
+troubles are short: the plan is as before within two periods of their end."""
+
 FEWEST, MOST = 1.0, 30.0
 """Seconds between attempts of a request without a response from a unit that answers others: at first, at most."""
 
@@ -34,19 +38,24 @@ class History:
     `answered`  whether it was ever answered
     `refusals`  consecutive scans in which it was refused
     `silent`    consecutive scans in which it got no response, or the connection was closed
-    `wait`      seconds until the next attempt; `retry_at` is its time by the event loop's clock
+    `closes`    whether the connection was closed at the last of these
+    `wait`      seconds until the next attempt; `retry_at` is its time by the event loop's clock, and `eager_until`
+                the end of the time in which the intervals are short
     """
 
     answered: bool = False
     refusals: int = 0
     silent: int = 0
+    closes: bool = False
     wait: float = 0.0
     retry_at: float = 0.0
+    eager_until: float = 0.0
 
     def succeed(self) -> None:
         """Record a response."""
         self.answered = True
         self.refusals = self.silent = 0
+        self.closes = False
         self.wait = self.retry_at = 0.0
 
     def postpone(self, now: float, first: float, most: float) -> None:
@@ -57,13 +66,17 @@ class History:
 
 @dataclass(slots=True)
 class PartedBlock:
-    """A block that is read in parts; points in `refused` are in none of them."""
+    """A block that is read in parts; points in `refused` are in none of them.
+
+    Until `eager_until`, by the event loop's clock, it is tried as a whole at short intervals.
+    """
 
     whole: Request
     parts: list[Request]
     refused: dict[int, Fault] = field(default_factory=dict)
     wait: float = 0.0
     retry_at: float = 0.0
+    eager_until: float = 0.0
 
 
 class GroupState:
@@ -89,6 +102,11 @@ class GroupState:
         self._parted: list[PartedBlock] = []
         self._history: defaultdict[bytes, History] = defaultdict(History)
         self._suspects: set[bytes] = set()
+
+    @property
+    def eager_wait(self) -> float:
+        """Seconds between two attempts that may cost a time-out each: a third of the time at most."""
+        return max(self.every, 3 * self.settings.timeout)
 
     def history(self, planned: Request) -> History:
         """Return the history of a request."""
@@ -141,7 +159,8 @@ class GroupState:
                 block.refused |= refused
                 break
         else:
-            block = PartedBlock(whole, list(parts), refused, self.every, now + self.every)
+            eager_until = now + EAGER if self.history(whole).answered else 0.0
+            block = PartedBlock(whole, list(parts), refused, self.every, now + self.every, eager_until)
             self._parted.append(block)
         self._arrange()
 
@@ -156,7 +175,10 @@ class GroupState:
         self._arrange()
 
     def postpone(self, block: PartedBlock, now: float) -> None:
-        """Postpone the attempt to read a block as a whole, after twice the time."""
+        """Postpone the attempt to read a block as a whole: first by a short interval, later by twice the time."""
+        if now < block.eager_until:
+            block.retry_at = now + self.eager_wait
+            return
         block.wait = min(block.wait * 2, self.settings.retry_refused)
         block.retry_at = now + block.wait
 

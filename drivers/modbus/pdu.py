@@ -56,7 +56,11 @@ class ResponseTimeout(Exception):
 
 
 class InvalidResponse(Exception):
-    """A response does not fit its request."""
+    """A response does not fit its request. `came` is the number of bytes that came in place of a table's entries."""
+
+    def __init__(self, message: str, came: int = 0) -> None:
+        super().__init__(message)
+        self.came = came
 
 
 def read(table: Table, first: int, count: int) -> bytes:
@@ -67,8 +71,15 @@ def read(table: Table, first: int, count: int) -> bytes:
 def read_answer(data: bytes, size: int) -> bytes:
     """Return the payload of a read response, which must have `size` bytes. Raises `InvalidResponse`."""
     if len(data) != size + 1 or data[0] != size:
-        raise InvalidResponse(f"{max(0, len(data) - 1)} bytes came where {size} belong")
+        raise InvalidResponse(f"{max(0, len(data) - 1)} bytes came where {size} belong", max(0, len(data) - 1))
     return data[1:]
+
+
+def read_surplus_answer(data: bytes, size: int) -> bytes:
+    """Return the first `size` bytes of a read response. Raises `InvalidResponse` if it has fewer."""
+    if len(data) <= size or data[0] < size:
+        return read_answer(data, size)
+    return data[1 : size + 1]
 
 
 def write_coil(entry: int, *, on: bool) -> bytes:

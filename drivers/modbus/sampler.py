@@ -6,38 +6,83 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from drivers.base import Fault, Sampler, Value, ValueType
+from drivers.base import DeviceWarning, Fault, Reason, Sampler, Value, ValueType
 from drivers.modbus.address import FunctionData
 from drivers.modbus.codec import compile_registers
 from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.diagnosis import WireRecord
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.raw_types import EIGHT_BITS, Order, byte_order, fits_order
 from drivers.modbus.source import ModbusSource
 from drivers.sampling import RawValue, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from drivers.base import Scan
     from drivers.modbus.group_state import GroupState
     from drivers.modbus.plan import Request
     from drivers.modbus.source import ModbusGroup
+    from drivers.trace import Tracer
+
+LATE_WAIT = 3.0
+"""Seconds to wait once for the late response of a unit that does not answer."""
+
+_DOUBTFUL = {Reason.NO_RESPONSE, Reason.NOT_CONNECTED, Reason.BAD_ANSWER}
+"""Faults that another scan may not have, once the driver has learned how the device answers."""
 
 
 class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
-    """Reads as the driver does, and keeps the raw responses."""
+    """Reads as the driver does, keeps the raw responses, and diagnoses the device from its messages."""
 
-    _answers: dict[int, bytes]  # of the present sample: the raw response of each point, by its position
+    def __init__(self, connection: ModbusConnection, groups: Sequence[ModbusGroup], clock: Callable[[], int]) -> None:
+        super().__init__(connection, groups, clock)
+        self._answers: dict[int, bytes] = {}  # of the present sample: the raw response of each point, by its position
+        self._record = WireRecord(connection)
+        self._seen: dict[ModbusGroup, object] = {}  # plan and faults of the last sample
+        self._unsettled: set[ModbusGroup] = set()
+        self._waited: set[int] = set()  # units whose late response was waited for
+        self._observe(self._record)
+
+    def trace(self, tracer: Tracer) -> bool:
+        self._observe(self._record, self._trace_to(tracer))
+        return True
 
     async def sample(self, group: ModbusGroup) -> Sample:
         self._answers = {}
+        state = self._states[group]
+        unit = state.settings.unit
+        self._breakers[unit].shorten()  # a person waits for the result
+        silent = group in self._unsettled and not self._breakers[unit].alive
+        if silent and unit not in self._waited:
+            self._waited.add(unit)  # a gateway may be busy with the request, and serve no other unit
+            await self._record.wait_for_late(unit, LATE_WAIT)
         scan = await self.read(group)
-        points: Sequence[ModbusSource] = self._states[group].points
-        return Sample(scan, [held(point, self._answers.get(i, b"")) for i, point in enumerate(points)])
+        self._note_progress(group, scan)
+        return Sample(scan, [held(point, self._answers.get(i, b"")) for i, point in enumerate(state.points)])
+
+    def _note_progress(self, group: ModbusGroup, scan: Scan) -> None:
+        """Note whether the last sample was like the sample before, and whether another may show more."""
+        requests = tuple(planned.pdu for planned in self._states[group].plan.requests)
+        seen = requests, frozenset(scan.faults)
+        doubtful = any(fault.reason in _DOUBTFUL for fault in scan.faults.values())
+        (self._unsettled.add if doubtful and seen != self._seen.get(group) else self._unsettled.discard)(group)
+        self._seen[group] = seen
+
+    def settled(self, group: ModbusGroup) -> bool:
+        return group not in self._unsettled
+
+    def warnings(self) -> list[DeviceWarning]:
+        found = super().warnings()
+        for group in self._states:
+            for text in self._record.diagnose(group.connection.unit):
+                found.append(DeviceWarning(group.machine, group.names, text))
+        return found
 
     async def _ask(self, state: GroupState, planned: Request, answer: bytes | None = None) -> list[Value]:
         if answer is None:
             answer = await self._client.request(state.settings.unit, planned.pdu)
-        payload = planned.unwrap(answer, planned.size)
+        payload = planned.payload(answer, self._payload)
         for position in planned.positions:
             self._answers[position] = part_of(payload, planned, state.points[position])
         return planned.decode(payload)
@@ -53,7 +98,8 @@ def part_of(payload: bytes, planned: Request, point: ModbusSource) -> bytes:
     distance = point.address.offset - planned.first
     if planned.table.bits:
         return bytes((payload[distance // 8] >> distance % 8 & 1,))
-    return payload[2 * distance : 2 * (distance + point.size)]
+    start = planned.width * distance + planned.lead(point)
+    return payload[start : start + 2 * point.size]
 
 
 def held(point: ModbusSource, content: bytes) -> RawValue:

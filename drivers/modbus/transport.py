@@ -1,4 +1,4 @@
-"""Open connections that carry frames: TCP, TLS, UDP, a serial line, or a device that dials in.
+"""Open connections that carry frames: TCP, TLS, UDP, or a serial line. `listener` has devices that dial in.
 
 Each is an asyncio transport with a `TransportProtocol`. `framing` has the frames.
 """
@@ -10,10 +10,10 @@ import os
 import ssl
 import termios
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from drivers.base import Misconfigured, NotConnected
-from drivers.modbus.connection import Transport
+from drivers.modbus.connection import BAUD, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class TransportProtocol(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def __init__(self, received: Callable[[bytes], None], lost: Callable[[str], None]) -> None:
         self._received = received
-        self._lost = lost
+        self.lost = lost
 
     def data_received(self, data: bytes) -> None:
         """Forward a part of a stream."""
@@ -43,11 +43,11 @@ class TransportProtocol(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """Report that no process listens at the address."""
-        self._lost(f"{exc}")
+        self.lost(f"{exc}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end of the connection."""
-        self._lost(f"connection lost: {exc}" if exc else "the device closed the connection")
+        self.lost(f"connection lost: {exc}" if exc else "the device closed the connection")
 
 
 async def open_transport(
@@ -109,83 +109,6 @@ def tls_context(connection: ModbusConnection) -> ssl.SSLContext:
     return context
 
 
-MAX_ACCEPTED = 4
-"""Accepted connections that are not in use; a further connection closes the oldest."""
-
-
-class Listener:
-    """Listens for a device that dials in, and uses its newest connection."""
-
-    def __init__(self, connection: ModbusConnection, make: Callable[[], TransportProtocol]) -> None:
-        self._connection = connection
-        self._make = make
-        self._server: asyncio.Server | None = None
-        self._accepted: list[asyncio.Transport] = []
-        self._arrival = asyncio.Event()
-
-    async def open(self) -> asyncio.Transport:
-        """Return the connection of a device. Raises `NotConnected` if no device dials in within the time-out."""
-        host, port = self._connection.host, self._connection.port
-        if self._server is None:
-            try:
-                self._server = await asyncio.get_running_loop().create_server(
-                    lambda: _AcceptedConnection(self), host, port
-                )
-            except (OSError, ValueError) as error:
-                raise NotConnected(f"can't listen on {host}:{port}: {error}") from error
-        try:
-            async with asyncio.timeout(self._connection.timeout):
-                while not self._accepted:
-                    self._arrival.clear()
-                    await self._arrival.wait()
-        except TimeoutError:
-            raise NotConnected(f"no device has dialled in to {host}:{port}") from None
-        transport = self._accepted.pop()
-        self._abort_accepted()
-        transport.set_protocol(self._make())
-        return transport
-
-    def accepted(self, transport: asyncio.Transport) -> None:
-        """Keep a new connection."""
-        self._accepted.append(transport)
-        if len(self._accepted) > MAX_ACCEPTED:
-            self._accepted.pop(0).abort()
-        self._arrival.set()
-
-    def dropped(self, transport: asyncio.Transport) -> None:
-        """Forget a connection that ended before it was used."""
-        if transport in self._accepted:
-            self._accepted.remove(transport)
-
-    def _abort_accepted(self) -> None:
-        for transport in self._accepted:
-            transport.abort()
-        self._accepted.clear()
-
-    def close(self) -> None:
-        """Close the port and all unused connections."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        self._abort_accepted()
-
-
-class _AcceptedConnection(asyncio.Protocol):
-    """Watches an accepted connection until it is used."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._listener.accepted(self._transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self._listener.dropped(self._transport)
-
-
 class SerialTransport(asyncio.Transport):
     """A serial port in the event loop, which watches its file descriptor like a socket."""
 
@@ -242,7 +165,7 @@ def open_serial(connection: ModbusConnection, protocol: TransportProtocol) -> Se
         raise Misconfigured("serial lines need pyserial: pip install 'lineside[serial]'") from None
     bits = serial.SEVENBITS if connection.data_bits == _ASCII_BITS else serial.EIGHTBITS
     parity = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}[connection.parity]
-    port = serial.Serial(None, connection.baud, bits, parity, connection.stop_bits, timeout=0, exclusive=True)
+    port = serial.Serial(None, connection.baud or BAUD, bits, parity, connection.stop_bits, timeout=0, exclusive=True)
     port.port = connection.device
     try:
         port.open()

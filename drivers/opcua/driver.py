@@ -25,6 +25,7 @@ from drivers.opcua.browse.search import search
 from drivers.opcua.connection.redundancy import Redundancy
 from drivers.opcua.connection.session import opened_first
 from drivers.opcua.connection.session_takeover import AbandonedSessions
+from drivers.opcua.connection.wire_trace import tracing
 from drivers.opcua.counters import Counters
 from drivers.opcua.errors import REQUEST_ERRORS
 from drivers.opcua.events.alarms import Alarms
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
     from drivers.opcua.subscription.scan_builder import Latest
+    from drivers.trace import Tracer
 
 
 class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
@@ -73,6 +75,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
         self._retry_at = 0.0
         self._ahead = 0
         self._abandoned = AbandonedSessions()
+        self._tracer: Tracer | None = None
         self._interrupted = False  # True if points were bad since the start
 
     @property
@@ -96,13 +99,20 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
     def counts(self) -> dict[str, int]:
         return self._counters.as_dict()
 
+    def trace(self, tracer: Tracer) -> bool:
+        machines = {group.machine for group in self.groups}
+        [machine] = machines if len(machines) == 1 else [""]
+        self._tracer = lambda event: tracer(event._replace(machine=machine))
+        return True
+
     def warnings(self) -> list[DeviceWarning]:
         return self._revisions.take()
 
     async def connect(self) -> None:
         await self.close()
         interrupted, self._interrupted = self._interrupted, True
-        session, turn = await opened_first(self._settings, self._turn, self._abandoned)
+        with tracing(self._tracer):
+            session, turn = await opened_first(self._settings, self._turn, self._abandoned)
         self._session = session
         if turn != self._turn:
             self._turn = turn

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from drivers.base import Connection, DeviceWarning, Driver, Fault, Group, Protocol
+    from drivers.trace import Tracer
     from gateway.check.results import Finding
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
@@ -31,6 +32,10 @@ READINGS = 10
 
 FASTEST = 0.2
 """Seconds between two readings that are not asked for by the point itself."""
+
+
+MOST_SAMPLES = 20
+"""The most samples of a group in a row, while its driver learns how the device answers."""
 
 
 class Patience(NamedTuple):
@@ -55,15 +60,18 @@ class GroupTaken:
 
 @dataclass(slots=True)
 class Device:
-    """One connection, the machines behind it, and what was found. `error` says why it can't be talked to at all."""
+    """One connection, the machines behind it, and the results.
+
+    `error` is the reason why it can't be reached at all; `warnings` are those of the driver, with instructions.
+    """
 
     connection: Connection
     protocol: Protocol
     machines: list[tuple[Machine, list[GroupTaken]]] = field(default_factory=list)
     error: str = ""
     ahead: float | None = None
-    warnings: Sequence[DeviceWarning] = ()
     searched: dict[str, list[Finding]] = field(default_factory=dict)  # machine -> findings about its searches
+    warnings: list[DeviceWarning] = field(default_factory=list)
 
     @property
     def groups(self) -> list[GroupTaken]:
@@ -83,13 +91,18 @@ def _groups(machine: Machine) -> list[GroupTaken]:
     return [GroupTaken(group, points) for group, points in groups_of(machine)]
 
 
-async def read_devices(devices: Sequence[Device], patience: Patience, finished: Callable[[], None]) -> None:
-    """Read all devices, and call `finished` after each. The results, errors included, are stored in the devices."""
+async def read_devices(
+    devices: Sequence[Device], patience: Patience, finished: Callable[[], None], tracer: Tracer | None = None
+) -> None:
+    """Read all devices, and call `finished` after each. The results, errors included, are stored in the devices.
+
+    `tracer` receives the messages of all devices whose drivers can be traced.
+    """
     turns = asyncio.Semaphore(patience.at_once)
 
     async def one(device: Device) -> None:
         async with turns:
-            await _Look(device, patience).run()
+            await _Look(device, patience, tracer).run()
         finished()
 
     async with asyncio.TaskGroup() as tasks:
@@ -100,9 +113,10 @@ async def read_devices(devices: Sequence[Device], patience: Patience, finished: 
 class _Look:
     """The look at one device."""
 
-    def __init__(self, device: Device, patience: Patience) -> None:
+    def __init__(self, device: Device, patience: Patience, tracer: Tracer | None) -> None:
         self._device = device
         self._patience = patience
+        self._tracer = tracer
         self._driver: Driver
         self._normalizers: dict[Group, Normalizer] = {}
 
@@ -114,10 +128,10 @@ class _Look:
             for taken in self._device.groups:
                 await self._take(taken)
             self._device.ahead = self._driver.clock_offset
-            self._device.warnings = self._driver.warnings() or ()
             if self._patience.seconds:
                 await self._read_on(until)
         finally:
+            self._device.warnings += self._driver.warnings() or ()
             await self._driver.close()
 
     async def _begun(self) -> bool:
@@ -129,6 +143,8 @@ class _Look:
         # in a thread: it may have to import the protocol's library
         make = device.protocol.sampler or device.protocol.driver
         self._driver = await asyncio.to_thread(make, device.connection, groups, _now)
+        if self._tracer is not None:
+            self._driver.trace(self._tracer)
         return await self._connected()
 
     async def _found_more(self) -> bool:
@@ -189,14 +205,21 @@ class _Look:
             due.append((at + period * (1 + max(0.0, clock() - at) // period), i, taken))
 
     async def _take(self, taken: GroupTaken) -> bool:
-        """Read one group once; returns whether the device answered."""
-        began = time.perf_counter()
+        """Read one group, repeatedly while the driver learns; returns whether the device answered."""
+        sample: Sample | None = None
+        took = 0.0
         try:
             async with asyncio.timeout(self._patience.answer):
-                sample = await self._sample(taken.group)
+                for _ in range(MOST_SAMPLES):
+                    began = time.perf_counter()
+                    sample = await self._sample(taken.group)
+                    took = time.perf_counter() - began
+                    if not isinstance(self._driver, Sampler) or self._driver.settled(taken.group):
+                        break
         except TimeoutError:
-            self._failed(taken, bad(Reason.NO_RESPONSE, f"not within {self._patience.answer:g} s"))
-            return False
+            if sample is None:
+                self._failed(taken, bad(Reason.NO_RESPONSE, f"not within {self._patience.answer:g} s"))
+                return False
         except NotConnected as error:
             self._failed(taken, bad(Reason.NOT_CONNECTED, str(error)))
             await self._again()
@@ -204,8 +227,9 @@ class _Look:
         except DriverError as error:
             self._failed(taken, error.fault)
             return False
-        taken.took.append(time.perf_counter() - began)
-        self._note(taken, sample)
+        if sample is not None:
+            taken.took.append(took)
+            self._note(taken, sample)
         return True
 
     async def _again(self) -> None:

@@ -37,6 +37,11 @@ _READING = {
     Reason.TYPE_MISMATCH: "the value in the device has another type than the point: check its type, raw and labels",
 }
 
+_NOT_THIS = (
+    "the device answers other requests, and not this request: it may not have this address; correct the address, or "
+    "remove the point"
+)
+
 _MISSING = {Reason.REFUSED, Reason.NOT_FOUND}
 
 
@@ -46,11 +51,14 @@ def why_not_connected(message: str) -> str:
     return next((hint for words, hint in _CONNECTING.items() if words in lower), "")
 
 
-def why_not_read(reason: str, explore: str) -> str:
+def why_not_read(reason: str, explore: str, *, others_read: bool = False) -> str:
     """Return what to look at where a point has no value, empty where its reason says all that is known.
 
-    `explore` is the command that shows what such a device has, empty where there is none.
+    `explore` is the command that shows what such a device has, empty where there is none. `others_read` is True if
+    the device has answered requests for other points.
     """
+    if others_read and reason == Reason.NO_RESPONSE:
+        return _NOT_THIS + (f": `lineside {explore}` shows what it has" if explore else "")
     hint = next((text for key, text in _READING.items() if key == reason), "")
     if reason in _MISSING and explore:
         hint += f": `lineside {explore}` shows what it has"

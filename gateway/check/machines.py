@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import DeviceWarning
+    from drivers.trace import Tracer
     from gateway.check.devices import Device, GroupTaken, Patience
     from gateway.check.flags import Taken
     from gateway.check.results import Finding
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 
 
 async def check_machines(
-    file: str, machines: Sequence[Machine], patience: Patience, progress: Callable[[int, int], None]
+    file: str,
+    machines: Sequence[Machine],
+    patience: Patience,
+    progress: Callable[[int, int], None],
+    tracer: Tracer | None = None,
 ) -> Report:
-    """Read all points of machines, and return the report. `progress` gets the counts of finished and all devices."""
+    """Read all points of machines, and return the report.
+
+    `progress` gets the counts of finished and all devices, `tracer` the messages on the wire.
+    """
     began = time.monotonic()
     devices = devices_of(machines)
     done = 0
@@ -37,13 +45,14 @@ async def check_machines(
         progress(done, len(devices))
 
     progress(0, len(devices))
-    await read_devices(devices, patience, finished)
+    await read_devices(devices, patience, finished, tracer)
     found = {one.path: _machine(device, one, taken) for device in devices for one, taken in device.machines}
     return Report(file, time.monotonic() - began, [found[machine.path] for machine in machines])
 
 
 def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> CheckedMachine:
     checked = CheckedMachine(machine.path, machine.template, _reached(machine))
+    warnings = [warning for warning in device.warnings if warning.machine == str(machine.path)]
     if device.error:
         checked.absent = True
         checked.findings.append(_absent("not_connected", device.error, why_not_connected(device.error)))
@@ -53,13 +62,16 @@ def _machine(device: Device, machine: Machine, groups: Sequence[GroupTaken]) -> 
         reason = fault.reason if fault is not None else Reason.NO_RESPONSE
         said = f"{reason.replace('_', ' ')} {fault.code if fault is not None else ''}".strip()
         hint = why_not_connected(said) if reason is Reason.NOT_CONNECTED else ""
-        checked.findings.append(_absent(reason, said, hint or why_not_read(reason, machine.protocol.explore)))
+        hint = hint or why_not_read(reason, machine.protocol.explore)
+        seen = "; ".join(dict.fromkeys(warning.text for warning in warnings))
+        checked.findings.append(_absent(reason, said, seen or hint))
+    if not checked.absent:
+        checked.findings += [doubt("device", _warned(warning, machine)) for warning in warnings]
     checked.findings += device.searched.get(str(machine.path), [])
     if device.ahead is not None and abs(device.ahead) > CLOCKS_APART:
         checked.findings.append(doubt("clock", _clock(device.ahead)))
-    checked.findings += [_revised(one) for one in device.warnings if one.machine == str(machine.path)]
     for taken in groups:
-        checked.points += _points(taken, machine, checked)
+        checked.points += _points(taken, machine, checked, warnings)
         checked.findings += [] if checked.absent else _slow(taken)
         checked.notes += _pace(taken)
     in_order = {point.name: i for i, point in enumerate(machine.points)}
@@ -71,11 +83,13 @@ def _absent(kind: str, said: str, hint: str) -> Finding:
     return wrong(kind, f"{said}: {hint}" if hint else said)
 
 
-def _revised(warning: DeviceWarning) -> Finding:
-    """Return the finding that a device does not grant a request as asked, with the first points that it concerns."""
+def _warned(warning: DeviceWarning, machine: Machine) -> str:
+    """Return the text of a warning, with the points that it concerns unless it concerns all."""
     more = len(warning.points) - MAX_NAMED
-    named = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return doubt("device", f"{named}: {warning.text}")
+    if {point.name for point in machine.points} <= set(warning.points):
+        return warning.text
+    names = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"{names}: {warning.text}"
 
 
 def _silent(readings: Sequence[Taken]) -> bool:
@@ -84,8 +98,11 @@ def _silent(readings: Sequence[Taken]) -> bool:
     return bool(readings) and all(one.fault is not None and one.fault.reason in gone for one in readings)
 
 
-def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> list[Checked]:
+def _points(
+    taken: GroupTaken, machine: Machine, checked: CheckedMachine, warnings: Sequence[DeviceWarning]
+) -> list[Checked]:
     found = []
+    warned = {name for warning in warnings for name in warning.points}
     for i, point in enumerate(taken.points):
         readings = taken.readings[i] if taken.readings else []
         one = Checked(point.name, point.unit)
@@ -97,9 +114,14 @@ def _points(taken: GroupTaken, machine: Machine, checked: CheckedMachine) -> lis
             one.findings.append(checked.findings[0])
         elif readings:
             one.findings += flags(point, readings)
-            _add_hint(one, readings, machine.protocol.explore)
+            hint = "" if point.name in warned else _hint(one.reason, machine, checked)
+            _add_hint(one, readings, hint)
         found.append(one)
     return found
+
+
+def _hint(reason: str, machine: Machine, checked: CheckedMachine) -> str:
+    return why_not_read(reason, machine.protocol.explore, others_read=not checked.absent)
 
 
 def _fill(one: Checked, readings: Sequence[Taken]) -> None:
@@ -114,10 +136,9 @@ def _fill(one: Checked, readings: Sequence[Taken]) -> None:
         one.more["span"] = f"{min(numbers):.6g}..{max(numbers):.6g}"
 
 
-def _add_hint(one: Checked, readings: Sequence[Taken], explore: str) -> None:
+def _add_hint(one: Checked, readings: Sequence[Taken], hint: str) -> None:
     """Add a hint to the finding about a missing value."""
-    hint = why_not_read(one.reason, explore) if one.quality is Quality.BAD else ""
-    if hint and one.findings:
+    if hint and one.quality is Quality.BAD and one.findings:
         one.findings[0] = one.findings[0]._replace(text=f"{one.findings[0].text}: {hint}")
     failed = sum(reading.fault is not None for reading in readings)
     if 0 < failed < len(readings) and one.findings:

@@ -15,11 +15,13 @@ from gateway.check.junit import junit as as_junit
 from gateway.check.machines import check_machines
 from gateway.check.text import lines
 from gateway.cli.common import CONFIG, DURATION, FORMAT, OUTPUT_FILE, load, machines_of, serve
+from gateway.common.wire_trace import trace_line
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from pathlib import Path
 
+    from drivers.trace import WireEvent
     from gateway.check.results import Report
 
 USUAL_SECONDS = 10.0
@@ -35,6 +37,7 @@ USUAL_SECONDS = 10.0
 @click.option("--at-once", type=click.IntRange(1, 1000), default=64, show_default=True, help="Devices read at once.")
 @click.option("--seed", default="1", show_default=True, help="With --simulated: other values.")
 @click.option("--all", "-v", "every_point", is_flag=True, help="Show what is good, too.")
+@click.option("--trace", is_flag=True, help="Print each message on the wire to standard error.")
 @click.option("--strict", is_flag=True, help="Exit 1 for doubtful points, too.")
 @FORMAT
 @click.option("--junit", type=OUTPUT_FILE, help="Write JUnit XML, too.")
@@ -50,6 +53,7 @@ def check(
     *,
     simulated: bool,
     every_point: bool,
+    trace: bool,
     strict: bool,
 ) -> None:
     """Read every point of CONFIG and say which are not good; exit 1 where one is not. Nothing is ever written."""
@@ -57,6 +61,8 @@ def check(
     machines = machines_of(factory, pattern)
     if simulated:
         _need_the_extra()
+        if trace:
+            raise click.UsageError("--trace is for real machines: leave out --simulated")
     reports: list[Report] = []
 
     async def main(stop: asyncio.Event) -> None:
@@ -66,7 +72,7 @@ def check(
             checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed, _doing)
         else:
             patience = Patience(timeout, seconds or 0.0, at_once)
-            checking = check_machines(str(config), machines, patience, _progress)
+            checking = check_machines(str(config), machines, patience, _progress, _print_event if trace else None)
         reports.extend(await _unless(stop, checking))
 
     serve(main)
@@ -108,6 +114,10 @@ def _doing(text: str) -> None:
     """Show what is being done, to who waits at a terminal."""
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _print_event(event: WireEvent) -> None:
+    click.echo(trace_line(event), err=True)
 
 
 def _print(report: Report, style: str, *, every_point: bool) -> None:

@@ -10,8 +10,8 @@ import click
 
 import drivers
 from drivers.base import DriverError, NotConnected
-from drivers.modbus.address import parse_address
-from drivers.modbus.probe import Probe
+from drivers.modbus.address import LAST, Address, Table, parse_address
+from drivers.modbus.probe import Area, Probe
 from gateway.cli.common import OUTPUT_FILE, UNREACHABLE, Unreachable
 
 if TYPE_CHECKING:
@@ -42,17 +42,42 @@ def _numbers(text: str) -> list[int]:
 @click.option(
     "--to", "last", type=click.IntRange(0, 65535), default=255, show_default=True, help="Last entry to try."
 )
+@click.option(
+    "--from", "first", type=click.IntRange(0, 65535), default=0, show_default=True, help="First entry to try."
+)
+@click.option(
+    "--area", "areas", multiple=True, help="Explore these entries, such as 'holding 40000..40199'; repeatable."
+)
+@click.option("--ask", "questions", multiple=True, help="Find units by reading this, such as 'input 30'; repeatable.")
 @click.option("--register", help="What could this be? Such as 'holding 10'.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
 @click.option("--template", type=OUTPUT_FILE, help="Write a template skeleton to this file.")
-def probe(url: str, units: str, last: int, register: str | None, per_second: float, template: Path | None) -> None:
-    """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads."""
+def probe(
+    url: str,
+    units: str,
+    first: int,
+    last: int,
+    areas: tuple[str, ...],
+    questions: tuple[str, ...],
+    register: str | None,
+    per_second: float,
+    template: Path | None,
+) -> None:
+    """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads.
+
+    A SunSpec device is recognized at holding registers 0, 40000 and 50000.
+    """
+    if last < first:
+        raise click.UsageError(f"--from {first} is after --to {last}")
+    explored = [_area(text) for text in areas] or [Area(table, first, last) for table in Table]
+    asked = [_address(text) for text in questions]
     try:
         connection = drivers.parse_connection(drivers.protocol("modbus"), url)
         if register is not None:
             asyncio.run(_show_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
             return
-        found = asyncio.run(_look(connection, _numbers(units), last, per_second))  # type: ignore[arg-type] # same
+        looking = _look(connection, _numbers(units), explored, asked, per_second)  # type: ignore[arg-type] # same
+        found = asyncio.run(looking)
     except NotConnected as error:
         raise Unreachable(str(error)) from None
     except (ValueError, DriverError) as error:
@@ -68,12 +93,42 @@ def probe(url: str, units: str, last: int, register: str | None, per_second: flo
         click.echo(f"{template}: {points} points of unit {found[0].number}; give them names, types and units")
 
 
-async def _look(connection: ModbusConnection, units: list[int], last: int, per_second: float) -> list[Unit]:
+def _address(text: str) -> Address:
+    """Return an address of an option. Raises `BadParameter`."""
+    try:
+        found = parse_address(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not isinstance(found, Address) or not isinstance(found.table, Table):
+        raise click.BadParameter(f"{text!r} is not an address; write 'holding 10'")
+    return found
+
+
+def _area(text: str) -> Area:
+    """Return the entries of an option such as `holding 40000..40199`. Raises `BadParameter`."""
+    start, dots, end = text.partition("..")
+    address = _address(start)
+    try:
+        last = int(end) if dots else address.offset
+    except ValueError:
+        last = -1
+    if not address.offset <= last <= LAST:
+        raise click.BadParameter(f"{text!r} is not a range of entries; write 'holding 40000..40199', counted from 0")
+    return Area(Table(address.table), address.offset, last)
+
+
+async def _look(
+    connection: ModbusConnection,
+    units: list[int],
+    areas: list[Area],
+    questions: list[Address],
+    per_second: float,
+) -> list[Unit]:
     def progress(text: str) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{text}", nl=False, err=True)
 
-    found = await Probe(connection, per_second, progress).look(units, last)
+    found = await Probe(connection, per_second, progress).look(units, areas, questions)
     progress("")
     return found
 
@@ -101,6 +156,9 @@ def _show(unit: Unit) -> None:
         if spans:
             ranges = ", ".join(f"{first}..{last}" if last > first else f"{first}" for first, last in spans)
             click.echo(f"  {table:<9} {ranges}; {unit.largest[table]} at once")
+    if unit.sunspec:
+        models = ", ".join(f"{model.number} at {model.first}" for model in unit.sunspec)
+        click.echo(f"  SunSpec models: {models}")
     if unit.counts_from_one:
         click.echo("  its first entries are at 1: its manual probably counts from 1 (base: 1)")
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 @click.command()
 @CONFIG
 @REPORT
+@click.option("--trace", "-v", is_flag=True, help="Log each message between gateway and devices.")
 @WITH_STDIN
-def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
+def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> None:
     """Read the machines of CONFIG and publish their readings.
 
     SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
@@ -27,7 +28,7 @@ def run(config: Path, report: Path | None, *, with_stdin: bool) -> None:
     factory = load(config)
 
     async def main(stop: asyncio.Event) -> None:
-        gateway = GatewayService(factory)
+        gateway = GatewayService(factory, trace=trace)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
         await gateway.run(stop)
         write_report(report, gateway.closing_report())

@@ -23,8 +23,30 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
         raise click.BadParameter(str(error), param=option) from error
 
 
+def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's
+    if not wanted or context.resilient_parsing:
+        return
+    from simulators.faults.catalogue import FAULTS, MODBUS_FAULTS  # noqa: PLC0415 - an extra
+
+    for name, kind in (FAULTS | MODBUS_FAULTS).items():
+        number = f"={kind.value:g}" if kind.value else ""
+        unit = f" ({kind.unit})" if kind.unit else ""
+        click.echo(f"{name + number:<32}{kind.effect}{unit}")
+    click.echo("Models of machines have more: an unknown fault lists those of its machine.")
+    context.exit()
+
+
 @click.command()
 @CONFIG
+@click.option(
+    "--faults",
+    "listed",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_faults,
+    help="List the faults, and serve nothing.",
+)
 @click.option("--seed", default="1", show_default=True, help="The same seed gives the same values.")
 @click.option(
     "--ports",

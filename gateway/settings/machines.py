@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 import drivers
+from drivers.base import as_written
 from gateway.common.setting_types import check_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
@@ -46,6 +47,7 @@ class Machines:
         self._templates = templates
         self._lines: dict[str, Place] = {}
         self._devices: dict[object, MachinePath] = {}
+        self._endpoints: dict[object, _Endpoint] = {}
         self._count = self._points = 0
         self._full = False
 
@@ -157,6 +159,7 @@ class Machines:
         device = (section.template, settings, repr(parameters), repr(points))
         if (other := self._devices.setdefault(device, path)) != path:
             at_connection.report(f"this is the same device, read the same way, as {other}", Severity.WARNING)
+        self._check_endpoint(settings, path, at_connection)
         written = {
             "template": section.template,
             "connection": connection[""],
@@ -166,6 +169,39 @@ class Machines:
         kept = {key: plain(value) for key, value in written.items() if value}
         to_read, searches = _parted(template.points)
         return Machine(path, section.template, parts.protocol, settings, to_read, searches, written=kept, place=place)
+
+    def _check_endpoint(self, settings: Connection, path: MachinePath, place: Place) -> None:
+        """Report options that differ from those of an earlier machine on the same serial line or connection."""
+        identity = settings.exclusive_address()
+        if identity is None:
+            return
+        first = self._endpoints.get((type(settings), identity))
+        if first is None:
+            self._endpoints[type(settings), identity] = _Endpoint(settings.shared(), path, place)
+            return
+        mine = settings.shared()
+        if mine == first.shared:
+            return
+        fields = type(mine).model_fields
+        differing = [key for key in fields if getattr(mine, key) != getattr(first.shared, key, None)]
+        values = ", ".join(
+            f"{key} is {as_written(getattr(mine, key))} here and {as_written(getattr(first.shared, key))} there"
+            for key in differing
+        )
+        line = first.place.document.line(first.place.path)
+        where = f"{first.path.line}/{first.path.machine} ({first.place.document.file}:{line})"
+        place.report(
+            f"{path.line}/{path.machine} and {where} share {mine} and have different options: {values}; write the "
+            "same for all machines there"
+        )
+
+
+class _Endpoint(NamedTuple):
+    """The first machine at an address or on a serial line, with the settings that the others must have, too."""
+
+    shared: Connection
+    path: MachinePath
+    place: Place
 
 
 def _parted(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:

@@ -57,6 +57,39 @@ FAULTS = {
 }
 """Faults of any machine; those of a model are in its `process_faults`."""
 
+MODBUS_FAULTS = {
+    "busy": FaultKind("machine", 4.0, "", "every n-th request is refused with exception 6, server device busy"),
+    "lossy": FaultKind("machine", 10.0, "", "every n-th request is not answered"),
+    "silent_registers": FaultKind("machine", 0.0, "", "requests that read an entry without a point are not answered"),
+    "close_on_illegal": FaultKind(
+        "machine", 0.0, "", "the connection is closed at requests that read an entry without a point"
+    ),
+    "close_now_and_then": FaultKind("machine", 10.0, "", "the connection is closed at every n-th request"),
+    "close_after_answer": FaultKind("machine", 0.0, "", "the connection is closed after each answer"),
+    "idle_close": FaultKind("machine", 2.0, "s", "connections without requests for so long are closed"),
+    "one_connection": FaultKind(
+        "machine", 0.05, "s", "one connection at a time; it is free again so long after its end"
+    ),
+    "truncated": FaultKind("machine", 40.0, "", "of more entries only the first n are sent, without an exception"),
+    "register_limit": FaultKind("machine", 32.0, "", "requests for more than n registers are refused: exception 3"),
+    "bit_limit": FaultKind("machine", 64.0, "", "requests for more than n coils or inputs are not answered"),
+    "even_only": FaultKind("machine", 0.0, "", "requests for an odd number of registers are refused: exception 3"),
+    "dead_unit_gateway": FaultKind(
+        "machine",
+        3.0,
+        "s",
+        "the gateway waits for this unit at each request, serves no other, and sends exception 11",
+    ),
+    "needs_pause": FaultKind("machine", 0.05, "s", "requests so soon after an answer are not answered"),
+    "needs_pause_after_connect": FaultKind("machine", 0.3, "s", "requests so soon after connecting are not answered"),
+    "zeros_after_connect": FaultKind("machine", 1.0, "s", "all values are 0 for so long after connecting"),
+    "wrong_unit": FaultKind("machine", 1.0, "", "responses have this unit id"),
+    "wrong_transaction": FaultKind("machine", 0.0, "", "responses have this transaction id"),
+    "surplus": FaultKind("machine", 2.0, "", "responses have n bytes more than were requested"),
+    "twice": FaultKind("machine", 0.0, "", "each response is sent twice"),
+}
+"""Behaviours of Modbus devices in the field; random faults do not select them."""
+
 OPC_UA_ONLY = {"wrong_clock"}
 
 _SYNTAX = re.compile(
@@ -119,6 +152,8 @@ def faults_of_machine(outputs: MachineOutputs) -> dict[str, FaultKind]:
     if not isinstance(outputs.machine, Machine | Carousel):
         excluded = excluded | {"duplicate_serial"}
     kinds = {name: kind for name, kind in FAULTS.items() if name not in excluded}
+    if protocol == "modbus":
+        kinds |= MODBUS_FAULTS
     if isinstance(outputs.machine, Machine | Carousel):
         own = outputs.machine.model.process_faults
         kinds |= {name: FaultKind("machine", 0.0, "", effect) for name, effect in own.items()}
@@ -131,7 +166,8 @@ def random_faults(machines: Sequence[MachineOutputs], seed: str, every: float, u
     at = rng.expovariate(1 / every)
     while at < until:
         outputs = rng.choice(machines)
-        name, kind = rng.choice(sorted(faults_of_machine(outputs).items()))
+        kinds = {name: kind for name, kind in faults_of_machine(outputs).items() if name not in MODBUS_FAULTS}
+        name, kind = rng.choice(sorted(kinds.items()))
         point = _point(None, outputs, f"{seed}/{at}") if kind.scope == "point" else None
         yield Fault(outputs, point, name, kind.value, at, at + rng.uniform(30.0, 120.0))
         at += rng.expovariate(1 / every)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from simulators.faults.catalogue import FAULTS
+from simulators.faults.catalogue import FAULTS, MODBUS_FAULTS
 from simulators.machines.carousel import Carousel
 from simulators.machines.machine import Machine
 
@@ -64,6 +64,11 @@ def apply(fault: Fault, *, on: bool) -> None:
     outputs.version += 1
     if fault.point is not None:
         _apply_to_point(fault, fault.point, on=on)
+    elif fault.name in MODBUS_FAULTS:
+        behaviours = outputs.network.behaviours
+        behaviours.pop(fault.name, None)
+        if on:
+            behaviours[fault.name] = fault.value
     elif fault.name not in FAULTS:
         (outputs.machine.faults.add if on else outputs.machine.faults.discard)(fault.name)
     elif fault.name == "duplicate_serial":

@@ -46,6 +46,7 @@ class NetworkFaults:
     `restarts` number of restarts of the server, for all machines behind one address
     `illegal`  points whose registers, or node, the device does not have
     `clock`    error of the machine's clock in seconds
+    `behaviours`  of a Modbus device, by name, each with its number; `requests` counts the requests to the machine
     """
 
     silent: bool = False
@@ -55,6 +56,8 @@ class NetworkFaults:
     restarts: int = 0
     illegal: set[str] = field(default_factory=set)
     clock: float = 0.0
+    behaviours: dict[str, float] = field(default_factory=dict)
+    requests: int = 0
 
 
 class MachineOutputs:

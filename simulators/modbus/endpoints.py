@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from drivers.modbus.connection import Transport
+from simulators.modbus.behaviours import Address
 from simulators.modbus.server import DatagramEndpoint, RequestHandler, StreamConnection
 from simulators.ports import LOOPBACK, free_port
 
@@ -33,7 +34,10 @@ class Endpoint:
     def __init__(self, transport: Transport, units: dict[int, Unit]) -> None:
         self.transport = transport
         self.units = units
+        self._frames = transport
+        self._first = b""
         self._connections: set[StreamConnection] = set()
+        self._state = Address()
         self._up = False
         self._restarts = 0
         self._restarted_at = 0.0  # by the loop's clock: when a restarting device is reachable again
@@ -61,7 +65,6 @@ class Endpoint:
     def _hang_up(self) -> None:
         for connection in tuple(self._connections):
             connection.transport.abort()
-        self._connections.clear()
 
     async def apply_faults(self) -> None:
         """Stop and start as the machines' faults require; called at every step."""
@@ -77,7 +80,7 @@ class Endpoint:
 
     def connection(self) -> StreamConnection:
         """Return the protocol of a new connection."""
-        return StreamConnection(RequestHandler(self.transport, self.units), self._connections)
+        return StreamConnection(RequestHandler(self._frames, self.units, self._state), self._connections, self._first)
 
     async def _start(self) -> None:
         raise NotImplementedError
@@ -134,8 +137,13 @@ def explain_bind_error(error: OSError, host: str, port: int) -> str:
 class ReverseConnection(Endpoint):
     """A device that opens the connection to a gateway, which listens."""
 
-    def __init__(self, host: str, port: int, units: dict[int, Unit]) -> None:
+    def __init__(
+        self, host: str, port: int, units: dict[int, Unit], *, registration: bytes = b"", rtu: bool = False
+    ) -> None:
+        """Prepare; the device sends `registration` first, and RTU frames with `rtu`."""
         super().__init__(Transport.LISTEN, units)
+        self._frames = Transport.RTU_TCP if rtu else Transport.LISTEN
+        self._first = registration
         self.host, self.port = host, port or free_port()
         self._task: asyncio.Task[None]
 

@@ -164,6 +164,15 @@ class Unit:
             return None
         return entries
 
+    def covers(self, table: Table, first: int, count: int) -> bool:
+        """Return True if every one of these entries belongs to a point."""
+        used: set[int] = set()
+        for _, registers in self._places:
+            for _, _, own, start, end in registers.places:
+                if own is table:
+                    used.update(range(start, end))
+        return used.issuperset(range(first, first + count))
+
     def _illegal(self, wanted: Table, since: int, until: int) -> bool:
         return any(
             name in outputs.network.illegal and table is wanted and first < until and since < end

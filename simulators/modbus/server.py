@@ -27,6 +27,7 @@ from pymodbus.pdu.other_message import ReportDeviceIdRequest, ReportDeviceIdResp
 
 from drivers.modbus.connection import Transport
 from drivers.modbus.pdu import READ
+from simulators.modbus.behaviours import Address, Behaviours, Closed, Reply, Response, of_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +85,9 @@ class _Tables:
 class RequestHandler:
     """Decodes requests and encodes answers."""
 
-    def __init__(self, transport: Transport, units: Mapping[int, Unit]) -> None:
+    def __init__(self, transport: Transport, units: Mapping[int, Unit], address: Address | None = None) -> None:
+        """`address` is the state that all connections of an address share."""
+        self._behaviours = Behaviours(address or Address())
         self._framer = FRAMER_NAME_TO_CLASS[FRAMERS.get(transport, FramerType.SOCKET)](_DECODER)
         self._units = units
         self._context: Any = _Tables(units)
@@ -93,10 +96,27 @@ class RequestHandler:
         self._noise = Random(0)
         self._received = b""
 
-    def feed(self, data: bytes) -> list[tuple[float, bytes]]:
-        """Return the answers to the received bytes, each with its delay in seconds."""
+    @property
+    def address(self) -> Address:
+        """The state of the address, over all its connections."""
+        return self._behaviours.address
+
+    def accepts(self) -> bool:
+        """Return True if the device accepts one more connection."""
+        free_after = of_address(self._units.values(), "one_connection")
+        if free_after is None:
+            return True
+        now = asyncio.get_running_loop().time()
+        return self.address.connections == 0 and now - self.address.freed_at >= free_after
+
+    def idle_seconds(self) -> float | None:
+        """Return the seconds after which the device closes a connection without requests, None if it does not."""
+        return of_address(self._units.values(), "idle_close")
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """Return the answers to the received bytes."""
         self._received += data
-        answers = []
+        answers: list[Reply] = []
         while self._received:
             size, unit, transaction, frame = self._framer.decode(self._received)
             self._received = self._received[size:]
@@ -105,14 +125,34 @@ class RequestHandler:
             faults = self._faults(unit)
             if faults is not None and faults.silent:
                 continue
+            if faults is not None and faults.behaviours:
+                answers += self._behaved(unit, transaction, frame, faults)
+                continue
             answer = self._answer(unit, transaction, frame)
             if faults is not None and faults.garbage:
                 answer = self._noise.randbytes(len(answer))
             if answer:
-                answers.append((faults.slow if faults is not None else 0.0, answer))
+                waits = max(0.0, self._behaviours.address.busy_until - asyncio.get_running_loop().time())
+                answers.append(Reply((faults.slow if faults is not None else 0.0) + waits, answer))
         if len(self._received) > MAX_FRAME:
             self._received = b""
         return answers
+
+    def _behaved(self, unit: int, transaction: int, frame: bytes, faults: NetworkFaults) -> list[Reply]:
+        """Return the answers of a device with a behaviour."""
+        try:
+            found = self._behaviours.before(self._units[unit], unit, transaction, frame)
+        except Closed:
+            return [Reply(0.0, b"", close=True)]
+        if found is None:
+            return []
+        request, response = found
+        if response is None:
+            answer = self._response(unit, transaction, request)
+            response = Response(unit, transaction, bytes((answer.function_code,)) + answer.encode())
+        return self._behaviours.after(
+            faults, response, lambda one: self._framer.encode(one.pdu, one.unit, one.transaction)
+        )
 
     def _faults(self, unit: int) -> NetworkFaults | None:
         return self._units[unit].machines[0].network if unit in self._units else None
@@ -120,10 +160,13 @@ class RequestHandler:
     def _answer(self, unit: int, transaction: int, frame: bytes) -> bytes:
         if unit not in self._units and self._serial:
             return b""
+        return self._framer.buildFrame(self._response(unit, transaction, frame))
+
+    def _response(self, unit: int, transaction: int, frame: bytes) -> ModbusPDU:
         if frame[:1] == bytes((ReadFileRecordRequest.function_code,)) and unit in self._units:
             answer = file_answer(frame[1:], self._units[unit])
             answer.dev_id, answer.transaction_id = unit, transaction
-            return self._framer.buildFrame(answer)
+            return answer
         request = _DECODER.decode(frame)
         if request is None:
             known = _DECODER.lookupPduClass(bytes((unit,)) + frame) is not None
@@ -137,7 +180,7 @@ class RequestHandler:
             except NoSuchIdException:
                 answer = ExceptionResponse(request.function_code, ExcCodes.GATEWAY_NO_RESPONSE)
         answer.dev_id, answer.transaction_id = unit, transaction
-        return self._framer.buildFrame(answer)
+        return answer
 
 
 def function_answer(request: ModbusPDU, unit: Unit) -> ModbusPDU | None:
@@ -204,29 +247,56 @@ def _at_once(coroutine: Any) -> ModbusPDU:  # noqa: ANN401 - a coroutine of pymo
 class StreamConnection(asyncio.Protocol):
     """One connection: TCP, TLS, or a serial line."""
 
-    def __init__(self, handler: RequestHandler, connections: set[StreamConnection]) -> None:
+    def __init__(self, handler: RequestHandler, connections: set[StreamConnection], first: bytes = b"") -> None:
+        """`first` is sent when the connection is made."""
+        self._first = first
         self._handler = handler
         self._connections = connections
+        self._idle: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        if not self._handler.accepts():
+            self.transport.abort()
+            return
         self._connections.add(self)
+        self._handler.address.connections += 1
+        if self._first:
+            self.transport.write(self._first)
+        self._watch_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._connections.discard(self)
+        if self in self._connections:
+            self._connections.discard(self)
+            self._handler.address.connections -= 1
+            self._handler.address.freed_at = asyncio.get_running_loop().time()
+        if self._idle is not None:
+            self._idle.cancel()
 
     def data_received(self, data: bytes) -> None:
-        for delay, answer in self._handler.feed(data):
-            if delay:
-                asyncio.get_running_loop().call_later(delay, self._send, answer)
+        for reply in self._handler.feed(data):
+            if reply.delay:
+                asyncio.get_running_loop().call_later(reply.delay, self._send, reply)
             else:
-                self._send(answer)
+                self._send(reply)
+        self._watch_idle()
 
-    def _send(self, answer: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(answer)
+    def _watch_idle(self) -> None:
+        """Close the connection later, unless another request comes."""
+        if self._idle is not None:
+            self._idle.cancel()
+        seconds = self._handler.idle_seconds()
+        self._idle = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.transport.abort)
+
+    def _send(self, reply: Reply) -> None:
+        if self.transport.is_closing():
+            return
+        if reply.data:
+            self.transport.write(reply.data)
+        if reply.close:
+            self.transport.close()
 
 
 class DatagramEndpoint(asyncio.DatagramProtocol):
@@ -240,8 +310,8 @@ class DatagramEndpoint(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        for delay, answer in RequestHandler(Transport.UDP, self._units).feed(data):
-            asyncio.get_running_loop().call_later(delay, self._send, answer, addr)
+        for reply in RequestHandler(Transport.UDP, self._units).feed(data):
+            asyncio.get_running_loop().call_later(reply.delay, self._send, reply.data, addr)
 
     def _send(self, answer: bytes, address: tuple[Any, ...]) -> None:
         if not self._transport.is_closing():

@@ -14,6 +14,7 @@ from processes import free_port
 from drivers.base import Group, NotConnected, Quality, Reason, Scan
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from drivers.trace import Direction
 from gateway.common.clock import Clock
 from simulators.opcua.standard_nodes import new_server
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from asyncua import Server
+
+    from drivers.trace import WireEvent
 
 URI = "urn:test:machine"
 SECONDS = 20.0
@@ -177,3 +180,25 @@ async def test_a_missing_namespace_is_every_points_fault_and_no_error():
         assert scan.values == [None]
         assert scan.faults[0].reason is Reason.NOT_FOUND
         assert URI in scan.faults[0].code
+
+
+async def test_the_trace_has_services_and_sizes_and_no_bodies() -> None:
+    """Bodies have passwords, keys and process data."""
+    port = free_port()
+    events: list[WireEvent] = []
+    async with served(port):
+        one = driver(port)
+        assert one.trace(events.append)
+        async with asyncio.timeout(SECONDS):
+            await one.connect()
+            await one.receive()
+            await one.close()
+    texts = [event.text.partition(",")[0] for event in events]
+    assert [event.direction for event in events][:1] == [Direction.OPENED]
+    for name in ("Hello", "Acknowledge", "OpenSecureChannel", "CreateSessionRequest", "CreateSessionResponse",
+                 "ReadRequest", "ReadResponse", "CreateMonitoredItemsRequest", "PublishResponse"):  # fmt: skip
+        assert name in texts, name
+    assert all(len(event.data) <= 8 for event in events)
+    sizes = [event for event in events if event.data]
+    assert all(int.from_bytes(event.data[4:8], "little") == int(event.text.split()[1]) for event in sizes)
+    assert {event.machine for event in events} == {"machine"}

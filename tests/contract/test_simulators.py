@@ -82,6 +82,9 @@ def untrue(truth: Truth, readings: Readings) -> list[str]:
         "modbus+rtu:///dev/ttyUSB7?baud=115200",
         "modbus+ascii:///dev/ttyUSB7",
         "modbus+listen://0.0.0.0:5502",
+        "modbus+listen://0.0.0.0:5502?registration=DTU-0086&peer=10.20.0.0/16",
+        "modbus+listen://0.0.0.0:5502?framing=rtu&registration=0xA55A01",
+        "modbus+listen://0.0.0.0:5502?by_unit=true",
     ],
 )
 async def test_a_modbus_device_is_served_over_every_transport(tmp_path: Path, url: str):

@@ -44,6 +44,16 @@ def test_requests_in_flight_together_share_their_round_trips():
     assert one[2] == pytest.approx(4 * four[2])
 
 
+def test_a_serial_line_behind_a_gateway_is_counted():
+    """Four units at 9600 baud can't be read every second, whatever the network in front of the line does."""
+    line = cost("modbus+rtu:///dev/ttyS0", 100, baud=9600)[2]
+    for scheme in ("modbus+rtutcp", "modbus+tcp", "modbus+tls", "modbus+udp"):
+        assert cost(f"{scheme}://h:502", 100, baud=9600)[2] == pytest.approx(line + 0.002)
+    assert cost("modbus+tcp://h:502", 100, baud=9600, in_flight=4)[2] == pytest.approx(line + 0.002)
+    assert cost("modbus+tcp://h:502", 100)[2] < line / 10
+    assert cost("modbus+rtutcp://h:502", 100)[2] == pytest.approx(cost("modbus+rtu:///dev/ttyS0", 100)[2] + 0.002)
+
+
 def factory(folder: Path, connection: str, every: str = "1s", template: str = "big") -> Path:
     (folder / "machines").mkdir(exist_ok=True)
     points = "\n".join(f"  p{i:03d}: {{address: holding {i}}}" for i in range(500))

@@ -78,6 +78,75 @@ def test_units_ranges_and_block_size_are_found_and_a_template_written(tmp_path: 
     assert yaml.safe_load(file.read_text())["points"]["holding_100"] == {"address": "holding 100"}
 
 
+def test_a_meter_with_input_registers_alone_is_found():
+    """It stays silent at everything else, at function 43 and at every other unit."""
+
+    def meter(asked: Asked) -> Sequence[bytes]:
+        entries = set(range(asked.first, asked.first + asked.count))
+        known = {4: set(range(20)), 3: set(range(36, 40))}.get(asked.function, set())
+        return right(asked) if asked.unit == 2 and entries <= known else silent(asked)
+
+    with served(meter) as (port, _):
+        url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.05"
+        result = CliRunner().invoke(main, ["probe", url, "--units", "1-2", "--to", "63", "--per-second", "1000"])
+    assert result.exit_code == 0, result.output
+    assert "input     0..19; 20 at once" in result.output
+    assert "holding   36..39; 4 at once" in result.output
+
+
+def test_questions_and_areas_of_ones_own_are_asked():
+    """A device that answers at one place alone is found there, and nothing else is asked but the SunSpec bases."""
+
+    def picky(asked: Asked) -> Sequence[bytes]:
+        entries = range(asked.first, asked.first + asked.count)
+        return right(asked) if asked.function == 4 and set(entries) <= set(range(3000, 3010)) else silent(asked)
+
+    with served(picky) as (port, server):
+        url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.05"
+        arguments = ["--units", "1", "--ask", "input 3000", "--area", "input 2990..3020", "--per-second", "1000"]
+        result = CliRunner().invoke(main, ["probe", url, *arguments])
+    assert result.exit_code == 0, result.output
+    assert "input     3000..3009; 10 at once" in result.output
+    assert (server.asked[0].function, server.asked[0].first) == (4, 3000)
+    assert {asked.first for asked in server.asked if asked.function == 3} <= {0, 40000, 50000}
+
+
+def test_a_sunspec_device_is_recognized_and_its_models_are_listed():
+    """Its marker is at one of three places, and a chain of models follows."""
+    words = [0x5375, 0x6E53, 1, 4, *range(4), 103, 6, *range(6), 0xFFFF, 0]
+    tables = dict(enumerate(words, 40000))
+
+    def inverter(asked: Asked) -> Sequence[bytes]:
+        entries = range(asked.first, asked.first + asked.count)
+        if asked.function != 3 or any(entry not in tables for entry in entries):
+            return exception(2)(asked)
+        data = b"".join(struct.pack(">H", tables[entry]) for entry in entries)
+        return [asked.frame(bytes((len(data),)) + data)]
+
+    with served(inverter) as (port, _):
+        url = f"modbus+tcp://127.0.0.1:{port}?timeout=0.05"
+        result = CliRunner().invoke(main, ["probe", url, "--units", "1", "--to", "10", "--per-second", "1000"])
+    assert result.exit_code == 0, result.output
+    assert "SunSpec models: 1 at 40004, 103 at 40010" in result.output
+    assert "holding   40002..40015" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--area", "holding 10..x"], "is not a range of entries; write 'holding 40000..40199'"),
+        (["--area", "holding 10..9"], "is not a range of entries"),
+        (["--ask", "register 3"], "is not a Modbus address"),
+        (["--from", "10", "--to", "9"], "is after"),
+    ],
+)
+def test_areas_and_questions_that_can_not_be_read_are_told(arguments: list[str], message: str):
+    """Before anything is sent."""
+    result = CliRunner().invoke(main, ["probe", "modbus+tcp://127.0.0.1:1", *arguments])
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.split())
+
+
 def test_requests_are_spread_over_time():
     """A machine that runs must not notice."""
     times: list[float] = []

@@ -24,6 +24,7 @@ from cryptography.exceptions import InvalidSignature
 
 from drivers.opcua.codec import response_header, services
 from drivers.opcua.codec.binary import Received
+from drivers.opcua.connection.wire_trace import TracedMessages, is_tracing
 from drivers.opcua.errors import MALFORMED, DecodeError, SecurityViolation, ServiceFault
 from drivers.opcua.limits import MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE, MAX_UNANSWERED, MIN_CHUNK
 
@@ -244,6 +245,10 @@ def _now() -> int:
     return time.time_ns() // 100 + ua.uatypes.EPOCH_AS_FILETIME
 
 
+class TracedProtocol(TracedMessages, Protocol):
+    """One connection whose messages are traced."""
+
+
 class Transport(UaClient):
     """Service calls over a `Protocol`, encoded by asyncua and decoded by `drivers.opcua.codec`."""
 
@@ -253,7 +258,8 @@ class Transport(UaClient):
 
     def _make_protocol(self) -> UASocketProtocol:
         limits = Limits(MAX_CHUNK, MAX_CHUNK, MAX_CHUNKS, MAX_MESSAGE)
-        self.protocol = Protocol(self._timeout, self.security_policy, limits)
+        kind = TracedProtocol if is_tracing() else Protocol
+        self.protocol = kind(self._timeout, self.security_policy, limits)
         self.protocol.pre_request_hook = self._pre_request_hook
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
