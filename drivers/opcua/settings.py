@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -174,9 +175,9 @@ class OpcUaSource(Source):
         """True if the point is the whole value of its node."""
         return not self.field and self.element is None
 
-    @property
+    @cached_property
     def plain(self) -> bool:
-        """True if a number of the node is a number of the point, without a conversion."""
+        """True if a value of a built-in type is the value of the point, without a conversion."""
         return self.whole and not self.named
 
     @property
