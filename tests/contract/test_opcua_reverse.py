@@ -158,6 +158,21 @@ async def test_strangers_are_refused_and_named(opcua: NodeOpcUa) -> None:
         assert stranger.used == elsewhere.used == 0
 
 
+@pytest.mark.parametrize(("peer", "is_let_in"), [("127.0.0.0/8", True), ("127.0.0.1", True), ("10.0.0.0/8", False)])
+async def test_a_server_of_another_network_is_refused(opcua: NodeOpcUa, peer: str, *, is_let_in: bool) -> None:
+    """Without security its URI alone proves nothing."""
+    port = free_port()
+    options = {"security": "none", "namespace": MACHINE, "server_uri": PEER_URI, "peer": peer, "dial_in": 2}
+    async with asyncio.timeout(SECONDS), DialsIn(port, opcua.port, PEER_URI) as server:
+        driver = driver_of(port, "s=Setpoint", **options)
+        if is_let_in:
+            async with driver:
+                assert await value(driver) == 50.0
+        else:
+            assert "from 127.0.0.1" in await refusal(driver)
+            assert server.used == 0
+
+
 async def test_a_flood_of_connections_does_not_keep_the_server_out(opcua: NodeOpcUa) -> None:
     """Those that say nothing are closed, the oldest first."""
     port = free_port()
@@ -225,6 +240,8 @@ async def test_a_port_that_is_in_use_is_not_connected() -> None:
     [
         ("opc.tcp+reverse://0.0.0.0:4841", {}, "server_uri is missing"),
         ("opc.tcp+reverse://0.0.0.0:4841", {"server_uri": "urn:a", "backup": "plc"}, "has no backup"),
+        ("opc.tcp+reverse://0.0.0.0:4841", {"server_uri": "urn:a", "peer": "plc"}, "peer 'plc' is not an address or"),
+        ("opc.tcp://plc:4840", {"peer": "10.0.0.1"}, "peer is for a server that dials in"),
         ("opc.tcp://plc:4840", {"server_uri": "urn:a"}, "server_uri is for a server that dials in"),
         ("opc.tcp+reverse://0.0.0.0:99999", {"server_uri": "urn:a"}, "port 99999 is not a number from 1 to 65535"),
         ("opc.tcp://plc:0", {}, "port 0 is not a number from 1 to 65535; write opc.tcp://HOST:4840"),
