@@ -193,7 +193,8 @@ class ModbusClient:
         self._alarm: asyncio.TimerHandle | None = None  # for the deadlines of requests without a task
         self._waiting: dict[int, _Waiting] = {}
         self._transaction = 0
-        self.held: tuple[int, float] | None = None
+        self.held: tuple[int, float] | None = None  # a silent unit, and for how many seconds its gateway was busy
+        self.held_reported = False  # whether the gateway itself reported that (exceptions 10 and 11)
         self._overdue: dict[int, tuple[int, float]] = {}  # transaction -> unit and time of a request that timed out
         self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
         # kept over connections: a new connection may reach the same serial line, which may still send old responses
@@ -459,6 +460,7 @@ class ModbusClient:
         reported = bool(frame.pdu[0] & EXCEPTION) and frame.pdu[1] in {PATH_UNAVAILABLE, TARGET_SILENT}
         if reported or self.held is None or self.held[0] == unit:
             self.held = unit, min(self._last_heard - sent, LATE)
+            self.held_reported = reported
 
     def _gone(self, reason: str) -> None:
         if self._transport is not None:

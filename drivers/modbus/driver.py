@@ -406,7 +406,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         found: list[Value] | Exception = error
         if isinstance(error, NotConnected):
             found = await self._ask_reopened(state, planned, error, number, progress)
-        for _ in range(state.settings.retries):
+        for attempt in range(2 * state.settings.retries):
+            passing = isinstance(found, ExceptionResponse) and found.code in PASSING
+            if attempt >= state.settings.retries and not passing:  # a busy device costs no time-out: be patient
+                break
             if not self._may_pass(state, planned, found) or loop.time() > progress.deadline:
                 break
             if isinstance(found, ExceptionResponse):
@@ -490,9 +493,11 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             progress.abandoned = error.fault
             progress.fail(planned, error.fault)
             return
-        progress.fail(planned, error.fault)
+        history = state.history(planned)
+        # the second time it is a habit of the device, and no outage
+        progress.fail(planned, CLOSES if history.closes else error.fault)
         self._isolate_silent(state, planned)
-        state.history(planned).closes = True
+        history.closes = True
 
     async def _note_refusal(
         self, state: GroupState, planned: Request, error: Exception, progress: ScanInProgress
@@ -568,7 +573,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         if len(self._breakers) == 1:
             return max(FIRST, state.every)
         if self._breakers[state.settings.unit].silent_for(now) < EAGER:
-            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout))
+            held = self._client.held
+            seconds = held[1] if held is not None and self._client.held_reported else 0.0
+            costs = max(self._settings.timeout, seconds)
+            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * costs))
         return LONGEST_PAUSE
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
