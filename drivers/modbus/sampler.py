@@ -138,6 +138,8 @@ def held(point: ModbusSource, content: bytes) -> RawValue:
     where = f"{point.address}..{last}" if last > first else str(point.address)
     if point.bit is not None:
         where += f" bit {point.bit}"
+    if point.scale_register is not None:
+        where += f", scaled by {point.scale_register.address}"
     raw = str(content[0]) if len(content) == 1 else content.hex(" ", 2).upper()
     return RawValue(where, raw if content else "", partial(in_other_orders, point, content))
 
