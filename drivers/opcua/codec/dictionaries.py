@@ -10,6 +10,7 @@ that only the dictionary names, since it is only used in others, has a node id t
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from drivers.opcua.codec.type_dictionary import (
     built_in,
     read_dictionary,
 )
-from drivers.opcua.errors import DecodeError
+from drivers.opcua.errors import TOO_LARGE, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,15 +127,22 @@ class Dictionaries:
         if node not in self._read:
             self._read[node] = None
             if len(self._read) <= MOST_DICTIONARIES:
-                [document] = (await self._session.read([node])).values
-                if isinstance(document, str):
-                    document = document.encode("utf-8", "surrogateescape")
-                if isinstance(document, bytes):
-                    try:
-                        self._read[node] = await asyncio.to_thread(read_dictionary, document)
-                    except DecodeError:
-                        return None  # its structures stay encoded, as without a dictionary
+                # without the dictionary its structures stay encoded
+                with suppress(DecodeError):
+                    self._read[node] = await asyncio.to_thread(read_dictionary, await self._document(node))
         return self._read[node]
+
+    async def _document(self, node: ua.NodeId) -> bytes:
+        """Return the document of a dictionary, empty if the server can't send it."""
+        try:
+            [document] = (await self._session.read([node])).values
+        except ua.UaStatusCodeError as error:
+            if error.code not in TOO_LARGE:
+                raise
+            return b""
+        if isinstance(document, str):
+            return document.encode("utf-8", "surrogateescape")
+        return document if isinstance(document, bytes) else b""
 
     async def _read_all(self) -> None:
         """Read all dictionaries: those of the server's type system of OPC Binary."""
