@@ -534,7 +534,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.abandoned = fault
         progress.postponed.clear()
         if not progress.answered:
-            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
+            self._breakers[state.settings.unit].timed_out(now, *self._pauses(state, now))
         elif silent:
             self._isolate_silent(state, silent[0])
             silent = silent[1:]
@@ -559,25 +559,26 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 return
         if not progress.answered:
             now = asyncio.get_running_loop().time()
-            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
+            self._breakers[state.settings.unit].timed_out(now, *self._pauses(state, now))
             state.suspect(planned)
             return
         self._isolate_silent(state, planned)
 
-    def _longest_pause(self, state: GroupState, now: float) -> float:
-        """Return the longest pause of a silent unit, in seconds.
+    def _pauses(self, state: GroupState, now: float) -> tuple[float, float]:
+        """Return the longest and the shortest pause of a silent unit, in seconds.
 
         A unit that is alone on its connection delays no other unit, so it is asked in every period. Else it is asked
-        more often in the first minutes of its silence, since most outages are short.
+        more often in the first minutes of its silence, since most outages are short; but rarely if its gateway says
+        that it waits for the unit at each request, and serves no other meanwhile.
         """
         if len(self._breakers) == 1:
-            return max(FIRST, state.every)
+            return max(FIRST, state.every), 0.0
+        held = self._client.held
+        if held is not None and held[0] == state.settings.unit and self._client.held_reported:
+            return LONGEST_PAUSE, EAGER_TIMEOUTS * held[1]
         if self._breakers[state.settings.unit].silent_for(now) < EAGER:
-            held = self._client.held
-            seconds = held[1] if held is not None and self._client.held_reported else 0.0
-            costs = max(self._settings.timeout, seconds)
-            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * costs))
-        return LONGEST_PAUSE
+            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout)), 0.0
+        return LONGEST_PAUSE, 0.0
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
         """Read a block without a response in halves from the next scan on; postpone a single point."""

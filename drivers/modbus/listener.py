@@ -205,9 +205,11 @@ class Listener:
         if wanted is None:
             return True
         try:
-            return ip_address(peer) in ip_network(wanted, strict=False)
+            address = ip_address(peer)
         except ValueError:
             return False
+        mapped = getattr(address, "ipv4_mapped", None)  # a port for IPv6 accepts IPv4, too
+        return (mapped or address) in ip_network(wanted, strict=False)
 
     def offer(self, connection: DialledConnection) -> None:
         """Keep a connection until it is needed."""
@@ -243,6 +245,7 @@ class Listener:
             self._ambiguous = " and ".join(dict.fromkeys((mine.peer, connection.peer)))
             text = AMBIGUOUS.format(self.settings.host, self.settings.port, self._ambiguous)
             self._refuse(connection, text)
+            used.lost(text)  # the reason of the outage, before the end of the connection
             self._refuse(mine, "")
 
     def _note_registration(self, first: bytes) -> None:

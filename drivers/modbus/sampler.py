@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from drivers.base import DeviceWarning, Fault, Reason, Sampler, Value, ValueType
+from drivers.base import DeviceWarning, Fault, NotConnected, Reason, Sampler, Value, ValueType
 from drivers.modbus.address import FunctionData
 from drivers.modbus.alternatives import alternative
 from drivers.modbus.codec import compile_registers
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 LATE_WAIT = 3.0
 """Seconds to wait once for the late response of a unit that does not answer."""
 
+DIAL_WAIT = 8.0
+"""Seconds to wait for a device that dials in."""
+
 _DOUBTFUL = {Reason.NO_RESPONSE, Reason.NOT_CONNECTED, Reason.BAD_ANSWER}
 """Faults that another scan may not have, once the driver has learned how the device answers."""
 
@@ -45,6 +49,19 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
         self._waited: set[int] = set()  # units whose late response was waited for
         self._tried: set[int] = set()  # silent units whose alternatives were tried
         self._observe(self._record)
+
+    async def connect(self) -> None:
+        """Connect; wait longer than a driver for a device that dials in, since it dials now and then."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (DIAL_WAIT if self._settings.transport is Transport.LISTEN else 0.0)
+        while True:
+            try:
+                await super().connect()
+            except NotConnected:
+                if loop.time() >= until:
+                    raise
+            else:
+                return
 
     def trace(self, tracer: Tracer) -> bool:
         self._observe(self._record, self._trace_to(tracer))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
-from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, by_unit, exception, right, silent
+from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, by_unit, exception, read_request, right, silent
 from points import register
+from processes import free_port
 
 import drivers
 from drivers.modbus.address import Address, Table
@@ -257,6 +258,24 @@ async def test_other_frames_that_would_be_answered_are_found() -> None:
         for _ in range(3):
             await ended.acquire()
     assert "write modbus+rtutcp://" in texts(report)
+
+
+async def test_a_check_waits_for_a_device_that_dials_in() -> None:
+    """It dials every few seconds, and its timeout is a second."""
+    port = free_port()
+
+    async def dial() -> None:
+        await asyncio.sleep(1.0)
+        reader, writer = await asyncio.open_connection(HOST, port)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                writer.write((await read_request(reader)).frame())
+        writer.close()
+
+    device = asyncio.create_task(dial())
+    report = await checked(machine(f"modbus+listen://{HOST}:{port}?timeout=0.3", *points(5)))
+    await device
+    assert [point.value for point in report.machines[0].points] == [5]
 
 
 async def test_a_silent_device_is_asked_for_as_before() -> None:
