@@ -31,8 +31,8 @@ class Group(Generic[ConnectionT_co, SourceT_co]):
     `percents`   the same in percent of a range that only the device knows
     `types`      the declared types of the points; empty if no point has the type `json`, whose values the driver
                  returns as JSON text, or as numbers that the gateway converts
-    `repeats`    seconds after which a pushed reading that did not change is delivered again, 0 for never; a driver
-                 repeats it only while it knows that the value is the same. Empty if no point asks for it
+    `repeats`    seconds after which a driver that delivers only changes delivers a reading again, 0 for never; it
+                 does so only while it knows that the value is the same. Empty if no point asks for it
     `events`     whether the points are events, which have no value between two of them
     `search`     whether the sources describe a search for points that only the device knows; such a group is never
                  read, see `Driver.search`

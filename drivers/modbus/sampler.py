@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from drivers.base import DeviceWarning, Fault, Reason, Sampler, Value, ValueType
 from drivers.modbus.address import FunctionData
+from drivers.modbus.alternatives import alternative
 from drivers.modbus.codec import compile_registers
-from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.modbus.diagnosis import WireRecord
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.raw_types import EIGHT_BITS, Order, byte_order, fits_order
@@ -42,6 +43,7 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
         self._seen: dict[ModbusGroup, object] = {}  # plan and faults of the last sample
         self._unsettled: set[ModbusGroup] = set()
         self._waited: set[int] = set()  # units whose late response was waited for
+        self._tried: set[int] = set()  # silent units whose alternatives were tried
         self._observe(self._record)
 
     def trace(self, tracer: Tracer) -> bool:
@@ -59,7 +61,18 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
             await self._record.wait_for_late(unit, LATE_WAIT)
         scan = await self.read(group)
         self._note_progress(group, scan)
+        if group not in self._unsettled and unit not in self._tried and self._is_silent(scan, unit):
+            self._tried.add(unit)
+            self._client.close()  # the device may serve a single connection; the next request opens it again
+            if text := await alternative(self.connection, unit, self._breakers.keys()):
+                self._warn(state, range(len(state.points)), text)
         return Sample(scan, [held(point, self._answers.get(i, b"")) for i, point in enumerate(state.points)])
+
+    def _is_silent(self, scan: Scan, unit: int) -> bool:
+        """Return True if a device that can be asked elsewhere has never sent anything for a unit."""
+        dialled = self._settings.transport is Transport.LISTEN
+        silent = {fault.reason for fault in scan.faults.values()} == {Reason.NO_RESPONSE}
+        return silent and len(scan.faults) == len(scan.values) and not dialled and not self._record.diagnose(unit)
 
     def _note_progress(self, group: ModbusGroup, scan: Scan) -> None:
         """Note whether the last sample was like the sample before, and whether another may show more."""
@@ -108,6 +121,8 @@ def held(point: ModbusSource, content: bytes) -> RawValue:
     where = f"{point.address}..{last}" if last > first else str(point.address)
     if point.bit is not None:
         where += f" bit {point.bit}"
+    if point.scale_register is not None:
+        where += f", scaled by {point.scale_register.address}"
     raw = str(content[0]) if len(content) == 1 else content.hex(" ", 2).upper()
     return RawValue(where, raw if content else "", partial(in_other_orders, point, content))
 

@@ -136,7 +136,7 @@ class DeviceMetadata:
         self._configured = {str(machine.path): machine for machine in machines}
         self._topics = topics
         self._spooled = spooled
-        self._reported_file = JsonEntries(folder / f"{name}.told.json")
+        self._reported_file = _reported_file(folder, name)
         self._versions_file = JsonEntries(folder / f"{name}.metas.json")
         self._reported: dict[str, Reported] = {}
         self._versions: dict[str, list[_Version]] = {}  # by machine path, the latest first
@@ -153,11 +153,7 @@ class DeviceMetadata:
         self.take_changed()  # all are published at the start
 
     def _load(self) -> None:
-        for path, points in self._reported_file.load().items():
-            try:
-                self._reported[path] = {name: _read(one) for name, one in points.items()}
-            except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-                self._reported_file.unreadable(error)
+        self._reported |= _load_reported(self._reported_file)
         _, following = self._spooled()
         for path, metas in self._versions_file.load().items():
             try:
@@ -303,6 +299,25 @@ class DeviceMetadata:
                     versions[:] = kept
                     self._versions_file.set(path, orjson.dumps([write_meta(version.meta) for version in kept]))
             await self._versions_file.save()
+
+
+def reported_metadata(folder: Path, name: str) -> dict[str, Reported]:
+    """Return the metadata that the devices of a gateway reported in its last run, by machine path."""
+    return _load_reported(_reported_file(folder, name))
+
+
+def _reported_file(folder: Path, name: str) -> JsonEntries:
+    return JsonEntries(folder / f"{name}.told.json")
+
+
+def _load_reported(file: JsonEntries) -> dict[str, Reported]:
+    found: dict[str, Reported] = {}
+    for path, points in file.load().items():
+        try:
+            found[path] = {name: _read(one) for name, one in points.items()}
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            file.unreadable(error)
+    return found
 
 
 def _written(reported: Reported) -> dict[str, Any]:

@@ -91,7 +91,8 @@ class Normalizer:
         self._sources = SourceClocks(len(points))
         self._last = self._sources.last  # of readings that came alone
         self._last_whole = self._last_any = -APART
-        self._scaled = []
+        self._divided: list[tuple[int, int]] = []
+        self._scaled: list[tuple[int, int, int, int]] = []
         self._floats = []
         self._work = []
         for i, point in enumerate(points):
@@ -101,7 +102,11 @@ class Normalizer:
             if raw is ValueType.FLOAT and point.type is ValueType.FLOAT and as_it_is:
                 self._floats.append(i)
             elif sure and point.type is ValueType.FLOAT:
-                self._scaled.append((i, *_line(point.scale, point.offset)))
+                times, plus, over = _line(point.scale, point.offset)
+                if (times, plus) == (1, 0):
+                    self._divided.append((i, over))
+                else:
+                    self._scaled.append((i, times, plus, over))
             elif not (as_it_is and raw is point.type and (sure or raw is not ValueType.INT)):
                 self._work.append((i, self._converts[i]))
         if len(self._floats) == 1:  # picking one gives no tuple
@@ -132,6 +137,8 @@ class Normalizer:
 
     def _apply_whole(self, scan: Scan) -> None:
         values: list[Any] = scan.values  # typing.cast would cost a call for each
+        for i, over in self._divided:  # a scale of 0.1 or 0.01, as most have
+            values[i] /= over
         for i, times, plus, over in self._scaled:
             values[i] = (values[i] * times + plus) / over
         for i, convert in self._work:

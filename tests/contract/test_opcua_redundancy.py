@@ -20,8 +20,14 @@ from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.common.clock import Clock
 
 
-def driver_of(fickle: Fickle, backup: int, mode: str = "subscribe") -> Driver:
-    options = {"security": "none", "namespace": URI, "keep_alive": 1.0, "backup": [f"{LOOPBACK}:{backup}"]}
+def driver_of(fickle: Fickle, backup: int, mode: str = "subscribe", timeout: float = 4.0) -> Driver:
+    options = {
+        "security": "none",
+        "namespace": URI,
+        "keep_alive": 1.0,
+        "timeout": timeout,
+        "backup": [f"{LOOPBACK}:{backup}"],
+    }
     connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{fickle.port}", options)
     source = OpcUaSource.model_validate({"node": "s=Speed", "mode": mode})
     group = Group("machine", connection, ("Speed",), (source,), 0.1, pushed=mode == "subscribe")
@@ -101,6 +107,22 @@ async def test_a_degraded_server_stays_where_no_other_is_clearly_better(backup_l
         driver = driver_of(first, free_port() if backup_level is None else second.port)
         await connect(driver)
         assert await stays(driver)
+        await driver.close()
+
+
+async def test_a_server_that_is_slow_once_is_still_watched() -> None:
+    """One response that comes too late says nothing of its service level."""
+    async with fickle_server(Speed=1.0) as first, fickle_server(Speed=2.0) as second:
+        driver = driver_of(first, second.port, timeout=1.0)
+        await connect(driver)
+        second.slow = 1.5  # it answers for both: the last that began
+        await second.asked_for("Read", second.asked["Read"] + 2)
+        assert await stays(driver)
+        second.slow = 0.0
+        await set_level(first, 0)
+        await lost(driver)
+        await connect(driver)
+        assert await speed(driver) == 2.0
         await driver.close()
 
 

@@ -6,11 +6,15 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from fakes.fickle_opcua import URI, Fickle, fickle_server
+from opcua_peer import MACHINE, NodeOpcUa
 from opcua_reader import SECONDS
-from processes import LOOPBACK
+from processes import LOOPBACK, Lineside, until, write_factory
+from servers import Mosquitto
+from stored import report, rows
 
 from drivers.base import Group, Quality, Reason, Scan
 from drivers.opcua.driver import OpcUaDriver
@@ -18,6 +22,9 @@ from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.common.clock import Clock
 from gateway.pipeline.normalize import Normalizer
 from gateway.settings.point import Point
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STEP = 200_000
 """Microseconds between two values by the clock of the machine."""
@@ -79,3 +86,41 @@ async def test_a_clock_that_is_set_back_squeezes_no_readings_and_stops_none(mode
     times = [time for time, _ in (*before, *after)]
     assert len(set(times)) == len(times)
     assert after[-1][1] is Quality.GOOD
+
+
+async def test_every_reading_of_a_clock_that_is_set_back_is_stored_at_its_time(tmp_path: Path) -> None:
+    """Through all services: none replaces another, those that repeat a time are marked, and it is right at once."""
+    peer, mosquitto = await NodeOpcUa.start(tmp_path), await Mosquitto.start(tmp_path)
+    (tmp_path / "machines").mkdir()
+    (tmp_path / "machines" / "peer.yaml").write_text(
+        "format: 1\nprotocol: opcua\npoints:\n  count: {node: s=Setpoint, type: float, every: 100ms, queue: 50}\n"
+    )
+    connection = f"opc.tcp://{LOOPBACK}:{peer.port}?security=none&namespace={MACHINE}"
+    config = write_factory(
+        tmp_path / "factory.yaml",
+        gateway={"id": "edge-01", "spool": {"folder": str(tmp_path / "spool")}},
+        broker={"url": mosquitto.url},
+        ingest={"folder": str(tmp_path)},
+        stores=[{"sqlite": {"path": str(tmp_path / "readings.db")}}],
+        lines={"line": {"area": "area", "machines": {"m-01": {"template": "peer", "connection": connection}}}},
+    )
+    ingest = await Lineside.start("ingest", config)
+    gateway = await Lineside.start("run", config, "--report", str(tmp_path / "run.json"))
+    await gateway.logged("machine.online")
+    start = time.time_ns() // 1_000_000 * 1000
+    by_clock = [start + i * STEP for i in range(20)] + [start + 10 * STEP + i * STEP for i in range(20)]
+    for number, at in enumerate(by_clock, 1000):
+        await asyncio.to_thread(peer.set, "Setpoint", float(number), time=at)
+        await asyncio.sleep(0.15)  # the server looks at it every tenth of a second
+    database = tmp_path / "readings.db"
+    await until(lambda: rows(database)[-1:] and rows(database)[-1].value == 1039.0, "the last value is stored")
+    await until(lambda: len([row for row in rows(database) if row.value >= 1000]) == 40, "all are stored")
+    found = {row.value: row for row in rows(database) if row.value >= 1000}
+    for number, at in enumerate(by_clock, 1000):
+        row, repeats = found[float(number)], 1020 <= number < 1030
+        assert (row.quality, row.reason) == (("uncertain", "clock") if repeats else ("good", None))
+        assert row.time - at == (1007 if repeats else 0)
+    await gateway.stop()
+    await ingest.stop()
+    told = report(tmp_path / "run.json")
+    assert told["balanced"]

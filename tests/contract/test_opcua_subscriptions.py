@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -103,6 +105,28 @@ async def test_a_value_that_does_not_change_is_sent_again_with_the_time_at_which
             assert (changed[-1].times or [0])[0] > times[-1]
 
 
+async def test_a_polled_value_of_the_same_source_time_is_a_reading_again() -> None:
+    """By its source time it is no new reading; within at_least_every it is one all the same."""
+    async with fickle_server(Speed=1.0) as fickle:
+        written = time.time_ns() // 1000 - 3_600_000_000
+        await fickle.write("Speed", 2.0, SourceTimestamp=stamp(written))
+        pushed = group_of(fickle, "Speed", mode="poll", time="source", repeats=0.5)
+        group = replace(pushed, pushed=False)
+        async with driver_of(group) as driver:
+            readings: list[int] = []
+            until = time.monotonic() + 2.0
+            while time.monotonic() < until:
+                readings += (await driver.read(group)).times or []
+                await asyncio.sleep(0.02)
+            first, *again = readings
+            assert first == written
+            assert len(again) in {2, 3, 4}
+            assert all(500_000 <= later - earlier < 900_000 for earlier, later in pairwise(again))
+            assert abs(again[0] - time.time_ns() // 1000) < 5_000_000
+            await fickle.write("Speed", 3.0, SourceTimestamp=stamp(written + 1))
+            assert (await driver.read(group)).times == [written + 1]
+
+
 async def test_nothing_is_repeated_while_nothing_is_heard() -> None:
     """Whether the value is still the same, nobody knows then."""
     async with fickle_server(Speed=1.0) as fickle, repeating(fickle) as driver:
@@ -191,3 +215,14 @@ async def test_a_trigger_that_is_refused_is_reported() -> None:
             assert driver.counts()["triggers_refused"] == 1
             [warning] = driver.warnings()
             assert "trigger: timestamp" in warning.text
+
+
+async def test_a_subscription_whose_values_are_repeated_lives_as_long_as_others() -> None:
+    """A gateway that is busy for a second must not lose it, since its keep-alives are short."""
+    async with fickle_server(Speed=1.0, Torque=1.0) as fickle:
+        groups = group_of(fickle, "Speed", repeats=0.4, keep_alive=5.0), group_of(fickle, "Torque", keep_alive=5.0)
+        async with driver_of(*groups) as driver:
+            await until_told(driver, {"Speed": 1.0, "Torque": 1.0})
+            made = fickle.server.iserver.subscription_service.subscriptions.values()
+            assert sorted(one.data.RevisedMaxKeepAliveCount for one in made) == [1, 50]
+            assert {one.data.RevisedLifetimeCount for one in made} == {300}

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from drivers.base import ValueType
+from drivers.base import Group, ValueType
 from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.cost import check
+from drivers.modbus.group_state import GroupState
 from drivers.modbus.raw_types import APPLIES, SHAPES, Order, Raw, fits_order
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
@@ -273,6 +275,29 @@ def test_wrong_values_for_types_are_errors(keys: dict[str, Any], message: str) -
     with pytest.raises(ValidationError) as caught:
         keyed(**keys)
     assert message in str(caught.value)
+
+
+def test_a_connection_names_what_means_not_available_on_its_device() -> None:
+    """A template is used for devices of several makers; a point's own values come first."""
+    connection = ModbusConnection.from_url("modbus+tcp://press", {"not_available": "sunspec"})
+    points = (
+        keyed(), keyed(raw="int16", not_available=7), keyed(raw="int32"), keyed(bit=3), keyed(bits="0..3"),
+        keyed(raw="float32"), keyed(raw="string", length=2), keyed("coil 0"),
+    )  # fmt: skip
+    names = tuple(f"p{i}" for i in range(len(points)))
+    found = GroupState(Group("m", connection, names, points, 1.0)).points
+    assert [point.not_available for point in found] == [(0xFFFF,), (7,), (2**31,), (), (), ("nan",), (0,), ()]
+    assert list(check(connection, points)) == []
+    assert connection.shared().not_available == ()
+    plain = ModbusConnection.from_url("modbus+tcp://press", {})
+    assert GroupState(Group("m", plain, names, points, 1.0)).points is points
+    wrong = ModbusConnection.from_url("modbus+tcp://press", {"not_available": {"uint16": [0xFFFF, 0x10000]}})
+    assert [position for position, _ in check(wrong, points)] == [0]
+    for written in ("sunspeck", {"int15": 1}, 5):
+        with pytest.raises(
+            ValidationError, match="does not name types; write sunspec, or the types and their values"
+        ):
+            ModbusConnection.from_url("modbus+tcp://press", {"not_available": written})
 
 
 def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> None:

@@ -137,18 +137,11 @@ def test_only_what_is_written_is_repeated(keys: dict[str, Any], repeats: tuple[f
     assert group.repeats == repeats
 
 
-def test_events_and_polled_points_are_not_repeated() -> None:
-    """An event happens once; a polled value is read anyway."""
-    made = [
-        Point.model_validate({
-            "name": mode,
-            "source": OpcUaSource.model_validate({"node": "s=a", "mode": mode}),
-            "type": "string",
-            "at_least_every": "5s",
-        })
-        for mode in ("events", "poll")
-    ]  # fmt: skip
-    assert [group.repeats for group, _ in groups_of(machine(*made))] == [(), ()]
+def test_events_are_not_repeated() -> None:
+    """An event happens once."""
+    source = OpcUaSource.model_validate({"node": "s=a", "mode": "events"})
+    point = Point.model_validate({"name": "e", "source": source, "at_least_every": "5s"})
+    assert [group.repeats for group, _ in groups_of(machine(point))] == [()]
 
 
 def test_a_repeated_value_passes_report_by_exception() -> None:

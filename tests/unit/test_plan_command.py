@@ -8,12 +8,15 @@ import pytest
 from click.testing import CliRunner
 from processes import write_factory
 
-from drivers.base import Group
+from drivers.base import Group, PointMetadata
 from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
 from drivers.modbus.cost import cost_of
 from drivers.modbus.source import ModbusSource
+from gateway.acquisition.device_metadata import DeviceMetadata
+from gateway.acquisition.groups import groups_of
 from gateway.cli import main
+from gateway.mqtt.topics import Topics
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
 
@@ -72,6 +75,27 @@ def test_the_plan_shows_requests_load_and_every_request(tmp_path: Path):
     assert "500 points every 1 s: 4 requests, 1084 bytes, 20 ms expected" in result.output
     assert "holding 125..249: 125 registers for 125 points" in result.output
     assert "load 2%" in result.output
+
+
+async def test_the_plan_shows_what_a_device_granted_in_the_last_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A flat line has its reason before anybody looks at the log."""
+    monkeypatch.chdir(tmp_path)
+    file = factory(tmp_path, "modbus+tcp://h:502")
+    known = load_factory(file)
+    [machine] = known.machines
+    [(group, _)] = groups_of(machine)
+    folder = known.gateway.spool.folder
+    folder.mkdir(parents=True)
+    metadata = DeviceMetadata(known.machines, Topics("root"), folder, known.gateway.id)
+    await metadata.begin()
+    slow, plain = PointMetadata(revised={"sampling": 0.5, "queue": 1.0}), PointMetadata(unit="bar")
+    metadata.learn(group, [slow] * 22 + [plain] * (len(group.names) - 22))
+    await metadata.prepare(known.machines)
+    result = CliRunner().invoke(main, ["plan", str(file)])
+    granted = ", ".join(f"p{i:03d}" for i in range(20))
+    assert f"the device grants only sampling 0.5 s, queue 1: {granted} and 2 more" in result.output
+    (folder / f"{known.gateway.id}.told.json").write_text("[damaged")
+    assert "grants only" not in CliRunner().invoke(main, ["plan", str(file)]).output
 
 
 def test_a_period_that_can_not_be_held_is_told_and_fails(tmp_path: Path):

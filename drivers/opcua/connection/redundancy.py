@@ -7,12 +7,11 @@ level never take turns: a healthy server is never left, and a change is followed
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from asyncua import ua
 
-from drivers.base import NotConnected
+from drivers.base import DriverError, NotConnected
 from drivers.opcua.connection.session import opened
 from drivers.opcua.errors import REQUEST_ERRORS
 
@@ -35,8 +34,8 @@ PAUSE = 60.0
 MARGIN = 50
 """The difference between the levels of two degraded servers that is worth a change."""
 
-NO_DATA, DEGRADED, HEALTHY = 1, 2, 200
-"""The first levels of their ranges; 0 is maintenance, and 255 the best (Part 4, Table 105)."""
+NO_DATA, DEGRADED, HEALTHY, BEST = 1, 2, 200, 255
+"""The first levels of their ranges, and the last; 0 is maintenance (Part 4, Table 105)."""
 
 _LEVEL = [ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServiceLevel))]
 
@@ -79,18 +78,24 @@ class Redundancy:
         Returns None if the server has no service level, or if the session is lost.
         """
         loop, looks, others_at = asyncio.get_running_loop(), 0, 0.0
-        with suppress(*REQUEST_ERRORS):
-            while (level := await level_of(session)) is not None:
-                looks = looks + 1 if level < HEALTHY else 0
-                paused = loop.time() < max(self._changed_at + PAUSE, others_at)
-                if not paused and (looks >= DEGRADED_LOOKS or level < DEGRADED):
-                    others_at = loop.time() + OTHERS_EVERY
-                    better = await self._best(turn, level)
-                    if better is not None:
-                        self._changed_at = loop.time()
-                        return better
-                await asyncio.sleep(LOOK_EVERY)
+        while (level := await self._level_in(session)) is not None:
+            looks = looks + 1 if level < HEALTHY else 0
+            paused = loop.time() < max(self._changed_at + PAUSE, others_at)
+            if not paused and (looks >= DEGRADED_LOOKS or level < DEGRADED):
+                others_at = loop.time() + OTHERS_EVERY
+                better = await self._best(turn, level)
+                if better is not None:
+                    self._changed_at = loop.time()
+                    return better
+            await asyncio.sleep(LOOK_EVERY)
         return None
+
+    async def _level_in(self, session: Session) -> int | None:
+        """Return the level of the present server, `BEST` if it does not respond now, None if it can't be watched."""
+        try:
+            return await level_of(session)
+        except REQUEST_ERRORS as error:
+            return None if isinstance(session.translated(error), NotConnected) else BEST
 
     async def _best(self, turn: int, level: int) -> Better | None:
         """Return the best of the other servers, if it is clearly better."""
@@ -107,7 +112,7 @@ class Redundancy:
         """Return the service level at an address, -1 if it does not answer; a server without a level is healthy."""
         try:
             session = await opened(self._settings, url)
-        except NotConnected:
+        except DriverError:
             return -1
         try:
             level = await level_of(session)

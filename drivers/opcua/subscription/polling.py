@@ -32,7 +32,8 @@ class Poll:
     """Reads all or some points of one group.
 
     A polled value is valid at the time of the read. Its source time is the time of its last change, and is used if
-    configured; a value with the same source time as before is then not a new reading.
+    configured; a value with the same source time as before is then not a new reading, but is delivered again within
+    the time that the point asks for.
     """
 
     def __init__(self, group: OpcUaGroup, positions: Sequence[int] | None = None) -> None:
@@ -49,6 +50,9 @@ class Poll:
         self._newest = [0] * len(self.positions)
         self._bad = [False] * len(self.positions)
         self._since = [0] * len(self.positions)  # times until which points were reported bad
+        self._repeat = [round(group.repeat(position) * 1_000_000) for position in self.positions]
+        self._delivered = [0] * len(self.positions)  # times of the reads of the newest readings
+        self._stamped = [0] * len(self.positions)  # their times by their own clocks
         self._nodes: list[ua.NodeId] = []
         self._places: list[int | Fault] = []
         self._gone: set[int] = set()  # positions
@@ -111,10 +115,17 @@ class Poll:
                 stamp = source if source is not None else server
             fault = scan.faults.get(i)
             new = stamp is None or stamp != self._newest[i]  # an earlier time, too: the clock was set back
-            if not new and fault is None and not self._bad[i]:
+            passed = present - self._delivered[i]
+            again = self._repeat[i] and not 0 <= passed < self._repeat[i]
+            if not new and fault is None and not self._bad[i] and not again:
                 continue
             # a value from before or during an outage is valid from now on
             time = stamp if stamp is not None and new and stamp > self._since[i] else present
+            if again and not new and fault is None and not self._bad[i]:
+                time = self._stamped[i] + passed
+            # a first value may have been written long ago, and was read now
+            self._stamped[i] = time if self._delivered[i] else max(time, present)
+            self._delivered[i] = present
             if stamp is not None:
                 self._newest[i] = stamp
             self._bad[i] = fault is not None

@@ -79,14 +79,16 @@ class Publishing:
     async def subscribe(self, interval: float, keep_alive: float) -> int:
         """Create a subscription, and return its id. Raises `REQUEST_ERRORS`.
 
-        `interval` and `keep_alive` are in seconds; with a short `keep_alive` a message comes often.
+        `interval` and `keep_alive` are in seconds. With a short `keep_alive` a message comes often, and the
+        subscription lives as long as others of the connection.
         """
         keep_alives = max(1, round(keep_alive / interval))
+        lifetime = LIFETIMES * max(keep_alives, round(self._keep_alive / interval))
         request = ua.CreateSubscriptionRequest()
         request.Parameters = ua.CreateSubscriptionParameters(
             RequestedPublishingInterval=ua.Duration(interval * 1000),
             RequestedMaxKeepAliveCount=ua.Counter(keep_alives),
-            RequestedLifetimeCount=ua.Counter(keep_alives * LIFETIMES),
+            RequestedLifetimeCount=ua.Counter(lifetime),
             PublishingEnabled=True,
         )
         created = await self._session.create_subscription(request)
