@@ -264,7 +264,7 @@ class GatewayService:
                 "ahead_ms": round(self.clock.ahead * 1000, 1),
             },
             "points": self.states.points(),
-            "drivers": _sum(self._counts().values()),
+            "drivers": _sum(worker.counts() for worker in self._devices.workers),
         }
 
     def _counts(self) -> dict[str, Counter[str]]:
@@ -307,8 +307,9 @@ def _supervised(
     return tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,)), restart_after), name=name)
 
 
-def _sum(counts: Iterable[Counter[str]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return dict(total)
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:  # of a thousand devices, every second: Counter takes ten times as long
+        for name, n in one.items():
+            total[name] = total.get(name, 0) + n
+    return total
