@@ -62,6 +62,10 @@ FINISH_SCANS = 1.0
 CONNECTS_APART = 0.001
 """Seconds between two devices' first connections: a thousand at once would delay the first scans."""
 
+COLLECT_AFTER = 20_000
+"""Objects by which their number has to grow before the youngest are looked at: more than those of a wave of scans,
+which live for some milliseconds."""
+
 CHANGED_AT_ONCE = 5
 """Machines whose discovered points begin to be read together: their filters are made in the event loop."""
 
@@ -227,6 +231,7 @@ class GatewayService:
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
+            gc.set_threshold(COLLECT_AFTER)
             log.info("gateway.started", gateway=self.id, machines=len(self._devices.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()

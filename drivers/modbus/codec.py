@@ -52,7 +52,7 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     If `ModbusSource.fallible` is True, a `Fault` may replace a value; `split_faults` removes the faults.
 
     A scale register is decoded at its distance from its point. A float32 has its shortest decimal digits. A response
-    that is equal to the previous response is not decoded again: the list that is returned must not be changed.
+    that is equal to the previous response is not decoded again.
     """
     items, scaled = _items(points)
     run = _run_of_floats(points)
@@ -66,16 +66,16 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     steps = [*_float_steps(points, run), *_value_steps(points)]
     if scaled:
         steps.append(_scale_step(scaled, len(points)))
-    last, last_values = b"", list[Any]()
+    last, last_values = b"", tuple[Any, ...]()
 
     def decode(payload: bytes) -> list[Any]:
         nonlocal last, last_values
         if payload == last:
-            return last_values
+            return list(last_values)
         values = list(unpack(payload[:size] if straight else bytes(gather(payload))))
         for step in steps:
             step(values)
-        last, last_values = payload, values
+        last, last_values = payload, tuple(values)  # the caller may change the list
         return values
 
     return decode

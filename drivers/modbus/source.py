@@ -104,6 +104,12 @@ def _of_type(written: object, raw: str) -> tuple[bool, object]:
     return raw in written, written.get(raw)
 
 
+def _fitting_value(written: object, raw: str, *, of_part: bool) -> object:
+    """Return the value of a key for one type, None if it has none; values by type are those of whole registers."""
+    has, value = _of_type(written, raw)
+    return value if has and not (of_part and value is not written) else None
+
+
 BY_TYPE = ("not_available", "range")
 """Keys that may have a value for each type in a template's defaults."""
 
@@ -152,7 +158,7 @@ class ModbusSource(Source):
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
     """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
-    """The byte of the register that contains an int8 or uint8, as in `high`."""
+    """The byte of the register that contains an int8, uint8 or bcd8, as in `high`."""
     sign: Annotated[Sign, Field(strict=False)] = Sign.TWOS_COMPLEMENT
     """The encoding of negative numbers, as in `magnitude`."""
     length: Annotated[int | None, Field(ge=1, le=125)] = None
@@ -213,9 +219,9 @@ class ModbusSource(Source):
         if (raw != defaults.get("raw", Raw.UINT16) and not by_type) or "bits" in written:
             unfit |= {"not_available"}
         for key in (key for key in BY_TYPE if key in defaults):
-            has, value = _of_type(defaults[key], raw)
+            value = _fitting_value(defaults[key], raw, of_part="bits" in keys or "bit" in keys)
             defaults = defaults | {key: value}
-            unfit |= set() if has else {key}
+            unfit |= {key} if value is None else set()
         order = str(defaults.get("order"))
         if raw in SHAPES and order in Order.__members__ and not fits_order(Raw(raw), Order(order)):
             unfit |= {"order"}
@@ -265,7 +271,7 @@ class ModbusSource(Source):
     @classmethod
     def _bit_exists(cls, bit: int | None, others: ValidationInfo) -> int | None:
         raw = others.data.get("raw")
-        if bit is not None and raw in SHAPES and bit >= (bits := 16 * SHAPES[raw].registers):
+        if bit is not None and raw in SHAPES and bit >= (bits := 16 * (SHAPES[raw].registers or 1)):
             raise ValueError(f"{bit} is out of range; write at most {bits - 1}")
         return bit
 

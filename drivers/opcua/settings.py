@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Flag, Group, Seconds, Source, ValueType
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
-from drivers.opcua.security.settings import SecureConnection
+from drivers.opcua.security.settings import Policy, SecureConnection
 
 REVERSE = "opc.tcp+reverse"
 """The scheme of an address at which a server dials in."""
@@ -324,6 +324,11 @@ class OpcUaConnection(SecureConnection):
     def reverse(self) -> bool:
         """True if the server dials in."""
         return self.url.startswith(f"{REVERSE}:")
+
+    @property
+    def patience(self) -> float:
+        calls = 1 if self.security is Policy.NONE and not self.identified else 2  # the first is asked for endpoints
+        return calls * self.dial_in if self.reverse else 0.0
 
     @property
     def tcp_port(self) -> int | None:

@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from asyncua import ua
 from asyncua.common.type_dictionary_builder import DataTypeDictionaryBuilder
+from click.testing import CliRunner
 from opcua_fuzz import DICTIONARY
 from opcua_peer import MACHINE
 from opcua_reader import SECONDS, faults, named
@@ -24,11 +26,13 @@ from drivers.opcua.connection.session import Session
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.sampler import OpcUaSampler
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.cli import main
 from gateway.common.clock import Clock
 from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from asyncua import Server
     from opcua_peer import NodeOpcUa
@@ -159,7 +163,7 @@ async def served(document: bytes | None = None, *, backward: bool = True) -> Asy
         made = await builder.create_data_type(name)
         data_type, description, encoding = made.node_ids
         value = ua.Variant(ua.ExtensionObject(encoding, body), ua.VariantType.ExtensionObject)
-        await server.nodes.objects.add_variable(ua.NodeId(name, index), name, value, datatype=data_type)
+        await server.nodes.objects.add_variable(ua.NodeId(name, index), f"{index}:{name}", value, datatype=data_type)
         if not backward:
             await server.get_node(description).delete_reference(
                 builder.dict_id, ua.NodeId(ua.ObjectIds.HasComponent), forward=False, bidirectional=False
@@ -212,6 +216,29 @@ async def test_structures_of_dictionaries_are_read(mode: str, *, backward: bool)
         values, wrong = await taken(url, URI, OLD, mode)
     assert wrong == {}
     assert values == OLD_VALUES | {"recipes": f"[{OLD_VALUES['recipe']},{OLD_VALUES['recipe']}]"}
+
+
+async def test_browse_makes_points_of_structures_in_dictionaries(tmp_path: Path) -> None:
+    """A field is a point of its own; whoever wants the whole writes json."""
+    file = tmp_path / "found.yaml"
+    async with served() as (url, _):
+        command = [
+            "browse",
+            f"{url}?security=none",
+            "--match",
+            "Recipe",
+            "--match",
+            "Optional",
+            "--template",
+            str(file),
+        ]
+        result = await asyncio.to_thread(CliRunner().invoke, main, command)
+    assert result.exit_code == 0, result.output
+    points = yaml.safe_load(file.read_text(encoding="utf-8"))["points"]
+    assert points["recipe_limits_low"] == {"node": "s=Recipe", "type": "float", "field": "Limits.Low"}
+    assert points["recipe_steps"] == {"node": "s=Recipe", "type": "float", "field": "Steps", "count": 2}
+    assert points["recipe_mode"]["type"] == "int"
+    assert points["optional_sometimes"]["type"] == "string"
 
 
 async def test_a_value_may_have_a_subtype_of_its_variables_type() -> None:

@@ -197,6 +197,13 @@ async def test_a_flood_of_connections_does_not_keep_the_server_out(opcua: NodeOp
         writer.close()
 
 
+def test_a_check_waits_as_long_as_a_server_may_take() -> None:
+    """For two calls if it is asked for its endpoints first."""
+    assert settings_of(4841).patience == 40
+    assert settings_of(4841, security="none").patience == 20
+    assert OpcUaConnection.from_url("opc.tcp://plc:4840", {}).patience == 0
+
+
 async def test_two_servers_dial_in_at_one_port(opcua: NodeOpcUa) -> None:
     """A firewall has one hole for a whole plant; the last session that ends closes it."""
     port, inner = free_port(), free_port()

@@ -41,6 +41,7 @@ def keyed(address: object = "holding 0", **keys: Any) -> ModbusSource:
         ({"raw": "int24", "bits": "0..3"}, "bits is for raw: int16, int32, int64, uint16, uint32, uint64, and this"),
         ({"bit": 1, "bits": "0..3"}, "uint32, uint64, and this point is bool"),
         ({"bit": 16}, "16 is out of range; write at most 15"),
+        ({"raw": "string", "length": 2, "bit": 3}, "a bit needs raw: bool"),
         ({"raw": "uint32", "bit": 32}, "32 is out of range; write at most 31"),
         ({"raw": "uint32", "bit": 17, "bits": "0..3"}, "bits is for numbers, and this point is one bit"),
         ({"raw": "uint32", "bit": 17, "not_available": 1}, "not_available is for numbers, and this point is one bit"),
@@ -307,14 +308,15 @@ def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> 
         "format: 1\nprotocol: modbus\n"
         "defaults: {not_available: {int16: 0x8000}, range: {int16: [-3000, 3000], float32: [0, 1]}}\n"
         "points:\n  a: {address: holding 1, raw: int16}\n  b: {address: holding 2}\n"
-        "  c: {address: holding 3, raw: int16, range: [0, 9]}\n  d: {address: holding 4, raw: float32}\n",
+        "  c: {address: holding 3, raw: int16, range: [0, 9]}\n  d: {address: holding 4, raw: float32}\n"
+        "  e: {address: holding 6, raw: int16, bits: 0..3}\n  f: {address: coil 1}\n",
         encoding="utf-8",
     )
     templates = Templates(Document(tmp_path / "factory.yaml", {}))
     found = templates.get("oven", ())
     assert templates.problems == []
     assert found is not None
-    assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1)]
+    assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1), None, None]
 
 
 def test_a_range_for_something_that_is_no_type_is_reported_with_its_line(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ MOST_DICTIONARIES = 50
 MOST_TYPES = 2000
 """Structures of dictionaries that are used."""
 
-_BINARY_ENCODING = "Default Binary"
+_BINARY_ENCODING = "DefaultBinary"
+"""The browse name of the binary encoding, without the blank that some servers leave out."""
+
 _UNUSED = 0xFFFF
 """The index of a namespace that no server has."""
 
@@ -104,15 +106,12 @@ class Dictionaries:
     async def _targets(
         self, nodes: Sequence[ua.NodeId], kind: int, *, name: str = "", back: bool = False
     ) -> list[ua.NodeId | None]:
-        """Return the first node to which each node refers, of a browse name if it is given."""
-        answers = await references(self._session, nodes, kind, back=back)
-        return [
-            next(
-                (local(self._session, one.NodeId) for one in answer.found if not name or one.BrowseName.Name == name),
-                None,
-            )
-            for answer in answers
-        ]
+        """Return the first node to which each node refers, with a browse name without blanks if it is given."""
+        found: list[ua.NodeId | None] = []
+        for answer in await references(self._session, nodes, kind, back=back):
+            named = [one for one in answer.found if not name or (one.BrowseName.Name or "").replace(" ", "") == name]
+            found.append(local(self._session, named[0].NodeId) if named else None)
+        return found
 
     async def _find(self, name: str, node: ua.NodeId | None) -> DescribedStructure | None:
         """Return a structure by its name in a dictionary, in any dictionary if that is not known."""
