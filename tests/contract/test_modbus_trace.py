@@ -48,7 +48,7 @@ async def test_each_transport_is_traced(url: str, tmp_path: Path) -> None:
     for text in (
         "unit 1: read coil 0",
         "unit 1: read holding 3",
-        "unit 1: coil, 1 bytes",
+        "unit 1: coil, 1 byte",
         "unit 1: holding, 2 bytes",
     ):
         assert any(line.endswith(f"  {text}") for line in lines), (text, lines)
