@@ -35,7 +35,8 @@ def response_text(unit: int, pdu: bytes) -> str:
     table = _TABLES.get(pdu[0])
     if table is None:
         return f"unit {unit}: {_function(pdu[0])}"
-    return f"unit {unit}: {table}, {max(0, len(pdu) - 2)} bytes"
+    size = max(0, len(pdu) - 2)
+    return f"unit {unit}: {table}, {size} {'byte' if size == 1 else 'bytes'}"
 
 
 def _function(code: int) -> str:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from drivers.modbus.connection import ModbusConnection
     from drivers.modbus.framing import Framing
 
+DIAL_WAIT = 20.0
+"""Seconds to wait for a device after the first attempt: the port is closed between two attempts, and a modem may dial
+once a minute."""
+
 MAX_PARKED = 4
 """Connections of one device that are not in use; a further connection closes the oldest."""
 
@@ -153,6 +157,7 @@ class Listener:
         self._used: tuple[_UsedConnection, DialledConnection] | None = None
         self._arrival = asyncio.Event()
         self._ambiguous = ""
+        self._tried = False
         self._heard = False  # whether bytes came over the used connection
         self._refused = 0
         self.remarks: dict[str, None] = {}  # texts about refused devices
@@ -170,7 +175,10 @@ class Listener:
         return self._refused + (port.refused if port is not None and port.listeners[:1] == [self] else 0)
 
     async def open(self) -> asyncio.Transport:
-        """Return the connection of the device. Raises `NotConnected` if it does not dial in within the time-out."""
+        """Return the connection of the device.
+
+        Raises `NotConnected` if it does not dial in: within the time-out at first, then within `DIAL_WAIT`.
+        """
         host, port = self.settings.host, self.settings.port
         if self._port is None:
             self._port = await ListeningPort.join(self)
@@ -179,8 +187,10 @@ class Listener:
             for parked in tuple(self._parked):
                 self._refuse(parked, "")
             raise NotConnected(AMBIGUOUS.format(host, port, self._ambiguous))
+        wait = max(self.settings.timeout, DIAL_WAIT) if self._tried else self.settings.timeout
+        self._tried = True
         try:
-            async with asyncio.timeout(self.settings.timeout):
+            async with asyncio.timeout(wait):
                 while not self._parked:
                     self._arrival.clear()
                     await self._arrival.wait()

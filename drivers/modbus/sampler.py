@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 LATE_WAIT = 3.0
 """Seconds to wait once for the late response of a unit that does not answer."""
 
-DIAL_WAIT = 8.0
-"""Seconds to wait for a device that dials in."""
+DIAL_WAIT = 7.0
+"""Seconds to wait for a device that dials in, beyond the time-out."""
 
 _DOUBTFUL = {Reason.NO_RESPONSE, Reason.NOT_CONNECTED, Reason.BAD_ANSWER}
 """Faults that another scan may not have, once the driver has learned how the device answers."""
@@ -52,16 +52,16 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
 
     async def connect(self) -> None:
         """Connect; wait longer than a driver for a device that dials in, since it dials now and then."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + (DIAL_WAIT if self._settings.transport is Transport.LISTEN else 0.0)
-        while True:
+        try:
+            await super().connect()
+        except NotConnected as error:
+            if self._settings.transport is not Transport.LISTEN:
+                raise
             try:
-                await super().connect()
-            except NotConnected:
-                if loop.time() >= until:
-                    raise
-            else:
-                return
+                async with asyncio.timeout(DIAL_WAIT):
+                    await super().connect()
+            except TimeoutError:
+                raise error from None
 
     def trace(self, tracer: Tracer) -> bool:
         self._observe(self._record, self._trace_to(tracer))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from simulated import configure, connected, simulated
 
 from drivers.base import DriverError
 from gateway.acquisition.groups import groups_of
 from gateway.check.devices import Patience
 from gateway.check.machines import check_machines
+from gateway.cli import main
 from simulators.faults.catalogue import MODBUS_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gateway.settings.factory import Factory, Machine
 
@@ -136,3 +138,13 @@ async def test_a_check_names_the_option(fault: str, tmp_path: Path) -> None:
         report = await check_machines("f", factory.machines, Patience(30.0, 0.0, 4), lambda *_: None)
     texts = "\n".join(finding.text for finding in report.all_findings())
     assert PROPOSALS[fault] in texts
+
+
+def test_every_behaviour_is_in_the_manual_and_in_the_list_of_the_command() -> None:
+    """With its usual number, as it is written after --fault."""
+    text = (Path(__file__).parents[2] / "docs" / "simulators.md").read_text(encoding="utf-8")
+    listed = CliRunner().invoke(main, ["simulate", "--faults"]).output
+    for name, kind in MODBUS_FAULTS.items():
+        written = f"{name}={kind.value:g}" if kind.value or name == "wrong_transaction" else name
+        assert f"| `{written}` |" in text, written
+        assert name in listed

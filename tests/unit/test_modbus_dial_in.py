@@ -207,6 +207,19 @@ async def test_two_devices_that_nothing_tells_apart_are_not_mixed() -> None:
         assert any("write peer, registration" in one.text for one in driver.warnings() or ())
 
 
+async def test_the_port_stays_open_for_a_device_that_dials_rarely() -> None:
+    """A modem dials once a minute; a port that is open for a time-out in every back-off is mostly closed to it."""
+    port = free_port()
+    async with listening(port, timeout=0.1) as (driver, group):
+        await open_port(driver)
+        connecting = asyncio.create_task(driver.connect())
+        done, _ = await asyncio.wait({connecting}, timeout=0.5)
+        assert not done, "it waits for longer than a time-out"
+        async with Dialler(port, 11), asyncio.timeout(PATIENT):
+            await connecting
+            assert (await driver.read(group)).values == [11]
+
+
 async def test_a_connection_that_says_nothing_is_no_rival() -> None:
     """A port scan beside the device must not take it off."""
     port = free_port()
