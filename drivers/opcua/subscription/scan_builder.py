@@ -309,7 +309,7 @@ class ScanBuilder(ClientHandles):
         if following is not None and mode is not Time.GATEWAY:
             present = min(present, following - 1)
         if source is not None and mode is Time.SOURCE and present - source < SAME:
-            return source, None  # it has just changed: one reading says both
+            return source, None  # one reading shows the change and the presence
         if source is None or (before is not None and source <= before):
             return present, None
         if before is not None:
