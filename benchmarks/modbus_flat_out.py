@@ -4,7 +4,7 @@ A small server in another process answers requests for 100-point machines from m
 `lineside run`, but each scan begins as soon as the previous scan was delivered. The broker is a real Mosquitto. Prints
 values per second and processor time per value.
 
-    python benchmarks/modbus_flat_out.py [--machines 20] [--seconds 10] [--in-flight 4]
+    python benchmarks/modbus_flat_out.py [--machines 20] [--seconds 10] [--in-flight 4] [--changing]
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import shutil
 import struct
 import tempfile
 import time
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +32,17 @@ if TYPE_CHECKING:
 
 POINTS = 100
 
+CHANGES = 61
+"""Different responses of a machine whose values change."""
+
 
 class Answers(asyncio.Protocol):
     """Answers every register read at once, and several in one segment if they arrived in one."""
 
-    block = struct.pack(">125f", *(20.0 + i * 0.137 for i in range(125)))
+    def __init__(self, *, changing: bool) -> None:
+        scans = CHANGES if changing else 1
+        numbers = [[20.0 + i * 0.137 + scan * 0.0317 for i in range(125)] for scan in range(scans)]
+        self._blocks = cycle([struct.pack(">125f", *scan) for scan in numbers])
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -44,13 +52,19 @@ class Answers(asyncio.Protocol):
         for at in range(0, len(data), 12):
             transaction, _, _, unit, function, _, count = struct.unpack_from(">HHHBBHH", data, at)
             answers.append(struct.pack(">HHHBBB", transaction, 0, 3 + 2 * count, unit, function, 2 * count))
-            answers.append(self.block[: 2 * count])
+            answers.append(next(self._blocks)[: 2 * count])
         self.transport.write(b"".join(answers))
 
 
-def serve(port: int) -> None:
+def host(machine: int) -> str:
+    """Return the address of a machine: one connection for each."""
+    return f"127.0.{1 + machine // 250}.{1 + machine % 250}"
+
+
+def serve(port: int, machines: int, changing: bool) -> None:  # noqa: FBT001 - in another process
     async def main() -> None:
-        server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", port)
+        hosts = [host(i) for i in range(machines)]
+        server = await asyncio.get_running_loop().create_server(partial(Answers, changing=changing), hosts, port)
         await server.serve_forever()
 
     asyncio.run(main())
@@ -64,7 +78,6 @@ def write_configuration(folder: Path, machines: int, port: int, broker: int, in_
     (folder / "machines" / "bench.yaml").write_text(
         yaml.safe_dump({"format": 1, "protocol": "modbus", "points": points})
     )
-    connection = f"modbus+tcp://127.0.0.1:{port}?in_flight={in_flight}"
     factory = {
         "format": 1,
         "factory": {"enterprise": "bench", "site": "here"},
@@ -75,8 +88,10 @@ def write_configuration(folder: Path, machines: int, port: int, broker: int, in_
             "line": {
                 "area": "area",
                 "machines": {
-                    # one connection for each machine: a tiny pause makes their settings differ
-                    f"m{i:03d}": {"template": "bench", "connection": f"{connection}&timeout={1 + i / 1e6:.6f}"}
+                    f"m{i:03d}": {
+                        "template": "bench",
+                        "connection": f"modbus+tcp://{host(i)}:{port}?in_flight={in_flight}",
+                    }
                     for i in range(machines)
                 },
             }
@@ -106,7 +121,8 @@ async def flat_out(gateway: GatewayService, seconds: float) -> tuple[int, int, f
 
 
 def without_schedule(runner: Any) -> Any:
-    async def poll(driver: Any, group: Any) -> None:
+    async def poll(driver: Any, group: Any, timer: Any) -> None:
+        del timer
         while True:
             scan: Scan = await driver.read(group)
             await runner._deliver(scan)  # noqa: SLF001 - as above
@@ -119,10 +135,13 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--in-flight", type=int, default=2)
+    parser.add_argument("--changing", action="store_true", help="every value changes with every response")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lineside-bench-"))
     port, broker = free_port(), free_port()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(port, options.machines, options.changing), daemon=True
+    )
     server.start()
     (folder / "mosquitto.conf").write_text(f"listener {broker} 127.0.0.1\nallow_anonymous true\n")
     binary = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin")

@@ -53,7 +53,7 @@ def main() -> None:
     answers = [bytes([0x42, 0x28] * (request.count)) for request in requests]
     raw = [value for request, answer in zip(requests, answers, strict=True) for value in request.decode(answer)]
     normalizer, keeper, codec = Normalizer(points), ReportByException(points), CODECS["json"]
-    times = iter(range(1, 10**9))
+    times = iter(range(1, 10**15, 10_000))
     normal = Scan(group, 1, list(raw))
     normalizer.apply(normal)
     record = Record("edge", "abcd", 1, [name_scan(normal)])

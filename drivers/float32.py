@@ -81,16 +81,17 @@ class _Columns:
 
     def __init__(self, count: int) -> None:
         self.coarse, self.fine, self.near = [1.0] * count, [1.0] * count, [1.0] * count
-        self.odd = set(range(count))
+        self.odd: set[int] = set()
         self._count = count
-        self._heads, self._tops = (1 << 8 * count) - 1, 0  # sign and upper bits of the exponents, and lowest bits
+        # sign and upper bits of the exponents, and their lowest bits: at first a number that is not a bit
+        self._heads, self._tops = bytes(count), b"\2" * count
 
     def follow(self, data: bytes) -> None:
         """Find the grids of the columns whose sign or exponent differs from that of the previous response."""
-        heads, tops = int.from_bytes(data[::4], "big"), int.from_bytes(data[1::4].translate(_TOP_BIT), "big")
+        heads, tops = data[::4], data[1::4].translate(_TOP_BIT)
         if heads == self._heads and tops == self._tops:
             return
-        changed = (heads ^ self._heads) | (tops ^ self._tops)
+        changed = _difference(heads, self._heads) | _difference(tops, self._tops)
         self._heads, self._tops = heads, tops
         while changed:
             place = (changed.bit_length() - 1) // 8
@@ -104,6 +105,10 @@ class _Columns:
         self.odd.discard(column)
         if grids is None:
             self.odd.add(column)
+
+
+def _difference(one: bytes, other: bytes) -> int:
+    return int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
 
 
 def compile_shortest(count: int) -> Callable[[bytes], list[float]]:

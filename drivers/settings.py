@@ -157,6 +157,11 @@ class Connection(Settings):
         """The TCP port on which the device listens; None if it has none, or dials in."""
         return None
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which connecting waits for a device that dials in; 0 if the gateway connects to the device."""
+        return 0.0
+
     def anywhere(self) -> Connection:
         """Return this without its address: connections with equal results have the same cost for the same points."""
         return self

@@ -62,6 +62,10 @@ FINISH_SCANS = 1.0
 CONNECTS_APART = 0.001
 """Seconds between two devices' first connections: a thousand at once would delay the first scans."""
 
+COLLECT_AFTER = 20_000
+"""Objects by which their number has to grow before the youngest are looked at: more than those of a wave of scans,
+which live for some milliseconds."""
+
 CHANGED_AT_ONCE = 5
 """Machines whose discovered points begin to be read together: their filters are made in the event loop."""
 
@@ -227,6 +231,7 @@ class GatewayService:
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
+            gc.set_threshold(COLLECT_AFTER)
             log.info("gateway.started", gateway=self.id, machines=len(self._devices.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             await stop.wait()
@@ -264,7 +269,7 @@ class GatewayService:
                 "ahead_ms": round(self.clock.ahead * 1000, 1),
             },
             "points": self.states.points(),
-            "drivers": _sum(self._counts().values()),
+            "drivers": _sum(worker.counts() for worker in self._devices.workers),
         }
 
     def _counts(self) -> dict[str, Counter[str]]:
@@ -307,8 +312,9 @@ def _supervised(
     return tasks.create_task(supervise(run, BestEffort(name, passing=(MissingSecret,)), restart_after), name=name)
 
 
-def _sum(counts: Iterable[Counter[str]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)
-    return dict(total)
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:  # of a thousand devices, every second: Counter takes ten times as long
+        for name, n in one.items():
+            total[name] = total.get(name, 0) + n
+    return total

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ELSEWHERE = {
     "modbus": frozenset({"backup", "peer", "ca", "certificate", "key", "server_name"}),
     "opcua": frozenset({"backup", "pki", "password", "user_certificate", "user_key", "server_name",
-                        "server_uri", "endpoint", "dial_in"}),
+                        "server_uri", "endpoint", "peer", "dial_in"}),
 }  # fmt: skip
 """Protocol -> options that are dropped: other addresses, and secrets and files of the real machines."""
 

@@ -114,13 +114,13 @@ def parse_address(written: object, base: int = 0) -> object:
     if isinstance(written, bool) or not isinstance(written, str | int | float):
         return written
     text = str(written).strip()
-    if (outside := _outside(text)) is not None:
-        return outside
     if match := re.fullmatch(rf"(coil|discrete|holding|input)\s+({_HEX}|\d+)", text):
         number = int(match[2], 16 if match[2][:2] in {"0x", "0X"} else 10)
         return _counted(Table(match[1]), number, base)
     if re.fullmatch(r"\d+", text):
         return _modicon(text)
+    if (outside := _outside(text)) is not None:
+        return outside
     if re.fullmatch(_HEX, text):
         raise ValueError(f"{text} names no table; write it as in 'holding {text}'")
     if match := re.fullmatch(r"(.*\d)\.(\d|1[0-5])", text):

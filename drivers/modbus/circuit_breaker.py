@@ -31,12 +31,12 @@ class CircuitBreaker:
         """Allow the next request at once."""
         self._until = 0.0
 
-    def timed_out(self, now: float, most: float = MOST) -> None:
-        """Double the pause after requests without an answer, up to `most` seconds."""
+    def timed_out(self, now: float, most: float = MOST, least: float = 0.0) -> None:
+        """Double the pause after requests without an answer; it has `least` to `most` seconds."""
         self._since = self._since if self.failures else now
         self.alive = False
         self.failures += 1
-        self._wait = min(self._wait * 2 or FIRST, most)
+        self._wait = min(max(self._wait * 2 or FIRST, least), most)
         self._until = now + self._wait
 
     def answered(self) -> None:

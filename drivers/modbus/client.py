@@ -9,10 +9,11 @@ RTU and ASCII have no transaction ids: their responses are matched by the order 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 from secrets import randbelow
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from drivers.base import NotConnected
 from drivers.modbus.connection import BAUD, Transport
@@ -32,7 +33,7 @@ from drivers.modbus.pending_requests import PendingRequests
 from drivers.modbus.transport import TransportProtocol, open_transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
     from drivers.modbus.connection import ModbusConnection
@@ -69,13 +70,105 @@ def framing_of(connection: ModbusConnection) -> Framing:
     return _FRAMINGS.get(connection.transport, Mbap)()
 
 
+class _Answer(Protocol):
+    """Takes the response to a request, or its error: a future, or a `_Callback`."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: bytes, /) -> None: ...
+
+    def set_exception(self, exception: Exception, /) -> None: ...
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A pending request."""
 
     unit: int
     pdu: bytes
-    answer: asyncio.Future[bytes]
+    answer: _Answer
+
+
+class _Callback:
+    """The response to a request that was sent without a task."""
+
+    def __init__(
+        self, client: ModbusClient, unit: int, pdu: bytes, done: Callable[[bytes | Exception], None]
+    ) -> None:
+        self.unit = unit
+        self.pdu = pdu
+        self.transaction = 0
+        self.sent = self.deadline = 0.0
+        self._client = client
+        self._call = done
+        self._done = False
+
+    def done(self) -> bool:
+        """Return True after the response or an error."""
+        return self._done
+
+    def set_result(self, result: bytes) -> None:
+        """Take the function code of a response with its data."""
+        try:
+            answer: bytes | Exception = self._client.checked(self.pdu, result)
+        except (ExceptionResponse, InvalidResponse) as error:
+            answer = error
+        self._end(answer)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Take an error in place of a response."""
+        self._end(exception)
+
+    def _end(self, answer: bytes | Exception) -> None:
+        self._done = True
+        self._client.ended(self.transaction)
+        self._call(answer)
+
+
+class _Slots:
+    """The requests that may be in flight at once. Others start in the order in which they came."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._queue: deque[Callable[[], None]] = deque()
+
+    def take(self, start: Callable[[], None]) -> None:
+        """Call `start` with a slot, now or later; it must not raise. Call `give_back` once it has ended."""
+        if self._free:
+            self._free -= 1
+            start()
+        else:
+            self._queue.append(start)
+
+    def give_back(self) -> None:
+        """Give a slot to the next request."""
+        if self._queue:
+            self._queue.popleft()()
+        else:
+            self._free += 1
+
+    async def __aenter__(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def grant() -> None:
+            if granted.done():  # cancelled meanwhile
+                self.give_back()
+            else:
+                granted.set_result(None)
+
+        self._queue.append(grant)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if not granted.cancelled():
+                self.give_back()
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        self.give_back()
 
 
 class ModbusClient:
@@ -96,16 +189,19 @@ class ModbusClient:
             Listener(connection, self._make_protocol, units) if connection.transport is Transport.LISTEN else None
         )
         self._transport: AnyTransport | None = None
-        self._slots = asyncio.Semaphore(connection.in_flight)
+        self._slots = _Slots(connection.in_flight)
+        self._alarm: asyncio.TimerHandle | None = None  # for the deadlines of requests without a task
         self._waiting: dict[int, _Waiting] = {}
         self._transaction = 0
-        self.held: tuple[int, float] | None = None
+        self.held: tuple[int, float] | None = None  # a silent unit, and for how many seconds its gateway was busy
+        self.held_reported = False  # whether the gateway itself reported that (exceptions 10 and 11)
         self._overdue: dict[int, tuple[int, float]] = {}  # transaction -> unit and time of a request that timed out
         self._silent: Counter[int] = Counter()  # requests since the last answer, by unit
         # kept over connections: a new connection may reach the same serial line, which may still send old responses
         self._pending = None if self._framing.matched else PendingRequests(randbelow(0x10000))
         self._protocol: TransportProtocol | None = None
         self._gap = _silence(connection)
+        self._paced = bool(connection.pause or connection.pause_between_units or self._gap)
         self._last_sent = self._last_heard = 0.0
         self._last_unit = -1
         self._heard = True  # whether a frame came over the present or last connection
@@ -173,6 +269,47 @@ class ModbusClient:
                 await self._resynchronize(self._pending, unit, pdu)
             return await self._exchange(unit, pdu)
 
+    def submit(self, unit: int, pdu: bytes, done: Callable[[bytes | Exception], None]) -> bool:
+        """Send a request without a task; return False if only `request` can send it.
+
+        `done` is called later, with the data of the response without the function code, or with the exception that
+        `request` would raise.
+        """
+        if self._transport is None or self._pending is not None or self._paced:
+            return False
+        self._slots.take(partial(self._start, _Callback(self, unit, pdu, done)))
+        return True
+
+    def _start(self, callback: _Callback) -> None:
+        loop = asyncio.get_running_loop()
+        if self._transport is None:
+            loop.call_soon(callback.set_exception, NotConnected(self._lost))
+            return
+        callback.transaction = self._transmit(callback.unit, callback.pdu, callback)
+        callback.sent = self._last_sent
+        callback.deadline = callback.sent + self._patience(callback.unit)
+        if self._alarm is None:
+            self._alarm = loop.call_at(callback.deadline, self._check_deadlines)
+
+    def _check_deadlines(self) -> None:
+        """Time out overdue requests that were sent without a task. One timer serves many of them."""
+        loop, self._alarm = asyncio.get_running_loop(), None
+        waiting = [callback for one in self._waiting.values() if isinstance(callback := one.answer, _Callback)]
+        for callback in waiting:
+            if callback.deadline <= loop.time() and not callback.done():
+                del self._waiting[callback.transaction]  # if this closes the connection, it has timed out before
+                self._note_timeout(callback.unit, callback.transaction, callback.sent)
+                seconds = callback.deadline - callback.sent
+                callback.set_exception(ResponseTimeout(f"no answer within {seconds:g} s"))
+        deadlines = [callback.deadline for callback in waiting if not callback.done()]
+        if deadlines and self._alarm is None:
+            self._alarm = loop.call_at(min(deadlines), self._check_deadlines)
+
+    def ended(self, transaction: int) -> None:
+        """Forget a request that was sent without a task, and start the next."""
+        self._waiting.pop(transaction, None)
+        self._slots.give_back()
+
     async def request_all(self, unit: int, pdus: Sequence[bytes]) -> list[bytes | Exception]:
         """Send requests, up to `in_flight` at once; return the response or the error of each."""
         return await asyncio.gather(*(self.request(unit, pdu) for pdu in pdus), return_exceptions=True)  # type: ignore[return-value] # cancelling is no result
@@ -191,27 +328,45 @@ class ModbusClient:
         if self._transport is None:
             raise NotConnected(self._lost)
         loop = asyncio.get_running_loop()
-        transaction = self._next_transaction()
-        waiting = _Waiting(unit, pdu, loop.create_future())
-        self._waiting[transaction] = waiting
-        if self._pending is not None:
-            self._framing.forget()  # bytes received before the request do not belong to its response
-            self._pending.sent(unit, transaction, pdu, loop.time())
-        self._send(self._framing.pack(transaction, unit, pdu))
-        self.requests += 1
-        sent = self._last_sent = loop.time()
-        patience = self._connection.timeout + (self._held_for(unit, loop.time()) if self._overdue else 0.0)
-        alarm = loop.call_later(patience, _time_out, waiting.answer, patience)
+        future: asyncio.Future[bytes] = loop.create_future()
+        transaction = self._transmit(unit, pdu, future)
+        sent, patience = self._last_sent, self._patience(unit)
+        alarm = loop.call_later(patience, _time_out, future, patience)
         try:
-            answer = await waiting.answer
+            answer = await future
         except ResponseTimeout:
-            if all(other == unit for other, _ in self._overdue.values()):  # else the gateway may have been busy
-                self._overdue[transaction] = unit, sent
-            self._unanswered(unit)
+            self._note_timeout(unit, transaction, sent)
             raise
         finally:
             alarm.cancel()
             self._waiting.pop(transaction, None)
+        return self.checked(pdu, answer)
+
+    def _transmit(self, unit: int, pdu: bytes, answer: _Answer) -> int:
+        """Send a request whose response goes to `answer`; return its transaction id."""
+        transaction = self._next_transaction()
+        self._waiting[transaction] = _Waiting(unit, pdu, answer)
+        now = asyncio.get_running_loop().time()
+        if self._pending is not None:
+            self._framing.forget()  # bytes received before the request do not belong to its response
+            self._pending.sent(unit, transaction, pdu, now)
+        self._send(self._framing.pack(transaction, unit, pdu))
+        self.requests += 1
+        self._last_sent = now
+        self._last_unit = unit
+        return transaction
+
+    def _patience(self, unit: int) -> float:
+        """Return the seconds to wait for the response to the last request."""
+        return self._connection.timeout + (self._held_for(unit, self._last_sent) if self._overdue else 0.0)
+
+    def _note_timeout(self, unit: int, transaction: int, sent: float) -> None:
+        if all(other == unit for other, _ in self._overdue.values()):  # else the gateway may have been busy
+            self._overdue[transaction] = unit, sent
+        self._unanswered(unit)
+
+    def checked(self, pdu: bytes, answer: bytes) -> bytes:
+        """Return the data of a response without the function code; raise the error that it says or has."""
         if answer[0] & EXCEPTION:
             self.refused += 1
             raise ExceptionResponse(answer[1])
@@ -305,6 +460,7 @@ class ModbusClient:
         reported = bool(frame.pdu[0] & EXCEPTION) and frame.pdu[1] in {PATH_UNAVAILABLE, TARGET_SILENT}
         if reported or self.held is None or self.held[0] == unit:
             self.held = unit, min(self._last_heard - sent, LATE)
+            self.held_reported = reported
 
     def _gone(self, reason: str) -> None:
         if self._transport is not None:
@@ -314,7 +470,7 @@ class ModbusClient:
         self._fail_all(NotConnected(self._lost))
 
     def _fail_all(self, error: NotConnected) -> None:
-        for waiting in self._waiting.values():
+        for waiting in list(self._waiting.values()):
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
 

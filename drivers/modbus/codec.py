@@ -55,24 +55,27 @@ def compile_registers(points: Sequence[tuple[int, ModbusSource]]) -> Callable[[b
     that is equal to the previous response is not decoded again.
     """
     items, scaled = _items(points)
+    run = _run_of_floats(points)
+    if run is not None:  # they are unpacked together
+        items[run] = [(places, "" if i else f"{4 * len(items[run])}s") for i, (places, _) in enumerate(items[run])]
     layout = [byte for places, _ in items for byte in places]
     unpack = struct.Struct(">" + "".join(letters for _, letters in items)).unpack
     straight = layout == list(range(len(layout)))
     gather = itemgetter(*layout)
     size = len(layout)
-    steps = [*_float_steps(points), *_value_steps(points)]
+    steps = [*_float_steps(points, run), *_value_steps(points)]
     if scaled:
         steps.append(_scale_step(scaled, len(points)))
-    last, last_values = b"", list[Any]()
+    last, last_values = b"", tuple[Any, ...]()
 
     def decode(payload: bytes) -> list[Any]:
         nonlocal last, last_values
         if payload == last:
-            return last_values.copy()
+            return list(last_values)
         values = list(unpack(payload[:size] if straight else bytes(gather(payload))))
         for step in steps:
             step(values)
-        last, last_values = payload, values.copy()
+        last, last_values = payload, tuple(values)  # the caller may change the list
         return values
 
     return decode
@@ -109,20 +112,26 @@ def _items(points: Sequence[tuple[int, ModbusSource]]) -> tuple[Items, list[tupl
     return items, scaled
 
 
-def _float_steps(points: Sequence[tuple[int, ModbusSource]]) -> list[Step]:
-    """Return the step that gives float32 their shortest decimal digits."""
+def _run_of_floats(points: Sequence[tuple[int, ModbusSource]]) -> slice | None:
+    """Return the positions of the float32, if no other point is between them."""
+    floats = [i for i, (_, point) in enumerate(points) if point.raw is Raw.FLOAT32]
+    return slice(floats[0], floats[-1] + 1) if floats and floats[-1] - floats[0] < len(floats) else None
+
+
+def _float_steps(points: Sequence[tuple[int, ModbusSource]], run: slice | None) -> list[Step]:
+    """Return the step that gives float32 their shortest decimal digits; those of a run are still bytes."""
     floats = [i for i, (_, point) in enumerate(points) if point.raw is Raw.FLOAT32]
     if not floats:
         return []
-    shorten, pack = compile_shortest(len(floats)), struct.Struct(f">{len(floats)}f").pack
-    if floats[-1] - floats[0] < len(floats):
-        run = slice(floats[0], floats[-1] + 1)
+    shorten = compile_shortest(len(floats))
+    if run is not None:
+        first, end = run.start, run.start + 1
 
         def shorten_run(values: list[Any]) -> None:
-            values[run] = shorten(pack(*values[run]))
+            values[first:end] = shorten(values[first])
 
         return [shorten_run]
-    pick = itemgetter(*floats)
+    pick, pack = itemgetter(*floats), struct.Struct(f">{len(floats)}f").pack
 
     def shorten_each(values: list[Any]) -> None:
         for i, value in zip(floats, shorten(pack(*pick(values))), strict=True):

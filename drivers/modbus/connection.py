@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Connection, Flag, Seconds
 from drivers.modbus.address import Table
+from drivers.modbus.raw_types import absent_values
 
 
 class Transport(StrEnum):
@@ -44,6 +45,11 @@ class Span(NamedTuple):
     table: Table
     first: int
     last: int
+
+
+def _absent(written: object) -> object:
+    """Turn `sunspec`, or the values of each type, into pairs of a type and its values."""
+    return written if isinstance(written, tuple) else tuple(absent_values(written).items())
 
 
 def _spans(written: object) -> object:
@@ -163,6 +169,12 @@ class ModbusConnection(Connection):
     """Scans to discard after connecting, as in `1`."""
     retry_refused: Annotated[Seconds, Field(ge=1)] = 60.0
     """Time after which points that the device refused are read again, as in `5m`."""
+    not_available: Annotated[
+        tuple[tuple[str, tuple[int | float | Literal["nan"], ...]], ...], BeforeValidator(_absent)
+    ] = ()
+    """Raw values that mean "not available", by type, for points that name none, as in `sunspec` or
+    `{int16: 0x8000, uint16: 0xFFFF}`.
+    """
     writable: Flag = False
     """Allow writing; Lineside never writes automatically, as in `false`."""
 
@@ -283,7 +295,7 @@ class ModbusConnection(Connection):
         own = {
             "unit": self.unit if self.by_unit else 0, "max_registers": 125, "max_bits": 2000, "max_gap": 0,
             "even": False, "forbidden": (), "wide": (), "retries": 1, "busy_pause": 0.02, "retry_refused": 60.0,
-            "discard_after_connect": 0, "writable": False,
+            "discard_after_connect": 0, "not_available": (), "writable": False,
         }  # fmt: skip
         return self.model_copy(update=own)
 

@@ -101,6 +101,12 @@ def _function_data(request: Request) -> str:
 
 def check(connection: ModbusConnection, sources: Sequence[ModbusSource]) -> Iterator[tuple[int, str]]:
     """Yield the position in `sources` of each point that can't be read, and the reason."""
+    absent = dict(connection.not_available)
+    for position, point in enumerate(sources if absent else ()):
+        try:
+            point.with_absent(absent)
+        except ValueError as error:
+            yield position, str(error)
     limits = limits_of(connection)
     if limits.max_registers == Limits().max_registers and not limits.forbidden:
         return  # every point fits

@@ -120,6 +120,49 @@ class ScanInProgress:
                 self.faults[position] = faults.get(position, rest)
 
 
+class _TasklessScan:
+    """A scan of a group whose requests are all answered. At the first failure `read` goes on with these answers."""
+
+    def __init__(
+        self,
+        driver: ModbusDriver,
+        group: ModbusGroup,
+        state: GroupState,
+        done: Callable[[Scan], None],
+        stopped: Callable[[], None],
+    ) -> None:
+        self._driver = driver
+        self._group = group
+        self._state = state
+        self._requests = state.plan.requests
+        self._done = done
+        self._stopped = stopped
+        self._answers: list[bytes | Exception | None] = []
+        self._progress = ScanInProgress(0.0)
+
+    def send(self) -> bool:
+        """Send the next request; return False if it needs a task."""
+        planned = self._requests[len(self._answers)]
+        return self._driver.submit(self._state.settings.unit, planned, self._take)
+
+    def _take(self, answer: bytes | Exception) -> None:
+        planned = self._requests[len(self._answers)]
+        self._answers.append(answer)
+        scan: Scan | None = None
+        if isinstance(answer, bytes):
+            try:
+                scan = self._driver.complete(self._group, self._state, planned, answer, self._progress)
+            except Exception as error:  # noqa: BLE001 - `read` raises it, or acts on it
+                answer = self._answers[-1] = error
+        if scan is not None:
+            self._done(scan)
+        elif isinstance(answer, Exception) or not self.send():
+            missing = len(self._requests) - len(self._answers)
+            self._state.ahead = self._progress.time, self._answers + [None] * missing
+            self._state.settled = False
+            self._stopped()
+
+
 class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     """One connection, shared by the units behind it."""
 
@@ -238,7 +281,34 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             _apply_scale_factors(scan, state, before, await self._scale_factors(state))
         if state.parted and progress.abandoned is None and not progress.postponed:
             await self._try_again(state, progress)
+        state.settle()
         return scan
+
+    def start_read(self, group: ModbusGroup, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
+        """Read a group whose requests were all answered in the last scan; see the contract."""
+        state = self._states.get(group)
+        if state is None or not state.settled or state.discard or state.apart or self._settings.close_after_scan:
+            return False
+        if not self._breakers[state.settings.unit].alive or (
+            self._settings.in_flight > 1 and len(state.plan.requests) > 1
+        ):
+            return False
+        return _TasklessScan(self, group, state, done, stopped).send()
+
+    def submit(self, unit: int, planned: Request, answered: Callable[[bytes | Exception], None]) -> bool:
+        """Send a request without a task; return False if it needs one."""
+        return self._client.submit(unit, planned.pdu, answered)
+
+    def complete(
+        self, group: ModbusGroup, state: GroupState, planned: Request, answer: bytes, progress: ScanInProgress
+    ) -> Scan | None:
+        """Add the response to a request to a scan; return the scan if that was the last.
+
+        Raises `InvalidResponse`.
+        """
+        self._note_answer(state, planned, planned.values(answer, self._payload), progress)
+        requests = state.plan.requests
+        return self._arranged(group, state, requests, progress) if len(progress.values) == len(requests) else None
 
     async def _scale_factors(self, state: GroupState) -> dict[ModbusSource, Value | Fault]:
         """Return the content of the scale registers that are read apart from their points, or its fault."""
@@ -283,7 +353,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         requests, left_out = state.ordered(loop.time())
         if self._breakers[state.settings.unit].failures % 2:
             await self._probe(state, progress)
-        ahead: Sequence[bytes | Exception | None] = [None] * len(requests)
+        ahead: Sequence[bytes | Exception | None]
+        progress.time, ahead = state.take_ahead()
+        if len(ahead) != len(requests):
+            progress.time, ahead = 0, [None] * len(requests)
         if self._settings.in_flight > 1 and len(requests) > 1:
             ahead = await self._client.request_all(state.settings.unit, [planned.pdu for planned in requests])
         for planned, answer in zip(requests, ahead, strict=True):
@@ -333,7 +406,10 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         found: list[Value] | Exception = error
         if isinstance(error, NotConnected):
             found = await self._ask_reopened(state, planned, error, number, progress)
-        for _ in range(state.settings.retries):
+        for attempt in range(2 * state.settings.retries):
+            passing = isinstance(found, ExceptionResponse) and found.code in PASSING
+            if attempt >= state.settings.retries and not passing:  # a busy device costs no time-out: be patient
+                break
             if not self._may_pass(state, planned, found) or loop.time() > progress.deadline:
                 break
             if isinstance(found, ExceptionResponse):
@@ -417,9 +493,11 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             progress.abandoned = error.fault
             progress.fail(planned, error.fault)
             return
-        progress.fail(planned, error.fault)
+        history = state.history(planned)
+        # the second time it is a habit of the device, and no outage
+        progress.fail(planned, CLOSES if history.closes else error.fault)
         self._isolate_silent(state, planned)
-        state.history(planned).closes = True
+        history.closes = True
 
     async def _note_refusal(
         self, state: GroupState, planned: Request, error: Exception, progress: ScanInProgress
@@ -456,7 +534,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         progress.abandoned = fault
         progress.postponed.clear()
         if not progress.answered:
-            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
+            self._breakers[state.settings.unit].timed_out(now, *self._pauses(state, now))
         elif silent:
             self._isolate_silent(state, silent[0])
             silent = silent[1:]
@@ -481,22 +559,26 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 return
         if not progress.answered:
             now = asyncio.get_running_loop().time()
-            self._breakers[state.settings.unit].timed_out(now, self._longest_pause(state, now))
+            self._breakers[state.settings.unit].timed_out(now, *self._pauses(state, now))
             state.suspect(planned)
             return
         self._isolate_silent(state, planned)
 
-    def _longest_pause(self, state: GroupState, now: float) -> float:
-        """Return the longest pause of a silent unit, in seconds.
+    def _pauses(self, state: GroupState, now: float) -> tuple[float, float]:
+        """Return the longest and the shortest pause of a silent unit, in seconds.
 
         A unit that is alone on its connection delays no other unit, so it is asked in every period. Else it is asked
-        more often in the first minutes of its silence, since most outages are short.
+        more often in the first minutes of its silence, since most outages are short; but rarely if its gateway says
+        that it waits for the unit at each request, and serves no other meanwhile.
         """
         if len(self._breakers) == 1:
-            return max(FIRST, state.every)
+            return max(FIRST, state.every), 0.0
+        held = self._client.held
+        if held is not None and held[0] == state.settings.unit and self._client.held_reported:
+            return LONGEST_PAUSE, EAGER_TIMEOUTS * held[1]
         if self._breakers[state.settings.unit].silent_for(now) < EAGER:
-            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout))
-        return LONGEST_PAUSE
+            return min(LONGEST_PAUSE, max(FIRST, state.every, EAGER_TIMEOUTS * self._settings.timeout)), 0.0
+        return LONGEST_PAUSE, 0.0
 
     def _isolate_silent(self, state: GroupState, planned: Request) -> None:
         """Read a block without a response in halves from the next scan on; postpone a single point."""

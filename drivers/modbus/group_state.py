@@ -83,12 +83,16 @@ class GroupState:
     """The requests of one group as the device answers them; positions are those of points in the group.
 
     `apart` are the scale registers that are in no request of a point, by position; `scale_requests` read them.
+
+    `settled` is whether the last scan had an answer to each request of the merged plan, and `ahead` the time, the
+    answers and the failure of a scan that was given up, in the order of the plan: the next scan continues with them.
     """
 
     def __init__(self, group: ModbusGroup) -> None:
         """Plan the requests of the group. Raises `ValueError` if a point can't be read within the limits."""
         self.settings = group.connection
-        self.points = group.sources
+        absent = dict(self.settings.not_available)
+        self.points = tuple(point.with_absent(absent) for point in group.sources) if absent else group.sources
         self.every = group.every
         self.limits = limits_of(self.settings)
         self.merged = plan(self.points, self.limits)
@@ -99,6 +103,8 @@ class GroupState:
         self.scale_requests = plan(registers, self.limits).requests
         self.scale_registers = registers
         self.discard = 0
+        self.settled = False
+        self.ahead: tuple[int, list[bytes | Exception | None]] = (0, [])
         self._parted: list[PartedBlock] = []
         self._history: defaultdict[bytes, History] = defaultdict(History)
         self._suspects: set[bytes] = set()
@@ -138,6 +144,17 @@ class GroupState:
         left = [planned for planned in silent if planned is not chosen]
         healthy = [planned for planned in requests if planned not in silent]
         return healthy + ([] if chosen is None else [chosen]), left
+
+    def settle(self) -> None:
+        """Note whether all requests of the merged plan were answered."""
+        histories = [self._history[planned.pdu] for planned in self.plan.requests]
+        troubled = any(not one.answered or one.refusals or one.silent for one in histories)
+        self.settled = self.plan is self.merged and not self._suspects and not troubled
+
+    def take_ahead(self) -> tuple[int, list[bytes | Exception | None]]:
+        """Return the time and the answers of a scan that was given up, and forget them."""
+        ahead, self.ahead = self.ahead, (0, [])
+        return ahead
 
     def suspect(self, planned: Request) -> None:
         """Send a request after all others in the next scans, until it is answered."""

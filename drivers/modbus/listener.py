@@ -3,16 +3,14 @@
 Several devices may dial in to one port. A device is identified by its peer address (`peer`), by the packet that it
 sends first (`registration`), or by its unit answering (`by_unit`). Other connections are refused and counted.
 
-Without any of these options a port serves a single device. While that device is connected and answers, another device
-from another address is refused, now and later. If both come from one address, nothing distinguishes them: no further
-connection is accepted then, since the values of another device would be stored as those of this device.
+Without any of these options a port serves a single device. If a second device answers while the first is connected,
+nothing distinguishes them: both are refused, since values of one would be stored as values of the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -43,8 +41,8 @@ REGISTRATION_WAIT = 10.0
 MAX_FIRST = 512
 """Bytes that are kept of a connection that is not in use."""
 
-STRANGERS = 64
-"""Addresses of refused devices that are remembered."""
+MOST_REMARKS = 64
+"""Texts about refused devices that are kept for the driver's warnings."""
 
 SHOWN = 24
 """Bytes of a refused device that a warning shows."""
@@ -154,7 +152,6 @@ class Listener:
         self._parked: list[DialledConnection] = []
         self._used: tuple[_UsedConnection, DialledConnection] | None = None
         self._arrival = asyncio.Event()
-        self._strangers: deque[str] = deque(maxlen=STRANGERS)
         self._ambiguous = ""
         self._heard = False  # whether bytes came over the used connection
         self._refused = 0
@@ -208,15 +205,14 @@ class Listener:
         if wanted is None:
             return True
         try:
-            return ip_address(peer) in ip_network(wanted, strict=False)
+            address = ip_address(peer)
         except ValueError:
             return False
+        mapped = getattr(address, "ipv4_mapped", None)  # a port for IPv6 accepts IPv4, too
+        return (mapped or address) in ip_network(wanted, strict=False)
 
     def offer(self, connection: DialledConnection) -> None:
-        """Keep a connection until it is needed, unless it is that of a stranger."""
-        if connection.peer in self._strangers:
-            self._refuse(connection, "")
-            return
+        """Keep a connection until it is needed."""
         self._parked.append(connection)
         if len(self._parked) > MAX_PARKED:
             self._parked.pop(0).abort()
@@ -239,22 +235,18 @@ class Listener:
             self._note_registration(data)
         if not self._parked or self._used is None or self._used[0] is not used:
             return
-        mine = self._used[1].peer
+        mine = self._used[1]
         for connection in [one for one in self._parked if one.answers or self.identified]:
             self._parked.remove(connection)
             if self.identified:
-                self._refuse(connection, f"another device, from {connection.peer}, dialled in with the same identity")
+                text = f"another device, from {connection.peer}, dialled in with the same identity and was refused"
+                self._refuse(connection, text)
                 continue
-            if connection.peer == mine:
-                self._ambiguous = mine
-                text = AMBIGUOUS.format(self.settings.host, self.settings.port, mine)
-            else:
-                self._strangers.append(connection.peer)
-                text = (
-                    f"another device, from {connection.peer}, dialled in while the device from {mine} was connected, "
-                    "and was refused: write peer or registration to say which is right"
-                )
+            self._ambiguous = " and ".join(dict.fromkeys((mine.peer, connection.peer)))
+            text = AMBIGUOUS.format(self.settings.host, self.settings.port, self._ambiguous)
             self._refuse(connection, text)
+            used.lost(text)  # the reason of the outage, before the end of the connection
+            self._refuse(mine, "")
 
     def _note_registration(self, first: bytes) -> None:
         """Note a registration packet that the configuration does not name."""
@@ -287,7 +279,7 @@ class Listener:
 
     def remark(self, text: str) -> None:
         """Add a text for the driver's warnings."""
-        if len(self.remarks) < STRANGERS:
+        if len(self.remarks) < MOST_REMARKS:
             self.remarks[text] = None
 
     def _abort_parked(self) -> None:

@@ -190,6 +190,8 @@ def extent(point: ModbusSource, limits: Limits) -> tuple[int, int]:
     register = point.scale_register
     if register is None or register.address.table is not point.address.table:
         return first, end
+    if limits.wide and is_wide(point, limits):  # its registers are counted in another way
+        return first, end
     other, other_end = register.address.offset, register.address.offset + register.size
     low, high = min(first, other), max(end, other_end)
     spans = [span for span in (*limits.forbidden, *limits.wide) if span.table is point.address.table]
@@ -251,10 +253,12 @@ def request(points: Sequence[ModbusSource], block: Sequence[int], limits: Limits
         )
     if limits.wide and is_wide(points[block[0]], limits):
         return _wide_request(points, block, limits)
-    extents = [extent(points[i], limits) for i in block]
+    own = [points[i] for i in block]
+    extents = [extent(point, limits) for point in own]
     first = min(low for low, _ in extents)
     count = max(end for _, end in extents) - first
-    own = [points[i] if joined(points[i], limits) else points[i].unscaled() for i in block]
+    if any(point.scale_register is not None for point in own):
+        own = [point if joined(point, limits) else point.unscaled() for point in own]
     distances = [(point.address.offset - first, point) for point in own]
     if table.bits:
         inverted = [point.invert for point in own]

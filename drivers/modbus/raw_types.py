@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import struct
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drivers.base import ValueType
 from drivers.float32 import shortest
@@ -233,6 +233,28 @@ NOT_AVAILABLE: dict[str, dict[Raw, int | str]] = {
     },
 }
 """Names of standards -> the values that mean "not available", by type (SunSpec Information Model, clause 4.2)."""
+
+
+def absent_values(written: object) -> dict[str, tuple[int | float | str, ...]]:
+    """Return the values that mean "not available" by type, from a mapping or the name of a standard.
+
+    Raises `ValueError` for another name, and for a type that has no such values.
+    """
+    if isinstance(written, str) and written in NOT_AVAILABLE:
+        written = NOT_AVAILABLE[written]
+    types = APPLIES["not_available"]
+    if not isinstance(written, dict) or not set(written) <= set(types):
+        raise ValueError(
+            f"{written!r} does not name types; write {', '.join(NOT_AVAILABLE)}, or the types and their values, as "
+            f"in {{int16: 0x8000, uint16: 0xFFFF}}: {', '.join(types)}"
+        )
+    return {str(raw): several_values(value) for raw, value in written.items()}
+
+
+def several_values(written: Any) -> tuple[int | float | str, ...]:  # noqa: ANN401 - what a user wrote
+    """Return one value or a list of them as a tuple. NaN becomes a text, which equals itself."""
+    several = written if isinstance(written, list | tuple) else [written]
+    return tuple(NOT_A_NUMBER if str(one).lower() == NOT_A_NUMBER else one for one in several)
 
 
 def order_of_words(order: Order) -> Order:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from drivers.base import DeviceWarning, Fault, Reason, Sampler, Value, ValueType
+from drivers.base import DeviceWarning, Fault, NotConnected, Reason, Sampler, Value, ValueType
 from drivers.modbus.address import FunctionData
+from drivers.modbus.alternatives import alternative
 from drivers.modbus.codec import compile_registers
-from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.modbus.diagnosis import WireRecord
 from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.raw_types import EIGHT_BITS, Order, byte_order, fits_order
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 LATE_WAIT = 3.0
 """Seconds to wait once for the late response of a unit that does not answer."""
 
+DIAL_WAIT = 8.0
+"""Seconds to wait for a device that dials in."""
+
 _DOUBTFUL = {Reason.NO_RESPONSE, Reason.NOT_CONNECTED, Reason.BAD_ANSWER}
 """Faults that another scan may not have, once the driver has learned how the device answers."""
 
@@ -42,7 +47,21 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
         self._seen: dict[ModbusGroup, object] = {}  # plan and faults of the last sample
         self._unsettled: set[ModbusGroup] = set()
         self._waited: set[int] = set()  # units whose late response was waited for
+        self._tried: set[int] = set()  # silent units whose alternatives were tried
         self._observe(self._record)
+
+    async def connect(self) -> None:
+        """Connect; wait longer than a driver for a device that dials in, since it dials now and then."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (DIAL_WAIT if self._settings.transport is Transport.LISTEN else 0.0)
+        while True:
+            try:
+                await super().connect()
+            except NotConnected:
+                if loop.time() >= until:
+                    raise
+            else:
+                return
 
     def trace(self, tracer: Tracer) -> bool:
         self._observe(self._record, self._trace_to(tracer))
@@ -59,7 +78,18 @@ class ModbusSampler(ModbusDriver, Sampler[ModbusConnection, ModbusSource]):
             await self._record.wait_for_late(unit, LATE_WAIT)
         scan = await self.read(group)
         self._note_progress(group, scan)
+        if group not in self._unsettled and unit not in self._tried and self._is_silent(scan, unit):
+            self._tried.add(unit)
+            self._client.close()  # the device may serve a single connection; the next request opens it again
+            if text := await alternative(self.connection, unit, self._breakers.keys()):
+                self._warn(state, range(len(state.points)), text)
         return Sample(scan, [held(point, self._answers.get(i, b"")) for i, point in enumerate(state.points)])
+
+    def _is_silent(self, scan: Scan, unit: int) -> bool:
+        """Return True if a device that can be asked elsewhere has never sent anything for a unit."""
+        dialled = self._settings.transport is Transport.LISTEN
+        silent = {fault.reason for fault in scan.faults.values()} == {Reason.NO_RESPONSE}
+        return silent and len(scan.faults) == len(scan.values) and not dialled and not self._record.diagnose(unit)
 
     def _note_progress(self, group: ModbusGroup, scan: Scan) -> None:
         """Note whether the last sample was like the sample before, and whether another may show more."""
@@ -108,6 +138,8 @@ def held(point: ModbusSource, content: bytes) -> RawValue:
     where = f"{point.address}..{last}" if last > first else str(point.address)
     if point.bit is not None:
         where += f" bit {point.bit}"
+    if point.scale_register is not None:
+        where += f", scaled by {point.scale_register.address}"
     raw = str(content[0]) if len(content) == 1 else content.hex(" ", 2).upper()
     return RawValue(where, raw if content else "", partial(in_other_orders, point, content))
 

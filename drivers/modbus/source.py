@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -39,7 +39,6 @@ from drivers.modbus.raw_types import (
     FLOATS,
     LATIN_1,
     MOD10K,
-    NOT_A_NUMBER,
     NOT_AVAILABLE,
     SHAPES,
     SIGNED,
@@ -56,10 +55,14 @@ from drivers.modbus.raw_types import (
     as_unpacked,
     fits_order,
     order_of_words,
+    several_values,
     wire_encoding,
     wire_format,
 )
 from drivers.modbus.scale_register import ScaleRegister  # noqa: TC001 - pydantic reads the annotation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def _bits(written: object) -> object:
@@ -76,14 +79,13 @@ def _bits(written: object) -> object:
 
 
 def _several(written: object) -> object:
-    """Turn one number, or a list of them, into a tuple. NaN becomes a text, which equals itself."""
+    """Turn one number, or a list of them, into a tuple."""
     if isinstance(written, dict):
         raise ValueError(  # noqa: TRY004 - a user's
             f"{written!r} has no type of this point; write the types and their values, as in "
             f"{{int16: 0x8000, uint16: 0xFFFF}}: {', '.join(APPLIES['not_available'])}"
         )
-    several = written if isinstance(written, list | tuple) else [written]
-    return tuple(NOT_A_NUMBER if str(one).lower() == NOT_A_NUMBER else one for one in several)
+    return several_values(written)
 
 
 def _zone(written: str | None) -> str | None:
@@ -100,6 +102,12 @@ def _of_type(written: object, raw: str) -> tuple[bool, object]:
     if not isinstance(written, dict) or not set(written) <= set(Raw):
         return True, written
     return raw in written, written.get(raw)
+
+
+def _fitting_value(written: object, raw: str, *, of_part: bool) -> object:
+    """Return the value of a key for one type, None if it has none; values by type are those of whole registers."""
+    has, value = _of_type(written, raw)
+    return value if has and not (of_part and value is not written) else None
 
 
 BY_TYPE = ("not_available", "range")
@@ -150,7 +158,7 @@ class ModbusSource(Source):
     bits: Annotated[tuple[int, int] | None, BeforeValidator(_bits)] = None
     """Several bits, the lowest and the highest, as in `4..7` or `[4, 7]`."""
     byte: Annotated[Half, Field(strict=False)] = Half.LOW
-    """The byte of the register that contains an int8 or uint8, as in `high`."""
+    """The byte of the register that contains an int8, uint8 or bcd8, as in `high`."""
     sign: Annotated[Sign, Field(strict=False)] = Sign.TWOS_COMPLEMENT
     """The encoding of negative numbers, as in `magnitude`."""
     length: Annotated[int | None, Field(ge=1, le=125)] = None
@@ -211,9 +219,9 @@ class ModbusSource(Source):
         if (raw != defaults.get("raw", Raw.UINT16) and not by_type) or "bits" in written:
             unfit |= {"not_available"}
         for key in (key for key in BY_TYPE if key in defaults):
-            has, value = _of_type(defaults[key], raw)
+            value = _fitting_value(defaults[key], raw, of_part="bits" in keys or "bit" in keys)
             defaults = defaults | {key: value}
-            unfit |= set() if has else {key}
+            unfit |= {key} if value is None else set()
         order = str(defaults.get("order"))
         if raw in SHAPES and order in Order.__members__ and not fits_order(Raw(raw), Order(order)):
             unfit |= {"order"}
@@ -247,9 +255,10 @@ class ModbusSource(Source):
     def _bits_are_bool(cls, data: Any) -> Any:  # noqa: ANN401 - what a user wrote
         """Set `raw` if it is not written: to bool for a bit, to string for data that consists of bytes."""
         if isinstance(data, dict) and "raw" not in data:
-            if _is_bit(data):
+            table = table_of(data.get("address"))
+            if data.get("bit") is not None or (table is not None and table.bits):
                 return data | {"raw": Raw.BOOL}
-            if _is_text(data):
+            if table in _IN_BYTES:
                 return data | {"raw": Raw.STRING}
         return data
 
@@ -262,7 +271,7 @@ class ModbusSource(Source):
     @classmethod
     def _bit_exists(cls, bit: int | None, others: ValidationInfo) -> int | None:
         raw = others.data.get("raw")
-        if bit is not None and raw in SHAPES and bit >= (bits := 16 * SHAPES[raw].registers):
+        if bit is not None and raw in SHAPES and bit >= (bits := 16 * (SHAPES[raw].registers or 1)):
             raise ValueError(f"{bit} is out of range; write at most {bits - 1}")
         return bit
 
@@ -287,8 +296,7 @@ class ModbusSource(Source):
             raise ValueError(f"{needs} length in registers")
         if self.raw is Raw.STRING and not self.capacity:
             raise ValueError(f"not one character of {self.encoding} fits into length: {self.length}")
-        width = len("\0".encode(wire_encoding(self.encoding)))
-        if self.padding and width > 1:
+        if self.padding and (width := len("\0".encode(wire_encoding(self.encoding)))) > 1:
             raise ValueError(f"padding is one byte, and a character of {self.encoding} has {width}")
 
     @property
@@ -312,13 +320,15 @@ class ModbusSource(Source):
             )
 
     def _fits_type(self) -> None:
-        for key, types in APPLIES.items():
-            if self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
+        written = self.model_fields_set & APPLIES.keys()
+        for key in APPLIES if written else ():
+            types = APPLIES[key]
+            if key in written and self.raw not in types and getattr(self, key) != _DEFAULTS[key]:
                 raise ValueError(f"{key} is for raw: {', '.join(types)}, and this point is {self.raw}")
         if self.invert and self.value_type is not ValueType.BOOL:
             raise ValueError(f"invert is for bits, and this point is {self.raw}")
-        for key in ("bits", "not_available", "scale_register"):
-            if self.bit is not None and getattr(self, key) != _DEFAULTS[key]:
+        for key in () if self.bit is None else ("bits", "not_available", "scale_register"):
+            if getattr(self, key) != _DEFAULTS[key]:
                 raise ValueError(f"{key} is for numbers, and this point is one bit")
 
     def _picks(self) -> None:
@@ -351,13 +361,12 @@ class ModbusSource(Source):
     @property
     def size(self) -> int:
         """The number of entries of its table that the point uses."""
-        if self.address.table.bits:
-            return 1
+        if self.length is not None:
+            return self.length
         if self.raw is Raw.DATETIME:
             return len(self.layout)
-        if self._in_bytes:
-            return self.length or _ASSUMED
-        return self.length if self.length is not None else SHAPES[self.raw].registers
+        # a text without a length is in data that consists of bytes
+        return SHAPES[self.raw].registers or _ASSUMED
 
     def scaling_source(self) -> ModbusSource | None:
         """Return the scale register as a point of its own, in the byte order of this point; None without one."""
@@ -365,6 +374,18 @@ class ModbusSource(Source):
             return None
         register, order = self.scale_register, order_of_words(self.order)
         return ModbusSource(address=register.address, raw=register.raw, order=order)
+
+    def with_absent(self, values: Mapping[str, tuple[int | float | str, ...]]) -> ModbusSource:
+        """Return this with the values that mean "not available" for its type, if it names none.
+
+        Raises `ValueError` if they do not fit.
+        """
+        absent = values.get(self.raw)
+        if not absent or self.not_available or self.bit is not None or self.bits is not None:
+            return self
+        found = self.model_copy(update={"not_available": absent})
+        found.sentinels()
+        return found
 
     def unscaled(self) -> ModbusSource:
         """Return this without its scale register."""

@@ -63,6 +63,8 @@ _CONVERTED = {Raw.FLOAT16, *TWENTY_FOUR_BITS, *FORTY_EIGHT_BITS}
 def reader(point: ModbusSource) -> Reader | None:
     """Return the function that converts the result of `struct` to a value; None if it is the value already."""
     read = _reader(point)
+    if not point.not_available:
+        return read
     sentinels = {value: bad(Reason.NOT_AVAILABLE, text) for value, text in point.sentinels().items()}
     if NOT_A_NUMBER in point.not_available:
         read = _without_nan(read)

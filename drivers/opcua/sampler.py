@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asyncua import ua
 
 from drivers.base import Fault, NotConnected, Sampler, Scan
+from drivers.opcua.browse.variable_details import decoded
 from drivers.opcua.codec.values import point_reading
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.errors import REQUEST_ERRORS
@@ -80,5 +81,7 @@ class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
             scan.values[i] = found[0]
             if found[1] is not None:
                 scan.faults[i] = found[1]
-            held[i] = RawValue(str(source.node), "" if value is None else f"{value!r:.{LONGEST}}")
+            structures = self._points.structures
+            raw = value if structures is None else decoded(structures, value)
+            held[i] = RawValue(str(source.node), "" if raw is None else f"{raw!r:.{LONGEST}}")
         return Sample(scan, held)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
+from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -10,7 +12,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Flag, Group, Seconds, Source, ValueType
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
-from drivers.opcua.security.settings import SecureConnection
+from drivers.opcua.security.settings import Policy, SecureConnection
 
 REVERSE = "opc.tcp+reverse"
 """The scheme of an address at which a server dials in."""
@@ -174,9 +176,9 @@ class OpcUaSource(Source):
         """True if the point is the whole value of its node."""
         return not self.field and self.element is None
 
-    @property
+    @cached_property
     def plain(self) -> bool:
-        """True if a number of the node is a number of the point, without a conversion."""
+        """True if a value of a built-in type is the value of the point, without a conversion."""
         return self.whole and not self.named
 
     @property
@@ -253,7 +255,7 @@ class OpcUaConnection(SecureConnection):
     `keep_alive` seconds of silence after which the server sends a sign of life; the connection ends after three times
     `publishing` publish requests that wait at the server for changes
     `time`       the clock that determines the time of a value, unless a point has its own setting
-    `server_uri`, `endpoint`, `dial_in`  the server that dials in, and how long to wait for it
+    `server_uri`, `endpoint`, `peer`, `dial_in`  the server that dials in, and how long to wait for it
     `retry_missing`  seconds after which nodes that were missing, or not good, are looked up again
     """
 
@@ -281,6 +283,8 @@ class OpcUaConnection(SecureConnection):
     """The application URI of the server that dials in, as in `urn:acme:press-01`."""
     endpoint: Annotated[str, Field(pattern=r"^opc\.tcp://", max_length=4096)] | None = None
     """The endpoint URL that the server must name when it dials in, as in `opc.tcp://10.20.2.21:4840`."""
+    peer: str | None = None
+    """The address or network from which the server dials in, as in `10.20.2.0/24`."""
     dial_in: Annotated[Seconds, Field(ge=1, le=600)] = 30.0
     """Time to wait until the server dials in, as in `30s`."""
     writable: Flag = False
@@ -304,8 +308,14 @@ class OpcUaConnection(SecureConnection):
                 raise ValueError("server_uri is missing: write the application URI of the server that dials in")
             if self.backup:
                 raise ValueError("a server that dials in has no backup")
+            try:
+                ip_network(self.peer or "::/0", strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"peer {self.peer!r} is not an address or a network; write 10.20.1.11 or 10.20.1.0/24"
+                ) from None
             return self
-        wrong = self.model_fields_set & {"server_uri", "endpoint", "dial_in"}
+        wrong = self.model_fields_set & {"server_uri", "endpoint", "peer", "dial_in"}
         if wrong:
             raise ValueError(f"{min(wrong)} is for a server that dials in; write {REVERSE}://0.0.0.0:4841")
         return self
@@ -314,6 +324,11 @@ class OpcUaConnection(SecureConnection):
     def reverse(self) -> bool:
         """True if the server dials in."""
         return self.url.startswith(f"{REVERSE}:")
+
+    @property
+    def patience(self) -> float:
+        calls = 1 if self.security is Policy.NONE and not self.identified else 2  # the first is asked for endpoints
+        return calls * self.dial_in if self.reverse else 0.0
 
     @property
     def tcp_port(self) -> int | None:

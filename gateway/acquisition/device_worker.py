@@ -7,7 +7,6 @@ worker, so a fault of one device does not affect other devices.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -121,7 +120,7 @@ class DeviceWorker:
         self._searching: asyncio.Task[None] | None = None
         self._connected: tuple[Driver, asyncio.TaskGroup] | None = None  # while it is connected
         self._driver: Driver | None = None
-        self._past: Counter[str] = Counter()  # of former drivers
+        self._past: dict[str, int] = {}  # of former drivers
         self._connects = 0
         self._device_clock, self._device_warnings = DeviceClock(name), DeviceWarnings(name)
         self._outage: DriverError | None = None
@@ -224,11 +223,12 @@ class DeviceWorker:
         faults = {"driver_faults": self._faults.count} if self._faults.count else {}
         return {"connects": self._connects} | faults | self._driver_counts()
 
-    def _driver_counts(self) -> Counter[str]:
-        counts = Counter(self._past)
+    def _driver_counts(self) -> dict[str, int]:
+        counts = dict(self._past)
         if self._driver is not None:
             with self._best_effort["counts"]:
-                counts.update(self._driver.counts())
+                for name, n in self._driver.counts().items():
+                    counts[name] = counts.get(name, 0) + n
         return counts
 
     async def stop(self) -> None:

@@ -175,11 +175,12 @@ class _Look:
         return points
 
     async def _connected(self) -> bool:
+        patience = self._patience.answer + self._device.connection.patience
         try:
-            async with asyncio.timeout(self._patience.answer):
+            async with asyncio.timeout(patience):
                 await self._driver.connect()
         except TimeoutError:
-            self._device.error = f"no answer within {self._patience.answer:g} s"
+            self._device.error = f"no answer within {patience:g} s"
         except DriverError as error:
             self._device.error = str(error)
         else:

@@ -18,6 +18,7 @@ from drivers.opcua.connection.paced_session import PacedSession
 from drivers.opcua.connection.session import opened
 from drivers.opcua.errors import REQUEST_ERRORS, not_connected
 from drivers.opcua.node_address import parse_node
+from drivers.opcua.security.settings import LEGACY
 from gateway.cli.browse_result import BrowseResult
 from gateway.cli.browse_template import template_of
 from gateway.cli.browse_tree import tree
@@ -150,6 +151,8 @@ async def _show_endpoints(connection: OpcUaConnection) -> None:
             if (one.url, one.certificate) == (url, certificate):
                 mode = "" if one.policy == "none" else f"security_mode={one.mode}"
                 note = "" if one.spoken else "  not spoken here"
+                if one.policy in LEGACY:
+                    note = "  only with allow_insecure_legacy=true"
                 users = ", ".join(one.users) or "none"
                 click.echo(f"  security={one.policy:<22} {mode:<30} users: {users}{note}")
     for server in await servers(connection):

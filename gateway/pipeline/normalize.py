@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from operator import itemgetter, lt
+from operator import gt, itemgetter, lt, truediv
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
@@ -91,7 +91,7 @@ class Normalizer:
         self._sources = SourceClocks(len(points))
         self._last = self._sources.last  # of readings that came alone
         self._last_whole = self._last_any = -APART
-        self._scaled = []
+        self._scaled: list[tuple[int, int, int, int]] = []
         self._floats = []
         self._work = []
         for i, point in enumerate(points):
@@ -108,6 +108,10 @@ class Normalizer:
             self._work.append((self._floats[0], self._converts[self._floats.pop()]))
         self._pick_floats = itemgetter(*self._floats) if self._floats else None
         self._limits = [(i, *point.range) for i, point in enumerate(points) if point.range is not None]
+        self._divided, self._scaled = _divisions(self._scaled)
+        many = len(self._limits) > 1  # picking one gives no tuple
+        self._pick_limited = itemgetter(*(i for i, _, _ in self._limits)) if many else None
+        self._lows, self._highs = [low for _, low, _ in self._limits], [high for _, _, high in self._limits]
 
     def apply(self, scan: Scan) -> None:
         """Bring a scan into the common schema, in place."""
@@ -132,6 +136,8 @@ class Normalizer:
 
     def _apply_whole(self, scan: Scan) -> None:
         values: list[Any] = scan.values  # typing.cast would cost a call for each
+        for columns, divisors in self._divided:
+            values[columns] = map(truediv, values[columns], divisors)
         for i, times, plus, over in self._scaled:
             values[i] = (values[i] * times + plus) / over
         for i, convert in self._work:
@@ -143,10 +149,21 @@ class Normalizer:
         # the sum of numbers is a number; if it is not (or is too large) each value is checked
         if self._pick_floats is not None and not math.isfinite(sum(self._pick_floats(values))):
             self._find_nan(scan)
-        for i, low, high in self._limits:
-            value = values[i]
-            if value is not None and not low <= value <= high:
-                scan.faults.setdefault(i, _OUT)
+        if self._limits and not self._are_within_limits(values):
+            for i, low, high in self._limits:
+                value = values[i]
+                if value is not None and not low <= value <= high:
+                    scan.faults.setdefault(i, _OUT)
+
+    def _are_within_limits(self, values: list[Any]) -> bool:
+        """Return True if all values are there and within their ranges; if not, each is checked."""
+        if self._pick_limited is None:
+            return False
+        limited = self._pick_limited(values)
+        try:
+            return not (any(map(lt, limited, self._lows)) or any(map(gt, limited, self._highs)))
+        except TypeError:  # one is None
+            return False
 
     def _find_nan(self, scan: Scan) -> None:
         for i in self._floats:
@@ -235,6 +252,27 @@ class Normalizer:
             times[i], used = self._sources.place(position, times[i], self._last_whole)
             if used and scan.values[i] is not None:
                 scan.faults.setdefault(i, _SOURCE_SET_BACK)
+
+
+def _divisions(
+    scaled: Sequence[tuple[int, int, int, int]],
+) -> tuple[list[tuple[slice, list[int]]], list[tuple[int, int, int, int]]]:
+    """Return the columns side by side that only have to be divided, with their divisors, and all others.
+
+    `scaled` has the position of a column, and its numbers as `_line` returns them. Columns side by side are divided
+    in one call.
+    """
+    divided: list[tuple[slice, list[int]]] = []
+    others = []
+    for i, times, plus, over in scaled:
+        if (times, plus) != (1, 0):
+            others.append((i, times, plus, over))
+        elif divided and divided[-1][0].stop == i:
+            columns, divisors = divided[-1]
+            divided[-1] = slice(columns.start, i + 1), [*divisors, over]
+        else:
+            divided.append((slice(i, i + 1), [over]))
+    return divided, others
 
 
 def _is_plain(point: Point) -> bool:

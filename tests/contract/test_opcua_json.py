@@ -12,22 +12,27 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from asyncua import ua
 from asyncua.common.type_dictionary_builder import DataTypeDictionaryBuilder
+from click.testing import CliRunner
 from opcua_fuzz import DICTIONARY
 from opcua_peer import MACHINE
 from opcua_reader import SECONDS, faults, named
 from processes import free_port
 
 from drivers.base import Group, Reason, ValueType
+from drivers.opcua.connection.session import Session
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.sampler import OpcUaSampler
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.cli import main
 from gateway.common.clock import Clock
 from simulators.opcua.standard_nodes import new_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from asyncua import Server
     from opcua_peer import NodeOpcUa
@@ -130,6 +135,8 @@ async def test_check_shows_the_value_that_the_gateway_would_read(opcua: NodeOpcU
     assert found["recipe"] == RECIPE
     assert found["mode"] == "Automatic"
     assert sample.scan.faults == {}
+    raw = dict(zip(group.names, sample.held, strict=True))
+    assert raw["seconds"].raw.startswith("{'Name': 'winter', 'Seconds': 900")
 
 
 # -- a server with type dictionaries alone --
@@ -156,10 +163,15 @@ async def served(document: bytes | None = None, *, backward: bool = True) -> Asy
         made = await builder.create_data_type(name)
         data_type, description, encoding = made.node_ids
         value = ua.Variant(ua.ExtensionObject(encoding, body), ua.VariantType.ExtensionObject)
-        await server.nodes.objects.add_variable(ua.NodeId(name, index), name, value, datatype=data_type)
+        await server.nodes.objects.add_variable(ua.NodeId(name, index), f"{index}:{name}", value, datatype=data_type)
         if not backward:
             await server.get_node(description).delete_reference(
                 builder.dict_id, ua.NodeId(ua.ObjectIds.HasComponent), forward=False, bidirectional=False
+            )
+        for kind in (ua.ObjectIds.Structure, ua.ObjectIds.BaseDataType):
+            abstract = f"{name} as {kind}"
+            await server.nodes.objects.add_variable(
+                ua.NodeId(abstract, index), abstract, value, datatype=ua.NodeId(ua.Int32(kind))
             )
         several = ua.Variant([ua.ExtensionObject(encoding, body)] * 2, ua.VariantType.ExtensionObject)
         await server.nodes.objects.add_variable(ua.NodeId(f"{name}s", index), f"{name}s", several, datatype=data_type)
@@ -204,6 +216,59 @@ async def test_structures_of_dictionaries_are_read(mode: str, *, backward: bool)
         values, wrong = await taken(url, URI, OLD, mode)
     assert wrong == {}
     assert values == OLD_VALUES | {"recipes": f"[{OLD_VALUES['recipe']},{OLD_VALUES['recipe']}]"}
+
+
+async def test_browse_makes_points_of_structures_in_dictionaries(tmp_path: Path) -> None:
+    """A field is a point of its own; whoever wants the whole writes json."""
+    file = tmp_path / "found.yaml"
+    async with served() as (url, _):
+        command = [
+            "browse",
+            f"{url}?security=none",
+            "--match",
+            "Recipe",
+            "--match",
+            "Optional",
+            "--template",
+            str(file),
+        ]
+        result = await asyncio.to_thread(CliRunner().invoke, main, command)
+    assert result.exit_code == 0, result.output
+    points = yaml.safe_load(file.read_text(encoding="utf-8"))["points"]
+    assert points["recipe_limits_low"] == {"node": "s=Recipe", "type": "float", "field": "Limits.Low"}
+    assert points["recipe_steps"] == {"node": "s=Recipe", "type": "float", "field": "Steps", "count": 2}
+    assert points["recipe_mode"]["type"] == "int"
+    assert points["optional_sometimes"]["type"] == "string"
+
+
+async def test_a_value_may_have_a_subtype_of_its_variables_type() -> None:
+    """Its encoding says which, and refers to the data type."""
+    kinds = (ua.ObjectIds.Structure, ua.ObjectIds.BaseDataType)
+    points: Points = {f"recipe_{kind}": ("json", {"node": f"s=Recipe as {kind}"}) for kind in kinds}
+    points["low"] = ("float", {"node": f"s=Recipe as {kinds[0]}", "field": "Limits.Low"})
+    async with served() as (url, _):
+        values, wrong = await taken(url, URI, points, "subscribe")
+    assert wrong == {}
+    assert values == {f"recipe_{kind}": OLD_VALUES["recipe"] for kind in kinds} | {"low": 14.0}
+
+
+async def test_a_dictionary_that_is_too_large_for_the_server_costs_its_structures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not the connection."""
+    read = Session.read
+
+    async def refuse(self: Session, nodes: list[ua.NodeId], *attributes: Any) -> Any:
+        found = await read(self, nodes, *attributes)
+        if any(isinstance(value, bytes) and value.startswith(b"<?xml") for value in found.values):
+            raise ua.UaStatusCodeError(ua.StatusCodes.BadEncodingLimitsExceeded)
+        return found
+
+    monkeypatch.setattr(Session, "read", refuse)
+    async with served() as (url, _):
+        values, wrong = await taken(url, URI, {"recipe": OLD["recipe"]}, "poll")
+    assert values == {"recipe": None}
+    assert "a structure that can't be read (ns=" in wrong["recipe"].code
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asyncua import ua
+from click.testing import CliRunner
 from fakes.certificates import SERVER_URI, make
 from fakes.reverse_opcua import DialsIn, reverse_hello
 from fakes.secure_opcua import NAMESPACE, SECURE, served
@@ -23,6 +24,7 @@ from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.security.certificates import thumbprint
 from drivers.opcua.security.pki import Pki
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
+from gateway.cli import main
 from gateway.common.clock import Clock
 
 if TYPE_CHECKING:
@@ -106,6 +108,18 @@ async def test_a_server_that_names_itself_falsely_is_refused_by_its_certificate(
     assert "it is of an application urn:test:server" in text
 
 
+async def test_browse_waits_for_a_server_that_dials_in(opcua: NodeOpcUa) -> None:
+    """Its engineer needs the nodes before the gateway does."""
+    port = free_port()
+    options = ["security=none", f"server_uri={PEER_URI}"]
+    command = ["browse", f"opc.tcp+reverse://127.0.0.1:{port}", "--under", "/Machine", "--match", "Setpoint"]
+    command += [part for option in options for part in ("--option", option)]
+    async with asyncio.timeout(SECONDS), DialsIn(port, opcua.port, PEER_URI):
+        result = await asyncio.to_thread(CliRunner().invoke, main, command)
+    assert result.exit_code == 0, result.output
+    assert "s=Setpoint" in result.stdout
+
+
 async def test_the_connection_is_made_again_when_it_is_cut(opcua: NodeOpcUa) -> None:
     """By the same driver, as soon as the server dials in again."""
     port = free_port()
@@ -144,6 +158,21 @@ async def test_strangers_are_refused_and_named(opcua: NodeOpcUa) -> None:
         assert stranger.used == elsewhere.used == 0
 
 
+@pytest.mark.parametrize(("peer", "is_let_in"), [("127.0.0.0/8", True), ("127.0.0.1", True), ("10.0.0.0/8", False)])
+async def test_a_server_of_another_network_is_refused(opcua: NodeOpcUa, peer: str, *, is_let_in: bool) -> None:
+    """Without security its URI alone proves nothing."""
+    port = free_port()
+    options = {"security": "none", "namespace": MACHINE, "server_uri": PEER_URI, "peer": peer, "dial_in": 2}
+    async with asyncio.timeout(SECONDS), DialsIn(port, opcua.port, PEER_URI) as server:
+        driver = driver_of(port, "s=Setpoint", **options)
+        if is_let_in:
+            async with driver:
+                assert await value(driver) == 50.0
+        else:
+            assert "from 127.0.0.1" in await refusal(driver)
+            assert server.used == 0
+
+
 async def test_a_flood_of_connections_does_not_keep_the_server_out(opcua: NodeOpcUa) -> None:
     """Those that say nothing are closed, the oldest first."""
     port = free_port()
@@ -155,7 +184,7 @@ async def test_a_flood_of_connections_does_not_keep_the_server_out(opcua: NodeOp
         while len(silent) < 2 * MAX_PENDING:
             try:
                 silent.append(await asyncio.open_connection("127.0.0.1", port))
-            except ConnectionRefusedError:
+            except ConnectionError:
                 await asyncio.sleep(0)
         assert await silent[0][0].read() == b""
         half = await asyncio.open_connection("127.0.0.1", port)
@@ -166,6 +195,13 @@ async def test_a_flood_of_connections_does_not_keep_the_server_out(opcua: NodeOp
             await driver.close()
     for _, writer in [*silent, half]:
         writer.close()
+
+
+def test_a_check_waits_as_long_as_a_server_may_take() -> None:
+    """For two calls if it is asked for its endpoints first."""
+    assert settings_of(4841).patience == 40
+    assert settings_of(4841, security="none").patience == 20
+    assert OpcUaConnection.from_url("opc.tcp://plc:4840", {}).patience == 0
 
 
 async def test_two_servers_dial_in_at_one_port(opcua: NodeOpcUa) -> None:
@@ -185,6 +221,19 @@ async def test_two_servers_dial_in_at_one_port(opcua: NodeOpcUa) -> None:
             await asyncio.open_connection("127.0.0.1", port)
 
 
+async def test_two_sessions_with_one_server_each_get_a_connection(opcua: NodeOpcUa) -> None:
+    """As of two machines with different users on it."""
+    port = free_port()
+    options = {"security": "none", "namespace": MACHINE, "server_uri": PEER_URI}
+    async with (
+        asyncio.timeout(SECONDS),
+        DialsIn(port, opcua.port, PEER_URI),
+        driver_of(port, "s=Setpoint", **options) as first,
+        driver_of(port, "s=Setpoint", keep_alive=7, **options) as second,
+    ):
+        assert (await value(first), await value(second)) == (50.0, 50.0)
+
+
 async def test_a_port_that_is_in_use_is_not_connected() -> None:
     """Another program may end."""
     server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
@@ -198,6 +247,8 @@ async def test_a_port_that_is_in_use_is_not_connected() -> None:
     [
         ("opc.tcp+reverse://0.0.0.0:4841", {}, "server_uri is missing"),
         ("opc.tcp+reverse://0.0.0.0:4841", {"server_uri": "urn:a", "backup": "plc"}, "has no backup"),
+        ("opc.tcp+reverse://0.0.0.0:4841", {"server_uri": "urn:a", "peer": "plc"}, "peer 'plc' is not an address or"),
+        ("opc.tcp://plc:4840", {"peer": "10.0.0.1"}, "peer is for a server that dials in"),
         ("opc.tcp://plc:4840", {"server_uri": "urn:a"}, "server_uri is for a server that dials in"),
         ("opc.tcp+reverse://0.0.0.0:99999", {"server_uri": "urn:a"}, "port 99999 is not a number from 1 to 65535"),
         ("opc.tcp://plc:0", {}, "port 0 is not a number from 1 to 65535; write opc.tcp://HOST:4840"),

@@ -28,6 +28,7 @@ from servers import Mosquitto
 from stored import report, rows
 
 from drivers.base import Quality
+from drivers.float32 import shortest
 from drivers.opcua.codec.values import microseconds
 from gateway.model.reading import Reading
 from gateway.settings.load import load_factory
@@ -143,7 +144,7 @@ def decoded(client: AsyncModbusTcpClient, point: Any, source: Any, registers: li
     raw = client.convert_from_registers(registers, client.DATATYPE[source.raw.value.upper()], word_order=order)
     if point.type == "float" and isinstance(raw, int):
         return float(raw * Decimal(str(point.scale)) + Decimal(str(point.offset)))
-    return raw
+    return shortest(raw) if source.raw == "float32" else raw
 
 
 @asynccontextmanager

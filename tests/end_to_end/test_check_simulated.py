@@ -199,7 +199,7 @@ async def test_the_extra_that_is_needed_is_named(tmp_path: Path):
 
 
 async def test_whole_structures_are_stored_as_the_machine_has_them(tmp_path: Path):
-    """As JSON through every step, beside points that are their parts; and enumerations by name."""
+    """As JSON through every step, beside points that are their parts; also of a server that will dial in."""
     points = {
         "recipe": {"node": "s=Recipe", "type": "json"},
         "limits": {"node": "s=Recipe", "field": "Limits", "type": "json"},
@@ -217,9 +217,13 @@ async def test_whole_structures_are_stored_as_the_machine_has_them(tmp_path: Pat
     config = write_factory(
         tmp_path / "factory.yaml",
         broker={"url": "mqtt://localhost"},
-        lines={"line": {"area": "area", "machines": {"press": {
-            "template": "press", "connection": "opc.tcp://10.0.0.1:4840?namespace=urn:press&security=none",
-        }}}},
+        lines={"line": {"area": "area", "machines": {
+            "press": {"template": "press", "connection": "opc.tcp://10.0.0.1:4840?namespace=urn:press&security=none"},
+            "dials-in": {
+                "template": "press",
+                "connection": "opc.tcp+reverse://0.0.0.0:4841?server_uri=urn:dials&namespace=urn:dials&security=none",
+            },
+        }}},
     )  # fmt: skip
     ran = await check(tmp_path, config, "--for", "5s", "--format", "json")
     assert (ran.code, ran.error) == (0, "")

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Self
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -188,3 +189,25 @@ class FakeModbusServer:
             await writer.drain()
             await asyncio.sleep(0)  # so that who reads gets a look at this piece alone
         return True
+
+
+@contextmanager
+def served(script: Callable[[Asked], Sequence[bytes]]) -> Iterator[tuple[int, FakeModbusServer]]:
+    """Serve from a thread of its own, for a command that runs its own event loop; yields port and server."""
+    ready = threading.Event()
+    box: dict[str, Any] = {}
+
+    async def serve() -> None:
+        async with FakeModbusServer(script) as server:
+            box.update(server=server, loop=asyncio.get_running_loop(), stop=asyncio.Event())
+            ready.set()
+            await box["stop"].wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield box["server"].port, box["server"]
+    finally:
+        box["loop"].call_soon_threadsafe(box["stop"].set)
+        thread.join()

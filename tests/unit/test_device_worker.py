@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -86,19 +87,45 @@ class Device(Driver):
         pass
 
 
+class Direct(Device):
+    """A device that is read without a task while `direct` is set, but for the scans whose numbers are `gives_up`."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        super().__init__(groups)
+        self.direct = True
+        self.gives_up: set[int] = set()
+        self.direct_scans = 0
+        self.raises: Exception | None = None
+
+    def start_read(self, group: Group, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
+        if self.raises is not None:
+            raise self.raises
+        if not self.direct:
+            return False
+        self.direct_scans += 1
+        call = stopped if self.direct_scans in self.gives_up else partial(done, Scan(group, 0, [1, 2]))
+        asyncio.get_running_loop().call_later(self.lasts, call)
+        return True
+
+
 class Bench:
     """A runner with its device, and what it delivered."""
 
-    def __init__(self, *groups: Group, phase: float = 0.0, delay: float = 0.0) -> None:
-        self.device = Device(groups)
+    def __init__(self, *groups: Group, phase: float = 0.0, delay: float = 0.0, kind: type[Device] = Device) -> None:
+        self.device = kind(groups)
         self.delivered: list[Scan] = []
+        self.room = True
         self.schedules = {one.machine: ScheduleCounts() for one in groups}
         self.runner = DeviceWorker(
-            "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, 0.0, delay
-        )
+            "device", groups, lambda _: self.device, self._take, self.schedules, lambda: 0, phase, 0.0, delay,
+            take=self._take_now, has_room=lambda: self.room,
+        )  # fmt: skip
+
+    def _take_now(self, scan: Scan) -> None:
+        self.delivered.append(scan)
 
     async def _take(self, scan: Scan) -> None:
-        self.delivered.append(scan)
+        self._take_now(scan)
 
     async def run_for(self, seconds: float) -> None:
         running = asyncio.create_task(self.runner.run())
@@ -241,6 +268,105 @@ def test_an_outage_is_told_once_and_its_slots_are_missed():
     assert schedule.missed >= 14
     times = [time for _, time in bench.device.asked]
     assert all(time == pytest.approx(round(time)) for time in times), "the phase is that of before"
+
+
+def direct_bench() -> tuple[Bench, Direct]:
+    bench = Bench(group(every=1.0), kind=Direct)
+    device = bench.device
+    assert isinstance(device, Direct)
+    return bench, device
+
+
+def test_scans_without_a_task_are_counted_and_delivered_as_others():
+    """Only the cost differs."""
+
+    async def main() -> Bench:
+        bench, device = direct_bench()
+        device.lasts = 0.4
+        await bench.run_for(5.5)
+        assert device.direct_scans == 6
+        assert device.asked == []
+        return bench
+
+    bench = run(main())
+    assert len(bench.delivered) == 6
+    assert (bench.schedule.due, bench.schedule.taken, bench.schedule.missed) == (6, 6, 0)
+    assert bench.schedule.lasted_most == pytest.approx(0.4)
+
+
+def test_a_scan_that_is_given_up_is_read_with_a_task_in_the_same_slot():
+    """The slot is counted once, and its scan is not lost."""
+
+    async def main() -> Bench:
+        bench, device = direct_bench()
+        device.lasts = 0.2
+        device.gives_up = {2, 3}
+        await bench.run_for(4.5)
+        assert [time for _, time in device.asked] == pytest.approx([1.2, 2.2])
+        return bench
+
+    bench = run(main())
+    assert len(bench.delivered) == 5
+    assert (bench.schedule.due, bench.schedule.taken, bench.schedule.missed) == (5, 5, 0)
+
+
+def test_a_scan_without_a_task_that_lasts_too_long_misses_slots_and_never_overlaps():
+    """As any other."""
+
+    async def main() -> Bench:
+        bench, device = direct_bench()
+        device.lasts = 2.5
+        await bench.run_for(12.4)
+        return bench
+
+    bench = run(main())
+    assert len(bench.delivered) == bench.schedule.taken
+    assert (bench.schedule.taken, bench.schedule.missed) == (5, 7)
+
+
+def test_a_stop_waits_for_a_scan_without_a_task():
+    """What was read is never thrown away."""
+
+    async def main() -> int:
+        bench, device = direct_bench()
+        device.lasts = 0.3
+        running = asyncio.create_task(bench.runner.run())
+        await asyncio.sleep(2.1)
+        await bench.runner.stop()
+        assert asyncio.get_running_loop().time() == pytest.approx(2.3)
+        running.cancel()
+        await asyncio.wait({running})
+        return len(bench.delivered)
+
+    assert run(main()) == 3
+
+
+def test_without_room_scans_have_a_task_that_can_wait():
+    """A full spool slows acquisition down."""
+
+    async def main() -> None:
+        bench, device = direct_bench()
+        bench.room = False
+        await bench.run_for(2.5)
+        assert device.direct_scans == 0
+        assert len(device.asked) == len(bench.delivered) == 3
+
+    run(main())
+
+
+def test_an_error_that_nobody_foresaw_in_a_scan_without_a_task_is_a_driver_fault():
+    """It must neither be lost nor stop the alarms of other devices."""
+
+    async def main() -> Bench:
+        bench, device = direct_bench()
+        device.raises = ValueError("a bug")
+        asyncio.get_running_loop().call_later(0.4, setattr, device, "raises", None)
+        await bench.run_for(10)
+        return bench
+
+    bench = run(main())
+    assert bench.delivered[0].faults[0].reason is Reason.DRIVER_FAULT
+    assert not bench.delivered[-1].faults
 
 
 def test_attempts_to_connect_back_off_up_to_a_ceiling():

@@ -316,6 +316,16 @@ def test_points_may_share_registers() -> None:
     assert values == [0x8001, True, True, 0x80014142, 0x4142, "ABC", expected]
 
 
+def test_equal_responses_have_equal_values_in_lists_of_their_own() -> None:
+    """A scan is changed in place on its way; the next response may be the same bytes."""
+    decoder = compile_registers([(0, source("float32")), (2, source("uint16"))])
+    first = decoder(bytes.fromhex("41 80 51 EC 00 07"))
+    first[0] = None
+    assert decoder(bytes.fromhex("41 80 51 EC 00 07")) == [16.04, 7]
+    assert decoder(bytes.fromhex("41 80 51 EC 00 08")) == [16.04, 8]
+    assert decoder(bytes.fromhex("41 80 51 EC 00 07")) == [16.04, 7]
+
+
 def test_gaps_between_points_are_skipped() -> None:
     """What is read along to save a request belongs to nobody."""
     assert decode(bytes.fromhex("00 01 DE AD BE EF 00 02"), source("uint16"), source("uint16", offset=3)) == [1, 2]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
-from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, by_unit, exception, right, silent
+from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, by_unit, exception, read_request, right, silent
 from points import register
+from processes import free_port
 
 import drivers
 from drivers.modbus.address import Address, Table
@@ -231,9 +232,55 @@ async def test_a_device_that_refuses_everything_is_on() -> None:
     assert not report.machines[0].absent
 
 
+async def test_another_unit_that_would_answer_is_found() -> None:
+    """The unit id is the most frequent mistake behind a silent device."""
+    report = await check_of(by_unit({7: silent}), "&unit=7", 0)
+    assert "unit 7 does not answer, and unit 1 does: write unit=1" in texts(report)
+
+
+async def test_other_frames_that_would_be_answered_are_found() -> None:
+    """A gateway in transparent mode is silent at Modbus TCP."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await reader.read(100):
+            if request == Rtu().pack(0, 1, read(Table.HOLDING, 0, 1)):
+                writer.write(Rtu().pack(0, 1, b"\x03\x02\x00\x07"))
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.release()
+
+    ended = asyncio.Semaphore(0)
+    server = await asyncio.start_server(serve, HOST, 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        report = await checked(machine(f"modbus+tcp://{HOST}:{port}?timeout=0.3", *points(0)))
+        for _ in range(3):
+            await ended.acquire()
+    assert "write modbus+rtutcp://" in texts(report)
+
+
+async def test_a_check_waits_for_a_device_that_dials_in() -> None:
+    """It dials every few seconds, and its timeout is a second."""
+    port = free_port()
+
+    async def dial() -> None:
+        await asyncio.sleep(1.0)
+        reader, writer = await asyncio.open_connection(HOST, port)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                writer.write((await read_request(reader)).frame())
+        writer.close()
+
+    device = asyncio.create_task(dial())
+    report = await checked(machine(f"modbus+listen://{HOST}:{port}?timeout=0.3", *points(5)))
+    await device
+    assert [point.value for point in report.machines[0].points] == [5]
+
+
 async def test_a_silent_device_is_asked_for_as_before() -> None:
     """Nothing came, so nothing can be said."""
-    report = await check_of(by_unit({1: silent}), "", 0)
+    report = await check_of(silent, "", 0)
     assert "is it on, is its unit id right" in texts(report)
 
 

@@ -97,6 +97,12 @@ async def connect(driver: ModbusDriver) -> None:
             return
 
 
+async def read_on(driver: ModbusDriver, group: Group) -> None:
+    """Read until the connection is lost; each value is that of the device that was there first."""
+    while True:
+        assert (await driver.read(group)).values in ([11], [None])
+
+
 async def open_port(driver: ModbusDriver) -> None:
     """Open the port of a driver, to which a device can dial in then."""
     with pytest.raises(NotConnected, match="no device has dialled in"):
@@ -184,16 +190,16 @@ async def test_a_device_with_another_registration_is_refused(monkeypatch: pytest
 
 
 async def test_two_devices_that_nothing_tells_apart_are_not_mixed() -> None:
-    """The first is read on; later nobody knows which is which, so no value is invented."""
+    """Nobody knows which is which, so neither is read: a value of another machine would be worse than none."""
     port = free_port()
     async with listening(port) as (driver, group):
         await open_port(driver)
-        async with Dialler(port, 11):
+        async with Dialler(port, 11) as device:
             await connect(driver)
-            async with Dialler(port, 99) as rival:
-                async with asyncio.timeout(PATIENT):
-                    while not rival.closed.is_set():
-                        assert (await driver.read(group)).values == [11]
+            async with Dialler(port, 99) as rival, asyncio.timeout(PATIENT):
+                with pytest.raises(NotConnected, match="nothing distinguishes them"):
+                    await read_on(driver, group)
+                await asyncio.gather(device.closed.wait(), rival.closed.wait())
         async with Dialler(port, 99):
             for _ in range(3):
                 with pytest.raises(NotConnected, match="nothing distinguishes them: write peer, registration"):

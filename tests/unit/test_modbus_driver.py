@@ -67,8 +67,8 @@ REFUSED, FAULT, SILENT, BAD, LOST = (
     ("script", "reason", "second", "asked"),
     [
         pytest.param(exception(1), REFUSED, REFUSED, [300], id="exception 1"),
-        pytest.param(exception(5), REFUSED, REFUSED, [300, 300], id="exception 5"),
-        pytest.param(exception(6), REFUSED, REFUSED, [300, 300], id="exception 6"),
+        pytest.param(exception(5), REFUSED, REFUSED, [300] * 3, id="exception 5"),
+        pytest.param(exception(6), REFUSED, REFUSED, [300] * 3, id="exception 6"),
         pytest.param(exception(8), FAULT, FAULT, [300], id="exception 8"),
         pytest.param(exception(99), REFUSED, REFUSED, [300], id="exception 99"),
         pytest.param(lambda asked: [asked.frame(b"\x02\x01")], BAD, 301, None, id="too few bytes"),

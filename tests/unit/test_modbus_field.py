@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, exception, right, silent
+from fakes.taskless import TasklessModbusDriver
 
 from drivers.base import Group, Reason
 from drivers.modbus.address import Address, Table
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 TIMEOUT = 0.3
 """Reached by requests that are not answered; an answer of this process takes a hundredth of it, mostly."""
 
+DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
+"""The class that the test reads with."""
+
+
+@pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
+def _drivers(request: pytest.FixtureRequest) -> None:
+    """Expect the same of both ways to read."""
+    DRIVERS[0] = request.param
+
 
 def holding(*entries: int) -> tuple[ModbusSource, ...]:
     return tuple(ModbusSource(address=Address(Table.HOLDING, entry)) for entry in entries)
@@ -41,7 +51,7 @@ def group(port: int, sources: tuple[ModbusSource, ...], every: float = 1.0, **op
 
 @asynccontextmanager
 async def driver_of(*groups: Group) -> AsyncIterator[ModbusDriver]:
-    driver = ModbusDriver(groups[0].connection.shared(), groups, Clock())
+    driver = DRIVERS[0](groups[0].connection.shared(), groups, Clock())
     await driver.connect()
     try:
         yield driver

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes.modbus_server import HOST, Asked, FakeModbusServer, by_unit, exception, right, silent
+from fakes.taskless import TasklessModbusDriver
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 POINTS = 500
+
+DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
+"""The class that the test reads with."""
+
+
+@pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
+def _drivers(request: pytest.FixtureRequest) -> None:
+    """Expect the same of both ways to read."""
+    DRIVERS[0] = request.param
 
 
 def holding(count: int, step: int = 1) -> tuple[ModbusSource, ...]:
@@ -50,7 +60,7 @@ def group(port: int, sources: tuple[ModbusSource, ...], every: float = 60.0, **o
 
 @asynccontextmanager
 async def driver_of(*groups: Group) -> AsyncIterator[ModbusDriver]:
-    driver = ModbusDriver(groups[0].connection.shared(), groups, Clock())
+    driver = DRIVERS[0](groups[0].connection.shared(), groups, Clock())
     await driver.connect()
     try:
         yield driver

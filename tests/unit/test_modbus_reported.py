@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, by_unit, exception, right, silent
+from fakes.taskless import TasklessModbusDriver
 
 from drivers.base import Group, NotConnected, Reason, Scan
 from drivers.modbus.address import Address, Table
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 ENTRIES = (0, 1, 2, 300, 301)
 SCANS = 8
+
+DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
+"""The class that the test reads with."""
+
+
+@pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
+def _drivers(request: pytest.FixtureRequest) -> None:
+    """Expect the same of both ways to read."""
+    DRIVERS[0] = request.param
 
 
 class Case(NamedTuple):
@@ -193,7 +203,7 @@ def sources() -> tuple[ModbusSource, ...]:
 async def scans_of(connection: ModbusConnection) -> list[Scan]:
     """Read as a worker does: every scan, and a connection again where it is lost."""
     group: Group = Group("m", connection, tuple(map(str, ENTRIES)), sources(), 1.0)
-    driver = ModbusDriver(connection.shared(), [group], Clock())
+    driver = DRIVERS[0](connection.shared(), [group], Clock())
     scans = []
     try:
         await driver.connect()

@@ -10,12 +10,13 @@ from fakes.modbus_server import HOST, Asked, FakeModbusServer, exception
 from pydantic import ValidationError
 
 from drivers.base import Fault, Group, Reason, ValueType
+from drivers.modbus.address import Table
 from drivers.modbus.codec import compile_registers, fallible
-from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.connection import ModbusConnection, Span
 from drivers.modbus.cost import check, cost_of
 from drivers.modbus.driver import ModbusDriver
-from drivers.modbus.plan import Limits, plan
-from drivers.modbus.sampler import in_other_orders
+from drivers.modbus.plan import Limits, apart, plan
+from drivers.modbus.sampler import held, in_other_orders
 from drivers.modbus.source import ModbusSource
 from gateway.common.clock import Clock
 
@@ -156,6 +157,12 @@ def test_a_scale_register_that_can_not_be_joined_is_read_before_and_after() -> N
     assert list(check(forbidden, [keyed("holding 0", "holding 20")])) == []
 
 
+def test_check_names_the_scale_register_of_a_value() -> None:
+    """A value that is wrong by a power of ten is explained by it."""
+    shown = held(keyed(), words(6553))
+    assert (shown.where, shown.raw) == ("holding 0, scaled by holding 1", "1999")
+
+
 def test_other_orders_are_shown_without_the_scale_factor() -> None:
     """`check` names the orders in which the registers of the value make sense."""
     assert in_other_orders(keyed(raw="uint32", scale_register="holding 2"), words(0, 1))["order: CDAB"] == 65536
@@ -227,3 +234,10 @@ async def test_a_value_whose_factor_is_refused_is_bad() -> None:
             scan = await driver.read(one)
     assert scan.values == [None, 655]
     assert scan.faults[0].reason is Reason.REFUSED
+
+
+def test_a_scale_register_of_32_bits_is_read_apart() -> None:
+    """Distances are counted in other registers there."""
+    limits = Limits(wide=(Span(Table.HOLDING, 0, 99),))
+    assert [(one.first, one.count) for one in plan([keyed("holding 4", "holding 5")], limits).requests] == [(4, 1)]
+    assert set(apart([keyed("holding 4", "holding 5"), keyed("holding 104", "holding 105")], limits)) == {0}

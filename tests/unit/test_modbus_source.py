@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from drivers.base import ValueType
+from drivers.base import Group, ValueType
 from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.cost import check
+from drivers.modbus.group_state import GroupState
 from drivers.modbus.raw_types import APPLIES, SHAPES, Order, Raw, fits_order
 from drivers.modbus.source import ModbusSource
 from gateway.settings.document import Document
@@ -39,6 +41,7 @@ def keyed(address: object = "holding 0", **keys: Any) -> ModbusSource:
         ({"raw": "int24", "bits": "0..3"}, "bits is for raw: int16, int32, int64, uint16, uint32, uint64, and this"),
         ({"bit": 1, "bits": "0..3"}, "uint32, uint64, and this point is bool"),
         ({"bit": 16}, "16 is out of range; write at most 15"),
+        ({"raw": "string", "length": 2, "bit": 3}, "a bit needs raw: bool"),
         ({"raw": "uint32", "bit": 32}, "32 is out of range; write at most 31"),
         ({"raw": "uint32", "bit": 17, "bits": "0..3"}, "bits is for numbers, and this point is one bit"),
         ({"raw": "uint32", "bit": 17, "not_available": 1}, "not_available is for numbers, and this point is one bit"),
@@ -275,6 +278,29 @@ def test_wrong_values_for_types_are_errors(keys: dict[str, Any], message: str) -
     assert message in str(caught.value)
 
 
+def test_a_connection_names_what_means_not_available_on_its_device() -> None:
+    """A template is used for devices of several makers; a point's own values come first."""
+    connection = ModbusConnection.from_url("modbus+tcp://press", {"not_available": "sunspec"})
+    points = (
+        keyed(), keyed(raw="int16", not_available=7), keyed(raw="int32"), keyed(bit=3), keyed(bits="0..3"),
+        keyed(raw="float32"), keyed(raw="string", length=2), keyed("coil 0"),
+    )  # fmt: skip
+    names = tuple(f"p{i}" for i in range(len(points)))
+    found = GroupState(Group("m", connection, names, points, 1.0)).points
+    assert [point.not_available for point in found] == [(0xFFFF,), (7,), (2**31,), (), (), ("nan",), (0,), ()]
+    assert list(check(connection, points)) == []
+    assert connection.shared().not_available == ()
+    plain = ModbusConnection.from_url("modbus+tcp://press", {})
+    assert GroupState(Group("m", plain, names, points, 1.0)).points is points
+    wrong = ModbusConnection.from_url("modbus+tcp://press", {"not_available": {"uint16": [0xFFFF, 0x10000]}})
+    assert [position for position, _ in check(wrong, points)] == [0]
+    for written in ("sunspeck", {"int15": 1}, 5):
+        with pytest.raises(
+            ValidationError, match="does not name types; write sunspec, or the types and their values"
+        ):
+            ModbusConnection.from_url("modbus+tcp://press", {"not_available": written})
+
+
 def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> None:
     """What a converter of 12 bits can say is the same for all of its points."""
     (tmp_path / "machines").mkdir()
@@ -282,14 +308,15 @@ def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> 
         "format: 1\nprotocol: modbus\n"
         "defaults: {not_available: {int16: 0x8000}, range: {int16: [-3000, 3000], float32: [0, 1]}}\n"
         "points:\n  a: {address: holding 1, raw: int16}\n  b: {address: holding 2}\n"
-        "  c: {address: holding 3, raw: int16, range: [0, 9]}\n  d: {address: holding 4, raw: float32}\n",
+        "  c: {address: holding 3, raw: int16, range: [0, 9]}\n  d: {address: holding 4, raw: float32}\n"
+        "  e: {address: holding 6, raw: int16, bits: 0..3}\n  f: {address: coil 1}\n",
         encoding="utf-8",
     )
     templates = Templates(Document(tmp_path / "factory.yaml", {}))
     found = templates.get("oven", ())
     assert templates.problems == []
     assert found is not None
-    assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1)]
+    assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1), None, None]
 
 
 def test_a_range_for_something_that_is_no_type_is_reported_with_its_line(tmp_path: Path) -> None:

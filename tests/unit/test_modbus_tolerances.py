@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes.modbus_server import HOST, Asked, FakeModbusServer, right
+from fakes.taskless import TasklessModbusDriver
 
 from drivers.base import Group, Misconfigured, Reason
 from drivers.modbus.address import Address, Table
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 
     from drivers.base import Scan
 
+DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
+"""The class that the test reads with."""
+
+
+@pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
+def _drivers(request: pytest.FixtureRequest) -> None:
+    """Expect the same of both ways to read."""
+    DRIVERS[0] = request.param
+
 
 def registers(*entries: int, raw: Raw = Raw.UINT16) -> tuple[ModbusSource, ...]:
     return tuple(ModbusSource(address=Address(Table.HOLDING, entry), raw=raw) for entry in entries)
@@ -34,7 +44,7 @@ async def scans_of(script: Script, sources: tuple[ModbusSource, ...], count: int
         connection = ModbusConnection(host=HOST, port=server.port, **({"timeout": 0.3} | options))
         names = tuple(f"p{i}" for i in range(len(sources)))
         group: Group = Group("m", connection, names, sources, 1.0)
-        driver = ModbusDriver(connection.shared(), [group], Clock())
+        driver = DRIVERS[0](connection.shared(), [group], Clock())
         await driver.connect()
         try:
             return [await driver.read(group) for _ in range(count)]
@@ -130,7 +140,7 @@ async def test_wide_registers_are_not_written() -> None:
     """A request to write has 16 bits a register."""
     connection = ModbusConnection(host=HOST, writable=True, wide=(Span(Table.HOLDING, 0, 9),))
     group: Group = Group("m", connection, ("p",), registers(3, raw=Raw.UINT32), 1.0)
-    driver = ModbusDriver(connection.shared(), [group], Clock())
+    driver = DRIVERS[0](connection.shared(), [group], Clock())
     with pytest.raises(Misconfigured, match="32 bits can't be written"):
         await driver.write(group, 0, 5)
 
@@ -149,7 +159,7 @@ async def test_a_pause_between_units_is_for_another_unit_alone() -> None:
             ModbusConnection(host=HOST, port=server.port, unit=unit, pause_between_units=0.15) for unit in (1, 2)
         ]
         groups: list[Group] = [Group(f"m{one.unit}", one, ("p",), registers(0), 1.0) for one in connections]
-        driver = ModbusDriver(connections[0].shared(), groups, Clock())
+        driver = DRIVERS[0](connections[0].shared(), groups, Clock())
         await driver.connect()
         clock = time.monotonic
         began = clock()

@@ -12,7 +12,7 @@ from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import struct_from_binary
 from fakes.scripted_opcua import header, type_id
-from opcua_fuzz import RESPONSES, fuzz_decoder
+from opcua_fuzz import CONNECTION_STATES, DECODERS, RESPONSES, fuzz_connection, fuzz_decoder
 
 from drivers.opcua.codec.binary import Received
 from drivers.opcua.codec.values import fault_of
@@ -31,10 +31,16 @@ def test_right_answers_are_read_as_asyncua_reads_them(name: str) -> None:
         assert getattr(ours, field) == getattr(theirs, field)
 
 
-@pytest.mark.parametrize("name", RESPONSES)
+@pytest.mark.parametrize("name", DECODERS)
 def test_malformed_answers_raise_nothing_but_decode_errors(name: str) -> None:
     """Anything else would end the gateway, or hide what a server does."""
     assert fuzz_decoder(name, random.Random(f"seed {name}"), TIMES) < 1.0  # noqa: S311 - seeded, and no secret
+
+
+@pytest.mark.parametrize("state", CONNECTION_STATES)
+async def test_no_mutated_bytes_escape_a_connection(state: str) -> None:
+    """In none of its states; `benchmarks/fuzz_opcua.py` goes on for hours."""
+    assert fuzz_connection(state, random.Random(f"seed {state}"), TIMES) < 1.0  # noqa: S311 - seeded, and no secret
 
 
 @pytest.mark.parametrize("name", RESPONSES)

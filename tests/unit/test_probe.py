@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import struct
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from click.testing import CliRunner
-from fakes.modbus_server import Asked, FakeModbusServer, exception, right, silent
+from fakes.modbus_server import Asked, exception, right, served, silent
 
 from drivers.modbus.address import Table
 from drivers.modbus.probe import meanings
@@ -21,7 +18,7 @@ from gateway.settings.document import Document
 from gateway.settings.templates import Templates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 HOLDING = {*range(60), *range(100, 130)}
@@ -35,27 +32,6 @@ def device(asked: Asked) -> Sequence[bytes]:
     if asked.function == 3 and entries <= HOLDING and asked.count <= 40:
         return right(asked)
     return exception(2)(asked)
-
-
-@contextmanager
-def served(script: Callable[[Asked], Sequence[bytes]]) -> Iterator[tuple[int, FakeModbusServer]]:
-    """Serve from a thread of its own: the command runs its own event loop."""
-    ready, box = threading.Event(), {}
-
-    async def serve() -> None:
-        async with FakeModbusServer(script) as server:
-            box.update(server=server, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            ready.set()
-            await box["stop"].wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    ready.wait(10)
-    try:
-        yield box["server"].port, box["server"]
-    finally:
-        box["loop"].call_soon_threadsafe(box["stop"].set)
-        thread.join()
 
 
 def test_units_ranges_and_block_size_are_found_and_a_template_written(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from asyncua import ua
@@ -10,7 +11,7 @@ from drivers.opcua.browse.node_metadata import about
 from drivers.opcua.codec.data_types import DataTypes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from drivers.base import Fault
     from drivers.opcua.codec.structures import Structures
@@ -40,5 +41,20 @@ async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua
     types = DataTypes()
     data_types = (await session.read(parts, ua.AttributeIds.DataType)).values
     await types.learn(session, [one for one in data_types if isinstance(one, ua.NodeId) and not one.is_null()])
+    abstract = [node for node, kind in zip(parts, data_types, strict=True) if types.is_abstract(kind)]
+    if abstract:
+        with suppress(ua.UaStatusCodeError, TimeoutError):  # such a point is bad, and all others are read
+            await types.learn_encodings(session, _encodings((await session.read(abstract)).values))
     described = await about(session, list(whole.values())) if whole else []
     return types.structures({point: one.labels for point, one in zip(whole, described, strict=True)})
+
+
+def _encodings(values: Iterable[object]) -> Iterator[ua.NodeId]:
+    """Yield the ids of the encodings of structures that are not decoded."""
+    for value in values:
+        if isinstance(value, list):
+            yield from _encodings(value)
+        elif isinstance(value, ua.Variant | ua.DataValue):
+            yield from _encodings([value.Value])
+        elif isinstance(value, ua.ExtensionObject) and not value.TypeId.is_null():
+            yield value.TypeId

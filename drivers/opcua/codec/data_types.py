@@ -47,6 +47,7 @@ class DataTypes:
     def __init__(self) -> None:
         self._definitions: dict[ua.NodeId, ua.StructureDefinition] = {}
         self._supers: dict[ua.NodeId, ua.NodeId | None] = {}
+        self._encodings: dict[ua.NodeId, ua.NodeId] = {}  # of values, which their definitions do not name
         self._searched: set[ua.NodeId] = set()  # structures that were looked up in dictionaries
         self.labels: dict[ua.NodeId, dict[int, str]] = {}
         """Names of enumeration values, by data type."""
@@ -65,6 +66,20 @@ class DataTypes:
             self.labels |= found.names
             # the types of the standard that their fields have
             await self._learn_definitions(session, {one for one in _inside(found.structures) if not self._known(one)})
+
+    async def learn_encodings(self, session: Session, encodings: Iterable[ua.NodeId]) -> None:
+        """Read the types of values by the ids of their encodings, since the types of their variables are abstract.
+
+        Raises `REQUEST_ERRORS`.
+        """
+        known = {one.DefaultEncodingId for one in self._definitions.values()}
+        asked = list(dict.fromkeys(one for one in encodings if one not in known))[:MOST]
+        answers = await references(session, asked, ua.ObjectIds.HasEncoding, back=True)
+        for encoding, answer in zip(asked, answers, strict=True):
+            data_type = local(session, answer.found[0].NodeId) if answer.found else None
+            if data_type is not None:
+                self._encodings[encoding] = data_type
+        await self.learn(session, set(self._encodings.values()))
 
     async def _learn_definitions(self, session: Session, wanted: set[ua.NodeId]) -> None:
         for _ in range(ROUNDS):
@@ -94,6 +109,13 @@ class DataTypes:
             and self._root(data_type) == int(ua.ObjectIds.Structure)
         )
 
+    def is_abstract(self, data_type: object) -> bool:
+        """Return True if a value may be a structure that the data type of its variable does not describe."""
+        if not isinstance(data_type, ua.NodeId) or data_type.is_null():
+            return True
+        any_structure = {int(ua.ObjectIds.Structure), int(ua.ObjectIds.BaseDataType), None}
+        return data_type not in self._definitions and self._root(data_type) in any_structure
+
     def is_enumeration(self, data_type: ua.NodeId) -> bool:
         """Return True if values of a type are numbers that have names."""
         return self._root(data_type) == _ENUMERATION
@@ -101,7 +123,7 @@ class DataTypes:
     def structures(self, labels: Mapping[tuple[OpcUaGroup, int], Mapping[int, str]] | None = None) -> Structures:
         """Return the structure definitions; `labels` are those of points."""
         defined = {data_type: self._structure(one) for data_type, one in self._definitions.items()}
-        encodings = {
+        encodings = {one: data_type for one, data_type in self._encodings.items() if data_type in defined} | {
             one.DefaultEncodingId: data_type
             for data_type, one in self._definitions.items()
             if not one.DefaultEncodingId.is_null()

@@ -10,6 +10,7 @@ that only the dictionary names, since it is only used in others, has a node id t
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from drivers.opcua.codec.type_dictionary import (
     built_in,
     read_dictionary,
 )
-from drivers.opcua.errors import DecodeError
+from drivers.opcua.errors import TOO_LARGE, DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,9 @@ MOST_DICTIONARIES = 50
 MOST_TYPES = 2000
 """Structures of dictionaries that are used."""
 
-_BINARY_ENCODING = "Default Binary"
+_BINARY_ENCODING = "DefaultBinary"
+"""The browse name of the binary encoding, without the blank that some servers leave out."""
+
 _UNUSED = 0xFFFF
 """The index of a namespace that no server has."""
 
@@ -103,15 +106,12 @@ class Dictionaries:
     async def _targets(
         self, nodes: Sequence[ua.NodeId], kind: int, *, name: str = "", back: bool = False
     ) -> list[ua.NodeId | None]:
-        """Return the first node to which each node refers, of a browse name if it is given."""
-        answers = await references(self._session, nodes, kind, back=back)
-        return [
-            next(
-                (local(self._session, one.NodeId) for one in answer.found if not name or one.BrowseName.Name == name),
-                None,
-            )
-            for answer in answers
-        ]
+        """Return the first node to which each node refers, with a browse name without blanks if it is given."""
+        found: list[ua.NodeId | None] = []
+        for answer in await references(self._session, nodes, kind, back=back):
+            named = [one for one in answer.found if not name or (one.BrowseName.Name or "").replace(" ", "") == name]
+            found.append(local(self._session, named[0].NodeId) if named else None)
+        return found
 
     async def _find(self, name: str, node: ua.NodeId | None) -> DescribedStructure | None:
         """Return a structure by its name in a dictionary, in any dictionary if that is not known."""
@@ -126,15 +126,22 @@ class Dictionaries:
         if node not in self._read:
             self._read[node] = None
             if len(self._read) <= MOST_DICTIONARIES:
-                [document] = (await self._session.read([node])).values
-                if isinstance(document, str):
-                    document = document.encode("utf-8", "surrogateescape")
-                if isinstance(document, bytes):
-                    try:
-                        self._read[node] = await asyncio.to_thread(read_dictionary, document)
-                    except DecodeError:
-                        return None  # its structures stay encoded, as without a dictionary
+                # without the dictionary its structures stay encoded
+                with suppress(DecodeError):
+                    self._read[node] = await asyncio.to_thread(read_dictionary, await self._document(node))
         return self._read[node]
+
+    async def _document(self, node: ua.NodeId) -> bytes:
+        """Return the document of a dictionary, empty if the server can't send it."""
+        try:
+            [document] = (await self._session.read([node])).values
+        except ua.UaStatusCodeError as error:
+            if error.code not in TOO_LARGE:
+                raise
+            return b""
+        if isinstance(document, str):
+            return document.encode("utf-8", "surrogateescape")
+        return document if isinstance(document, bytes) else b""
 
     async def _read_all(self) -> None:
         """Read all dictionaries: those of the server's type system of OPC Binary."""

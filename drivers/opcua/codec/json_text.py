@@ -87,7 +87,10 @@ def _fields_of(value: Any) -> Mapping[str, Any] | None:  # noqa: ANN401 - as abo
         return value
     if not is_dataclass(value) or isinstance(value, ua.ExtensionObject):
         return None
-    return {field.name: getattr(value, field.name) for field in fields(value) if field.name != _MASK}
+    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(found.get(_MASK), int):
+        del found[_MASK]
+    return found
 
 
 def _unwrapped(value: Any) -> Any:  # noqa: ANN401 - as above

@@ -110,14 +110,11 @@ class Structures:
         members, at = _members(defined, data, at)
         found: dict[str, Any] = dict.fromkeys(member.name for member in defined.members)
         for member in members:
-            found[member.name], at = self._member(member, data, at, depth)
+            value, at = self._member(member, data, at, depth)
+            found[member.name] = _named(value, member.names) if member.names else value
         return found, at
 
     def _member(self, member: Member, data: bytes, at: int, depth: int) -> tuple[Any, int]:
-        value, at = self._sent(member, data, at, depth)
-        return (_named(value, member.names) if member.names else value), at
-
-    def _sent(self, member: Member, data: bytes, at: int, depth: int) -> tuple[Any, int]:
         if member.rank == 0:
             return self._one(member.type, data, at, depth)
         if member.rank == 1:

@@ -171,11 +171,11 @@ class _Reader:
             raise DecodeError(f"a type dictionary of more than {MAX_TYPES} types")
 
     def _type_name(self, written: str) -> TypeName:
-        prefix, colon, name = written.rpartition(":")
+        prefix, colon, name = written.partition(":")  # Siemens writes quotes, dots and maybe colons in names
+        if not colon:
+            return TypeName(self._uris.get("", self.found.uri), written)
         if prefix not in self._uris:
-            if colon:
-                raise _LeftOut(f"the namespace of {written!r:.80} is not declared")
-            return TypeName(self.found.uri, name)
+            raise _LeftOut(f"the namespace of {written!r:.80} is not declared")
         return TypeName(self._uris[prefix], name)
 
 

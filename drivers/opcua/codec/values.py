@@ -12,7 +12,7 @@ from asyncua.ua.status_codes import get_name_and_doc
 
 from drivers.base import Fault, Quality, Reason, bad
 from drivers.opcua.codec.json_text import json_text
-from drivers.opcua.codec.texts import Unfit, kind_of, name_of, text_of, unwrapped
+from drivers.opcua.codec.texts import Unfit, kind_of, name_of, text_of, unwrapped, utf8
 from drivers.opcua.errors import DecodeError
 
 if TYPE_CHECKING:
@@ -115,12 +115,13 @@ def point_reading(
 ) -> tuple[Value | None, Fault | None]:
     """Return the value and the fault of a reading of one point, given by its position in a group."""
     source = group.sources[position]
+    if type(value) is str and not status and source.plain and not group.types:
+        return utf8(value), None  # many devices send more texts than structures
     labels: Mapping[int, str] | None = None
     if source.named:
         labels = structures.labels.get((group, position), {}) if structures is not None else {}
-    return reading(
-        value, status, variant, source.field, source.element, structures, json=group.is_json(position), labels=labels
-    )
+    json = bool(group.types) and group.is_json(position)
+    return reading(value, status, variant, source.field, source.element, structures, json=json, labels=labels)
 
 
 def _picked(value: Any, variant: ua.Variant | None, field: tuple[str, ...], element: int | None) -> Any:  # noqa: ANN401 - whatever a server sends
@@ -163,6 +164,8 @@ def _element(values: list[Any], element: int) -> Any:  # noqa: ANN401 - whatever
 def _simple(value: Any, variant: ua.Variant | None) -> Value:  # noqa: ANN401 - whatever a server sends
     if value is None and variant is not None and variant.VariantType is ua.VariantType.String:
         return ""  # a null string in an array
+    if isinstance(value, str):
+        return utf8(value)
     if isinstance(value, bool | float):
         return value
     if isinstance(value, int):

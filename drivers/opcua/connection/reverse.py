@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from asyncua import ua
@@ -42,52 +43,54 @@ class DialledIn(NamedTuple):
     endpoint_url: str
 
 
+class ExpectedServer(NamedTuple):
+    """The server of a lease: its application URI; its endpoint and its network, None for any."""
+
+    uri: str
+    endpoint_url: str | None = None
+    network: IPv4Network | IPv6Network | None = None
+
+
+class Dialled(NamedTuple):
+    """The first message of a server, and the address from which it dialled in; None if that is not known."""
+
+    hello: ReverseHello
+    address: IPv4Address | IPv6Address | None
+
+
 class ReverseLease:
     """The right of one session to the connections of one server; `close` ends it."""
 
-    def __init__(self, port: ReversePort, server_uri: str, endpoint_url: str | None, patience: float) -> None:
+    def __init__(self, port: ReversePort, server: ExpectedServer, patience: float) -> None:
         """Use `lease_of`."""
+        self.arrival = asyncio.Event()
         self._port = port
-        self._server_uri = server_uri
-        self._endpoint_url = endpoint_url
+        self._server = server
         self._patience = patience
-        self._spare: DialledIn | None = None
-        self._arrival = asyncio.Event()
 
     async def next(self) -> DialledIn:
         """Return the next connection of the server. Raises `NotConnected` if it does not dial in in time."""
         try:
             async with asyncio.timeout(self._patience):
-                while (spare := self.take()) is None:
-                    self._arrival.clear()
-                    await self._arrival.wait()
+                while (found := self._port.take(self)) is None:
+                    self.arrival.clear()
+                    await self.arrival.wait()
         except TimeoutError:
             raise NotConnected(
-                f"{self._port.url}: server {self._server_uri} has not dialled in within {self._patience:g} s"
+                f"{self._port.url}: server {self._server.uri} has not dialled in within {self._patience:g} s"
                 f"{self._port.refusals()}"
             ) from None
-        return spare
+        return found
 
-    def wants(self, hello: ReverseHello) -> bool:
-        """Return True if a ReverseHello is that of the server."""
-        return hello.server_uri == self._server_uri and self._endpoint_url in {None, hello.endpoint_url}
-
-    def give(self, found: DialledIn) -> None:
-        """Keep a connection of the server until it is used; the server's older connection is closed."""
-        if (older := self.take()) is not None:
-            older.transport.abort()
-        self._spare = found
-        self._arrival.set()
-
-    def take(self) -> DialledIn | None:
-        """Return the connection that is not used yet, once."""
-        spare, self._spare = self._spare, None
-        return None if spare is None or spare.transport.is_closing() else spare
+    def wants(self, dialled: Dialled) -> bool:
+        """Return True if a connection is that of the server."""
+        hello, server = dialled.hello, self._server
+        if hello.server_uri != server.uri or server.endpoint_url not in {None, hello.endpoint_url}:
+            return False
+        return server.network is None or (dialled.address is not None and dialled.address in server.network)
 
     def close(self) -> None:
-        """Close the connection that is not used; the last lease closes the port."""
-        if (spare := self.take()) is not None:
-            spare.transport.abort()
+        """End the lease; the last lease closes the port."""
         self._port.release(self)
 
 
@@ -100,6 +103,7 @@ class ReversePort:
         self._host, self._number = host, port
         self._leases: list[ReverseLease] = []
         self._pending: dict[_Accepted, None] = {}
+        self._spare: dict[Dialled, asyncio.Transport] = {}  # the newest unused connection of each server
         self._refused: Counter[str] = Counter()
         self._opening = asyncio.Lock()
         self._server: asyncio.Server | None = None
@@ -114,9 +118,11 @@ class ReversePort:
                 )
 
     def release(self, lease: ReverseLease) -> None:
-        """Forget a lease; close the port after the last."""
+        """Forget a lease and the unused connections of its server; close the port after the last."""
         if lease in self._leases:
             self._leases.remove(lease)
+        for dialled in [one for one in self._spare if not any(other.wants(one) for other in self._leases)]:
+            self._spare.pop(dialled).abort()
         if self._leases:
             return
         for key in [key for key, port in _ports.items() if port is self]:
@@ -137,13 +143,28 @@ class ReversePort:
         """Forget a connection that has sent its ReverseHello, or has ended."""
         self._pending.pop(connection, None)
 
-    def offer(self, hello: ReverseHello, transport: asyncio.Transport) -> bool:
-        """Give a connection to the lease of its server; return False if there is none."""
-        lease = next((lease for lease in self._leases if lease.wants(hello)), None)
-        if lease is None:
+    def offer(self, dialled: Dialled, transport: asyncio.Transport) -> bool:
+        """Keep a connection until a session needs it; return False if no lease is for its server.
+
+        An older unused connection of the server is closed.
+        """
+        wanting = [lease for lease in self._leases if lease.wants(dialled)]
+        if not wanting:
             return False
-        lease.give(DialledIn(transport, hello.endpoint_url))
+        if (older := self._spare.pop(dialled, None)) is not None:
+            older.abort()
+        self._spare[dialled] = transport
+        for lease in wanting:
+            lease.arrival.set()
         return True
+
+    def take(self, lease: ReverseLease) -> DialledIn | None:
+        """Return the unused connection of a lease's server, once; None if there is none."""
+        for dialled in [one for one in self._spare if lease.wants(one)]:
+            transport = self._spare.pop(dialled)
+            if not transport.is_closing():
+                return DialledIn(transport, dialled.hello.endpoint_url)
+        return None
 
     def refuse(self, who: str) -> None:
         """Count a refused connection."""
@@ -162,13 +183,13 @@ _ports: dict[tuple[asyncio.AbstractEventLoop, str, int], ReversePort] = {}
 """The open ports."""
 
 
-async def lease_of(host: str, port: int, server_uri: str, endpoint_url: str | None, patience: float) -> ReverseLease:
+async def lease_of(host: str, port: int, server: ExpectedServer, patience: float) -> ReverseLease:
     """Return a lease for a server, at a port that is opened if it is not open yet.
 
     `patience` are the seconds to wait for the server. Raises `NotConnected` if the port can't be opened.
     """
     there = _ports.setdefault((asyncio.get_running_loop(), host, port), ReversePort(host, port))
-    lease = ReverseLease(there, server_uri, endpoint_url, patience)
+    lease = ReverseLease(there, server, patience)
     try:
         await there.open(lease)
     except OSError as error:
@@ -204,7 +225,7 @@ class _Accepted(asyncio.Protocol):
         if hello is None:
             return
         self._settle()
-        if not self._port.offer(hello, self._transport):
+        if not self._port.offer(Dialled(hello, self._address()), self._transport):
             who = f"{hello.server_uri:.100} at {hello.endpoint_url:.100} from {self._peer()}"
             self._refuse(who, ua.StatusCodes.BadServerUriInvalid)
 
@@ -227,6 +248,14 @@ class _Accepted(asyncio.Protocol):
         self._port.refuse(who)
         self._transport.write(error_message(status, "this gateway does not expect this server"))
         self._transport.close()
+
+    def _address(self) -> IPv4Address | IPv6Address | None:
+        try:
+            found = ip_address(self._peer().partition("%")[0])
+        except ValueError:
+            return None
+        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+        return mapped or found  # a port of IPv6 shows addresses of IPv4 in this form
 
     def _peer(self) -> str:
         name = self._transport.get_extra_info("peername")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from drivers.opcua.codec.publish_response import read_response
 from drivers.opcua.codec.requests import read_request
 from drivers.opcua.connection.client import Client, short
 from drivers.opcua.connection.keep_alive import KeepAlive
-from drivers.opcua.connection.reverse import lease_of
+from drivers.opcua.connection.reverse import ExpectedServer, lease_of
 from drivers.opcua.connection.session_takeover import AbandonedSessions, SessionTakeover
 from drivers.opcua.errors import (
     HANDSHAKE_ERRORS,
@@ -211,9 +212,9 @@ async def client_of(settings: OpcUaConnection, url: str) -> Client:
     client = Client(url, settings.timeout)
     if settings.reverse:
         parts = urlsplit(url)
-        client.reverse = await lease_of(
-            parts.hostname or "", parts.port or PORT, settings.server_uri or "", settings.endpoint, settings.dial_in
-        )
+        network = ip_network(settings.peer, strict=False) if settings.peer is not None else None
+        server = ExpectedServer(settings.server_uri or "", settings.endpoint, network)
+        client.reverse = await lease_of(parts.hostname or "", parts.port or PORT, server, settings.dial_in)
     return client
 
 

@@ -42,9 +42,10 @@ class Poll:
         self.group = group
         self._points = positions
         self.positions = range(len(group.names)) if positions is None else positions
-        self._sources = [group.sources[position] for position in self.positions]
+        sources = [group.sources[position] for position in self.positions]
+        self._plain = [source.plain for source in sources]
         usual = group.connection.time_of(pushed=False)
-        self._modes = [source.time or usual for source in self._sources]
+        self._modes = [source.time or usual for source in sources]
         self._timed = any(mode is not Time.GATEWAY for mode in self._modes)
         self._newest = [0] * len(self.positions)
         self._bad = [False] * len(self.positions)
@@ -80,13 +81,13 @@ class Poll:
         answer = await session.read(self._nodes)
         scan = Scan(self.group, clock(), [], {}, self._points)
         values, statuses, variants = answer.values, answer.statuses, answer.variants
-        for i, (place, source) in enumerate(zip(self._places, self._sources, strict=True)):
+        for i, (place, plain) in enumerate(zip(self._places, self._plain, strict=True)):
             if isinstance(place, Fault):
                 scan.values.append(None)
                 scan.faults[i] = place
                 continue
             value: Value | None = values[place]
-            if statuses[place] or type(value) not in _PLAIN or not source.plain:
+            if statuses[place] or type(value) not in _PLAIN or not plain:
                 value, fault = point_reading(
                     self.group, self.positions[i], value, statuses[place], variants.get(place), structures
                 )

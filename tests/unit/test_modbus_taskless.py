@@ -1,0 +1,116 @@
+"""Scans without a task: as soon as a device answers well, until it does not, and then as any other."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes.modbus_server import CLOSE, HOST, Asked, FakeModbusServer, exception, right, silent
+from fakes.taskless import TasklessModbusDriver
+
+from drivers.base import Group
+from drivers.modbus.address import Address, Table
+from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.source import ModbusSource
+from drivers.trace import Direction
+from gateway.common.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from fakes.modbus_server import Script
+
+    from drivers.trace import WireEvent
+
+FIRST, SECOND = 0, 500
+"""Registers too far apart for one request."""
+
+
+def group(port: int, unit: int = 1, **options: Any) -> Group:
+    connection = ModbusConnection(host=HOST, port=port, unit=unit, **({"timeout": 5.0} | options))
+    sources = tuple(ModbusSource(address=Address(Table.HOLDING, entry)) for entry in (FIRST, SECOND))
+    return Group(f"m{unit}", connection, ("a", "b"), sources, 1.0)
+
+
+@asynccontextmanager
+async def driver_of(*groups: Group) -> AsyncIterator[TasklessModbusDriver]:
+    driver = TasklessModbusDriver(groups[0].connection.shared(), groups, Clock())
+    await driver.connect()
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+class Device:
+    """Answers as it should, but for the number of requests at which it does otherwise."""
+
+    def __init__(self) -> None:
+        self.otherwise: dict[int, Script] = {}
+        self.asked: list[int] = []
+
+    def __call__(self, asked: Asked) -> Sequence[bytes | float]:
+        self.asked.append(asked.first)
+        return self.otherwise.pop(len(self.asked), right)(asked)
+
+
+async def test_a_device_that_answers_is_read_without_a_task_from_the_second_scan_on() -> None:
+    """The first scan shows which requests it answers."""
+    async with FakeModbusServer() as server:
+        one = group(server.port)
+        async with driver_of(one) as driver:
+            for number in range(5):
+                scan = await driver.read(one)
+                assert (scan.values, scan.faults) == ([FIRST, SECOND], {})
+                assert driver.taskless == number
+
+
+@pytest.mark.parametrize("otherwise", [lambda _: [CLOSE], silent, exception(6)], ids=["closed", "silent", "busy"])
+async def test_a_scan_that_fails_goes_on_behind_the_answers_that_it_has(otherwise: Script) -> None:
+    """They are not asked for again, and the request that failed is, as in a scan with a task."""
+    device = Device()
+    async with FakeModbusServer(device) as server:
+        one = group(server.port, timeout=0.5)
+        async with driver_of(one) as driver:
+            await driver.read(one)
+            device.otherwise[4] = otherwise
+            scan = await driver.read(one)
+            assert (scan.values, scan.faults) == ([FIRST, SECOND], {})
+            assert device.asked[2:] == [FIRST, SECOND, SECOND], "the answer before is used"
+            assert driver.taskless == 0
+            await driver.read(one)
+            await driver.read(one)
+            assert driver.taskless >= 1, "it answers well again"
+
+
+async def test_groups_of_a_connection_wait_for_each_other() -> None:
+    """A device that takes one request at a time must not get two."""
+    events: list[WireEvent] = []
+    async with FakeModbusServer() as server:
+        groups = [group(server.port, unit) for unit in (1, 2, 3)]
+        driver = TasklessModbusDriver(groups[0].connection.shared(), groups, Clock())
+        assert driver.trace(events.append)
+        async with driver:
+            for _ in range(4):
+                scans = await asyncio.gather(*(driver.read(one) for one in groups))
+                assert all(scan.values == [FIRST, SECOND] for scan in scans)
+        assert driver.taskless == 9
+    directions = [event.direction for event in events if event.direction in {Direction.SENT, Direction.RECEIVED}]
+    assert directions == [Direction.SENT, Direction.RECEIVED] * (4 * 3 * 2)
+
+
+async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """What it was reading ends with the connection."""
+    async with FakeModbusServer() as server:
+        one = group(server.port)
+        async with driver_of(one) as driver:
+            await driver.read(one)
+            ended: list[object] = []
+            assert driver.start_read(one, ended.append, lambda: ended.append(None))
+            await driver.close()
+            await asyncio.sleep(0)
+            assert ended in ([], [None])
+            assert not driver.start_read(one, ended.append, lambda: ended.append(None)), "nothing can be sent"
+    assert not caplog.records
