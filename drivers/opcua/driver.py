@@ -121,7 +121,7 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             self._revisions.note_legacy(self.groups, session.policy)
         self._ready = deque(await self._missed(session))
         # new for each session: nothing of a lost session is used further
-        self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted)
+        self._points = ScanBuilder(self._counters, self._latest, interrupted=interrupted, connected=self.clock())
         self._reader = SessionReader(
             session, self._settings, self._counters, self._revisions, self._points, self._alarms, self.clock
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asyncua.server.history import HistoryDict
 from fakes.fickle_opcua import URI, fickle_server
 from opcua_peer import MACHINE, NodeOpcUa
 from opcua_reader import SECONDS, connect
@@ -27,6 +29,8 @@ from gateway.settings.point import Point
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from asyncua import ua
 
     Write = Callable[[float, int], Awaitable[None]]
 
@@ -46,16 +50,19 @@ class Gateway:
         self.normalizer = Normalizer([Point.model_validate({"name": "p", "source": source, "type": "float"})])
         self.readings: list[tuple[float | None, int]] = []
         self.outages = 0
+        self.connected = False
 
     async def run(self) -> None:
-        await connect(self.driver)
         while True:
+            await connect(self.driver)
+            self.connected = True
             try:
-                self._add(await self.driver.receive())
+                while True:
+                    self._add(await self.driver.receive())
             except NotConnected:
+                self.connected = False
                 self.outages += 1
                 self._add(Scan.failed(self.group, self.driver.now(self.group), bad(Reason.NOT_CONNECTED)))
-                await connect(self.driver)
 
     def _add(self, scan: Scan) -> None:
         self.normalizer.apply(scan)
@@ -92,6 +99,9 @@ async def written_in(proxy: Proxy, how: str, write: Write, gateway: Gateway) -> 
     if how != "hold":
         await until(lambda: gateway.outages > 0, "the outage", SECONDS)
     await proxy.heal()
+    # what changes after the old session is closed, and before the new one has its items, nobody keeps
+    await until(lambda: changes[-1][0] in dict(gateway.readings), "the values of the outage", SECONDS)
+    await until(lambda: gateway.connected, "the next connection", SECONDS)
     await change(3)
     await until(lambda: changes[-1][0] in dict(gateway.readings), "the last value", SECONDS)
     await asyncio.sleep(0.5)  # and whatever might come twice
@@ -99,7 +109,13 @@ async def written_in(proxy: Proxy, how: str, write: Write, gateway: Gateway) -> 
 
 
 def check(changes: list[tuple[float, int]], readings: list[tuple[float | None, int]], *, lost: bool = False) -> None:
-    """Check that each change is there once with its own time, and others only while their value was valid."""
+    """Check that each change is there once with its own time, and others only while their value was valid.
+
+    The changes have times of whole milliseconds, and within one of them a reading has the time of its change. A store
+    keeps one of two equal readings, such as a late one and the present one.
+    """
+    readings = list(dict.fromkeys(readings))
+    readings = [(value, time // 1000 * 1000) for value, time in readings]
     counts = Counter(readings)
     if not lost:
         assert [counts[change] for change in changes] == [1] * len(changes)
@@ -134,6 +150,31 @@ async def test_changes_of_an_outage_keep_their_times_with_asyncua(how: str, *, l
             await fickle.write("Speed", value, SourceTimestamp=moment)
 
         await outage(fickle.port, URI, "Speed", how, write, lost=lost)
+
+
+class Rounded(HistoryDict):
+    """A history that keeps milliseconds."""
+
+    async def save_node_value(self, node_id: ua.NodeId, datavalue: ua.DataValue) -> None:
+        at = datavalue.SourceTimestamp
+        assert at is not None
+        kept = at.replace(microsecond=at.microsecond // 1000 * 1000)
+        await super().save_node_value(node_id, dataclasses.replace(datavalue, SourceTimestamp=kept))
+
+
+@pytest.mark.parametrize("storage", [HistoryDict, Rounded])
+async def test_changes_of_an_outage_come_once_out_of_the_history_of_asyncua(storage: type[HistoryDict]) -> None:
+    """It has every change, also those that were sent before and after the outage, and some keep milliseconds."""
+    async with fickle_server(Speed=1.0) as fickle:
+        fickle.server.iserver.history_manager.set_storage(storage())
+        node = fickle.server.get_node(fickle.node("Speed"))
+        await fickle.server.historize_node_data_change(node, period=None, count=1000)
+
+        async def write(value: float, at: int) -> None:
+            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at + 123)
+            await fickle.write("Speed", value, SourceTimestamp=moment)
+
+        await outage(fickle.port, URI, "Speed", "cut", write)
 
 
 async def outage(port: int, uri: str, node: str, how: str, write: Write, *, lost: bool = False) -> None:

@@ -305,3 +305,37 @@ def test_first_values_that_were_read_are_left_out_of_the_first_message():
     assert (scan.points, scan.values) == ([1], [9])
     [scan] = points.scans(changes_of((0, 1, NOW)), NOW)
     assert scan.values == [1], "only the first message repeats"
+
+
+def test_a_first_value_is_valid_from_the_creation_of_its_item_and_not_from_its_arrival():
+    """A change may have followed it, which the next message brings: its time would be before that of the value."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, None))
+    bench.again()
+    created = NOW + 60 * SECOND
+    bench.points.note_created(0, created)
+    [scan] = bench.scans((0, 1, 0, NOW, None), now=created + SECOND // 2)
+    assert scan.times == [created]
+    [scan] = bench.scans((0, 2, 0, created + 1000, None), now=created + SECOND)
+    assert scan.times == [created + 1000]
+
+
+def test_a_value_that_has_just_changed_is_one_reading():
+    """Its change and its presence are told by one time."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, NOW))
+    bench.again()
+    [scan] = bench.scans((0, 2, 0, NOW + SECOND, NOW + SECOND + 300), now=NOW + 2 * SECOND)
+    assert (scan.times, scan.late) == ([NOW + SECOND], False)
+
+
+def test_a_first_value_is_not_valid_before_its_point_was_connected():
+    """Some servers give the time at which it was written; the fault of the outage would come after it."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, NOW))
+    connected = NOW + 60 * SECOND
+    bench.points = ScanBuilder(bench.counters, bench.latest, interrupted=True, connected=connected)
+    bench.points.add(bench.groups[0], 0, ua.NodeId("any", 2))
+    bench.points.note_created(0, connected + 1000)
+    [scan] = bench.scans((0, 1, 0, NOW, connected - 2 * SECOND), now=connected + SECOND)
+    assert scan.times == [connected + 1000]

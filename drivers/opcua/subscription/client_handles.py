@@ -24,6 +24,7 @@ class ClientHandles:
         self._others: dict[int, list[int]] = {}  # handle -> further points of the same structure or array
         self._special: set[int] = set()  # handles of points that need a conversion, or have their own clock
         self._fresh: set[int] = set()  # handles without a first value
+        self._created: dict[int, int] = {}  # times by the gateway's clock, until the first value
         self._read: dict[int, tuple[int, Any, int]] = {}  # first values that were read, and are sent once more
 
     def add(self, group: OpcUaGroup, position: int, node: ua.NodeId) -> int:
@@ -53,6 +54,13 @@ class ClientHandles:
     def size(self) -> int:
         """The number of handles so far."""
         return len(self._groups)
+
+    def note_created(self, start: int, now: int) -> None:
+        """Record the time at which the items of the handles from `start` on were created.
+
+        The first value of an item was valid then, and a later change may be on its way behind it.
+        """
+        self._created |= {handle: now for handle in range(start, self.size) if handle in self._fresh}
 
     def first_values(self, start: int, values: DataChanges, nodes: Sequence[ua.NodeId]) -> DataChanges:
         """Assign values that were read of nodes to the handles from `start` on, whose items are newer."""

@@ -10,7 +10,7 @@ from drivers.base import Scan
 from drivers.opcua.codec.data_changes import microseconds
 from drivers.opcua.codec.values import OVERFLOW, point_reading
 from drivers.opcua.errors import NO_NODE
-from drivers.opcua.history.backfill import Gap
+from drivers.opcua.history.backfill import SAME, Gap
 from drivers.opcua.settings import Time
 from drivers.opcua.subscription.client_handles import ClientHandles
 
@@ -44,14 +44,15 @@ class ScanBuilder(ClientHandles):
     ours in microseconds.
     """
 
-    def __init__(self, counters: Counters, latest: Latest, *, interrupted: bool = False) -> None:
-        """Prepare; `counters` counts `overflows`; `interrupted` is True if the points were bad before."""
+    def __init__(self, counters: Counters, latest: Latest, *, interrupted: bool = False, connected: int = 0) -> None:
+        """Prepare; `counters` counts `overflows`; `interrupted` is True if the points were bad until `connected`."""
         super().__init__()
         self.structures: Structures | None = None
         self.ahead = 0
         self._counters = counters
         self._latest = latest
         self._interrupted = interrupted
+        self._connected = connected
         self._gaps: list[Gap] = []
         self._gone: set[int] = set()  # handles of nodes that were removed
         self._past = False  # True while changes of an earlier session are processed
@@ -304,11 +305,11 @@ class ScanBuilder(ClientHandles):
         self._fresh.discard(handle)
         if before is None and not self._interrupted:
             return time, None
-        present = self._present(mode, source, server, now)
+        present = self._present(mode, source, server, now, self._created.pop(handle, now))
         if following is not None and mode is not Time.GATEWAY:
             present = min(present, following - 1)
-        if source is not None and mode is Time.SOURCE and present <= source:
-            return source, None
+        if source is not None and mode is Time.SOURCE and present - source < SAME:
+            return source, None  # one reading shows the change and the presence
         if source is None or (before is not None and source <= before):
             return present, None
         if before is not None:
@@ -318,12 +319,13 @@ class ScanBuilder(ClientHandles):
             return present, since if mode is Time.SERVER else since - self.ahead
         return present, source
 
-    def _present(self, mode: Time, source: int | None, server: int | None, now: int) -> int:
-        """Return the time from which the first value after an outage is valid."""
+    def _present(self, mode: Time, source: int | None, server: int | None, now: int, created: int) -> int:
+        """Return the time from which the first value after an outage is valid; its item was created at `created`."""
         if mode is Time.GATEWAY:
             return now
-        present = now + self.ahead
-        sampled = source is not None and server is not None and source < server <= present
+        present = created + self.ahead
+        since = self._connected + self.ahead  # until then the point was bad
+        sampled = source is not None and server is not None and max(source + 1, since) <= server <= present
         return server if sampled and server is not None and present - server < SAMPLED else present
 
     def _arrived(self, server: int | None, now: int) -> int:

@@ -102,6 +102,7 @@ class SessionReader:
         first = await self._read_first(there) if _is_slow(group) else None
         before = self.points.size
         refused = await self._create(group, there)
+        self.points.note_created(before, self._clock())
         if first is not None:
             self._first.append(self.points.first_values(before, first, [node for _, node in there]))
         full = [position for position, status in refused.items() if status in NO_ROOM]
