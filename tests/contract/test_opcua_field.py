@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.crypto.security_policies import SecurityPolicyNone
 from asyncua.ua.ua_binary import struct_to_binary
 from fakes.scripted_opcua import NAMESPACE, ScriptedServer
+from opcua_fuzz import NoSocket
 
 from drivers.base import Group, NotConnected
+from drivers.opcua.connection.transport import Limits, Protocol
 from drivers.opcua.driver import OpcUaDriver
 from drivers.opcua.security.setup import endpoint_urls
 from drivers.opcua.settings import OpcUaConnection, OpcUaSource
@@ -127,3 +131,31 @@ async def test_a_renewal_of_the_channel_that_is_not_answered_is_repeated() -> No
             while opened < 4:
                 assert not (await driver.read(group)).faults
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_timeout_at_the_moment_of_an_answer_cancels_nothing_else(turns: int) -> None:
+    """The worker of a device would end as if somebody had stopped it, without a word in the log."""
+    protocol = Protocol(10.0, SecurityPolicyNone(), Limits(65536, 65536, 16, 2**20))
+    protocol.connection_made(NoSocket())
+    loop = asyncio.get_running_loop()
+    scopes: list[asyncio.Timeout] = []
+
+    async def ask() -> str:
+        try:
+            async with asyncio.timeout(None) as scope:
+                scopes.append(scope)
+                await protocol.send_request(ua.ReadRequest())
+        except TimeoutError:
+            return "timeout"
+        return "answer"
+
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(0)  # until it is sent
+    [answer] = protocol._callbackmap.values()  # noqa: SLF001 - as above
+    answer.set_result(Buffer(struct_to_binary(ua.ReadResponse())))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if not task.done():
+        scopes[0].reschedule(loop.time())
+    assert await task in {"answer", "timeout"}

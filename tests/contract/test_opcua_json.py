@@ -286,7 +286,18 @@ async def test_without_a_usable_dictionary_the_points_are_bad(document: bytes) -
     assert values["recipe"] is values["low"] is None
     assert wrong["recipe"].reason is Reason.TYPE_MISMATCH
     assert "a structure that can't be read (ns=" in wrong["recipe"].code
+    assert wrong["recipe"].code.endswith(": no type dictionary that can be read describes it")
     assert json.loads(values["server"])["BuildInfo"]["ProductName"]
+
+
+async def test_a_structure_that_is_not_understood_says_why() -> None:
+    """An engineer can change the type, and not guess."""
+    odd = DICTIONARY.replace(b'Name="Name" TypeName="opc:CharArray"', b'Name="Name" TypeName="opc:WideString"')
+    async with served(odd) as (url, _):
+        values, wrong = await taken(url, URI, {"recipe": OLD["recipe"], "either": OLD["either"]}, "poll")
+    assert values == {"recipe": None, "either": OLD_VALUES["either"]}
+    assert wrong["recipe"].reason is Reason.TYPE_MISMATCH
+    assert wrong["recipe"].code.endswith("): its field Name has the type WideString")
 
 
 async def test_a_body_that_does_not_match_its_dictionary_is_bad() -> None:

@@ -51,6 +51,7 @@ USED: dict[str, tuple[object, set[str]]] = {
             "_open_secure_channel_exchange",
             "_request_handle",
             "_request_id",
+            "_send_request",
         },
     ),
     "UaClient": (

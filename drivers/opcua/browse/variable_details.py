@@ -10,6 +10,7 @@ from drivers.opcua.browse.node_metadata import about_of, labels_of, properties_o
 from drivers.opcua.browse.nodes import Details
 from drivers.opcua.browse.type_hierarchy import names
 from drivers.opcua.codec.data_types import DataTypes
+from drivers.opcua.codec.texts import Unfit
 from drivers.opcua.codec.values import reading
 from drivers.opcua.errors import DecodeError
 
@@ -60,10 +61,10 @@ async def learn(session: Session, variables: Sequence[BrowsedNode]) -> DataTypes
 
 
 def decoded(structures: Structures, value: object) -> Any:  # noqa: ANN401 - whatever a server sends
-    """Return a value with its structures as mappings; malformed structures stay encoded."""
+    """Return a value with its structures as mappings; structures that can't be read stay encoded."""
     try:
         return structures.decoded(value)
-    except DecodeError:
+    except (DecodeError, Unfit):
         return value
 
 

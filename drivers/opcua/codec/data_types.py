@@ -48,6 +48,7 @@ class DataTypes:
         self._definitions: dict[ua.NodeId, ua.StructureDefinition] = {}
         self._supers: dict[ua.NodeId, ua.NodeId | None] = {}
         self._encodings: dict[ua.NodeId, ua.NodeId] = {}  # of values, which their definitions do not name
+        self._left_out: dict[ua.NodeId, str] = {}  # reasons, by the ids of encodings
         self._searched: set[ua.NodeId] = set()  # structures that were looked up in dictionaries
         self.labels: dict[ua.NodeId, dict[int, str]] = {}
         """Names of enumeration values, by data type."""
@@ -64,6 +65,7 @@ class DataTypes:
             self._definitions |= found.structures
             self._supers |= found.supertypes
             self.labels |= found.names
+            self._left_out |= found.left_out
             # the types of the standard that their fields have
             await self._learn_definitions(session, {one for one in _inside(found.structures) if not self._known(one)})
 
@@ -128,7 +130,7 @@ class DataTypes:
             for data_type, one in self._definitions.items()
             if not one.DefaultEncodingId.is_null()
         }
-        return Structures(defined, encodings, labels)
+        return Structures(defined, encodings, labels, self._left_out)
 
     def definition(self, data_type: ua.NodeId) -> ua.StructureDefinition | None:
         """Return the definition of a structure; None for another type, or without a definition."""

@@ -47,11 +47,15 @@ _UNUSED = 0xFFFF
 
 @dataclass(slots=True)
 class DictionaryTypes:
-    """Types of dictionaries, by data type: definitions, and the supertypes and names of enumerations."""
+    """Types of dictionaries, by data type: definitions, and the supertypes and names of enumerations.
+
+    `left_out` are the reasons why structures can't be read, by the ids of their encodings.
+    """
 
     structures: dict[ua.NodeId, ua.StructureDefinition] = field(default_factory=dict)
     supertypes: dict[ua.NodeId, ua.NodeId | None] = field(default_factory=dict)
     names: dict[ua.NodeId, dict[int, str]] = field(default_factory=dict)
+    left_out: dict[ua.NodeId, str] = field(default_factory=dict)
 
 
 class Dictionaries:
@@ -69,7 +73,9 @@ class Dictionaries:
         """Return the structures among data types, and the types of their fields. Raises `REQUEST_ERRORS`."""
         for data_type, encoding, name, dictionary in await self._described(data_types):
             described = await self._find(name, dictionary)
-            if described is not None:
+            if described is None:
+                self._found.left_out[encoding] = self._why(name)
+            else:
                 self._define(data_type, described, encoding)
         while self._pending:
             definition, structure = self._pending.pop()
@@ -120,6 +126,11 @@ class Dictionaries:
             return _structure_of(dictionary, name)
         await self._read_all()
         return next((found for one in self._read.values() if (found := _structure_of(one, name)) is not None), None)
+
+    def _why(self, name: str) -> str:
+        """Return why a structure is not described by the dictionaries that were read."""
+        reasons = (one.left_out.get(name) for one in self._read.values() if one is not None)
+        return next((reason for reason in reasons if reason), "no type dictionary that can be read describes it")
 
     async def _dictionary(self, node: ua.NodeId) -> TypeDictionary | None:
         """Return the dictionary of a node, None if it can't be read."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asyncua import ua
 
 from drivers.opcua.codec.binary import UINT32, count
-from drivers.opcua.codec.texts import EnumerationValue
+from drivers.opcua.codec.texts import EnumerationValue, Unfit, kind_of
 from drivers.opcua.codec.variant import MAX_DIMENSIONS, element
 from drivers.opcua.errors import MALFORMED, DecodeError
 
@@ -66,17 +66,19 @@ class Structures:
         defined: Mapping[ua.NodeId, Structure],
         encodings: Mapping[ua.NodeId, ua.NodeId],
         labels: Mapping[tuple[OpcUaGroup, int], Mapping[int, str]] | None = None,
+        left_out: Mapping[ua.NodeId, str] | None = None,
     ) -> None:
-        """Store definitions; `encodings` maps ids of binary encodings to data types."""
+        """Store definitions; `encodings` maps ids of binary encodings to data types, `left_out` to reasons."""
         self.labels = labels or {}
         self._defined = defined
         self._encodings = encodings
+        self._left_out = left_out or {}
 
     def decoded(self, value: Any) -> Any:  # noqa: ANN401 - whatever a server sends
         """Return a structure as a mapping of its fields; decode nested structures and arrays of structures too.
 
         Other values, and a structure without a definition, are returned as they are. Raises `DecodeError` if the
-        bytes do not match the definition.
+        bytes do not match the definition, and `Unfit` if the server describes a structure in a way that is not read.
         """
         return self._decoded(value, 1)
 
@@ -89,6 +91,8 @@ class Structures:
             return value
         data_type = self._encodings.get(value.TypeId)
         if data_type is None:
+            if reason := self._left_out.get(value.TypeId):
+                raise Unfit(f"{kind_of(value, None)}: {reason}")
             return value
         body = bytes(value.Body)
         try:

@@ -209,6 +209,42 @@ class Protocol(UASocketProtocol):
         async with asyncio.timeout(self.timeout):
             return await answer
 
+    async def send_request(
+        self,
+        request: object,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncua's signature
+        message_type: ua.MessageType = ua.MessageType.SecureMessage,  # type: ignore[assignment] # its members are bytes
+    ) -> Buffer:
+        """Send a request; return the body of the response.
+
+        asyncua waits with an own `wait_for` on Python 3.11. If it is cancelled when the response arrives, it raises a
+        subclass of `CancelledError`, and then `asyncio.timeout` lets its own cancellation pass: the whole task ends.
+
+        Raises `UaStatusCodeError`, `TimeoutError`, or the error that ended the connection.
+        """
+        timeout = self.timeout if timeout is None else timeout
+        if self.pre_request_hook is not None:
+            await self.pre_request_hook()
+        async with asyncio.timeout(timeout or None):
+            answer: Buffer = await self._send_request(request, timeout, message_type)
+        self.check_answer(answer, "")
+        return answer
+
+    async def open_secure_channel(self, params: ua.OpenSecureChannelParameters) -> ua.OpenSecureChannelResult:
+        """Open or renew the channel; waits as `send_request` does."""
+        if self._open_secure_channel_exchange is not None:
+            raise ua.UaError("the channel is being opened or renewed already")
+        self._open_secure_channel_exchange = params
+        request = ua.OpenSecureChannelRequest(Parameters=params)
+        async with asyncio.timeout(self.timeout):
+            await self._send_request(request, message_type=ua.MessageType.SecureOpen)  # type: ignore[arg-type] # as above
+        response: object = self._open_secure_channel_exchange  # `_channel_opened` has replaced the parameters
+        self._open_secure_channel_exchange = None
+        if not isinstance(response, ua.OpenSecureChannelResponse):
+            raise ConnectionError("connection lost")
+        result: ua.OpenSecureChannelResult = response.Parameters
+        return result
+
     def _forget_unanswered(self) -> None:
         """Forget requests that are no longer awaited, if there are many; a late response to them is then an error."""
         if len(self._callbackmap) > MAX_UNANSWERED:
@@ -264,6 +300,17 @@ class Transport(UaClient):
         self.protocol.on_connection_lost = self._on_transport_lost
         self.protocol.is_session_closing = self._is_session_closing
         return self.protocol
+
+    async def connect_socket(self, host: str, port: int) -> None:
+        """Connect to a server; waits as `Protocol.send_request` does."""
+        self._set_state(UaClientState.CONNECTING)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await asyncio.get_running_loop().create_connection(self._make_protocol, host, port)
+        except BaseException:
+            self._set_state(UaClientState.DISCONNECTED)
+            raise
+        self._set_state(UaClientState.SOCKET_OPEN)
 
     def adopt(self, transport: asyncio.Transport) -> None:
         """Use a connection that the server opened. Raises `ConnectionError` if it is closed."""
