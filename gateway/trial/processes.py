@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ LINESIDE = ("gateway", "--log", "json")
 
 STOP_SECONDS = 8.0
 """A service that has not ended so long after SIGTERM is killed; they promise 5 s."""
+
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks into a log."""
+
+FIRST_WORDS = 64 * 2**10
+"""Characters at the beginning of a log, in which a service says that it has started."""
 
 
 class Service:
@@ -60,6 +68,18 @@ class Service:
     async def ended(self) -> int:
         """Wait until the process has ended."""
         return await self._process.wait()
+
+    async def logged(self, event: str, seconds: float) -> None:
+        """Wait until the process has logged an event of its start, has ended, or the time is over."""
+        deadline = time.monotonic() + seconds
+        while self._process.returncode is None and time.monotonic() < deadline:
+            if f'"event": "{event}"' in await asyncio.to_thread(self._first_words):
+                return
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _first_words(self) -> str:
+        with self.log.open(encoding="utf-8", errors="replace") as log:
+            return log.read(FIRST_WORDS)
 
     async def stop(self) -> None:
         """Stop with SIGTERM, and wait."""

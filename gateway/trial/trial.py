@@ -84,6 +84,9 @@ class Trial:
     ) -> None:
         """Stop in the order of the flow, so that every reading is sent and stored."""
         try:
+            # until it has started, a signal ends a service without a report
+            await asyncio.gather(*(gateway.logged("gateway.started", START_SECONDS) for gateway in self._gateways))
+            await self._ingest.logged("ingest.started", START_SECONDS)
             await asyncio.gather(*(gateway.stop() for gateway in self._gateways))
             await self._ingest.stop()
         finally:

@@ -56,12 +56,19 @@ def logs(demo: Demo, data: Path) -> str:
     return "\n".join([demo.last_words(), *(f"{log.name}\n{log.read_text()[-3000:]}" for log in data.glob("*.log"))])
 
 
-async def test_demo_stops_in_order_on_ctrl_c_and_prints_its_report(tmp_path: Path):
+@pytest.mark.parametrize("early", [True, False], ids=["while it starts", "when it works"])
+async def test_demo_stops_in_order_on_ctrl_c_and_prints_its_report(
+    tmp_path: Path,
+    early: bool,  # noqa: FBT001 - a parameter
+):
     """Whoever watches the live table ends it with Ctrl-C, and then wants to know how it went."""
     demo = Demo(tmp_path, "--data", str(tmp_path / "data"))
     demo.launch()
-    await until(lambda: list((tmp_path / "data").glob("ingest.alive")), "ingest runs", 40)
-    await asyncio.to_thread(until_stored, tmp_path / "data" / "readings.db")
+    if early:
+        await until(lambda: len(list((tmp_path / "data").glob("run-*.log"))) == 2, "the gateways are launched", 60)
+    else:
+        await until(lambda: list((tmp_path / "data").glob("ingest.alive")), "ingest runs", 60)
+        await asyncio.to_thread(until_stored, tmp_path / "data" / "readings.db")
     demo.signal(signal.SIGINT)
     await demo.ended(30)
     told = demo.log.read_text()
