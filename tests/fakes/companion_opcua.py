@@ -86,8 +86,9 @@ class CompanionMachine:
         await self._variable(status, PACKML, "CurMachSpeed", 12.5, ua.VariantType.Float)
         fields = [new_struct_field(name, ua.VariantType.Int32) for name in ("Count", "AccCount")]
         count, _ = await new_struct(self._server, self._indexes[PACKML], "PackMLCountDataType", fields)
-        made = await self._server.load_data_type_definitions()
-        counts = [made["PackMLCountDataType"](7, 1007), made["PackMLCountDataType"](8, 1008)]
+        await self._server.load_data_type_definitions()
+        made: Any = getattr(ua, "PackMLCountDataType")  # noqa: B009 - asyncua adds it, once for all servers
+        counts = [made(7, 1007), made(8, 1008)]
         value = ua.Variant(counts, ua.VariantType.ExtensionObject)
         admin = await self._object(press, PACKML, "Admin")
         await admin.add_variable(self._id(), self._name(PACKML, "ProdProcessedCount"), value, datatype=count.nodeid)
