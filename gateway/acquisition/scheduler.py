@@ -20,6 +20,10 @@ SCAN_SECONDS, VALUE_SECONDS = 300e-6, 2e-6
 TICKS, TOLERANCE = 1000, 0.01
 """Ticks of alarms in a second, and the part of a tick by which an alarm may ring early."""
 
+SOON = 1.0
+"""Seconds until the next slot in which a schedule waits for it: at the start of many devices, a scan of each at once
+would delay those in time. With a longer period nobody should wait for the first reading."""
+
 WAVE_SECONDS = 0.02
 """Seconds of processor time to plan for the scans that begin together."""
 
@@ -77,7 +81,7 @@ class ScanTimer:
     """A schedule on a grid of the monotonic clock: a late scan never shifts the next one.
 
     The grid has a slot at `origin`, and one every `every` seconds before and after. The present slot is due when the
-    schedule begins. Every slot is counted, as acquired or as missed.
+    schedule begins, unless the next is due soon. Every slot is counted, as acquired or as missed.
 
     A task waits for the slots. It can start the scan of a slot without being woken, see `wait`.
     """
@@ -87,6 +91,8 @@ class ScanTimer:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._start = origin + math.floor((self._begun - origin) / every) * every
+        if self._begun > self._start and self._start + every - self._begun <= SOON:
+            self._start += every
         self._counts = counts
         self._alarms = alarms
         self._next = 0
