@@ -23,7 +23,7 @@ test: $(VENV)/.dev services ## install what tests need, then lint, type-check an
 	$(BIN)/pytest $(PARALLEL) --durations=25
 
 test-fast: $(VENV)/.dev ## the tests that start no process, in less than a minute
-	$(BIN)/pytest $(PARALLEL) -m fast
+	$(BIN)/pytest -n $(shell getconf _NPROCESSORS_ONLN) --dist worksteal -m fast tests/unit
 
 test-random: $(VENV)/.dev services ## all tests in a random order: SEED=7 repeats one
 	$(BIN)/pytest $(PARALLEL) --shuffle $(SEED)

@@ -220,6 +220,7 @@ async def test_the_port_stays_open_for_a_device_that_dials_rarely() -> None:
             assert (await driver.read(group)).values == [11]
 
 
+@pytest.mark.slow
 async def test_a_connection_that_says_nothing_is_no_rival() -> None:
     """A port scan beside the device must not take it off."""
     port = free_port()
