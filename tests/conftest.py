@@ -34,11 +34,19 @@ LONG = (
 
 SLOW = (
     *LONG,
+    "unit/test_modbus_diagnosis.py",
+    "unit/test_modbus_dial_in.py",
+    "unit/test_modbus_field.py",
+    "unit/test_modbus_isolation.py",
+    "unit/test_modbus_reported.py",
+    "unit/test_modbus_tolerances.py",
     "unit/test_models.py",
+    "unit/test_probe.py",
     "unit/test_sim_lines.py",
     "unit/test_sim_truth.py",
+    "unit/test_wire_trace.py",
 )
-"""Files of tests that take minutes on a busy machine: marked `slow`, as all of chaos/."""
+"""Files of tests that take minutes on a busy machine, or wait for devices: marked `slow`, as all of chaos/."""
 
 WITH_PROCESSES = (
     "contract/*.py",
