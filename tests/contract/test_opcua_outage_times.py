@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[float, int], Awaitable[None]]
 
-APART = 0.5
+APART = 0.3
 """Seconds between two changes; the servers look at their variables every tenth of a second."""
 
 
