@@ -318,7 +318,6 @@ class ModbusClient:
         ready = max(self._last_sent + self._connection.pause, self._last_heard + self._gap)
         if unit != self._last_unit:
             ready = max(ready, max(self._last_sent, self._last_heard) + self._connection.pause_between_units)
-            self._last_unit = unit
         wait = ready - asyncio.get_running_loop().time()
         if wait > 0:
             await asyncio.sleep(wait)

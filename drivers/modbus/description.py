@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.modbus.pdu import EXCEPTION, EXCEPTIONS, READ
-
-_TABLES = {function: table for table, function in READ.items()}
+from drivers.modbus.pdu import EXCEPTION, EXCEPTIONS, TABLES, read_request
 
 _FUNCTIONS = {
     5: "write coil", 6: "write register", 7: "read exception status", 8: "echo", 11: "read event counter",
@@ -13,15 +11,13 @@ _FUNCTIONS = {
 }  # fmt: skip
 """Names of the functions that do not read a table (clause 6)."""
 
-_READ_REQUEST = 5
-
 
 def request_text(unit: int, pdu: bytes) -> str:
     """Return a request as in `unit 1: read holding 0..9`."""
-    table = _TABLES.get(pdu[0])
-    if table is None or len(pdu) < _READ_REQUEST:
+    request = read_request(pdu)
+    if request is None:
         return f"unit {unit}: {_function(pdu[0])}"
-    first, count = int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
+    table, first, count = request
     return f"unit {unit}: read {table} {first}" + (f"..{first + count - 1}" if count > 1 else "")
 
 
@@ -32,7 +28,7 @@ def response_text(unit: int, pdu: bytes) -> str:
     if pdu[0] & EXCEPTION:
         code = pdu[1] if len(pdu) > 1 else 0
         return f"unit {unit}: exception {code} {EXCEPTIONS.get(code, 'unknown')}"
-    table = _TABLES.get(pdu[0])
+    table = TABLES.get(pdu[0])
     if table is None:
         return f"unit {unit}: {_function(pdu[0])}"
     size = max(0, len(pdu) - 2)

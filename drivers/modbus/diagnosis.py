@@ -20,9 +20,9 @@ from drivers.modbus.pdu import (
     EXCEPTION,
     EXCEPTIONS,
     PATH_UNAVAILABLE,
-    READ,
     TARGET_SILENT,
     answers_request,
+    read_request,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ SOON = 0.05
 
 OFTEN = 2
 """Occurrences after which an odd response is the habit of a device and not an accident."""
-
-_TABLES = {function: table for table, function in READ.items()}
 
 _OTHER_PROTOCOLS = (
     (b"HTTP/", "an HTTP server answers: this is the port of its web page; Modbus is usually at port 502"),
@@ -180,7 +178,7 @@ class WireRecord:
             code = frame.pdu[1]
             record.exceptions[code] += 1
             record.busy += code in {ACKNOWLEDGE, BUSY}
-            if code not in {ACKNOWLEDGE, BUSY} and (read := _read(request.pdu)) is not None:
+            if code not in {ACKNOWLEDGE, BUSY} and (read := read_request(request.pdu)) is not None:
                 record.failed.add(read)
             record.slowest_exception[code] = max(took, record.slowest_exception.get(code, 0.0))
             return
@@ -203,7 +201,7 @@ class WireRecord:
         return same[-1] if same else None
 
     def _note_size(self, record: _UnitRecord, request: _Request, frame: Frame) -> None:
-        read = _read(request.pdu)
+        read = read_request(request.pdu)
         if read is None or len(frame.pdu) < 2:  # noqa: PLR2004 - function code and byte count
             return
         table, first, count = read
@@ -297,7 +295,7 @@ class WireRecord:
 
     def _sizes(self, unit: int, record: _UnitRecord) -> Iterator[str]:
         silent = {read for one in self._requests if one.unit == unit and one.answered is None
-                  if (read := _read(one.pdu)) is not None}  # fmt: skip
+                  if (read := read_request(one.pdu)) is not None}  # fmt: skip
         for table, largest in record.largest.items():
             # entries that are answered in smaller reads are not the cause of a failure: the size is
             larger = [
@@ -360,14 +358,6 @@ def _span_text(table: Table, reads: set[tuple[Table, int, int]]) -> str:
     """Return the entries from the first to the last of reads of a table, as options have them."""
     spans = [(first, first + count - 1) for other, first, count in reads if other is table]
     return f"{table} {min(first for first, _ in spans)}..{max(last for _, last in spans)}"
-
-
-def _read(pdu: bytes) -> tuple[Table, int, int] | None:
-    """Return table, first entry and count of a read request, None for another request."""
-    table = _TABLES.get(pdu[0])
-    if table is None:
-        return None
-    return table, int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big")
 
 
 def _is_mbap(data: bytes) -> bool:

@@ -66,7 +66,6 @@ class DialledConnection(asyncio.Protocol):
         self._port = port
         self.transport: asyncio.Transport
         self.peer = ""
-        self.since = 0.0
         self.first = bytearray()  # received bytes that nobody has read yet
         self.arrived = asyncio.Event()
         self.answers = False  # whether the unit of its claim answered on it
@@ -75,7 +74,6 @@ class DialledConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.peer = str((transport.get_extra_info("peername") or ("",))[0])
-        self.since = asyncio.get_running_loop().time()
         self._port.accepted(self)
 
     def data_received(self, data: bytes) -> None:

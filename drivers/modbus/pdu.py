@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 READ = {Table.COIL: 1, Table.DISCRETE: 2, Table.HOLDING: 3, Table.INPUT: 4}
 """Function code by table (clauses 6.1 to 6.4)."""
 
+TABLES = {function: table for table, function in READ.items()}
+"""Table by function code."""
+
 EXCEPTION = 0x80
 """Bit of the function code that marks an exception response (clause 7)."""
 
 _BITS, _REGISTERS = {1, 2}, {3, 4, 23}
 REPEATED = {5: 5, 6: 5, 8: 5, 15: 5, 16: 5, 22: 7}
 """Bytes of a request that its response repeats, function code included (clauses 6.5 to 6.16)."""
+
+_READ_SIZE = 5  # bytes of a read request: function code, first entry, count
 
 MAX_BITS = 2000
 """The most bits in one read (clause 6.1)."""
@@ -66,6 +71,14 @@ class InvalidResponse(Exception):
 def read(table: Table, first: int, count: int) -> bytes:
     """Return a request to read entries of a table."""
     return bytes((READ[table],)) + _words(first, count)
+
+
+def read_request(pdu: bytes) -> tuple[Table, int, int] | None:
+    """Return table, first entry and count of a request of `read`, None for another request."""
+    table = TABLES.get(pdu[0])
+    if table is None or len(pdu) < _READ_SIZE:
+        return None
+    return table, _word(pdu, 1), _word(pdu, 3)
 
 
 def read_answer(data: bytes, size: int) -> bytes:
@@ -120,7 +133,7 @@ def echo(token: int) -> bytes:
 
 def similar_reads(pdu: bytes) -> Iterator[bytes]:
     """Yield reads from the same first entry whose responses have other lengths."""
-    if pdu[0] in READ.values():
+    if pdu[0] in TABLES:
         step = 8 if pdu[0] in _BITS else 1  # so that the lengths of their responses differ
         yield from (pdu[:3] + _words(count) for count in range(1, 16 * step, step))
 

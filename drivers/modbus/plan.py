@@ -184,13 +184,11 @@ def extent(point: ModbusSource, limits: Limits) -> tuple[int, int]:
     A value and its scale register are in one response, so that they are of one moment, unless the limits forbid it:
     `apart` returns the registers that then need requests of their own.
     """
-    if limits.wide and is_wide(point, limits):
+    if limits.wide and is_wide(point, limits):  # its registers are counted in another way
         return point.address.offset, point.address.offset + _wide_entries(point)
     first, end = point.address.offset, point.address.offset + point.size
     register = point.scale_register
     if register is None or register.address.table is not point.address.table:
-        return first, end
-    if limits.wide and is_wide(point, limits):  # its registers are counted in another way
         return first, end
     other, other_end = register.address.offset, register.address.offset + register.size
     low, high = min(first, other), max(end, other_end)
