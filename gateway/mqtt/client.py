@@ -88,6 +88,10 @@ class SessionTakenOver(MqttError):
     """The broker says that another client has connected with this client's identifier."""
 
 
+class ConnectionFault(MqttError):
+    """An error in Lineside ended the connection; it is the cause."""
+
+
 class _ClosedEarly(MqttError):
     """The broker closed the connection in place of an answer."""
 
@@ -165,6 +169,7 @@ class MqttClient(aiomqtt.Client):
         self._unsent: deque[_Unsent] = deque()  # until the broker answers, it takes no more
         self._inbox: deque[ReceivedMessage] = deque()
         self._inbox_size = 0
+        self._faulty = False  # whether a defect ended the connection
         self._arrived = asyncio.Event()
         self._paused = -1  # the file descriptor of the socket that is not read from
 
@@ -330,6 +335,8 @@ class MqttClient(aiomqtt.Client):
         error = self._disconnected.exception()
         if isinstance(error, MqttCodeError) and _value(error.rc) == TAKEN_OVER:
             raise SessionTakenOver("another client took over the session") from error
+        if self._faulty:
+            raise ConnectionFault(f"an error in Lineside ended the connection: {error!r}") from error
         raise MqttError(f"connection lost: {error or 'closed'}") from error
 
     # -- sending --
@@ -411,22 +418,25 @@ class MqttClient(aiomqtt.Client):
     def _write(self, *packets: bytes) -> None:
         """Write packets at the end of this turn of the loop: those of a wave of records leave in one system call."""
         self._outgoing += packets
-        sock = self._paho.socket()
-        if not self._flushing and sock is not None:
-            self._flushing = True
-            self._loop.call_soon(self._flush, self._paho, None, sock)
+        if (sock := self._paho.socket()) is not None:
+            self._schedule_flush(sock)
 
     def _on_socket_register_write(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401 - paho's
         if threading.get_ident() != self._thread:  # connecting happens in a thread of its own
             super()._on_socket_register_write(client, userdata, sock)
-        elif not self._flushing:
+        else:
+            self._schedule_flush(sock)
+
+    def _schedule_flush(self, sock: PahoSocket) -> None:
+        if not self._flushing:
             # at the end of this turn of the loop: messages that are published together are written together, and
             # without the three system calls that waking the loop from another thread would cost
             self._flushing = True
-            self._loop.call_soon(self._flush, client, userdata, sock)
+            self._loop.call_soon(self._flush, sock)
 
-    def _flush(self, client: Client, userdata: Any, sock: PahoSocket) -> None:  # noqa: ANN401 - paho's
+    def _flush(self, sock: PahoSocket) -> None:
         self._flushing = False
+        client = self._paho
         if self._outgoing:
             packets, self._outgoing = b"".join(self._outgoing), []
             # paho writes it behind its own packets, and what the socket does not take at once later
@@ -441,7 +451,7 @@ class MqttClient(aiomqtt.Client):
                 self._disconnected.set_exception(error)
             return
         if client.want_write() and client.socket() is sock:  # no room: wait until there is
-            super()._on_socket_register_write(client, userdata, sock)
+            super()._on_socket_register_write(client, None, sock)
 
     # -- receiving --
 
@@ -481,10 +491,11 @@ class MqttClient(aiomqtt.Client):
                 error = self._take(data) if data else MQTTErrorCode.MQTT_ERR_CONN_LOST
             except MalformedPacket:
                 error = MQTTErrorCode.MQTT_ERR_PROTOCOL
-            except Exception as raised:  # noqa: BLE001 - as aiomqtt does: the connection is broken
+            except Exception as raised:  # noqa: BLE001 - a defect costs the connection; the session logs it
                 if not self._disconnected.done():
                     self._disconnected.set_exception(raised)
-                return
+                    self._faulty = True
+                error = MQTTErrorCode.MQTT_ERR_UNKNOWN
             if error:
                 self._paho._loop_rc_handle(error)  # noqa: SLF001 - there is no other way
                 return

@@ -26,7 +26,7 @@ from aiomqtt import MqttError, Will
 
 from gateway.common.backoff import Backoff
 from gateway.common.state_log import StateLog
-from gateway.mqtt.client import ConnectionRefused, Message, MqttClient, SessionTakenOver
+from gateway.mqtt.client import ConnectionFault, ConnectionRefused, Message, MqttClient, SessionTakenOver
 from gateway.mqtt.constants import DISCONNECT_TIMEOUT, RECEIVE_MAXIMUM, REFUSED, TOO_LARGE
 from gateway.mqtt.messages import BadMessage, parse_gateway_state, parse_ingest_state
 
@@ -257,12 +257,12 @@ class Session:
                     finally:
                         if self._presence is not None:
                             await self._presence.publish_death(link)
-            except MqttError as error:
-                failed: Exception = error
-                self._enter("mqtt.not_connected", broker=self.broker.url, error=str(error))
             except Exception as error:  # noqa: BLE001 - here only: a defect costs the connection, and not the service
                 failed = error
-                self._enter("mqtt.session_failed", broker=self.broker.url, exc_info=error)
+                if isinstance(error, MqttError) and not isinstance(error, ConnectionFault):
+                    self._enter("mqtt.not_connected", broker=self.broker.url, error=str(error))
+                else:
+                    self._enter("mqtt.session_failed", broker=self.broker.url, exc_info=error)
             else:
                 return
             connection = None

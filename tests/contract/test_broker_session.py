@@ -58,6 +58,31 @@ async def test_a_defect_costs_the_connection_and_not_the_service():
     assert isinstance(failed[0]["exc_info"], ZeroDivisionError)
 
 
+async def test_a_defect_in_the_handling_of_an_answer_is_logged_with_its_trace():
+    """It is an error in Lineside, and must not look like a broker that is away."""
+
+    def broken(_reason: int) -> None:
+        raise ZeroDivisionError("a defect")
+
+    served = 0
+
+    async def serve(link: MqttClient) -> None:
+        nonlocal served
+        served += 1
+        if served == 1:
+            link.send("root/a", b"1", broken)
+        await link.lost()
+
+    async with FakeBroker() as broker:
+        with capture_logs() as told:
+            running = asyncio.create_task(session(broker).run(serve))
+            await until(lambda: served == 2, "it serves again", SECONDS)
+            await cancel_and_wait(running)
+    assert "mqtt.not_connected" not in [log["event"] for log in told]
+    failed = next(log for log in told if log["event"] == "mqtt.session_failed")
+    assert isinstance(failed["exc_info"].__cause__, ZeroDivisionError)
+
+
 async def test_it_ends_when_its_caller_is_done_with_a_death_on_its_topic():
     """As `tail` with a number of readings."""
 
