@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.common.text import listed
+
 if TYPE_CHECKING:
     from drivers.base import DeviceWarning, Driver
 
@@ -14,9 +16,6 @@ log = structlog.get_logger()
 
 ASK_EVERY = 60.0
 """Seconds between two calls of a driver's `warnings`."""
-
-MAX_NAMED = 20
-"""Most points that are named in a log line; the others are counted."""
 
 MAX_KNOWN = 10_000
 """Warnings of one device that are remembered; further warnings are not logged."""
@@ -40,6 +39,5 @@ class DeviceWarnings:
         if warning in self._known or len(self._known) >= MAX_KNOWN:
             return
         self._known.add(warning)
-        more = len(warning.points) - MAX_NAMED
-        named = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-        log.warning("device.warning", device=self._device, machine=warning.machine, points=named, text=warning.text)
+        points = listed(warning.points)
+        log.warning("device.warning", device=self._device, machine=warning.machine, points=points, text=warning.text)

@@ -19,6 +19,7 @@ from gateway.acquisition.device_warnings import DeviceWarnings
 from gateway.acquisition.driver_faults import DriverFault, DriverFaultLog, is_cancelled, translate
 from gateway.acquisition.scheduler import Alarms, Scheduler
 from gateway.common.backoff import Backoff
+from gateway.common.counters import summed
 from gateway.common.state_log import StateLog
 from gateway.common.tasks import BestEffort, supervise, within
 
@@ -224,12 +225,10 @@ class DeviceWorker:
         return {"connects": self._connects} | faults | self._driver_counts()
 
     def _driver_counts(self) -> dict[str, int]:
-        counts = dict(self._past)
         if self._driver is not None:
             with self._best_effort["counts"]:
-                for name, n in self._driver.counts().items():
-                    counts[name] = counts.get(name, 0) + n
-        return counts
+                return summed((self._past, self._driver.counts()))
+        return dict(self._past)
 
     async def stop(self) -> None:
         """Begin no further scan, and wait for the scans in progress; then `run` may be cancelled."""
@@ -337,7 +336,7 @@ class DeviceWorker:
     async def _poll(self, driver: Driver, group: Group, timer: ScanTimer) -> None:
         """Read a group in its slots: by `start_read` without this task, or by `read`."""
         clock = asyncio.get_running_loop().time
-        start = None if self._take is _ignore else partial(self._start_read, driver, group, timer)
+        start = partial(self._start_read, driver, group, timer)
         while await timer.wait(start):
             began = clock()
             try:

@@ -65,8 +65,7 @@ def _group(machine: Machine, points: list[Point], every: float, **what: bool) ->
 
 def _repeat(point: Point) -> float:
     """Return the seconds after which a driver that reports changes reports a value again; 0 if nobody wrote them."""
-    written = "at_least_every" in point.model_fields_set
-    return point.at_least_every if written and not point.source.events else 0.0
+    return point.at_least_every if point.repeated and not point.source.events else 0.0
 
 
 def _if_any(numbers: Iterable[float]) -> tuple[float, ...]:

@@ -98,8 +98,8 @@ class ScanTimer:
         self._next = 0
         self._sleep: asyncio.Future[bool] | None = None
         self._start_scan = _no_scan
-        self._turn = 0  # each wait has a number, and alarms of former waits are ignored
-        self._scanning = False
+        self.scanning = False
+        """Whether a scan that needs no task is under way."""
         self._stopped: float | None = None
 
     async def wait(self, start: Callable[[], bool] | None = None) -> bool:
@@ -112,24 +112,18 @@ class ScanTimer:
         if self._stopped is not None:
             return False
         self._start_scan = _no_scan if start is None else start
-        self._turn += 1
-        self._scanning = False
+        self.scanning = False
         self._sleep = self._loop.create_future()
         self._arm()
         try:
             return await self._sleep
         finally:
             self._sleep = None
-            self._scanning = False
-
-    @property
-    def scanning(self) -> bool:
-        """Whether a scan that needs no task is under way."""
-        return self._scanning
+            self.scanning = False
 
     def proceed(self) -> None:
         """Go on to the next slot after a scan that needed no task."""
-        self._scanning = False
+        self.scanning = False
         if self._stopped is not None:
             self._end(False)  # noqa: FBT003 - the future's result
         elif self._sleep is not None:
@@ -137,12 +131,12 @@ class ScanTimer:
 
     def wake(self) -> None:
         """Let the task read the present slot."""
-        self._scanning = False
+        self.scanning = False
         self._end(True)  # noqa: FBT003 - the future's result
 
     def fail(self, error: Exception) -> None:
         """Raise an error in the task."""
-        self._scanning = False
+        self.scanning = False
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_exception(error)
 
@@ -154,14 +148,14 @@ class ScanTimer:
             self._skip(current - self._next)
         due = self._start + self._next * self._every
         if due > now:
-            self._alarms.at(due, partial(self._ring, self._turn))
+            self._alarms.at(due, partial(self._ring, self._sleep))
         else:
-            self._loop.call_soon(self._ring, self._turn)
+            self._loop.call_soon(self._ring, self._sleep)
 
-    def _ring(self, turn: int) -> None:
-        if turn != self._turn or self._sleep is None or self._sleep.done():
+    def _ring(self, sleep: asyncio.Future[bool] | None) -> None:
+        if sleep is None or sleep is not self._sleep or sleep.done():  # an alarm of a former wait
             return
-        self._scanning = True
+        self.scanning = True
         try:
             started = self._start_scan()
         except Exception as error:  # noqa: BLE001 - it is raised in the task
@@ -183,7 +177,7 @@ class ScanTimer:
     def stop(self) -> None:
         """End the schedule, and wake the task that waits for it, if need be after the scan under way."""
         self._stopped = self._loop.time()
-        if not self._scanning:
+        if not self.scanning:
             self._end(False)  # noqa: FBT003 - the future's result
 
     def settle(self) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Quality, Reason
 from gateway.acquisition.device_clock import CLOCKS_APART
-from gateway.acquisition.device_warnings import MAX_NAMED
 from gateway.check.devices import devices_of, read_devices
 from gateway.check.flags import decisive, flags
 from gateway.check.hints import why_not_connected, why_not_read
 from gateway.check.results import Checked, CheckedMachine, Report, doubt, wrong
+from gateway.common.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,11 +85,9 @@ def _absent(kind: str, said: str, hint: str) -> Finding:
 
 def _warned(warning: DeviceWarning, machine: Machine) -> str:
     """Return the text of a warning, with the points that it concerns unless it concerns all."""
-    more = len(warning.points) - MAX_NAMED
     if {point.name for point in machine.points} <= set(warning.points):
         return warning.text
-    names = ", ".join(warning.points[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"{names}: {warning.text}"
+    return f"{listed(warning.points)}: {warning.text}"
 
 
 def _silent(readings: Sequence[Taken]) -> bool:

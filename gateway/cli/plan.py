@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.acquisition.device_metadata import reported_metadata
-from gateway.acquisition.device_warnings import MAX_NAMED
 from gateway.acquisition.link_load import link_loads
 from gateway.cli.common import CONFIG, load
+from gateway.common.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +56,7 @@ def _revised(group: Group, reported: Mapping[str, PointMetadata]) -> None:
             text = ", ".join(f"{parameter} {_shown(parameter, value)}" for parameter, value in revised.items())
             points.setdefault(text, []).append(name)
     for text, names in points.items():
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-        click.echo(f"      the device grants only {text}: {', '.join(names[:MAX_NAMED])}{more}")
+        click.echo(f"      the device grants only {text}: {listed(names)}")
 
 
 def _shown(parameter: str, value: float) -> str:

@@ -90,16 +90,16 @@ class Screen:
 
     def _take(self, topics: Topics, codec: Any, message: ReceivedMessage) -> None:  # noqa: ANN401 - a codec
         if (gateway := topics.gateway_of(message.topic)) is not None:
-            self._ledgers[gateway[0]] = parse_ledger(bytes(message.payload))
+            self._ledgers[gateway[0]] = parse_ledger(message.payload)
             return
         found = topics.machine_of(message.topic)
         row = self._rows.get(found[0]) if found else None
         if found is None or row is None:
             return
         if found[1] == "state":
-            row.state = parse_machine_state(bytes(message.payload)).state
+            row.state = parse_machine_state(message.payload).state
         elif found[1] == "data":
-            record = codec.decode(bytes(message.payload))
+            record = codec.decode(message.payload)
             row.arrivals.append((time.monotonic(), len(record)))
             for scan in record.scans:
                 row.values |= {name: (value, scan.uncertain.get(name, "")) for name, value in scan.values.items()}

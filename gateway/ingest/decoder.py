@@ -78,7 +78,7 @@ class MessageDecoder:
             path = self._read_topic(batch, message)
             if path is None:
                 return
-        payload = bytes(message.payload)
+        payload = message.payload
         try:
             record = self._codec.decode(payload)
         except Undecodable as error:
@@ -133,14 +133,14 @@ class MessageDecoder:
             return None
         found = self._topics.machine_of(topic)
         if found is None or not all(found[0]):
-            batch.other_letters.append(DeadLetter(topic, "no machine has this topic", bytes(message.payload)))
+            batch.other_letters.append(DeadLetter(topic, "no machine has this topic", message.payload))
             return None
         path, leaf = found
         try:
             for level in path:
                 check_text(level, MAX_NAME)
         except ValueError as error:
-            letter = DeadLetter(topic, f"a level of the topic {error}", bytes(message.payload))
+            letter = DeadLetter(topic, f"a level of the topic {error}", message.payload)
             batch.other_letters.append(letter)
             return None
         if leaf == "meta":
@@ -154,7 +154,7 @@ class MessageDecoder:
     # -- metadata --
 
     def _read_metadata(self, batch: Batch, path: MachinePath, message: ReceivedMessage) -> None:
-        payload = bytes(message.payload)
+        payload = message.payload
         if not payload:
             return  # an empty message removes the retained message (MQTT 5, 3.3.1.3)
         try:
@@ -167,7 +167,7 @@ class MessageDecoder:
 
     def _read_answer(self, batch: Batch, message: ReceivedMessage) -> None:
         """Read the response of a gateway to a request: store the records that waited for it, or set them aside."""
-        payload = bytes(message.payload)
+        payload = message.payload
         try:
             answer = parse_metadata(payload)
         except BadMessage as error:

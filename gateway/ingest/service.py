@@ -206,7 +206,7 @@ class Ingest:
     async def _receive_into(self, batch: Batch) -> None:
         message = await batch.client.receive()
         if message.topic == self._presence.topic:
-            self._presence.heard(bytes(message.payload), retained=message.retain)
+            self._presence.heard(message.payload, retained=message.retain)
         else:
             self._decoder.add(batch, message)
 

@@ -89,9 +89,9 @@ def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message:
     path, leaf = found
     if leaf == "meta":
         if message.payload:
-            metadata.add(path, parse_meta(bytes(message.payload)).metas)
+            metadata.add(path, parse_meta(message.payload).metas)
         return []
-    record = codec.decode(bytes(message.payload))
+    record = codec.decode(message.payload)
     meta = metadata.find(path, record.meta)
     units = {} if meta is None else dict(meta.units)
     return [reading for scan in record.scans for reading in scan.readings(path, units)]

@@ -74,8 +74,7 @@ class ReportByException:
 
 
 def _part(point: Point) -> float:
-    repeated = point.source.pushed and "at_least_every" in point.model_fields_set
-    return PUSHED_PART if repeated else 1.0
+    return PUSHED_PART if point.source.pushed and point.repeated else 1.0
 
 
 def _choose(scan: Scan, kept: list[int], positions: Sequence[int]) -> Scan:

@@ -202,7 +202,7 @@ class Publisher:
         """Return what reads the messages of a connection."""
 
         async def take(message: ReceivedMessage) -> None:
-            topic, payload = message.topic, bytes(message.payload)
+            topic, payload = message.topic, message.payload
             if topic == self._topic["state"]:
                 self.presence.heard(payload, retained=message.retain)
             elif topic in {self._topic["confirmed"], self._topic["wanted"]}:

@@ -175,11 +175,8 @@ class Machines:
         identity = settings.exclusive_address()
         if identity is None:
             return
-        first = self._endpoints.get((type(settings), identity))
-        if first is None:
-            self._endpoints[type(settings), identity] = _Endpoint(settings.shared(), path, place)
-            return
         mine = settings.shared()
+        first = self._endpoints.setdefault((type(settings), identity), _Endpoint(mine, path, place))
         if mine == first.shared:
             return
         fields = type(mine).model_fields

@@ -146,6 +146,11 @@ class Point(Section):
         return int(self.total)
 
     @property
+    def repeated(self) -> bool:
+        """Whether somebody wrote `at_least_every`: a driver that reports changes then repeats the value, too."""
+        return "at_least_every" in self.model_fields_set
+
+    @property
     def least_change(self) -> float:
         """The smallest change that is sent, in the point's unit; 0 without a deadband.
 
