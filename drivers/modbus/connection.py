@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
@@ -14,6 +13,7 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 from drivers.base import Connection, Flag, Seconds
 from drivers.modbus.address import Table
 from drivers.modbus.raw_types import absent_values
+from drivers.peer import peer_network
 
 
 class Transport(StrEnum):
@@ -228,12 +228,7 @@ class ModbusConnection(Connection):
         if self.framing == "rtu" and self.in_flight > 1:
             raise ValueError("RTU frames have no transaction ids, so only one request can be in flight")
         if self.peer is not None:
-            try:
-                ip_network(self.peer, strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"peer {self.peer!r} is not an address or a network; write 10.20.1.11 or 10.20.1.0/24"
-                ) from None
+            peer_network(self.peer)
         if self.registration is not None and re.fullmatch("0[xX].*", self.registration):
             try:
                 bytes.fromhex(self.registration[2:])

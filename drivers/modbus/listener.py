@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, ClassVar, cast
 from weakref import WeakKeyDictionary
 
@@ -21,6 +20,7 @@ from drivers.modbus.address import Table
 from drivers.modbus.framing import LostSync, MbapInNoise, Rtu
 from drivers.modbus.pdu import read
 from drivers.modbus.transport import TransportProtocol
+from drivers.peer import peer_address, peer_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,12 +212,8 @@ class Listener:
         wanted = self.settings.peer
         if wanted is None:
             return True
-        try:
-            address = ip_address(peer)
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)  # a port for IPv6 accepts IPv4, too
-        return (mapped or address) in ip_network(wanted, strict=False)
+        address = peer_address(peer)
+        return address is not None and address in peer_network(wanted)
 
     def offer(self, connection: DialledConnection) -> None:
         """Keep a connection until it is needed."""

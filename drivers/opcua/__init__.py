@@ -61,7 +61,7 @@ def _parameters(group: OpcUaGroup) -> Counter[str]:
     """Return the requested parameters of the monitored items of a group; only the server knows the revised values."""
     found: Counter[str] = Counter()
     for source in group.sources:
-        sampling = group.every if source.sampling is None else source.sampling
+        sampling = source.sampling_in(group.every)
         often = f"every {sampling:g} s" if sampling else "as often as the server can"
         found[f"sampled {often}, with a queue of {source.queue}"] += 1
     return found

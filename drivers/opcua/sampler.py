@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from drivers.base import Value
+    from drivers.opcua.connection.session import Session
     from drivers.opcua.settings import OpcUaGroup
+    from drivers.opcua.subscription.session_reader import SessionReader
 
 LONGEST = 200
 """Maximum number of characters of a raw value."""
@@ -32,26 +34,17 @@ class OpcUaSampler(OpcUaDriver, Sampler[OpcUaConnection, OpcUaSource]):
         self._asked = {group: group if group.events else replace(group, pushed=False) for group in groups}
         super().__init__(connection, list(self._asked.values()), clock)
 
-    async def connect(self) -> None:
-        await super().connect()
-        try:
-            await self._try_items()
-        except REQUEST_ERRORS as error:
-            raise self._translated(error) from error
+    async def _start(self, session: Session, reader: SessionReader) -> None:
+        await super()._start(session, reader)
+        await self._try_items(reader)
 
-    async def _try_items(self) -> None:
+    async def _try_items(self, reader: SessionReader) -> None:
         """Create the monitored items of subscribed points, and delete them: `warnings` reports what was revised."""
-        reader, subscribed = self._reader, [group for group in self._asked if group.pushed and not group.events]
-        if reader is None:
-            return
+        subscribed = [group for group in self._asked if group.pushed and not group.events]
         for group in subscribed:
             nodes = self._nodes[self._asked[group]]
             await reader.monitor(group, range(len(nodes)), nodes)
         await reader.drop(set(subscribed), self.groups)
-
-    def _translated(self, error: BaseException) -> NotConnected:
-        session = self._session
-        return NotConnected(str(error)) if session is None else session.not_connected(error)
 
     async def sample(self, group: OpcUaGroup) -> Sample:
         session = self._session

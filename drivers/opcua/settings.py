@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import ip_network
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -12,7 +11,8 @@ from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
 from drivers.base import Flag, Group, Seconds, Source, ValueType
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
-from drivers.opcua.security.settings import Policy, SecureConnection
+from drivers.opcua.security.settings import SecureConnection
+from drivers.peer import peer_network
 
 REVERSE = "opc.tcp+reverse"
 """The scheme of an address at which a server dials in."""
@@ -151,6 +151,10 @@ class OpcUaSource(Source):
         if self.events and self.named:
             raise ValueError("an event has no enum: its values are as in the event")
         return self
+
+    def sampling_in(self, every: float) -> float:
+        """Return the requested sampling interval of a point in a group that is published `every` so many seconds."""
+        return every if self.sampling is None else self.sampling
 
     @classmethod
     def expand(cls, name: str, keys: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -308,12 +312,8 @@ class OpcUaConnection(SecureConnection):
                 raise ValueError("server_uri is missing: write the application URI of the server that dials in")
             if self.backup:
                 raise ValueError("a server that dials in has no backup")
-            try:
-                ip_network(self.peer or "::/0", strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"peer {self.peer!r} is not an address or a network; write 10.20.1.11 or 10.20.1.0/24"
-                ) from None
+            if self.peer is not None:
+                peer_network(self.peer)
             return self
         wrong = self.model_fields_set & {"server_uri", "endpoint", "peer", "dial_in"}
         if wrong:
@@ -327,7 +327,7 @@ class OpcUaConnection(SecureConnection):
 
     @property
     def patience(self) -> float:
-        calls = 1 if self.security is Policy.NONE and not self.identified else 2  # the first is asked for endpoints
+        calls = 1 if self.unprotected else 2  # the first is asked for endpoints
         return calls * self.dial_in if self.reverse else 0.0
 
     @property

@@ -28,9 +28,8 @@ def parts_of(points: Iterable[Point]) -> dict[str, list[Point]]:
             by_node.setdefault(point.source.node, []).append(point)
     found = {}
     for sharing in by_node.values():
-        for point in sharing if len(sharing) > 1 else ():
-            parts = [other for other in sharing if point.type is ValueType.JSON and _is_part(other, point)]
-            if parts:
+        for point in sharing:
+            if point.type is ValueType.JSON and (parts := [other for other in sharing if _is_part(other, point)]):
                 found[point.name] = parts
     return found
 

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from drivers.modbus.pdu import BUSY, EXCEPTION, ILLEGAL_VALUE, READ, TARGET_SILENT
+from drivers.modbus.pdu import BUSY, EXCEPTION, ILLEGAL_VALUE, TABLES, TARGET_SILENT, read_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from drivers.modbus.address import Table
     from simulators.machines.outputs import NetworkFaults
     from simulators.modbus.registers import Unit
-
-_TABLES = {code: table for table, code in READ.items()}
 
 
 class Reply(NamedTuple):
@@ -43,32 +41,28 @@ class Address:
     """The state of an address, over all its connections; times are those of the event loop.
 
     `busy_until`  when the serial line behind it is free
-    `connections` open connections
     `freed_at`    when the last connection ended
     """
 
     busy_until: float = 0.0
-    connections: int = 0
     freed_at: float = -1e9
 
 
 @dataclass(slots=True)
 class _Asked:
-    """A read request, with the faults of its machine."""
+    """A request; of a read request with its table and entries."""
 
     unit: Unit
     number: int
     transaction: int
     pdu: bytes
-    faults: dict[str, float]
-    table: Table | None = None
-    first: int = 0
-    count: int = 0
+    table: Table | None = field(init=False, default=None)
+    first: int = field(init=False, default=0)
+    count: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.table = _TABLES.get(self.pdu[0])
-        if self.table is not None and len(self.pdu) >= 5:  # noqa: PLR2004 - a read request
-            self.first, self.count = int.from_bytes(self.pdu[1:3], "big"), int.from_bytes(self.pdu[3:5], "big")
+        if (found := read_request(self.pdu)) is not None:
+            self.table, self.first, self.count = found
 
     @property
     def foreign(self) -> bool:
@@ -95,7 +89,7 @@ class Behaviours:
         """
         network = unit.machines[0].network
         network.requests += 1
-        asked = _Asked(unit, number, transaction, pdu, network.behaviours)
+        asked = _Asked(unit, number, transaction, pdu)
         faults = network.behaviours
         if ("close_on_illegal" in faults and asked.foreign) or self._is_due(network, "close_now_and_then"):
             raise Closed
@@ -116,7 +110,7 @@ class Behaviours:
 
     def _ignores(self, asked: _Asked, network: NetworkFaults) -> bool:
         """Return True if the device does not answer a request."""
-        faults, now = asked.faults, asyncio.get_running_loop().time()
+        faults, now = network.behaviours, asyncio.get_running_loop().time()
         return (
             self._is_due(network, "lossy")
             or ("silent_registers" in faults and asked.foreign)
@@ -135,7 +129,7 @@ class Behaviours:
         faults = network.behaviours
         now = self._answered_at = asyncio.get_running_loop().time()
         unit, transaction, pdu = found
-        is_read = pdu[0] in _TABLES and len(pdu) > 2  # noqa: PLR2004 - function code and byte count
+        is_read = pdu[0] in TABLES and len(pdu) > 2  # noqa: PLR2004 - function code and byte count
         if "wrong_unit" in faults:
             unit = int(faults["wrong_unit"])
         if "wrong_transaction" in faults:

@@ -35,9 +35,9 @@ def content(register: ScaleRegister, exponent: int) -> float:
         case ScaleKind.DECIMALS:
             return -exponent
         case ScaleKind.FACTOR:
-            return 10.0**exponent if exponent < 0 else float(10**exponent)
+            return 10.0**exponent
         case ScaleKind.DIVISOR:
-            return 10.0**-exponent if exponent > 0 else float(10**-exponent)
+            return 10.0**-exponent
 
 
 def _register(point: Point) -> ScaleRegister:

@@ -26,7 +26,7 @@ from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInf
 from pymodbus.pdu.other_message import ReportDeviceIdRequest, ReportDeviceIdResponse
 
 from drivers.modbus.connection import Transport
-from drivers.modbus.pdu import READ
+from drivers.modbus.pdu import TABLES
 from simulators.modbus.behaviours import Address, Behaviours, Closed, Reply, Response, of_address
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from simulators.machines.outputs import NetworkFaults
     from simulators.modbus.registers import Unit
 
-_TABLES = {code: table for table, code in READ.items()}
 _DECODER = DecodePDU(is_server=True)
 
 FRAMERS = {
@@ -67,7 +66,7 @@ class _Tables:
         """Answer a read."""
         if device_id not in self._units:
             raise NoSuchIdException(f"no unit {device_id}")
-        table = _TABLES[func_code]
+        table = TABLES[func_code]
         entries = self._units[device_id].read(table, address, count)
         if entries is None:
             return ExcCodes.ILLEGAL_ADDRESS
@@ -101,13 +100,13 @@ class RequestHandler:
         """The state of the address, over all its connections."""
         return self._behaviours.address
 
-    def accepts(self) -> bool:
-        """Return True if the device accepts one more connection."""
+    def accepts(self, connections: int) -> bool:
+        """Return True if the device accepts one more connection beside those that are open."""
         free_after = of_address(self._units.values(), "one_connection")
         if free_after is None:
             return True
         now = asyncio.get_running_loop().time()
-        return self.address.connections == 0 and now - self.address.freed_at >= free_after
+        return connections == 0 and now - self.address.freed_at >= free_after
 
     def idle_seconds(self) -> float | None:
         """Return the seconds after which the device closes a connection without requests, None if it does not."""
@@ -163,12 +162,11 @@ class RequestHandler:
         return self._framer.buildFrame(self._response(unit, transaction, frame))
 
     def _response(self, unit: int, transaction: int, frame: bytes) -> ModbusPDU:
-        if frame[:1] == bytes((ReadFileRecordRequest.function_code,)) and unit in self._units:
+        is_file = frame[0] == ReadFileRecordRequest.function_code and unit in self._units
+        request = None if is_file else _DECODER.decode(frame)
+        if is_file:
             answer = file_answer(frame[1:], self._units[unit])
-            answer.dev_id, answer.transaction_id = unit, transaction
-            return answer
-        request = _DECODER.decode(frame)
-        if request is None:
+        elif request is None:
             known = _DECODER.lookupPduClass(bytes((unit,)) + frame) is not None
             code = ExcCodes.ILLEGAL_VALUE if known and len(frame) >= READ_REQUEST else ExcCodes.ILLEGAL_FUNCTION
             answer = ExceptionResponse(frame[0], code)
@@ -188,7 +186,7 @@ def function_answer(request: ModbusPDU, unit: Unit) -> ModbusPDU | None:
 
     pymodbus decodes the request and encodes the answer; its own answers are examples.
     """
-    if request.function_code in _TABLES:
+    if request.function_code in TABLES:
         return None
     unit.refresh()
     store = unit.function_data
@@ -196,15 +194,17 @@ def function_answer(request: ModbusPDU, unit: Unit) -> ModbusPDU | None:
     match request:
         case ReadFifoQueueRequest():
             queue = store.queue(request.address)
-            answer = None if queue is None else ReadFifoQueueResponse(queue)
+            answer = (
+                ExceptionResponse(request.function_code, ExcCodes.ILLEGAL_ADDRESS)
+                if queue is None
+                else ReadFifoQueueResponse(queue)
+            )
         case ReportDeviceIdRequest() if store.server_id:
             answer = ServerId(bytes(store.server_id))
         case ReadDeviceInformationRequest() if store.objects:
             last = {1: 2, 2: 0x7F}.get(request.read_code or 1, 0xFF)
             objects = {key: one for key, one in sorted(store.objects.items()) if request.object_id <= key <= last}
             answer = ReadDeviceInformationResponse(request.read_code, objects)
-    if answer is None and isinstance(request, ReadFifoQueueRequest):
-        return ExceptionResponse(request.function_code, ExcCodes.ILLEGAL_ADDRESS)
     return answer
 
 
@@ -257,11 +257,10 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        if not self._handler.accepts():
+        if not self._handler.accepts(len(self._connections)):
             self.transport.abort()
             return
         self._connections.add(self)
-        self._handler.address.connections += 1
         if self._first:
             self.transport.write(self._first)
         self._watch_idle()
@@ -270,7 +269,6 @@ class StreamConnection(asyncio.Protocol):
         del exc
         if self in self._connections:
             self._connections.discard(self)
-            self._handler.address.connections -= 1
             self._handler.address.freed_at = asyncio.get_running_loop().time()
         if self._idle is not None:
             self._idle.cancel()

@@ -33,13 +33,13 @@ MOST_PROPERTIES = 1000
 """Maximum number of properties of one variable."""
 
 
-async def about(session: Session, nodes: Sequence[ua.NodeId]) -> list[PointMetadata]:
-    """Return the metadata of variables. Raises `REQUEST_ERRORS`."""
+async def about(session: Session, nodes: Sequence[ua.NodeId], types: DataTypes | None = None) -> list[PointMetadata]:
+    """Return the metadata of variables; `types` are the types that are known. Raises `REQUEST_ERRORS`."""
     data_types = (await session.read(nodes, ua.AttributeIds.DataType)).values
     descriptions = (await session.read(nodes, ua.AttributeIds.Description)).values
-    types = DataTypes()
+    types = types or DataTypes()
     asked = {one for one in data_types if isinstance(one, ua.NodeId) and not one.is_null()}
-    await types.learn(session, asked)
+    await types.learn(session, asked, in_dictionaries=False)  # labels of enumerations are in their attributes
     enumerations = [one for one in asked if types.is_enumeration(one)]
     found = await properties_of(session, [*nodes, *enumerations])
     named = {

@@ -135,9 +135,8 @@ def _is_matrix(details: Details) -> bool:
 
 def is_structured(details: Details, types: DataTypes) -> bool:
     """Return True if a value is a structure, an array or a matrix: only a point of type `json` has it as a whole."""
-    value = details.value
-    is_structure = types.definition(details.data_type) is not None or isinstance(value, dict)
-    return is_structure or details.rank == 1 or isinstance(value, list) or _is_matrix(details)
+    is_structure = types.definition(details.data_type) is not None
+    return is_structure or isinstance(details.value, dict | list) or details.rank > 0
 
 
 def _of_structures(found: BrowsedNode, details: Details, types: DataTypes) -> Iterator[PointCandidate | Unusable]:

@@ -9,6 +9,7 @@ from asyncua import ua
 
 from drivers.opcua.browse.node_metadata import about
 from drivers.opcua.codec.data_types import DataTypes
+from drivers.opcua.codec.texts import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,16 +46,14 @@ async def structures_of(session: Session, nodes: Mapping[OpcUaGroup, Sequence[ua
     if abstract:
         with suppress(ua.UaStatusCodeError, TimeoutError):  # such a point is bad, and all others are read
             await types.learn_encodings(session, _encodings((await session.read(abstract)).values))
-    described = await about(session, list(whole.values())) if whole else []
+    described = await about(session, list(whole.values()), types) if whole else []
     return types.structures({point: one.labels for point, one in zip(whole, described, strict=True)})
 
 
 def _encodings(values: Iterable[object]) -> Iterator[ua.NodeId]:
     """Yield the ids of the encodings of structures that are not decoded."""
-    for value in values:
+    for value in map(unwrapped, values):
         if isinstance(value, list):
             yield from _encodings(value)
-        elif isinstance(value, ua.Variant | ua.DataValue):
-            yield from _encodings([value.Value])
         elif isinstance(value, ua.ExtensionObject) and not value.TypeId.is_null():
             yield value.TypeId

@@ -50,17 +50,19 @@ class DataTypes:
         self._encodings: dict[ua.NodeId, ua.NodeId] = {}  # of values, which their definitions do not name
         self._left_out: dict[ua.NodeId, str] = {}  # reasons, by the ids of encodings
         self._searched: set[ua.NodeId] = set()  # structures that were looked up in dictionaries
+        self._dictionaries: Dictionaries | None = None
         self.labels: dict[ua.NodeId, dict[int, str]] = {}
         """Names of enumeration values, by data type."""
 
-    async def learn(self, session: Session, data_types: Iterable[ua.NodeId]) -> None:
-        """Read types, and the types of their fields. Raises `REQUEST_ERRORS`."""
+    async def learn(self, session: Session, data_types: Iterable[ua.NodeId], *, in_dictionaries: bool = True) -> None:
+        """Read types, and the types of their fields, `in_dictionaries` too if need be. Raises `REQUEST_ERRORS`."""
         wanted = {one for one in data_types if not self._known(one)}
         await self._learn_definitions(session, wanted)
-        undefined = [one for one in self._supers if self._is_undefined_structure(one)]
+        undefined = [one for one in self._supers if in_dictionaries and self._is_undefined_structure(one)]
         if undefined:
-            dictionaries = Dictionaries(session)
-            found = await dictionaries.learn(undefined)
+            if self._dictionaries is None:
+                self._dictionaries = Dictionaries(session)
+            found = await self._dictionaries.learn(undefined)
             self._searched.update(undefined)
             self._definitions |= found.structures
             self._supers |= found.supertypes

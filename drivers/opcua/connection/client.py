@@ -89,8 +89,8 @@ class Client(asyncua.Client):
     """asyncua's client for one connection, with bounded messages and protected passwords.
 
     `secured` in `drivers.opcua.security` prepares it. `strongest` is True if the policy was selected as the strongest
-    offered policy; the session's signed list of endpoints confirms that later. `legacy` is True if a deprecated
-    policy may protect a user.
+    offered policy; the session's signed list of endpoints confirms that later. `strengths` are
+    the policies that may protect a user, by their strength.
     """
 
     def __init__(self, url: str, timeout: float, **options: Any) -> None:  # noqa: ANN401 - asyncua's own
@@ -102,7 +102,7 @@ class Client(asyncua.Client):
         self.max_messagesize = MAX_MESSAGE
         self.max_chunkcount = MAX_CHUNKS
         self.strongest = False
-        self.legacy = False
+        self.strengths: Mapping[str, int] = STRENGTH
         self.reverse: ReverseLease | None = None
         """Where the server dials in; None if this client connects to the server."""
         self._nonces: set[bytes] = set()  # of the server, on this connection
@@ -291,9 +291,8 @@ class Client(asyncua.Client):
             return super().server_policy(token_type)
         # without a policy of its own it has that of the channel
         named = [dataclasses.replace(one, SecurityPolicyUri=self._protection(one)) for one in offered]
-        strengths = LEGACY_STRENGTH if self.legacy else STRENGTH
-        best = max(named, key=lambda one: _protects(one, strengths))
-        ours = best.SecurityPolicyUri in strengths and self.security_policy.peer_certificate
+        best = max(named, key=lambda one: _protects(one, self.strengths))
+        ours = best.SecurityPolicyUri in self.strengths and self.security_policy.peer_certificate
         encrypted = self.security_policy.Mode == ua.MessageSecurityMode.SignAndEncrypt
         if ours or (encrypted and token_type is ua.UserTokenType.UserName):
             return best
@@ -304,9 +303,7 @@ class Client(asyncua.Client):
 
     def _protection(self, policy: ua.UserTokenPolicy) -> str:
         uri = policy.SecurityPolicyUri or self.security_policy.URI
-        if policy.TokenType == ua.UserTokenType.Certificate and uri not in (
-            LEGACY_STRENGTH if self.legacy else STRENGTH
-        ):
+        if policy.TokenType == ua.UserTokenType.Certificate and uri not in self.strengths:
             return self.security_policy.URI
         return uri
 

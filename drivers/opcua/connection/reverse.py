@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from asyncua import ua
@@ -19,8 +18,11 @@ from asyncua import ua
 from drivers.base import NotConnected
 from drivers.opcua.codec.reverse_hello import error_message, reverse_hello
 from drivers.opcua.errors import DecodeError
+from drivers.peer import peer_address
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
     from drivers.opcua.codec.reverse_hello import ReverseHello
 
 HELLO_TIMEOUT = 5.0
@@ -225,7 +227,7 @@ class _Accepted(asyncio.Protocol):
         if hello is None:
             return
         self._settle()
-        if not self._port.offer(Dialled(hello, self._address()), self._transport):
+        if not self._port.offer(Dialled(hello, peer_address(self._peer())), self._transport):
             who = f"{hello.server_uri:.100} at {hello.endpoint_url:.100} from {self._peer()}"
             self._refuse(who, ua.StatusCodes.BadServerUriInvalid)
 
@@ -248,14 +250,6 @@ class _Accepted(asyncio.Protocol):
         self._port.refuse(who)
         self._transport.write(error_message(status, "this gateway does not expect this server"))
         self._transport.close()
-
-    def _address(self) -> IPv4Address | IPv6Address | None:
-        try:
-            found = ip_address(self._peer().partition("%")[0])
-        except ValueError:
-            return None
-        mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
-        return mapped or found  # a port of IPv6 shows addresses of IPv4 in this form
 
     def _peer(self) -> str:
         name = self._transport.get_extra_info("peername")

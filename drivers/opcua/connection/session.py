@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +32,7 @@ from drivers.opcua.errors import (
 )
 from drivers.opcua.security.setup import secured
 from drivers.opcua.settings import PORT
+from drivers.peer import peer_network
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -212,7 +212,7 @@ async def client_of(settings: OpcUaConnection, url: str) -> Client:
     client = Client(url, settings.timeout)
     if settings.reverse:
         parts = urlsplit(url)
-        network = ip_network(settings.peer, strict=False) if settings.peer is not None else None
+        network = peer_network(settings.peer) if settings.peer is not None else None
         server = ExpectedServer(settings.server_uri or "", settings.endpoint, network)
         client.reverse = await lease_of(parts.hostname or "", parts.port or PORT, server, settings.dial_in)
     return client

@@ -90,7 +90,8 @@ class TracedMessages:
         at = 0
         while at + HEADER <= len(data):
             size = max(HEADER, int.from_bytes(data[at + 4 : at + HEADER], "little"))
-            self._report(Direction.SENT, data[at:], _text(data[at : at + size], size, service))
+            chunk = data[at : at + size]
+            self._report(Direction.SENT, chunk, _text(chunk, size, service))
             at += size
 
     def _process_chunk(self, chunk: bytes) -> None:

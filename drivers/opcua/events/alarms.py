@@ -12,11 +12,10 @@ from asyncua import ua
 
 from drivers.base import Scan
 from drivers.opcua.browse.resolve import event_selection
-from drivers.opcua.connection.session import MONITOR
-from drivers.opcua.errors import NO_FILTER, NO_ROOM
+from drivers.opcua.errors import NO_FILTER
 from drivers.opcua.events.active_alarms import ActiveAlarms
 from drivers.opcua.events.events import EVERY_EVENT, QUEUE_OVERFLOW, event_filter, event_of, standard_type
-from drivers.opcua.subscription.monitored_items import delete_items
+from drivers.opcua.subscription.monitored_items import create_items, delete_items
 from drivers.opcua.subscription.revisions import NO_FIELDS
 
 if TYPE_CHECKING:
@@ -106,20 +105,7 @@ class Alarms:
             self._whose.append((group, position, selections[position]))
             chosen = selections[position] if filtered else EVERY_EVENT
             requests.append(self._request(group.sources[position], node, chosen))
-
-        async def send(part: Sequence[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
-            try:
-                return await session.client.uaclient.create_monitored_items(
-                    ua.CreateMonitoredItemsParameters(
-                        ua.IntegerId(subscription), ua.TimestampsToReturn.Both, list(part)
-                    )
-                )
-            except ua.UaStatusCodeError as error:
-                if error.code not in NO_ROOM:
-                    raise
-                return [ua.MonitoredItemCreateResult(ua.StatusCode(error.code)) for _ in part]
-
-        results = await session.in_parts(MONITOR, requests, send)
+        results = await create_items(session, subscription, requests)
         for handle, result in enumerate(results, first):
             if result.StatusCode.is_good():
                 self._ids[handle] = subscription, result.MonitoredItemId

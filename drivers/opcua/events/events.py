@@ -48,9 +48,6 @@ FIELDS: tuple[tuple[int, tuple[str, ...]], ...] = (
 )
 """The selected fields: the type that has them, and their browse names."""
 
-_TEXT_FIELDS = 9
-"""Fields in the text of an event; the other fields identify alarms."""
-
 MAX_ELEMENTS = 1000
 """Elements of an array in a field of an event."""
 
@@ -167,7 +164,10 @@ def event_of(
     `names` are the known names of event types.
     """
     fields = [*values, *[None] * (len(FIELDS) - len(values))]
-    id_, type_, source, time, severity, message, condition, active, acknowledged = fields[:_TEXT_FIELDS]
+    (
+        id_, type_, source, time, severity, message,
+        condition, active, acknowledged, node, source_node, branch, retain,
+    ) = fields[: len(FIELDS)]  # fmt: skip
     if standard_type(fields) in _BOOKKEEPING:
         return None
     parts: dict[str, Any] = {
@@ -179,9 +179,6 @@ def event_of(
         "message": _text(message),
         "active": active if isinstance(active, bool) else None,
         "acknowledged": acknowledged if isinstance(acknowledged, bool) else None,
-    }
-    node, source_node, branch, retain = fields[_TEXT_FIELDS : len(FIELDS)]
-    parts |= {
         "condition_id": _id(node),
         "source_node": _id(source_node),
         "branch_id": _id(branch),

@@ -131,3 +131,8 @@ class SecureConnection(Connection):
     def identified(self) -> bool:
         """True if the connection sends a user identity to the server."""
         return self.username is not None or self.user_certificate is not None
+
+    @property
+    def unprotected(self) -> bool:
+        """True if the connection needs no certificate of the server: neither its messages nor a user is protected."""
+        return self.security is Policy.NONE and not self.identified

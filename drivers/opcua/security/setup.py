@@ -16,7 +16,15 @@ from asyncua import ua
 from asyncua.crypto.security_policies import SecurityPolicyNone
 
 from drivers.base import NotConnected
-from drivers.opcua.connection.client import LEGACY_POLICIES, POLICIES, STRENGTH, Client, short, strongest
+from drivers.opcua.connection.client import (
+    LEGACY_POLICIES,
+    LEGACY_STRENGTH,
+    POLICIES,
+    STRENGTH,
+    Client,
+    short,
+    strongest,
+)
 from drivers.opcua.errors import HANDSHAKE_ERRORS, not_connected, status
 from drivers.opcua.security.certificates import common_name, read_chain, read_file, read_key, thumbprint
 from drivers.opcua.security.pki import pki_of
@@ -61,17 +69,17 @@ async def secured(client: Client, settings: OpcUaConnection) -> None:
     the command that trusts it.
     """
     url = client.server_url.geturl()
-    client.legacy = settings.allow_insecure_legacy
+    client.strengths = LEGACY_STRENGTH if settings.allow_insecure_legacy else STRENGTH
     try:
         await asyncio.to_thread(_identify, client, settings)
     except (OSError, ValueError, MissingSecret) as error:
         raise NotConnected(f"{url}: {error}") from None
-    if settings.security is Policy.NONE and not settings.identified and not is_discovery(url):
+    if settings.unprotected and not is_discovery(url):
         return
     endpoint = _chosen(await _offered(url, settings, client.reverse), settings, url)
     if client.reverse is None:
         client.use_endpoint(await _reachable(endpoint_urls(url, endpoint.EndpointUrl or ""), settings))
-    if settings.security is Policy.NONE and not settings.identified:
+    if settings.unprotected:
         return
     pki, uri = pki_of(settings), settings.server_uri or endpoint.Server.ApplicationUri or ""
     if client.reverse is not None:  # what dials in is the host of its endpoint

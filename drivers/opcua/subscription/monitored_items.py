@@ -84,24 +84,9 @@ class MonitoredItems:
         self, session: Session, subscription: int, wanted: Mapping[int, ua.MonitoredItemCreateRequest]
     ) -> dict[int, int]:
         """Create items by handle; return the status codes of refused items."""
-
-        async def send(part: Sequence[int]) -> Sequence[ua.MonitoredItemCreateResult]:
-            request = ua.CreateMonitoredItemsParameters(
-                SubscriptionId=ua.IntegerId(subscription),
-                TimestampsToReturn=ua.TimestampsToReturn.Both,
-                ItemsToCreate=[wanted[handle] for handle in part],
-            )
-            try:
-                return await session.client.uaclient.create_monitored_items(request)
-            except ua.UaStatusCodeError as error:
-                if error.code not in NO_ROOM:
-                    raise
-                return [ua.MonitoredItemCreateResult(ua.StatusCode(error.code)) for _ in part]
-
-        handles = list(wanted)
-        results = await session.in_parts(MONITOR, handles, send)
+        results = await create_items(session, subscription, list(wanted.values()))
         refused = {}
-        for handle, result in zip(handles, results, strict=True):
+        for handle, result in zip(wanted, results, strict=True):
             if result.StatusCode.is_good():
                 self._ids[handle] = subscription, result.MonitoredItemId
                 self._note_revisions(handle, wanted[handle].RequestedParameters, result)
@@ -142,6 +127,30 @@ class MonitoredItems:
         return [handle for handle, (whose, _) in self._ids.items() if whose == subscription]
 
 
+async def create_items(
+    session: Session, subscription: int, requests: Sequence[ua.MonitoredItemCreateRequest]
+) -> list[ua.MonitoredItemCreateResult]:
+    """Create monitored items; return the result of each. Raises `REQUEST_ERRORS`.
+
+    A server without room for more may refuse the whole request; each of its items is refused then.
+    """
+
+    async def send(part: Sequence[ua.MonitoredItemCreateRequest]) -> Sequence[ua.MonitoredItemCreateResult]:
+        parameters = ua.CreateMonitoredItemsParameters(
+            SubscriptionId=ua.IntegerId(subscription),
+            TimestampsToReturn=ua.TimestampsToReturn.Both,
+            ItemsToCreate=list(part),
+        )
+        try:
+            return await session.client.uaclient.create_monitored_items(parameters)
+        except ua.UaStatusCodeError as error:
+            if error.code not in NO_ROOM:
+                raise
+            return [ua.MonitoredItemCreateResult(ua.StatusCode(error.code)) for _ in part]
+
+    return await session.in_parts(MONITOR, requests, send)
+
+
 async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> None:
     """Delete monitored items, by their subscriptions. Raises `REQUEST_ERRORS`."""
     for subscription, ids in items.items():
@@ -156,10 +165,9 @@ async def delete_items(session: Session, items: Mapping[int, Sequence[int]]) -> 
 def _request(group: OpcUaGroup, position: int, node: ua.NodeId, handle: int) -> ua.MonitoredItemCreateRequest:
     """Return the request to monitor a node with a client handle."""
     source = group.sources[position]
-    sampling = group.every if source.sampling is None else source.sampling
     parameters = ua.MonitoringParameters(
         ClientHandle=ua.IntegerId(handle),
-        SamplingInterval=ua.Duration(sampling * 1000),
+        SamplingInterval=ua.Duration(source.sampling_in(group.every) * 1000),
         QueueSize=ua.Counter(source.queue),
         DiscardOldest=source.discard is Discard.OLDEST,
     )

@@ -117,11 +117,12 @@ class Poll:
             new = stamp is None or stamp != self._newest[i]  # an earlier time, too: the clock was set back
             passed = present - self._delivered[i]
             again = self._repeat[i] and not 0 <= passed < self._repeat[i]
-            if not new and fault is None and not self._bad[i] and not again:
+            same = not new and fault is None and not self._bad[i]
+            if same and not again:
                 continue
             # a value from before or during an outage is valid from now on
             time = stamp if stamp is not None and new and stamp > self._since[i] else present
-            if again and not new and fault is None and not self._bad[i]:
+            if same:
                 time = self._stamped[i] + passed
             # a first value may have been written long ago, and was read now
             self._stamped[i] = time if self._delivered[i] else max(time, present)

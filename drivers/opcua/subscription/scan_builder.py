@@ -149,6 +149,10 @@ class ScanBuilder(ClientHandles):
         if self._overtaken and not self._overtaken.keys().isdisjoint(changes.handles):
             changes, queued = self._overtaken_by_read(changes, now)
         late = self._late_scans(queued, now) if queued is not None and queued.handles else []
+        return self._scans_of(changes, now, late)
+
+    def _scans_of(self, changes: DataChanges, now: int, late: list[Scan]) -> list[Scan]:
+        """Return scans of changes of the present items, and behind them those that are `late`."""
         if not changes.handles:
             return late
         handles, sources = changes.handles, changes.source_times
@@ -181,10 +185,8 @@ class ScanBuilder(ClientHandles):
 
     def _late_scans(self, changes: DataChanges, now: int) -> list[Scan]:
         """Return late scans of changes that values were read after."""
-        kept, self._overtaken = self._overtaken, {}
         newest = {handle: self._newest(handle) for handle in set(changes.handles)}
-        scans = self.scans(changes, now)
-        self._overtaken = kept
+        scans = self._scans_of(changes, now, [])
         for handle, source in newest.items():
             if source is not None:
                 self._latest[self._groups[handle]].update(dict.fromkeys(self.positions(handle), source))

@@ -65,6 +65,7 @@ class SessionReader:
         self._repeats = Repeats()
         self._first: list[DataChanges] = []  # values that were read before the first messages
         self._subscriptions: dict[tuple[float, float], list[int]] = {}  # see `_key`; none if the server has no more
+        self._keys: dict[OpcUaGroup, tuple[float, float]] = {}
 
     def begin(self) -> None:
         """Start to publish, after all items are monitored."""
@@ -155,8 +156,11 @@ class SessionReader:
 
     def _key(self, group: OpcUaGroup) -> tuple[float, float]:
         """Return the publishing interval and the keep-alive of a group's subscriptions, in seconds."""
-        repeats = [interval / MESSAGES for interval in group.repeats if interval]
-        return group.every, min(self._keep_alive, *repeats) if repeats else self._keep_alive
+        key = self._keys.get(group)
+        if key is None:
+            repeats = [interval / MESSAGES for interval in set(group.repeats) if interval]
+            key = self._keys[group] = group.every, min([self._keep_alive, *repeats])
+        return key
 
     async def _subscribe(self, group: OpcUaGroup) -> int | None:
         """Create a subscription; return its id, or None if the server supports no more."""
@@ -187,6 +191,8 @@ class SessionReader:
         self.points.forget(handles)
         await self._items.forget(self._session, handles)
         await self._alarms.drop(self._session, groups)
+        for group in groups:
+            self._keys.pop(group, None)
         wanted = {self._key(group) for group in remaining if group.pushed}
         for key in self._subscriptions.keys() - wanted:
             for subscription in self._subscriptions.pop(key):
