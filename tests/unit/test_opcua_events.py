@@ -125,6 +125,40 @@ async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
     assert await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields), (0, fields)], 1) == []
 
 
+class RefusingSession(FakeSession):
+    """A session with a server that refuses the filter of every item at first, and supports short filters of some."""
+
+    def __init__(self, never: set[int]) -> None:
+        super().__init__()
+        self.requests = 0
+        self.never = never
+        """Positions of items that are refused again."""
+
+    async def create_monitored_items(self, parameters: ua.CreateMonitoredItemsParameters) -> list[Any]:
+        self.requests += 1
+        refused = ua.MonitoredItemCreateResult(ua.StatusCode(ua.UInt32(ua.StatusCodes.BadFilterNotAllowed)))
+        if self.requests == 1:
+            return [refused for _ in parameters.ItemsToCreate]
+        return [
+            refused if i in self.never else ua.MonitoredItemCreateResult()
+            for i in range(len(parameters.ItemsToCreate))
+        ]
+
+
+@pytest.mark.parametrize(("never", "bad"), [(set(), {1}), ({0}, {0, 1})])
+async def test_a_point_with_a_refused_filter_is_bad_while_others_are_tried_without(
+    never: set[int], bad: set[int]
+) -> None:
+    """The second request is for points with a selection only: the other point stays refused."""
+    selected = OpcUaSource.model_validate({"node": "s=Press", "mode": "events", "severity": 500})
+    sources = (selected, SOURCE, selected)
+    group = Group("press", CONNECTION, ("a", "b", "c"), sources, 1.0, pushed=True, events=True)
+    nodes = [(position, ua.NodeId("Press", 2)) for position in range(3)]
+    alarms = Alarms(Counters(), Revisions())
+    refused = await alarms.monitor(cast("Session", RefusingSession(never)), 1, group, nodes)
+    assert refused == dict.fromkeys(bad, int(ua.StatusCodes.BadFilterNotAllowed))
+
+
 def alarm_of(source: str, node: ua.NodeId | None, branch: ua.NodeId | None = None, *, active: bool = True) -> Event:
     """Return the event of an alarm of one name, of a source of one name."""
     fields = [

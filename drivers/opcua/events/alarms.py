@@ -81,7 +81,8 @@ class Alarms:
         plain = [one for one in known if refused.get(one[0]) in NO_FILTER and selections[one[0]] != EVERY_EVENT]
         if plain:
             again = await self._create(session, subscription, group, plain, selections, filtered=False)
-            refused = {position: status for position, status in refused.items() if status not in NO_FILTER} | again
+            tried = {position for position, _ in plain}
+            refused = {position: status for position, status in refused.items() if position not in tried} | again
             self._revisions.note(group, (position for position, _ in plain if position not in again), NO_FIELDS)
         with suppress(ua.UaStatusCodeError):  # a server without alarms has no such method
             if len(refused) < len(nodes) and await _refresh(session, subscription):
