@@ -1,9 +1,9 @@
-"""What all unit tests share."""
+"""Settings of all unit tests."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-# how long an example may take is the business of the time-out of a test: a busy machine is no failure
+# the time-out of a test limits its examples, too: a slow example on a busy machine must not fail
 settings.register_profile("unit", deadline=None, max_examples=60)
 settings.load_profile("unit")

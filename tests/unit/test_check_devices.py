@@ -93,7 +93,7 @@ class Fake(Driver):
 
 
 def fake(**members: Any) -> type[Fake]:
-    """Return a kind of fake driver of its own: what it counts is its alone."""
+    """Return a new class of fake driver, which has its own counts."""
     return type("OneFake", (Fake,), members)
 
 
@@ -109,23 +109,23 @@ async def read(devices: list[Device], patience: Patience = QUICK) -> None:
     await read_devices(devices, patience, lambda: None)
 
 
-async def test_a_driver_that_has_no_registers_to_show_is_read_all_the_same() -> None:
-    """Somebody else's driver need not know of checks."""
+async def test_a_driver_without_registers_is_read_nevertheless() -> None:
+    """A driver of another package need not support checks."""
     report = await check_machines(
         "f", [machine(fake(), register("a", type="float"), register("b", type="float"))], QUICK, lambda *_: None
     )
     assert [(one.value, one.raw, one.verdict) for one in report.machines[0].points] == [(1.5, "", Verdict.GOOD)] * 2
 
 
-async def test_the_first_values_of_what_only_pushes_are_waited_for() -> None:
-    """One after the other, until every point has come."""
+async def test_the_first_values_of_pushed_points_are_waited_for() -> None:
+    """They come one after the other, until every point has a value."""
     points = [register(name, type="float").model_copy(update={"source": Pushed()}) for name in ("a", "b", "c")]
     report = await check_machines("f", [machine(fake(), *points)], QUICK, lambda *_: None)
     assert [one.value for one in report.machines[0].points] == [0.0, 1.0, 2.0]
 
 
 async def test_a_device_that_never_answers_costs_the_others_nothing() -> None:
-    """It is given up after the time that one answer may take, and the others are read meanwhile."""
+    """It is given up after the time-out of an answer, and the other devices are read meanwhile."""
     silent = [machine(fake(script=staticmethod(lambda _: None)), register(), name=f"silent-{i}", where=str(i))
               for i in range(5)]  # fmt: skip
     right = machine(fake(), register(type="float"), name="right", where="right")
@@ -156,7 +156,7 @@ async def test_machines_behind_one_device_share_a_connection() -> None:
 
 
 async def test_a_lost_connection_costs_one_group_and_not_the_next() -> None:
-    """A request may be what the device breaks down at."""
+    """A single request may make the device break down."""
     lost = {"left": 1}
 
     def script(group: Group) -> Any:
@@ -174,8 +174,8 @@ async def test_a_lost_connection_costs_one_group_and_not_the_next() -> None:
     assert kind.connected == 2
 
 
-async def test_a_scan_that_failed_is_told_as_its_points_fault() -> None:
-    """With the protocol's own word for it."""
+async def test_a_failed_scan_is_reported_as_the_fault_of_its_points() -> None:
+    """The report has the status code of the protocol."""
     failed = ReadFailed("busy", bad(Reason.REFUSED, "0x80020000 BadInternalError"))
     kind = fake(script=staticmethod(lambda _: failed))
     report = await check_machines("f", [machine(kind, register("a"))], QUICK, lambda *_: None)
@@ -185,7 +185,7 @@ async def test_a_scan_that_failed_is_told_as_its_points_fault() -> None:
 
 
 async def test_reading_on_keeps_to_each_point_s_own_period() -> None:
-    """A device is asked as often as the gateway will ask it; what is slow a little more often, to see it move."""
+    """Read each point with its own period, and slow points a little more often, to see their values change."""
     kind, asked = fake(), []
 
     def script(group: Group) -> Any:
@@ -199,20 +199,20 @@ async def test_reading_on_keeps_to_each_point_s_own_period() -> None:
     times = {name: asked.count((name,)) for name in ("often", "seldom")}
     assert 5 <= times["often"] <= 21
     assert 3 <= times["seldom"] <= 6
-    taken = {one.group.names[0]: one for one in device.groups}
-    assert len(taken["often"].readings[0]) == times["often"]
-    assert len(taken["often"].late) == times["often"] - 1
+    groups = {one.group.names[0]: one for one in device.groups}
+    assert len(groups["often"].readings[0]) == times["often"]
+    assert len(groups["often"].late) == times["often"] - 1
 
 
 class WithRegisters(Fake, Sampler):
-    """One that shows what it holds."""
+    """A driver that shows its registers."""
 
     async def sample(self, group: Group) -> Sample:
         return Sample(await self.read(group), [RawValue("holding 0", "0001", lambda: {"order: CDAB": 17.0})])
 
 
 async def test_the_time_that_a_scan_takes_is_compared_with_its_period() -> None:
-    """Such a period can't be held, whatever the plan says."""
+    """A period that is shorter than the scan can't be kept, whatever the plan says."""
 
     async def slow(self: Fake, group: Group) -> Scan:
         await asyncio.sleep(0.05)
@@ -224,8 +224,8 @@ async def test_the_time_that_a_scan_takes_is_compared_with_its_period() -> None:
     assert report.passed()
 
 
-async def test_what_a_device_does_not_grant_is_told_of_its_machine() -> None:
-    """Somebody commissions a line, and reads it before the first curve has steps."""
+async def test_a_parameter_that_a_device_revises_is_a_finding_of_its_machine() -> None:
+    """A person who commissions a line reads it before the first curve has steps."""
     text = "the server samples them every 1000 ms instead of 100 ms"
     path = "e/s/a/l/press-01"
     warnings = [DeviceWarning(path, tuple(f"p{i}" for i in range(25)), text), DeviceWarning("other", ("p",), "no")]
@@ -237,27 +237,27 @@ async def test_what_a_device_does_not_grant_is_told_of_its_machine() -> None:
 
 
 @pytest.mark.parametrize("ahead", [None, 1.0, -3600.0])
-async def test_a_clock_that_is_wrong_is_told(ahead: float | None) -> None:
-    """Its times would go into the store."""
+async def test_a_wrong_device_clock_is_reported(ahead: float | None) -> None:
+    """Its time stamps would go into the store."""
     kind = fake(clock_offset=property(lambda _: ahead))
     report = await check_machines("f", [machine(kind, register(type="float"))], QUICK, lambda *_: None)
     wrong = ahead is not None and abs(ahead) > 5
     assert [finding.kind for finding in report.machines[0].findings] == (["clock"] if wrong else [])
 
 
-async def test_what_stands_in_registers_is_kept_beside_the_values() -> None:
-    """And what else that could be."""
+async def test_the_registers_are_kept_beside_the_values() -> None:
+    """So are the values that the registers have in other orders."""
     one = machine(fake(), register(raw="float32", range=[0, 30]))
     protocol = Protocol("fake", At, Source, WithRegisters, one.protocol.cost, sampler=WithRegisters)
     device = Device(one.connection, protocol, [(one, [GroupTaken(g, p) for g, p in groups_of(one)])])
     await read([device])
-    [taken] = device.groups
-    assert (taken.held[0].where, taken.held[0].raw) == ("holding 0", "0001")
-    assert taken.readings[0][0].others() == {"order: CDAB": 17.0}
+    [state] = device.groups
+    assert (state.held[0].where, state.held[0].raw) == ("holding 0", "0001")
+    assert state.readings[0][0].others() == {"order: CDAB": 17.0}
 
 
 class Searching(Source):
-    """What stands for points that only the device knows, or one of them."""
+    """The source of points that only the device knows, or of one of them."""
 
     match: str = ""
 
@@ -267,7 +267,7 @@ class Searching(Source):
 
 
 async def test_points_that_only_the_device_knows_are_found_and_read() -> None:
-    """And what finds nothing of its type, or can't be looked for, is told."""
+    """A search that finds no point of its type, or that fails, is reported."""
     asked = []
 
     async def search(_: Fake, group: Group, position: int) -> list[DiscoveredPoint]:

@@ -1,4 +1,4 @@
-"""What `lineside check` finds odd about the readings of a point: tables of what was read, and what is said."""
+"""The findings of `lineside check` about the readings of a point: tables of readings and of expected findings."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 OUT = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)
 
 
-def taken(point: Point, raw: Any, others: dict[str, Any] | None = None) -> Taken:
-    """Return a reading as the gateway takes it."""
+def acquired(point: Point, raw: Any, others: dict[str, Any] | None = None) -> Taken:
+    """Return a reading as the gateway acquires it."""
     from points import group_of, whole
 
     scan = whole(group_of([point]), 1, raw)
@@ -74,7 +74,7 @@ def found(point: Point, *readings: Taken) -> list[tuple[str, str]]:
         pytest.param(register(raw="float32", range=[0, 9]), 1e-31, {"x": 7.0}, ["swapped"], id="next to nothing"),
         pytest.param(register(raw="float32", range=[0, 9]), 1e-9, {"x": 7e28}, [], id="nothing else fits"),
         pytest.param(register(raw="int32"), 5 << 16, {"order: CDAB": 5}, ["swapped"], id="only the upper word"),
-        pytest.param(register(raw="int32"), -262_145, {"order: CDAB": -5}, ["swapped"], id="a small one below 0"),
+        pytest.param(register(raw="int32"), -262_145, {"order: CDAB": -5}, ["swapped"], id="a small number below 0"),
         pytest.param(register(raw="int32"), 70_000, {"order: CDAB": 292_552_705}, [], id="more than a word"),
         pytest.param(register(raw="uint32"), 3_000_000_000, {"order: CDAB": 24_102}, ["swapped"], id="beyond belief"),
         pytest.param(
@@ -84,25 +84,25 @@ def found(point: Point, *readings: Taken) -> list[tuple[str, str]]:
         pytest.param(node(type="int"), "text", {}, ["type_mismatch"], id="another type"),
     ],
 )  # fmt: skip
-def test_one_reading_tells(point: Point, raw: Any, others: dict[str, Any], kinds: list[str]) -> None:
-    """What is likely right is left alone; what is odd is named once."""
-    assert [kind for kind, _ in found(point, taken(point, raw, others))] == kinds
+def test_one_reading_has_these_findings(point: Point, raw: Any, others: dict[str, Any], kinds: list[str]) -> None:
+    """A plausible reading has no finding; each fault of an odd reading is reported once."""
+    assert [kind for kind, _ in found(point, acquired(point, raw, others))] == kinds
 
 
-def test_a_swapped_value_comes_with_what_to_write_into_the_template() -> None:
-    """In the point's unit, as the engineer will see it afterwards; what is no better is there to compare with."""
+def test_a_swapped_value_comes_with_the_option_for_its_template() -> None:
+    """The value is in the unit of the point, and the unlikely order is shown for comparison."""
     point = register(raw="float32", range=[0, 300], unit="Cel", scale=0.1)
-    [_, finding] = flags(point, [taken(point, 1e12, {"order: CDAB": 1718.0, "order: DCBA": -4e9})])
+    [_, finding] = flags(point, [acquired(point, 1e12, {"order: CDAB": 1718.0, "order: DCBA": -4e9})])
     assert finding.severity is Severity.WRONG
     assert finding.text == (
         "looks like swapped words or bytes: write order: CDAB, which gives 171.8 Cel (not likely: order: DCBA -4e+08)"
     )
 
 
-def test_a_sensor_at_the_end_of_its_range_is_not_taken_for_a_swapped_one() -> None:
-    """0x8000 swapped is 128, which fits many a range."""
+def test_a_sensor_at_the_end_of_its_range_is_not_a_swapped_value() -> None:
+    """Swapped, 0x8000 is 128, which is within many ranges."""
     point = register(raw="int16", range=[-20, 250], scale=0.1)
-    kinds = found(point, taken(point, -32768, {"order: BADC": 128}))
+    kinds = found(point, acquired(point, -32768, {"order: BADC": 128}))
     assert kinds == [("out_of_range", "wrong"), ("end_of_range", "doubt")]
 
 
@@ -117,15 +117,15 @@ def test_a_sensor_at_the_end_of_its_range_is_not_taken_for_a_swapped_one() -> No
     ],
 )
 def test_a_measured_value_that_never_moves_is_doubtful(point: Point, raws: list[Any], *, constant: bool) -> None:
-    """Noise is in every measurement; a machine that stands still has constant states and counters all the same."""
+    """Every measurement has noise; the states and counters of a stopped machine are constant nevertheless."""
     expected = [("constant", "doubt")] if constant else []
-    assert found(point, *(taken(point, raw) for raw in raws)) == expected
+    assert found(point, *(acquired(point, raw) for raw in raws)) == expected
 
 
-def test_the_reading_that_is_not_good_counts_among_good_ones() -> None:
-    """An intermittent fault is what a check is for."""
+def test_one_bad_reading_among_good_readings_is_a_finding() -> None:
+    """A check is there to find intermittent faults."""
     point = register(range=[0, 30])
-    readings = [taken(point, raw) for raw in (5, 41, 6)]
+    readings = [acquired(point, raw) for raw in (5, 41, 6)]
     assert [finding.text for finding in flags(point, readings)] == ["41 is outside its range [0, 30]"]
     refused = Taken(None, None, bad(Reason.REFUSED, "exception 2 illegal data address"))
     assert [finding.text for finding in flags(point, [readings[0], refused])] == [
@@ -133,8 +133,8 @@ def test_the_reading_that_is_not_good_counts_among_good_ones() -> None:
     ]
 
 
-def test_nothing_is_said_of_what_was_not_read() -> None:
-    """Of events there is no reading."""
+def test_a_point_without_readings_has_no_findings() -> None:
+    """A point of events may have no reading."""
     assert flags(register(), []) == []
 
 
@@ -143,7 +143,7 @@ NUMBERS = [Raw.INT16, Raw.UINT16, Raw.INT32, Raw.UINT32, Raw.INT64, Raw.UINT64, 
 
 @given(raw=st.sampled_from(NUMBERS), wrong=st.sampled_from(Order), right=st.sampled_from(Order), data=st.data())
 def test_the_right_order_is_among_the_others(raw: Raw, wrong: Order, right: Order, data: st.DataObject) -> None:
-    """Whatever the device's order is: what it holds comes back, or the orders are the same for this type."""
+    """For any order of the device its value is found again, unless both orders are the same for this type."""
     from hypothesis import assume
 
     from drivers.modbus.raw_types import byte_order, fits_order
@@ -175,20 +175,20 @@ def test_the_right_order_is_among_the_others(raw: Raw, wrong: Order, right: Orde
         ModbusSource(address=Address(Table.HOLDING, 3), raw=Raw.UNIX32),
     ],
 )
-def test_what_is_no_number_has_no_other_orders(source: ModbusSource) -> None:
+def test_only_numbers_have_other_orders(source: ModbusSource) -> None:
     """Letters in another order are letters, and would be shown as if they were likely."""
     assert held(source, bytes(range(1, 1 + (1 if source.address.table.bits else 2 * source.size)))).others() == {}
 
 
-def test_of_what_was_not_read_there_are_no_registers() -> None:
+def test_a_sample_without_an_answer_has_no_registers() -> None:
     """Empty is not zero."""
     nothing = held(ModbusSource(address=Address(Table.HOLDING, 3), raw=Raw.FLOAT32), b"")
     assert (nothing.where, nothing.raw, nothing.others()) == ("holding 3..4", "", {})
 
 
 @given(value=st.floats(allow_nan=True, allow_infinity=True))
-def test_what_is_no_number_is_always_suspect(value: float) -> None:
-    """Inside a declared range only what is next to nothing is: that is how swapped words often look."""
+def test_a_value_out_of_range_or_near_zero_is_suspect(value: float) -> None:
+    """Swapped words often give a number near zero; NaN and infinity are outside every range."""
     point = register(raw="float64", range=[-1e6, 1e6])
     assert suspect(point, value) == (not -1e6 <= value <= 1e6 or 0 < abs(value) < 2)
 
@@ -206,18 +206,18 @@ def test_what_is_no_number_is_always_suspect(value: float) -> None:
         ("no device has dialled in to 0.0.0.0:502", "the device has not called"),
     ],
 )
-def test_a_machine_that_is_not_there_comes_with_what_to_look_at(message: str, words: str) -> None:
-    """In words for who stands beside it, whatever the system calls it."""
+def test_an_absent_machine_comes_with_a_hint(message: str, words: str) -> None:
+    """The hint is for the person at the machine, whatever the message of the operating system is."""
     assert words in why_not_connected(message)
 
 
 def test_nothing_is_guessed_where_a_message_is_unknown() -> None:
-    """It says all that is known."""
+    """The message already says all that is known."""
     assert not why_not_connected("something that nobody has heard of")
 
 
-def test_a_point_that_is_not_there_comes_with_the_command_that_shows_what_is() -> None:
-    """Each protocol has its own; of a protocol of somebody else's none is known."""
+def test_an_absent_point_comes_with_the_command_that_lists_points() -> None:
+    """Each protocol has its own command; a protocol of another package has none."""
     assert why_not_read("refused", "probe").endswith("`lineside probe` shows what it has")
     assert why_not_read("not_found", "browse").endswith("`lineside browse` shows what it has")
     assert why_not_read("not_found", "") == "the device has no such point"

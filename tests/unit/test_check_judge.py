@@ -1,4 +1,4 @@
-"""Whether what a store holds of a point is what its configuration promises: tables of readings, and what is said."""
+"""The stored readings of a point match its configuration: tables of readings and of expected findings."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def judge(
 ) -> Checked:
     truth = None if shows is None else Shows(shows)
     [tally] = tallies(readings, WINDOW, truth).values() or [Tally()]
-    told = Circumstances("modbus", WINDOW, point.every, missed, changes, truth is not None)
-    return judged(point, tally, told)
+    circumstances = Circumstances("modbus", WINDOW, point.every, missed, changes, truth is not None)
+    return judged(point, tally, circumstances)
 
 
 def kinds(one: Checked) -> list[str]:
@@ -65,7 +65,7 @@ EACH_SECOND = [read(second) for second in range(9, 21)]
 
 
 def test_a_point_that_is_read_each_second_is_good() -> None:
-    """And its rate is shown beside the one that was asked for."""
+    """Its rate is shown beside the requested rate."""
     one = judge(*EACH_SECOND, shows=16.0)
     assert (one.verdict, one.value, one.quality) == (Verdict.GOOD, 16.0, Quality.GOOD)
     assert one.more == {"stored": 12, "rate": "1.10/s of 1.00/s", "truth": "equal"}
@@ -85,21 +85,21 @@ def test_a_point_that_is_read_each_second_is_good() -> None:
         pytest.param([read(15, value=16)], "type", "stored as int, and it is float", id="another type"),
     ],
 )
-def test_what_is_wrong_is_said(readings: list[Reading], kind: str, words: str) -> None:
-    """Each with the readings that show it."""
+def test_each_fault_is_reported_with_its_readings(readings: list[Reading], kind: str, words: str) -> None:
+    """The finding describes the readings that show the fault."""
     one = judge(*readings)
     assert kinds(one) == [kind]
     assert words in one.findings[0].text
     assert one.verdict is Verdict.WRONG
 
 
-def test_what_was_not_there_before_all_machines_were_heard_is_no_fault() -> None:
+def test_a_bad_reading_before_all_machines_answered_is_not_a_fault() -> None:
     """The first scan may meet a server that is still loading."""
     assert judge(read(3, None, "not_connected"), *EACH_SECOND).verdict is Verdict.GOOD
 
 
 def test_a_reading_that_the_machine_did_not_show_is_found() -> None:
-    """That is what tells a swapped register, or a unit id of another machine, from the right one."""
+    """This finds a swapped register, or the unit id of another machine."""
     one = judge(*EACH_SECOND, read(15.5, 7.0), shows=16.0)
     assert kinds(one) == ["differs"]
     assert one.findings[0].text.startswith(
@@ -112,26 +112,26 @@ def test_a_reading_that_the_machine_did_not_show_is_found() -> None:
     ("point", "count", "missed", "found"),
     [
         pytest.param(PRESSURE, 4, True, ["rate"], id="half of them missing, and scans missed"),
-        pytest.param(PRESSURE, 4, False, [], id="the device's own times: no newer ones came"),
+        pytest.param(PRESSURE, 4, False, [], id="the device's own times: no newer readings came"),
         pytest.param(PRESSURE, 9, True, [], id="one short"),
         pytest.param(PRESSURE.model_copy(update={"on_change": True}), 1, True, [], id="only changes are sent"),
-        pytest.param(PRESSURE.model_copy(update={"every": 2.0}), 4, True, [], id="a slower one"),
+        pytest.param(PRESSURE.model_copy(update={"every": 2.0}), 4, True, [], id="a slower point"),
         pytest.param(node("pressure", type="float", unit="bar"), 1, True, [], id="pushed"),
     ],
 )
-def test_a_rate_that_is_not_held_is_found(point: Point, count: int, found: list[str], *, missed: bool) -> None:
-    """Only where every reading is sent, and only where scans were missed."""
+def test_a_rate_that_is_not_kept_is_found(point: Point, count: int, found: list[str], *, missed: bool) -> None:
+    """It is a fault only if every reading is sent, and only if scans were missed."""
     assert kinds(judge(*(read(10.5 + i) for i in range(count)), point=point, missed=missed)) == found
 
 
 @pytest.mark.parametrize(("changes", "found"), [(50, ["still"]), (3, []), (None, [])])
-def test_a_point_that_moved_and_was_told_once_is_found(changes: int | None, found: list[str]) -> None:
-    """A subscription that gives its first value and no other looks good otherwise."""
+def test_a_changing_point_that_was_stored_once_is_found(changes: int | None, found: list[str]) -> None:
+    """Otherwise a subscription that sends only its first value looks good."""
     assert kinds(judge(read(12), point=node("pressure", type="float", unit="bar"), changes=changes)) == found
 
 
 def test_events_are_not_waited_for() -> None:
-    """None may have happened; where the simulated machine offers none, only the real one can tell."""
+    """Perhaps no event has happened; if the simulated machine offers none, only the real machine can show events."""
     source = OpcUaSource(node=Node(None, "s=Press"), mode=Mode.EVENTS)
     point = Point.model_validate({"name": "pressure", "source": source, "type": "string"})
     assert judge(point=point).verdict is Verdict.NOT_SEEN
@@ -163,6 +163,6 @@ def test_a_whole_run_is_judged_by_its_ledger(
 
 
 @pytest.mark.parametrize(("every", "seconds", "here"), [(1.0, 10.0, 1.0), (5.0, 10.0, 5.0), (3600.0, 10.0, 2.5)])
-def test_what_would_hardly_be_read_in_the_time_is_read_sooner(every: float, seconds: float, here: float) -> None:
+def test_a_point_with_a_long_period_is_read_sooner(every: float, seconds: float, here: float) -> None:
     """Nobody waits an hour for one value; all others keep their own period."""
     assert period(every, seconds) == here

@@ -56,7 +56,7 @@ def counted(suite: Element) -> dict[str, int]:
 
 
 def test_junit_has_a_suite_for_each_machine_and_a_case_for_each_point() -> None:
-    """And the counts that readers of it add up."""
+    """It also has the counts that programs add up."""
     root = ET.fromstring(junit(report()))  # noqa: S314 - our own
     assert root.tag == "testsuites"
     assert counted(root) == {"tests": 9, "failures": 4, "skipped": 1, "errors": 0}
@@ -74,7 +74,7 @@ def test_junit_has_a_suite_for_each_machine_and_a_case_for_each_point() -> None:
         assert sum(case.find("failure") is not None for case in cases) == int(suite.attrib["failures"])
 
 
-def test_a_case_that_fails_says_all_of_why_in_one_failure() -> None:
+def test_a_failing_case_has_all_its_reasons_in_one_failure() -> None:
     """Readers of JUnit show the first failure of a case, and its message in the list."""
     root = ET.fromstring(junit(report()))  # noqa: S314 - our own
     [case] = root.findall(".//testcase[@name='temperature']")
@@ -82,12 +82,12 @@ def test_a_case_that_fails_says_all_of_why_in_one_failure() -> None:
     assert failure.attrib["type"] == "out_of_range"
     assert failure.attrib["message"].startswith("4.1e+11 Cel is outside")
     assert "order: CDAB" in str(failure.text)
-    told = str(root.findall(".//testcase[@name='pressure']/system-out")[0].text)
-    assert told.splitlines() == ["16.02 bar", "good", "holding 2", "0642"]
+    output = str(root.findall(".//testcase[@name='pressure']/system-out")[0].text)
+    assert output.splitlines() == ["16.02 bar", "good", "holding 2", "0642"]
 
 
-def test_doubts_fail_only_where_that_is_asked_for() -> None:
-    """A machine that stands still is no broken pipeline."""
+def test_doubts_fail_only_on_request() -> None:
+    """A stopped machine must not fail a pipeline."""
     relaxed, strict = (ET.fromstring(junit(report(), strict=strict)) for strict in (False, True))  # noqa: S314 - our own
     assert relaxed.find(".//testcase[@name='level']/failure") is None
     assert strict.find(".//testcase[@name='level']/failure") is not None
@@ -97,13 +97,13 @@ def test_doubts_fail_only_where_that_is_asked_for() -> None:
     assert not only_doubts.passed(strict=True)
 
 
-def test_what_xml_can_t_hold_is_replaced() -> None:
+def test_characters_that_xml_does_not_allow_are_replaced() -> None:
     """A device's text may have anything in it, and one character would cost the whole report."""
     root = ET.fromstring(junit(report()))  # noqa: S314 - our own
     assert root.find(".//testcase[@name='text\ufffd']") is not None
 
 
-def test_what_concerns_all_of_a_factory_is_a_case_of_its_own() -> None:
+def test_a_finding_about_the_whole_factory_is_a_case_of_its_own() -> None:
     """A factory that did not start has no machine that could fail."""
     root = ET.fromstring(junit(Report("f", 1.0, [], findings=[wrong("not_started", "it did not start")])))  # noqa: S314 - our own
     assert counted(root) == {"tests": 1, "failures": 1, "skipped": 0, "errors": 0}
@@ -114,8 +114,8 @@ def shown(width: int, *, every_point: bool = False) -> list[str]:
     return [click.unstyle(line) for line in lines(report(), width, every_point=every_point)]
 
 
-def test_the_summary_comes_first_and_then_only_what_is_not_good() -> None:
-    """A thousand machines are told in a line."""
+def test_the_summary_comes_first_and_then_only_points_that_are_not_good() -> None:
+    """A thousand machines are summarized in one line."""
     text = shown(120)
     assert text[:4] == [
         "factory.yaml: 4 machines, 9 points: 3 good, 1 not seen, 1 doubtful, 4 not good",
@@ -134,8 +134,8 @@ def test_the_summary_comes_first_and_then_only_what_is_not_good() -> None:
     assert whole.count("does not answer") == 1, "once for the machine, and not for each of its points"
 
 
-def test_everything_is_shown_where_that_is_asked_for() -> None:
-    """What is good, with what stands in its registers."""
+def test_everything_is_shown_on_request() -> None:
+    """Good points are shown with the content of their registers."""
     whole = "\n".join(shown(120, every_point=True))
     assert re.search(r"^  good      pressure +16\.02 bar  holding 2 +0642 +good$", whole, re.MULTILINE)
     assert "press-02" in whole
@@ -143,19 +143,19 @@ def test_everything_is_shown_where_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 def test_no_line_is_longer_than_the_terminal(width: int) -> None:
-    """Wrapped lines can't be read; in a narrow one a point has two lines."""
+    """Wrapped lines can't be read; in a narrow terminal a point has two lines."""
     text = shown(width, every_point=True)[1:]  # the first names the file
     assert [line for line in text if len(line) > width] == []
     named = [line for line in text if "temperature" in line]
     assert ("52BF 43AB" in named[0]) == (width >= 100)
 
 
-def test_json_has_all_of_it() -> None:
-    """For who makes something of it."""
-    told = orjson.loads(orjson.dumps(report().as_dict()))
-    assert told["passed"] is False
-    assert told["points"] == {"good": 3, "not_seen": 1, "doubtful": 1, "wrong": 4}
-    force = told["machines"][0]["points"][1]
+def test_json_contains_the_whole_report() -> None:
+    """Other programs read it."""
+    data = orjson.loads(orjson.dumps(report().as_dict()))
+    assert data["passed"] is False
+    assert data["points"] == {"good": 3, "not_seen": 1, "doubtful": 1, "wrong": 4}
+    force = data["machines"][0]["points"][1]
     assert (force["value"], force["quality"], force["reason"], force["code"]) == (
         None,
         "bad",
@@ -167,8 +167,8 @@ def test_json_has_all_of_it() -> None:
     ]
 
 
-def test_what_is_wrong_with_many_machines_is_said_once() -> None:
-    """A template's mistake is one, on however many: with the first one's values, and the others' names."""
+def test_a_fault_of_many_machines_is_reported_once() -> None:
+    """Report a mistake of a template once, with the values of the first machine and the names of the others."""
     machines = []
     for i in range(300):
         force = Checked("force", "kN", i * 1.5, Quality.UNCERTAIN, "out_of_range")

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_of_the_table_is_there_under_its_name(name: str) -> None:
-    """The table says where a command is; a slip there would be noticed by its first user."""
+    """The table says where a command is; its first user would notice a mistake there."""
     command = main.get_command(click.Context(main), name)
     assert command is not None
     assert (command.name, bool(command.help), command.hidden) == (name, True, not COMMANDS[name].help)
 
 
 def test_unknown_command_is_a_usage_error() -> None:
-    """A script tells a slip in its own call from a configuration that is wrong."""
+    """A script distinguishes a mistake in its call from a wrong configuration."""
     result = CliRunner().invoke(main, ["validat"])
     assert (result.exit_code, "No such command 'validat'" in result.output) == (2, True)
 
@@ -79,7 +79,7 @@ def test_file_that_can_not_be_written_is_found_before_the_work(arguments: tuple[
 def test_each_command_reports_a_damaged_configuration_with_its_place(
     command: str, content: bytes | None, code: int, message: str, tmp_path: Path
 ) -> None:
-    """No command ends in a stack trace, or starts to work, for what is in a file."""
+    """No content of a file makes a command end in a stack trace, or start to work."""
     file = tmp_path / "factory.yaml"
     if content is not None:
         file.write_bytes(content)
@@ -90,7 +90,7 @@ def test_each_command_reports_a_damaged_configuration_with_its_place(
 
 
 def test_folder_in_place_of_a_configuration_is_a_usage_error(tmp_path: Path) -> None:
-    """It is a slip in the call, and not in the configuration."""
+    """It is a mistake in the call, and not in the configuration."""
     for command in ("validate", "run", "check", "plan"):
         result = lineside(command, str(tmp_path))
         assert (result.exit_code, "is a directory" in result.output) == (2, True)
@@ -106,6 +106,6 @@ def test_missing_secret_is_named_in_a_line_of_text(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("command", ["browse opc.tcp://127.0.0.1:1?security=none", "probe modbus+tcp://127.0.0.1:1"])
 def test_device_that_does_not_answer_has_an_exit_code_of_its_own(command: str) -> None:
-    """A script tries again later; a finding it would report."""
+    """A script tries again later, but it would report a finding."""
     result = lineside(*command.split())
     assert (result.exit_code, "127.0.0.1:1" in result.output) == (3, True)

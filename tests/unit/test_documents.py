@@ -1,4 +1,4 @@
-"""What the documents show is true: YAML loads, commands exist, the container is built as the tests are."""
+"""The documents are true: their YAML loads, their commands exist, and the container is built like the tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 
 
 def blocks(language: str) -> list[pytest.param]:
-    """Return every fenced block of a language, with where it stands."""
+    """Return every fenced block of a language, with its document and line."""
     found = []
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ def templates_of(document: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(("document", "text"), blocks("yaml"))
 def test_yaml_that_is_shown_loads(tmp_path: Path, document: Path, text: str):
-    """A reader pastes it. What is only a part is completed with the least that a factory needs."""
+    """A reader pastes it. A part of a factory is completed with the least that a factory needs."""
     data = yaml.safe_load(text)
     if "protocol" in data:
         assert problems_of_template(tmp_path, text) == []
@@ -105,7 +105,7 @@ def test_every_command_is_in_the_table_of_the_readme():
 
 
 def test_every_page_is_linked_from_the_readme():
-    """A page that nobody finds is not there."""
+    """A page without a link is not found."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
     assert len(pages) > 10
@@ -167,7 +167,7 @@ NOT_EVENTS = {"broker.ca", "font.size"}
 
 
 def test_every_log_event_is_in_the_page_on_operation():
-    """A person who sees an event at night looks it up: what it means, and what to do."""
+    """A person who sees an event at night looks up its meaning and the action."""
     text = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]*\.[^|]*`) \| [a-z, ]+ \|", text, re.MULTILINE)
     shown = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", " ".join(rows)))
@@ -187,7 +187,7 @@ def test_links_to_headings_lead_somewhere():
 
 
 def test_the_container_is_built_with_the_steps_that_make_runs():
-    """No engine builds the image in CI, so what it runs must be what CI runs."""
+    """CI does not build the image, so the image must be built with the commands that CI runs."""
     makefile, dockerfile = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "Dockerfile"))
     steps = re.findall(r"bin/pip install (.+)", dockerfile)
     assert steps == ["--require-hashes -r requirements.txt", "--no-deps --no-build-isolation ."]
@@ -201,7 +201,7 @@ def test_the_container_is_built_with_the_steps_that_make_runs():
 
 @pytest.mark.parametrize("file", ["deploy/compose/factory.yaml"])
 def test_configurations_for_deployment_are_right(file: str):
-    """They are pasted, too."""
+    """Users paste them, too."""
     assert load_factory(ROOT / file).machines
 
 
@@ -214,7 +214,7 @@ def test_compose_starts_commands_that_exist():
 
 
 def test_requirements_are_hashed_and_name_no_registry():
-    """A box must be able to install from a mirror, and only what was tested."""
+    """A box must be able to install from a mirror, and only the tested versions."""
     for name in ("requirements.txt", "requirements-dev.txt"):
         text = (ROOT / name).read_text(encoding="utf-8")
         pins = re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)

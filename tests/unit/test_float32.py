@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def held(number: float, letter: str = "f") -> float:
-    """Return the number that a device holds after somebody wrote `number` into it."""
+def stored(number: float, letter: str = "f") -> float:
+    """Return the number that a device stores after somebody wrote `number` into it."""
     [found] = struct.unpack(letter, struct.pack(letter, number))
     return float(found)
 
@@ -39,15 +39,15 @@ def one_by_one(numbers: list[float]) -> list[float]:
 )  # fmt: skip
 def test_the_digits_of_a_decimal_come_back(number: float) -> None:
     """A person wrote 230.1 into the device, and looks for 230.1 in the store."""
-    assert shortest(held(number)) == number
-    assert one_by_one([held(number)]) == [number]
+    assert shortest(stored(number)) == number
+    assert one_by_one([stored(number)]) == [number]
 
 
 @pytest.mark.parametrize("number", [0.1, 21.55, -1.5, 65504.0, 2049.0 - 1, 6e-8, 0.0])
 def test_half_precision_has_its_digits_too(number: float) -> None:
     """A number without a fraction stays: 65504, the largest, is not 65500."""
-    found = shortest(held(number, "e"), "e")
-    assert held(found, "e") == held(number, "e")
+    found = shortest(stored(number, "e"), "e")
+    assert stored(found, "e") == stored(number, "e")
     assert len(repr(found)) <= max(len(repr(number)), len("0.00000"))
     assert found == number or not number.is_integer()
 
@@ -56,17 +56,17 @@ def fewest(number: float) -> float:
     """Return the shortest decimal by trying all lengths, as the definition says."""
     for digits in range(1, 10):
         decimal = float(f"{number:.{digits}g}")
-        if abs(decimal) <= 3.4028235e38 and held(decimal) == number:
+        if abs(decimal) <= 3.4028235e38 and stored(decimal) == number:
             return decimal
     return number
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_no_decimal_that_is_shorter_names_the_same_number(number: float) -> None:
-    """The digits are those that tell the number from all others of its precision, and no more."""
+    """The digits distinguish the number from all others of its precision, and no digit is superfluous."""
     assert shortest(number) == fewest(number)
     [found] = one_by_one([number])
-    assert held(found) == number
+    assert stored(found) == number
     assert len(repr(found)) <= len(repr(fewest(number)))
 
 
@@ -86,11 +86,11 @@ def test_powers_of_two_are_exact_decimals() -> None:
         for sign in (1.0, -1.0):
             number = sign * 2.0**exponent
             [found] = one_by_one([number])
-            assert held(found) == number
+            assert stored(found) == number
             assert len(repr(found)) <= len(repr(fewest(number)))
 
 
 def test_numbers_that_are_not_finite_stay() -> None:
-    """The normalization tells why such a reading has no value."""
+    """The normalization gives the reason why such a reading has no value."""
     assert one_by_one([math.inf, -math.inf]) == [math.inf, -math.inf]
     assert math.isnan(one_by_one([math.nan])[0])

@@ -20,7 +20,7 @@ from simulators.modbus.registers import RegisterMap, Unit
 
 
 def variants(raw: Raw) -> list[dict[str, Any]]:
-    """Return the keys that can stand beside a type."""
+    """Return the keys that a type allows."""
     if raw is Raw.BOOL:
         return [{"bit": 15}]
     if raw is Raw.STRING:
@@ -58,7 +58,7 @@ def points() -> list[Point]:
 
 @pytest.mark.parametrize("seed", ["a", "b"])
 def test_a_generic_machine_serves_every_type(seed: str) -> None:
-    """`lineside simulate` serves any template: what it shows must fit, and read as good."""
+    """`lineside simulate` serves any template: its values must fit, and must be read as good."""
     chosen = points()
     machine = GenericMachine("press-01", seed, signals_of(chosen))
     unit = Unit()

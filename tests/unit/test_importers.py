@@ -1,4 +1,4 @@
-"""Points that stand elsewhere already become machines of ours, and what can't be translated is told with its line."""
+"""Points of other programs become machines, and each line that can't be translated is reported."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_point_survives_the_way_through_a_table(
     folder: Path, press: dict[str, Any], drum: dict[str, Any]
 ) -> None:
-    """Whatever stands in a cell: quotes, separators, what looks like a number, braces."""
+    """A cell may contain anything: quotes, separators, braces, or text that looks like a number."""
     for name, protocol, keys in ("press", "modbus", press), ("drum", "opcua", drum):
         template = {"format": 1, "protocol": protocol, "points": keys}
         (folder / "machines" / f"{name}.yaml").write_text(dump(template), encoding="utf-8")
@@ -188,8 +188,8 @@ def test_a_table_that_was_written_by_hand_is_a_factory(tmp_path: Path) -> None:
         ("machine,point,connection\nm,p,modbus+tcp://h\n", "there is no machine with a point"),
     ],
 )
-def test_a_table_that_is_none_is_told(tmp_path: Path, text: str, message: str) -> None:
-    """Nothing is written then."""
+def test_a_file_without_a_valid_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """No file is written."""
     ran = imported(tmp_path, "points.csv", text)
     assert ran.exit_code == 1
     assert message in ran.stderr
@@ -234,7 +234,7 @@ Scaled Data Type,Clamp Low,Clamp High,Eng. Units,Eng Units,Description,Negate Va
 
 
 def test_a_tag_list_of_kepware_is_a_machine(tmp_path: Path) -> None:
-    """Addresses of six digits, linear scaling, bits, strings, arrays; and what our driver has none like is told."""
+    """Read addresses of six digits, scaling, bits, strings and arrays; report tags without an equivalent."""
     ran = imported(
         tmp_path, "tags.csv", KEPWARE, "--connection", "modbus+tcp://10.0.0.1?unit=3", "--machine", "press-01"
     )
@@ -254,10 +254,10 @@ def test_a_tag_list_of_kepware_is_a_machine(tmp_path: Path) -> None:
         "Zones_2": {"address": "holding 41", "raw": "int16"},
     }  # fmt: skip
     kinds = "a holding or input register, a coil or a discrete input"
-    told = notes(ran)
-    assert [line.split(":")[1] for line in told] == ["1", "2", "4", "10", "11", "12", "13"]
-    assert told[0] == "tags.csv:1: order: values of 32 and 64 bits are read as CDAB; say --order where it is another"
-    assert told[-3:] == [
+    noted = notes(ran)
+    assert [line.split(":")[1] for line in noted] == ["1", "2", "4", "10", "11", "12", "13"]
+    assert noted[0] == "tags.csv:1: order: values of 32 and 64 bits are read as CDAB; say --order where it is another"
+    assert noted[-3:] == [
         "tags.csv:11: Level: is left out: Square Root scaling is not linear",
         "tags.csv:12: Start: is left out: it is only written to",
         f"tags.csv:13: Internal: is left out: the address 'K0001' is not {kinds}",
@@ -317,9 +317,9 @@ def test_tags_of_ignition_are_machines_by_their_devices(tmp_path: Path) -> None:
     }  # fmt: skip
     assert points(tmp_path, 1) == {"Total": {"address": "input 10", "raw": "int64"}}
     assert points(tmp_path, 2) == {"Speed": {"node": "ns=2;s=Drum.Speed", "type": "float", "unit": "r/min"}}
-    told = notes(ran)
-    assert [line.split(":")[1] for line in told] == ["3", "5", "10", "11", "12"]
-    assert "not an item of a Modbus device or a node" in told[3]
+    noted = notes(ran)
+    assert [line.split(":")[1] for line in noted] == ["3", "5", "10", "11", "12"]
+    assert "not an item of a Modbus device or a node" in noted[3]
 
 
 # -- Telegraf --
@@ -404,7 +404,7 @@ MODBUS = """
 
 
 def test_modbus_of_telegraf_is_a_machine_for_each_slave(tmp_path: Path) -> None:
-    """In both of its styles, with types, orders, scales and the workarounds that we have too."""
+    """Both of its styles are read, with types, orders, scales and the workarounds that Lineside has, too."""
     ran = imported(tmp_path, "telegraf.conf", MODBUS)
     assert ran.exit_code == 0, ran.output
     factory = load_factory(tmp_path / "out" / "factory.yaml")
@@ -435,9 +435,9 @@ def test_modbus_of_telegraf_is_a_machine_for_each_slave(tmp_path: Path) -> None:
     ] == [("/dev/ttyUSB0", 9600, "none", unit, 0.02, True) for unit in (1, 2)]
 
 
-def test_what_telegraf_has_and_we_have_not_is_told_with_its_line(tmp_path: Path) -> None:
+def test_telegraf_options_without_an_equivalent_are_reported_with_their_lines(tmp_path: Path) -> None:
     """Nobody has to compare two files to know what is missing."""
-    told = notes(imported(tmp_path, "telegraf.conf", MODBUS))
+    noted = notes(imported(tmp_path, "telegraf.conf", MODBUS))
     lines = MODBUS.lstrip("\n").splitlines()
     expected = {
         "inputs.cpu": "[[inputs.cpu]]", "name_override": "name_override", "unit is not": 'name = "power"',
@@ -446,7 +446,7 @@ def test_what_telegraf_has_and_we_have_not_is_told_with_its_line(tmp_path: Path)
         "motor_run": 'name = "motor run"',
     }  # fmt: skip
     for what, where in expected.items():
-        [line] = [one for one in told if what in one.partition(": ")[2]]
+        [line] = [one for one in noted if what in one.partition(": ")[2]]
         assert where in lines[int(line.split(":")[1]) - 1], line
 
 
@@ -546,7 +546,7 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
     }  # fmt: skip
     everything = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "out").rglob("*.yaml")) + ran.output
     assert "hunter2" not in everything
-    told = "\n".join(notes(ran))
+    noted = "\n".join(notes(ran))
     for what in (
         "optional_fields is not translated",
         "/flow: trigger is not translated",
@@ -555,7 +555,7 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
         "all are int",
         "default_tags",
     ):
-        assert what in told
+        assert what in noted
 
 
 @pytest.mark.parametrize(
@@ -566,14 +566,14 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
         ("[[inputs.modbus]]\ncontroller='tcp://h:1'\n", "it has no input"),
     ],
 )
-def test_a_configuration_without_machines_is_told(tmp_path: Path, text: str, message: str) -> None:
+def test_a_configuration_without_machines_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """A wrong file is a mistake like any other."""
     ran = imported(tmp_path, "telegraf.conf", text)
     assert (ran.exit_code, message in ran.stderr) == (1, True), ran.stderr
 
 
-def test_what_is_imported_never_has_to_be_corrected_to_load(tmp_path: Path) -> None:
-    """What would be wrong is left out, and told; so the first run shows values."""
+def test_an_imported_factory_loads_without_corrections(tmp_path: Path) -> None:
+    """Points that would be wrong are left out and reported, so the first run shows values."""
     for name, text in {"a.conf": MODBUS, "b.toml": OPCUA, "c.csv": IGNITION}.items():
         assert imported(tmp_path, name, text, "--force").exit_code == 0
         try:

@@ -1,4 +1,4 @@
-"""What a command loads. Who may import whom is a matter of the import contracts in pyproject.toml."""
+"""The modules that a command loads. The import contracts in pyproject.toml define the allowed imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_import_contracts_hold() -> None:
-    """Data flows one way, and drivers know nothing of the gateway: seen also by who runs only the tests."""
+    """Data flows one way, and drivers do not depend on the gateway; a run of the tests alone shows it, too."""
     lint = Path(sys.executable).with_name("lint-imports")
     ran = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
@@ -49,7 +49,7 @@ def test_the_import_contracts_hold() -> None:
         ),
     ],
 )
-def test_only_what_is_used_is_loaded(code: str, unwanted: set[str]) -> None:
+def test_a_command_loads_only_the_modules_that_it_uses(code: str, unwanted: set[str]) -> None:
     """Commands start fast, and a gateway without OPC UA has 40 MB more to itself."""
     command = [sys.executable, "-c", f"{code}; import sys; print(*sys.modules)"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

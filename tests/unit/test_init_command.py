@@ -19,25 +19,25 @@ def init(folder: Path, *arguments: str, answers: str | None = None) -> tuple[int
     return ran.exit_code, ran.output
 
 
-def test_what_is_usual_is_a_factory_that_is_right(tmp_path: Path) -> None:
-    """A script, and who is in a hurry, begins here."""
-    code, told = init(tmp_path, "--yes")
-    assert (code, f"{tmp_path / 'factory.yaml'}: valid: 1 machine, 1 point" in told) == (0, True), told
+def test_the_defaults_make_a_valid_factory(tmp_path: Path) -> None:
+    """A script, or a person in a hurry, begins here."""
+    code, output = init(tmp_path, "--yes")
+    assert (code, f"{tmp_path / 'factory.yaml'}: valid: 1 machine, 1 point" in output) == (0, True), output
     factory = load_factory(tmp_path / "factory.yaml")
     assert str(factory.machines[0].path) == "acme/north/area-1/line-1/machine-01"
     assert factory.warnings == ()
 
 
-def test_answers_are_what_is_written_and_wrong_ones_are_asked_again(tmp_path: Path) -> None:
-    """Nobody has to begin anew for a blank in a name."""
+def test_answers_are_written_and_wrong_answers_are_asked_again(tmp_path: Path) -> None:
+    """A blank in a name does not make a person begin again."""
     answers = ["my company", "acme", "", "edge 1", "edge-7", "http://broker", "mqtts://broker.example", "edge-7",
                "curing", "", "press-01", "10.0.0.2", "opc.tcp://10.0.0.2:4840?security=none", "press"]  # fmt: skip
-    code, told = init(tmp_path, answers="\n".join(answers) + "\n")
-    assert code == 0, told
-    assert told.count("is not a name; write letters") == 2
-    assert "http is not a scheme of brokers; write mqtts://HOST:8883" in told
-    assert "write one of modbus+tcp://" in told
-    assert "put the broker's password into the file /run/secrets/broker_password" in told
+    code, output = init(tmp_path, answers="\n".join(answers) + "\n")
+    assert code == 0, output
+    assert output.count("is not a name; write letters") == 2
+    assert "http is not a scheme of brokers; write mqtts://HOST:8883" in output
+    assert "write one of modbus+tcp://" in output
+    assert "put the broker's password into the file /run/secrets/broker_password" in output
     factory = load_factory(tmp_path / "factory.yaml")
     assert (factory.gateway.id, factory.broker.url, factory.broker.username) == (
         "edge-7",
@@ -53,10 +53,10 @@ def test_answers_are_what_is_written_and_wrong_ones_are_asked_again(tmp_path: Pa
     )
 
 
-def test_a_template_that_is_there_is_taken_and_not_written(tmp_path: Path) -> None:
+def test_an_existing_template_is_used_and_not_written(tmp_path: Path) -> None:
     """Machine types that come with Lineside have all their points at once."""
-    code, told = init(tmp_path, "--yes", "--template", "curing-press")
-    assert (code, len(load_factory(tmp_path / "factory.yaml").machines[0].points) > 10) == (0, True), told
+    code, output = init(tmp_path, "--yes", "--template", "curing-press")
+    assert (code, len(load_factory(tmp_path / "factory.yaml").machines[0].points) > 10) == (0, True), output
     assert not (tmp_path / "machines").exists()
 
 
@@ -68,19 +68,17 @@ def test_a_template_that_is_there_is_taken_and_not_written(tmp_path: Path) -> No
         ("--connection", "modbus+tcp://", "no host"),
     ],
 )
-def test_what_the_command_line_says_is_checked_as_answers_are(
-    tmp_path: Path, option: str, value: str, message: str
-) -> None:
+def test_options_are_checked_as_answers_are(tmp_path: Path, option: str, value: str, message: str) -> None:
     """A script gets an exit code, not a question."""
-    code, told = init(tmp_path, "--yes", option, value)
-    assert (code, message in told, option in told) == (2, True, True), told
+    code, output = init(tmp_path, "--yes", option, value)
+    assert (code, message in output, option in output) == (2, True, True), output
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
-    """It is a command for the beginning."""
+    """It is a command for the start, and not for a change of a configuration."""
     assert init(tmp_path, "--yes")[0] == 0
-    code, told = init(tmp_path, "--yes", "--site", "south")
-    assert (code, "is there already; --force writes over it" in told) == (1, True)
+    code, output = init(tmp_path, "--yes", "--site", "south")
+    assert (code, "is there already; --force writes over it" in output) == (1, True)
     assert init(tmp_path, "--yes", "--site", "south", "--force")[0] == 0
     assert load_factory(tmp_path / "factory.yaml").factory.site == "south"

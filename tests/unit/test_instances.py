@@ -86,7 +86,7 @@ def test_points_that_do_not_differ_are_shared(tmp_path: Path) -> None:
 
 
 def test_parameters_have_values_of_their_template_where_a_machine_says_nothing(tmp_path: Path) -> None:
-    """The usual machine is the shortest."""
+    """The usual machine needs the fewest keys."""
     factory = load(tmp_path, "      press-1: {template: press, connection: 'modbus+tcp://h?unit={zones}'}")
     assert address(points(factory)["pressure"]) == "holding 2"
     assert list(points(factory)) == ["pressure", "zone_0", "zone_1", "parts"]
@@ -95,7 +95,7 @@ def test_parameters_have_values_of_their_template_where_a_machine_says_nothing(t
 
 
 def test_an_extending_template_gives_parameters_other_values(tmp_path: Path) -> None:
-    """A machine type whose registers stand elsewhere is two lines."""
+    """A machine type with other register addresses takes two lines."""
     other = "format: 1\nprotocol: modbus\nextends: press\nparameters: {base: 500}\npoints: {spare: {enabled: true}}"
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines" / "other.yaml").write_text(other, encoding="utf-8")
@@ -133,8 +133,8 @@ def test_one_machine_has_other_points_than_its_template(tmp_path: Path) -> None:
     assert (address(other["zone_1"]), address(other["extra"])) == ("holding 111", "input 109")
 
 
-def test_lines_can_stand_in_files_of_their_own(tmp_path: Path) -> None:
-    """Who looks after a line edits its file, and nobody else's."""
+def test_lines_can_be_in_files_of_their_own(tmp_path: Path) -> None:
+    """The person who maintains a line edits only the file of that line."""
     line = (
         "format: 1\nlines: {{{}: {{area: a, machines: {{m: {{template: press, connection: 'modbus+tcp://{}'}}}}}}}}"
     )
@@ -148,7 +148,7 @@ def test_lines_can_stand_in_files_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_factory_may_consist_of_included_lines_alone(tmp_path: Path) -> None:
-    """The main file is then what the plant's IT looks after."""
+    """The IT department of the plant then maintains the main file."""
     (tmp_path / "line.yaml").write_text(
         "format: 1\nlines: {l: {area: a, machines: {m: {template: packml-modbus, connection: 'modbus+tcp://h'}}}}",
         encoding="utf-8",
@@ -157,8 +157,8 @@ def test_a_factory_may_consist_of_included_lines_alone(tmp_path: Path) -> None:
     assert len(load_factory(tmp_path / "factory.yaml").machines) == 1
 
 
-def test_what_is_allowed_and_seldom_meant_is_a_warning(tmp_path: Path) -> None:
-    """The gateway runs; `lineside validate` tells."""
+def test_a_configuration_that_is_rarely_intended_is_a_warning(tmp_path: Path) -> None:
+    """The gateway runs; `lineside validate` shows the warning."""
     template = PRESS + "  raw: {address: 'holding 2', raw: float32}\n"
     factory = load(tmp_path, "      m: {template: press, connection: 'modbus+tcp://h'}", template)
     [warning] = factory.warnings
@@ -166,8 +166,8 @@ def test_what_is_allowed_and_seldom_meant_is_a_warning(tmp_path: Path) -> None:
     assert warning.message == "float32 at holding 2 overlaps uint16 at holding 2 of pressure"
 
 
-def test_parts_of_a_register_beside_the_whole_are_no_overlap(tmp_path: Path) -> None:
-    """That is what status words are for; and one register may be two points of one type."""
+def test_parts_of_a_register_do_not_overlap_the_whole(tmp_path: Path) -> None:
+    """Status words are read like this, and one register may be two points of one type."""
     template = """
 format: 1
 protocol: modbus
@@ -206,7 +206,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     written=_ANYTHING,
     key=st.sampled_from(["m", "m-{1..3}"]) | st.text(alphabet="m{}.,12 ", min_size=1, max_size=8),
 )
-def test_whatever_a_machine_says_is_understood_or_told(folder: Path, section: str, written: object, key: str) -> None:
+def test_any_machine_entry_is_accepted_or_reported(folder: Path, section: str, written: object, key: str) -> None:
     """No mistake in a file may end in a stack trace, or in a machine that is silently not there."""
     machine = {"template": "press", "connection": "modbus+tcp://h"} | {section: written}
     text = json.dumps({key: machine})
@@ -235,7 +235,7 @@ NAMES = {"n": 7, "base": 100, "tag": "Drum", "half": 0.5, "on": True}
     ],
 )  # fmt: skip
 def test_names_in_braces_become_their_values(written: object, expected: object) -> None:
-    """A number stays a number where it stands alone, and becomes text in text."""
+    """A number stays a number if it is the whole value, and becomes text within text."""
     found = fill(written, NAMES)
     assert found == expected
     assert type(found) is type(expected)
@@ -250,22 +250,22 @@ def test_names_in_braces_become_their_values(written: object, expected: object) 
         "{__import__('os')}", "{" + "-" * 5000 + "1}", "{" + "(" * 99 + "}", "{\0}", "{n,n}", "{n:02:03}",
     ],
 )  # fmt: skip
-def test_what_is_no_sum_of_names_is_refused(written: str) -> None:
-    """Configuration is no program; and nothing that is written ends in a stack trace."""
+def test_an_invalid_expression_is_refused(written: str) -> None:
+    """A configuration is not a program, and no text in it ends in a stack trace."""
     with pytest.raises(ValueError, match=r"[{}]|characters"):
         fill(written, NAMES)
 
 
 @given(st.text(alphabet="{}n+-*/%() 0:b\n"))
-def test_whatever_stands_in_braces_is_understood_or_refused(written: str) -> None:
-    """The errors of Python's own parser are among those of others."""
+def test_any_text_in_braces_is_accepted_or_refused(written: str) -> None:
+    """Errors of Python's own parser are reported like all others."""
     try:
         fill(written, NAMES)
     except ValueError as error:
-        told = str(error)
+        result = str(error)
     else:
-        told = "understood"
-    assert told
+        result = "understood"
+    assert result
 
 
 @given(st.text())
@@ -284,7 +284,7 @@ def test_doubled_braces_are_braces(text: str) -> None:
         ("p{007}", [("p007", 7)]),
     ],
 )
-def test_a_key_stands_for_its_machines(key: str, expected: list[tuple[str, int | None]]) -> None:
+def test_a_key_with_a_range_names_its_machines(key: str, expected: list[tuple[str, int | None]]) -> None:
     """Digits are kept, so that names sort as their numbers do."""
     assert [tuple(one) for one in machines_of(key)] == expected
 
@@ -292,14 +292,14 @@ def test_a_key_stands_for_its_machines(key: str, expected: list[tuple[str, int |
 @pytest.mark.parametrize(
     "key", ["p{1..99999999}", "p{}", "p{1..}", "p{2..1}", "p{1", "p}", "p{1..2}{3..4}", "p{1,1}", "{a}", "-{1..2}"]
 )
-def test_a_key_that_is_no_range_is_refused(key: str) -> None:
-    """Also one that would fill the memory."""
+def test_a_key_with_an_invalid_range_is_refused(key: str) -> None:
+    """So is a range that would fill the memory."""
     with pytest.raises(ValueError, match=r"brace|number|name|range|down|more|twice"):
         machines_of(key)
 
 
-def test_addresses_are_those_that_were_reckoned(tmp_path: Path) -> None:
-    """The template's own registers, moved by the machine's base."""
+def test_addresses_are_calculated_from_the_parameters(tmp_path: Path) -> None:
+    """They are the registers of the template, moved by the base of the machine."""
     factory = load(tmp_path, "      m: {template: press, parameters: {base: 40}, connection: 'modbus+tcp://h'}")
     source = points(factory)["pressure"].source
     assert isinstance(source, ModbusSource)

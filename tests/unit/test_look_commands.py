@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_a_query_without_a_store_says_so_and_creates_nothing(tmp_path: Path) -> None:
-    """Root looked, and ingest could not write to the file and folder that root had created."""
+    """After a query by root, ingest could not write to the file and folder that root had created."""
     machine = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
     config = write_factory(
         tmp_path / "factory.yaml",
@@ -35,7 +35,7 @@ def test_a_query_without_a_store_says_so_and_creates_nothing(tmp_path: Path) -> 
 
 
 def test_a_text_can_not_steer_the_terminal() -> None:
-    """Whoever may publish a text would else write to the screen of whoever looks."""
+    """Otherwise a client that may publish a text could write to the screen of the person who reads it."""
     text = "\x1b]0;owned\x07\x1b[2J\u202e"
     reading = Reading(MachinePath(*"abcde"), text, 1_764_000_000_000_000, text, text, Quality.BAD, text, text)
     shown = show(reading, "text")

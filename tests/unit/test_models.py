@@ -47,7 +47,7 @@ def machine(name: str, seed: str = "seed") -> Machine:
 
 
 def steps(one: Machine, cycles: int) -> Iterator[dict[str, Value]]:
-    """Run until so many parts are finished; yield what the machine shows after each step."""
+    """Run until so many parts are finished; yield the signals of the machine after each step."""
     yield one.signals
     limit = one.clock + 2.0 * cycles * one.cycle + 60.0
     while one.cycles < cycles:
@@ -58,7 +58,7 @@ def steps(one: Machine, cycles: int) -> Iterator[dict[str, Value]]:
 
 @pytest.mark.parametrize("file", sorted(Path(models.__file__).parent.glob("*.py")), ids=lambda file: file.stem)
 def test_a_model_is_short(file: Path) -> None:
-    """A new machine type is an afternoon's work: what several need belongs into what they share."""
+    """A new machine type is an afternoon's work: code that several types need belongs in a shared module."""
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 150
 
 
@@ -138,7 +138,7 @@ def test_points_share_no_registers_but_bits(name: str) -> None:
         for offset in range(source.address.offset, source.address.offset + source.size):
             for bit in range(16) if source.bit is None else (source.bit,):
                 owner = owners.setdefault((source.address.table, offset, bit), point.name)
-                assert owner == point.name, f"{point.name} and {owner} both stand in {source.address}"
+                assert owner == point.name, f"{point.name} and {owner} are both in {source.address}"
 
 
 @every_model
@@ -191,7 +191,7 @@ def test_a_press_cures_with_steam_and_nitrogen(side: str) -> None:
     assert cure > CURED
 
 
-def test_a_press_tells_of_each_tyre_where_it_was_cured_and_with_what_result() -> None:
+def test_a_press_reports_the_mould_and_the_result_of_each_tyre() -> None:
     """Traceability: the serial number in a mould becomes that of its result, and the two tyres are two."""
     one = machine("curing-press")
     held = [(signals["serial_number_left"], signals["serial_number_right"]) for signals in steps(one, 2)]
@@ -250,7 +250,7 @@ LOWEST: dict[str, dict[str, tuple[float, float]]] = {
 
 @every_model
 def test_a_process_engineer_would_believe_the_numbers(name: str) -> None:
-    """What published figures say of a machine, and its makers: pressures, temperatures, forces, speeds."""
+    """The ranges are those of published figures and of makers: pressures, temperatures, forces, speeds."""
     one = machine(name)
     for _ in steps(one, 1):
         pass  # from a cold start
