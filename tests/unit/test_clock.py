@@ -52,8 +52,8 @@ def test_time_is_that_of_the_wall_clock(times: Times) -> None:
     assert now() == NOON + 250_000
 
 
-def test_no_time_is_told_twice(times: Times) -> None:
-    """Two readings of one time are one to a store."""
+def test_no_time_stamp_is_used_twice(times: Times) -> None:
+    """A store keeps only one of two readings with the same time."""
     now = Clock()
     assert [now(), now(), now()] == [NOON, NOON + 8, NOON + 16]
     times.go_on(1)
@@ -72,18 +72,18 @@ def test_a_clock_set_back_a_little_goes_on_at_half_the_pace(times: Times) -> Non
     assert now() == times.wall
 
 
-def test_a_clock_set_back_a_little_is_caught_up_with_however_often_it_is_asked(times: Times) -> None:
-    """At the full pace it never would be: a gateway that reads every 10 ms would be ahead for ever."""
+def test_a_clock_set_back_a_little_is_caught_up_with_at_any_rate_of_readings(times: Times) -> None:
+    """At the full pace a gateway that reads every 10 ms would stay ahead permanently."""
     now = Clock()
     now()
     times.go_on(0, step=-SECOND)
-    told = []
-    while now.ahead or not told:
+    stamps = []
+    while now.ahead or not stamps:
         times.go_on(10_000)
-        told.append(now())
-    assert told[-1] == times.wall
+        stamps.append(now())
+    assert stamps[-1] == times.wall
     assert times.monotonic - 5 * SECOND == pytest.approx(2 * SECOND, rel=0.01)
-    assert all(0 < later - earlier <= 10_000 for earlier, later in pairwise(told))
+    assert all(0 < later - earlier <= 10_000 for earlier, later in pairwise(stamps))
 
 
 @pytest.mark.parametrize("back", [2, 60, 8 * 3600, 30 * 86_400])
@@ -101,17 +101,17 @@ def test_a_clock_set_back_far_is_followed_at_once(times: Times, back: int) -> No
 def test_times_that_were_used_before_are_doubtful_and_still_unique(times: Times) -> None:
     """An hour back to the second: each reading of a schedule meets one that was stamped when the clock was ahead."""
     now = Clock()
-    told, doubtful = [], []
+    stamps, doubtful = [], []
     for step in (0, -5, -5):
         times.go_on(0, step=step * SECOND)
         for _ in range(10):
             times.go_on(SECOND)
-            told.append(now())
+            stamps.append(now())
             doubtful.append(now.fault is not None)
-    assert len(set(told)) == 30
+    assert len(set(stamps)) == 30
     assert doubtful == [False] * 10 + [True] * 5 + [False] * 5 + [True] * 5 + [False] * 5
-    assert max(told) == times.wall
-    assert all(abs(told[i + 10] - told[i] - 5 * SECOND) < GRAIN for i in range(20))
+    assert max(stamps) == times.wall
+    assert all(abs(stamps[i + 10] - stamps[i] - 5 * SECOND) < GRAIN for i in range(20))
 
 
 def test_the_time_that_a_wrong_clock_used_is_doubtful_when_it_comes(times: Times) -> None:
@@ -132,8 +132,8 @@ def test_the_time_that_a_wrong_clock_used_is_doubtful_when_it_comes(times: Times
 
 
 @pytest.mark.parametrize("step", [-3600, 3600, -1, 1, 1_764_000_000])
-def test_a_step_is_told_once_with_its_size(times: Times, step: int) -> None:
-    """Who looks at an hour that is too short, or too long, must find out why."""
+def test_a_step_is_logged_once_with_its_size(times: Times, step: int) -> None:
+    """A person who sees an hour that is too short, or too long, must find the reason."""
     now = Clock()
     with structlog.testing.capture_logs() as logs:
         for moved in (0, step, 0, 0):
@@ -158,7 +158,7 @@ def test_a_clock_that_is_slewed_makes_no_noise(times: Times) -> None:
 
 
 def test_a_clock_before_it_was_set_is_not_trusted(times: Times) -> None:
-    """A box without a battery wakes up in 1970: what it reads until the network is there is marked, and kept."""
+    """A box without a battery starts in 1970: mark and keep the readings until the network is there."""
     times.wall = 7 * SECOND
     now = Clock()
     with structlog.testing.capture_logs() as logs:
@@ -190,8 +190,8 @@ def test_time_that_was_used_before_is_not_trusted(times: Times) -> None:
     assert [log["event"] for log in logs] == ["clock.stepped", "clock.not_trusted", "clock.trusted"]
 
 
-def test_a_small_step_back_is_no_doubt(times: Times) -> None:
-    """A tenth of a second is within what anybody asks of a gateway's clock."""
+def test_a_small_step_back_is_not_a_fault(times: Times) -> None:
+    """A tenth of a second is within the accuracy that a gateway's clock needs."""
     now = Clock()
     now()
     times.go_on(0, step=-SECOND // 10)
@@ -199,12 +199,12 @@ def test_a_small_step_back_is_no_doubt(times: Times) -> None:
     assert now.fault is None
 
 
-def test_a_clock_that_nothing_synchronises_is_doubted_only_where_that_is_asked_for(
+def test_a_clock_without_synchronisation_is_doubted_only_on_request(
     times: Times, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many plants set their boxes by hand: whether that is good enough is theirs to say."""
-    told = iter([False, False, True])
-    monkeypatch.setattr(clock, "synchronised", lambda: next(told))
+    states = iter([False, False, True])
+    monkeypatch.setattr(clock, "synchronised", lambda: next(states))
     trusting, strict = Clock(), Clock(require_sync=True)
     seen = []
     for _ in range(5):
@@ -217,7 +217,7 @@ def test_a_clock_that_nothing_synchronises_is_doubted_only_where_that_is_asked_f
 
 
 def test_the_kernel_is_asked_whether_the_clock_is_synchronised() -> None:
-    """The answer hangs on this machine; that there is one, and that it stays, does not."""
+    """The answer depends on this machine, but there is an answer, and it does not change."""
     assert clock.synchronised() is clock.synchronised()
 
 
@@ -235,16 +235,16 @@ STEPS = st.just(0) | st.integers(-100, 100) | st.integers(-3 * SECOND, 3 * SECON
 
 @given(st.lists(st.tuples(st.integers(0, 10 * SECOND), STEPS)))
 def test_time_is_unique_and_near_the_wall_clock(story: list[tuple[int, int]]) -> None:
-    """Whatever is done to the wall clock, up to eight times over one time."""
+    """This holds for any changes of the wall clock, up to eight times over one time."""
     with pytest.MonkeyPatch.context() as patch:
         times, now = Times(), Clock()
         patch.setattr(clock, "time", times)
-        told, eras = [now()], [0]
+        stamps, eras = [now()], [0]
         for microseconds, step in story:
             times.go_on(microseconds, step)
-            told.append(now())
+            stamps.append(now())
             eras.append(now.era)
-            assert times.wall - GRAIN < told[-1] <= times.wall + 2 * clock.AHEAD + len(told) * GRAIN
-    assert len(set(told)) == len(told) or max(eras) >= GRAIN
-    for (earlier, later), (era, next_era) in zip(pairwise(told), pairwise(eras), strict=True):
+            assert times.wall - GRAIN < stamps[-1] <= times.wall + 2 * clock.AHEAD + len(stamps) * GRAIN
+    assert len(set(stamps)) == len(stamps) or max(eras) >= GRAIN
+    for (earlier, later), (era, next_era) in zip(pairwise(stamps), pairwise(eras), strict=True):
         assert later > earlier or next_era > era

@@ -1,4 +1,4 @@
-"""One set of machines becomes another: what is the same stays the same object, and all else is told apart."""
+"""One set of machines becomes another: equal parts stay the same objects, and only the others are replaced."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ PRESS = {
 
 
 class Reader:
-    """A runner that notes what it is asked to read."""
+    """A runner that records the groups that it is asked to read."""
 
     def __init__(self, device: Device) -> None:
         self.groups: tuple[Group, ...] = tuple(device.groups)
-        self.told: list[list[Group]] = []
+        self.regrouped: list[list[Group]] = []
         self.stopped = False
 
     async def regroup(self, groups: Sequence[Group]) -> None:
         if set(groups) != set(self.groups):
-            self.told.append(list(groups))
+            self.regrouped.append(list(groups))
         self.groups = tuple(groups)
 
     async def stop(self) -> None:
@@ -45,7 +45,7 @@ class Reader:
 
 
 class Bench:
-    """An acquisition whose runners only take notes."""
+    """An acquisition whose runners only record the calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -107,13 +107,13 @@ def bench(tmp_path: Path) -> Bench:
 
 
 async def test_the_same_configuration_changes_nothing(bench: Bench):
-    """Comments, order and files may be others."""
+    """Comments, order and file names may differ."""
     await bench.change({"one": at(1), "two": at(2)})
     sinks = list(bench.sinks)
     change = await bench.change({"two": at(2), "one": at(1)})
     assert (change.added, change.changed, change.removed) == ([], [], [])
     assert bench.sinks == sinks
-    assert [reader.told for reader in bench.readers.values()] == [[]]
+    assert [reader.regrouped for reader in bench.readers.values()] == [[]]
 
 
 async def test_a_machine_is_added_beside_others_of_its_connection(bench: Bench):
@@ -123,9 +123,9 @@ async def test_a_machine_is_added_beside_others_of_its_connection(bench: Bench):
     before = set(reader.groups)
     change = await bench.change({"one": at(1), "two": at(2)})
     assert names(change.added) == ["two"]
-    [told] = reader.told
-    assert before < set(told)
-    assert len(told) == 4
+    [groups] = reader.regrouped
+    assert before < set(groups)
+    assert len(groups) == 4
     assert set(bench.acquisition.schedules) == {"acme/north/area/line/one", "acme/north/area/line/two"}
 
 
@@ -147,12 +147,12 @@ async def test_a_machine_that_moves_leaves_one_connection_and_joins_another(benc
     change = await bench.change({"one": at(1), "two": at(2, "10.0.0.9")})
     assert names(change.changed) == ["two"]
     left, joined = bench.readers.values()
-    assert [len(told) for told in left.told] == [2]
+    assert [len(groups) for groups in left.regrouped] == [2]
     assert len(joined.groups) == 2
 
 
 async def test_of_a_changed_machine_only_the_groups_that_changed_are_new(bench: Bench):
-    """A deadband of a slow point is nothing to the fast ones."""
+    """A deadband of a slow point does not concern the fast points."""
     await bench.change({"one": at(1)})
     fast, slow = bench.sinks
     change = await bench.change({"one": at(1, points={"slow": {"deadband": 2}})})
@@ -161,11 +161,11 @@ async def test_of_a_changed_machine_only_the_groups_that_changed_are_new(bench: 
     assert fast in reader.groups
     assert slow not in reader.groups
     assert len(bench.sinks) == 3
-    assert reader.told[0] == [fast], "the old group is let go of before the new one is read"
+    assert reader.regrouped[0] == [fast], "the old group is released before the new group is read"
 
 
 async def test_a_changed_template_changes_its_machines(bench: Bench):
-    """One file, many machines."""
+    """One file changes many machines."""
     lines = {"one": at(1), "two": at(2)}
     await bench.change(lines)
     points = PRESS["points"] | {"slow": PRESS["points"]["slow"] | {"unit": "bar"}}  # type: ignore[index,operator] # of this test

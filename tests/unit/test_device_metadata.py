@@ -1,4 +1,4 @@
-"""What a device says of its points fills what the configuration leaves open, and no more."""
+"""The metadata that a device gives fills the gaps of the configuration, and nothing else."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Gateway:
         await cancel_and_wait(self._running)
 
 
-def told(made: DeviceMetadata, name: str) -> dict[str, Any]:
+def published(made: DeviceMetadata, name: str) -> dict[str, Any]:
     point: dict[str, Any] = orjson.loads(made.payloads[META])["points"][name]
     return point
 
@@ -89,14 +89,14 @@ def told(made: DeviceMetadata, name: str) -> dict[str, Any]:
         ({"type": "bool"}, {"unit": "", "range": None, "labels": {}}),
     ],
 )
-def test_what_the_configuration_says_comes_first(keys: dict[str, Any], expected: dict[str, Any]) -> None:
-    """A unit is that of the value as the device holds it: not of one that is scaled."""
+def test_the_configuration_comes_before_the_device(keys: dict[str, Any], expected: dict[str, Any]) -> None:
+    """The unit of the device is that of the raw value, and not of a scaled value."""
     [point] = filled(machine(p=keys), {"p": SAYS}).points
     assert {name: getattr(point, name) for name in expected} == expected
 
 
-def test_what_the_device_does_not_say_stays_open() -> None:
-    """And points that it says nothing of are as they were."""
+def test_metadata_that_the_device_does_not_give_stays_open() -> None:
+    """Points without metadata from the device stay unchanged."""
     before = machine(p={}, q={"type": ValueType.INT})
     assert filled(before, {"p": PointMetadata()}).points == before.points
     assert filled(before, {}).points == before.points
@@ -108,29 +108,29 @@ async def changed(made: DeviceMetadata) -> list[str]:
     return list(made.take_changed())
 
 
-async def test_what_is_learned_is_published_once(tmp_path: Path) -> None:
-    """A device that says the same after each connect is no news."""
+async def test_learned_metadata_is_published_once(tmp_path: Path) -> None:
+    """A device that gives the same metadata after each connect causes no new message."""
     async with Gateway(tmp_path, p={}, q={"unit": "bar"}) as made:
         made.take_changed()
         first = made.id_of(PATH)
         assert made.learn(group("p", "q"), [SAYS, PointMetadata()])
         assert await changed(made) == [META]
-        assert told(made, "p")["unit"] == "Cel"
-        assert told(made, "p")["range"] == [0.0, 200.0]
-        assert told(made, "q")["unit"] == "bar"
+        assert published(made, "p")["unit"] == "Cel"
+        assert published(made, "p")["range"] == [0.0, 200.0]
+        assert published(made, "q")["unit"] == "bar"
         assert made.id_of(PATH) != first
         assert [meta.id for meta in parse_meta(made.payloads[META]).metas] == [made.id_of(PATH), first]
         assert not made.learn(group("p", "q"), [SAYS, PointMetadata()])
 
 
 async def test_the_next_run_knows_it_from_the_start(tmp_path: Path) -> None:
-    """Its first readings are taken before the device was asked, and have their units all the same."""
+    """Its first readings are acquired before the device is asked, and have their units nevertheless."""
     async with Gateway(tmp_path, p={}) as made:
         made.learn(group("p"), [SAYS])
         await changed(made)
     async with Gateway(tmp_path, p={"type": "int"}) as again:
-        assert told(again, "p")["unit"] == "Cel"
-        assert told(again, "p")["labels"] == {"0": "off", "1": "on"}
+        assert published(again, "p")["unit"] == "Cel"
+        assert published(again, "p")["labels"] == {"0": "off", "1": "on"}
     async with Gateway(tmp_path, p={"unit": "K"}) as other:
         assert other.id_of(PATH) != again.id_of(PATH)
 
@@ -143,16 +143,16 @@ async def test_the_next_run_knows_it_from_the_start(tmp_path: Path) -> None:
         b"[" * 3000, b'{"x": [{"template": "t", "points": {"p": {"type": "double"}}}]}',
     ],
 )  # fmt: skip
-async def test_a_damaged_file_is_learned_anew(tmp_path: Path, name: str, content: bytes) -> None:
-    """The device is there to be asked."""
+async def test_the_metadata_of_a_damaged_file_is_learned_again(tmp_path: Path, name: str, content: bytes) -> None:
+    """The device can be asked again."""
     (tmp_path / f"edge.{name}.json").write_bytes(content)
     async with Gateway(tmp_path, p={}) as made:
-        assert told(made, "p")["unit"] == ""
+        assert published(made, "p")["unit"] == ""
         assert parse_meta(made.payloads[META]).metas
 
 
-async def test_a_device_that_says_nothing_changes_nothing(tmp_path: Path) -> None:
-    """Most can't say anything of their points."""
+async def test_a_device_without_metadata_changes_nothing(tmp_path: Path) -> None:
+    """Most devices can't give metadata of their points."""
     async with Gateway(tmp_path, p={}) as made:
         assert not made.learn(group("p"), [])
         assert not made.learn(group("p"), [PointMetadata()])
@@ -187,7 +187,7 @@ async def test_a_few_earlier_descriptions_are_published(tmp_path: Path) -> None:
 async def test_every_description_that_a_spooled_record_names_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A box that is commissioned for weeks before its server exists is configured anew more often than that."""
+    """A box that is commissioned for weeks before its server exists has more configurations than the limit."""
     monkeypatch.setattr(device_metadata, "PRUNE_EVERY", 0.01)
     gateway = Gateway(tmp_path, p={"unit": UNITS[0]})
     async with gateway as made:
@@ -227,10 +227,10 @@ async def test_a_description_is_on_disk_before_a_record_names_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EMFILE, errno.ENOSPC, errno.ENOENT])
-async def test_a_disk_that_takes_nothing_is_logged_once(
+async def test_a_disk_that_refuses_writes_is_logged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """What is described is known as long as the gateway runs, and written when that works again."""
+    """Metadata is known as long as the gateway runs, and written when the disk works again."""
 
     def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))

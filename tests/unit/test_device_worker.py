@@ -1,4 +1,4 @@
-"""The runner: schedules of fixed phase, missed slots, outages told once, and reconnects."""
+"""The runner: schedules of fixed phase, missed slots, outages reported once, and reconnects."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def group(machine: str = "press-01", every: float = 1.0, *, pushed: bool = False
 
 
 class Device(Driver):
-    """A device that does what a test says, and notes when it was asked."""
+    """A device that a test controls, and that records when it was read."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__(Connection(), groups, lambda: 0)
@@ -182,7 +182,7 @@ def test_a_scan_longer_than_its_period_misses_slots_and_never_overlaps():
 
 
 def test_each_rate_has_its_own_schedule():
-    """A fast group is not held to the pace of a slow one."""
+    """A slow group does not delay a fast group."""
 
     async def main() -> dict[str, int]:
         bench = Bench(group("fast", 0.1), group("slow", 1.0))
@@ -236,7 +236,7 @@ def test_a_long_period_has_its_first_reading_at_once():
 
 
 def test_waves_are_as_few_as_their_length_allows_and_lie_evenly():
-    """A wave of everything would delay the last reading of it; one for each device would cost the most."""
+    """One wave of all devices would delay its last reading; a wave for each device would cost the most."""
     waves = Waves()
     small = [waves.add([group()]) for _ in range(10)]
     assert set(small) == {0.0}
@@ -248,8 +248,8 @@ def test_waves_are_as_few_as_their_length_allows_and_lie_evenly():
     assert max(gaps) <= 2 * min(gaps)
 
 
-def test_an_outage_is_told_once_and_its_slots_are_missed():
-    """Every point is bad once, not once a try; what was not read is in the schedule's account."""
+def test_an_outage_is_reported_once_and_its_slots_are_missed():
+    """Every point is bad once, not once for each attempt; the schedule counts the scans that were not read."""
 
     async def main() -> Bench:
         bench = Bench(group(every=1.0))
@@ -311,7 +311,7 @@ def test_a_scan_that_is_given_up_is_read_with_a_task_in_the_same_slot():
 
 
 def test_a_scan_without_a_task_that_lasts_too_long_misses_slots_and_never_overlaps():
-    """As any other."""
+    """It is treated like any other scan."""
 
     async def main() -> Bench:
         bench, device = direct_bench()
@@ -325,7 +325,7 @@ def test_a_scan_without_a_task_that_lasts_too_long_misses_slots_and_never_overla
 
 
 def test_a_stop_waits_for_a_scan_without_a_task():
-    """What was read is never thrown away."""
+    """Acquired readings are never discarded."""
 
     async def main() -> int:
         bench, device = direct_bench()
@@ -354,7 +354,7 @@ def test_without_room_scans_have_a_task_that_can_wait():
     run(main())
 
 
-def test_an_error_that_nobody_foresaw_in_a_scan_without_a_task_is_a_driver_fault():
+def test_an_unexpected_error_in_a_scan_without_a_task_is_a_driver_fault():
     """It must neither be lost nor stop the alarms of other devices."""
 
     async def main() -> Bench:
@@ -387,7 +387,7 @@ def test_attempts_to_connect_back_off_up_to_a_ceiling():
 
 
 def test_a_failed_scan_is_bad_and_the_next_comes_in_time():
-    """ReadFailed costs this scan; the connection stands."""
+    """`ReadFailed` costs this scan; the connection stays open."""
 
     async def main() -> Bench:
         bench = Bench(group(every=1.0))
@@ -401,8 +401,8 @@ def test_a_failed_scan_is_bad_and_the_next_comes_in_time():
     assert {fault.code for scan in bench.delivered for fault in scan.faults.values()} == {"busy"}
 
 
-def test_a_misconfigured_device_is_told_once_and_left_alone():
-    """Trying again would not help; its slots are missed, not forgotten."""
+def test_a_misconfigured_device_is_reported_once_and_not_tried_again():
+    """To try again would not help; its slots are counted as missed."""
 
     async def main() -> Bench:
         bench = Bench(group(every=1.0))
@@ -427,14 +427,14 @@ def test_one_group_that_loses_the_connection_ends_the_others_reads_too():
 
     bench = run(main())
     assert len(bench.device.attempts) == 2
-    told = [scan.group.machine for scan in bench.delivered if scan.faults]
-    assert sorted(told) == ["one", "two"]
+    lost = [scan.group.machine for scan in bench.delivered if scan.faults]
+    assert sorted(lost) == ["one", "two"]
     last = {machine: time for machine, time in bench.device.asked}  # noqa: C416 - the last one counts
     assert last == pytest.approx({"one": 10.0, "two": 10.0})
 
 
-def test_stopping_lets_a_scan_end_and_counts_no_slot_that_could_still_have_been_taken():
-    """Whoever stops a gateway finds no missed cycle in its report that was never late."""
+def test_a_stop_lets_a_scan_end_and_counts_no_later_slot_as_missed():
+    """The report of a stopped gateway has no missed scan that was not late."""
 
     async def main() -> Bench:
         bench = Bench(group(every=1.0))
@@ -447,7 +447,7 @@ def test_stopping_lets_a_scan_end_and_counts_no_slot_that_could_still_have_been_
     assert (bench.schedule.due, bench.schedule.taken, bench.schedule.missed) == (4, 4, 0)
 
 
-def test_what_is_pushed_is_delivered_and_has_no_schedule():
+def test_pushed_scans_are_delivered_without_a_schedule():
     """A subscription is not polled; nothing of it can be due or missed."""
 
     async def main() -> Bench:
@@ -464,7 +464,7 @@ def test_what_is_pushed_is_delivered_and_has_no_schedule():
 
 
 class Clocked(Device):
-    """A device that tells its time: wrong for some minutes."""
+    """A device with a clock that is wrong for some minutes."""
 
     wrong = ((150.0, 400.0), (700.0, 900.0))
 
@@ -474,7 +474,7 @@ class Clocked(Device):
 
 
 class Wilful(Device):
-    """One that does some things its own way, and says so at each connect, and once more in between."""
+    """A device that ignores some options, and reports it at each connect, and once more in between."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__(groups)
@@ -494,8 +494,8 @@ class Wilful(Device):
         return found
 
 
-def test_what_a_device_does_otherwise_is_told_once():
-    """It says so after every outage; who reads the log has read it."""
+def test_a_device_warning_is_logged_once():
+    """The device repeats it after every outage; the log already has it."""
 
     async def main() -> list[Any]:
         bench = Bench(group(every=1.0))
@@ -512,8 +512,8 @@ def test_what_a_device_does_otherwise_is_told_once():
     assert second["points"] == "p30"
 
 
-def test_a_device_whose_clock_goes_wrong_is_told_once_each_time():
-    """It drifts, or somebody sets it, while the connection stands for weeks."""
+def test_a_wrong_device_clock_is_logged_once_each_time():
+    """It drifts, or somebody sets it, while the connection is open for weeks."""
 
     async def main() -> tuple[list[Any], float | None]:
         bench = Bench(group(every=1.0))
@@ -540,7 +540,7 @@ class Flapping(Device):
 
 
 def test_a_flapping_device_does_not_fill_the_log():
-    """Each state once, then a summary a minute: a link that flaps for weeks stays readable."""
+    """Log each state once, then a summary a minute: the log of a connection that flaps for weeks stays readable."""
 
     async def main() -> list[Any]:
         bench = Bench(group(every=1.0))
@@ -548,7 +548,7 @@ def test_a_flapping_device_does_not_fill_the_log():
         with capture_logs() as logs:
             await bench.run_for(600.0)
         assert len(bench.device.attempts) > 100
-        assert len([scan for scan in bench.delivered if scan.faults]) > 100, "readings tell each outage"
+        assert len([scan for scan in bench.delivered if scan.faults]) > 100, "readings show each outage"
         return [entry["event"] for entry in logs if entry["event"].startswith("driver.")]
 
     events = run(main())

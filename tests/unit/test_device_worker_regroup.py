@@ -1,4 +1,4 @@
-"""A runner whose groups change while it reads: what stays is read on in its time, and nothing of it is an outage."""
+"""A runner whose groups change while it reads: the groups that stay are read on time, and without an outage."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Device(Driver):
 
     async def read(self, group: Group) -> Scan:
         assert not self.closed
-        assert group in self.groups, "a driver is asked only for what it knows"
+        assert group in self.groups, "a driver is asked only for groups that it knows"
         await asyncio.sleep(self.bench.lasts)
         return Scan(group, 0, [1])
 
@@ -70,7 +70,7 @@ class Device(Driver):
 
 
 class Stubborn(Device):
-    """One that has to be made anew."""
+    """A driver that has to be made again for other groups."""
 
     takes_up = False
 
@@ -132,22 +132,22 @@ def after_change(bench: Bench, groups: Sequence[Group], at: float = 3.5, ends: f
 
 
 @pytest.mark.parametrize("kind", [Device, Stubborn])
-def test_what_stays_is_read_in_its_time_and_what_is_new_too(kind: type[Device]):
-    """A change to one machine is nothing to the one beside it, whether or not the driver has to be made anew."""
+def test_groups_that_stay_and_new_groups_are_read_on_time(kind: type[Device]):
+    """A change to one machine does not disturb the machine beside it, whether or not a new driver has to be made."""
     bench = after_change(Bench(ONE, TWO, kind=kind), [TWO, THREE])
     assert bench.times("one") == pytest.approx([0, 1, 2, 3])
     assert bench.times("two") == pytest.approx(range(9))
     assert bench.times("three") == pytest.approx([4, 5, 6, 7, 8], abs=0.02)
-    assert all(good for _, _, good in bench.delivered), "it is no outage"
+    assert all(good for _, _, good in bench.delivered), "a change is not an outage"
     assert bench.schedules["two"].missed == bench.schedules["three"].missed == 0
     one = bench.schedules["one"]
-    assert (one.due, one.taken, one.missed) == (4, 4, 0), "its schedule ends where it was taken out"
+    assert (one.due, one.taken, one.missed) == (4, 4, 0), "its schedule ends when it is removed"
     assert len(bench.drivers) == (1 if kind is Device else 2)
     assert bench.runner.counts() == {"connects": len(bench.drivers), "requests": len(bench.drivers)}
 
 
 def test_a_scan_under_way_is_delivered_before_its_group_is_gone():
-    """What was read is never thrown away."""
+    """Acquired readings are never discarded."""
     bench = Bench(ONE, TWO)
     bench.lasts = 0.6
 
@@ -163,7 +163,7 @@ def test_a_scan_under_way_is_delivered_before_its_group_is_gone():
 
 
 def test_groups_that_change_while_the_device_is_connected_to_are_read_when_it_is():
-    """A driver made for others is not read with."""
+    """A driver that was made for other groups is not used."""
     bench = Bench(ONE)
     bench.connecting = 2.0
     after_change(bench, [TWO], at=1.0)
@@ -174,7 +174,7 @@ def test_groups_that_change_while_the_device_is_connected_to_are_read_when_it_is
 
 
 def test_a_group_that_comes_in_an_outage_is_bad_like_the_others():
-    """It would be starting for as long as the outage lasts."""
+    """Otherwise it would be starting for as long as the outage lasts."""
     bench = Bench(ONE)
     bench.refuses = NotConnected("refused")
     after_change(bench, [ONE, TWO])
@@ -182,7 +182,7 @@ def test_a_group_that_comes_in_an_outage_is_bad_like_the_others():
 
 
 def test_a_device_that_was_misconfigured_is_tried_again_when_that_was_changed():
-    """Nothing else would make it try again but a restart."""
+    """Otherwise only a restart would make it try again."""
     bench = Bench(ONE)
     bench.refuses = Misconfigured("no such unit")
 
@@ -198,8 +198,8 @@ def test_a_device_that_was_misconfigured_is_tried_again_when_that_was_changed():
     assert len(bench.times("two")) >= 2
 
 
-def test_what_is_pushed_begins_and_ends_with_its_groups():
-    """A subscription that nobody asks for any more is not waited for."""
+def test_pushed_scans_begin_and_end_with_their_groups():
+    """The runner does not wait for a subscription that is no longer requested."""
     bench = Bench(ONE)
 
     async def main() -> None:
@@ -218,7 +218,7 @@ def test_what_is_pushed_begins_and_ends_with_its_groups():
 
 
 def test_all_groups_may_change_at_once():
-    """The connection stands in between, with nothing to read."""
+    """The connection stays open in between, with nothing to read."""
 
     async def main(bench: Bench) -> None:
         async with bench.running():

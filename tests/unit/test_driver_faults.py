@@ -1,4 +1,4 @@
-"""A driver that raises what its contract does not know: its points are bad, a new driver is made, others read on."""
+"""A driver raises an error outside of its contract: its points are bad, it is replaced, and others read on."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_fault_makes_the_points_bad_and_a_new_driver(method: str):
     assert bench.schedule.due == bench.schedule.taken + bench.schedule.missed == 31
 
 
-def test_a_cancellation_that_nobody_asked_for_is_a_fault():
+def test_an_unrequested_cancellation_is_a_fault():
     """Libraries cancel their own futures; the group would never be read again."""
     bench = Bench("read", asyncio.CancelledError())
     run(bench.run_for(30.0))
@@ -173,8 +173,8 @@ def test_a_cancellation_that_nobody_asked_for_is_a_fault():
 
 
 @pytest.mark.parametrize("method", ["describe", "search", "warnings", "clock_offset", "counts", "now", "close"])
-def test_a_fault_of_what_is_not_reading_costs_no_reading(method: str):
-    """Metadata, warnings and clocks are worth having, and worth no scan."""
+def test_a_fault_outside_of_reading_costs_no_reading(method: str):
+    """Metadata, warnings and clocks are useful, but not worth a scan."""
     bench = Bench(method, times=1000)
 
     async def main() -> list[Any]:
@@ -185,9 +185,9 @@ def test_a_fault_of_what_is_not_reading_costs_no_reading(method: str):
     assert not bench.reasons
     assert bench.schedule.missed == 0
     assert len(bench.drivers) == 1
-    told = [log for log in logs if log["event"] == "helper.failed"]
-    assert len(told) <= 1, "each is told once"
-    assert told or method in {"now", "counts"}
+    logged = [log for log in logs if log["event"] == "helper.failed"]
+    assert len(logged) <= 1, "each fault is logged once"
+    assert logged or method in {"now", "counts"}
 
 
 def test_a_fault_in_regrouping_makes_a_new_driver():
@@ -205,7 +205,7 @@ def test_a_fault_in_regrouping_makes_a_new_driver():
     assert bench.schedule.due > 31
 
 
-def test_faults_that_repeat_back_off_and_are_told_once():
+def test_repeated_faults_back_off_and_are_logged_once():
     """A driver that can't read at all is tried again, and does not fill the log."""
     bench = Bench("read", times=10_000)
     logs = run(bench.run_for(3600.0))
@@ -242,8 +242,8 @@ def test_an_error_of_another_method_is_a_fault_too():
     assert isinstance(translate(ExceptionGroup("", [lost, ExceptionGroup("", [IndexError("x")])])), DriverFault)
 
 
-def test_the_code_of_a_fault_can_stand_in_any_message():
-    """Whatever a library writes into its exceptions."""
+def test_the_code_of_a_fault_fits_in_any_message():
+    """A library may write any text into its exceptions."""
     fault = DriverFault(ValueError('a "quoted"\nline \\ \x00' + "x" * 500)).fault
     assert fault.code.isprintable()
     assert '"' not in fault.code

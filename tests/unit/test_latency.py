@@ -15,7 +15,7 @@ DURATIONS = st.floats(1e-6, 1e6)
 
 @given(st.lists(DURATIONS, min_size=1, max_size=50), st.floats(0.001, 1.0))
 def test_a_percentile_is_right_to_a_tenth_of_itself(durations: list[float], share: float) -> None:
-    """Never below what was measured, and never a tenth above it."""
+    """It is never below the measured duration, and never more than a tenth above it."""
     latencies = Histogram()
     for seconds in durations:
         latencies.add(seconds)
@@ -37,8 +37,8 @@ def test_many_of_one_duration_are_counted_at_once(seconds: float, times: int) ->
 
 
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 1e-9])
-def test_what_took_no_time_is_counted_as_a_microsecond(seconds: float) -> None:
-    """Clocks of two machines differ: a reading may arrive before it was taken."""
+def test_a_duration_of_zero_or_less_is_counted_as_a_microsecond(seconds: float) -> None:
+    """Clocks of two machines differ: a reading may arrive before it was acquired."""
     latencies = Histogram()
     latencies.add(seconds)
     assert latencies.percentile(0.5) == pytest.approx(1e-6, rel=0.11)
@@ -50,7 +50,7 @@ def test_there_is_no_percentile_of_nothing() -> None:
 
 
 def test_the_counts_stay_small() -> None:
-    """Whatever is measured for years, from a microsecond to a month."""
+    """This holds for years of durations from a microsecond to a month."""
     latencies = Histogram()
     for exponent in range(-6000, 6501):
         latencies.add(math.pow(10.0, exponent / 1000))

@@ -1,4 +1,4 @@
-"""Raw values become the common schema: scaled, typed, with a quality, and later than the one before."""
+"""Raw values become readings: scaled, typed, with a quality, and later than the reading before."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def both_ways(point: Point, raw: Any) -> list[Scan]:
     ],
 )  # fmt: skip
 def test_a_raw_value_becomes_the_declared_type(point: Point, raw: Any, value: Any) -> None:
-    """Exactly as the engineer reckons with the scale in decimal, and of that type alone."""
+    """The value is exact in decimal, as an engineer calculates it, and of that type alone."""
     for scan in both_ways(point, raw):
         assert (scan.values, scan.faults) == ([value], {})
         assert type(scan.values[0]) is TYPES[point.type]
@@ -105,8 +105,8 @@ def test_a_raw_value_becomes_the_declared_type(point: Point, raw: Any, value: An
         (node(type="string", labels={1: "on"}), 1.5, Reason.OUT_OF_RANGE),
     ],
 )  # fmt: skip
-def test_what_can_not_be_the_declared_type_is_bad_and_has_no_value(point: Point, raw: Any, reason: Reason) -> None:
-    """A store keeps the type of a field for ever: the declared type decides, not what came."""
+def test_a_reading_that_can_not_have_the_declared_type_has_no_value(point: Point, raw: Any, reason: Reason) -> None:
+    """A store keeps the type of a field permanently: the declared type decides, not the received type."""
     for scan in both_ways(point, raw):
         assert scan.values == [None]
         assert (scan.faults[0].quality, scan.faults[0].reason) == (Quality.BAD, reason)
@@ -117,7 +117,7 @@ def test_what_can_not_be_the_declared_type_is_bad_and_has_no_value(point: Point,
 )
 @pytest.mark.parametrize("point", [node(type="float", range=[0, 30]), register(raw="float64", range=[0, 30])])
 def test_a_value_outside_its_range_is_kept_and_uncertain(point: Point, value: float, *, uncertain: bool) -> None:
-    """The range says which values can be; what the machine shows all the same is for a person to judge."""
+    """The range gives the values to expect; a person judges the values outside of it."""
     for scan in both_ways(point, float(value)):
         assert scan.values == [value]
         assert scan.faults == ({0: Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE)} if uncertain else {})
@@ -132,7 +132,7 @@ def test_the_range_is_of_the_scaled_value() -> None:
 
 
 def test_a_fault_of_the_device_says_more_than_the_range() -> None:
-    """What the device says of its own sensor is not replaced."""
+    """The fault that a device reports for its own sensor is not replaced."""
     stale = Fault(Quality.UNCERTAIN, Reason.STALE, "0x40900000")
     points = [node(type="float", range=[0, 1])]
     scan = whole(group_of(points), 1, 5.0, p0=stale)
@@ -158,7 +158,7 @@ def test_a_bad_reading_stays_without_a_value_and_costs_no_other() -> None:
 
 
 def test_a_part_of_a_group_is_treated_as_its_points_say() -> None:
-    """A server pushes what has changed: the place in the scan is not the place in the group."""
+    """A server pushes changed values: their position in the scan is not their position in the group."""
     points = [node("a", type="int", scale=2), node("b", type="float", range=[0, 1]), node("c", type="string")]
     scan = part(group_of(points), (2, 10, "x"), (1, 11, 3), (0, 12, "y"))
     Normalizer(points).apply(scan)
@@ -175,7 +175,7 @@ HOUR = 3_600_000_000
 
 
 def test_the_time_of_whole_scans_only_moves_forward() -> None:
-    """A store merges two readings of one time in silence, and the coarsest knows milliseconds."""
+    """A store merges two readings of one time without a message, and the coarsest store has milliseconds."""
     points = [node(type="int")]
     group, normalizer = group_of(points), Normalizer(points)
     scans = [whole(group, time, 1) for time in (10, 1010, 1011, 500, 3000, 9000)]
@@ -190,7 +190,7 @@ def era_of(points: list[Point]) -> tuple[TrustedTime, Group, Normalizer]:
 
 
 def test_times_follow_a_clock_that_is_set_back() -> None:
-    """What was stamped an hour ahead must not hold what comes after at that hour."""
+    """Readings stamped an hour ahead must not keep later readings at that hour."""
     points = [node("a", type="int"), node("b", type="int")]
     clock, group, normalizer = era_of(points)
     for scan in (whole(group, NOW, 1, 1), whole(group, NOW, 1, 1, p0=bad(Reason.REFUSED))):
@@ -222,22 +222,22 @@ def test_times_of_a_source_do_not_go_back_with_the_gateway() -> None:
     st.lists(st.tuples(st.booleans(), st.integers(0, 5000), st.sampled_from([0, 0, 0, HOUR, 24 * HOUR])), max_size=20)
 )
 def test_within_an_era_scans_are_a_millisecond_apart(story: list[tuple[bool, int, int]]) -> None:
-    """Whatever is whole and whatever is a part, and however often the clock is set back."""
+    """This holds for any order of whole and partial scans, and for any number of clock steps."""
     points = [node("a", type="int"), node("b", type="int")]
     clock, group, normalizer = era_of(points)
-    told: list[tuple[int, bool]] = []
+    seen: list[tuple[int, bool]] = []
     for is_whole, later, back in story:
         clock.last += later - back
         if back:
             clock.era += 1
-            told = []
+            seen = []
         scan = whole(group, clock.last, 1, 2) if is_whole else Scan(group, clock.last, [1], points=[0])
         normalizer.apply(scan)
         new = scan.time if scan.times is None else scan.times[0]
-        if told:
-            assert new > told[-1][0]
-            assert not (is_whole and told[-1][1]) or new - told[-1][0] >= 1000
-        told.append((new, is_whole))
+        if seen:
+            assert new > seen[-1][0]
+            assert not (is_whole and seen[-1][1]) or new - seen[-1][0] >= 1000
+        seen.append((new, is_whole))
 
 
 def test_each_point_of_pushed_scans_has_a_time_of_its_own() -> None:
@@ -259,8 +259,8 @@ def test_each_point_of_pushed_scans_has_a_time_of_its_own() -> None:
         (NOW - 11 * 365 * 24 * HOUR, "source time years ago"),
     ],
 )
-def test_a_source_time_that_can_not_be_is_replaced_and_told(source: int, code: str) -> None:
-    """A device that thinks it is 2045 held its point there until a restart; one of 1970 lost it to the retention."""
+def test_an_impossible_source_time_is_replaced_and_marked(source: int, code: str) -> None:
+    """A device in 2045 kept its point there until a restart; a device in 1970 lost its point to the retention."""
     points = [node("a", type="int"), node("b", type="int")]
     group, normalizer = group_of(points), Normalizer(points)
     scan = part(group, (0, source, 1), (1, NOW - 5, 2), time=NOW)
@@ -274,7 +274,7 @@ def test_a_source_time_that_can_not_be_is_replaced_and_told(source: int, code: s
 
 @pytest.mark.parametrize("away", [9_000_000, -24 * HOUR, -365 * 24 * HOUR])
 def test_a_source_time_that_can_be_is_kept(away: int) -> None:
-    """Clocks differ by seconds; and what was kept for us during an outage is old."""
+    """Clocks differ by seconds, and values that a server kept during an outage are old."""
     points = [node(type="int")]
     scan = part(group_of(points), (0, NOW + away, 1), time=NOW)
     Normalizer(points).apply(scan)
@@ -282,7 +282,7 @@ def test_a_source_time_that_can_be_is_kept(away: int) -> None:
 
 
 def test_readings_of_a_doubtful_clock_are_uncertain() -> None:
-    """Their values are right, and their order; when they were taken, nobody knows."""
+    """Their values and their order are right; only the time of acquisition is unknown."""
     points = [node("a", type="int"), node("b", type="int", range=[0, 1]), node("c", type="int")]
     doubt = Fault(Quality.UNCERTAIN, Reason.CLOCK, "gateway's clock not set")
     group = group_of(points)
@@ -300,7 +300,7 @@ def test_readings_of_a_doubtful_clock_are_uncertain() -> None:
 
 
 def test_a_source_that_knows_the_time_is_believed_while_the_gateway_does_not() -> None:
-    """A box in 1970 asks a server of today: the server's times are no future."""
+    """A box in 1970 asks a server of today: the server's times are not in the future."""
     points = [node(type="int")]
     scan = part(group_of(points), (0, NOW, 1), time=HOUR)
     Normalizer(points, TrustedTime(bad(Reason.CLOCK))).apply(scan)
@@ -316,7 +316,7 @@ SCANS = st.lists(
 
 @given(SCANS)
 def test_no_point_has_a_time_twice_or_goes_back(story: list[tuple[int, list[tuple[int, int]] | None]]) -> None:
-    """However whole scans, pushed ones and failed ones follow each other, and whatever the device's clock says."""
+    """This holds for any order of whole, pushed and failed scans, and for any clock of the device."""
     points = [node(name, type="int") for name in "abc"]
     group, normalizer = group_of(points), Normalizer(points)
     last = [-1, -1, -1]
@@ -325,16 +325,16 @@ def test_no_point_has_a_time_twice_or_goes_back(story: list[tuple[int, list[tupl
             scan = Scan.failed(group, time, bad(Reason.NO_RESPONSE)) if time % 2 else whole(group, time, 1, 2, 3)
         else:
             scan = part(group, *((position, t, 1) for position, t in readings), time=time)
-        told = scan.times[:] if scan.times is not None else [scan.time] * 3
+        before = scan.times[:] if scan.times is not None else [scan.time] * 3
         normalizer.apply(scan)
         for i, position in enumerate(scan.points if scan.points is not None else range(3)):
             new = scan.time if scan.times is None else scan.times[i]
             assert new > last[position]
-            assert new == told[i] or (new > told[i] and told[i] < max(last) + 1000)  # moved only where it had to be
+            assert new == before[i] or (new > before[i] and before[i] < max(last) + 1000)  # moved only if necessary
             last[position] = new
 
 
-def test_a_scan_of_nothing_is_no_trouble() -> None:
+def test_an_empty_scan_is_accepted() -> None:
     """A server may push an empty notification."""
     points = [node(type="int")]
     scan = part(group_of(points))
@@ -416,7 +416,7 @@ def test_decimal_scales_are_exact(raw: int, digits: int, times: int) -> None:
 
 
 def test_readings_of_the_past_keep_their_times():
-    """What a device's history tells was before what was delivered already; moved behind it, it would be a lie."""
+    """Readings of a device's history are older than delivered readings; a later time stamp would be false."""
     points = [register("p", type="float", scale=0.5)]
     one, normalizer = group_of(points), Normalizer(points)
     normalizer.apply(part(one, (0, 2000, 10), time=2000))
