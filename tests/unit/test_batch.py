@@ -1,4 +1,4 @@
-"""What a batch says of its memory is what it takes, and what is confirmed of it."""
+"""The memory that a batch claims is the memory that it uses, and its confirmations count each reading once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATH = MachinePath("enterprise", "site", "area", "line", "machine-01")
 
 
 @pytest.mark.parametrize(("points", "scans"), [(1, 1), (5, 1), (50, 1), (1, 20), (200, 3)])
-def test_the_memory_of_a_batch_is_what_it_says(points: int, scans: int) -> None:
+def test_a_batch_claims_the_memory_that_it_uses(points: int, scans: int) -> None:
     """A million readings of one point each took 1.2 GB where some 100 MB were allowed for."""
     names = [f"p{number}" for number in range(points)]
     meta = MachineMeta("t", dict.fromkeys(names, "float"), dict.fromkeys(names, "bar"))
@@ -53,7 +53,7 @@ def test_the_memory_of_a_batch_is_what_it_says(points: int, scans: int) -> None:
             decoder.add(batch, ReceivedMessage(f"lineside/v1/{PATH}/data", bytes(bytearray(payload))))
         batch.messages.clear()
 
-    decode(Batch(cast("Any", None)), payloads[:1])  # what is cached is no part of a batch
+    decode(Batch(cast("Any", None)), payloads[:1])  # fill the caches, which are not part of a batch
     batch = Batch(cast("Any", None))
     gc.collect()
     tracemalloc.start()

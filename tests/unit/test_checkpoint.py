@@ -1,4 +1,4 @@
-"""What the spool writes of itself, twice: whole or not at all, and never too long."""
+"""The checkpoint of the spool is written to two slots: whole or not at all, and never too long."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NUMBERS = st.integers(0, 2**53)
 def test_a_checkpoint_comes_back_as_it_was(
     name: str, numbers: tuple[int, ...], counts: dict[str, int], pending: set[int], start: int
 ) -> None:
-    """The ledger survives by it."""
+    """The ledger survives a restart by it."""
     ranges = SeqRanges((start + seq, start + seq) for seq in pending)
     commit, turn, readings, size = numbers
     state = Checkpoint(name, start + 501, commit, turn, len(pending), counts=Counter(counts), pending=list(ranges))
@@ -59,7 +59,7 @@ TRUE = {
 
 
 def test_a_checkpoint_with_right_types_and_ranges_is_read() -> None:
-    """What the lies below differ from."""
+    """The false checkpoints below differ from this content."""
     state = decode_checkpoint(sealed(TRUE))
     assert state is not None
     assert state.pending == [(5, 6), (14, 14)]
@@ -77,14 +77,14 @@ def test_a_checkpoint_with_right_types_and_ranges_is_read() -> None:
         {"spool": 7}, {"spool": "x" * 100}, {"v": 0}, {"v": "1"}, {"v": None},
     ],
 )  # fmt: skip
-def test_a_checkpoint_that_can_not_be_true_is_none(lie: dict[str, Any]) -> None:
-    """Its checksum is right, and it would be believed: numbers out of range reach SQLite, and lost records nobody."""
+def test_an_impossible_checkpoint_is_refused(lie: dict[str, Any]) -> None:
+    """Its checksum is right: SQLite would get numbers out of range, and lost records would go unnoticed."""
     assert decode_checkpoint(sealed(TRUE | lie)) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"7", b"null", b'{"v":1}', b"\xff"])
-def test_bytes_that_are_sealed_and_not_a_checkpoint_are_none(body: bytes) -> None:
-    """Whoever wrote them."""
+def test_sealed_bytes_that_are_not_a_checkpoint_are_refused(body: bytes) -> None:
+    """A right checksum is not enough, whatever program wrote it."""
     assert decode_checkpoint(seal(body)) is None
 
 
@@ -96,8 +96,8 @@ def seal(body: bytes) -> bytes:
     return struct.pack(">4sII", b"LSPL", len(body), crc32(body)) + body
 
 
-def test_a_negative_count_is_written_as_none() -> None:
-    """What is written can always be read."""
+def test_a_negative_count_is_left_out() -> None:
+    """Each checkpoint that is written can be read."""
     state = Checkpoint("9f2c81aa", counts=Counter(acquired=-5, confirmed=3))
     read = decode_checkpoint(encode_checkpoint(state, SeqRanges()))
     assert read is not None
@@ -106,7 +106,7 @@ def test_a_negative_count_is_written_as_none() -> None:
 
 @given(st.integers(0, 10_000), st.integers(1, 2**62))
 def test_a_checkpoint_is_never_longer_than_its_slot(gaps: int, step: int) -> None:
-    """Where there are very many gaps, some too many records are named, and none too few."""
+    """With very many gaps it names some records too many, but never too few."""
     ranges = SeqRanges((number * step % 2**61 * 2,) * 2 for number in range(gaps))
     data = encode_checkpoint(Checkpoint("9f2c81aa", 2**62, 2**62, 2**62, records=min(gaps, len(ranges))), ranges)
     assert len(data) <= SLOT_SIZE
@@ -116,8 +116,8 @@ def test_a_checkpoint_is_never_longer_than_its_slot(gaps: int, step: int) -> Non
     assert all(first in named for first, _ in ranges)
 
 
-def test_as_many_gaps_as_there_are_records_on_their_way_are_told_apart() -> None:
-    """Else a damaged spool would not know exactly what was confirmed."""
+def test_a_gap_for_every_record_in_flight_is_kept() -> None:
+    """Otherwise a damaged spool would not know exactly which records were confirmed."""
     ranges = SeqRanges((2**40 + 3 * number,) * 2 for number in range(MAX_RANGES))
     state = decode_checkpoint(encode_checkpoint(Checkpoint("9f2c81aa", 2**50, records=MAX_RANGES), ranges))
     assert state is not None
@@ -125,7 +125,7 @@ def test_as_many_gaps_as_there_are_records_on_their_way_are_told_apart() -> None
 
 
 @pytest.mark.parametrize("bit", range(0, 8 * 200, 7))
-def test_a_checkpoint_with_a_flipped_bit_is_none(bit: int) -> None:
+def test_a_checkpoint_with_a_flipped_bit_is_refused(bit: int) -> None:
     """A ledger that is wrong is worse than one that is lost: it would be believed."""
     data = bytearray(
         encode_checkpoint(
@@ -137,8 +137,8 @@ def test_a_checkpoint_with_a_flipped_bit_is_none(bit: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"LSPL", bytes(SLOT_SIZE), b"\xff" * SLOT_SIZE])
-def test_bytes_that_are_not_a_checkpoint_are_none(data: bytes) -> None:
-    """A new file, a short one, or one of something else."""
+def test_bytes_that_are_not_a_checkpoint_are_refused(data: bytes) -> None:
+    """The file may be new, short, or of another format."""
     assert decode_checkpoint(data) is None
 
 
@@ -151,7 +151,7 @@ def slots(tmp_path: Path) -> Iterator[CheckpointFile]:
 
 
 def test_the_newest_checkpoint_that_is_whole_is_read(slots: CheckpointFile, tmp_path: Path) -> None:
-    """The one that was being written when the power failed is not whole; the one before it is."""
+    """A power failure leaves the last checkpoint incomplete; the checkpoint before it is whole."""
     file = tmp_path / "slots"
     assert read_checkpoint(file) is None
     for turn in range(1, 6):
@@ -166,8 +166,8 @@ def test_the_newest_checkpoint_that_is_whole_is_read(slots: CheckpointFile, tmp_
     assert file.stat().st_size == 2 * SLOT_SIZE
 
 
-def test_of_checkpoints_the_one_of_the_last_commit_is_the_newest() -> None:
-    """Turns begin anew where a spool is made out of what is left of one."""
+def test_the_checkpoint_of_the_last_commit_is_the_newest() -> None:
+    """Turns begin again when a spool is made from the rest of a damaged spool."""
     states = [
         Checkpoint("a", commit=2, turn=9),
         None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class FakeClient:
-    """Keeps what is sent, and the fate of each; a lost one raises."""
+    """Keeps the sent messages and the callback of each; raises an error when the connection is lost."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
@@ -43,7 +43,7 @@ ONE, TWO, THREE = (("topic", payload) for payload in (b"1", b"2", b"3"))
 
 
 def test_an_unacknowledged_confirmation_is_sent_over_the_next_connection():
-    """It may have been lost with the link, and then the gateway waits for a time-out."""
+    """It may have been lost with the connection; the gateway would then wait for a time-out."""
     confirmations, first, second = PendingConfirmations(), FakeClient(), FakeClient()
     confirmations.send(first.client, confirmations.add([ONE, TWO]))
     confirmations.send(first.client, confirmations.add([THREE]))
@@ -52,14 +52,14 @@ def test_an_unacknowledged_confirmation_is_sent_over_the_next_connection():
     confirmations.send(second.client)
     assert second.sent == [ONE, THREE]
     for fate in second.fates:
-        fate(0x10)  # nobody listens: a gateway that comes sends again what is not confirmed
+        fate(0x10)  # no subscribers: a gateway that connects later sends unconfirmed records again
     third = FakeClient()
     confirmations.send(third.client)
     assert third.sent == []
 
 
 def test_an_unsent_confirmation_is_sent_over_the_next_connection():
-    """The link was lost between the write and the answer."""
+    """The connection was lost between the write and the confirmation."""
     confirmations, lost, following = PendingConfirmations(), FakeClient(), FakeClient()
     lost.lost = True
     with pytest.raises(MqttError):
@@ -69,7 +69,7 @@ def test_an_unsent_confirmation_is_sent_over_the_next_connection():
 
 
 def test_pending_confirmations_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    """The newest is kept: gateways send again what is not confirmed."""
+    """The newest confirmations are kept: gateways send unconfirmed records again."""
     monkeypatch.setattr(confirmations_module, "MAX_PENDING", 2)
     confirmations, client = PendingConfirmations(), FakeClient()
     confirmations.add([ONE, TWO, THREE])
@@ -88,7 +88,7 @@ def test_a_refused_confirmation_is_reported():
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_large_confirmation_goes_in_several_messages(monkeypatch: pytest.MonkeyPatch, step: int):
-    """A gateway reads none without end."""
+    """A gateway refuses a confirmation with too many ranges."""
     monkeypatch.setattr(confirmations_module, "MAX_RANGES", 10)
     sender = Sender("e", "s", "edge", "sp")
     stored = [Confirmation(sender, seq, 1 if seq % 3 == 0 else 0) for seq in range(1, 201, step)]
@@ -103,7 +103,7 @@ def test_a_large_confirmation_goes_in_several_messages(monkeypatch: pytest.Monke
             ranges.add(*span)
         for span in found.taken:
             taken.add(*span)
-        # what was set aside of a record goes with its confirmation: the ledger counts both at once
+        # the readings set aside of a record are in its confirmation: the ledger counts both at once
         assert all(any(first <= seq <= last for first, last in found.ranges) for seq in found.set_aside)
         set_aside |= found.set_aside
     assert [seq for first, last in ranges for seq in range(first, last + 1)] == [one.seq for one in stored]

@@ -1,4 +1,4 @@
-"""What can't be stored is set aside: readable, with its reason, and bounded."""
+"""Messages that can't be stored are set aside: readable, with a reason, and within a size limit."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def entries(file: Path) -> list[dict[str, Any]]:
 
 
 def test_a_payload_is_set_aside_with_when_where_and_why(tmp_path: Path) -> None:
-    """It is a person who looks at it; the folder is made where there is none."""
+    """A person looks at it; the folder is made if it is missing."""
     letters = DeadLetters(tmp_path / "new" / "letters.jsonl", 10_000)
     before = datetime.now(UTC)
-    letters.add("lineside/v1/x", "is no JSON", b'{"a"')
+    letters.add("lineside/v1/x", "is not JSON", b'{"a"')
     [entry] = entries(letters.file)
     assert before <= datetime.fromisoformat(entry.pop("time")) <= datetime.now(UTC)
-    assert entry == {"topic": "lineside/v1/x", "reason": "is no JSON", "payload": '{"a"'}
+    assert entry == {"topic": "lineside/v1/x", "reason": "is not JSON", "payload": '{"a"'}
     assert letters.count == 1
 
 
 @pytest.mark.parametrize("payload", [b"\xff\x00", b"\xed\xa0\x80", b"", "Zürich\n".encode(), b"\0"])
 def test_any_payload_comes_back_byte_for_byte(tmp_path: Path, payload: bytes) -> None:
-    """It can be sent again, once what was wrong is right."""
+    """It can be sent again once the fault is corrected."""
     letters = DeadLetters(tmp_path / "letters.jsonl", 10_000)
     letters.add("t", "r", payload)
     [entry] = entries(letters.file)
@@ -50,7 +50,7 @@ def test_letters_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
     assert [entry["reason"] for entry in entries(tmp_path / "letters.jsonl")] == ["0", "1", "2"]
 
 
-def test_a_full_file_becomes_the_older_one_and_the_older_one_goes(tmp_path: Path) -> None:
+def test_a_full_file_replaces_the_older_file(tmp_path: Path) -> None:
     """The newest letters are there, in order, and the disk does not fill."""
     letters, older = DeadLetters(tmp_path / "letters.jsonl", 2000), tmp_path / "letters.jsonl.1"
     for number in range(200):
@@ -62,8 +62,8 @@ def test_a_full_file_becomes_the_older_one_and_the_older_one_goes(tmp_path: Path
     assert letters.count == 200
 
 
-def test_of_a_payload_that_is_too_large_the_beginning_is_kept(tmp_path: Path) -> None:
-    """It shows what it was, and says that it is not all."""
+def test_the_beginning_of_a_payload_that_is_too_large_is_kept(tmp_path: Path) -> None:
+    """The entry shows the beginning, and says that the rest is missing."""
     letters = DeadLetters(tmp_path / "letters.jsonl", 2000)
     letters.add("t", "r", b"abcd" * 300)
     [entry] = entries(letters.file)
@@ -71,8 +71,8 @@ def test_of_a_payload_that_is_too_large_the_beginning_is_kept(tmp_path: Path) ->
     assert (len(entry["payload"]), entry["cut_from"]) == (125, 1200)
 
 
-def test_letters_are_read_back_oldest_first_with_what_else_was_known(tmp_path: Path) -> None:
-    """From the full file too, which became the older one."""
+def test_letters_are_read_back_oldest_first_with_their_fields(tmp_path: Path) -> None:
+    """The full file, which became the older file, is read too."""
     letters = DeadLetters(tmp_path / "letters.jsonl", 2000)
     for number in range(20):
         letters.add("t", "r", b"x" * 50, seq=number)
@@ -82,8 +82,8 @@ def test_letters_are_read_back_oldest_first_with_what_else_was_known(tmp_path: P
     assert list(read_letters(tmp_path / "none")) == []
 
 
-def test_a_line_that_a_power_cut_has_cut_costs_no_other(tmp_path: Path) -> None:
-    """The next letter begins on a line of its own, and the piece is shown as what it is."""
+def test_a_line_cut_by_a_power_failure_costs_no_other_line(tmp_path: Path) -> None:
+    """The next letter begins on a new line, and the cut line is reported as incomplete."""
     letters = DeadLetters(tmp_path / "letters.jsonl", 10_000)
     letters.add("t", "first", b"1")
     letters.add("t", "second", b"2")
@@ -98,7 +98,7 @@ def test_a_line_that_a_power_cut_has_cut_costs_no_other(tmp_path: Path) -> None:
 def test_the_bound_holds_for_payloads_of_any_size(
     tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes]
 ) -> None:
-    """One message that is larger than all the room there is must not fill the disk of the box."""
+    """One message that is larger than the limit must not fill the disk of the box."""
     folder = tmp_path_factory.mktemp("letters")
     letters = DeadLetters(folder / "letters.jsonl", 2000)
     for payload in payloads:
@@ -108,7 +108,7 @@ def test_the_bound_holds_for_payloads_of_any_size(
 
 
 def test_letters_are_on_the_disk_before_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The records that they are of are confirmed next, and leave the spool: one fsync for all of them."""
+    """Their records are confirmed next, and leave the spool: one fsync for all letters."""
     synced: list[bytes] = []
     sync = os.fsync
 
@@ -136,7 +136,7 @@ def test_a_batch_that_is_larger_than_the_file_keeps_the_bound(tmp_path: Path) ->
 def test_a_disk_that_fills_up_in_the_middle_leaves_whole_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller writes all of them again once there is room: each stands there once."""
+    """The caller writes all letters again once there is space: each is in the file once."""
     letters = DeadLetters(tmp_path / "letters.jsonl", 100_000)
     letters.add("t", "first", b"")
     full = {"is": True}

@@ -59,7 +59,7 @@ class Bench:
 
 
 async def nothing() -> None:
-    """Be needed still."""
+    """Do nothing."""
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def values(store: MemoryStore) -> list[Any]:
 
 
 async def test_a_batch_is_confirmed_when_its_time_is_over(bench: Bench):
-    """And not before: what a kill can take away is not stored."""
+    """It is not confirmed earlier: a kill could still make the store lose it."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     await bench.write(1)
@@ -96,7 +96,7 @@ async def test_a_batch_is_confirmed_when_its_time_is_over(bench: Bench):
 
 
 async def test_after_a_restart_every_queued_batch_is_written_again(bench: Bench):
-    """To the store that was restarted, and to no other."""
+    """They are written to the restarted store, and to no other."""
     for number in (1, 2, 3):
         await bench.write(number)
     bench.early.kill()
@@ -120,10 +120,10 @@ async def test_a_store_that_dies_again_and_again_loses_nothing(bench: Bench):
     assert set(values(bench.early)) == set(bench.durable)
 
 
-async def test_what_is_written_while_the_store_is_too_young_to_be_told_apart_is_written_again(
+async def test_records_written_before_the_store_can_be_identified_are_written_again(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """It is taken at once, since fresh readings must not wait; another run in the same second would look the same."""
+    """Fresh readings must not wait, so they are accepted; another run in the same second would look the same."""
     monkeypatch.setattr(durability_queue, "CHECK_INTERVAL", 0.005)
     bench = Bench()
     bench.early.young = True
@@ -147,7 +147,7 @@ async def test_what_is_written_while_the_store_is_too_young_to_be_told_apart_is_
 
 
 async def test_nothing_is_confirmed_while_the_store_is_away(bench: Bench):
-    """Nobody knows whether it comes back as the one that it was."""
+    """It may come back as another process."""
     await bench.write(1)
     bench.early.away = "connection refused"
     asked = bench.early.asked
@@ -161,7 +161,7 @@ async def test_nothing_is_confirmed_while_the_store_is_away(bench: Bench):
 
 
 async def test_the_queue_is_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    """Then ingest takes nothing more, and the broker and the spools keep it."""
+    """When it is full, ingest accepts no more records; the broker and the spools keep them."""
     monkeypatch.setattr(durability_queue, "MAX_QUEUED_BYTES", 100)
     await bench.write(1, size=60)
     await bench.queue.wait_for_room()

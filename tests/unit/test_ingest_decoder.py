@@ -110,7 +110,7 @@ def test_a_topic_of_no_machine_is_set_aside(intake: Intake, topic: str) -> None:
         ("\u2028", "line separator"), ("a\u202eb", "right-to-left override"), ("x" * 300, "300 characters long"),
     ],
 )  # fmt: skip
-def test_a_machine_whose_name_no_store_can_hold_is_set_aside(intake: Intake, machine: str, reason: str) -> None:
+def test_a_machine_name_that_no_store_can_keep_is_set_aside(intake: Intake, machine: str, reason: str) -> None:
     """It would break out of its place in a line of text, or be another machine's."""
     intake.add(f"lineside/v1/e/s/a/l/{machine}/data", record())
     [found] = intake.reasons()
@@ -132,7 +132,7 @@ def test_names_and_units_that_no_store_can_hold_are_set_aside(intake: Intake, ki
     assert (len(intake.metadata), intake.batch.scans) == (0, [])
 
 
-def test_metadata_with_thousands_of_earlier_ones_is_set_aside(intake: Intake) -> None:
+def test_metadata_with_thousands_of_earlier_versions_is_set_aside(intake: Intake) -> None:
     """60,000 of them took 470 MB."""
     earlier = [{"template": f"t{number}", "points": {}} for number in range(60_000)]
     intake.add(f"lineside/v1/{PATH}/meta", orjson.dumps({"template": "t", "points": {}, "earlier": earlier}))
@@ -165,7 +165,7 @@ def test_a_gateway_answers_with_metadata_that_no_broker_retains(intake: Intake) 
     assert intake.metadata.find(PATH, "") is None
 
 
-def test_an_answer_that_nobody_asked_for_is_nothing(intake: Intake) -> None:
+def test_an_unrequested_answer_is_ignored(intake: Intake) -> None:
     """It could displace the metadata of any machine."""
     intake.answer(known=(META,))
     assert (len(intake.metadata), intake.reasons()) == (0, [])
@@ -215,7 +215,7 @@ def test_a_record_that_is_sent_again_waits_once(intake: Intake) -> None:
 
 
 def test_waiting_records_are_bounded(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that find no room stay in their spools; they are accepted, so that their gateway sends on."""
+    """Records without room stay in their spools; they are accepted, so that their gateway sends on."""
     monkeypatch.setattr(metadata_requests, "MAX_WAITING_BYTES", 10_000)
     for seq in range(1, 101):
         intake.add(DATA, CODECS["json"].encode(Record("edge", "sp", seq, [NamedScan(seq, {"p": 1.5})], META.id)))
@@ -246,8 +246,8 @@ def test_a_record_of_others_without_any_description_is_stored(intake: Intake) ->
     assert [one.meta for one in intake.batch.scans] == [NO_METADATA] * 2
 
 
-def test_a_description_that_is_taken_back_is_nothing(intake: Intake) -> None:
-    """An empty retained message is how MQTT forgets one."""
+def test_an_empty_description_is_ignored(intake: Intake) -> None:
+    """In MQTT an empty retained message removes the retained message of a topic."""
     intake.add(f"lineside/v1/{PATH}/meta", b"")
     assert intake.reasons() == []
 

@@ -1,4 +1,4 @@
-"""What a gateway concludes from the births of ingests."""
+"""A gateway learns from the birth messages of ingests which processes were replaced."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.publish.ingest_watch import IngestWatch
 TOPICS = Topics("lineside/v1")
 
 
-def came(*told: tuple[str, object]) -> list[str]:
-    """Return what `came` is called with."""
+def came(*messages: tuple[str, object]) -> list[str]:
+    """Return the replaced instance for each birth message; empty if it replaces no other instance."""
     found: list[str] = []
     watch = IngestWatch(found.append)
-    for name, payload in told:
+    for name, payload in messages:
         watch.heard(TOPICS.ingest("acme", "one", name), json.dumps(payload).encode())
     return found
 
@@ -24,23 +24,23 @@ def online(instance: str) -> dict[str, str]:
     return {"state": "online", "instance": instance}
 
 
-def test_a_process_in_the_place_of_another_is_told_with_the_one_before():
-    """What that had taken is lost with it."""
+def test_a_new_process_is_reported_with_the_instance_that_it_replaces():
+    """The records that the earlier instance had accepted are lost with it."""
     assert came(("a", online("1")), ("b", online("5")), ("a", online("2"))) == ["", "", "1"]
 
 
-def test_one_that_has_only_lost_its_link_holds_what_it_held():
-    """It will confirm that."""
+def test_an_ingest_that_only_lost_its_connection_replaces_no_other():
+    """It still confirms the records that it has accepted."""
     assert came(("a", online("1")), ("a", {"state": "offline", "instance": "1"}), ("a", online("1"))) == ["", ""]
 
 
-def test_what_says_nothing_is_no_birth():
-    """What is on a topic may be by anyone."""
+def test_a_message_without_an_instance_is_not_a_birth_message():
+    """Any client may have published the message."""
     assert came(("a", "online"), ("a", {}), ("a", {"state": "online"}), ("a", [1]), ("a", online("1"))) == [""]
 
 
-def test_what_is_kept_in_mind_is_bounded(monkeypatch):
-    """Names that come and go, for years."""
+def test_the_number_of_known_ingests_is_bounded(monkeypatch):
+    """Names may come and go for years."""
     monkeypatch.setattr(ingests, "MAX_INGESTS", 2)
     assert came(*((name, online("1")) for name in "abc"), ("a", online("2")), ("c", online("2"))) == [
         "",
@@ -52,7 +52,7 @@ def test_what_is_kept_in_mind_is_bounded(monkeypatch):
 
 
 def test_the_topic_of_an_ingest_is_known_and_no_other():
-    """Machines' states go another way."""
+    """The states of machines and gateways have other topics."""
     assert TOPICS.is_ingest(TOPICS.ingest("acme", "one", "ingest-edge-01"))
     for topic in (
         TOPICS.gateway("acme", "one", "edge-01", "state"), "lineside/v1/acme/one/_ingests/x",

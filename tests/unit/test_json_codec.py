@@ -1,4 +1,4 @@
-"""Records as JSON: what is encoded is decoded again, and what is no record is told, not tripped over."""
+"""Records as JSON: an encoded record is decoded again, and any other payload is refused with a reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def shape(record: Record) -> list[list[tuple[str, type]]]:
 
 
 @given(RECORDS)
-def test_what_is_encoded_is_decoded_again(record: Record) -> None:
+def test_an_encoded_record_is_decoded_again(record: Record) -> None:
     """With every type: 1, 1.0 and true are not the same to a store."""
     found = CODEC.decode(CODEC.encode(record))
     assert found == record
@@ -45,7 +45,7 @@ def test_what_is_encoded_is_decoded_again(record: Record) -> None:
 
 
 def test_a_record_looks_as_documented() -> None:
-    """Others read it, too: what is empty is left out, a fault is a word of the list."""
+    """Others read it, too: empty parts are left out, and a fault is a reason of the list."""
     points = [node("pressure", type="float"), node("state", type="int"), node("platen", type="float")]
     scan = whole(
         group_of(points), 1764000000123456, 16.02, 4, None,
@@ -79,7 +79,7 @@ def changed(*path: Any, to: Any = None) -> bytes:
 
 
 def text(values: str) -> bytes:
-    """Return a record with values as they stand, which no encoder would write."""
+    """Return a record with this text as its values, which no encoder would write."""
     return f'{{"v":1,"gateway":"g","spool":"s","seq":1,"scans":[{{"t":5,"values":{values}}}]}}'.encode()
 
 
@@ -95,8 +95,8 @@ def text(values: str) -> bytes:
         ('{"\\u0061\\u00e9 \\u03a9":true}', {"aé \u03a9": True}),
     ],
 )  # fmt: skip
-def test_what_others_write_otherwise_is_a_record_too(written: str, values: dict[str, Any]) -> None:
-    """JSON has blanks, escapes and exponents; a publisher of somebody else's need not write as ours does."""
+def test_other_forms_of_json_are_records_too(written: str, values: dict[str, Any]) -> None:
+    """JSON has blanks, escapes and exponents; another publisher need not write as ours does."""
     [scan] = CODEC.decode(text(written)).scans
     assert scan.values == values
 
@@ -108,7 +108,7 @@ def test_a_payload_that_is_too_large_is_not_even_parsed() -> None:
 
 
 def test_unknown_keys_are_for_later_versions() -> None:
-    """A newer gateway may say more; what is understood stays right."""
+    """A newer gateway may add keys; the known keys keep their meaning."""
     assert CODEC.decode(changed("later", to={"a": 1})) == CODEC.decode(changed())
 
 
@@ -153,7 +153,7 @@ def test_unknown_keys_are_for_later_versions() -> None:
         text("[" * 1000 + "]" * 1000),
     ],
 )  # fmt: skip
-def test_what_is_no_record_is_told_in_a_line(payload: bytes) -> None:
+def test_a_payload_that_is_not_a_record_is_refused_in_one_line(payload: bytes) -> None:
     """It goes into a file for a person to look at, with the reason beside it."""
     with pytest.raises(Undecodable) as caught:
         CODEC.decode(payload)
@@ -172,7 +172,7 @@ PATHS = [
 ]  # fmt: skip
 
 
-def decodes_or_tells(payload: bytes) -> None:
+def decodes_or_refuses(payload: bytes) -> None:
     try:
         record = CODEC.decode(payload)
     except Undecodable:
@@ -185,33 +185,33 @@ def decodes_or_tells(payload: bytes) -> None:
 @example(("scans", 0, "values", "a"), -(2**63))
 @example(("scans", 0, "t"), 0)
 def test_nothing_that_is_nearly_a_record_trips_the_decoder(path: tuple[Any, ...], to: Any) -> None:
-    """One message must not end the ingest of all others; what is let through can be sent on."""
+    """One message must not end the ingest of all others; an accepted record can be encoded again."""
     try:
         payload = changed(*path, to=to)
     except TypeError:  # whole numbers deeper inside that JSON has no room for
         return
-    decodes_or_tells(payload)
+    decodes_or_refuses(payload)
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 990, 1000, 1010, 1020, 1100, 100_000])
 def test_no_depth_trips_the_decoder(depth: int) -> None:
-    """Keys of later versions may be deep; what is deeper than the parsers go is no record, and no crash."""
-    decodes_or_tells(text('{"a":1},"more":' + '{"a":' * depth + "1" + "}" * depth))
-    decodes_or_tells(text('{"a":1},"more":' + "[" * depth + "]" * depth))
+    """Keys of later versions may be nested; nesting beyond the limit of the parsers is refused without a crash."""
+    decodes_or_refuses(text('{"a":1},"more":' + '{"a":' * depth + "1" + "}" * depth))
+    decodes_or_refuses(text('{"a":1},"more":' + "[" * depth + "]" * depth))
 
 
 @given(st.binary(max_size=200), st.integers(0, 10**6), st.integers(0, 255))
 def test_no_bytes_trip_the_decoder(payload: bytes, place: int, byte: int) -> None:
-    """Neither noise, nor a record with a byte that was changed on its way, nor one that was cut off."""
-    decodes_or_tells(payload)
+    """This holds for noise, for a record with a changed byte, and for a record that was cut off."""
+    decodes_or_refuses(payload)
     right = bytearray(changed())
     right[place % len(right)] = byte
-    decodes_or_tells(bytes(right))
-    decodes_or_tells(bytes(right[: place % len(right)]))
+    decodes_or_refuses(bytes(right))
+    decodes_or_refuses(bytes(right[: place % len(right)]))
 
 
-def test_what_was_missed_and_read_afterwards_is_marked():
-    """Who watches a line live must not take it for the present; who counts readings must know that it is one."""
+def test_a_reading_that_was_missed_and_read_later_is_marked():
+    """A live view must not show it as the present value; a count of readings must include it."""
     record = Record("edge-1", "a1b2", 7, [NamedScan(1000, {"speed": 4.5}, times={"speed": 900}, late=True)])
     encoded = CODEC.encode(record)
     assert orjson.loads(encoded)["scans"][0]["late"] is True

@@ -22,7 +22,7 @@ from gateway.model.ledger import Ledger, ScheduleCounts
     ],
 )
 def test_the_ledger_balances_where_every_reading_is_accounted_for(ledger: Ledger, missing: int) -> None:
-    """One too many is as wrong as one too few: it was stored twice, or invented."""
+    """A reading too many is as wrong as a reading too few: it was stored twice, or invented."""
     assert ledger.missing == missing
     assert ledger.balanced is (missing == 0)
 
@@ -32,12 +32,12 @@ def test_the_ledger_is_reported_with_the_reasons_of_drops() -> None:
     ledger = Ledger(
         acquired=6, unchanged=1, confirmed=1, pending=1, dropped=Counter(spool_full=2, rejected_by_store=1)
     )
-    told = {
+    report = {
         "acquired": 6, "unchanged": 1, "dropped": {"spool_full": 2, "rejected_by_store": 1}, "pending": 1,
         "confirmed": 1,
     }  # fmt: skip
-    assert ledger.as_dict() == told
-    assert orjson.loads(orjson.dumps(ledger.as_dict())) == told
+    assert ledger.as_dict() == report
+    assert orjson.loads(orjson.dumps(ledger.as_dict())) == report
 
 
 def test_two_ledgers_do_not_share_their_counts() -> None:
@@ -48,14 +48,14 @@ def test_two_ledgers_do_not_share_their_counts() -> None:
 
 
 def test_the_counts_of_a_ledger_make_the_same_ledger_again() -> None:
-    """They are what the spool keeps of it; what is pending, it counts itself."""
+    """The spool keeps these counts of the ledger, and counts the pending readings itself."""
     ledger = Ledger(acquired=6, unchanged=1, confirmed=1, pending=1, dropped=Counter(spool_full=2, damaged=1))
     assert Ledger.of(ledger.counts(), 1) == ledger
     assert Ledger.of({}, 0) == Ledger()
 
 
 def test_the_schedule_is_reported() -> None:
-    """`due = taken + missed` is checked by who reads it."""
+    """A person who reads the report checks `due = taken + missed`."""
     schedule = ScheduleCounts()
     schedule.took(late=0.002, lasted=0.01)
     schedule.took(late=0.004, lasted=0.03)

@@ -1,4 +1,4 @@
-"""What comes in over MQTT is either a bounded value or a `BadMessage`, and is so soon."""
+"""A message that arrives over MQTT soon becomes either a bounded value or a `BadMessage`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_bytes_and_json_of_any_kind_raise_nothing_but_bad_message(parse: Callabl
 @pytest.mark.parametrize("parse", VALID, ids=lambda parse: parse.__name__)
 @given(data=st.data())
 def test_a_field_of_any_value_raises_nothing_but_bad_message(parse: Callable[[bytes], Any], data: st.DataObject):
-    """What is almost right comes further in than what is not."""
+    """A message that is almost right passes more checks than random data."""
     message = VALID[parse]
     field = data.draw(st.sampled_from(sorted(message)))
     outcome(parse, json.dumps(message | {field: data.draw(st.sampled_from(ODD) | JSON)}).encode())
@@ -127,7 +127,7 @@ def test_a_field_of_any_value_raises_nothing_but_bad_message(parse: Callable[[by
 @pytest.mark.parametrize("parse", VALID, ids=lambda parse: parse.__name__)
 @pytest.mark.parametrize("payload", HOSTILE, ids=lambda payload: repr(payload[:20]))
 def test_hostile_payloads_are_bad_messages(parse: Callable[[bytes], Any], payload: bytes):
-    """Each has ended a program of this kind."""
+    """Each of them has ended a similar program."""
     assert isinstance(outcome(parse, payload), BadMessage)
 
 
@@ -153,20 +153,20 @@ def list_of(count: int, item: bytes) -> bytes:
     ],
     ids=lambda part: part.__name__ if callable(part) else f"{len(part)} bytes",
 )
-def test_what_is_too_long_is_refused_soon(parse: Callable[[bytes], Any], payload: bytes):
-    """A list without end would stop the event loop, and fill the memory."""
+def test_a_message_that_is_too_long_is_refused_soon(parse: Callable[[bytes], Any], payload: bytes):
+    """A list without a limit would stop the event loop, and fill the memory."""
     assert isinstance(outcome(parse, payload), BadMessage)
 
 
 @pytest.mark.parametrize("key", ["+7", "07", " 7", "7 ", "7.0", "1_0", "0", "-1", "", "x", "9223372036854775808"])
 def test_only_a_sequence_number_is_a_key_of_set_aside(key: str):
-    """Python and pydantic take many of these for numbers, and two of them for the same."""
+    """Python and pydantic read many of these as numbers, and two of them as the same number."""
     with pytest.raises(BadMessage, match="set_aside"):
         parse_confirmation(json.dumps({"spool": "a", "ranges": [], "set_aside": {key: 1}}).encode())
 
 
 def test_a_confirmation_says_how_far_it_reaches():
-    """Numbers that were never given out are found by it."""
+    """The last number shows whether it confirms sequence numbers that were never used."""
     read = parse_confirmation(json.dumps(VALID[parse_confirmation]).encode())
     assert (read.ranges, read.taken, read.set_aside, read.last) == (((1, 5), (7, 7)), ((8, 9),), {7: 2}, 9)
     assert parse_confirmation(b'{"spool":"a","ranges":[]}').last == 0
@@ -175,14 +175,14 @@ def test_a_confirmation_says_how_far_it_reaches():
 
 @pytest.mark.parametrize("name", ["a\\", 'a"', "a\nb", "\x7f", "\u2028", "", "x" * (MAX_NAME + 1)])
 def test_names_that_could_break_a_store_are_refused(name: str):
-    """They stand in tags of line protocol."""
+    """They are written as tags of the line protocol."""
     for wrong in ({"template": name}, {"points": {name: {"type": "int"}}}):
         with pytest.raises(BadMessage):
             parse_meta(json.dumps(DESCRIPTION | wrong).encode())
 
 
 def test_a_description_is_listed_under_its_own_id():
-    """Else any client could give the records of others another unit."""
+    """Otherwise any client could give the records of others another unit."""
     answer = {"v": 1, "known": {"000000000000": {"path": str(PATH), **DESCRIPTION}}, "unknown": []}
     with pytest.raises(BadMessage, match="id"):
         parse_metadata(json.dumps(answer).encode())
@@ -190,8 +190,8 @@ def test_a_description_is_listed_under_its_own_id():
 
 @example(ids=[f"{i:012x}" for i in range(250)])
 @given(ids=st.lists(st.from_regex(r"[0-9a-f]{12}", fullmatch=True), unique=True, max_size=30))
-def test_what_is_wanted_is_read_as_it_was_written(ids: list[str]):
-    """In as many messages as it takes."""
+def test_wanted_ids_are_read_as_they_were_written(ids: list[str]):
+    """They are split into as many messages as necessary."""
     assert [key for payload in encode_wanted(ids) for key in parse_wanted(payload).ids] == ids
 
 
@@ -238,7 +238,7 @@ def mutated(payload: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("parse", VALID, ids=lambda parse: parse.__name__)
 def test_messages_with_some_bytes_changed_raise_nothing_but_bad_message(parse: Callable[[bytes], Any]):
-    """What a failing box sends is close to what is right."""
+    """A failing box sends messages that are close to valid messages."""
     chance = random.Random(parse.__name__)  # noqa: S311 - damage, not secrets
     payload = json.dumps(VALID[parse]).encode()
     for _ in range(2_000):

@@ -1,4 +1,4 @@
-"""What machines are: told by the gateway, known to ingest by an id, and kept over restarts."""
+"""Metadata of machines: published by the gateway, known to ingest by an id, and kept over restarts."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def machine(path: MachinePath = PATH, **units: str) -> Machine:
     return Machine(path, "press", protocol, cast("Any", None), points)
 
 
-def test_what_is_encoded_is_decoded_again() -> None:
-    """With its id, which a record names; and what it was earlier."""
+def test_encoded_metadata_is_decoded_again() -> None:
+    """It includes the id that a record names, and the earlier versions."""
     now, before = machine(p="kPa", q=""), [machine(p="bar").meta, machine(p="Pa").meta]
     payload = encode_meta(now, before)
     assert parse_meta(payload).metas == [now.meta, *before]
@@ -41,7 +41,7 @@ def test_what_is_encoded_is_decoded_again() -> None:
 
 
 def test_a_description_in_other_words_is_the_same() -> None:
-    """Else each correction of a text would be a version to keep."""
+    """Otherwise each correction of a text would be a version to keep."""
     assert machine(p="bar").meta.id == MachineMeta("press", {"p": "float"}, {"p": "bar"}).id
 
 
@@ -56,7 +56,7 @@ def test_a_description_in_other_words_is_the_same() -> None:
         b'{"template":"t","points":{},"earlier":5}', b'{"template":"t","points":{},"earlier":[5]}',
     ],
 )  # fmt: skip
-def test_what_is_no_description_is_told(payload: bytes) -> None:
+def test_a_payload_that_is_not_metadata_is_refused_with_a_reason(payload: bytes) -> None:
     """Ingest sets it aside with these words."""
     with pytest.raises(BadMessage, match=r"."):
         parse_meta(payload)
@@ -65,8 +65,8 @@ def test_what_is_no_description_is_told(payload: bytes) -> None:
 # -- of ingest --
 
 
-def test_ingest_finds_what_a_record_names() -> None:
-    """And for one that names nothing, what its machine is now."""
+def test_ingest_finds_the_metadata_that_a_record_names() -> None:
+    """For a record without a metadata id it finds the present metadata of the machine."""
     now, before = MachineMeta("t", {"a": "int"}, {"a": "kPa"}), MachineMeta("t", {"a": "int"}, {"a": "bar"})
     metas = MetadataRegistry()
     assert metas.find(PATH, "") is None
@@ -92,7 +92,7 @@ def saved(registry: MetadataRegistry) -> bool:
 
 
 def test_ingest_remembers_over_a_restart(tmp_path: Path) -> None:
-    """The broker may have lost what was retained, and the gateway's next connect may be hours away."""
+    """The broker may have lost its retained messages, and the gateway's next connect may be hours away."""
     file = tmp_path / "folder" / "ingest.metas.json"
     now, before = MachineMeta("t", {"a": "int"}, {"a": "kPa"}), MachineMeta("t", {"a": "int"}, {"a": "bar"})
     registry = MetadataRegistry(file)
@@ -128,8 +128,8 @@ def test_a_file_that_can_not_be_written_is_logged_once_and_written_later(tmp_pat
         b'{"metas":[{"template":"a\\n","points":{}}]}', b'{"machines":{"a":5}}', b'{"metas":[' + b"9" * 5_000 + b"]}",
     ],
 )  # fmt: skip
-def test_a_damaged_file_is_learnt_anew(tmp_path: Path, content: bytes) -> None:
-    """A start never fails for it: what it held is published as well."""
+def test_the_metadata_of_a_damaged_file_is_learned_again(tmp_path: Path, content: bytes) -> None:
+    """It never makes a start fail: gateways publish the same metadata."""
     file = tmp_path / "metas.json"
     file.write_bytes(content)
     with structlog.testing.capture_logs() as logs:
@@ -166,7 +166,7 @@ def test_metadata_that_machines_share_stays_as_long_as_one_of_them_has_it() -> N
 
 
 def test_metadata_that_records_need_outlives_a_flood_of_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no record has needed for the longest time goes first."""
+    """Metadata that no record has needed for the longest time is removed first."""
     monkeypatch.setattr(metadata_registry, "MAX_BYTES", 50_000)
     registry = MetadataRegistry()
     genuine = MachineMeta("press", {"x": "float"}, {"x": "bar"})

@@ -36,7 +36,7 @@ def decoded(stream: bytes, *, five: bool = True, size: int = 0) -> list[Received
     st.booleans(),
     st.integers(0, 7),
 )
-def test_what_is_encoded_is_decoded_in_pieces_of_any_size(
+def test_encoded_messages_are_decoded_in_pieces_of_any_size(
     sent: list[tuple[str, bytes, int, bool]],
     five: bool,  # noqa: FBT001 - drawn
     size: int,
@@ -96,8 +96,8 @@ def test_a_message_that_is_cut_is_refused(body: str) -> None:
         decode_publish(0x32, bytes.fromhex(body), five=True)
 
 
-def test_a_topic_that_is_no_text_has_an_identifier_to_acknowledge() -> None:
-    """MQTT 5, 1.5.4: a broker must not let it through; unacknowledged it would come again for ever."""
+def test_a_message_with_an_invalid_topic_has_an_identifier_to_acknowledge() -> None:
+    """MQTT 5, 1.5.4: a broker must not forward it; without an acknowledgement it would come again and again."""
     body = bytes.fromhex("0002 fffe 0042 00 78")
     with pytest.raises(UnicodeDecodeError):
         decode_publish(0x32, body, five=True)
@@ -106,7 +106,7 @@ def test_a_topic_that_is_no_text_has_an_identifier_to_acknowledge() -> None:
 
 @given(st.binary(max_size=60), st.booleans())
 def test_bytes_of_any_kind_raise_nothing_else(stream: bytes, five: bool) -> None:  # noqa: FBT001 - drawn
-    """A broker that is none must not end a gateway."""
+    """A server that is not a broker must not end a gateway."""
     try:
         for first, body in PacketReader().feed(stream):
             if first & 0xF0 == PUBACK:
