@@ -42,7 +42,7 @@ def test_addresses_are_understood_as_they_are_written(written: object, table: st
 
 @pytest.mark.parametrize("written", ["40011", 400011, "00011"])
 def test_modicon_notation_counts_from_1_whatever_the_base(written: object) -> None:
-    """That is what the notation means; only 'holding 10' leaves open from where it counts."""
+    """The notation defines it; only 'holding 10' leaves the base open."""
     assert parse_address(written, 1) == parse_address(written, 0)
 
 
@@ -79,15 +79,15 @@ def test_a_base_of_1_counts_from_1() -> None:
         ("40011.16", 0, "is not a Modbus address"),
     ],
 )
-def test_what_is_no_address_is_told_with_what_would_be_one(written: object, base: int, message: str) -> None:
+def test_a_wrong_address_is_refused_with_an_example(written: object, base: int, message: str) -> None:
     """The engineer has the register list before them: say how to write it down."""
     with pytest.raises(ValueError, match=r"Modbus|table|Modicon|base") as caught:
         parse_address(written, base)
     assert message in str(caught.value)
 
 
-def test_what_is_neither_text_nor_a_number_is_left_to_its_check() -> None:
-    """An address that is one already passes, and nonsense is told by its type."""
+def test_a_value_other_than_text_or_a_number_is_left_to_the_type_check() -> None:
+    """An `Address` passes unchanged, and the check of types reports other values."""
     address = Address(Table.COIL, 3)
     assert parse_address(address) is address
     assert parse_address(written := True) is written
@@ -96,7 +96,7 @@ def test_what_is_neither_text_nor_a_number_is_left_to_its_check() -> None:
 
 @given(st.sampled_from(Table), st.integers(0, LAST))
 def test_every_entry_can_be_written_in_each_way(table: Table, offset: int) -> None:
-    """The three notations are of one thing."""
+    """The three notations name the same entry."""
     address = Address(table, offset)
     digit = {Table.COIL: 0, Table.DISCRETE: 1, Table.INPUT: 3, Table.HOLDING: 4}[table]
     assert parse_address(str(address)) == address
@@ -109,7 +109,7 @@ def test_every_entry_can_be_written_in_each_way(table: Table, offset: int) -> No
 
 @given(st.text(max_size=12) | st.integers() | st.floats(allow_nan=False))
 def test_anything_else_is_an_error_that_says_so(written: object) -> None:
-    """Whatever stands in the file, the check of the file ends with an answer."""
+    """For any text in a file the result is an address or an error."""
     try:
         found = parse_address(written)
     except ValueError:
@@ -123,6 +123,6 @@ def test_anything_else_is_an_error_that_says_so(written: object) -> None:
     ("written", "table"),
     [("coil 3", "coil"), ("00011", "coil"), (10011, "discrete"), ("coil x", "coil"), ("x", None), (None, None)],
 )
-def test_the_table_is_known_as_far_as_it_can_be_told(written: object, table: str | None) -> None:
-    """What follows from it is not told as a second mistake."""
+def test_the_table_of_an_address_is_known_if_possible(written: object, table: str | None) -> None:
+    """A consequence of a wrong address is not reported as a second mistake."""
     assert table_of(written) == table

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from drivers.modbus.transport import TransportProtocol
 
 PATIENT = 10.0
-"""A time-out that is never reached: what is tested with it has to end by itself."""
+"""A time-out that is never reached: a test that uses it has to end without it."""
 
 SHORT = 0.01
 """A time-out that is reached: nothing that is waited for with it will be answered."""
@@ -58,7 +58,7 @@ async def client_of(server: FakeModbusServer, units: AbstractSet[int] = frozense
 
 
 async def ask_in_vain(client: Client, unit: int = UNIT, pdu: bytes = READ) -> None:
-    """Ask what is not answered, without the wait."""
+    """Send a request that is not answered, without the wait."""
     client.connection.timeout = SHORT
     with pytest.raises(ResponseTimeout, match=r"no answer within 0\.01 s"):
         await client.request(unit, pdu)
@@ -128,7 +128,7 @@ def raw(text: str) -> Callable[[Asked], Sequence[bytes]]:
     ],
 )  # fmt: skip
 async def test_the_answer_is_found_however_it_arrives(script: Script, discarded: int) -> None:
-    """TCP is a stream: frames come in pieces or together, and old ones may still be in it."""
+    """TCP is a stream: frames come in pieces or together, and old frames may still be in it."""
     async with FakeModbusServer(script) as server, client_of(server) as client:
         assert await client.request(UNIT, READ) == ANSWER
         assert client.discarded == discarded
@@ -136,18 +136,18 @@ async def test_the_answer_is_found_however_it_arrives(script: Script, discarded:
         assert asked[1:] == (UNIT, 3, 5, 2)
 
 
-async def test_a_doubled_answer_is_not_taken_for_the_next() -> None:
+async def test_a_doubled_answer_is_not_used_for_the_next_request() -> None:
     """Some gateways repeat themselves."""
     twice = lambda asked: [asked.frame() * 2]  # noqa: E731 - a script
     async with FakeModbusServer(twice) as server, client_of(server) as client:
         for first in range(20):
             data = await client.request(UNIT, struct.pack(">BHH", 3, first, 1))
             assert data == struct.pack(">BH", 2, first)
-        # the last one's double may still be on its way
+        # the double of the last answer may still be on its way
         assert client.discarded >= 19
 
 
-async def test_a_late_answer_is_not_taken_for_the_next() -> None:
+async def test_a_late_answer_is_not_used_for_the_next_request() -> None:
     """An answer that comes after its time-out must not put all that follow out of step by one."""
     late: list[Asked] = []
 
@@ -196,7 +196,7 @@ async def test_a_cancelled_request_leaves_the_connection_in_step() -> None:
 
 
 async def test_transactions_are_numbered_and_never_0() -> None:
-    """Devices that answer 0 to anything must not be taken for attentive ones, also after 65,535 requests."""
+    """A device that always answers with transaction id 0 never matches a request, even after 65,535 requests."""
     client, wire = ModbusClient(ModbusConnection(host=HOST, timeout=PATIENT)), Wire(lambda frame: frame[:7] + READ)
     await wire.connect(client)
     for _ in range(0xFFFF + 2):
@@ -204,12 +204,12 @@ async def test_transactions_are_numbered_and_never_0() -> None:
     assert [int.from_bytes(frame[:2]) for frame in wire.frames] == [*range(1, 0x10000), 1, 2]
 
 
-# -- answers that are none --
+# -- invalid answers --
 
 
 @pytest.mark.parametrize("code", [*EXCEPTIONS, 0, 7, 255])
-async def test_an_exception_is_told_by_its_code(code: int) -> None:
-    """Clause 7: the device heard, and will not."""
+async def test_an_exception_is_reported_with_its_code(code: int) -> None:
+    """Clause 7: the device received the request, and refuses it."""
     async with FakeModbusServer(exception(code)) as server, client_of(server) as client:
         with pytest.raises(ExceptionResponse, match=f"exception {code} {EXCEPTIONS.get(code, 'unknown')}") as caught:
             await client.request(UNIT, READ)
@@ -254,7 +254,7 @@ async def test_an_answer_that_does_not_fit_is_refused(script: Script) -> None:
     ],
 )
 async def test_a_connection_that_is_lost_or_out_of_step_is_given_up(script: Script, message: str) -> None:
-    """There is no finding the next frame in garbage: connecting anew is the only way, and waiting is in vain."""
+    """The next frame can't be found in garbage: the client must connect again, and need not wait."""
     async with FakeModbusServer(script) as server, client_of(server) as client:
         for _ in range(2):
             with pytest.raises(NotConnected, match=message):
@@ -262,15 +262,15 @@ async def test_a_connection_that_is_lost_or_out_of_step_is_given_up(script: Scri
     assert len(server.asked) == 1
 
 
-async def test_silence_is_told_after_the_time_out() -> None:
-    """And the connection is kept: the next answer is welcome."""
+async def test_silence_is_reported_after_the_time_out() -> None:
+    """The connection is kept: the next answer is accepted."""
     async with FakeModbusServer(in_turn(silent, right)) as server, client_of(server) as client:
         await ask_in_vain(client)
         assert await client.request(UNIT, READ) == ANSWER
 
 
 async def test_half_an_answer_costs_the_connection_and_brings_no_value() -> None:
-    """What follows the half is out of step; it must not be read as a value."""
+    """The bytes after the first half are out of step; they must not be read as a value."""
     script = in_turn(lambda asked: [asked.frame()[:9]], right)
     async with FakeModbusServer(script) as server, client_of(server) as client:
         await ask_in_vain(client)
@@ -278,7 +278,7 @@ async def test_half_an_answer_costs_the_connection_and_brings_no_value() -> None
             await client.request(UNIT, READ)
 
 
-async def test_silence_again_and_again_is_a_dead_connection() -> None:
+async def test_repeated_silence_is_a_dead_connection() -> None:
     """A switch that forgot the connection swallows requests for hours while TCP sees nothing wrong."""
     async with FakeModbusServer(silent) as server, client_of(server, {UNIT}) as client:
         for _ in range(SILENT_MAX):
@@ -289,7 +289,7 @@ async def test_silence_again_and_again_is_a_dead_connection() -> None:
 
 @pytest.mark.parametrize("script", [right, exception(2), lambda asked: [asked.frame(unit=9)]])
 async def test_any_answer_between_is_a_sign_of_life(script: Script) -> None:
-    """Also one that refuses or does not fit."""
+    """This includes an exception, and an answer that does not fit."""
     dull = in_turn(silent, silent, script, silent, silent, right)
     async with FakeModbusServer(dull) as server, client_of(server, {UNIT}) as client:
         for _ in range(SILENT_MAX - 1):
@@ -320,7 +320,7 @@ async def test_units_that_are_switched_off_do_not_take_the_others_with_them() ->
 
 
 async def test_a_device_that_is_not_there_is_not_connected() -> None:
-    """The message names what was dialled."""
+    """The message names the host and the port."""
     async with FakeModbusServer() as server:
         port = server.port
     with pytest.raises(NotConnected, match=f"127.0.0.1:{port}: "):
@@ -328,14 +328,14 @@ async def test_a_device_that_is_not_there_is_not_connected() -> None:
 
 
 @pytest.mark.parametrize("host", ["press..example", "x" * 70, "a\0b"])
-async def test_a_host_that_can_be_no_name_is_not_connected(host: str) -> None:
+async def test_an_impossible_host_name_is_not_connected(host: str) -> None:
     """It is a typing error in one machine's line, and must not stop the gateway."""
     with pytest.raises(NotConnected):
         await ModbusClient(ModbusConnection(host=host)).connect()
 
 
 async def test_a_device_that_does_not_answer_the_call_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A firewall that drops packets must not hold a device for the minutes that TCP tries."""
+    """A firewall that drops packets must not delay a device for the minutes that TCP tries."""
 
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
@@ -346,7 +346,7 @@ async def test_a_device_that_does_not_answer_the_call_is_not_connected(monkeypat
 
 
 async def test_nothing_is_asked_without_a_connection() -> None:
-    """Before, and after it was closed; closing twice is no error."""
+    """This is so before it is opened and after it is closed; it may be closed twice."""
     async with FakeModbusServer() as server:
         client = ModbusClient(ModbusConnection(host=HOST, port=server.port))
         with pytest.raises(NotConnected, match="not connected yet"):
@@ -362,7 +362,7 @@ async def test_nothing_is_asked_without_a_connection() -> None:
 
 
 def understood(stream: bytes) -> Any:
-    """Return what the first request makes of a stream, written another way: its answer, an error, or None."""
+    """Return the result of the first request from a stream, by other code: its answer, an error, or None."""
     while len(stream) >= 7:
         transaction, protocol, length, unit = struct.unpack_from(">HHHB", stream)
         if protocol or not 3 <= length <= 254:
@@ -393,7 +393,7 @@ frames = st.builds(
 
 @given(st.lists(frames | st.binary(max_size=20), max_size=4), st.lists(st.integers(0, 80), max_size=6))
 def test_any_bytes_are_an_answer_or_a_documented_error(pieces: list[bytes], cuts: list[int]) -> None:
-    """Whatever a device sends, in whatever pieces: nothing else is raised, and no value that it did not send."""
+    """A device may send any bytes in any pieces: no other error is raised, and no value is invented."""
     stream = b"".join(pieces)
     places = sorted({0, *(min(cut, len(stream)) for cut in cuts), len(stream)})
 

@@ -179,7 +179,7 @@ def test_values_lie_on_the_wire_as_their_order_says(raw: str, order: str, wire: 
         ("ABCD", b"AB12\0\0\0\0", "AB12"),
         ("ABCD", b"AB12    ", "AB12"),
         ("ABCD", b"AB12CD34", "AB12CD34"),
-        ("ABCD", b"AB\0rest!", "AB"),  # what a longer text left behind
+        ("ABCD", b"AB\0rest!", "AB"),  # the rest of a longer text
         ("ABCD", b" AB  \0  ", " AB"),
         ("ABCD", b"\0\0\0\0\0\0\0\0", ""),
         ("ABCD", b"K\xf6ln\0\0\0\0", "Köln"),
@@ -284,7 +284,7 @@ def test_parts_and_odd_widths_have_a_sign_and_a_place(keys: dict[str, Any], wire
         ({"raw": "s7_date_and_time", "zone": "America/New_York"}, "24 05 17 13 45 30 25 06",
          "2024-05-17T17:45:30.250Z"),
         ({"raw": "unix32", "zone": "Europe/Berlin"}, "3B 9A CA 00", "2001-09-08T23:46:40Z"),
-        # the last hour of summer time, and the first after it, are both 2:30: octet 4 tells them apart
+        # the last hour of summer time, and the first after it, are both 2:30: octet 4 distinguishes them
         ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 0A 19 82 1E 00 00", "2026-10-25T00:30:00.000Z"),
         ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 0A 19 02 1E 00 00", "2026-10-25T01:30:00.000Z"),
         ({"raw": "cp56", "zone": "Europe/Berlin"}, "00 1A 07 01 8C 00 00 00", "2026-07-01T10:00:00.000Z"),
@@ -327,7 +327,7 @@ def test_equal_responses_have_equal_values_in_lists_of_their_own() -> None:
 
 
 def test_gaps_between_points_are_skipped() -> None:
-    """What is read along to save a request belongs to nobody."""
+    """Registers that are read only to save a request belong to no point."""
     assert decode(bytes.fromhex("00 01 DE AD BE EF 00 02"), source("uint16"), source("uint16", offset=3)) == [1, 2]
 
 
@@ -368,7 +368,7 @@ ENCODINGS = ["latin-1", "ascii", "utf-8", "utf-16", "utf-16-le", "cp1252", "gb18
 
 @st.composite
 def texts(draw: st.DrawFn, point: ModbusSource) -> str:
-    """Draw a text that fits: it does not end in blanks, which are taken for padding, and holds no zero.
+    """Draw a text that fits: it does not end in blanks, which count as padding, and contains no zero.
 
     Left out are a byte order mark, two characters of Shift JIS that do not come back, and that of erased memory.
     """
@@ -431,8 +431,8 @@ def values_of(point: ModbusSource) -> st.SearchStrategy[Value]:
 
 
 @given(st.lists(points_and_values(), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_what_is_encoded_is_decoded_again(written: list[tuple[ModbusSource, Value]], random: Any) -> None:
-    """The simulators encode what the gateway decodes: several points in one answer, in any order."""
+def test_encoded_values_are_decoded_again(written: list[tuple[ModbusSource, Value]], random: Any) -> None:
+    """The simulators encode the values that the gateway decodes: several points in one answer, in any order."""
     wire, placed = b"", []
     for point, value in written:
         placed.append((len(wire) // 2, point, value))
@@ -470,7 +470,7 @@ def test_writing_a_bit_leaves_the_others(order: Order, bit: int, before: bytes, 
         ("cp56", "1999-12-31T23:59:59Z"), ("cp56", "2128-01-01T00:00:00Z"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_its_registers_is_refused(raw: str, value: Value) -> None:
+def test_a_value_that_does_not_fit_its_registers_is_refused(raw: str, value: Value) -> None:
     """Cutting off the high bits would make another value of it."""
     with pytest.raises(ValueError, match=f"does not fit {raw}"):
         encode(source(raw), value)
@@ -495,8 +495,8 @@ def test_text_that_is_too_long_is_refused() -> None:
         ({"raw": "int8", "sign": "magnitude"}, -128),
     ],
 )
-def test_what_does_not_fit_its_part_is_refused(keys: dict[str, Any], value: Value) -> None:
-    """It would run over into the neighbour's bits, or lose what it says."""
+def test_a_value_that_does_not_fit_its_part_is_refused(keys: dict[str, Any], value: Value) -> None:
+    """It would change the bits of its neighbour, or lose a part of itself."""
     with pytest.raises(ValueError, match="does not fit"):
         encode(keyed(**keys), value)
 
@@ -530,7 +530,7 @@ def test_what_does_not_fit_its_part_is_refused(keys: dict[str, Any], value: Valu
     ],
 )
 def test_parts_of_registers_and_unusual_numbers(keys: dict[str, Any], wire: str, value: Value) -> None:
-    """Each from the register's bits, written out."""
+    """Each value is calculated by hand from the bits of the registers."""
     [found] = decode(bytes.fromhex(wire), keyed(**keys))
     assert found == value
     assert type(found) is type(value)
@@ -541,8 +541,8 @@ def test_parts_of_registers_and_unusual_numbers(keys: dict[str, Any], wire: str,
     [
         ({"encoding": "ascii"}, b"AB12\0\0\0\0", "AB12"),
         ({"encoding": "utf-8"}, b"K\xc3\xb6ln \0\0", "Köln"),
-        ({"encoding": "utf-8"}, b"AB\0\xff\xff\xff\xff\xff", "AB"),  # what stands behind the end says nothing
-        ({"encoding": "utf-16"}, b"\0A\x01\0\0\0\xd8\0", "AĀ"),  # 0x0100 has a zero byte, and is no end
+        ({"encoding": "utf-8"}, b"AB\0\xff\xff\xff\xff\xff", "AB"),  # bytes behind the end are ignored
+        ({"encoding": "utf-16"}, b"\0A\x01\0\0\0\xd8\0", "AĀ"),  # 0x0100 has a zero byte, but does not end the text
         ({"encoding": "utf-16", "order": "BADC"}, b"A\0\0\x01\0\0\0\0", "AĀ"),
         ({"encoding": "utf-16-le"}, b"A\0\0\x01\0\0\0\0", "AĀ"),
         ({"encoding": "utf-16"}, b"\xfe\xff\0A\0\0\0\0", "A"),
@@ -627,7 +627,7 @@ def test_strings_mean_what_their_encoding_says(keys: dict[str, Any], wire: bytes
         ({"raw": "unix32", "not_available": 0}, "00 00 00 00", Reason.NOT_AVAILABLE, "0x0"),
     ],
 )  # fmt: skip
-def test_what_is_no_value_is_a_fault(keys: dict[str, Any], wire: str, reason: Reason, code: str) -> None:
+def test_an_invalid_value_is_a_fault(keys: dict[str, Any], wire: str, reason: Reason, code: str) -> None:
     """An invented value is worse than none."""
     point = keyed(**keys)
     assert point.fallible
@@ -641,7 +641,7 @@ def test_values_beside_those_that_are_not_available_are_values() -> None:
     assert decode(b"\x12\x34", keyed(raw="bcd16", not_available=0xFFFF)) == [1234]
 
 
-def test_faults_are_taken_out_of_the_values() -> None:
+def test_faults_are_separated_from_the_values() -> None:
     """A scan has its faults beside its values, by position."""
     points = [
         source("uint16"),
@@ -672,5 +672,5 @@ def test_faults_are_taken_out_of_the_values() -> None:
 def test_masks_write_a_part_and_leave_the_rest(
     keys: dict[str, Any], value: Value, expected: list[tuple[int, int]]
 ) -> None:
-    """Function 22 makes (held AND first) OR (second AND NOT first) of them: clause 6.16."""
+    """Function 22 writes (present AND first) OR (second AND NOT first): clause 6.16."""
     assert masks(keyed(**keys), value) == expected

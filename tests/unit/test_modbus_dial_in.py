@@ -1,4 +1,4 @@
-"""Devices that dial in: told apart, registered, and never mistaken for each other."""
+"""Devices that dial in: identified, registered, and never mistaken for each other."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_rtu_frames_come_over_a_connection_that_is_dialled_in() -> None:
                 assert (await driver.read(group)).values == [12]
 
 
-async def test_devices_at_one_port_are_told_apart_by_their_registration() -> None:
+async def test_devices_at_one_port_are_identified_by_their_registration() -> None:
     """Both have unit 1; each connection goes to the machine that it belongs to."""
     port = free_port()
     async with (
@@ -147,8 +147,8 @@ async def test_devices_at_one_port_are_told_apart_by_their_registration() -> Non
             assert (await second.read(two)).values == [22]
 
 
-async def test_devices_at_one_port_are_told_apart_by_their_units() -> None:
-    """Each is asked for the units, and is the one that answers."""
+async def test_devices_at_one_port_are_identified_by_their_units() -> None:
+    """Each connection is asked for the units, and belongs to the unit that answers."""
     port = free_port()
     async with (
         listening(port, by_unit=True, unit=1) as (first, one),
@@ -189,7 +189,7 @@ async def test_a_device_with_another_registration_is_refused(monkeypatch: pytest
         assert driver.counts()["refused_connections"] == 2
 
 
-async def test_two_devices_that_nothing_tells_apart_are_not_mixed() -> None:
+async def test_two_devices_that_nothing_distinguishes_are_not_mixed() -> None:
     """Nobody knows which is which, so neither is read: a value of another machine would be worse than none."""
     port = free_port()
     async with listening(port) as (driver, group):
@@ -221,8 +221,8 @@ async def test_the_port_stays_open_for_a_device_that_dials_rarely() -> None:
 
 
 @pytest.mark.slow
-async def test_a_connection_that_says_nothing_is_no_rival() -> None:
-    """A port scan beside the device must not take it off."""
+async def test_a_connection_that_sends_nothing_does_not_displace_the_device() -> None:
+    """A port scan must not disconnect the device."""
     port = free_port()
     async with listening(port, timeout=0.3) as (driver, group):
         await open_port(driver)
@@ -244,7 +244,7 @@ async def test_a_connection_that_says_nothing_is_no_rival() -> None:
 
 
 async def test_a_device_that_dials_again_replaces_its_dead_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mobile network forgets a connection without a word to either side."""
+    """A mobile network forgets a connection without a message to either side."""
     port = free_port()
     monkeypatch.setattr("drivers.modbus.circuit_breaker.FIRST", 0.0)  # it is asked again at once
     async with listening(port, timeout=0.2) as (driver, group):

@@ -1,4 +1,4 @@
-"""The Modbus driver: what a fault costs, and what it must not cost."""
+"""The Modbus driver: the readings that a fault costs, and the readings that it must not cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from drivers.base import Driver, Fault, Scan
 
 PATIENT = 10.0
-"""A time-out that is never reached: what is tested with it has to end by itself."""
+"""A time-out that is never reached: a test that uses it has to end without it."""
 
 SHORT = 0.01
 """A time-out that is reached, by scans that hold no answer."""
@@ -51,8 +51,8 @@ BLOCKS = [holding(offset) for offset in (0, 1, 300, 301, 600, 601)]
 """Three blocks of two registers, each a request of its own. A register's value is its number."""
 
 
-def told(scan: Scan) -> list[object]:
-    """Return values, and reasons in place of those that are not there."""
+def outcomes(scan: Scan) -> list[object]:
+    """Return the values, with the reason of the fault in place of each missing value."""
     assert all(fault.quality is Quality.BAD for fault in scan.faults.values())
     assert [value is None for value in scan.values] == [i in scan.faults for i in range(len(scan.values))]
     return [scan.faults[i].reason if i in scan.faults else value for i, value in enumerate(scan.values)]
@@ -88,12 +88,12 @@ REFUSED, FAULT, SILENT, BAD, LOST = (
 async def test_a_fault_of_one_block_keeps_the_values_of_the_others(
     script: Script, reason: Reason, second: object, asked: list[int] | None
 ) -> None:
-    """What was read is never thrown away; what can't be read has a reason and no value."""
+    """Values that were read are never discarded; points that can't be read have a reason and no value."""
     async with FakeModbusServer(by_address({300: script})) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
             scan = await driver.read(one)
-    assert told(scan) == [0, 1, reason, second, 600, 601]
+    assert outcomes(scan) == [0, 1, reason, second, 600, 601]
     if asked is not None:
         assert [one.first for one in server.asked] == [0, *asked, 600]
 
@@ -105,10 +105,10 @@ async def test_a_unit_that_its_gateway_can_not_reach_is_asked_no_further(code: i
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
             for _ in range(5):
-                assert told(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
+                assert outcomes(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
             assert [asked.first for asked in server.asked] == [0, 300] * 5
             server.script = right
-            assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
+            assert outcomes(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
     assert [asked.first for asked in server.asked[-3:]] == [0, 300, 600], "it is not split for that"
 
 
@@ -126,7 +126,7 @@ async def test_a_block_that_is_refused_to_its_last_point_keeps_the_values_of_the
         async with driver_of(one) as driver:
             for _ in range(2):
                 scan = await driver.read(one)
-                assert told(scan) == [0, 1, reason, reason, 600, 601]
+                assert outcomes(scan) == [0, 1, reason, reason, 600, 601]
                 assert scan.faults[2].code.startswith(f"exception {code} ")
 
 
@@ -137,14 +137,14 @@ async def test_silence_costs_the_rest_of_the_scan_and_no_more_time(monkeypatch: 
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
             wait_at_most(driver, SHORT)
-            assert told(await driver.read(one)) == [SILENT] * 6
+            assert outcomes(await driver.read(one)) == [SILENT] * 6
             wait_at_most(driver, PATIENT)
             server.script = right
-            assert told(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
+            assert outcomes(await driver.read(one)) == [0, 1, 300, 301, 600, 601]
     assert [asked.first for asked in server.asked] == [0, 0, 300, 600, 0], "a single point first"
 
 
-async def test_what_was_read_before_the_silence_is_kept() -> None:
+async def test_values_read_before_the_silence_are_kept() -> None:
     """A unit may be switched off in the middle of a scan."""
     async with FakeModbusServer(silent) as server:
         one = group(server.port, BLOCKS)
@@ -155,7 +155,7 @@ async def test_what_was_read_before_the_silence_is_kept() -> None:
                 return right(asked)
 
             server.script = in_turn(last_words, silent)
-            assert told(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
+            assert outcomes(await driver.read(one)) == [0, 1, SILENT, SILENT, SILENT, SILENT]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ async def test_a_fault_carries_the_words_of_the_protocol(code: int, expected: st
 
 @pytest.mark.parametrize("script", [exception(2), exception(11), lambda asked: [asked.frame(b"\0")]])
 async def test_a_device_that_answers_nothing_right_is_still_connected(script: Script) -> None:
-    """Connecting anew would not help, and would cost every other unit its scan."""
+    """A new connection would not help, and would cost every other unit its scan."""
     async with FakeModbusServer(script) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
@@ -182,8 +182,8 @@ async def test_a_device_that_answers_nothing_right_is_still_connected(script: Sc
     assert server.connections == 1
 
 
-async def test_a_loss_before_anything_was_read_is_told_as_such() -> None:
-    """Then there is nothing to keep, and the runner connects anew."""
+async def test_a_connection_lost_before_any_value_was_read_is_reported() -> None:
+    """There are no values to keep, and the runner connects again."""
     async with FakeModbusServer(lambda _: [CLOSE]) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
@@ -191,7 +191,7 @@ async def test_a_loss_before_anything_was_read_is_told_as_such() -> None:
                 await driver.read(one)
 
 
-async def test_a_connection_that_is_lost_for_good_is_told_by_the_next_read() -> None:
+async def test_a_permanent_loss_of_the_connection_is_reported_by_the_next_read() -> None:
     """The scan is kept, and the loss is not forgotten."""
     async with FakeModbusServer() as server:
         one = group(server.port, BLOCKS)
@@ -202,7 +202,7 @@ async def test_a_connection_that_is_lost_for_good_is_told_by_the_next_read() -> 
                 return [CLOSE]
 
             server.script = by_address({300: last_words})
-            assert told(await driver.read(one)) == [0, 1, LOST, LOST, LOST, LOST]
+            assert outcomes(await driver.read(one)) == [0, 1, LOST, LOST, LOST, LOST]
             with pytest.raises(NotConnected):
                 await driver.read(one)
 
@@ -214,9 +214,9 @@ async def test_a_silent_unit_leaves_the_others_their_values() -> None:
         async with driver_of(*groups) as driver:
             for _ in range(3):
                 wait_at_most(driver, PATIENT)
-                assert told(await driver.read(groups[0])) == [0, 1, 300, 301, 600, 601]
+                assert outcomes(await driver.read(groups[0])) == [0, 1, 300, 301, 600, 601]
                 wait_at_most(driver, SHORT)
-                assert [told(await driver.read(one)) for one in groups[1:]] == [[SILENT] * 6] * 3
+                assert [outcomes(await driver.read(one)) for one in groups[1:]] == [[SILENT] * 6] * 3
     assert server.connections == 1
 
 
@@ -235,11 +235,11 @@ async def test_values_come_in_the_order_of_the_group() -> None:
     async with FakeModbusServer(by_address({300: exception(2)})) as server:
         one = group(server.port, sources)
         async with driver_of(one) as driver:
-            assert told(await driver.read(one)) == [9, True, REFUSED, True, False, False, 0x50006, False]
+            assert outcomes(await driver.read(one)) == [9, True, REFUSED, True, False, False, 0x50006, False]
 
 
 async def test_a_scan_has_the_time_of_its_first_answer() -> None:
-    """Or of its end, where there was no answer: the clock is read once."""
+    """Without an answer it has the time of its end: the clock is read once."""
     async with FakeModbusServer(in_turn(right, right, right, exception(2))) as server:
         one = group(server.port, BLOCKS)
         async with driver_of(one) as driver:
@@ -254,12 +254,12 @@ async def test_limits_of_the_connection_shape_the_requests() -> None:
         assert narrow.connection.shared() == wide.connection.shared()
         async with driver_of(narrow, wide) as driver:
             for one in (narrow, wide):
-                assert told(await driver.read(one)) == [0, 1, 2, 3]
+                assert outcomes(await driver.read(one)) == [0, 1, 2, 3]
     assert [(asked.unit, asked.first, asked.count) for asked in server.asked] == [(1, 0, 2), (1, 2, 2), (2, 0, 4)]
 
 
 async def test_nothing_is_read_without_a_connection() -> None:
-    """Before it is opened, and after it is closed, which may happen twice."""
+    """This is so before it is opened and after it is closed; it may be closed twice."""
     async with FakeModbusServer() as server:
         one = group(server.port, BLOCKS)
         driver = driver_of(one)
@@ -273,7 +273,7 @@ async def test_nothing_is_read_without_a_connection() -> None:
             await driver.read(one)
 
 
-async def test_what_happened_on_the_connection_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_on_the_connection_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that loses one answer in a thousand is seen in these numbers before it is seen in the data."""
     monkeypatch.setattr(circuit_breaker, "FIRST", 0.0)  # asked on, whatever it did before
     late: list[Asked] = []

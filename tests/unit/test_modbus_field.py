@@ -1,4 +1,4 @@
-"""Devices as bug reports describe them: busy, sleepy, picky, forgetful; what they cost, and what comes back."""
+"""Devices as bug reports describe them: busy, slow, selective or forgetful; their cost and their recovery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
 
 @pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
 def _drivers(request: pytest.FixtureRequest) -> None:
-    """Expect the same of both ways to read."""
+    """Run each test with both ways to read."""
     DRIVERS[0] = request.param
 
 
@@ -60,12 +60,12 @@ async def driver_of(*groups: Group) -> AsyncIterator[ModbusDriver]:
 
 
 def touching(entries: AbstractSet[int], answer: Script) -> Script:
-    """Answer so where a request touches one of these entries, else as a device should."""
+    """Answer with this script if a request touches one of these entries, and otherwise as a device should."""
     return lambda asked: (answer if entries & set(range(asked.first, asked.first + asked.count)) else right)(asked)
 
 
 def outside(entries: AbstractSet[int], answer: Script) -> Script:
-    """Answer so where a request touches anything but these entries."""
+    """Answer with this script if a request touches other entries than these."""
     return lambda asked: (right if set(range(asked.first, asked.first + asked.count)) <= entries else answer)(asked)
 
 
@@ -101,8 +101,8 @@ async def test_a_passing_exception_costs_no_value(code: int) -> None:
             assert len(server.asked) <= 16, "one request a scan, and one more for each exception"
 
 
-async def test_a_refusal_of_what_was_answered_before_is_not_believed_at_once() -> None:
-    """A program is loaded for some seconds: the merged request is what it was right after."""
+async def test_a_refusal_of_a_request_that_was_answered_before_is_not_believed_at_once() -> None:
+    """A program is loaded for some seconds; right after it the merged request is used again."""
     async with FakeModbusServer() as server:
         one = group(server.port, holding(*range(100)))
         async with driver_of(one) as driver:
@@ -175,7 +175,7 @@ async def test_a_connection_that_was_closed_while_idle_is_opened_again_in_the_sa
 
 
 async def test_a_device_that_closes_after_each_answer_is_read() -> None:
-    """Some do, whatever they are asked."""
+    """Some devices close the connection after every answer."""
     async with FakeModbusServer(lambda asked: [*right(asked), CLOSE]) as server:
         one = group(server.port, holding(0, 500))
         async with driver_of(one) as driver:
@@ -213,7 +213,7 @@ async def test_a_register_that_never_answers_costs_the_others_nothing() -> None:
 
 
 async def test_silent_registers_come_back() -> None:
-    """Nothing that was learned holds for ever."""
+    """The isolation of a silent register is not permanent."""
     async with FakeModbusServer(touching({100}, silent)) as server:
         one = group(server.port, holding(0, 100), timeout=TIMEOUT, every=0.2, retry_refused=1.0)
         async with driver_of(one) as driver:
@@ -247,7 +247,7 @@ async def test_more_bits_than_a_device_gives_are_asked_for_in_parts() -> None:
 
 
 async def test_an_address_at_which_a_device_closes_the_connection_is_isolated() -> None:
-    """The others are read on."""
+    """The other addresses are read on."""
     async with FakeModbusServer(outside({0, 1, 200, 201}, lambda _: [CLOSE])) as server:
         one = group(server.port, holding(0, 1, 200, 201, 300))
         async with driver_of(one) as driver:
@@ -257,7 +257,7 @@ async def test_an_address_at_which_a_device_closes_the_connection_is_isolated() 
 
 
 async def test_answers_that_arrived_are_used() -> None:
-    """With several requests in flight they were thrown away where one was not answered."""
+    """With several requests in flight they were discarded if one request was not answered."""
     async with FakeModbusServer(touching({200}, silent)) as server:
         one = group(server.port, holding(0, 200, 400, 600), in_flight=4, timeout=TIMEOUT)
         async with driver_of(one) as driver:
@@ -265,7 +265,7 @@ async def test_answers_that_arrived_are_used() -> None:
 
 
 async def test_a_unit_is_left_alone_only_when_nothing_of_it_answers() -> None:
-    """And costs one time-out then, not one for each of its requests."""
+    """It then costs one time-out, and not one for each of its requests."""
     async with FakeModbusServer(silent) as server:
         one = group(server.port, holding(0, 300, 600, 900), timeout=TIMEOUT)
         async with driver_of(one) as driver:

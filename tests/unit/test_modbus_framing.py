@@ -1,4 +1,4 @@
-"""Cutting what arrives into answers, for each framing: in pieces, with noise, and from bytes that are no Modbus."""
+"""Cut received bytes into answers, for each framing: in pieces, with noise, and from bytes other than Modbus."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_requests_are_packed_as_other_implementations_expect() -> None:
 @pytest.mark.parametrize("pdu", [pytest.param(bytes.fromhex(text), id=name) for name, text in ANSWERS.items()])
 @pytest.mark.parametrize("make", [Rtu, Ascii])
 def test_every_answer_is_found_split_anywhere_and_two_at_once(make: type[Framing], pdu: bytes) -> None:
-    """RTU tells nothing of a frame's length but its function code, and USB adapters cut where they like."""
+    """Only the function code gives the length of an RTU frame, and USB adapters split frames anywhere."""
     one = rtu(pdu) if make is Rtu else ascii_(pdu)
     frame = Frame(None, 7, pdu)
     for cut in range(len(one) + 1):
@@ -136,7 +136,7 @@ def test_noise_before_an_answer_does_not_hide_it(noise: str) -> None:
 
 
 def test_noise_that_begins_like_the_answer_costs_one_answer() -> None:
-    """What is being received may be the answer, so nothing in its middle is taken for it."""
+    """The received bytes may be the answer, so no other answer is looked for in the middle of them."""
     framing = waiting(Rtu())
     assert fed(framing, [b"\x07\x03\xf0", rtu(ANSWER)]) == []
     framing.forget()
@@ -144,7 +144,7 @@ def test_noise_that_begins_like_the_answer_costs_one_answer() -> None:
 
 
 def test_noise_between_answers_is_counted() -> None:
-    """It says something of the cable."""
+    """Noise is a sign of a bad cable."""
     framing = waiting(Rtu())
     assert fed(framing, [b"\0" + rtu(ANSWER) + b"\xff\xff\xff" + rtu(ANSWER) + b"\0"]) == [Frame(None, 7, ANSWER)] * 2
     assert framing.discarded == 4
@@ -153,8 +153,8 @@ def test_noise_between_answers_is_counted() -> None:
 
 
 @pytest.mark.parametrize("make", [Rtu, Ascii])
-def test_a_flipped_bit_is_no_answer(make: type[Framing]) -> None:
-    """Whichever it is; the right one after it is found, at the latest when the next request was sent."""
+def test_a_frame_with_a_flipped_bit_is_not_an_answer(make: type[Framing]) -> None:
+    """This holds for each bit; the next right frame is found, at the latest after the next request."""
     right = rtu(ANSWER) if make is Rtu else ascii_(ANSWER)
     for at in range(len(right) * 8):
         wrong = bytearray(right)
@@ -168,7 +168,7 @@ def test_a_flipped_bit_is_no_answer(make: type[Framing]) -> None:
 
 
 def test_ascii_is_read_in_lower_case_and_with_noise_between() -> None:
-    """A colon always begins a frame anew."""
+    """A colon always begins a new frame."""
     framing = Ascii()
     frame = Frame(None, 7, ANSWER)
     assert fed(framing, [ascii_(ANSWER).lower()]) == [frame]
@@ -182,7 +182,7 @@ def test_ascii_is_read_in_lower_case_and_with_noise_between() -> None:
     [b":\r\n", b":07\r\n", b":0703F6\r\n", b":07030400050006E\r\n", b":07 03 04 00 05 00 06 E7\r\n", b"\r\n",
      b"07030400050006E7\r\n", b":07030400050006E8\r\n", b":070304\r00050006E7\r\n", b":\xb20703\r\n"],
 )  # fmt: skip
-def test_what_is_no_ascii_frame_is_dropped(line: bytes) -> None:
+def test_an_invalid_ascii_frame_is_dropped(line: bytes) -> None:
     """Too short, an odd digit, blanks, no colon, a wrong check."""
     framing = Ascii()
     assert fed(framing, [line]) == []
@@ -191,7 +191,7 @@ def test_what_is_no_ascii_frame_is_dropped(line: bytes) -> None:
 
 
 def kept(framing: Framing) -> int:
-    """Drop what is kept of a frame that is not whole; return how many bytes that are."""
+    """Drop the buffered bytes of an incomplete frame; return their number."""
     before = framing.discarded
     framing.forget()
     return framing.discarded - before
@@ -199,7 +199,7 @@ def kept(framing: Framing) -> int:
 
 @pytest.mark.parametrize("first", [b"", b":"])
 def test_an_over_long_line_takes_no_memory(first: bytes) -> None:
-    """A port that chatters for days must not fill the memory, nor hide what comes after."""
+    """A port that sends noise for days must not fill the memory, nor hide the frames after it."""
     framing = Ascii()
     assert fed(framing, [first, *[b"0123456789" * 10] * 100]) == []
     assert kept(framing) <= 513
@@ -222,8 +222,8 @@ def test_tcp_answers_are_found_split_anywhere_and_two_at_once() -> None:
         assert fed(Mbap(), [two[:cut], two[cut:]]) == [Frame(1, 7, ANSWER), Frame(2, 9, ANSWER)]
 
 
-def test_what_comes_before_garbage_is_still_an_answer() -> None:
-    """Only then the stream is given up."""
+def test_an_answer_before_garbage_is_found() -> None:
+    """The stream is given up only after it."""
     framing = Mbap()
     frames = framing.feed(mbap(ANSWER) + b"\xff" * 7)
     assert next(frames) == Frame(1, 7, ANSWER)
@@ -232,7 +232,7 @@ def test_what_comes_before_garbage_is_still_an_answer() -> None:
 
 
 def test_a_datagram_is_a_whole_frame_or_nothing() -> None:
-    """Half of one has nothing to do with the next one, which may come from long before."""
+    """Half a datagram does not belong to the next datagram, which may be an old answer."""
     framing = MbapDatagram()
     for at in range(len(mbap(ANSWER))):
         assert fed(framing, [mbap(ANSWER)[:at]]) == []
@@ -261,7 +261,7 @@ streams = st.lists(parts, max_size=6).map(b"".join)
     st.lists(st.integers(0, 300), max_size=6),
     st.booleans(),
 )
-def test_any_bytes_bring_only_what_was_sent_whole(
+def test_any_bytes_give_only_frames_that_were_sent_whole(
     make: type[Framing],
     stream: bytes,
     cuts: list[int],
@@ -295,7 +295,7 @@ def test_any_bytes_bring_only_what_was_sent_whole(
 
 @given(st.sampled_from([Rtu, Ascii]), pdus, units, st.binary(max_size=40))
 def test_after_any_bytes_the_next_answer_is_found(make: type[Framing], pdu: bytes, unit: int, noise: bytes) -> None:
-    """A request forgets what was there before."""
+    """A new request discards the bytes before it."""
     framing = waiting(make())
     fed(framing, [noise])
     framing.forget()

@@ -172,7 +172,7 @@ def test_the_examples_of_the_specification_are_read() -> None:
     assert values(queue, keyed("fifo 1246", raw="uint32")) == [440 << 16 | 4740]
 
 
-def test_what_a_device_does_not_have_is_not_available() -> None:
+def test_data_that_a_device_does_not_have_is_not_available() -> None:
     """A queue is empty, a server id is short, an object is missing: the device says so."""
     short = values("00 02 00 00", keyed("fifo 1"), keyed("fifo 1 count"))
     assert [getattr(one, "code", one) for one in short] == ["the queue holds 0", 0]

@@ -1,4 +1,4 @@
-"""Bad registers found by themselves, and silent units left alone: what is to blame pays, and nobody else."""
+"""Refused registers are isolated, and silent units are paused: a fault costs no other point and no other unit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
 
 @pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
 def _drivers(request: pytest.FixtureRequest) -> None:
-    """Expect the same of both ways to read."""
+    """Run each test with both ways to read."""
     DRIVERS[0] = request.param
 
 
@@ -51,7 +51,7 @@ def refusing(entries: AbstractSet[int], code: int = 2) -> Callable[[Asked], Sequ
 
 
 def group(port: int, sources: tuple[ModbusSource, ...], every: float = 60.0, **options: Any) -> Group:
-    """Return a group whose period is no matter, unless it is given: isolation ends with it."""
+    """Return a group with a long period, unless it is given: isolation ends with the period."""
     connection = ModbusConnection(host=HOST, port=port, **({"timeout": 5.0} | options))
     return Group(
         f"m{options.get('unit', 1)}", connection, tuple(f"p{i}" for i in range(len(sources))), sources, every
@@ -102,7 +102,7 @@ async def test_exceptions_that_can_be_about_an_entry_are_traced_to_it(code: int)
 
 
 async def test_a_hole_between_points_is_stepped_over_and_costs_no_point():
-    """Merging over a gap is a guess; where the device refuses it, the guess is taken back."""
+    """Merging over a gap is a guess; if the device refuses it, the requests are split at the gap."""
     points = tuple(ModbusSource(address=Address(Table.HOLDING, entry)) for entry in (0, 1, 10, 11))
     async with FakeModbusServer(refusing({5})) as server:
         one = group(server.port, points)
@@ -134,7 +134,7 @@ async def test_a_refused_point_comes_back_when_the_device_answers_it():
     assert scan.values == list(range(8))
 
 
-async def test_a_device_that_refuses_everything_is_not_asked_point_by_point_for_ever():
+async def test_a_device_that_refuses_everything_is_not_asked_point_by_point_again():
     """A wrong unit id must not turn one request a second into hundreds."""
     async with FakeModbusServer(exception(2)) as server:
         one = group(server.port, holding(100))
@@ -148,7 +148,7 @@ async def test_a_device_that_refuses_everything_is_not_asked_point_by_point_for_
 
 
 @given(st.sets(st.integers(0, 59), max_size=12), st.integers(1, 4))
-def test_whatever_entries_are_illegal_exactly_they_are_bad(bad: set[int], step: int):
+def test_exactly_the_illegal_entries_are_bad(bad: set[int], step: int):
     """For any holes in any map: no good point is lost, and no bad one has a value."""
     entries = {entry * step for entry in bad}
 
@@ -195,7 +195,7 @@ def test_a_unit_that_stays_silent_is_asked_less_and_less_often():
     assert not one.open(now + 1)
 
 
-# -- what a device can take --
+# -- limits of devices --
 
 
 async def test_requests_in_flight_together_are_matched_whatever_order_they_are_answered_in():

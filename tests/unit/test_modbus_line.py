@@ -1,4 +1,4 @@
-"""Lines without transaction ids: whatever a unit does with its answers, none is taken for another request's."""
+"""Lines without transaction ids: an answer is never used for another request, whatever the unit does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TIMEOUT = 1.0
 
 
 class Habit(NamedTuple):
-    """What a unit does with one request: how long it takes, or None where it does not hear it."""
+    """The reaction of a unit to one request: the seconds until its answer, or None if it does not receive it."""
 
     takes: float | None
     noise: bytes = b""
@@ -48,7 +48,7 @@ DEAF = Habit(None)
 class Unit:
     """A scripted device. It answers in the order in which it was asked, each register with its own number.
 
-    `echo` is what it does with function 8: answer, refuse, or ignore it. It has entries below `size` alone.
+    `echo` is its reaction to function 8: answer, refuse, or ignore it. It has only the entries below `size`.
     """
 
     habits: list[Habit]
@@ -134,7 +134,7 @@ async def on_line(
 
 
 async def asked(client: ModbusClient, unit: int, request: bytes, line: FakeLine | None = None) -> Any:
-    """Return the answer, which must be the right one, or the error. With `line`, it connects to that if it has to."""
+    """Return the answer, after a check of its values, or the error. With `line`, connect to the line if necessary."""
     if line is not None and not client.connected:
         await line.connect(client)
     try:
@@ -152,8 +152,8 @@ async def asked(client: ModbusClient, unit: int, request: bytes, line: FakeLine 
 @pytest.mark.parametrize("echo", ["answers", "refuses", "ignores"])
 @pytest.mark.parametrize("transport", [Transport.RTU, Transport.ASCII, Transport.RTU_TCP])
 @pytest.mark.parametrize("late", [1.005, 1.3, 1.995, 2.005, 2.5, 3.005, 4.5, 20.0])
-def test_a_late_answer_is_not_the_next_ones(late: float, transport: Transport, echo: str) -> None:
-    """Same unit, same function, same length: only the order tells them apart."""
+def test_a_late_answer_is_not_used_for_the_next_request(late: float, transport: Transport, echo: str) -> None:
+    """Unit, function and length are the same: only the order distinguishes the answers."""
 
     async def story() -> None:
         client, line = await on_line({1: Unit([Habit(late)], echo)}, transport)
@@ -171,7 +171,7 @@ def test_a_late_answer_is_not_the_next_ones(late: float, transport: Transport, e
     ("table", "count"), [(Table.HOLDING, 1), (Table.HOLDING, 9), (Table.COIL, 8), (Table.DISCRETE, 33)]
 )
 def test_one_lost_request_costs_a_probe_or_two(echo: str, table: Table, count: int) -> None:
-    """And not the unit for good, whether it knows function 8 or not."""
+    """The unit is not lost permanently, whether or not it supports function 8."""
 
     async def story() -> None:
         client, line = await on_line({1: Unit([DEAF], echo)})
@@ -188,8 +188,8 @@ def test_one_lost_request_costs_a_probe_or_two(echo: str, table: Table, count: i
     run(story())
 
 
-def test_what_can_be_told_apart_needs_no_probe() -> None:
-    """Another unit, another function, another length: asked at once, and the late one is dropped."""
+def test_a_request_with_a_distinct_answer_needs_no_probe() -> None:
+    """Another unit, another function, another length: asked at once, and the late answer is dropped."""
 
     async def story() -> None:
         client, line = await on_line({1: Unit([Habit(1.01), PROMPT]), 2: Unit([])})
@@ -204,7 +204,7 @@ def test_what_can_be_told_apart_needs_no_probe() -> None:
     run(story())
 
 
-def test_a_late_refusal_is_not_the_next_ones() -> None:
+def test_a_late_refusal_is_not_used_for_the_next_request() -> None:
     """It would give one point's fault to another."""
 
     async def story() -> None:
@@ -232,7 +232,7 @@ def test_a_cancelled_request_is_as_one_that_was_not_answered() -> None:
 
 
 def test_a_new_connection_brings_old_answers() -> None:
-    """Behind a serial server, or a port that was opened anew, is the same line."""
+    """A serial server, or a port that was opened again, leads to the same line."""
 
     async def story() -> None:
         client, line = await on_line({1: Unit([Habit(1.5)])}, Transport.RTU_TCP)
@@ -245,7 +245,7 @@ def test_a_new_connection_brings_old_answers() -> None:
 
 
 def test_a_unit_that_was_off_is_read_when_it_is_back() -> None:
-    """However often it was asked in vain."""
+    """This holds after any number of requests without an answer."""
     for echo in ("answers", "refuses", "ignores"):
 
         async def story(echo: str = echo) -> None:
@@ -259,7 +259,7 @@ def test_a_unit_that_was_off_is_read_when_it_is_back() -> None:
         run(story())
 
 
-def test_an_answer_of_another_length_is_told_as_such() -> None:
+def test_an_answer_of_another_length_is_reported_as_invalid() -> None:
     """A device that answers two registers where one was asked is broken, not silent."""
 
     async def story() -> None:
@@ -274,7 +274,7 @@ def test_an_answer_of_another_length_is_told_as_such() -> None:
 
 
 def test_a_write_that_is_answered_with_another_is_not_done() -> None:
-    """Its answer repeats what was written."""
+    """The answer to a write repeats the written bytes."""
 
     async def story() -> None:
         client, line = await on_line({1: Unit([])})
@@ -325,7 +325,7 @@ def test_every_value_is_that_of_the_entry_that_was_asked_for(
 ) -> None:
     """Whatever units lose, and however late they answer; and when all is well again, they are read."""
 
-    async def tell() -> None:
+    async def scenario() -> None:
         client, _ = await on_line(units, transport)
         for unit, request, wait in story:
             await asked(client, unit, request)
@@ -336,10 +336,10 @@ def test_every_value_is_that_of_the_entry_that_was_asked_for(
             good = [await asked(client, number, read(Table.HOLDING, 5, count)) for count in (1, 2, 3, 1, 1, 1)]
             assert isinstance(good[-1], bytes)
 
-    run(tell())
+    run(scenario())
 
 
-def test_what_is_kept_of_unanswered_requests_is_bounded() -> None:
+def test_the_number_of_unanswered_requests_is_bounded() -> None:
     """A unit may be off for weeks, and asked without a pause."""
     line = PendingRequests(0)
     for transaction in range(10 * MOST):
@@ -350,8 +350,8 @@ def test_what_is_kept_of_unanswered_requests_is_bounded() -> None:
     assert kept == MOST
 
 
-def test_what_is_older_than_any_answer_is_forgotten() -> None:
-    """So that a unit that answers no probe at all is not lost for ever."""
+def test_a_request_older_than_any_answer_is_forgotten() -> None:
+    """Otherwise a unit that answers no probe would be lost permanently."""
     line = PendingRequests(0)
     request = read(Table.HOLDING, 1, 1)
     line.sent(1, 1, request, 0.0)

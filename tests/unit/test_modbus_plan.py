@@ -38,7 +38,7 @@ def asked(points: list[ModbusSource], max_registers: int = 125, max_gap: int = 1
         ([], {}, []),
         (holding(5), {}, [(5, 1)]),
         (holding(0, 1, 2), {}, [(0, 3)]),
-        (holding(0, 17), {}, [(0, 18)]),  # 16 unasked ones between them
+        (holding(0, 17), {}, [(0, 18)]),  # 16 unasked entries between them
         (holding(0, 18), {}, [(0, 1), (18, 1)]),
         (holding(0, 1), {"max_gap": 0}, [(0, 2)]),
         (holding(0, 2), {"max_gap": 0}, [(0, 1), (2, 1)]),
@@ -92,13 +92,13 @@ def test_requests_are_those_of_their_table(table: str, pdu: str) -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (8, 1), (9, 2), (2000, 250)])
 def test_the_answer_to_a_request_for_bits_has_a_byte_for_each_eight(count: int, size: int) -> None:
-    """An answer of another size is no answer."""
+    """An answer of another size is invalid."""
     [request] = plan(coils(0, count - 1), Limits(125, 2000)).requests
     assert request.size == size
 
 
 def test_values_come_back_in_the_order_of_the_group() -> None:
-    """Requests are sorted by address; who reads the scan knows nothing of that."""
+    """Requests are sorted by address; a reader of the scan need not know their order."""
     points = [at("holding", 9), *coils(2), at("holding", 1), at("input", 4), *coils(1)]
     prepared = plan(points, Limits(125, 16))
     assert prepared.arrange is not None
@@ -132,7 +132,7 @@ def groups(draw: st.DrawFn) -> list[ModbusSource]:
 
 
 def answer(request: Request) -> bytes:
-    """Return what a device says in which every register holds its own number, and every odd coil is set."""
+    """Return the answer of a device whose registers contain their own numbers, and whose odd coils are set."""
     entries = range(request.first, request.first + request.count)
     if request.table.bits:
         bits = sum((entry & 1) << i for i, entry in enumerate(entries))
@@ -178,7 +178,7 @@ def test_every_value_comes_back_to_its_point(points: list[ModbusSource], max_reg
     alone = [
         request.decode(answer(request))[0] for point in points for request in plan([point], Limits(125, 0)).requests
     ]
-    assert repr(found) == repr(alone)  # repr: a float of two register numbers may be no number
+    assert repr(found) == repr(alone)  # repr: a float of two register numbers may be NaN
 
 
 def test_sizes_are_known_for_all_types() -> None:

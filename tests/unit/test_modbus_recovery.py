@@ -1,4 +1,4 @@
-"""After any passing trouble of a minute the plan is what it was before, within two periods."""
+"""After any passing trouble of a minute the request plan is the same as before, within two periods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from modbus_recovery import TROUBLES, recovery
 
 @pytest.mark.parametrize("units", [1, 3])
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_the_plan_is_what_it_was_within_two_periods(trouble: str, units: int) -> None:
+def test_the_plan_is_restored_within_two_periods(trouble: str, units: int) -> None:
     """After one bad night an inverter's 116 registers came back ten a minute, each in a request of its own."""
     found = recovery(trouble, units)
     assert found.periods <= 2

@@ -1,4 +1,4 @@
-"""Devices as users of other gateways report them: what is read is right, or bad with a reason, and never invented.
+"""Devices as users of other gateways report them: readings are right, or bad with a reason, and never invented.
 
 Each case names the report. The device is written here; nothing is copied from there.
 """
@@ -36,7 +36,7 @@ DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
 
 @pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
 def _drivers(request: pytest.FixtureRequest) -> None:
-    """Expect the same of both ways to read."""
+    """Run each test with both ways to read."""
     DRIVERS[0] = request.param
 
 
@@ -55,7 +55,7 @@ def each(script: Script) -> Callable[[], Script]:
 
 
 def every(n: int, odd: Script) -> Callable[[], Script]:
-    """Answer every n-th request so, the others as a device should."""
+    """Answer every n-th request with this script, and the others as a device should."""
 
     def make() -> Script:
         count = 0
@@ -71,7 +71,7 @@ def every(n: int, odd: Script) -> Callable[[], Script]:
 
 
 def after_connecting(seconds: float, odd: Script) -> Callable[[], Script]:
-    """Answer so for a while after the first request."""
+    """Answer with this script for a while after the first request."""
 
     def make() -> Script:
         began = time.monotonic()
@@ -96,7 +96,7 @@ def one_behind() -> Script:
 
 
 def stale_queue() -> Script:
-    """Responses to requests of long ago come before the right one."""
+    """Responses to old requests come before the right response."""
     return lambda asked: [
         *(asked._replace(first=900).frame(transaction=n) for n in range(60000, 60005)),
         asked.frame(),
@@ -138,7 +138,7 @@ CASES = {
     "a response comes after its time-out, with the next request": Case(
         "pymodbus#538", one_behind, bad=Reason.NO_RESPONSE
     ),
-    "responses are slower than the time-out for ever": Case(
+    "responses are slower than the time-out all the time": Case(
         "grid-x/modbus#78", each(lambda asked: [0.15, asked.frame()]), {"timeout": 0.6}
     ),
     "a queue of old responses comes first": Case("0xAHA/Growatt_ModbusTCP#317", stale_queue),
@@ -254,7 +254,7 @@ RTU_CASES: dict[str, tuple[str, Callable[[bytes, bytes], bytes]]] = {
 
 @pytest.mark.parametrize("name", RTU_CASES)
 async def test_noise_around_rtu_frames_costs_no_value(name: str) -> None:
-    """RS-485 lines float when their direction changes; converters forward what they hear."""
+    """RS-485 lines float when their direction changes; converters forward the noise."""
     _, wrapped = RTU_CASES[name]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -101,10 +101,10 @@ def test_scale_registers_have_types_and_places(
         ),
     ],
 )  # fmt: skip
-def test_a_value_without_a_scale_factor_is_no_value(
+def test_a_value_without_a_scale_factor_is_bad(
     keys: dict[str, Any], registers: tuple[int, int], reason: Reason, code: str
 ) -> None:
-    """SunSpec's sunssf of 0x8000 is not implemented; a factor of 10^77 is none."""
+    """SunSpec's sunssf of 0x8000 means not implemented; 10^11 is not a valid factor."""
     found = decoded(keyed(**keys), *registers)
     assert isinstance(found, Fault)
     assert (found.reason, found.code) == (reason, code)
@@ -123,7 +123,7 @@ def test_a_value_without_a_scale_factor_is_no_value(
     ],
 )
 def test_wrong_scale_registers_are_errors(keys: dict[str, Any], message: str) -> None:
-    """Each would scale by something that is no factor."""
+    """Each would scale by something other than a factor."""
     with pytest.raises(ValidationError) as caught:
         keyed(**keys)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""What a user may write of one point, what follows from it, and how a mistake is told."""
+"""The keys that a user may write for a point, the properties that follow, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -104,8 +104,8 @@ def keyed(address: object = "holding 0", **keys: Any) -> ModbusSource:
         ({"address": "holding 65530", "raw": "uint32", "count": 4}, "4 x uint32 at holding 65530 reaches beyond"),
     ],
 )
-def test_keys_that_do_not_go_together_are_told(keys: dict[str, Any], message: str) -> None:
-    """Each would read something, and not what was meant."""
+def test_keys_that_do_not_go_together_are_refused(keys: dict[str, Any], message: str) -> None:
+    """Each would read something other than intended."""
     with pytest.raises(ValidationError) as caught:
         keyed(**keys)
     assert message in str(caught.value)
@@ -145,7 +145,7 @@ def test_keys_that_do_not_go_together_are_told(keys: dict[str, Any], message: st
         ({"raw": "s7_dtl"}, ValueType.STRING, 6, None),
     ],
 )
-def test_type_size_and_limits_follow_from_what_is_written(
+def test_type_size_and_limits_follow_from_the_keys(
     keys: dict[str, Any], value_type: ValueType, size: int, limits: tuple[int, int] | None
 ) -> None:
     """A point's type never changes, so it is known before the first answer."""
@@ -213,7 +213,7 @@ def test_an_order_of_64_bits_applies_to_64_bits() -> None:
     assert ModbusSource.fitting({"order": "nonsense"}, {"raw": "int32"}) == {"order": "nonsense"}
 
 
-def test_what_means_not_available_is_of_one_type() -> None:
+def test_not_available_values_are_of_one_type() -> None:
     """0x8000 of an int16 is a good value of a uint32."""
     assert ModbusSource.fitting({"not_available": 0x8000, "raw": "int16"}, {}) == {
         "not_available": 0x8000,
@@ -240,7 +240,7 @@ BY_TYPE = {"int16": 0x8000, "uint16": [0xFFFF, 0xFFFE], "float32": "nan", "int32
         ({"address": "coil 1"}, ()),
     ],
 )
-def test_defaults_name_what_means_not_available_for_each_type(
+def test_defaults_name_the_not_available_values_of_each_type(
     keys: dict[str, Any], not_available: tuple[object, ...]
 ) -> None:
     """A standard has a value for each type, which is written once for all points."""
@@ -278,7 +278,7 @@ def test_wrong_values_for_types_are_errors(keys: dict[str, Any], message: str) -
     assert message in str(caught.value)
 
 
-def test_a_connection_names_what_means_not_available_on_its_device() -> None:
+def test_a_connection_names_the_not_available_values_of_its_device() -> None:
     """A template is used for devices of several makers; a point's own values come first."""
     connection = ModbusConnection.from_url("modbus+tcp://press", {"not_available": "sunspec"})
     points = (
@@ -302,7 +302,7 @@ def test_a_connection_names_what_means_not_available_on_its_device() -> None:
 
 
 def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> None:
-    """What a converter of 12 bits can say is the same for all of its points."""
+    """The range of a 12-bit converter is the same for all of its points."""
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines" / "oven.yaml").write_text(
         "format: 1\nprotocol: modbus\n"
@@ -319,7 +319,7 @@ def test_ranges_for_types_apply_to_the_points_of_these_types(tmp_path: Path) -> 
     assert [point.range for point in found.points] == [(-3000, 3000), None, (0, 9), (0, 1), None, None]
 
 
-def test_a_range_for_something_that_is_no_type_is_reported_with_its_line(tmp_path: Path) -> None:
+def test_a_range_for_an_unknown_type_is_reported_with_its_line(tmp_path: Path) -> None:
     """The key of a mapping is written by hand."""
     _, problems = template(tmp_path, "  a: {address: holding 1, range: {int15: [0, 1]}}\n")
     [problem] = problems
@@ -351,7 +351,7 @@ def template(folder: Path, points: str) -> tuple[Template | None, list[str]]:
 
 
 def test_a_template_reads_every_notation(tmp_path: Path) -> None:
-    """As it stands in YAML, where a number without quotes is one."""
+    """The addresses are read from YAML, where text without quotes may be a number."""
     found, problems = template(
         tmp_path,
         "  a: {address: 40011}\n  b: {address: 400011}\n  c: {address: '00011'}\n  d: {address: 00011}\n"
@@ -372,7 +372,7 @@ def test_a_template_reads_every_notation(tmp_path: Path) -> None:
     assert (units["zone_0"], units["zone_1"]) == ("Cel", "Cel")
 
 
-def test_mistakes_of_an_array_are_told_once_where_it_is_written(tmp_path: Path) -> None:
+def test_a_mistake_of_an_array_is_reported_once_at_its_line(tmp_path: Path) -> None:
     """A hundred elements are one line of the file."""
     _, problems = template(
         tmp_path,

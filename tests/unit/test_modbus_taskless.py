@@ -45,7 +45,7 @@ async def driver_of(*groups: Group) -> AsyncIterator[TasklessModbusDriver]:
 
 
 class Device:
-    """Answers as it should, but for the number of requests at which it does otherwise."""
+    """Answers as it should, except to the requests whose numbers are in `otherwise`."""
 
     def __init__(self) -> None:
         self.otherwise: dict[int, Script] = {}
@@ -102,7 +102,7 @@ async def test_groups_of_a_connection_wait_for_each_other() -> None:
 
 
 async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """What it was reading ends with the connection."""
+    """A scan under way ends with the connection."""
     async with FakeModbusServer() as server:
         one = group(server.port)
         async with driver_of(one) as driver:

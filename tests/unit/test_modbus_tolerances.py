@@ -31,7 +31,7 @@ DRIVERS: list[type[ModbusDriver]] = [ModbusDriver]
 
 @pytest.fixture(autouse=True, params=[ModbusDriver, TasklessModbusDriver], ids=["with a task", "without a task"])
 def _drivers(request: pytest.FixtureRequest) -> None:
-    """Expect the same of both ways to read."""
+    """Run each test with both ways to read."""
     DRIVERS[0] = request.param
 
 
@@ -81,7 +81,7 @@ def any_unit(asked: Asked) -> Sequence[bytes]:
     ],
 )  # fmt: skip
 async def test_an_odd_response_is_read_with_its_option_alone(script: Script, options: dict[str, Any]) -> None:
-    """Without the option no value is taken from a response that may belong to another request."""
+    """Without the option no value is read from a response that may belong to another request."""
     sources = registers(3, 4, 500)
     for scan in await scans_of(script, sources, 3, **options):
         assert (scan.values, scan.faults) == ([3, 4, 500], {})

@@ -1,4 +1,4 @@
-"""What is sent to write a point; the bytes are those of the specification's examples, or worked out by hand."""
+"""Requests that write a point; the bytes are those of the specification's examples, or calculated by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gateway.common.clock import Clock
     ],
 )
 def test_a_write_is_the_bytes_of_the_specification(source: dict[str, Any], value: Any, expected: list[str]):
-    """A part of a register leaves its neighbours as they are, whoever changes them meanwhile."""
+    """A write to a part of a register leaves the other parts alone, even if another client changes them."""
     requests = write_requests(ModbusSource.model_validate(source), value)
     assert requests == [bytes.fromhex(one) for one in expected]
 
@@ -41,13 +41,13 @@ def test_a_write_is_the_bytes_of_the_specification(source: dict[str, Any], value
     [({"address": "holding 1"}, 70_000), ({"address": "holding 1", "raw": "int16"}, -32_769)],
 )
 def test_a_value_that_does_not_fit_is_an_error(source: dict[str, Any], value: Any):
-    """Not the nearest thing that does."""
+    """The nearest value that fits is not written in its place."""
     with pytest.raises(ValueError, match=str(value)):
         write_requests(ModbusSource.model_validate(source), value)
 
 
 @pytest.mark.parametrize("address", ["input 1", "discrete 1"])
-async def test_what_the_protocol_can_not_write_is_misconfigured(address: str):
+async def test_a_point_that_the_protocol_can_not_write_is_misconfigured(address: str):
     """No other value and no other time will help."""
     async with FakeModbusServer(right) as server:
         connection = ModbusConnection(host=HOST, port=server.port, writable=True)
@@ -58,8 +58,8 @@ async def test_what_the_protocol_can_not_write_is_misconfigured(address: str):
         assert server.asked == []
 
 
-async def test_a_write_that_is_answered_with_something_else_is_told_as_that():
-    """Nobody knows whether it was done; that is not silence."""
+async def test_a_write_with_a_wrong_answer_is_reported_as_a_bad_answer():
+    """Nobody knows whether the value was written, but the device was not silent."""
     async with FakeModbusServer(lambda asked: [asked.frame(b"\x00\x09\x00\x09")]) as server:
         connection = ModbusConnection(host=HOST, port=server.port, writable=True)
         group = Group("m", connection, ("p",), (ModbusSource.model_validate({"address": "holding 1"}),), 1.0)
@@ -80,8 +80,8 @@ async def test_writing_is_off_unless_the_connection_allows_it():
         assert server.asked == []
 
 
-async def test_a_refused_write_is_told_with_the_exception():
-    """Whoever asked for it must know that it did not happen."""
+async def test_a_refused_write_is_reported_with_the_exception():
+    """The caller must know that the value was not written."""
     async with FakeModbusServer(exception(2)) as server:
         connection = ModbusConnection(host=HOST, port=server.port, writable=True)
         group = Group("m", connection, ("p",), (ModbusSource.model_validate({"address": "holding 1"}),), 1.0)
