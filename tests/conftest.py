@@ -1,4 +1,4 @@
-"""What all tests share: the real servers end with the test that started them, and their logs explain a failure."""
+"""Shared fixtures and hooks: real servers end with the test that started them, and their logs explain a failure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONG = (
     "contract/test_opcua_recovery.py",
     "contract/test_simulator_faults_seen.py",
 )
-"""Files whose tests take long, the longest first: one that begins last would keep all others waiting."""
+"""Files whose tests take long, the longest first: a long test that begins last would delay the end of the run."""
 
 
 SLOW = (
@@ -121,7 +121,7 @@ def _long_first(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _logging_stays_with_its_test() -> Iterator[None]:
-    """Undo what a command does that is called in this process: the next test may look at what is logged."""
+    """Reset the logging that a command in this process has configured: the next test may check the log."""
     yield
     structlog.reset_defaults()
 
@@ -182,11 +182,11 @@ def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> servers.Victor
 
 @pytest.fixture
 def enterprise() -> str:
-    """The name of an enterprise that no other test has, which keeps tests apart in what they share."""
+    """Return the name of an enterprise of this test alone, which separates tests that share a server."""
     return f"e-{uuid.uuid4().hex}"
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector the tests, and all that they have imported: it would look through it for ever."""
+    """Exclude the tests and their imports from garbage collection, which would scan them again and again."""
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A gateway from its spool on, in the test's own process, and a consumer that confirms what the test wants.
+"""A gateway without acquisition, in the process of the test, and a consumer that confirms on request.
 
 async with Edge(tmp_path, {"url": mosquitto.url}) as edge, Consumer(mosquitto.port) as consumer:
     edge.take("m-01")                  # one scan, which becomes a record
@@ -51,7 +51,7 @@ BATCH = 50
 """Records that the consumer confirms together, if so many are there."""
 
 SECONDS = 120.0
-"""So long a test waits for what must happen."""
+"""The time that a test waits for a required event."""
 
 
 class Edge:
@@ -83,9 +83,9 @@ class Edge:
         self.states = MachineStatuses(lambda: 0)
         self.letters = settings.spool.folder / "letters.jsonl"
         cutter = Splitter(self.spool, CODECS["json"], DeadLetters(self.letters, SET_ASIDE_SIZE))
-        leftovers = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest_seq)
+        cleanup = RetainedCleanup(settings.spool.folder / "states.json", settings.id, lambda: self.spool.oldest_seq)
         self.publisher = Publisher(
-            self.factory, topics, self.spool, self.states, self._descriptions, leftovers, lambda: self.reports,
+            self.factory, topics, self.spool, self.states, self._descriptions, cleanup, lambda: self.reports,
             cutter, lambda ids: {key: self.known[key] for key in ids if key in self.known},
         )  # fmt: skip
         self.window = self.publisher.window
@@ -95,7 +95,7 @@ class Edge:
         return self
 
     def outbox(self, machine: str) -> RecordBuilder[NamedScan]:
-        """Return what gathers the scans of a machine into records."""
+        """Return the builder that gathers the scans of a machine into records."""
         if machine not in self._outboxes:
             topic = f"{self.root}/area/line/{machine}/data"
             self._outboxes[machine] = RecordBuilder(topic, self._encode, halve, self.factory.gateway.max_record)
@@ -122,7 +122,7 @@ class Edge:
         assert not died, died
 
     def take(self, machine: str = "m-01", readings: int = 1, text: str = "") -> None:
-        """Acquire a scan, and close the record behind it; with a text its value is that, else a number."""
+        """Acquire a scan, and close the record behind it; the value is `text` if it is given, otherwise a number."""
         self.spool.ledger.acquired += readings
         outbox = self.outbox(machine)
         self.spool.put(outbox, self.scan(readings, text), readings)
@@ -152,7 +152,7 @@ class Got(NamedTuple):
 
 
 class Consumer:
-    """Takes records off a broker as ingest does, and confirms what it is told to: all at once with `confirming`."""
+    """Receives records from a broker as ingest does; confirms on request, or each at once with `confirming`."""
 
     def __init__(self, port: int, *, confirming: bool = False, topic: str = DATA, session: str | None = None) -> None:
         self._port = port
@@ -193,7 +193,7 @@ class Consumer:
                     unconfirmed.clear()
 
     async def confirm(self, *seqs: int) -> None:
-        """Say that a store holds records."""
+        """Publish a confirmation of records."""
         answer = {"spool": self.records[0].spool, "ranges": [[seq, seq] for seq in seqs]}
         await self._client.publish(self._confirmed, json.dumps(answer), qos=1)
 

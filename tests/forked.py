@@ -1,7 +1,7 @@
-"""Processes that run a command of Lineside, forked from one that has imported it: to import takes half a second.
+"""Processes that run a command of Lineside, forked from a process that has imported it, which saves half a second.
 
 They are as separate as any: with a process id, a log, a folder and an environment of their own, and signals that
-reach them alone. What they are forked from runs nothing, and ends with the process of the tests.
+reach them alone. Their parent process runs no command, and ends with the process of the tests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IMPORTED = [
     "simulators.opcua.address_space",
     "simulators.opcua.standard_nodes",
 ]
-"""What the commands need, or most of it; the rest they import themselves."""
+"""Most of the modules that the commands need; the commands import the others themselves."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -54,7 +54,7 @@ class Forked:
         output: Path,
         errors: Path | None = None,
     ) -> None:
-        """Start it. What it says goes to the ends of files, which are there at once; errors to those of their own."""
+        """Start the process. It appends to `output`, and its errors to `errors`; the files exist at once."""
         files = [output, errors or output]
         for file in files:
             file.touch()
@@ -104,7 +104,7 @@ def stop() -> None:
 
 
 def _run(arguments: list[str], folder: Path, environment: dict[str, str], files: list[Path]) -> None:
-    # who was forked shall not keep alive what it was forked from, and is killed when that ends
+    # a forked process must not keep its parent alive, and is killed when the parent ends
     os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined] # noqa: SLF001
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""Malformed messages of an OPC UA server: right ones with seeded changes, tried on decoders and on the driver.
+"""Malformed messages of an OPC UA server: valid messages with seeded changes, for the decoders and the driver.
 
 Three layers, from the fastest to the most complete: the decoders alone, a connection without a socket that is in one
 of its states, and the driver on a connection in memory.
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 LENGTHS = (-(2**31), -1000, -4, -2, -1, 0, 1, 255, 65535, 2**31 - 1)
 
 SECONDS = 30.0
-"""What takes longer hangs."""
+"""The time limit of one run of the driver."""
 
 STATES = ("Hello", "OpenSecureChannel", *SERVICES)
 
@@ -269,7 +269,7 @@ DECODERS: dict[str, tuple[bytes, Callable[[bytes], object]]] = RESPONSES | {
 
 
 def fuzz_decoder(name: str, rng: random.Random, times: int) -> float:
-    """Decode mutated answers; return the longest processor time of one. Raises what a decoder must not raise."""
+    """Decode mutated responses; return the longest processor time. Raise errors that a decoder must not raise."""
     good, decode = DECODERS[name]
     longest = 0.0
     for _ in range(times):
@@ -334,7 +334,7 @@ CONNECTION_STATES: dict[str, bytes] = {
 
 
 def fuzz_connection(state: str, rng: random.Random, times: int) -> float:
-    """Receive mutated bytes on connections in one state; return the longest processor time. Raises what escapes.
+    """Receive mutated bytes on connections in one state; return the longest processor time. Raise other errors.
 
     A connection ends with the first malformed chunk; all of its requests then have an error of the contract.
     """
@@ -444,7 +444,7 @@ class _Lease:
 
 
 async def fuzz_driver(state: str, rng: random.Random) -> str:
-    """Connect the driver to a server that mutates its answers of one service, and receive what comes.
+    """Connect the driver to a server that mutates its responses of one service, and receive once.
 
     Returns the outcome. Raises an error that is not a `DriverError`, and `TimeoutError` if something hangs.
     """

@@ -102,7 +102,7 @@ OF_ALL_KINDS = st.sampled_from(NULLS) | st.one_of(*(of_kind(kind, values) for ki
 
 @st.composite
 def one_of_all_kinds(draw: st.DrawFn) -> ua.Variant:
-    """Hide how it is made: hypothesis would tell a hundred kilobytes of it."""
+    """Hide the strategy behind a function: hypothesis would print a hundred kilobytes of it."""
     return draw(OF_ALL_KINDS)
 
 
@@ -176,9 +176,9 @@ def of_notifications(*notifications: Any) -> bytes:
     return struct_to_binary(response)
 
 
-def of_raw_items(*items: bytes, told: int | None = None) -> bytes:
-    """A message with items as they are on the wire; `told` is how many it says there are."""
-    body = struct.pack("<i", len(items) if told is None else told) + b"".join(items) + struct.pack("<i", 0)
+def of_raw_items(*items: bytes, count: int | None = None) -> bytes:
+    """Return a message with items as they are on the wire; `count` is the number of items that it declares."""
+    body = struct.pack("<i", len(items) if count is None else count) + b"".join(items) + struct.pack("<i", 0)
     frame = b"\x01\x00" + struct.pack("<HBi", 811, 1, len(body))
     return envelope(frame + body)
 

@@ -40,14 +40,14 @@ SCALARS: dict[str, Any] = {
     "Double": 0.1,
     "String": "Grüße, 轮胎",
 }
-"""What `Scalar.<type>` holds, of the types that a reading can have."""
+"""The value of `Scalar.<type>`, for the types that a reading can have."""
 
 KEEP = object()
 """Stands for the value that a variable has."""
 
 
 class Counts(NamedTuple):
-    """What clients have on the server now. `items` are monitored items, `channels` secure channels."""
+    """The resources of clients on the server. `items` are monitored items, `channels` secure channels."""
 
     sessions: int
     subscriptions: int
@@ -58,7 +58,7 @@ class Counts(NamedTuple):
 class NodeOpcUa(Server):
     """The server. Its key and certificate are made at its first start, and kept in `certificates`.
 
-    `options`  those of server.js; what is changed here holds from the next start on
+    `options`  those of server.js; changes apply from the next start on
     """
 
     program = "node-opcua"
@@ -88,53 +88,53 @@ class NodeOpcUa(Server):
 
     def answers(self) -> bool:
         try:
-            self.tell("counts")
+            self.control("counts")
         except (OSError, HTTPException):
             return False
         return True
 
-    def tell(self, command: str, **arguments: Any) -> Any:
-        """Give one of the commands of control.js, and return its answer; the test fails where it can't be done."""
+    def control(self, command: str, **arguments: Any) -> Any:
+        """Send a command of control.js, and return its response; the test fails if the server refuses it."""
         connection = HTTPConnection(LOOPBACK, self._control, timeout=30)
         try:
             connection.request("POST", f"/{command}", json.dumps(arguments))
             answer = connection.getresponse()
-            told = json.loads(answer.read())
+            answered = json.loads(answer.read())
         finally:
             connection.close()
-        assert answer.status == 200, f"{command}: {told}"
-        return told
+        assert answer.status == 200, f"{command}: {answered}"
+        return answered
 
     def set(self, node: str, value: Any = KEEP, *, status: str = "Good", time: int | None = None) -> None:
         """Give a variable a value, a status by its name, and a source time in microseconds since the epoch."""
         given = {} if value is KEEP else {"value": value}
-        self.tell("set", node=node, status=status, **given, **({} if time is None else {"time": time}))
+        self.control("set", node=node, status=status, **given, **({} if time is None else {"time": time}))
 
     def set_at_once(self, node: str, *values: Any, since: int) -> None:
         """Give a variable values a millisecond apart from a source time on, all between two looks of the server."""
         all_ = [{"value": value, "time": since + 1000 * i} for i, value in enumerate(values)]
-        self.tell("setAll", node=node, all=all_)
+        self.control("setAll", node=node, all=all_)
 
     def get(self, node: str) -> Any:
         """Return the value that a variable has."""
-        return self.tell("get", node=node)["value"]
+        return self.control("get", node=node)["value"]
 
     def add(self, node: str, value: Any, kind: str) -> None:
         """Add a variable of a built-in type such as `Double`."""
-        self.tell("add", node=node, value=value, type=kind)
+        self.control("add", node=node, value=value, type=kind)
 
     def add_ranged(self, node: str, value: float, low: float, high: float) -> str:
         """Add a variable of degrees Celsius with a range, and return its name."""
-        self.tell("addRanged", node=node, value=value, low=low, high=high)
+        self.control("addRanged", node=node, value=value, low=low, high=high)
         return node
 
     def delete(self, node: str) -> None:
         """Remove a node."""
-        self.tell("delete", node=node)
+        self.control("delete", node=node)
 
     def event(self, message: str, severity: int = 500, kind: str = "BaseEventType") -> None:
         """Raise an event of the machine's object, of a type of namespace 0."""
-        self.tell("raise", message=message, severity=severity, type=kind)
+        self.control("raise", message=message, severity=severity, type=kind)
 
     def freeze(self) -> None:
         """Let it hang, with its connections open; no command is answered until `thaw`."""
@@ -145,18 +145,18 @@ class NodeOpcUa(Server):
         self.signal(signal.SIGCONT)
 
     def counts(self) -> Counts:
-        """Return what clients have on the server now, whether they know of it or not."""
-        told = self.tell("counts")
-        return Counts(*(told[name] for name in Counts._fields))
+        """Return the present resources of clients on the server, whether the clients know of them or not."""
+        counts = self.control("counts")
+        return Counts(*(counts[name] for name in Counts._fields))
 
     def most(self, service: str) -> int:
         """Return how many nodes were asked for at most in one request of a service such as `Read`."""
-        requests: dict[str, dict[str, int]] = self.tell("requests")
+        requests: dict[str, dict[str, int]] = self.control("requests")
         return requests.get(service, {"most": 0})["most"]
 
     def times(self, service: str) -> int:
         """Return how often a service such as `Read` was asked for."""
-        requests: dict[str, dict[str, int]] = self.tell("requests")
+        requests: dict[str, dict[str, int]] = self.control("requests")
         return requests.get(service, {"times": 0})["times"]
 
     async def has(self, seconds: float = 90.0, **wanted: int) -> None:

@@ -14,13 +14,13 @@ from drivers.opcua.settings import OpcUaConnection, OpcUaSource
 from gateway.common.clock import Clock
 
 KEEP_ALIVE = 1.0
-"""The shortest that a connection may have: three of them without a sign of life is death."""
+"""The shortest valid keep-alive; a connection is lost after three of them without a sign of life."""
 
 START = 50.0
-"""What `opcua_node`, and Setpoint, hold at first."""
+"""The first value of `opcua_node` and of Setpoint."""
 
 SECONDS = 90.0
-"""So long anything may take. Silence is noticed in a tenth of it."""
+"""The time limit of every step. A silent server is noticed in a tenth of it."""
 
 
 def driver_of(port: int, *nodes: str, mode: str = "subscribe", keep_alive: float = KEEP_ALIVE) -> Driver:
@@ -46,7 +46,7 @@ def faults(scan: Scan) -> dict[str, Any]:
 
 
 async def taken(driver: Driver) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the newest value, and fault, of every point as soon as each has been told once."""
+    """Return the newest value, and fault, of every point as soon as each point has been read once."""
     [group] = driver.groups
     values: dict[str, Any] = {}
     wrong: dict[str, Any] = {}

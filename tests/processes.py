@@ -7,7 +7,7 @@
     mosquitto.kill()
     await mosquitto.restart()
 
-Nothing need be closed: what a test started ends with it (conftest.py), and with pytest, however that ends.
+A test closes nothing: its processes end with it (conftest.py), and with pytest, however that ends.
 When the test fails, the ends of their logs are in its report.
 """
 
@@ -44,16 +44,16 @@ STOP_SECONDS = 60.0
 PATIENCE = 90.0
 """Seconds that a test waits for an event: long enough on a machine that is busy with twenty other things.
 
-What must happen within a time that is promised says so itself."""
+A test of a promised time has a limit of its own."""
 
 POLL = 0.01
-"""Seconds between two looks at something; a look that takes long is followed by a rest that is longer."""
+"""Seconds between two polls of a condition; a slow poll is followed by a longer rest."""
 
 REST, LONGEST_REST = 4, 0.5
-"""So many times as long as the look took, `until` rests before the next one; seconds at the most."""
+"""The rest of `until` after a poll, in multiples of the duration of the poll; and its limit in seconds."""
 
 STARTED: list[Process] = []
-"""What has been started and not forgotten yet; conftest.py ends it."""
+"""Processes that were started and not forgotten; conftest.py ends them."""
 
 PORTS = range(10_000, 20_000)
 """Where tests have their servers: below the ports that the simulators choose, and those of outgoing connections."""
@@ -64,7 +64,7 @@ _taken: set[int] = set()
 def free_port() -> int:
     """Return a port of the loopback that stays free until it is used, and while its server is down.
 
-    No other worker of this run is given it, nor a simulator that looks for a free one, nor an outgoing connection: a
+    No other worker of this run gets it, nor a simulator that looks for a free port, nor an outgoing connection: a
     client that tries to reach a dead server is not connected to another, or to itself.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -108,7 +108,7 @@ async def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> 
 
 
 def write_factory(file: Path, **sections: Any) -> Path:
-    """Write a factory's YAML: its sections, and what most tests do not care about."""
+    """Write a factory's YAML: the given sections, and defaults for the others."""
     usual = {
         "format": 1,
         "factory": {"enterprise": "enterprise", "site": "site"},
@@ -119,7 +119,7 @@ def write_factory(file: Path, **sections: Any) -> Path:
 
 
 class Ran(NamedTuple):
-    """What a command said, and how it ended."""
+    """The exit code and the output of a command."""
 
     code: int
     text: str
@@ -129,7 +129,7 @@ class Ran(NamedTuple):
 async def lineside(
     *arguments: str, folder: Path | None = None, environment: dict[str, str] | None = None, seconds: float = 240.0
 ) -> Ran:
-    """Run a command of `lineside` to its end: in a folder, and with no environment but the one given, where it is."""
+    """Run a command of `lineside` to its end, in a folder, and with `environment` alone if it is given."""
     with tempfile.TemporaryDirectory(prefix="lineside-test-") as said:
         output, errors = Path(said) / "output", Path(said) / "errors"
         given = dict(os.environ) if environment is None else environment
@@ -152,7 +152,7 @@ class Process:
         self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def command(self) -> list[str]:
-        """Return what to run."""
+        """Return the command line."""
         raise NotImplementedError
 
     def launch(self) -> None:
@@ -239,14 +239,14 @@ class Lineside(Process):
         super().__init__(f"lineside {command}", config.parent / f"{command}-{config.stem}-{Lineside._runs}.log")
         self.arguments = [command, str(config), *arguments]
         self._environment = environment or {}
-        self._told: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
         self._read = 0
 
     @classmethod
     async def start(
         cls, command: str, config: Path, *arguments: str, environment: dict[str, str] | None = None
     ) -> Self:
-        """Start a command; wait for what it does with `logged`."""
+        """Start a command; wait for its events with `logged`."""
         process = cls(command, config, *arguments, environment=environment)
         process.launch()
         return process
@@ -259,7 +259,7 @@ class Lineside(Process):
         return process
 
     async def restart(self) -> None:
-        """Start the same command again; what still runs is stopped in order before."""
+        """Start the same command again; a process that still runs is stopped in order before."""
         if self.running:
             await self.stop()
         self.launch()
@@ -279,15 +279,15 @@ class Lineside(Process):
         return ["/usr/bin/env", *variables, *python, *self.arguments]
 
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
-        """Return what it has logged so far, all its runs; `name` picks one kind of event."""
+        """Return the events that all its runs have logged so far; `name` selects one kind of event."""
         with self.log.open("rb") as log:
             log.seek(self._read)
             *lines, _ = log.read().split(b"\n")  # the last one may not be whole yet
         for line in lines:
             self._read += len(line) + 1
             if line.startswith(b"{") and line.endswith(b"}"):
-                self._told.append(json.loads(line))
-        return [event for event in self._told if name is None or event["event"] == name]
+                self._events.append(json.loads(line))
+        return [event for event in self._events if name is None or event["event"] == name]
 
     async def logged(self, name: str, times: int = 1, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until it has logged an event (so many times), and return it; the test fails where it ends instead."""

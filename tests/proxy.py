@@ -2,8 +2,8 @@
 
 async with Proxy(server.port) as proxy:
     client = connect(proxy.port)
-    await proxy.cut()   # all connections are reset, new ones refused: the server, or its switch, is off
-    proxy.drop()        # all bytes vanish in silence: a pulled cable, a firewall that forgot
+    await proxy.cut()   # all connections are reset, and new connections refused: the server, or its switch, is off
+    proxy.drop()        # all bytes vanish without an error: a pulled cable, a firewall that forgot
     proxy.hold()        # all bytes wait until `heal`: an outage so short that TCP gets over it
     proxy.delay(0.5)    # seconds, each way
     proxy.corrupt()     # one byte on its way to a client is changed
@@ -72,7 +72,7 @@ class Proxy:
         assert not self._broken, f"the proxy itself failed: {self._broken}"
 
     async def cut(self) -> None:
-        """Reset all connections, and refuse new ones."""
+        """Reset all connections, and refuse new connections."""
         if self._server is not None:
             self._server.close()
         await self._end(list(self._links))
@@ -81,9 +81,9 @@ class Proxy:
             self._server = None
 
     def drop(self) -> None:
-        """Swallow all bytes, and that an end closes, both ways; take new connections in, and never answer.
+        """Drop all bytes and all closings, both ways; accept new connections, and never respond.
 
-        What lost something this way can't go on, so `heal` resets it.
+        A connection that lost bytes can't go on, so `heal` resets it.
         """
         self._dropping = True
 
@@ -92,7 +92,7 @@ class Proxy:
         self._flowing.clear()
 
     def delay(self, seconds: float) -> None:
-        """Let what comes from now on take so long, each way."""
+        """Delay all later bytes by so many seconds, each way."""
         self._delay = seconds
 
     def corrupt(self, pieces: int = 1) -> None:
@@ -137,7 +137,7 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def pass_on(self, piece: bytes, link: _Link, sink: asyncio.StreamWriter) -> None:
-        """Do with a piece what is to be done now; an empty one says that its sender has closed."""
+        """Forward, drop or corrupt a piece; an empty piece says that its sender has closed."""
         await self._flowing.wait()
         if self._dropping:
             self.dropped += len(piece)
@@ -171,7 +171,7 @@ class Proxy:
         return link.damaged
 
     async def reach(self, link: _Link) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to the target; in a silence, wait for ever."""
+        """Connect to the target; while bytes are dropped, wait without limit."""
         await self._flowing.wait()
         if self._dropping:
             link.damaged = True
@@ -184,7 +184,7 @@ class Proxy:
 
 
 class _Link:
-    """One connection of a client, and the one to the target that belongs to it."""
+    """One connection of a client, and its connection to the target."""
 
     def __init__(self, proxy: Proxy, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self.client = client

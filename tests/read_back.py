@@ -1,6 +1,6 @@
-"""What each store holds, asked with the store's own means, as the readings that were written.
+"""The readings in each store, read with the interface of the store, in the form in which they were written.
 
-Stores differ in what they can hold; `as_held` says what becomes of a reading in each.
+Stores keep different parts of a reading; `as_held` returns a reading as a store keeps it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class Exactly(NamedTuple):
 
 def exactly(readings: Iterable[Reading]) -> list[Exactly]:
     """Return readings in one order, to be compared."""
-    told = [Exactly(reading, type(reading.value)) for reading in readings]
-    return sorted(told, key=lambda one: (str(one.reading.path), one.reading.point, one.reading.time))
+    exact = [Exactly(reading, type(reading.value)) for reading in readings]
+    return sorted(exact, key=lambda one: (str(one.reading.path), one.reading.point, one.reading.time))
 
 
 class Target(ABC):
-    """A kind of store, and one place to write to. `entry` is what stands under `stores`."""
+    """A kind of store, and one place to write to. `entry` is its section under `stores`."""
 
     entry: dict[str, Any]
 
@@ -60,7 +60,7 @@ class Target(ABC):
         """Return everything that is stored."""
 
     def as_held(self, reading: Reading) -> Reading:
-        """Return what this store can hold of a reading."""
+        """Return a reading as this store keeps it."""
         return reading
 
     def held(self) -> list[Exactly]:
@@ -68,7 +68,7 @@ class Target(ABC):
         return exactly(self.readings())
 
     def expected(self, readings: Iterable[Reading]) -> list[Exactly]:
-        """Return what `held` is to be after these were written."""
+        """Return the expected result of `held` after these readings were written."""
         return exactly(map(self.as_held, readings))
 
 
@@ -156,11 +156,11 @@ class VictoriaMetricsTarget(Target):
         value = reading.value
         held = _one_line(value) if isinstance(value, str) else None if value is None else float(value)
         if held == "":
-            held = 1.0  # no label is no label
+            held = 1.0  # an empty label is not stored
         return replace(reading, value=held, time=reading.time // 1000 * 1000, code="")
 
     def expected(self, readings: Iterable[Reading]) -> list[Exactly]:
-        # it packs numbers as decimal ones, of twelve digits or more
+        # it packs numbers as decimal numbers of twelve digits or more
         return [
             Exactly(replace(one.reading, value=pytest.approx(one.reading.value, rel=1e-11, abs=0)), float)
             if one.type is float

@@ -32,7 +32,7 @@ def scans(draw: st.DrawFn) -> NamedScan:
 
 
 def facts(scan: NamedScan) -> set[tuple[Any, ...]]:
-    """Return what a scan says, reading by reading."""
+    """Return the content of a scan: a tuple for each reading."""
     return {
         (
             name, scan.times.get(name, scan.time), scan.values.get(name), scan.bad.get(name),

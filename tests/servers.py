@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 READY_SECONDS = 120.0
-"""So long a server may take until it can be connected to."""
+"""The time limit of a server until it accepts connections."""
 
 
 class Server(Process):
@@ -36,7 +36,7 @@ class Server(Process):
 
     @classmethod
     async def start(cls, folder: Path, **options: Any) -> Self:
-        """Start a new one, and wait until it serves."""
+        """Start a new server, and wait until it serves."""
         server = cls(folder, **options)
         await server.up()
         return server
@@ -47,7 +47,7 @@ class Server(Process):
         await until(self.serves, f"{self.name} serves port {self.port}", READY_SECONDS)
 
     async def restart(self) -> None:
-        """Start again on the same port and with the same data; what still runs is stopped in order before."""
+        """Start again on the same port and with the same data; stop a server that still runs in order before."""
         if self.running:
             await self.stop()
         await self.up()
@@ -176,7 +176,7 @@ class RabbitMq(Server):
 
 
 class _Epmd(Server):
-    """The name server of Erlang; RabbitMQ would else start one that stays."""
+    """The name server of Erlang; otherwise RabbitMQ would start a name server that stays."""
 
     program = "epmd"
 
@@ -215,7 +215,7 @@ class HttpServer(Server):
 
 
 class VictoriaMetrics(HttpServer):
-    """VictoriaMetrics, with what docs/stores.md says that it needs."""
+    """VictoriaMetrics, with the options that docs/stores.md requires."""
 
     program = "victoria-metrics"
     health = "/health"
@@ -243,13 +243,13 @@ class VictoriaMetrics(HttpServer):
         Each has `metric` (labels; the name is `__name__`), `values`, and `timestamps` in milliseconds.
         """
         self.request("GET", "/internal/force_flush")
-        end = str(int(time.time()) + 100 * 86400)  # it ends with the present unless told otherwise
+        end = str(int(time.time()) + 100 * 86400)  # without an end it ends with the present
         body = self.request("GET", "/api/v1/export", **{"match[]": match, "end": end})
         return [json.loads(line) for line in body.splitlines()]
 
 
 class Influxd(HttpServer):
-    """InfluxDB 1.x. Tests that share one take a database each."""
+    """InfluxDB 1.x. Tests that share a server use a database each."""
 
     program = "influxd"
     health = "/ping"

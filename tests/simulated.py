@@ -56,7 +56,7 @@ def configure(folder: Path, templates: dict[str, Any], machines: dict[str, Any],
 
 @asynccontextmanager
 async def simulated(folder: Path, config: Path, **options: Any) -> AsyncIterator[Factory]:
-    """Serve a configuration on free ports; yields the one that points there."""
+    """Serve a configuration on free ports; yield the same configuration with these ports."""
     moved = folder / "moved.yaml"
     free_ports = options.pop("free_ports", True)
     simulation = Simulation(load_factory(config), "1", free_ports=free_ports, options=Options(**options))

@@ -1,4 +1,4 @@
-"""What tests of the spool share: to take records out as a publisher does, whatever they are."""
+"""Helpers for tests of the spool: lease records as a publisher does, fresh or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 async def lease(spool: Spool, most: int) -> list[Spooled]:
-    """Return records to send, fresh ones first, then the oldest of the backlog."""
+    """Return records to send: fresh records first, then the oldest of the backlog."""
     leased = spool.lease_fresh(most)
     return leased + (await spool.lease_backlog(most - len(leased)) if len(leased) < most else [])
 
@@ -21,5 +21,5 @@ def drop_cached(spool: Spool) -> None:
     """Bring everything from the log into the database. The spool reads all of it again."""
     with closing(sqlite3.connect(spool.path, isolation_level=None)) as db:
         [(version,)] = db.execute("pragma user_version")
-        db.execute(f"pragma user_version = {version}")  # a write of another connection: what is cached is outdated
+        db.execute(f"pragma user_version = {version}")  # a write of another connection: the cached pages are outdated
         assert db.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0

@@ -1,4 +1,4 @@
-"""What a test finds in the embedded store, the spool, and a closing report."""
+"""The contents of the embedded store, the spool and a closing report, as tests read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Row(NamedTuple):
 
 
 def rows(database: Path, machine: str = "%", point: str = "%") -> list[Row]:
-    """Return what is stored so far, oldest first; nothing where there is no store yet."""
+    """Return the rows that are stored so far, oldest first; no row if there is no store yet."""
     if not database.exists():
         return []
     query = (
@@ -78,5 +78,5 @@ def readings_of(records: list[dict[str, Any]]) -> set[tuple[str, int]]:
 
 def report(file: Path) -> dict[str, Any]:
     """Return a closing report."""
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return told
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content

@@ -126,7 +126,7 @@ def test_all_of_a_large_folder_is_found_within_the_servers_limits(large: NodeOpc
     assert large.times("BrowseNext") >= 2
     assert large.most("Browse") <= 5
     assert large.most("Read") <= 100
-    asked = set(large.tell("requests"))
+    asked = set(large.control("requests"))
     session = {"CreateSession", "ActivateSession", "CloseSession", "OpenSecureChannel", "CloseSecureChannel"}
     assert asked - session <= {"Browse", "BrowseNext", "Read", "GetEndpoints"}
 

@@ -65,7 +65,7 @@ async def test_an_event_is_told_with_its_source_severity_and_message(tmp_path: P
                 seen += [json.loads(str(value)) for value in (await driver.receive()).values]
         assert seen[-1]["condition"] == "LevelAlarm"
         assert seen[-1]["acknowledged"] is False
-        peer.tell("acknowledge", comment="seen")
+        peer.control("acknowledge", comment="seen")
         async with asyncio.timeout(SECONDS):
             while not seen[-1]["acknowledged"]:
                 seen += [json.loads(str(value)) for value in (await driver.receive()).values]

@@ -124,7 +124,7 @@ async def test_one_session_is_left_after_many_outages_of_node_opcua(tmp_path: Pa
                 case "corrupt":
                     proxy.corrupt()
                 case _:
-                    peer.tell("forget", what=how.split()[1])
+                    peer.control("forget", what=how.split()[1])
             await lost(driver)
             await proxy.heal()
             await connect(driver)

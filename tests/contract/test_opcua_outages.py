@@ -103,7 +103,7 @@ async def test_what_the_server_has_forgotten_is_made_again(opcua_alone: NodeOpcU
     peer = opcua_alone
     async with driver_of(peer.port, "Setpoint") as driver:
         await received(driver, "Setpoint", START)
-        peer.tell("forget", what=what)
+        peer.control("forget", what=what)
         await lost(driver)
         await connect(driver)
         await received(driver, "Setpoint", START)

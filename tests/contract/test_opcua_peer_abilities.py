@@ -82,7 +82,7 @@ async def test_the_alarm_becomes_active_is_acknowledged_and_ends(peer: NodeOpcUa
     seen = []
     for act in (
         lambda: peer.set("Level", 95),
-        lambda: peer.tell("acknowledge", comment="seen"),
+        lambda: peer.control("acknowledge", comment="seen"),
         lambda: peer.set("Level", 50),
     ):
         act()
@@ -91,7 +91,7 @@ async def test_the_alarm_becomes_active_is_acknowledged_and_ends(peer: NodeOpcUa
         seen.append((getattr(event, "ActiveState/Id"), getattr(event, "AckedState/Id")))
     assert seen[:2] == [(True, False), (True, True)]
     assert not seen[2][0]
-    assert peer.tell("alarm")["active"] is False
+    assert peer.control("alarm")["active"] is False
 
 
 async def test_a_counter_counts(machine: Machine) -> None:
@@ -148,4 +148,4 @@ async def test_a_wrong_command_fails_the_test(peer: NodeOpcUa) -> None:
     """Else a test would wait for what never comes."""
     for command, arguments in (("sett", {}), ("set", {"node": "Nope"}), ("set", {"node": "Level", "status": "Baad"})):
         with pytest.raises(AssertionError, match=r"there is no|no status code"):
-            peer.tell(command, **arguments)
+            peer.control(command, **arguments)

@@ -66,7 +66,7 @@ async def test_a_server_that_does_not_know_us_shows_the_thumbprint_that_we_tell(
     assert f"let it trust {pki.certificate_file} (thumbprint {own})" in str(caught.value)
     [rejected] = (peer.certificates / "rejected").iterdir()
     assert thumbprint(read_file(rejected.read_bytes())) == own
-    peer.tell("trust")
+    peer.control("trust")
     assert await read(peer, pki) == 0.1
 
 

@@ -1,4 +1,4 @@
-"""Names, nodes and companion specifications: what a look at a server makes of what it finds."""
+"""Names, node addresses and companion specifications of the variables that a browse finds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_name_is_written_as_points_are(theirs: str, ours: str) -> None:
 
 
 def test_names_have_as_many_words_as_make_them_different() -> None:
-    """Two zones of one machine; what is there once stays short."""
+    """A machine has two zones; a name that occurs once stays short."""
     wanted = [
         (None, ["press", "zone_1", "temperature"], None),
         (None, ["press", "zone_2", "temperature"], None),
@@ -60,14 +60,14 @@ def test_names_have_as_many_words_as_make_them_different() -> None:
     assert unique(wanted) == ["zone_1_temperature", "zone_2_temperature", "force"]
 
 
-def test_a_known_name_is_kept_by_the_one_that_has_it() -> None:
-    """`state` is what others look for: what merely is called so gets out of its way."""
+def test_a_known_name_stays_with_its_node() -> None:
+    """Consumers look for `state`: a node that only has that browse name gets a longer name."""
     wanted = [("state", ["press", "state_current"], None), (None, ["valve", "state"], None)]
     assert unique(wanted) == ["state", "valve_state"]
 
 
-def test_what_can_not_be_told_apart_is_numbered() -> None:
-    """Names without a letter in them, too."""
+def test_nodes_without_different_names_are_numbered() -> None:
+    """This includes names without a letter."""
     assert unique([(None, [""], None), (None, ["x", ""], None), (None, [], None)]) == ["point", "x", "point_2"]
 
 
@@ -85,7 +85,7 @@ _words = st.lists(st.sampled_from(["", "a", "b", "a_0", "a_1"]), max_size=3)
     )
 )
 def test_all_names_are_names_and_different(wanted: list[tuple[str | None, list[str], int | None]]) -> None:
-    """Or the template would not be read, or would read one point for two."""
+    """Otherwise the template could not be loaded, or would have one point in place of two."""
     names = unique(wanted)
     points = [
         point
@@ -96,8 +96,8 @@ def test_all_names_are_names_and_different(wanted: list[tuple[str | None, list[s
     assert [check_name(point) for point in points] == points
 
 
-def test_nodes_are_written_by_what_lasts() -> None:
-    """Text was chosen by somebody; numbers are given anew at a start by many a server."""
+def test_nodes_are_written_by_their_permanent_address() -> None:
+    """A person chose a text identifier; many servers assign numbers again at each start."""
     nodes = tree(("Press", text("Press")), ("Press/Drum", text("Drum.Speed")), ("Press/Force", number(17)))
     addresses = Addresses(nodes, URIS, "urn:press", by_path=None)
     assert [str(addresses.of(one)) for one in nodes] == ["s=Press", "s=Drum.Speed", "/Press/Force"]
@@ -129,8 +129,8 @@ def test_a_path_that_leads_to_two_nodes_is_not_written() -> None:
     [number(5, 3), text("a;b=c", 3), text("x", 0), ua.NodeId(b"\x01\x02", ua.Int16(2))],
     ids=["uri", "text", "standard", "opaque"],
 )
-def test_what_is_written_is_read_as_the_same_node(node: ua.NodeId) -> None:
-    """Also where its namespace has signs in it that mean something."""
+def test_a_written_node_is_read_as_the_same_node(node: ua.NodeId) -> None:
+    """This includes namespaces with reserved characters."""
     [found] = tree(("Press", node))
     written = Addresses([found], URIS, "urn:press", by_path=False).of(found)
     assert written is not None
@@ -138,7 +138,7 @@ def test_what_is_written_is_read_as_the_same_node(node: ua.NodeId) -> None:
 
 
 def test_a_path_may_go_through_namespaces_with_slashes() -> None:
-    """As those of all companion specifications."""
+    """The namespaces of all companion specifications contain slashes."""
     path = parse_node(f"/{{{IMM2MES}}}Jobs/{{{PLASTICS}}}Active&/Job/Name")
     assert path == BrowsePath((Step(IMM2MES, "Jobs"), Step(PLASTICS, "Active/Job"), Step(None, "Name")))
 
@@ -183,15 +183,15 @@ def test_the_own_namespace_is_that_of_most_nodes() -> None:
 def test_companion_specifications_are_understood(
     name: Qualified, above: Qualified, types: tuple[Qualified, ...], ours: str
 ) -> None:
-    """By the namespace of a name, by that of a type above, also where a vendor's own type stands between."""
+    """The namespace of the name or of a type above decides, even with a vendor's own type between them."""
     found = known(name, [(above, types)])
     assert found is not None
     assert found.name == ours
 
 
 @pytest.mark.parametrize("name", [Qualified("urn:x", "JobName"), Qualified("", "CurrentState")])
-def test_names_of_nobody_mean_nothing(name: Qualified) -> None:
-    """What is called the same somewhere else is something else."""
+def test_names_outside_of_a_companion_specification_have_no_meaning(name: Qualified) -> None:
+    """The same name in another namespace has another meaning."""
     assert known(name, [(Qualified("urn:x", "Above"), ())]) is None
 
 

@@ -35,7 +35,7 @@ from drivers.opcua.codec.variant import variant
 if TYPE_CHECKING:
     from datetime import datetime
 
-TICKS, TOLD = 134_084_736_001_234_560, 1_764_000_000_123_456
+TICKS, MICROSECONDS = 134_084_736_001_234_560, 1_764_000_000_123_456
 
 
 def time_of(given: datetime | None) -> int | None:
@@ -43,7 +43,7 @@ def time_of(given: datetime | None) -> int | None:
 
 
 def assert_same(found: object, expected: object) -> None:
-    """Compare by what is shown, type by type: a number that is no number differs from itself."""
+    """Compare types and representations: NaN differs from itself."""
     assert type(found) is type(expected)
     assert repr(found) == repr(expected)
 
@@ -52,7 +52,7 @@ def assert_same(found: object, expected: object) -> None:
 
 
 def value_of(variant: ua.Variant) -> Any:
-    """Return the value that asyncua reads; but a null string is an empty one (Part 6, 5.1.11)."""
+    """Return the value that asyncua reads, with an empty string for a null string (Part 6, 5.1.11)."""
     null = variant.Value is None and variant.VariantType is ua.VariantType.String and not variant.is_array
     return "" if null else variant.Value
 
@@ -67,11 +67,11 @@ def test_a_response_says_what_asyncua_reads_in_it(response: ua.PublishResponse) 
     assert found.available_sequence_numbers == expected.AvailableSequenceNumbers
     assert found.more_notifications is expected.MoreNotifications
     assert found.results == [result.value for result in expected.Results]
-    told = expected.NotificationMessage
-    assert found.message.sequence_number == told.SequenceNumber
-    assert found.message.publish_time == time_of(told.PublishTime)
+    expected_message = expected.NotificationMessage
+    assert found.message.sequence_number == expected_message.SequenceNumber
+    assert found.message.publish_time == time_of(expected_message.PublishTime)
     of: dict[type, list[Any]] = {}
-    for notification in told.NotificationData:
+    for notification in expected_message.NotificationData:
         of.setdefault(type(notification), []).append(notification)
     items = [item for one in of.get(ua.DataChangeNotification, ()) for item in one.MonitoredItems]
     changes = found.message.changes
@@ -91,7 +91,7 @@ def test_a_response_says_what_asyncua_reads_in_it(response: ua.PublishResponse) 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SCALARS, ids=lambda kind: kind.name)
 def test_every_type_is_read_as_asyncua_reads_it(kind: ua.VariantType) -> None:
-    """Also in the array, the matrix and the null array of it, each with every time and status."""
+    """This includes its array, matrix and null array, each with every time and status."""
 
     @given(of_kind(kind, SCALARS[kind]), data_values(st.just(None)))
     def check(value: ua.Variant, around: ua.DataValue) -> None:
@@ -132,14 +132,14 @@ def test_changes_keep_their_order_among_others(values: list[tuple[ua.Variant, in
 RUNS = st.lists(
     st.tuples(st.sampled_from([*SCALARS]), st.integers(0, 15), st.integers(1, 150)), min_size=1, max_size=6
 )
-"""A type, the mask of what is sent with it, and how many changes of that form stand side by side."""
+"""A type, the mask of the sent fields, and the number of adjacent changes of that form."""
 
 
 @given(RUNS, st.data())
-def test_changes_side_by_side_in_one_form_are_what_asyncua_reads(
+def test_adjacent_changes_of_one_form_are_read_as_asyncua_reads_them(
     runs: list[tuple[ua.VariantType, int, int]], data: st.DataObject
 ) -> None:
-    """What is alike is taken out of the message together, however much there is of it and whatever follows."""
+    """The decoder reads changes of one form together, whatever their number and whatever follows."""
     sent = []
     for kind, mask, number in runs:
         value = ua.Variant(data.draw(SCALARS[kind]), kind)
@@ -163,7 +163,7 @@ def test_changes_side_by_side_in_one_form_are_what_asyncua_reads(
 
 @pytest.mark.parametrize("value", [(b"\x0b" + struct.pack("<d", 1.5), 1.5), (b"\x0c\x02\0\0\0ab", "ab")])
 def test_every_mask_is_read_in_the_order_of_the_specification(value: tuple[bytes, Any]) -> None:
-    """Picoseconds stand right behind their time (Part 6, 5.2.2.17): asyncua would take one for the other."""
+    """Picoseconds follow their time directly (Part 6, 5.2.2.17); asyncua mistakes them for the next time."""
     parts = {
         1: value[0],
         2: struct.pack("<I", 0x80340000),
@@ -178,12 +178,12 @@ def test_every_mask_is_read_in_the_order_of_the_specification(value: tuple[bytes
         assert changes.handles == [9, 9]
         assert changes.values == [value[1] if mask & 1 else None] * 2
         assert changes.statuses == [0x80340000 if mask & 2 else 0] * 2
-        assert changes.source_times == [TOLD if mask & 4 else None] * 2
-        assert changes.server_times == [TOLD + 1 if mask & 8 else None] * 2
+        assert changes.source_times == [MICROSECONDS if mask & 4 else None] * 2
+        assert changes.server_times == [MICROSECONDS + 1 if mask & 8 else None] * 2
 
 
 def test_a_data_value_as_a_value_has_its_times_in_the_order_of_the_specification() -> None:
-    """As one that stands by itself."""
+    """The order is the same as in a data value outside of a variant."""
     raw = b"\x17\x3c" + struct.pack("<qHqH", TICKS, 1, TICKS + 10_000_000, 2)
     found, end = variant(raw, 0)
     assert end == len(raw)
@@ -197,10 +197,10 @@ def test_diagnostics_are_read_as_the_specification_has_them() -> None:
     raw = b"\x19\x7f" + struct.pack("<iiii", 1, 2, 3, 4) + struct.pack("<i", 1) + b"x" + struct.pack("<I", 5) + inner
     found, end = variant(raw, 0)
     assert end == len(raw)
-    told = found.Value
-    assert (told.SymbolicId, told.NamespaceURI, told.Locale, told.LocalizedText) == (1, 2, 3, 4)
-    assert (told.AdditionalInfo, told.InnerStatusCode) == ("x", ua.StatusCode(5))
-    assert (told.InnerDiagnosticInfo.Locale, told.InnerDiagnosticInfo.LocalizedText) == (3, None)
+    info = found.Value
+    assert (info.SymbolicId, info.NamespaceURI, info.Locale, info.LocalizedText) == (1, 2, 3, 4)
+    assert (info.AdditionalInfo, info.InnerStatusCode) == ("x", ua.StatusCode(5))
+    assert (info.InnerDiagnosticInfo.Locale, info.InnerDiagnosticInfo.LocalizedText) == (3, None)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_diagnostics_are_read_as_the_specification_has_them() -> None:
         (-1, None),
         (-(2**63), None),
         (1, -11_644_473_600_000_000),
-        (TICKS, TOLD),
-        (TICKS + 9, TOLD),  # cut, not rounded
-        (TICKS - 1, TOLD - 1),
+        (TICKS, MICROSECONDS),
+        (TICKS + 9, MICROSECONDS),  # cut, not rounded
+        (TICKS - 1, MICROSECONDS - 1),
         (116_444_736_000_000_000, 0),
         (116_444_735_999_999_999, -1),
         (2_650_467_743_989_999_999, 253_402_300_798_999_999),
@@ -221,7 +221,7 @@ def test_diagnostics_are_read_as_the_specification_has_them() -> None:
     ],
 )
 def test_times_are_reckoned_in_whole_numbers(ticks: int, expected: int | None) -> None:
-    """Zero and less is no time, the year 9999 the last (Part 6, 5.2.2.5)."""
+    """Zero and negative numbers mean no time; 9999 is the last year (Part 6, 5.2.2.5)."""
     assert from_ticks([ticks]) == [expected]
 
 
@@ -234,11 +234,11 @@ def test_times_are_those_that_asyncua_makes(ticks: int) -> None:
 def test_a_keep_alive_has_a_number_and_nothing_else() -> None:
     """It says which message comes next, and that the server lives (Part 4, 5.14.1.1)."""
     found = publish_response(of_notifications())
-    assert (found.subscription_id, found.message.sequence_number, found.message.publish_time) == (7, 5, TOLD)
+    assert (found.subscription_id, found.message.sequence_number, found.message.publish_time) == (7, 5, MICROSECONDS)
     assert (found.message.changes.handles, found.message.events, found.message.status_change) == ([], [], None)
 
 
-def test_what_was_missed_is_read_from_a_republish_response() -> None:
+def test_a_missed_notification_is_read_from_a_republish_response() -> None:
     """It has the same message (Part 4, 5.14.6)."""
     response = ua.RepublishResponse()
     item = ua.MonitoredItemNotification(3, ua.DataValue(ua.Variant(1.5)))
@@ -248,7 +248,7 @@ def test_what_was_missed_is_read_from_a_republish_response() -> None:
 
 
 def test_a_notification_may_leave_its_length_open() -> None:
-    """As servers of old did; its type says where it ends."""
+    """Old servers do so; the type of the notification says where it ends."""
     message = of_items(ua.DataValue(ua.Variant(1.5)))
     at = message.index(b"\x2b\x03\x01") + 3
     found = publish_response(message[:at] + b"\xff\xff\xff\xff" + message[at + 4 :])
@@ -277,7 +277,7 @@ def test_a_structure_of_another_edition_stays_as_it_was_sent() -> None:
 
 
 def test_a_structure_with_more_than_its_type_has_stays_as_it_was_sent() -> None:
-    """A later edition may have more fields: what asyncua would leave out may be what somebody wants."""
+    """A later edition may have more fields; asyncua would leave out fields that a consumer may need."""
     raw = variant_to_binary(ua.Variant(ua.ExtensionObject(ua.NodeId(886, 0), struct.pack("<ddi", 1, 2, 3))))
     found, end = variant(raw, 0)
     assert end == len(raw)
@@ -294,14 +294,14 @@ def test_an_array_of_three_dimensions_is_lists_in_lists_in_lists() -> None:
 
 
 def test_a_structure_with_values_of_any_type_stays_as_it_was_sent() -> None:
-    """asyncua would follow the counts inside; whoever wants it can still have it decoded."""
+    """asyncua would follow the counts inside; a caller can still decode the structure."""
     sent = ua.KeyValuePair(ua.QualifiedName("a"), ua.Variant(1.5))
     found, _ = variant(variant_to_binary(ua.Variant(sent)), 0)
     assert isinstance(found.Value, ua.ExtensionObject)
     assert struct_from_binary(ua.KeyValuePair, ua.utils.Buffer(found.Value.Body)) == sent
 
 
-def test_types_to_come_are_taken_for_byte_strings() -> None:
-    """As the specification asks (Part 6, 5.2.2.16)."""
+def test_unknown_builtin_types_are_read_as_byte_strings() -> None:
+    """The specification requires it (Part 6, 5.2.2.16)."""
     found, _ = variant(b"\x1f" + struct.pack("<i", 2) + b"ab", 0)
     assert (found.Value, found.VariantType.value) == (b"ab", 31)

@@ -1,4 +1,4 @@
-"""Events become readings: what is told of them, and what is left out."""
+"""Events become readings: the reported fields, and the events that are left out."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from drivers.opcua.connection.session import Session
 
 
-def test_an_alarm_is_told_with_its_state():
-    """Who looks at the store must see whether it still stands, and whether somebody has taken notice."""
+def test_an_alarm_is_reported_with_its_state():
+    """A reader of the store must see whether the alarm is still active, and whether it is acknowledged."""
     fields = [b"\x01\xff", ALARM, "Boiler", TIME, 700, ua.LocalizedText("Füllstand hoch", "de"), "Level", True, False]
     event = event_of(fields, {ALARM: "ExclusiveLevelAlarmType"})
     assert event is not None
@@ -50,22 +50,22 @@ def test_an_alarm_is_told_with_its_state():
     }
 
 
-def test_the_identity_of_an_alarm_is_told():
-    """Two motors may have a source and a condition of the same names: a consumer must tell their alarms apart."""
+def test_the_identity_of_an_alarm_is_reported():
+    """Two motors may have a source and a condition of the same names: a consumer must distinguish their alarms."""
     event = alarm_of("Motor", ua.NodeId("Motor1.Hot", 2), ua.NodeId("branch", 2))
-    told = json.loads(event.text)
-    assert (told["condition_id"], told["source_node"]) == ("ns=2;s=Motor1.Hot", "ns=2;s=Motor")
-    assert (told["branch_id"], told["retain"]) == ("ns=2;s=branch", True)
+    event_fields = json.loads(event.text)
+    assert (event_fields["condition_id"], event_fields["source_node"]) == ("ns=2;s=Motor1.Hot", "ns=2;s=Motor")
+    assert (event_fields["branch_id"], event_fields["retain"]) == ("ns=2;s=branch", True)
 
 
-def test_what_a_server_does_not_tell_is_null_and_not_invented():
+def test_a_field_that_the_server_leaves_out_is_null():
     """A plain event has no state; a server without alarms leaves their fields out."""
     event = event_of([b"\x01", ua.NodeId("Door", 2), "Cell", None, 100, "door open", None, None, None], {})
     assert event is not None
     assert event.time is None
-    told = json.loads(event.text)
-    assert told["type"] == "ns=2;s=Door"
-    assert (told["condition"], told["active"], told["acknowledged"]) == (None, None, None)
+    event_fields = json.loads(event.text)
+    assert event_fields["type"] == "ns=2;s=Door"
+    assert (event_fields["condition"], event_fields["active"], event_fields["acknowledged"]) == (None, None, None)
     short = event_of([b"\x01"], {})
     assert short is not None
     assert json.loads(short.text)["severity"] is None
@@ -113,8 +113,8 @@ class FakeSession:
         return []
 
 
-async def test_an_event_of_what_was_asked_for_is_a_scan_of_its_own():
-    """Its handle is none of those that points have."""
+async def test_an_event_of_a_monitored_item_is_a_scan_of_its_own():
+    """Its handle is not the handle of a point."""
     group = Group("press", CONNECTION, ("alarms",), (SOURCE,), 1.0, pushed=True, events=True)
     alarms = Alarms(Counters(), Revisions())
     assert await alarms.monitor(cast("Session", FakeSession()), 1, group, [(0, ua.NodeId("Press", 2))]) == {}
@@ -174,7 +174,7 @@ def alarm_of(source: str, node: ua.NodeId | None, branch: ua.NodeId | None = Non
     return event_of([*fields, False, node, ua.NodeId(source, 2), branch, True], {})
 
 
-def test_two_alarms_of_one_name_are_two() -> None:
+def test_two_alarms_of_the_same_name_are_distinct() -> None:
     """Each motor has an alarm Hot: when one ends, the other is still active."""
     first, second = (alarm_of("Motor", ua.NodeId(name, 2)) for name in ("Motor1.Hot", "Motor2.Hot"))
     assert first.alarm != second.alarm
@@ -187,7 +187,7 @@ def test_a_branch_does_not_end_its_alarm() -> None:
     assert alarm_of("Motor", node, ua.NodeId("branch", 2)).alarm != alarm_of("Motor", node, ua.NodeId()).alarm
 
 
-def test_alarms_of_a_server_without_their_node_ids_are_told_apart_by_names() -> None:
+def test_alarms_without_node_ids_are_identified_by_their_names() -> None:
     """Some servers do not know the clause that asks for them."""
     assert alarm_of("Motor1", None).alarm != alarm_of("Motor2", None).alarm
     assert alarm_of("Motor1", None).alarm == alarm_of("Motor1", None, active=False).alarm
@@ -198,7 +198,7 @@ def test_alarms_of_a_server_without_their_node_ids_are_told_apart_by_names() -> 
 BATCH, HIGH = (ua.QualifiedName("BatchId", 2),), (ua.QualifiedName("Limits", 2), ua.QualifiedName("High", 2))
 
 
-def test_further_fields_are_told_by_their_names() -> None:
+def test_further_fields_are_reported_under_their_names() -> None:
     """The number of the batch is in a field of the vendor's own type."""
     selection = EventSelection(fields={"BatchId": BATCH, "Limits/High": HIGH, "Curve": (), "Note": (), "Odd": ()})
     sent = struct_from_binary(ua.EventFilter, ua.utils.Buffer(struct_to_binary(event_filter(selection))))
@@ -244,7 +244,7 @@ CONDITION = ua.NodeId(ua.ObjectIds.ConditionType)
 @pytest.mark.parametrize("types", range(4))
 @pytest.mark.parametrize("least", [1, 500])
 def test_a_server_is_asked_for_the_selected_types_and_severities_only(types: int, least: int) -> None:
-    """What nobody wants need not be sent; an alarm may end with a lower severity than it began with."""
+    """The server need not send other events; an alarm may end with a lower severity than it began with."""
     kinds = [CONDITION, *(ua.NodeId(i, 2) for i in range(3))]
     sent = event_filter(EventSelection(tuple(kinds[:types]), severity=least))
     chooser = Chooser(struct_from_binary(ua.EventFilter, ua.utils.Buffer(struct_to_binary(sent))))
@@ -254,30 +254,30 @@ def test_a_server_is_asked_for_the_selected_types_and_severities_only(types: int
             assert chooser.sends(kind, severity) is ((i < types or not types) and severe)
 
 
-async def told_of(least: int, *events: tuple[int, str | None, bool | None]) -> list[tuple[int, bool | None]]:
-    """Return severity and state of the events that are told, of severity, condition and state."""
+async def reported_of(least: int, *events: tuple[int, str | None, bool | None]) -> list[tuple[int, bool | None]]:
+    """Return severity and state of the reported events; each event is its severity, condition and state."""
     source = OpcUaSource.model_validate({"node": "s=Press", "mode": "events", "severity": least})
     group = Group("press", CONNECTION, ("alarms",), (source,), 1.0, pushed=True, events=True)
     alarms = Alarms(Counters(), Revisions())
     assert await alarms.monitor(cast("Session", FakeSession()), 1, group, [(0, ua.NodeId("Press", 2))]) == {}
-    told = []
+    reported = []
     for i, (severity, condition, active) in enumerate(events):
         fields = [bytes([i]), None, "Boiler", TIME, severity, ua.LocalizedText("hot"), condition, active]
         for scan in await alarms.scans(cast("Session", None), [(FIRST_HANDLE, fields)], 1):
             event = json.loads(str(scan.values[0]))
-            told.append((event["severity"], event["active"]))
-    return told
+            reported.append((event["severity"], event["active"]))
+    return reported
 
 
 async def test_events_below_the_least_severity_are_left_out() -> None:
     """A small server ignores the condition of a filter."""
-    assert await told_of(500, (499, None, None), (500, None, None), (499, "Hot", True)) == [(500, None)]
+    assert await reported_of(500, (499, None, None), (500, None, None), (499, "Hot", True)) == [(500, None)]
 
 
-async def test_the_end_of_an_alarm_is_told_whatever_its_severity() -> None:
+async def test_the_end_of_an_alarm_is_reported_whatever_its_severity() -> None:
     """It would stay active in the stores."""
     events = (400, "Hot", True), (700, "Hot", True), (100, "Hot", False), (100, "Hot", False)
-    assert await told_of(500, *events) == [(700, True), (100, False)]
+    assert await reported_of(500, *events) == [(700, True), (100, False)]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ async def test_the_end_of_an_alarm_is_told_whatever_its_severity() -> None:
     ],
 )
 def test_a_wrong_selection_is_reported(keys: dict[str, Any], message: str) -> None:
-    """With the key that is wrong, and what would be right."""
+    """The message names the wrong key and a correction."""
     with pytest.raises(ValueError, match=message):
         OpcUaSource.model_validate({"node": "s=Press"} | keys)
 

@@ -1,4 +1,4 @@
-"""Gaps are filled from a server's history, in however many parts it tells it, and none is dropped in silence."""
+"""Gaps are filled from a server's history, whatever its page size, and every gap that is dropped is counted."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_POINTS, REFUSED = ua.StatusCodes.BadNoContinuationPoints, ua.StatusCodes.BadU
 
 
 class Historian:
-    """A session with a server that records; it tells `page` values at once, and has `points` continuation points.
+    """A session with a server that records; it returns `page` values at once, and has `points` continuation points.
 
     `values`  by node: source time, server time and value; `refuse` has the next statuses of results, 0 for none, or
     errors that are raised instead
@@ -75,8 +75,8 @@ class Historian:
             first, end = (microseconds(time) for time in (details.StartTime, details.EndTime))
             rest = [one for one in self.values[node.NodeId] if first <= microseconds(one.SourceTimestamp) < end]
         size = min(self.page, details.NumValuesPerNode)
-        told, rest = rest[:size], rest[size:]
-        result = ua.HistoryReadResult(HistoryData=ua.HistoryData(DataValues=told))
+        returned, rest = rest[:size], rest[size:]
+        result = ua.HistoryReadResult(HistoryData=ua.HistoryData(DataValues=returned))
         if rest:
             if len(self.open) >= self.points:
                 return [ua.HistoryReadResult(ua.StatusCode(ua.UInt32(NO_POINTS)))]
@@ -102,7 +102,7 @@ NODE = ua.NodeId("any", 2)
 
 
 class Bench:
-    """The gaps of a group of points, each of a second, and what was read of them."""
+    """The gaps of a group of points, each of a second, and the readings that fill them."""
 
     structures: Structures | None = None
     ahead = 0
@@ -140,15 +140,15 @@ class Bench:
 
 
 @pytest.mark.parametrize(("page", "size"), [(100, 300), (1000, 3500), (1, 7), (999, 2500)])
-async def test_all_is_read_however_many_parts_the_server_tells_it_in(page: int, size: int) -> None:
-    """It ends an answer where it likes, and its continuation point says that there is more (Part 11, 6.4)."""
+async def test_all_values_are_read_whatever_the_number_of_responses(page: int, size: int) -> None:
+    """The server ends a response anywhere; a continuation point says that more values follow (Part 11, 6.4)."""
     historian, times = Historian(page), range(START + 1, START + 1 + size)
     bench = Bench(historian, size=3)
     for gap in bench.gaps:
         historian.record(bench.node(gap), times)
     await bench.fill()
     assert sorted(bench.late) == [(place, time, time - START) for place in range(3) for time in times], "each once"
-    assert historian.open == {}, "and no continuation point is left on the server, which has but few"
+    assert historian.open == {}, "every continuation point is released: the server has few"
     assert bench.counters == Counters(backfilled=3 * size)
 
 
@@ -163,8 +163,8 @@ async def test_values_of_one_time_that_fill_an_answer_do_not_end_it() -> None:
 
 @pytest.mark.parametrize("raised", [False, True])
 @pytest.mark.parametrize("status", [NO_POINTS, ua.StatusCodes.BadTooManyOperations, ua.StatusCodes.BadServerTooBusy])
-async def test_what_is_refused_for_now_is_asked_for_again(status: int, *, raised: bool) -> None:
-    """Be it the request that is refused, or the node in it. A busy server gets a pause."""
+async def test_a_temporary_refusal_is_retried(status: int, *, raised: bool) -> None:
+    """The server refuses the request, or the node in it. A busy server gets a pause."""
     historian = Historian(page=2)
     bench = Bench(historian)
     historian.record(bench.node(bench.gaps[0]), range(START + 1, START + 6))
@@ -176,22 +176,22 @@ async def test_what_is_refused_for_now_is_asked_for_again(status: int, *, raised
     assert bench.counters.history_refused == 0
 
 
-async def test_what_is_refused_again_and_again_is_given_up_and_counted() -> None:
-    """A gap that is dropped in silence is data that nobody misses."""
+async def test_a_repeatedly_refused_gap_is_given_up_and_counted() -> None:
+    """Without the count, nobody would notice the missing data."""
     historian = Historian()
     bench = Bench(historian, size=2)
     for gap in bench.gaps:
         historian.record(bench.node(gap), [START + 1])
     historian.refuse = [NO_POINTS, 0, *[NO_POINTS] * (TRIES - 1)]
     await bench.fill()
-    assert bench.late == [(1, START + 1, 1)], "the other is none the worse for it"
+    assert bench.late == [(1, START + 1, 1)], "the other gap is still read"
     assert historian.asked == TRIES + 1
     assert bench.counters.history_refused == 1
 
 
 @pytest.mark.parametrize(("status", "refused"), [(REFUSED, 1), (ua.StatusCodes.BadNoData, 0)])
-async def test_what_will_never_be_told_is_asked_for_once(status: int, refused: int) -> None:
-    """That there is nothing is an answer; that it may not be read is counted."""
+async def test_a_permanently_unavailable_gap_is_requested_once(status: int, refused: int) -> None:
+    """An empty history is a valid response; a refused history is counted."""
     historian = Historian()
     historian.refuse = [status]
     bench = Bench(historian)
@@ -201,7 +201,7 @@ async def test_what_will_never_be_told_is_asked_for_once(status: int, refused: i
 
 
 async def test_gaps_outlive_a_second_outage() -> None:
-    """Nothing of a step that the connection did not survive was told: all of it is asked for again."""
+    """A step that the connection did not survive reported no value: all of it is requested again."""
     historian, times = Historian(page=3), range(START + 1, START + 11)
     bench = Bench(historian, size=NODES_AT_ONCE + 2)
     for gap in bench.gaps:
@@ -217,8 +217,8 @@ async def test_gaps_outlive_a_second_outage() -> None:
     assert sorted(bench.late) == [(place, time, time - START) for place in range(NODES_AT_ONCE + 2) for time in times]
 
 
-async def test_what_was_missed_of_a_node_that_has_another_id_now_is_read_by_that():
-    """A server may number its namespaces anew when it is started again; the gap is of the point."""
+async def test_a_gap_of_a_node_with_a_new_id_is_read_under_the_new_id():
+    """A server may renumber its namespaces at a restart; the gap belongs to the point."""
     historian = Historian()
     bench = Bench(historian)
     bench.backfill.add(bench.gaps)
@@ -230,8 +230,8 @@ async def test_what_was_missed_of_a_node_that_has_another_id_now_is_read_by_that
     assert bench.late == [(0, START + 1, 1)]
 
 
-async def test_what_was_missed_of_a_node_that_is_not_there_waits_until_it_is():
-    """The others are read meanwhile; and of a point that nobody wants any more nothing is."""
+async def test_a_gap_of_a_missing_node_waits_until_the_node_is_back():
+    """Other gaps are read meanwhile; the gap of a removed point is dropped."""
     historian = Historian()
     bench = Bench(historian, size=2)
     other = Gap(group("gone"), 0, START, NOW)
@@ -250,8 +250,8 @@ async def test_what_was_missed_of_a_node_that_is_not_there_waits_until_it_is():
     assert bench.counters == Counters(backfilled=2)
 
 
-async def test_of_gaps_without_end_the_oldest_are_given_up_and_counted():
-    """Else a server that is lost again and again, before it tells anything, would fill the memory."""
+async def test_the_oldest_of_too_many_gaps_are_given_up_and_counted():
+    """Otherwise a server that disconnects repeatedly before it returns a value would fill the memory."""
     historian = Historian()
     bench = Bench(historian)
     historian.record(bench.node(bench.gaps[0]), [START + 1, START + 2])
@@ -264,7 +264,7 @@ async def test_of_gaps_without_end_the_oldest_are_given_up_and_counted():
 
 
 async def test_a_field_of_a_structure_of_the_servers_own_is_read_from_its_history() -> None:
-    """As it is when it is pushed or polled."""
+    """The field is decoded as in a data change or a read response."""
     encoding, data_type = ua.NodeId(5000, 2), ua.NodeId(3000, 2)
     historian = Historian()
     bench = Bench(historian)
@@ -284,8 +284,8 @@ async def test_a_field_of_a_structure_of_the_servers_own_is_read_from_its_histor
 @pytest.mark.parametrize(
     ("clock", "expected"), [("source", [1, 2, 3]), ("server", [11, 11, 13]), ("gateway", [6, 6, 8])]
 )
-async def test_the_time_is_that_of_the_clock_that_counts(clock: str, expected: list[int]) -> None:
-    """As it is of what is pushed: by the gateway's, when it would have arrived. Values of one time stay apart."""
+async def test_the_time_comes_from_the_configured_clock(clock: str, expected: list[int]) -> None:
+    """The gateway clock gives the time at which a change would have arrived. Values of one time stay separate."""
     historian = Historian()
     bench = Bench(historian)
     bench.ahead = 5
@@ -296,7 +296,7 @@ async def test_the_time_is_that_of_the_clock_that_counts(clock: str, expected: l
     ]
     bench.backfill.add(bench.gaps)
     scans = await bench.step()
-    assert all(scan.points == [0] for scan in scans), "a scan holds a point once"
+    assert all(scan.points == [0] for scan in scans), "a scan contains a point once"
     assert bench.late == [(0, START + time, at) for time, at in zip(expected, (1, 2, 3), strict=True)]
 
 
@@ -320,7 +320,7 @@ async def test_changes_that_a_history_keeps_with_other_digits_are_not_stored_twi
     assert [time for _, time, _ in bench.late] == [*kept[3:10], *kept[14:17]]
 
 
-async def test_a_change_just_before_a_delivered_change_is_not_taken_for_it() -> None:
+async def test_a_change_shortly_before_a_delivered_change_is_kept() -> None:
     """A fast signal changes twice within a millisecond, and the history has both."""
     historian = Historian()
     bench = Bench(historian)
@@ -333,7 +333,7 @@ async def test_a_change_just_before_a_delivered_change_is_not_taken_for_it() -> 
 
 
 def test_one_row_repeats_one_change() -> None:
-    """The row of the same time, or else the nearest."""
+    """It is the row of the same time, or the nearest row."""
     assert repeated([0, 300, 900], frozenset([300, 700])) == ({1, 2}, frozenset())
     assert repeated([0], frozenset([SAME])) == (set(), frozenset([SAME]))
     assert repeated([10, 20], frozenset([15, 16, 17])) == ({0, 1}, frozenset([17]))

@@ -1,4 +1,4 @@
-"""Any value of OPC UA becomes one JSON text: the same for equal values, bounded, and with nothing invented."""
+"""Any value of OPC UA becomes one JSON text: the same for equal values, bounded, and without invented parts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_names_replace_the_numbers_of_enumerations_alone() -> None:
 
 @pytest.mark.parametrize("value", [None, ua.ExtensionObject(ENCODING, b"\1"), ua.ExtensionObject(), {"a": object()}])
 def test_a_value_without_a_form_is_refused(value: Any) -> None:
-    """It would be an invented value, told as good."""
+    """Otherwise an invented value would be reported as good."""
     with pytest.raises(Unfit) as caught:
         json_text(value)
     assert caught.value.fault.reason is Reason.TYPE_MISMATCH
@@ -117,7 +117,7 @@ def test_whatever_a_server_sends_is_json_or_refused(value: Any) -> None:
 
 
 def test_a_structure_of_the_servers_own_is_one_value() -> None:
-    """And a field of it, which is a structure or an array, too."""
+    """A field that is a structure or an array is one JSON value, too."""
     limits = ua.NodeId(3001, 2)
     structures = Structures(
         {
@@ -139,7 +139,7 @@ def test_a_structure_of_the_servers_own_is_one_value() -> None:
 
 
 def test_a_bad_status_has_no_json() -> None:
-    """As it has no other value."""
+    """A bad reading has no value of any type."""
     value, fault = reading([1, 2], 0x808C0000, None, json=True)
     assert value is None
     assert fault is not None

@@ -1,4 +1,4 @@
-"""Refusals, and what is no publish response: whatever comes is decoded or refused, soon, and in little memory."""
+"""Publish responses that are malformed: any message is decoded or refused, quickly and in little memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RICH = rich_message()
 
 
 @pytest.mark.parametrize("status", [0x80790000, 0x80250000, 0x80770000])
-def test_a_service_fault_is_told_with_its_status(status: int) -> None:
+def test_a_service_fault_is_raised_with_its_status(status: int) -> None:
     """Whether there is no subscription or no session decides what to do next."""
     fault = ua.ServiceFault(ResponseHeader=ua.ResponseHeader(ServiceResult=ua.StatusCode(status)))
     answer = ua.PublishResponse(ResponseHeader=ua.ResponseHeader(ServiceResult=ua.StatusCode(status)))
@@ -38,7 +38,7 @@ def test_a_service_fault_is_told_with_its_status(status: int) -> None:
         assert raised.value.status == status
 
 
-def test_a_service_fault_without_a_reason_is_one() -> None:
+def test_a_service_fault_with_a_good_status_is_raised() -> None:
     """There is nothing in it to be read, whatever its status says."""
     with pytest.raises(ServiceFault, match="0x00000000 Good"):
         publish_response(struct_to_binary(ua.ServiceFault()))
@@ -62,14 +62,14 @@ def decoded(message: bytes) -> Published | None:
 
 
 def test_every_message_that_ends_early_is_refused() -> None:
-    """At whatever byte it ends: what is left of it is not to be believed."""
+    """The beginning of an incomplete message can't be trusted, at whatever byte it ends."""
     assert decoded(RICH) is not None
     for size in range(len(RICH)):
         with pytest.raises(DecodeError):
             publish_response(RICH[:size])
 
 
-def test_what_is_left_over_is_refused() -> None:
+def test_bytes_after_the_response_are_refused() -> None:
     """Some count or length before it is a lie."""
     with pytest.raises(DecodeError, match=f"the response ends at byte {len(RICH)}"):
         publish_response(RICH + b"\x00")
@@ -77,7 +77,7 @@ def test_what_is_left_over_is_refused() -> None:
 
 @pytest.mark.slow
 def test_no_count_makes_it_run_or_grow() -> None:
-    """Wherever a count may stand, a huge or negative one is found out before memory is taken for it."""
+    """A huge or negative count is detected before memory is allocated for it, at every position."""
     tracemalloc.start()
     try:
         for at in range(len(RICH) - 3):
@@ -95,10 +95,10 @@ ITEM = struct.pack("<IBB", 1, 1, 0x0B) + struct.pack("<d", 1.5)
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (of_raw_items(ITEM, told=2), "a notification ends at byte"),
-        (of_raw_items(ITEM, ITEM, told=1), "a notification ends at byte"),
-        (of_raw_items(told=-2), "-2 elements"),
-        (of_raw_items(ITEM, told=2**31 - 1), "2147483647 elements can't be in the"),
+        (of_raw_items(ITEM, count=2), "a notification ends at byte"),
+        (of_raw_items(ITEM, ITEM, count=1), "a notification ends at byte"),
+        (of_raw_items(count=-2), "-2 elements"),
+        (of_raw_items(ITEM, count=2**31 - 1), "2147483647 elements can't be in the"),
         (of_raw_items(struct.pack("<IB", 1, 0x40)), "0x40 is not a mask of a data value"),
         (of_raw_items(struct.pack("<IBBi", 1, 1, 12, -2)), "-2 bytes"),
         (of_raw_items(struct.pack("<IBBi", 1, 1, 12, 99) + b"short"), "99 bytes can't be in the"),
@@ -123,8 +123,8 @@ ITEM = struct.pack("<IBB", 1, 1, 0x0B) + struct.pack("<d", 1.5)
     ],
     ids=lambda part: part if isinstance(part, str) else "message",
 )
-def test_what_is_malformed_is_told(message: bytes, words: str | None) -> None:
-    """With the byte where it broke, and what would fit: the supplier of the server will ask."""
+def test_an_error_names_the_malformed_part(message: bytes, words: str | None) -> None:
+    """The error names the byte and the expected form: the supplier of the server will ask."""
     with pytest.raises(DecodeError, match=words):
         publish_response(message)
 
@@ -137,7 +137,7 @@ def test_an_array_of_nothing_is_nothing() -> None:
 
 
 def test_variants_are_followed_a_hundred_deep() -> None:
-    """As far as every decoder has to, and no further: the stack ends somewhere (Part 6, 5.1.8)."""
+    """Every decoder must support this depth (Part 6, 5.1.8); a deeper value is refused: the stack is finite."""
 
     def nested(depth: int) -> bytes:
         return of_raw_items(struct.pack("<IB", 1, 1) + struct.pack("<Bi", 0x98, 1) * (depth - 1) + b"\x01\x01")
@@ -191,7 +191,7 @@ class Reading:
 
 @pytest.mark.parametrize("structure", [Nothing, Nothings, Chain, Reading, ua.KeyValuePair, ua.DataChangeNotification])
 def test_asyncua_decodes_no_structure_that_nests_or_has_no_size(structure: type) -> None:
-    """It would follow any count in it, in little more than forty bytes for ever."""
+    """It would follow any count inside; about forty bytes can make it run without limit."""
     assert not _is_plain(structure)
 
 
@@ -213,7 +213,7 @@ def test_no_structure_leads_asyncua_astray() -> None:
 @example(b"")
 @example(b"\x01\x00\x3d\x03")
 def test_any_bytes_are_decoded_or_refused(raw: bytes) -> None:
-    """In every place where something of any type may stand."""
+    """The bytes replace every part that can have any type."""
     decoded(raw)
     decoded(struct.pack("<BBH", 1, 0, 829) + raw)
     decoded(of_raw_items(raw))
@@ -242,7 +242,7 @@ EDITS: Sequence[Callable[[bytes, int, bytes], bytes]] = (
     ),
 )
 def test_a_message_with_faults_is_decoded_or_refused(message: bytes, edits: list[tuple[Any, int, bytes]]) -> None:
-    """Never anything else: what came over a bad line must not stop the gateway."""
+    """A message from a bad line must not stop the gateway."""
     for edit, at, raw in edits:
         message = edit(message, at % (len(message) + 1), raw)
     found = decoded(message)

@@ -35,7 +35,7 @@ def put(folder: Path, *certificates: x509.Certificate) -> None:
 
 
 def test_our_certificate_is_made_once_and_kept(tmp_path: Path) -> None:
-    """Servers are told to trust this very one."""
+    """Servers are configured to trust this certificate."""
     first, second = Pki(tmp_path / "pki").own(), Pki(tmp_path / "pki").own()
     assert first.certificate == second.certificate
     assert first.key.private_numbers() == second.key.private_numbers()
@@ -69,7 +69,7 @@ def test_our_certificate_is_what_part_6_wants(tmp_path: Path) -> None:
 
 
 def test_the_private_key_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """Whoever reads it is the gateway, to every server; also where the umask is generous."""
+    """A reader of the key can act as the gateway at every server; the umask must not weaken its mode."""
     before = os.umask(0)
     try:
         pki = Pki(tmp_path / "pki")
@@ -101,8 +101,8 @@ def test_a_certificate_of_the_plants_authority_is_used_as_ours(tmp_path: Path) -
     assert pki.own().uri == "urn:plant:edge-01"
 
 
-def test_own_files_that_do_not_fit_are_told_by_name(tmp_path: Path) -> None:
-    """And nothing of a key is in the text."""
+def test_own_files_that_do_not_match_are_named(tmp_path: Path) -> None:
+    """The message contains no part of a key."""
     pki = Pki(tmp_path)
     pki.own()
     ours = pki.key_file.read_bytes()
@@ -146,7 +146,7 @@ def test_the_folder_is_where_the_service_keeps_its_state(
 # -- the others --
 
 
-def test_what_is_in_the_folder_counts_whatever_its_form(tmp_path: Path) -> None:
+def test_certificates_in_the_folder_count_in_every_format(tmp_path: Path) -> None:
     """Browsers export PEM, authorities DER, under many names."""
     pki = Pki(tmp_path)
     root, server = make("root", ca=True), make("server")
@@ -165,7 +165,7 @@ def test_what_is_in_the_folder_counts_whatever_its_form(tmp_path: Path) -> None:
 
 
 def test_a_revocation_list_that_can_not_be_read_stops_everything(tmp_path: Path) -> None:
-    """To go on without it would be to trust what it revokes."""
+    """Without the list, the gateway would trust the certificates that it revokes."""
     pki = Pki(tmp_path)
     pki.crl[1].mkdir(parents=True)
     (pki.crl[1] / "plant.crl").write_bytes(b"\x30\x03")
@@ -174,7 +174,7 @@ def test_a_revocation_list_that_can_not_be_read_stops_everything(tmp_path: Path)
 
 
 def test_rejected_certificates_are_kept_up_to_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that makes a new one at each start must not fill the disk."""
+    """A server that makes a new certificate at each start must not fill the disk."""
     monkeypatch.setattr(module, "MAX_REJECTED", 3)
     pki = Pki(tmp_path)
     all_ = [make(f"server {number}").certificate for number in (1, 1, 1, 1, 1)]
@@ -193,8 +193,8 @@ def certs(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_certificates_are_listed_by_what_they_count_for(tmp_path: Path) -> None:
-    """With all that one compares with a server's own display."""
+def test_certificates_are_listed_by_their_role(tmp_path: Path) -> None:
+    """The list shows all that a person compares with the display of a server."""
     pki = Pki(tmp_path)
     own, server, root, stranger = pki.own(), make("press-7"), make("plant", ca=True), make("stranger", days=(-9, -2))
     put(pki.trusted, server.certificate)
@@ -214,7 +214,7 @@ def test_certificates_are_listed_by_what_they_count_for(tmp_path: Path) -> None:
 
 
 def test_a_rejected_certificate_is_trusted_by_the_start_of_its_thumbprint_and_back(tmp_path: Path) -> None:
-    """As it is shown elsewhere: in capitals, with colons."""
+    """Other programs show a thumbprint in capitals, with colons."""
     pki = Pki(tmp_path)
     server = make().certificate
     pki.reject(server)
@@ -230,7 +230,7 @@ def test_a_rejected_certificate_is_trusted_by_the_start_of_its_thumbprint_and_ba
 
 
 @pytest.mark.parametrize("thumbprint_", ["0000000000", "", "zz"])
-def test_a_thumbprint_that_names_none_is_told_with_those_there_are(tmp_path: Path, thumbprint_: str) -> None:
+def test_an_unknown_thumbprint_is_answered_with_the_known_thumbprints(tmp_path: Path, thumbprint_: str) -> None:
     """Nothing is trusted by guess."""
     pki = Pki(tmp_path)
     one, other = make("one").certificate, make("two").certificate

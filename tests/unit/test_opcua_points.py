@@ -1,4 +1,4 @@
-"""Changes of monitored items become scans: whose they are, when they were, and what is not told twice."""
+"""Changes of monitored items become scans: their groups, their times, and the repeats that are left out."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Bench:
 
 
 def test_changes_go_to_the_groups_they_belong_to():
-    """Several machines may stand behind one server, and share a subscription."""
+    """One server may serve several machines, which share a subscription."""
     bench = Bench(group("a", "b"), group("c"))
     first, second = bench.scans((2, 3.5, 0, NOW, NOW), (0, 1, 0, NOW, NOW), (1, True, 0, NOW, NOW))
     assert (first.group, first.points, first.values) == (bench.groups[1], [0], [3.5])
@@ -83,15 +83,15 @@ def test_several_changes_of_a_node_become_several_scans_in_their_order():
         ("gateway", NOW - 5, NOW - 3, NOW),
     ],
 )
-def test_the_time_is_that_of_the_clock_that_counts(clock: str, source: int | None, server: int | None, expected: int):
+def test_the_time_comes_from_the_configured_clock(clock: str, source: int | None, server: int | None, expected: int):
     """The source knows when it measured; where its clock can't be trusted, another can be chosen."""
     [scan] = Bench(group("a", time=clock)).scans((0, 1.5, 0, source, server))
     assert scan.times == [expected]
 
 
-def test_what_was_delivered_before_an_outage_is_told_as_of_now():
-    """The server sends what it holds after each connect. As of then it would be a double; not at all, and the point
-    that was bad meanwhile would stay so until its next change."""
+def test_a_value_delivered_before_an_outage_is_reported_at_the_present_time():
+    """The server sends its present values after each connect. With the old time, the reading would be a duplicate;
+    without a reading, a point that was bad meanwhile would stay bad until its next change."""
     bench = Bench(group("old", "new", "timeless"))
     bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW), (2, 1, 0, None, None))
     bench.again()
@@ -104,12 +104,12 @@ def test_what_was_delivered_before_an_outage_is_told_as_of_now():
     assert (gap.position, gap.start, gap.end) == (1, NOW, NOW + SECOND)
     assert bench.points.take_gaps() == []
     [scan] = bench.scans((0, 2, 0, NOW + 2 * SECOND, NOW), now=later)
-    assert scan.times == [NOW + 2 * SECOND], "only the first is what was there before"
+    assert scan.times == [NOW + 2 * SECOND], "only the first change after the connect is the old value"
 
 
-def test_a_value_that_stands_since_before_a_fault_that_was_told_is_as_of_now_and_late_as_of_then():
-    """A gateway that starts while the device is off tells its points as bad. The first value is then from before
-    that: told as it is dated, it would seem to have come about a microsecond after the fault."""
+def test_a_value_older_than_a_reported_fault_is_sent_now_and_late_at_its_own_time():
+    """A gateway that starts while the device is off reports its points as bad. The first value is then older than
+    the fault: with its own time, it would seem to have changed a microsecond after the fault."""
     bench = Bench(group("a"))
     bench.again()
     scan, late = bench.scans((0, 7, 0, NOW, NOW), now=NOW + SECOND)
@@ -119,7 +119,7 @@ def test_a_value_that_stands_since_before_a_fault_that_was_told_is_as_of_now_and
 
 
 def test_changes_that_wait_in_a_queue_after_an_outage_keep_their_own_times():
-    """Values 200 ms apart were stacked at one instant, a microsecond apart, as of when the last one came."""
+    """Values 200 ms apart were sent a microsecond apart, at the time of the last value."""
     bench = Bench(group("a"))
     bench.scans((0, 1, 0, NOW, NOW))
     bench.again()
@@ -129,12 +129,12 @@ def test_changes_that_wait_in_a_queue_after_an_outage_keep_their_own_times():
     assert [scan.values for scan in scans if not scan.late] == [[2], [3], [4], [5], [6]]
     times = [scan.times for scan in scans if not scan.late]
     assert times[1:] == [[begin + i * step] for i in range(1, 5)]
-    assert times[0] == [begin + step - 1], "as long as it stood alone"
+    assert times[0] == [begin + step - 1], "until the next change"
     assert [(scan.values, scan.times) for scan in scans if scan.late] == [([2], [begin])]
 
 
 def test_the_first_value_after_an_outage_is_as_of_when_the_server_sampled_it():
-    """So that what the next messages bring comes after it, however late this one is."""
+    """The changes of the next messages must come after it, however late this message is."""
     bench = Bench(group("a"))
     bench.scans((0, 1, 0, NOW, NOW))
     bench.again()
@@ -146,8 +146,8 @@ def test_the_first_value_after_an_outage_is_as_of_when_the_server_sampled_it():
 
 
 @pytest.mark.parametrize(("clock", "present"), [("source", NOW - 1), ("server", NOW - 1), ("gateway", NOW)])
-def test_what_is_so_now_is_told_by_the_clock_that_counts(clock: str, present: int):
-    """Behind a clock that goes after ours, readings would come before it, and be pushed on to it."""
+def test_a_present_value_is_dated_by_the_configured_clock(clock: str, present: int):
+    """With gateway time, readings of a slow device clock would come before this value, and be moved to its time."""
     bench = Bench(group("a", time=clock))
     bench.scans((0, 7, 0, NOW - SECOND, NOW - SECOND))
     bench.again()
@@ -157,7 +157,7 @@ def test_what_is_so_now_is_told_by_the_clock_that_counts(clock: str, present: in
 
 
 @pytest.mark.parametrize(("clock", "expected"), [("source", 2), ("server", 12), ("gateway", 11)])
-def test_what_came_about_in_an_outage_is_late_by_the_clock_that_counts(clock: str, expected: int):
+def test_a_change_in_an_outage_is_late_by_the_configured_clock(clock: str, expected: int):
     """A source whose clock is not trusted must not date it."""
     bench = Bench(group("a", time=clock))
     bench.scans((0, 1, 0, 1, 11))
@@ -168,8 +168,8 @@ def test_what_came_about_in_an_outage_is_late_by_the_clock_that_counts(clock: st
 
 
 @pytest.mark.parametrize(("clock", "expected"), [("source", [1, 2]), ("server", [11, 12]), ("gateway", [10, 11])])
-def test_what_was_missed_is_told_late_as_of_then(clock: str, expected: list[int]):
-    """Also where the gateway's clock counts: then as of when it would have arrived."""
+def test_a_missed_change_is_reported_late_at_its_own_time(clock: str, expected: list[int]):
+    """With the gateway clock, its time is the time at which it would have arrived."""
     bench = Bench(group("a", time=clock))
     bench.scans((0, 1, 0, 0, 0))
     bench.points.ahead = 1
@@ -180,11 +180,11 @@ def test_what_was_missed_is_told_late_as_of_then(clock: str, expected: list[int]
     assert all(scan.late for scan in scans)
     bench.again()
     [scan] = bench.scans((0, 3, 0, 2, 12))
-    assert (scan.late, scan.times) == (False, [NOW]), "and not once more"
+    assert (scan.late, scan.times) == (False, [NOW]), "it is not reported again"
 
 
-def test_between_what_a_queue_has_kept_there_is_a_gap_that_leaves_it_out():
-    """A queue is short: the server's history may have the rest, and what was told is not told twice."""
+def test_a_gap_leaves_out_the_changes_that_a_queue_kept():
+    """A queue is short: the server's history may have the rest, and a reported change is not reported again."""
     bench = Bench(group("a", "b"))
     bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW))
     first, second = (
@@ -196,7 +196,7 @@ def test_between_what_a_queue_has_kept_there_is_a_gap_that_leaves_it_out():
     assert gap.delivered == {NOW, NOW + 5 * SECOND, NOW + 6 * SECOND}
 
 
-def test_what_is_out_of_the_ordinary_does_not_disturb_the_rest_of_its_message():
+def test_unusual_changes_do_not_disturb_the_rest_of_their_message():
     """Machines share a subscription; one of them has a bad sensor, a text, a node that changes fast."""
     bench = Bench(group("a", "b", "c"), group("d"), group("e", "f", time="gateway"))
     first = [(handle, 0, 0, NOW, NOW) for handle in range(6)]
@@ -206,13 +206,13 @@ def test_what_is_out_of_the_ordinary_does_not_disturb_the_rest_of_its_message():
     rows += [(2, 7, BAD_SENSOR, later, 0), (0, 2, 0, later + 1, 0), (2, 8, 0, later + 2, 0), (5, 6, 0, later, 0)]
     scans = bench.scans(*rows, now=later + SECOND)
     one, two, three = bench.groups
-    told = []
+    reported = []
     for scan in scans:
         assert scan.points is not None
         assert scan.times is not None
         rows_of = sorted(zip(scan.points, scan.values, scan.times, strict=True))
-        told.append((bench.groups.index(scan.group), rows_of))
-    assert sorted(told) == [
+        reported.append((bench.groups.index(scan.group), rows_of))
+    assert sorted(reported) == [
         (0, [(0, 1, later), (1, "text", later), (2, None, later)]),
         (0, [(0, 2, later + 1), (2, 8, later + 2)]),
         (1, [(0, 4, later)]),
@@ -229,7 +229,7 @@ def test_what_is_out_of_the_ordinary_does_not_disturb_the_rest_of_its_message():
 
 
 def test_a_full_queue_on_the_server_is_counted_and_its_values_are_kept():
-    """The overflow bit says that changes before, or after, this one were dropped (Part 4, 7.39.1)."""
+    """The overflow bit says that changes before or after this change were dropped (Part 4, 7.39.1)."""
     bench = Bench(group("a"))
     [scan] = bench.scans((0, 7, OVERFLOWED, NOW, NOW))
     assert (scan.values, scan.faults) == ([7], {})
@@ -258,7 +258,7 @@ def test_elements_of_one_array_are_points_of_their_own():
     assert scan.faults == {0: Fault(scan.faults[0].quality, Reason.TYPE_MISMATCH, "int is not an array")}
 
 
-def test_a_change_of_what_nobody_has_asked_for_is_no_reading():
+def test_a_change_of_an_unknown_item_is_not_a_reading():
     """Some servers send a value for an item of events, or for one that is gone."""
     bench = Bench(group("a"))
     assert bench.scans((1, 5, 0, NOW, NOW)) == []
@@ -272,7 +272,7 @@ def changes_of(*rows: tuple[int, Any, int | None]) -> DataChanges:
     return DataChanges(handles, values, [0] * len(rows), list(map(ticks_of, sources)), [0] * len(rows))
 
 
-def test_what_was_queued_before_a_value_was_read_comes_late_and_that_value_once():
+def test_a_change_queued_before_a_read_value_is_late_and_the_value_comes_once():
     """A message was lost, so the present value is read, while the changes before it are on their way."""
     bench = Bench(group("a", "b"))
     bench.scans((0, 1, 0, NOW, NOW), (1, 1, 0, NOW, NOW))
@@ -307,7 +307,7 @@ def test_first_values_that_were_read_are_left_out_of_the_first_message():
     assert scan.values == [1], "only the first message repeats"
 
 
-def test_a_first_value_is_valid_from_the_creation_of_its_item_and_not_from_its_arrival():
+def test_a_first_value_is_valid_from_the_creation_of_its_item():
     """A change may have followed it, which the next message brings: its time would be before that of the value."""
     bench = Bench(group("a"))
     bench.scans((0, 1, 0, NOW, None))
@@ -321,7 +321,7 @@ def test_a_first_value_is_valid_from_the_creation_of_its_item_and_not_from_its_a
 
 
 def test_a_value_that_has_just_changed_is_one_reading():
-    """Its change and its presence are told by one time."""
+    """The change and the present value have the same time."""
     bench = Bench(group("a"))
     bench.scans((0, 1, 0, NOW, NOW))
     bench.again()

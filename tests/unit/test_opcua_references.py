@@ -63,7 +63,7 @@ def nodes(count: int) -> list[ua.NodeId]:
 
 @pytest.mark.parametrize("room", [1, 2, 5])
 async def test_all_references_are_found_whatever_the_server_remembers(room: int) -> None:
-    """What it has no room for is asked for alone (Part 4, 5.9.2)."""
+    """Nodes for which the server has no continuation point are browsed one by one (Part 4, 5.9.2)."""
     server = Remembering(room)
     answers = await references(cast("Session", server), nodes(4))
     assert [len(answer.found) for answer in answers] == [MANY] * 4
@@ -72,8 +72,8 @@ async def test_all_references_are_found_whatever_the_server_remembers(room: int)
     assert server.open == {}
 
 
-async def test_what_has_no_end_is_ended_and_let_go() -> None:
-    """The server may forget where it was: such places are few."""
+async def test_an_endless_response_is_ended_and_its_continuation_point_released() -> None:
+    """Servers have few continuation points, so the client releases each of them."""
     server = Remembering(5, endless=True)
     [answer] = await references(cast("Session", server), nodes(1), most=10)
     assert len(answer.found) == 10
@@ -90,6 +90,6 @@ async def test_what_has_no_end_is_ended_and_let_go() -> None:
         (ua.ExpandedNodeId(ua.Int32(5), ua.Int16(1), ServerIndex=1), None),
     ],
 )
-def test_a_node_of_another_server_is_none_of_this_one(node: ua.ExpandedNodeId, expected: ua.NodeId | None) -> None:
-    """Its number may well be that of another node here."""
+def test_a_node_of_another_server_has_no_local_node_id(node: ua.ExpandedNodeId, expected: ua.NodeId | None) -> None:
+    """Its number can be the number of another node here."""
     assert local(cast("Session", Remembering(1)), node) == expected

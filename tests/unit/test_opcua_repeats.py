@@ -41,7 +41,7 @@ class Bench:
         self.repeats.note([scan], lambda _, now: now + self.ahead)
 
     def heard(self, seconds: float) -> list[tuple[int, Any, int]]:
-        """Return position, value and time of what is repeated after a message."""
+        """Return position, value and time of the readings that are repeated after a message."""
         at = self.arrived + seconds
         scans: list[Scan] = self.repeats.take(lambda _: at, lambda: NOW + round(seconds * SECOND))
         return [
@@ -54,7 +54,7 @@ class Bench:
 
 
 async def test_a_reading_is_repeated_with_the_time_of_the_last_message() -> None:
-    """Until then it is known to be the same; after that nobody knows."""
+    """The value is known to be unchanged until that time, and unknown after it."""
     bench = Bench(10.0)
     bench.arrives((0, NOW, 1.5))
     assert bench.heard(7.4) == []
@@ -104,7 +104,7 @@ async def test_a_reading_that_is_not_good_is_repeated_as_it_is() -> None:
     assert [value for _, value, _ in bench.heard(1.0)] == [gone, 2.5]
 
 
-async def test_what_is_late_is_not_repeated() -> None:
+async def test_a_late_reading_is_not_repeated() -> None:
     """It is a value of the past."""
     bench = Bench(1.0)
     scan = part(bench.group, (0, NOW, 1.5), time=NOW)
@@ -131,8 +131,8 @@ def machine(*points: Point) -> Machine:
     ("keys", "repeats"),
     [({}, ()), ({"at_least_every": "5m"}, (300.0,)), ({"on_change": True}, ())],
 )
-def test_only_what_is_written_is_repeated(keys: dict[str, Any], repeats: tuple[float, ...]) -> None:
-    """Ten thousand points that stand still would otherwise be sent every minute."""
+def test_only_points_with_an_interval_are_repeated(keys: dict[str, Any], repeats: tuple[float, ...]) -> None:
+    """Ten thousand points that do not change would otherwise be sent every minute."""
     [(group, _)] = groups_of(machine(node(type="float", **keys)))
     assert group.repeats == repeats
 

@@ -33,7 +33,7 @@ def test_right_answers_are_read_as_asyncua_reads_them(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_malformed_answers_raise_nothing_but_decode_errors(name: str) -> None:
-    """Anything else would end the gateway, or hide what a server does."""
+    """Any other error would end the gateway, or hide the fault of a server."""
     assert fuzz_decoder(name, random.Random(f"seed {name}"), TIMES) < 1.0  # noqa: S311 - seeded, and no secret
 
 
@@ -84,7 +84,7 @@ def test_a_count_is_checked_before_anything_is_allocated() -> None:
 
 @pytest.mark.parametrize("size", [-1, -4, -(2**31)])
 def test_the_reader_never_moves_backwards(size: int) -> None:
-    """asyncua's own does, and reads the same bytes for ever."""
+    """The reader of asyncua does, and reads the same bytes without limit."""
     received = Received(b"12345678")
     received.read(4)
     for move in (received.read, received.skip):
@@ -96,7 +96,7 @@ def test_the_reader_never_moves_backwards(size: int) -> None:
 
 
 def test_invented_status_codes_take_no_memory() -> None:
-    """A server may send another one with every value."""
+    """A server may send a different status code with every value."""
     for number in range(10_000):
         fault_of(0x80000000 | number)
     assert fault_of.cache_info().currsize <= 4096

@@ -31,7 +31,7 @@ def decoded(body: bytes, outer: Structure, inner: Structure | None = None) -> An
 
 
 def test_fields_are_read_in_their_order() -> None:
-    """Of every kind: a number, a text, an array, and a structure inside (Part 6, 5.2.6)."""
+    """The structure has a number, a text, an array and an inner structure (Part 6, 5.2.6)."""
     inner = Structure(PLAIN, (Member("Low", K.Double), Member("High", K.Double)))
     outer = Structure(
         PLAIN,
@@ -77,7 +77,7 @@ def test_a_union_has_one_of_its_fields_or_none(body: bytes, expected: dict[str, 
 
 
 def test_an_array_of_several_dimensions_is_lists_in_lists() -> None:
-    """Its sizes stand before all of its elements (Part 6, 5.2.5)."""
+    """Its sizes come before its elements (Part 6, 5.2.5)."""
     outer = Structure(PLAIN, (Member("Matrix", K.Byte, 2),))
     assert decoded(struct.pack("<iII6B", 2, 2, 3, *range(6)), outer) == {"Matrix": [[0, 1, 2], [3, 4, 5]]}
     assert decoded(struct.pack("<iII", 2, 3, 0), outer) == {"Matrix": []}
@@ -94,7 +94,7 @@ def test_structures_in_frames_are_read_as_well() -> None:
 
 @pytest.mark.parametrize("value", [5, "text", None, ua.Range(0, 1), ua.ExtensionObject(ua.NodeId(1, 9), b"\1")])
 def test_anything_else_stays_as_it_is(value: object) -> None:
-    """What is no structure, what was read already, and what nobody defined."""
+    """This covers other values, structures that are already decoded, and structures without a definition."""
     assert Structures({}, {}).decoded(value) is value
 
 
@@ -110,8 +110,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("body", "members"), BROKEN.values(), ids=BROKEN)
-def test_what_is_not_as_defined_is_refused(body: bytes, members: tuple[Member, ...]) -> None:
-    """A field that was read from the wrong place would be a wrong value, told as good."""
+def test_a_body_that_does_not_match_its_definition_is_refused(body: bytes, members: tuple[Member, ...]) -> None:
+    """A field that is read from the wrong place would be a wrong value, reported as good."""
     with pytest.raises(DecodeError):
         decoded(body, Structure(PLAIN, members))
 
@@ -123,8 +123,8 @@ def test_a_field_that_does_not_exist_is_refused(form: ua.StructureType, number: 
         decoded(struct.pack("<I", number), Structure(form, (Member("A", K.Byte, optional=True),)))
 
 
-def test_a_structure_that_holds_itself_ends() -> None:
-    """A definition may say so, and a message can't go on for ever."""
+def test_a_structure_that_contains_itself_ends() -> None:
+    """A definition may refer to itself, but a message is finite."""
     outer = Structure(PLAIN, (Member("Inside", OUTER, 1),))
     assert decoded(struct.pack("<iii", 1, 1, 0), outer) == {"Inside": [{"Inside": [{"Inside": []}]}]}
     with pytest.raises(DecodeError, match="nested"):

@@ -48,20 +48,21 @@ def test_a_certificate_is_trusted_where_it_is_itself_among_the_trusted() -> None
 
 
 def test_another_certificate_of_the_same_name_and_key_is_not_trusted() -> None:
-    """What was looked at is this certificate, byte for byte."""
+    """A person compared this certificate, byte for byte."""
     assert codes(make(), store(make())) == ["BadCertificateUntrusted"]
 
 
 @pytest.mark.parametrize("sent", [(), (MIDDLE,), (MIDDLE, ROOT)])
 def test_a_certificate_is_trusted_where_an_authority_on_its_way_is(sent: tuple[Signed, ...]) -> None:
-    """A plant's authority signs for all its machines; what is between them the server sends, or the folder has."""
+    """The authority of a plant signs for all its machines; the intermediate certificates come with the server
+    certificate or are in the folder."""
     own = make(issuer=MIDDLE)
     assert codes(own, store(ROOT, issuers=(MIDDLE,), lists=LISTS), *sent) == []
     assert codes(own, store(MIDDLE, issuers=(ROOT,), lists=LISTS), *sent) == []
 
 
 def test_an_authority_among_the_issuers_is_not_trusted_by_that() -> None:
-    """Else what is needed to follow a chain would let all its servers in."""
+    """Otherwise an authority that only completes a chain would admit all its servers."""
     own = make(issuer=MIDDLE)
     assert codes(own, store(issuers=(MIDDLE, ROOT), lists=LISTS)) == ["BadCertificateUntrusted"]
     assert codes(own, store(lists=LISTS), MIDDLE, ROOT) == ["BadCertificateUntrusted"]
@@ -74,14 +75,14 @@ def test_a_way_that_does_not_end_at_a_root_is_not_trusted() -> None:
 
 
 def test_a_server_that_is_trusted_itself_needs_no_authority() -> None:
-    """`lineside certs trust` is one command, also where nobody has the authority's certificate."""
+    """`lineside certs trust` is enough, also without the certificate of the authority."""
     own = make(issuer=MIDDLE)
     assert codes(own, store(own)) == []
     assert codes(own, store(own), MIDDLE, ROOT) == []
 
 
 def test_a_trusted_server_can_not_sign_for_others() -> None:
-    """Its key is on a machine, and would else be a key to all machines."""
+    """Its key is on a machine, and would otherwise be a key to all machines."""
     server = make("trusted server", usage=(*APPLICATION, "key_cert_sign"))
     assert codes(make(issuer=server), store(server)) == [
         "BadCertificateIssuerUseNotAllowed",
@@ -107,7 +108,7 @@ def test_a_signature_that_is_not_the_issuers_is_refused() -> None:
 
 
 def test_a_way_in_a_circle_ends() -> None:
-    """Two authorities that sign each other are no root."""
+    """Two authorities that sign each other are not a root."""
     one, other = (
         make("one", ca=True, issuer=make("other", ca=True)),
         make("other", ca=True, issuer=make("one", ca=True)),
@@ -115,11 +116,11 @@ def test_a_way_in_a_circle_ends() -> None:
     assert "BadCertificateChainIncomplete" in codes(make(issuer=one), store(one, other))
 
 
-# -- what is wrong with a certificate that is trusted --
+# -- problems of a trusted certificate --
 
 
 @pytest.mark.parametrize(
-    ("wrong", "code", "told"),
+    ("wrong", "code", "text"),
     [
         ({"days": (-30, -1)}, "BadCertificateTimeInvalid", f"it expired on {NOW - dt.timedelta(days=1):%Y-%m-%d}"),
         ({"days": (1, 30)}, "BadCertificateTimeInvalid", f"it is valid from {NOW + dt.timedelta(days=1):%Y-%m-%d}"),
@@ -134,12 +135,12 @@ def test_a_way_in_a_circle_ends() -> None:
         ({"strange": True}, "BadCertificateInvalid", r"restriction that is not known here: 1\.2\.3\.4\.5"),
     ],
 )
-def test_what_is_wrong_with_a_trusted_certificate_is_told(wrong: dict[str, Any], code: str, told: str) -> None:
-    """Trust is who it is; these say that it is not it, not now, or not for this."""
+def test_the_problem_of_a_trusted_certificate_is_named(wrong: dict[str, Any], code: str, text: str) -> None:
+    """A trusted certificate can still be of another server, out of date, or for another use."""
     own = make(**wrong)
     assert codes(own, store(own)) == [code]
     [problem] = found(own, store(own))
-    assert re.search(told, problem.text)
+    assert re.search(text, problem.text)
 
 
 @pytest.mark.parametrize(
@@ -155,21 +156,21 @@ def test_what_is_wrong_with_a_trusted_certificate_is_told(wrong: dict[str, Any],
         {"algorithm": hashes.SHA512()},
     ],
 )
-def test_what_devices_in_the_field_show_is_let_through(right: dict[str, Any]) -> None:
+def test_common_certificates_of_devices_are_accepted(right: dict[str, Any]) -> None:
     """An extension that is not there restricts nothing (RFC 5280, 4.2.1.3)."""
     own = make(**right)
     assert codes(own, store(own)) == []
 
 
 def test_a_signature_with_a_broken_hash_is_refused() -> None:
-    """Part 7 takes SHA-256 for all policies. No library signs with SHA-1 any more, so its name is put there."""
+    """All policies of Part 7 use SHA-256. No library signs with SHA-1 any more, so the test writes its name."""
     old = weak(make(), "sha1")
     assert codes(old, store(old)) == ["BadCertificatePolicyCheckFailed"]
     assert "sha1, which is broken" in found(old, store(old))[0].text
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
-    """Nobody likes to correct one thing after the other on a line that stands."""
+def test_all_problems_are_reported_at_once() -> None:
+    """A person who corrects the certificate of a stopped line needs all problems at once."""
     own = make(days=(-30, -1), hosts=["plc"], uris=["urn:other"])
     assert codes(own, store()) == [
         "BadCertificateUntrusted",
@@ -180,7 +181,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_an_issuer_that_has_ended_or_is_no_authority_is_refused() -> None:
-    """What it has signed is not worth more than itself."""
+    """A certificate is not better than its issuer."""
     old = make("old", ca=True, days=(-30, -1))
     assert codes(make(issuer=old), store(old, lists=[revocations(old)])) == ["BadCertificateIssuerTimeInvalid"]
     strange = make("strange", ca=True, strange=True)
@@ -193,7 +194,7 @@ def test_an_authority_that_was_renewed_is_followed_by_its_valid_certificate() ->
     assert codes(make(issuer=new), store(old, new, lists=[revocations(new)])) == []
 
 
-def test_every_code_is_one_of_opc_ua() -> None:
+def test_every_code_is_a_status_code_of_opc_ua() -> None:
     """They are shown as the fault of points, with their number."""
     text = Path(trust.__file__).read_text(encoding="utf-8")
     named = set(re.findall(r'"(Bad[A-Za-z{}]+)"', text))
@@ -203,7 +204,7 @@ def test_every_code_is_one_of_opc_ua() -> None:
         assert hasattr(ua.StatusCodes, name.replace("{whose}", "Issuer")), name
 
 
-def test_what_a_server_calls_itself_can_not_disturb_a_terminal() -> None:
+def test_the_name_of_a_server_can_not_disturb_a_terminal() -> None:
     """Anybody can have a certificate rejected, and its name is shown."""
     own = make("plc\x1b[2J\nall is well", uris=["urn:\x1b]0;owned\x07"])
     texts = [common_name(own.certificate.subject), *(problem.text for problem in found(own, store()))]
@@ -227,7 +228,7 @@ def test_another_host_is_not(host: str) -> None:
 
 
 def test_any_host_will_do_only_for_a_certificate_that_is_itself_trusted() -> None:
-    """Else every server that the authority signed for could stand in for this one."""
+    """Otherwise every server with a certificate of the authority could act as this server."""
     anywhere = Expected(None, SERVER_URI)
     own, signed = make(hosts=["plc"]), make(hosts=["plc"], issuer=ROOT)
     assert codes(own, store(own), expected=anywhere) == []
@@ -254,7 +255,7 @@ def test_a_revoked_issuer_is_refused() -> None:
 
 
 def test_an_authority_without_a_revocation_list_is_refused_unless_that_is_said() -> None:
-    """Nobody could else be thrown out; who has none says so."""
+    """Otherwise no certificate could be revoked; a plant without a list configures this."""
     own = make(issuer=ROOT)
     known = store(ROOT)
     [problem] = found(own, known)
@@ -274,13 +275,13 @@ def test_an_authority_without_a_revocation_list_is_refused_unless_that_is_said()
         pytest.param(revocations(MIDDLE), id="another's"),
     ],
 )
-def test_a_list_that_is_old_or_not_the_authoritys_is_as_good_as_none(crl: x509.CertificateRevocationList) -> None:
-    """A forged one would say that nothing was revoked."""
+def test_a_revocation_list_that_is_old_or_forged_does_not_count(crl: x509.CertificateRevocationList) -> None:
+    """A forged list would revoke no certificate."""
     assert codes(make(issuer=ROOT), store(ROOT, lists=[crl])) == ["BadCertificateRevocationUnknown"]
 
 
-def test_a_list_that_is_old_still_says_what_was_revoked() -> None:
-    """That does not become good again."""
+def test_an_old_revocation_list_still_revokes_certificates() -> None:
+    """A revoked certificate stays revoked."""
     own = make(issuer=ROOT)
     old = revocations(ROOT, own, days=(-30, -1))
     assert codes(own, store(ROOT, lists=[old])) == ["BadCertificateRevoked"]
@@ -289,8 +290,8 @@ def test_a_list_that_is_old_still_says_what_was_revoked() -> None:
 # -- chains --
 
 
-def test_a_chain_is_taken_apart() -> None:
-    """Part 6, 6.2.3: one certificate behind the other."""
+def test_a_chain_is_split_into_its_certificates() -> None:
+    """The certificates follow each other (Part 6, 6.2.3)."""
     own = make(issuer=MIDDLE)
     blob = own.der + MIDDLE.der + ROOT.der
     assert read_chain(blob) == [own.certificate, MIDDLE.certificate, ROOT.certificate]
@@ -298,7 +299,7 @@ def test_a_chain_is_taken_apart() -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"\x00", make().der[:-1], make().der + b"rest", b"-----BEGIN CERTIFICATE-----"])
-def test_what_is_no_chain_is_a_value_error(wrong: bytes) -> None:
+def test_bytes_that_are_not_a_chain_raise_a_value_error(wrong: bytes) -> None:
     """A server can send anything."""
     with pytest.raises(ValueError, match=r"bytes that are not a certificate|parsing asn1"):
         read_chain(wrong)

@@ -37,7 +37,7 @@ def document(*fields: str, name: str = "T") -> bytes:
 
 
 def test_a_dictionary_is_read() -> None:
-    """As Siemens, B&R and the stacks of the OPC Foundation write them."""
+    """Servers of Siemens, B&R and the OPC Foundation write dictionaries of this form."""
     found = read_dictionary(DICTIONARY)
     assert found.uri == "urn:test:dictionary"
     assert found.enumerations == {"Mode": DescribedEnumeration("Int32", {0: "Manual", 1: "Automatic"})}
@@ -73,7 +73,7 @@ def test_a_dictionary_is_read() -> None:
     ],
 )  # fmt: skip
 def test_an_encoding_that_is_not_understood_is_left_out(fields: tuple[str, ...], why: str) -> None:
-    """Its bytes would be read at the wrong places, and told as good."""
+    """Its bytes would be read at the wrong places, and reported as good."""
     found = read_dictionary(document(*fields))
     assert found.structures == {}
     assert why in found.left_out["T"]

@@ -1,4 +1,4 @@
-"""What an OPC UA server sends becomes values, faults and times."""
+"""Data values of an OPC UA server become values, faults and times."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from drivers.opcua.codec.values import fault_of, microseconds, reading
 NOW = 1_764_000_000_000_000
 SOURCE = datetime(2025, 11, 24, 16, 0, 0, 123456, tzinfo=UTC)
 SERVER = datetime(2025, 11, 24, 16, 0, 1, tzinfo=UTC)
-TOLD = 1_764_000_000_123_456
+SOURCE_MICROSECONDS = 1_764_000_000_123_456
 
 
 def data(value: Any = 1.5, kind: ua.VariantType | None = None, status: int = 0, **times: datetime) -> ua.DataValue:
     return ua.DataValue(ua.Variant(value, kind), ua.StatusCode(status), **times)
 
 
-def told(data: ua.DataValue, **picked: Any) -> tuple[Value | None, Fault | None]:
-    """Return what becomes of a data value that a server sends."""
+def reading_of(data: ua.DataValue, **picked: Any) -> tuple[Value | None, Fault | None]:
+    """Return value and fault of a data value that a server sends."""
     response = struct_to_binary(ua.ReadResponse(Results=[data]))
     [value], [status], variants = (got := read_response(response, 1)).values, got.statuses, got.variants
     return reading(value, status, variants.get(0), **picked)
@@ -68,8 +68,8 @@ def test_a_status_becomes_a_fault(status: int, quality: Quality, reason: Reason,
 
 
 @pytest.mark.parametrize("status", [0x00000000, 0x00960000, 0x00300000, 0x00000480, 0x3FFFFFFF])
-def test_a_good_status_is_no_fault(status: int) -> None:
-    """Also with information bits, such as that a queue overflowed or a value was clamped."""
+def test_a_good_status_is_not_a_fault(status: int) -> None:
+    """This includes information bits, such as a queue overflow or a clamped value."""
     assert fault_of(status) is None
 
 
@@ -109,9 +109,9 @@ def test_every_number_is_some_status(status: int) -> None:
         (ua.LocalizedText(None, "de"), None, ""),
     ],
 )
-def test_simple_values_are_taken_as_they_are(value: Any, kind: ua.VariantType | None, expected: Any) -> None:
-    """What the declared type makes of them is the gateway's business."""
-    found, fault = told(data(value, kind))
+def test_simple_values_are_returned_unchanged(value: Any, kind: ua.VariantType | None, expected: Any) -> None:
+    """The gateway converts them to the declared type later."""
+    found, fault = reading_of(data(value, kind))
     assert (found, fault) == (expected, None)
     assert type(found) is type(expected)
 
@@ -123,25 +123,25 @@ def test_simple_values_are_taken_as_they_are(value: Any, kind: ua.VariantType | 
         ([1.5, 2.5], ua.VariantType.Double, "the server sent an array of Double"),
     ],
 )
-def test_what_is_no_simple_value_is_a_mismatch(value: Any, kind: ua.VariantType | None, code: str) -> None:
-    """It is told what it was: half a day's search on site."""
-    found, fault = told(data(value, kind))
+def test_a_value_that_is_not_simple_is_a_type_mismatch(value: Any, kind: ua.VariantType | None, code: str) -> None:
+    """The fault names the sent type, which saves half a day's search on site."""
+    found, fault = reading_of(data(value, kind))
     assert found is None
     assert fault is not None
     assert (fault.quality, fault.reason, fault.code) == (Quality.BAD, Reason.TYPE_MISMATCH, code)
 
 
 def test_a_bad_reading_has_no_value() -> None:
-    """Servers send the last value along; it must not be taken for a new one."""
-    found, fault = told(data(1.5, status=0x808C0000))
+    """Servers send the last value along; it must not be read as a new value."""
+    found, fault = reading_of(data(1.5, status=0x808C0000))
     assert found is None
     assert fault is not None
     assert fault.reason is Reason.DEVICE_FAULT
 
 
 def test_an_uncertain_reading_keeps_its_value() -> None:
-    """And its fault."""
-    found, fault = told(data(1.5, status=0x40900000))
+    """It also keeps its fault."""
+    found, fault = reading_of(data(1.5, status=0x40900000))
     assert found == 1.5
     assert fault is not None
     assert fault.quality is Quality.UNCERTAIN
@@ -149,7 +149,7 @@ def test_an_uncertain_reading_keeps_its_value() -> None:
 
 def test_an_uncertain_reading_without_a_value_is_bad() -> None:
     """A reading that has neither a value nor a bad fault would be nothing at all."""
-    found, fault = told(data(None, status=0x40900000))
+    found, fault = reading_of(data(None, status=0x40900000))
     assert found is None
     assert fault is not None
     assert fault.quality is Quality.BAD
@@ -159,7 +159,7 @@ def test_an_uncertain_reading_without_a_value_is_bad() -> None:
 def test_text_of_any_bytes_can_be_sent_on(raw: bytes) -> None:
     """Old servers send Latin-1 where UTF-8 belongs: one operator's name must not stop the gateway."""
     text = raw.decode("utf-8", "surrogateescape")  # as asyncua hands it over
-    found, fault = told(data(text, ua.VariantType.String))
+    found, fault = reading_of(data(text, ua.VariantType.String))
     assert fault is None
     assert orjson.loads(orjson.dumps(found)) == found
     try:
@@ -173,7 +173,7 @@ def test_a_value_without_anything_is_null() -> None:
     empty = ua.DataValue()
     empty.StatusCode = None
     empty.Value = None
-    found, fault = told(empty)
+    found, fault = reading_of(empty)
     assert found is None
     assert fault is not None
     assert fault.code == "the server sent null"
@@ -190,39 +190,39 @@ def test_a_value_without_anything_is_null() -> None:
         (ua.StatusCode(ua.StatusCodes.BadSensorFailure), ua.VariantType.StatusCode, "BadSensorFailure"),
     ],
 )
-def test_what_people_know_by_a_text_is_that_text(value: Any, kind: ua.VariantType | None, expected: str) -> None:
+def test_a_value_with_a_usual_text_form_is_that_text(value: Any, kind: ua.VariantType | None, expected: str) -> None:
     """A batch number that is a Guid, or the time of the last calibration, is worth keeping."""
-    assert told(data(value, kind)) == (expected, None)
+    assert reading_of(data(value, kind)) == (expected, None)
 
 
 def test_an_element_of_an_array_is_picked() -> None:
     """Zone temperatures come as one array from many machines."""
     zones = data([180.5, 182.0], ua.VariantType.Double)
-    assert told(zones, element=1) == (182.0, None)
-    found, fault = told(zones, element=2)
+    assert reading_of(zones, element=1) == (182.0, None)
+    found, fault = reading_of(zones, element=2)
     assert (found, fault) == (None, Fault(Quality.BAD, Reason.NOT_FOUND, "the array has 2 elements"))
-    _, fault = told(data(1.5), element=0)
+    _, fault = reading_of(data(1.5), element=0)
     assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "float is not an array")
 
 
 def test_a_field_of_one_structure_of_many_is_picked() -> None:
     """PackML counts each product so (OPC 30050)."""
     limits = data([ua.Range(Low=-5.0, High=5.0), ua.Range(Low=-6.0, High=6.0)])
-    assert told(limits, field=("High",), element=1) == (6.0, None)
-    _, fault = told(limits, field=("High",), element=2)
+    assert reading_of(limits, field=("High",), element=1) == (6.0, None)
+    _, fault = reading_of(limits, field=("High",), element=2)
     assert fault == Fault(Quality.BAD, Reason.NOT_FOUND, "the array has 2 elements")
-    _, fault = told(limits, field=("High",))
+    _, fault = reading_of(limits, field=("High",))
     assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "an array of ExtensionObject has no field High")
 
 
 def test_a_field_of_a_structure_is_picked() -> None:
-    """A structure holds what belongs together; a point is one quantity of it."""
+    """A structure combines related quantities; a point is one quantity of it."""
     limits = data(ua.ExtensionObject(), None)
     limits.Value = ua.Variant(ua.Range(Low=-5.0, High=5.0))
-    assert told(limits, field=("High",)) == (5.0, None)
-    _, fault = told(limits, field=("Middle",))
+    assert reading_of(limits, field=("High",)) == (5.0, None)
+    _, fault = reading_of(limits, field=("Middle",))
     assert fault == Fault(Quality.BAD, Reason.TYPE_MISMATCH, "a structure, Range has no field Middle")
-    _, fault = told(limits)
+    _, fault = reading_of(limits)
     assert fault is not None
     assert fault.code == "the server sent a structure, Range"
 
@@ -233,9 +233,9 @@ def test_a_field_of_a_structure_is_picked() -> None:
 @pytest.mark.parametrize(
     ("time", "expected"),
     [
-        (SOURCE, TOLD),
-        (SOURCE.replace(tzinfo=None), TOLD),  # said or not, OPC UA's times are UTC
-        (SOURCE.astimezone(timezone(timedelta(hours=8))), TOLD),
+        (SOURCE, SOURCE_MICROSECONDS),
+        (SOURCE.replace(tzinfo=None), SOURCE_MICROSECONDS),  # said or not, OPC UA's times are UTC
+        (SOURCE.astimezone(timezone(timedelta(hours=8))), SOURCE_MICROSECONDS),
         (datetime(1970, 1, 1, tzinfo=UTC), 0),
         (datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), -1),
         (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), 253_402_300_799_000_000),
@@ -246,13 +246,13 @@ def test_times_are_microseconds_since_the_epoch(time: datetime, expected: int) -
     assert microseconds(time) == expected
 
 
-def test_a_null_string_is_an_empty_one() -> None:
+def test_a_null_string_is_an_empty_string() -> None:
     """Part 6, 5.1.11: a server may send either, and means the same."""
     for value in (None, ""):
-        assert told(data(value, ua.VariantType.String)) == ("", None)
-        assert told(data(ua.LocalizedText(value), ua.VariantType.LocalizedText)) == ("", None)
-        assert told(data(["x", value], ua.VariantType.String), element=1) == ("", None)
-        assert told(data(ua.EUInformation(NamespaceUri=value), None), field=("NamespaceUri",)) == ("", None)
+        assert reading_of(data(value, ua.VariantType.String)) == ("", None)
+        assert reading_of(data(ua.LocalizedText(value), ua.VariantType.LocalizedText)) == ("", None)
+        assert reading_of(data(["x", value], ua.VariantType.String), element=1) == ("", None)
+        assert reading_of(data(ua.EUInformation(NamespaceUri=value), None), field=("NamespaceUri",)) == ("", None)
 
 
 def test_a_field_that_was_not_sent_is_not_available() -> None:

@@ -1,4 +1,4 @@
-"""`lineside plan`, and what it knows of the cost of requests."""
+"""`lineside plan`, and its estimate of the cost of requests."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def cost(url: str, registers: int, **options: object) -> tuple[int, int, float]:
     scheme, _, rest = url.partition("://")
     connection = ModbusConnection.from_url(f"{scheme}://{rest}", dict(options))
     sources = tuple(ModbusSource(address=Address(Table.HOLDING, i)) for i in range(registers))
-    told = cost_of(Group("m", connection, tuple(map(str, range(registers))), sources, 1.0))
-    return told.requests, told.bytes, told.seconds
+    costs = cost_of(Group("m", connection, tuple(map(str, range(registers))), sources, 1.0))
+    return costs.requests, costs.bytes, costs.seconds
 
 
 def test_a_request_on_a_serial_line_takes_its_characters_at_the_baud_rate():
@@ -40,7 +40,7 @@ def test_a_request_on_a_serial_line_takes_its_characters_at_the_baud_rate():
 
 
 def test_requests_in_flight_together_share_their_round_trips():
-    """That is what pipelining is for."""
+    """Pipelining saves their time."""
     one = cost("modbus+tcp://h:502", 1000)
     four = cost("modbus+tcp://h:502", 1000, in_flight=4)
     assert one[:2] == four[:2] == (8, 8 * (12 + 9) + 2000)
@@ -68,7 +68,7 @@ def factory(folder: Path, connection: str, every: str = "1s", template: str = "b
 
 
 def test_the_plan_shows_requests_load_and_every_request(tmp_path: Path):
-    """What will be sent is known before it is sent."""
+    """A person sees the requests before the gateway sends them."""
     file = factory(tmp_path, "modbus+tcp://h:502")
     result = CliRunner().invoke(main, ["plan", str(file), "--requests"])
     assert result.exit_code == 0, result.output
@@ -78,7 +78,7 @@ def test_the_plan_shows_requests_load_and_every_request(tmp_path: Path):
 
 
 async def test_the_plan_shows_what_a_device_granted_in_the_last_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A flat line has its reason before anybody looks at the log."""
+    """The plan explains a flat line before anybody looks at the log."""
     monkeypatch.chdir(tmp_path)
     file = factory(tmp_path, "modbus+tcp://h:502")
     known = load_factory(file)
@@ -98,7 +98,7 @@ async def test_the_plan_shows_what_a_device_granted_in_the_last_run(tmp_path: Pa
     assert "grants only" not in CliRunner().invoke(main, ["plan", str(file)]).output
 
 
-def test_a_period_that_can_not_be_held_is_told_and_fails(tmp_path: Path):
+def test_a_period_that_can_not_be_kept_fails_with_a_message(tmp_path: Path):
     """500 registers ten times a second do not go over 9,600 baud."""
     file = factory(tmp_path, "modbus+rtu:///dev/ttyS0?baud=9600", every="100ms")
     result = CliRunner().invoke(main, ["plan", str(file)])
@@ -115,7 +115,7 @@ def test_the_bundled_plants_can_hold_their_periods():
 
 
 def test_a_point_that_a_device_can_not_give_is_an_error_of_the_configuration(tmp_path: Path):
-    """Told when the file is checked, not when the line runs."""
+    """The check of the file reports it, before the line runs."""
     file = factory(tmp_path, "modbus+tcp://h:502?forbidden=holding 10..12&max_registers=1")
     with pytest.raises(ConfigurationError) as caught:
         load_factory(file)

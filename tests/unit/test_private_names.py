@@ -107,7 +107,7 @@ USED: dict[str, tuple[object, set[str]]] = {
 
 @pytest.mark.parametrize("owner", USED)
 def test_private_names_of_a_library_exist_in_the_installed_version(owner: str) -> None:
-    """The version is pinned to a minor release, and patch releases may rename what is private."""
+    """The version is pinned to a minor release, and patch releases may rename private names."""
     instance, names = USED[owner]
     assert {name for name in names if not hasattr(instance, name)} == set()
 
@@ -121,7 +121,7 @@ def test_every_private_name_in_use_is_listed() -> None:
 
 
 def _foreign_names(file: Path) -> Iterator[str]:
-    """Yield private names that a file takes from classes of a library: by inheritance, or with a waiver of SLF001."""
+    """Yield private names that a file uses from classes of a library: by inheritance, or with a waiver of SLF001."""
     text = file.read_text(encoding="utf-8")
     lines = text.splitlines()
     tree = ast.parse(text)

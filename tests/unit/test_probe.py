@@ -70,8 +70,8 @@ def test_a_meter_with_input_registers_alone_is_found():
     assert "holding   36..39; 4 at once" in result.output
 
 
-def test_questions_and_areas_of_ones_own_are_asked():
-    """A device that answers at one place alone is found there, and nothing else is asked but the SunSpec bases."""
+def test_configured_questions_and_areas_are_asked():
+    """A device that responds at one place is found there; only the SunSpec bases are read in addition."""
 
     def picky(asked: Asked) -> Sequence[bytes]:
         entries = range(asked.first, asked.first + asked.count)
@@ -116,8 +116,8 @@ def test_a_sunspec_device_is_recognized_and_its_models_are_listed():
         (["--from", "10", "--to", "9"], "is after"),
     ],
 )
-def test_areas_and_questions_that_can_not_be_read_are_told(arguments: list[str], message: str):
-    """Before anything is sent."""
+def test_invalid_areas_and_questions_are_reported(arguments: list[str], message: str):
+    """The command reports them before it sends a request."""
     result = CliRunner().invoke(main, ["probe", "modbus+tcp://127.0.0.1:1", *arguments])
     assert result.exit_code != 0
     assert message in " ".join(result.output.split())
@@ -138,8 +138,8 @@ def test_requests_are_spread_over_time():
     assert times[-1] - times[0] >= (len(times) - 1) / 50 * 0.9
 
 
-def test_a_device_that_is_not_there_is_told():
-    """In one line, with its address."""
+def test_an_absent_device_is_reported():
+    """The message is one line with the address of the device."""
     result = CliRunner().invoke(main, ["probe", "modbus+tcp://127.0.0.1:1"])
     assert result.exit_code == 3
     assert "127.0.0.1:1" in result.output
@@ -147,7 +147,7 @@ def test_a_device_that_is_not_there_is_told():
 
 
 def test_a_register_is_shown_in_every_type_and_order():
-    """The one that reads 171.8 is the one."""
+    """The order in which the register reads 171.8 is the right order."""
     words = struct.unpack(">HH", struct.pack(">f", 171.8))
 
     def swapped(asked: Asked) -> Sequence[bytes]:
@@ -178,7 +178,7 @@ def test_meanings_are_those_of_the_orders(raw: str, order: str, data: bytes, val
 
 
 def test_tables_without_anything_are_not_shown():
-    """What is not there needs no line."""
+    """An absent table needs no line."""
     with served(device) as (port, _):
         arguments = ["probe", f"modbus+tcp://127.0.0.1:{port}?timeout=0.05", "--units", "3", "--to", "70"]
         result = CliRunner().invoke(main, [*arguments, "--per-second", "1000"])

@@ -1,4 +1,4 @@
-"""Who is told from whom on the state topic of a gateway."""
+"""A gateway distinguishes another gateway with its id from its own former runs, on the state topic."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ def connect(presence: Presence, times: int = 1, *, born: bool = True) -> None:
         pytest.param(1, other("offline"), False, False, id="the last will of a former run"),
         pytest.param(1, other("online"), False, True, id="another is born"),
         pytest.param(2, other("offline"), False, True, id="another dies"),
-        pytest.param(2, other("online"), True, False, id="a broker has forgotten what came after a former run"),
+        pytest.param(2, other("online"), True, False, id="a broker has forgotten the messages after a former run"),
         pytest.param(2, b'{"state": "online", "spool": "x"}', True, False, id="unsigned"),
         pytest.param(2, b"", True, False, id="cleared"),
         pytest.param(2, b"[1]", True, False, id="no object"),
     ],
 )
-def test_another_gateway_of_this_name_is_told_from_a_former_run(
+def test_another_gateway_with_this_id_is_distinguished_from_a_former_run(
     connects: int, payload: bytes, *, retained: bool, contested: bool
 ):
-    """A false alarm at every restart would be as bad as none."""
+    """A false alarm at every restart would be as bad as no alarm."""
     presence = Presence("root/state", "edge-01")
-    with capture_logs() as told:
+    with capture_logs() as logs:
         connect(presence, connects)
         presence.heard(payload, retained=retained)
     assert presence.contested is contested
-    assert len(told) == contested
+    assert len(logs) == contested
     if contested:
-        assert told[0]["event"] == "gateway.id_in_use"
-        assert told[0]["other"] == {"host": "box-2", "instance": "other"}
+        assert logs[0]["event"] == "gateway.id_in_use"
+        assert logs[0]["other"] == {"host": "box-2", "instance": "other"}
 
 
 @pytest.mark.parametrize("others", [MAX_INSTANCES - 1, MAX_INSTANCES])
 def test_a_bounded_number_of_others_is_remembered(others: int):
-    """A client that makes names up must not fill the memory; the one heard longest ago is forgotten."""
+    """A client that invents instances must not fill the memory; the instance heard longest ago is forgotten."""
     presence = Presence("root/state", "edge-01")
     presence.heard(other("online", birth=4), retained=True)
     for number in range(others):
         presence.heard(other("online", f"other {number}"), retained=True)
     connect(presence, 2)
     presence.heard(other("online", birth=5), retained=True)
-    assert presence.contested is (others < MAX_INSTANCES), "one that is forgotten is as one heard first"
+    assert presence.contested is (others < MAX_INSTANCES), "a forgotten instance counts as heard for the first time"
 
 
 @pytest.mark.parametrize("state", ["online", "offline"])
 @pytest.mark.parametrize("first", [1, 2])
-def test_another_that_was_born_again_since_it_was_heard_first_is_there_now(first: int, state: str):
-    """It throws us out and we throw it out, which some brokers tell neither."""
+def test_another_gateway_with_a_later_birth_is_running_now(first: int, state: str):
+    """Each gateway disconnects the other, and some brokers report this to neither."""
     presence = Presence("root/state", "edge-01")
     connect(presence, first)
     presence.heard(other("online", birth=4), retained=True)
@@ -74,8 +74,8 @@ def test_another_that_was_born_again_since_it_was_heard_first_is_there_now(first
     assert presence.contested
 
 
-def test_what_a_killed_broker_shows_of_a_former_run_is_no_other_gateway():
-    """Mosquitto saves what is retained every half hour: after a kill it shows who was there then, for ever anew."""
+def test_a_state_that_a_killed_broker_restores_is_not_another_gateway():
+    """Mosquitto saves retained messages every half hour: after each kill it publishes an old state again."""
     presence = Presence("root/state", "edge-01")
     connect(presence)
     presence.heard(other("offline", birth=7), retained=True)
@@ -85,16 +85,16 @@ def test_what_a_killed_broker_shows_of_a_former_run_is_no_other_gateway():
         assert not presence.contested
 
 
-def test_a_former_run_is_no_other_gateway_until_our_birth_has_replaced_what_it_left():
-    """The first connection may be lost before that."""
+def test_a_former_run_is_not_another_gateway_before_our_birth_message():
+    """The first connection may be lost before the birth message has replaced the old state."""
     presence = Presence("root/state", "edge-01")
     connect(presence, 2, born=False)
     presence.heard(other("offline"), retained=True)
     assert not presence.contested
 
 
-def test_our_own_words_are_no_other_gateway():
-    """After a lost link our own last will stands there."""
+def test_our_own_messages_are_not_another_gateway():
+    """After a lost connection our own will message is on the topic."""
     presence = Presence("root/state", "edge-01")
     connect(presence, 2)
     for payload in (presence.birth(), presence.death("stopped"), presence.will()):
@@ -102,12 +102,12 @@ def test_our_own_words_are_no_other_gateway():
     assert not presence.contested
 
 
-def test_it_is_told_once():
-    """The two may meet every minute, for days."""
+def test_a_contested_id_is_logged_once():
+    """Two gateways may disconnect each other every minute, for days."""
     presence = Presence("root/state", "edge-01")
-    with capture_logs() as told:
+    with capture_logs() as logs:
         for _ in range(5):
             presence.connected()
             presence.taken_over()
             assert presence.contested
-    assert len(told) == 1
+    assert len(logs) == 1

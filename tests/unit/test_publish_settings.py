@@ -1,4 +1,4 @@
-"""What can be said of the broker and of sending: right as written, wrong with what would be right."""
+"""Settings of the broker and of publishing: valid as written, or refused with a correction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def broker(**written: Any) -> BrokerSection:
     return BrokerSection.model_validate({"url": TLS} | written)
 
 
-def test_addresses_are_tried_in_the_order_in_which_they_stand():
+def test_addresses_are_tried_in_the_order_of_the_file():
     """The usual ports are those of MQTT: 1883, and 8883 with TLS."""
     section = broker(backup=["mqtts://b2.example:9999", "mqtts://[::1]"])
     assert [address[1:] for address in section.addresses] == [
@@ -40,7 +40,7 @@ def test_files_of_tls_are_paths():
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         (
             {"backup": "http://b2.example"},
@@ -61,16 +61,16 @@ def test_files_of_tls_are_paths():
         ({"keep_alive": "1d"}, "less than or equal to 65535"),
     ],
 )
-def test_what_is_wrong_with_a_broker_is_told(written: dict[str, Any], told: str):
-    """Most of it would else show at night, when the first broker dies."""
+def test_an_invalid_broker_section_is_explained(written: dict[str, Any], message: str):
+    """Most mistakes would otherwise appear only when the first broker fails at night."""
     with pytest.raises(ValidationError) as caught:
         broker(**written)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "hunter2" not in "".join(error["msg"] for error in caught.value.errors())
 
 
 def test_order_and_size_of_records_have_sane_defaults():
-    """64 KiB is half of what the narrowest of the large brokers takes."""
+    """64 KiB is half of the lowest limit among the large brokers."""
     section = GatewaySection.model_validate({"id": "edge"})
     assert (section.order, section.max_record) == (Order.FRESH, 65536)
     section = GatewaySection.model_validate({"id": "edge", "order": "strict", "max_record": "128KiB"})
@@ -78,17 +78,17 @@ def test_order_and_size_of_records_have_sane_defaults():
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "expected"),
     [
         ({"order": "random"}, ("gateway.order: ", "'strict'", "random")),
         ({"max_record": "100B"}, ("gateway.max_record: ", "1024", "100")),
         ({"max_record": 70000.5}, ("gateway.max_record: ", "70000.5")),
     ],
 )
-def test_what_is_wrong_with_sending_is_told_at_its_line(
-    tmp_path: Path, written: dict[str, Any], told: tuple[str, ...]
+def test_an_invalid_publish_setting_is_reported_at_its_line(
+    tmp_path: Path, written: dict[str, Any], expected: tuple[str, ...]
 ):
-    """As everything else in the file."""
+    """The same is true of every other setting of the file."""
     file = tmp_path / "factory.yaml"
     machine = {"template": "curing-press", "connection": "modbus+tcp://localhost"}
     file.write_text(
@@ -105,4 +105,4 @@ def test_what_is_wrong_with_sending_is_told_at_its_line(
     with pytest.raises(ConfigurationError) as caught:
         load_factory(file)
     [problem] = caught.value.problems
-    assert all(part in str(problem) for part in ("factory.yaml:", *told)), problem
+    assert all(part in str(problem) for part in ("factory.yaml:", *expected)), problem

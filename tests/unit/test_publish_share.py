@@ -1,4 +1,4 @@
-"""The share of the backlog follows what the way to the store can carry, without holding up what is fresh."""
+"""The congestion window follows the capacity of the network path to the store, and does not delay fresh records."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ RECORD = 2_000
 
 
 def drained(rate: float, base: float, seconds: float = 20.0) -> tuple[float, float]:
-    """Send a backlog over a way of `rate` bytes/s with a delay of its own; returns bytes/s and delay at the end."""
-    share, now, step = BacklogLimit(), 0.0, 0.001
+    """Send a backlog over a path of `rate` bytes/s with a delay of `base`; return bytes/s and delay at the end."""
+    window, now, step = BacklogLimit(), 0.0, 0.001
     under_way: deque[tuple[float, float]] = deque()  # sent, will be confirmed
     free_at, done, delays = 0.0, 0, [0.0]
     while now < seconds:
-        while len(under_way) * RECORD < share.size:
+        while len(under_way) * RECORD < window.size:
             free_at = max(free_at, now) + RECORD / rate
             under_way.append((now, free_at + base))
         while under_way and under_way[0][1] <= now:
             sent, confirmed = under_way.popleft()
-            share.learn(confirmed - sent, RECORD, (len(under_way) + 1) * RECORD, now)
+            window.learn(confirmed - sent, RECORD, (len(under_way) + 1) * RECORD, now)
             if now > seconds / 2:
                 done += RECORD
                 delays.append(confirmed - sent)
@@ -32,15 +32,15 @@ def drained(rate: float, base: float, seconds: float = 20.0) -> tuple[float, flo
 
 @pytest.mark.parametrize("base", [0.005, 0.05, 0.6], ids=["near", "usual", "satellite"])
 @pytest.mark.parametrize("rate", [100_000, 2_000_000], ids=["mobile", "wired"])
-def test_the_way_is_used_and_its_queue_stays_short(rate: float, base: float):
-    """Neither an idle line while a shift waits in the spool, nor fresh readings that stand in a queue for seconds."""
+def test_the_network_path_is_used_and_its_queue_stays_short(rate: float, base: float):
+    """No line is idle while a shift waits in the spool, and fresh readings do not wait in a queue for seconds."""
     reached, delay = drained(rate, base)
     assert reached > 0.8 * rate
     assert delay < base + 0.4
 
 
-def test_the_share_is_bounded():
-    """Memory is, so it has to be; and with nothing at all there would be no measuring."""
+def test_the_congestion_window_is_bounded():
+    """Memory is bounded; and with an empty window no delay could be measured."""
     fast, slow = BacklogLimit(), BacklogLimit()
     for _ in range(10_000):
         fast.learn(0.0, RECORD, fast.size, 1.0)
@@ -52,29 +52,29 @@ def test_the_share_is_bounded():
     assert slow.size == LEAST
 
 
-def test_a_share_that_is_not_used_does_not_grow():
+def test_an_unused_congestion_window_does_not_grow():
     """It would let a sudden backlog out at once."""
-    share = BacklogLimit()
-    before = share.size
+    window = BacklogLimit()
+    before = window.size
     for _ in range(1_000):
-        share.learn(0.01, RECORD, RECORD, 1.0)
-    assert share.size == before
+        window.learn(0.01, RECORD, RECORD, 1.0)
+    assert window.size == before
 
 
-def test_a_way_that_became_longer_is_learnt():
+def test_a_longer_delay_of_the_network_path_is_learnt():
     """A store may be moved to another town while the gateway runs."""
-    share, now = BacklogLimit(), 0.0
+    window, now = BacklogLimit(), 0.0
     for _ in range(100):
         now += 0.1
-        share.learn(0.01, RECORD, share.size, now)
+        window.learn(0.01, RECORD, window.size, now)
     for _ in range(2_000):
         now += 0.1
-        share.learn(1.0, RECORD, share.size, now)
-    assert share.size > LEAST
-    learnt = share.size
-    share.learn(1.0 + 0.9 * TARGET, RECORD, share.size, now)
-    assert share.size > learnt
-    longer = share.size
-    share.learn(1.0 + 1.1 * TARGET, RECORD, share.size, now)
-    assert share.size < longer, "the way itself takes a second"
+        window.learn(1.0, RECORD, window.size, now)
+    assert window.size > LEAST
+    learnt = window.size
+    window.learn(1.0 + 0.9 * TARGET, RECORD, window.size, now)
+    assert window.size > learnt
+    longer = window.size
+    window.learn(1.0 + 1.1 * TARGET, RECORD, window.size, now)
+    assert window.size < longer, "the path itself has a delay of a second"
     assert TARGET < 0.5

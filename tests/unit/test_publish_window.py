@@ -1,4 +1,4 @@
-"""What is under way: bounded, never forgotten, and sent again when it has to be. Time is a number here."""
+"""Records in flight: bounded, never forgotten, and repeated when necessary. Time is a number here."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def flat(ranges: list[tuple[int, int]]) -> list[int]:
     return [seq for first, last in ranges for seq in range(first, last + 1)]
 
 
-def test_what_waits_for_acknowledgement_is_bounded_by_the_broker_and_by_us():
-    """The broker's word goes first; without one memory has to be bounded all the same."""
+def test_unacknowledged_records_are_bounded_by_the_broker_and_by_us():
+    """The receive maximum of the broker counts first; without it, memory must still be bounded."""
     assert opened(receive=7).room(0) == 7
     window = opened()
     assert window.room(0) == IN_FLIGHT
@@ -46,8 +46,8 @@ def test_what_waits_for_acknowledgement_is_bounded_by_the_broker_and_by_us():
     assert flat(window.close(0.2)) == list(range(1, IN_FLIGHT + 1))
 
 
-def test_what_waits_for_confirmation_is_bounded_below_the_queue_of_a_broker():
-    """Mosquitto drops in silence from 1,000 messages on."""
+def test_unconfirmed_records_are_bounded_below_the_queue_of_a_broker():
+    """Mosquitto drops messages beyond 1,000 without a report."""
     window = opened()
     for seq in range(1, UNCONFIRMED + 1):
         send(window, seq)
@@ -57,8 +57,8 @@ def test_what_waits_for_confirmation_is_bounded_below_the_queue_of_a_broker():
     assert window.room(0.1) == 10
 
 
-def test_while_nothing_is_confirmed_little_is_sent_to_wait_at_the_broker():
-    """What is fresh when ingest is back would have to wait behind it."""
+def test_few_records_are_sent_while_no_record_is_confirmed():
+    """Fresh records would have to wait behind them when ingest is back."""
     window = opened()
     for seq in range(1, UNCONFIRMED_QUIET + 1):
         send(window, seq, now=0.1)
@@ -71,9 +71,9 @@ def test_while_nothing_is_confirmed_little_is_sent_to_wait_at_the_broker():
 
 @pytest.mark.parametrize("backlog", [False, True])
 def test_a_probe_goes_however_many_records_wait(backlog: bool):  # noqa: FBT001
-    """Where others listen, a broker takes what ingest never sees; and there may be nothing fresh to find that out.
+    """A broker with other subscribers acknowledges records that ingest never receives; no fresh record may show that.
 
-    As seen in a run of the chaos: all of 418 records had reached nobody but a listener, and nothing went any more.
+    Seen in a chaos run: 418 records had reached only another subscriber, and no further record was sent.
     """
     window = opened()
     for seq in range(1, 419):
@@ -89,8 +89,8 @@ def test_a_probe_goes_however_many_records_wait(backlog: bool):  # noqa: FBT001
     assert flat(window.again(12.1)) == list(range(2, 419))
 
 
-def test_the_backlog_leaves_room_for_what_is_fresh():
-    """It would else take every place that becomes free."""
+def test_the_backlog_leaves_room_for_fresh_records():
+    """Otherwise the backlog would use every place that becomes free."""
     window = opened(receive=20)
     seq = 0
     while window.backlog_room(0.0):
@@ -99,8 +99,8 @@ def test_the_backlog_leaves_room_for_what_is_fresh():
     assert window.room(0.0) == 5
 
 
-def test_one_record_of_the_backlog_may_always_go_however_large():
-    """A record larger than the whole share would else stop the backlog for ever."""
+def test_one_record_of_the_backlog_may_always_be_sent_whatever_its_size():
+    """Otherwise a record larger than the congestion window would stop the backlog permanently."""
     window = opened()
     send(window, 1, size=10**6, backlog=True)
     assert not window.backlog_room(0.0)
@@ -122,8 +122,8 @@ def test_a_record_that_was_overtaken_goes_again():
     assert 3 in window
 
 
-def test_without_any_confirmation_one_record_goes_again_now_and_then():
-    """All of them, again and again, would only fill the queue of a broker whose consumer is away."""
+def test_without_confirmations_one_record_is_repeated_as_a_probe():
+    """Repeating all records would only fill the queue of a broker whose consumer is away."""
     window = opened()
     send(window, *range(1, 51))
     now, again = 0.0, []
@@ -140,8 +140,8 @@ def test_without_any_confirmation_one_record_goes_again_now_and_then():
     assert not window.stalled
 
 
-def test_what_was_sent_before_a_probe_that_is_confirmed_goes_again_at_once():
-    """So a consumer that comes back is not kept waiting for the next probe."""
+def test_a_confirmed_probe_repeats_the_records_before_it_at_once():
+    """A consumer that comes back does not wait for the next probe."""
     window = opened()
     send(window, *range(1, 51))
     [probe] = flat(window.again(11.0))
@@ -151,7 +151,7 @@ def test_what_was_sent_before_a_probe_that_is_confirmed_goes_again_at_once():
 
 
 def test_while_there_are_no_subscribers_one_record_tries_at_a_time():
-    """Success with nobody behind it comes at once, so a gateway could spend a night on it."""
+    """An acknowledgement without subscribers comes at once, so a gateway could repeat records all night."""
     window = opened()
     send(window, *range(1, 11))
     for seq in range(1, 11):
@@ -195,7 +195,7 @@ def test_a_topic_without_subscribers_does_not_delay_the_others():
     assert window.counts["nobody"] < 3_000 * 0.1 / PROBE_EVERY
 
 
-def test_a_topic_without_subscribers_is_tried_with_one_record_and_not_with_all_that_wait():
+def test_a_topic_without_subscribers_is_tried_with_one_record():
     """A backlog of a day would be read from the disk at each attempt."""
     window = opened()
     send(window, 1)
@@ -261,7 +261,7 @@ def test_an_ingest_that_comes_ends_the_wait_of_all_topics():
 
 
 def test_a_refused_topic_waits_and_others_go_on():
-    """A right that is missing for one machine is no reason to stop all."""
+    """A missing right for one machine must not stop the others."""
     window = opened()
     send(window, 1, 2, 3)
     window.acknowledged(1, REFUSED, 0.0)
@@ -295,8 +295,8 @@ def test_where_the_broker_confirms_its_success_is_enough_and_nobody_is_not():
     assert flat(window.close(1.0)) == [2, 3, 4, 5]
 
 
-def test_what_a_store_has_taken_makes_room_and_is_not_forgotten():
-    """Some stores lose what they took when they are killed: it is free later, and goes again where it never is."""
+def test_accepted_records_make_room_and_are_not_forgotten():
+    """Some stores lose accepted records when they are killed: a record that is never confirmed is repeated."""
     window = opened()
     for seq in range(1, UNCONFIRMED + 1):
         send(window, seq)
@@ -312,7 +312,7 @@ def test_what_a_store_has_taken_makes_room_and_is_not_forgotten():
 
 
 def test_a_confirmation_without_end_costs_no_time():
-    """It comes over the network: a range of a million millions must not hold up the gateway."""
+    """It comes over the network: a range of 10^18 numbers must not delay the gateway."""
     window = opened()
     send(window, 7)
     window.confirmed([(1, 10**18)], 0.1)
@@ -329,7 +329,7 @@ def test_a_confirmation_may_come_before_the_acknowledgement():
     assert flat(window.close(0.3)) == [2]
 
 
-def test_a_large_record_that_is_alone_when_the_broker_hangs_up_is_suspected_in_the_end():
+def test_a_large_record_that_is_alone_at_each_disconnect_becomes_suspect():
     """It is the only sign that MQTT 3.1.1 gives of a message that is too large."""
     window, large = InFlight(by_broker=False), 50_000
     connections = 0
@@ -339,7 +339,7 @@ def test_a_large_record_that_is_alone_when_the_broker_hangs_up_is_suspected_in_t
         window.open(0xFFFF, connections)
         for seq in (1, 2, 3)[: window.room(connections)]:
             send(window, seq, now=connections, size=large if seq == 2 else SMALL)
-        if 2 not in window:  # one at a time: the first is taken, and then the large one goes
+        if 2 not in window:  # one at a time: the broker accepts the first record, then the large record is sent
             window.acknowledged(1, 0, connections)
             assert window.room(connections) == 1
             send(window, 2, now=connections, size=large)
@@ -349,8 +349,8 @@ def test_a_large_record_that_is_alone_when_the_broker_hangs_up_is_suspected_in_t
     assert window.room(131.0) == IN_FLIGHT, "a connection that lasts ends the caution"
 
 
-def test_a_link_that_is_lost_now_and_then_makes_no_record_suspect():
-    """Only what is lost soon, and alone, again and again tells something."""
+def test_an_occasional_disconnect_makes_no_record_suspect():
+    """Only a record that is lost soon after connecting, alone and repeatedly, is suspect."""
     window = InFlight(by_broker=False)
     for connection in range(20):
         now = connection * 100.0
@@ -361,7 +361,7 @@ def test_a_link_that_is_lost_now_and_then_makes_no_record_suspect():
 
 
 def test_an_acknowledgement_that_never_comes_is_noticed():
-    """The broker answers pings, and nothing else would show."""
+    """The broker answers pings, so no other sign shows the fault."""
     window = opened()
     send(window, 1, now=0.0)
     send(window, 2, now=10.0)

@@ -16,7 +16,7 @@ AWAY = MqttError("connection refused")
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the waits, which take no time."""
+    """Return the list of waits; the test does not wait."""
     found: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -35,7 +35,7 @@ def attempts(reconnect: ReconnectDelay, error: MqttError, count: int = 30, laste
 
 
 def test_a_broker_that_is_away_is_found_within_two_seconds_of_its_return(waits: list[float]):
-    """However long it was away; a try that nobody answers costs nobody anything."""
+    """This is true however long it was away: an attempt without a response costs little."""
     attempts(ReconnectDelay(), AWAY)
     assert waits[0] <= RETRY_FIRST
     assert max(waits) <= RETRY_MAX == 2.0

@@ -31,8 +31,8 @@ def test_a_builder_makes_records_within_the_bound_and_leaves_nothing_out(added: 
     assert builder.close(99)[0].readings == 0
 
 
-def test_a_builder_closes_early_by_what_its_last_record_came_to():
-    """Encoding what then has to be cut costs twice."""
+def test_a_builder_closes_early_by_the_size_of_its_last_record():
+    """A record that must be split after encoding costs twice."""
     builder: RecordBuilder[NamedScan] = RecordBuilder("topic", encode, halve, 10_000)
     for _ in range(2):
         while not builder.is_large:

@@ -1,4 +1,4 @@
-"""What is worth sending: every change, or as much as a deadband; each new fault; and a sign of life."""
+"""Readings to send: every change, or a change by the deadband; each new fault; and a sign of life."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUT, STALE = Fault(Quality.UNCERTAIN, Reason.OUT_OF_RANGE), Fault(Quality.UNCERT
 
 
 def scans(point: Point, *readings: Any) -> list[Scan]:
-    """Return a scan a second; a fault among the readings stands for a bad one, a pair for an uncertain one."""
+    """Return one scan per second; a fault among the readings is a bad reading, a pair is an uncertain reading."""
     group, made = group_of([point]), []
     for second, reading in enumerate(readings, 1):
         value, fault = reading if isinstance(reading, tuple) else (reading, None)
@@ -62,14 +62,14 @@ PERCENT = node(type="float", deadband="2%", range=[0, 200], at_least_every="100s
         pytest.param(DEADBAND, [1.0, 1.2, 1.4, 1.6, 1.8, 2.0], "x--x--", id="a slow drift is sent in steps"),
         pytest.param(PERCENT, [0.0, 3.9, 4.0], "x-x", id="percent of the range"),
         pytest.param(
-            node(type="float", deadband="2%"), [0.0, 0.1, 0.1], "xx-", id="percent of what the server knows"
+            node(type="float", deadband="2%"), [0.0, 0.1, 0.1], "xx-", id="percent of the range of the server"
         ),
         pytest.param(node(type="float", deadband=0.2), [171.8, 172.0, 172.2, 172.0], "xxxx", id="0.2 in binary"),
         pytest.param(node(type="int", deadband=5), [10, 14, 15, 11, 10], "x-x-x", id="whole numbers"),
         pytest.param(
             node(type="float", on_change=True, at_least_every="3s"), [1] * 8, "x--x--x-", id="a sign of life"
         ),
-        pytest.param(DEADBAND, [1.0, 1.4, SILENT, 1.4], "x-xx", id="what comes after a fault is new"),
+        pytest.param(DEADBAND, [1.0, 1.4, SILENT, 1.4], "x-xx", id="a reading after a fault is new"),
         pytest.param(CHANGES, [1, SILENT, SILENT, 1, 1], "xx-x-", id="a fault once"),
         pytest.param(CHANGES, [SILENT, SILENT, REFUSED, SILENT], "x-xx", id="another fault is new"),
         pytest.param(
@@ -80,18 +80,18 @@ PERCENT = node(type="float", deadband="2%", range=[0, 200], at_least_every="100s
         pytest.param(ALWAYS, [(1, OUT), (1, OUT), 1], "xxx", id="uncertain values of a point that is always sent"),
     ],
 )
-def test_what_is_new_is_sent(point: Point, readings: Sequence[Any], expected: str) -> None:
-    """And what is not is left out: an hour of no response is not 3,600 rows."""
+def test_new_readings_are_sent(point: Point, readings: Sequence[Any], expected: str) -> None:
+    """Other readings are left out: an hour without a response is not 3,600 rows."""
     assert sent(point, *readings) == marks(expected)
 
 
-def test_the_interval_counts_from_what_was_sent() -> None:
+def test_the_interval_counts_from_the_last_sent_reading() -> None:
     """A change between restarts it: no value is silent for longer."""
     point = node(type="int", on_change=True, at_least_every="3s")
     assert sent(point, 1, 1, 2, 2, 2, 2, 2) == marks("x-x--x-")
 
 
-def test_only_what_is_new_of_a_scan_is_sent() -> None:
+def test_only_the_new_readings_of_a_scan_are_sent() -> None:
     """With the faults, positions and times that belong to it."""
     points = [node("a", type="int", on_change=True), node("b", type="int"), node("c", type="int", on_change=True)]
     group, one = group_of(points), ReportByException(points)
@@ -139,8 +139,8 @@ READINGS = st.one_of(
     st.sampled_from([ALWAYS, CHANGES, DEADBAND, node(type="float", deadband=0.5, at_least_every="3s")]),
     st.lists(st.tuples(st.sampled_from([SECOND // 2, SECOND, 2 * SECOND, 5 * SECOND]), READINGS), max_size=30),
 )
-def test_who_gets_only_what_is_sent_is_never_far_off(point: Point, story: list[tuple[int, Any]]) -> None:
-    """The last that was sent always has the fault of now, a value within the deadband, and no great age."""
+def test_the_last_sent_reading_is_close_to_the_present_reading(point: Point, story: list[tuple[int, Any]]) -> None:
+    """The last sent reading has the present fault, a value within the deadband, and an age below the interval."""
     one, group = ReportByException([point]), group_of([point])
     now, last = 0, (0, None, None)
     for after, (value, fault) in story:

@@ -18,7 +18,7 @@ def test_it_follows_readings_that_keep_pace_with_the_clock() -> None:
 
 
 def test_a_jump_of_a_minute_moves_it_by_a_minute() -> None:
-    """And when the clock is right again it is where it would have been."""
+    """When the clock is right again, the reference is also right."""
     age = AgeReference(None, 0.0)
     age.advance(T, 0.0)
     assert age.advance(T + 30 * DAY, 30.0) == T + 30 * SECOND
@@ -35,7 +35,7 @@ def test_a_jump_that_lasts_is_followed() -> None:
     assert found[-1] == T + 30 * DAY + seconds[-1] * SECOND
 
 
-def test_one_jump_after_the_other_is_not_one_that_lasts() -> None:
+def test_repeated_jumps_do_not_count_as_a_lasting_jump() -> None:
     age = AgeReference(T, 0.0)
     for hour in range(20):
         assert age.advance(T + (hour + 1) * DAY, hour * 3600.0) <= T + (hour * 3600 + 60) * SECOND

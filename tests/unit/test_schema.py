@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration: true to what is understood, and to what is written in the project."""
+"""The JSON Schema of the configuration agrees with the loader, and with the files of the project."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ every_kind = pytest.mark.parametrize("kind", SCHEMAS)
 
 
 def problems(kind: str, data: Any) -> list[str]:
-    """Return what a schema says is wrong; keys are text, as JSON has them."""
+    """Return the problems that a schema finds; keys are text, as in JSON."""
     found = Draft7Validator(SCHEMAS[kind]).iter_errors(json.loads(json.dumps(data)))
     return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
 
@@ -47,8 +47,8 @@ def kind_of(data: dict[str, Any]) -> str:
 
 
 @every_kind
-def test_the_schema_is_one(kind: str) -> None:
-    """An editor that can't read it says nothing, and looks as if all were right."""
+def test_the_schema_is_valid(kind: str) -> None:
+    """An editor that can't read the schema shows no problem, as if the file were valid."""
     Draft7Validator.check_schema(SCHEMAS[kind])
 
 
@@ -60,14 +60,14 @@ def test_the_committed_schema_is_that_of_the_code(kind: str) -> None:
 
 @every_kind
 def test_the_command_prints_it(kind: str) -> None:
-    """Also where nothing but the installed package is at hand."""
+    """It needs only the installed package."""
     ran = CliRunner().invoke(main, ["schema", kind])
     assert (ran.exit_code, json.loads(ran.stdout)) == (0, SCHEMAS[kind])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_files_of_the_project_are_right_to_it_and_name_it(file: Path) -> None:
-    """They are what people copy to begin with, with the line that makes their editor help."""
+def test_files_of_the_project_match_the_schema_and_name_it(file: Path) -> None:
+    """People copy them as a start, with the line that gives the schema to their editor."""
     data = read_document(file).data
     assert problems(kind_of(data), data) == []
     match = re.search(r"^# yaml-language-server: \$schema=(\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
@@ -85,8 +85,8 @@ def blocks() -> list[Any]:
 
 
 @pytest.mark.parametrize("text", blocks())
-def test_yaml_in_the_documents_is_right_to_it(text: str) -> None:
-    """What is pasted out of a page must not be underlined in red. A part of a factory is looked at for itself."""
+def test_yaml_in_the_documents_matches_the_schema(text: str) -> None:
+    """An editor must not underline text that is pasted from a page. A part of a factory is checked on its own."""
     data = read_text(text)
     kind = kind_of(data)
     if kind == "lines":
@@ -97,7 +97,7 @@ def test_yaml_in_the_documents_is_right_to_it(text: str) -> None:
 
 @pytest.mark.parametrize("model", [*SECTIONS, Point], ids=lambda model: model.__name__)
 def test_every_key_has_a_description_and_an_example(model: Any) -> None:
-    """It is the manual of who types."""
+    """It is the manual of a person who types."""
     for name, key in keys_of(model, without=("name", "source")).items():
         assert key["description"], name
         assert key["examples"], name
@@ -158,7 +158,7 @@ def point(**keys: Any) -> dict[str, Any]:
     ],
 )
 def test_simple_mistakes_are_seen_while_somebody_types(kind: str, data: dict[str, Any]) -> None:
-    """Misspelt keys, wrong words, missing units: most of what is ever wrong."""
+    """Misspelt keys, wrong words and missing units are the most frequent mistakes."""
     assert problems("factory", LEAST) == []
     assert problems(kind, data)
 
@@ -176,6 +176,6 @@ def test_simple_mistakes_are_seen_while_somebody_types(kind: str, data: dict[str
         ("template", point(address=40001, deadband="1%", not_available=[1, 2.5], range=None)),
     ],
 )
-def test_what_machines_differ_in_can_stand_anywhere(kind: str, data: dict[str, Any]) -> None:
-    """Names in braces stand where numbers do, and null takes a key back."""
+def test_parameters_of_machines_can_be_used_anywhere(kind: str, data: dict[str, Any]) -> None:
+    """Names in braces replace numbers, and null removes a key."""
     assert problems(kind, data) == []

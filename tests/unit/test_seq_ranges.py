@@ -29,7 +29,7 @@ NUMBERS = st.integers(1, 40)
         ([(1, 10**12), (10**12 + 1, 10**18)], [(1, 10**18)]),
     ],
 )
-def test_what_touches_becomes_one(added: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
+def test_adjacent_ranges_become_one_range(added: list[tuple[int, int]], expected: list[tuple[int, int]]) -> None:
     """A backlog of a million records is one pair of numbers."""
     assert list(SeqRanges(added)) == expected
 
@@ -46,8 +46,8 @@ def test_the_lowest_that_follow_each_other_come_first(
     assert list(ranges) == left
 
 
-def test_nothing_is_popped_from_nothing() -> None:
-    """Who asks gets a word for it, and no error."""
+def test_pop_from_empty_ranges_returns_none() -> None:
+    """The caller gets None, and no error."""
     assert SeqRanges().pop(5) is None
     assert not SeqRanges()
 
@@ -70,8 +70,8 @@ def test_the_order_of_adding_does_not_matter(numbers: set[int], random: object) 
 
 
 @given(st.sets(NUMBERS, min_size=1), st.integers(2, 12))
-def test_few_ranges_can_stand_for_many(numbers: set[int], most: int) -> None:
-    """A checkpoint has room for a certain number, and its newest ones have to be exact."""
+def test_few_ranges_can_cover_many(numbers: set[int], most: int) -> None:
+    """A checkpoint has room for a limited number of ranges, and the newest ranges must be exact."""
     ranges = SeqRanges((number, number) for number in numbers)
     covered = ranges.covered(most)
     assert len(covered) <= most
@@ -98,7 +98,7 @@ def test_ranges_are_popped_together() -> None:
 
 
 class LikeASet(RuleBasedStateMachine):
-    """Whatever is done to them, ranges hold what a set of numbers would."""
+    """After any operations, ranges contain the same numbers as a set of numbers."""
 
     def __init__(self) -> None:
         super().__init__()

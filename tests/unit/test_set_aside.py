@@ -168,7 +168,7 @@ async def test_letters_that_wait_are_bounded(bench: Bench, monkeypatch: pytest.M
 
 
 async def test_a_thousand_refusals_are_one_line_of_log(bench: Bench, logs: list[structlog.typing.EventDict]):
-    """And one opened file."""
+    """The file is opened once."""
     await bench.set_aside.write(bench.batch(*range(1000), records=1000))
     assert bench.status.dead_letters == 1000
     assert len(bench.disk.reasons) == 1000

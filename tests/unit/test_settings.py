@@ -1,4 +1,4 @@
-"""The configuration: what is right is understood as written, what is wrong is told at once, each at its place."""
+"""The configuration: a valid file is understood as written, and all mistakes are reported at once, with place."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def changed(*path: str | int, to: object) -> dict[str, Any]:
 
 
 def problems(file: Path) -> list[str]:
-    """Return what is wrong, without the folder and the columns: those are seen in the cases."""
+    """Return the problems without folders and columns, which the cases compare."""
     with pytest.raises(ConfigurationError) as caught:
         load_factory(file)
     return [
@@ -115,12 +115,12 @@ def problems(file: Path) -> list[str]:
     ]
 
 
-# -- what is wrong --
+# -- mistakes --
 
 
 @every_case
-def test_every_mistake_is_told_at_once_with_file_line_and_path(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who corrects a file does it in one go, not one run a mistake."""
+def test_all_mistakes_are_reported_with_file_line_and_path(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person corrects a file in one go, not with one run for each mistake."""
     monkeypatch.chdir(case)
     with pytest.raises(ConfigurationError) as caught:
         load_factory(Path("factory.yaml"))
@@ -128,11 +128,11 @@ def test_every_mistake_is_told_at_once_with_file_line_and_path(case: Path, monke
 
 
 @every_case
-def test_the_command_tells_the_same_and_exits_with_1(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CI of a factory's configuration stands on the exit code."""
+def test_the_command_reports_the_same_and_exits_with_1(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI of a factory's configuration depends on the exit code."""
     monkeypatch.chdir(case)
     ran = CliRunner().invoke(main, ["validate", "factory.yaml"])
-    assert (ran.stderr, ran.stdout, ran.exit_code) == (told_by_the_command(case), "", 1)
+    assert (ran.stderr, ran.stdout, ran.exit_code) == (output_of_the_command(case), "", 1)
 
 
 def test_the_command_of_a_shell_does_so_too() -> None:
@@ -140,20 +140,20 @@ def test_the_command_of_a_shell_does_so_too() -> None:
     case = next(case for case in CASES if case.name == "many_mistakes")
     command = [sys.executable, "-m", "gateway", "validate", "factory.yaml"]
     ran = subprocess.run(command, cwd=case, capture_output=True, text=True, check=False)
-    assert (ran.stderr, ran.stdout, ran.returncode) == (told_by_the_command(case), "", 1)
+    assert (ran.stderr, ran.stdout, ran.returncode) == (output_of_the_command(case), "", 1)
 
 
-def told_by_the_command(case: Path) -> str:
+def output_of_the_command(case: Path) -> str:
     expected = (case / "expected.txt").read_text(encoding="utf-8")
     count = len(expected.splitlines())
     return f"{expected}factory.yaml: {count} problem{'s' if count > 1 else ''}\n"
 
 
 @every_case
-def test_every_place_told_is_a_place_in_the_file_it_names(case: Path) -> None:
+def test_every_reported_place_exists_in_the_named_file(case: Path) -> None:
     """The expected texts are written by hand: none of them may point beyond its file."""
-    for told in (case / "expected.txt").read_text(encoding="utf-8").splitlines():
-        file, line, column, _ = told.split(":", 3)
+    for problem in (case / "expected.txt").read_text(encoding="utf-8").splitlines():
+        file, line, column, _ = problem.split(":", 3)
         lines = (case / file).read_text(encoding="utf-8").splitlines()
         assert 1 <= int(line) <= len(lines)
         assert 1 <= int(column) <= max(1, len(lines[int(line) - 1]))
@@ -164,8 +164,8 @@ def test_a_file_that_is_not_there_is_a_problem_like_any_other(tmp_path: Path) ->
     assert problems(tmp_path / "factory.yaml") == ["factory.yaml:1: No such file or directory"]
 
 
-def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
-    """A file saved as Latin-1 by an old editor names its trouble."""
+def test_a_file_in_another_encoding_is_reported(tmp_path: Path) -> None:
+    """An old editor may save a file as Latin-1; the message says so."""
     (tmp_path / "factory.yaml").write_bytes("site: Zürich".encode("latin-1"))
     assert problems(tmp_path / "factory.yaml") == ["factory.yaml:1: is not UTF-8: invalid start byte"]
 
@@ -186,9 +186,9 @@ def test_a_file_in_another_encoding_is_told(tmp_path: Path) -> None:
         ("format: 1\nstores: {sqlite: {}}", "2: stores: write a list, as in '- sqlite: {path: readings.db}'"),
     ],
 )
-def test_what_is_no_configuration_at_all_is_told(tmp_path: Path, text: str, expected: str) -> None:
-    """Templating left over, tags of other programs, and broken YAML are named, not traced."""
-    assert any(told.startswith(f"factory.yaml:{expected}") for told in problems(write(tmp_path, text)))
+def test_a_file_that_is_not_a_configuration_is_reported(tmp_path: Path, text: str, expected: str) -> None:
+    """Template syntax, tags of other programs and broken YAML are reported without a stack trace."""
+    assert any(problem.startswith(f"factory.yaml:{expected}") for problem in problems(write(tmp_path, text)))
 
 
 _LEAVES = st.one_of(
@@ -214,7 +214,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(("gateway", "spool", "max_size"), "9" * 400 + "GiB")
 @example(("broker", "url"), "mqtt://[")
 @example(("lines", "curing-1"), None)
-def test_whatever_is_written_is_understood_or_told(folder: Path, path: tuple[str | int, ...], to: object) -> None:
+def test_every_value_is_understood_or_reported(folder: Path, path: tuple[str | int, ...], to: object) -> None:
     """No mistake in a file may end in a stack trace."""
     file = write(folder, changed(*path, to=to), press=PRESS, drum=DRUM)
     lines = len(file.read_text(encoding="utf-8").splitlines())
@@ -222,14 +222,14 @@ def test_whatever_is_written_is_understood_or_told(folder: Path, path: tuple[str
     try:
         load_factory(file)
     except ConfigurationError as error:
-        found = error.problems or ["none is told"]
+        found = error.problems or ["no problem is reported"]
     assert all(1 <= problem.line <= lines and problem.message for problem in found)
 
 
-# -- what is right --
+# -- valid files --
 
 
-def test_a_right_file_is_understood_as_it_is_written(tmp_path: Path) -> None:
+def test_a_valid_file_is_understood_as_it_is_written(tmp_path: Path) -> None:
     """Durations become seconds, sizes bytes, and a URL its parts."""
     factory = load_factory(write(tmp_path, RIGHT, press=PRESS, drum=DRUM))
     assert factory.gateway.spool.max_size == 1536 * 2**20
@@ -249,7 +249,7 @@ def test_a_right_file_is_understood_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_a_point_is_understood_as_it_is_written(tmp_path: Path) -> None:
-    """Defaults stand under every point, null takes one back, and a type follows from its source."""
+    """Defaults apply to every point, null removes a default, and a type follows from its source."""
     points = {p.name: p for p in load_factory(write(tmp_path, RIGHT, press=PRESS, drum=DRUM)).machines[0].points}
     pressure, temperature, state, valve = points.values()
     expected = ModbusSource(address=Address(Table.HOLDING, 2), raw=Raw.FLOAT32, order=Order.CDAB)
@@ -264,8 +264,8 @@ def test_a_point_is_understood_as_it_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", PLANTS, ids=[file.name for file in PLANTS])
-def test_bundled_plants_are_right(file: Path) -> None:
-    """The demo, and who copies them to begin with, stand on them."""
+def test_bundled_plants_are_valid(file: Path) -> None:
+    """The demo depends on them, and users copy them as a start."""
     factory = load_factory(file)
     assert all(machine.points for machine in factory.machines)
 
@@ -281,7 +281,7 @@ def test_bundled_plants_are_right(file: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_plain_word_means_what_yaml_1_2_says(tmp_path: Path, written: str, expected: object) -> None:
-    """A label `off` and an order number `012` are what they look like, not false and 10."""
+    """A label `off` is text and an order number `012` is 12, not false and 10."""
     file = tmp_path / "a.yaml"
     file.write_text(f"a: {written}", encoding="utf-8")
     found = read_document(file).data["a"]
@@ -291,14 +291,14 @@ def test_a_plain_word_means_what_yaml_1_2_says(tmp_path: Path, written: str, exp
 
 @pytest.mark.parametrize("written", ["012", "0x1F", "0X", "+12", "0o14"])
 def test_a_number_keeps_how_it_was_written(tmp_path: Path, written: str) -> None:
-    """Some keys mean more by it: 00011 is a coil, and 11 is none."""
+    """Some keys depend on the written form: 00011 is a coil, and 11 is not."""
     file = tmp_path / "a.yaml"
     file.write_text(f"a: {written}", encoding="utf-8")
     assert str(read_document(file).data["a"]) == written
 
 
 def test_not_a_number_is_a_float(tmp_path: Path) -> None:
-    """It is no text, and it is refused wherever a number belongs."""
+    """It is not a text, and it is refused where a number is required."""
     file = tmp_path / "a.yaml"
     file.write_text("a: .nan", encoding="utf-8")
     assert math.isnan(read_document(file).data["a"])
@@ -311,7 +311,7 @@ def test_numbers_without_an_end_are_refused(tmp_path: Path, key: str, number: st
     written = f"[0, {number}]" if key == "range" else number
     template = f"format: 1\nprotocol: opcua\npoints:\n  a: {{node: s=A, type: float, {key}: {written}}}"
     found = problems(write(tmp_path, RIGHT, press=PRESS, drum=template))
-    assert [told.split(": ")[0] for told in found] == ["machines/drum.yaml:4"]
+    assert [problem.split(": ")[0] for problem in found] == ["machines/drum.yaml:4"]
 
 
 @pytest.mark.parametrize(
@@ -334,18 +334,18 @@ def test_numbers_without_an_end_are_refused(tmp_path: Path, key: str, number: st
     ],
 )
 def test_types_that_can_never_meet_are_refused(tmp_path: Path, keys: str, message: str) -> None:
-    """Every reading of such a point would be bad: that is told before the first one."""
+    """Every reading of such a point would be bad: the mistake is reported before the first reading."""
     template = f"format: 1\nprotocol: modbus\npoints:\n  a: {{address: holding 1, {keys}}}"
-    told = problems(write(tmp_path, RIGHT, press=template, drum=DRUM))
-    assert any(re.fullmatch(rf"machines/press.yaml:4: points.a(\.\w+)?: {re.escape(message)}", one) for one in told)
+    found = problems(write(tmp_path, RIGHT, press=template, drum=DRUM))
+    assert any(re.fullmatch(rf"machines/press.yaml:4: points.a(\.\w+)?: {re.escape(message)}", one) for one in found)
 
 
 @pytest.mark.parametrize("keys", ["scale: 1e101", "scale: -1e-101", "offset: -1e101"])
 def test_scales_beyond_all_reason_are_refused(tmp_path: Path, keys: str) -> None:
-    """A slip in the exponent is told here, and no value can run out of a float later."""
+    """A slip in the exponent is reported here, and no value can overflow a float later."""
     template = f"format: 1\nprotocol: opcua\npoints:\n  a: {{node: s=A, type: float, {keys}}}"
-    [told] = problems(write(tmp_path, RIGHT, press=PRESS, drum=template))
-    assert re.search(r"points\.a\.(scale|offset): this \1 makes values larger", told)
+    [problem] = problems(write(tmp_path, RIGHT, press=PRESS, drum=template))
+    assert re.search(r"points\.a\.(scale|offset): this \1 makes values larger", problem)
 
 
 def test_windows_files_are_read(tmp_path: Path) -> None:
@@ -375,8 +375,8 @@ def test_durations_have_a_unit(tmp_path: Path, written: str, seconds: float) -> 
         "modbus+tcp://h?max_registers=0", "modbus+tcp://h?speed=9600", "modbus+tcp://[::1", "tcp://h:502",
     ],
 )  # fmt: skip
-def test_a_wrong_connection_is_told_at_its_line(tmp_path: Path, url: str) -> None:
-    """It is the first thing that is wrong on site."""
+def test_an_invalid_connection_is_reported_at_its_line(tmp_path: Path, url: str) -> None:
+    """It is the first mistake that is made on site."""
     path = ("lines", "curing-1", "machines", "press-01", "connection")
     file = write(tmp_path, changed(*path, to=url), press=PRESS, drum=DRUM)
     line = next(
@@ -405,7 +405,7 @@ def test_an_extending_template_lays_its_keys_over_those_of_the_other(tmp_path: P
     assert (c.name, c.unit, c.every) == ("c", "bar", 1.0)
 
 
-def test_own_templates_are_found_before_bundled_ones(tmp_path: Path) -> None:
+def test_own_templates_are_found_before_bundled_templates(tmp_path: Path) -> None:
     """A plant can correct a template without waiting for a release."""
     own = "format: 1\nprotocol: modbus\npoints:\n  own: {address: holding 0}"
     to = {"template": "curing-press", "connection": "modbus+tcp://h"}
@@ -415,7 +415,7 @@ def test_own_templates_are_found_before_bundled_ones(tmp_path: Path) -> None:
     assert [point.name for point in factory.machines[0].points] == ["own"]
 
 
-def test_templates_can_stand_in_another_folder(tmp_path: Path) -> None:
+def test_templates_can_be_in_another_folder(tmp_path: Path) -> None:
     """Several factories' files can share one folder of machine types."""
     shared = tmp_path / "types"
     shared.mkdir()
@@ -430,12 +430,12 @@ def test_templates_can_stand_in_another_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["template", "connection", "area", "machines"])
 def test_a_machine_may_be_named_like_a_key(tmp_path: Path, name: str) -> None:
-    """The keys that can stand in its place are found by where it is, not by its name."""
+    """The valid keys follow from the position of a machine, not from its name."""
     machine = {"template": "press", "connection": "modbus+tcp://h", "templat": "x"}
-    [told] = problems(
+    [problem] = problems(
         write(tmp_path, changed("lines", "curing-1", "machines", name, to=machine), press=PRESS, drum=DRUM)
     )
-    assert told.endswith("unknown key 'templat'; did you mean 'template'?")
+    assert problem.endswith("unknown key 'templat'; did you mean 'template'?")
 
 
 # -- secrets --
@@ -478,7 +478,7 @@ def test_a_secret_written_in_plain_is_refused_and_not_repeated(
 
 
 def test_a_secret_comes_from_a_file_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are what container secrets and systemd credentials are; others can read an environment."""
+    """Container secrets and systemd credentials are files; other processes can read an environment."""
     secret = Secret(secret="broker.pass-word")
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.setenv("LINESIDE_SECRETS", str(tmp_path / "secrets"))
@@ -493,8 +493,8 @@ def test_a_secret_comes_from_a_file_before_the_environment(tmp_path: Path, monke
     assert secret.reveal() == "from systemd"
 
 
-def test_a_secret_can_lie_in_a_file_of_any_name(tmp_path: Path) -> None:
-    """As other tools put it there; and what is wrong with it is told without it."""
+def test_a_secret_can_be_in_a_file_of_any_name(tmp_path: Path) -> None:
+    """Other tools put a secret there; a message about the file does not contain the secret."""
     (tmp_path / "password").write_text("from here\n", encoding="utf-8")
     assert Secret.model_validate({"file": str(tmp_path / "password")}).reveal() == "from here"
     with pytest.raises(MissingSecret, match=r"the secret in /nowhere can't be read: No such file"):
@@ -517,8 +517,8 @@ def test_a_missing_secret_says_where_it_was_looked_for(monkeypatch: pytest.Monke
     )
 
 
-def test_a_secret_that_is_no_text_is_not_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the message nor what caused it may hold a part of it."""
+def test_a_secret_that_is_not_text_is_not_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the message nor its cause may contain a part of the secret."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.setenv("LINESIDE_SECRETS", str(tmp_path))
     (tmp_path / "key").write_bytes(b"hunter\xff")
@@ -538,8 +538,8 @@ def test_a_loaded_factory_shows_names_of_secrets_only(tmp_path: Path, monkeypatc
     assert "broker_password" in repr(factory)
 
 
-def test_a_digest_tells_configurations_apart_wherever_they_are(tmp_path: Path) -> None:
-    """Two boxes with the same files tell the same; a template counts like the file that names it."""
+def test_a_digest_distinguishes_configurations_in_any_folder(tmp_path: Path) -> None:
+    """Two boxes with the same files report the same digest; a template counts like the file that names it."""
     digests = []
     for place, unit in (("one", "bar"), ("two", "bar"), ("three", "kPa")):
         folder = tmp_path / place

@@ -1,4 +1,4 @@
-"""No file is too damaged to be reported: whatever a file holds, loading it ends soon, and with its problems."""
+"""No file is too damaged to be reported: loading any file ends soon, and reports its problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONGEST = 1_000_000
 """Characters of all problems together."""
 
 SECONDS = 10.0
-"""The longest that one load may take on a busy machine; it takes some milliseconds otherwise."""
+"""The time limit of one load on a busy machine; a load takes some milliseconds otherwise."""
 
 FACTORY = """format: 1
 factory: {enterprise: doublestar, site: huangdao}

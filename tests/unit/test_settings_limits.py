@@ -1,4 +1,4 @@
-"""Limits of a configuration: no file takes the memory or the time of a gateway that reads it."""
+"""Limits of a configuration: no file exhausts the memory or the time of a gateway that reads it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_aliases_of_aliases_are_expanded_up_to_a_limit(tmp_path: Path) -> None:
     assert time.process_time() - began < 5
 
 
-def test_alias_stands_for_its_value_with_the_place_where_that_is_written(tmp_path: Path) -> None:
-    """Anchors are of use: the same points of two machines. A mistake is reported where it is written."""
+def test_an_alias_has_the_value_and_the_place_of_its_anchor(tmp_path: Path) -> None:
+    """Anchors are useful for the same points of two machines. A mistake is reported where it is written."""
     file = tmp_path / "factory.yaml"
     file.write_text("a: &a {b: [1, {c: x}]}\nd: *a\n&k e: *k\n", encoding="utf-8")
     read = read_document(file)
@@ -95,7 +95,7 @@ def test_file_and_its_values_are_bounded(tmp_path: Path, monkeypatch: pytest.Mon
         (b"format: 1\n<<: {c: 1}", "factory.yaml:2:1: merge keys (<<) are not part of YAML 1.2; write the keys"),
     ],
 )
-def test_what_is_not_yaml_is_reported_where_it_stands(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_invalid_yaml_is_reported_at_its_position(tmp_path: Path, content: bytes, problem: str) -> None:
     """An editor jumps there; most of these can't be seen."""
     file = tmp_path / "factory.yaml"
     file.write_bytes(content)
@@ -119,7 +119,7 @@ def test_machines_and_points_are_bounded(tmp_path: Path) -> None:
 
 
 def test_templates_extend_one_another_up_to_a_limit(tmp_path: Path) -> None:
-    """A chain has a handful of links; a longer one is a mistake of a generator."""
+    """A chain has a few templates; a longer chain is a mistake of a generator."""
     chain = {f"t{i}": f"format: 1\nprotocol: modbus\nextends: t{i + 1}\n" for i in range(200)}
     found = problems(tmp_path, HEAD + ONE, press="format: 1\nprotocol: modbus\nextends: t0\n", **chain)
     assert found == ["machines/t31.yaml:3:1: extends: extends more than 32 templates, one after another"]
@@ -166,7 +166,7 @@ def test_include_stays_below_its_folder(tmp_path: Path, pattern: str) -> None:
 
 
 def test_problem_shows_no_control_characters(tmp_path: Path) -> None:
-    """A key of a file could else turn the text of a terminal, or clear it."""
+    """Otherwise a key of a file could reverse the text of a terminal, or clear it."""
     found = problems(tmp_path, HEAD + ONE + '"\\e[2J\\u202e": 1\n', press=TEMPLATE + "  a: {address: coil 0}\n")
     assert any("\\x1b[2J\\u202e" in problem for problem in found)
     assert all(problem.isprintable() for problem in found)

@@ -74,11 +74,11 @@ def shown(*arguments: str) -> str:
 
 @pytest.mark.parametrize("style", ["yaml", "json"])
 def test_every_machine_is_shown_with_its_points(file: Path, tmp_path: Path, style: str) -> None:
-    """What a range, a parameter and a template amount to is seen before it runs."""
+    """A person sees the effect of a range, a parameter and a template before the gateway runs."""
     output = tmp_path / f"shown.{style}"
     output.write_text(shown(str(file), "--format", style), encoding="utf-8")
-    told: dict[str, Any] = read_document(output).data  # JSON is YAML
-    machines = {machine["machine"]: machine for machine in told["machines"]}
+    document: dict[str, Any] = read_document(output).data  # JSON is YAML
+    machines = {machine["machine"]: machine for machine in document["machines"]}
     assert [name.rpartition("/")[2] for name in machines] == ["press-01", "press-02", "press-03", "press-04", "tbm"]
     assert machines["acme/one/curing/curing-1/press-02"]["connection"] == "modbus+tcp://10.0.0.2?timeout=2"
     assert machines["acme/one/curing/curing-1/press-02"]["points"]["pressure"] == {
@@ -91,7 +91,7 @@ def test_every_machine_is_shown_with_its_points(file: Path, tmp_path: Path, styl
         "-1": "0o14",
     }
     assert list(machines["acme/one/curing/curing-1/press-04"]["points"]) == ["phase", "odd"]
-    assert told["broker"]["password"] == {"secret": "broker_password"}
+    assert document["broker"]["password"] == {"secret": "broker_password"}
 
 
 def test_lines_of_text_show_machine_point_rate_and_source(file: Path) -> None:
@@ -103,14 +103,14 @@ def test_lines_of_text_show_machine_point_rate_and_source(file: Path) -> None:
     assert "press-02" not in text
 
 
-def test_a_pattern_that_fits_no_machine_is_told(file: Path) -> None:
+def test_a_pattern_that_matches_no_machine_is_reported(file: Path) -> None:
     """An empty answer would look like an empty factory."""
     ran = CliRunner().invoke(main, ["show", str(file), "--machine", "pres-01"])
     assert (ran.exit_code, ran.stderr) == (1, f"{file}: no machine matches 'pres-01'\n")
 
 
 def test_secrets_are_shown_by_name_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is shown ends up in a ticket."""
+    """The output ends up in a ticket."""
     monkeypatch.setenv("LINESIDE_SECRET_BROKER_PASSWORD", "hunter2")
     for style in ("text", "yaml", "json"):
         assert "hunter2" not in shown(str(file), "--format", style)
@@ -118,7 +118,7 @@ def test_secrets_are_shown_by_name_alone(file: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("file_", [*PLANTS, None], ids=lambda file: file.name if file else "ranges")
 def test_an_unrolled_factory_is_the_same(file: Path, file_: Path | None) -> None:
-    """Simulators, and who moves a configuration, stand on it."""
+    """Simulators, and people who move a configuration, depend on it."""
     factory = load_factory(file_ or file)
     plain = file.parent / "plain.yaml"
     plain.write_text(dump(unrolled(factory)), encoding="utf-8")
@@ -127,7 +127,7 @@ def test_an_unrolled_factory_is_the_same(file: Path, file_: Path | None) -> None
 
 @pytest.mark.parametrize("file_", PLANTS, ids=lambda file: file.name)
 def test_points_as_they_are_shown_make_the_same_points(file_: Path, tmp_path: Path) -> None:
-    """What is shown can be pasted into a template."""
+    """The shown points can be pasted into a template."""
     factory = load_factory(file_)
     machines = {machine.template: machine for machine in factory.machines}
     (tmp_path / "machines").mkdir()
@@ -161,7 +161,7 @@ _SCALARS = st.none() | st.booleans() | _NUMBERS | _TEXT | st.sampled_from(_TRAPS
 
 @pytest.mark.parametrize("flow", [True, False])
 @given(data=st.lists(_SCALARS))
-def test_what_is_written_as_yaml_is_read_as_the_same(folder: Path, data: list[Any], *, flow: bool) -> None:
+def test_written_yaml_is_read_as_the_same_data(folder: Path, data: list[Any], *, flow: bool) -> None:
     """The label '1e3' is text to us, and a number to a reader of YAML 1.2 where it is not quoted."""
     file = folder / "written.yaml"
     file.write_text(dump(data, flow=flow), encoding="utf-8", newline="")
@@ -172,30 +172,30 @@ def test_what_is_written_as_yaml_is_read_as_the_same(folder: Path, data: list[An
 # -- validate --
 
 
-def test_validate_tells_machines_and_points(file: Path) -> None:
-    """The numbers say whether ranges and templates did what was meant."""
+def test_validate_prints_the_numbers_of_machines_and_points(file: Path) -> None:
+    """The numbers say whether ranges and templates have the intended effect."""
     ran = CliRunner().invoke(main, ["validate", str(file)])
     assert (ran.exit_code, ran.stderr) == (0, "")
     digest = load_factory(file).digest
     assert ran.stdout == f"{file}: valid: 5 machines, 37 points; configuration {digest}\n"
 
 
-def test_validate_tells_programs_the_same_as_people(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validate_reports_the_same_to_programs_as_to_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Editors mark the place, CI annotates the change."""
     case = CASES / "wrong_config" / "cross_checks"
     monkeypatch.chdir(case)
     ran = CliRunner().invoke(main, ["validate", "factory.yaml", "--format", "json"])
-    told = json.loads(ran.stdout)
-    assert (ran.exit_code, ran.stderr, told["right"]) == (1, "", False)
+    report = json.loads(ran.stdout)
+    assert (ran.exit_code, ran.stderr, report["right"]) == (1, "", False)
     lines = []
-    for problem in told["problems"]:
+    for problem in report["problems"]:
         severity = "" if problem["severity"] == "error" else f"{problem['severity']}: "
         lines.append("{file}:{line}:{column}: {0}{path}: {message}\n".format(severity, **problem))
     assert "".join(lines) == (case / "expected.txt").read_text(encoding="utf-8")
 
 
-def test_a_link_that_can_not_hold_its_periods_is_a_warning(tmp_path: Path) -> None:
-    """It is told before the first cycle is missed; on another network it may be wrong, so it is no mistake."""
+def test_a_serial_line_that_can_not_keep_its_periods_is_a_warning(tmp_path: Path) -> None:
+    """The overload is reported before the first scan is missed; it is an estimate, so it is not an error."""
     (tmp_path / "factory.yaml").write_text(
         'format: 1\nfactory: {enterprise: acme, site: one}\ngateway: {id: edge-1}\nbroker: {url: "mqtt://localhost"}\n'
         "lines: {l: {area: a, machines: {'m{1..40}': {template: curing-press,\n"
@@ -203,9 +203,9 @@ def test_a_link_that_can_not_hold_its_periods_is_a_warning(tmp_path: Path) -> No
         encoding="utf-8",
     )
     path = "lines.l.machines.m{1..40}.connection"
-    told = f"{tmp_path / 'factory.yaml'}:6:3: warning: {path}: the load of 40 machines is "
+    warning = f"{tmp_path / 'factory.yaml'}:6:3: warning: {path}: the load of 40 machines is "
     for options, code in ([], 0), (["--strict"], 1):
         ran = CliRunner().invoke(main, ["validate", str(tmp_path / "factory.yaml"), *options])
-        assert (ran.exit_code, ran.stderr.startswith(told)) == (code, True), ran.output
+        assert (ran.exit_code, ran.stderr.startswith(warning)) == (code, True), ran.output
         assert "the periods can't be kept: read less often" in ran.stderr
         assert "1,560 points, 1 warning; configuration " in ran.stdout

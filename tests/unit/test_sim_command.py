@@ -1,4 +1,4 @@
-"""`lineside simulate`: what it takes, what it refuses, and what is drawn."""
+"""`lineside simulate`: valid options, refused options, and the drawn pictures."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def factory(folder: Path, machines: dict[str, dict[str, str]]) -> Path:
     return configure(folder, {"meter": METER}, machines)
 
 
-async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
-    """SIGTERM, as systemd sends it."""
+async def test_it_serves_until_it_is_stopped(tmp_path: Path):
+    """systemd sends SIGTERM."""
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
     moved = tmp_path / "moved.yaml"
     process = await Lineside.simulate(config, moved)
@@ -47,7 +47,7 @@ async def test_it_serves_until_it_is_told_to_stop(tmp_path: Path):
 
 
 def test_the_written_configuration_resolves_ranges(tmp_path: Path):
-    """What is written stands for itself: a machine each, with an address each."""
+    """The written file has an entry and a connection for each machine."""
     machines = {"m-{1..3}": {"template": "meter", "connection": "modbus+tcp://10.0.0.1?unit={n}&backup=10.0.0.2"}}
     config = factory(tmp_path, machines)
     loaded = load_factory(config)
@@ -68,7 +68,7 @@ def test_the_written_configuration_resolves_ranges(tmp_path: Path):
 
 
 def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
-    """Nothing is made for a run on the configured ports: who connects there has what the factory's gateway has."""
+    """No credentials are made for the configured ports: a client there has those of the factory's gateway."""
     meter = {"protocol": "opcua", "points": {"power": {"node": "/Power", "type": "float"}}}
     connection = "opc.tcp://10.0.0.1?security=none&username=edge"
     loaded = load_factory(
@@ -87,7 +87,7 @@ def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--ports", "auto"], "--ports auto needs --write"),
         (["--write", "x.yaml"], "--write needs --ports auto"),
@@ -106,16 +106,16 @@ def test_without_a_folder_there_is_nothing_to_trust(tmp_path: Path):
         (["--plot", "m2", "x.png"], "unknown machine 'm2'; there are: m1"),
     ],
 )
-def test_what_can_not_be_done_is_told(tmp_path: Path, arguments: list[str], told: str):
-    """In one line, and with an exit code."""
+def test_an_impossible_request_is_explained(tmp_path: Path, arguments: list[str], message: str):
+    """The message is one line, and the exit code is not 0."""
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
     result = CliRunner().invoke(main, ["simulate", str(config), *arguments])
     assert result.exit_code != 0
-    assert told in result.output
+    assert message in result.output
     assert "Traceback" not in result.output
 
 
-def test_without_what_serves_modbus_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_without_the_modbus_library_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The machines are an extra, which an edge box does not have."""
     monkeypatch.setitem(sys.modules, "pymodbus", None)
     config = factory(tmp_path, {"m1": {"template": "meter", "connection": "modbus+tcp://10.0.0.1"}})
@@ -134,7 +134,7 @@ def test_pictures_without_matplotlib_say_what_to_install(tmp_path: Path, monkeyp
 
 
 def test_a_picture_is_drawn(tmp_path: Path):
-    """By the command, of a bundled plant, as in the documentation; a blank one would be smaller."""
+    """The command draws a bundled plant, as in the documentation; a blank picture would be smaller."""
     picture = tmp_path / "x.png"
     config = bundled_config() / "tire-plant.yaml"
     result = CliRunner().invoke(main, ["simulate", str(config), "--plot", "press-01", str(picture)])
@@ -144,7 +144,7 @@ def test_a_picture_is_drawn(tmp_path: Path):
 
 
 def test_a_picture_shows_one_whole_cycle():
-    """From its first phase to its last, and what moves in it: pressures by their size, temperatures together."""
+    """It shows all phases, and the values that change: pressures by their size, temperatures together."""
     plant = Plant(load_factory(bundled_config() / "tire-plant.yaml"), "1")
     press = next(shown for configured, shown in plant.machines if configured.path.machine == "press-01")
     times, phases, values = one_cycle(plant, press, Injector([]))

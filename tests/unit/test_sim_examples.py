@@ -1,4 +1,4 @@
-"""What simulated machines show where only the real one knows its points."""
+"""Example points of simulated machines, where only the real machine knows its points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from simulators.opcua.discoverable_points import examples
         ({"node": "/Motors", "match": "Speed"}, {"motor_speed": "/Motors/Speed"}),
     ],
 )
-def test_a_pattern_with_numbers_in_it_is_what_it_finds(keys: dict[str, str], expected: dict[str, str]) -> None:
+def test_a_search_pattern_becomes_example_points(keys: dict[str, str], expected: dict[str, str]) -> None:
     """The names are those that the gateway gives them; a pattern without a star is one variable."""
     source = OpcUaSource.model_validate(keys | {"queue": 3})
     search = Point.model_validate({"name": "motor", "source": source, "type": "float"})

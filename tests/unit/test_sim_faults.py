@@ -1,4 +1,4 @@
-"""Faults by name: what can be ordered, what it does, and that it ends."""
+"""Faults by name: the known faults, their effects, and their end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("press-03", "is not a fault; write MACHINE:FAULT@START"),
         ("press-3:silence", "did you mean 'press-03'"),
@@ -59,9 +59,9 @@ def run(plant: Plant, seconds: float, *orders: str) -> Injector:
         ("press-03:wrong_clock", "unknown fault 'wrong_clock'"),
     ],
 )
-def test_what_is_no_fault_is_told_with_what_would_be(plant: Plant, written: str, told: str):
+def test_an_invalid_fault_is_refused_with_a_correction(plant: Plant, written: str, message: str):
     """A fault that silently does nothing makes a test pass that should fail."""
-    with pytest.raises(InvalidFault, match=re.escape(told)):
+    with pytest.raises(InvalidFault, match=re.escape(message)):
         parse_fault(written, shown(plant), "seed")
 
 
@@ -91,7 +91,7 @@ def test_a_broken_sensor_has_no_value_until_it_is_mended(plant: Plant):
 
 
 def test_a_stuck_value_stays_while_the_machine_goes_on(plant: Plant):
-    """The model does not stop: only what is seen of it."""
+    """The model does not stop; only the shown value does not change."""
     one = named(plant, "press-03")
     run(plant, 5, "press-03.bladder_temperature_left:stuck@2s")
     stuck = one.values()["bladder_temperature_left"]
@@ -169,8 +169,8 @@ def test_a_stuck_steam_valve_leaves_both_tyres_uncured():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_process_fault_changes_what_is_seen(name: str):
-    """A fault that does nothing is none."""
+def test_every_process_fault_changes_a_signal(name: str):
+    """A fault without an effect is not a fault."""
     model = MODELS[name]
     for fault in model.process_faults:
         assert fault not in FAULTS
@@ -185,7 +185,7 @@ def test_every_process_fault_changes_what_is_seen(name: str):
 
 
 def test_duplicate_serial_numbers_are_given_until_the_fault_ends(plant: Plant):
-    """What traceability must survive."""
+    """Traceability must survive this fault."""
     tbm = named(plant, "tbm-01").machine
     assert isinstance(tbm, Machine)
     tbm.same_serial = True
@@ -196,7 +196,7 @@ def test_duplicate_serial_numbers_are_given_until_the_fault_ends(plant: Plant):
 
 
 def test_random_faults_come_from_the_seed(plant: Plant):
-    """As often as was asked for, on average, and the same each time."""
+    """They occur at the requested mean rate, and are the same each time."""
     drawn = [[(str(f), f.start) for f in random_faults(shown(plant), seed, 60.0, 36_000.0)] for seed in "aab"]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0]) == pytest.approx(600, rel=0.2)
@@ -204,7 +204,7 @@ def test_random_faults_come_from_the_seed(plant: Plant):
 
 
 def test_a_control_file_begins_and_ends_faults(plant: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Whole lines only: what is still being written waits."""
+    """Only whole lines are read: a line that is still being written waits."""
     file, injector = tmp_path / "control", Injector([])
     control, link = ControlFile(file, injector, shown(plant)), named(plant, "press-03").network
 
@@ -221,9 +221,9 @@ def test_a_control_file_begins_and_ends_faults(plant: Plant, tmp_path: Path, cap
     with file.open("a") as more:
         more.write("press-03:silence off\npress-03:nonsense\npress-04:silence off\n")
     assert not look()
-    told = capsys.readouterr().out
-    assert f"{file}:4:1: 'press-03:nonsense': unknown fault" in told
-    assert f"{file}:5:1: 'press-04:silence' is not active" in told
+    output = capsys.readouterr().out
+    assert f"{file}:4:1: 'press-03:nonsense': unknown fault" in output
+    assert f"{file}:5:1: 'press-04:silence' is not active" in output
 
 
 def test_a_fault_without_an_end_lasts(plant: Plant):

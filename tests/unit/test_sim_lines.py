@@ -95,7 +95,7 @@ def serials(one: Line) -> list[str]:
     steps=st.lists(st.floats(0.05, 3.0), min_size=50, max_size=300),
 )
 def test_parts_are_conserved_at_all_times(counts: tuple[int, ...], seed: str, steps: list[float]):
-    """What was started is good, rejected, or still inside: with starving, blocking, stops and changes of order."""
+    """A started part is good, rejected or still inside, with starving, blocking, stops and changes of order."""
     one = line(counts, seed)
     for dt in steps:
         step(one, dt)
@@ -115,7 +115,7 @@ def test_parts_are_conserved_at_all_times(counts: tuple[int, ...], seed: str, st
 def test_parts_are_conserved_in_whole_plants_at_any_speed_whatever_goes_wrong(
     plant: str, seed: str, steps: list[float], every: float
 ):
-    """Also where serial numbers are given twice, a press opens late, or an order ends."""
+    """This includes duplicate serial numbers, a press that opens late, and the end of an order."""
     one = Plant(load_factory(bundled_config() / f"{plant}.yaml"), seed)
     injector = Injector(random_faults([shown for _, shown in one.machines], seed, every, sum(steps)))
     for dt in steps:
@@ -133,16 +133,16 @@ def machines_of(line: Line) -> list[Machine]:
 
 
 def test_counters_of_neighbours_agree():
-    """What a stage has passed on is in the buffer behind it, or has been taken."""
+    """A part that a stage has passed on is in the buffer behind it, or has entered the next stage."""
     one = line((2, 1, 1, 1), "seed")
     filled = [len(stage.inlet.parts) if stage.inlet else 0 for stage in one.stages]
-    taken = [sum(machine.inside for machine in stage.each()) for stage in one.stages]
+    inside_before = [sum(machine.inside for machine in stage.each()) for stage in one.stages]
     for _ in range(4000):
         step(one, 0.5)
     for number, (before, after) in enumerate(pairwise(one.stages), 1):
         passed = sum(machine.good - blocked(machine) for machine in before.each())
         arrived = sum(machine.good + machine.rejects + machine.inside - blocked(machine) for machine in after.each())
-        arrived -= taken[number]
+        arrived -= inside_before[number]
         assert after.inlet is not None
         assert filled[number] + passed == arrived + len(after.inlet.parts)
 
@@ -152,7 +152,7 @@ def blocked(machine: Machine) -> int:
     return machine.inside if machine.state in {State.SUSPENDING, State.SUSPENDED} else 0
 
 
-def test_a_machine_of_two_cavities_takes_two_parts_and_passes_on_what_is_good_of_them():
+def test_a_machine_of_two_cavities_takes_two_parts_and_passes_on_good_parts():
     """Each has its own serial number and its own verdict; with one part to be had, the machine waits for another."""
     source, drain = Buffer(6), Buffer(3)
     twins = Twins("twins", "seed")
@@ -182,8 +182,8 @@ def until(machine: Machine, state: State) -> None:
         machine.step(0.5)
 
 
-def test_a_fast_machine_is_blocked_by_a_slow_one_and_a_slow_one_starves_the_next():
-    """Suspended is what both are, in PackML's words."""
+def test_a_slow_machine_blocks_the_machine_before_it_and_starves_the_next():
+    """Both are in the state Suspended (PackML)."""
     one = line((3, 1, 1, 3), "seed")
     states: dict[str, Counter[State]] = {kind.__name__: Counter() for kind in KINDS}
     for _ in range(4000):
@@ -242,7 +242,7 @@ def test_the_way_to_a_state_leads_over_transitions():
 
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
 def test_the_machines_of_a_plant_move_along_transitions(plant: str):
-    """Carousels included: what a reader sees, step by step, has no jump."""
+    """The states that a reader sees have no jump, also those of carousels."""
     machines = Plant(load_factory(bundled_config() / f"{plant}.yaml"), "seed")
     modelled = [outputs for _, outputs in machines.machines if "state" in outputs.values()]
     before = [outputs.values()["state"] for outputs in modelled]
@@ -274,7 +274,7 @@ def test_an_order_goes_down_the_line_with_its_parts():
 
 
 def test_machines_that_make_nothing_for_each_other_are_not_joined():
-    """An extruder beside a calender is no line: parts would flow where none belong."""
+    """An extruder beside a calender is not a line: parts would flow between machines that are not connected."""
     plant = Plant(load_factory(bundled_config() / "tire-plant.yaml"), "seed")
     stages = [[stage.machines[0].model.__name__ for stage in one.stages] for one in plant.lines]
     assert ["UniformityMachine", "XrayMachine"] in stages
@@ -295,7 +295,7 @@ def test_parallel_machines_do_not_run_in_step():
 
 
 class Shift:
-    """Eight hours of a plant at 60x speed: what each stage made, from the first second to the last."""
+    """Eight hours of a plant at 60x speed, and the parts of each stage in this time."""
 
     def __init__(self, plant: str) -> None:
         self.plant = Plant(load_factory(bundled_config() / f"{plant}.yaml"), "seed")
@@ -320,7 +320,7 @@ class Shift:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
 def test_a_shift_is_believable(plant: str):
-    """What a process engineer looks at first: takt, OEE and scrap of each line, and that its counters agree."""
+    """A process engineer looks first at takt, OEE, scrap and counters of each line."""
     shift = Shift(plant)
     for one in shift.plant.lines:
         totals = [shift.total(stage) for stage in one.stages]
@@ -334,24 +334,24 @@ Totals = list[tuple[int, int, int]]
 
 
 def documented(words: str) -> tuple[float, float]:
-    """Return the lowest and the highest share that the documentation tells in such words."""
+    """Return the lowest and the highest fraction that the documentation states in these words."""
     text = " ".join((Path(__file__).parents[2] / "docs" / "simulators.md").read_text(encoding="utf-8").split())
     [(lowest, highest)] = re.findall(words.format(r"([\d.]+) to ([\d.]+) percent"), text)
     return float(lowest) / 100, float(highest) / 100
 
 
 def believable_oee(one: Line, totals: Totals) -> None:
-    """Good parts at the end of a line, against what its bottleneck could make without a stop."""
+    """Compare the good parts at the end of a line with the capacity of its bottleneck without a stop."""
     lowest, highest = documented("an OEE of {} at each line's bottleneck")
     assert (lowest, highest) == (0.75, 0.95)
     slowest = max(stage.takt for stage in one.stages)
     assert lowest <= totals[-1][1] * slowest / (8 * HOUR) <= highest, one.name
     for stage, (made, _, _) in zip(one.stages, totals, strict=True):
-        assert 8 * HOUR / made >= stage.takt * 0.99, "nothing is faster than it is"
+        assert 8 * HOUR / made >= stage.takt * 0.99, "no stage is faster than its takt"
 
 
 def believable_scrap(one: Line, totals: Totals) -> None:
-    """Of a line's parts, by all of its machines; of a line that makes few it may be none in a shift."""
+    """Compare the rejects of all machines of a line with its parts; a slow line may have none in a shift."""
     lowest, highest = documented("{} of rejected parts, over all machines of a line")
     assert (lowest, highest) == (0.002, 0.05)
     scrap = sum(rejects for _, _, rejects in totals) / totals[0][0]
@@ -361,7 +361,7 @@ def believable_scrap(one: Line, totals: Totals) -> None:
 
 
 def agreeing_counters(one: Line, totals: Totals) -> None:
-    """What a stage passed on, the next one has had, but for what is in between."""
+    """Compare the parts that a stage passed on with those of the next stage; the parts in between may differ."""
     for (before, made), (after, had) in pairwise(zip(one.stages, totals, strict=True)):
         assert after.inlet is not None
         between = after.inlet.room + sum(len(list(stage.each())) * stage.cavities for stage in (before, after))

@@ -1,4 +1,4 @@
-"""The standard address space of simulated OPC UA servers: the one that asyncua makes, and each server's own."""
+"""The standard address space of simulated OPC UA servers: as asyncua makes it, and separate for each server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def content(data: NodeData) -> dict[str, object]:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A place of the test's own, and nothing known of an earlier one."""
+    """Yield a cache file of this test, with an empty cache in memory."""
     file = tmp_path / "cache" / "standard"
     monkeypatch.setattr(standard, "cache_file", lambda: file)
     monkeypatch.setattr("sys.dont_write_bytecode", False)
@@ -62,8 +62,8 @@ async def test_every_node_is_as_asyncua_makes_it(kept: Path):
         assert content(shared.iserver.aspace[node]) == content(plain.iserver.aspace[node])
 
 
-async def test_what_one_server_changes_no_other_sees():
-    """They share nothing but what they begin with."""
+async def test_a_change_of_one_server_is_not_visible_in_another():
+    """Servers share only their initial nodes."""
     one, other = new_server(), new_server()
     await one.init()
     await other.init()
@@ -79,7 +79,7 @@ async def test_what_one_server_changes_no_other_sees():
 
 @pytest.mark.parametrize("asked", [True, False], ids=["asked for before", "never asked for"])
 async def test_a_standard_node_that_is_deleted_stays_so(asked: bool):  # noqa: FBT001 - a table's column
-    """Of this server; it does not come back when it is asked for."""
+    """The node is deleted in this server only, and does not come back when it is requested."""
     one, other = new_server(), new_server()
     await one.init()
     await other.init()
@@ -91,7 +91,7 @@ async def test_a_standard_node_that_is_deleted_stays_so(asked: bool):  # noqa: F
     assert SERVER_STATE in other.iserver.aspace
 
 
-async def test_what_is_no_standard_node_is_not_there():
+async def test_a_node_outside_of_the_standard_is_absent():
     """Ids of other kinds, other namespaces, and numbers that the standard does not have."""
     server = new_server()
     await server.init()
@@ -103,8 +103,8 @@ async def test_what_is_no_standard_node_is_not_there():
 
 
 @pytest.mark.usefixtures("one_node")
-async def test_a_damaged_file_is_made_anew(kept: Path):
-    """It is a help, and may not be in the way."""
+async def test_a_damaged_file_is_written_again(kept: Path):
+    """The file is a cache, and must not stop a server."""
     kept.parent.mkdir()
     kept.write_bytes(b"\x78\x9c" + bytes(100))
     for _ in range(2):
@@ -117,8 +117,8 @@ async def test_a_damaged_file_is_made_anew(kept: Path):
 
 @pytest.mark.usefixtures("one_node")
 async def test_nothing_is_kept_where_nothing_may_be_written(kept: Path, monkeypatch: pytest.MonkeyPatch):
-    """Neither where the folder is not ours, nor where Python is told to write no byte code."""
-    kept.parent.write_text("this is no folder")
+    """The folder is not ours, or Python is configured to write no byte code."""
+    kept.parent.write_text("this is not a folder")
     server = new_server()
     await server.iserver.load_standard_address_space()
     assert SERVER_STATE in server.iserver.aspace

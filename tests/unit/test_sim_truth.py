@@ -1,4 +1,4 @@
-"""The truth log: the same seed gives the same file, and it holds what a perfect reader would have."""
+"""The truth log: the same seed gives the same file, and the file contains the readings of a perfect reader."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ for plant in ("tire-plant", "appliance-plant"):
 @pytest.mark.parametrize("dt", ["0.2", "12.0"])
 def test_other_processes_write_the_same_log(tmp_path: Path, dt: str):
     """Whatever the order of sets there; with faults at random, at 1x and at 60x speed."""
-    told = []
+    outputs = []
     for hash_seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[1])}
         command = [sys.executable, "-c", PRINT_LOG, str(tmp_path / f"log{hash_seed}"), dt]
         ran = subprocess.run(
             command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=True
         )
-        told.append(ran.stderr.split())
-    assert told[0] == told[1]
-    assert min(int(size) for size in told[0][1::2]) > 50_000
+        outputs.append(ran.stderr.split())
+    assert outputs[0] == outputs[1]
+    assert min(int(size) for size in outputs[0][1::2]) > 50_000
 
 
 def test_speed_keeps_the_shape(tmp_path: Path):
@@ -108,7 +108,7 @@ def test_speed_keeps_the_shape(tmp_path: Path):
     assert fast_time == pytest.approx(cast("float", slow_time), rel=0.02)
 
 
-def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
+def test_a_log_returns_the_values_between_two_times(tmp_path: Path):
     """A reading is right when its value was shown at about its time."""
     record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure_left:sensor_break@2s+2s",), steps=50)
     truth = Truth(tmp_path / "log")
@@ -128,8 +128,8 @@ def test_a_log_tells_what_was_held_between_two_times(tmp_path: Path):
     assert None in truth.values_between(press, "bladder_pressure_left", 0, 11_000_000)
 
 
-def test_a_log_tells_for_how_long_a_value_was_away(tmp_path: Path):
-    """What trembles about its rest comes back to it between two samples; a counter never does."""
+def test_a_log_returns_the_longest_deviation_of_a_value(tmp_path: Path):
+    """A value that trembles about its rest returns to it between two samples; a counter never does."""
     record(tmp_path / "log", "7", "tire-plant", ("press-03.bladder_pressure_left:sensor_break@2s+2s",), steps=50)
     truth = Truth(tmp_path / "log")
     press = "curing/curing-1/press-03"
@@ -139,7 +139,7 @@ def test_a_log_tells_for_how_long_a_value_was_away(tmp_path: Path):
 
 
 @given(seed=st.text("abc", max_size=4), clock=st.floats(0.2, 5000.0))
-def test_what_the_log_says_is_what_the_gateway_reads(seed: str, clock: float):
+def test_the_log_has_the_values_that_the_gateway_reads(seed: str, clock: float):
     """Through registers and normalization, bit for bit: every Modbus point of both plants, and every type."""
     for configured, shown, unit in UNITS:
         shown.machine.step(clock % 1.0 + 0.1)

@@ -44,7 +44,7 @@ class Line:
 
 
 @pytest.mark.parametrize("back", [3 * SECOND, 9 * SECOND, HOUR])
-def test_times_follow_a_source_clock_that_is_set_back_and_are_marked_until_it_has_caught_up(back: int) -> None:
+def test_times_follow_a_source_clock_that_is_set_back_and_are_marked_meanwhile(back: int) -> None:
     """Ten seconds of a line fell into ten microseconds, all good: charts and rates were wrong for hours."""
     line, step = Line(), max(200_000, back // 50)
     before = line.send(*range(NOW - 2 * back, NOW, step))
@@ -55,7 +55,7 @@ def test_times_follow_a_source_clock_that_is_set_back_and_are_marked_until_it_ha
     spaces = [later - earlier for (earlier, _), (later, _) in pairwise(overlap)]
     assert set(spaces) == {step}, "as far apart as the values were"
     assert all(
-        0 < time - told <= 2 * APART for (time, _), told in zip(overlap, range(last - back, NOW, step), strict=False)
+        0 < time - sent <= 2 * APART for (time, _), sent in zip(overlap, range(last - back, NOW, step), strict=False)
     )
     after = line.send(*range(last + step, last + 10 * step, step))
     assert after == [(time, None) for time in range(last + step, last + 10 * step, step)], "right again at once"
@@ -153,10 +153,10 @@ def test_events_keep_their_times_in_any_order() -> None:
     source = OpcUaSource.model_validate({"node": "s=Press", "mode": Mode.EVENTS})
     points = [Point.model_validate({"name": "alarms", "source": source})]
     group, normalizer = group_of(points), Normalizer(points)
-    told = []
+    times = []
     for time in (NOW, NOW - HOUR, NOW - HOUR, NOW + 1, NOW):
         scan = part(group, (0, time, "{}"), time=NOW)
         normalizer.apply(scan)
         assert not scan.faults
-        told += scan.times or []
-    assert told == [NOW, NOW - HOUR, NOW - HOUR + 1, NOW + 1, NOW + 2]
+        times += scan.times or []
+    assert times == [NOW, NOW - HOUR, NOW - HOUR + 1, NOW + 1, NOW + 2]

@@ -1,4 +1,4 @@
-"""Records that a broker does not take are cut, and put anew under numbers of their own."""
+"""Records that are too large for a broker are split, and the parts get sequence numbers of their own."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @given(scan=scans())
-def test_two_halves_say_what_the_whole_says(scan: NamedScan):
-    """Also of what is bad, doubtful, and has a time of its own."""
+def test_two_halves_have_the_readings_of_the_whole(scan: NamedScan):
+    """This includes bad and uncertain readings, and readings with a time of their own."""
     halves = halve(scan)
     if len(scan) < 2:
         assert halves is None
@@ -35,7 +35,7 @@ def test_two_halves_say_what_the_whole_says(scan: NamedScan):
 
 
 class Spool:
-    """Keeps what is put in place of a record."""
+    """A spool that keeps the replacements of records."""
 
     def __init__(self) -> None:
         self.replaced: list[tuple[int, list[bytes], int]] = []
@@ -53,8 +53,8 @@ def letters(tmp_path: Path) -> DeadLetters:
     return DeadLetters(tmp_path / "letters.jsonl", 2**20)
 
 
-def test_what_a_broker_does_not_take_is_put_anew_in_smaller_records(letters: DeadLetters):
-    """Whose numbers are their own, so that each is confirmed by itself."""
+def test_a_record_that_a_broker_refuses_is_replaced_by_smaller_records(letters: DeadLetters):
+    """Their sequence numbers are new, so that each record is confirmed separately."""
     spool, whole = Spool(), [NamedScan(t, {f"p{i}": i for i in range(50)}) for t in range(5)]
     Splitter(spool, CODEC, letters)(Spooled(7, "topic", encode(7, whole), 250), 400)
     [(seq, payloads, too_large)] = spool.replaced
@@ -68,7 +68,7 @@ def test_what_a_broker_does_not_take_is_put_anew_in_smaller_records(letters: Dea
 
 
 def test_a_reading_that_is_too_large_by_itself_is_set_aside_and_the_others_go_on(letters: DeadLetters):
-    """It is the reading that can't be sent, and not the scan that it was taken with."""
+    """The reading can't be sent; the rest of its scan can."""
     spool, whole = Spool(), [NamedScan(1, {"a": 1, "long": "x" * 1000, "b": 2})]
     Splitter(spool, CODEC, letters)(Spooled(7, "topic", encode(7, whole), 3), 400)
     [(_, payloads, too_large)] = spool.replaced

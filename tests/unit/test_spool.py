@@ -31,7 +31,7 @@ def encode(seq: int, items: list[str]) -> bytes:
 
 
 class Story:
-    """A spool and what a gateway does with it."""
+    """A spool and the operations of a gateway on it."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
@@ -58,8 +58,8 @@ async def opened(folder: Path, **settings: Any) -> AsyncIterator[Story]:
 
 
 async def test_a_record_is_leased_only_after_it_is_durable(tmp_path: Path):
-    """What is published before it is on disk can be published and lost."""
-    assert module.GROUP_COMMIT <= 0.05, "what a power cut may take with it"
+    """A record that is published before it is on disk can be published and then lost."""
+    assert module.GROUP_COMMIT <= 0.05, "the time that a power cut may lose"
     async with opened(tmp_path) as story:
         story.take("a")
         assert await story.leased() == []
@@ -69,7 +69,7 @@ async def test_a_record_is_leased_only_after_it_is_durable(tmp_path: Path):
 
 
 async def test_scans_between_two_commits_become_one_record(tmp_path: Path):
-    """Fast machines would else pay for a record with every scan."""
+    """Otherwise fast machines would need a record for every scan."""
     async with opened(tmp_path) as story:
         for item in "abc":
             story.spool.put(story.builder, item, 2)
@@ -91,7 +91,7 @@ async def test_a_large_record_is_closed_before_the_commit(tmp_path: Path, monkey
 
 
 async def test_a_confirmed_record_is_gone_and_counted(tmp_path: Path):
-    """Confirmed is what the store holds, and nothing else."""
+    """Only readings in the store are confirmed."""
     async with opened(tmp_path) as story:
         story.take(*"abcd", readings=3)
         await story.commit()
@@ -106,7 +106,7 @@ async def test_a_confirmed_record_is_gone_and_counted(tmp_path: Path):
 
 
 async def test_a_record_confirmed_twice_is_counted_once(tmp_path: Path):
-    """What is sent twice is confirmed twice."""
+    """A record that is sent twice is confirmed twice."""
     async with opened(tmp_path) as story:
         story.take("a", readings=5)
         await story.commit()
@@ -117,8 +117,8 @@ async def test_a_record_confirmed_twice_is_counted_once(tmp_path: Path):
         assert story.spool.ledger.balanced
 
 
-async def test_what_the_store_set_aside_is_dropped_with_its_reason(tmp_path: Path):
-    """It has left the spool and is not stored: the ledger must say so."""
+async def test_readings_that_the_store_set_aside_are_dropped_with_a_reason(tmp_path: Path):
+    """They have left the spool and are not stored: the ledger must say so."""
     async with opened(tmp_path) as story:
         story.take("a", readings=5)
         await story.commit()
@@ -141,7 +141,7 @@ async def test_fresh_records_are_leased_before_the_backlog(tmp_path: Path):
 
 
 async def test_released_records_are_leased_again(tmp_path: Path):
-    """What may not have arrived is sent again."""
+    """A record that may not have arrived is sent again."""
     async with opened(tmp_path) as story:
         story.take(*"abc")
         await story.commit()
@@ -165,7 +165,7 @@ async def test_a_lease_that_is_cancelled_forgets_nothing(tmp_path: Path):
 
 
 async def test_records_numbers_and_ledger_survive_a_restart(tmp_path: Path):
-    """A number that is given twice would confirm what was never stored."""
+    """A number that is used twice would confirm a record that was never stored."""
     async with opened(tmp_path) as story:
         story.take(*"ab", readings=2)
         story.spool.ledger.acquired += 7
@@ -182,8 +182,8 @@ async def test_records_numbers_and_ledger_survive_a_restart(tmp_path: Path):
         assert await story.leased() == [3]
 
 
-async def test_a_kill_between_two_commits_loses_only_what_was_not_durable(tmp_path: Path):
-    """And the ledger that was on disk agrees with the records that were."""
+async def test_a_kill_between_two_commits_loses_only_uncommitted_records(tmp_path: Path):
+    """The ledger on disk agrees with the records on disk."""
     async with opened(tmp_path) as story:
         story.take("a", readings=2)
         await story.commit()
@@ -200,8 +200,8 @@ async def test_a_kill_between_two_commits_loses_only_what_was_not_durable(tmp_pa
 
 
 @pytest.mark.parametrize("when_full", list(WhenFull))
-async def test_a_full_spool_does_what_it_is_told_and_counts_it(tmp_path: Path, when_full: WhenFull):
-    """Which end is lost is the plant's decision; that it is counted is ours."""
+async def test_a_full_spool_drops_the_configured_end_and_counts_it(tmp_path: Path, when_full: WhenFull):
+    """The plant decides which end is lost; the gateway counts it."""
     async with opened(tmp_path, max_size=SMALLEST_SPOOL, when_full=when_full.value) as story:
         for number in range(20):
             story.take(f"{number:08d}" * 4000, readings=2)  # each needs nine pages
@@ -226,8 +226,8 @@ async def test_a_full_spool_does_what_it_is_told_and_counts_it(tmp_path: Path, w
         assert await story.leased() == [21], "a spool that was full goes on"
 
 
-async def test_a_spool_that_was_full_when_the_gateway_was_killed_is_not_full_for_ever(tmp_path: Path):
-    """Its room is counted from what is in it, and not from what was written down of that."""
+async def test_a_spool_that_was_full_at_a_kill_has_room_after_confirmations(tmp_path: Path):
+    """The used space is computed from the records, not from a stored number."""
     async with opened(tmp_path / "spool", max_size=SMALLEST_SPOOL, when_full="refuse_newest") as story:
         for number in range(20):
             story.take(f"{number:08d}" * 4000)
@@ -242,12 +242,12 @@ async def test_a_spool_that_was_full_when_the_gateway_was_killed_is_not_full_for
         await story.commit()
         story.take("f" * 30_000)
         await story.commit()
-        assert ledger.dropped["spool_full"] == dropped, "there is room for what is fresh"
+        assert ledger.dropped["spool_full"] == dropped, "there is room for fresh records"
         assert ledger.balanced
 
 
 async def test_a_new_spool_has_a_new_name(tmp_path: Path):
-    """So that answers to records of the old one free nothing in the new one."""
+    """Confirmations of records of the old spool must not delete records of the new spool."""
     async with opened(tmp_path / "one") as story:
         first = story.spool.id
     async with opened(tmp_path / "two") as story:
@@ -266,8 +266,8 @@ async def test_acquisition_waits_while_too_much_waits_for_the_disk(tmp_path: Pat
         await asyncio.wait_for(room, 5)
 
 
-async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The rest is on disk anyway, and comes from there."""
+async def test_memory_keeps_a_bounded_part_of_the_fresh_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The other records are read from the disk."""
     monkeypatch.setattr(read_queue, "FRESH_BYTES", 30)
     async with opened(tmp_path) as story:
         story.take(*(f"{number:08d}" for number in range(10)))
@@ -282,10 +282,10 @@ async def test_memory_holds_a_bounded_part_of_what_is_fresh(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(("sync", "level"), [("full", 2), ("normal", 1)])
-async def test_what_a_power_cut_may_take_is_configured(
+async def test_the_loss_at_a_power_cut_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: str, level: int
 ):
-    """Each commit is synced, unless somebody would rather spare a memory card."""
+    """Each commit is synced, unless the configuration spares a memory card."""
     connect, connections = sqlite3.connect, []
 
     def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -300,8 +300,8 @@ async def test_what_a_power_cut_may_take_is_configured(
         assert await story.commit()
 
 
-async def test_empty_is_told_when_everything_is_confirmed(tmp_path: Path):
-    """A gateway that stops waits for that, for a moment."""
+async def test_empty_returns_when_everything_is_confirmed(tmp_path: Path):
+    """A gateway that stops waits for this, for a moment."""
     async with opened(tmp_path) as story:
         await asyncio.wait_for(story.spool.empty(), 1)
         story.take("a")

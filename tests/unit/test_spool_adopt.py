@@ -1,4 +1,4 @@
-"""A gateway whose id was changed with a backlog: its old spool is named, and its records are taken over."""
+"""A gateway whose id was changed with a backlog: its old spool is named, and its records are adopted."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def ledger_of(folder: Path, gateway: str) -> Ledger:
     return ledger
 
 
-async def test_records_are_taken_over_under_the_new_id(tmp_path: Path) -> None:
-    """Or they would lie there for ever: nobody sends what belongs to an id that no gateway has."""
+async def test_records_are_adopted_under_the_new_id(tmp_path: Path) -> None:
+    """Otherwise they would stay there permanently: no gateway sends the records of an unused id."""
     settings = SpoolSection(folder=tmp_path)
     await fill(tmp_path, "old", range(250))
     await fill(tmp_path, "new", range(1000, 1005))
@@ -143,7 +143,7 @@ async def test_a_spool_in_use_is_not_touched(tmp_path: Path) -> None:
 
 
 async def test_records_that_do_not_fit_stay(tmp_path: Path) -> None:
-    """What the new spool has must not make room for them, nor may they be dropped."""
+    """They must not displace records of the new spool, and must not be dropped."""
     await fill(tmp_path, "old", range(30), "x" * 30_000)
     small = SpoolSection(folder=tmp_path, max_size=SMALLEST_SPOOL)
     moved = adopt(small, "new", "old", CODEC)
@@ -154,7 +154,7 @@ async def test_records_that_do_not_fit_stay(tmp_path: Path) -> None:
 
 
 async def test_records_of_another_codec_stay(tmp_path: Path) -> None:
-    """They can't be given another name, and are still there for who has the codec."""
+    """Their id can't be changed, and they stay for a gateway that has the codec."""
     async with Spool(SpoolSection(folder=tmp_path), "old") as spool:
         spool.ledger.acquired += 1
         spool.put(RecordBuilder[None](TOPIC, lambda *_: b"\x00\x01"), None, 1)
@@ -164,7 +164,7 @@ async def test_records_of_another_codec_stay(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_that_starts_names_the_spools_of_other_ids(tmp_path: Path) -> None:
-    """A change of the id looks like a gateway without a backlog, and nobody would look."""
+    """A gateway with a changed id seems to have no backlog, so nobody would look for the old spool."""
     await fill(tmp_path, "old", range(5))
     await fill(tmp_path, "drained", range(0))
     settings = SpoolSection(folder=tmp_path)
@@ -178,8 +178,8 @@ async def test_a_gateway_that_starts_names_the_spools_of_other_ids(tmp_path: Pat
     assert [other.gateway for other in other_spools(tmp_path, "new")] == ["old"]
 
 
-async def test_the_commands_name_and_take_over_the_other_spool(tmp_path: Path) -> None:
-    """As the person does who finds the warning."""
+async def test_the_commands_name_and_adopt_the_other_spool(tmp_path: Path) -> None:
+    """A person who finds the warning runs them."""
     await fill(tmp_path / "spool", "edge-00", range(5))
     meta = {"template": "press", "points": {"a": {"type": "int", "unit": "1"}}}
     (tmp_path / "spool" / "edge-00.metas.json").write_text(json.dumps({"plant/site/area/line/m-01": [meta]}))

@@ -1,4 +1,4 @@
-"""`lineside spool` and `lineside ledger`: what a person sees while the gateway works, and after it died."""
+"""`lineside spool` and `lineside ledger`: their output while the gateway works, and after it died."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class Box:
     def data(self, *arguments: str) -> dict[str, Any]:
         ran = self.run(*arguments, "--format", "json")
         assert ran.exit_code == 0, ran.output
-        told: dict[str, Any] = json.loads(ran.stdout)
-        return told
+        content: dict[str, Any] = json.loads(ran.stdout)
+        return content
 
 
 @pytest.fixture
@@ -94,11 +94,11 @@ def box(tmp_path: Path) -> Box:
 
 
 async def test_the_ledger_is_printed_while_the_gateway_works(box: Box) -> None:
-    """The person who asks stands beside a line that runs, and must not disturb it."""
+    """A person runs the command beside a running line, and must not disturb it."""
     async with box.gateway() as spool:
         await box.take(spool, 4)
-        told = await asyncio.to_thread(box.data, "ledger")
-        assert told == {
+        ledger = await asyncio.to_thread(box.data, "ledger")
+        assert ledger == {
             "gateway": "edge-01", "spool": spool.id, "acquired": 12, "unchanged": 4, "dropped": {}, "pending": 8,
             "confirmed": 0, "balanced": True,
         }  # fmt: skip
@@ -112,7 +112,7 @@ async def test_the_ledger_is_printed_while_the_gateway_works(box: Box) -> None:
 
 
 async def test_the_ledger_is_printed_after_the_gateway_was_killed(box: Box) -> None:
-    """That is when it is asked for; and asking changes nothing of what the next gateway finds."""
+    """A kill is the usual reason to ask, and the command must not change the files for the next gateway."""
     async with box.gateway() as spool:
         await box.take(spool, 4)
         killed = Box(box.folder / "killed")
@@ -125,22 +125,22 @@ async def test_the_ledger_is_printed_after_the_gateway_was_killed(box: Box) -> N
 
 
 async def test_the_status_says_how_much_waits_and_since_when(box: Box) -> None:
-    """How long the box can go on without its broker is read from it."""
+    """It shows how long the box can go on without its broker."""
     async with box.gateway() as spool:
         await box.take(spool, 4)
-        told = box.data("spool", "status")
-        assert (told["records"], told["readings"], told["spool"]) == (4, 8, spool.id)
-        assert told["oldest"] == {"seq": 1, "time": "2025-11-24T16:00:00.123+00:00"}
-        assert told["newest"]["seq"] == 4
-        assert told["bytes"] == spool.size
-        assert told["bytes"] < told["on_disk"] <= told["max_size"] + told["slack"]
+        status = box.data("spool", "status")
+        assert (status["records"], status["readings"], status["spool"]) == (4, 8, spool.id)
+        assert status["oldest"] == {"seq": 1, "time": "2025-11-24T16:00:00.123+00:00"}
+        assert status["newest"]["seq"] == 4
+        assert status["bytes"] == spool.size
+        assert status["bytes"] < status["on_disk"] <= status["max_size"] + status["slack"]
         text = box.run("spool", "status").output
         assert "4 records, 8 readings" in text
         assert "record 1, 2025-11-24T16:00:00.123" in text
 
 
 async def test_records_are_exported_and_stay(box: Box) -> None:
-    """Somebody wants to see what a machine said, and the store shall have it all the same."""
+    """A person can see the readings of a machine, and the store still gets them."""
     async with box.gateway() as spool:
         await box.take(spool, 250)
         found = box.lines("spool", "export")
@@ -156,7 +156,7 @@ async def test_records_are_exported_and_stay(box: Box) -> None:
 
 
 async def test_a_damaged_record_is_exported_as_its_bytes(box: Box) -> None:
-    """It is shown as what it is, and does not pass for a reading."""
+    """It is shown as damaged bytes, and not as a reading."""
     await box.took(3)
     data = box.files.db.read_bytes()
     box.files.db.write_bytes(data.replace(b'"level":21.5', b'"level":91.5'))
@@ -168,11 +168,11 @@ async def test_a_damaged_record_is_exported_as_its_bytes(box: Box) -> None:
     assert "1 of them damaged" in box.run("spool", "export").output
 
 
-async def test_what_was_set_aside_is_listed_with_the_reason(box: Box) -> None:
-    """A person decides what becomes of it, and has to find it first."""
+async def test_messages_that_were_set_aside_are_listed_with_the_reason(box: Box) -> None:
+    """A person decides what to do with them, and must find them first."""
     ran = box.run("spool", "dead-letters")
     assert (ran.exit_code, ran.output) == (0, "0 set aside\n")
-    DeadLetters(ingest_letters(box.folder / "ingest", "ingest"), 10_000).add("lineside/v1/x", "is no JSON", b"{")
+    DeadLetters(ingest_letters(box.folder / "ingest", "ingest"), 10_000).add("lineside/v1/x", "is not JSON", b"{")
     await box.took(3)
     data = box.files.db.read_bytes()
     box.files.db.write_bytes(data.replace(b'"level":21.5', b'"level":91.5'))
@@ -182,13 +182,13 @@ async def test_what_was_set_aside_is_listed_with_the_reason(box: Box) -> None:
         assert spool.ledger.dropped == {"damaged": 2}
         assert spool.ledger.balanced
     first, second = box.lines("spool", "dead-letters", "--format", "json")
-    assert (first["by"], first["reason"], first["payload"]) == ("ingest", "is no JSON", "{")
+    assert (first["by"], first["reason"], first["payload"]) == ("ingest", "is not JSON", "{")
     assert (second["by"], second["reason"], second["seq"], second["readings"]) == (
         "gateway", "its checksum is wrong", 2, 2
     )  # fmt: skip
     text = box.run("spool", "dead-letters").output
     assert "2 set aside" in text
-    assert "1 bytes  lineside/v1/x: is no JSON" in text
+    assert "1 bytes  lineside/v1/x: is not JSON" in text
     assert box.data("spool", "status")["set_aside"] == {str(box.files.letters): 1}
 
 
@@ -201,8 +201,8 @@ def test_where_there_is_no_spool_it_says_where_it_looked(box: Box, command: tupl
 
 
 @pytest.mark.parametrize("command", [("ledger",), ("spool", "status"), ("spool", "export")])
-def test_a_file_that_is_no_spool_is_named(box: Box, command: tuple[str, ...]) -> None:
-    """And not a word of Python."""
+def test_a_file_that_is_not_a_spool_is_named(box: Box, command: tuple[str, ...]) -> None:
+    """The message has no Python terms."""
     box.spool.mkdir()
     box.files.db.write_text("this is a letter to my aunt, and no database at all")
     ran = box.run(*command)
@@ -223,7 +223,7 @@ async def test_the_ledger_is_known_when_the_database_is_damaged(box: Box) -> Non
 
 
 async def test_a_ledger_that_does_not_balance_is_an_error(box: Box) -> None:
-    """Then Lineside has an error, and whoever runs the command from a script must hear of it."""
+    """Lineside then has a defect, and a script that runs the command must notice it."""
     async with box.gateway() as spool:
         spool.ledger.acquired += 5
         await box.take(spool, 1)

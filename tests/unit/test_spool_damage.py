@@ -16,7 +16,7 @@ ROUNDS, BATCHES = 30, 10
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(BATCHES))
-def test_whatever_is_damaged_the_spool_starts_and_knows_what_it_lost(tmp_path: Path, seed: int) -> None:
+def test_the_spool_starts_after_any_damage_and_counts_its_losses(tmp_path: Path, seed: int) -> None:
     """An edge box loses power, and its disk ages: that must never stop a line from being read."""
     for number in range(ROUNDS):
         one_round(tmp_path / f"{number}", seed * ROUNDS + number)

@@ -1,4 +1,4 @@
-"""Faults that must not end the spool: hostile confirmations, records that no database takes, disks that refuse."""
+"""Faults that must not end the spool: hostile confirmations, records that no database accepts, disks that refuse."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ HOSTILE: list[Any] = [
 
 
 @pytest.mark.parametrize("span", HOSTILE)
-async def test_a_confirmation_of_what_was_never_given_is_refused(tmp_path: Path, span: Any) -> None:
-    """Whoever may publish on the topic could else empty the spool, or end the gateway."""
+async def test_a_confirmation_of_unknown_numbers_is_refused(tmp_path: Path, span: Any) -> None:
+    """Otherwise a client that may publish on the topic could empty the spool, or end the gateway."""
     async with running(tmp_path) as spool:
         put(spool, "a", "b", "c")
         await until(lambda: spool.size > 0, "a commit", 30)
@@ -203,7 +203,7 @@ class Disk:
 async def test_a_first_start_on_a_disk_that_refuses_works_from_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
-    """The line is read, and what was read goes to the disk when it takes it."""
+    """The line is read, and the readings are written when the disk accepts them."""
     disk = Disk(monkeypatch, error)
     with capture_logs() as logs:
         async with running(tmp_path) as spool:
@@ -244,10 +244,10 @@ async def test_a_start_with_a_backlog_on_a_disk_that_refuses_goes_on_where_it_wa
 
 
 @pytest.mark.parametrize("renumber", [True, False])
-async def test_records_in_memory_get_the_numbers_that_the_disk_proves_to_have_given(
+async def test_records_in_memory_continue_the_numbers_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, renumber: bool
 ) -> None:
-    """Nothing could be read at the start; a number that is given twice would confirm what was never stored."""
+    """The disk was unreadable at the start; a number used twice would confirm a record that was never stored."""
     async with running(tmp_path) as spool:
         put(spool, "a", "b", "c")
         name = spool.id
@@ -277,7 +277,7 @@ async def test_records_in_memory_get_the_numbers_that_the_disk_proves_to_have_gi
 async def test_memory_is_bounded_while_the_disk_refuses_to_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk may be full for weeks; what does not fit into memory is counted with the reason."""
+    """A disk may be full for weeks; records that do not fit into memory are counted with the reason."""
     monkeypatch.setattr(module, "QUEUE_BYTES", 2000)
     Disk(monkeypatch, OSError(errno.ENOSPC, "full"))
     with capture_logs() as logs:

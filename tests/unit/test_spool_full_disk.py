@@ -1,4 +1,4 @@
-"""A disk that is full: the line goes on being read, what is stored can be confirmed, and everything is counted.
+"""A full disk: the line is still read, records in the spool can be confirmed, and everything is counted.
 
 The tests run twice: with a limit on the size of files, which any process may give itself, and by
 `test_the_same_on_a_file_system_that_is_full` on a small file system of their own.
@@ -35,7 +35,7 @@ SMALL_DISK = "LINESIDE_TEST_SMALL_DISK"
 DISK = 3 * 2**20
 
 SIZE = 2**20
-"""Of the spool: there is room for it, for its reserve of twice as much, but not for both when they are full."""
+"""Size of the spool: the disk has room for it or for its reserve of twice as much, but not for both when full."""
 
 LOG = 128 * 2**10
 
@@ -44,7 +44,7 @@ HELD = 200_000
 
 
 class Disk:
-    """Where the spool is, and what can be done to it."""
+    """The disk of the spool, which a test can fill."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,7 +83,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 class Story:
-    """A spool and what a gateway does with it: scans of ten readings, and some two thousand bytes."""
+    """A spool and the operations of a gateway on it: scans of ten readings and about two thousand bytes."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
@@ -107,7 +107,7 @@ class Story:
         return round(self.spool.size / 2000) * 10
 
     async def fill(self) -> None:
-        """Take scans until the disk takes no more."""
+        """Put scans into the spool until the disk is full."""
         for _ in range(100):
             self.take(20)
             if not await self.commit():
@@ -128,8 +128,8 @@ async def opened(disk: Disk, when_full: WhenFull = WhenFull.DROP_OLDEST) -> Asyn
         yield Story(spool)
 
 
-async def test_the_line_is_read_on_and_what_is_not_kept_is_counted(disk: Disk) -> None:
-    """A log file that grew must not stop the line; when it is gone, the spool goes on by itself, and says so once."""
+async def test_the_line_is_still_read_and_lost_readings_are_counted(disk: Disk) -> None:
+    """A log file that grew must not stop the line; when it is gone, the spool continues, and logs this once."""
     async with opened(disk) as story:
         story.take(20)
         assert await story.commit()
@@ -153,7 +153,7 @@ async def test_the_line_is_read_on_and_what_is_not_kept_is_counted(disk: Disk) -
 
 
 async def test_a_spool_that_refuses_the_newest_lets_acquisition_wait(disk: Disk) -> None:
-    """Then scans are missed, and counted as missed; nothing that was taken is dropped."""
+    """Scans are then missed, and counted as missed; no acquired reading is dropped."""
     async with opened(disk, WhenFull.REFUSE_NEWEST) as story:
         story.take(20)
         assert await story.commit()
@@ -171,8 +171,8 @@ async def test_a_spool_that_refuses_the_newest_lets_acquisition_wait(disk: Disk)
         assert sum(record.readings for record in await story.leased()) == ledger.pending == ledger.acquired
 
 
-async def test_what_is_stored_can_be_confirmed_on_a_full_disk(disk: Disk) -> None:
-    """Nothing else frees the spool, and to forget a record needs room, too; it is kept in reserve."""
+async def test_records_can_be_confirmed_on_a_full_disk(disk: Disk) -> None:
+    """Only confirmations free the spool, and to delete a record needs space, too: it is kept in reserve."""
     async with opened(disk) as story:
         story.take(100)
         assert await story.commit()
@@ -190,7 +190,7 @@ async def test_what_is_stored_can_be_confirmed_on_a_full_disk(disk: Disk) -> Non
 
 
 async def test_a_spool_starts_on_a_full_disk(disk: Disk) -> None:
-    """The box was restarted because something was wrong with it: what is stored must still go out."""
+    """The box was restarted because of a fault: the stored records must still be sent."""
     async with opened(disk) as story:
         story.take(50)
         assert await story.commit()
@@ -205,7 +205,7 @@ async def test_a_spool_starts_on_a_full_disk(disk: Disk) -> None:
 
 
 async def test_a_first_start_on_a_full_disk_works_from_memory(disk: Disk) -> None:
-    """Somebody puts a gateway on a box whose disk is full: its machines are read, and what is read is kept."""
+    """A gateway may be installed on a box with a full disk: its machines are read, and the readings kept."""
     with ExitStack() as stack:
         stack.enter_context(capture_logs())  # a log in a file would meet the limit, too
         stack.enter_context(disk.full(from_the_start=True))
@@ -229,8 +229,8 @@ async def test_a_first_start_on_a_full_disk_works_from_memory(disk: Disk) -> Non
         assert ledger.dropped == {"disk_full": dropped}
 
 
-async def test_a_stop_on_a_full_disk_counts_what_it_could_not_keep(disk: Disk) -> None:
-    """The ledger needs no room: it is written where it always is."""
+async def test_a_stop_on_a_full_disk_counts_the_lost_readings(disk: Disk) -> None:
+    """The ledger needs no additional space: it is always written to the same place."""
     async with opened(disk) as story:
         story.take(20)
         assert await story.commit()
@@ -249,7 +249,7 @@ async def test_a_stop_on_a_full_disk_counts_what_it_could_not_keep(disk: Disk) -
 
 
 def test_the_same_on_a_file_system_that_is_full(tmp_path: Path) -> None:
-    """What a limit on files can't show: that others fill the disk, and take what is given up."""
+    """A limit on file sizes can't show that other programs fill the disk, and use the space that is released."""
     mounted = tmp_path / "disk"
     mounted.mkdir()
     script = f'mount -t tmpfs -o size={DISK} tmpfs "$0" && exec "$@"'

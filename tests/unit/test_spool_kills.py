@@ -19,7 +19,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a kill loses nothing that a sync would
 
 @pytest.mark.timeout(600)  # 13 s of processor time
 def test_a_start_that_is_killed_anywhere_loses_nothing(tmp_path: Path) -> None:
-    """As seen: killed while SQLite switched to WAL mode, a gateway never started again."""
+    """A gateway that was killed while SQLite switched to WAL mode never started again."""
     library = tmp_path / "kill_at.so"
     source = TESTS / "chaos" / "kill_at.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)

@@ -66,7 +66,7 @@ ANY_SIZE = -1
 def test_the_files_stay_within_their_bound(
     tmp_path: Path, fillers: list[Filler], when_full: WhenFull, size: int
 ) -> None:
-    """The disk of a box has other users: what is configured holds, and what comes on top is known."""
+    """The disk of a box has other users: the configured size is kept, and the additional space is bounded."""
     max_size = 2**20
     fillers.append(filler := Filler(tmp_path, max_size, when_full))
     chance = random.Random(size)  # noqa: S311 - to be repeated
@@ -80,7 +80,7 @@ def test_the_files_stay_within_their_bound(
     assert filler.overflow > 0
     assert file.state.size > max_size / 3 or size < 1000, "the room is also used"
     first = 1 if when_full is WhenFull.REFUSE_NEWEST else filler.seq - file.state.records + 1
-    if size != ANY_SIZE:  # a smaller one may still fit where a larger one did not
+    if size != ANY_SIZE:  # a smaller record may still fit where a larger record did not
         assert next(iter(file.pending))[0] == first
 
 
@@ -88,7 +88,7 @@ def test_the_files_stay_within_their_bound(
 def test_a_record_that_is_larger_than_the_spool_is_counted(
     tmp_path: Path, fillers: list[Filler], when_full: WhenFull
 ) -> None:
-    """It can't be kept, and it must not take the others with it for nothing, nor be tried for ever."""
+    """It can't be kept, and must not displace other records in vain, nor be tried without limit."""
     fillers.append(filler := Filler(tmp_path, SMALLEST_SPOOL, when_full))
     filler.put([1000])
     for sizes in ([SMALLEST_SPOOL], [1000, SMALLEST_SPOOL, 1000]):
@@ -101,7 +101,7 @@ def test_a_record_that_is_larger_than_the_spool_is_counted(
 def test_a_drained_spool_gives_its_room_back(
     tmp_path: Path, fillers: list[Filler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An outage of a day must not take the disk for years."""
+    """An outage of a day must not occupy the disk for years."""
     monkeypatch.setattr(database, "SHRINK_FROM", 2**19)
     fillers.append(filler := Filler(tmp_path, 2**21))
     filler.put([3000] * 300)
@@ -115,7 +115,7 @@ def test_a_drained_spool_gives_its_room_back(
 def test_a_nearly_drained_spool_gives_its_room_back_in_time(
     tmp_path: Path, fillers: list[Filler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a gateway that works there is always something on its way."""
+    """A working gateway always has some unconfirmed records."""
     monkeypatch.setattr(database, "SHRINK_FROM", 2**19)
     monkeypatch.setattr(database, "SHRINK_EVERY", 7)
     fillers.append(filler := Filler(tmp_path, 2**21))

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Story:
-    """A spool and what a gateway does with it: records of three readings, and of so many bytes."""
+    """A spool and the operations of a gateway on it: records of three readings, and of a given size."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
@@ -59,7 +59,7 @@ class Story:
         return sorted(found)
 
     def in_database(self) -> None:
-        """Bring everything from the log into the database, and forget what is cached of it."""
+        """Bring everything from the log into the database, and drop the cached pages."""
         drop_cached(self.spool)
 
 
@@ -88,7 +88,7 @@ def change(file: Path, before: bytes, after: bytes) -> None:
 
 
 async def test_a_damaged_record_is_set_aside_and_the_others_go_on(files: SpoolFiles) -> None:
-    """One bad sector must not hold up an outage's worth of readings, nor be sent."""
+    """One bad sector must not delay the readings of an outage, and must not be sent."""
     async with opened(files.folder) as story:
         await story.acquire(20)
     change(files.db, payload(7, 1500), b"<7><7>!" + payload(7, 1500)[7:])
@@ -119,7 +119,7 @@ async def test_bytes_that_are_no_text_are_set_aside_all_the_same(files: SpoolFil
     assert base64.b64decode(letter["base64"]) == b"\xff" * 9 + payload(2, 3000)[9:]
 
 
-async def test_damage_that_shows_while_the_gateway_works_is_mended_without_a_restart(files: SpoolFiles) -> None:
+async def test_damage_found_while_the_gateway_works_is_repaired_without_a_restart(files: SpoolFiles) -> None:
     """A line is not stopped for it, and no supervisor has to notice."""
     async with opened(files.folder) as story:
         await story.acquire(200)
@@ -144,7 +144,7 @@ async def test_damage_that_shows_while_the_gateway_works_is_mended_without_a_res
         await story.commit()
         assert story.spool.ledger.confirmed == 615
     [aside] = files.all_damaged()
-    assert aside.stat().st_size > 200 * 1500, "what was damaged is kept for a person"
+    assert aside.stat().st_size > 200 * 1500, "the damaged database is kept for a person"
 
 
 async def test_commits_that_are_missing_are_known_and_counted(files: SpoolFiles) -> None:
@@ -160,13 +160,13 @@ async def test_commits_that_are_missing_are_known_and_counted(files: SpoolFiles)
     killed.wal.unlink()
     async with opened(killed.folder) as story:
         ledger = story.spool.ledger
-        assert await story.leased() == [1, 4, 5], "what was confirmed is not given out again"
+        assert await story.leased() == [1, 4, 5], "a confirmed record is not leased again"
         assert (ledger.acquired, ledger.confirmed, ledger.pending, ledger.dropped) == (30, 6, 9, {"damaged": 15})
         await story.acquire(1)
         assert await story.leased() == [11], "no number is given twice"
 
 
-async def test_an_empty_database_does_not_cost_what_is_in_the_log(files: SpoolFiles) -> None:
+async def test_an_empty_database_does_not_cost_the_records_in_the_log(files: SpoolFiles) -> None:
     """SQLite removes the log of an empty file: it must not see it."""
     async with opened(files.folder) as story:
         await story.acquire(30, 9000)
@@ -202,8 +202,8 @@ async def test_the_second_copy_of_the_ledger_may_be_gone(files: SpoolFiles) -> N
     assert files.all_damaged() == []
 
 
-async def test_where_nothing_is_known_any_more_records_are_kept_and_numbers_skipped(files: SpoolFiles) -> None:
-    """Both copies of the ledger are gone: what is left of the readings still goes to the store, under its name."""
+async def test_without_both_ledgers_records_are_kept_and_numbers_skipped(files: SpoolFiles) -> None:
+    """Both copies of the ledger are lost: the remaining readings still go to the store, with the old spool id."""
     async with opened(files.folder) as story:
         await story.acquire(5)
         name = story.spool.id
@@ -218,7 +218,7 @@ async def test_where_nothing_is_known_any_more_records_are_kept_and_numbers_skip
 
 
 async def test_only_the_newest_damaged_databases_are_kept(files: SpoolFiles) -> None:
-    """A disk that dies slowly must not be filled by what is kept of it."""
+    """A disk that fails slowly must not be filled by its damaged databases."""
     kept: list[Path] = []
     for _ in range(4):
         async with opened(files.folder) as story:
@@ -233,10 +233,10 @@ async def test_only_the_newest_damaged_databases_are_kept(files: SpoolFiles) -> 
 
 @pytest.mark.parametrize("size", [20, 150, 1500, 5000, 20_000])
 @pytest.mark.parametrize("enough", [True, False])
-async def test_a_new_database_takes_the_room_that_there_is_and_what_does_not_fit_is_counted(
+async def test_a_new_database_uses_the_free_space_and_lost_records_are_counted(
     files: SpoolFiles, monkeypatch: pytest.MonkeyPatch, size: int, *, enough: bool
 ) -> None:
-    """As seen in a run of the chaos: small records were taken for large ones, and most were lost to one bad bit."""
+    """Seen in a chaos run: the space for small records was overestimated, and one bad bit lost most of them."""
     async with opened(files.folder) as story:
         await story.acquire(60 if size > 1000 else 600, size)
         story.in_database()
@@ -285,8 +285,8 @@ async def test_a_power_cut_while_it_is_mended_loses_nothing(
     assert not files.new.exists()
 
 
-async def test_a_new_database_that_is_not_finished_is_thrown_away(files: SpoolFiles) -> None:
-    """The old one is still there, and begins anew."""
+async def test_an_unfinished_new_database_is_deleted(files: SpoolFiles) -> None:
+    """The old database is still there, and its recovery begins again."""
     async with opened(files.folder) as story:
         await story.acquire(5)
     files.new.write_bytes(files.db.read_bytes()[: 2 * PAGE])
@@ -295,8 +295,8 @@ async def test_a_new_database_that_is_not_finished_is_thrown_away(files: SpoolFi
     assert not files.new.exists()
 
 
-async def test_a_spool_of_a_newer_lineside_is_refused_with_a_word_for_it(files: SpoolFiles) -> None:
-    """It is not damaged: an older program must not take it apart."""
+async def test_a_spool_of_a_newer_lineside_is_refused_with_a_message(files: SpoolFiles) -> None:
+    """It is not damaged: an older program must not rebuild it."""
     async with opened(files.folder) as story:
         await story.acquire(1)
     data = encode_checkpoint(Checkpoint("9f2c81aa"), SeqRanges())
@@ -310,7 +310,7 @@ async def test_a_spool_of_a_newer_lineside_is_refused_with_a_word_for_it(files: 
 
 
 async def test_two_gateways_never_share_a_spool(files: SpoolFiles) -> None:
-    """Each would send what the other has, and both would count it."""
+    """Each would send the records of the other, and both would count them."""
     async with opened(files.folder) as story:
         with pytest.raises(BlockingIOError, match="in use by another gateway"):
             async with opened(files.folder):
@@ -319,10 +319,10 @@ async def test_two_gateways_never_share_a_spool(files: SpoolFiles) -> None:
         assert await story.leased() == [1]
 
 
-async def test_a_disk_that_can_not_be_read_is_told_once_and_tried_again(
+async def test_an_unreadable_disk_is_logged_once_and_tried_again(
     files: SpoolFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is unplugged and comes back is no reason to restart, and no record is forgotten for it."""
+    """A disk that is unplugged and comes back needs no restart, and no record is forgotten."""
     async with opened(files.folder) as story:
         await story.acquire(5)
     async with opened(files.folder) as story:
@@ -344,7 +344,7 @@ async def test_a_disk_that_can_not_be_read_is_told_once_and_tried_again(
 
 
 async def test_a_rollback_journal_is_never_applied_and_hides_nothing(files: SpoolFiles) -> None:
-    """A kill of an older version left one, and the gateway never started again; applied, it would cut records off."""
+    """A kill of an older version left a journal that stopped every start; applied, it would cut records off."""
     async with opened(files.folder) as story:
         await story.acquire(50)
         killed = SpoolFiles(files.folder / "killed", "edge")

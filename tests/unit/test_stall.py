@@ -1,4 +1,4 @@
-"""What waited in a socket while the process stood still is marked: nothing about it says how old it is."""
+"""Readings that waited in a socket while the process did not run are marked: they do not show their age."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ async def test_a_scan_under_way_during_a_stall_is_uncertain_and_the_next_is_not(
     assert [log["event"] for log in logs].count("process.suspended") == 1
 
 
-async def test_a_loop_that_runs_is_no_stall():
-    """However long nothing happens."""
+async def test_a_running_loop_is_not_a_stall():
+    """This is true however long nothing happens."""
     stall = StallWatch()
     began = asyncio.get_running_loop().time()
     assert not stall.stalled_since(began)

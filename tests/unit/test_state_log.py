@@ -1,4 +1,4 @@
-"""A state is logged once, and what repeats is summarised. The clock of the loop jumps: minutes take no time."""
+"""A state is logged once, and repetitions are summarised. The clock of the loop jumps: the tests do not wait."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_state_is_logged_when_it_is_entered_and_not_again():
     assert (up["event"], up["log_level"], up["down_seconds"]) == ("mqtt.connected", "info", 2000.0)
 
 
-def test_a_link_that_flaps_is_logged_a_few_times_and_then_once_a_minute():
-    """With how often, how long it was down, and how it stands."""
+def test_a_connection_that_flaps_is_logged_a_few_times_and_then_once_a_minute():
+    """The summary has the number of changes, the seconds without a connection, and the present state."""
 
     async def script() -> None:
         link = StateLog(log, "mqtt.unstable")
@@ -63,8 +63,8 @@ def test_a_link_that_flaps_is_logged_a_few_times_and_then_once_a_minute():
     assert summary["state"] in {"mqtt.connected", "mqtt.not_connected"}
 
 
-def test_the_last_state_of_a_flapping_link_is_in_the_last_summary():
-    """Else the log of a link that stays down ends with its being up."""
+def test_the_last_state_of_a_flapping_connection_is_in_the_last_summary():
+    """Otherwise the log of a connection that stays down would end with the state connected."""
 
     async def script() -> None:
         link = StateLog(log, "mqtt.unstable")
@@ -95,7 +95,7 @@ def test_repeats_of_an_event_are_counted_by_key():
     assert found == [(0, None), (None, None), (9_999, 9_999), (10_000, 1), (None, None)]
 
 
-def test_the_keys_that_are_told_apart_are_bounded():
+def test_the_number_of_different_keys_is_bounded():
     """Topics come from outside."""
 
     async def script() -> None:
@@ -109,7 +109,7 @@ def test_the_keys_that_are_told_apart_are_bounded():
     assert found[-1]["repeated"] == 500
 
 
-def test_without_a_loop_nothing_is_held_back():
+def test_without_a_loop_no_event_is_delayed():
     """There is no timer there to summarise."""
     with capture_logs() as found:
         repeats, link = RepeatLog(log), StateLog(log, "mqtt.unstable")

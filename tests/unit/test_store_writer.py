@@ -49,7 +49,7 @@ def logs() -> Iterator[list[structlog.typing.EventDict]]:
 
 
 class Attempts:
-    """What is awaited before each further attempt."""
+    """A pause before each further attempt, which counts the attempts."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -64,7 +64,7 @@ class Attempts:
 async def test_a_store_that_is_away_is_tried_until_it_is_there(
     store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
-    """And the log has two lines of it, not one a second."""
+    """The log has two lines, not one line per second."""
     store.away = "connection refused"
     retries = Attempts()
     writing = asyncio.create_task(writer.write(SCANS, retries))
@@ -75,7 +75,7 @@ async def test_a_store_that_is_away_is_tried_until_it_is_there(
     assert [log["event"] for log in logs] == ["store.unavailable", "store.available_again"]
 
 
-async def test_nobody_waits_for_a_store_that_nobody_needs_any_more(store: MemoryStore, writer: StoreWriter):
+async def test_an_attempt_that_is_not_needed_any_more_ends(store: MemoryStore, writer: StoreWriter):
     """The broker was lost: it gives its messages again, and this attempt would be one too many."""
     store.away = "connection refused"
 
@@ -87,10 +87,10 @@ async def test_nobody_waits_for_a_store_that_nobody_needs_any_more(store: Memory
     assert store.durable == []
 
 
-async def test_what_is_wrong_with_a_store_is_logged_at_the_start(
+async def test_a_problem_of_a_store_is_logged_at_the_start(
     store: MemoryStore, writer: StoreWriter, logs: list[structlog.typing.EventDict]
 ):
-    """And its connection is not left open behind."""
+    """Its connection is closed."""
     store.wrong = "start it with -flag"
     await writer.open()
     assert [(log["event"], log["error"]) for log in logs] == [("store.unavailable", "start it with -flag")]
@@ -128,7 +128,7 @@ async def test_a_restarted_server_is_seen_once_and_its_settings_checked():
     await writer.close()
 
 
-# -- what nobody foresaw --
+# -- unforeseen errors --
 
 
 class BrokenStore(MemoryStore):
@@ -149,7 +149,7 @@ def scans(count: int) -> list[MachineScan]:
 
 
 async def test_a_scan_that_makes_a_store_fail_costs_no_other(logs: list[structlog.typing.EventDict]):
-    """A defect in a store must neither end ingest nor jam it: what it fails on is set aside, with the error."""
+    """A defect in a store must neither end nor block ingest: the failing scan is set aside, with the error."""
     store = BrokenStore(3, 11)
     writer = StoreWriter("memory", store)
     refusals = await writer.write(scans(16), Attempts())
@@ -163,7 +163,7 @@ async def test_a_scan_that_makes_a_store_fail_costs_no_other(logs: list[structlo
 
 
 async def test_a_store_that_fails_on_everything_is_an_outage(logs: list[structlog.typing.EventDict]):
-    """A library that raises what nobody translated: readings are not thrown away for it."""
+    """A library may raise an untranslated error: no reading is discarded because of it."""
     store = BrokenStore(*range(16))
     writer = StoreWriter("memory", store)
     retries = Attempts()

@@ -42,21 +42,21 @@ def test_a_failure_is_logged_once_until_it_is_over() -> None:
     assert {(log["helper"], log["file"]) for log in logs} == {("saving", "f")}
 
 
-def test_what_is_no_error_of_the_system_comes_with_its_traceback() -> None:
+def test_an_error_that_is_not_an_os_error_is_logged_with_its_traceback() -> None:
     """Nobody could find it otherwise."""
     with structlog.testing.capture_logs() as logs, BestEffort("saving"):
         raise IndexError("x")
     assert isinstance(logs[0]["exc_info"], IndexError)
 
 
-def test_what_may_pass_passes() -> None:
-    """A lost connection is the worker's to act on."""
+def test_an_allowed_error_is_raised() -> None:
+    """The worker handles a lost connection."""
     with pytest.raises(KeyError), BestEffort("search", passing=(KeyError,)):
         raise KeyError("x")
 
 
 async def test_a_cancellation_passes() -> None:
-    """Else a task could not be ended."""
+    """Otherwise a task could not be ended."""
 
     async def wait() -> None:
         with BestEffort("waiting"):
@@ -81,7 +81,7 @@ def test_a_helper_that_fails_is_started_again() -> None:
     assert started == [0, 5, 10, 15]
 
 
-def test_what_ignores_its_cancellation_is_left_alone() -> None:
+def test_a_task_that_ignores_its_cancellation_is_not_awaited() -> None:
     """A library may; the stop of a gateway does not wait for it."""
 
     async def stubborn() -> None:
@@ -103,7 +103,7 @@ def test_what_ignores_its_cancellation_is_left_alone() -> None:
 async def test_a_heartbeat_that_can_not_be_written_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """A full or removed disk is no reason to stop reading machines."""
+    """A full or removed disk must not stop acquisition."""
     monkeypatch.setattr(heartbeat, "EVERY", 0.01)
     failing, beats = True, asyncio.Event()
     file = tmp_path / "folder" / "edge.alive"
@@ -144,7 +144,7 @@ async def test_a_folder_that_is_removed_is_made_again(tmp_path: Path, monkeypatc
 
 
 async def test_entries_are_written_together_and_read_back(tmp_path: Path) -> None:
-    """The file is one JSON object, as it always was."""
+    """The file is one JSON object, as in earlier versions."""
     file = tmp_path / "folder" / "entries.json"
     entries = JsonEntries(file)
     assert entries.load() == {}
@@ -166,7 +166,7 @@ async def test_entries_are_written_together_and_read_back(tmp_path: Path) -> Non
 async def test_entries_that_can_not_be_written_are_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """And the failure is logged once."""
+    """The failure is logged once."""
     entries = JsonEntries(tmp_path / "entries.json")
     with structlog.testing.capture_logs() as logs:
         with monkeypatch.context() as broken:

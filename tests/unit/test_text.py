@@ -1,4 +1,4 @@
-"""Text that may stand in names, templates, units, labels and descriptions."""
+"""Text that is allowed in names, templates, units, labels and descriptions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_ordinary_text_of_any_script_is_let_through(text: str) -> None:
     assert check_text(text, 100) == text
 
 
-def test_text_at_the_limit_is_let_through_and_one_longer_is_refused() -> None:
+def test_text_at_the_limit_is_accepted_and_longer_text_is_refused() -> None:
     """A bound on each text bounds the descriptions that ingest keeps in memory."""
     assert check_text("x" * 64, 64) == "x" * 64
     with pytest.raises(ValueError, match="is 65 characters long; the limit is 64"):
@@ -63,5 +63,5 @@ def test_text_of_devices_is_cleaned_so_that_it_passes() -> None:
 
 @given(st.text(), st.integers(0, 50))
 def test_cleaned_text_always_passes_the_check(text: str, most: int) -> None:
-    """The one is what the other asks for, for every character there is."""
+    """This is true for every character of Unicode."""
     assert check_text(clean_text(text, most), most) is not None

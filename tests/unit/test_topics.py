@@ -1,4 +1,4 @@
-"""Topics: what is published under one is understood by who subscribes to it, and nothing else is."""
+"""Topics: a subscriber recognizes every topic that Lineside publishes, and no other topic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_topics_are_as_documented() -> None:
 
 @given(ROOTS, st.builds(MachinePath, NAMES, NAMES, NAMES, NAMES, NAMES))
 def test_a_machine_is_found_in_its_topics(root: str, path: MachinePath) -> None:
-    """And its topics in the filters for all machines, and in no other."""
+    """The filters for all machines match its topics, and no other filter does."""
     topics = Topics(root)
     for leaf, topic in (("data", topics.data(path)), ("meta", topics.meta(path)), ("state", topics.state(path))):
         assert topics.machine_of(topic) == (path, leaf)
@@ -39,7 +39,7 @@ def test_a_machine_is_found_in_its_topics(root: str, path: MachinePath) -> None:
 
 @given(ROOTS, NAMES, NAMES, NAMES, st.sampled_from(["state", "confirmed", "ledger"]))
 def test_a_gateway_is_found_in_its_topics(root: str, enterprise: str, site: str, gateway: str, leaf: str) -> None:
-    """And its topics in the filter for all gateways, and in no other."""
+    """The filter for all gateways matches its topics, and no other filter does."""
     topics = Topics(root)
     topic = topics.gateway(enterprise, site, gateway, leaf)
     assert topics.gateway_of(topic) == (gateway, leaf)

@@ -43,8 +43,8 @@ def test_a_total_never_falls(counts: list[int], totals: list[int]) -> None:
 
 
 @given(st.integers(0, 999), st.lists(st.integers(0, 249), max_size=50))
-def test_a_total_is_the_sum_of_what_was_counted(start: int, counted: list[int]) -> None:
-    """As long as a counter moves by less than a quarter of its numbers between two readings."""
+def test_a_total_is_the_sum_of_all_counts(start: int, counted: list[int]) -> None:
+    """This is true while a counter moves by less than a quarter of its numbers between two readings."""
     state, true = CounterState(), start
     assert state.total(start, 1000) == start
     for more in counted:
@@ -130,7 +130,7 @@ def test_groups_without_totals_need_no_step(tmp_path: Path) -> None:
     ],
 )
 def test_a_total_needs_a_counter(keys: dict[str, Any], message: str) -> None:
-    """Else every reading of it would be wrong."""
+    """Otherwise every reading of the total would be wrong."""
     with pytest.raises(ValueError, match=message):
         register(**keys)
     with pytest.raises(ValueError, match="the last number of this counter is unknown"):

@@ -69,13 +69,13 @@ def test_points_of_a_search_are_given_and_waited_for(factory: Factory, store: Pa
 @pytest.mark.parametrize(
     "pattern", ["packer-01/motor_*", "*/motors", "*/motors_", "packer-2/motors_*", "*/motors_m1/x", "packer-01"]
 )
-def test_what_neither_a_point_nor_a_search_can_be_is_told(factory: Factory, store: Path, pattern: str) -> None:
-    """An empty answer would look like a factory that is silent."""
+def test_a_pattern_that_matches_no_point_or_search_is_reported(factory: Factory, store: Path, pattern: str) -> None:
+    """An empty result would look like a silent factory."""
     with pytest.raises(AssertionError, match=r"no point of factory.yaml matches .*; it has packer-01/speed"):
         Readings(factory, store, alive)(pattern)
 
 
 def test_where_points_are_configured_a_search_is_not_waited_for(factory: Factory, store: Path) -> None:
-    """What it finds may be nothing at all, as a simulated machine's."""
+    """The search may find nothing, as on a simulated machine."""
     write(factory, store, speed=1.0)
     assert [reading.point for reading in Readings(factory, store, alive).wait("packer-01/*", within=0.0)] == ["speed"]

@@ -1,4 +1,4 @@
-"""What ingest has written to a store that may still lose it: off the way, and not forgotten."""
+"""Accepted records, which a store may still lose: they use no room in the window, and are not forgotten."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def send(window: InFlight, count: int, first: int) -> None:
         window.acknowledged(seq, 0, 0.0)
 
 
-def test_what_is_taken_makes_room_before_it_is_confirmed() -> None:
-    """A store that needs 15 s until it is safe would else hold a gateway to 33 records a second."""
+def test_accepted_records_make_room_before_they_are_confirmed() -> None:
+    """Otherwise a store that confirms after 15 s would limit a gateway to 33 records a second."""
     window = window_with(UNCONFIRMED)
     assert window.room(1.0) == 0
     window.accepted([(1, UNCONFIRMED)], 1.0)
@@ -27,8 +27,8 @@ def test_what_is_taken_makes_room_before_it_is_confirmed() -> None:
     assert window.again(1.0) == []
 
 
-def test_what_is_taken_is_not_overtaken_by_what_is_confirmed() -> None:
-    """It waits for its store, and not on the way."""
+def test_accepted_records_are_not_overtaken_by_confirmed_records() -> None:
+    """They wait for their store, and are not lost on the way."""
     window = window_with(10)
     window.accepted([(1, 10)], 1.0)
     window.sent(11, "topic", 100, 50.0, backlog=False)
@@ -36,8 +36,8 @@ def test_what_is_taken_is_not_overtaken_by_what_is_confirmed() -> None:
     assert window.again(52.0) == []
 
 
-def test_what_is_taken_and_never_confirmed_is_sent_again() -> None:
-    """The ingest that had it may have died."""
+def test_accepted_records_that_are_never_confirmed_are_sent_again() -> None:
+    """The ingest that had them may have died."""
     window = window_with(10)
     window.accepted([(1, 10)], 1.0)
     window.confirmed([(3, 5)], 16.0)
@@ -46,15 +46,15 @@ def test_what_is_taken_and_never_confirmed_is_sent_again() -> None:
     assert window.again(1.0 + ACCEPTED_TIMEOUT + 0.1) == [(1, 2), (6, 10)]
 
 
-def test_what_is_taken_goes_again_over_the_next_connection() -> None:
-    """What this connection would have told of it was perhaps told."""
+def test_accepted_records_are_sent_again_over_the_next_connection() -> None:
+    """Their confirmation may have been lost with the connection."""
     window = window_with(10)
     window.accepted([(1, 4)], 1.0)
     assert window.close(2.0) == [(1, 10)]
 
 
-def test_what_may_be_taken_is_bounded() -> None:
-    """A store that never becomes safe must not cost memory for ever."""
+def test_the_number_of_accepted_records_is_bounded() -> None:
+    """A store that never confirms must not use memory without limit."""
     window = InFlight(by_broker=False)
     window.open(0xFFFF, 0.0)
     for first in range(1, MAX_ACCEPTED + 1, UNCONFIRMED):
@@ -65,8 +65,8 @@ def test_what_may_be_taken_is_bounded() -> None:
     assert window.room(0.0) > 0
 
 
-def test_what_an_ingest_had_taken_goes_again_when_another_process_is_in_its_place() -> None:
-    """What that had in memory is gone, and nobody will say that it is safe; the other ingest's is not."""
+def test_records_accepted_by_an_ingest_are_sent_again_when_it_is_replaced() -> None:
+    """The records in the memory of the old process are lost; the other ingest still has its records."""
     window = window_with(10)
     window.accepted([(1, 4)], 1.0, "dead")
     window.accepted([(5, 6)], 1.0, "alive")
@@ -78,8 +78,8 @@ def test_what_an_ingest_had_taken_goes_again_when_another_process_is_in_its_plac
     assert window.again(3.0) == []
 
 
-def test_an_ingest_that_comes_is_asked_at_once_for_what_nobody_has_confirmed() -> None:
-    """With MQTT 3.1.1 a broker does not say that it had nobody to give a record to. One that arrives tells of all."""
+def test_an_ingest_that_comes_gets_an_unconfirmed_record_at_once() -> None:
+    """With MQTT 3.1.1 a broker does not report missing subscribers. All others follow a confirmed record."""
     window = window_with(10)
     assert window.again(5.0) == []
     window.ingest_came("")

@@ -32,8 +32,8 @@ def factory(folder: Path, url: str) -> Path:
     return write_factory(folder / "f.yaml", broker={"url": f"mqtt://127.0.0.1:{free_port()}"}, lines=lines)
 
 
-def test_a_line_has_what_a_person_looks_for() -> None:
-    """Time, line and machine, direction, bytes, meaning."""
+def test_a_trace_line_has_all_fields() -> None:
+    """The fields are time, line and machine, direction, bytes and meaning."""
     sent = WireEvent(AT, "e/s/a/l/m", Direction.SENT, b"\x01\x03", "unit 1: read holding 0")
     assert trace_line(sent) == "16:00:00.123456  l/m  >  01 03  unit 1: read holding 0"
     opened = WireEvent(AT, "", Direction.OPENED, b"", "modbus+tcp://h:502")
@@ -59,7 +59,7 @@ def test_events_are_logged_with_their_fields() -> None:
 
 
 def test_the_check_prints_its_trace_beside_the_report(tmp_path: Path) -> None:
-    """To standard error: the report stays what other programs read."""
+    """The trace goes to standard error, so that other programs can read the report."""
     with served(right) as (port, _):
         file = factory(tmp_path, f"modbus+tcp://127.0.0.1:{port}")
         ran = CliRunner().invoke(main, ["check", str(file), "--trace", "--format", "json"])
@@ -79,7 +79,7 @@ def test_a_trace_of_simulated_machines_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_logs_its_messages_where_it_is_asked_to(tmp_path: Path) -> None:
-    """And only then."""
+    """Without the option it logs no message."""
     async with FakeModbusServer() as server:
         file = factory(tmp_path, f"modbus+tcp://127.0.0.1:{server.port}")
         for trace in (True, False):
