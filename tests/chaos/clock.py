@@ -1,7 +1,7 @@
 """The wall clocks that the gateway and ingest see, which faults step; their monotonic clocks are true.
 
-libfaketime is preloaded into the process that all commands are forked from, so that each still starts at once. What
-it shows a process stands in a file of that process.
+libfaketime is preloaded into the process that all commands are forked from, so that each still starts at once. Each
+process has a file with the offset of its clock.
 """
 
 from __future__ import annotations

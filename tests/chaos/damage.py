@@ -179,12 +179,12 @@ DAMAGES: list[Callable[[bytearray, random.Random], None]] = [
     flip, flip, flip_many, flip_in_schema, flip_in_text, zero, garble, cut, cut_pages, empty, append, move_a_page
 ]  # fmt: skip
 
-LEFTOVERS = ["nothing", "nothing", "journal of another database", "garbled journal", "unfinished database", "garbage"]
+STRAYS = ["nothing", "nothing", "journal of another database", "garbled journal", "unfinished database", "garbage"]
 
 
 def leave(files: SpoolFiles, chance: random.Random) -> None:
     """Leave a file that a kill may leave in the middle of a start: a rollback journal, or a new database."""
-    kind = chance.choice(LEFTOVERS)
+    kind = chance.choice(STRAYS)
     if kind == "journal of another database":
         files.journal.write_bytes(hot_journal(files.folder))
     elif kind == "garbled journal":

@@ -1,4 +1,4 @@
-"""What can go wrong, each for a while: the injector picks a fault, lets it happen, heals it, and goes on.
+"""The faults, each for a while: the injector picks a fault, lets it happen, heals it, and goes on.
 
 Faults on different parts overlap, those on one part follow each other.
 """
@@ -59,10 +59,10 @@ ANSWERS = tuple(
         (b"503 Service Unavailable\r\nRetry-After: 1", b"text/plain", b""),
     )
 )
-"""Answers of what stands before a store: none of them says that the store has anything, or which row it refuses."""
+"""Answers of a proxy in front of a store: none of them says that the store has anything, or which row it refuses."""
 
 POISON = (b"", b"{", b'{"v":1}', b"[" * 1000, b'{"v":1,"gateway":"x","seq":1e300,"scans":[]}', b"\xff\xfe" * 500)
-"""Payloads that are no records."""
+"""Payloads that are not records."""
 
 
 class Injector:
@@ -83,7 +83,7 @@ class Injector:
         self._deck: list[str] = []
 
     async def run(self, seconds: float, at_once: int = 4) -> None:
-        """Inject for some time, then heal what is not healed yet."""
+        """Inject for some time, then heal the faults that are not healed yet."""
         deadline = asyncio.get_running_loop().time() + seconds
         async with asyncio.TaskGroup() as tasks:
             for number in range(at_once):
@@ -206,7 +206,7 @@ async def _full_disk(injector: Injector, seconds: float) -> None:
 
 
 async def _full_letters(injector: Injector, seconds: float) -> None:
-    """Fill the disk of ingest's dead letters, while somebody publishes what belongs there."""
+    """Fill the disk of ingest's dead letters, while a client publishes messages that belong there."""
     plant = injector.plant
     topic = f"{plant.configuration.root}/enterprise/site/area/line/poison/data"
     with plant.full_letters():

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STARTS = 2
-"""Starts that are killed, one after the other, before the one that has to succeed."""
+"""Starts that are killed, one after the other, before the start that has to succeed."""
 
 
 def prepare_nothing(folder: Path) -> None:

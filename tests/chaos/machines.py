@@ -1,4 +1,4 @@
-"""Machines that count how often they were read: what every one of their answers said, and when, is known."""
+"""Machines that count how often they were read: the content and the time of each of their answers are known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ points:
   check: {address: holding 2, raw: uint32}
   third: {address: holding 4, raw: float64}
 """
-"""What is read of each: how often it was read, and two numbers that follow from that, all in one answer."""
+"""The points of each machine: how often it was read, and two numbers that follow from that, all in one answer."""
 
 POINTS = 3
 
@@ -66,14 +66,14 @@ class Machines:
         self.switch_off()
 
     def switch_off(self) -> None:
-        """Answer nothing any more; what was answered still arrives."""
+        """Answer no more requests; answers that were sent still arrive."""
         self._server.close()
         for connection in self._connections:
             connection.close()
         self._connections.clear()
 
     def hang_up(self) -> None:
-        """End all connections, whose other end is dead: what it had asked is answered to nobody."""
+        """End all connections, whose other end is dead: its last requests get no answer."""
         for connection in self._connections:
             connection.abort()
         self._connections.clear()

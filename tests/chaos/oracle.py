@@ -1,10 +1,10 @@
-"""What must be in the stores after everything that went wrong, and what must not.
+"""The readings that the stores must have after all faults, and those that they must not have.
 
-Every answer that a machine gave is known (machines.py), so is what a gateway had on its disk when it was killed
-(promised.py), and what was confirmed to it (watch.py). So every answer is an obligation, but those that were on their
-way to the disk at the death of a gateway. An obligation may be missing from a store only where the gateway's ledger
-counts it as dropped and it was never confirmed. Nothing may be there twice, in part, changed, at another time, or
-without having been served.
+Every answer that a machine gave is known (machines.py), and so are the records that a gateway had on its disk when it
+was killed (promised.py), and the confirmed records (watch.py). So every answer is an obligation, except those that
+were on their way to the disk at the death of a gateway. An obligation may be missing from a store only where the
+gateway's ledger counts it as dropped and it was never confirmed. No answer may be there twice, in part, changed, at
+another time, or without having been served.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Stored(NamedTuple):
 
 @dataclass
 class Truth:
-    """What was, and what of it need not be stored. Times are in microseconds.
+    """The answers that were served, and those of them that need not be stored. Times are in microseconds.
 
     `served` has the time of each answer, by unit. `excused` are answers (unit, count) that died with a gateway before
-    they were on its disk, `confirmed` are some of those that are stored, as the gateway was told. `off` is when the
+    they were on its disk, `confirmed` are some of those that are stored, as ingest has confirmed. `off` is when the
     machines were switched off: from then on points are bad.
     """
 
@@ -80,7 +80,7 @@ class Truth:
         """
         since = at
         for start, end in sorted(held_up, reverse=True):
-            if end >= since - UNSPOOLED:  # one may follow another before what waits is written
+            if end >= since - UNSPOOLED:  # one may follow another before the pending answers are written
                 since = min(since, start)
         for unit, times in self.served.items():
             self.newest[unit] = max(spooled[unit], self.newest.get(unit, -1))
@@ -89,7 +89,7 @@ class Truth:
                     self.excused.add((unit, count))
 
     def may_be_at(self, unit: int, count: int, time: int, *, doubtful: bool = False) -> bool:
-        """Return whether an answer can have been taken at a time: before the next one was asked for.
+        """Return whether an answer can have been acquired at a time: before the next answer was requested.
 
         A gateway follows a stepped clock at once, so what it reads meanwhile has the time of the wrong clock.
         About a step a time may also be some seconds off, or that of the other clock, where it is marked as doubtful.
@@ -108,7 +108,7 @@ class Truth:
 
 @dataclass
 class Verdict:
-    """What the comparison of truth and store has shown: numbers of answers, but `readings` and `bad`."""
+    """The result of comparing truth and store: numbers of answers, except `readings` and `bad`."""
 
     store: str
     served: int = 0
@@ -137,9 +137,9 @@ HEADING = "store              served   stored  excused  dropped   lost  doubled 
 
 
 def in_steps(readings: Iterable[Stored], step: int) -> list[Stored]:
-    """Return what a store whose times have a resolution of `step` (us) can hold of the readings.
+    """Return the readings that a store whose times have a resolution of `step` (us) can keep.
 
-    Of two answers in one step, as after a freeze, such a store keeps what it likes: both are left out.
+    Of two answers in one step, as after a freeze, such a store keeps either: both are left out.
     """
     answers: dict[tuple[int, int], set[int]] = defaultdict(set)
     rounded = [reading._replace(time=reading.time // step * step) for reading in readings]
@@ -153,28 +153,28 @@ def differences(
 ) -> tuple[list[tuple[int, int, str]], list[str]]:
     """Compare a store with a resolution of `step` (us) with one that resolves microseconds.
 
-    Returns what it lacks of the other (unit, time, point), and what it has doubled, changed or invented.
+    Returns the readings that it lacks (unit, time, point), and a line for each that it doubled, changed or invented.
     """
     wanted = {
         (one.unit, one.time, one.point): one.value for one in in_steps(list(finer), step) if one.value is not None
     }
     crowded = {(one.unit, one.time // step * step) for one in finer} - {key[:2] for key in wanted}
     found: dict[tuple[int, int, str], Any] = {}
-    told = []
+    problems = []
     for one in coarser:
         if (one.unit, one.time) in crowded:
             continue
         if (one.unit, one.time, one.point) in found:
-            told.append(f"twice: {one}")
+            problems.append(f"twice: {one}")
         found[one.unit, one.time, one.point] = one.value
     missing = sorted(wanted.keys() - found.keys())
-    told += [f"invented: {key}" for key in found.keys() - wanted.keys()]
-    told += [
+    problems += [f"invented: {key}" for key in found.keys() - wanted.keys()]
+    problems += [
         f"changed: {key}: {found[key]} for {value}"
         for key, value in wanted.items()
         if key in found and not math.isclose(found[key], value, rel_tol=DIGITS)
     ]
-    return missing, sorted(told)
+    return missing, sorted(problems)
 
 
 def betrayed(missing: Iterable[tuple[int, int, str]], finer: Iterable[Stored], truth: Truth, step: int) -> list[str]:
@@ -188,7 +188,7 @@ def betrayed(missing: Iterable[tuple[int, int, str]], finer: Iterable[Stored], t
 
 
 def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) -> Verdict:
-    """Compare what was served with what is stored; times are exact to the microsecond.
+    """Compare the served answers with the stored readings; times are exact to the microsecond.
 
     `dropped` are the readings that the gateway's ledger counts as dropped.
     """
@@ -221,7 +221,7 @@ def judge(store: str, truth: Truth, readings: Iterable[Stored], dropped: int) ->
 def _judge_scan(
     verdict: Verdict, truth: Truth, unit: int, time: int, values: Mapping[str, Any], *, doubtful: bool
 ) -> int | None:
-    """Return which answer a stored scan is, None where it is none."""
+    """Return the number of the answer that a stored scan came from, None where there is no such answer."""
     where = f"unit {unit} at {time}: {dict(values)}"
     if len(values) != POINTS:
         verdict.wrong.append(f"{where} is a part of an answer")

@@ -47,13 +47,13 @@ UNITS = 5
 
 PATIENCE = 30
 """Seconds that the gateway waits for an answer of a machine: longer than it is ever frozen or kept from running, so
-that no answer comes too late to be taken."""
+that no answer comes too late to be accepted."""
 
 START = 60.0
 """Seconds within which a process has started, whatever else this machine is busy with."""
 
 SPOOL_SIZE = "4MiB"
-"""Four minutes of readings, in which nothing need be dropped. In a smaller one long outages have to be."""
+"""Four minutes of readings, in which none need be dropped. A smaller spool has to drop readings in long outages."""
 
 DISK = 48 * 2**20
 """Bytes of the file system that the spool is on, so that it can be filled."""
@@ -72,7 +72,7 @@ RIGHTS = {
     "no confirmations": "topic readwrite #\ntopic deny +/+/+/+/_gateways/+/confirmed",
     "nothing": "topic read none/at/all",
 }
-"""What the broker lets its clients do: lines of its access control list."""
+"""The rights that the broker grants its clients: lines of its access control list."""
 
 
 def micros() -> int:
@@ -91,7 +91,7 @@ class Configuration:
 
 
 class Plant:
-    """The processes, the links between them, and what is known of what must be stored."""
+    """The processes, the network connections between them, and the truth that the stores are judged by."""
 
     def __init__(self, folder: Path, *, spool: str = SPOOL_SIZE, victoria: bool = True, heard: bool = True) -> None:
         """Prepare; without `victoria` SQLite is the only store, and what is stored is confirmed at once.
@@ -213,7 +213,7 @@ class Plant:
         await _start(self.ingest, "ingest.started")
 
     def kill_gateway(self) -> None:
-        """Kill it, and note what it had on its disk; `start_gateway` starts it again."""
+        """Kill it, and note the records on its disk; `start_gateway` starts it again."""
         self.gateway.kill()
         self.machines.hang_up()
         spooled = newest_spooled(self.disk / "spool", self.machines.served, self.folder / "dead")
@@ -223,7 +223,7 @@ class Plant:
 
     @property
     def may_be_damaged(self) -> bool:
-        """Whether nothing but what is damaged is lost where the spool of the dead gateway is damaged."""
+        """Whether damage to the spool of the dead gateway loses only the damaged records."""
         return accounted_twice(self.disk / "spool", self.configuration.gateway)
 
     async def freeze(self, name: str, seconds: float) -> None:
@@ -302,7 +302,7 @@ class Plant:
     # -- the broker's rights --
 
     def allow(self, rights: str) -> None:
-        """Change what the broker's clients may do: one of `RIGHTS`."""
+        """Change the rights of the broker's clients: one of `RIGHTS`."""
         self._rights.write_text(RIGHTS[rights] + "\n", encoding="utf-8")
         if self.broker.running:
             self.broker.signal(SIGHUP)
@@ -328,7 +328,7 @@ class Plant:
         found = (self.disk / "spool").glob(f"{self.configuration.gateway}.spool.db*")
         return sorted(file for file in found if not file.name.endswith("-shm"))
 
-    # -- what came of it --
+    # -- results --
 
     async def drained(self, seconds: float) -> float:
         """Let the machines be switched off, and wait until nothing is pending; returns how long that took."""
@@ -347,7 +347,7 @@ class Plant:
         return heard > since and ledger["pending"] == 0
 
     async def fresh(self, seconds: float) -> float:
-        """Wait until a reading that is taken from now on is stored; returns after how many seconds."""
+        """Wait until a reading that is acquired from now on is stored; returns after how many seconds."""
         began, first = time.monotonic(), len(self.machines.served[1])
         while True:
             if newest_stored(self.database, 1) >= first:

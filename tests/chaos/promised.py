@@ -1,4 +1,4 @@
-"""What a gateway that is dead had on its disk, and so has promised to deliver."""
+"""The answers that a dead gateway had on its disk, and so has promised to deliver."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def newest_spooled(spool: Path, units: Iterable[int], aside: Path) -> dict[int, 
 
 
 def _answers(db: sqlite3.Connection) -> Iterator[tuple[int, int]]:
-    """Yield unit and count of each answer that can be read; what a fault has damaged before says nothing."""
+    """Yield unit and count of each answer that can be read, without records that a fault has damaged."""
     rows = db.execute("select topic, payload from records")
     while True:
         try:
@@ -80,9 +80,9 @@ def newest_stored(database: Path, unit: int) -> int:
 
 
 def accounted_twice(spool: Path, gateway: str) -> bool:
-    """Return whether the last commit of a dead gateway stands in both copies of its ledger.
+    """Return whether the last commit of a dead gateway is in both copies of its ledger.
 
-    A kill may come between the two. Then only what is about to be damaged would tell of that commit.
+    A kill may come between the two. Then only the copy that is about to be damaged would have that commit.
     """
     files = SpoolFiles(spool, gateway)
     known = read_checkpoint(files.slots)

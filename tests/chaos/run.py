@@ -5,8 +5,8 @@
 
 Prints the faults, and of the answers that machines gave how many are stored, excused (the gateway was killed before
 they were on its disk), dropped (and counted so by the ledger), lost, doubled and wrong. Exits with 1 where the
-promise broke; then the folder that it names has the logs, the spool, the store, what was served, and which fault was
-when.
+promise broke; then the folder that it names has the logs, the spool, the store, the served answers, and the times of
+the faults.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DRAIN = 120.0
 
 @dataclass
 class Outcome:
-    """What a run has shown."""
+    """The result of a run."""
 
     seed: int
     seconds: float
@@ -91,11 +91,12 @@ class Outcome:
 async def run(
     folder: Path, seed: int, seconds: float, longest: float, spool: str = SPOOL_SIZE, within: float = FRESH
 ) -> Outcome:
-    """Run a plant in a folder, break it for some time, heal it, and judge what is stored.
+    """Run a plant in a folder, break it for some time, heal it, and judge the stored readings.
 
-    An even seed has somebody listen to the records, who tells which of them are confirmed; see `Watch` for why an odd
-    one has not. `within` are the seconds for a fresh reading once all is healed: more than `FRESH` where the machine
-    is busy with other tests. The folder then has all that there is to find out why a promise was broken.
+    With an even seed a client listens to the records, and notes which of them are confirmed; see `Watch` for why an
+    odd seed has no such client. `within` are the seconds for a fresh reading once all is healed: more than `FRESH`
+    where the machine is busy with other tests. The folder then has all that there is to find out why a promise was
+    broken.
     """
     injector = None
     try:
@@ -110,14 +111,14 @@ async def run(
 
 
 async def judged(plant: Plant, injector: Injector, seed: int, seconds: float, within: float = FRESH) -> Outcome:
-    """Wait until all is stored, stop the plant, and compare what is stored with what was served."""
+    """Wait until all is stored, stop the plant, and compare the stored readings with the served answers."""
     fresh = await plant.fresh(60.0)
     drained = await plant.drained(DRAIN)
     await plant.gateway.stop(60.0)
-    told = plant.closing_report()
+    report = plant.closing_report()
     await plant.ingest.stop(60.0)
     plant.truth.confirmed = plant.watch.confirmed
-    ledger = whole_ledger(told["ledger"], plant.former_ledgers())
+    ledger = whole_ledger(report["ledger"], plant.former_ledgers())
     dropped = sum(ledger["dropped"].values())
     stored = plant.sqlite_readings()
     outcome = Outcome(
@@ -128,7 +129,7 @@ async def judged(plant: Plant, injector: Injector, seed: int, seconds: float, wi
         fresh,
         drained,
         ledger,
-        told["balanced"] and all(former.balanced for former in plant.former_ledgers()),
+        report["balanced"] and all(former.balanced for former in plant.former_ledgers()),
         judge("SQLite", plant.truth, stored, dropped),
         len(plant.truth.confirmed),
         *await _settled_differences(plant, stored, dropped),
@@ -145,7 +146,7 @@ async def judged(plant: Plant, injector: Injector, seed: int, seconds: float, wi
 def whole_ledger(ledger: dict[str, Any], former: list[Ledger]) -> dict[str, Any]:
     """Return the ledger of a gateway together with those of its former ids.
 
-    A reading that was adopted stands in both: as dropped for this reason, and as acquired.
+    A reading that was adopted is in both: as dropped for this reason, and as acquired.
     """
     ledgers = [ledger, *(other.as_dict() for other in former)]
     dropped: Counter[str] = sum((Counter(one["dropped"]) for one in ledgers), Counter())
@@ -158,13 +159,13 @@ def _write_down(folder: Path, injector: Injector) -> None:
     """Leave what only this process knows beside the logs. Times are in microseconds since the epoch."""
     truth = injector.plant.truth
     (folder / "faults.txt").write_text("".join(f"{line}\n" for line in sorted(injector.history)), encoding="utf-8")
-    told = {
+    facts = {
         "served": truth.served,
         "excused": sorted(truth.excused),
         "confirmed": sorted(truth.confirmed),
         "off": truth.off,
     }
-    (folder / "truth.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "truth.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 async def _settled_differences(
@@ -172,7 +173,7 @@ async def _settled_differences(
 ) -> tuple[list[tuple[int, int, str]], list[str]]:
     """Return what VictoriaMetrics lacks of SQLite's, and shows otherwise, after the seconds that it may take to show.
 
-    What was dropped from the spool, and counted, may have reached one store and not the other.
+    Records that were dropped from the spool, and counted, may have reached one store and not the other.
     """
     began = time.monotonic()
     if plant.store is None:
@@ -190,7 +191,7 @@ def _complaints(outcome: Outcome, stored: int, dropped: int, within: float) -> l
         found.append("the ledger does not balance")
     if ledger["pending"]:
         found.append(f"{ledger['pending']} readings are still pending")
-    # what was stored may yet be dropped, where the confirmation came too late
+    # stored readings may yet be dropped, where the confirmation came too late
     if not ledger["confirmed"] <= stored <= ledger["confirmed"] + dropped:
         found.append(f"{stored} readings are stored, {ledger['confirmed']} confirmed, {dropped} dropped")
     if len(outcome.missing) > dropped:
@@ -214,7 +215,7 @@ def main() -> None:
         "--spool", default=SPOOL_SIZE, help="how large the spool may become; it is full often in 256KiB"
     )
     options = parser.parse_args()
-    logging.getLogger("mqtt").setLevel(logging.CRITICAL + 1)  # it tells of every broker that is killed
+    logging.getLogger("mqtt").setLevel(logging.CRITICAL + 1)  # it logs every broker that is killed
     folder = Path(tempfile.mkdtemp(prefix="lineside-chaos-"))
     sys.stderr.write(f"seed {options.seed}, in {folder}\n")
     outcome = asyncio.run(run(folder, options.seed, options.seconds, options.longest, options.spool))

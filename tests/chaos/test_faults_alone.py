@@ -1,7 +1,7 @@
-"""Each fault by itself, with all processes real: what was on the gateway's disk is neither lost nor doubled.
+"""Each fault by itself, with all processes real: readings on the gateway's disk are neither lost nor doubled.
 
 The faults of a group happen to one plant, one after the other: each begins when a fresh reading is stored after the
-one before.
+fault before.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def dead(spooled: dict[int, int], *held_up: tuple[int, int], at: int = 10) -> Tr
     return truth
 
 
-def test_what_was_not_on_disk_when_the_gateway_was_killed_may_be_missing():
+def test_an_answer_that_was_not_on_disk_at_the_kill_of_the_gateway_may_be_missing():
     """It was not promised yet; all that was on disk is an obligation."""
     verdict = judge("store", dead({1: 9, 2: 8}), without(2, 9), 0)
     assert verdict.good
@@ -72,7 +72,7 @@ def test_a_gateway_may_not_keep_answers_from_its_disk_for_long():
 
 
 def test_answers_may_wait_in_memory_while_the_gateway_can_not_write():
-    """Until a moment after: what has not been written by then is lost with it.
+    """Until a moment after: answers that are not written by then are lost with it.
 
     As seen with seed 2304: it is killed in the moment in which it was frozen no more.
     """
@@ -82,7 +82,7 @@ def test_answers_may_wait_in_memory_while_the_gateway_can_not_write():
     assert not judge("store", dead({1: 9, 2: 1}, (8, 9), at=14), without(2, 2), 0).good
 
 
-def test_a_disk_may_be_full_again_before_what_waited_was_written():
+def test_a_disk_may_be_full_again_before_pending_answers_were_written():
     """As seen with seed 312: it is filled again in the moment in which it has room."""
     assert judge("store", dead({1: 9, 2: 1}, (2, 5), (5, 18), at=19), without(2, 2), 0).good
     assert not judge("store", dead({1: 9, 2: 1}, (2, 5), (11, 18), at=19), without(2, 2), 0).good
@@ -98,7 +98,7 @@ def test_an_answer_to_the_next_gateway_is_an_obligation():
     assert [one[:16] for one in verdict.lost] == ["unit 2: answer 1"]
 
 
-def test_what_was_on_disk_once_is_an_obligation_even_if_it_is_damaged_before_the_next_death():
+def test_an_answer_that_was_on_disk_is_an_obligation_also_when_it_is_damaged_later():
     """As seen with seed 21: the ledger counts it as damaged, and it must not be excused as well."""
     truth = dead({1: 9, 2: 9})
     truth.died(START + 11 * SECOND, {1: 9, 2: 7})  # the newest two are damaged
@@ -107,7 +107,7 @@ def test_what_was_on_disk_once_is_an_obligation_even_if_it_is_damaged_before_the
     assert judge("store", truth, without(2, 9), 3).good
 
 
-def test_what_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
+def test_readings_that_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
     """Dropping is allowed where it is counted."""
     assert judge("store", TRUTH, without(2, 4), 3).good
     fewer = [one for one in without(2, 4) if (one.unit, one.time) != (1, SERVED[1][7] + 1000)]
@@ -115,30 +115,30 @@ def test_what_the_ledger_counts_as_dropped_may_be_missing_and_no_more():
     assert judge("store", TRUTH, fewer, 6).good
 
 
-def test_what_was_confirmed_may_never_be_missing():
-    """However much else is dropped, as it is where a spool is full of what is stored and not confirmed."""
+def test_a_confirmed_answer_may_never_be_missing():
+    """However much else is dropped, as it is where a spool is full of records that are stored and not confirmed."""
     truth = Truth(SERVED, confirmed={(2, 4)})
     assert "unit 2: answer 4" in judge("store", truth, without(2, 4), 3000).lost[0]
     assert judge("store", truth, without(2, 5), 3000).good
 
 
 @pytest.mark.parametrize(
-    ("extra", "told"),
+    ("extra", "complaint"),
     [
         (scan(1, 3), "twice"),
         (scan(1, 3, SERVED[1][3] + 5000), "answer 3 2 times"),
     ],
     ids=["the same row", "another time"],
 )
-def test_an_answer_that_is_there_twice_is_doubled(extra: list[Stored], told: str):
+def test_an_answer_that_is_there_twice_is_doubled(extra: list[Stored], complaint: str):
     """Also under another time, which no store would notice."""
     verdict = judge("store", TRUTH, [*everything(), *extra], 0)
-    assert any(told in one for one in verdict.doubled)
+    assert any(complaint in one for one in verdict.doubled)
     assert not verdict.good
 
 
 @pytest.mark.parametrize(
-    ("readings", "told"),
+    ("readings", "complaint"),
     [
         ([*without(1, 3), *scan(1, 3)[:2]], "a part of an answer"),
         ([*everything(), Stored(1, "count", START, 99), Stored(1, "check", START, 1), Stored(1, "third", START, 1.0)],
@@ -150,10 +150,10 @@ def test_an_answer_that_is_there_twice_is_doubled(extra: list[Stored], told: str
     ],
     ids=["a part", "never served", "changed", "late", "early", "bad"],
 )  # fmt: skip
-def test_what_was_not_served_so_is_wrong(readings: list[Stored], told: str):
+def test_a_scan_that_was_not_served_so_is_wrong(readings: list[Stored], complaint: str):
     """Nothing may be invented, changed, or torn."""
     verdict = judge("store", TRUTH, readings, 0)
-    assert any(told in one for one in verdict.wrong)
+    assert any(complaint in one for one in verdict.wrong)
     assert not verdict.good
 
 
@@ -165,7 +165,7 @@ def test_points_may_be_bad_once_the_machines_are_off():
 
 
 def test_a_coarser_store_may_lack_and_merge_and_nothing_else():
-    """VictoriaMetrics resolves milliseconds: of two answers in one it keeps what it likes."""
+    """VictoriaMetrics resolves milliseconds: of two answers in one it keeps either."""
     finer = everything()
     coarser = [one._replace(time=one.time // 1000 * 1000) for one in finer]
     assert differences(finer, coarser, 1000) == ([], [])
@@ -175,15 +175,15 @@ def test_a_coarser_store_may_lack_and_merge_and_nothing_else():
     kept = [*(one for one in coarser if (one.unit, one.time) != (1, SERVED[1][3] + 1000)), coarser[9]]
     assert differences(crowded, kept, 1000)[1] == []
     assert betrayed(missing, finer, Truth(SERVED, confirmed={(1, 1)}), 1000) == []
-    [told] = betrayed(missing, finer, Truth(SERVED, confirmed={(1, 0)}), 1000)
-    assert told == "unit 1: answer 0, confirmed, its count"
+    [complaint] = betrayed(missing, finer, Truth(SERVED, confirmed={(1, 0)}), 1000)
+    assert complaint == "unit 1: answer 0, confirmed, its count"
     for wrong in ([*coarser, coarser[0]], [coarser[0]._replace(value=7.5), *coarser[1:]],
                   [*coarser, Stored(2, "count", START - 1000, 1)]):  # fmt: skip
         assert len(differences(finer, wrong, 1000)[1]) == 1
 
 
 def test_a_time_may_be_that_of_the_stepped_clock_and_beside_the_step_only_if_it_is_marked():
-    """A gateway follows its clock at once; what it can't know it marks."""
+    """A gateway follows its clock at once; it marks the times that it can't know."""
     ahead = 3600 * SECOND
     stepped = [one._replace(time=one.time + ahead) for one in scan(1, 3)]
     marked = [one._replace(doubtful=True) for one in stepped]

@@ -1,4 +1,4 @@
-"""What a dead gateway had on its disk, as the judge of the chaos reads it."""
+"""The answers that a dead gateway had on its disk, as the judge of the chaos reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_last_answer_of_each_unit_counts(tmp_path: Path):
     assert newest_spooled(folder, [1, 2, 3], tmp_path / "aside") == {1: 6, 2: 9, 3: -1}
 
 
-def test_what_a_flipped_bit_has_changed_promises_nothing(tmp_path: Path):
+def test_a_record_with_a_flipped_bit_promises_nothing(tmp_path: Path):
     """It will be set aside, and counted."""
     folder = spool(
         tmp_path / "spool",

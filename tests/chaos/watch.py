@@ -1,4 +1,4 @@
-"""Who listens at the broker: which answers were sent under which number, what is confirmed, and the newest ledger."""
+"""A client at the broker: which answers were sent under which number, which are confirmed, and the newest ledger."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = "+/+/+/+"
 
 
 class Watch:
-    """Listens as long as there is a broker. What it misses while there is none, the judge does not know.
+    """Listens as long as there is a broker. The judge does not know the messages that it misses while there is none.
 
     Without `records` it does not listen to those: a broker then says when ingest is not there to take them (MQTT 5,
     0x10), and with it a gateway has to find that out.
@@ -67,18 +67,18 @@ class Watch:
 
     def _note(self, message: ReceivedMessage) -> None:
         try:
-            told, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
+            content, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
         except (ValueError, RecursionError):  # that is a fault, too
             return
         match leaf:
             case "ledger":
-                self.ledgers[message.topic.split("/")[-2]] = told["ledger"], time.monotonic()
+                self.ledgers[message.topic.split("/")[-2]] = content["ledger"], time.monotonic()
             case "confirmed":
-                numbers = (n for first, last in told["ranges"] for n in range(first, last + 1))
-                self._confirmed.update((told["spool"], number) for number in numbers)
+                numbers = (n for first, last in content["ranges"] for n in range(first, last + 1))
+                self._confirmed.update((content["spool"], number) for number in numbers)
             case _:
                 unit = unit_of(message.topic.split("/")[-2])
                 if unit is None:
                     return
-                counts = {(unit, scan["values"]["count"]) for scan in told["scans"] if scan["values"]}
-                self._sent.setdefault((told["spool"], told["seq"]), set()).update(counts)
+                counts = {(unit, scan["values"]["count"]) for scan in content["scans"] if scan["values"]}
+                self._sent.setdefault((content["spool"], content["seq"]), set()).update(counts)

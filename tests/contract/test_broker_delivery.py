@@ -1,4 +1,4 @@
-"""What the gateway sends, frees and sends again, with a real Mosquitto in between."""
+"""Records that the gateway sends, frees and sends again, with a real Mosquitto in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERSIONS = pytest.mark.parametrize("version", ["5", "3.1.1"])
 
 
-async def test_exactly_what_is_confirmed_is_freed(tmp_path: Path):
+async def test_confirmed_records_and_no_others_are_freed(tmp_path: Path):
     """A range that is freed one too wide is a hole in the store that nobody notices."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Consumer(mosquitto.port) as consumer, Edge(tmp_path, {"url": mosquitto.url}) as edge:
@@ -35,21 +35,21 @@ async def test_exactly_what_is_confirmed_is_freed(tmp_path: Path):
 
 @pytest.mark.parametrize("confirm", ["store", "broker"])
 async def test_with_the_broker_off_nothing_counts_as_delivered(tmp_path: Path, confirm: str):
-    """An output that reports success when there is nobody to take anything loses a shift in silence."""
+    """An output that reports success without a consumer loses the readings of a shift without a message."""
     async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"confirm": confirm}) as edge:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             for _ in range(10):
                 edge.take()
             await until(lambda: edge.spool.size, "all is on disk", SECONDS)
-            await until(lambda: any(one["event"] == "mqtt.not_connected" for one in told), "it is told", SECONDS)
+            await until(lambda: any(one["event"] == "mqtt.not_connected" for one in logs), "it is logged", SECONDS)
         ledger = edge.spool.ledger
         assert (ledger.acquired, ledger.pending, ledger.confirmed, dict(ledger.dropped)) == (10, 10, 0, {})
         assert ledger.balanced
 
 
 @VERSIONS
-async def test_what_is_unconfirmed_goes_again_after_a_reconnect_and_nothing_else(tmp_path: Path, version: str):
-    """The MQTT library sends what is in flight again by itself when it reconnects: that must be no second copy."""
+async def test_unconfirmed_records_and_no_others_are_sent_again_after_a_reconnect(tmp_path: Path, version: str):
+    """The MQTT library sends messages in flight again when it reconnects: that must not make a second copy."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with (
         Proxy(mosquitto.port) as proxy,
@@ -87,10 +87,10 @@ async def test_a_broker_that_is_killed_with_messages_in_its_queue_loses_nothing(
             assert sorted(set(consumer.seqs)) == list(range(1, 51))
 
 
-async def test_what_a_broker_drops_at_the_limit_of_its_queue_arrives_all_the_same(
+async def test_records_that_a_broker_drops_at_the_limit_of_its_queue_arrive_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Mosquitto drops in silence what it queues beyond its limit, and acknowledges it before."""
+    """Mosquitto acknowledges messages, and then drops those beyond the limit of its queue without an error."""
     monkeypatch.setattr(window, "OVERTAKEN", 0.2)
     monkeypatch.setattr(window, "PROBE_FIRST", 1.0)
     mosquitto = await Mosquitto.start(tmp_path, "max_queued_messages 20")
@@ -103,19 +103,19 @@ async def test_what_a_broker_drops_at_the_limit_of_its_queue_arrives_all_the_sam
         async with Consumer(mosquitto.port, confirming=True, session="ingest") as consumer:
             await consumer.got(1)
             assert len(set(consumer.seqs)) < 100
-            edge.take()  # what comes through later tells what was lost
+            edge.take()  # a record that arrives later shows which were lost
             await edge.freed()
             assert sorted(set(consumer.seqs)) == list(range(1, 102))
 
 
-async def test_a_broker_that_has_nobody_to_give_records_to_is_not_flooded(tmp_path: Path):
-    """Success with nobody behind it (MQTT 5, reason 0x10) is no delivery, and no reason to send all day either."""
+async def test_a_broker_without_subscribers_is_not_flooded(tmp_path: Path):
+    """Success without matching subscribers (MQTT 5, reason 0x10) is neither delivery nor a reason to send all day."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
         for _ in range(300):
             edge.take()
         nobody = edge.window.counts
-        await until(lambda: nobody["nobody"] and not len(edge.window), "nobody listens", SECONDS)
+        await until(lambda: nobody["nobody"] and not len(edge.window), "no subscribers", SECONDS)
         before = nobody["nobody"]
         await until(lambda: nobody["nobody"] >= before + 2, "it is tried again", SECONDS)
         assert nobody["nobody"] < before + 10
@@ -159,7 +159,7 @@ async def test_a_machine_without_subscribers_does_not_stop_the_others(tmp_path: 
 @VERSIONS
 @pytest.mark.parametrize("order", ["fresh", "strict"])
 async def test_a_backlog_is_delivered_under_the_root_that_is_configured_now(tmp_path: Path, version: str, order: str):
-    """Ingest subscribes to the new root alone: records under the old one would wait without limit."""
+    """Ingest subscribes to the new root alone: records under the old root would wait without limit."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}, {"order": order}) as edge:
         for number in range(300):
@@ -180,7 +180,7 @@ async def test_a_backlog_is_delivered_under_the_root_that_is_configured_now(tmp_
 
 
 async def test_fresh_readings_overtake_the_backlog(tmp_path: Path):
-    """After a night without a broker the line's present state is what is wanted first."""
+    """After a night without a broker the present state of the line is wanted first."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Edge(tmp_path, {"url": "mqtt://127.0.0.1:1"}) as edge:
         for _ in range(3000):

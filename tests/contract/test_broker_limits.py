@@ -1,4 +1,4 @@
-"""What brokers bound, refuse and say: each is kept to, and told once."""
+"""Limits, refusals and messages of brokers: each is respected, and logged once."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_messages_that_wait_to_be_received_have_a_bounded_size(
 
 
 async def test_the_broker_is_asked_within_the_keep_alive_that_it_wants(tmp_path: Path):
-    """It hangs up after 1.5 times the one in its answer (MQTT 5, 3.2.2.3.14), whatever the configuration says."""
+    """It hangs up after 1.5 times its own keep-alive (MQTT 5, 3.2.2.3.14), whatever the configuration says."""
     async with (
         FakeBroker(properties={SERVER_KEEP_ALIVE: 2}) as broker,
         Edge(tmp_path, {"url": broker.url, "keep_alive": "1h"}),
@@ -83,7 +83,7 @@ async def test_the_broker_is_asked_within_the_keep_alive_that_it_wants(tmp_path:
         assert broker.connects == 1
 
 
-async def test_a_silent_link_is_given_up_within_the_keep_alive(tmp_path: Path):
+async def test_a_silent_connection_is_given_up_within_the_keep_alive(tmp_path: Path):
     """A cable that is pulled says nothing; the broker itself waits 1.5 times as long."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Proxy(mosquitto.port) as proxy:
@@ -94,10 +94,10 @@ async def test_a_silent_link_is_given_up_within_the_keep_alive(tmp_path: Path):
         ):
             edge.take()
             await edge.freed()
-            with capture_logs() as told:
+            with capture_logs() as logs:
                 proxy.drop()
                 edge.take()
-                await until(lambda: any(log["event"] == "mqtt.not_connected" for log in told), "it shows", SECONDS)
+                await until(lambda: any(log["event"] == "mqtt.not_connected" for log in logs), "it shows", SECONDS)
                 await proxy.heal()
                 await edge.freed()
 
@@ -110,7 +110,7 @@ async def test_a_topic_that_is_refused_does_not_hold_up_the_others(tmp_path: Pat
         return 0 if topic in allowed or not topic.endswith("/data") else NOT_AUTHORIZED
 
     async with FakeBroker(reason) as broker, Edge(tmp_path, {"url": broker.url}, {"confirm": "broker"}) as edge:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             for _ in range(1000):
                 edge.take("m-01")
                 edge.take("m-02")
@@ -120,12 +120,12 @@ async def test_a_topic_that_is_refused_does_not_hold_up_the_others(tmp_path: Pat
             allowed.add(data("m-01"))
             edge.take("m-01")
             await edge.freed()
-        assert [log["topic"] for log in told if log["event"] == "mqtt.publish_denied"] == [data("m-01")]
-        assert [log["topic"] for log in told if log["event"] == "mqtt.publish_resumed"] == [data("m-01")]
+        assert [log["topic"] for log in logs if log["event"] == "mqtt.publish_denied"] == [data("m-01")]
+        assert [log["topic"] for log in logs if log["event"] == "mqtt.publish_resumed"] == [data("m-01")]
 
 
 async def test_a_broker_that_never_acknowledges_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It answers pings, so nothing else would show; what it has is sent again over another connection."""
+    """It answers pings, so nothing else would show; records in flight are sent again over another connection."""
     monkeypatch.setattr(window, "ANSWER_TIMEOUT", 0.5)
     async with (
         FakeBroker(lambda topic: None if topic.endswith("/data") else 0) as broker,
@@ -136,7 +136,7 @@ async def test_a_broker_that_never_acknowledges_is_left(tmp_path: Path, monkeypa
         await until(lambda: broker.published.count(data("m-01")) >= 2, "the record again", SECONDS)
 
 
-async def test_a_link_that_is_lost_before_it_has_subscribed_is_left_at_once(
+async def test_a_connection_that_is_lost_before_it_has_subscribed_is_left_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A broker that dies in this moment would else be waited for, however soon it is back."""
@@ -148,19 +148,19 @@ async def test_a_link_that_is_lost_before_it_has_subscribed_is_left_at_once(
             assert broker.connects == 2
 
 
-async def test_a_gateway_that_is_thrown_out_says_why_once_and_stays_away(
+async def test_a_gateway_that_is_disconnected_logs_the_reason_once_and_stays_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """MQTT 5, 4.13: reason 0x8E says that another client has our identifier."""
     monkeypatch.setattr(session, "STAND_BACK_FIRST", 1.0)
     async with FakeBroker() as broker:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             async with Edge(tmp_path, {"url": broker.url}):
                 for times in range(1, 4):
                     await until(lambda times=times: broker.published.count(STATE) >= times, "a birth", SECONDS)
                     broker.say_goodbye(TAKEN_OVER)
                     assert broker.connects == times
-        [event] = [log for log in told if log["event"] == "gateway.id_in_use"]
+        [event] = [log for log in logs if log["event"] == "gateway.id_in_use"]
         assert event["gateway"] == "edge-01"
         assert event["log_level"] == "error"
 
@@ -185,7 +185,7 @@ async def test_a_reading_that_is_larger_than_a_message_may_be_is_set_aside_and_c
     """It can't arrive, must not hold up the others, and must not vanish."""
     mosquitto = await Mosquitto.start(tmp_path, "max_packet_size 5000")
     async with Consumer(mosquitto.port, confirming=True) as consumer, Edge(tmp_path, {"url": mosquitto.url}) as edge:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             edge.take(text="x" * 20_000)
             edge.take(readings=2)
             await edge.freed()
@@ -193,12 +193,12 @@ async def test_a_reading_that_is_larger_than_a_message_may_be_is_set_aside_and_c
         assert (ledger.confirmed, dict(ledger.dropped)) == (2, {"too_large": 1})
         assert sum(record.readings for record in consumer.records) == 2
         assert "xxxxx" in edge.letters.read_text()
-        [event] = [log for log in told if log["event"] == "record.too_large"]
+        [event] = [log for log in logs if log["event"] == "record.too_large"]
         assert event["set_aside"] == 1
 
 
-async def test_a_broker_that_hangs_up_at_large_records_without_a_word_gets_smaller_ones(tmp_path: Path):
-    """In MQTT 3.1.1 it can't say what it takes: it closes the connection, each time, for ever."""
+async def test_a_broker_that_closes_the_connection_at_large_records_gets_smaller_records(tmp_path: Path):
+    """In MQTT 3.1.1 it can't say how much it accepts: it closes the connection, every time."""
     mosquitto = await Mosquitto.start(tmp_path, "max_packet_size 20000")
     broker = {"url": mosquitto.url, "version": "3.1.1"}
     async with Consumer(mosquitto.port, confirming=True) as consumer, Edge(tmp_path, broker) as edge:
@@ -225,8 +225,8 @@ async def test_no_record_is_made_larger_than_configured(tmp_path: Path):
         assert len({record.seq for record in records}) == len(records)
 
 
-async def test_retained_messages_that_are_refused_are_told_and_hold_up_nothing(tmp_path: Path):
-    """Whoever gives rights often forgets one of the topics."""
+async def test_refused_retained_messages_are_reported_and_delay_no_others(tmp_path: Path):
+    """The right to publish to one of the topics is often forgotten."""
     async with FakeBroker(lambda topic: NOT_AUTHORIZED if "m-02" in topic else 0) as broker:
         edge = Edge(tmp_path, {"url": broker.url})
         link = MqttClient(edge.factory.broker, "test")

@@ -1,4 +1,4 @@
-"""Who the gateway connects to, who it says that it is, and what it does about another one of its name."""
+"""Which broker the gateway connects to, how it identifies itself, and how it meets another gateway of its name."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ async def tls_mosquitto(folder: Path, shown: Pair, *lines: str) -> tuple[Mosquit
 
 
 async def refusal(folder: Path, broker: dict[str, Any]) -> str:
-    """Return what is told of a broker that is not connected to."""
-    with capture_logs() as told:
+    """Return the error that is logged of a broker that the gateway is not connected to."""
+    with capture_logs() as logs:
         async with Edge(folder, broker):
-            [event] = await until(lambda: events(told, "mqtt.not_connected"), "it is told", SECONDS)
-    assert not events(told, "mqtt.connected")
+            [event] = await until(lambda: events(logs, "mqtt.not_connected"), "it is logged", SECONDS)
+    assert not events(logs, "mqtt.connected")
     error: str = event["error"]
     return error
 
 
-def events(told: Logs, name: str) -> Logs:
-    return [event for event in told if event["event"] == name]
+def events(logs: Logs, name: str) -> Logs:
+    return [event for event in logs if event["event"] == name]
 
 
 # -- TLS --
@@ -85,7 +85,7 @@ async def test_a_broker_that_demands_a_certificate_gets_ours(tmp_path: Path, aut
     assert await refusal(tmp_path, broker)
 
 
-async def test_files_that_are_none_are_told_with_their_key(tmp_path: Path, authority: Authority):
+async def test_files_that_can_not_be_read_are_reported_with_their_key(tmp_path: Path, authority: Authority):
     """And a key with a password must not make the gateway wait at a terminal."""
     nowhere, locked = tmp_path / "none.pem", authority.pair("locked", password=b"secret")
     broker = {"url": f"mqtts://{LOOPBACK}:1"}
@@ -101,9 +101,9 @@ async def test_a_certificate_that_was_renewed_is_used_from_the_next_connection_o
     mosquitto, broker = await tls_mosquitto(tmp_path, authority.pair("broker", LOOPBACK))
     ca = tmp_path / "ca.pem"
     ca.write_bytes(Authority(tmp_path, "before").file.read_bytes())
-    with capture_logs() as told:
+    with capture_logs() as logs:
         async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, broker | {"ca": ca}) as edge:
-            await until(lambda: events(told, "mqtt.not_connected"), "it is not trusted", SECONDS)
+            await until(lambda: events(logs, "mqtt.not_connected"), "it is not trusted", SECONDS)
             ca.write_bytes(authority.file.read_bytes())
             edge.take()
             await edge.freed()
@@ -116,7 +116,7 @@ async def test_the_backup_is_used_while_the_first_address_is_dead_and_left_when_
     """Brokers come in pairs; a gateway needs no load balancer for that."""
     first, backup = Mosquitto(tmp_path), await Mosquitto.start(tmp_path)
     broker = {"url": first.url, "backup": [f"mqtt://{LOOPBACK}:1", backup.url]}
-    with capture_logs() as told:
+    with capture_logs() as logs:
         async with Edge(tmp_path, broker) as edge:
             async with Consumer(backup.port, confirming=True):
                 edge.take()
@@ -126,19 +126,19 @@ async def test_the_backup_is_used_while_the_first_address_is_dead_and_left_when_
             async with Consumer(first.port, confirming=True):
                 edge.take()
                 await edge.freed()
-    assert [event["broker"] for event in events(told, "mqtt.connected")] == [backup.url, first.url]
+    assert [event["broker"] for event in events(logs, "mqtt.connected")] == [backup.url, first.url]
 
 
-async def test_what_every_address_said_is_told(tmp_path: Path):
-    """One is down, the other refuses: who repairs must see both."""
+async def test_the_error_of_every_address_is_logged(tmp_path: Path):
+    """One is down, the other refuses: a person who repairs it must see both errors."""
     second = free_port()
     error = await refusal(tmp_path, {"url": f"mqtt://{LOOPBACK}:1", "backup": f"mqtt://{LOOPBACK}:{second}"})
     assert f"mqtt://{LOOPBACK}:1: " in error
     assert f"mqtt://{LOOPBACK}:{second}: " in error
 
 
-async def test_a_broker_that_says_no_is_told_from_one_that_is_away(tmp_path: Path):
-    """The first has work with each attempt; with a backup that is away there is one worth looking for."""
+async def test_a_broker_that_refuses_is_distinguished_from_a_broker_that_is_away(tmp_path: Path):
+    """Each attempt costs the first some work; with a backup that is away there is a broker worth looking for."""
     mosquitto = Mosquitto(tmp_path)
     mosquitto.lines.remove("allow_anonymous true")
     await mosquitto.up()
@@ -149,7 +149,7 @@ async def test_a_broker_that_says_no_is_told_from_one_that_is_away(tmp_path: Pat
     assert not isinstance(raised.value, ConnectionRefused)
 
 
-async def test_an_address_that_takes_connections_and_says_nothing_leaves_none_open(
+async def test_an_address_that_accepts_connections_and_says_nothing_leaves_none_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A hanging broker behind a load balancer must not cost the gateway a file each time."""
@@ -178,8 +178,8 @@ async def test_an_address_that_takes_connections_and_says_nothing_leaves_none_op
 # -- presence --
 
 
-async def told_on(port: int, topic: str) -> dict[str, Any]:
-    """Return what is retained on a topic."""
+async def retained_on(port: int, topic: str) -> dict[str, Any]:
+    """Return the retained message of a topic."""
     async with aiomqtt.Client(LOOPBACK, port) as client, asyncio.timeout(SECONDS):
         await client.subscribe(topic)
         message = await anext(aiter(client.messages))
@@ -187,42 +187,42 @@ async def told_on(port: int, topic: str) -> dict[str, Any]:
         return found
 
 
-async def test_birth_and_death_tell_which_process_it_was(tmp_path: Path):
-    """Of two boxes with one name the one to look for is told by its host."""
+async def test_birth_and_death_name_the_process_that_they_are_of(tmp_path: Path):
+    """Of two boxes with one name, the host shows which of them to look for."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
-        with capture_logs() as told:
-            await until(lambda: events(told, "mqtt.connected"), "connected", SECONDS)
-        born = await told_on(mosquitto.port, STATE)
+        with capture_logs() as logs:
+            await until(lambda: events(logs, "mqtt.connected"), "connected", SECONDS)
+        born = await retained_on(mosquitto.port, STATE)
         assert born["state"] == "online"
         assert born["spool"] == edge.spool.id
-    died = await told_on(mosquitto.port, STATE)
+    died = await retained_on(mosquitto.port, STATE)
     assert (died["state"], died["reason"], died["instance"]) == ("offline", "stopped", born["instance"])
     async with Edge(tmp_path, {"url": mosquitto.url}) as edge:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             edge.take()
             async with Consumer(mosquitto.port, confirming=True):
                 await edge.freed()
-        assert (await told_on(mosquitto.port, STATE))["instance"] != born["instance"]
-    assert not events(told, "gateway.id_in_use"), "what a former run has left is no other gateway"
+        assert (await retained_on(mosquitto.port, STATE))["instance"] != born["instance"]
+    assert not events(logs, "gateway.id_in_use"), "the state of a former run is not another gateway"
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_two_gateways_of_one_name_are_told_and_do_not_fight(
+async def test_two_gateways_of_one_name_are_logged_and_do_not_fight(
     tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A copied box throws the first one out, which comes back and throws out the copy, several times a second."""
+    """A copied box disconnects the first box, which comes back and disconnects the copy, several times a second."""
     monkeypatch.setattr(session, "STAND_BACK_FIRST", 3600.0)
     monkeypatch.setattr(session, "STAND_BACK_MAX", 3600.0)
     mosquitto = await Mosquitto.start(tmp_path)
     broker = {"url": mosquitto.url, "version": version}
-    with capture_logs() as told:
+    with capture_logs() as logs:
         async with (
             Consumer(mosquitto.port, confirming=True),
             Edge(tmp_path / "one", broker) as one,
             Edge(tmp_path / "two", broker) as two,
         ):
-            await until(lambda: events(told, "gateway.id_in_use"), "it is told", SECONDS)
+            await until(lambda: events(logs, "gateway.id_in_use"), "it is logged", SECONDS)
             both = {one.publisher.presence: two, two.publisher.presence: one}
             winner = await until(
                 lambda: next((other for this, other in both.items() if this.away), None), "one leaves", SECONDS
@@ -230,24 +230,24 @@ async def test_two_gateways_of_one_name_are_told_and_do_not_fight(
             for _ in range(5):
                 winner.take()
                 await winner.freed()
-            connects = len(events(told, "mqtt.connected"))
+            connects = len(events(logs, "mqtt.connected"))
             winner.take()
             await winner.freed()
-            assert len(events(told, "mqtt.connected")) == connects <= 5
-    for event in events(told, "gateway.id_in_use"):
+            assert len(events(logs, "mqtt.connected")) == connects <= 5
+    for event in events(logs, "gateway.id_in_use"):
         assert event["gateway"] == "edge-01"
-    assert len(events(told, "gateway.id_in_use")) <= 2
+    assert len(events(logs, "gateway.id_in_use")) <= 2
 
 
-async def test_states_and_descriptions_are_told_again_after_a_broker_has_forgotten_them(tmp_path: Path):
+async def test_states_and_descriptions_are_published_again_after_a_broker_forgot_them(tmp_path: Path):
     """Retained messages of a broker without persistence are gone with it."""
     mosquitto = await Mosquitto.start(tmp_path)
     meta = f"{ROOT}/area/line/m-01/meta"
     edge = Edge(tmp_path, {"url": mosquitto.url})
     edge.metas[meta] = b'{"v":1}'
     async with edge:
-        assert await told_on(mosquitto.port, meta) == {"v": 1}
+        assert await retained_on(mosquitto.port, meta) == {"v": 1}
         mosquitto.kill()
         await mosquitto.restart()
-        assert await told_on(mosquitto.port, meta) == {"v": 1}
-        assert (await told_on(mosquitto.port, STATE))["state"] == State.ONLINE.value
+        assert await retained_on(mosquitto.port, meta) == {"v": 1}
+        assert (await retained_on(mosquitto.port, STATE))["state"] == State.ONLINE.value

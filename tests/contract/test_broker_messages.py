@@ -46,7 +46,7 @@ def confirmation(spool: str, ranges: Any, **more: Any) -> str:
 
 
 async def test_a_confirmation_that_can_not_be_true_frees_nothing_and_ends_nothing(tmp_path: Path):
-    """A 64-bit number used to end the gateway, and a negative one to unbalance its ledger."""
+    """A 64-bit number used to end the gateway, and a negative number to unbalance its ledger."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Consumer(mosquitto.port) as consumer, Edge(tmp_path, {"url": mosquitto.url}) as edge:
         for _ in range(3):
@@ -56,14 +56,14 @@ async def test_a_confirmation_that_can_not_be_true_frees_nothing_and_ends_nothin
             [[1, 18446744073709551615]], [[1, 2**63]], [[1, 9]], [[1, 1e300]], [[0, 1]], [[2, 1]], [[1, True]],
             [["1", "2"]],
         ]  # fmt: skip
-        with capture_logs() as told:
+        with capture_logs() as logs:
             await publish(mosquitto.port, CONFIRMED, *(confirmation(edge.spool.id, ranges) for ranges in wrong))
             for more in ({"set_aside": {"1": -5}}, {"set_aside": {"9": 1}}, {"taken": [[1, 2**40]], "instance": "x"}):
                 await publish(mosquitto.port, CONFIRMED, confirmation(edge.spool.id, [[1, 1]], **more))
             await publish(mosquitto.port, CONFIRMED, confirmation(edge.spool.id, [[1, 1]], set_aside={"1": 1}))
             await edge.freed(pending=2)
         assert edge.spool.ledger.dropped == {"rejected_by_store": 1}
-        assert [event["event"] for event in told].count("mqtt.message_ignored") == 1, "the first of many is logged"
+        assert [event["event"] for event in logs].count("mqtt.message_ignored") == 1, "the first of many is logged"
         await consumer.confirm(2, 3)
         await edge.freed()
 
@@ -72,7 +72,7 @@ async def test_a_retained_confirmation_is_ignored_and_cleared(tmp_path: Path):
     """It would come again at every start: one up to 1e300 kept a gateway down, start after start."""
     mosquitto = await Mosquitto.start(tmp_path)
     await publish(mosquitto.port, CONFIRMED, '{"spool":"x","ranges":[[1,1e300]]}', retain=True)
-    with capture_logs() as told:
+    with capture_logs() as logs:
         async with Consumer(mosquitto.port, confirming=True), Edge(tmp_path, {"url": mosquitto.url}) as edge:
             edge.take()
             await edge.freed()
@@ -80,7 +80,7 @@ async def test_a_retained_confirmation_is_ignored_and_cleared(tmp_path: Path):
             await late.subscribe(CONFIRMED)
             await publish(mosquitto.port, CONFIRMED, "after")
             assert (await anext(aiter(late.messages))).payload == b"after", "nothing is retained"
-    assert [event["topic"] for event in told if event["event"] == "mqtt.retained_ignored"] == [CONFIRMED]
+    assert [event["topic"] for event in logs if event["event"] == "mqtt.retained_ignored"] == [CONFIRMED]
 
 
 # -- descriptions that ingest lacks --
@@ -130,7 +130,7 @@ async def test_malformed_messages_on_every_topic_end_stall_and_leak_nothing(tmp_
     gone = f"{ROOT}/area/line/gone/state"
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "states.json").write_text(json.dumps({"states": [gone], "gone": {}}))
-    with capture_logs() as told:
+    with capture_logs() as logs:
         async with (
             Consumer(mosquitto.port, confirming=True) as consumer,
             Edge(tmp_path, {"url": mosquitto.url}) as edge,
@@ -145,7 +145,7 @@ async def test_malformed_messages_on_every_topic_end_stall_and_leak_nothing(tmp_
             assert edge.spool.ledger.balanced
             assert memory() - before < 50 * 2**20
             assert len(edge.publisher._wanted) <= 1_000  # noqa: SLF001 - answers are too slow to show it
-    events = [event["event"] for event in told]
+    events = [event["event"] for event in logs]
     assert "mqtt.session_failed" not in events
     assert events.count("mqtt.connected") <= 2, "another gateway of the name is believed at most"
     assert len(events) < 60, "repeats are counted"
@@ -168,7 +168,7 @@ async def test_a_denied_subscription_is_logged_once_and_tried_again(
         return reason if denied in topic and not rights["given"] else 1
 
     async with FakeBroker(granted=granted) as broker:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             async with Edge(tmp_path, {"url": broker.url, "version": version}) as edge:
                 edge.take()
                 tried = lambda: sum(denied in topic for topic in broker.subscribed)  # noqa: E731
@@ -179,11 +179,11 @@ async def test_a_denied_subscription_is_logged_once_and_tried_again(
                 else:
                     await until(lambda: sent in broker.published, "records go", SECONDS)
                 rights["given"] = True
-                subscribed = lambda: "mqtt.subscribed" in [event["event"] for event in told]  # noqa: E731
+                subscribed = lambda: "mqtt.subscribed" in [event["event"] for event in logs]  # noqa: E731
                 await until(subscribed, "it is granted", SECONDS)
                 await until(lambda: sent in broker.published, "records go", SECONDS)
-    [event] = [event for event in told if event["event"] == "mqtt.subscribe_denied"]
+    [event] = [event for event in logs if event["event"] == "mqtt.subscribe_denied"]
     assert denied in event["topic"]
     assert event["reason"] == hex(reason)
     assert event["hint"] == f"grant client lineside-edge-01 the right to subscribe to {event['topic']}"
-    assert [event["event"] for event in told].count("mqtt.subscribed") == 1
+    assert [event["event"] for event in logs].count("mqtt.subscribed") == 1

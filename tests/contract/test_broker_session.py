@@ -49,11 +49,11 @@ async def test_a_defect_costs_the_connection_and_not_the_service():
         await link.lost()
 
     async with FakeBroker() as broker:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             running = asyncio.create_task(session(broker).run(serve))
             await until(lambda: served == 4, "it serves again", SECONDS)
             await cancel_and_wait(running)
-    failed = [log for log in told if log["event"] == "mqtt.session_failed"]
+    failed = [log for log in logs if log["event"] == "mqtt.session_failed"]
     assert len(failed) <= 3
     assert isinstance(failed[0]["exc_info"], ZeroDivisionError)
 
@@ -74,12 +74,12 @@ async def test_a_defect_in_the_handling_of_an_answer_is_logged_with_its_trace():
         await link.lost()
 
     async with FakeBroker() as broker:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             running = asyncio.create_task(session(broker).run(serve))
             await until(lambda: served == 2, "it serves again", SECONDS)
             await cancel_and_wait(running)
-    assert "mqtt.not_connected" not in [log["event"] for log in told]
-    failed = next(log for log in told if log["event"] == "mqtt.session_failed")
+    assert "mqtt.not_connected" not in [log["event"] for log in logs]
+    failed = next(log for log in logs if log["event"] == "mqtt.session_failed")
     assert isinstance(failed["exc_info"].__cause__, ZeroDivisionError)
 
 
@@ -107,7 +107,7 @@ async def test_a_secret_that_is_missing_at_the_start_ends_it():
         await Session(section, "client").run(serve)
 
 
-async def test_a_link_that_flaps_is_a_few_lines_and_then_one_a_minute(monkeypatch: pytest.MonkeyPatch):
+async def test_a_connection_that_flaps_is_logged_a_few_times_and_then_once_a_minute(monkeypatch: pytest.MonkeyPatch):
     """It used to be two lines each time, for weeks."""
     monkeypatch.setattr(state_log, "WINDOW", 3.0)
     monkeypatch.setattr(mqtt_session, "RETRY_FIRST", 0.05)
@@ -120,11 +120,11 @@ async def test_a_link_that_flaps_is_a_few_lines_and_then_one_a_minute(monkeypatc
         raise MqttError("lost")
 
     async with FakeBroker() as broker:
-        with capture_logs() as told:
+        with capture_logs() as logs:
             running = asyncio.create_task(session(broker).run(serve))
-            await until(lambda: any(log["event"] == "mqtt.unstable" for log in told), "a summary", SECONDS)
+            await until(lambda: any(log["event"] == "mqtt.unstable" for log in logs), "a summary", SECONDS)
             await cancel_and_wait(running)
-    before = [log["event"] for log in told][: CHANGES + 1]
+    before = [log["event"] for log in logs][: CHANGES + 1]
     assert before == ["mqtt.connected", "mqtt.not_connected"] * (CHANGES // 2) + ["mqtt.unstable"]
     assert served > CHANGES // 2
 
@@ -150,13 +150,13 @@ async def test_a_pipe_that_nobody_reads_any_more_ends_tail(tmp_path: Path):
                 await asyncio.sleep(0.1)
 
         sending = asyncio.create_task(send())
-        with capture_logs() as told, pytest.raises(BrokenPipeError):
+        with capture_logs() as logs, pytest.raises(BrokenPipeError):
             await asyncio.wait_for(following, SECONDS)
         await cancel_and_wait(sending)
-    assert len([log for log in told if log["event"] == "message.unreadable"]) <= 1
+    assert len([log for log in logs if log["event"] == "message.unreadable"]) <= 1
 
 
-async def test_a_link_that_is_lost_in_the_moment_of_its_answer_is_noticed():
+async def test_a_connection_that_is_lost_in_the_moment_of_its_answer_is_noticed():
     """Its receiver would else wait for a message without end."""
 
     async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,6 +1,6 @@
 """Brokers other than Mosquitto, as plants have them: NATS with JetStream, and RabbitMQ with its MQTT plugin.
 
-Both speak MQTT 3.1.1. What they can't do is noticed, and named with what to do about it.
+Both speak MQTT 3.1.1. A feature that they lack is noticed, and logged with a hint.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def test_a_broker_of_another_make_loses_and_doubles_nothing(broker: Server
 
 
 async def test_in_strict_order_a_broker_of_another_make_keeps_the_order(broker: Server, tmp_path: Path):
-    """Each record waits for the confirmation of the one before it."""
+    """Each record waits for the confirmation of the record before it."""
     strict = {"order": "strict"}
     async with Consumer(broker.port, confirming=True) as consumer, Edge(tmp_path, section(broker), strict) as edge:
         for number in range(60):
@@ -89,16 +89,18 @@ async def test_in_strict_order_a_broker_of_another_make_keeps_the_order(broker: 
         assert seqs == sorted(seqs)
 
 
-async def test_what_a_broker_can_not_do_is_named(broker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_features_that_a_broker_lacks_are_named(
+    broker: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """It accepts a shared subscription and delivers nothing, refuses MQTT 5, and a dot ends in nothing."""
     monkeypatch.setattr(broker_support, "DELIVERED_WITHIN", 2.0)
-    with capture_logs() as told:
+    with capture_logs() as logs:
         assert await check_shared_subscription(BrokerSection.model_validate(section(broker)), "check", SHARE) is False
         async with Edge(tmp_path, section(broker, version="5")):
-            await until(lambda: any(log["event"] == "mqtt.not_connected" for log in told), "it is refused", SECONDS)
-    [unsupported] = [log for log in told if log["event"] == "mqtt.shared_subscriptions_unsupported"]
+            await until(lambda: any(log["event"] == "mqtt.not_connected" for log in logs), "it is refused", SECONDS)
+    [unsupported] = [log for log in logs if log["event"] == "mqtt.shared_subscriptions_unsupported"]
     assert "remove ingest.share" in unsupported["hint"]
-    [refused] = [log for log in told if log["event"] == "mqtt.not_connected"]
+    [refused] = [log for log in logs if log["event"] == "mqtt.not_connected"]
     assert 'set broker.version to "3.1.1"' in refused["error"]
 
 
@@ -107,22 +109,22 @@ async def test_shared_subscriptions_of_mosquitto_are_not_doubted(tmp_path: Path,
     """A false alarm would be as bad as none."""
     mosquitto = await Mosquitto.start(tmp_path)
     section = BrokerSection.model_validate({"url": mosquitto.url, "version": version})
-    with capture_logs() as told:
+    with capture_logs() as logs:
         assert await check_shared_subscription(section, "check", SHARE) is True
-    assert not told
+    assert not logs
 
 
-async def test_what_can_not_be_found_out_is_not_logged(tmp_path: Path):
-    """A broker that is away, or gives no right to the topic of the check, says nothing about shares."""
+async def test_a_check_without_a_result_is_not_logged(tmp_path: Path):
+    """A broker that is away, or gives no right to the topic of the check, says nothing about shared subscriptions."""
     acl = tmp_path / "acl"
     acl.write_text("topic read #\n")
     acl.chmod(0o644)
     mosquitto = await Mosquitto.start(tmp_path, f"acl_file {acl}")
-    with capture_logs() as told:
+    with capture_logs() as logs:
         for url in (mosquitto.url, "mqtt://127.0.0.1:1"):
             section = BrokerSection.model_validate({"url": url, "version": "3.1.1"})
             assert await check_shared_subscription(section, "check", SHARE) is None
-    assert not told
+    assert not logs
 
 
 async def test_validate_warns_of_a_dot_in_a_name(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The contract of drivers, held up to the drivers that come with Lineside, by the kit that others' packages use."""
+"""The contract of drivers, checked with the drivers that come with Lineside, by the kit that others' packages use."""
 
 from __future__ import annotations
 

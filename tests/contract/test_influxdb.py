@@ -1,4 +1,4 @@
-"""The InfluxDB store: what it sends, and what it makes of the answers."""
+"""The InfluxDB store: its requests, and its handling of the answers."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def store_at(url: str, /, **settings: Any) -> InfluxStore:
     return InfluxStore(InfluxSettings.model_validate({"url": url, "bucket": "telemetry", "org": "plant"} | settings))
 
 
-# -- what is sent --
+# -- requests --
 
 
 def test_a_scan_is_one_line_for_each_unit_gzipped(recorder: Recorder) -> None:
@@ -126,7 +126,7 @@ def test_a_scan_is_one_line_for_each_unit_gzipped(recorder: Recorder) -> None:
     ]
 
 
-def test_a_token_is_sent_and_told_to_nobody(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_sent_and_never_shown(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINESIDE_SECRET_INFLUX_TOKEN", "hush")
     recorder.answer = lambda _: (401, "unauthorized")
     with store_at(recorder.url, token={"secret": "influx_token"}) as store, pytest.raises(Unavailable) as error:
@@ -136,7 +136,7 @@ def test_a_token_is_sent_and_told_to_nobody(recorder: Recorder, monkeypatch: pyt
 
 
 def test_a_password_is_in_no_url_and_no_error(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers, proxies and errors tell URLs."""
+    """Servers, proxies and errors show URLs."""
     monkeypatch.setenv("LINESIDE_SECRET_INFLUX_PASSWORD", "hush")
     settings: dict[str, Any] = {"api": "v1", "database": "plant", "username": "lineside", "org": "", "bucket": ""}
     store = store_at(recorder.url, password={"secret": "influx_password"}, **settings)
@@ -152,7 +152,7 @@ def test_a_password_is_in_no_url_and_no_error(recorder: Recorder, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ({"url": "http://user:hush@tsdb:8086"}, "not into the url"),
         ({"url": "tsdb:8086"}, "write http://HOST:8086"),
@@ -162,12 +162,12 @@ def test_a_password_is_in_no_url_and_no_error(recorder: Recorder, monkeypatch: p
         ({"strings": "tag"}, "'field' or 'label'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(written: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_settings_that_make_no_sense_are_refused(written: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         store_at("http://tsdb:8086", **written)
 
 
-# -- what is answered --
+# -- answers --
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_settings_that_make_no_sense_are_refused(written: dict[str, Any], told: 
         (511, "<html>network login</html>"),
     ],
 )  # fmt: skip
-def test_only_what_is_documented_is_success_or_a_refusal(recorder: Recorder, status: int, words: str) -> None:
+def test_only_documented_answers_are_success_or_a_refusal(recorder: Recorder, status: int, words: str) -> None:
     """A captive portal answers 200 with a login page; readings were confirmed, or thrown away, for such an answer."""
     recorder.answer = lambda _: (status, words)
     with store_at(recorder.url) as store, pytest.raises(Unavailable) as error:
@@ -200,12 +200,12 @@ def test_an_answer_is_logged_without_its_control_characters(recorder: Recorder) 
 
 
 def test_a_batch_that_is_too_large_is_sent_in_parts(recorder: Recorder) -> None:
-    """A limit of a proxy on the way is no fault of the rows."""
+    """A limit of a proxy on the way is not a fault of the rows."""
     recorder.answer = lambda body: (413, "too large") if body.count(b"\n") >= 10 else (204, "")
     with store_at(recorder.url) as store:
         store.write([scan("m-1", number, a=number) for number in range(100)])
-    taken = [gzip.decompress(body).decode() for *_, body in recorder.requests]
-    written = {line.split()[1] for body in taken if body.count("\n") < 10 for line in body.splitlines()}
+    sent = [gzip.decompress(body).decode() for *_, body in recorder.requests]
+    written = {line.split()[1] for body in sent if body.count("\n") < 10 for line in body.splitlines()}
     assert written == {f"a={number}i" for number in range(100)}
 
 
@@ -230,7 +230,7 @@ def test_rows_that_are_refused_are_found_by_halving(recorder: Recorder) -> None:
     assert all(refusal.message == "400 partial write: no" for refusal in refused.value.refusals)
 
 
-def test_a_limit_that_no_reading_passes_is_no_fault_of_the_readings(recorder: Recorder) -> None:
+def test_a_limit_that_no_reading_passes_is_not_a_fault_of_the_readings(recorder: Recorder) -> None:
     """A proxy with a limit of nothing must not have all readings thrown away."""
     recorder.answer = lambda _: (413, "too large")
     with store_at(recorder.url) as store, pytest.raises(Unavailable, match="413 too large"):
@@ -292,7 +292,7 @@ def test_a_batch_beyond_the_retention_takes_one_request(recorder: Recorder) -> N
 
 
 def test_the_rows_that_influxdb_keeps_of_a_batch_are_known(influxd: Influxd, influx_database: str) -> None:
-    """A batch across the edge of the retention: what is stored is not set aside, and what is set aside not stored."""
+    """A batch across the edge of the retention: stored rows are not set aside, and rows set aside are not stored."""
     influxd.query("", f'alter retention policy "autogen" on "{influx_database}" duration 2h shard duration 1h')
     now = time.time_ns() // 1000
     batch = [scan("m-1", number, a=number, b=number / 2) for number in range(100)]
@@ -422,13 +422,13 @@ def test_victoria_metrics_gets_strings_as_labels(victoria_metrics: VictoriaMetri
     with target.store() as store:
         store.write(batch)
     series = victoria_metrics.export(f'{{enterprise="{enterprise}"}}')
-    told = {one["metric"]["value"]: (one["metric"]["__name__"], one["values"]) for one in series}
-    assert told == {"R-100": ("press_text", [1, 1]), "R-101": ("press_text", [1])}
+    found = {one["metric"]["value"]: (one["metric"]["__name__"], one["values"]) for one in series}
+    assert found == {"R-100": ("press_text", [1, 1]), "R-101": ("press_text", [1])}
 
 
 @pytest.mark.parametrize(("strings", "line"), [("field", ' text="R-1" '), ("label", ",value=R-1 text=1i ")])
-def test_where_strings_go_can_be_written(recorder: Recorder, strings: str, line: str) -> None:
-    """A proxy may hide what stands behind it."""
+def test_the_place_of_strings_can_be_configured(recorder: Recorder, strings: str, line: str) -> None:
+    """A proxy may hide the server behind it."""
     with store_at(recorder.url, strings=strings) as store:
         store.write([scan("m-1", 0, text="R-1")])
     [(*_, body)] = recorder.requests
@@ -505,7 +505,7 @@ async def test_rows_that_victoria_metrics_ignores_all_the_same_are_counted(
 
 
 def test_scans_that_victoria_metrics_merges_are_counted(victoria_metrics: VictoriaMetrics) -> None:
-    """It keeps one sample a millisecond: two scans within one become a mixture that nobody has taken."""
+    """It keeps one sample a millisecond: two scans within it become a mixture that nobody has acquired."""
     first, second, third = (scan("m-1", 0, a=number) for number in range(3))
     second.scan.time += 400
     third.scan.time += 1_400
@@ -517,7 +517,7 @@ def test_scans_that_victoria_metrics_merges_are_counted(victoria_metrics: Victor
     assert [log["event"] for log in logs] == ["store.scans_merged"]
 
 
-# -- what a server needs to be set to --
+# -- settings that a server needs --
 
 
 DEDUPLICATED = 'flag{name="dedup.minScrapeInterval", value="1ms", is_set="true"} 1\n'
@@ -541,7 +541,7 @@ def flagged(folder: Path, *flags: str) -> Flagged:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ((), "it stores rows twice that are written twice; start it with -dedup.minScrapeInterval=1ms"),
         (("-dedup.minScrapeInterval=30s",), "it keeps one reading of each 30 s and drops the others"),
@@ -552,13 +552,13 @@ def flagged(folder: Path, *flags: str) -> Flagged:
     ],
 )
 def test_victoria_metrics_without_the_right_deduplication_is_not_written_to(
-    tmp_path: Path, flags: tuple[str, ...], told: str
+    tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
-    """Readings doubled, or thinned out, are not noticed before somebody reckons with them."""
+    """Readings doubled, or thinned out, are not noticed before a person calculates with them."""
     with VictoriaMetricsTarget(flagged(tmp_path, *flags), "e", "press").store() as store:
         with pytest.raises(Unavailable) as error:
             store.check()
-        assert told in str(error.value)
+        assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -567,34 +567,34 @@ def test_victoria_metrics_without_the_right_deduplication_is_not_written_to(
      (("-retentionPeriod=365d",), ""), (("-retentionPeriod=1y6w",), "")],
     ids=lambda one: "-".join(one) if isinstance(one, tuple) else one or "right",
 )  # fmt: skip
-def test_a_victoria_metrics_that_forgets_within_a_year_is_told_and_written_to(
+def test_a_victoria_metrics_with_a_retention_below_a_year_is_logged_and_written_to(
     tmp_path: Path, flags: tuple[str, ...], days: str
 ) -> None:
-    """It answers that it took what it drops; whoever wants but a month may have it so."""
+    """It accepts readings that it then drops; a plant that wants a month only may have it so."""
     server = flagged(tmp_path, "-dedup.minScrapeInterval=1ms", *flags)
     fresh = scan("m-1", 0, a=1)
     fresh.scan.time = time.time_ns() // 1000
     with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
         store.check()
         store.write([fresh])
-    told = [(log["event"], log["log_level"], log["hint"]) for log in logs]
+    found = [(log["event"], log["log_level"], log["hint"]) for log in logs]
     hint = f"it drops readings older than {days} days without an error; start it with -retentionPeriod=5y"
-    assert told == ([("store.short_retention", "warning", hint)] if days else [])
+    assert found == ([("store.short_retention", "warning", hint)] if days else [])
 
 
-def test_a_month_of_newer_releases_is_no_minute() -> None:
+def test_a_month_of_newer_releases_is_not_a_minute() -> None:
     """They write it as M."""
     page = DEDUPLICATED + "process_start_time_seconds 1764000000\n"
-    told = {}
+    found = {}
     for written in ("11M", "12M"):
         running = read_metrics(f'{page}flag{{name="retentionPeriod", value="{written}", is_set="true"}} 1\n')
         assert running is not None
-        told[written] = "341 days" in running.short_retention, bool(running.short_retention)
-    assert told == {"11M": (True, True), "12M": (False, False)}
+        found[written] = "341 days" in running.short_retention, bool(running.short_retention)
+    assert found == {"11M": (True, True), "12M": (False, False)}
 
 
 def test_victoria_metrics_says_when_a_write_is_safe(victoria_metrics: VictoriaMetrics) -> None:
-    """It answers up to ten seconds before what it took is on its disk."""
+    """It answers up to ten seconds before the accepted rows are on its disk."""
     with VictoriaMetricsTarget(victoria_metrics, "e", "press").store() as store:
         store.check()
         assert store.durable_after == 15.0
@@ -602,7 +602,7 @@ def test_victoria_metrics_says_when_a_write_is_safe(victoria_metrics: VictoriaMe
 
 @pytest.mark.parametrize(("uptime", "young"), [(0, True), (2, True), (3, False), (4000, False)])
 def test_a_run_has_a_name_of_its_own_only_after_some_seconds(uptime: int, *, young: bool) -> None:
-    """It tells its start in whole seconds: killed in its first, and started in the same, it would look the same."""
+    """It reports its start in whole seconds: two starts within a second would look the same."""
     page = f"{DEDUPLICATED}process_start_time_seconds 1764000000\nvm_app_uptime_seconds {uptime}\n"
     running = read_metrics(page)
     assert running is not None
@@ -636,7 +636,7 @@ async def test_a_restart_of_victoria_metrics_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_show_itself_is_written_to_with_a_warning(tmp_path: Path) -> None:
-    """An administrator may have closed the page; that what it loses is not seen has to be known."""
+    """An administrator may have closed the page; a warning says that losses of the server are not noticed."""
     server = flagged(tmp_path, "-metricsAuthKey=hush")
     with VictoriaMetricsTarget(server, "e", "press").store() as store, structlog.testing.capture_logs() as logs:
         store.check()
@@ -649,7 +649,7 @@ def test_a_server_that_does_not_show_itself_is_written_to_with_a_warning(tmp_pat
     ("interval", "seconds"), [("5s", 15.0), ("1s", 7.0), ("1m0s", 125.0), ("1m30s", 185.0), ("", 15.0)]
 )
 def test_the_flush_interval_decides_when_a_write_is_safe(interval: str, seconds: float) -> None:
-    """Newer releases can be told it, and say it."""
+    """Newer releases have a flag for it, and show it."""
     running = read_metrics(
         DEDUPLICATED
         + (f'flag{{name="inmemoryDataFlushInterval", value="{interval}", is_set="true"}} 1\n' if interval else "")
@@ -666,7 +666,7 @@ def test_influxdb_is_safe_when_it_answers(influxd: Influxd, influx_database: str
         assert store.durable_after == 0.0
 
 
-def test_a_database_that_is_not_there_is_told_before_there_is_anything_to_lose(influxd: Influxd) -> None:
+def test_a_missing_database_is_reported_before_there_is_anything_to_lose(influxd: Influxd) -> None:
     with InfluxTarget(influxd, "missing").store() as store, pytest.raises(Unavailable, match="database not found"):
         store.check()
 

@@ -41,7 +41,7 @@ SHORT = 0.05
 
 
 async def not_connected(driver: Driver) -> str:
-    """Return what it says, at connecting or at the first read."""
+    """Return the error, at connecting or at the first read."""
     with pytest.raises(NotConnected) as caught:  # noqa: PT012 - TLS 1.3 refuses a client after it is connected
         await driver.connect()
         await driver.read(driver.groups[0])
@@ -88,8 +88,8 @@ async def test_libmodbus_over_rtu(tmp_path: Path) -> None:
         await read_all(driver)
 
 
-async def test_a_unit_that_is_not_on_the_line_does_not_cost_the_one_that_is(tmp_path: Path) -> None:
-    """libmodbus takes what follows a request to another unit for that one's answer, and ignores function 8, too."""
+async def test_a_unit_that_is_not_on_the_line_does_not_disturb_another_unit(tmp_path: Path) -> None:
+    """libmodbus takes the bytes after a request to another unit for its answer, and ignores function 8, too."""
     cable = await Cable.between(tmp_path)
     await Libmodbus.rtu(tmp_path, cable.theirs, 17)
     url = f"modbus+rtu://{cable.ours}"
@@ -102,7 +102,7 @@ async def test_a_unit_that_is_not_on_the_line_does_not_cost_the_one_that_is(tmp_
 
 
 async def test_libmodbus_over_rtu_in_tcp(tmp_path: Path) -> None:
-    """A serial server passes on what it gets."""
+    """A serial server forwards the bytes that it gets."""
     cable = await Cable.between(tmp_path)
     await Libmodbus.rtu(tmp_path, cable.theirs, 3)
     for _ in range(2):
@@ -128,11 +128,11 @@ async def test_a_serial_port_that_vanishes_is_read_again_when_it_is_back(tmp_pat
         await cable.up()
         await server.up()
         await driver.connect()
-        await read_until_good(driver, driver.groups[0])  # what was lost may leave it out of step for a moment
+        await read_until_good(driver, driver.groups[0])  # lost bytes may leave it out of step for a moment
 
 
 async def test_a_serial_port_is_for_one_process_alone(tmp_path: Path) -> None:
-    """Two masters on one line would mix up their answers; what is no port is told as such."""
+    """Two masters on one line would mix up their answers; a file that is not a port is reported as such."""
     cable = await Cable.between(tmp_path)
     group = group_of(f"modbus+rtu://{cable.ours}", unit=17, timeout=PATIENT, parity="none")
     async with driver_of(group):
@@ -254,7 +254,7 @@ async def test_udp() -> None:
 
 
 async def test_nobody_at_a_udp_port_is_not_connected() -> None:
-    """The system tells it, where it can."""
+    """The operating system reports it, where it can."""
     assert await not_connected(driver_of(group_of(f"modbus+udp://{LOOPBACK}:{free_port()}", timeout=PATIENT)))
 
 
@@ -289,7 +289,7 @@ async def test_a_device_dials_in_and_again() -> None:
         for reader, writer in gone[1:]:
             with suppress(ConnectionError):
                 await reader.read()  # it may have been asked for its unit
-                assert reader.at_eof(), "an older one is closed"
+                assert reader.at_eof(), "an older connection is closed"
             writer.close()
     await driver.close()
     await asyncio.gather(*devices)
@@ -297,7 +297,7 @@ async def test_a_device_dials_in_and_again() -> None:
         socket.create_connection((LOOPBACK, port), timeout=1)
 
 
-async def test_a_port_that_is_taken_is_not_listened_to() -> None:
+async def test_a_port_that_is_in_use_is_not_listened_to() -> None:
     """Two machines with one port is a mistake that must be seen."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         url = f"modbus+listen://{LOOPBACK}:{taken.getsockname()[1]}"
@@ -326,16 +326,16 @@ async def test_mbpoll_reads_what_we_simulate(tmp_path: Path) -> None:
         command = [program, "-0", "-1", "-p", port, *arguments, LOOPBACK]
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
-    told = await asyncio.to_thread(poll, "-a", "7", "-t", "4:float", "-B", "-r", "3")
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert 20 <= float(told.stdout.split("[3]:")[1]) <= 30
-    told = await asyncio.to_thread(poll, "-a", "7", "-t", "0", "-r", "0", "-c", "3")
-    assert [told.stdout.split(f"[{i}]:")[1].split()[0] for i in (0, 1)] == ["0", "0"]
-    assert told.stdout.split("[2]:")[1].split()[0] in {"0", "1"}
-    told = await asyncio.to_thread(poll, "-a", "7", "-t", "4", "-r", "100")
-    assert "Illegal data address" in told.stderr
-    told = await asyncio.to_thread(poll, "-a", "8", "-t", "4", "-r", "3")
-    assert told.returncode != 0
+    result = await asyncio.to_thread(poll, "-a", "7", "-t", "4:float", "-B", "-r", "3")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert 20 <= float(result.stdout.split("[3]:")[1]) <= 30
+    result = await asyncio.to_thread(poll, "-a", "7", "-t", "0", "-r", "0", "-c", "3")
+    assert [result.stdout.split(f"[{i}]:")[1].split()[0] for i in (0, 1)] == ["0", "0"]
+    assert result.stdout.split("[2]:")[1].split()[0] in {"0", "1"}
+    result = await asyncio.to_thread(poll, "-a", "7", "-t", "4", "-r", "100")
+    assert "Illegal data address" in result.stderr
+    result = await asyncio.to_thread(poll, "-a", "8", "-t", "4", "-r", "3")
+    assert result.returncode != 0
 
 
 def load_port(moved: Path) -> str:

@@ -80,7 +80,7 @@ async def test_a_device_whose_certificate_is_signed_for_its_address_is_read(auth
 
 
 async def test_a_device_that_is_not_trusted_is_not_connected(authority: Authority, tmp_path: Path) -> None:
-    """An unknown CA, another host's certificate, one that has ended: each is told by its reason."""
+    """An unknown CA, another host's certificate, an expired certificate: each error names its reason."""
     other = Authority(tmp_path, "other")
     known = {"ca": str(authority.file)}
     async with device(other.pair("press", HOST)) as port:
@@ -127,7 +127,9 @@ async def test_a_device_without_tls_is_not_connected(authority: Authority) -> No
     server.close()
 
 
-async def test_files_that_are_none_are_a_wrong_configuration(authority: Authority, tmp_path: Path) -> None:
+async def test_tls_files_that_can_not_be_loaded_are_a_wrong_configuration(
+    authority: Authority, tmp_path: Path
+) -> None:
     """Trying again would not help; and a key with a password must not make the gateway wait at a terminal."""
     ours, locked = authority.pair("gateway"), authority.pair("locked", password=b"secret")
     wrong = tmp_path / "wrong.pem"

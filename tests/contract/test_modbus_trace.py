@@ -1,4 +1,4 @@
-"""The trace of every transport: what is sent and received, with its meaning."""
+"""The trace of every transport: the sent and received bytes, with their meaning."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ PEERS = ["pymodbus", "libmodbus over TCP", "libmodbus over RTU"]
 
 
 @pytest.mark.parametrize("name", PEERS)
-async def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
-    """Functions 5, 6, 15, 16, 22 and 23, and nothing beside what was written."""
+async def test_written_values_are_read_back(name: str, tmp_path: Path) -> None:
+    """Functions 5, 6, 15, 16, 22 and 23, and no change beside the written entries."""
     async with peer(name, tmp_path) as url, client_of(url) as client:
 
         async def registers(first: int, count: int) -> list[int]:
@@ -110,7 +110,7 @@ async def test_what_is_written_is_read_back(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 async def test_the_driver_writes_points_where_it_may(name: str, tmp_path: Path) -> None:
-    """A coil and a register; what can't be written is told, and the connection stands."""
+    """A coil and a register; a point that can't be written is reported, and the connection remains."""
     addresses = [
         Address(Table.COIL, 3),
         Address(Table.HOLDING, 4),

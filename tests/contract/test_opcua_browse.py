@@ -58,7 +58,7 @@ def shown(result: Result) -> dict[str, str]:
 
 
 def written(folder: Path, url: str, namespace: str, *arguments: str) -> tuple[dict[str, Any], Machine]:
-    """Write a template; return its points as they stand in it, and the machine of a factory that uses it."""
+    """Write a template; return its points as they are in the file, and the machine of a factory that uses it."""
     file = folder / "machines" / "found.yaml"
     file.parent.mkdir()
     result = looked(url, "--template", str(file), *arguments)
@@ -75,7 +75,7 @@ def written(folder: Path, url: str, namespace: str, *arguments: str) -> tuple[di
 
 
 def test_types_values_units_and_labels_are_shown(opcua: NodeOpcUa) -> None:
-    """What an engineer looks for, at one glance; and what to write to have it."""
+    """An engineer sees each variable at one glance, with the keys that a template needs to read it."""
     lines = shown(looked(opcua.url, "--under", "/Machine"))
     assert lines[f"namespace={MACHINE}"]
     assert lines["Temperature"] == "Temperature Double 171.5 Cel, 0 to 200 s=Temperature"
@@ -109,7 +109,7 @@ def test_a_template_of_it_reads_every_point(opcua: NodeOpcUa, tmp_path: Path) ->
     assert {point.name for point in machine.points} == readings.keys()
 
 
-def test_what_is_left_out_is_said(opcua: NodeOpcUa, tmp_path: Path) -> None:
+def test_nodes_that_are_left_out_are_listed(opcua: NodeOpcUa, tmp_path: Path) -> None:
     """Or it would be looked for."""
     file = tmp_path / "found.yaml"
     looked(opcua.url, "--under", "/Machine", "--template", str(file))
@@ -153,7 +153,7 @@ def test_requests_are_spread_over_time(large: NodeOpcUa) -> None:
 
 
 def test_companion_specifications_get_our_names(companion: CompanionMachine, tmp_path: Path) -> None:
-    """So that one dashboard serves machines of all makes."""
+    """A single dashboard then serves machines of all makes."""
     points, _ = written(tmp_path, companion.url, URI)
     assert points["good_count"]["type"] == "int"
     assert points["state"]["labels"][6] == "execute"
@@ -180,8 +180,8 @@ def test_numbered_nodes_are_found_by_their_path(companion: CompanionMachine, tmp
     )
 
 
-def test_units_without_a_code_are_taken_by_name_with_a_remark(companion: CompanionMachine, tmp_path: Path) -> None:
-    """What is less than sure is for a person to look at."""
+def test_units_without_a_code_are_found_by_name_with_a_remark(companion: CompanionMachine, tmp_path: Path) -> None:
+    """A unit that is less than sure is for a person to look at."""
     points, _ = written(tmp_path, companion.url, URI, "--under", "/Press")
     text = (tmp_path / "machines" / "found.yaml").read_text(encoding="utf-8")
     assert points["press_speed"] == {"node": "/Press/Speed", "type": "float", "unit": "r/min"}
@@ -216,8 +216,8 @@ def zone_of(companion: CompanionMachine) -> str:
     return str(int(line.rpartition("i=")[2]) - 1)
 
 
-def test_depth_is_kept_and_what_is_deeper_is_said(companion: CompanionMachine) -> None:
-    """Units and ranges of what is shown are there all the same."""
+def test_depth_is_limited_and_deeper_nodes_are_marked(companion: CompanionMachine) -> None:
+    """Units and ranges of the shown nodes are there all the same."""
     lines = shown(looked(companion.url, "--under", "/Press", "--depth", "1"))
     assert lines["Zones"] == "Zones [deeper than --depth]"
     assert lines["Speed"].startswith("Speed Double 12 rpm ")
@@ -235,7 +235,7 @@ def test_depth_is_kept_and_what_is_deeper_is_said(companion: CompanionMachine) -
         (["--option", "username=a", "--option", "password=no such name"], "a secret is named"),
     ],
 )
-def test_mistakes_are_told_in_a_line(companion: CompanionMachine, arguments: list[str], text: str) -> None:
+def test_mistakes_are_reported_in_one_line(companion: CompanionMachine, arguments: list[str], text: str) -> None:
     result = looked(companion.url, *arguments)
     assert result.exit_code == 1
     assert text in result.stderr
@@ -263,7 +263,7 @@ def test_the_ways_in_are_shown_to_a_stranger(opcua: NodeOpcUa, tmp_path: Path) -
     assert not pki.exists()
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
+def test_a_missing_server_is_reported() -> None:
     """In one line, with its address."""
     for arguments in ([], ["--endpoints"]):
         result = CliRunner().invoke(main, ["browse", f"opc.tcp://{LOOPBACK}:1?security=none", *arguments])
@@ -273,7 +273,7 @@ def test_a_server_that_is_not_there_is_told() -> None:
 
 
 def test_declared_types_are_those_of_the_values(opcua: NodeOpcUa, tmp_path: Path) -> None:
-    """For ever: a type that is wrong at first stays wrong in the store."""
+    """A type that is wrong at first stays wrong in the store."""
     _, machine = written(tmp_path, opcua.url, MACHINE, "--match", "Scalar.*")
     kinds = {point.name: point.type for point in machine.points}
     assert kinds["scalar_boolean"] is ValueType.BOOL

@@ -1,4 +1,4 @@
-"""What an OPC UA server says of its own types and variables is understood: structures, names, ranges, units."""
+"""The descriptions that an OPC UA server has of its types and variables: structures, names, ranges, units."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def driver_of(port: int, points: dict[str, dict[str, Any]], mode: str) -> Driver
 
 
 async def taken(driver: Driver) -> tuple[dict[str, Any], dict[str, Fault]]:
-    """Return value and fault of every point, as soon as each has been told once."""
+    """Return value and fault of every point, as soon as each has come once."""
     [group] = driver.groups
     values: dict[str, Any] = {}
     faults: dict[str, Fault] = {}
@@ -69,7 +69,9 @@ async def test_fields_of_a_servers_own_structure_are_points(opcua: NodeOpcUa, mo
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
-async def test_what_a_structure_lacks_is_told_with_what_it_has(opcua: NodeOpcUa, mode: str) -> None:
+async def test_a_field_that_a_structure_lacks_is_reported_with_the_fields_that_it_has(
+    opcua: NodeOpcUa, mode: str
+) -> None:
     """Half of the way to the right name."""
     points = {"gone": {"node": "s=Recipe", "field": "Presure"}, "whole": {"node": "s=Recipe", "field": "Pressure"}}
     async with driver_of(opcua.port, points, mode) as driver:
@@ -80,13 +82,13 @@ async def test_what_a_structure_lacks_is_told_with_what_it_has(opcua: NodeOpcUa,
     assert faults["whole"].code == "the server sent a structure of Low, High"
 
 
-async def test_a_servers_range_unit_and_names_are_told(opcua: NodeOpcUa) -> None:
+async def test_a_servers_range_unit_and_names_are_described(opcua: NodeOpcUa) -> None:
     """The template need not repeat them: EURange and EngineeringUnits, EnumStrings and EnumValues."""
     nodes = ["Temperature", "Pressure", "State", "Mode", "Setpoint", "Gone"]
     points = {node: {"node": f"s={node}"} for node in nodes} | {"field": RECIPE["name"]}
     async with driver_of(opcua.port, points, "poll") as driver:
-        told = dict(zip(points, await driver.describe(driver.groups[0]), strict=True))
-    assert told == {
+        described = dict(zip(points, await driver.describe(driver.groups[0]), strict=True))
+    assert described == {
         "Temperature": PointMetadata(unit="Cel", range=(0.0, 200.0)),
         "Pressure": PointMetadata(unit="bar", range=(0.0, 25.0)),
         "State": PointMetadata(labels={0: "Stopped", 1: "Running", 2: "Faulted"}),
@@ -104,9 +106,9 @@ async def test_more_is_asked_than_the_server_takes_at_once(tmp_path: Path) -> No
     points = {f"p{i}": {"node": f"s=Bulk.{i}"} for i in range(20)}
     points |= {"state": {"node": "s=State"}, "temperature": {"node": "s=Temperature"}}
     async with driver_of(peer.port, points, "poll") as driver:
-        told = await driver.describe(driver.groups[0])
-    assert told[-2].labels[1] == "Running"
-    assert told[-1].unit == "Cel"
+        described = await driver.describe(driver.groups[0])
+    assert described[-2].labels[1] == "Running"
+    assert described[-1].unit == "Cel"
     assert peer.most("Read") <= 8, "the first request finds the limits out"
     assert peer.most("Browse") <= 3
 
@@ -114,11 +116,11 @@ async def test_more_is_asked_than_the_server_takes_at_once(tmp_path: Path) -> No
 async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
     """At the first connect: a machine is not asked for everything again after each short outage."""
     points = {"temperature": {"node": "s=Temperature"}, "state": {"node": "s=State"}}
-    told: list[Any] = []
+    described: list[Any] = []
     asked = asyncio.Event()
 
     def note(group: Group, said: Any) -> None:
-        told.append(dict(zip(group.names, said, strict=True)))
+        described.append(dict(zip(group.names, said, strict=True)))
         asked.set()
 
     async with Proxy(opcua.port) as proxy:
@@ -136,5 +138,5 @@ async def test_the_gateway_asks_for_it_once(opcua: NodeOpcUa) -> None:
                 pass
         await cancel_and_wait(running)
     assert runner.counts()["connects"] == 2
-    assert [one["temperature"].unit for one in told] == ["Cel"]
-    assert told[0]["state"].labels[2] == "Faulted"
+    assert [one["temperature"].unit for one in described] == ["Cel"]
+    assert described[0]["state"].labels[2] == "Faulted"

@@ -135,7 +135,7 @@ async def test_a_node_that_is_not_there_is_that_points_fault_alone(mode: str):
     ],
 )
 async def test_status_codes_become_quality_and_reason(status: int, value: Any, quality: Quality, reason: Reason):
-    """A value under a bad status is none; one under an uncertain status is kept, and told."""
+    """A value under a bad status is dropped; a value under an uncertain status is kept, and marked."""
     port = free_port()
     async with served(port) as server, driver(port, ("Speed",)) as reader:
         await receive(reader)
@@ -166,7 +166,7 @@ async def test_a_server_that_dies_is_noticed_and_read_again_with_its_namespaces_
         await reader.close()
 
 
-async def test_a_missing_namespace_is_every_points_fault_and_no_error():
+async def test_a_missing_namespace_is_every_points_fault_and_not_an_error():
     """Another machine behind the same server may well be right."""
     port = free_port()
     reader = driver(port, ("Count",))

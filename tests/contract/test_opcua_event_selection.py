@@ -56,7 +56,7 @@ async def send(server: Server, message: str, severity: int, type_: Any = None, *
 
 
 async def test_events_without_room_are_bad_and_reported_until_there_is_room() -> None:
-    """Values are polled then; events can't be, and whoever waits for an alarm must know."""
+    """Values are polled then; events can't be, and a person who waits for an alarm must know."""
     async with fickle_server() as fickle:
         fickle.items = 1
         async with driver_of(fickle, {}, {"severity": 2}) as driver:
@@ -67,15 +67,15 @@ async def test_events_without_room_are_bad_and_reported_until_there_is_room() ->
             assert {(one.points, one.text) for one in driver.warnings()} == {(("events_1",), NO_EVENTS)}
             assert driver.counts()["events_refused"] == 1
             await send(fickle.server, "first", 500)
-            name, told = await next_event(driver)
-            assert (name, told["message"]) == ("events_0", "first")
+            name, event = await next_event(driver)
+            assert (name, event["message"]) == ("events_0", "first")
             fickle.items = 2
             names = set()
             async with asyncio.timeout(SECONDS):
                 while names != {"events_0", "events_1"}:
                     await send(fickle.server, "second", 500)
-                    name, told = await next_event(driver)
-                    if told["message"] == "second":
+                    name, event = await next_event(driver)
+                    if event["message"] == "second":
                         names.add(name)
 
 
@@ -99,18 +99,18 @@ async def test_events_get_a_subscription_more_where_one_is_full() -> None:
             assert fickle.counts() == (1, 2)
 
 
-async def test_the_fields_of_a_vendors_type_are_told() -> None:
+async def test_the_fields_of_a_vendors_type_are_read() -> None:
     """The batch that ended is in a field that only this vendor has."""
     async with fickle_server() as fickle:
         type_ = await batch_type(fickle.server)
         async with driver_of(fickle, {"event_fields": ["BatchId", "Operator", "{urn:nowhere}Shift"]}) as driver:
             await send(fickle.server, "end of batch", 500, type_, BatchId=4711, Operator="Li")
-            _, told = await next_event(driver)
-            assert told["type"] == "BatchEndType"
-            assert told["fields"] == {"BatchId": 4711, "Operator": "Li"}
+            _, event = await next_event(driver)
+            assert event["type"] == "BatchEndType"
+            assert event["fields"] == {"BatchId": 4711, "Operator": "Li"}
             await send(fickle.server, "door open", 500)
-            _, told = await next_event(driver)
-            assert told["fields"] == {"BatchId": None, "Operator": None}
+            _, event = await next_event(driver)
+            assert event["fields"] == {"BatchId": None, "Operator": None}
 
 
 async def test_events_are_selected_by_type_and_severity() -> None:
@@ -123,12 +123,12 @@ async def test_events_are_selected_by_type_and_severity() -> None:
             await send(fickle.server, "remark", 900)
             await send(fickle.server, "small batch", 299, type_)
             await send(fickle.server, "large batch", 300, type_)
-            _, told = await next_event(driver)
-            assert told["message"] == "large batch"
+            _, event = await next_event(driver)
+            assert event["message"] == "large batch"
 
 
 async def test_a_type_of_a_namespace_that_is_not_there_is_not_found() -> None:
-    """All events would come otherwise, or none, without a word."""
+    """All events would come otherwise, or none, without an error."""
     async with fickle_server() as fickle, asyncio.timeout(SECONDS):
         async with driver_of(fickle, {"event_types": "nsu=urn:nowhere;i=5"}) as driver:
             scan = await driver.receive()

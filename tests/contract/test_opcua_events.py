@@ -37,27 +37,27 @@ def driver_of(port: int) -> Driver:
 
 
 async def event(driver: Driver, message: str) -> dict[str, Any]:
-    """Receive until an event with a message comes, and return what was told of it."""
+    """Receive until an event with a message comes, and return its content."""
     async with asyncio.timeout(SECONDS):
         while True:
             scan = await driver.receive()
             for value in scan.values:
-                told: dict[str, Any] = json.loads(str(value))
-                if told["message"] == message:
-                    return told
+                content: dict[str, Any] = json.loads(str(value))
+                if content["message"] == message:
+                    return content
 
 
-async def test_an_event_is_told_with_its_source_severity_and_message(tmp_path: Path):
+async def test_an_event_is_reported_with_its_source_severity_and_message(tmp_path: Path):
     """What happened, where, and how bad it is."""
     peer = await NodeOpcUa.start(tmp_path)
     async with driver_of(peer.port) as driver:
         peer.event("door open", severity=300)
-        told = await event(driver, "door open")
-        assert told["severity"] == 300
-        assert told["type"] == "BaseEventType"
-        assert told["source"]
-        assert (told["active"], told["acknowledged"], told["condition"]) == (None, None, None)
-        # an alarm: it stands, is acknowledged, and goes
+        content = await event(driver, "door open")
+        assert content["severity"] == 300
+        assert content["type"] == "BaseEventType"
+        assert content["source"]
+        assert (content["active"], content["acknowledged"], content["condition"]) == (None, None, None)
+        # an alarm: it is active, is acknowledged, and returns to normal
         peer.set("Level", 90.0)
         seen = []
         async with asyncio.timeout(SECONDS):
@@ -71,8 +71,8 @@ async def test_an_event_is_told_with_its_source_severity_and_message(tmp_path: P
                 seen += [json.loads(str(value)) for value in (await driver.receive()).values]
 
 
-async def test_an_alarm_that_stands_is_told_at_connect_and_once(tmp_path: Path):
-    """A gateway that comes late must know of it; one that comes back must not tell it twice."""
+async def test_an_active_alarm_is_reported_at_connect_and_once(tmp_path: Path):
+    """A gateway that comes late must know of it; a gateway that comes back must not report it twice."""
     peer = await NodeOpcUa.start(tmp_path)
     peer.set("Level", 90.0)
     async with Proxy(peer.port) as proxy:
@@ -88,12 +88,12 @@ async def test_an_alarm_that_stands_is_told_at_connect_and_once(tmp_path: Path):
         peer.event("after")
         async with asyncio.timeout(SECONDS):
             following = json.loads(str((await driver.receive()).values[0]))
-        assert following["message"] == "after", "the alarm that was told before is not told again"
+        assert following["message"] == "after", "the alarm is not reported a second time"
         await driver.close()
 
 
-async def test_an_alarm_that_went_away_in_an_outage_is_told_to_have_gone(tmp_path: Path):
-    """With a restart of the server, say: nobody tells of it, and it would stand in the store for ever."""
+async def test_an_alarm_that_returned_to_normal_in_an_outage_is_reported_as_inactive(tmp_path: Path):
+    """With a restart of the server, say: no event reports its end, and the store would keep it as active."""
     peer = await NodeOpcUa.start(tmp_path)
     peer.set("Level", 90.0)
     driver = driver_of(peer.port)
@@ -107,8 +107,8 @@ async def test_an_alarm_that_went_away_in_an_outage_is_told_to_have_gone(tmp_pat
     await connect(driver)
     async with asyncio.timeout(SECONDS):
         scan = await driver.receive()
-    told = json.loads(str(scan.values[0]))
-    assert told == first | {"id": "", "active": False, "retain": False}
+    content = json.loads(str(scan.values[0]))
+    assert content == first | {"id": "", "active": False, "retain": False}
     peer.event("after")
     assert await event(driver, "after")
     await driver.close()
@@ -135,7 +135,7 @@ async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path):
     ingest = await Lineside.start("ingest", config)
     gateway = await Lineside.start("run", config, "--report", str(tmp_path / "run.json"))
     await gateway.logged("machine.online")
-    await peer.has(subscriptions=1, items=2)  # an event from before somebody asks for it is told to nobody
+    await peer.has(subscriptions=1, items=2)  # an event from before the subscription reaches nobody
     peer.event("door open", severity=300)
     database = tmp_path / "readings.db"
     [row] = await until(lambda: rows(database, point="alarms"), "the event is stored")
@@ -143,6 +143,6 @@ async def test_events_are_stored_and_leave_the_machine_online(tmp_path: Path):
     assert row.quality == "good"
     await gateway.stop()
     await ingest.stop()
-    told = report(tmp_path / "run.json")
-    assert told["balanced"]
-    assert told["never_good"] == []
+    closing = report(tmp_path / "run.json")
+    assert closing["balanced"]
+    assert closing["never_good"] == []

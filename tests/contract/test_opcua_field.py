@@ -1,4 +1,4 @@
-"""What OPC UA servers do rightly and clients seldom expect: discovery endpoints, late namespaces, slow renewals."""
+"""Right behaviour of OPC UA servers that clients rarely expect: discovery endpoints, late namespaces and so on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_the_endpoint_that_a_discovery_endpoint_names_is_connected_to() ->
 
 
 @pytest.mark.parametrize(
-    ("asked", "told", "expected"),
+    ("asked", "named", "expected"),
     [
         ("opc.tcp://plc:4840", "opc.tcp://plc:4840", ["opc.tcp://plc:4840"]),
         ("opc.tcp://plc:4840", "opc.tcp://plc:4840/", ["opc.tcp://plc:4840"]),
@@ -61,13 +61,13 @@ async def test_the_endpoint_that_a_discovery_endpoint_names_is_connected_to() ->
         ("opc.tcp://10.0.0.1:4840", "opc.tcp://x:99999", ["opc.tcp://10.0.0.1:4840"]),
     ],
 )
-def test_an_endpoint_is_looked_for_where_the_server_was_reached(asked: str, told: str, expected: list[str]) -> None:
+def test_an_endpoint_is_looked_for_where_the_server_was_reached(asked: str, named: str, expected: list[str]) -> None:
     """Behind address translation a server names hosts and ports that nobody outside can reach."""
-    assert endpoint_urls(asked, told) == expected
+    assert endpoint_urls(asked, named) == expected
 
 
 async def test_intervals_and_queues_that_a_server_revises_are_reported() -> None:
-    """Whoever asked for 100 ms and gets 5 s believes a flat line otherwise."""
+    """A user who asked for 100 ms and gets 5 s believes a flat line otherwise."""
 
     def script(service: str, answer: bytes) -> bytes:
         if service != "CreateMonitoredItems":
@@ -135,7 +135,7 @@ async def test_a_renewal_of_the_channel_that_is_not_answered_is_repeated() -> No
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_timeout_at_the_moment_of_an_answer_cancels_nothing_else(turns: int) -> None:
-    """The worker of a device would end as if somebody had stopped it, without a word in the log."""
+    """The worker of a device would end as if somebody had stopped it, without a message in the log."""
     protocol = Protocol(10.0, SecurityPolicyNone(), Limits(65536, 65536, 16, 2**20))
     protocol.connection_made(NoSocket())
     loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ def driver_of(fickle: Fickle, mode: str, **nodes: dict[str, Any]) -> OpcUaDriver
     return OpcUaDriver(connection, [group], Clock())
 
 
-async def until_told(driver: Driver, **wanted: object) -> None:
+async def until_values(driver: Driver, **wanted: object) -> None:
     """Receive, or poll, until points have values."""
     [group] = driver.groups
     values: dict[str, Any] = {}
@@ -45,11 +45,11 @@ async def until_told(driver: Driver, **wanted: object) -> None:
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_a_structure_that_appears_late_is_read_by_its_field(mode: str) -> None:
-    """What its type is made of can be asked for only when it is there."""
+    """The fields of its type can be asked for only when it is there."""
     async with fickle_server(Steady=1.5) as fickle:
         points = {"steady": {"node": "s=Steady"}, "low": {"node": "/2:Late", "field": "Low"}}
         async with driver_of(fickle, mode, **points) as driver:
-            await until_told(driver, steady=1.5, low=None)
+            await until_values(driver, steady=1.5, low=None)
             name = f"Limits{mode.title()}"  # asyncua knows types by their names in the whole process
             kind, _ = await new_struct(fickle.server, 2, name, [new_struct_field("Low", ua.VariantType.Double)])
             made = await fickle.server.load_data_type_definitions()
@@ -59,22 +59,22 @@ async def test_a_structure_that_appears_late_is_read_by_its_field(mode: str) -> 
             await fickle.server.nodes.objects.add_variable(
                 fickle.node("Late"), ua.QualifiedName("Late", 2), limits, datatype=kind.nodeid
             )
-            await until_told(driver, low=2.5)
+            await until_values(driver, low=2.5)
 
 
 @pytest.mark.parametrize(("mode", "items"), [("poll", 10), ("subscribe", 1)])
 async def test_a_node_that_comes_back_under_another_id_is_found_by_its_path(mode: str, items: int) -> None:
-    """A program that is loaded into a PLC numbers its variables anew. Also where there is no room for an item."""
+    """A program that is loaded into a PLC gives its variables new ids. Also where there is no room for an item."""
     async with fickle_server(Steady=1.5, Moving=2.5) as fickle:
         fickle.items = items
         points = {"steady": {"node": "/2:Steady"}, "moving": {"node": "/2:Moving"}}
         async with driver_of(fickle, mode, **points) as driver:
-            await until_told(driver, steady=1.5, moving=2.5)
+            await until_values(driver, steady=1.5, moving=2.5)
             await fickle.server.delete_nodes([fickle.server.get_node(fickle.node("Moving"))])
-            await until_told(driver, moving=None)
+            await until_values(driver, moving=None)
             objects = fickle.server.nodes.objects
             await objects.add_variable(fickle.node("Other"), ua.QualifiedName("Moving", 2), 3.5)
-            await until_told(driver, moving=3.5)
+            await until_values(driver, moving=3.5)
             assert driver.counts()["polled_instead"] == (1 if items == 1 else 0), "each point is counted once"
             await fickle.write("Steady", 4.5)
-            await until_told(driver, steady=4.5)
+            await until_values(driver, steady=4.5)

@@ -1,4 +1,4 @@
-"""What a subscription missed in an outage is read from the server's history, where it keeps one."""
+"""Changes that a subscription missed in an outage are read from the server's history, where it keeps one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def until_value(driver: Driver, node: str, value: object) -> list[Scan]:
 
 
 async def test_changes_of_an_outage_are_read_afterwards_each_once_and_marked(opcua_alone: NodeOpcUa):
-    """Between two values that were seen stand those that were not, with their own times."""
+    """Between two values that were seen are those that were not, with their own times."""
     peer = opcua_alone
     async with Proxy(peer.port) as proxy:
         driver = driver_of(proxy.port, "Recorded", "Setpoint")
@@ -52,7 +52,7 @@ async def test_changes_of_an_outage_are_read_afterwards_each_once_and_marked(opc
         assert [value for _, value in sorted(late)] == missed, "with the times at which they were"
         present = [scan for scan in scans if not scan.late and "Recorded" in named(scan)]
         assert [named(scan)["Recorded"] for scan in present][-1] == 6.0
-        # no history is kept of the other: what it holds now is told, and since when
+        # no history is kept of the other: its present value comes, with its own time
         assert [value for _, value in late_values(scans, "Setpoint")] == [7.0]
         await driver.close()
 

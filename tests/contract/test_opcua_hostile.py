@@ -82,8 +82,8 @@ async def test_discovery_reads_within_bounds(ask: Callable[[OpcUaConnection], An
 
 
 @pytest.mark.parametrize("kind", ["CreateMonitoredItems", "TranslateBrowsePathsToNodeIds", "Browse"])
-async def test_too_few_results_are_an_error_and_no_loop(kind: str) -> None:
-    """They would be asked for again for ever, or be taken for those of other points."""
+async def test_too_few_results_are_an_error_and_not_a_loop(kind: str) -> None:
+    """They would be requested again without limit, or be mistaken for those of other points."""
 
     def script(asked: str, answer: bytes) -> bytes:
         return struct_to_binary(getattr(ua, f"{kind}Response")()) if asked == kind else answer
@@ -135,13 +135,13 @@ async def test_a_password_is_never_sent_in_the_clear(
 
     async with ScriptedServer(script) as server, asyncio.timeout(SECONDS):
         settings = settings_of(server, username="edge", password={"secret": "plc"}, pki=str(tmp_path / "pki"))
-        # the certificate of the server is not what is tried here
+        # the certificate of the server is not tested here
         monkeypatch.setattr("drivers.opcua.connection.session.secured", _identify_only)
         driver, _ = driver_of(settings)
         with pytest.raises(NotConnected, match="without protection; write security: auto"):
             await driver.connect()
         await driver.close()
-    assert "ActivateSession" not in server.asked, "which is what carries it"
+    assert "ActivateSession" not in server.asked, "it carries the password"
 
 
 async def _identify_only(client: Any, settings: OpcUaConnection) -> None:

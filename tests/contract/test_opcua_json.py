@@ -219,7 +219,7 @@ async def test_structures_of_dictionaries_are_read(mode: str, *, backward: bool)
 
 
 async def test_browse_makes_points_of_structures_in_dictionaries(tmp_path: Path) -> None:
-    """A field is a point of its own; whoever wants the whole writes json."""
+    """A field is a point of its own; a template that wants the whole writes json."""
     file = tmp_path / "found.yaml"
     async with served() as (url, _):
         command = [
@@ -301,7 +301,7 @@ async def test_a_structure_that_is_not_understood_says_why() -> None:
 
 
 async def test_a_body_that_does_not_match_its_dictionary_is_bad() -> None:
-    """A field that was read at the wrong place would be a wrong value, told as good."""
+    """A field that was read at the wrong place would be a wrong value of good quality."""
     changed = DICTIONARY.replace(b'Name="High" TypeName="opc:Double"', b'Name="High" TypeName="opc:Float"')
     async with served(changed) as (url, _):
         values, wrong = await taken(url, URI, {"recipe": OLD["recipe"]}, "poll")

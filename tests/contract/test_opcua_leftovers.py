@@ -1,4 +1,4 @@
-"""What a session that was cut off leaves on its server: what is queued is not lost, and the session ends at once."""
+"""A session that was cut off: the queue on its server is not lost, and the session ends at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSWORD = "s3cr3t-0f-the-Peer"
 
 
 async def late_values(driver: Driver, node: str, wanted: list[float]) -> list[int]:
-    """Receive until all of these were told late, in this order and each once; return their times."""
+    """Receive until all of these have come late, in this order and each once; return their times."""
     found: list[tuple[Any, int]] = []
     async with asyncio.timeout(SECONDS):
         while len(found) < len(wanted):
@@ -43,7 +43,7 @@ async def late_values(driver: Driver, node: str, wanted: list[float]) -> list[in
 
 
 @pytest.mark.parametrize("how", ["cut", "drop"])
-async def test_what_a_server_has_queued_in_an_outage_is_told_late_though_it_keeps_no_history(
+async def test_the_queue_of_an_outage_is_delivered_late_by_a_server_without_history(
     opcua_alone: NodeOpcUa, how: str
 ) -> None:
     """Its queue is a short history: ten changes of each node, as the configuration asks for."""
@@ -65,7 +65,7 @@ async def test_what_a_server_has_queued_in_an_outage_is_told_late_though_it_keep
         now = await received(driver, "Setpoint", 64.0)
         assert not now.late
         assert now.times is not None
-        assert now.times[0] > 1_764_000_000_000_003, "what the server holds is so as of now"
+        assert now.times[0] > 1_764_000_000_000_003, "the present value has the present time"
         assert peer.counts()[:3] == (1, 1, 1)
 
 
@@ -80,7 +80,7 @@ async def test_what_a_server_has_queued_in_an_outage_is_told_late_though_it_keep
 async def test_a_session_with_a_password_is_taken_over_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, security: dict[str, str]
 ) -> None:
-    """Whoever takes it over has to show again who it is, and shows the password to nobody but the server."""
+    """The driver has to authenticate again for it, and shows the password to nobody but the server."""
     monkeypatch.setenv("LINESIDE_SECRET_PLC", PASSWORD)
     peer = await NodeOpcUa.start(tmp_path, users={"telemetry": PASSWORD}, anonymous=False, sessions=1)
     pki = Pki(tmp_path / "pki")
@@ -105,7 +105,7 @@ async def test_a_session_with_a_password_is_taken_over_as_well(
                 await asyncio.sleep(0.15)  # the server looks at it every tenth of a second
             await lost(driver)
             await proxy.heal()
-            await driver.connect()  # the one session that there can be is free at once
+            await driver.connect()  # the only session that there can be is free at once
             await late_values(driver, "Setpoint", [61.0, 62.0])
             assert peer.counts()[:3] == (1, 1, 1)
 
@@ -136,7 +136,7 @@ async def test_one_session_is_left_after_many_outages_of_node_opcua(tmp_path: Pa
 
 
 async def test_one_session_is_left_after_many_outages_of_asyncua() -> None:
-    """It ends a session with its connection: nothing is there to be taken over, which must not disturb."""
+    """It ends a session with its connection: there is no session to take over, which must not disturb."""
     async with fickle_server(Speed=1.5) as fickle, Proxy(fickle.port) as proxy:
         options = {"security": "none", "namespace": URI, "keep_alive": 1.0}
         connection = OpcUaConnection.from_url(f"opc.tcp://{LOOPBACK}:{proxy.port}", options)

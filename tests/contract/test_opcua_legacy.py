@@ -76,7 +76,7 @@ async def refusal(port: int, pki: Pki, **options: Any) -> str:
     return str(caught.value)
 
 
-async def test_the_strongest_policy_is_never_a_deprecated_one(pki: Pki) -> None:
+async def test_a_deprecated_policy_is_never_the_strongest(pki: Pki) -> None:
     """Somebody on the way could hide all others."""
     port = free_port()
     async with served(port, trust(pki, make()), [*BASIC256, *BASIC128]):
@@ -104,7 +104,7 @@ async def test_a_weak_certificate_is_refused_unless_it_is_allowed(pki: Pki, own:
 
 
 async def test_a_certificate_with_md5_is_never_accepted(pki: Pki) -> None:
-    """Anybody can make another one with the same signature."""
+    """Anybody can make another certificate with the same signature."""
     port = free_port()
     async with served(port, trust(pki, weak(make(), "md5")), BASIC256):
         text = await refusal(port, pki, security="Basic256", **ALLOWED)
@@ -113,7 +113,7 @@ async def test_a_certificate_with_md5_is_never_accepted(pki: Pki) -> None:
 
 
 async def test_node_opcua_with_a_deprecated_policy_is_read(pki: Pki, tmp_path: Path) -> None:
-    """Another stack than the one that the driver uses."""
+    """A stack other than that of the driver."""
     peer = await NodeOpcUa.start(tmp_path, policies=["Basic256"], modes=["SignAndEncrypt"])
     pki.trusted.mkdir(parents=True)
     certificate = read_file(peer.certificate.read_bytes())

@@ -1,4 +1,4 @@
-"""What an OPC UA server has no room for, does not take at once, or can't do: everything is read all the same."""
+"""An OPC UA server with too little room, with limits, or with abilities missing: everything is read all the same."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def driver_of(
 
 
 async def taken(driver: Driver, **wanted: object) -> dict[str, Any]:
-    """Return the newest values told as soon as they are as wanted; where nothing is, as soon as all are told."""
+    """Return the newest values as soon as they are as wanted; without wanted values, as soon as all have come."""
     [group] = driver.groups
     values: dict[str, Any] = {}
     async with asyncio.timeout(SECONDS):
@@ -62,7 +62,7 @@ def at_most(size: int, where: int) -> Callable[[bytes], int | None]:
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
-async def test_requests_keep_within_the_limits_that_the_server_tells(tmp_path: Path, mode: str) -> None:
+async def test_requests_keep_within_the_limits_of_the_server(tmp_path: Path, mode: str) -> None:
     """It closes the session of a client that does not, or does worse."""
     limits = {"maxNodesPerRead": 30, "maxMonitoredItemsPerCall": 7, "maxNodesPerTranslateBrowsePathsToNodeIds": 3}
     peer = await NodeOpcUa.start(tmp_path, bulk=50, limits=limits)
@@ -82,7 +82,7 @@ async def test_requests_keep_within_the_limits_that_the_server_tells(tmp_path: P
     ("mode", "service", "where"),
     [("poll", "Read", 12), ("subscribe", "CreateMonitoredItems", 8), ("poll", "TranslateBrowsePathsToNodeIds", 0)],
 )
-async def test_a_limit_that_is_not_told_is_found(mode: str, service: str, where: int) -> None:
+async def test_a_limit_that_is_not_published_is_found(mode: str, service: str, where: int) -> None:
     """Many servers have limits, and no node that says so."""
     async with fickle_server(**NODES) as fickle:
         fickle.refuse[service] = at_most(3, where)
@@ -92,10 +92,10 @@ async def test_a_limit_that_is_not_told_is_found(mode: str, service: str, where:
             asked = fickle.asked[service]
             if service == "Read":
                 await taken(driver)
-                assert fickle.asked[service] - asked <= 5, "what was found out is kept"
+                assert fickle.asked[service] - asked <= 5, "the limit that was found is kept"
 
 
-async def test_a_server_that_takes_nothing_is_refused_and_not_asked_for_ever() -> None:
+async def test_a_server_that_refuses_every_size_is_an_error_and_not_asked_without_end() -> None:
     """Halving ends at one."""
     async with fickle_server(**NODES) as fickle, driver_of(fickle, *NODES, mode="poll") as driver:
         await taken(driver)
@@ -137,7 +137,7 @@ async def test_a_server_without_subscriptions_is_polled(status: int) -> None:
             assert driver.counts()["polled_instead"] == len(NODES)
 
 
-async def test_what_is_polled_instead_fails_by_itself() -> None:
+async def test_a_point_that_is_polled_instead_fails_by_itself() -> None:
     """And is read again when the server answers again."""
     async with fickle_server(**NODES) as fickle:
         fickle.items = 9
@@ -151,7 +151,7 @@ async def test_what_is_polled_instead_fails_by_itself() -> None:
 
 
 async def test_a_deadband_that_is_refused_is_left_to_the_gateway() -> None:
-    """Its own filter works in any case; what the server would have held back costs the way only."""
+    """Its own filter works in any case; changes that the server would have filtered cost bandwidth only."""
     async with fickle_server(**NODES) as fickle:
         fickle.filters = False
         async with driver_of(fickle, *NODES, deadband=0.5) as driver:
@@ -163,7 +163,7 @@ async def test_a_deadband_that_is_refused_is_left_to_the_gateway() -> None:
             assert (await taken(driver, Node1=1.1))["Node1"] == 1.1
 
 
-async def test_a_server_holds_back_what_is_within_the_deadband(opcua: NodeOpcUa, opcua_node: str) -> None:
+async def test_a_server_does_not_send_changes_within_the_deadband(opcua: NodeOpcUa, opcua_node: str) -> None:
     """So that a noisy sensor costs nothing on the way."""
     connection = OpcUaConnection.from_url(opcua.url, {"security": "none", "namespace": MACHINE})
     source = OpcUaSource.model_validate({"node": f"s={opcua_node}"})
@@ -178,7 +178,7 @@ async def test_a_server_holds_back_what_is_within_the_deadband(opcua: NodeOpcUa,
 
 
 async def test_a_deadband_in_percent_is_of_the_range_that_the_server_knows(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """Of 0 to 200 degrees one percent is two. What has no range there has no percentage, and is told always."""
+    """Of 0 to 200 degrees one percent is two. A node without a range has no percentage: each change is sent."""
     connection = OpcUaConnection.from_url(opcua.url, {"security": "none", "namespace": MACHINE})
     ranged = opcua.add_ranged(f"{opcua_node}.ranged", 50, 0, 200)
     sources = tuple(OpcUaSource.model_validate({"node": f"s={name}"}) for name in (ranged, opcua_node))
@@ -196,7 +196,7 @@ async def test_a_deadband_in_percent_is_of_the_range_that_the_server_knows(opcua
 
 
 async def test_a_server_that_takes_few_publish_requests_gets_no_more() -> None:
-    """It refuses the oldest; another one at once would go on for ever."""
+    """It refuses the oldest; another request at once would go on without limit."""
     async with fickle_server(**NODES) as fickle:
         fickle.publishes = 1
         async with driver_of(fickle, "Node1", publishing=5) as driver:
@@ -213,7 +213,7 @@ async def test_a_server_that_takes_few_publish_requests_gets_no_more() -> None:
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_a_type_that_changes_at_run_time_is_its_points_fault(mode: str) -> None:
-    """The driver hands over what it can, and says of the rest what it is; the gateway judges by the declared type."""
+    """The driver returns values where it can, and else the sent type; the gateway judges by the declared type."""
     async with (
         fickle_server(Swinging=1.5, Steady=2.5) as fickle,
         driver_of(fickle, "Swinging", "Steady", mode=mode) as driver,

@@ -66,7 +66,7 @@ async def test_a_channel_nonce_of_another_length_is_refused(
 async def test_a_channel_nonce_that_is_ours_is_refused(
     pki: Pki, server: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who reflects messages has no nonce of their own."""
+    """A server that reflects messages has no nonce of its own."""
     monkeypatch.setattr("asyncua.client.client.create_nonce", lambda size: b"\7" * size)
     monkeypatch.setattr(utils, "create_nonce", lambda size: b"\7" * size)
     text = await refusal(pki, server)

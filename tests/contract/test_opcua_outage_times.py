@@ -99,7 +99,7 @@ async def written_in(proxy: Proxy, how: str, write: Write, gateway: Gateway) -> 
     if how != "hold":
         await until(lambda: gateway.outages > 0, "the outage", SECONDS)
     await proxy.heal()
-    # what changes after the old session is closed, and before the new one has its items, nobody keeps
+    # nobody keeps changes from the end of the old session until the new session has its items
     await until(lambda: changes[-1][0] in dict(gateway.readings), "the values of the outage", SECONDS)
     await until(lambda: gateway.connected, "the next connection", SECONDS)
     await change(3)
@@ -112,7 +112,7 @@ def check(changes: list[tuple[float, int]], readings: list[tuple[float | None, i
     """Check that each change is there once with its own time, and others only while their value was valid.
 
     The changes have times of whole milliseconds, and within one of them a reading has the time of its change. A store
-    keeps one of two equal readings, such as a late one and the present one.
+    keeps one of two equal readings, such as a late and a present reading.
     """
     readings = list(dict.fromkeys(readings))
     readings = [(value, time // 1000 * 1000) for value, time in readings]
@@ -131,7 +131,7 @@ def check(changes: list[tuple[float, int]], readings: list[tuple[float | None, i
 
 @pytest.mark.parametrize("how", ["cut", "drop", "hold"])
 async def test_changes_of_an_outage_keep_their_times_with_node_opcua(opcua_alone: NodeOpcUa, how: str) -> None:
-    """Values 200 ms apart were stored within a microsecond, at a time at which the server held another value."""
+    """Values 200 ms apart were stored within a microsecond, at a time at which the server had another value."""
     peer = opcua_alone
 
     async def write(value: float, at: int) -> None:
@@ -142,7 +142,7 @@ async def test_changes_of_an_outage_keep_their_times_with_node_opcua(opcua_alone
 
 @pytest.mark.parametrize(("how", "lost"), [("cut", True), ("drop", True), ("hold", False)])
 async def test_changes_of_an_outage_keep_their_times_with_asyncua(how: str, *, lost: bool) -> None:
-    """It ends a session with its connection, so what changed meanwhile is lost; nothing comes in its place."""
+    """It ends a session with its connection, so changes meanwhile are lost; nothing comes in their place."""
     async with fickle_server(Speed=1.0) as fickle:
 
         async def write(value: float, at: int) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_a_restarted_server_is_read_again_with_its_namespaces_renumbered(tmp_path: Path, end: str) -> None:
-    """After an update a server may number its namespaces otherwise; a power cut says no farewell."""
+    """After an update a server may number its namespaces otherwise; at a power cut it closes no connection."""
     peer = await NodeOpcUa.start(tmp_path)
     driver = driver_of(peer.port, "Setpoint")
     async with driver:
@@ -40,7 +40,7 @@ async def test_a_restarted_server_is_read_again_with_its_namespaces_renumbered(t
 
 
 async def test_silence_is_noticed_and_read_again(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """A pulled cable ends no connection: only the missing keep-alives tell."""
+    """A pulled cable ends no connection: only the missing keep-alives show it."""
     async with Proxy(opcua.port) as proxy, driver_of(proxy.port, opcua_node) as driver:
         await received(driver, opcua_node, START)
         proxy.drop()
@@ -64,7 +64,7 @@ async def test_a_server_that_hangs_is_noticed(opcua_alone: NodeOpcUa) -> None:
         await received(driver, "Setpoint", START)
 
 
-async def test_a_quiet_machine_is_no_silence(opcua: NodeOpcUa, opcua_node: str) -> None:
+async def test_a_quiet_machine_is_not_silence(opcua: NodeOpcUa, opcua_node: str) -> None:
     """Nothing changes for hours, and keep-alives say that all is well."""
     keep_alive = 2.5 * KEEP_ALIVE  # a busy machine is not to be late with three of them
     async with driver_of(opcua.port, opcua_node, keep_alive=keep_alive) as driver:
@@ -77,7 +77,7 @@ async def test_a_quiet_machine_is_no_silence(opcua: NodeOpcUa, opcua_node: str) 
 
 
 async def test_a_short_outage_that_tcp_gets_over_costs_no_connection(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """What changed meanwhile arrives with its time."""
+    """A change meanwhile arrives with its time."""
     async with Proxy(opcua.port) as proxy, driver_of(proxy.port, opcua_node) as driver:
         await received(driver, opcua_node, START)
         proxy.hold()
@@ -87,8 +87,8 @@ async def test_a_short_outage_that_tcp_gets_over_costs_no_connection(opcua: Node
         assert proxy.accepted == 1
 
 
-async def test_a_slow_line_is_no_outage(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """The way to a PLC behind a mobile network must not make the driver connect for ever."""
+async def test_a_slow_line_is_not_an_outage(opcua: NodeOpcUa, opcua_node: str) -> None:
+    """The way to a PLC behind a mobile network must not make the driver connect again and again."""
     async with Proxy(opcua.port) as proxy, driver_of(proxy.port, opcua_node) as driver:
         proxy.delay(0.2)
         for value in (60.0, 70.0, 80.0):
@@ -98,8 +98,8 @@ async def test_a_slow_line_is_no_outage(opcua: NodeOpcUa, opcua_node: str) -> No
 
 
 @pytest.mark.parametrize("what", ["sessions", "subscriptions"])
-async def test_what_the_server_has_forgotten_is_made_again(opcua_alone: NodeOpcUa, what: str) -> None:
-    """A server that ran out of memory, or was reset behind its network card, tells nobody."""
+async def test_sessions_and_subscriptions_that_the_server_lost_are_renewed(opcua_alone: NodeOpcUa, what: str) -> None:
+    """A server that ran out of memory, or was reset behind its network card, notifies nobody."""
     peer = opcua_alone
     async with driver_of(peer.port, "Setpoint") as driver:
         await received(driver, "Setpoint", START)
@@ -125,7 +125,7 @@ async def test_a_server_without_a_free_session_is_not_connected(tmp_path: Path) 
 
 
 async def test_garbage_ends_the_connection_and_no_more(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """A broken message must neither stand as a value nor be waited out for ever."""
+    """A broken message must neither become a value nor be waited for without limit."""
     async with Proxy(opcua.port) as proxy, driver_of(proxy.port, opcua_node) as driver:
         await received(driver, opcua_node, START)
         proxy.corrupt()
@@ -135,7 +135,7 @@ async def test_garbage_ends_the_connection_and_no_more(opcua: NodeOpcUa, opcua_n
 
 
 async def test_no_session_is_left_behind_by_outages(opcua_alone: NodeOpcUa) -> None:
-    """Devices have few sessions: what a lost connection leaves there must end by itself, and soon."""
+    """Devices have few sessions: the session of a lost connection must end by itself, and soon."""
     peer = opcua_alone
     async with Proxy(peer.port) as proxy, driver_of(proxy.port, "Setpoint", "Level") as driver:
         await taken(driver)

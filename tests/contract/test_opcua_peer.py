@@ -1,4 +1,4 @@
-"""The OPC UA driver against a server that is not asyncua: what it reads."""
+"""The OPC UA driver against a server that is not asyncua: the values that it reads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_changes_arrive_in_order_with_the_time_of_their_source(opcua: Node
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
-async def test_what_one_node_lacks_is_its_points_fault_alone(opcua: NodeOpcUa, mode: str) -> None:
+async def test_a_node_without_a_value_is_the_fault_of_its_point_alone(opcua: NodeOpcUa, mode: str) -> None:
     """One renamed tag, or one broken sensor, must not cost the machine."""
     async with driver_of(opcua.port, "Setpoint", "Gone", "Broken", "Old", "Hidden", mode=mode) as driver:
         values, wrong = await taken(driver)
@@ -60,7 +60,7 @@ async def test_a_status_comes_and_goes_with_a_change(opcua: NodeOpcUa, opcua_nod
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_a_node_that_is_removed_goes_bad(opcua: NodeOpcUa, mode: str) -> None:
-    """Its last value must not stand as if it were true."""
+    """Its last value must not remain as if it were true."""
     name = f"Node.{uuid.uuid4().hex}"
     opcua.add(name, 1, "Double")
     async with driver_of(opcua.port, name, mode=mode) as driver:

@@ -51,19 +51,19 @@ async def machine(peer: NodeOpcUa) -> AsyncIterator[Machine]:
 
 
 class Changes:
-    """What a subscription has told so far."""
+    """The notifications of a subscription so far."""
 
     def __init__(self) -> None:
-        self.told: asyncio.Queue[Any] = asyncio.Queue()
+        self.received: asyncio.Queue[Any] = asyncio.Queue()
 
     def datachange_notification(self, _: Node, value: object, __: object) -> None:
-        self.told.put_nowait(value)
+        self.received.put_nowait(value)
 
     def event_notification(self, event: Any) -> None:
-        self.told.put_nowait(event)
+        self.received.put_nowait(event)
 
     async def next(self) -> Any:
-        return await asyncio.wait_for(self.told.get(), SECONDS)
+        return await asyncio.wait_for(self.received.get(), SECONDS)
 
 
 async def test_an_event_is_raised(peer: NodeOpcUa, machine: Machine) -> None:
@@ -102,7 +102,7 @@ async def test_a_counter_counts(machine: Machine) -> None:
     assert first < second < third
 
 
-async def test_what_a_client_writes_is_held_and_recorded(peer: NodeOpcUa, machine: Machine) -> None:
+async def test_a_value_that_a_client_writes_is_kept_and_recorded(peer: NodeOpcUa, machine: Machine) -> None:
     await machine.node("Setpoint").write_value(77.5)
     assert peer.get("Setpoint") == 77.5
     with pytest.raises(ua.UaStatusCodeError, match="does not allow writing"):

@@ -31,15 +31,15 @@ def driver_of(port: int, *nodes: str, mode: str = "subscribe", every: float = 0.
     return OpcUaDriver(connection, [group], Clock())
 
 
-async def until_told(driver: OpcUaDriver, node: str, value: Any) -> list[Any]:
-    """Receive until a node has a value; return all that were told of it."""
-    told: list[Any] = []
+async def values_until(driver: OpcUaDriver, node: str, value: Any) -> list[Any]:
+    """Receive until a node has a value; return all its values."""
+    values: list[Any] = []
     async with asyncio.timeout(SECONDS):
-        while value not in told:
+        while value not in values:
             scan: Scan = await driver.receive()
             if node in named(scan):
-                told.append(named(scan)[node])
-    return told
+                values.append(named(scan)[node])
+    return values
 
 
 async def write_and_lose(fickle: Fickle, node: str, value: float) -> None:
@@ -51,38 +51,38 @@ async def write_and_lose(fickle: Fickle, node: str, value: float) -> None:
         await fickle.lost.wait()
 
 
-async def test_a_message_that_was_lost_is_asked_for_again_and_told_in_its_place() -> None:
-    """The number of the next one tells that one is missing (Part 4, 5.14.1.4)."""
+async def test_a_lost_message_is_requested_again_and_keeps_its_place() -> None:
+    """The number of the next message shows that a message is missing (Part 4, 5.14.1.4)."""
     async with fickle_server(Speed=1.0) as fickle, driver_of(fickle.port, "Speed") as driver:
-        await until_told(driver, "Speed", 1.0)
+        await values_until(driver, "Speed", 1.0)
         await write_and_lose(fickle, "Speed", 2.0)
         await fickle.write("Speed", 3.0)
-        assert await until_told(driver, "Speed", 3.0) == [2.0, 3.0]
+        assert await values_until(driver, "Speed", 3.0) == [2.0, 3.0]
         assert driver.counts()["republished"] == 1
         assert driver.counts()["lost_messages"] == 0
 
 
-async def test_of_a_message_that_nobody_has_any_more_the_present_values_are_read() -> None:
-    """A value that stands would else be an old one, for as long as nothing changes."""
+async def test_the_present_values_are_read_where_a_lost_message_can_not_be_repeated() -> None:
+    """Otherwise the last reading would be an old value, for as long as nothing changes."""
     async with fickle_server(Speed=1.0, Torque=1.0) as fickle, driver_of(fickle.port, "Speed", "Torque") as driver:
-        await until_told(driver, "Torque", 1.0)
+        await values_until(driver, "Torque", 1.0)
         fickle.forget = True
         await write_and_lose(fickle, "Speed", 2.0)
         await fickle.write("Torque", 3.0)
-        assert await until_told(driver, "Speed", 2.0) == [2.0]
+        assert await values_until(driver, "Speed", 2.0) == [2.0]
         assert driver.counts()["lost_messages"] == 1
         assert driver.counts()["republished"] == 0
 
 
 async def test_a_queue_that_is_too_short_is_counted_as_loss(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """The server says so in the status of what it has kept."""
+    """The server reports it in the status of the values that it has kept."""
     options = {"namespace": MACHINE, "queue": 2, "every": 2.0}
     async with driver_of(opcua.port, opcua_node, **options) as driver:
-        await until_told(driver, opcua_node, START)
+        await values_until(driver, opcua_node, START)
         for value in range(1, 6):
             opcua.set(opcua_node, value)
             await asyncio.sleep(0.15)  # the server looks at it every tenth of a second
-        assert (await until_told(driver, opcua_node, 5.0))[-2:] == [4.0, 5.0]
+        assert (await values_until(driver, opcua_node, 5.0))[-2:] == [4.0, 5.0]
         assert driver.counts()["overflows"] >= 1
 
 
@@ -128,27 +128,27 @@ async def test_a_redundant_server_is_gone_to_when_the_first_does_not_answer() ->
     async with fickle_server(Speed=1.0) as first, fickle_server(Speed=2.0) as second, Proxy(first.port) as proxy:
         backup = [f"{LOOPBACK}:{second.port}"]
         async with driver_of(proxy.port, "Speed", backup=backup, timeout=2.0) as driver:
-            await until_told(driver, "Speed", 1.0)
+            await values_until(driver, "Speed", 1.0)
             await proxy.cut()
             await lost(driver)
             await connect(driver)
-            assert await until_told(driver, "Speed", 2.0) == [2.0]
+            assert await values_until(driver, "Speed", 2.0) == [2.0]
             assert driver.counts()["failovers"] == 1
             await proxy.heal()
             await driver.connect()
-            await until_told(driver, "Speed", 2.0)
+            await values_until(driver, "Speed", 2.0)
             assert driver.counts()["failovers"] == 1
         nowhere = driver_of(free_port(), "Speed", backup=[f"{LOOPBACK}:{free_port()}"])
         with pytest.raises(NotConnected):
             await nowhere.connect()
 
 
-async def test_a_server_that_ends_a_subscription_is_connected_to_anew() -> None:
+async def test_a_server_that_ends_a_subscription_is_connected_to_again() -> None:
     """It says so once, in a message: from then on there would be silence."""
     async with fickle_server(Speed=1.0) as fickle, driver_of(fickle.port, "Speed") as driver:
-        await until_told(driver, "Speed", 1.0)
+        await values_until(driver, "Speed", 1.0)
         fickle.refuse["Publish"] = ua.StatusCodes.BadNoSubscription
         await lost(driver)
         fickle.refuse.clear()
         await connect(driver)
-        await until_told(driver, "Speed", 1.0)
+        await values_until(driver, "Speed", 1.0)

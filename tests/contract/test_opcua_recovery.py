@@ -45,11 +45,11 @@ class Bench:
     peer: NodeOpcUa
     proxy: Proxy
     driver: Driver
-    told: list[float] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)
     got: dict[float, list[int]] = field(default_factory=dict)
     seen_at: dict[float, float] = field(default_factory=dict)
     writing: asyncio.Event = field(default_factory=asyncio.Event)
-    telling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def change(self) -> None:
         """Count, as often as the server answers."""
@@ -58,17 +58,17 @@ class Bench:
             await self.writing.wait()
             count += 1
             with suppress(AssertionError, OSError):  # it is away
-                async with self.telling:
+                async with self.changing:
                     await asyncio.to_thread(self.peer.set, NODE, count)
-                    self.told.append(count)
+                    self.written.append(count)
             await asyncio.sleep(APART)
 
     async def rest(self) -> None:
-        """Count no more, and wait until everything that the server was told has come."""
+        """Count no more, and wait until every value that the server got has come."""
         self.writing.clear()
-        async with self.telling:
-            told = set(self.told)
-        await until(lambda: self.got.keys() >= told, "every value", SECONDS)
+        async with self.changing:
+            written = set(self.written)
+        await until(lambda: self.got.keys() >= written, "every value", SECONDS)
 
     async def read(self) -> None:
         """Receive, and connect again."""
@@ -134,12 +134,12 @@ async def restart(bench: Bench) -> None:
 
 @pytest.mark.parametrize("fault", [cut, drop, freeze, forget_sessions, forget_subscriptions])
 async def test_no_reading_is_lost_or_doubled(opcua_alone: NodeOpcUa, fault: Fault) -> None:
-    """What changed while the server could be talked to by nobody is in its history, and so in ours."""
+    """Changes that happen while nobody can reach the server are in its history, and so in ours."""
     await nothing_is_lost_or_doubled(opcua_alone, fault)
 
 
 async def test_no_reading_is_lost_or_doubled_by_a_restart(tmp_path: Path) -> None:
-    """Also where what the server knew is gone with it."""
+    """Also where the state of the server is gone with it."""
     await nothing_is_lost_or_doubled(await NodeOpcUa.start(tmp_path), restart)
 
 
@@ -157,7 +157,7 @@ async def nothing_is_lost_or_doubled(peer: NodeOpcUa, fault: Fault) -> None:
             await bench.until_got(8)
             await bench.rest()
             _print(fault, bench, healed)
-            await peer.has(60.0, sessions=1, subscriptions=1, items=1)  # what was cut off ends by itself
+            await peer.has(60.0, sessions=1, subscriptions=1, items=1)  # the session that was cut off ends by itself
         finally:
             for task in working:
                 task.cancel()
@@ -167,7 +167,7 @@ async def nothing_is_lost_or_doubled(peer: NodeOpcUa, fault: Fault) -> None:
 
 
 def doubled(got: dict[float, list[int]]) -> list[float]:
-    """Return the values that were told twice as of one time; as of now, once again, a value may be told.
+    """Return the values that came twice with the same time; with the present time a value may come once more.
 
     Times within a millisecond are the same: a history may round them.
     """
@@ -182,5 +182,5 @@ def _print(fault: Any, bench: Bench, healed: float) -> None:
     after = [seen for seen in bench.seen_at.values() if seen > healed]
     what = fault.__doc__.strip().rstrip(".")
     first = min(after) - healed if after else 0.0
-    lost = set(bench.told) - bench.got.keys()
-    print(f"\n| {what} | {len(bench.told)} | {len(lost)} | {len(doubled(bench.got))} | {first:.2f} s |")  # noqa: T201 - with -s
+    lost = set(bench.written) - bench.got.keys()
+    print(f"\n| {what} | {len(bench.written)} | {len(lost)} | {len(doubled(bench.got))} | {first:.2f} s |")  # noqa: T201 - with -s

@@ -99,7 +99,7 @@ async def stays(driver: Driver, seconds: float = 1.0) -> bool:
 
 @pytest.mark.parametrize("backup_level", [None, 120, 100])
 async def test_a_degraded_server_stays_where_no_other_is_clearly_better(backup_level: int | None) -> None:
-    """Two degraded servers would take turns otherwise; and a server that is away is no choice."""
+    """Two degraded servers would take turns otherwise; and a server that is away is not a choice."""
     async with fickle_server(Speed=1.0) as first, fickle_server(Speed=2.0) as second:
         await set_level(first, 100)
         if backup_level is not None:

@@ -1,4 +1,4 @@
-"""Points that come and go while an OPC UA session stands: the others' subscriptions are left alone."""
+"""Points that come and go during an OPC UA session: the others' subscriptions are left alone."""
 
 from __future__ import annotations
 
@@ -80,19 +80,19 @@ async def test_groups_come_and_go_in_one_session(peer: NodeOpcUa) -> None:
         assert driver.counts()["lost_messages"] == 0
 
 
-async def test_what_is_not_there_is_told_at_once_and_what_was_let_go_of_no_more(peer: NodeOpcUa) -> None:
-    """Also where nothing else happens on the server; and what was on its way has nobody to go to."""
+async def test_a_missing_node_is_reported_at_once_and_a_removed_point_no_more(peer: NodeOpcUa) -> None:
+    """Also where nothing else happens on the server; values of the removed point on their way are dropped."""
     counter, wrong = group(peer.port, "Counter"), group(peer.port, "Missing", "Setpoint")
     async with connected([counter]) as driver, asyncio.timeout(SECONDS):
         await driver.receive()
         assert await driver.regroup([wrong])
-        told: dict[str, Any] = {}
-        while len(told) < 2:
+        found: dict[str, Any] = {}
+        while len(found) < 2:
             scan = await driver.receive()
             assert scan.group is wrong
-            told |= {name: faults(scan).get(name) for name in named(scan)}
-        assert told["Missing"].reason is Reason.NOT_FOUND
-        assert told["Setpoint"] is None
+            found |= {name: faults(scan).get(name) for name in named(scan)}
+        assert found["Missing"].reason is Reason.NOT_FOUND
+        assert found["Setpoint"] is None
         await peer.has(items=1)
 
 
@@ -129,7 +129,7 @@ async def test_events_come_and_go_too(peer: NodeOpcUa) -> None:
 
 
 async def test_a_session_that_is_lost_meanwhile_is_read_with_the_new_groups_after_it(peer: NodeOpcUa) -> None:
-    """The runner makes another driver then; what is subscribed to is what was asked for last."""
+    """The runner makes another driver then; it subscribes to the groups that were asked for last."""
     first, second = group(peer.port, "Setpoint"), group(peer.port, "Scalar.Double")
     async with connected([first]) as driver:
         await received(driver, "Setpoint", START)
@@ -142,8 +142,8 @@ async def test_a_session_that_is_lost_meanwhile_is_read_with_the_new_groups_afte
         await peer.has(sessions=1, subscriptions=1, items=1)
 
 
-async def test_what_was_told_before_in_another_group_is_not_told_as_of_then_again(peer: NodeOpcUa) -> None:
-    """Or the same reading would be stored twice over, and counted twice; what stands is told as of now."""
+async def test_a_reading_of_another_group_before_is_not_repeated_with_its_old_time(peer: NodeOpcUa) -> None:
+    """Or the same reading would be stored and counted twice; the present value comes with the present time."""
     peer.set("Setpoint", START, time=1_764_000_000_000_000)
     first = group(peer.port, "Setpoint", "Scalar.Double")
     async with connected([first]) as driver:

@@ -73,7 +73,7 @@ async def served(port: int) -> AsyncIterator[Line]:
 
 
 async def found(port: int, keys: dict[str, Any]) -> list[DiscoveredPoint]:
-    """Return what a search finds."""
+    """Return the points that a search finds."""
     options = {"security": "none", "namespace": URI}
     connection = OpcUaConnection.from_url(f"opc.tcp://127.0.0.1:{port}", options)
     group = Group("m", connection, ("zones",), (OpcUaSource.model_validate(keys),), 1.0, search=True)
@@ -100,7 +100,7 @@ async def test_a_pattern_finds_variables_by_their_way(pattern: str, names: list[
     assert [one.name for one in matches] == names
 
 
-async def test_what_is_found_is_written_as_a_user_would():
+async def test_found_points_are_written_as_a_user_would_write_them():
     """With the keys of the search, and with the type that the server declares."""
     port = free_port()
     async with served(port):
@@ -119,7 +119,7 @@ async def test_what_is_found_is_written_as_a_user_would():
     ]
 
 
-async def test_a_node_that_is_not_there_is_told_with_those_that_are():
+async def test_a_missing_node_is_reported_with_the_nodes_that_are_there():
     """A folder may come later, with the program of the machine."""
     port = free_port()
     async with served(port):
@@ -159,7 +159,7 @@ async def running(config: Path) -> AsyncIterator[GatewayService]:
         await asyncio.gather(*tasks)
 
 
-async def test_what_is_found_is_read_and_what_comes_later_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_found_points_are_read_and_those_that_come_later_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """And without the server it is known from before: it is bad, not unknown."""
     monkeypatch.setattr("gateway.acquisition.device_worker.SEARCH_EVERY", 0.2)
     mosquitto, port = await Mosquitto.start(tmp_path), free_port()
@@ -175,10 +175,10 @@ async def test_what_is_found_is_read_and_what_comes_later_too(tmp_path: Path, mo
         "zones_zone1_temperature_set": (180.0, ""),
     }
     async with served(port) as line, running(config) as gateway:
-        await until(lambda: stored() == expected, "what was found is stored", SECONDS)
+        await until(lambda: stored() == expected, "the found points are stored", SECONDS)
         await line.add("Zone3/Temperature", 183.5)
         expected["zones_zone3_temperature"] = (183.5, "Cel")
-        await until(lambda: stored() == expected, "what came later is stored", SECONDS)
+        await until(lambda: stored() == expected, "the later point is stored", SECONDS)
         assert gateway.states.points()["configured"] == 5
     async with running(config) as gateway:
         assert gateway.states.points()["configured"] == 5
@@ -187,7 +187,7 @@ async def test_what_is_found_is_read_and_what_comes_later_too(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff"])
-async def test_a_damaged_memory_of_what_was_found_stops_nothing(tmp_path: Path, content: bytes):
+async def test_a_damaged_file_of_found_points_stops_nothing(tmp_path: Path, content: bytes):
     """It is found again."""
     config = configure(tmp_path, free_port(), "mqtt://127.0.0.1:1")
     (tmp_path / "spool").mkdir()

@@ -109,10 +109,8 @@ def offering(serving: Server, pattern: str) -> Iterator[None]:
 # -- policies and modes --
 
 
-async def test_every_policy_in_either_mode_connects_and_reads_and_is_what_the_server_sees(
-    pki: Pki, server: Signed
-) -> None:
-    """What is written is what is used, no weaker and no stronger."""
+async def test_every_policy_in_either_mode_is_used_as_configured(pki: Pki, server: Signed) -> None:
+    """The server sees the configured policy and mode, no weaker and no stronger."""
     port = free_port()
     async with served(port, server, [*SECURE, NONE]) as serving:
         for policy in ("Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"):
@@ -143,11 +141,11 @@ async def test_unless_it_is_written_the_strongest_that_is_offered_is_used(pki: P
                     assert (await reader.read(reader.groups[0])).values == [12.5]
 
 
-async def test_what_is_not_offered_is_told_with_what_is_and_nothing_weaker_is_used(pki: Pki, server: Signed) -> None:
+async def test_a_policy_that_is_not_offered_is_reported_and_none_weaker_is_used(pki: Pki, server: Signed) -> None:
     """A server that was set back to its factory settings must not make the line's values forgeable."""
     port, door = free_port(), Door()
     async with served(port, server, [*SECURE, NONE, BROKEN], door=door) as serving:
-        for offered, options, told in (
+        for offered, options, message in (
             ("#None", {}, "auto with sign_and_encrypt is not offered; the server offers: without security. Switch"),
             ("256Sha256 1|#None", {}, r"offers: Basic256Sha256 with sign, without security\. Write security and"),
             ("256Sha256 2", {"security_mode": "sign"}, "offers: Basic256Sha256 with sign_and_encrypt"),
@@ -161,7 +159,7 @@ async def test_what_is_not_offered_is_told_with_what_is_and_nothing_weaker_is_us
         ):
             with offering(serving, offered):
                 error = await refusal(port, pki, **options)
-            assert re.search(told, str(error))
+            assert re.search(message, str(error))
             assert error.fault.code == "0x80550000 BadSecurityPolicyRejected"
     assert door.came == []
 
@@ -195,7 +193,7 @@ async def test_an_offer_that_was_cut_on_the_way_is_noticed(pki: Pki, server: Sig
 
 
 async def test_an_unknown_server_is_refused_until_somebody_trusts_it(pki: Pki) -> None:
-    """The text names the one command; the driver that was refused connects at its next attempt."""
+    """The text names the command to run; the driver that was refused connects at its next attempt."""
     port, own = free_port(), make()
     async with served(port, own) as serving:
         reader = driver(port, pki)
@@ -224,7 +222,7 @@ async def test_a_server_whose_certificate_changed_is_unknown_again(pki: Pki, ser
 
 
 @pytest.mark.parametrize(
-    ("wrong", "uri", "code", "told"),
+    ("wrong", "uri", "code", "message"),
     [
         ({"days": (-30, -1)}, None, "BadCertificateTimeInvalid", "expired on"),
         ({"hosts": ["press-7.plant.example"]}, None, "BadCertificateHostNameInvalid", r"\(press-7.plant.example\)"),
@@ -232,7 +230,7 @@ async def test_a_server_whose_certificate_changed_is_unknown_again(pki: Pki, ser
     ],
 )
 async def test_a_trusted_certificate_that_is_wrong_is_refused_by_its_reason(
-    pki: Pki, wrong: dict[str, Any], uri: str | None, code: str, told: str
+    pki: Pki, wrong: dict[str, Any], uri: str | None, code: str, message: str
 ) -> None:
     """And nothing is put among the rejected: to trust it would not help."""
     port, own = free_port(), make(**wrong)
@@ -240,7 +238,7 @@ async def test_a_trusted_certificate_that_is_wrong_is_refused_by_its_reason(
     async with served(port, own, [ENCRYPTED], uri=uri or "urn:test:server"):
         error = await refusal(port, pki)
     assert error.fault.code.endswith(code)
-    assert re.search(told, str(error))
+    assert re.search(message, str(error))
     assert "certs trust" not in str(error)
     assert not pki.rejected.exists()
 
@@ -273,7 +271,7 @@ async def test_a_server_is_trusted_by_its_authority_until_that_revokes_it(pki: P
 
 
 async def test_a_server_without_the_key_of_its_certificate_is_not_connected(pki: Pki, server: Signed) -> None:
-    """Certificates are public: whoever shows one must be able to sign with it."""
+    """Certificates are public: a server must be able to sign with the key of the certificate that it shows."""
     port = free_port()
     thief = Signed(server.certificate, key("thief"))
     async with served(port, thief, [ENCRYPTED]) as serving:
@@ -296,18 +294,18 @@ async def test_our_own_certificate_is_made_on_first_use_and_shown_to_the_server(
     assert seen == [(own.certificate, own.uri)]
 
 
-async def test_a_server_that_does_not_trust_us_is_told_with_what_it_must_trust(pki: Pki, server: Signed) -> None:
+async def test_a_server_that_does_not_trust_us_is_reported_with_our_thumbprint(pki: Pki, server: Signed) -> None:
     """The engineer at the server's tool sees the same thumbprint there."""
     port = free_port()
     async with served(port, server, [ENCRYPTED]) as serving:
-        for code, told in (
+        for code, message in (
             ("BadCertificateUntrusted", "it does not trust this gateway's certificate yet"),
             ("BadSecurityChecksFailed", "it refuses this gateway, and must not say why"),
             ("BadCertificateTimeInvalid", "by its clock this gateway's certificate is not valid"),
         ):
             serving.set_certificate_validator(AsyncMock(side_effect=ServiceError(getattr(ua.StatusCodes, code))))
             error = await refusal(port, pki)
-            assert told in str(error)
+            assert message in str(error)
             assert thumbprint(pki.own().certificate) in str(error)
             assert error.fault.code.endswith(code)
 
@@ -328,10 +326,10 @@ async def test_a_user_is_let_in_by_name_and_password(pki: Pki, server: Signed) -
     assert door.came == [("telemetry", PASSWORD)] * 3
 
 
-async def test_a_wrong_password_and_a_missing_user_are_told(
+async def test_a_wrong_password_and_a_missing_user_are_reported(
     pki: Pki, server: Signed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each by what to do; the password of none is repeated."""
+    """Each error says how to mend it; no error repeats a password."""
     port, door = free_port(), Door({"telemetry": "another"})
     tokens = [ua.UserNameIdentityToken, ua.X509IdentityToken]
     async with served(port, server, [ENCRYPTED], door=door, tokens=tokens):
@@ -376,7 +374,7 @@ async def test_a_password_is_not_encrypted_for_a_server_that_is_not_trusted(pki:
 
 
 async def test_a_user_is_let_in_by_a_certificate(pki: Pki, server: Signed, tmp_path: Path) -> None:
-    """It signs what the server sends, so that nobody needs a password."""
+    """It signs data from the server, so that nobody needs a password."""
     port, user, stranger = free_port(), make("user"), make("stranger")
     names = ("user_certificate", "user_key")
     files = dict(zip(names, map(str, user.write(tmp_path, "user")), strict=True))
@@ -406,7 +404,7 @@ def factory(folder: Path, connection: object) -> Path:
 
 
 async def test_no_secret_reaches_the_log(pki: Pki, server: Signed, tmp_path: Path) -> None:
-    """Not at the lowest level, not in what a wrong password leads to."""
+    """Not at the lowest level, not in the errors of a wrong password."""
     port = free_port()
     file = factory(tmp_path, {"url": f"opc.tcp://127.0.0.1:{port}", **USER})
     door = Door({"telemetry": "another"})
@@ -469,7 +467,7 @@ async def test_a_chunk_of_65_megabytes_is_not_waited_for(pki: Pki, first: bytes)
 
 
 async def test_a_message_of_more_than_8_mebibytes_costs_the_connection_and_no_more(pki: Pki, server: Signed) -> None:
-    """It would have to be held whole, and decoded while nothing else is done."""
+    """It would have to be buffered whole, and decoded while nothing else is done."""
     port = free_port()
     async with served(port, server, [ENCRYPTED]) as serving:
         index = await serving.get_namespace_index(NAMESPACE)
@@ -490,7 +488,7 @@ async def test_a_message_of_more_than_8_mebibytes_costs_the_connection_and_no_mo
 
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\xff" * 64, b"ERRF\x08\x00\x00\x00"])
 @pytest.mark.parametrize("security", ["none", "auto"])
-async def test_what_is_no_opc_ua_server_is_not_connected(pki: Pki, garbage: bytes, security: str) -> None:
+async def test_a_server_of_another_protocol_is_not_connected(pki: Pki, garbage: bytes, security: str) -> None:
     """A wrong port leads to anything."""
     async with answering(garbage) as port:
         await refusal(port, pki, security=security, timeout=2)

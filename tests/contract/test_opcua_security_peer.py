@@ -55,7 +55,7 @@ async def test_every_policy_in_either_mode_and_a_user_connect_and_read(tmp_path:
         await read(peer, pki, **USER | {"username": "another"})
 
 
-async def test_a_server_that_does_not_know_us_shows_the_thumbprint_that_we_tell(tmp_path: Path, pki: Pki) -> None:
+async def test_a_server_that_does_not_know_us_shows_the_thumbprint_that_we_report(tmp_path: Path, pki: Pki) -> None:
     """It refuses the channel itself, with a fault in place of an answer; once it trusts us, we connect."""
     peer = await NodeOpcUa.start(tmp_path, trust=False)
     trust(pki, peer)
@@ -70,8 +70,8 @@ async def test_a_server_that_does_not_know_us_shows_the_thumbprint_that_we_tell(
     assert await read(peer, pki) == 0.1
 
 
-async def test_a_server_that_is_not_what_was_asked_for_is_refused(tmp_path: Path, pki: Pki) -> None:
-    """Its offer is told, and what to write."""
+async def test_a_server_that_does_not_offer_the_requested_security_is_refused(tmp_path: Path, pki: Pki) -> None:
+    """The error names its offer, and the settings to write."""
     peer = await NodeOpcUa.start(tmp_path, policies=["Basic256Sha256"], modes=["SignAndEncrypt"], anonymous=False)
     trust(pki, peer)
     with pytest.raises(NotConnected, match="the server offers: Basic256Sha256 with sign_and_encrypt"):

@@ -48,7 +48,7 @@ class Press:
         self.fickle = fickle
         self.count = 0
 
-    async def tell(self, time: int) -> tuple[int, Quality]:
+    async def reading_at(self, time: int) -> tuple[int, Quality]:
         """Write the next value with a time; return the time and quality of its reading."""
         self.count += 1
         await self.fickle.write("Count", self.count, SourceTimestamp=moment(time))
@@ -75,11 +75,11 @@ async def test_a_clock_that_is_set_back_squeezes_no_readings_and_stops_none(mode
         press = Press(fickle, mode)
         async with press.driver:
             start = time.time_ns() // 1_000_000 * 1000 - 5_000_000
-            before = [await press.tell(start + i * STEP) for i in range(22)]
+            before = [await press.reading_at(start + i * STEP) for i in range(22)]
             assert before == [(start + i * STEP, Quality.GOOD) for i in range(22)]
             last = before[-1][0]
             # within the times of before if these go back so far, else from an hour ago on
-            after = [await press.tell(last - back + i * STEP) for i in range(23)]
+            after = [await press.reading_at(last - back + i * STEP) for i in range(23)]
     written = [last - back + i * STEP for i in range(23)]
     assert [quality is Quality.GOOD for _, quality in after] == [not start <= time <= last for time in written]
     assert {later - earlier for (earlier, _), (later, _) in pairwise(after)} <= {STEP, STEP - 1007}
@@ -122,5 +122,5 @@ async def test_every_reading_of_a_clock_that_is_set_back_is_stored_at_its_time(t
         assert row.time - at == (1007 if repeats else 0)
     await gateway.stop()
     await ingest.stop()
-    told = report(tmp_path / "run.json")
-    assert told["balanced"]
+    closing = report(tmp_path / "run.json")
+    assert closing["balanced"]

@@ -1,4 +1,4 @@
-"""What a server grants of a subscription, and what becomes of points that it grants less: against asyncua."""
+"""The parameters that a server grants a subscription, and points that it grants less: against asyncua."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def driver_of(*groups: Group[OpcUaConnection, OpcUaSource]) -> OpcUaDriver:
     return OpcUaDriver(groups[0].connection, groups, Clock())
 
 
-async def until_told(driver: OpcUaDriver, wanted: dict[str, Any]) -> list[Scan]:
+async def scans_until(driver: OpcUaDriver, wanted: dict[str, Any]) -> list[Scan]:
     """Receive until the newest values are as wanted; return the scans."""
     values: dict[str, Any] = {}
     scans = []
@@ -61,11 +61,11 @@ async def test_points_without_room_in_a_subscription_get_another(
     async with fickle_server(**NODES) as fickle:
         fickle.items_each, fickle.items = each, total
         async with driver_of(group_of(fickle, *NODES)) as driver:
-            await until_told(driver, NODES)
+            await scans_until(driver, NODES)
             assert driver.counts()["polled_instead"] == polled
             assert fickle.counts() == (1, subscriptions), "a subscription that got no item is deleted"
             await fickle.write("Node9", 99.0)
-            await until_told(driver, {"Node9": 99.0})
+            await scans_until(driver, {"Node9": 99.0})
 
 
 async def test_a_value_is_read_at_once_where_the_server_publishes_rarely() -> None:
@@ -73,11 +73,11 @@ async def test_a_value_is_read_at_once_where_the_server_publishes_rarely() -> No
     async with fickle_server(Speed=1.0, Torque=2.0) as fickle:
         fickle.silent = True
         async with driver_of(group_of(fickle, "Speed", "Torque", every=3.0)) as driver:
-            await until_told(driver, {"Speed": 1.0, "Torque": 2.0})
+            await scans_until(driver, {"Speed": 1.0, "Torque": 2.0})
             fickle.silent = False
             await fickle.write("Torque", 3.0)
-            scans = await until_told(driver, {"Torque": 3.0})
-            assert [named(scan) for scan in scans] == [{"Torque": 3.0}], "what was read is not sent once more"
+            scans = await scans_until(driver, {"Torque": 3.0})
+            assert [named(scan) for scan in scans] == [{"Torque": 3.0}], "values that were read are not sent again"
 
 
 # -- at_least_every --
@@ -101,12 +101,12 @@ async def test_a_value_that_does_not_change_is_sent_again_with_the_time_at_which
             assert len(spaces) >= 4
             assert all(500_000 < space < 1_200_000 for space in spaces), spaces
             await fickle.write("Speed", 5.0)
-            changed = await until_told(driver, {"Speed": 5.0})
+            changed = await scans_until(driver, {"Speed": 5.0})
             assert (changed[-1].times or [0])[0] > times[-1]
 
 
 async def test_a_polled_value_of_the_same_source_time_is_a_reading_again() -> None:
-    """By its source time it is no new reading; within at_least_every it is one all the same."""
+    """By its source time it is not a new reading; within at_least_every it is a reading all the same."""
     async with fickle_server(Speed=1.0) as fickle:
         written = time.time_ns() // 1000 - 3_600_000_000
         await fickle.write("Speed", 2.0, SourceTimestamp=stamp(written))
@@ -130,10 +130,10 @@ async def test_a_polled_value_of_the_same_source_time_is_a_reading_again() -> No
 async def test_nothing_is_repeated_while_nothing_is_heard() -> None:
     """Whether the value is still the same, nobody knows then."""
     async with fickle_server(Speed=1.0) as fickle, repeating(fickle) as driver:
-        await until_told(driver, {"Speed": 1.0})
+        await scans_until(driver, {"Speed": 1.0})
         fickle.silent = True
         with pytest.raises(TimeoutError):
-            await receive_for(driver, 2.0, most=3)  # what was under way
+            await receive_for(driver, 2.0, most=3)  # scans that were under way
 
 
 def repeating(fickle: Fickle) -> OpcUaDriver:
@@ -151,7 +151,7 @@ async def receive_for(driver: OpcUaDriver, seconds: float, most: int) -> None:
 
 
 async def test_revised_intervals_and_queues_are_reported_and_described() -> None:
-    """Whoever asked for 100 ms and gets 2 s finds it in the log, in `check` and in the metadata of the machine."""
+    """A user who asked for 100 ms and gets 2 s finds it in the log, in `check` and in the metadata of the machine."""
     async with fickle_server(Speed=1.0) as fickle:
         fickle.revised = {"publishing": 2000.0, "sampling": 500.0, "queue": 1}
         group = group_of(fickle, "Speed")
@@ -173,7 +173,7 @@ async def test_a_queue_of_one_is_counted_since_it_hides_its_losses(sampling: flo
     async with fickle_server(Speed=1.0) as fickle:
         fickle.revised = {"sampling": sampling}
         async with driver_of(group_of(fickle, "Speed", queue=queue)) as driver:
-            await until_told(driver, {"Speed": 1.0})
+            await scans_until(driver, {"Speed": 1.0})
             assert driver.counts()["single_queues"] == count
 
 
@@ -187,21 +187,21 @@ def stamp(time: int) -> datetime:
 
 @pytest.mark.parametrize(("trigger", "readings"), [("timestamp", 2), ("value", 0)])
 async def test_a_weighing_that_repeats_the_value_is_a_new_reading(trigger: str, readings: int) -> None:
-    """Two tyres of the same weight are two tyres; only the source time tells them apart."""
+    """Two tyres of the same weight are two tyres; only the source time distinguishes them."""
     async with (
         fickle_server(Weight=9.5, End=0.0) as fickle,
         driver_of(group_of(fickle, "Weight", "End", trigger=trigger)) as driver,
     ):
-        await until_told(driver, {"Weight": 9.5, "End": 0.0})
+        await scans_until(driver, {"Weight": 9.5, "End": 0.0})
         now = time.time_ns() // 1000
         await fickle.write("Weight", 10.25, SourceTimestamp=stamp(now))
-        await until_told(driver, {"Weight": 10.25})
+        await scans_until(driver, {"Weight": 10.25})
         for i in range(1, 3):
             await fickle.write("Weight", 10.25, SourceTimestamp=stamp(now + i * 1000))
         scans = []
         for end in (1.0, 2.0):
             await fickle.write("End", end)
-            scans += await until_told(driver, {"End": end})
+            scans += await scans_until(driver, {"End": end})
         weights = [scan.times for scan in scans for name in named(scan) if name == "Weight"]
         assert len(weights) == readings
 
@@ -211,7 +211,7 @@ async def test_a_trigger_that_is_refused_is_reported() -> None:
     async with fickle_server(Weight=9.5) as fickle:
         fickle.filters = False
         async with driver_of(group_of(fickle, "Weight", trigger="timestamp")) as driver:
-            await until_told(driver, {"Weight": 9.5})
+            await scans_until(driver, {"Weight": 9.5})
             assert driver.counts()["triggers_refused"] == 1
             [warning] = driver.warnings()
             assert "trigger: timestamp" in warning.text
@@ -222,7 +222,7 @@ async def test_a_subscription_whose_values_are_repeated_lives_as_long_as_others(
     async with fickle_server(Speed=1.0, Torque=1.0) as fickle:
         groups = group_of(fickle, "Speed", repeats=0.4, keep_alive=5.0), group_of(fickle, "Torque", keep_alive=5.0)
         async with driver_of(*groups) as driver:
-            await until_told(driver, {"Speed": 1.0, "Torque": 1.0})
+            await scans_until(driver, {"Speed": 1.0, "Torque": 1.0})
             made = fickle.server.iserver.subscription_service.subscriptions.values()
             assert sorted(one.data.RevisedMaxKeepAliveCount for one in made) == [1, 50]
             assert {one.data.RevisedLifetimeCount for one in made} == {300}

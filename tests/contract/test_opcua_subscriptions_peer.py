@@ -31,7 +31,7 @@ def driver_of(
     return OpcUaDriver(connection, [group], Clock())
 
 
-async def all_told(driver: OpcUaDriver, nodes: list[str]) -> None:
+async def all_received(driver: OpcUaDriver, nodes: list[str]) -> None:
     values: dict[str, Any] = {}
     async with asyncio.timeout(SECONDS):
         while values.keys() != set(nodes):
@@ -43,7 +43,7 @@ async def test_a_full_subscription_is_followed_by_another(tmp_path: Path) -> Non
     peer = await NodeOpcUa.start(tmp_path, bulk=10, capabilities={"maxMonitoredItemsPerSubscription": 4})
     nodes = [f"Bulk.{i}" for i in range(10)]
     async with driver_of(peer, *nodes) as driver:
-        await all_told(driver, nodes)
+        await all_received(driver, nodes)
         assert driver.counts()["polled_instead"] == 0
         assert peer.counts()[:3] == (1, 3, 10)
 
@@ -53,7 +53,7 @@ async def test_where_the_session_is_full_the_rest_is_polled(tmp_path: Path) -> N
     peer = await NodeOpcUa.start(tmp_path, bulk=10, capabilities={"maxMonitoredItems": 4})
     nodes = [f"Bulk.{i}" for i in range(10)]
     async with driver_of(peer, *nodes) as driver:
-        await all_told(driver, nodes)
+        await all_received(driver, nodes)
         assert driver.counts()["polled_instead"] == 6
         assert peer.counts()[:3] == (1, 1, 4)
 
@@ -61,7 +61,7 @@ async def test_where_the_session_is_full_the_rest_is_polled(tmp_path: Path) -> N
 async def test_a_shorter_queue_and_a_longer_interval_are_reported(opcua: NodeOpcUa) -> None:
     """node-opcua samples a variable no more often than that says, and has a queue of its own size."""
     async with driver_of(opcua, "Setpoint", sampling="1ms", queue=10_000) as driver:
-        await all_told(driver, ["Setpoint"])
+        await all_received(driver, ["Setpoint"])
         texts = {warning.text for warning in driver.warnings()}
         assert any(text.startswith(SLOWER.split("{")[0]) for text in texts), texts
         [described] = await driver.describe(driver.groups[0])
@@ -104,17 +104,17 @@ async def test_a_first_value_does_not_wait_for_a_long_interval(opcua: NodeOpcUa)
             pass
 
 
-async def test_an_alarm_is_told_with_its_identity(opcua_alone: NodeOpcUa) -> None:
-    """By its node and branch it is told apart from another of the same names."""
+async def test_an_alarm_is_reported_with_its_identity(opcua_alone: NodeOpcUa) -> None:
+    """Its node and branch distinguish it from another alarm of the same names."""
     peer = opcua_alone
     async with driver_of(peer, "Machine", events=True, mode="events") as driver:
         peer.set("Level", 90.0)
         async with asyncio.timeout(SECONDS):
-            told = json.loads(str((await driver.receive()).values[0]))
-        assert told["condition"] == "LevelAlarm"
-        assert told["condition_id"].endswith("s=LevelAlarm")
-        assert told["source_node"].endswith("s=Level")
-        assert (told["branch_id"], told["retain"]) == (None, True)
+            alarm = json.loads(str((await driver.receive()).values[0]))
+        assert alarm["condition"] == "LevelAlarm"
+        assert alarm["condition_id"].endswith("s=LevelAlarm")
+        assert alarm["source_node"].endswith("s=Level")
+        assert (alarm["branch_id"], alarm["retain"]) == (None, True)
 
 
 async def test_events_are_selected_by_severity(opcua_alone: NodeOpcUa) -> None:

@@ -33,7 +33,7 @@ AS_TEXT = {
 def driver_of(
     opcua: NodeOpcUa, points: dict[str, dict[str, Any]], mode: str = "subscribe", **options: Any
 ) -> OpcUaDriver:
-    """Return a driver of points by name and source: a group of what is pushed, and one of what is polled."""
+    """Return a driver of points by name and source: a group of pushed points, and a group of polled points."""
     given = {"security": "none", "namespace": MACHINE, "keep_alive": 1.0} | options
     connection = OpcUaConnection.from_url(opcua.url, given)
     sources = {name: OpcUaSource.model_validate({"mode": mode} | source) for name, source in points.items()}
@@ -46,7 +46,7 @@ def driver_of(
 
 
 async def taken(driver: Driver) -> tuple[dict[str, Any], dict[str, Fault]]:
-    """Return value and fault of every point, as soon as each has been told once."""
+    """Return value and fault of every point, as soon as each has come once."""
     values: dict[str, Any] = {}
     wrong: dict[str, Fault] = {}
     async with asyncio.timeout(SECONDS):
@@ -60,7 +60,7 @@ async def taken(driver: Driver) -> tuple[dict[str, Any], dict[str, Fault]]:
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_all_built_in_scalars_are_readings(opcua: NodeOpcUa, mode: str) -> None:
-    """Numbers as they are; what has a text as that."""
+    """Numbers as they are, and other types as their text."""
     expected = SCALARS | AS_TEXT
     async with driver_of(opcua, {kind: {"node": f"s=Scalar.{kind}"} for kind in expected}, mode) as driver:
         values, wrong = await taken(driver)
@@ -105,7 +105,7 @@ async def test_elements_of_one_array_share_one_item(opcua: NodeOpcUa, opcua_node
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
-async def test_what_is_no_single_value_says_what_it_is(opcua: NodeOpcUa, mode: str) -> None:
+async def test_a_fault_names_the_type_of_a_value_that_is_not_single(opcua: NodeOpcUa, mode: str) -> None:
     """With that, somebody can write the right point."""
     points = {
         "array": {"node": "s=Array.Double"},
@@ -153,8 +153,10 @@ async def test_the_clock_that_counts_is_chosen(opcua: NodeOpcUa, opcua_node: str
         assert scan.times[0] >= before - 60_000_000
 
 
-async def test_what_is_polled_was_so_now_where_nothing_else_is_asked_for(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """Its source time says when it changed: taken for the reading's, an hour of polls would be one reading."""
+async def test_a_polled_value_has_the_time_of_the_poll_unless_configured_otherwise(
+    opcua: NodeOpcUa, opcua_node: str
+) -> None:
+    """Its source time says when it changed: with that time, an hour of polls would be one reading."""
     opcua.set(opcua_node, 60, time=SOURCE)
     async with driver_of(opcua, {"p": {"node": f"s={opcua_node}"}}, "poll") as driver:
         first, second = await driver.read(driver.groups[0]), await driver.read(driver.groups[0])
@@ -163,7 +165,7 @@ async def test_what_is_polled_was_so_now_where_nothing_else_is_asked_for(opcua: 
     assert second.time > first.time
 
 
-async def test_a_polled_value_of_the_same_source_time_is_no_new_reading(opcua: NodeOpcUa, opcua_node: str) -> None:
+async def test_a_polled_value_of_the_same_source_time_is_not_a_new_reading(opcua: NodeOpcUa, opcua_node: str) -> None:
     """Where the source's time was asked for."""
     opcua.set(opcua_node, 60, time=SOURCE)
     async with driver_of(opcua, {"p": {"node": f"s={opcua_node}", "time": "source"}}, "poll") as driver:
@@ -182,13 +184,13 @@ async def test_a_polled_value_of_the_same_source_time_is_no_new_reading(opcua: N
         assert fifth.values == [60.0]
         assert driver.clock_offset is not None
         now = fifth.time + round(driver.clock_offset * 1_000_000)
-        assert fifth.times == [now], "it was bad meanwhile: what is good again is so now, by the clock that counts"
+        assert fifth.times == [now], "it was bad meanwhile: it is good again from now on, by the clock that counts"
 
 
-async def test_what_changed_while_the_connection_was_lost_is_polled_as_of_now(
+async def test_a_change_while_the_connection_was_lost_is_polled_with_the_present_time(
     opcua: NodeOpcUa, opcua_node: str
 ) -> None:
-    """Its points were told as bad meanwhile: before that it can't be told, and just after that it was not so."""
+    """Its points were reported as bad meanwhile: the value can't have a time before the end of that."""
     opcua.set(opcua_node, 60, time=SOURCE)
     async with driver_of(opcua, {"p": {"node": f"s={opcua_node}", "time": "source"}}, "poll") as driver:
         [group] = driver.groups
@@ -230,7 +232,7 @@ async def test_a_point_is_found_by_its_path(opcua: NodeOpcUa) -> None:
 
 
 async def test_one_machine_is_subscribed_to_and_polled(opcua: NodeOpcUa, opcua_node: str) -> None:
-    """Over one session: what changes seldom is pushed, what always changes is sampled here."""
+    """Over one session: points that change rarely are pushed, points that always change are sampled here."""
     before = opcua.counts().sessions
     points = {"pushed": {"node": f"s={opcua_node}"}, "polled": {"node": "s=Setpoint", "mode": "poll"}}
     async with driver_of(opcua, points) as driver:

@@ -49,8 +49,8 @@ async def test_a_value_is_written_in_the_type_that_the_node_has(tmp_path: Path):
     assert peer.get("Setpoint") == 51
 
 
-async def test_what_can_not_be_written_is_told_with_the_servers_word(opcua: NodeOpcUa, opcua_node: str):
-    """Whoever asked for it must know that it did not happen, and why."""
+async def test_a_failed_write_is_reported_with_the_status_of_the_server(opcua: NodeOpcUa, opcua_node: str):
+    """A user must know that the write did not happen, and why."""
     async with driver_of(opcua.port, "Scalar.UInt16", writable=True) as driver:
         with pytest.raises(WriteFailed, match="70000 does not fit UInt16: 0 to 65535"):
             await driver.write(driver.groups[0], 0, 70_000)

@@ -18,7 +18,7 @@ SHORT = 0.2
 
 
 class Echo:
-    """A server that sends back what it gets; `ended` is set when one of its connections is."""
+    """A server that sends back every byte; `ended` is set when one of its connections has ended."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -79,8 +79,8 @@ async def test_bytes_pass_both_ways_and_are_counted() -> None:
         assert proxy.passed == 2 * (len(much) + 5)
 
 
-async def test_what_one_end_closes_is_closed_at_the_other() -> None:
-    """A client that ends its side still gets what was under way."""
+async def test_a_connection_closed_at_one_end_is_closed_at_the_other() -> None:
+    """A client that ends its side still gets the bytes that were under way."""
     async with proxied() as proxy, Client.of(proxy) as client:
         client.writer.write(b"last")
         client.writer.write_eof()
@@ -88,7 +88,7 @@ async def test_what_one_end_closes_is_closed_at_the_other() -> None:
         await until(lambda: proxy.open == 0, "the connection is gone")
 
 
-async def test_a_cut_resets_connections_and_refuses_new_ones_until_healed() -> None:
+async def test_a_cut_resets_and_refuses_connections_until_healed() -> None:
     async with proxied() as proxy, Client.of(proxy) as client:
         await client.say(b"a")
         await proxy.cut()
@@ -100,8 +100,8 @@ async def test_a_cut_resets_connections_and_refuses_new_ones_until_healed() -> N
             assert await again.say(b"b") == b"b"
 
 
-async def test_a_drop_is_silent_and_what_lost_bytes_is_reset_when_healed() -> None:
-    """New connections are taken in, and get no answer either; what was idle goes on."""
+async def test_a_drop_is_silent_and_connections_that_lost_bytes_are_reset_when_healed() -> None:
+    """New connections are accepted, and get no answer either; idle connections go on."""
     async with proxied() as proxy, Client.of(proxy) as old, Client.of(proxy) as idle:
         await asyncio.gather(old.say(b"a"), idle.say(b"a"))
         proxy.drop()
@@ -109,7 +109,7 @@ async def test_a_drop_is_silent_and_what_lost_bytes_is_reset_when_healed() -> No
             for client in (old, new):
                 with pytest.raises(TimeoutError):
                     await client.say(b"lost", SHORT)
-            assert proxy.dropped == 4, "of the new one nothing was read"
+            assert proxy.dropped == 4, "of the new connection nothing was read"
             assert not old.reader.at_eof()
             await proxy.heal()
             assert await old.lost()
@@ -117,7 +117,7 @@ async def test_a_drop_is_silent_and_what_lost_bytes_is_reset_when_healed() -> No
         assert await idle.say(b"b") == b"b"
 
 
-async def test_what_is_closed_in_a_drop_is_not_noticed_at_the_other_end() -> None:
+async def test_a_close_in_a_drop_is_not_noticed_at_the_other_end() -> None:
     """So a server is left with sessions of clients that are long gone."""
     echo = Echo()
     async with proxied(echo) as proxy:
@@ -130,7 +130,7 @@ async def test_what_is_closed_in_a_drop_is_not_noticed_at_the_other_end() -> Non
         await asyncio.wait_for(echo.ended.wait(), 20)
 
 
-async def test_what_is_held_arrives_when_healed() -> None:
+async def test_delayed_bytes_arrive_when_healed() -> None:
     """As after an outage that TCP gets over."""
     async with proxied() as proxy, Client.of(proxy) as client:
         await client.say(b"a")
@@ -154,14 +154,14 @@ async def test_a_delay_is_each_way_and_keeps_the_order() -> None:
         assert await client.say(b"second") == b"firsts"
 
 
-async def test_corruption_changes_what_a_client_gets_once() -> None:
+async def test_corruption_changes_the_bytes_to_a_client_once() -> None:
     async with proxied() as proxy, Client.of(proxy) as client:
         proxy.corrupt()
         assert await client.say(b"abc") == bytes((ord("a") ^ 0xFF,)) + b"bc"
         assert await client.say(b"abc") == b"abc"
 
 
-async def test_a_target_that_is_not_there_closes_what_was_taken_in() -> None:
+async def test_a_target_that_is_not_there_closes_accepted_connections() -> None:
     async with Proxy(free_port()) as proxy, Client.of(proxy) as client:
         assert await client.lost()
         await until(lambda: proxy.open == 0, "the connection is gone")

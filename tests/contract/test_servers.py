@@ -58,7 +58,7 @@ async def test_a_server_is_killed_and_comes_back_on_its_port(tmp_path: Path) -> 
     assert await mosquitto.stop() == 0
 
 
-def test_what_was_started_ends_with_a_pytest_that_was_killed(tmp_path: Path) -> None:
+def test_processes_end_with_the_pytest_that_started_them_when_it_is_killed(tmp_path: Path) -> None:
     """Else a cancelled run would leave brokers behind, and gateways."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(Path(__file__).parent.parent), str(tmp_path)],

@@ -53,7 +53,7 @@ class Served:
             file.write(f"{line}\n")
 
     async def until(self, machine: str, wanted: Callable[[Scan | DriverError], bool]) -> Scan | DriverError:
-        """Read a machine until what comes, or the error, is as wanted."""
+        """Read a machine until the scan, or the error, is as wanted."""
         one = self.machines[machine]
         groups = [group for group, _ in groups_of(one)]
         async with asyncio.timeout(PATIENCE):
@@ -108,14 +108,14 @@ async def test_a_register_can_become_illegal(tmp_path: Path):
 
 
 async def test_a_broken_sensor_is_not_a_number_in_a_register(tmp_path: Path):
-    """That is what a device shows for a thermocouple that is gone."""
+    """A device shows this for a thermocouple that is gone."""
     async with served(tmp_path, {"meter": METER}, meters(1)) as there:
         there.order("m1.power:sensor_break")
         await there.until("m1", lambda found: isinstance(found, Scan) and found.values[0] != found.values[0])
 
 
-async def test_garbage_is_no_answer(tmp_path: Path):
-    """Nothing of it may be taken for a value."""
+async def test_garbage_is_not_an_answer(tmp_path: Path):
+    """No value may be read from it."""
     async with served(tmp_path, {"meter": METER}, meters(1)) as there:
         there.order("m1:garbage")
         await there.until("m1", lambda found: isinstance(found, DriverError) or len(found.faults) == 3)
@@ -159,8 +159,8 @@ def drums() -> dict[str, Any]:
     return {"d1": {"template": "drum", "connection": "opc.tcp://10.0.0.1:4840?security=none&namespace=urn:d1"}}
 
 
-async def test_an_opcua_server_that_restarts_numbers_its_namespaces_anew(tmp_path: Path):
-    """Who addressed by index reads another machine, or nothing."""
+async def test_an_opcua_server_that_restarts_renumbers_its_namespaces(tmp_path: Path):
+    """A client that addresses by index reads another machine, or nothing."""
     async with served(tmp_path, {"drum": DRUM}, drums()) as there:
         client = await client_of(there.machines["d1"])
         before = await client.get_namespace_index("urn:d1")
@@ -208,7 +208,7 @@ async def until_data(node: Any, wanted: Callable[[ua.DataValue], bool]) -> ua.Da
 
 
 async def test_a_wrong_clock_is_seen_in_source_times_alone(tmp_path: Path):
-    """The server's own clock is right: that is how a reader can tell."""
+    """The server's own clock is right: that is how a client notices it."""
     async with served(tmp_path, {"drum": DRUM}, drums()) as there:
         client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
@@ -235,7 +235,7 @@ async def test_a_path_of_browse_names_leads_to_its_variable(tmp_path: Path):
 
 
 async def test_history_is_kept_where_it_is_asked_for(tmp_path: Path):
-    """So that what a gateway missed can be fetched later."""
+    """A gateway can later fetch the values that it missed."""
     async with served(tmp_path, {"drum": DRUM}, drums(), history=50) as there:
         client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
@@ -249,7 +249,7 @@ async def test_history_is_kept_where_it_is_asked_for(tmp_path: Path):
 
 
 async def test_alarms_are_sent_as_events(tmp_path: Path):
-    """A stop of a machine sets a bit of its alarm word; who subscribed to the machine is told."""
+    """A stop of a machine sets a bit of its alarm word; a client that subscribed to the machine gets an event."""
     template = {
         "protocol": "opcua",
         "points": {"alarm_word": {"node": "s=Alarm", "type": "int", "range": [0, 4]}},
@@ -260,30 +260,30 @@ async def test_alarms_are_sent_as_events(tmp_path: Path):
         machinery = await client.get_namespace_index("http://opcfoundation.org/UA/Machinery/")
         own = await client.get_namespace_index("urn:d1")
         root = await client.get_node(f"ns={machinery};i=1001").get_child(f"{own}:d1")
-        told: asyncio.Queue[Any] = asyncio.Queue()
+        events: asyncio.Queue[Any] = asyncio.Queue()
 
         class Handler:
             def event_notification(self, event: Any) -> None:
-                told.put_nowait(event)
+                events.put_nowait(event)
 
         subscription = await client.create_subscription(100, Handler())
         await subscription.subscribe_events(root, ua.ObjectIds.OffNormalAlarmType)
         async with asyncio.timeout(PATIENCE):
-            event = await told.get()
+            event = await events.get()
         assert event.Message.Text.startswith("alarm bit")
         await subscription.delete()
         await client.disconnect()
 
 
 async def test_a_silent_opcua_server_answers_nobody_and_then_goes_on(tmp_path: Path):
-    """The whole server holds its breath, as one does whose process hangs."""
+    """The whole server pauses, like a server whose process hangs."""
     template = {"protocol": "opcua", "points": {"speed": DRUM["points"]["speed"]}}  # type: ignore[index]
     async with served(tmp_path, {"drum": template}, drums()) as there:
         client = await client_of(there.machines["d1"])
         node = client.get_node(f"ns={await client.get_namespace_index('urn:d1')};s=Drum.Speed")
-        with capture_logs() as told:
+        with capture_logs() as logs:
             there.order("d1:silence")
-            await until(lambda: [one for one in told if one["event"] == "fault.began"], "it is silent", PATIENCE)
+            await until(lambda: [one for one in logs if one["event"] == "fault.began"], "it is silent", PATIENCE)
         async with asyncio.timeout(PATIENCE):
             silent = False
             while not silent:

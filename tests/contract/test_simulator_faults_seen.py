@@ -123,13 +123,13 @@ async def test_a_broken_sensor_is_bad_and_has_no_value(tmp_path: Path, protocol:
 
 @both
 async def test_a_stuck_value_is_the_same_while_others_go_on(tmp_path: Path, protocol: str):
-    """Good in every other way: only who compares can tell."""
+    """Good in every other way: only a comparison shows it."""
     config, options = watched(tmp_path, protocol, speed=20.0)
     async with simulated(tmp_path, config, **options) as factory:
         m1 = Watched(factory.machines[0], options["control"])
-        with capture_logs() as told:
+        with capture_logs() as logs:
             m1.order("m1.level:stuck")
-            await until(lambda: [one for one in told if one["event"] == "fault.began"], "it is stuck", PATIENCE)
+            await until(lambda: [one for one in logs if one["event"] == "fault.began"], "it is stuck", PATIENCE)
         first = await m1.until(good)
         for _ in range(2):  # the server shows all that it did not show yet, and then all of it once more
             first = await m1.goes_on(first)
@@ -173,7 +173,7 @@ async def test_an_illegal_register_costs_its_own_point_alone(tmp_path: Path, pro
 
 
 @both
-async def test_late_answers_make_reads_slow_and_later_ones_are_none(tmp_path: Path, protocol: str):
+async def test_late_answers_make_reads_slow_and_too_late_answers_are_faults(tmp_path: Path, protocol: str):
     """Within the time-out a read takes longer; beyond it there is no answer."""
     config, options = watched(tmp_path, protocol)
     async with simulated(tmp_path, config, **options) as factory:
@@ -204,8 +204,8 @@ async def nothing_comes(m1: Watched) -> None:
 
 @both
 @pytest.mark.parametrize("fault", ["silence", "garbage"])
-async def test_no_answer_and_noise_are_no_values(tmp_path: Path, protocol: str, fault: str):
-    """Nothing of it may be taken for one."""
+async def test_silence_and_garbage_are_not_values(tmp_path: Path, protocol: str, fault: str):
+    """No value may be read from them."""
     config, options = watched(tmp_path, protocol)
     async with simulated(tmp_path, config, **options) as factory:
         m1 = Watched(factory.machines[0], options["control"])
@@ -217,8 +217,8 @@ async def test_no_answer_and_noise_are_no_values(tmp_path: Path, protocol: str, 
 
 
 @both
-async def test_a_refused_connection_is_not_connected_until_it_is_taken_again(tmp_path: Path, protocol: str):
-    """A device that is switched off, or whose cable is cut; a connection that stood is cut, too."""
+async def test_a_refused_connection_is_not_connected_until_it_is_accepted_again(tmp_path: Path, protocol: str):
+    """A device that is switched off, or whose cable is cut; an open connection is cut, too."""
     config, options = watched(tmp_path, protocol)
     async with simulated(tmp_path, config, **options) as factory:
         m1 = Watched(factory.machines[0], options["control"])
@@ -301,11 +301,11 @@ WRONG: dict[str, tuple[str, float, Callable[[Seen], bool]]] = {
     "stuck_valve": ("bladder_pressure_left", 40.0, shut_in_phase_3),
     "late_opening": ("phase_time", 100.0, lambda seen: value(seen, "phase_time") > 830),
 }
-"""Fault -> a point that shows it, the speed at which what it does lasts for some readings, and what is then seen."""
+"""Fault -> a point that shows it, the speed at which its effect lasts for some readings, and the effect."""
 
 
 @pytest.mark.parametrize("fault", WRONG)
-async def test_what_goes_wrong_inside_a_press_is_seen_from_outside(tmp_path: Path, fault: str):
+async def test_a_fault_inside_a_press_is_seen_from_outside(tmp_path: Path, fault: str):
     """By its readings alone, as a process engineer would."""
     point, speed, wrong = WRONG[fault]
     config, truth = configure(tmp_path, {}, PRESS), tmp_path / "truth.jsonl"
@@ -315,8 +315,8 @@ async def test_what_goes_wrong_inside_a_press_is_seen_from_outside(tmp_path: Pat
     assert Truth(truth).faults[0]["fault"] == f"m1:{fault}"
 
 
-async def test_a_healthy_press_shows_nothing_of_what_can_go_wrong(tmp_path: Path):
-    """In two whole cycles, and in the phase that tells a blocked steam trap and a stuck valve."""
+async def test_a_healthy_press_shows_none_of_the_faults(tmp_path: Path):
+    """In two whole cycles, and in the phase that would show a blocked steam trap or a stuck valve."""
     async with simulated(tmp_path, configure(tmp_path, {}, PRESS), speed=100.0) as factory:
         m1 = Watched(factory.machines[0], tmp_path / "control")
         first = now = await m1.until(good)

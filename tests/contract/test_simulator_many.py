@@ -63,7 +63,7 @@ def root(client: Client, uris: list[str], machine: str) -> Node:
 
 
 async def test_a_machine_that_is_like_another_has_the_same_nodes_under_its_own_name(tmp_path: Path):
-    """Whoever browses finds no difference but the names, and of what identifies a machine its own."""
+    """A client that browses finds no difference but the names, and the identification of each machine."""
     async with (
         simulated(tmp_path, configure(tmp_path, {"tank": TANK}, MACHINES)) as factory,
         looking(factory) as client,
@@ -88,23 +88,23 @@ async def test_a_machine_that_is_like_another_has_the_same_nodes_under_its_own_n
             assert (await limits.read_value()).High == 4.0
 
 
-async def test_each_machine_tells_its_own_values(tmp_path: Path):
+async def test_each_machine_reports_its_own_values(tmp_path: Path):
     """By reading and by subscription, with a time of its own; a fault of one is not another's."""
     config, faults = configure(tmp_path, {"tank": TANK}, MACHINES), ("tank-2.level:sensor_break@0s",)
     async with simulated(tmp_path, config, faults=faults) as factory, looking(factory) as client:
         uris = await client.get_namespace_array()
-        told: dict[str, asyncio.Queue[ua.DataValue]] = {machine: asyncio.Queue() for machine in MACHINES}
+        heard: dict[str, asyncio.Queue[ua.DataValue]] = {machine: asyncio.Queue() for machine in MACHINES}
         levels = {uris.index(f"urn:test:{machine[-1]}"): machine for machine in MACHINES}
 
         class Heard:
             def datachange_notification(self, node: Node, _: Any, data: Any) -> None:
-                told[levels[node.nodeid.NamespaceIndex]].put_nowait(data.monitored_item.Value)
+                heard[levels[node.nodeid.NamespaceIndex]].put_nowait(data.monitored_item.Value)
 
         subscription = await client.create_subscription(200, Heard())
         await subscription.subscribe_data_change([client.get_node(ua.NodeId("Tank.Level", one)) for one in levels])
         seen: dict[str, list[ua.DataValue]] = {machine: [] for machine in MACHINES}
         async with asyncio.timeout(30):
-            for machine, queue in told.items():
+            for machine, queue in heard.items():
                 while len(seen[machine]) < (1 if machine == "tank-2" else 4):
                     seen[machine].append(await queue.get())
         values = {machine: [one.Value.Value for one in held] for machine, held in seen.items()}
@@ -124,7 +124,7 @@ def _index(levels: dict[int, str], machine: str) -> int:
     return next(index for index, name in levels.items() if name == machine)
 
 
-async def test_what_samples_slowly_is_told_the_last_value_only(tmp_path: Path):
+async def test_a_slow_sampling_interval_gets_the_last_value_only(tmp_path: Path):
     """A monitored item's sampling interval counts, and its queue is as long as was asked for."""
     async with (
         simulated(tmp_path, configure(tmp_path, {"tank": TANK}, MACHINES)) as factory,
@@ -148,7 +148,7 @@ async def test_what_samples_slowly_is_told_the_last_value_only(tmp_path: Path):
 
 @pytest.mark.parametrize("percent", [0.0, 20.0])
 async def test_a_deadband_in_percent_is_of_the_variables_range(tmp_path: Path, percent: float):
-    """Twenty percent of four bar are 0.8: nearer values are not told. Without a range there is no percent."""
+    """Twenty percent of four bar are 0.8: nearer values are not sent. Without a range there is no percent."""
     async with (
         simulated(tmp_path, configure(tmp_path, {"tank": TANK}, MACHINES), speed=40.0) as factory,
         looking(factory) as client,
@@ -174,7 +174,7 @@ async def test_a_deadband_in_percent_is_of_the_variables_range(tmp_path: Path, p
 
 
 async def test_nobody_writes_to_a_simulated_machine(tmp_path: Path):
-    """What is simulated comes from the simulation alone."""
+    """Simulated values come from the simulation alone."""
     async with (
         simulated(tmp_path, configure(tmp_path, {"tank": TANK}, MACHINES)) as factory,
         looking(factory) as client,

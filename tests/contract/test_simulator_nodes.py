@@ -65,7 +65,7 @@ async def looker(machine: Machine) -> tuple[Client, Looker]:
 
 
 async def test_machines_are_described_as_companion_specifications_say(tmp_path: Path):
-    """OPC 40001-1 for where machines stand and who made them, OPC 30050 for the state; units and ranges."""
+    """OPC 40001-1 for the places and makers of machines, OPC 30050 for the state; units and ranges."""
     async with simulated(tmp_path, bundled_config() / "tire-plant.yaml") as factory:
         machine = named(factory, "extruder-01")
         client, look = await looker(machine)
@@ -158,7 +158,7 @@ async def browsed(machine: Machine, file: Path) -> dict[str, Any]:
 
 
 WITHOUT_A_CODE = {"g.cm", "Pa/min", "uSv/h"}
-"""Units that UN/CEFACT has no code for: a server tells them by their name alone."""
+"""Units that UN/CEFACT has no code for: a server gives them by their name alone."""
 
 SCALED = {
     "time": {"type": "float", "scale": 0.001, "unit": "s", "range": [0, 10]},
@@ -170,30 +170,30 @@ SCALED = {
 
 
 async def test_a_scaled_points_node_is_described_as_the_device_holds_it(tmp_path: Path):
-    """What a gateway is told agrees with what it reads: unit and range of the raw value, or nothing."""
+    """The metadata agree with the raw values that a gateway reads: their unit and range, or nothing."""
     points = {name: {"node": f"s={name}"} | keys for name, keys in SCALED.items()}
     machines = {"m1": {"template": "scaled", "connection": "opc.tcp://10.0.0.1?security=none&namespace=urn:m1"}}
     config = configure(tmp_path, {"scaled": {"protocol": "opcua", "points": points}}, machines)
     async with simulated(tmp_path, config) as factory:
         [machine] = factory.machines
-        told = await described(machine)
-    assert {name: one.unit for name, one in told.items()} == {
+        metadata = await described(machine)
+    assert {name: one.unit for name, one in metadata.items()} == {
         "time": "ms", "length": "", "warm": "", "force": "kN", "plain": "bar",
     }  # fmt: skip
-    assert told["time"].range == (0.0, 10_000.0)
-    assert told["length"].range == (-50.0, 200.0)
-    assert told["warm"].range == (0.0, 200.0)
-    assert told["force"].range == (0.0, 5.0)
+    assert metadata["time"].range == (0.0, 10_000.0)
+    assert metadata["length"].range == (-50.0, 200.0)
+    assert metadata["warm"].range == (0.0, 200.0)
+    assert metadata["force"].range == (0.0, 5.0)
 
 
 @pytest.mark.parametrize("plant", ["tire-plant", "appliance-plant"])
-async def test_what_servers_say_of_themselves_is_what_the_templates_say(tmp_path: Path, plant: str):
+async def test_servers_describe_their_variables_as_the_templates_do(tmp_path: Path, plant: str):
     """A template without units and ranges gets those back."""
     async with simulated(tmp_path, bundled_config() / f"{plant}.yaml") as factory:
         for machine in [one for one in factory.machines if one.protocol.name == "opcua"]:
-            told = await described(machine)
+            metadata = await described(machine)
             bare = [point.model_copy(update={"range": None, "unit": "", "labels": {}}) for point in machine.points]
-            again = filled(replace(machine, points=tuple(bare)), told)
+            again = filled(replace(machine, points=tuple(bare)), metadata)
             for point, one in zip(machine.points, again.points, strict=True):
                 assert one.range == point.range, point.name
                 assert one.labels == point.labels, point.name
@@ -202,10 +202,10 @@ async def test_what_servers_say_of_themselves_is_what_the_templates_say(tmp_path
 
 
 async def described(machine: Machine) -> dict[str, PointMetadata]:
-    """Return what a server says of a machine's points, as the gateway's driver is told it."""
+    """Return the metadata that a server has of a machine's points, as the gateway's driver reads them."""
     groups = [group for group, _ in groups_of(machine)]
-    told: dict[str, PointMetadata] = {}
+    metadata: dict[str, PointMetadata] = {}
     async with connected(machine, groups) as driver:
         for group in groups:
-            told |= dict(zip(group.names, await driver.describe(group), strict=True))
-    return told
+            metadata |= dict(zip(group.names, await driver.describe(group), strict=True))
+    return metadata

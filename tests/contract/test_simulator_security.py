@@ -44,7 +44,7 @@ def named(factory: Factory, name: str) -> Machine:
 
 
 async def offered(machine: Machine) -> set[tuple[str, str]]:
-    """Return policies and modes, as a client of another make is told them."""
+    """Return policies and modes, as a client of another make sees them."""
     found = await Client(machine.connection.url, timeout=20).connect_and_get_server_endpoints()  # type: ignore[attr-defined]
     return {((one.SecurityPolicyUri or "").rpartition("#")[2], one.SecurityMode.name) for one in found}
 
@@ -55,7 +55,7 @@ async def used(machine: Machine) -> tuple[str, ua.MessageSecurityMode]:
     async with connected(machine, groups) as driver:
         scan = await driver.receive()
         assert scan.faults == {}
-        policy = driver._session.client.security_policy  # type: ignore[attr-defined] # noqa: SLF001 - told nowhere else
+        policy = driver._session.client.security_policy  # type: ignore[attr-defined] # noqa: SLF001 - shown nowhere else
         return policy.URI.rpartition("#")[2], policy.Mode
 
 
@@ -78,7 +78,7 @@ async def test_where_nothing_is_written_every_policy_is_offered_and_the_stronges
         assert await offered(machine) == {(policy, "SignAndEncrypt") for policy in POLICIES}
 
 
-async def test_users_come_in_by_what_was_made_for_the_run(tmp_path: Path):
+async def test_users_come_in_by_credentials_that_were_made_for_the_run(tmp_path: Path):
     """Passwords and certificates: nobody needs those of the real machines, and none is in the configuration."""
     config = drums(
         tmp_path,
@@ -101,15 +101,15 @@ async def test_users_come_in_by_what_was_made_for_the_run(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"username": "other"}, "it does not let user 'other' in"),
         ({"username": None, "password": None}, "it takes no user by anonymous"),
         ({"pki": "other"}, "it is not trusted"),
     ],
 )
-async def test_nobody_else_is_let_in(tmp_path: Path, changed: dict[str, Any], told: str):
-    """A simulated server that takes whoever comes would hide what is wrong with a configuration."""
+async def test_nobody_else_is_let_in(tmp_path: Path, changed: dict[str, Any], message: str):
+    """A simulated server that accepts every client would hide mistakes of a configuration."""
     async with simulated(tmp_path, drums(tmp_path, d1=USER)) as factory:
         machine = named(factory, "d1")
         groups = [group for group, _ in groups_of(machine)]
@@ -119,25 +119,25 @@ async def test_nobody_else_is_let_in(tmp_path: Path, changed: dict[str, Any], to
             changed = {"pki": tmp_path / "other"}
         connection = machine.connection.model_copy(update=changed)
         driver = machine.protocol.driver(connection.shared(), groups, lambda: 0)
-        with pytest.raises(NotConnected, match=re.escape(told)):
+        with pytest.raises(NotConnected, match=re.escape(message)):
             await driver.connect()
         await driver.close()
 
 
 async def test_on_configured_ports_the_certificate_is_refused_until_somebody_trusts_it(tmp_path: Path):
-    """As at any machine that is new; the configuration is the real one, and is not changed."""
+    """As at any machine that is new; the configuration is that of the plant, and is not changed."""
     url = f"opc.tcp://127.0.0.1:{free_port()}"
     config = drums(tmp_path, d1={"url": url, "pki": str(tmp_path / "pki")})
     async with simulated(tmp_path, config, free_ports=False) as factory:
         machine = named(factory, "d1")
         groups = [group for group, _ in groups_of(machine)]
-        told = ""
-        while "lineside certs trust" not in told:
+        error = ""
+        while "lineside certs trust" not in error:
             driver = machine.protocol.driver(machine.connection.shared(), groups, lambda: 0)
             with pytest.raises(NotConnected) as caught:
                 await driver.connect()
             await driver.close()
-            told = str(caught.value)
-        assert "Lineside simulator" in told
-        Pki(tmp_path / "pki").trust(told.split()[-1])
+            error = str(caught.value)
+        assert "Lineside simulator" in error
+        Pki(tmp_path / "pki").trust(error.split()[-1])
         assert (await used(machine))[0] == POLICIES[2]

@@ -147,7 +147,7 @@ async def test_a_serial_line_is_made_where_it_is_configured(tmp_path: Path):
     assert not (tmp_path / "line").is_symlink()
 
 
-async def test_a_port_that_is_taken_is_told_with_file_and_line(tmp_path: Path):
+async def test_a_port_that_is_in_use_is_reported_with_file_and_line(tmp_path: Path):
     """A factory has hundreds of addresses."""
     url = f"modbus+tcp://127.0.0.1:{free_port()}"
     config = configure(tmp_path, {"meter": METER}, {"m1": {"template": "meter", "connection": url}})
@@ -158,20 +158,20 @@ async def test_a_port_that_is_taken_is_told_with_file_and_line(tmp_path: Path):
                 pass
 
 
-async def test_an_opcua_port_that_is_taken_is_told_in_the_same_words(tmp_path: Path):
+async def test_an_opcua_port_that_is_in_use_is_reported_in_the_same_words(tmp_path: Path):
     """Its server listens in a thread of its own, after a while; the simulation ends all the same."""
     port = free_port()
     url = f"opc.tcp://127.0.0.1:{port}?security=none&namespace=urn:d1"
     config = configure(tmp_path, {"drum": DRUM}, {"d1": {"template": "drum", "connection": url}})
     simulation = Simulation(load_factory(config), "1")
     where = r"factory\.yaml:\d+: lines\.line\.machines\.d1\.connection"
-    taken = rf"{where}: port {port} of 127\.0\.0\.1 is in use; --ports auto finds free ports"
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match=taken):
+    in_use = rf"{where}: port {port} of 127\.0\.0\.1 is in use; --ports auto finds free ports"
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(OSError, match=in_use):
         async with asyncio.timeout(PATIENCE):
             await simulation.run(asyncio.Event())
 
 
-async def test_registers_that_overlap_are_told_with_file_and_line(tmp_path: Path):
+async def test_registers_that_overlap_are_reported_with_file_and_line(tmp_path: Path):
     """A device can't hold two values in one register, so one of the two points is wrong."""
     points = {"a": {"address": "holding 0", "raw": "float32"}, "b": {"address": "holding 1"}}
     machines = {"m1": {"template": "bad", "connection": "modbus+tcp://10.0.0.1"}}
@@ -187,7 +187,7 @@ async def test_registers_that_overlap_are_told_with_file_and_line(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("point", "told"),
+    ("point", "key"),
     [
         ({"address": "holding 65535", "raw": "float32"}, "65535"),
         ({"address": "holding 0", "raw": "string", "length": 200}, "length"),
@@ -195,13 +195,13 @@ async def test_registers_that_overlap_are_told_with_file_and_line(tmp_path: Path
         ({"address": "coil 0", "raw": "float32"}, "raw"),
     ],
 )
-def test_a_type_without_room_is_told_with_file_and_line(tmp_path: Path, point: dict[str, Any], told: str):
+def test_a_type_without_room_is_reported_with_file_and_line(tmp_path: Path, point: dict[str, Any], key: str):
     """Before anything is served: the configuration says so itself."""
     machines = {"m1": {"template": "bad", "connection": "modbus+tcp://10.0.0.1"}}
     config = configure(tmp_path, {"bad": {"protocol": "modbus", "points": {"a": point}}}, machines)
     result = CliRunner().invoke(main, ["simulate", str(config)])
     assert result.exit_code == 1
-    assert re.search(rf"bad\.yaml:\d+:\d+: points\.a.*{told}", result.output), result.output
+    assert re.search(rf"bad\.yaml:\d+:\d+: points\.a.*{key}", result.output), result.output
     assert "Traceback" not in result.output
 
 

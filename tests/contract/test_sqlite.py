@@ -1,4 +1,4 @@
-"""The embedded store: its view, what it keeps, and who else may look."""
+"""The embedded store: its view, its retention, and queries of other processes."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def file(tmp_path: Path) -> Path:
 # -- the view --
 
 
-def test_the_view_tells_a_reading_in_plain_words(file: Path) -> None:
-    """Whoever has the sqlite3 shell has the readings; `docs/stores.md` names the columns."""
+def test_the_view_shows_a_reading_in_plain_words(file: Path) -> None:
+    """The sqlite3 shell is enough to query readings; `docs/stores.md` names the columns."""
     one = scan(pressure=16.0, count=7, closed=True, recipe="R-100")
     one.scan.uncertain["count"] = "out_of_range"
     one.scan.bad["mould"] = "refused"
@@ -98,8 +98,8 @@ def test_the_view_tells_a_reading_in_plain_words(file: Path) -> None:
         ("quality", "good"), ("reason", None), ("code", None), ("type", "float"),
         ("microseconds", TIME), ("late", 0),
     ]  # fmt: skip
-    told = {point: tuple(row[key] for key in ("value", "quality", "reason", "code")) for point, row in rows.items()}
-    assert told == {
+    found = {point: tuple(row[key] for key in ("value", "quality", "reason", "code")) for point, row in rows.items()}
+    assert found == {
         "pressure": (16.0, "good", None, None),
         "count": (7, "uncertain", "out_of_range", None),
         "closed": ("true", "good", None, None),
@@ -108,7 +108,7 @@ def test_the_view_tells_a_reading_in_plain_words(file: Path) -> None:
     }
 
 
-def test_a_look_at_the_newest_reads_no_more_than_it_shows(file: Path) -> None:
+def test_a_query_of_the_newest_reads_no_more_than_it_shows(file: Path) -> None:
     """The view orders by `microseconds` as rows lie; by `time`, a text, it would sort gigabytes."""
     with store_at(file) as store:
         store.write([scan(count=1)])
@@ -122,20 +122,20 @@ def test_a_look_at_the_newest_reads_no_more_than_it_shows(file: Path) -> None:
         db.close()
 
 
-# -- what is a reading --
+# -- the identity of a reading --
 
 
 def test_a_reading_is_known_by_machine_point_and_time_alone(file: Path) -> None:
-    """It may come again after its unit was configured anew; it is still the reading that was taken."""
-    anew = MachineMeta("press", META.types | {"count": "float"}, {"pressure": "kPa"})
+    """It may come again after its unit was configured differently; it is still the same reading."""
+    changed = MachineMeta("press", META.types | {"count": "float"}, {"pressure": "kPa"})
     with store_at(file) as store:
         store.write([scan(pressure=16.0, count=7)])
-        store.write([scan(pressure=16.0, count=7, meta=anew)])
-        store.write([scan(TIME + 1, pressure=1600.0, count=8.0, meta=anew)])
+        store.write([scan(pressure=16.0, count=7, meta=changed)])
+        store.write([scan(TIME + 1, pressure=1600.0, count=8.0, meta=changed)])
         store.write([scan(TIME + 2, pressure=17.0, count=9)])
     held = {(one.reading.point, one.reading.time): one for one in SqliteTarget(file).held()}
-    told = {key: (one.reading.value, one.type, one.reading.unit) for key, one in held.items()}
-    assert told == {
+    found = {key: (one.reading.value, one.type, one.reading.unit) for key, one in held.items()}
+    assert found == {
         ("pressure", TIME): (16.0, float, "bar"), ("count", TIME): (7, int, ""),
         ("pressure", TIME + 1): (1600.0, float, "kPa"), ("count", TIME + 1): (8.0, float, ""),
         ("pressure", TIME + 2): (17.0, float, "bar"), ("count", TIME + 2): (9, int, ""),
@@ -145,7 +145,7 @@ def test_a_reading_is_known_by_machine_point_and_time_alone(file: Path) -> None:
 # -- pruning --
 
 
-def test_what_is_older_than_keep_goes(file: Path) -> None:
+def test_readings_older_than_keep_are_deleted(file: Path) -> None:
     now = time.time_ns() // 1000
     with store_at(file, keep="7d") as store:
         store.write([scan(now - day * DAY, count=day) for day in range(20)])
@@ -164,11 +164,11 @@ def test_readings_go_while_others_are_written(file: Path, monkeypatch: pytest.Mo
 
 
 def test_a_clock_that_jumps_ahead_deletes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A box whose clock stood 30 days ahead for a minute had an empty store; nor may a restart meanwhile do it."""
+    """A clock that was 30 days ahead for a minute once emptied a store; nor may a restart meanwhile do that."""
     now = time.time_ns() // 1000
     with store_at(file, keep="7d") as store:
         store.write([scan(now - n * DAY, count=n) for n in range(6)])
-        monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)  # the clock jumps before it first looks for what is too old
+        monkeypatch.setattr(sqlite, "PRUNE_EVERY", 0.0)  # the clock jumps before it first looks for old readings
         monkeypatch.setattr(time, "time_ns", lambda: (now + 30 * DAY) * 1000)
         store.write([scan(now + 30 * DAY, count=7)])
     with store_at(file, keep="7d") as store:
@@ -196,7 +196,7 @@ def test_a_damaged_reference_of_ages_stops_nothing(file: Path, reference: Any) -
 
 
 def test_a_jump_that_lasts_is_believed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that was off for a month goes on to delete what is too old."""
+    """A store that was off for a month goes on to delete readings that are too old."""
     clock = {"monotonic": 0.0}
     monkeypatch.setattr(time, "monotonic", lambda: clock["monotonic"])
     now = time.time_ns() // 1000
@@ -209,8 +209,8 @@ def test_a_jump_that_lasts_is_believed(file: Path, monkeypatch: pytest.MonkeyPat
     assert times(file) == [now]
 
 
-def test_age_is_not_taken_from_a_clock_that_went_wrong(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A box whose clock stands at 2099 for a minute must not forget the week; nor a reading from 2099 do it."""
+def test_age_is_not_measured_by_a_clock_that_went_wrong(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is at 2099 for a minute must not delete the week; nor may a reading from 2099 do that."""
     now = time.time_ns() // 1000
     with store_at(file, keep="7d") as store:
         store.write([scan(now - day * DAY, count=day) for day in range(3)])
@@ -223,7 +223,7 @@ def test_age_is_not_taken_from_a_clock_that_went_wrong(file: Path, monkeypatch: 
 
 
 def test_readings_of_a_clock_that_was_not_set_do_not_age(file: Path) -> None:
-    """They were taken, confirmed and marked; a box that had no time yet must not lose them once it has."""
+    """They were acquired, confirmed and marked; a box that had no time yet must not lose them once it has."""
     now, unset = time.time_ns() // 1000, 60 * SECOND
     with store_at(file) as store:
         store.write([scan(unset + n * SECOND, count=n) for n in range(3)])
@@ -233,7 +233,7 @@ def test_readings_of_a_clock_that_was_not_set_do_not_age(file: Path) -> None:
 
 
 def test_readings_of_a_clock_that_was_not_set_make_room_first(file: Path) -> None:
-    """What has no age still takes space, and a box that never gets a time must not fill its disk."""
+    """A reading without an age still takes space, and a box that never gets a time must not fill its disk."""
     size = 2**20
     with store_at(file, max_size=f"{size}B") as store:
         store.write([scan(n * SECOND, recipe="x" * 200, count=n) for n in range(5_000)])
@@ -267,7 +267,7 @@ def test_the_file_is_no_larger_than_max_size_and_keeps_the_newest(file: Path) ->
 
 
 def test_a_reading_from_the_future_does_not_crowd_out_the_present(file: Path) -> None:
-    """The oldest go first, and how many must not hang on one wrong time."""
+    """The oldest go first, and how many must not depend on a wrong time."""
     size = 2**20
     far = time.time_ns() // 1000 + 70 * 365 * DAY
     with store_at(file, max_size=f"{size}B") as store:
@@ -301,8 +301,8 @@ def test_a_pattern_picks_points(file: Path, pattern: str, found: list[str]) -> N
     with store_at(file) as store:
         for machine in ("press-01", "press-02"):
             store.write([scan(path=PRESS._replace(machine=machine), pressure=1.5, count=2)])
-        told = sorted(f"{one.path.machine}/{one.point}" for one in store.query(pattern, 0, 100))
-    assert told == found
+        queried = sorted(f"{one.path.machine}/{one.point}" for one in store.query(pattern, 0, 100))
+    assert queried == found
 
 
 def test_a_query_gives_the_newest_first_and_no_more_than_asked_for(file: Path) -> None:
@@ -321,13 +321,13 @@ def test_a_query_gives_readings_as_they_were(file: Path, *, late: bool) -> None:
     one.scan.late = late
     with store_at(file) as store:
         store.write([one])
-        told = {reading.point: reading for reading in store.query("*", 0, 10)}
-    assert told == {reading.point: reading for reading in one.scan.readings(PRESS, dict(META.units))}
-    assert told["closed"].value is False
-    assert told["mould"].quality is Quality.BAD
+        queried = {reading.point: reading for reading in store.query("*", 0, 10)}
+    assert queried == {reading.point: reading for reading in one.scan.readings(PRESS, dict(META.units))}
+    assert queried["closed"].value is False
+    assert queried["mould"].quality is Quality.BAD
 
 
-def test_a_file_from_before_there_was_a_mark_of_what_is_late_tells_it_too(file: Path) -> None:
+def test_a_file_from_before_late_readings_were_marked_gets_the_mark(file: Path) -> None:
     with store_at(file) as store:
         store.write([scan(TIME, pressure=1.0)])
     db = sqlite3.connect(file)
@@ -353,11 +353,11 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
 
 
 def test_a_store_whose_writer_was_killed_can_be_queried(file: Path) -> None:
-    """What it left in its log is not lost to who looks."""
+    """A query still finds the readings in its write-ahead log."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
-    with writer.stdout as told:
-        next(told)
+    with writer.stdout as output:
+        next(output)
         os.kill(writer.pid, signal.SIGKILL)
     writer.wait()
     store = store_at(file)
@@ -396,17 +396,17 @@ def test_others_read_while_one_writes(file: Path) -> None:
         assert sorted(str(one.value) for one in store.query("*", 0, 10)) == ["100", "101", "102"]
 
 
-def test_what_was_written_survives_a_kill(file: Path) -> None:
-    """When `write` returns, the gateway is told that it may forget."""
+def test_written_readings_survive_a_kill(file: Path) -> None:
+    """When `write` returns, ingest confirms, and the gateway deletes its records."""
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
-    with writer.stdout as told:
-        for line in told:
+    with writer.stdout as output:
+        for line in output:
             last = int(line)
             if last == 20:
                 break
         os.kill(writer.pid, signal.SIGKILL)
-        last = max([last, *map(int, told.read().split())])
+        last = max([last, *map(int, output.read().split())])
     assert writer.wait() == -signal.SIGKILL
     values = [one.reading.value for one in SqliteTarget(file).held()]
     assert values[: last + 1] == list(range(last + 1))
@@ -424,7 +424,7 @@ def test_a_folder_that_can_not_be_made_yet_is_worth_another_try(tmp_path: Path) 
     assert times(tmp_path / "mount" / "folder" / "readings.db") == [TIME]
 
 
-def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
+def test_a_file_that_is_not_a_database_is_left_alone(file: Path) -> None:
     """It is somebody's, and a spelling mistake in a path must not cost it."""
     file.write_text("shift report\n" * 100)
     with pytest.raises(Unavailable, match="not a database"):
@@ -433,7 +433,7 @@ def test_a_file_that_is_no_database_is_left_alone(file: Path) -> None:
 
 
 def test_a_folder_that_goes_and_comes_back_is_followed(tmp_path: Path) -> None:
-    """A disk that was away for a moment had the store say that its database was closed, for ever."""
+    """A disk that was away for a moment had the store say from then on that its database was closed."""
     data = tmp_path / "data"
     with store_at(data / "readings.db") as store:
         store.write([scan(TIME, count=1)])
@@ -481,8 +481,8 @@ def test_a_file_that_can_not_be_written_is_reported_before_there_is_anything_to_
         assert [one.value for one in store.query("count", 0, 10)] == [1]
 
 
-def test_a_journal_that_is_not_wal_is_told(file: Path) -> None:
-    """On a network drive there is no WAL: whoever reads would hold up who writes, and damage is a matter of time."""
+def test_a_journal_that_is_not_wal_is_reported(file: Path) -> None:
+    """On a network drive there is no WAL: readers would block writers, and damage is a matter of time."""
     with store_at(file):
         pass
     db = sqlite3.connect(file)
@@ -521,7 +521,7 @@ def test_scans_of_ever_other_points_are_stored(file: Path) -> None:
     assert all(one.reading.value == one.reading.time - TIME for one in held)
 
 
-def test_a_file_that_was_removed_is_made_anew(file: Path) -> None:
+def test_a_file_that_was_removed_is_made_again(file: Path) -> None:
     """Somebody makes room with rm; SQLite would go on writing where nobody finds it."""
     with store_at(file) as store:
         store.write([scan(count=1)])

@@ -1,4 +1,4 @@
-"""The contract of a store, held up to every store there is, with real servers."""
+"""The contract of a store, checked with every store there is, with real servers."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def readings(batch: Sequence[MachineScan]) -> list[Reading]:
 
 
 def scan(press: MachinePath, number: int = 0, **values: Value) -> MachineScan:
-    """Return a scan, a second after the one numbered before it."""
+    """Return a scan, a second after the scan with the number before it."""
     return MachineScan(press, META, NamedScan(TIME + number * 1_000_000, values), number)
 
 
-def test_every_kind_of_store_is_held_to_the_contract() -> None:
+def test_every_kind_of_store_is_checked_against_the_contract() -> None:
     """A new store belongs into `target`."""
     assert set(STORES) == {"sqlite", "influxdb"}
 
 
-def test_what_is_written_can_be_read_back(target: Target, press: MachinePath) -> None:
-    """Value, type, unit and time of every reading: that is what a store is for."""
+def test_written_readings_can_be_read_back(target: Target, press: MachinePath) -> None:
+    """Value, type, unit and time of every reading: a store is for that."""
     batch = [
         scan(press, 0, pressure=16.02, temperature=171.8, cycles=7, closed=True, recipe="R-100"),
         scan(press, 1, pressure=16.0, temperature=-0.1, cycles=0, closed=False, recipe="R 101"),
@@ -101,7 +101,7 @@ def test_the_declared_type_decides(target: Target, press: MachinePath, point: st
 
 
 def test_json_is_stored_as_the_text_that_it_is(target: Target, press: MachinePath) -> None:
-    """Whoever reads it gets the structure that the device sent, with all quotes and backslashes."""
+    """A reader gets the structure that the device sent, with all quotes and backslashes."""
     curve = '{"Name":"a \\"b\\" \\\\ c","Steps":[[1.5,"NaN"],[]],"Bytes":"AP8Q","轮":true}'
     batch = [scan(press, 0, curve=curve, cycles=1), scan(press, 1, curve="[]"), scan(press, 2, curve='"text"')]
     with target.store() as store:
@@ -127,7 +127,7 @@ def test_a_text_of_the_largest_size_is_stored_whole_or_refused(target: Target, p
 
 
 def test_a_float_point_that_began_with_a_whole_number_takes_fractions(target: Target, press: MachinePath) -> None:
-    """InfluxDB gives a field the type of its first value, and refuses the other for ever."""
+    """InfluxDB gives a field the type of its first value, and refuses the other permanently."""
     batch = [scan(press, 0, pressure=16), scan(press, 1, pressure=16.5)]
     with target.store() as store:
         for one in batch:
@@ -136,7 +136,7 @@ def test_a_float_point_that_began_with_a_whole_number_takes_fractions(target: Ta
 
 
 def test_writing_the_same_again_changes_nothing(target: Target, press: MachinePath) -> None:
-    """A broker delivers at least once, and a gateway sends again what was not confirmed."""
+    """A broker delivers at least once, and a gateway sends unconfirmed records again."""
     batch = [scan(press, number, pressure=number / 3, cycles=number, recipe=f"R{number}") for number in range(50)]
     batch[3].scan.bad["temperature"] = "refused"
     with target.store() as store:
@@ -148,7 +148,7 @@ def test_writing_the_same_again_changes_nothing(target: Target, press: MachinePa
 
 
 def test_a_bad_reading_has_a_reason_and_no_value(target: Target, press: MachinePath) -> None:
-    """The last value is not repeated as if it were new, and an error is no value."""
+    """The last value is not repeated as if it were new, and an error is not a value."""
     one = scan(press, cycles=7)
     one.scan.bad |= {"pressure": "no_response", "recipe": "refused"}
     one.scan.codes["recipe"] = 'exception 2, "illegal data address"'
@@ -168,8 +168,8 @@ def test_an_uncertain_reading_has_both_value_and_reason(target: Target, press: M
     assert target.held() == target.expected(readings([one]))
 
 
-def test_what_was_read_after_an_outage_is_marked(target: Target, press: MachinePath) -> None:
-    """A chart of the shift has it; who computes what was known when can leave it out."""
+def test_readings_fetched_after_an_outage_are_marked(target: Target, press: MachinePath) -> None:
+    """A chart of the shift has them; a report of the values that were known at a time can leave them out."""
     late, fresh = scan(press, 0, pressure=16.0, temperature=99.0, recipe="R-1"), scan(press, 9, pressure=16.5)
     late.scan.late = True
     late.scan.uncertain["temperature"] = "out_of_range"
@@ -182,7 +182,7 @@ def test_what_was_read_after_an_outage_is_marked(target: Target, press: MachineP
 
 
 def test_readings_of_a_scan_keep_their_own_times(target: Target, press: MachinePath) -> None:
-    """What an OPC UA server pushes has a source time for each value."""
+    """An OPC UA server pushes a source time with each value."""
     one = scan(press, pressure=1.5, temperature=2.5, cycles=3)
     one.scan.bad["recipe"] = "not_found"
     one.scan.times |= {"pressure": TIME - 5_000, "recipe": TIME - 7_000_000}
@@ -192,7 +192,7 @@ def test_readings_of_a_scan_keep_their_own_times(target: Target, press: MachineP
 
 
 def test_odd_characters_in_strings_come_back(target: Target, press: MachinePath) -> None:
-    """Operators type anything, and one character taken for syntax would cost its neighbours."""
+    """Operators type anything, and a character read as syntax would cost its neighbours."""
     batch = [scan(press, number, recipe=text, cycles=number) for number, text in enumerate(ODD)]
     with target.store() as store:
         store.write(batch)
@@ -200,7 +200,7 @@ def test_odd_characters_in_strings_come_back(target: Target, press: MachinePath)
 
 
 def test_odd_characters_in_units_come_back(target: Target, press: MachinePath) -> None:
-    """A unit is what somebody typed into a template."""
+    """A unit is free text in a template."""
     batch = []
     for number, unit in enumerate(text for text in ODD if not set(text) & {*map(chr, range(32)), "\\"}):
         meta = MachineMeta("curing-press", {"pressure": "float"}, {"pressure": unit})
@@ -212,7 +212,7 @@ def test_odd_characters_in_units_come_back(target: Target, press: MachinePath) -
 
 
 def test_odd_characters_in_codes_and_names_come_back(target: Target, press: MachinePath) -> None:
-    """What a foreign gateway sends was never checked here."""
+    """Names and codes of a foreign gateway were never checked here."""
     odd = press._replace(line='a line, "1"=x/y', machine="ü 1")
     one = MachineScan(odd, META, NamedScan(TIME, {"a point, 1=2": 1.5, "é": 2.5, "#": 1}, {'b"=': "refused"}), 0)
     one.scan.codes['b"='] = 'a "code", with\\ two\nlines'
@@ -263,7 +263,7 @@ def test_a_machine_that_has_sent_no_meta_is_stored(target: Target, enterprise: s
 
 
 def test_a_number_that_no_store_can_hold_is_refused_alone(target: Target, press: MachinePath) -> None:
-    """JSON has larger ones than 64 bits with a sign; one must neither stop nor lose the rest of the batch."""
+    """JSON has numbers of more than 64 bits with a sign; they must neither stop nor lose the rest of the batch."""
     batch = [scan(press, number, cycles=number, pressure=1.5, recipe="R") for number in range(20)]
     batch[7].scan.values["cycles"] = 2**63
     with target.store() as store, pytest.raises(Rejected) as refused:
@@ -291,7 +291,7 @@ def test_an_empty_batch_and_an_empty_scan_are_nothing(target: Target, press: Mac
 def test_a_server_may_come_later_and_go_and_come(
     server_class: type[Influxd | VictoriaMetrics], tmp_path: Path, press: MachinePath, enterprise: str
 ) -> None:
-    """Nobody starts a plant in order; what is written while the store is away is tried again as a whole."""
+    """Nobody starts a plant in order; a batch that is written while the store is away is tried again as a whole."""
     server = server_class(tmp_path)
     target: Target
     if isinstance(server, Influxd):
@@ -307,7 +307,7 @@ def test_a_server_may_come_later_and_go_and_come(
         server.create("plant")
     with store:
         store.write(batch[:1])
-        target.held()  # VictoriaMetrics has what it was asked for; see docs/stores.md
+        target.held()  # VictoriaMetrics keeps rows that it has shown; see docs/stores.md
         server.terminate()
         with pytest.raises(Unavailable):
             store.write(batch)
@@ -316,8 +316,8 @@ def test_a_server_may_come_later_and_go_and_come(
         assert target.held() == target.expected(readings(batch))
 
 
-def test_what_influxdb_has_taken_survives_its_death(tmp_path: Path, press: MachinePath) -> None:
-    """When `write` returns, the gateway is told that it may forget."""
+def test_rows_that_influxdb_accepted_survive_its_death(tmp_path: Path, press: MachinePath) -> None:
+    """When `write` returns, ingest confirms, and the gateway deletes its records."""
     server = Influxd(tmp_path)
     server.up_and_wait()
     server.create("plant")
@@ -331,7 +331,7 @@ def test_what_influxdb_has_taken_survives_its_death(tmp_path: Path, press: Machi
 
 
 def test_a_database_that_is_not_there_yet_is_worth_another_try(influxd: Influxd, press: MachinePath) -> None:
-    """A wrong name is told in the log; the readings wait in the spools until it is put right."""
+    """A wrong name is logged; the readings wait in the spools until it is put right."""
     name = f"late-{press.enterprise}"
     target = InfluxTarget(influxd, name)
     with target.store() as store:

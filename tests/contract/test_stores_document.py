@@ -36,13 +36,13 @@ VALUES = {
 
 
 def scan(at: int, path: MachinePath = PRESS) -> MachineScan:
-    told = NamedScan(at, dict(VALUES), {"mould_temperature_left": "refused"})
-    told.codes["mould_temperature_left"] = "exception 2 illegal data address"
-    return MachineScan(path, META, told, 0)
+    named = NamedScan(at, dict(VALUES), {"mould_temperature_left": "refused"})
+    named.codes["mould_temperature_left"] = "exception 2 illegal data address"
+    return MachineScan(path, META, named, 0)
 
 
 def queries(section: str, language: str) -> list[str]:
-    """Return what stands in the fenced blocks of a section, query by query, without the comments."""
+    """Return the contents of the fenced blocks of a section, query by query, without the comments."""
     [text] = re.findall(
         rf"^## {section}\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )
@@ -92,6 +92,6 @@ def test_victoria_metrics_answers_the_queries_shown(victoria_metrics: VictoriaMe
 
 @pytest.mark.parametrize("flag", ["-dedup.minScrapeInterval=1ms", "-retentionPeriod"])
 def test_the_flags_shown_are_those_tested_with(victoria_metrics: VictoriaMetrics, flag: str) -> None:
-    """Without them VictoriaMetrics does not keep what the contract of a store promises."""
+    """Without them VictoriaMetrics breaks the contract of a store."""
     assert flag in DOCUMENT.read_text(encoding="utf-8")
     assert any(argument.startswith(flag) for argument in victoria_metrics.command())

@@ -59,7 +59,7 @@ async def all_is_stored(folder: Path, machines: Machines, gateway: Lineside) -> 
 
 @pytest.mark.parametrize("order", ["fresh", "strict"])
 async def test_a_box_that_was_commissioned_before_its_server_existed_loses_no_description(tmp_path: Path, order: str):
-    """Seven changes of a unit before ingest first starts: four were told with the present one, the rest was stuck."""
+    """Seven changes of a unit before ingest first starts: once, records of the three oldest units were stuck."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Machines(1) as machines:
         config = write(tmp_path, machines, {"url": mosquitto.url}, order=order)
@@ -67,8 +67,8 @@ async def test_a_box_that_was_commissioned_before_its_server_existed_loses_no_de
         for unit in UNITS:
             if unit != UNITS[0]:
                 write(tmp_path, machines, {"url": mosquitto.url}, unit, order=order)
-                told = await lineside("reload", str(config))
-                assert told.code == 0, told.error
+                result = await lineside("reload", str(config))
+                assert result.code == 0, result.error
             had = len(machines.served[1])
             await until(lambda had=had: len(machines.served[1]) > had + 3, "readings", SECONDS)
         await Lineside.start("ingest", config)

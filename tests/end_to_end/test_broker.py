@@ -79,15 +79,15 @@ async def test_a_pair_of_brokers_with_certificates_loses_nothing_when_one_is_kil
     brokers[0].kill()
     await stored(tmp_path, more_than=before + 20)
     await gateway.stop()
-    told = report(tmp_path / "run.json")
+    closing = report(tmp_path / "run.json")
     assert [event["broker"] for event in gateway.events("mqtt.connected")] == [first, backup]
-    assert told["ledger"]["pending"] == 0
-    assert told["ledger"]["confirmed"] == told["ledger"]["acquired"] == len(rows(tmp_path / "readings.db"))
+    assert closing["ledger"]["pending"] == 0
+    assert closing["ledger"]["confirmed"] == closing["ledger"]["acquired"] == len(rows(tmp_path / "readings.db"))
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_a_copied_box_is_told_in_the_log_and_one_of_the_two_works_on(tmp_path: Path, version: str):
-    """It happens with every image that is cloned; both would throw each other out several times a second."""
+async def test_a_copied_box_is_logged_and_one_of_the_two_works_on(tmp_path: Path, version: str):
+    """It happens with every image that is cloned; both would disconnect each other several times a second."""
     mosquitto = await Mosquitto.start(tmp_path)
     broker = {"url": mosquitto.url, "version": version}
     ports = {"m-01": free_port()}
@@ -99,11 +99,11 @@ async def test_a_copied_box_is_told_in_the_log_and_one_of_the_two_works_on(tmp_p
     one = await Lineside.start("run", config)
     await stored(tmp_path / "one", more_than=3)
     two = await Lineside.start("run", copy)
-    told = await until(
-        lambda: one.events("gateway.id_in_use") or two.events("gateway.id_in_use"), "the mistake is told", SECONDS
+    events = await until(
+        lambda: one.events("gateway.id_in_use") or two.events("gateway.id_in_use"), "the mistake is logged", SECONDS
     )
-    assert told[0]["gateway"] == "edge-01"
-    assert "gateway.id" in told[0]["hint"]
+    assert events[0]["gateway"] == "edge-01"
+    assert "gateway.id" in events[0]["hint"]
     connects = len(one.events("mqtt.connected")) + len(two.events("mqtt.connected"))
     before = await stored(tmp_path / "one", more_than=0)
     await stored(tmp_path / "one", more_than=before + 30)
@@ -112,8 +112,8 @@ async def test_a_copied_box_is_told_in_the_log_and_one_of_the_two_works_on(tmp_p
         assert len(gateway.events("gateway.id_in_use")) <= 1
 
 
-async def test_a_machine_that_was_taken_out_of_the_configuration_vanishes_from_the_broker(tmp_path: Path):
-    """Its state would else be retained for ever, and be shown as online."""
+async def test_a_machine_that_was_removed_from_the_configuration_vanishes_from_the_broker(tmp_path: Path):
+    """Its state would else remain retained, and be shown as online."""
     mosquitto = await Mosquitto.start(tmp_path)
     ports = {"m-01": free_port(), "m-02": free_port()}
     config = plant(tmp_path, {"url": mosquitto.url}, ports)
@@ -132,15 +132,15 @@ async def test_a_machine_that_was_taken_out_of_the_configuration_vanishes_from_t
 
 
 async def retained(mosquitto: Mosquitto, leaf: str, machines: set[str]) -> set[str]:
-    """Wait until a newcomer is told of these machines alone; returns the gateways that sign what it is told."""
+    """Wait until a new client gets messages of these machines alone; returns the gateways that sign the messages."""
     async with asyncio.timeout(SECONDS):
         while True:
-            signed = await _told(mosquitto, leaf)
+            signed = await _retained(mosquitto, leaf)
             if signed.keys() == machines:
-                return {told.get("gateway", "") for told in signed.values()}
+                return {message.get("gateway", "") for message in signed.values()}
 
 
-async def _told(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:
+async def _retained(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:
     found = {}
     async with aiomqtt.Client(LOOPBACK, mosquitto.port) as client:
         await client.subscribe(STATES.replace("state", leaf))
@@ -152,7 +152,7 @@ async def _told(mosquitto: Mosquitto, leaf: str) -> dict[str, dict[str, Any]]:
             machine = str(message.topic).split("/")[-2]
             if message.payload:
                 found[machine] = json.loads(message.payload)
-            else:  # cleared just now: a client that was subscribed already is told so
+            else:  # cleared meanwhile: a client that is subscribed already gets this
                 found.pop(machine, None)
     return found
 

@@ -1,4 +1,4 @@
-"""Ingest and `tail` at a broker that denies them what they need: it is said, and it is used once it is granted."""
+"""Ingest and `tail` at a broker that denies them a right: it is logged, and the right is used once it is granted."""
 
 from __future__ import annotations
 

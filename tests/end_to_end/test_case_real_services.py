@@ -1,4 +1,4 @@
-"""Machines, gateway, broker, ingest and three stores, all of them real: what was served is what is stored.
+"""Machines, gateway, broker, ingest and three stores, all of them real: they store the served values.
 
 Two machines are those of the test, of which it knows every value; two are simulated, and read by clients of the
 test's own at the same time.
@@ -63,7 +63,7 @@ class Look(NamedTuple):
 
 
 class Story:
-    """What was served, and where it was stored."""
+    """The served values, and the stores that have them."""
 
     def __init__(self) -> None:
         self.meter: KnownModbus
@@ -172,7 +172,7 @@ async def watching(machine: Machine, changes: list[Change]) -> AsyncIterator[Non
         await subscription.delete()
 
 
-# -- the story, told once --
+# -- the story, run once --
 
 
 def configure(folder: Path, enterprise: str, broker: str, story: Story) -> Path:
@@ -236,10 +236,10 @@ async def run_through(folder: Path, story: Story, config: Path) -> None:
     story.events = gateway.events()
     story.run = report(folder / "run.json")
     ledger = story.run["ledger"]
-    taken = ledger["confirmed"] + ledger["pending"]
-    await until(lambda: len(rows(database)) == taken, "all that was taken is stored")
+    acquired = ledger["confirmed"] + ledger["pending"]
+    await until(lambda: len(rows(database)) == acquired, "all acquired readings are stored")
     for name, target in story.targets.items():  # ingest writes to all of them at once
-        await until(lambda target=target: len(target.held()) == taken, f"{name} has it all")  # type: ignore[misc]
+        await until(lambda target=target: len(target.held()) == acquired, f"{name} has it all")  # type: ignore[misc]
     assert await ingest.stop() == 0
     story.ingest = report(folder / "ingest.json")
     assert await simulator.stop() == 0
@@ -274,10 +274,10 @@ async def story(
     return story
 
 
-async def test_what_machines_serve_is_what_stores_hold(story: Story) -> None:
+async def test_stores_hold_the_values_that_machines_serve(story: Story) -> None:
     """The promise of the whole: every reading, its value, type, unit, quality and time, none lost, none twice.
 
-    One test, since telling the story takes ten seconds; each of its parts says what it looks at.
+    One test, since a run of the story takes ten seconds; each of its parts says what it looks at.
     """
     the_books_balance(story)
     every_store_holds_the_same(story)
@@ -288,13 +288,13 @@ async def test_what_machines_serve_is_what_stores_hold(story: Story) -> None:
 
 
 def the_books_balance(story: Story) -> None:
-    """What was taken is what is stored, by the gateway's count and by ingest's."""
+    """The acquired readings are the stored readings, by the gateway's count and by ingest's."""
     ledger = story.run["ledger"]
     stored = len(story.targets["sqlite"].held())
     assert story.run["balanced"]
     assert ledger["dropped"] == {}
     assert stored == ledger["confirmed"] + ledger["pending"]
-    # what a busy machine confirms late is sent again, written again, and still there once
+    # records that are confirmed late on a busy machine are sent again, written again, and still there once
     again = story.run["broker"]["again"]
     assert story.ingest["stored_readings"] == stored or (again and story.ingest["stored_readings"] > stored)
     assert (story.ingest["set_aside"], story.ingest["dead_letters"]) == (0, 0)
@@ -312,7 +312,7 @@ def known_readings(path: MachinePath, points: list[Known], time: int) -> list[Re
 
 
 def the_known_modbus_machine_is_stored_exactly(story: Story) -> None:
-    """Every scan with every point; what is bad is told at least once, and never has a value."""
+    """Every scan with every point; a bad point is reported at least once, and never has a value."""
     path = story.machine("meter-01").path
     stored = story.stored("meter-01")
     counts = sorted((reading for reading in stored if reading.point == "count"), key=lambda reading: reading.time)
@@ -334,7 +334,7 @@ def the_known_modbus_machine_is_stored_exactly(story: Story) -> None:
 
 
 def the_known_opcua_machine_is_stored_exactly(story: Story) -> None:
-    """Every change with its source time; what has not changed once, with the time at which it began to be so."""
+    """Every change with its source time; an unchanged value once, with the time at which it began."""
     path = story.machine("panel-01").path
     stored = story.stored("panel-01")
     counter = [Reading(path, "counter", time, value, "{part}", Quality.GOOD) for value, time in story.counted]
@@ -344,9 +344,9 @@ def the_known_opcua_machine_is_stored_exactly(story: Story) -> None:
     expected = known_readings(path, present, story.panel.since)
     assert exactly(r for r in stored if r.point not in {"counter", "missing"}) == exactly(expected)
     [missing] = [known for known in story.panel.points if known.reason == "not_found"]
-    told = [reading for reading in stored if reading.point == "missing"]
-    assert told
-    assert told == [reading for one in told for reading in known_readings(path, [missing], one.time)]
+    found = [reading for reading in stored if reading.point == "missing"]
+    assert found
+    assert found == [reading for one in found for reading in known_readings(path, [missing], one.time)]
 
 
 def units_and_types_are_declared(machine: Machine, stored: list[Reading]) -> None:
@@ -381,7 +381,7 @@ def the_building_machine_is_stored_as_it_was_seen(story: Story) -> None:
     seen = {change for change in story.changes if begun <= change[1]}
     held = {(reading.point, reading.time, reading.value) for reading in stored if reading.time >= begun}
     assert held <= seen
-    # what is sampled less often than the machine shows anything new may have been something else in between
+    # a point that is sampled less often than the machine changes it may have had another value in between
     every_change = {
         point.name
         for point in machine.points

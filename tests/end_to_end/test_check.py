@@ -1,4 +1,4 @@
-"""`lineside check` against machines that are wrong in every way: what it says, and that it only reads."""
+"""`lineside check` against machines that are wrong in every way: its output, and that it only reads."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FAULTS = (
     "press-02:silence@0s",
     "press-03.temperature:sensor_break@0s",
     "press-03.force:illegal_register@0s",
-    "press-04.temperature:stuck@0s",  # swapped words of a value that moves are likely ones by chance, now and then
+    "press-04.temperature:stuck@0s",  # swapped words of a value that moves are plausible by chance, now and then
     "press-04.force:stuck@0s",
     "press-05:silence@0s",
     "press-06:refused@0s",
@@ -94,8 +94,8 @@ async def served(factory: Factory) -> None:
     await until(listens, "the OPC UA server listens", 60)
 
 
-async def test_a_check_names_what_is_wrong_and_what_to_do(tmp_path: Path):
-    """Every machine and point with its own fault, and the one that is right in a single line."""
+async def test_a_check_names_each_fault_and_its_remedy(tmp_path: Path):
+    """Every machine and point with its own fault, and the machine that is right in a single line."""
     control = tmp_path / "control"
     control.touch()
     async with simulated(tmp_path, plant(tmp_path), faults=FAULTS, control=control) as factory:
@@ -106,12 +106,12 @@ async def test_a_check_names_what_is_wrong_and_what_to_do(tmp_path: Path):
         file = read_wrongly(factory.file)
         junit = tmp_path / "check.xml"
         ran = await check(file, "--junit", str(junit))
-        told = json.loads((await check(file, "--format", "json")).text)
+        checked = json.loads((await check(file, "--format", "json")).text)
         narrow = await check(file, columns=60)
         one = await check(file, "--machine", "press-01")
     assert (ran.code, ran.error) == (1, "")
     assert (one.code, one.text.splitlines()[0]) == (0, f"{file}: 1 machine, 6 points: 6 good")
-    says = by_machine(told)
+    says = by_machine(checked)
     says_of_press(says)
     assert says["drum"]["points"]["vibration"]["code"] == "0x808C0000 BadSensorFailure"
     assert [point["verdict"] for point in says["drum"]["points"].values()] == ["good", "not good", "good"]
@@ -133,11 +133,11 @@ async def test_a_check_names_what_is_wrong_and_what_to_do(tmp_path: Path):
     assert (int(root.attrib["tests"]), int(root.attrib["failures"])) == (39, len(failed))
 
 
-def by_machine(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def by_machine(checked: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         machine["machine"].rpartition("/")[2]: machine
         | {"points": {point["point"]: point for point in machine["points"]}}
-        for machine in told["machines"]
+        for machine in checked["machines"]
     }
 
 
@@ -163,7 +163,7 @@ def says_of_press(says: dict[str, dict[str, Any]]) -> None:
     assert fourth["pressure"]["verdict"] == "good"
 
 
-async def test_reading_on_shows_what_does_not_move_and_how_evenly_a_device_answers(tmp_path: Path):
+async def test_reading_on_shows_stuck_values_and_how_evenly_a_device_answers(tmp_path: Path):
     """A sensor that is stuck looks right in one reading."""
     config = configure(tmp_path, {"press": PRESS}, {"m": {"template": "press", "connection": f"{BEHIND_ONE}1"}})
     async with simulated(tmp_path, config, faults=("m.temperature:stuck@0s",)) as factory:
@@ -192,16 +192,16 @@ async def test_a_check_only_reads(tmp_path: Path):
     assert "1 machine, 6 points" in ran.text
 
 
-async def test_a_secret_that_is_missing_is_told_and_costs_only_its_machine(tmp_path: Path):
-    """The machine can't be reached without it, and the secret's name is what helps."""
+async def test_a_missing_secret_is_reported_and_costs_only_its_machine(tmp_path: Path):
+    """The machine can't be reached without it, and the error has to name the secret."""
     port = free_port()
     drum = {"url": f"opc.tcp://127.0.0.1:{port}", "username": "edge", "password": {"secret": "plc_password"}}
     async with FakeModbusServer() as server:
         press = f"modbus+tcp://127.0.0.1:{server.port}"
         machines = {"m": {"template": "press", "connection": press}, "d": {"template": "drum", "connection": drum}}
         config = configure(tmp_path, {"press": PRESS, "drum": DRUM}, machines)
-        told = json.loads((await check(config, "--format", "json", "--timeout", "5s")).text)
-    says = by_machine(told)
+        checked = json.loads((await check(config, "--format", "json", "--timeout", "5s")).text)
+    says = by_machine(checked)
     assert says["d"]["absent"]
     assert not says["m"]["absent"]
 
@@ -213,7 +213,7 @@ async def test_a_secret_that_is_missing_is_told_and_costs_only_its_machine(tmp_p
         (("--for", "10"), "write a number and us, ms, s, m, h or d"),
     ],
 )
-async def test_what_can_t_be_checked_is_said(tmp_path: Path, options: tuple[str, ...], words: str):
+async def test_a_check_that_is_not_possible_is_reported(tmp_path: Path, options: tuple[str, ...], words: str):
     """Before anything is connected."""
     config = configure(tmp_path, {"press": PRESS}, {"m": {"template": "press", "connection": f"{BEHIND_ONE}1"}})
     ran = await check(config, *options)
@@ -222,7 +222,7 @@ async def test_what_can_t_be_checked_is_said(tmp_path: Path, options: tuple[str,
 
 
 async def test_a_configuration_that_is_wrong_is_not_checked(tmp_path: Path):
-    """Its mistakes are told with their lines, as `validate` does."""
+    """Its mistakes are reported with their lines, as `validate` does."""
     config = write_factory(tmp_path / "factory.yaml", broker={"url": "mqtt://localhost"}, lines={})
     ran = await check(config)
     assert ran.code == 1

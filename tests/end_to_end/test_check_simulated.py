@@ -21,7 +21,7 @@ THIRD = Path(__file__).parents[1] / "cases" / "third_factory" / "factory.yaml"
 
 
 class Ran(NamedTuple):
-    """What a check said, and what it left behind."""
+    """The output of a check, and the files that it left behind."""
 
     code: int
     text: str
@@ -29,17 +29,17 @@ class Ran(NamedTuple):
     left: list[str]
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What it told programs."""
-        told: dict[str, Any] = json.loads(self.text)
-        return told
+    def output(self) -> dict[str, Any]:
+        """The output for programs."""
+        output: dict[str, Any] = json.loads(self.text)
+        return output
 
     @property
     def points(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Each point, by machine and name."""
         return {
             (machine["machine"].rpartition("/")[2], point["point"]): point
-            for machine in self.told["machines"]
+            for machine in self.output["machines"]
             for point in machine["points"]
         }
 
@@ -65,17 +65,17 @@ async def test_the_bundled_plants_are_good(tmp_path: Path, plant: str, machines:
         tmp_path, bundled_config() / f"{plant}.yaml", "--for", "5s", "--format", "json", "--junit", str(junit)
     )
     assert (ran.code, ran.error, ran.left) == (0, "", [])
-    told = ran.told
-    assert (len(told["machines"]), told["points"]) == (machines, {
+    output = ran.output
+    assert (len(output["machines"]), output["points"]) == (machines, {
         "good": points, "not_seen": 0, "doubtful": 0, "wrong": 0,
     })  # fmt: skip
-    assert told["balanced"]
-    assert told["compared"]
-    ledger = told["ledger"]
-    assert told["stored"] == ledger["confirmed"] + ledger["pending"] > points
+    assert output["balanced"]
+    assert output["compared"]
+    ledger = output["ledger"]
+    assert output["stored"] == ledger["confirmed"] + ledger["pending"] > points
     assert {point["truth"] for point in ran.points.values()} == {"equal"}
     root = ET.fromstring(junit.read_bytes())  # noqa: S314 - our own
-    suites = [suite for suite in root if suite.attrib["name"] != "factory"]  # that one notes a busy machine
+    suites = [suite for suite in root if suite.attrib["name"] != "factory"]  # that suite notes a busy machine
     assert (len(suites), sum(int(suite.attrib["tests"]) for suite in suites)) == (machines, points)
     assert int(root.attrib["failures"]) == 0
 
@@ -83,9 +83,9 @@ async def test_the_bundled_plants_are_good(tmp_path: Path, plant: str, machines:
 async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Path):
     """50 machines: TCP, TLS, UDP, RTU over TCP, serial lines, machines that dial in, and OPC UA."""
     ran = await check(tmp_path, THIRD, "--for", "6s", "--format", "json")
-    told = ran.told
-    assert len(told["machines"]) == 50
-    schemes = {machine["connection"].partition(":")[0] for machine in told["machines"]}
+    output = ran.output
+    assert len(output["machines"]) == 50
+    schemes = {machine["connection"].partition(":")[0] for machine in output["machines"]}
     assert schemes == {
         "modbus+tcp", "modbus+tls", "modbus+udp", "modbus+rtutcp", "modbus+rtu", "modbus+ascii", "modbus+listen",
         "opc.tcp",
@@ -102,7 +102,7 @@ async def test_a_factory_of_every_type_over_every_transport_is_good(tmp_path: Pa
     assert found == {
         *(f"motors_part{n}_temperature" for n in (1, 2, 3)),
         *(f"covers_cover{n}" for n in (1, 2, 3)),
-    }, "what a pattern finds is served, read and compared like any other"
+    }, "points that a pattern finds are served, read and compared like any other"
     assert (ran.code, ran.error, ran.left) == (0, "", [])
 
 
@@ -156,8 +156,8 @@ async def test_points_that_would_not_read_fail_with_the_reason(tmp_path: Path):
     assert {"running", "force"} <= failures
 
 
-async def test_machines_that_can_t_be_simulated_are_told_as_a_failure(tmp_path: Path):
-    """In JUnit as well: a pipeline that reads nothing else would take it for good."""
+async def test_machines_that_can_t_be_simulated_are_reported_as_a_failure(tmp_path: Path):
+    """In JUnit as well: a pipeline that reads nothing else would take it for a success."""
     (tmp_path / "machines").mkdir()
     template = """\
 format: 1
@@ -182,8 +182,8 @@ async def test_some_machines_alone_can_be_tried(tmp_path: Path):
     """Where only they were changed."""
     ran = await check(tmp_path, THIRD, "--machine", "meter-0[12]", "--for", "3s", "--format", "json")
     assert ran.code == 0
-    assert [machine["machine"].rpartition("/")[2] for machine in ran.told["machines"]] == ["meter-01", "meter-02"]
-    assert ran.told["ledger"]["acquired"] > 0
+    assert [machine["machine"].rpartition("/")[2] for machine in ran.output["machines"]] == ["meter-01", "meter-02"]
+    assert ran.output["ledger"]["acquired"] > 0
 
 
 async def test_the_extra_that_is_needed_is_named(tmp_path: Path):

@@ -53,7 +53,7 @@ class WallClock:
         new.replace(self._file)
 
     def now(self) -> int:
-        """Return what it shows, in microseconds."""
+        """Return its time, in microseconds."""
         return time.time_ns() // 1000 + self.off * 1_000_000
 
 
@@ -90,7 +90,7 @@ class Box:
         return rows(self.database, point="count")
 
     def prune(self) -> None:
-        """Remove from the store what is too old, as ingest does every minute."""
+        """Remove readings that are too old from the store, as ingest does every minute."""
         with SqliteStore(SqliteSettings(path=self.database)) as store:
             store.prune()
 
@@ -106,7 +106,7 @@ class Box:
 
 
 def trusted(found: list[Row]) -> bool:
-    """Whether no time is doubted; a busy machine may have stood still, and libfaketime moves all clocks but one."""
+    """Whether no time is doubted; a busy machine may have paused, and libfaketime moves all clocks but one."""
     return {row.reason for row in found} <= {None, "stale"}
 
 
@@ -122,7 +122,7 @@ async def test_a_clock_that_is_set_neither_stops_the_schedule_nor_stays_wrong(tm
         assert {(row.quality, row.reason) for row in before} == {("uncertain", "clock")}
         assert all(row.time < YEAR_1971 for row in before)
 
-        box.clock.set(8 * HOUR)  # the hardware clock runs in local time, and is taken for UTC
+        box.clock.set(8 * HOUR)  # the hardware clock runs in local time, and is read as UTC
         ahead = await box.read_on()
         assert trusted(ahead), "nobody can know"
 
@@ -144,14 +144,14 @@ async def test_a_clock_that_is_set_neither_stops_the_schedule_nor_stays_wrong(tm
         assert all(abs(row.time - box.clock.now()) < 60e6 for row in forward)
 
         await gateway.stop(30.0)
-        told = report(box.report)
+        closing = report(box.report)
         box.prune()
         stored = box.stored()
         assert sorted(row.value for row in stored) == list(range(len(stored)))
         assert len({row.time for row in stored}) == len(stored)
-        assert len(stored) == len(machines.served[1]) == told["schedule"]["taken"]
-        assert told["schedule"]["due"] <= told["seconds"] / PERIOD + 1, "the schedule is that of the monotonic clock"
-        assert told["ledger"]["pending"] == 0
-        assert told["clock"]["steps"] == 4
+        assert len(stored) == len(machines.served[1]) == closing["schedule"]["taken"]
+        assert closing["schedule"]["due"] <= closing["seconds"] / PERIOD + 1, "it runs by the monotonic clock"
+        assert closing["ledger"]["pending"] == 0
+        assert closing["clock"]["steps"] == 4
     sizes = [event["seconds"] for event in gateway.events("clock.stepped")]
     assert sizes[1:] == pytest.approx([-8 * HOUR, -3, HOUR + 3], abs=0.1)

@@ -36,7 +36,7 @@ def blocks() -> Iterator[tuple[str, str, str]]:
 
 
 def follow(plant: Path, language: str, text: str, above: str) -> None:
-    """Do what a reader does with a block of YAML."""
+    """Write a block of YAML to its file, as a reader does."""
     if language != "yaml":
         return
     if name := re.search(r"`(machines/[\w-]+\.yaml)`", above):
@@ -57,7 +57,7 @@ async def run(folder: Path, line: str) -> str:
 
 
 async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
-    """Who follows it has values after its last command."""
+    """A reader who follows it has values after its last command."""
     mosquitto = await Mosquitto.start(tmp_path)
     plant = tmp_path / "plant"
     said: dict[str, str] = {}
@@ -77,15 +77,15 @@ async def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> No
                 continue
             if command == "query":
                 await stored(tmp_path, line)
-            told = await run(tmp_path, line.replace(BROKER, mosquitto.url))
-            said[command] = said.get(command, "") + told
+            output = await run(tmp_path, line.replace(BROKER, mosquitto.url))
+            said[command] = said.get(command, "") + output
     looks_right(tmp_path, said)
     for service in reversed(services):
         assert await service.stop(STOP_SECONDS) == 0
 
 
 async def stored(folder: Path, line: str) -> None:
-    """Wait until there is something to show: readings are stored a moment after they were taken."""
+    """Wait until there is something to show: readings are stored a moment after they were acquired."""
     async with asyncio.timeout(60):
         while not (await lineside(*shlex.split(line)[1:], folder=folder)).text:
             pass  # a command takes a while
@@ -113,8 +113,8 @@ def looks_right(folder: Path, said: dict[str, str]) -> None:
     assert sorted(file.name for file in (folder / "copy" / "machines").iterdir()) == ["press-2.yaml", "press.yaml"]
     for kind in "factory", "template":
         place = folder / "plant" / ("machines" if kind == "template" else "") / f"{kind}.schema.json"
-        told: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        assert told["title"].startswith(f"A {kind} of Lineside")
+        schema: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        assert schema["title"].startswith(f"A {kind} of Lineside")
 
 
 @pytest.mark.parametrize("command", ["probe", "browse"])

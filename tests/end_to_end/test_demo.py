@@ -35,24 +35,24 @@ async def test_demo_reads_every_point_stores_it_and_balances(tmp_path: Path):
     demo = Demo(tmp_path, "--for", "12s", "--report", str(file), "--data", str(data))
     demo.launch()
     assert await demo.ended(90) == 0, logs(demo, data)
-    told = json.loads(file.read_text())
-    assert set(told) >= {"seconds", "ledger", "schedule", "points", "stored_readings", "latency_ms", "machines"}
-    ledger, schedule, points = told["ledger"], told["schedule"], told["points"]
+    report = json.loads(file.read_text())
+    assert set(report) >= {"seconds", "ledger", "schedule", "points", "stored_readings", "latency_ms", "machines"}
+    ledger, schedule, points = report["ledger"], report["schedule"], report["points"]
     dropped = sum(ledger["dropped"].values())
     assert ledger["acquired"] == ledger["unchanged"] + dropped + ledger["pending"] + ledger["confirmed"] > 0
     assert schedule["due"] == schedule["taken"] + schedule["missed"]
     assert points["configured"] == points["good"] + points["uncertain"] + points["bad"] >= 300
-    assert told["never_good"] == []
-    assert told["stored_readings"] >= ledger["confirmed"] > 1000
-    assert told["latency_ms"]["p50"] <= told["latency_ms"]["p99"]
-    assert len(told["machines"]) == 39
-    assert {machine["state"] for machine in told["machines"].values()} == {"online"}
+    assert report["never_good"] == []
+    assert report["stored_readings"] >= ledger["confirmed"] > 1000
+    assert report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert len(report["machines"]) == 39
+    assert {machine["state"] for machine in report["machines"].values()} == {"online"}
     assert (data / "readings.db").exists()
     assert f"data in {data}" in demo.log.read_text()
 
 
 def logs(demo: Demo, data: Path) -> str:
-    """Return the end of what the demo and each of its services said."""
+    """Return the ends of the logs of the demo and each of its services."""
     return "\n".join([demo.last_words(), *(f"{log.name}\n{log.read_text()[-3000:]}" for log in data.glob("*.log"))])
 
 
@@ -61,7 +61,7 @@ async def test_demo_stops_in_order_on_ctrl_c_and_prints_its_report(
     tmp_path: Path,
     early: bool,  # noqa: FBT001 - a parameter
 ):
-    """Whoever watches the live table ends it with Ctrl-C, and then wants to know how it went."""
+    """A user who watches the live table ends it with Ctrl-C, and then wants to know how it went."""
     demo = Demo(tmp_path, "--data", str(tmp_path / "data"))
     demo.launch()
     if early:
@@ -71,9 +71,9 @@ async def test_demo_stops_in_order_on_ctrl_c_and_prints_its_report(
         await asyncio.to_thread(until_stored, tmp_path / "data" / "readings.db")
     demo.signal(signal.SIGINT)
     await demo.ended(30)
-    told = demo.log.read_text()
-    assert re.search(r"acquired \d+ = unchanged \d+ \+ dropped 0 \+ pending \d+ \+ confirmed \d+ +balanced", told)
-    assert "Traceback" not in told
+    output = demo.log.read_text()
+    assert re.search(r"acquired \d+ = unchanged \d+ \+ dropped 0 \+ pending \d+ \+ confirmed \d+ +balanced", output)
+    assert "Traceback" not in output
     assert not list((tmp_path / "data").rglob("*.alive")), "a service was not stopped in order"
 
 
@@ -106,7 +106,7 @@ async def test_demo_refuses_a_time_without_a_unit(tmp_path: Path):
 
 
 async def test_the_built_distribution_carries_the_bundled_configurations(tmp_path: Path):
-    """Who installs the wheel has no checkout: templates and plants must be inside."""
+    """A user who installs the wheel has no checkout: templates and plants must be inside."""
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w"]
     process = await asyncio.create_subprocess_exec(*build, str(tmp_path), str(ROOT))
     assert await process.wait() == 0
@@ -117,7 +117,7 @@ async def test_the_built_distribution_carries_the_bundled_configurations(tmp_pat
         sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r}); {script}",
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    told, _ = await python.communicate()
-    folder, count = told.decode().split()
+    output, _ = await python.communicate()
+    folder, count = output.decode().split()
     assert folder == str(tmp_path / "installed" / "gateway" / "bundled")
     assert count == "2"

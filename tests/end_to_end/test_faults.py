@@ -1,4 +1,4 @@
-"""What goes wrong in a plant, each with real processes, a real broker and real machines' protocols.
+"""Faults of a plant, each with real processes, a real broker and real machines' protocols.
 
 The machine counts tenths of a second, so every reading that should exist is known.
 """
@@ -68,21 +68,21 @@ class Plant:
         return rows(self.database, point=point)
 
     async def stored_good(self, count: int, since: int = 0) -> None:
-        """Wait until so many good counts that were taken after `since` are stored."""
+        """Wait until so many good counts that were acquired after `since` are stored."""
         await until(
             lambda: sum(row.quality == "good" and row.time > since for row in self.stored()) >= count,
             f"{count} stored readings",
         )
 
     def report(self) -> dict[str, Any]:
-        """Return the gateway's closing report, after checking what holds of every one."""
-        told = report(self.folder / "run.json")
-        ledger, schedule = told["ledger"], told["schedule"]
+        """Return the gateway's closing report, after the checks that every report must pass."""
+        closing = report(self.folder / "run.json")
+        ledger, schedule = closing["ledger"], closing["schedule"]
         dropped = sum(ledger["dropped"].values())
         assert ledger["acquired"] == ledger["unchanged"] + dropped + ledger["pending"] + ledger["confirmed"]
-        assert told["balanced"]
+        assert closing["balanced"]
         assert schedule["due"] == schedule["taken"] + schedule["missed"]
-        return told
+        return closing
 
 
 def now() -> int:
@@ -90,24 +90,24 @@ def now() -> int:
 
 
 async def test_all_processes_stop_within_five_seconds_and_lose_nothing(tmp_path: Path):
-    """An update of the box is a SIGTERM: what was taken must be stored or on disk, and counted."""
+    """An update of the box is a SIGTERM: acquired readings must be stored or on disk, and counted."""
     mosquitto = await Mosquitto.start(tmp_path)
     plant = Plant(tmp_path, mosquitto.url)
     simulator, ingest, gateway = await plant.simulate(), await plant.start("ingest"), await plant.run()
     await plant.stored_good(10)
     for process in (gateway, ingest, simulator):
         assert await process.stop(5.0) == 0
-    told = plant.report()
-    assert told["ledger"]["pending"] == 0
-    assert told["ledger"]["confirmed"] == len(rows(plant.database))
-    assert told["never_good"] == []
-    assert told["drivers"]["connects"] == 1
-    assert told["drivers"]["requests"] >= told["schedule"]["taken"]
-    assert told["drivers"]["discarded_answers"] == told["drivers"]["timeouts"] == 0
+    closing = plant.report()
+    assert closing["ledger"]["pending"] == 0
+    assert closing["ledger"]["confirmed"] == len(rows(plant.database))
+    assert closing["never_good"] == []
+    assert closing["drivers"]["connects"] == 1
+    assert closing["drivers"]["requests"] >= closing["schedule"]["taken"]
+    assert closing["drivers"]["discarded_answers"] == closing["drivers"]["timeouts"] == 0
 
 
-async def test_a_port_that_is_taken_ends_the_simulator_with_its_name(tmp_path: Path):
-    """Who starts two simulators of one configuration must be told which port is the trouble."""
+async def test_a_port_that_is_in_use_ends_the_simulator_with_its_name(tmp_path: Path):
+    """A user who starts two simulators of one configuration must see which port is in use."""
     plant = Plant(tmp_path, "mqtt://127.0.0.1:1")
     port = int(plant.config.read_text().split("127.0.0.1:")[-1].split("?")[0])
     with socket.create_server(("127.0.0.1", port)):
@@ -133,8 +133,8 @@ async def test_a_machine_that_is_not_there_at_start_is_read_when_it_appears(tmp_
     assert plant.report()["schedule"]["missed"] > 0
 
 
-async def test_a_machine_that_dies_is_told_once_and_read_again_when_it_returns(tmp_path: Path):
-    """The gap must be seen in the store: not filled with old values, and not flooded with bad ones."""
+async def test_a_machine_that_dies_is_reported_once_and_read_again_when_it_returns(tmp_path: Path):
+    """The gap must be seen in the store: not filled with old values, and not flooded with bad readings."""
     mosquitto = await Mosquitto.start(tmp_path)
     plant = Plant(tmp_path, mosquitto.url)
     await plant.start("ingest")
@@ -151,12 +151,12 @@ async def test_a_machine_that_dies_is_told_once_and_read_again_when_it_returns(t
     outage = [row for row in plant.stored() if row.quality == "bad"]
     assert [row.reason for row in outage] == ["not_connected"]
     assert len(gateway.events("driver.not_connected")) == 1
-    told = plant.report()
-    assert told["schedule"]["missed"] > 0
-    assert told["ledger"]["pending"] == 0
+    closing = plant.report()
+    assert closing["schedule"]["missed"] > 0
+    assert closing["ledger"]["pending"] == 0
 
 
-async def test_readings_taken_before_the_broker_was_there_arrive_with_their_times(tmp_path: Path):
+async def test_readings_acquired_before_the_broker_was_there_arrive_with_their_times(tmp_path: Path):
     """The broker is often another team's machine: its absence may cost nothing but time."""
     mosquitto = Mosquitto(tmp_path)
     plant = Plant(tmp_path, mosquitto.url)
@@ -167,7 +167,7 @@ async def test_readings_taken_before_the_broker_was_there_arrive_with_their_time
     came = now()
     await mosquitto.up()
     await plant.stored_good(10, since=came)
-    await until(lambda: sum(row.time < came for row in plant.stored()) >= 10, "the backlog, behind what is fresh")
+    await until(lambda: sum(row.time < came for row in plant.stored()) >= 10, "the backlog, behind fresh readings")
     for process in (gateway, ingest, simulator):
         await process.stop()
     assert_every_slot_is_there(plant)
@@ -184,19 +184,19 @@ async def test_readings_of_a_broker_outage_arrive_once_each(tmp_path: Path):
     mosquitto.kill()
     await gateway.logged("mqtt.not_connected")
     lost = now()
-    await until(lambda: len(taken_after(lost, spooled_now(plant))) >= 10, "ten records in the spool")
+    await until(lambda: len(acquired_after(lost, spooled_now(plant))) >= 10, "ten records in the spool")
     await mosquitto.restart()
     back = now()
     await plant.stored_good(10, since=back)
     await until(
-        lambda: [row for row in plant.stored() if lost < row.time < back], "the backlog, behind what is fresh"
+        lambda: [row for row in plant.stored() if lost < row.time < back], "the backlog, behind fresh readings"
     )
     await gateway.stop()
     assert_every_slot_is_there(plant)
 
 
 async def test_a_store_that_is_away_holds_ingest_back_and_loses_nothing(tmp_path: Path):
-    """Acknowledging what is not stored is the classic way to lose a shift."""
+    """To acknowledge records that are not stored is the classic way to lose a shift."""
     mosquitto = await Mosquitto.start(tmp_path)
     influxd = Influxd(tmp_path)
     plant = Plant(tmp_path, mosquitto.url, stores=[influxd.store("plant")])
@@ -210,14 +210,14 @@ async def test_a_store_that_is_away_holds_ingest_back_and_loses_nothing(tmp_path
     query = "select count(count) from counter"
     await until(lambda: influxd.query("plant", f"{query} where time > {came}u"), "fresh readings in the store")
     await gateway.stop()
-    told = plant.report()
-    assert told["ledger"]["pending"] == 0
+    closing = plant.report()
+    assert closing["ledger"]["pending"] == 0
     [row] = influxd.query("plant", query)
-    assert row["count"] == told["schedule"]["taken"]
+    assert row["count"] == closing["schedule"]["taken"]
 
 
-async def test_a_gateway_killed_while_the_broker_was_away_sends_what_it_had_spooled(tmp_path: Path):
-    """A power cut during an outage is the worst hour of an edge box; what was durable must arrive, once."""
+async def test_a_gateway_killed_while_the_broker_was_away_sends_its_spooled_records(tmp_path: Path):
+    """A power cut during an outage is the worst hour of an edge box; durable records must arrive, once."""
     mosquitto = await Mosquitto.start(tmp_path)
     plant = Plant(tmp_path, mosquitto.url)
     await plant.simulate()
@@ -241,8 +241,8 @@ async def test_a_gateway_killed_while_the_broker_was_away_sends_what_it_had_spoo
     assert plant.report()["ledger"]["confirmed"] == len(found)
 
 
-async def test_messages_that_are_no_records_are_set_aside_and_do_not_stop_the_flow(tmp_path: Path):
-    """More of them than a broker sends at once: a poison message must not hold a place for ever."""
+async def test_messages_that_are_not_records_are_set_aside_and_do_not_stop_the_flow(tmp_path: Path):
+    """More of them than a broker sends at once: a poison message must not hold a place permanently."""
     mosquitto = await Mosquitto.start(tmp_path)
     plant = Plant(tmp_path, mosquitto.url)
     await plant.simulate()
@@ -301,15 +301,15 @@ def spooled_now(plant: Plant) -> list[dict[str, Any]]:
     return spooled(plant.spool) if list(plant.spool.glob("*.spool.db")) else []
 
 
-def taken_after(moment: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the records whose readings were taken after a moment."""
+def acquired_after(moment: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records whose readings were acquired after a moment."""
     return [record for record in records if record["scans"][0]["t"] > moment]
 
 
 def assert_every_slot_is_there(plant: Plant) -> None:
-    """Every scan that the gateway took must be stored, once: it counted them, and so does the store."""
-    told = plant.report()
+    """Every scan that the gateway acquired must be stored, once: it counted them, and so does the store."""
+    closing = plant.report()
     good = [row.time for row in plant.stored() if row.quality == "good"]
-    assert told["ledger"]["pending"] == 0
-    assert told["ledger"]["confirmed"] == len(rows(plant.database))
-    assert len(good) == len(set(good)) == told["schedule"]["taken"]
+    assert closing["ledger"]["pending"] == 0
+    assert closing["ledger"]["confirmed"] == len(rows(plant.database))
+    assert len(good) == len(set(good)) == closing["schedule"]["taken"]

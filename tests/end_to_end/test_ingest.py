@@ -1,4 +1,4 @@
-"""`lineside ingest` with real brokers and stores: what it takes is stored once, and confirmed when it is safe."""
+"""`lineside ingest` with real brokers and stores: records are stored once, and confirmed when they are safe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KPA = {"pressure": ("float", "kPa")}
 
 
 def factory(folder: Path, mosquitto: Mosquitto, *stores: dict[str, Any], **ingest: Any) -> Path:
-    """Write a configuration for ingest alone; the machine in it is none of the test's."""
+    """Write a configuration for ingest alone; the machine in it is not part of the test."""
     name = str(ingest.get("id", "ingest"))
     machine = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1?unit=1"}
     version = ingest.pop("version", "5")
@@ -56,7 +56,7 @@ async def ingest(folder: Path, mosquitto: Mosquitto, *stores: dict[str, Any], **
 
 
 def expected(target: Target, gateway: FakeGateway) -> list[Exactly]:
-    """Return what the store is to hold of everything that was made."""
+    """Return the readings that the store must have of all records that were made."""
     scans = gateway.scans.values()
     return target.expected(one for path, meta, scan in scans for one in scan.readings(path, dict(meta.units)))
 
@@ -64,7 +64,7 @@ def expected(target: Target, gateway: FakeGateway) -> list[Exactly]:
 # -- poison --
 
 
-async def test_poison_takes_no_slot_for_ever(tmp_path: Path):
+async def test_poison_messages_occupy_no_slot_permanently(tmp_path: Path):
     """More of it than any broker sends at once: each is set aside, and a record behind them all is stored."""
     mosquitto = await Mosquitto.start(tmp_path)
     await ingest(tmp_path, mosquitto)
@@ -85,7 +85,7 @@ async def test_poison_takes_no_slot_for_ever(tmp_path: Path):
 async def test_a_row_that_a_store_refuses_is_set_aside_and_the_rest_confirmed(
     tmp_path: Path, influxd: Influxd, influx_database: str
 ):
-    """With the store's own words: somebody changed a type, and has to be told of it."""
+    """With the store's own words: somebody changed a type, and has to know of it."""
     mosquitto = await Mosquitto.start(tmp_path)
     await ingest(tmp_path, mosquitto, influxd.store(influx_database))
     async with FakeGateway(mosquitto.port) as gateway:
@@ -125,7 +125,7 @@ async def test_a_batch_has_no_more_records_than_configured(tmp_path: Path):
 
 
 async def test_the_first_record_of_a_batch_waits_for_others_as_configured(tmp_path: Path):
-    """Few large writes cost a store less than many small ones."""
+    """Few large writes cost a store less than many small writes."""
     mosquitto = await Mosquitto.start(tmp_path)
     await ingest(tmp_path, mosquitto, batch_wait="5s")
     async with FakeGateway(mosquitto.port) as gateway:
@@ -140,7 +140,7 @@ async def test_the_first_record_of_a_batch_waits_for_others_as_configured(tmp_pa
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_ingests_of_one_share_divide_the_work(tmp_path: Path, version: str):
+async def test_ingests_of_one_share_name_divide_the_work(tmp_path: Path, version: str):
     """Each record goes to one of them; together they confirm all, also when one of them dies."""
     mosquitto = await Mosquitto.start(tmp_path)
     keys = {"version": version, "share": "workers"}
@@ -155,14 +155,14 @@ async def test_ingests_of_one_share_divide_the_work(tmp_path: Path, version: str
         assert sum(last - first + 1 for first, last in spans) == 300
         first.kill()
         late = [gateway.make("m-01", pressure=float(number)) for number in range(100)]
-        while gateway.unconfirmed:  # what was on its way to the dead one is sent again, as a gateway does
+        while gateway.unconfirmed:  # records on their way to the dead ingest are sent again, as by a gateway
             await gateway.publish(*gateway.unconfirmed)
-            await until(lambda: set(late) - set(gateway.unconfirmed), "the other one takes over")
+            await until(lambda: set(late) - set(gateway.unconfirmed), "the other ingest takes over")
     target = SqliteTarget(tmp_path / "readings.db")
     assert target.held() == expected(target, gateway)
 
 
-async def test_an_ingest_beside_the_one_that_confirms_is_silent(tmp_path: Path):
+async def test_an_ingest_that_does_not_confirm_is_silent_beside_another(tmp_path: Path):
     """Two with stores of their own would each say that all is stored, when half of it is."""
     mosquitto = await Mosquitto.start(tmp_path)
     copy = {"sqlite": {"path": str(tmp_path / "copy.db")}}
@@ -180,8 +180,8 @@ async def test_an_ingest_beside_the_one_that_confirms_is_silent(tmp_path: Path):
 # -- descriptions --
 
 
-async def test_a_record_keeps_the_unit_that_it_was_taken_in(tmp_path: Path):
-    """It waited in a spool while the point was configured anew: 3 bar are not 3 kPa."""
+async def test_a_record_keeps_the_unit_that_it_was_acquired_in(tmp_path: Path):
+    """It waited in a spool while the unit of the point was changed: 3 bar are not 3 kPa."""
     mosquitto = await Mosquitto.start(tmp_path)
     process = await ingest(tmp_path, mosquitto)
     async with FakeGateway(mosquitto.port) as gateway:
@@ -193,7 +193,7 @@ async def test_a_record_keeps_the_unit_that_it_was_taken_in(tmp_path: Path):
         await gateway.send("m-01", pressure=400.0)
         await until(lambda: 3 in gateway.ranges, "the record with the new unit")
         await process.stop()
-        process.launch()  # what it knew is in its folder; the broker knows only the new description
+        process.launch()  # its folder has the old description; the broker has only the new description
         await gateway.publish(late)
         await gateway.confirmed()
     assert [(row.value, row.unit) for row in rows(tmp_path / "readings.db")] == [
@@ -201,8 +201,8 @@ async def test_a_record_keeps_the_unit_that_it_was_taken_in(tmp_path: Path):
     ]  # fmt: skip
 
 
-async def test_a_gateway_tells_what_a_point_was_before_it_was_configured_anew(tmp_path: Path):
-    """From the spool of the outage in which somebody changed the unit, to a store that never knew the old one."""
+async def test_a_gateway_describes_a_point_as_it_was_before_its_configuration_changed(tmp_path: Path):
+    """From the spool of the outage in which somebody changed the unit, to a store that never knew the old unit."""
     mosquitto = Mosquitto(tmp_path)
     template = tmp_path / "machines" / "oven.yaml"
     template.parent.mkdir()
@@ -239,7 +239,7 @@ async def test_a_gateway_tells_what_a_point_was_before_it_was_configured_anew(tm
     }  # fmt: skip
 
 
-async def test_a_description_tells_what_the_machine_was_earlier(tmp_path: Path):
+async def test_a_description_contains_the_earlier_descriptions_of_the_machine(tmp_path: Path):
     """An ingest on a new server has to store a backlog from before the change."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with FakeGateway(mosquitto.port) as gateway:
@@ -254,7 +254,7 @@ async def test_a_description_tells_what_the_machine_was_earlier(tmp_path: Path):
 
 
 async def test_a_record_waits_for_its_description(tmp_path: Path, influxd: Influxd, influx_database: str):
-    """Stored without its unit it would be another series, and stand there twice when it comes again."""
+    """Stored without its unit it would be another series, and be there twice when it comes again."""
     mosquitto = await Mosquitto.start(tmp_path)
     process = await ingest(tmp_path, mosquitto, influxd.store(influx_database))
     async with FakeGateway(mosquitto.port) as gateway:
@@ -286,8 +286,8 @@ async def test_ingest_asks_the_gateway_for_metadata_that_no_broker_retains(tmp_p
     assert [(row.value, row.unit) for row in rows(tmp_path / "readings.db")] == [(1.5, "bar")]
 
 
-async def test_what_nobody_can_describe_is_set_aside_with_its_values(tmp_path: Path):
-    """It never blocks what follows, and a person may still put it right."""
+async def test_a_record_that_nobody_can_describe_is_set_aside_with_its_values(tmp_path: Path):
+    """It never blocks the records behind it, and a person may still put it right."""
     mosquitto = await Mosquitto.start(tmp_path)
     process = await ingest(tmp_path, mosquitto)
     async with FakeGateway(mosquitto.port) as gateway:
@@ -309,7 +309,7 @@ async def test_what_nobody_can_describe_is_set_aside_with_its_values(tmp_path: P
 
 @pytest.mark.parametrize("store", ["silent", "hung"])
 async def test_a_stop_waits_for_no_store(tmp_path: Path, store: str):
-    """Its batch was not confirmed, so it comes again; ten seconds of a silent one were too long for systemd."""
+    """Its batch was not confirmed, so it comes again; ten seconds of a silent store were too long for systemd."""
     mosquitto = await Mosquitto.start(tmp_path)
     listening = socket.socket()
     listening.bind((LOOPBACK, 0))
@@ -344,15 +344,15 @@ async def test_a_foreign_publisher_needs_no_description(tmp_path: Path):
 
 
 async def written_and_lost(gateway: FakeGateway, server: VictoriaMetrics, since: int) -> None:
-    """Let VictoriaMetrics take records, and kill it before it has written them to disk."""
+    """Let VictoriaMetrics accept records, and kill it before it has written them to disk."""
     await gateway.publish(*[gateway.make("m-01", pressure=number / 2) for number in range(since, since + 100)])
     await until(
-        lambda: not set(gateway.sent) - {s for a, b in gateway.taken for s in range(a, b + 1)}, "all are taken"
+        lambda: not set(gateway.sent) - {s for a, b in gateway.taken for s in range(a, b + 1)}, "all are accepted"
     )
     server.kill()
 
 
-async def test_what_victoria_metrics_loses_when_it_is_killed_is_written_again(tmp_path: Path, enterprise: str):
+async def test_readings_that_a_killed_victoria_metrics_loses_are_written_again(tmp_path: Path, enterprise: str):
     """It answers seconds before it writes to disk: nothing may be confirmed that a kill can take away."""
     mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
     process = await ingest(tmp_path, mosquitto, server.store())
@@ -368,7 +368,7 @@ async def test_what_victoria_metrics_loses_when_it_is_killed_is_written_again(tm
         await server.restart()
         await process.logged("readings.written_again", times=2)
         await gateway.confirmed(60.0)
-        server.kill()  # what is confirmed survives that
+        server.kill()  # confirmed readings survive that
         await server.restart()
         target = VictoriaMetricsTarget(server, enterprise, "press")
         assert target.held() == expected(target, gateway)
@@ -392,7 +392,7 @@ async def test_with_confirm_broker_nothing_is_acknowledged_before_it_is_safe(tmp
         assert target.held() == expected(target, gateway)
 
 
-async def test_what_a_store_lacks_is_told_at_the_start(tmp_path: Path, influxd: Influxd):
+async def test_a_missing_database_is_reported_at_the_start(tmp_path: Path, influxd: Influxd):
     """And not with the first reading, in the night when the line starts."""
     mosquitto = await Mosquitto.start(tmp_path)
     process = await ingest(tmp_path, mosquitto, influxd.store("missing"))
@@ -402,7 +402,7 @@ async def test_what_a_store_lacks_is_told_at_the_start(tmp_path: Path, influxd: 
 
 @pytest.mark.parametrize("section", ["broker", "store"])
 async def test_a_missing_secret_ends_ingest_at_its_start(tmp_path: Path, section: str):
-    """A person has just started it, and reads why; an ingest that goes on without it would never work."""
+    """A person who starts it reads why; an ingest that goes on without it would never work."""
     mosquitto = await Mosquitto.start(tmp_path)
     nowhere = {"file": str(tmp_path / "nowhere")}
     store = {"influxdb": {"url": "http://127.0.0.1:1", "org": "o", "bucket": "b", "token": nowhere}}
@@ -422,8 +422,8 @@ async def one_of(first: Lineside, second: Lineside, name: str) -> dict[str, Any]
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_a_second_ingest_of_one_id_is_told_apart(tmp_path: Path, version: str):
-    """Else they throw each other out for ever, and nobody knows why nothing arrives."""
+async def test_a_second_ingest_of_one_id_is_reported(tmp_path: Path, version: str):
+    """Else they disconnect each other without end, and nobody knows why nothing arrives."""
     mosquitto = await Mosquitto.start(tmp_path)
     process = await ingest(tmp_path, mosquitto, version=version)
     config = tmp_path / "ingest.yaml"
@@ -434,8 +434,8 @@ async def test_a_second_ingest_of_one_id_is_told_apart(tmp_path: Path, version: 
     await other.logged("ingest.subscribed")
 
 
-async def test_an_ingest_whose_links_are_lost_in_quick_succession_comes_back_each_time(tmp_path: Path):
-    """Nobody has thrown it out: it must not leave the field to another one that is not there."""
+async def test_an_ingest_that_is_disconnected_in_quick_succession_comes_back_each_time(tmp_path: Path):
+    """No other ingest has its id: it must not wait for an ingest that is not there."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Proxy(mosquitto.port) as proxy:
         config = factory(tmp_path, mosquitto)
@@ -450,7 +450,7 @@ async def test_an_ingest_whose_links_are_lost_in_quick_succession_comes_back_eac
 
 
 async def test_a_hang_up_ends_no_ingest(tmp_path: Path):
-    """It reloads a gateway; whoever sends it to all services of a box means no harm."""
+    """It reloads a gateway; a user who sends it to all services of a box means no harm."""
     mosquitto = await Mosquitto.start(tmp_path)
     process = await ingest(tmp_path, mosquitto)
     process.signal(SIGHUP)
@@ -461,36 +461,36 @@ async def test_a_hang_up_ends_no_ingest(tmp_path: Path):
         await gateway.confirmed()
 
 
-async def test_an_ingest_tells_that_it_is_there_and_that_it_has_gone(tmp_path: Path):
-    """By its births gateways know that what the process before it had in memory is lost."""
+async def test_an_ingest_publishes_its_birth_and_its_death(tmp_path: Path):
+    """By its births gateways know that the records in the memory of the process before it are lost."""
     mosquitto = await Mosquitto.start(tmp_path)
-    told: list[dict[str, Any]] = []
+    states: list[dict[str, Any]] = []
     async with aiomqtt.Client(LOOPBACK, mosquitto.port) as client:
         await client.subscribe(f"{ROOT}/enterprise/site/_ingests/ingest-edge-09/state", qos=1)
 
         async def listen() -> None:
             async for message in client.messages:
                 payload = json.loads(message.payload)
-                told.append(payload)
+                states.append(payload)
 
         listening = asyncio.create_task(listen())
         process = await ingest(tmp_path, mosquitto)
-        await until(lambda: len(told) == 1, "a birth")
+        await until(lambda: len(states) == 1, "a birth")
         process.kill()
-        await until(lambda: len(told) == 2, "the last will")
+        await until(lambda: len(states) == 2, "the last will")
         process.launch()
-        await until(lambda: len(told) == 3, "the birth of the next")
+        await until(lambda: len(states) == 3, "the birth of the next")
         await process.stop()
-        await until(lambda: len(told) == 4, "a graceful death")
+        await until(lambda: len(states) == 4, "a graceful death")
         listening.cancel()
-    assert [one["state"] for one in told] == ["online", "offline", "online", "offline"]
-    assert [one.get("reason") for one in told] == [None, "connection lost", None, "stopped"]
-    first, second = told[0]["instance"], told[2]["instance"]
-    assert [one["instance"] for one in told] == [first, first, second, second]
+    assert [one["state"] for one in states] == ["online", "offline", "online", "offline"]
+    assert [one.get("reason") for one in states] == [None, "connection lost", None, "stopped"]
+    first, second = states[0]["instance"], states[2]["instance"]
+    assert [one["instance"] for one in states] == [first, first, second, second]
     assert first != second
 
 
-async def test_what_a_dead_ingest_had_not_made_safe_is_sent_again_when_the_next_one_comes(tmp_path: Path):
+async def test_records_that_a_dead_ingest_had_not_confirmed_are_sent_to_the_next_ingest(tmp_path: Path):
     """VictoriaMetrics has it and may lose it, and nobody else would write it again."""
     mosquitto = await Mosquitto.start(tmp_path)
     server = await VictoriaMetrics.start(tmp_path)
@@ -510,7 +510,7 @@ async def test_what_a_dead_ingest_had_not_made_safe_is_sent_again_when_the_next_
 
 
 def test_equal_descriptions_have_one_id():
-    """Whatever the order of the points: an id that changed by itself would keep all versions for ever."""
+    """Whatever the order of the points: an id that changed by itself would keep all versions permanently."""
     one = MachineMeta("t", {"a": "int", "b": "float"}, {"a": "", "b": "bar"})
     assert one.id == MachineMeta("t", {"b": "float", "a": "int"}, {"b": "bar", "a": ""}).id
     assert (

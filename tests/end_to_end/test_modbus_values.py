@@ -73,7 +73,7 @@ async def running(config: Path) -> AsyncIterator[GatewayService]:
         await asyncio.gather(*tasks)
 
 
-async def test_what_a_device_means_is_what_is_stored(tmp_path: Path):
+async def test_the_values_that_a_device_means_are_stored(tmp_path: Path):
     """Digits, factors, totals, times and names; and a total goes on after the gateway was not running."""
     mosquitto, inverter = await Mosquitto.start(tmp_path), Inverter()
     (tmp_path / "machines").mkdir()

@@ -40,9 +40,9 @@ async def run(folder: Path, *command: str) -> Ran:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    told, _ = await asyncio.wait_for(process.communicate(), 110)
+    output, _ = await asyncio.wait_for(process.communicate(), 110)
     assert process.returncode is not None
-    return Ran(process.returncode, told.decode())
+    return Ran(process.returncode, output.decode())
 
 
 async def pytest_in(folder: Path, *options: str) -> Ran:
@@ -68,7 +68,7 @@ async def test_the_documented_repository_passes_its_tests(tmp_path: Path):
 
 
 async def test_the_documented_commands_do_what_they_say(tmp_path: Path):
-    """The workflow runs the same ones."""
+    """The workflow runs the same commands."""
     repository(tmp_path)
     [block] = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     workflow = blocks()[".github/workflows/factory.yaml"]
@@ -110,7 +110,7 @@ async def test_a_wrong_point_makes_a_test_fail_and_says_why(tmp_path: Path):
 async def test_a_factory_that_is_not_right_fails_with_its_mistakes(
     tmp_path: Path, change: tuple[str, str], words: str
 ):
-    """As `validate` and `simulate` tell them: with file and line."""
+    """As `validate` and `simulate` report them: with file and line."""
     repository(tmp_path)
     template = tmp_path / "machines" / "press.yaml"
     template.write_text(template.read_text(encoding="utf-8").replace(*change), encoding="utf-8")

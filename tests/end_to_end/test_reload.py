@@ -1,4 +1,4 @@
-"""A configuration that changes while the gateway reads: what is not changed notices nothing of it.
+"""A configuration that changes while the gateway reads: unchanged machines notice nothing of it.
 
 The machines count how often they were read, so every reading that should exist is known.
 """
@@ -46,7 +46,7 @@ class Plant:
         (folder / "machines").mkdir()
 
     def write(self) -> None:
-        """Write what the gateway reads."""
+        """Write the configuration of the gateway."""
         template = {
             "format": 1,
             "protocol": "modbus",
@@ -57,7 +57,7 @@ class Plant:
             },
         }
         (self.folder / "machines" / "counter.yaml").write_text(yaml.safe_dump(template))
-        # an answer that comes too late for a busy gateway would be one that is not stored
+        # an answer that comes too late for a busy gateway would not be stored
         url = f"modbus+tcp://127.0.0.1:{self.machines.port}?timeout=20&unit="
         machines = {name: {"template": "counter", "connection": f"{url}{unit}"} for name, unit in self.units.items()}
         write_factory(
@@ -93,12 +93,12 @@ class Plant:
 
 
 def outcome(plant: Plant) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((plant.folder / "spool" / "edge-01.configuration.json").read_bytes())
-    return told
+    found: dict[str, Any] = json.loads((plant.folder / "spool" / "edge-01.configuration.json").read_bytes())
+    return found
 
 
 async def retained(broker: Mosquitto, topics: str, enough: Callable[[dict[str, bytes]], bool]) -> dict[str, bytes]:
-    """Return what stands on topics, once it is enough."""
+    """Return the retained messages of topics, once they are enough."""
     found: dict[str, bytes] = {}
     async with asyncio.timeout(SECONDS), aiomqtt.Client("127.0.0.1", broker.port) as client:
         await client.subscribe(topics, 1)
@@ -110,7 +110,7 @@ async def retained(broker: Mosquitto, topics: str, enough: Callable[[dict[str, b
 
 
 async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path: Path):
-    """All behind one connection, which stands: every answer of the untouched one is stored, once, and none missed."""
+    """All behind one connection, which stays: each answer of an untouched machine is stored once, none missed."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Machines(4) as machines:
         plant = Plant(tmp_path, machines, mosquitto)
@@ -118,19 +118,19 @@ async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path:
         gateway = await plant.start()
         plant.units = {"m-01": 1, "m-02": 3, "m-04": 4}
         plant.write()
-        told = await plant.reload()
-        assert (told.code, told.error) == (0, "")
-        assert "1 machines added, 1 machines changed, 0 machines removed" in told.text
+        result = await plant.reload()
+        assert (result.code, result.error) == (0, "")
+        assert "1 machines added, 1 machines changed, 0 machines removed" in result.text
         await plant.more("m-04")
         await plant.more("m-02")
         old = len(machines.served[2])
-        assert plant.counts("m-02")[: old + 2] == [*range(old), 0, 1], "all of the old unit, then the new one"
+        assert plant.counts("m-02")[: old + 2] == [*range(old), 0, 1], "all of the old unit, then of the new unit"
         plant.units = {"m-01": 1}
         plant.write()
-        told = await plant.reload()
-        assert "0 machines added, 0 machines changed, 2 machines removed" in told.text
+        result = await plant.reload()
+        assert "0 machines added, 0 machines changed, 2 machines removed" in result.text
         valid = await lineside("validate", str(plant.config))
-        assert told.text.strip().endswith(valid.text.split()[-1])
+        assert result.text.strip().endswith(valid.text.split()[-1])
         await plant.more("m-01")
         assert await gateway.stop() == 0
         counts = plant.counts("m-01")
@@ -141,13 +141,13 @@ async def test_machines_come_go_and_move_and_the_others_notice_nothing(tmp_path:
         [untouched] = closing["machines"].values()
         assert untouched["schedule"]["missed"] == 0
         assert closing["schedule"]["missed"] == 0
-        assert closing["schedule"]["due"] > untouched["schedule"]["due"], "what was removed still counts"
+        assert closing["schedule"]["due"] > untouched["schedule"]["due"], "removed machines still count"
         assert closing["balanced"]
         assert closing["ledger"]["acquired"] == 2 * sum(len(served) for served in machines.served.values())
 
 
 async def test_a_wrong_file_is_refused_with_its_errors_and_nothing_changes(tmp_path: Path):
-    """It is read on by the old one, and a later right one is taken up."""
+    """The old configuration stays in use, and a later configuration without errors is applied."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Machines(2) as machines:
         plant = Plant(tmp_path, machines, mosquitto)
@@ -156,25 +156,25 @@ async def test_a_wrong_file_is_refused_with_its_errors_and_nothing_changes(tmp_p
         before = outcome(plant)["config"]
         wrong = right.replace("template: counter", "template: conuter")
         plant.config.write_text(wrong)
-        told = await plant.reload()
-        assert told.code == 1
+        result = await plant.reload()
+        assert result.code == 1
         line = 1 + wrong[: wrong.index("conuter")].count("\n")
-        assert f"factory.yaml:{line}:" in told.error
-        assert "did you mean 'counter'?" in told.error
+        assert f"factory.yaml:{line}:" in result.error
+        assert "did you mean 'counter'?" in result.error
         gateway.signal(signal.SIGHUP)
         refused = await gateway.logged("configuration.refused")
         assert f"factory.yaml:{line}:" in refused["problems"][0]
         await plant.more("m-01")
         plant.config.write_text(right.replace("id: edge-01", "id: edge-01\n  max_record: 32KiB"))
-        told = await plant.reload()
-        assert told.code == 1
-        assert "gateway.max_record: can't change while the gateway runs; restart it" in told.error
-        assert "factory.yaml:" in told.error
+        result = await plant.reload()
+        assert result.code == 1
+        assert "gateway.max_record: can't change while the gateway runs; restart it" in result.error
+        assert "factory.yaml:" in result.error
         assert outcome(plant)["config"] == before
         plant.config.write_text(right)
-        told = await plant.reload()
-        assert (told.code, told.error) == (0, "")
-        assert "nothing has changed" in told.text
+        result = await plant.reload()
+        assert (result.code, result.error) == (0, "")
+        assert "nothing has changed" in result.text
         assert await gateway.stop() == 0
         assert plant.counts("m-01") == list(range(len(machines.served[1])))
 
@@ -186,34 +186,34 @@ async def test_a_gateway_that_does_not_run_can_not_reload(tmp_path: Path):
         plant = Plant(tmp_path, machines, mosquitto)
         plant.write()
         for _ in range(2):
-            told = await plant.reload()
-            assert told.code == 3
-            assert f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in told.error
+            ran = await plant.reload()
+            assert ran.code == 3
+            assert f"no gateway edge-01 works in {tmp_path / 'spool'}; it is started with: lineside run" in ran.error
             gateway = await Lineside.start("run", plant.config)
             await until((tmp_path / "spool" / "edge-01.configuration.json").exists, "the outcome")
             gateway.kill()
 
 
-async def test_changed_files_are_taken_up_by_themselves_where_that_is_asked_for(tmp_path: Path):
-    """A template counts like the file that names it; readings keep the unit that they were taken in."""
+async def test_changed_files_are_applied_automatically_where_that_is_configured(tmp_path: Path):
+    """A template counts like the file that names it; readings keep the unit that they were acquired in."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Machines(2) as machines:
         plant = Plant(tmp_path, machines, mosquitto, reload_on_change=True)
         gateway = await plant.start()
         plant.unit = "K"
         plant.write()
-        taken_up = await gateway.logged("configuration.applied", seconds=SECONDS)
-        assert (taken_up["added"], taken_up["changed"], taken_up["removed"]) == (0, 2, 0)
+        applied = await gateway.logged("configuration.applied", seconds=SECONDS)
+        assert (applied["added"], applied["changed"], applied["removed"]) == (0, 2, 0)
         await plant.more("m-02")
         assert await gateway.stop() == 0
         units = [row.unit for row in rows(plant.database, "m-01", "third") if row.value is not None]
         assert set(units) == {"Cel", "K"}
-        assert units == sorted(units), "first the one, then the other"
+        assert units == sorted(units), "first the old unit, then the new unit"
         assert plant.counts("m-01") == list(range(len(machines.served[1])))
 
 
-async def test_a_machine_that_is_taken_out_is_cleared_at_the_broker(tmp_path: Path):
-    """It would be online on every screen for ever; and the gateway tells which configuration it runs."""
+async def test_a_machine_that_is_removed_is_cleared_at_the_broker(tmp_path: Path):
+    """Every screen would go on to show it as online; and the gateway publishes which configuration it runs."""
     mosquitto = await Mosquitto.start(tmp_path)
     async with Machines(2) as machines:
         plant = Plant(tmp_path, machines, mosquitto)
@@ -227,8 +227,8 @@ async def test_a_machine_that_is_taken_out_is_cleared_at_the_broker(tmp_path: Pa
         await gateway.logged("machine.cleared")
         there = await retained(mosquitto, f"{base}/area/#", lambda found: f"{base}/area/line/m-01/state" in found)
         assert not set(gone) & there.keys()
-        told = await retained(mosquitto, f"{base}/_gateways/edge-01/state", bool)
-        assert json.loads(next(iter(told.values())))["config"] == outcome(plant)["config"]
+        state = await retained(mosquitto, f"{base}/_gateways/edge-01/state", bool)
+        assert json.loads(next(iter(state.values())))["config"] == outcome(plant)["config"]
         ledger = await retained(mosquitto, f"{base}/_gateways/edge-01/ledger", bool)
         assert json.loads(next(iter(ledger.values())))["config"] == outcome(plant)["config"]
         assert await gateway.stop() == 0
@@ -236,7 +236,7 @@ async def test_a_machine_that_is_taken_out_is_cleared_at_the_broker(tmp_path: Pa
 
 @pytest.mark.parametrize("comes_back", [False, True])
 async def test_another_broker_is_connected_to_and_nothing_is_lost(tmp_path: Path, *, comes_back: bool):
-    """Also where the old one was dead: what waits goes to the new one."""
+    """Also where the old broker was dead: pending records go to the new broker."""
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     old, new = await Mosquitto.start(tmp_path / "old"), await Mosquitto.start(tmp_path / "new")
@@ -273,11 +273,11 @@ async def test_one_machine_of_many_changes_and_the_others_miss_no_cycle(tmp_path
             if round_ == 0:
                 gateway = await plant.start()
             else:
-                plant.units["m-40"] = 40 - round_  # which another one has, too: that is none of its business
+                plant.units["m-40"] = 40 - round_  # which another machine has, too: it is not affected
                 plant.write()
-                told = await plant.reload()
-                assert (told.code, told.error) == (0, "")
-                assert "0 machines added, 2 machines changed, 0 machines removed" in told.text
+                result = await plant.reload()
+                assert (result.code, result.error) == (0, "")
+                assert "0 machines added, 2 machines changed, 0 machines removed" in result.text
             await until(lambda: {row.point for row in rows(plant.database, "drum")} == points.keys(), "its points")
             await peer.has(sessions=1, items=len(points))
             node, kind = MORE[round_]
@@ -295,7 +295,7 @@ async def test_one_machine_of_many_changes_and_the_others_miss_no_cycle(tmp_path
 
 
 async def test_a_box_that_is_commissioned_before_its_server_exists_loses_no_reading(tmp_path: Path):
-    """Its points are configured anew more often than a description tells of, and all of it waits in the spool."""
+    """Its units change more often than a description can list, and all of its readings wait in the spool."""
     units = ["Cel", "K", "bar", "mbar", "Pa", "kPa", "MPa", "V", "A"]
     mosquitto = await Mosquitto.start(tmp_path)
     async with Machines(1) as machines:
@@ -317,8 +317,8 @@ async def test_a_box_that_is_commissioned_before_its_server_exists_loses_no_read
             90.0,
         )
         assert await gateway.stop() == 0
-        told = report(tmp_path / "run.json")
-        assert told["balanced"]
+        closing = report(tmp_path / "run.json")
+        assert closing["balanced"]
         await until(
             lambda: plant.counts("m-01") == list(range(len(machines.served[1]))), "every reading is stored", SECONDS
         )

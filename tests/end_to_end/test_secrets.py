@@ -37,7 +37,7 @@ async def test_no_secret_is_in_any_log_page_record_or_error_of_a_run(tmp_path: P
     """Logs are collected, records are archived, and errors are pasted into tickets.
 
     One machine is simulated; the server that asks for a password, and one of the two stores, are not there, so that
-    what is said of their failures is looked at as well. Then the secrets are wrong, and the broker refuses them.
+    the logs of their failures are looked at as well. Then the secrets are wrong, and the broker refuses them.
     """
     keys, passwords = tmp_path / "secrets", tmp_path / "passwords"
     keys.mkdir()

@@ -1,4 +1,4 @@
-"""What the box tells of itself, with real processes: while the gateway works, and when it was killed."""
+"""The commands that show the state of a box, with real processes: while the gateway works, and after a kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ points:
 """
 
 
-async def told(*arguments: str) -> Any:
+async def printed(*arguments: str) -> Any:
     """Run a command to its end, and return the JSON that it prints."""
     ran = await lineside(*arguments)
     assert ran.code == 0, ran
@@ -28,7 +28,7 @@ async def told(*arguments: str) -> Any:
 
 
 async def test_the_ledger_is_there_while_the_gateway_works_and_after_it_was_killed(tmp_path: Path):
-    """The broker is away, so all that is taken waits: and every reading of it is found again."""
+    """The broker is away, so all acquired readings wait: and every reading is found again."""
     (tmp_path / "machines").mkdir()
     (tmp_path / "machines" / "counter.yaml").write_text(TEMPLATE)
     machines = {"m-01": {"template": "counter", "connection": "modbus+tcp://127.0.0.1:502?unit=1"}}
@@ -43,7 +43,7 @@ async def test_the_ledger_is_there_while_the_gateway_works_and_after_it_was_kill
     gateway = await Lineside.start("run", moved)
 
     async def ledger() -> dict[str, Any]:
-        return dict(await told("ledger", str(moved), "--format", "json"))
+        return dict(await printed("ledger", str(moved), "--format", "json"))
 
     await gateway.logged("gateway.started")
     first = await until_pending(ledger, 10)
@@ -53,7 +53,7 @@ async def test_the_ledger_is_there_while_the_gateway_works_and_after_it_was_kill
     killed = await ledger()
     assert killed["balanced"]
     assert killed["pending"] >= later["pending"]
-    records = await told("spool", "export", str(moved))
+    records = await printed("spool", "export", str(moved))
     assert sum(record["readings"] for record in records) == killed["pending"]
     assert await ledger() == killed, "nobody has changed it by looking"
 

@@ -1,4 +1,4 @@
-"""A gateway whose drivers, disk and clock do what nobody foresaw: it reads on, and stops in time."""
+"""A gateway whose drivers, disk and clock fail in ways that nobody foresaw: it reads on, and stops in time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 
 DRIVER = '''
-"""Devices that are only here: what each does stands in its URL, as in odd://read:IndexError."""
+"""Devices that are only here: the URL of each says what it does, as in odd://read:IndexError."""
 
 import asyncio, itertools, time
 from typing import Any, ClassVar
@@ -197,7 +197,7 @@ async def test_a_driver_that_never_returns_does_not_hold_up_the_stop(box: Box, f
 
 
 async def test_readings_that_waited_while_the_process_was_stopped_are_stale(box: Box):
-    """As in a virtual machine that is suspended: what waits in sockets is old when it is read."""
+    """As in a virtual machine that is suspended: the data in sockets are old when they are read."""
     gateway = await box.run("odd://read:slow")
     await box.read_on("m0", 2)
     gateway.send_signal(signal.SIGSTOP)
@@ -234,7 +234,7 @@ async def test_a_report_that_can_not_be_written_is_an_error_at_once(box: Box):
     assert "nowhere does not exist" in box.log.read_text()
 
 
-async def test_a_report_that_can_not_be_written_any_more_is_told_at_the_end(box: Box):
+async def test_a_report_that_can_not_be_written_any_more_is_an_error_at_the_end(box: Box):
     """The gateway has done its work all the same; its exit code says what is missing."""
     (box.folder / "reports").mkdir()
     box.report = box.folder / "reports" / "report.json"

@@ -1,4 +1,4 @@
-"""The driver of docs/drivers.md, taken from the page, installed as a package, and run."""
+"""The driver of docs/drivers.md, copied from the page, installed as a package, and run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
            "--disable-pip-version-check", "--target", str(installed), str(folder)]  # fmt: skip
 
     subprocess.run(pip, check=True, timeout=100)
-    (folder / "lineside_http.py").unlink()  # what is tried is what is installed
+    (folder / "lineside_http.py").unlink()  # so that the installed driver is tested
     return Package(folder, installed)
 
 
@@ -169,7 +169,7 @@ def _values(database: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("raise ImportError('libmachine is missing')", "can't be loaded: ImportError"),
         ("PROTOCOL = None", "is a NoneType, not a drivers.base.Protocol"),
@@ -180,7 +180,7 @@ def _values(database: Path) -> dict[str, Any]:
         ("from drivers.modbus import PROTOCOL", "calls itself modbus"),
     ],
 )
-async def test_a_driver_that_can_not_be_used_is_a_problem_of_the_template(tmp_path: Path, code: str, told: str):
+async def test_a_driver_that_can_not_be_used_is_a_problem_of_the_template(tmp_path: Path, code: str, message: str):
     """And of nothing else: other protocols work on."""
     installed = tmp_path / "installed"
     (installed / "odd-1.0.dist-info").mkdir(parents=True)
@@ -194,7 +194,7 @@ async def test_a_driver_that_can_not_be_used_is_a_problem_of_the_template(tmp_pa
     package = Package(tmp_path, installed)
     ran = await package.lineside("validate", str(factory(package, "odd", free_port())))
     assert ran.code == 1
-    assert told in ran.output
+    assert message in ran.output
     assert "lathe.yaml:2:1: protocol: odd:PROTOCOL" in ran.output
     made = await package.lineside("init", "--yes", "--out", "first")
     assert made.code == 0, made.output

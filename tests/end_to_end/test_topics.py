@@ -1,4 +1,4 @@
-"""What stands on the broker: retained descriptions and states, births and deaths, in both versions of MQTT."""
+"""Retained messages at the broker: descriptions and states, births and deaths, in both versions of MQTT."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def factory(folder: Path, broker: dict[str, Any]) -> Path:
 
 
 async def retained(mosquitto: Mosquitto, topic: str) -> dict[str, Any]:
-    """Return what a newcomer is told on a topic."""
+    """Return the message of a topic that a new client gets."""
     async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client, asyncio.timeout(SECONDS):
         await client.subscribe(topic)
         message = await anext(aiter(client.messages))
@@ -38,8 +38,8 @@ async def retained(mosquitto: Mosquitto, topic: str) -> dict[str, Any]:
         return found
 
 
-async def told(mosquitto: Mosquitto, topic: str, key: str, value: str) -> dict[str, Any]:
-    """Wait until a topic says something, and check that a newcomer is told the same."""
+async def retained_with(mosquitto: Mosquitto, topic: str, key: str, value: str) -> dict[str, Any]:
+    """Wait until a topic has a message with a value, and check that a new client gets the same."""
     async with aiomqtt.Client("127.0.0.1", mosquitto.port) as client, asyncio.timeout(SECONDS):
         await client.subscribe(topic)
         async for message in client.messages:
@@ -51,13 +51,13 @@ async def told(mosquitto: Mosquitto, topic: str, key: str, value: str) -> dict[s
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
-async def test_what_machines_are_and_how_they_stand_is_retained(tmp_path: Path, version: str):
+async def test_descriptions_and_states_of_machines_are_retained(tmp_path: Path, version: str):
     """A dashboard that connects a day later must know units and states at once."""
     mosquitto = await Mosquitto.start(tmp_path)
     config = factory(tmp_path, {"url": mosquitto.url, "version": version})
     simulator = await Lineside.start("simulate", config)
     await Lineside.start("run", config)
-    state = await told(mosquitto, f"{ROOT}/curing/curing-1/press-01/state", "state", "online")
+    state = await retained_with(mosquitto, f"{ROOT}/curing/curing-1/press-01/state", "state", "online")
     assert state["reason"] == ""
     meta = await retained(mosquitto, f"{ROOT}/curing/curing-1/press-01/meta")
     assert meta["template"] == "curing-press"
@@ -65,26 +65,26 @@ async def test_what_machines_are_and_how_they_stand_is_retained(tmp_path: Path, 
     assert meta["points"]["bladder_pressure_left"]["type"] == "float"
     assert meta["points"]["state"]["labels"]["6"] == "execute"
     simulator.kill()
-    state = await told(mosquitto, f"{ROOT}/curing/curing-1/press-01/state", "state", "offline")
+    state = await retained_with(mosquitto, f"{ROOT}/curing/curing-1/press-01/state", "state", "offline")
     assert state["reason"] == "not_connected"
 
 
-async def test_a_gateway_tells_its_birth_and_both_kinds_of_death(tmp_path: Path):
-    """A stop and a crash are different news for whoever is on call."""
+async def test_a_gateway_publishes_its_birth_and_both_kinds_of_death(tmp_path: Path):
+    """A stop and a crash are different news for a person on call."""
     mosquitto = await Mosquitto.start(tmp_path)
     gateway = await Lineside.start("run", factory(tmp_path, {"url": mosquitto.url}))
     topic = f"{ROOT}/_gateways/edge-01/state"
-    assert (await told(mosquitto, topic, "state", "online"))["spool"]
+    assert (await retained_with(mosquitto, topic, "state", "online"))["spool"]
     await gateway.stop()
-    assert (await told(mosquitto, topic, "state", "offline"))["reason"] == "stopped"
+    assert (await retained_with(mosquitto, topic, "state", "offline"))["reason"] == "stopped"
     gateway.launch()
-    await told(mosquitto, topic, "state", "online")
+    await retained_with(mosquitto, topic, "state", "online")
     gateway.kill()
-    assert (await told(mosquitto, topic, "state", "offline"))["reason"] == "connection lost"
+    assert (await retained_with(mosquitto, topic, "state", "offline"))["reason"] == "connection lost"
 
 
 async def test_user_and_password_come_from_a_secret_that_is_never_shown(tmp_path: Path):
-    """The password stands in no file of the configuration and in no log."""
+    """The password is in no file of the configuration and in no log."""
     passwords = tmp_path / "passwords"
     passwords.write_text("edge:" + hashed("s3cret-of-the-broker") + "\n")
     passwords.chmod(0o600)

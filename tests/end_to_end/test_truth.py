@@ -80,7 +80,7 @@ SPEED, SECONDS = 3.0, 20.0
 """Simulated seconds a second, and how long the store is compared: a minute of production."""
 
 SHOWN = 1.5
-"""Seconds by which what is read, or sent by a server, may be older than its time."""
+"""Seconds by which a value that is read, or sent by a server, may be older than its time."""
 
 LATE = 3.0
 """Seconds, besides a point's own interval, after which a change that lasts must be in the store."""
@@ -99,7 +99,7 @@ async def test_a_minute_of_a_whole_plant_is_stored_as_it_was_none_missing(tmp_pa
     sections["gateway"]["spool"] = {"folder": str(tmp_path / "spool")}
     for line in sections["lines"].values():
         for machine in line["machines"].values():
-            # on a test machine with more to do than it can, an answer may be late: that is no outage
+            # on a test machine with more to do than it can, an answer may be late: that is not an outage
             url = machine["connection"].replace("&timeout=2", "")
             machine["connection"] = f"{url}&timeout=20"
     config = write_factory(tmp_path / "factory.yaml", **sections)
@@ -118,11 +118,11 @@ async def test_a_minute_of_a_whole_plant_is_stored_as_it_was_none_missing(tmp_pa
     await until(lambda: max(times(database).values()) >= enough, "a minute of production is stored", 60)
     for process in (gateway, ingest, simulator):
         assert await process.stop() == 0
-    found, told = rows(database), report(tmp_path / "report.json")
+    found, closing = rows(database), report(tmp_path / "report.json")
     assert [row for row in found if row.quality != "good"] == []
-    assert told["ledger"]["dropped"] == {}
-    assert told["ledger"]["pending"] == 0
-    assert told["ledger"]["confirmed"] == len(found)
+    assert closing["ledger"]["dropped"] == {}
+    assert closing["ledger"]["pending"] == 0
+    assert closing["ledger"]["confirmed"] == len(found)
     truth = Truth(truth_file)
     for machine in factory.machines:
         mine = [row for row in found if row.machine == machine.path.machine]
@@ -145,7 +145,7 @@ def untrue(truth: Truth, machine: Machine, found: list[Row]) -> list[Row]:
 
 
 def missing(truth: Truth, machine: Machine, found: list[Row], began: int) -> list[tuple[str, int, object]]:
-    """Return points, times and values that stood in the store though the machine had shown others for long."""
+    """Return points, times and values that were in the store though the machine had shown others for long."""
     path = f"{machine.path.area}/{machine.path.line}/{machine.path.machine}"
     wrong: list[tuple[str, int, object]] = []
     for point in machine.points:
@@ -161,7 +161,7 @@ def missing(truth: Truth, machine: Machine, found: list[Row], began: int) -> lis
 
 
 def _alike(held: object, value: float | str, within: float = 0.0) -> bool:
-    """Return whether a value is what was shown, or less than a deadband off; the store keeps booleans as 0 and 1."""
+    """Return whether a value is the shown value, or less than a deadband off; the store keeps booleans as 0 and 1."""
     if isinstance(held, str) or isinstance(value, str):
         return held == value
     return isinstance(held, int | float) and abs(held - value) <= within + 1e-9 * max(1.0, abs(held))

@@ -1,1 +1,1 @@
-"""Devices and services that answer as a test tells them to, well or badly."""
+"""Devices and services that answer as a test asks, well or badly."""

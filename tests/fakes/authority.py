@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 
 class Authority:
-    """A CA that signs what it is asked to."""
+    """A CA that signs every certificate that it is asked for."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder

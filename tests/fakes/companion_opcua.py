@@ -148,7 +148,7 @@ def served() -> Iterator[CompanionMachine]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001 - told by whoever waits
+        except BaseException as error:  # noqa: BLE001 - raised where the test waits
             errors.append(error)
         finally:
             ready.set()

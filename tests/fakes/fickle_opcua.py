@@ -14,7 +14,7 @@ from asyncua.common.utils import ServiceError
 from asyncua.server.monitored_item_service import MonitoredItemService
 from asyncua.server.subscription_service import SubscriptionService
 from asyncua.server.uaprocessor import UaProcessor
-from asyncua.ua.uaprotocol_auto import DataChangeFilter  # which is what it decodes to, and not ua.DataChangeFilter
+from asyncua.ua.uaprotocol_auto import DataChangeFilter  # asyncua decodes to this, and not to ua.DataChangeFilter
 from processes import LOOPBACK, free_port
 
 from simulators.opcua.standard_nodes import new_server
@@ -35,15 +35,15 @@ _NAMES = {
 
 
 class Fickle:
-    """What the server does; all can be changed while it runs.
+    """The behaviour of the server; all of it can be changed while it runs.
 
     `refuse`     service -> status of a fault instead of an answer, or what returns it or None by the request's bytes
     `items`      so many monitored items at most
     `items_each` so many in one subscription at most
     `filters`    whether monitored items may have a filter
-    `revised`    what it grants instead of what is requested: `publishing` and `sampling` in ms, `queue`
+    `revised`    granted in place of the requested values: `publishing` and `sampling` in ms, `queue`
     `lose`       so many of the next messages of data changes are lost on their way
-    `forget`     whether what was lost can't be sent again
+    `forget`     whether a lost message can't be sent again
     `silent`     whether no message of any subscription is sent
     `publishes`  so many publish requests may wait at most
     `slow`       seconds before any answer but to a publish request
@@ -97,7 +97,7 @@ class Fickle:
 
 
 def _processor(fickle: Fickle) -> type[UaProcessor]:
-    """Return what answers the server's clients."""
+    """Return the class that answers the server's clients."""
 
     class Processor(UaProcessor):
         async def _process_message(self, typeid: ua.NodeId, requesthdr: Any, seqhdr: Any, body: Any) -> Any:
@@ -106,8 +106,8 @@ def _processor(fickle: Fickle) -> type[UaProcessor]:
             fickle.changed.set()
             if fickle.slow and service != "Publish":
                 await asyncio.sleep(fickle.slow)
-            told = fickle.refuse.get(service)
-            status = told(bytes(body)) if callable(told) else told
+            refusal = fickle.refuse.get(service)
+            status = refusal(bytes(body)) if callable(refusal) else refusal
             if status is not None:
                 raise ServiceError(status)
             return await super()._process_message(typeid, requesthdr, seqhdr, body)
@@ -153,7 +153,7 @@ async def fickle_server(**nodes: Any) -> AsyncIterator[Fickle]:
 
 
 def _subscription(fickle: Fickle) -> Callable[..., Any]:
-    """Return what makes a subscription, with another publishing interval where the test wants that."""
+    """Return the function that makes a subscription, with another publishing interval where the test wants that."""
     create = SubscriptionService.create_subscription
 
     async def create_revised(
@@ -167,7 +167,7 @@ def _subscription(fickle: Fickle) -> Callable[..., Any]:
 
 
 def _creation(fickle: Fickle) -> Callable[..., Any]:
-    """Return what makes monitored items of a subscription, as far as there is room."""
+    """Return the function that makes monitored items of a subscription, as far as there is room."""
     create = MonitoredItemService.create_monitored_items
 
     async def create_some(own: MonitoredItemService, params: ua.CreateMonitoredItemsParameters) -> list[Any]:

@@ -1,11 +1,11 @@
-"""A gateway of a test's own: it publishes the records that the test makes, and keeps what is confirmed to it.
+"""A gateway for tests: it publishes the records that a test makes, and keeps the confirmations that it gets.
 
     async with FakeGateway(mosquitto.port) as gateway:
         gateway.describe("m-01", pressure=("float", "bar"))
         gateway.send("m-01", pressure=1.5)
         await gateway.confirmed()
 
-It sends again what is not confirmed, as the real one does, when told to.
+It sends unconfirmed records again, as the real gateway does, when the test calls for it.
 """
 
 from __future__ import annotations
@@ -93,12 +93,12 @@ class FakeGateway:
         self, machine: str, *, publish: bool = True, earlier: tuple[MachineMeta, ...] = (), **points: tuple[str, str]
     ) -> MachineMeta:
         """Say what a machine is: type and unit by name of its points. Records after this are made with it."""
-        types, units = ({name: told[i] for name, told in points.items()} for i in (0, 1))
+        types, units = ({name: declared[i] for name, declared in points.items()} for i in (0, 1))
         meta = self._metas[machine] = MachineMeta("press", types, units)
         if publish:
-            told = written(meta) | {"v": 1, "id": meta.id, "protocol": "modbus"}
-            told |= {"earlier": [written(one) for one in earlier]} if earlier else {}
-            await self._client.publish(f"{ROOT}/{self.path(machine)}/meta", json.dumps(told), qos=1, retain=True)
+            message = written(meta) | {"v": 1, "id": meta.id, "protocol": "modbus"}
+            message |= {"earlier": [written(one) for one in earlier]} if earlier else {}
+            await self._client.publish(f"{ROOT}/{self.path(machine)}/meta", json.dumps(message), qos=1, retain=True)
         return meta
 
     async def answer(self, *known: str, unknown: Iterable[str] = ()) -> None:
@@ -108,7 +108,7 @@ class FakeGateway:
             await self._client.publish(f"{self._topic}/metadata", payload, qos=1)
 
     def make(self, machine: str, **values: Value) -> int:
-        """Make a record of one scan, a second after the one made before; returns its number."""
+        """Make a record of one scan, a second after the record made before; returns its number."""
         seq = len(self.sent) + 1
         scan = NamedScan(self._since + seq * 1_000_000, values)
         meta = self._metas.get(machine)

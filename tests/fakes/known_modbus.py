@@ -30,7 +30,7 @@ ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A point of which is known what it reads as: `keys` are those of the template."""
+    """A point whose reading is known: `keys` are those of the template."""
 
     name: str
     keys: dict[str, Any]
@@ -82,7 +82,7 @@ class KnownModbus(FakeModbusServer):
             "points": points | {point.name: point.keys for point in self.points},
         }
 
-    # -- what it holds --
+    # -- contents of the tables --
 
     def _numbers(self) -> None:
         for raw, (code, values) in {**INTEGERS, **FLOATS}.items():

@@ -39,7 +39,7 @@ CONSTANTS: dict[str, tuple[ua.VariantType, Any, str, Any]] = {
     "Empty": (ua.VariantType.String, "", "string", ""),
     "Localized": (ua.VariantType.LocalizedText, ua.LocalizedText("Reifen", "de"), "string", "Reifen"),
 }
-"""Name -> what the server holds, and the declared type and value that it becomes."""
+"""Name -> type and value in the server, then the declared type and the value of the reading."""
 
 
 def moment(microseconds: int) -> datetime:

@@ -1,8 +1,8 @@
 """A Modbus TCP device on the loopback that answers as a script says.
 
-Its tables are easy to check: every register holds its own number, and every odd bit is set. A script gets what was
-asked and returns what is sent, piece by piece; `CLOSE` among the pieces ends the connection there, and a number is a
-pause in seconds, for which no other request is served.
+Its tables are easy to check: every register holds its own number, and every odd bit is set. A script gets the request
+and returns the pieces of the answer; `CLOSE` among the pieces ends the connection there, and a number is a pause in
+seconds, for which no other request is served.
 
     async with FakeModbusServer(in_turn(silent, right)) as server:
         ...  # connect to server.port
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 CLOSE = b""
-"""A piece that is no data: the device closes the connection."""
+"""A piece without data: the device closes the connection."""
 
 
 async def read_request(reader: asyncio.StreamReader) -> Asked:
-    """Read one request; what a shorter one than a read's does not have is 0."""
+    """Read one request; fields that a request shorter than a read lacks are 0."""
     head = await reader.readexactly(6)
     body = await reader.readexactly(int.from_bytes(head[4:], "big"))
     return Asked(*struct.unpack(">H4xBBHH", head + body.ljust(6, b"\0")[:6]))
@@ -62,7 +62,7 @@ class Asked(NamedTuple):
         unit: int | None = None,
         function: int | None = None,
     ) -> bytes:
-        """Return the answer, right but for what is given."""
+        """Return the answer, which is right except for the arguments."""
         pdu = bytes((self.function if function is None else function,)) + (self.data if data is None else data)
         header = struct.pack(
             ">HHHB",
@@ -75,7 +75,7 @@ class Asked(NamedTuple):
 
 
 Script = Callable[[Asked], Sequence[bytes | float]]
-"""What the device sends when it is asked."""
+"""Returns the pieces that the device sends in answer to a request."""
 
 
 def right(asked: Asked) -> Sequence[bytes]:
@@ -177,7 +177,7 @@ class FakeModbusServer:
                 self._busy = False
 
     async def _answer(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
-        """Send what the script says; returns whether the connection stands."""
+        """Send the pieces of the script; returns whether the connection is still open."""
         self.asked.append(asked)
         for piece in self.script(asked):
             if isinstance(piece, float):
@@ -187,7 +187,7 @@ class FakeModbusServer:
                 return False
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0)  # so that who reads gets a look at this piece alone
+            await asyncio.sleep(0)  # so that the client reads this piece alone
         return True
 
 

@@ -1,6 +1,6 @@
-"""A broker of MQTT 5 and 3.1.1 with a will of its own: it says what a test wants it to say, and counts.
+"""A broker of MQTT 5 and 3.1.1 that answers as a test wants, and counts.
 
-It takes one client at a time for what it is, and passes nothing on.
+It serves one client at a time without checking its name or rights, and forwards no message.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 8, 12, 14
 
 
 class FakeBroker:
-    """Answers each message with what `reason` returns for its topic, None is no answer; each filter with `granted`.
+    """Answers each message with the result of `reason` for its topic, and each filter with that of `granted`.
 
+        `reason`     reason code by topic, None for no answer
     `owed`       messages that are not acknowledged now; `most_owed` the most that ever were
     `published`  topics in the order in which they came
     `subscribed` filters in the order in which they came
@@ -67,14 +68,14 @@ class FakeBroker:
         await self._server.wait_closed()
 
     def answer_held(self) -> None:
-        """Acknowledge what has come while `holding`, and from now on at once."""
+        """Acknowledge the messages that came while `holding`, and from now on at once."""
         self.holding = False
         held, self._held = self._held, []
         for identifier, topic in held:
             self._acknowledge(identifier, topic)
 
     def say_goodbye(self, reason: int) -> None:
-        """Disconnect the client, and tell it why (MQTT 5, 3.14)."""
+        """Disconnect the client with a reason code (MQTT 5, 3.14)."""
         assert self._writer is not None
         self._writer.write(bytes([0xE0, 1, reason]))
         self._writer.close()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 NAMESPACE = "urn:test:machine"
 CLOSE = b""
-"""An answer that is none: the server closes the connection."""
+"""In place of an answer: the server closes the connection."""
 
 NONE = b"http://opcfoundation.org/UA/SecurityPolicy#None"
 CHANNEL, TOKEN = 7, 1

@@ -37,7 +37,7 @@ SECURE = [
 
 
 class Door:
-    """Who may come in, and who tried: a user manager of asyncua's."""
+    """The users that may connect, and the attempts to: a user manager of asyncua's."""
 
     def __init__(self, users: dict[str, str] | None = None, certificates: Sequence[Signed] = ()) -> None:
         self.users = users
@@ -62,7 +62,7 @@ class Door:
 
 
 def channels(server: Server) -> list[tuple[str, ua.MessageSecurityMode]]:
-    """Return policy and mode of every channel that stands with a session."""
+    """Return policy and mode of every channel with an active session."""
     found = []
     for client in server.bserver.clients:
         processor = client.processor

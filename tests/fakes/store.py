@@ -1,4 +1,4 @@
-"""A store in memory that does what a test tells it to: be away, refuse, answer before it is durable, die."""
+"""A store in memory that does as a test asks: be away, refuse, answer before it is durable, die."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MemoryStore(Store):
-    """A kill takes away `memory`, but what is `durable_after` old; `durable` is safe."""
+    """A kill loses `memory`, except scans that are `durable_after` seconds old; `durable` is safe."""
 
     def __init__(self, durable_after: float = 0.0) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """An event loop whose clock jumps to the next thing to do: hours of waiting take no time, and always go the same way.
 
-Only for what stays in the process: nothing of the outside happens while it jumps.
+Only for code that stays in the process: nothing outside happens while it jumps.
 """
 
 from __future__ import annotations

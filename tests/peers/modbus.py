@@ -27,7 +27,7 @@ ENTRIES = 2000
 
 
 def content(unit: int, address: Address) -> Value:
-    """Return what an entry of the server holds at first."""
+    """Return the first value of an entry of the server."""
     i = address.offset
     match address.table:
         case Table.COIL:
@@ -63,7 +63,7 @@ def driver_of(*groups: Group) -> Driver:
 
 
 async def read_all(driver: Driver) -> None:
-    """Read every group, and compare with what the server holds."""
+    """Read every group, and compare with the contents of the server."""
     for group in driver.groups:
         scan = await driver.read(group)
         assert scan.faults == {}, set(scan.faults.values())
@@ -158,7 +158,7 @@ class Socat(_Peer):
 
 
 class Cable(Socat):
-    """A serial cable: what is written at one end is read at the other. It can be pulled, and put in again."""
+    """A serial cable: bytes written at one end are read at the other. It can be pulled, and put in again."""
 
     def __init__(self, folder: Path, name: str = "cable") -> None:
         self.ours, self.theirs = folder / f"{name}-ours", folder / f"{name}-theirs"

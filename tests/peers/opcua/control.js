@@ -1,4 +1,4 @@
-// What a test asks of the server while it runs: POST /COMMAND with arguments as JSON, answered with JSON.
+// The commands of a test to the server while it runs: POST /COMMAND with arguments as JSON, answered with JSON.
 "use strict";
 
 const fs = require("node:fs");
@@ -23,7 +23,7 @@ class Requests {
   }
 }
 
-/** Return the sessions, and what is left of those that were not closed. */
+/** Return the sessions, and the subscriptions of those that were not closed. */
 function counts(server) {
   const engine = server.engine;
   const sessions = engine.getSessions();
@@ -38,7 +38,7 @@ function counts(server) {
   };
 }
 
-/** Lose all sessions, or all subscriptions, and tell no client: what a server does that ran out of memory. */
+/** Lose all sessions, or all subscriptions, without a message to clients: as a server that ran out of memory. */
 function forget(server, what) {
   for (const session of server.engine.getSessions()) {
     if (what === "sessions") {
@@ -97,7 +97,7 @@ function serve(port, server, machine, certificates) {
   };
   const control = http.createServer((request, response) => {
     answer(request).then(
-      (told) => response.end(JSON.stringify(told)),
+      (result) => response.end(JSON.stringify(result)),
       (error) => response.writeHead(400).end(JSON.stringify(`${error.message}`)),
     );
   });

@@ -1,7 +1,7 @@
 // An OPC UA server made with node-opcua, for tests: node server.js CONFIG.json
 //
 // It prints one line of JSON when it can be talked to, and ends in order on SIGTERM. See machine.js for its nodes,
-// control.js for what it can be told while it runs, and OPTIONS for what CONFIG.json may say.
+// control.js for the commands that it accepts while it runs, and OPTIONS for the keys of CONFIG.json.
 "use strict";
 
 globalThis.crypto ??= require("node:crypto").webcrypto; // Node 18 has it, but not where node-opcua looks
@@ -33,7 +33,7 @@ const OPTIONS = {
   capabilities: {}, // other limits (Part 5, 6.3.2) such as maxMonitoredItemsPerSubscription
   namespaces: [MACHINE], // registered in this order, from index 3 on; the machine's has to be one of them
   bulk: 0, // variables Bulk.0, Bulk.1 and so on
-  counterPeriod: 100, // milliseconds; 0 stands still
+  counterPeriod: 100, // milliseconds; with 0 it does not count
   sessions: 100, // so many at once
 };
 
