@@ -3,9 +3,9 @@
 
 The words come from docs/glossary.md. Every rule names the term to write instead.
 
-    tools/prose.py                   check all rooms but those in PENDING; exit 1 if something is found
+    tools/prose.py                   check all rooms; exit 1 if something is found
     tools/prose.py PATH...           check these files and folders
-    tools/prose.py --counts          print the number of findings of each room, PENDING ones included
+    tools/prose.py --counts          print the number of findings of each room
     tools/prose.py --commits DATE    check the commit subjects since a date, such as 2026-11-30
 """
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PENDING = ("tests",)
-"""Rooms that are not reworded yet. A room leaves this list when `tools/prose.py ROOM` finds nothing."""
+LEFT_OUT = ("tools/prose.py", "tests/unit/test_prose.py")
+"""Files that name what is forbidden: the rules, and the inputs of their tests."""
 
 ROOMS = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "benchmarks", "config", "deploy", "compose.yaml", "tools",
@@ -350,12 +350,10 @@ def check_file(file: Path) -> list[Finding]:
 
 
 def files_below(path: Path) -> list[Path]:
-    """Return the files below a path that can be read, without generated folders; this file names what it forbids."""
-    if path.is_file():
-        return [path] if path.suffix in READERS and path != Path(__file__).resolve() else []
-    files = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
-    left_out = {"node_modules", "__pycache__", "prose"}
-    return [file for file in files if not left_out & set(file.parts) and file != Path(__file__).resolve()]
+    """Return the files below a path that can be read, without generated folders and `LEFT_OUT`."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    folders, names = {"node_modules", "__pycache__", "prose"}, {ROOT / name for name in LEFT_OUT}
+    return [file for file in files if file.suffix in READERS and file not in names and not folders & set(file.parts)]
 
 
 def room_of(file: Path) -> str:
@@ -364,19 +362,12 @@ def room_of(file: Path) -> str:
     return max((room for room in ROOMS if shown == room or shown.startswith(f"{room}/")), key=len, default="")
 
 
-def is_pending(room: str) -> bool:
-    """Return whether a room is still to be reworded."""
-    return room in PENDING
-
-
-def check_rooms(*, pending: bool = True) -> dict[str, list[Finding]]:
-    """Return the findings of every room, or of every room that is not pending."""
+def check_rooms() -> dict[str, list[Finding]]:
+    """Return the findings of every room."""
     rooms: dict[str, list[Finding]] = {room: [] for room in ROOMS}
     for top in dict.fromkeys(room.split("/", maxsplit=1)[0] for room in ROOMS):
         for file in files_below(ROOT / top):
-            room = room_of(file)
-            if pending or not is_pending(room):
-                rooms[room] += check_file(file)
+            rooms[room_of(file)] += check_file(file)
     return rooms
 
 
@@ -428,10 +419,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             finding for path in options.paths for file in files_below(path.resolve()) for finding in check_file(file)
         ]
     else:
-        rooms = check_rooms(pending=options.counts)
+        rooms = check_rooms()
         if options.counts:
             for room, findings in rooms.items():
-                print(f"{len(findings):6} {room}{'  (pending)' if is_pending(room) else ''}")
+                print(f"{len(findings):6} {room}")
             for write, count in Counter(f.write for all_found in rooms.values() for f in all_found).most_common():
                 print(f"{count:6} {write}")
             return 0

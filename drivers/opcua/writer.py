@@ -85,7 +85,7 @@ def _variant(value: Value, kind: ua.VariantType) -> ua.Variant:
         if low <= value <= high:
             return ua.Variant(int(value), kind)
         raise _unfit(f"{value} does not fit {kind.name}: {low} to {high}")
-    raise _unfit(f"{value!r} is no {kind.name}")
+    raise _unfit(f"{value!r} is not a {kind.name}")
 
 
 def _unfit(code: str) -> WriteFailed:

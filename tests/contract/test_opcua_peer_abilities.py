@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asyncua import Client, ua
+from asyncua.ua import uatypes
 from opcua_peer import MACHINE, TYPES, NodeOpcUa
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from asyncua.common.node import Node
@@ -42,6 +43,24 @@ class Machine:
 
     def node(self, name: str) -> Node:
         return self.client.get_node(f"ns={self._namespace};s={name}")
+
+
+@pytest.fixture
+def own_types() -> Iterator[None]:
+    """Forget the types that asyncua learns in a test: it registers them for the whole process."""
+    registries = [
+        uatypes.enums_by_datatype,
+        uatypes.enums_datatypes,
+        uatypes.extension_objects_by_datatype,
+        uatypes.extension_objects_by_typeid,
+        uatypes.datatype_by_extension_object,
+        uatypes.typeid_by_extension_objects,
+    ]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, known in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(known)
 
 
 @pytest.fixture
@@ -124,6 +143,7 @@ async def test_more_than_a_call_may_hold_is_refused(tmp_path: Path) -> None:
     assert peer.times("Read") > 1
 
 
+@pytest.mark.usefixtures("own_types")
 async def test_types_of_its_own_are_described(machine: Machine) -> None:
     """A structure inside a structure, an enumeration with strings and one with values, a range and a unit."""
     await machine.client.load_data_type_definitions()

@@ -43,7 +43,7 @@ async def test_a_value_is_written_in_the_type_that_the_node_has(tmp_path: Path):
         assert peer.get("Setpoint") == 51
         scan = await driver.read(driver.groups[0])
         assert (scan.values, type(scan.values[0])) == ([51.0], float)
-        with pytest.raises(WriteFailed, match="'on' is no Double") as caught:
+        with pytest.raises(WriteFailed, match="'on' is not a Double") as caught:
             await driver.write(driver.groups[0], 0, "on")
         assert caught.value.fault.reason is Reason.TYPE_MISMATCH
     assert peer.get("Setpoint") == 51
