@@ -78,7 +78,9 @@ def test_options_are_checked_as_answers_are(tmp_path: Path, option: str, value: 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     """It is a command for the start, and not for a change of a configuration."""
     assert init(tmp_path, "--yes")[0] == 0
+    before = (tmp_path / "factory.yaml").read_bytes()
     code, output = init(tmp_path, "--yes", "--site", "south")
     assert (code, "is there already; --force writes over it" in output) == (1, True)
+    assert (tmp_path / "factory.yaml").read_bytes() == before
     assert init(tmp_path, "--yes", "--site", "south", "--force")[0] == 0
     assert load_factory(tmp_path / "factory.yaml").factory.site == "south"
