@@ -31,6 +31,7 @@ from drivers.modbus.pdu import (
 )
 from drivers.modbus.pending_requests import PendingRequests
 from drivers.modbus.transport import TransportProtocol, open_transport
+from drivers.timer_grid import on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +55,9 @@ _FRAMINGS: dict[Transport, type[Framing]] = {
 _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
 """The silence before an RTU frame: 3.5 characters, 1.75 ms at fast rates (Serial Line V1.02, clause 2.5.1.1)."""
 
+
+DEADLINES_APART = 0.25
+"""Seconds by which a time-out may be late, at most; also a quarter of it at most."""
 
 LATE = 10.0
 """Seconds after which a missing response is no longer expected."""
@@ -289,7 +293,7 @@ class ModbusClient:
         callback.sent = self._last_sent
         callback.deadline = callback.sent + self._patience(callback.unit)
         if self._alarm is None:
-            self._alarm = loop.call_at(callback.deadline, self._check_deadlines)
+            self._alarm = self._call_about(callback.deadline)
 
     def _check_deadlines(self) -> None:
         """Time out overdue requests that were sent without a task. One timer serves many of them."""
@@ -303,7 +307,12 @@ class ModbusClient:
                 callback.set_exception(ResponseTimeout(f"no answer within {seconds:g} s"))
         deadlines = [callback.deadline for callback in waiting if not callback.done()]
         if deadlines and self._alarm is None:
-            self._alarm = loop.call_at(min(deadlines), self._check_deadlines)
+            self._alarm = self._call_about(min(deadlines))
+
+    def _call_about(self, deadline: float) -> asyncio.TimerHandle:
+        """Check the deadlines at a time or a little later, when other connections check theirs."""
+        spacing = min(DEADLINES_APART, self._connection.timeout / 4)
+        return asyncio.get_running_loop().call_at(on_grid(deadline, spacing), self._check_deadlines)
 
     def ended(self, transaction: int) -> None:
         """Forget a request that was sent without a task, and start the next."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+
+from drivers.timer_grid import wait_for_slot
 
 if TYPE_CHECKING:
     from drivers.base import Driver
@@ -37,7 +38,7 @@ class DeviceClock:
             self._compare(driver.clock_offset)
             if self.offset is None:
                 return
-            await asyncio.sleep(COMPARE_EVERY)
+            await wait_for_slot(COMPARE_EVERY)
 
     def _compare(self, offset: float | None) -> None:
         """Log each step of the device's clock; and once when the clock drifts, and once when it recovers."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
 
+from drivers.timer_grid import wait_for_slot
 from gateway.common.text import listed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class DeviceWarnings:
         while (warnings := driver.warnings()) is not None:
             for warning in warnings:
                 self._log(warning)
-            await asyncio.sleep(ASK_EVERY)
+            await wait_for_slot(ASK_EVERY)
 
     def _log(self, warning: DeviceWarning) -> None:
         if warning in self._known or len(self._known) >= MAX_KNOWN:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.model.ledger import ScheduleCounts
 
 
-SCAN_SECONDS, VALUE_SECONDS = 300e-6, 2e-6
+SCAN_SECONDS, VALUE_SECONDS = 50e-6, 0.6e-6
 """Seconds of processor time to plan for a scan, and for each of its values."""
 
 TICKS, TOLERANCE = 1000, 0.01

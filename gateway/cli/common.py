@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from gateway.common.event_loop import new_event_loop
 from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.model.path import matches
@@ -151,7 +152,8 @@ def serve(
             deadline.cancel()
 
     try:
-        asyncio.run(body())
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(body())
     except BaseExceptionGroup as group:
         ours, others = group.split(EXPECTED)
         if others is not None:

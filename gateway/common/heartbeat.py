@@ -6,12 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from drivers.timer_grid import wait_for_slot
 from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EVERY = 2.0
+EVERY = 4.0
 """Seconds between two heartbeats."""
 
 STALE = 15.0
@@ -25,7 +26,7 @@ async def beat(file: Path) -> None:
         while True:
             with writing:
                 await asyncio.to_thread(_touch, file)
-            await asyncio.sleep(EVERY)
+            await wait_for_slot(EVERY)
     finally:
         with writing:
             file.unlink(missing_ok=True)

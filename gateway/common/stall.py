@@ -10,9 +10,11 @@ import time
 
 import structlog
 
+from drivers.timer_grid import wait_for_slot
+
 log = structlog.get_logger()
 
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.25
 """Seconds between two looks at the clocks."""
 
 LONGEST = 0.5
@@ -32,7 +34,7 @@ class StallWatch:
         """Look at the clocks until cancelled."""
         self._now, self._since_boot = asyncio.get_running_loop().time(), _since_boot()
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await wait_for_slot(LOOK_EVERY)
             self._look()
 
     def stalled_since(self, began: float) -> bool:

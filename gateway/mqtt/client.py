@@ -28,6 +28,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from drivers.timer_grid import wait_for_slot
 from gateway.mqtt import constants
 from gateway.mqtt.constants import (
     ANSWER_TIMEOUT,
@@ -72,6 +73,9 @@ READ_SIZE = 64 * 2**10
 
 INBOX_SIZE = 64 * 2**20
 """Bytes of received messages that may wait for `receive` before nothing more is read."""
+
+MISC_EVERY = 1.0
+"""Seconds between two checks of the keep-alive."""
 
 MESSAGE_SIZE = 1000
 """Bytes of a message beside its payload."""
@@ -473,6 +477,11 @@ class MqttClient(aiomqtt.Client):
 
     def _start_misc_task(self) -> None:
         self._misc_task = self._loop.create_task(self._misc_loop())
+
+    async def _misc_loop(self) -> None:
+        """Let paho send its keep-alives, and see that the broker answers them."""
+        while self._paho.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            await wait_for_slot(MISC_EVERY)
 
     def _read(self) -> None:
         """Read packets until no more wait, or the inbox is full.

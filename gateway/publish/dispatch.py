@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiomqtt import MqttError
 
+from drivers.timer_grid import wait_for_slot
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.mqtt.constants import ANSWER_TIMEOUT, NO_SUBSCRIBERS, REFUSED
 from gateway.publish.in_flight import InFlight
@@ -163,7 +164,7 @@ class Dispatch(ABC):
 
     async def _resend(self) -> None:
         while True:
-            await asyncio.sleep(RESEND_EVERY)
+            await wait_for_slot(RESEND_EVERY)
             if topic := self.window.unanswered(self._now()):
                 hint = "; this broker may not deliver names with a dot" if "." in topic else ""
                 raise MqttError(f"no acknowledgement of a record on {topic} in {ANSWER_TIMEOUT:g} s{hint}")

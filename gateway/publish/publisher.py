@@ -14,6 +14,7 @@ import orjson
 import structlog
 from aiomqtt import MqttError
 
+from drivers.timer_grid import wait_for_slot
 from gateway.common.state_log import RepeatLog
 from gateway.mqtt.client import Message
 from gateway.mqtt.messages import MAX_IDS, BadMessage, encode_metadata, parse_confirmation, parse_wanted
@@ -321,4 +322,4 @@ class Publisher:
     async def _publish_ledger(self, link: MqttClient) -> None:
         while True:
             link.send_unacknowledged(self._topic["ledger"], orjson.dumps(self._report()))
-            await asyncio.sleep(REPORT_EVERY)
+            await wait_for_slot(REPORT_EVERY)

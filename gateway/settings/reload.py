@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from drivers.timer_grid import wait_for_slot
 from gateway.common.atomic_file import save_json
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
@@ -120,7 +121,7 @@ class Reload:
         """Ask for a reload when files have changed, and are as they were a look before: nobody writes them."""
         known = seen = await asyncio.to_thread(_looks, self._files())
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await wait_for_slot(LOOK_EVERY)
             if not self.running.gateway.reload_on_change:
                 continue
             now = await asyncio.to_thread(_looks, self._files())

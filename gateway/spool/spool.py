@@ -6,6 +6,7 @@ One worker thread commits records in groups; only committed records are leased. 
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -38,11 +39,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 GROUP_COMMIT = 0.04
-"""Seconds for which puts are collected for one commit."""
+"""Seconds for which puts are collected for one commit, at most."""
 
-CONFIRM_DELAY = 0.25
-"""Seconds that confirmations may wait for a commit of puts, because each commit costs; confirmations that are lost in
-a crash are sent again."""
+QUIET = 0.005
+"""Seconds without a put after which the wave of scans has ended, and its commit begins, unless another commit began
+less than `COMMITS_APART` seconds ago: scans that come evenly would each have their own."""
+
+COMMITS_APART = 0.1
+
+CONFIRM_DELAY = 1.1
+"""Seconds that confirmations may wait for a commit of puts, because each commit costs: until the next wave of scans
+with a period of a second. Records whose confirmations are lost in a crash are sent again."""
 
 QUEUE_BYTES = 32 * 2**20
 """Bytes of records that may wait for their commit; above it acquisition waits too."""
@@ -97,6 +104,8 @@ class Spool:
         self._has_work = asyncio.Event()
         self._confirm_timer: asyncio.TimerHandle | None = None
         self._hurry = False
+        self._puts = 0  # since the start
+        self._committed_at = -math.inf
         self._has_room = asyncio.Event()
         self._is_empty = asyncio.Event()
         self._disk_trouble = ""  # why the disk can't be written: the drop reason meanwhile
@@ -219,6 +228,7 @@ class Spool:
         The readings count as pending at once. Await `room` regularly.
         """
         builder.add(item, readings)
+        self._puts += 1
         self.ledger.pending += readings
         self._is_empty.clear()
         self._open_builders[builder] = None
@@ -358,7 +368,7 @@ class Spool:
         """Commit puts and confirmations in groups until cancelled."""
         while True:
             await self._has_work.wait()
-            await asyncio.sleep(GROUP_COMMIT)
+            await self._collect()
             try:
                 written = await self.commit()
             except Exception as error:  # noqa: BLE001 - an error in Lineside must not stop the records
@@ -367,6 +377,19 @@ class Spool:
                 written = False
             if not written:
                 await asyncio.sleep(RETRY)
+
+    async def _collect(self) -> None:
+        """Wait until the wave of scans that has begun is complete, or for `GROUP_COMMIT`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GROUP_COMMIT
+        if loop.time() - self._committed_at < COMMITS_APART:
+            await asyncio.sleep(GROUP_COMMIT)
+        else:
+            puts = -1
+            while puts != self._puts and loop.time() < until:
+                puts = self._puts
+                await asyncio.sleep(QUIET)
+        self._committed_at = loop.time()
 
     async def commit(self) -> bool:
         """Commit the write queue now; return False if the disk refused, so that the queue has to wait."""

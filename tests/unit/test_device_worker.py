@@ -26,7 +26,7 @@ from drivers.base import (
     bad,
 )
 from gateway.acquisition.device_worker import BACKOFF_MAX, DeviceWorker
-from gateway.acquisition.scheduler import WAVE_SECONDS, Waves
+from gateway.acquisition.scheduler import SCAN_SECONDS, VALUE_SECONDS, WAVE_SECONDS, Waves
 from gateway.model.ledger import ScheduleCounts
 
 if TYPE_CHECKING:
@@ -242,8 +242,9 @@ def test_waves_are_as_few_as_their_length_allows_and_lie_evenly():
     assert set(small) == {0.0}
     plant = [Group("m", Connection(), ("p",) * 100, (Source(),) * 100, 1.0)]
     phases = Counter(waves.add(plant) for _ in range(1000))
-    assert max(phases.values()) <= WAVE_SECONDS / 500e-6
-    assert len(phases) == pytest.approx(1000 * 500e-6 / WAVE_SECONDS, abs=2)
+    seconds = SCAN_SECONDS + 100 * VALUE_SECONDS
+    assert max(phases.values()) <= WAVE_SECONDS / seconds + 1
+    assert len(phases) == pytest.approx(1000 * seconds / WAVE_SECONDS, abs=2)
     gaps = [after - before for before, after in pairwise([*sorted(phases), 1.0])]
     assert max(gaps) <= 2 * min(gaps)
 
