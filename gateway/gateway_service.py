@@ -30,7 +30,7 @@ from gateway.common.stall import StallWatch
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.common.wire_trace import log_trace
 from gateway.model.ledger import ScheduleCounts
-from gateway.model.record import Record
+from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
 from gateway.pipeline.machine_status import MachineStatuses
 from gateway.pipeline.pipeline import Pipeline
@@ -38,7 +38,7 @@ from gateway.pipeline.totals import CounterTotals
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
-from gateway.settings.sections import ClockTrust
+from gateway.settings.sections import ClockTrust, Publish
 from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.renumber import renumber
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from gateway.model.reading import NamedScan
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
+
+    _Builders = tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]
+    """The builders of a machine's records: of readings, and of events."""
 
 log = structlog.get_logger()
 
@@ -89,7 +92,11 @@ class GatewayService:
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
         self._max_record = own.max_record
-        self._builders: dict[MachinePath, tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]] = {}
+        self._builders: dict[MachinePath, _Builders] = {}
+        self._shared_builder: RecordBuilder[PlacedScan] | None = None
+        if own.publish is Publish.GATEWAY:
+            topic = self.topics.gateway(factory.factory.enterprise, factory.factory.site, own.id, "data")
+            self._shared_builder = RecordBuilder(topic, self._encode_together, halve, self._max_record)
         self._discovery = Discovery(own.spool.folder / f"{own.id}.found.json")
         self._discovery.load()
         self._totals = CounterTotals(own.spool.folder / f"{own.id}.totals.json")
@@ -128,23 +135,33 @@ class GatewayService:
     # -- the steps of the flow --
 
     def _make_pipeline(self, machine: Machine, group: Group, points: Sequence[Point]) -> Sink:
-        data, events = self._builders_of(machine.path)
-        put = partial(self.spool.put, events if group.events else data)
+        put = self._put_of(machine.path, events=group.events)
         totalize = self._totals.step(str(machine.path), points)
         pipeline = Pipeline(points, self.clock, self.states, lambda: self.spool.ledger, put, totalize)
         return pipeline.take
 
-    def _builders_of(self, path: MachinePath) -> tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]:
-        """Return the builders of a machine's records: of readings, and of events."""
-        if path not in self._builders:
+    def _put_of(self, path: MachinePath, *, events: bool) -> Callable[[NamedScan, int], None]:
+        """Return the function that puts a scan of a machine, with its number of readings, into a record."""
+        builders = self._builders.get(path)
+        if builders is None:
             encode = partial(self._encode, path)
             data = RecordBuilder(self.topics.data(path), encode, halve, self._max_record)
-            events = RecordBuilder(self.topics.event(path), encode, halve, self._max_record)
-            self._builders[path] = data, events
-        return self._builders[path]
+            builders = data, RecordBuilder(self.topics.event(path), encode, halve, self._max_record)
+            self._builders[path] = builders
+        if events or self._shared_builder is None:
+            return partial(self.spool.put, builders[events])
+        return partial(self._put_together, self._shared_builder, path)
+
+    def _put_together(
+        self, builder: RecordBuilder[PlacedScan], path: MachinePath, scan: NamedScan, readings: int
+    ) -> None:
+        self.spool.put(builder, PlacedScan(path, self._metadata.id_of(path), scan), readings)
 
     def _encode(self, path: MachinePath, seq: int, scans: list[NamedScan]) -> bytes:
         return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._metadata.id_of(path)))
+
+    def _encode_together(self, seq: int, scans: list[PlacedScan]) -> bytes:
+        return self._codec.encode(GatewayRecord(self.id, self.spool.id, seq, scans))
 
     def _make_worker(self, device: Device, before: int) -> DeviceWorker:
         """Make the worker of a device, which reads all machines behind its connection."""

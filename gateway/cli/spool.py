@@ -65,7 +65,7 @@ def export(config: Path, out: str | None) -> None:
     try:
         with click.open_file(out or "-", "wb") as file:
             for row in records(_files(factory)):
-                file.write(orjson.dumps(_record(row, codec), option=orjson.OPT_APPEND_NEWLINE))
+                file.write(orjson.dumps(_record(row, codec), default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
                 count += 1
                 damaged += not row.is_right
     except (NotReadable, OSError) as error:
@@ -186,7 +186,7 @@ def _end(row: Row | None, own: GatewaySection) -> dict[str, Any] | None:
     if row is None:
         return None
     try:
-        times = [scan.time for scan in CODECS[own.codec].decode(row.payload).scans] if row.is_right else []
+        times = CODECS[own.codec].decode(row.payload).times() if row.is_right else []
     except Undecodable:
         times = []
     return {"seq": row.seq, "time": _time(min(times)) if times else None}
@@ -239,6 +239,18 @@ def _record(row: Row, codec: Codec) -> dict[str, Any]:
             reason = str(error)
     payload = row.payload if isinstance(row.payload, bytes) else str(row.payload).encode()
     return entry | {"damaged": reason, "base64": base64.b64encode(payload).decode()}
+
+
+def _as_json(value: object) -> object:
+    """Return the parts of a record that are not of JSON."""
+    from gateway.model.path import MachinePath  # noqa: PLC0415 - see gateway.cli
+    from gateway.model.reading import NamedScan  # noqa: PLC0415 - see gateway.cli
+
+    if isinstance(value, NamedScan):
+        return value.as_dict()
+    if isinstance(value, MachinePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} in a record")
 
 
 def _letters(factory: Factory) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from gateway.model.record import Record
+    from gateway.model.record import AnyRecord
 
 
 class Undecodable(Exception):
@@ -18,10 +18,10 @@ class Codec(Protocol):
     Encoding happens once, before the spool. A codec has no state and does no I/O.
     """
 
-    def encode(self, record: Record) -> bytes:
+    def encode(self, record: AnyRecord) -> bytes:
         """Return the record as it goes over the wire."""
         ...
 
-    def decode(self, payload: bytes) -> Record:
+    def decode(self, payload: bytes) -> AnyRecord:
         """Return the record. Raises `Undecodable` for bytes that are not a record."""
         ...

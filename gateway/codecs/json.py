@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from gateway.codecs.base import Undecodable
+from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
-from gateway.model.record import Record
+from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.model.text import check_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from drivers.base import Value
+    from gateway.model.record import AnyRecord
+
+T = TypeVar("T")
 
 VERSION = 1
 
@@ -31,8 +38,8 @@ _KINDS = frozenset((bool, int, float, str))
 _TIMES = range(253_402_300_800_000_000)
 """Microseconds since the epoch, until the end of the year 9999."""
 
-_PLAIN = 2
-"""Keys of a scan that is good as a whole: its time and its values."""
+_PLAIN, _PLACED = 2, 4
+"""Keys of a scan that is good as a whole: its time and its values; of a gateway also its machine and names."""
 
 MAX_NAME = 256
 """Characters of the name of a gateway, a spool or a point."""
@@ -48,19 +55,34 @@ _UNPROVABLE = (b'\\\\":', b'" ', b"\n", b"\t")
 
 _checked: set[str] = set()
 
+MAX_NAME_LISTS, MAX_LISTED = 500, 1_000
+"""Valid lists of names that are cached, so that scans have the same object, and the names in such a list; beyond that
+all are checked again."""
+
+_name_lists: dict[tuple[str, ...], tuple[str, ...]] = {}
+
 
 class JsonCodec:
-    """`{"v":1,"gateway":…,"spool":…,"seq":…,"scans":[{"t":…,"values":{…},…}]}`."""
+    """Records of one machine and of a gateway.
 
-    def encode(self, record: Record) -> bytes:
+    A record of a machine is `{"v":1,"gateway":…,"spool":…,"seq":…,"scans":[{"t":…,"values":{…},…}]}`. A record of a
+    gateway has its machines with their metadata ids, and the lists of names of its scans; a scan has their positions
+    and its values: `"machines":[["a/b/c/d/e","5d0c"]],"names":[["p","q"]],"scans":[{"m":0,"n":0,"t":…,"v":[1,2]}]`.
+    """
+
+    def encode(self, record: AnyRecord) -> bytes:
         """Return JSON without empty parts."""
-        written = {"v": VERSION, "gateway": record.gateway, "spool": record.spool, "seq": record.seq}
+        written: dict[str, Any] = {
+            "v": VERSION, "gateway": record.gateway, "spool": record.spool, "seq": record.seq,
+        }  # fmt: skip
+        if isinstance(record, GatewayRecord):
+            return orjson.dumps(written | _placed_scans(record.scans))
         if record.meta:
             written["meta"] = record.meta
-        written["scans"] = [_scan(scan) for scan in record.scans]
+        written["scans"] = [{"t": scan.time, "values": scan.values, **_exceptions(scan)} for scan in record.scans]
         return orjson.dumps(written)
 
-    def decode(self, payload: bytes) -> Record:
+    def decode(self, payload: bytes) -> AnyRecord:
         """Read JSON, checking everything that later steps rely on."""
         if len(payload) > MAX_BYTES:
             raise Undecodable(f"is of {len(payload)} bytes, where {MAX_BYTES} are the most")
@@ -75,8 +97,11 @@ class JsonCodec:
         return record
 
 
-def _scan(scan: NamedScan) -> dict[str, Any]:
-    written: dict[str, Any] = {"t": scan.time, "values": scan.values}
+def _exceptions(scan: NamedScan) -> dict[str, Any]:
+    """Return the parts of a scan that most scans lack."""
+    if scan.is_good:
+        return {}
+    written: dict[str, Any] = {}
     if scan.bad:
         written["bad"] = scan.bad
     if scan.uncertain:
@@ -90,19 +115,45 @@ def _scan(scan: NamedScan) -> dict[str, Any]:
     return written
 
 
-def _record(data: dict[str, Any]) -> Record:
+def _placed_scans(scans: Sequence[PlacedScan]) -> dict[str, Any]:
+    """Return the machines, names and scans of a record of a gateway."""
+    machines: dict[tuple[MachinePath, str], int] = {}
+    names: dict[tuple[str, ...], int] = {}
+    known: dict[int, int] = {}  # the position of a list of names, by its identity
+    kept = []  # while they are known by their identity
+    written = []
+    for placed in scans:
+        scan = placed.scan
+        listed, values = scan.columns
+        position = known.get(id(listed))
+        if position is None:
+            kept.append(listed)
+            position = known[id(listed)] = names.setdefault(tuple(listed), len(names))
+        machine = machines.setdefault((placed.path, placed.meta), len(machines))
+        written.append({"m": machine, "n": position, "t": scan.time, "v": values, **_exceptions(scan)})
+    return {
+        "machines": [[str(path), meta] for path, meta in machines],
+        "names": [list(one) for one in names],
+        "scans": written,
+    }
+
+
+def _record(data: dict[str, Any]) -> AnyRecord:
     gateway, spool = _need(data, "gateway", str), _need(data, "spool", str)
     for key, name in (("gateway", gateway), ("spool", spool)):
         if not name or not _WILDCARDS.isdisjoint(name):
             raise Undecodable(f"{key} is {short(name)}, which can't be a level of a topic")
         _check_text(name, key)
-    meta = data.get("meta", "")
-    if type(meta) is not str:
-        raise Undecodable(f"meta is {short(meta)}, where a str belongs")
     seq = _need(data, "seq", int)
     if not 0 < seq < _TOO_HIGH:
         raise Undecodable(f"seq is {seq}, where a number from 1 to {_TOO_HIGH - 1} belongs")
-    return Record(gateway, spool, seq, [_read(scan) for scan in _need(data, "scans", list)], meta)
+    scans = _need(data, "scans", list)
+    if "machines" in data:
+        return GatewayRecord(gateway, spool, seq, _read_placed(data, scans))
+    meta = data.get("meta", "")
+    if type(meta) is not str:
+        raise Undecodable(f"meta is {short(meta)}, where a str belongs")
+    return Record(gateway, spool, seq, [_read(scan) for scan in scans], meta)
 
 
 def _need(data: dict[str, Any], key: str, kind: type) -> Any:  # noqa: ANN401 - of that kind
@@ -119,17 +170,98 @@ def _read(data: Any) -> NamedScan:  # noqa: ANN401 - what came over the wire
     if not _KINDS.issuperset(map(type, values.values())):
         name, value = next((name, value) for name, value in values.items() if type(value) not in _KINDS)
         raise Undecodable(f"the value of {short(name)} is {short(value)}")
-    time, times = _need(data, "t", int), _named(data, "times", int)
-    for stamp in (time, *times.values()):
+    scan = NamedScan(_time(data), values)
+    if len(data) > _PLAIN:
+        _read_exceptions(data, scan)
+    return scan
+
+
+def _time(data: dict[str, Any]) -> int:
+    time: int = _need(data, "t", int)
+    if time not in _TIMES:
+        raise Undecodable(f"a time is {time}")
+    return time
+
+
+def _read_exceptions(data: dict[str, Any], scan: NamedScan) -> None:
+    """Read the parts of a scan that most scans lack."""
+    scan.times = _named(data, "times", int)
+    for stamp in scan.times.values():
         if stamp not in _TIMES:
             raise Undecodable(f"a time is {stamp}")
-    bad = _named(data, "bad", str)
-    if bad and not bad.keys().isdisjoint(values):
-        raise Undecodable(f"{short(min(bad.keys() & values))} is bad, and has a value")
+    scan.bad = bad = _named(data, "bad", str)
+    if bad and not bad.keys().isdisjoint(scan.columns[0]):
+        raise Undecodable(f"{short(min(bad.keys() & set(scan.columns[0])))} is bad, and has a value")
+    scan.uncertain, scan.codes = _named(data, "uncertain", str), _named(data, "codes", str)
     late = data.get("late", False)
     if type(late) is not bool:
         raise Undecodable(f"late is {short(late)}, where true or false belongs")
-    return NamedScan(time, values, bad, _named(data, "uncertain", str), _named(data, "codes", str), times, late)
+    scan.late = late
+
+
+# -- records of a gateway --
+
+
+def _read_placed(data: dict[str, Any], scans: list[Any]) -> list[PlacedScan]:
+    machines = [_read_machine(one) for one in _need(data, "machines", list)]
+    names = [_read_names(one) for one in _need(data, "names", list)]
+    placed = []
+    for written in scans:
+        if not isinstance(written, dict):
+            raise Undecodable(f"a scan is {short(written)}")
+        path, meta = _chosen(written, "m", machines)
+        listed = _chosen(written, "n", names)
+        values: list[Value] = _need(written, "v", list)
+        if len(values) != len(listed):
+            raise Undecodable(f"a scan has {len(values)} values for {len(listed)} names")
+        if not _KINDS.issuperset(map(type, values)):
+            name, value = next((n, v) for n, v in zip(listed, values, strict=True) if type(v) not in _KINDS)
+            raise Undecodable(f"the value of {short(name)} is {short(value)}")
+        scan = NamedScan.of_columns(_time(written), listed, values)
+        if len(written) > _PLACED:
+            _read_exceptions(written, scan)
+        placed.append(PlacedScan(path, meta, scan))
+    return placed
+
+
+def _chosen(written: dict[str, Any], key: str, known: list[T]) -> T:
+    position: int = _need(written, key, int)
+    if not 0 <= position < len(known):
+        raise Undecodable(f"{key} is {position}, where a position in a list of {len(known)} belongs")
+    return known[position]
+
+
+def _read_machine(written: Any) -> tuple[MachinePath, str]:  # noqa: ANN401 - what came over the wire
+    if not isinstance(written, list) or [type(one) for one in written] != [str, str]:
+        raise Undecodable(f"a machine is {short(written)}, where its path and its metadata id belong")
+    return _machine_path(written[0]), written[1]
+
+
+@lru_cache(maxsize=MAX_CHECKED)
+def _machine_path(written: str) -> MachinePath:
+    levels = written.split("/")
+    if len(levels) != len(MachinePath._fields) or not all(levels) or any(sign in written for sign in "+#"):
+        raise Undecodable(f"{short(written)} is not the path of a machine")
+    for level in levels:
+        _check_text(level, "a level of the path of a machine")
+    return MachinePath(*levels)
+
+
+def _read_names(written: Any) -> tuple[str, ...]:  # noqa: ANN401 - what came over the wire
+    if not isinstance(written, list) or not all(type(name) is str for name in written):
+        raise Undecodable(f"names are {short(written)}, where a list of names belongs")
+    names = tuple(written)
+    known = _name_lists.get(names)
+    if known is not None:
+        return known
+    if len(set(names)) < len(names):
+        raise Undecodable(f"{next(name for name in names if names.count(name) > 1)!r:.60} is there twice")
+    _check_names(names)
+    if len(names) <= MAX_LISTED:
+        if len(_name_lists) >= MAX_NAME_LISTS:
+            _name_lists.clear()
+        _name_lists[names] = names
+    return names
 
 
 def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
@@ -144,22 +276,28 @@ def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
 # -- checks beyond those of the parser --
 
 
-def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
+def _look_closer(payload: bytes, data: dict[str, Any], record: AnyRecord) -> None:
     """Refuse names and numbers that stores can't represent, and duplicate keys.
 
     Counting shows that most records, those of gateways, are right; only others are parsed again, slowly.
     """
     keys = len(data)
     large = False
-    for scan, written in zip(record.scans, data["scans"], strict=True):
-        keys += len(written) + len(scan.values)
-        parts = (scan.bad, scan.uncertain, scan.codes, scan.times)
-        if len(written) > _PLAIN:
+    scans: Sequence[NamedScan | PlacedScan] = record.scans
+    for one, written in zip(scans, data["scans"], strict=True):
+        keys += len(written)
+        scan: NamedScan = one.scan if isinstance(one, PlacedScan) else one
+        plain = _PLACED if isinstance(one, PlacedScan) else _PLAIN
+        if len(written) > plain:
+            parts = (scan.bad, scan.uncertain, scan.codes, scan.times)
             keys += sum([len(part) for part in parts])
             for part in parts:
                 _check_names(part)
-        _check_names(scan.values)
-        large = large or _large(scan.values)
+        names, values = scan.columns
+        if plain == _PLAIN:
+            keys += len(names)
+            _check_names(names)
+        large = large or _large(names, values)
     # a quote inside a text, as of JSON, has a backslash before it
     found = payload.count(b'":') - payload.count(b'\\":')
     # a key may end with a backslash, and a blank may follow a key: then counting proves nothing
@@ -167,7 +305,7 @@ def _look_closer(payload: bytes, data: dict[str, Any], record: Record) -> None:
         _parse_slowly(payload)
 
 
-def _check_names(named: dict[str, Any]) -> None:
+def _check_names(named: Collection[str]) -> None:
     """Refuse names that would break out of their place in a store's protocol, or be another point's there."""
     if _checked.issuperset(named):
         return
@@ -187,9 +325,9 @@ def _check_text(text: str, field: str) -> None:
         raise Undecodable(f"{field} {error}") from error
 
 
-def _large(values: dict[str, Value]) -> bool:
+def _large(names: Sequence[str], values: Sequence[Any]) -> bool:
     """Return whether a number is beyond 64 bits: such integers arrive as floats, with digits lost."""
-    numbers: Any = values.values()
+    numbers: Any = values
     try:
         if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
             return False
@@ -197,7 +335,7 @@ def _large(values: dict[str, Value]) -> bool:
         numbers = [value for value in numbers if type(value) is not str]
         if not numbers or (min(numbers) > _LOWEST and max(numbers) < _TOO_HIGH):
             return False
-    for name, value in values.items():
+    for name, value in zip(names, values, strict=True):
         if type(value) is int and value not in _WHOLE:
             raise Undecodable(f"the value of {short(name)} is {value}, which is beyond a 64-bit integer")
     return True

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.codecs import CODECS, Undecodable
+from gateway.ingest.placement import placed_scans, source_of
 from gateway.mqtt.messages import BadMessage, parse_ledger, parse_machine_state
 from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.model.path import MachinePath
+    from gateway.model.reading import NamedScan
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import LedgerReport
     from gateway.mqtt.packets import ReceivedMessage
@@ -53,6 +55,12 @@ class _Row:
     values: dict[str, tuple[Any, str]] = field(default_factory=dict)
     arrivals: deque[tuple[float, int]] = field(default_factory=deque)
 
+    def add(self, scan: NamedScan) -> None:
+        """Show the readings of a scan."""
+        self.arrivals.append((time.monotonic(), len(scan)))
+        self.values |= {name: (value, scan.uncertain.get(name, "")) for name, value in scan.values.items()}
+        self.values |= {name: (None, reason) for name, reason in scan.bad.items()}
+
 
 class Screen:
     """A table that follows the broker, as any other consumer could."""
@@ -76,7 +84,8 @@ class Screen:
         session = Session(broker, "lineside-demo-screen", quiet=True)
 
         async def serve(link: MqttClient) -> None:
-            await session.subscribe(link, topics.all_machines("+"), topics.all_gateways("ledger"), qos=0)
+            every = topics.all_machines("+"), topics.all_gateways("ledger"), topics.all_gateways("data")
+            await session.subscribe(link, *every, qos=0)
             while True:
                 with suppress(BadMessage, Undecodable):  # any client may publish anything
                     self._take(topics, codec, await link.receive())
@@ -89,21 +98,16 @@ class Screen:
                 drawing.cancel()
 
     def _take(self, topics: Topics, codec: Any, message: ReceivedMessage) -> None:  # noqa: ANN401 - a codec
-        if (gateway := topics.gateway_of(message.topic)) is not None:
+        gateway, machine = topics.gateway_of(message.topic), topics.machine_of(message.topic)
+        if gateway is not None and gateway[1] == "ledger":
             self._ledgers[gateway[0]] = parse_ledger(message.payload)
-            return
-        found = topics.machine_of(message.topic)
-        row = self._rows.get(found[0]) if found else None
-        if found is None or row is None:
-            return
-        if found[1] == "state":
-            row.state = parse_machine_state(message.payload).state
-        elif found[1] == "data":
-            record = codec.decode(message.payload)
-            row.arrivals.append((time.monotonic(), len(record)))
-            for scan in record.scans:
-                row.values |= {name: (value, scan.uncertain.get(name, "")) for name, value in scan.values.items()}
-                row.values |= {name: (None, reason) for name, reason in scan.bad.items()}
+        elif machine is not None and machine[1] == "state":
+            if (row := self._rows.get(machine[0])) is not None:
+                row.state = parse_machine_state(message.payload).state
+        elif (source := source_of(topics, message.topic)) is not None and (machine is None or machine[1] == "data"):
+            for placed in placed_scans(source, codec.decode(message.payload)):
+                if (row := self._rows.get(placed.path)) is not None:
+                    row.add(placed.scan)
 
     async def _draw(self, live: Live) -> None:
         while True:

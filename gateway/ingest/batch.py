@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gateway.common.dead_letters import DeadLetter
     from gateway.model.metadata import MachineMeta
-    from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.stores.base import MachineScan
@@ -32,12 +31,14 @@ class Sender(NamedTuple):
 
 
 class ReceivedRecord(NamedTuple):
-    """A received record, kept encoded: decoded, a waiting record would need ten times the memory."""
+    """A received record, kept encoded: decoded, a waiting record would need ten times the memory.
+
+    `topic` is the same object for all records of a topic, because millions may wait.
+    """
 
     sender: Sender
     seq: int
-    path: MachinePath
-    meta_id: str
+    topic: str
     payload: bytes
     readings: int
 
@@ -76,6 +77,7 @@ class Batch:
 
     `scans` are those of records with metadata; a `MachineScan` names its record by the position in `records`.
 
+    `metas`       the metadata of the scans of each record, by id, and by machine path where the record names none
     `refused`     readings of a record that are not stored, by position
     `letters`     dead letters of such a record, by position; `other_letters` are those of other messages
     `settlements` records whose dead letters are not written yet, by position
@@ -87,7 +89,7 @@ class Batch:
     client: MqttClient
     messages: list[ReceivedMessage] = field(default_factory=list)
     records: list[ReceivedRecord] = field(default_factory=list)
-    metas: list[MachineMeta | None] = field(default_factory=list)
+    metas: list[Mapping[str, MachineMeta]] = field(default_factory=list)
     scans: list[MachineScan] = field(default_factory=list)
     readings: int = 0
     size: int = 0

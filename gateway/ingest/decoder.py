@@ -11,28 +11,30 @@ from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
 from gateway.ingest.metadata_requests import Gateway
+from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.model.metadata import MachineMeta
-from gateway.model.text import MAX_NAME, check_text
+from gateway.model.record import GatewayRecord
 from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
 from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.codecs.base import Codec
     from gateway.ingest.batch import Batch
     from gateway.ingest.metadata_registry import MetadataRegistry
     from gateway.ingest.metadata_requests import MetadataRequests
+    from gateway.ingest.placement import Source
     from gateway.ingest.status import IngestStatus
     from gateway.model.path import MachinePath
-    from gateway.model.record import Record
+    from gateway.model.record import AnyRecord, PlacedScan
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
 
 log = structlog.get_logger()
 
 MAX_CACHED_TOPICS = 10_000
-"""Topics whose parsed paths are cached; beyond it the cache starts empty."""
+"""Topics whose sources are cached; beyond it the cache starts empty."""
 
 NO_METADATA = MachineMeta("unknown")
 """The metadata of a machine that publishes no metadata, and whose records name none."""
@@ -64,39 +66,36 @@ class MessageDecoder:
         self._requests = requests
         self._status = status
         self._gateway_resends = gateway_resends
-        self._paths: dict[str, MachinePath] = {}
+        self._sources: dict[str, tuple[str, Source]] = {}
         self._senders: dict[Sender, Sender] = {}
+        self._single: dict[str, Mapping[str, MachineMeta]] = {}  # the same object for all records with one meta
         self._unnamed: set[MachinePath] = set()
         self._repeats = RepeatLog(log)
 
     def add(self, batch: Batch, message: ReceivedMessage) -> None:
         """Decode a message into the batch. Set other messages than records aside, so that the broker deletes them."""
         batch.messages.append(message)
-        topic = message.topic
-        path = self._paths.get(topic)
-        if path is None:
-            path = self._read_topic(batch, message)
-            if path is None:
-                return
+        known = self._sources.get(message.topic) or self._read_topic(batch, message)
+        if known is None:
+            return
+        topic, source = known
         payload = message.payload
         try:
             record = self._codec.decode(payload)
+            scans = placed_scans(source, record)
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
-        meta = self._metadata.find(path, record.meta)
-        meta_id = (
-            record.meta if meta is None else meta.id
-        )  # the same object for all records, because millions may wait
-        received = ReceivedRecord(self._sender(path, record), record.seq, path, meta_id, payload, len(record))
-        if meta is None:
-            self._without_metadata(batch, received, record)
+        received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record))
+        metas, missing = self._metas_of(scans)
+        if missing:
+            self._without_metadata(batch, received, scans, next(iter(missing)))
         else:
-            self._append(batch, received, record, meta)
+            self._append(batch, received, scans, metas)
 
-    def _sender(self, path: MachinePath, record: Record) -> Sender:
+    def _sender(self, source: Source, record: AnyRecord) -> Sender:
         """Return the spool of a record, the same object for all its records."""
-        sender = Sender(path.enterprise, path.site, record.gateway, record.spool)
+        sender = Sender(source[0], source[1], record.gateway, record.spool)
         known = self._senders.get(sender)
         if known is None:
             if len(self._senders) >= MAX_CACHED_TOPICS:
@@ -104,52 +103,88 @@ class MessageDecoder:
             known = self._senders[sender] = sender
         return known
 
-    def _append(self, batch: Batch, received: ReceivedRecord, record: Record, meta: MachineMeta) -> None:
+    def _metas_of(self, scans: Iterable[PlacedScan]) -> tuple[Mapping[str, MachineMeta], Mapping[str, MachinePath]]:
+        """Return the metadata of scans as in `Batch`, and the unknown ids with one of their machines."""
+        metas: dict[str, MachineMeta] = {}
+        missing: dict[str, MachinePath] = {}
+        for placed in scans:
+            key = placed.meta or str(placed.path)
+            if key in metas or key in missing:
+                continue
+            meta = self._metadata.find(placed.path, placed.meta)
+            if meta is not None:
+                metas[key] = meta
+            elif placed.meta:
+                missing[key] = placed.path
+            else:
+                self._warn_of_unnamed(placed.path)
+                metas[key] = NO_METADATA
+        if len(metas) == 1 and not missing:
+            [(key, meta)] = metas.items()
+            single = self._single.get(key)
+            if single is None or single[key] is not meta:
+                if len(self._single) >= MAX_CACHED_TOPICS:
+                    self._single.clear()
+                single = self._single[key] = metas
+            return single, missing
+        return metas, missing
+
+    def _warn_of_unnamed(self, path: MachinePath) -> None:
+        if path not in self._unnamed and len(self._unnamed) < MAX_CACHED_TOPICS:
+            self._unnamed.add(path)
+            log.warning("meta.unknown", machine=str(path), hint="publish its metadata: it has no units")
+
+    def _append(
+        self, batch: Batch, received: ReceivedRecord, scans: Iterable[PlacedScan], metas: Mapping[str, MachineMeta]
+    ) -> int:
+        """Add a record with the scans whose metadata is known; return its position."""
         position = len(batch.records)
-        path = received.path
         batch.records.append(received)
-        batch.metas.append(meta)
-        batch.scans += [MachineScan(path, meta, scan, position) for scan in record.scans]
+        batch.metas.append(metas)
+        batch.scans += _with_metas(scans, metas, position)
         batch.readings += received.readings
         batch.size += received.size
+        return position
 
     def scans(self, batch: Batch) -> list[MachineScan]:
         """Decode the records of a batch again, to write them again."""
         return [
-            MachineScan(received.path, meta, scan, position)
-            for position, (received, meta) in enumerate(zip(batch.records, batch.metas, strict=True))
-            if meta is not None
-            for scan in self._codec.decode(received.payload).scans
+            scan
+            for position, (received, metas) in enumerate(zip(batch.records, batch.metas, strict=True))
+            if metas
+            for scan in _with_metas(self._scans_of(received), metas, position)
         ]
+
+    def _scans_of(self, received: ReceivedRecord) -> list[PlacedScan]:
+        """Decode a record that was decoded before."""
+        source = source_of(self._topics, received.topic)
+        return [] if source is None else placed_scans(source, self._codec.decode(received.payload))
 
     # -- topics --
 
-    def _read_topic(self, batch: Batch, message: ReceivedMessage) -> MachinePath | None:
-        """Return the machine of a record; None if the message is not a record."""
+    def _read_topic(self, batch: Batch, message: ReceivedMessage) -> tuple[str, Source] | None:
+        """Return the topic and the source of a record; None if the message is not a record."""
         topic = message.topic
-        gateway = self._topics.gateway_of(topic)
+        gateway, machine = self._topics.gateway_of(topic), self._topics.machine_of(topic)
         if gateway is not None and gateway[1] == "metadata":
             self._read_answer(batch, message)
             return None
-        found = self._topics.machine_of(topic)
-        if found is None or not all(found[0]):
+        try:
+            source = source_of(self._topics, topic)
+            if source is None and machine is not None and machine[1] == "meta":
+                check_levels(machine[0])
+                self._read_metadata(batch, machine[0], message)
+                return None
+        except Undecodable as error:
+            batch.other_letters.append(DeadLetter(topic, str(error), message.payload))
+            return None
+        if source is None:
             batch.other_letters.append(DeadLetter(topic, "no machine has this topic", message.payload))
             return None
-        path, leaf = found
-        try:
-            for level in path:
-                check_text(level, MAX_NAME)
-        except ValueError as error:
-            letter = DeadLetter(topic, f"a level of the topic {error}", message.payload)
-            batch.other_letters.append(letter)
-            return None
-        if leaf == "meta":
-            self._read_metadata(batch, path, message)
-            return None
-        if len(self._paths) >= MAX_CACHED_TOPICS:
-            self._paths.clear()
-        self._paths[topic] = path
-        return path
+        if len(self._sources) >= MAX_CACHED_TOPICS:
+            self._sources.clear()
+        self._sources[topic] = topic, source
+        return topic, source
 
     # -- metadata --
 
@@ -190,41 +225,53 @@ class MessageDecoder:
             return
         for meta_id in ids:
             for received in self._requests.take_known(meta_id):
-                meta = self._metadata.find(received.path, meta_id)
-                if meta is not None:
-                    self._append(batch, received, self._codec.decode(received.payload), meta)
+                scans = self._scans_of(received)
+                metas, missing = self._metas_of(scans)
+                if missing:  # a record of a gateway may have to wait for another id
+                    self._without_metadata(batch, received, scans, next(iter(missing)))
+                else:
+                    self._append(batch, received, scans, metas)
 
-    def _without_metadata(self, batch: Batch, received: ReceivedRecord, record: Record) -> None:
-        """Queue a record with unknown metadata, or set it aside.
+    def _without_metadata(
+        self, batch: Batch, received: ReceivedRecord, scans: Sequence[PlacedScan], meta_id: str
+    ) -> None:
+        """Queue a record with unknown metadata, or set its readings aside.
 
         Stored without its units it would be wrong, and would become another series once they are known.
         """
-        if not record.meta:
-            if received.path not in self._unnamed and len(self._unnamed) < MAX_CACHED_TOPICS:
-                self._unnamed.add(received.path)
-                log.warning("meta.unknown", machine=str(received.path), hint="publish its metadata: it has no units")
-            self._append(batch, received, record, NO_METADATA)
-            return
+        machine = next(str(placed.path) for placed in scans if placed.meta == meta_id)
         self._repeats.warning(
-            "meta.unknown", key=f"{received.path} {record.meta}", machine=str(received.path), meta=record.meta,
+            "meta.unknown", key=f"{machine} {meta_id}", machine=machine, meta=meta_id,
             hint="its gateway is asked for it; until then the records wait" if self._gateway_resends else "",
         )  # fmt: skip
         if not self._gateway_resends:
-            self._give_up(batch, [received], f"its meta {record.meta} was never published")
+            self._give_up(batch, [received], f"its meta {meta_id} was never published")
             return
         self._status.waiting_for_metadata += 1
         batch.waiting.append(received)
-        if expired := self._requests.add(received):
-            reason = f"gateway {received.sender.gateway} does not answer for its metadata {record.meta}"
+        if expired := self._requests.add(received, meta_id):
+            reason = f"gateway {received.sender.gateway} does not answer for its metadata {meta_id}"
             self._give_up(batch, expired, reason)
 
     def _give_up(self, batch: Batch, records: Iterable[ReceivedRecord], reason: str) -> None:
-        """Set whole records aside with their payloads; they are confirmed as set aside."""
+        """Set the readings without metadata aside; they are confirmed as set aside, and all others are stored."""
         for received in records:
-            position = len(batch.records)
-            batch.records.append(received)
-            batch.metas.append(None)
-            batch.readings += received.readings
-            batch.size += received.size
-            letter = DeadLetter(self._topics.data(received.path), reason, received.payload)
-            self._status.not_stored[UNKNOWN_METADATA] += batch.refuse(position, received.readings, letter)
+            scans = self._scans_of(received)
+            metas, missing = self._metas_of(scans)
+            position = self._append(batch, received, scans, metas)
+            lost = [placed for placed in scans if placed.meta in missing]
+            topic, payload = received.topic, received.payload
+            if lost and len(lost) < len(scans):
+                sender = received.sender
+                payload = self._codec.encode(GatewayRecord(sender.gateway, sender.spool, received.seq, lost))
+            refused = batch.refuse(position, sum(map(len, lost)), DeadLetter(topic, reason, payload))
+            self._status.not_stored[UNKNOWN_METADATA] += refused
+
+
+def _with_metas(scans: Iterable[PlacedScan], metas: Mapping[str, MachineMeta], position: int) -> list[MachineScan]:
+    """Return the scans whose metadata is known, as stores take them."""
+    return [
+        MachineScan(placed.path, meta, placed.scan, position)
+        for placed in scans
+        if (meta := metas.get(placed.meta or str(placed.path))) is not None
+    ]

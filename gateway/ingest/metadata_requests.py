@@ -60,13 +60,13 @@ class MetadataRequests:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, record: ReceivedRecord) -> list[ReceivedRecord]:
-        """Queue a record; return the records that stop waiting, because their gateway does not respond."""
+    def add(self, record: ReceivedRecord, meta_id: str) -> list[ReceivedRecord]:
+        """Queue a record for an id; return the records that stop waiting, because their gateway does not respond."""
         now = self._clock()
         requests = self._requests.setdefault(gateway_of(record.sender), {})
-        request = requests.get(record.meta_id)
+        request = requests.get(meta_id)
         if request is None:
-            request = requests[record.meta_id] = _Request(now, now)
+            request = requests[meta_id] = _Request(now, now)
         key = record.sender.spool, record.seq
         if key not in request.records:
             if self._count >= MAX_WAITING or self._bytes + record.size > MAX_WAITING_BYTES:
@@ -75,7 +75,7 @@ class MetadataRequests:
             self._bytes += record.size
             request.records[key] = record
         if request.asked >= REQUESTS and now - request.since > PATIENCE:
-            return self.take(gateway_of(record.sender), record.meta_id)
+            return self.take(gateway_of(record.sender), meta_id)
         return []
 
     def asked(self, gateway: Gateway, meta_id: str) -> bool:

@@ -136,7 +136,7 @@ class Ingest:
         answers: asyncio.Task[None] | None = None
         try:
             await self._subscribe(client)
-            answers = asyncio.create_task(self._subscribe_to_answers(client), name="subscribe to metadata")
+            answers = asyncio.create_task(self._subscribe_to_gateways(client), name="subscribe to gateways")
             await self._receive(client)
         finally:
             if answers is not None:
@@ -150,9 +150,10 @@ class Ingest:
         # QoS 0: retained, so sent again at each connect, and some brokers accept no further
         # subscription before the retained messages of the last one are acknowledged
         await session.subscribe(client, self._topics.all_machines("meta"), qos=0)
-        await session.subscribe(client, self._filter("event"))
-        await session.subscribe(client, self._filter("data"))
-        log.info("ingest.subscribed", topic=self._filter("data"))
+        await session.subscribe(client, self._shared(self._topics.all_machines("event")))
+        data = self._shared(self._topics.all_machines("data"))
+        await session.subscribe(client, data)
+        log.info("ingest.subscribed", topic=data)
         self._confirmations.send(client)
         # QoS 0: only the presence of another process of this name matters there
         await session.subscribe(client, self._presence.topic, qos=0)
@@ -168,17 +169,18 @@ class Ingest:
             topic = self._topics.ingest(own.enterprise, own.site, name, "share")
             await check_shared_subscription(self._factory.broker, f"lineside-{name}-check", topic)
 
-    async def _subscribe_to_answers(self, client: MqttClient) -> None:
-        """Subscribe to the responses of gateways; a broker that denies it must not delay the records."""
-        await self._session.subscribe(client, self._topics.all_gateways("metadata"))
+    async def _subscribe_to_gateways(self, client: MqttClient) -> None:
+        """Subscribe to topics of gateways; a broker that denies one of them must not delay the other records."""
+        async with asyncio.TaskGroup() as tasks:
+            for topic in (self._shared(self._topics.all_gateways("data")), self._topics.all_gateways("metadata")):
+                tasks.create_task(self._session.subscribe(client, topic), name=f"subscribe to {topic}")
 
     def _confirmation_answered(self, topic: str, reason: int) -> None:
         self._session.note_publish(topic, reason)
         self.status.confirmations_denied += reason >= REFUSED
 
-    def _filter(self, leaf: str) -> str:
+    def _shared(self, every: str) -> str:
         """Return the topic filter of all records, or of a shared subscription to them (MQTT 5, 4.8.2)."""
-        every = self._topics.all_machines(leaf)
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
     async def _receive(self, client: MqttClient) -> None:

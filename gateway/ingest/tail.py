@@ -11,6 +11,7 @@ import structlog
 from gateway.codecs import CODECS, Undecodable
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.ingest.placement import placed_scans, source_of
 from gateway.model.path import matches
 from gateway.mqtt.messages import parse_meta
 from gateway.mqtt.session import Session
@@ -56,7 +57,9 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
     async def serve(link: MqttClient) -> None:
         nonlocal shown, closed
         await session.subscribe(link, topics.all_machines("meta"), qos=0)
-        await session.subscribe(link, topics.all_machines("event"), topics.all_machines("data"))
+        await session.subscribe(
+            link, topics.all_machines("event"), topics.all_machines("data"), topics.all_gateways("data")
+        )
         while True:
             message = await link.receive()
             link.acknowledge(message)
@@ -83,15 +86,16 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
 
 def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: ReceivedMessage) -> list[Reading]:
     """Return the readings of a message. Raises `ValueError` or `Undecodable`."""
-    found = topics.machine_of(message.topic)
-    if found is None:
-        return []
-    path, leaf = found
-    if leaf == "meta":
+    machine = topics.machine_of(message.topic)
+    if machine is not None and machine[1] == "meta":
         if message.payload:
-            metadata.add(path, parse_meta(message.payload).metas)
+            metadata.add(machine[0], parse_meta(message.payload).metas)
         return []
-    record = codec.decode(message.payload)
-    meta = metadata.find(path, record.meta)
-    units = {} if meta is None else dict(meta.units)
-    return [reading for scan in record.scans for reading in scan.readings(path, units)]
+    source = source_of(topics, message.topic)
+    if source is None:
+        return []
+    readings: list[Reading] = []
+    for placed in placed_scans(source, codec.decode(message.payload)):
+        meta = metadata.find(placed.path, placed.meta)
+        readings += placed.scan.readings(placed.path, {} if meta is None else dict(meta.units))
+    return readings

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 from drivers.base import Quality, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from drivers.base import Fault, Scan
     from gateway.model.path import MachinePath
@@ -32,29 +32,92 @@ class Reading:
     late: bool = False
 
 
-@dataclass(slots=True)
 class NamedScan:
     """Readings of one machine that were acquired together, by the points' names.
 
     `time`       of acquisition, microseconds since the epoch, UTC
-    `values`     of all readings that are not bad
+    `values`     of all readings that are not bad, by name
     `bad`        name -> reason, for readings without a value
     `uncertain`  name -> reason, for values not to be trusted fully
     `codes`      name -> protocol code of the fault, if there is one
     `times`      name -> time, for readings whose own time differs (changes from a server)
     `late`       whether the readings were missed in an outage, and read afterwards from the device's own history
+
+    The values are kept as two columns, names and values, until they are asked for by name: most scans never are.
     """
 
-    time: int
-    values: dict[str, Value] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
-    uncertain: dict[str, str] = field(default_factory=dict)
-    codes: dict[str, str] = field(default_factory=dict)
-    times: dict[str, int] = field(default_factory=dict)
-    late: bool = False
+    __slots__ = ("_column", "_names", "_values", "bad", "codes", "late", "time", "times", "uncertain")
+
+    def __init__(
+        self,
+        time: int,
+        values: dict[str, Value] | None = None,
+        bad: dict[str, str] | None = None,
+        uncertain: dict[str, str] | None = None,
+        codes: dict[str, str] | None = None,
+        times: dict[str, int] | None = None,
+        late: bool = False,  # noqa: FBT001, FBT002 - a field
+    ) -> None:
+        self.time = time
+        self.bad = {} if bad is None else bad
+        self.uncertain = {} if uncertain is None else uncertain
+        self.codes = {} if codes is None else codes
+        self.times = {} if times is None else times
+        self.late = late
+        self._names: Sequence[str] = ()
+        self._column: Sequence[Value] = ()
+        self._values: dict[str, Value] | None = {} if values is None else values
+
+    @classmethod
+    def of_columns(cls, time: int, names: Sequence[str], values: Sequence[Value], *, late: bool = False) -> Self:
+        """Return a scan of good readings, given as two columns of the same length. Names must differ."""
+        scan = cls(time, late=late)
+        scan._values, scan._names, scan._column = None, names, values
+        return scan
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The values by name; a change of this dictionary changes the scan."""
+        if self._values is None:
+            self._values = dict(zip(self._names, self._column, strict=True))
+            self._names = self._column = ()
+        return self._values
+
+    @property
+    def columns(self) -> tuple[Sequence[str], Sequence[Value]]:
+        """The names and the values side by side; scans of one group have the same object of names."""
+        if self._values is not None:
+            return tuple(self._values), list(self._values.values())
+        return self._names, self._column
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all readings are good, acquired at the time of the scan, and not late."""
+        return not (self.bad or self.uncertain or self.codes or self.times or self.late)
 
     def __len__(self) -> int:
-        return len(self.values) + len(self.bad)
+        return len(self.bad) + (len(self._column) if self._values is None else len(self._values))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all fields by name."""
+        return {
+            "time": self.time, "values": self.values, "bad": self.bad, "uncertain": self.uncertain,
+            "codes": self.codes, "times": self.times, "late": self.late,
+        }  # fmt: skip
+
+    def select(self, names: Collection[str]) -> NamedScan:
+        """Return a scan of the same time with the readings of these names."""
+        parts = (self.values, self.bad, self.uncertain, self.codes, self.times)
+        values, bad, uncertain, codes, times = ({n: part[n] for n in names if n in part} for part in parts)
+        return NamedScan(self.time, values, bad, uncertain, codes, times, self.late)  # type: ignore[arg-type] # by part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NamedScan) and self.as_dict() == other.as_dict()
+
+    __hash__ = None  # type: ignore[assignment] # as of every class that may change
+
+    def __repr__(self) -> str:
+        return f"NamedScan({', '.join(f'{name}={value!r}' for name, value in self.as_dict().items())})"
 
     def readings(self, path: MachinePath, units: dict[str, str]) -> Iterator[Reading]:
         """Yield every reading as an object."""
@@ -72,10 +135,10 @@ class NamedScan:
 
 
 def name_scan(scan: Scan) -> NamedScan:
-    """Turn columns into names; what most scans are, whole and good, costs one `dict(zip())`."""
+    """Turn the columns of a group into those of names; most scans are whole and good, and cost nothing here."""
     names = scan.group.names
     chosen = names if scan.points is None else list(map(names.__getitem__, scan.points))
-    named = NamedScan(scan.time, dict(zip(chosen, scan.values, strict=True)), late=scan.late)  # type: ignore[arg-type] # None goes below
+    named = NamedScan.of_columns(scan.time, chosen, scan.values, late=scan.late)  # type: ignore[arg-type] # None goes below
     if scan.times is not None:
         named.times = dict(zip(chosen, scan.times, strict=True))
         if scan.time in scan.times:

@@ -21,6 +21,9 @@ INGESTS = "_ingests"
 """The level under a site of ingests."""
 
 
+_BELOW_SITE = 3
+"""Levels of a gateway's topic below its site: `GATEWAYS`, its id, and the leaf."""
+
 _BELOW_ROOT = len(MachinePath._fields) + 1
 """Levels of a machine's topic below the root: its path, and the leaf."""
 
@@ -72,12 +75,16 @@ class Topics:
         levels = topic[len(self.root) + 1 :].split("/")
         return topic.startswith(self.root + "/") and levels[2:3] == [INGESTS] and levels[4:] == ["state"]
 
-    def rebase(self, topic: str) -> str:
-        """Return the topic of a machine under this root: a record may have been made under another root.
+    def rebase(self, topic: str, gateway: str = "") -> str:
+        """Return the topic of a machine or a gateway under this root: a record may have been made under another root.
 
-        The machine's path and the leaf stay; a topic that is too short for that stays as a whole.
+        The machine's path and the leaf stay; a topic that is too short for that stays as a whole. The topic of any
+        gateway becomes that of this `gateway`: it may have adopted the record.
         """
         levels = topic.split("/")
+        if len(levels) > _BELOW_SITE + 1 and levels[-_BELOW_SITE] == GATEWAYS:
+            enterprise, site, _, known, leaf = levels[-_BELOW_SITE - 2 :]
+            return self.gateway(enterprise, site, gateway or known, leaf)
         if len(levels) <= _BELOW_ROOT:
             return topic
         return f"{self.root}/{'/'.join(levels[-_BELOW_ROOT:])}"

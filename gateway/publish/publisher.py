@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -129,7 +130,9 @@ class Publisher:
             for leaf in ("state", "ledger", "confirmed", "wanted", "metadata")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
-        self._dispatch = dispatch(spool, too_large, topics.rebase, by_broker=self._by_broker)
+        self._dispatch = dispatch(
+            spool, too_large, partial(topics.rebase, gateway=gateway.id), by_broker=self._by_broker
+        )
         self._ingests = IngestWatch(self._dispatch.ingest_came)
         self.presence = Presence(self._topic["state"], gateway.id)
         self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self.presence)

@@ -52,6 +52,13 @@ class Order(StrEnum):
     STRICT = "strict"  # those of one machine one after the other
 
 
+class Publish(StrEnum):
+    """The topics of records: one for each machine, or one for the gateway."""
+
+    MACHINE = "machine"
+    GATEWAY = "gateway"
+
+
 class ClockTrust(StrEnum):
     """When the gateway's clock is trusted: once it was set, or only while the kernel calls it synchronised."""
 
@@ -98,6 +105,8 @@ class GatewaySection(Section):
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
     """The order of sending: new records first, or strictly in order for each machine, as in `fresh`."""
+    publish: Annotated[Publish, Field(strict=False)] = Publish.MACHINE
+    """Whether each machine has records on its own topic, or all machines have records together, as in `gateway`."""
     max_record: Annotated[Size, Field(ge=1024)] = 64 * 2**10
     """The size from which on readings go into another record, as in `64KiB`."""
     reload_on_change: bool = False

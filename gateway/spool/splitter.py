@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
 from gateway.codecs.base import Undecodable
+from gateway.model.record import PlacedScan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.codecs.base import Codec
     from gateway.common.dead_letters import DeadLetters
     from gateway.model.reading import NamedScan
-    from gateway.model.record import Record
+    from gateway.model.record import AnyRecord
     from gateway.spool.files import Spooled
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
+ScanT = TypeVar("ScanT", "NamedScan", PlacedScan)
 
 LONGEST_SEQ = 10**18
 """A sequence number with the most digits, so that a record does not grow when it gets its final number."""
@@ -60,9 +61,9 @@ class Splitter:
             self._set_aside(record.topic, f"larger than {limit} bytes, and {error}", record.payload)
             self._spool.replace(record.seq, record.topic, [], record.readings)
             return
-        pieces: list[Record] = []
+        pieces: list[AnyRecord] = []
         for scans in self._fitting(whole, whole.scans, limit):
-            piece = replace(whole, scans=scans)
+            piece = whole.with_scans(scans)
             payload = self._encoded(LONGEST_SEQ, piece)
             if len(payload) <= limit:
                 pieces.append(piece)
@@ -87,12 +88,12 @@ class Splitter:
         else:
             self._failing = False
 
-    def _encoded(self, seq: int, piece: Record) -> bytes:
+    def _encoded(self, seq: int, piece: AnyRecord) -> bytes:
         return self._codec.encode(replace(piece, seq=seq))
 
-    def _fitting(self, whole: Record, scans: list[NamedScan], limit: int) -> Iterator[list[NamedScan]]:
+    def _fitting(self, whole: AnyRecord, scans: list[Any], limit: int) -> Iterator[list[Any]]:
         """Yield groups of scans that fit into `limit` bytes, or have a single reading."""
-        if len(self._encoded(LONGEST_SEQ, replace(whole, scans=scans))) <= limit:
+        if len(self._encoded(LONGEST_SEQ, whole.with_scans(scans))) <= limit:
             yield scans
         elif len(scans) > 1:
             for half in (scans[: len(scans) // 2], scans[len(scans) // 2 :]):
@@ -104,29 +105,20 @@ class Splitter:
             yield scans
 
 
-def halve(scan: NamedScan) -> tuple[tuple[NamedScan, int], tuple[NamedScan, int]] | None:
+def halve(scan: ScanT) -> tuple[tuple[ScanT, int], tuple[ScanT, int]] | None:
     """Return two scans of the same time with one half of the readings each, and their numbers of readings.
 
     Return None if there is only one reading. Together the halves have all readings of the scan.
     """
+    if isinstance(scan, PlacedScan):
+        halves = halve(scan.scan)
+        if halves is None:
+            return None
+        (first, first_size), (second, second_size) = halves
+        return (replace(scan, scan=first), first_size), (replace(scan, scan=second), second_size)
     names = [*scan.values, *scan.bad]
     if len(names) < 2:  # noqa: PLR2004 - two halves
         return None
     middle = len(names) // 2
-    first, second = _part(scan, names[:middle]), _part(scan, names[middle:])
+    first, second = scan.select(names[:middle]), scan.select(names[middle:])
     return (first, len(first)), (second, len(second))
-
-
-def _part(scan: NamedScan, names: Sequence[str]) -> NamedScan:
-    return replace(
-        scan,
-        values=_select(scan.values, names),
-        bad=_select(scan.bad, names),
-        uncertain=_select(scan.uncertain, names),
-        codes=_select(scan.codes, names),
-        times=_select(scan.times, names),
-    )
-
-
-def _select(columns: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
-    return {name: columns[name] for name in names if name in columns} if columns else {}

@@ -26,7 +26,8 @@ PRESS = "modbus+tcp://10.20.1.11:502?unit="
 DRUM = "opc.tcp://10.20.2.21:4840?security=none&namespace=urn:test:tbm-01"
 
 
-async def test_every_stored_value_was_shown_at_its_time(tmp_path: Path):
+@pytest.mark.parametrize("publish", ["machine", "gateway"])
+async def test_every_stored_value_was_shown_at_its_time(tmp_path: Path, publish: str):
     """Nothing is invented, swapped or late: also while a sensor is broken, and a value is stuck."""
     mosquitto = await Mosquitto.start(tmp_path)
     database, truth_file = tmp_path / "readings.db", tmp_path / "truth.jsonl"
@@ -37,7 +38,7 @@ async def test_every_stored_value_was_shown_at_its_time(tmp_path: Path):
     }
     config = write_factory(
         tmp_path / "factory.yaml",
-        gateway={"id": "edge-01", "spool": {"folder": str(tmp_path / "spool")}},
+        gateway={"id": "edge-01", "publish": publish, "spool": {"folder": str(tmp_path / "spool")}},
         broker={"url": mosquitto.url},
         ingest={"folder": str(tmp_path)},
         stores=[{"sqlite": {"path": str(database)}}],

@@ -184,6 +184,12 @@ async def test_a_few_earlier_descriptions_are_published(tmp_path: Path) -> None:
         assert earlier(made) == [ids[7], ids[6], ids[4], ids[3]]
 
 
+def stored_in(folder: Path) -> list[Any]:
+    """Return the stored descriptions of the machine."""
+    [stored] = orjson.loads((folder / "edge.metas.json").read_bytes()).values()
+    return list(stored)
+
+
 async def test_every_description_that_a_spooled_record_names_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +209,7 @@ async def test_every_description_that_a_spooled_record_names_is_known(
         assert set(made.describe(ids)) == set(ids)
         again.oldest = again.following
         await until(lambda: set(made.describe(ids)) == set(ids[-1 - EARLIER :]), "they are removed", SECONDS)
+        await until(lambda: len(stored_in(tmp_path)) == 1 + EARLIER, "the removal is saved", SECONDS)
     async with Gateway(tmp_path, p={"unit": UNITS[-1]}) as made:
         assert set(made.describe(ids)) == set(ids[-1 - EARLIER :])
 

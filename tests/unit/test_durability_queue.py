@@ -38,9 +38,10 @@ class Bench:
 
     async def write(self, number: int, size: int = 0) -> None:
         path, meta = MachinePath(*"esalm"), MachineMeta("t")
-        record = ReceivedRecord(Sender("e", "s", "g", "sp"), number, path, meta.id, b"", 1)
+        record = ReceivedRecord(Sender("e", "s", "g", "sp"), number, f"lineside/v1/{path}/data", b"", 1)
         scans = [MachineScan(path, meta, NamedScan(number, {"a": number}), 0)]
-        batch = Batch(cast("Any", None), records=[record], metas=[meta], scans=scans, readings=1, size=size)
+        metas = [{meta.id: meta}]
+        batch = Batch(cast("Any", None), records=[record], metas=metas, scans=scans, readings=1, size=size)
         self.scans[number] = scans
         instances = [writer.instance for writer in self.writers]
         for writer in self.writers:

@@ -16,7 +16,6 @@ from gateway.ingest import set_aside
 from gateway.ingest.batch import Batch, Confirmation, ReceivedRecord, Sender
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
-from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -59,7 +58,7 @@ class Bench:
         """Return a batch of records 0, 1, 2, of which some were refused a reading."""
         batch = Batch(cast("Any", None))
         for seq in range(records):
-            record = ReceivedRecord(SENDER, seq, MachinePath(*"esalm"), "", b"{}", 5)
+            record = ReceivedRecord(SENDER, seq, "lineside/v1/e/s/a/l/m/data", b"{}", 5)
             batch.records.append(record)
         for position in refused:
             batch.refuse(position, 1, LETTER)
