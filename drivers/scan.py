@@ -78,6 +78,8 @@ class Scan:
     `points`  positions in the group, one per reading; None for the whole group in its order
     `times`   one time per reading if they differ (a subscription), else None
     `late`    whether the readings were missed and later read from the device's history; their times are not changed
+    `same`    whether this is a scan of the whole group without faults, and its values are those of the scan that the
+              driver delivered before it; a driver that does not know says False. The values are there all the same
     """
 
     group: Group
@@ -87,6 +89,7 @@ class Scan:
     points: Sequence[int] | None = None
     times: list[int] | None = None
     late: bool = False
+    same: bool = False
 
     @classmethod
     def failed(cls, group: Group, time: int, fault: Fault) -> Scan:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from drivers.base import NotConnected
 from drivers.modbus.connection import BAUD, Transport
-from drivers.modbus.framing import Ascii, LostSync, Mbap, MbapAnyTransaction, MbapDatagram, MbapInNoise, Rtu
+from drivers.modbus.framing import PDU_AT, Ascii, LostSync, Mbap, MbapAnyTransaction, MbapDatagram, MbapInNoise, Rtu
 from drivers.modbus.listener import Listener
 from drivers.modbus.pdu import (
     EXCEPTION,
@@ -94,13 +94,16 @@ class _Waiting:
 
 
 class _Callback:
-    """The response to a request that was sent without a task."""
+    """A pending request that was sent without a task, and takes its response itself."""
+
+    __slots__ = ("_call", "_client", "_done", "answer", "deadline", "pdu", "sent", "transaction", "unit")
 
     def __init__(
         self, client: ModbusClient, unit: int, pdu: bytes, done: Callable[[bytes | Exception], None]
     ) -> None:
         self.unit = unit
         self.pdu = pdu
+        self.answer = self  # as in `_Waiting`
         self.transaction = 0
         self.sent = self.deadline = 0.0
         self._client = client
@@ -117,13 +120,14 @@ class _Callback:
             answer: bytes | Exception = self._client.checked(self.pdu, result)
         except (ExceptionResponse, InvalidResponse) as error:
             answer = error
-        self._end(answer)
+        self.end(answer)
 
     def set_exception(self, exception: Exception) -> None:
         """Take an error in place of a response."""
-        self._end(exception)
+        self.end(exception)
 
-    def _end(self, answer: bytes | Exception) -> None:
+    def end(self, answer: bytes | Exception) -> None:
+        """Take the data of a response without the function code, or an error."""
         self._done = True
         self._client.ended(self.transaction)
         self._call(answer)
@@ -136,13 +140,13 @@ class _Slots:
         self._free = count
         self._queue: deque[Callable[[], None]] = deque()
 
-    def take(self, start: Callable[[], None]) -> None:
+    def take(self, start: Callable[[_Callback], None], callback: _Callback) -> None:
         """Call `start` with a slot, now or later; it must not raise. Call `give_back` once it has ended."""
         if self._free:
             self._free -= 1
-            start()
+            start(callback)
         else:
-            self._queue.append(start)
+            self._queue.append(partial(start, callback))
 
     def give_back(self) -> None:
         """Give a slot to the next request."""
@@ -189,13 +193,14 @@ class ModbusClient:
         self._units = units
         self._connection = connection
         self._framing: Framing = framing_of(connection)
+        self._mbap = self._framing if type(self._framing) is Mbap else None  # whose frames name unit and request
         self.listener = (
             Listener(connection, self._make_protocol, units) if connection.transport is Transport.LISTEN else None
         )
         self._transport: AnyTransport | None = None
         self._slots = _Slots(connection.in_flight)
         self._alarm: asyncio.TimerHandle | None = None  # for the deadlines of requests without a task
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, _Waiting | _Callback] = {}
         self._transaction = 0
         self.held: tuple[int, float] | None = None  # a silent unit, and for how many seconds its gateway was busy
         self.held_reported = False  # whether the gateway itself reported that (exceptions 10 and 11)
@@ -281,7 +286,7 @@ class ModbusClient:
         """
         if self._transport is None or self._pending is not None or self._paced:
             return False
-        self._slots.take(partial(self._start, _Callback(self, unit, pdu, done)))
+        self._slots.take(self._start, _Callback(self, unit, pdu, done))
         return True
 
     def _start(self, callback: _Callback) -> None:
@@ -289,7 +294,7 @@ class ModbusClient:
         if self._transport is None:
             loop.call_soon(callback.set_exception, NotConnected(self._lost))
             return
-        callback.transaction = self._transmit(callback.unit, callback.pdu, callback)
+        callback.transaction = self._transmit(callback)
         callback.sent = self._last_sent
         callback.deadline = callback.sent + self._patience(callback.unit)
         if self._alarm is None:
@@ -298,7 +303,7 @@ class ModbusClient:
     def _check_deadlines(self) -> None:
         """Time out overdue requests that were sent without a task. One timer serves many of them."""
         loop, self._alarm = asyncio.get_running_loop(), None
-        waiting = [callback for one in self._waiting.values() if isinstance(callback := one.answer, _Callback)]
+        waiting = [one for one in self._waiting.values() if isinstance(one, _Callback)]
         for callback in waiting:
             if callback.deadline <= loop.time() and not callback.done():
                 del self._waiting[callback.transaction]  # if this closes the connection, it has timed out before
@@ -337,7 +342,7 @@ class ModbusClient:
             raise NotConnected(self._lost)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
-        transaction = self._transmit(unit, pdu, future)
+        transaction = self._transmit(_Waiting(unit, pdu, future))
         sent, patience = self._last_sent, self._patience(unit)
         alarm = loop.call_later(patience, _time_out, future, patience)
         try:
@@ -350,10 +355,11 @@ class ModbusClient:
             self._waiting.pop(transaction, None)
         return self.checked(pdu, answer)
 
-    def _transmit(self, unit: int, pdu: bytes, answer: _Answer) -> int:
-        """Send a request whose response goes to `answer`; return its transaction id."""
+    def _transmit(self, waiting: _Waiting | _Callback) -> int:
+        """Send a request; return its transaction id."""
+        unit, pdu = waiting.unit, waiting.pdu
         transaction = self._next_transaction()
-        self._waiting[transaction] = _Waiting(unit, pdu, answer)
+        self._waiting[transaction] = waiting
         now = asyncio.get_running_loop().time()
         if self._pending is not None:
             self._framing.forget()  # bytes received before the request do not belong to its response
@@ -431,6 +437,15 @@ class ModbusClient:
 
     def _received(self, data: bytes) -> None:
         self._last_heard = asyncio.get_running_loop().time()
+        if self._mbap is not None and (found := self._mbap.single(data)) is not None:
+            transaction, unit = found
+            waiting = self._waiting.get(transaction)
+            # most responses: whole, alone, of a read request that waits without a task
+            if type(waiting) is _Callback and waiting.unit == unit and waiting.pdu[0] == data[PDU_AT] not in REPEATED:
+                self._heard = True
+                self._silent.clear()
+                waiting.end(data[PDU_AT + 1 :])
+                return
         try:
             for frame in self._framing.feed(data):
                 self._answered(frame)

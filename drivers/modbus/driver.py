@@ -120,47 +120,76 @@ class ScanInProgress:
                 self.faults[position] = faults.get(position, rest)
 
 
-class _TasklessScan:
-    """A scan of a group whose requests are all answered. At the first failure `read` goes on with these answers."""
+class _TasklessReader:
+    """Reads a group whose requests are all answered. At the first failure `read` goes on with the answers so far."""
 
-    def __init__(
-        self,
-        driver: ModbusDriver,
-        group: ModbusGroup,
-        state: GroupState,
-        done: Callable[[Scan], None],
-        stopped: Callable[[], None],
-    ) -> None:
+    def __init__(self, driver: ModbusDriver, group: ModbusGroup, state: GroupState) -> None:
+        """Prepare for a group; its plan must not change afterwards."""
+        self.state = state
         self._driver = driver
         self._group = group
-        self._state = state
         self._requests = state.plan.requests
-        self._done = done
-        self._stopped = stopped
+        self._unit = state.settings.unit
         self._answers: list[bytes | Exception | None] = []
-        self._progress = ScanInProgress(0.0)
+        self._payloads: list[bytes] = []
+        self._time = 0
+        self._before: tuple[list[bytes], list[Value | None]] | None = (
+            None  # payloads and values of the last good scan
+        )
+        self._done: Callable[[Scan], None] = _ignore
+        self._stopped: Callable[[], None] = _ignore
 
-    def send(self) -> bool:
-        """Send the next request; return False if it needs a task."""
-        planned = self._requests[len(self._answers)]
-        return self._driver.submit(self._state.settings.unit, planned, self._take)
+    def start(self, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
+        """Start a scan; return False if it needs a task. See `Driver.start_read`."""
+        self._done, self._stopped = done, stopped
+        self._answers, self._payloads, self._time = [], [], 0
+        return self._send()
+
+    def forget(self) -> None:
+        """Compare the next scan with none: another was delivered meanwhile."""
+        self._before = None
+
+    def _send(self) -> bool:
+        return self._driver.submit(self._unit, self._requests[len(self._answers)], self._take)
 
     def _take(self, answer: bytes | Exception) -> None:
         planned = self._requests[len(self._answers)]
         self._answers.append(answer)
         scan: Scan | None = None
         if isinstance(answer, bytes):
+            self._time = self._time or self._driver.clock()
             try:
-                scan = self._driver.complete(self._group, self._state, planned, answer, self._progress)
+                self._payloads.append(self._driver.payload_of(planned, answer))
+                if len(self._payloads) == len(self._requests):
+                    scan = self._scan()
             except Exception as error:  # noqa: BLE001 - `read` raises it, or acts on it
                 answer = self._answers[-1] = error
         if scan is not None:
             self._done(scan)
-        elif isinstance(answer, Exception) or not self.send():
+        elif isinstance(answer, Exception) or not self._send():
             missing = len(self._requests) - len(self._answers)
-            self._state.ahead = self._progress.time, self._answers + [None] * missing
-            self._state.settled = False
+            self.state.ahead = self._time, self._answers + [None] * missing
+            self.state.settled = False
             self._stopped()
+
+    def _scan(self) -> Scan:
+        """Return the scan of the payloads. The values of equal payloads are equal, and are not decoded again."""
+        self._driver.note_answered(self._unit)
+        if self._before is not None and self._before[0] == self._payloads:
+            return Scan(self._group, self._time, list(self._before[1]), same=True)
+        values: list[Value | None] = []
+        for planned, payload in zip(self._requests, self._payloads, strict=True):
+            values += planned.decode(payload)
+        if self.state.plan.arrange is not None:
+            values = list(self.state.plan.arrange(values))
+        faults = split_faults(values, self.state.fallible) if self.state.fallible else {}
+        # a copy, since the values of a scan are changed in place
+        self._before = None if faults else (self._payloads, list(values))
+        return Scan(self._group, self._time, values, faults)
+
+
+def _ignore(*values: object) -> None:
+    del values
 
 
 class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
@@ -172,6 +201,7 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
         self._breakers: dict[int, CircuitBreaker] = {}
         self._client = ModbusClient(self._settings, self._breakers.keys())
         self._states: dict[ModbusGroup, GroupState] = {}
+        self._readers: dict[ModbusGroup, _TasklessReader] = {}
         self._warnings: dict[tuple[str, str], dict[str, None]] = {}
         self._held_warned: dict[int, float] = {}  # seconds that were warned of, by unit
         self._opening = asyncio.Lock()
@@ -192,6 +222,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
                 self._states[group] = states.get(group) or GroupState(group)
             except ValueError as error:
                 self._wrong = f"{group.machine}: {error}"
+        for group in self._readers.keys() - self._states.keys():
+            del self._readers[group]
         units = {group.connection.unit for group in self.groups}
         for unit in self._breakers.keys() - units:
             del self._breakers[unit]
@@ -244,6 +276,8 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     async def read(self, group: ModbusGroup) -> Scan:
         """Read every point of the group; see the contract."""
         state = self._states[group]
+        if group in self._readers:
+            self._readers[group].forget()
         breaker = self._breakers[state.settings.unit]
         if breaker.open(asyncio.get_running_loop().time()):
             return Scan.failed(group, self.clock(), SILENT)
@@ -293,22 +327,22 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
             self._settings.in_flight > 1 and len(state.plan.requests) > 1
         ):
             return False
-        return _TasklessScan(self, group, state, done, stopped).send()
+        reader = self._readers.get(group)
+        if reader is None or reader.state is not state:
+            reader = self._readers[group] = _TasklessReader(self, group, state)
+        return reader.start(done, stopped)
 
     def submit(self, unit: int, planned: Request, answered: Callable[[bytes | Exception], None]) -> bool:
         """Send a request without a task; return False if it needs one."""
         return self._client.submit(unit, planned.pdu, answered)
 
-    def complete(
-        self, group: ModbusGroup, state: GroupState, planned: Request, answer: bytes, progress: ScanInProgress
-    ) -> Scan | None:
-        """Add the response to a request to a scan; return the scan if that was the last.
+    def payload_of(self, planned: Request, answer: bytes) -> bytes:
+        """Return the payload of a response without its function code. Raises `InvalidResponse`."""
+        return planned.payload(answer, self._payload)
 
-        Raises `InvalidResponse`.
-        """
-        self._note_answer(state, planned, planned.values(answer, self._payload), progress)
-        requests = state.plan.requests
-        return self._arranged(group, state, requests, progress) if len(progress.values) == len(requests) else None
+    def note_answered(self, unit: int) -> None:
+        """Note that a unit has answered."""
+        self._breakers[unit].answered()
 
     async def _scale_factors(self, state: GroupState) -> dict[ModbusSource, Value | Fault]:
         """Return the content of the scale registers that are read apart from their points, or its fault."""

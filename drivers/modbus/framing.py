@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEADER = struct.Struct(">HHHB")  # transaction id, protocol id (0), length of the remaining bytes, unit id
+PDU_AT = _HEADER.size
+"""The position of the function code in a frame of Modbus TCP."""
+
+_LENGTH_END = PDU_AT - 1  # the length in the header counts from the unit id on
 _LENGTH_MIN, _LENGTH_MAX = 3, 254  # unit id, function code and data: 253 bytes of PDU at most (clause 4.1)
 _RTU_MIN, _RTU_MAX = 5, 256  # unit, function code, a byte, CRC; 253 bytes of PDU (Serial Line, clause 2.5.1)
 _ASCII_MAX = 513  # characters (Serial Line, clause 2.5.2)
@@ -78,6 +82,16 @@ class Mbap(Framing):
 
     def pack(self, transaction: int, unit: int, pdu: bytes) -> bytes:
         return _HEADER.pack(transaction, 0, len(pdu) + 1, unit) + pdu
+
+    def single(self, data: bytes) -> tuple[int, int] | None:
+        """Return the transaction and the unit if received bytes are one whole response; its PDU begins at `PDU_AT`.
+
+        Return None if they are not, or if they continue an incomplete response: then `feed` reads them.
+        """
+        if self._received or not PDU_AT < len(data) <= _LENGTH_END + _LENGTH_MAX:
+            return None
+        transaction, protocol, length, unit = _HEADER.unpack_from(data)
+        return (transaction, unit) if protocol == 0 and length == len(data) - _LENGTH_END else None
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         received = self._received

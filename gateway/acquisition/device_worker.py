@@ -335,10 +335,9 @@ class DeviceWorker:
 
     async def _poll(self, driver: Driver, group: Group, timer: ScanTimer) -> None:
         """Read a group in its slots: by `start_read` without this task, or by `read`."""
-        clock = asyncio.get_running_loop().time
-        start = partial(self._start_read, driver, group, timer)
+        start = partial(self._start_read, driver, group, timer, partial(self._read, timer))
         while await timer.wait(start):
-            began = clock()
+            timer.begin()
             try:
                 scan = await driver.read(group)
             except ReadFailed as error:
@@ -347,31 +346,31 @@ class DeviceWorker:
                 if is_cancelled():
                     raise
                 raise DriverFault(error) from error
-            self._note_end(timer, began, scan)
+            self._note_end(timer, scan)
             await self._deliver(scan)
 
-    def _start_read(self, driver: Driver, group: Group, timer: ScanTimer) -> bool:
+    def _start_read(self, driver: Driver, group: Group, timer: ScanTimer, done: Callable[[Scan], None]) -> bool:
         """Let the driver read a group without a task; return False if it does not."""
         if not self._has_room():
             return False
-        done = partial(self._read, timer, asyncio.get_running_loop().time())
+        timer.begin()
         return driver.start_read(group, done, timer.wake)
 
-    def _read(self, timer: ScanTimer, began: float, scan: Scan) -> None:
+    def _read(self, timer: ScanTimer, scan: Scan) -> None:
         """Take a scan that was read without a task."""
         if not timer.scanning:  # its poll has ended meanwhile
             return
         try:
-            self._note_end(timer, began, scan)
+            self._note_end(timer, scan)
             self._take(scan)
         except Exception as error:  # noqa: BLE001 - it is raised in the task
             timer.fail(error)
         else:
             timer.proceed()
 
-    def _note_end(self, timer: ScanTimer, began: float, scan: Scan) -> None:
-        timer.took(began)
-        if self._stall is not None and self._stall.stalled_since(began):
+    def _note_end(self, timer: ScanTimer, scan: Scan) -> None:
+        timer.took()
+        if self._stall is not None and self._stall.stalled_since(timer.began):
             _doubt(scan)
 
     async def _receive(self, driver: Driver) -> None:

@@ -100,6 +100,8 @@ class ScanTimer:
         self._start_scan = _no_scan
         self.scanning = False
         """Whether a scan that needs no task is under way."""
+        self.began = self._begun
+        """When the last scan began, by the clock of the event loop."""
         self._stopped: float | None = None
 
     async def wait(self, start: Callable[[], bool] | None = None) -> bool:
@@ -168,11 +170,15 @@ class ScanTimer:
         if self._sleep is not None and not self._sleep.done():
             self._sleep.set_result(result)
 
-    def took(self, began: float) -> None:
-        """Count the present slot as acquired, by a scan that began at `began` and has ended now."""
+    def begin(self) -> None:
+        """Note that the scan of the present slot begins now."""
+        self.began = self._loop.time()
+
+    def took(self) -> None:
+        """Count the present slot as acquired, by the scan that has ended now."""
         due = max(self._start + self._next * self._every, self._begun)
         self._next += 1
-        self._counts.took(began - due, self._loop.time() - began)
+        self._counts.took(self.began - due, self._loop.time() - self.began)
 
     def stop(self) -> None:
         """End the schedule, and wake the task that waits for it, if need be after the scan under way."""

@@ -113,6 +113,18 @@ class Normalizer:
         self._pick_limited = itemgetter(*(i for i, _, _ in self._limits)) if many else None
         self._lows, self._highs = [low for _, low, _ in self._limits], [high for _, _, high in self._limits]
 
+    def stamp(self, scan: Scan) -> bool:
+        """Put only the time of a whole scan in order; return False, and change nothing, if its readings need more.
+
+        For a scan whose values are normalized already.
+        """
+        if self._clock.fault is not None or self._clock.era != self._era or scan.points is not None:
+            return False
+        if scan.times is not None or scan.faults or self._last_any - scan.time > AHEAD:
+            return False
+        scan.time = self._last_whole = self._last_any = max(scan.time, self._last_any + APART)
+        return True
+
     def apply(self, scan: Scan) -> None:
         """Bring a scan into the common schema, in place."""
         if scan.late:

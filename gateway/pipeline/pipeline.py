@@ -11,7 +11,7 @@ from gateway.pipeline.report_by_exception import ReportByException
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from drivers.base import Scan
+    from drivers.base import Scan, Value
     from gateway.model.ledger import Ledger
     from gateway.pipeline.machine_status import MachineStatuses
     from gateway.pipeline.normalize import Time
@@ -43,14 +43,21 @@ class Pipeline:
         self._statuses = statuses
         self._ledger = ledger
         self._put = put
+        self._before: list[Value | None] | None = None  # normalized values, if the last scan was whole and good
 
     def take(self, scan: Scan) -> None:
         """Take a scan all the way into the spool."""
         ledger = self._ledger()
         acquired = len(scan.values)
-        if self._totalize is not None:
-            self._totalize(scan)
-        self._normalizer.apply(scan)
+        if scan.same and self._before is not None and self._normalizer.stamp(scan):
+            scan.values = self._before
+        else:
+            self._before = None
+            if self._totalize is not None:
+                self._totalize(scan)
+            self._normalizer.apply(scan)
+            if not (scan.faults or self._totalize) and scan.points is None and scan.times is None and not scan.late:
+                self._before = scan.values
         if not (scan.group.events or scan.late):
             self._statuses.note(scan)
         sent = scan if scan.late else self._filter.keep(scan)

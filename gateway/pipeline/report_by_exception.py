@@ -6,6 +6,7 @@ is not 3,600 rows. Readings that are not sent are counted as unchanged.
 
 from __future__ import annotations
 
+from operator import add, ne
 from typing import TYPE_CHECKING, cast
 
 from drivers.base import Scan, Value, ValueType
@@ -36,16 +37,57 @@ class ReportByException:
         self._fault: list[Fault | None] = [None] * len(points)
         self._sent = [0] * len(points)
         self._faulty = 0
+        # a whole good scan is compared at once, if all readings before it were good and are not of a later time
+        self._comparable = not any(self._always)
+        self._has_deadbands = any(self._dead)
+        self._newest, self._due = 0, -1  # when a reading was sent last, and when the first has to be sent again
 
     def keep(self, scan: Scan) -> Scan | None:
         """Return what of a scan is to be sent, None where nothing is."""
-        if self._all_always and not scan.faults and not self._faulty:
-            return scan
+        whole = scan.points is None and scan.times is None
+        if not (scan.faults or self._faulty):
+            if self._all_always:
+                return scan
+            if whole and self._due >= 0 and self._newest <= scan.time:
+                return self._keep_of_whole(scan)
         positions = scan.points if scan.points is not None else range(len(scan.values))
         kept = [i for i, position in enumerate(positions) if self._worth(scan, i, position)]
+        self._due = -1
+        if whole and self._comparable and not self._faulty and all(self._sent):
+            self._note_sent()
         if len(kept) == len(scan.values):
             return scan
         return _choose(scan, kept, positions) if kept else None
+
+    def _note_sent(self) -> None:
+        self._newest, self._due = max(self._sent), min(map(add, self._sent, self._interval))
+
+    def _keep_of_whole(self, scan: Scan) -> Scan | None:
+        """Return the changes in a good scan of the whole group, and the readings that are due to be sent again."""
+        values, before, sent, now = scan.values, self._value, self._sent, scan.time
+        due = now >= self._due
+        if not due and values == before:
+            return None
+        kept = [i for i, differs in enumerate(map(ne, values, before)) if differs]
+        if self._has_deadbands:
+            kept = [i for i in kept if self._changed(values[i], i)]
+        if due:
+            again = [
+                i
+                for i, (then, interval) in enumerate(zip(sent, self._interval, strict=True))
+                if now - then >= interval
+            ]
+            kept = sorted({*kept, *again})
+        for i in kept:
+            before[i] = values[i]
+            sent[i] = now
+        if due:
+            self._note_sent()
+        elif kept:
+            self._newest = now
+        if len(kept) == len(values):
+            return scan
+        return _choose(scan, kept, range(len(values))) if kept else None
 
     def _worth(self, scan: Scan, i: int, position: int) -> bool:
         """Decide on one reading, and remember it where it is sent."""

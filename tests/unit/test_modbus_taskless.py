@@ -13,6 +13,7 @@ from fakes.taskless import TasklessModbusDriver
 from drivers.base import Group
 from drivers.modbus.address import Address, Table
 from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.driver import ModbusDriver
 from drivers.modbus.source import ModbusSource
 from drivers.trace import Direction
 from gateway.common.clock import Clock
@@ -114,3 +115,27 @@ async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFix
             assert ended in ([], [None])
             assert not driver.start_read(one, ended.append, lambda: ended.append(None)), "nothing can be sent"
     assert not caplog.records
+
+
+async def test_a_scan_says_whether_its_values_are_those_of_the_scan_before() -> None:
+    """Equal responses are not decoded again; what is in between is another scan."""
+    values = [0]
+
+    def device(asked: Asked) -> Sequence[bytes | float]:
+        data = values[0].to_bytes(2) * asked.count
+        return [asked.frame(bytes((len(data),)) + data)]
+
+    async with FakeModbusServer(device) as server:
+        one = group(server.port)
+        async with driver_of(one) as driver:
+            scans = []
+            for number in (5, 5, 5, 6, 6):
+                values[0] = number
+                scans.append(await driver.read(one))
+            assert driver.taskless == 4
+            assert [scan.same for scan in scans] == [False, False, True, False, True]
+            scans[-1].values[0] = "changed by a later step"
+            again = await driver.read(one)
+            assert (again.same, again.values) == (True, [6, 6])
+            await ModbusDriver.read(driver, one)
+            assert [(await driver.read(one)).same for _ in range(2)] == [False, True]

@@ -163,3 +163,55 @@ def test_a_clock_that_is_set_back_does_not_silence_the_interval() -> None:
     group, keeper = group_of([point]), ReportByException([point])
     times = [100, 101, 40, 41, 42, 43]
     assert [keeper.keep(whole(group, time * SECOND, 1.0)) is not None for time in times] == marks("x-x--x")
+
+
+POINTS = [
+    node("a", type="float", on_change=True, at_least_every="3s"),
+    node("b", type="float", deadband=0.5, at_least_every="7s"),
+    node("c", type="string", on_change=True, at_least_every="100s"),
+]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from([1, 1, 1, 2, 5, -3]),  # seconds since the scan before
+        st.sampled_from([1.0, 1.0, 2.0]),
+        st.sampled_from([1.0, 1.3, 1.6, 4.0]),
+        st.sampled_from(["x", "x", "y"]),
+        st.sampled_from([None, None, None, None, SILENT, OUT]),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS)
+def test_a_whole_scan_is_filtered_like_its_readings(steps: list[tuple[int, float, float, str, Fault | None]]) -> None:
+    """Whole good scans are compared at once; with a time for each reading the same scans are compared one by one."""
+    group, at_once, one_by_one = group_of(POINTS), ReportByException(POINTS), ReportByException(POINTS)
+    time = 100 * SECOND
+    for seconds, a, b, c, fault in steps:
+        time += seconds * SECOND
+        values: list[Any] = [None if fault is SILENT else a, b, c]
+        faults = {} if fault is None else {"p0": fault}
+        found = at_once.keep(whole(group, time, *values, **faults))
+        with_times = whole(group, time, *values, **faults)
+        with_times.times = [time] * 3
+        expected = one_by_one.keep(with_times)
+        assert readings_of(found) == readings_of(expected)
+
+
+def readings_of(scan: Scan | None) -> list[tuple[int, Any, Fault | None]]:
+    """Return position, value and fault of each reading of a scan."""
+    if scan is None:
+        return []
+    positions = range(len(scan.values)) if scan.points is None else scan.points
+    return [(at, value, scan.faults.get(i)) for i, (at, value) in enumerate(zip(positions, scan.values, strict=True))]
+
+
+def test_a_stable_group_compares_no_single_reading() -> None:
+    """A thousand machines at rest cost next to nothing."""
+    group, keeper = group_of(POINTS), ReportByException(POINTS)
+    assert keeper.keep(whole(group, 1 * SECOND, 1.0, 1.0, "x")) is not None
+    keeper._worth = None  # type: ignore[method-assign,assignment] # noqa: SLF001 - it would raise
+    assert keeper.keep(whole(group, 2 * SECOND, 1.0, 1.0, "x")) is None
+    kept = keeper.keep(whole(group, 3 * SECOND, 2.0, 1.2, "x"))
+    assert readings_of(kept) == [(0, 2.0, None)]
+    assert readings_of(keeper.keep(whole(group, 8 * SECOND, 2.0, 1.2, "x"))) == [(0, 2.0, None), (1, 1.2, None)]
