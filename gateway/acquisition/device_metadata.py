@@ -257,14 +257,18 @@ class DeviceMetadata:
         self, reported: Iterable[tuple[Machine, Reported]]
     ) -> tuple[list[MachineDescription], dict[str, bytes]]:
         described, written = [], {}
+        # machines of one template have equal descriptions, which are kept once
+        metas: dict[str, MachineMeta] = {}
+        texts: dict[bytes, bytes] = {}
         for machine, points in reported:
             whole, path = filled(machine, points), str(machine.path)
             meta = whole.meta
+            meta = metas.setdefault(meta.id, meta)
             before = [version.meta for version in self._versions.get(path, ()) if version.meta.id != meta.id]
             versions = orjson.dumps([write_meta(one) for one in (meta, *before)])
-            described.append(
-                MachineDescription(machine.path, meta, encode_meta(whole, before[:EARLIER], points), versions)
-            )
+            payload = encode_meta(whole, before[:EARLIER], points)
+            payload, versions = texts.setdefault(payload, payload), texts.setdefault(versions, versions)
+            described.append(MachineDescription(machine.path, meta, payload, versions))
             if points:
                 written[path] = orjson.dumps(_written(points))
         return described, written

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from drivers.base import Group, ValueType
+from gateway.common.by_identity import cached_by_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from drivers.base import Connection
+    from drivers.base import Connection, Source
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
+
+MAX_SHARED = 100
+"""Lists of points, each of one template, whose groups are shared by the machines that have them."""
 
 
 def by_connection(machines: Iterable[Machine]) -> dict[Connection, list[Machine]]:
@@ -24,43 +29,82 @@ def by_connection(machines: Iterable[Machine]) -> dict[Connection, list[Machine]
     return found
 
 
-def groups_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The points of a group as columns, which all machines with the same points share."""
+
+    points: tuple[Point, ...]
+    every: float
+    kind: Mapping[str, bool]
+    names: tuple[str, ...]
+    sources: tuple[Source, ...]
+    deadbands: tuple[float, ...]
+    percents: tuple[float, ...]
+    types: tuple[ValueType, ...]
+    repeats: tuple[float, ...]
+
+    @classmethod
+    def of(cls, points: tuple[Point, ...], every: float, **kind: bool) -> Self:
+        types = tuple(point.type for point in points)
+        return cls(
+            points,
+            every,
+            kind,
+            tuple(point.name for point in points),
+            tuple(point.source for point in points),
+            _if_any(point.least_change / abs(point.scale) for point in points),
+            _if_any(point.percent for point in points),
+            types if ValueType.JSON in types else (),
+            _if_any(map(_repeat, points)),
+        )
+
+    def group(self, machine: Machine) -> Group:
+        return Group(
+            str(machine.path),
+            machine.connection,
+            self.names,
+            self.sources,
+            self.every,
+            deadbands=self.deadbands,
+            percents=self.percents,
+            types=self.types,
+            repeats=self.repeats,
+            **self.kind,
+        )
+
+
+def groups_of(machine: Machine) -> Iterator[tuple[Group, Sequence[Point]]]:
     """Yield the groups of a machine with their points: points with the same period that are read in the same way.
 
-    Discovered points of one search are a separate group: when it finds more, reading of the others continues.
+    Discovered points of one search are a separate group: when it finds more, reading of the others continues. Groups
+    of machines with the same points share the sequences of names, sources and points.
     """
-    together: dict[tuple[float, bool, bool, str], list[Point]] = defaultdict(list)
-    for point in machine.points:
-        search = machine.found.get(point.name, "")
-        together[point.every, point.source.pushed, point.source.events, search].append(point)
-    for (every, pushed, events, _), points in together.items():
-        yield _group(machine, points, every, pushed=pushed, events=events), points
+    columns = _divided(machine.points, machine.found) if machine.found else _divided_alike(machine.points)
+    for one in columns:
+        yield one.group(machine), one.points
 
 
-def searches_of(machine: Machine) -> Iterator[tuple[Group, list[Point]]]:
+def searches_of(machine: Machine) -> Iterator[tuple[Group, Sequence[Point]]]:
     """Yield the group of a machine's searches, if it has any."""
     if machine.searches:
-        points = list(machine.searches)
-        yield _group(machine, points, math.inf, search=True), points
+        columns = _Columns.of(tuple(machine.searches), math.inf, search=True)
+        yield columns.group(machine), columns.points
 
 
-def _group(machine: Machine, points: list[Point], every: float, **what: bool) -> Group:
-    names, sources = tuple(point.name for point in points), tuple(point.source for point in points)
-    deadbands = _if_any(point.least_change / abs(point.scale) for point in points)
-    percents = _if_any(point.percent for point in points)
-    types = tuple(point.type for point in points)
-    return Group(
-        str(machine.path),
-        machine.connection,
-        names,
-        sources,
-        every,
-        deadbands=deadbands,
-        percents=percents,
-        types=types if ValueType.JSON in types else (),
-        repeats=_if_any(map(_repeat, points)),
-        **what,
-    )
+def _divided(points: Iterable[Point], found: Mapping[str, str]) -> list[_Columns]:
+    """Return the points of each group; `found` are the searches of discovered points, by name."""
+    together: dict[tuple[float, bool, bool, str], list[Point]] = defaultdict(list)
+    for point in points:
+        together[point.every, point.source.pushed, point.source.events, found.get(point.name, "")].append(point)
+    return [
+        _Columns.of(tuple(own), every, pushed=pushed, events=events)
+        for (every, pushed, events, _), own in together.items()
+    ]
+
+
+@cached_by_identity(MAX_SHARED)
+def _divided_alike(points: tuple[Point, ...]) -> list[_Columns]:
+    return _divided(points, {})
 
 
 def _repeat(point: Point) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import orjson
 
 from drivers.base import FUTURE, Fault, Quality, Reason, Value, ValueType, bad
+from gateway.common.by_identity import cached_by_identity
 from gateway.common.clock import AHEAD
 from gateway.model.time import APART, GRAIN
 from gateway.pipeline.source_clocks import EventTimes, SourceClocks
@@ -36,6 +37,9 @@ _TYPES: dict[ValueType, type] = {
     ValueType.JSON: str,
 }  # fmt: skip
 """The type of a raw value that needs no conversion, by declared type."""
+
+MAX_SHARED = 100
+"""Lists of points, each of one template, whose tables are shared by the machines that have them."""
 
 PAST = 10 * 365 * 86_400_000_000
 """Microseconds by which a source's time may be before its arrival: else its clock is wrong, as for `FUTURE`."""
@@ -72,6 +76,41 @@ class Unfit(Exception):
         self.fault = fault
 
 
+class _Tables:
+    """The conversions and limits of the points of a group, compiled once for all machines that have them."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self.converts = [_converter(point) for point in points]
+        self.ranges = [_limits(point) for point in points]
+        self.plain = [_TYPES[point.type] if _is_plain(point) else None for point in points]
+        self.has_ints = int in self.plain
+        self.has_events = any(point.source.events for point in points)
+        scaled: list[tuple[int, int, int, int]] = []
+        self.floats = []
+        self.work = []
+        for i, point in enumerate(points):
+            # where the driver is sure of its types, most points need no look, or a multiplication
+            raw, as_it_is = point.source.value_type, (point.scale, point.offset) == (1, 0)
+            sure = raw is ValueType.INT and point.source.fits_int64
+            if raw is ValueType.FLOAT and point.type is ValueType.FLOAT and as_it_is:
+                self.floats.append(i)
+            elif sure and point.type is ValueType.FLOAT:
+                scaled.append((i, *_line(point.scale, point.offset)))
+            elif not (as_it_is and raw is point.type and (sure or raw is not ValueType.INT)):
+                self.work.append((i, self.converts[i]))
+        if len(self.floats) == 1:  # picking one gives no tuple
+            self.work.append((self.floats[0], self.converts[self.floats.pop()]))
+        self.pick_floats = itemgetter(*self.floats) if self.floats else None
+        self.divided, self.scaled = _divisions(scaled)
+        self.limits = [(i, *limits) for i, limits in enumerate(self.ranges) if limits is not None]
+        many = len(self.limits) > 1  # picking one gives no tuple
+        self.pick_limited = itemgetter(*(i for i, _, _ in self.limits)) if many else None
+        self.lows, self.highs = [low for _, low, _ in self.limits], [high for _, _, high in self.limits]
+
+
+_tables = cached_by_identity(MAX_SHARED)(_Tables)
+
+
 class Normalizer:
     """The normalization of one group's scans.
 
@@ -83,35 +122,11 @@ class Normalizer:
         """Compile; `clock` stamps the scans; without it, their times are trusted."""
         self._clock: Time = TrustedTime() if clock is None else clock
         self._era = self._clock.era
-        self._converts = [_converter(point) for point in points]
-        self._ranges = [point.range for point in points]
-        self._plain = [_TYPES[point.type] if _is_plain(point) else None for point in points]
-        self._has_ints = int in self._plain
-        self._events = EventTimes(len(points)) if any(point.source.events for point in points) else None
+        self._tables = tables = _tables(points)
+        self._events = EventTimes(len(points)) if tables.has_events else None
         self._sources = SourceClocks(len(points))
         self._last = self._sources.last  # of readings that came alone
         self._last_whole = self._last_any = -APART
-        self._scaled: list[tuple[int, int, int, int]] = []
-        self._floats = []
-        self._work = []
-        for i, point in enumerate(points):
-            # where the driver is sure of its types, most points need no look, or a multiplication
-            raw, as_it_is = point.source.value_type, (point.scale, point.offset) == (1, 0)
-            sure = raw is ValueType.INT and point.source.fits_int64
-            if raw is ValueType.FLOAT and point.type is ValueType.FLOAT and as_it_is:
-                self._floats.append(i)
-            elif sure and point.type is ValueType.FLOAT:
-                self._scaled.append((i, *_line(point.scale, point.offset)))
-            elif not (as_it_is and raw is point.type and (sure or raw is not ValueType.INT)):
-                self._work.append((i, self._converts[i]))
-        if len(self._floats) == 1:  # picking one gives no tuple
-            self._work.append((self._floats[0], self._converts[self._floats.pop()]))
-        self._pick_floats = itemgetter(*self._floats) if self._floats else None
-        self._limits = [(i, *point.range) for i, point in enumerate(points) if point.range is not None]
-        self._divided, self._scaled = _divisions(self._scaled)
-        many = len(self._limits) > 1  # picking one gives no tuple
-        self._pick_limited = itemgetter(*(i for i, _, _ in self._limits)) if many else None
-        self._lows, self._highs = [low for _, low, _ in self._limits], [high for _, _, high in self._limits]
 
     def stamp(self, scan: Scan) -> bool:
         """Put only the time of a whole scan in order; return False, and change nothing, if its readings need more.
@@ -148,37 +163,37 @@ class Normalizer:
 
     def _apply_whole(self, scan: Scan) -> None:
         values: list[Any] = scan.values  # typing.cast would cost a call for each
-        for columns, divisors in self._divided:
+        for columns, divisors in self._tables.divided:
             values[columns] = map(truediv, values[columns], divisors)
-        for i, times, plus, over in self._scaled:
+        for i, times, plus, over in self._tables.scaled:
             values[i] = (values[i] * times + plus) / over
-        for i, convert in self._work:
+        for i, convert in self._tables.work:
             try:
                 values[i] = convert(values[i])
             except Unfit as unfit:
                 values[i] = None
                 scan.faults[i] = unfit.fault
         # the sum of numbers is a number; if it is not (or is too large) each value is checked
-        if self._pick_floats is not None and not math.isfinite(sum(self._pick_floats(values))):
+        if self._tables.pick_floats is not None and not math.isfinite(sum(self._tables.pick_floats(values))):
             self._find_nan(scan)
-        if self._limits and not self._are_within_limits(values):
-            for i, low, high in self._limits:
+        if self._tables.limits and not self._are_within_limits(values):
+            for i, low, high in self._tables.limits:
                 value = values[i]
                 if value is not None and not low <= value <= high:
                     scan.faults.setdefault(i, _OUT)
 
     def _are_within_limits(self, values: list[Any]) -> bool:
         """Return True if all values are there and within their ranges; if not, each is checked."""
-        if self._pick_limited is None:
+        if self._tables.pick_limited is None:
             return False
-        limited = self._pick_limited(values)
+        limited = self._tables.pick_limited(values)
         try:
-            return not (any(map(lt, limited, self._lows)) or any(map(gt, limited, self._highs)))
+            return not (any(map(lt, limited, self._tables.lows)) or any(map(gt, limited, self._tables.highs)))
         except TypeError:  # one is None
             return False
 
     def _find_nan(self, scan: Scan) -> None:
-        for i in self._floats:
+        for i in self._tables.floats:
             if not math.isfinite(cast("float", scan.values[i])):
                 scan.values[i] = None
                 scan.faults[i] = _NAN
@@ -189,18 +204,20 @@ class Normalizer:
         positions = scan.points if scan.points is not None else range(len(values))
         for i in self._odd(values, positions):
             try:
-                values[i] = self._converts[positions[i]](values[i])
+                values[i] = self._tables.converts[positions[i]](values[i])
             except Unfit as unfit:
                 values[i] = None
                 faults[i] = unfit.fault
-        if self._limits:
-            for i, (value, limits) in enumerate(zip(values, map(self._ranges.__getitem__, positions), strict=True)):
+        if self._tables.limits:
+            for i, (value, limits) in enumerate(
+                zip(values, map(self._tables.ranges.__getitem__, positions), strict=True)
+            ):
                 if limits is not None and value is not None and not limits[0] <= value <= limits[1]:
                     faults.setdefault(i, _OUT)
 
     def _odd(self, values: list[Any], positions: Sequence[int]) -> Sequence[int]:
         """Return the positions of values that are not of the declared type."""
-        plain = list(map(self._plain.__getitem__, positions))
+        plain = list(map(self._tables.plain.__getitem__, positions))
         if plain == list(map(type, values)) and self._are_sane(values):
             return ()
         return [
@@ -216,7 +233,7 @@ class Normalizer:
                 return False
         except (TypeError, OverflowError):  # there is text among them, or a number beyond all bounds
             return False
-        return not (self._has_ints and values) or (min(values) >= _INT_MIN and max(values) <= _INT_MAX)
+        return not (self._tables.has_ints and values) or (min(values) >= _INT_MIN and max(values) <= _INT_MAX)
 
     def _is_of_former_era(self, scan: Scan) -> bool:
         """Return whether a scan was stamped before the clock was set back; if not, begin the new era.
@@ -285,6 +302,16 @@ def _divisions(
         else:
             divided.append((slice(i, i + 1), [over]))
     return divided, others
+
+
+def _limits(point: Point) -> tuple[float, float] | None:
+    """Return the range of a point, as floats for a float: comparing them with integers costs more."""
+    if point.range is None or point.type is not ValueType.FLOAT:
+        return point.range
+    try:
+        return float(point.range[0]), float(point.range[1])
+    except OverflowError:
+        return point.range
 
 
 def _is_plain(point: Point) -> bool:

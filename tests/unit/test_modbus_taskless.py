@@ -118,7 +118,7 @@ async def test_a_driver_that_is_closed_calls_nobody(caplog: pytest.LogCaptureFix
 
 
 async def test_a_scan_says_whether_its_values_are_those_of_the_scan_before() -> None:
-    """Equal responses are not decoded again; what is in between is another scan."""
+    """Equal responses are not decoded again; a scan with a task in between ends the comparison."""
     values = [0]
 
     def device(asked: Asked) -> Sequence[bytes | float]:
