@@ -354,7 +354,7 @@ def files_below(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix in READERS and path != Path(__file__).resolve() else []
     files = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
-    left_out = {"node_modules", "__pycache__", "prose"}
+    left_out = {"node_modules", "__pycache__", "prose", ".peers"}
     return [file for file in files if not left_out & set(file.parts) and file != Path(__file__).resolve()]
 
 
