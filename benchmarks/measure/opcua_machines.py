@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import replayed_opcua
 
 from measure.plant import NAMESPACE
-from measure.processes import SPAWN
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
@@ -19,4 +19,5 @@ DESCRIPTION = "an OPC UA server that replays encoded changes (benchmarks/replaye
 
 def serve(plant: OpcUaPlant, port: int, ready: Event) -> None:
     """Serve nodes that count at the rate of a plant, until the process is killed."""
-    replayed_opcua.serve(port, NAMESPACE, plant.rate, ready, SPAWN.Value("q", 0))
+    lost: Any = SimpleNamespace(value=0)  # nobody else reads it
+    replayed_opcua.serve(port, NAMESPACE, plant.rate, ready, lost)
