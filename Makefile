@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PARALLEL ?= -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench bench-compare bench-parts chaos clean
+.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench bench-compare bench-curves bench-parts soak chaos clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -55,6 +55,9 @@ bench: $(VENV)/.dev ## measure the promised numbers beside other products: ROWS=
 bench-compare: $(VENV)/.dev ## measure REV=<git revision> and the present tree in turn: ROWS="..." RUNS=3
 	@$(BIN)/python benchmarks/compare.py $(or $(REV),$(error name a revision: REV=main)) $(ROWS) --runs $(RUNS) --seconds $(SECONDS)
 
+bench-curves: $(VENV)/.dev ## measure processor time over the size of the plant, and draw docs/pictures/cost-curves.png
+	@$(BIN)/python benchmarks/curves.py
+
 bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest, reload, outage, OPC UA, simulated machines
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/configuration.py
@@ -71,6 +74,10 @@ bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest,
 	$(BIN)/python benchmarks/simulated_machines.py --steps
 	$(BIN)/python benchmarks/simulated_machines.py --opcua --machines 20
 	$(BIN)/python benchmarks/opcua_servers.py
+
+FOR ?= 1h
+soak: $(VENV)/.dev ## run for an hour with outages, and look for growth and losses: FOR=5m is shorter
+	@$(BIN)/python benchmarks/soak.py --for $(FOR)
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run
