@@ -324,7 +324,9 @@ def main() -> None:
     if options.json:
         samples = {name: [(one.time, one.value) for one in series.samples] for name, series in log.every()}
         options.json.write_bytes(
-            orjson.dumps(where | {"verdict": verdict, "outages": log.outages, "samples": samples})
+            orjson.dumps(
+                where | {"verdict": verdict, "outages": [list(one) for one in log.outages], "samples": samples}
+            )
         )
     sys.exit(1 if complaints else 0)
 

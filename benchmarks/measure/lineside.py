@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import orjson
 import yaml
 
 from measure.plant import NAMESPACE, SCALE, ModbusPlant, OpcUaPlant
-from measure.processes import Process
+from measure.processes import Failed, Process
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
@@ -47,6 +49,16 @@ class Lineside:
         """Start `lineside ingest`; its closing report is `ingest.json` in the folder."""
         return self._service("ingest", folder, file)
 
+    def ledger(self, file: Path) -> dict[str, Any]:
+        """Return the ledger out of the spool, as `lineside ledger` prints it. Raises `Failed`."""
+        command = [sys.executable, "-m", "gateway", "ledger", str(file), "--format", "json"]
+        environment = os.environ | {"PYTHONPATH": str(self.tree)}
+        done = subprocess.run(command, check=False, capture_output=True, env=environment)
+        try:
+            return orjson.loads(done.stdout)
+        except orjson.JSONDecodeError:
+            raise Failed(f"lineside ledger printed {done.stdout!r} {done.stderr!r}") from None
+
     def _service(self, command: str, folder: Path, file: Path) -> Process:
         arguments = [command, str(file), "--report", str(folder / f"{command}.json"), "--with-stdin"]
         return Process(
@@ -58,8 +70,11 @@ class Lineside:
 
 
 def report(folder: Path, command: str) -> dict[str, Any]:
-    """Return the closing report of a service that was stopped."""
-    return orjson.loads((folder / f"{command}.json").read_bytes())
+    """Return the closing report of a service that was stopped. Raises `Failed` if it was killed before it wrote the report."""
+    file = folder / f"{command}.json"
+    if not file.exists():
+        raise Failed(f"lineside {command} did not write its closing report")
+    return orjson.loads(file.read_bytes())
 
 
 def write_factory(

@@ -134,9 +134,12 @@ class Process:
 
     def usage(self) -> Usage:
         """Return its usage. Raises `Failed` if it has ended."""
-        if not self.running:
-            raise Failed(f"{self.name} has ended:\n{self.last_words()}")
-        return usage(self.pid)
+        try:
+            if self.running:
+                return usage(self.pid)
+        except psutil.NoSuchProcess:
+            pass
+        raise Failed(f"{self.name} has ended:\n{self.last_words()}")
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Stop it with SIGTERM, and kill it and its children after `seconds`."""
