@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from measure.processes import Failed
+from measure.processes import Failed, TooSlow
 from measure.results import Result
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from measure.experiments import Duration, Experiment, Figures, Product
     from measure.rows import Row
 
-ABSENT = "absent"
+ABSENT, FAILED, TOO_SLOW = "absent", "failed", "too slow"
+"""The notes of products without a figure."""
 
 
 def measure(
@@ -32,22 +33,24 @@ def measure(
     for row in rows:
         experiments.setdefault(row.experiment, []).append(row)
     figures: dict[tuple[Experiment, str], list[Figures | None]] = {}
-    notes: dict[str, str] = {}
+    absent: set[str] = set()
+    notes: dict[tuple[Experiment, str], str] = {}
     for experiment, users in experiments.items():
         products = {product.name: product for row in users for product in products_of(row)}
-        for name in [name for name, product in products.items() if notes.get(name) != ABSENT]:
+        for name in products.keys() - absent:
             if reason := products[name].absent():
-                notes[name] = ABSENT
+                absent.add(name)
                 print(f"{name} is absent: {reason}", file=sys.stderr)
         for turn in range(runs):
             for name, product in products.items():
-                if notes.get(name) == ABSENT:
+                if name in absent:
                     continue
                 began = time.monotonic()
                 try:
                     found = experiment.run(product, duration)
                 except Failed as error:
                     found = None
+                    notes[experiment, name] = TOO_SLOW if isinstance(error, TooSlow) else FAILED
                     print(f"{users[0].name}: {name} failed: {error}", file=sys.stderr)
                 figures.setdefault((experiment, name), []).append(found)
                 shown = ", ".join(f"{key} {value:.4g}" for key, value in (found or {}).items() if value is not None)
@@ -56,19 +59,14 @@ def measure(
                     file=sys.stderr,
                     flush=True,
                 )
-    return [_result(row, [one.name for one in products_of(row)], figures, notes) for row in rows]
-
-
-def _result(
-    row: Row,
-    names: Sequence[str],
-    figures: dict[tuple[Experiment, str], list[Figures | None]],
-    notes: dict[str, str],
-) -> Result:
-    runs = {
-        name: [None if one is None else one.get(row.figure) for one in figures[row.experiment, name]]
-        for name in names
-        if (row.experiment, name) in figures
-    }
-    why = {name: notes.get(name, "failed") for name in names}
-    return Result(row.name, row.what, row.unit, row.wanted, runs, why)
+    results = []
+    for row in rows:
+        names = [product.name for product in products_of(row)]
+        runs = {
+            name: [None if one is None else one.get(row.figure) for one in figures[row.experiment, name]]
+            for name in names
+            if name not in absent
+        }
+        why = {name: ABSENT if name in absent else notes.get((row.experiment, name), "-") for name in names}
+        results.append(Result(row.name, row.what, row.unit, row.wanted, runs, why))
+    return results

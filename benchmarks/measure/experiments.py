@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from measure import modbus_machines, opcua_machines
 from measure.lineside import Lineside, write_factory
 from measure.plant import ModbusPlant, OpcUaPlant
-from measure.processes import Failed, Helper, Mosquitto, free_port
+from measure.processes import Failed, Helper, Mosquitto, TooSlow, free_port
 from measure.subscriber import Subscriber
 
 if TYPE_CHECKING:
@@ -126,13 +126,11 @@ class Steady:
             before, began = process.usage(), time.time()
             time.sleep(round(duration.seconds))
             after, ended = process.usage(), time.time()
-            # the last scans are still on their way
-            time.sleep(0.1)
             seen = subscriber.window(began, ended)
         wanted = self.plant.rate if isinstance(self.plant, ModbusPlant) else self.plant.changes
         values = seen["published"]["values"] / (ended - began)
         if values < COMPLETE * wanted:
-            raise Failed(f"{product.name} delivered {values:,.0f} of {wanted:,.0f} values/s")
+            raise TooSlow(f"{product.name} delivered {values:,.0f} of {wanted:,.0f} values/s")
         used = after.processor - before.processor
         return {
             "us_per_value": used / seen["published"]["values"] * 1e6,

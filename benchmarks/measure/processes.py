@@ -36,6 +36,10 @@ class Failed(Exception):
     """A process did not start, ended too early, or delivered nothing; the text shows the end of its log."""
 
 
+class TooSlow(Failed):
+    """A product delivers fewer values than the plant has; the text has both rates."""
+
+
 def raise_file_limit() -> None:
     """Allow as many open files as the system permits: a thousand connections are more than the usual 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

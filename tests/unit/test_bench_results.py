@@ -9,7 +9,7 @@ import pytest
 from measure import alternate, results
 from measure.experiments import Duration
 from measure.plant import ModbusPlant
-from measure.processes import Failed
+from measure.processes import Failed, TooSlow
 from measure.results import Result, Wanted, as_json, comparison_table, median, number, ratio, results_table, slope
 from measure.rows import ROWS, Row, chosen
 
@@ -133,6 +133,8 @@ class Scripted:
         self.ran.append(product.name)
         if product.name == "broken":
             raise Failed("no values")
+        if product.name == "slow":
+            raise TooSlow("10 of 20 values/s")
         return {"a": float(len(self.ran)), "b": duration.seconds}
 
 
@@ -149,12 +151,17 @@ def test_products_run_in_turn_and_rows_of_an_experiment_use_the_same_runs(capsys
     """Both see the same machine, and nothing is measured twice."""
     experiment = Scripted()
     rows = [Row(name, name, "ms", experiment, name) for name in ("a", "b")]
-    products = [Product("own"), Product("broken"), Product("missing", "not installed")]
+    products = [Product("own"), Product("broken"), Product("slow"), Product("missing", "not installed")]
     first, second = alternate.measure(rows, lambda _: products, 2, Duration(0.0, 5.0))
-    assert experiment.ran == ["own", "broken", "own", "broken"]
-    assert first.runs == {"own": [1.0, 3.0], "broken": [None, None]}
+    assert experiment.ran == ["own", "broken", "slow"] * 2
+    assert first.runs == {"own": [1.0, 4.0], "broken": [None, None], "slow": [None, None]}
     assert second.figure("own") == 5.0
-    assert [first.cell(name) for name in ("own", "broken", "missing")] == ["2.00", "failed", "absent"]
+    assert [first.cell(name) for name in ("own", "broken", "slow", "missing")] == [
+        "2.50",
+        "failed",
+        "too slow",
+        "absent",
+    ]
     assert "missing is absent: not installed" in capsys.readouterr().err
 
 
