@@ -40,7 +40,7 @@ AXES = (
     Axis("Points of a machine", "points (100 machines, 1 s)", [(n, replace(NORMAL, points=n)) for n in (25, 50, 100, 200, 400)]),
     Axis("Machines", "machines (100 points, 1 s)", [(n, replace(NORMAL, machines=n)) for n in (25, 50, 100, 200, 400)]),
     Axis("OPC UA changes", "changes a second (1,000 nodes)", [(1000 * n, OpcUaPlant(1000, n)) for n in (1, 2, 5, 10, 20)]),
-    Axis("Period", "scans a second of each machine (100 x 100)", [(1 / s, replace(NORMAL, period=s)) for s in (4, 2, 1, 0.5, 0.25)]),
+    Axis("Scan rate", "scans a second of each machine (100 x 100)", [(1 / s, replace(NORMAL, period=s)) for s in (4, 2, 1, 0.5, 0.25)]),
 )  # fmt: skip
 
 

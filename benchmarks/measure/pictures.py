@@ -41,6 +41,8 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, An
 def draw_curves(curves: Sequence[Curve], heading: str, file: Path) -> None:
     """Draw each curve with the straight line through the origin and its last point."""
     figure, axes = _figure(2, 2, (9.0, 6.6))
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - only pictures need it
+
     for axis, curve in zip(axes.flat, curves, strict=True):
         x, y = zip(*curve.points, strict=True)
         end = x[-1], y[-1]
@@ -49,6 +51,8 @@ def draw_curves(curves: Sequence[Curve], heading: str, file: Path) -> None:
         axis.set(title=curve.title, xlabel=curve.label, ylabel="processor seconds a second")
         axis.set_xlim(0, end[0] * 1.06)
         axis.set_ylim(0, max(y) * 1.15)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axis.legend(frameon=False, loc="upper left")
     figure.suptitle(heading, fontsize=11)
     figure.savefig(file, dpi=DOTS)
