@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PARALLEL ?= -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench chaos clean
+.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench bench-compare bench-curves bench-parts soak chaos clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -46,13 +46,23 @@ prose: $(VENV)/.dev ## check the English of documents, comments, messages and co
 services: ## the real servers that tests talk to (Debian packages, and one of npm)
 	@tools/install-services
 
-bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
+# make bench ROWS="modbus-100x100 opcua-1000" RUNS=1: some rows, in a short form; RECORD=1 keeps the figures
+RUNS ?= 3
+SECONDS ?= 10
+bench: $(VENV)/.dev ## measure the promised numbers beside other products: ROWS="..." RUNS=3 RECORD=1
+	@$(BIN)/python benchmarks/bench.py $(ROWS) --runs $(RUNS) --seconds $(SECONDS) --json bench.json $(if $(RECORD),--record)
+
+bench-compare: $(VENV)/.dev ## measure REV=<git revision> and the present tree in turn: ROWS="..." RUNS=3
+	@$(BIN)/python benchmarks/compare.py $(or $(REV),$(error name a revision: REV=main)) $(ROWS) --runs $(RUNS) --seconds $(SECONDS)
+
+bench-curves: $(VENV)/.dev ## measure processor time over the size of the plant, and draw docs/pictures/cost-curves.png
+	@$(BIN)/python benchmarks/curves.py
+
+bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest, reload, outage, OPC UA, simulated machines
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/configuration.py
 	$(BIN)/python benchmarks/spool.py
 	$(BIN)/python benchmarks/ingest.py
-	$(BIN)/python benchmarks/modbus_100x100.py
-	$(BIN)/python benchmarks/modbus_flat_out.py
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/modbus_recovery.py
 	$(BIN)/python benchmarks/reload.py
@@ -64,6 +74,10 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/simulated_machines.py --steps
 	$(BIN)/python benchmarks/simulated_machines.py --opcua --machines 20
 	$(BIN)/python benchmarks/opcua_servers.py
+
+FOR ?= 1h
+soak: $(VENV)/.dev ## run for an hour with outages, and look for growth and losses: FOR=5m is shorter
+	@$(BIN)/python benchmarks/soak.py --for $(FOR)
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run

@@ -22,8 +22,10 @@ from pathlib import Path
 import aiomqtt
 import orjson
 import psutil
-import yaml
-from modbus_100x100 import cpu, write_configuration
+from measure.experiments import machines_of
+from measure.lineside import write_factory
+from measure.plant import ModbusPlant
+from measure.processes import processor_time, raise_file_limit
 
 from gateway.trial.processes import Service
 from simulators.ports import free_port
@@ -153,21 +155,18 @@ async def drain(port: int, database: Path, rate: float) -> tuple[float, int, int
 
 async def measure(options: argparse.Namespace, folder: Path) -> None:
     broker = Broker(folder)
-    file = write_configuration(folder, options.machines, options.points, broker.port, "5")
-    written = yaml.safe_load(file.read_text())
-    written["gateway"]["order"] = options.order
-    file.write_text(yaml.safe_dump(written, sort_keys=False))
-    moved = folder / "moved.yaml"
-    simulate = Service(
-        "simulate", folder / "sim.log", "simulate", str(file), "--ports", "auto", "--write", str(moved)
-    )
-    ingest = Service("ingest", folder / "ing.log", "ingest", str(moved), "--report", str(folder / "ing.json"))
-    run = Service("run", folder / "run.log", "run", str(moved), "--report", str(folder / "run.json"))
+    plant, port = ModbusPlant(options.machines, options.points), free_port()
+    sections = {
+        "gateway": {"order": options.order},
+        "ingest": {"folder": str(folder)},
+        "stores": [{"sqlite": {"path": str(folder / "readings.db")}}],
+    }
+    file = write_factory(folder, plant, port, broker.port, sections)
+    ingest = Service("ingest", folder / "ing.log", "ingest", str(file), "--report", str(folder / "ing.json"))
+    run = Service("run", folder / "run.log", "run", str(file), "--report", str(folder / "run.json"))
     rate = options.machines * options.points
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(simulate)
-        while not moved.exists():  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.1)
+        stack.enter_context(machines_of(plant, port))
         await stack.enter_async_context(ingest)
         await stack.enter_async_context(run)
         seen = await outage(run, options.readings / rate)
@@ -181,9 +180,9 @@ async def measure(options: argparse.Namespace, folder: Path) -> None:
         begun = time.monotonic()
         await connected(run.log, ingest.log)
         print(f"back      gateway and ingest have found the broker after {time.monotonic() - begun:.1f} s")
-        used = {name: cpu(pid) for name, pid in services.items()}
+        used = {name: processor_time(pid) for name, pid in services.items()}
         seconds, before, after, fresh = await drain(broker.port, folder / "readings.db", rate)
-        cost = {name: cpu(pid) - used[name] for name, pid in services.items()}
+        cost = {name: processor_time(pid) - used[name] for name, pid in services.items()}
         most = megabytes(run.pid)
         await run.stop()
         await ingest.stop()
@@ -207,6 +206,7 @@ def main() -> None:
     parser.add_argument("--order", choices=["fresh", "strict"], default="fresh")
     parser.add_argument("--keep", action="store_true", help="leave the folder")
     options = parser.parse_args()
+    raise_file_limit()
     folder = Path(tempfile.mkdtemp(prefix="lineside-backlog-"))
     try:
         asyncio.run(measure(options, folder))

@@ -48,6 +48,7 @@ class Client(asyncio.Protocol):
         self._sequence = 0
         self._reads: dict[bytes, bytes] = {}
         self._services: dict[int, Callable[[ua.RequestHeader, Buffer], Any]] = {
+            _IDS.GetEndpointsRequest_Encoding_DefaultBinary: self._get_endpoints,
             _IDS.CreateSessionRequest_Encoding_DefaultBinary: self._create_session,
             _IDS.ActivateSessionRequest_Encoding_DefaultBinary: lambda _, __: ua.ActivateSessionResponse(),
             _IDS.CreateSubscriptionRequest_Encoding_DefaultBinary: self._subscribe,
@@ -142,16 +143,23 @@ class Client(asyncio.Protocol):
             response.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadServiceUnsupported)
         self._send(request, struct_to_binary(response))
 
-    def _create_session(self, _: ua.RequestHeader, __: Buffer) -> ua.CreateSessionResponse:
-        endpoint = ua.EndpointDescription(
+    def _endpoint(self) -> ua.EndpointDescription:
+        return ua.EndpointDescription(
             EndpointUrl=self.nodes.url,
             SecurityMode=ua.MessageSecurityMode.None_,
             SecurityPolicyUri=_NO_SECURITY,
             UserIdentityTokens=[ua.UserTokenPolicy("anonymous", ua.UserTokenType.Anonymous)],
         )
+
+    def _get_endpoints(self, _: ua.RequestHeader, __: Buffer) -> ua.GetEndpointsResponse:
+        response = ua.GetEndpointsResponse()
+        response.Endpoints = [self._endpoint()]
+        return response
+
+    def _create_session(self, _: ua.RequestHeader, __: Buffer) -> ua.CreateSessionResponse:
         response = ua.CreateSessionResponse()
         response.Parameters = ua.CreateSessionResult(
-            ua.NodeId(1, 1), ua.NodeId(2, 1), 3_600_000, b"", None, [endpoint]
+            ua.NodeId(1, 1), ua.NodeId(2, 1), 3_600_000, b"", None, [self._endpoint()]
         )
         return response
 

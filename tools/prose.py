@@ -352,7 +352,7 @@ def check_file(file: Path) -> list[Finding]:
 def files_below(path: Path) -> list[Path]:
     """Return the files below a path that can be read, without generated folders and `LEFT_OUT`."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    folders, names = {"node_modules", "__pycache__", "prose"}, {ROOT / name for name in LEFT_OUT}
+    folders, names = {"node_modules", "__pycache__", "prose", ".peers"}, {ROOT / name for name in LEFT_OUT}
     return [file for file in files if file.suffix in READERS and file not in names and not folders & set(file.parts)]
 
 
