@@ -1,6 +1,6 @@
 """Write records from the broker to the stores, and send the confirmations to the gateways.
 
-A message is acknowledged only after every store has it. Messages are collected while a write is in progress, so a
+A message is acknowledged only after every store has it. The next batch is decoded while a batch is written, so a
 slow store gets larger batches, and delays the broker, not the gateway.
 """
 
@@ -53,6 +53,9 @@ MAX_BATCH_READINGS = 50_000
 
 MAX_BATCH_BYTES = 64 * 2**20
 """Most bytes of memory of a batch while its records are decoded."""
+
+DECODE_INTERVAL = 0.005
+"""Seconds between two looks for messages to decode while a batch is written."""
 
 SAVE_INTERVAL = 1.0
 """Seconds between two checks whether metadata has to be saved."""
@@ -185,28 +188,41 @@ class Ingest:
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
     async def _receive(self, client: MqttClient) -> None:
-        """Receive batches and write them. Raises `MqttError` when the connection is lost."""
+        """Decode a batch while the batch before it is written. Raises `MqttError` when the connection is lost."""
+        writing: asyncio.Task[None] | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 if self._acknowledge_late:
                     tasks.create_task(self._wait_for_redelivery(), name="redelivery")
                 while True:
-                    batch = await self._collect(client)
+                    batch = await self._collect(client, writing)
                     if self._acknowledge_late:  # acknowledged records and their metadata are not sent again
                         await self._save_metadata()
                     if batch.records or batch.waiting or batch.other_letters:
-                        await self._process(batch)
+                        writing = tasks.create_task(self._process(batch), name="write batch")
                     else:
                         self._acknowledge(batch)
                     await self._queue.wait_for_room()
         except* MqttError as errors:
             raise errors.exceptions[-1] from None  # of the connection itself, where a write has failed as well
 
-    async def _collect(self, client: MqttClient) -> Batch:
+    async def _collect(self, client: MqttClient, writing: asyncio.Task[None] | None) -> Batch:
+        """Return the next batch: it is complete when the batch before it is written, at the earliest.
+
+        Raises `MqttError` when the connection is lost, after that write: its confirmation goes over the next one.
+        """
         batch = Batch(client)
-        await self._receive_into(batch)
-        await asyncio.sleep(self._settings.batch_wait)
-        await self._receive_waiting(batch)
+        try:
+            await self._receive_into(batch)
+            await asyncio.sleep(self._settings.batch_wait)
+            await self._receive_waiting(batch)
+            while writing is not None and not writing.done():
+                await asyncio.wait((writing,), timeout=DECODE_INTERVAL if self._has_room(batch) else None)
+                await self._receive_waiting(batch)
+        except MqttError:
+            if writing is not None:
+                await asyncio.wait((writing,))
+            raise
         return batch
 
     async def _receive_waiting(self, batch: Batch) -> None:
