@@ -5,7 +5,8 @@ Rows are inserted in the order of their times, which is that of the table: each 
 
 from __future__ import annotations
 
-from functools import cache
+from collections import defaultdict
+from functools import lru_cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,8 +25,8 @@ _INSERT = "insert or ignore into samples values (?, ?, ?, ?, ?, ?, ?)"
 _GOOD, _GOOD_SIZES = "(?, ?, ?, ?, 0, null, null)", (500, 50, 5, 1)
 """A row of a good reading, and how many of them a statement inserts: row by row costs three times as much."""
 
-_RUN, _MAX_RUN = 16, 500
-"""Rows of a run: from the first on, a statement for a run costs less than rows of several scans in one statement."""
+_RUN, _MAX_RUN, _RUN_ROWS = 4, 500, 500
+"""Rows of a run: if the runs of a scan are shorter, each row gets parameters of its own; and rows of a statement."""
 
 _SERIES_OF_MACHINE = """
 select id, place, point, unit, type from series where (enterprise, site, area, line, machine) = (?, ?, ?, ?, ?)
@@ -109,13 +110,17 @@ def _runs(series: Sequence[_Series]) -> list[_Run]:
     return runs if len(series) >= _RUN * len(runs) else []
 
 
-@cache
-def _insert_run(size: int) -> str:
-    """Return the statement that inserts good readings of one time: its parameters are time, place, id, and values.
+@lru_cache(maxsize=128)
+def _insert_runs(size: int, count: int) -> str:
+    """Return the statement that inserts runs of good readings: parameters are time, place, id and values of each run.
 
-    A row costs one parameter in place of four.
+    A row then needs little more than one parameter in place of four.
     """
-    rows = ", ".join(f"(?2 + {i}, ?1, ?3 + {i}, ?{i + 4}, 0, null, null)" for i in range(size))
+    rows = ", ".join(
+        f"(?{first + 1} + {i}, ?{first}, ?{first + 2} + {i}, ?{first + 3 + i}, 0, null, null)"
+        for first in range(1, (size + 3) * count, size + 3)
+        for i in range(size)
+    )
     return f"insert or ignore into samples values {rows}"  # noqa: S608 - no value in it
 
 
@@ -138,6 +143,7 @@ class Rows:
         """Insert readings that are not stored yet; return those that SQLite can't hold. Raises `sqlite3.Error`."""
         good: list[Any] = []
         rest: list[tuple[Any, ...]] = []
+        runs: dict[int, list[Any]] = defaultdict(list)
         try:
             for entry in sorted(batch, key=_time):
                 scan = entry.scan
@@ -145,17 +151,19 @@ class Rows:
                     rest += self._rows(entry)
                     continue
                 if scan.values:
-                    good += self._insert_runs(entry)
+                    good += self._columns(entry, runs)
                 if scan.bad:
                     rest += self._bad_rows(entry)
+            for size, flat in runs.items():
+                self._insert_runs(size, flat)
             self._insert_good(good)
             self._db.executemany(_INSERT, rest)
         except (OverflowError, UnicodeError):
             return [refusal for entry in batch for refusal in self._insert_singly(entry)]
         return []
 
-    def _insert_runs(self, entry: MachineScan) -> Iterable[Any]:
-        """Insert the good values of a scan in runs; if it has none, return the columns for `_insert_good`."""
+    def _columns(self, entry: MachineScan, runs: dict[int, list[Any]]) -> Iterable[Any]:
+        """Add the good values of a scan to the runs of their size; if it has no runs, return their columns."""
         scan, layout = entry.scan, self._layout(entry)
         values: Any = scan.values.values()
         if int in set(map(type, values)):
@@ -168,11 +176,20 @@ class Rows:
         elif layout.runs:
             values = list(values)
             for start, stop, place, id_ in layout.runs:
-                self._db.execute(_insert_run(stop - start), (scan.time, place, id_, *values[start:stop]))
+                runs[stop - start] += scan.time, place, id_, *values[start:stop]
             return ()
         else:
             times = repeat(scan.time)
         return chain.from_iterable(zip(layout.places, times, layout.ids, values))  # noqa: B905 - the times may have no end
+
+    def _insert_runs(self, size: int, flat: list[Any]) -> None:
+        """Insert runs of one size: time, place, id and values of each, one after the other in a list."""
+        width, start = size + 3, 0
+        for count in (max(1, _RUN_ROWS // size), max(1, _RUN_ROWS // size // 8), 1):
+            statement, step = _insert_runs(size, count), width * count
+            while len(flat) - start >= step:
+                self._db.execute(statement, flat[start : start + step])
+                start += step
 
     def _insert_good(self, flat: list[Any]) -> None:
         """Insert rows of place, time, series and value, one after the other in a list."""
