@@ -306,6 +306,8 @@ class Ingest:
         self._confirm(batch.client, [], list(batch.accepted()))
 
     async def _write(self, batch: Batch) -> list[Refusal]:
+        if len(self._writers) == 1:
+            return list(await self._writers[0].write(batch.scans, batch.client.check))
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = [
