@@ -62,6 +62,11 @@ class SeqRanges:
         """The lowest number, None for the empty set."""
         return self._firsts[0] if self._firsts else None
 
+    @property
+    def last(self) -> int | None:
+        """The highest number, None for the empty set."""
+        return self._lasts[-1] if self._lasts else None
+
     def copy(self) -> Self:
         """Return an independent copy. Costs O(n)."""
         other = type(self)()

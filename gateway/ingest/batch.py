@@ -1,21 +1,26 @@
-"""Define the batch of records that ingest writes to the stores together."""
+"""Define the batch of records that ingest writes together, and the numbers that wait until it is durable."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.common.seq_ranges import SeqRanges
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from gateway.common.dead_letters import DeadLetter
-    from gateway.model.metadata import MachineMeta
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.stores.base import MachineScan
 
 RECORD_OVERHEAD = 220
 """Bytes of memory of a received record beside its payload (measured: 175 on CPython 3.11)."""
+
+WRITTEN_OVERHEAD, WRITTEN_RANGE = 1_500, 120
+"""Bytes of memory of a written batch, and of each range of its numbers."""
 
 DECODED_READING, DECODED_SCAN = 130, 900
 """Bytes of memory of a decoded reading, and of a scan around it (measured: 100 and 800)."""
@@ -49,11 +54,15 @@ class ReceivedRecord(NamedTuple):
 
 
 class Confirmation(NamedTuple):
-    """A record that its spool may delete, and the number of its readings that were set aside."""
+    """A record that its spool may delete, and the number of its readings that were set aside.
+
+    With a `last`, all records from `seq` to `last`.
+    """
 
     sender: Sender
     seq: int
     set_aside: int = 0
+    last: int | None = None
 
 
 @dataclass(slots=True)
@@ -72,24 +81,68 @@ class Settlement:
 
 
 @dataclass(slots=True)
+class WrittenBatch:
+    """The numbers of the records of a written batch, until they are durable: their senders have the records.
+
+    `stored`      by spool, without the records of `settlements`
+    `set_aside`   readings of a record that are not stored
+    `settlements` records whose dead letters were not written in time
+    `instances`   the stores' server processes before the write, in the order of the writers
+    `durable_at`  the time of the event loop at which the write is durable
+    `size`        bytes of memory
+    `client`, `messages`  of `confirm: broker`: they are acknowledged to the broker when the batch is durable
+    """
+
+    client: MqttClient
+    messages: list[ReceivedMessage]
+    records: int
+    stored: dict[Sender, SeqRanges]
+    set_aside: list[Confirmation]
+    settlements: list[Settlement]
+    instances: list[str | None]
+    durable_at: float
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        ranges = sum(map(len, self.stored.values())) + len(self.set_aside) + len(self.settlements)
+        messages = sum(len(message.payload) + RECORD_OVERHEAD for message in self.messages)
+        self.size = WRITTEN_OVERHEAD + WRITTEN_RANGE * ranges + messages
+
+    def confirmations(self) -> Iterator[Confirmation]:
+        """Yield the confirmations, now that it is durable, without records whose dead letters are not written yet."""
+        for sender, ranges in self.stored.items():
+            for first, last in ranges:
+                yield Confirmation(sender, first, 0, last)
+        yield from self.set_aside
+        for settlement in self.settlements:
+            settlement.durable = True
+            if settlement.written:
+                yield settlement.confirmation()
+
+    def lost(self) -> Iterator[Confirmation]:
+        """Yield all records, to ask for them again; a record with a settlement then gets a new settlement."""
+        for sender, ranges in self.stored.items():
+            for first, last in ranges:
+                yield Confirmation(sender, first, 0, last)
+        for settlement in self.settlements:
+            yield Confirmation(settlement.sender, settlement.seq)
+
+
+@dataclass(slots=True)
 class Batch:
     """Messages of one connection that are written together, and the records in them.
 
     `scans` are those of records with metadata; a `MachineScan` names its record by the position in `records`.
 
-    `metas`       the metadata of the scans of each record, by id, and by machine path where the record names none
     `refused`     readings of a record that are not stored, by position
     `letters`     dead letters of such a record, by position; `other_letters` are those of other messages
     `settlements` records whose dead letters are not written yet, by position
     `waiting`     records that are kept in memory until their metadata is known
-    `instances`   the stores' server processes before the write, in the order of the writers
-    `durable_at`  the time of the event loop at which the write is durable
     """
 
     client: MqttClient
     messages: list[ReceivedMessage] = field(default_factory=list)
     records: list[ReceivedRecord] = field(default_factory=list)
-    metas: list[Mapping[str, MachineMeta]] = field(default_factory=list)
     scans: list[MachineScan] = field(default_factory=list)
     readings: int = 0
     size: int = 0
@@ -98,8 +151,6 @@ class Batch:
     other_letters: list[DeadLetter] = field(default_factory=list)
     settlements: dict[int, Settlement] = field(default_factory=dict)
     waiting: list[ReceivedRecord] = field(default_factory=list)
-    instances: list[str | None] = field(default_factory=list)
-    durable_at: float = 0.0
 
     @property
     def decoded_size(self) -> int:
@@ -138,9 +189,17 @@ class Batch:
         for record in self.waiting:
             yield record.sender, record.seq
 
-    def release_scans(self) -> None:
-        """Free the decoded scans; they can be decoded again from the records."""
-        self.scans = []
-        self.letters = {}
-        self.other_letters = []
-        self.waiting = []
+    def written(self, instances: list[str | None], durable_at: float) -> WrittenBatch:
+        """Return the numbers of the batch, and its messages, to be kept until it is durable."""
+        stored: dict[Sender, SeqRanges] = defaultdict(SeqRanges)
+        set_aside = []
+        for position, record in enumerate(self.records):
+            if position in self.settlements:
+                continue
+            stored[record.sender].add(record.seq)
+            if refused := self.refused.get(position):
+                set_aside.append(Confirmation(record.sender, record.seq, refused))
+        return WrittenBatch(
+            self.client, self.messages, len(self.records), dict(stored), set_aside,
+            list(self.settlements.values()), instances, durable_at,
+        )  # fmt: skip

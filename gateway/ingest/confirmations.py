@@ -1,4 +1,4 @@
-"""Encode and send confirmations to gateways: stored records, and accepted records that may still be lost."""
+"""Encode and send confirmations to gateways: records that are stored, accepted and may still be lost, or lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Content:
     """The confirmed records of one gateway."""
 
     def __init__(self) -> None:
-        self.stored, self.accepted = SeqRanges(), SeqRanges()
+        self.stored, self.accepted, self.lost = SeqRanges(), SeqRanges(), SeqRanges()
         self.set_aside: dict[int, int] = {}
 
     def encode(self, spool: str, by: str, instance: str) -> Iterator[bytes]:
@@ -41,6 +41,8 @@ class _Content:
             yield orjson.dumps(base | {"ranges": ranges, "set_aside": set_aside})
         for part in _chunks(list(self.accepted)):
             yield orjson.dumps(base | {"ranges": [], "set_aside": {}, "taken": part, "instance": instance})
+        for part in _chunks(list(self.lost)):
+            yield orjson.dumps(base | {"ranges": [], "set_aside": {}, "lost": part})
 
     def _parts(self) -> Iterator[tuple[list[SeqRange], dict[str, int]]]:
         ranges = list(self.stored)
@@ -103,20 +105,23 @@ def confirmation_messages(
     instance: str,
     stored: Iterable[Confirmation],
     accepted: Iterable[tuple[Sender, int]],
+    lost: Iterable[Confirmation] = (),
 ) -> list[tuple[str, bytes]]:
     """Return topics and payloads of the confirmations to each gateway.
 
     The spool may delete the records of `stored`. The records of `accepted` are in the memory of this `instance` of
-    ingest, or in a store that may still lose them.
+    ingest, or in a store that may still lose them. A store has lost the records of `lost`, or may have.
     """
     found: dict[Sender, _Content] = defaultdict(_Content)
     for confirmation in stored:
         content = found[confirmation.sender]
-        content.stored.add(confirmation.seq)
+        content.stored.add(confirmation.seq, confirmation.last)
         if confirmation.set_aside:
             content.set_aside[confirmation.seq] = confirmation.set_aside
     for sender, seq in accepted:
         found[sender].accepted.add(seq)
+    for confirmation in lost:
+        found[confirmation.sender].lost.add(confirmation.seq, confirmation.last)
     return [
         (topics.gateway(sender.enterprise, sender.site, sender.gateway, "confirmed"), payload)
         for sender, content in found.items()

@@ -140,20 +140,10 @@ class MessageDecoder:
         """Add a record with the scans whose metadata is known; return its position."""
         position = len(batch.records)
         batch.records.append(received)
-        batch.metas.append(metas)
         batch.scans += _with_metas(scans, metas, position)
         batch.readings += received.readings
         batch.size += received.size
         return position
-
-    def scans(self, batch: Batch) -> list[MachineScan]:
-        """Decode the records of a batch again, to write them again."""
-        return [
-            scan
-            for position, (received, metas) in enumerate(zip(batch.records, batch.metas, strict=True))
-            if metas
-            for scan in _with_metas(self._scans_of(received), metas, position)
-        ]
 
     def _scans_of(self, received: ReceivedRecord) -> list[PlacedScan]:
         """Decode a record that was decoded before."""

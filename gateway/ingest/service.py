@@ -1,6 +1,6 @@
 """Write records from the broker to the stores, and send the confirmations to the gateways.
 
-A message is acknowledged only after every store has it. Messages are collected while a write is in progress, so a
+A message is acknowledged only after every store has it. The next batch is decoded while a batch is written, so a
 slow store gets larger batches, and delays the broker, not the gateway.
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.codecs.base import Codec
     from gateway.common.dead_letters import DeadLetters
-    from gateway.ingest.batch import Confirmation, Sender
+    from gateway.ingest.batch import Confirmation, Sender, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
     from gateway.ingest.metadata_requests import Gateway
     from gateway.ingest.store_writer import StoreWriter
@@ -53,6 +53,9 @@ MAX_BATCH_READINGS = 50_000
 
 MAX_BATCH_BYTES = 64 * 2**20
 """Most bytes of memory of a batch while its records are decoded."""
+
+DECODE_INTERVAL = 0.005
+"""Seconds between two looks for messages to decode while a batch is written."""
 
 SAVE_INTERVAL = 1.0
 """Seconds between two checks whether metadata has to be saved."""
@@ -92,7 +95,7 @@ class Ingest:
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self._requests = MetadataRequests(time.monotonic)
         self._decoder = MessageDecoder(topics, codec, metadata, self._requests, self.status, gateway_resends=not late)
-        self._queue = DurabilityQueue(writers, self._decoder.scans)
+        self._queue = DurabilityQueue(writers)
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
         # a broker still queues messages for a subscriber of a shared subscription that is offline and has a session:
@@ -105,6 +108,7 @@ class Ingest:
         self._disk = WorkerThread("metadata")
         self._link: MqttClient | None = None
         self._linked = asyncio.Event()
+        self._redeliver = asyncio.Event()
 
     async def run(self) -> None:
         """Receive and write until cancelled; log an outage once."""
@@ -116,7 +120,7 @@ class Ingest:
                 for writer in self._writers:
                     tasks.create_task(writer.open(), name=f"open {writer.name}")
                 parts: dict[str, Callable[[], Awaitable[None]]] = {
-                    "durability": partial(self._queue.run, self._confirm_durable),
+                    "durability": partial(self._queue.run, self._confirm_durable, self._request_again),
                     "dead letters": self._set_aside.run,
                     "keep metadata": self._keep_metadata,
                     "ask for metadata": self._ask_for_metadata,
@@ -184,19 +188,52 @@ class Ingest:
         return every if self._settings.share is None else f"$share/{self._settings.share}/{every}"
 
     async def _receive(self, client: MqttClient) -> None:
-        while True:
-            batch = Batch(client)
+        """Decode a batch while the batch before it is written. Raises `MqttError` when the connection is lost."""
+        writing: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if self._acknowledge_late:
+                    tasks.create_task(self._wait_for_redelivery(), name="redelivery")
+                while True:
+                    batch = await self._collect(client, writing)
+                    if self._acknowledge_late:  # acknowledged records and their metadata are not sent again
+                        await self._save_metadata()
+                    if batch.records or batch.waiting or batch.other_letters:
+                        writing = tasks.create_task(self._process(batch), name="write batch")
+                    else:
+                        self._acknowledge(batch)
+                    await self._queue.wait_for_room()
+        except* MqttError as errors:
+            raise errors.exceptions[-1] from None  # of the connection itself, where a write has failed as well
+
+    async def _collect(self, client: MqttClient, writing: asyncio.Task[None] | None) -> Batch:
+        """Return the next batch: it is complete when the batch before it is written, at the earliest.
+
+        Raises `MqttError` when the connection is lost, after that write: its confirmation goes over the next one.
+        """
+        batch = Batch(client)
+        try:
             await self._receive_into(batch)
             await asyncio.sleep(self._settings.batch_wait)
-            while client.waiting() and self._has_room(batch):
-                await self._receive_into(batch)
-            if self._acknowledge_late:  # acknowledged records and their metadata are not sent again
-                await self._save_metadata()
-            if batch.records or batch.waiting or batch.other_letters:
-                await self._process(batch)
-            else:
-                self._acknowledge(batch)
-            await self._queue.wait_for_room()
+            await self._receive_waiting(batch)
+            while writing is not None and not writing.done():
+                await asyncio.wait((writing,), timeout=DECODE_INTERVAL if self._has_room(batch) else None)
+                await self._receive_waiting(batch)
+        except MqttError:
+            if writing is not None:
+                await asyncio.wait((writing,))
+            raise
+        return batch
+
+    async def _receive_waiting(self, batch: Batch) -> None:
+        while batch.client.waiting() and self._has_room(batch):
+            await self._receive_into(batch)
+
+    async def _wait_for_redelivery(self) -> None:
+        """End the connection when the broker has to send unacknowledged records again: raise `MqttError`."""
+        self._redeliver.clear()
+        await self._redeliver.wait()
+        raise MqttError("a store has restarted: the broker sends its records again")
 
     def _has_room(self, batch: Batch) -> bool:
         return (
@@ -263,13 +300,14 @@ class Ingest:
             self._confirm(batch.client, list(batch.confirmations()), list(batch.unsettled()))
             self._acknowledge(batch)
             return
-        accepted = list(batch.accepted())
-        self._queue.add(batch, instances)
-        self._confirm(batch.client, [], accepted)
         if not self._acknowledge_late:
-            self._acknowledge(batch)
+            self._acknowledge(batch)  # before the batch is queued, with the messages that are left
+        self._queue.add(batch, instances)
+        self._confirm(batch.client, [], list(batch.accepted()))
 
     async def _write(self, batch: Batch) -> list[Refusal]:
+        if len(self._writers) == 1:
+            return list(await self._writers[0].write(batch.scans, batch.client.check))
         try:
             async with asyncio.TaskGroup() as tasks:
                 writing = [
@@ -297,7 +335,7 @@ class Ingest:
 
     # -- confirming --
 
-    async def _confirm_durable(self, batches: list[Batch]) -> None:
+    async def _confirm_durable(self, batches: list[WrittenBatch]) -> None:
         """Confirm durable batches over the present connection or the next connection."""
         await self._linked.wait()
         confirmations = [confirmation for batch in batches for confirmation in batch.confirmations()]
@@ -308,24 +346,40 @@ class Ingest:
             if self._acknowledge_late and batch.client is self._link:
                 self._acknowledge(batch)
 
+    async def _request_again(self, batches: list[WrittenBatch]) -> None:
+        """Ask for records that a store may have lost: the gateways, or with `confirm: broker` the broker.
+
+        A broker sends again what was not acknowledged, over the next connection (MQTT 5, 4.4).
+        """
+        if self._acknowledge_late:
+            if any(batch.client is self._link for batch in batches):
+                self._redeliver.set()
+            return
+        with suppress(MqttError):  # connection lost: it is sent over the next connection
+            self._confirm(self._link, [], [], [record for batch in batches for record in batch.lost()])
+
     def _confirm_late(self, confirmations: list[Confirmation]) -> None:
         """Confirm records whose dead letters were written late."""
         with suppress(MqttError):
             self._confirm(self._link, confirmations, [])
 
     @staticmethod
-    def _acknowledge(batch: Batch) -> None:
+    def _acknowledge(batch: Batch | WrittenBatch) -> None:
         for message in batch.messages:
             batch.client.acknowledge(message)
         batch.messages.clear()
 
     def _confirm(
-        self, client: MqttClient | None, stored: list[Confirmation], accepted: list[tuple[Sender, int]]
+        self,
+        client: MqttClient | None,
+        stored: list[Confirmation],
+        accepted: list[tuple[Sender, int]],
+        lost: Sequence[Confirmation] = (),
     ) -> None:
         """Send confirmations; without a client, send them over the next connection."""
         if not self._settings.confirms:
             return
         by, instance = self._settings.share or self._settings.id, self._presence.instance
-        numbers = self._confirmations.add(confirmation_messages(self._topics, by, instance, stored, accepted))
+        numbers = self._confirmations.add(confirmation_messages(self._topics, by, instance, stored, accepted, lost))
         if client is not None:
             self._confirmations.send(client, numbers)

@@ -238,6 +238,7 @@ class MqttClient(aiomqtt.Client):
         """
         loop = asyncio.get_running_loop()
         self._connected, self._disconnected = loop.create_future(), loop.create_future()
+        self._disconnected.add_done_callback(lambda _: self._arrived.set())
         await self._open_socket()
         await self._wait_for(self._connected, timeout=None)
         await self.check()
@@ -559,8 +560,10 @@ class MqttClient(aiomqtt.Client):
         Messages that wait have `INBOX_SIZE` bytes at most, and those of one read from the socket.
         """
         while not self._inbox:
+            # a lost connection sets the event, too: to wait for either with two tasks costs more than most messages
             self._arrived.clear()
-            await self._or_lost(self._arrived)
+            await self.check()
+            await self._arrived.wait()
         message = self._inbox.popleft()
         self._inbox_size -= _size(message)
         if self._paused >= 0 and self._inbox_size <= INBOX_SIZE // 2:

@@ -120,21 +120,23 @@ class _Message(BaseModel):
 class Confirmation(_Message):
     """The records of a spool that stores hold (`ranges`), or have accepted and may still lose (`taken`).
 
-    `set_aside` counts the readings of a record, by its number, that a store refused. `by` is the
-    id of the ingest or its share name, `instance` its process.
+    `lost` are accepted records that a store has lost, or may have: ingest asks for them again. `set_aside` counts
+    the readings of a record, by its number, that a store refused. `by` is the id of the ingest or its share name,
+    `instance` its process.
     """
 
     spool: Name
     ranges: Ranges
     taken: Ranges = ()
+    lost: Ranges = ()
     set_aside: Counts = Field(default_factory=dict)
     by: Text = ""
     instance: Text = ""
 
     @property
     def last(self) -> int:
-        """The highest sequence number of `ranges`, `taken` and `set_aside`; 0 without any."""
-        ends = [last for ranges in (self.ranges, self.taken) for _, last in ranges]
+        """The highest sequence number of the message; 0 without any."""
+        ends = [last for ranges in (self.ranges, self.taken, self.lost) for _, last in ranges]
         return max((*ends, *self.set_aside), default=0)
 
 

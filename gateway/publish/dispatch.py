@@ -100,6 +100,10 @@ class Dispatch(ABC):
         self.window.accepted(ranges, self._now(), by)
         self._on_room()
 
+    def lost_by_store(self, ranges: Sequence[SeqRange]) -> None:
+        """Send accepted records again: a store has lost them, or may have."""
+        self.window.lost_by_store(ranges)
+
     def ingest_came(self, before: str) -> None:
         """Send again the records that the process `before` had accepted, and probe whether others arrived."""
         self.window.ingest_came(before)

@@ -45,9 +45,9 @@ MAX_REMEMBERED = 10_000
 PROBE_FIRST, PROBE_MAX = 10.0, 60.0
 """Seconds without any confirmation until the oldest record is sent again, alone; doubling."""
 
-MAX_ACCEPTED, ACCEPTED_TIMEOUT = 50_000, 120.0
-"""Records that a store has accepted and may still lose, and the seconds until the oldest of them is sent again: they
-are usually durable within fifteen."""
+MAX_ACCEPTED_RANGES, ACCEPTED_TIMEOUT = 200_000, 120.0
+"""Ranges of records that a store has accepted and may still lose (at most 20 MB of memory), and the seconds until the
+oldest of them are sent again: they are usually durable within fifteen."""
 
 SUBSCRIBED = 5.0
 """Seconds after an accepted record in which the broker counts as having subscribers, though not for every topic."""
@@ -72,9 +72,9 @@ class _Sent:
 
 
 class _Accepted(NamedTuple):
-    """A record that a store has accepted: since when, and which process of ingest wrote it."""
+    """The records that a process of ingest wrote within a second to a store that may lose them: their key."""
 
-    since: float
+    second: int
     by: str
 
 
@@ -84,7 +84,8 @@ class InFlight:
     `counts` adds up in records: `again` (sent a second time), `nobody` (the broker had no subscribers for it),
     `refused` by the broker. `has_subscribers` is False while the broker seems to have none for any record; `stalled`
     is True while confirmations are overdue. `blocked` are the topics that the broker does not accept records on.
-    `unacknowledged` records, of so many `unacknowledged_bytes`, wait for the broker's answer.
+    `unacknowledged` records, of so many `unacknowledged_bytes`, wait for the broker's answer. A store has accepted
+    `accepted_records`, and may still lose them.
     """
 
     def __init__(self, *, by_broker: bool) -> None:
@@ -94,7 +95,8 @@ class InFlight:
         self.blocked = TopicBackoff(by_broker=by_broker)
         self._by_broker = by_broker
         self._sent: dict[int, _Sent] = {}  # oldest first
-        self._accepted: dict[int, _Accepted] = {}  # oldest first
+        self._accepted: dict[_Accepted, SeqRanges] = {}  # oldest first
+        self._accepted_ranges = self.accepted_records = 0
         self._probe_now = self._probe = False
         self._most = IN_FLIGHT
         self.unacknowledged = self.unacknowledged_bytes = 0
@@ -116,11 +118,6 @@ class InFlight:
     def __contains__(self, seq: int) -> bool:
         return seq in self._sent or seq in self._delayed
 
-    @property
-    def accepted_records(self) -> int:
-        """Records that a store has accepted and may still lose."""
-        return len(self._accepted)
-
     # -- the connection --
 
     def open(self, receive_maximum: int, now: float) -> None:
@@ -140,9 +137,9 @@ class InFlight:
         self._short = self._short + 1 if waiting and now - self._opened < SHORT else 0
         if self._careful and len(waiting) == 1 and self._sent[waiting[0]].size >= SUSPECT:
             self._strikes[waiting[0]] += 1
-        for seq in (*self._sent, *self._accepted, *self._delayed):
+        for seq in (*self._sent, *self._delayed):
             self._lost.add(seq)
-        self._accepted.clear()
+        self._give_up(list(self._accepted))
         self._delayed.clear()
         self._resent.clear()
         for span in self.blocked.clear():
@@ -156,7 +153,7 @@ class InFlight:
 
     def room(self, now: float) -> int:
         """Return how many more records may go."""
-        if len(self._accepted) >= MAX_ACCEPTED:
+        if self._accepted_ranges >= MAX_ACCEPTED_RANGES:
             return 0
         if self._careful and now - self._opened < CAREFUL:
             return 0 if self.unacknowledged else 1
@@ -245,8 +242,7 @@ class InFlight:
     def confirmed(self, ranges: Iterable[SeqRange], now: float) -> None:
         """Note the records that stores hold."""
         ranges = list(ranges)
-        for seq in within(self._accepted, ranges):
-            del self._accepted[seq]
+        self._take_accepted(ranges)
         self._arrive(ranges, now)
 
     def accepted(self, ranges: Iterable[SeqRange], now: float, by: str = "") -> None:
@@ -254,7 +250,38 @@ class InFlight:
 
         `by` is the process that wrote them; it writes them again where the store loses them.
         """
-        self._accepted |= dict.fromkeys(self._arrive(ranges, now), _Accepted(now, by))
+        arrived = self._arrive(ranges, now)
+        if arrived:
+            accepted = self._accepted.setdefault(_Accepted(math.floor(now), by), SeqRanges())
+            before = len(accepted)
+            for seq in arrived:
+                accepted.add(seq)
+            self._accepted_ranges += len(accepted) - before
+            self.accepted_records += len(arrived)
+
+    def lost_by_store(self, ranges: Iterable[SeqRange]) -> None:
+        """Note that a store was restarted before it had these accepted records on its disk: they go again."""
+        for first, last in self._take_accepted(list(ranges)):
+            self._lost.add(first, last)
+            self.counts["again"] += last - first + 1
+
+    def _take_accepted(self, ranges: list[SeqRange]) -> list[SeqRange]:
+        """Remove accepted records, and return those that were there."""
+        taken: list[SeqRange] = []
+        if not self._accepted or not ranges:
+            return taken
+        low, high = min(first for first, _ in ranges), max(last for _, last in ranges)
+        for key, accepted in list(self._accepted.items()):
+            if (accepted.first or 0) > high or (accepted.last or 0) < low:
+                continue
+            before = len(accepted)
+            for span in ranges:
+                taken += accepted.remove(*span)
+            self._accepted_ranges += len(accepted) - before
+            if not accepted:
+                del self._accepted[key]
+        self.accepted_records -= sum(last - first + 1 for first, last in taken)
+        return taken
 
     def ingest_came(self, before: str) -> None:
         """Note that an ingest has come. The records that the process `before` it had accepted go again.
@@ -268,13 +295,19 @@ class InFlight:
         self._end_delay(list(self._delayed))
         self._resent.clear()
         if before:
-            self._give_up([seq for seq, accepted in self._accepted.items() if accepted.by == before])
+            self.counts["again"] += self._give_up([key for key in self._accepted if key.by == before])
 
-    def _give_up(self, accepted: list[int]) -> None:
-        for seq in accepted:
-            del self._accepted[seq]
-            self._lost.add(seq)
-        self.counts["again"] += len(accepted)
+    def _give_up(self, keys: Iterable[_Accepted]) -> int:
+        """Let accepted records go again, and return their number."""
+        records = 0
+        for key in keys:
+            accepted = self._accepted.pop(key)
+            self._accepted_ranges -= len(accepted)
+            for first, last in accepted:
+                self._lost.add(first, last)
+                records += last - first + 1
+        self.accepted_records -= records
+        return records
 
     def _arrive(self, ranges: Iterable[SeqRange], now: float) -> list[int]:
         """Remove the records that have arrived, in flight or delayed, and return their numbers."""
@@ -337,8 +370,8 @@ class InFlight:
                 self._lost.add(seq)
         if self._delayed:
             self._end_delay([seq for seq, due in self._delayed.items() if due <= now])
-        while self._accepted and now - self._accepted[oldest := next(iter(self._accepted))].since > ACCEPTED_TIMEOUT:
-            self._give_up([oldest])
+        while self._accepted and now - (oldest := next(iter(self._accepted))).second > ACCEPTED_TIMEOUT:
+            self.counts["again"] += self._give_up([oldest])
         for span in self.blocked.again(now):
             self._lost.add(*span)
         again, self._lost = list(self._lost), SeqRanges()

@@ -244,6 +244,8 @@ class Publisher:
         if message.taken:
             self._dispatch.accepted(message.taken, message.instance)
         self._dispatch.confirmed(message.ranges, message.set_aside)
+        if message.lost:
+            self._dispatch.lost_by_store(message.lost)
 
     # -- descriptions that ingest lacks --
 

@@ -6,6 +6,7 @@ A field of a series at a time has one value, so writing it again changes nothing
 from __future__ import annotations
 
 import gzip
+import math
 import re
 from base64 import b64encode
 from contextlib import suppress
@@ -22,7 +23,7 @@ from pydantic import Field, model_validator
 from gateway.common.setting_types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
 from gateway.stores.influxdb_errors import is_about_rows, refused_lines
-from gateway.stores.line_protocol import LineWriter
+from gateway.stores.line_protocol import LineWriter, encode
 from gateway.stores.victoria_metrics import FLUSH_DEFAULT, FLUSH_MARGIN, FUTURE_DEFAULT, read_metrics
 
 if TYPE_CHECKING:
@@ -237,30 +238,60 @@ class InfluxStore(Store):
         return response
 
     def write(self, batch: Sequence[MachineScan]) -> None:
+        if self._is_victoria:
+            self._count_merged(batch)
+        error = None
+        if not self._conflicts and self._keeps_all(batch):
+            refusals: list[Refusal] = []
+            body = self._writer.body(batch, refusals)
+            error = self._post(body) if body else None
+            if error is None:
+                if refusals:
+                    raise Rejected(refusals)
+                return
+        self._write_lines(batch, error)
+
+    def _write_lines(self, batch: Sequence[MachineScan], error: _Response | None) -> None:
+        """Write line by line, to find refused rows; `error` is the response to all lines, if they were sent.
+
+        Raises `Unavailable` or `Rejected`.
+        """
         refusals: list[Refusal] = []
         lines = [line for scan in batch for line in self._writer.lines(scan, refusals)]
         write = _Write(refusals, 16 + 8 * len(lines).bit_length())
-        if self._is_victoria:
-            self._count_merged(batch)
-            lines = self._without_ignored(lines, write)
+        kept = self._without_ignored(lines, write)
         if self._conflicts:
-            blamed, lines = self._split_conflicts(lines)
+            blamed, kept = self._split_conflicts(kept)
             if self._send(blamed, write):
                 self._conflicts.clear()  # the fields have our types now
-        self._send(lines, write)
+        self._send(kept, write, error if len(kept) == len(lines) else None)
         if write.refusals:
             raise Rejected(write.refusals)
 
     # -- rows that VictoriaMetrics answers success to, and does not keep --
 
-    def _without_ignored(self, lines: list[Line], write: _Write) -> list[Line]:
-        """Refuse lines that are too old or too far ahead for the server, by its own clock."""
-        if self._server_time is None:
-            return lines
+    def _kept_times(self) -> tuple[float, float]:
+        """Return the earliest and the latest time, in microseconds, of a line that the server keeps, by its clock."""
+        if not self._is_victoria or self._server_time is None:
+            return -math.inf, math.inf
         date, seen = self._server_time
         now = date + round((monotonic() - seen) * 1e6)
         latest = now + round((self._future - _CLOCK_MARGIN) * 1e6)
         earliest = 0 if self._retention is None else now - round((self._retention - _CLOCK_MARGIN) * 1e6)
+        return earliest, latest
+
+    def _keeps_all(self, batch: Sequence[MachineScan]) -> bool:
+        """Return True if the server keeps lines of all times in a batch."""
+        earliest, latest = self._kept_times()
+        return all(
+            earliest <= entry.scan.time <= latest
+            and (not entry.scan.times or all(earliest <= time <= latest for time in entry.scan.times.values()))
+            for entry in batch
+        )
+
+    def _without_ignored(self, lines: list[Line], write: _Write) -> list[Line]:
+        """Refuse lines that are too old or too far ahead for the server, by its own clock."""
+        earliest, latest = self._kept_times()
         ahead = [line for line in lines if line.time > latest]
         old = [line for line in lines if line.time < earliest]
         if not ahead and not old:
@@ -307,18 +338,22 @@ class InfluxStore(Store):
                 others.append(line)
         return blamed, others
 
-    def _send(self, lines: list[Line], write: _Write) -> bool:
-        """Write lines; where the server refuses some, find them. Returns whether it took all at once."""
+    def _send(self, lines: list[Line], write: _Write, error: _Response | None = None) -> bool:
+        """Write lines; where the server refuses some, find them. Returns whether it took all at once.
+
+        `error` is the answer to all of the lines, if they were sent before.
+        """
         parts = [lines] if lines else []
         first = True
         while parts:
             part = parts.pop()
-            error = self._post(part)
+            error = error or self._post(b"\n".join(map(encode, part)))
             if error is None:
                 first = first and not parts
                 continue
             first = False
             parts += [rest for rest in self._refused(part, error, write) if rest]
+            error = None
         return first and bool(lines)
 
     def _refused(self, lines: list[Line], error: _Response, write: _Write) -> Iterable[list[Line]]:
@@ -352,10 +387,9 @@ class InfluxStore(Store):
         write.refuse(lines, message)
         return ()
 
-    def _post(self, lines: list[Line]) -> _Response | None:
+    def _post(self, body: bytes) -> _Response | None:
         """Send lines; returns the answer where it is about rows. Raises `Unavailable` for any other but success."""
-        text = "\n".join(map(str, lines)).encode("utf-8", "replace")
-        response = self._call("POST", self._path, self._target, gzip.compress(text, compresslevel=1))
+        response = self._call("POST", self._path, self._target, gzip.compress(body, compresslevel=1))
         if response.status == NO_CONTENT:
             return None
         about_rows = response.status in _ABOUT_ROWS and is_about_rows(response.text[:MAX_ANSWER])

@@ -1,5 +1,8 @@
 """Scans as lines of InfluxDB's line protocol. Pure; `influxdb.py` sends them.
 
+`LineWriter.body` writes a batch from compiled layouts: all of a machine's line but the digits is prepared once.
+`LineWriter.lines` writes the same lines one by one, for a batch of which the server refuses some.
+
 A machine's readings become one line per scan and unit: the measurement is the template, the points are fields,
 the place in the factory and the unit are tags. The declared type decides between `16i` and `16.0`, since a
 field keeps the type of its first value. Readings that are not good, or were read after an outage, have a line in the
@@ -11,15 +14,20 @@ measurement `quality`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import count
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from drivers.base import Quality
 from gateway.stores.base import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from drivers.base import Value
     from gateway.model.path import MachinePath
@@ -32,6 +40,15 @@ _NOT_A_KEY = re.compile(r"[\x00-\x1f\x7f\\]")
 
 MAX_CACHED = 20_000
 """Cached keys, and tags of machines; beyond that all are built again."""
+
+MAX_LAYOUT_BYTES = 128 * 2**20
+"""Bytes of memory of cached layouts, some 50 a point; beyond that all are compiled again."""
+
+MAX_LAYOUTS = 16
+"""Cached layouts of one machine: an event or a change has a set of points of its own."""
+
+_LAYOUT_OVERHEAD, _LAYOUT_POINT = 600, 24
+"""Bytes of memory of a layout beside its template, and of each of its points."""
 
 _ESCAPED_TEXT = str.maketrans({'"': r"\"", "\\": r"\\"})
 _LEVEL = {Quality.GOOD: 0, Quality.UNCERTAIN: 1, Quality.BAD: 2}
@@ -68,6 +85,24 @@ class Line(NamedTuple):
         return self._replace(fields=tuple(fields), readings=min(self.readings, len(fields)))
 
 
+class _Layout(NamedTuple):
+    """The lines of the values of a scan, compiled for its points and the types of their values.
+
+    `template` has a `%b` for each value and each time; `order` puts the digits of all values, and the time behind
+    them, into the order of the template. `integers` returns the integers, which have to fit into 64 bits. `texts` are
+    the positions of strings: they have a place in the template, or with `labels` lines of their own.
+    """
+
+    template: bytes
+    order: Callable[[Sequence[bytes]], tuple[bytes, ...]]
+    integers: Callable[[Sequence[Any]], tuple[int, ...]] | None
+    texts: tuple[tuple[int, str], ...]
+
+
+_Layouts = dict[tuple[tuple[str, ...], tuple[type, ...]], "_Layout | None"]
+"""Names and types of values -> their layout; None where a line can't hold all of them."""
+
+
 class LineWriter:
     """Writes the lines of scans.
 
@@ -78,6 +113,109 @@ class LineWriter:
         self._labels = labels
         self._tags: dict[tuple[MachinePath, str], str] = {}
         self._keys: dict[str, str] = {}
+        self._machines: dict[tuple[MachinePath, str], _Layouts] = {}
+        self._layout_bytes = 0
+
+    @property
+    def layouts(self) -> int:
+        """Return the number of compiled layouts."""
+        return sum(map(len, self._machines.values()))
+
+    def body(self, batch: Iterable[MachineScan], refusals: list[Refusal]) -> bytes:
+        """Return the lines of a batch: those of `lines`, in the same order."""
+        parts: list[bytes] = []
+        for entry in batch:
+            scan = entry.scan
+            if scan.times or scan.uncertain or scan.late or not self._add_values(entry, parts):
+                parts += [encode(line) for line in self.lines(entry, refusals)]
+            elif scan.bad:
+                parts += [encode(line) for line in self._qualities(entry, refusals)]
+        return b"\n".join(parts)
+
+    def _add_values(self, entry: MachineScan, parts: list[bytes]) -> bool:
+        """Add the lines of the values of a scan; return False, and add nothing, if no layout can write them."""
+        if not entry.scan.values:
+            return not self._unfit(entry)
+        layout, values = self._find(entry)
+        if layout is None or not _fits_64_bits(layout, values):
+            return False
+        time, texts = entry.scan.time, layout.texts
+        # a text may contain a comma: a number has its place until the digits are separated
+        numbers = [0 if type(value) is str else value for value in values] if texts else values
+        digits = orjson.dumps([*numbers, time])[1:-1].split(b",")
+        if b"null" in digits:  # not a number, or infinite
+            return False
+        if texts and self._labels:
+            if any(_is_too_long(values[at]) for at, _ in texts):
+                return False
+            parts += [encode(self._labelled(entry, name, values[at], time)) for at, name in texts]
+        for at, _ in () if self._labels else texts:
+            digits[at] = _text(values[at]).encode("utf-8", "replace")
+        if layout.template:
+            parts.append(layout.template % layout.order(digits))
+        return True
+
+    def _find(self, entry: MachineScan) -> tuple[_Layout | None, list[Any]]:
+        """Return the layout of a scan, and its values as their declared types."""
+        layouts, names = self._layouts(entry), tuple(entry.scan.values)
+        values: list[Any] = list(entry.scan.values.values())
+        layout = layouts.get((names, tuple(map(type, values))))
+        if layout is not None:
+            return layout, values
+        kinds = entry.meta.types
+        for at, name in enumerate(names):
+            if type(values[at]) is int and kinds.get(name) == "float":
+                values[at] = float(values[at])
+        key = names, tuple(map(type, values))
+        if key not in layouts:
+            if self._layout_bytes > MAX_LAYOUT_BYTES:
+                self._drop_layouts()
+            if len(layouts) >= MAX_LAYOUTS:
+                layouts.clear()
+            layouts[key] = self._compile(entry, values)
+        return layouts[key], values
+
+    def _layouts(self, entry: MachineScan) -> _Layouts:
+        """Return the layouts of a machine under its metadata."""
+        key = entry.path, entry.meta.id
+        layouts = self._machines.get(key)
+        if layouts is None:
+            if len(self._machines) >= MAX_CACHED:
+                self._drop_layouts()
+            layouts = self._machines[key] = {}
+        return layouts
+
+    def _drop_layouts(self) -> None:
+        self._machines.clear()
+        self._layout_bytes = 0
+
+    def _compile(self, entry: MachineScan, values: Sequence[Value]) -> _Layout | None:
+        """Return the layout of a scan; None where only `lines` can write it."""
+        path, meta, scan, _ = entry
+        if self._unfit(entry):
+            return None
+        fields: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        integers, texts = [], []
+        for at, name, value in zip(count(), scan.values, values, strict=False):
+            unit, kind = meta.units.get(name, ""), type(value)
+            if not self._fits(name) or not self._fits_unit(unit) or kind not in _SUFFIXES:
+                return None
+            if kind is int:
+                integers.append(at)
+            if kind is str:
+                texts.append((at, name))
+            if kind is not str or not self._labels:
+                fields[unit].append((at, f"{self._field_key(name)}=".replace("%", "%%") + f"%b{_SUFFIXES[kind]}"))
+        measurement = self._key(meta.template)
+        heads = [f"{measurement},{self._tag(path, unit)} ".replace("%", "%%") for unit in fields]
+        lines = [
+            f"{head}{','.join(field for _, field in part)} %b"
+            for head, part in zip(heads, fields.values(), strict=True)
+        ]
+        order = [at for part in fields.values() for at in (*(at for at, _ in part), len(values))]
+        template = "\n".join(lines).encode("utf-8", "replace")
+        self._layout_bytes += len(template) + _LAYOUT_OVERHEAD + _LAYOUT_POINT * len(order)
+        return _Layout(template, _picker(order), _picker(integers) if integers else None, tuple(texts))
 
     def lines(self, entry: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
         """Yield the lines of a scan; names and values that no line can hold go into `refusals`."""
@@ -97,8 +235,7 @@ class LineWriter:
                 row = f"{path}/{name} {value:.{SHOWN}} {time}"
                 refusals.append(Refusal(record, 1, row, TOO_LONG, NOT_WRITABLE))
             elif isinstance(value, str) and self._labels:
-                tags = self._tag(path, unit) + (f",value={_label(value)}" if value else "")
-                yield Line(f"{measurement},{tags}", (f"{self._field_key(name)}=1i",), time, record, 1)
+                yield self._labelled(entry, name, value, time)
             elif type(value) is int and value not in _INT64:
                 # refused here: VictoriaMetrics would drop the whole line without an error
                 message = "is beyond a 64-bit integer"
@@ -108,6 +245,12 @@ class LineWriter:
         for (unit, time), written in fields.items():
             yield Line(f"{measurement},{self._tag(path, unit)}", tuple(written), time, record, len(written))
         yield from self._qualities(entry, refusals)
+
+    def _labelled(self, entry: MachineScan, name: str, value: str, time: int) -> Line:
+        """Return the line of a string as a tag."""
+        path, meta, _, record = entry
+        tags = self._tag(path, meta.units.get(name, "")) + (f",value={_label(value)}" if value else "")
+        return Line(f"{self._key(meta.template)},{tags}", (f"{self._field_key(name)}=1i",), time, record, 1)
 
     def _qualities(self, entry: MachineScan, refusals: list[Refusal]) -> Iterator[Line]:
         path, meta, scan, record = entry
@@ -178,6 +321,29 @@ class LineWriter:
         return "time_" if name == "time" else self._key(name)
 
 
+_SUFFIXES = {bool: "", int: "i", float: "", str: ""}
+"""The suffix of a field, by the type of its value."""
+
+
+def encode(line: Line) -> bytes:
+    """Return a line as it is sent."""
+    return str(line).encode("utf-8", "replace")
+
+
+def _picker(positions: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return a function that returns the items at these positions."""
+    if len(positions) < 2:  # noqa: PLR2004 - `itemgetter` returns a tuple for two or more
+        return lambda items: tuple(items[position] for position in positions)
+    return itemgetter(*positions)
+
+
+def _fits_64_bits(layout: _Layout, values: Sequence[Any]) -> bool:
+    if layout.integers is None:
+        return True
+    integers = layout.integers(values)
+    return min(integers) >= _INT64.start and max(integers) < _INT64.stop
+
+
 def escape(key: str) -> str:
     """Return a key in line protocol."""
     return key.translate(_ESCAPED_KEY)
@@ -200,7 +366,8 @@ def _field(value: Value, kind: str | None) -> str:
     if isinstance(value, str):
         return _text(value)
     if kind == "float" or isinstance(value, float):
-        return repr(float(value))
+        number = float(value)
+        return orjson.dumps(number).decode() if math.isfinite(number) else repr(number)
     return f"{value}i"
 
 

@@ -41,6 +41,9 @@ _PRUNE_STEP = 100
 _WAL_SIZE = 16 * 2**20
 """Bytes to which the write-ahead log shrinks again after a large transaction."""
 
+_CACHE_SIZE = 8 * 2**20
+"""Bytes of pages in memory: a large transaction must not write a page to the log before the page is full."""
+
 _SCHEMA = """
 create table if not exists series (
     id integer primary key, place integer not null,
@@ -124,6 +127,7 @@ class SqliteStore(Store):
             elif " as late" not in view[0]:  # a file of a release without that column
                 self._db.executescript(f"begin immediate; drop view if exists readings; {_VIEW} commit;")
             self._db.execute(f"pragma journal_size_limit = {_WAL_SIZE}")
+            self._db.execute(f"pragma cache_size = {-_CACHE_SIZE // 2**10}")
             self._db.execute("pragma synchronous = full")
             self._inode = path.stat().st_ino
             self._rows = Rows(self._db)

@@ -20,6 +20,7 @@ from read_back import InfluxTarget, SqliteTarget, VictoriaMetricsTarget
 from servers import Mosquitto, VictoriaMetrics
 from stored import rows
 
+from gateway.common.seq_ranges import SeqRanges
 from gateway.model.metadata import MachineMeta
 from gateway.publish.in_flight import ACCEPTED_TIMEOUT
 
@@ -352,21 +353,21 @@ async def written_and_lost(gateway: FakeGateway, server: VictoriaMetrics, since:
     server.kill()
 
 
-async def test_readings_that_a_killed_victoria_metrics_loses_are_written_again(tmp_path: Path, enterprise: str):
+async def test_readings_that_a_killed_victoria_metrics_loses_are_sent_again(tmp_path: Path, enterprise: str):
     """It answers seconds before it writes to disk: nothing may be confirmed that a kill can take away."""
     mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
     process = await ingest(tmp_path, mosquitto, server.store())
     now = time.time_ns() // 1000 - 3_600_000_000
     async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
         await gateway.describe("m-01", **BAR)
-        await written_and_lost(gateway, server, 0)
-        assert not gateway.ranges
-        await server.restart()
-        await process.logged("readings.written_again")
-        await written_and_lost(gateway, server, 100)
-        assert not gateway.ranges
-        await server.restart()
-        await process.logged("readings.written_again", times=2)
+        for times in (1, 2):
+            await written_and_lost(gateway, server, 100 * times)
+            assert not gateway.ranges
+            await server.restart()
+            await process.logged("records.requested_again", times=times)
+            await until(lambda: set(gateway.sent) <= gateway.asked_for, "all are asked for again")
+            await gateway.publish(*sorted(gateway.asked_for))
+            gateway.lost = SeqRanges()
         await gateway.confirmed(60.0)
         server.kill()  # confirmed readings survive that
         await server.restart()
@@ -374,6 +375,24 @@ async def test_readings_that_a_killed_victoria_metrics_loses_are_written_again(t
         assert target.held() == expected(target, gateway)
         confirmed = [seq for answer in gateway.answers for a, b in answer["ranges"] for seq in range(a, b + 1)]
         assert sorted(confirmed) == sorted(gateway.sent)
+
+
+async def test_with_confirm_broker_the_broker_sends_again_the_records_that_a_store_has_lost(
+    tmp_path: Path, enterprise: str
+):
+    """No gateway has them: ingest connects again, and the broker sends unacknowledged records again."""
+    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, server.store(), confirm="broker")
+    now = time.time_ns() // 1000 - 3_600_000_000
+    async with FakeGateway(mosquitto.port, enterprise=enterprise, since=now) as gateway:
+        await gateway.describe("m-01", **BAR)
+        await written_and_lost(gateway, server, 0)
+        await server.restart()
+        await process.logged("records.requested_again")
+        await gateway.confirmed(60.0)
+        target = VictoriaMetricsTarget(server, enterprise, "press")
+        assert target.held() == expected(target, gateway)
+    assert len(process.events("ingest.subscribed")) == 2
 
 
 async def test_with_confirm_broker_nothing_is_acknowledged_before_it_is_safe(tmp_path: Path, enterprise: str):
@@ -507,6 +526,34 @@ async def test_records_that_a_dead_ingest_had_not_confirmed_are_sent_to_the_next
         assert edge.window.counts["again"] >= 20
         assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
     assert edge.spool.ledger.confirmed == 20
+
+
+async def test_a_store_that_is_killed_gets_thousands_of_records_again_from_the_spool(tmp_path: Path):
+    """Ingest keeps only numbers. More records wait than the gateway could have had in flight, many times over."""
+    mosquitto, server = await Mosquitto.start(tmp_path), await VictoriaMetrics.start(tmp_path)
+    process = await ingest(tmp_path, mosquitto, server.store())
+    async with Edge(tmp_path / "edge", {"url": mosquitto.url}) as edge:
+        for machine in range(500):
+            edge.metas[f"{ROOT}/enterprise/site/area/line/m-{machine}/meta"] = b'{"template": "t", "points": {}}'
+        for count in range(1, 5_001):
+            edge.take(f"m-{count % 500}", 3)
+            if count % 500 == 0:
+                await until(lambda: edge.window.accepted_records == count, "a store has them")  # noqa: B023 - awaited here
+        server.kill()
+        edge.take("m-501", 3)
+        await server.restart()
+        event = await process.logged("records.requested_again")
+        assert event["records"] >= 5_000
+        began = time.monotonic()
+        await edge.freed()
+        assert edge.window.counts["again"] >= 5_000
+        assert time.monotonic() - began < ACCEPTED_TIMEOUT / 2
+        server.kill()  # confirmed readings survive that
+        await server.restart()
+        series = server.export('{site="site"}')
+        assert [len(one["values"]) for one in series] == [len(set(one["timestamps"])) for one in series]
+    assert edge.spool.ledger.confirmed == 3 * 5_001
+    assert sum(len(one["values"]) for one in series) == 3 * 5_001
 
 
 def test_equal_descriptions_have_one_id():

@@ -40,13 +40,16 @@ TOGETHER = 10
 
 
 class FakeGateway:
-    """`sent`: the records by number; `ranges`: those confirmed, `taken`: accepted; `wanted`: ids asked for."""
+    """`sent`: the records by number; `ranges`: those confirmed, `taken`: accepted; `wanted`: ids asked for.
+
+    `lost`: accepted records that ingest asked for again; they are no longer `taken`.
+    """
 
     def __init__(
         self, port: int, name: str = "edge-01", *, enterprise: str = "enterprise", since: int = TIME
     ) -> None:
         self.sent: dict[int, tuple[str, bytes]] = {}
-        self.ranges, self.taken = SeqRanges(), SeqRanges()
+        self.ranges, self.taken, self.lost = SeqRanges(), SeqRanges(), SeqRanges()
         self.set_aside: dict[int, int] = {}
         self.answers: list[dict[str, Any]] = []
         self.scans: dict[int, tuple[MachinePath, MachineMeta, NamedScan]] = {}
@@ -84,6 +87,9 @@ class FakeGateway:
                 self.ranges.add(*span)
             for span in answer.get("taken", ()):
                 self.taken.add(*span)
+            for span in answer.get("lost", ()):
+                self.taken.remove(*span)
+                self.lost.add(*span)
             self.set_aside |= {int(seq): readings for seq, readings in answer["set_aside"].items()}
 
     def path(self, machine: str) -> MachinePath:
@@ -136,6 +142,11 @@ class FakeGateway:
             async with asyncio.TaskGroup() as tasks:
                 for topic, payload in messages[start : start + TOGETHER]:
                     tasks.create_task(self._client.publish(topic, payload, qos=1))
+
+    @property
+    def asked_for(self) -> set[int]:
+        """The records that ingest asked for again."""
+        return {seq for first, last in self.lost for seq in range(first, last + 1)}
 
     @property
     def unconfirmed(self) -> list[int]:

@@ -243,10 +243,6 @@ def test_each_scan_goes_to_its_machine_with_its_metadata() -> None:
     expected = [(PRESS, "press", 5), (DRUM, "drum", 5), (PRESS, "press", 6)]
     assert intake.placed == [(*one, n) for n in (0, 1) for one in expected]
     assert (intake.batch.readings, intake.letters) == (6, [])
-    again = intake.decoder.scans(intake.batch)
-    assert [(one.path, one.meta, one.scan, one.record) for one in again] == [
-        (one.path, one.meta, one.scan, one.record) for one in intake.batch.scans
-    ]
 
 
 def test_a_record_waits_until_the_metadata_of_all_its_machines_is_known() -> None:

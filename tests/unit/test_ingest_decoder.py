@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -23,9 +23,6 @@ from gateway.model.record import Record
 from gateway.mqtt.messages import encode_metadata
 from gateway.mqtt.packets import ReceivedMessage
 from gateway.mqtt.topics import Topics
-
-if TYPE_CHECKING:
-    from gateway.stores.base import MachineScan
 
 PATH = MachinePath("e", "s", "a", "l", "m")
 DATA = f"lineside/v1/{PATH}/data"
@@ -63,9 +60,6 @@ class Intake:
         """Let a gateway answer."""
         for payload in encode_metadata({meta.id: (PATH, meta) for meta in known}, unknown):
             self.add(f"lineside/v1/e/s/_gateways/{gateway}/metadata", payload)
-
-    def decoded_again(self) -> list[MachineScan]:
-        return self._decoder.scans(self.batch)
 
     def reasons(self) -> list[str]:
         letters = [*self.batch.other_letters, *(one for letters in self.batch.letters.values() for one in letters)]
@@ -221,16 +215,6 @@ def test_waiting_records_are_bounded(intake: Intake, monkeypatch: pytest.MonkeyP
         intake.add(DATA, CODECS["json"].encode(Record("edge", "sp", seq, [NamedScan(seq, {"p": 1.5})], META.id)))
     assert 10 < len(intake.requests) < 50
     assert len(list(intake.batch.accepted())) == 100
-
-
-def test_records_of_a_batch_can_be_decoded_again(intake: Intake) -> None:
-    """A store that lost them gets them again."""
-    intake.metadata.add(PATH, [META])
-    intake.add(DATA, record(META.id))
-    before = intake.batch.scans
-    intake.batch.release_scans()
-    assert intake.batch.scans == []
-    assert intake.decoded_again() == before
 
 
 def test_a_record_that_would_not_come_again_is_set_aside() -> None:

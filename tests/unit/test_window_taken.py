@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.publish.in_flight import ACCEPTED_TIMEOUT, MAX_ACCEPTED, UNCONFIRMED, InFlight
+from typing import TYPE_CHECKING
+
+from gateway.publish import in_flight
+from gateway.publish.in_flight import ACCEPTED_TIMEOUT, UNCONFIRMED, InFlight
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def window_with(count: int, first: int = 1) -> InFlight:
@@ -53,16 +59,32 @@ def test_accepted_records_are_sent_again_over_the_next_connection() -> None:
     assert window.close(2.0) == [(1, 10)]
 
 
-def test_the_number_of_accepted_records_is_bounded() -> None:
-    """A store that never confirms must not use memory without limit."""
-    window = InFlight(by_broker=False)
-    window.open(0xFFFF, 0.0)
-    for first in range(1, MAX_ACCEPTED + 1, UNCONFIRMED):
-        send(window, UNCONFIRMED, first)
-        window.accepted([(first, first + UNCONFIRMED - 1)], 0.0)
-    assert window.room(0.0) == 0
-    window.confirmed([(1, 100)], 0.0)
+def test_the_ranges_of_accepted_records_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that never confirms must not use memory without limit; ranges use memory, not records."""
+    monkeypatch.setattr(in_flight, "MAX_ACCEPTED_RANGES", 100)
+    window = window_with(0)
+    send(window, 400, 1)
+    window.accepted([(1, 400)], 0.0)
     assert window.room(0.0) > 0
+    send(window, 400, 401)
+    window.accepted([(seq, seq) for seq in range(402, 801, 4)], 0.0)
+    assert window.room(0.0) == 0
+    window.confirmed([(402, 410)], 0.0)
+    assert window.room(0.0) > 0
+    assert window.accepted_records == 400 + 100 - 3
+
+
+def test_records_that_a_store_has_lost_are_sent_again_at_once() -> None:
+    """Ingest kept only their numbers. The records that the store still has are confirmed later."""
+    window = window_with(10)
+    window.accepted([(1, 4)], 1.0, "ingest")
+    window.accepted([(5, 8)], 3.0, "ingest")
+    window.lost_by_store([(3, 6), (9, 9)])
+    assert window.again(3.5) == [(3, 6)]
+    assert window.counts["again"] == 4
+    window.confirmed([(1, 2), (7, 10)], 4.0)
+    assert window.accepted_records == 0
+    assert window.again(4.5) == []
 
 
 def test_records_accepted_by_an_ingest_are_sent_again_when_it_is_replaced() -> None:
