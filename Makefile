@@ -53,6 +53,7 @@ bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/modbus_100x100.py
 	$(BIN)/python benchmarks/modbus_flat_out.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/modbus_recovery.py
 	$(BIN)/python benchmarks/reload.py
