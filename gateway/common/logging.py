@@ -29,7 +29,8 @@ def configure_logging(style: str = "auto", level: str = "info", **fields: Any) -
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # a line and its end in one write: the workers of a gateway write to the same file
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     # libraries log every lost connection several times; a driver's are silenced when its protocol is loaded
     for name in ("mqtt", "amqtt", "transitions"):
