@@ -173,6 +173,13 @@ class Connection(Settings):
         """
         return None
 
+    def listening(self) -> object | None:
+        """Return the identity of the port on which the gateway waits for the device; None if the gateway connects.
+
+        Connections with equal results are read by one process, since only one process can listen on a port.
+        """
+        return None
+
     def shared(self) -> Connection:
         """Return this without the settings of one machine, such as a unit id.
 

@@ -11,14 +11,14 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from gateway.acquisition.device_manager import DeviceManager
 from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
-from gateway.acquisition.discovery import Discovery
+from gateway.acquisition.discovery import Discovery, read_found
 from gateway.acquisition.scheduler import Alarms, Waves
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
@@ -29,12 +29,13 @@ from gateway.common.setting_types import MissingSecret
 from gateway.common.stall import StallWatch
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.common.wire_trace import log_trace
-from gateway.model.ledger import ScheduleCounts
+from gateway.model.ledger import Ledger, ScheduleCounts
+from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
 from gateway.pipeline.machine_status import MachineStatuses
 from gateway.pipeline.pipeline import Pipeline
-from gateway.pipeline.totals import CounterTotals
+from gateway.pipeline.totals import CounterTotals, read_totals
 from gateway.publish.publisher import Publisher
 from gateway.publish.retained_cleanup import RetainedCleanup
 from gateway.settings.reload import Reload
@@ -42,16 +43,21 @@ from gateway.settings.sections import ClockTrust, Publish
 from gateway.spool.files import SET_ASIDE_SIZE, SpoolFiles
 from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.renumber import renumber
+from gateway.spool.siblings import retired_ledger
 from gateway.spool.splitter import Splitter, halve
 from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
+    from gateway.acquisition.discovery import DiscoveredSources
+    from gateway.model.part import Part
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan
+    from gateway.pipeline.totals import CounterState
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
 
@@ -73,22 +79,33 @@ which live for some milliseconds."""
 CHANGED_AT_ONCE = 5
 """Machines whose discovered points begin to be read together: their filters are made in the event loop."""
 
+EVENTS = ("gateway.started", "gateway.stopping", "gateway.stopped")
+WORKER_EVENTS = ("worker.started", "worker.stopping", "worker.stopped")
+"""The log events of a gateway's life, and those of a worker's, whose supervisor logs those of the gateway."""
+
 DRAIN = 1.5
 """Seconds in which pending records may still be confirmed when the gateway stops; the rest is on disk."""
 
 
 class GatewayService:
-    """The service that `lineside run` runs."""
+    """The service that `lineside run` runs. With `gateway.workers`, each worker runs it for its own machines."""
 
-    def __init__(self, factory: Factory, *, trace: bool = False) -> None:
-        """Prepare to run; with `trace` each message between gateway and devices is logged."""
+    def __init__(self, factory: Factory, *, trace: bool = False, part: Part = WHOLE_GATEWAY) -> None:
+        """Prepare to run; with `trace` each message between gateway and devices is logged.
+
+        `part` says which part of the gateway this is; `factory` has the machines of this part.
+        """
         own = factory.gateway
+        name = part_name(own.id, part.worker)
         self._trace = trace
-        files = SpoolFiles(own.spool.folder, own.id)
+        self._part = part
+        self._folder = own.spool.folder
+        files = SpoolFiles(own.spool.folder, name)
         self.id = own.id
+        self.started = asyncio.Event()
         self.clock = Clock(require_sync=own.clock is ClockTrust.REQUIRE_SYNC)
         self.topics = Topics(factory.broker.root)
-        self.spool = Spool(own.spool, own.id, partial(renumber, CODECS[own.codec], own.id))
+        self.spool = Spool(own.spool, name, partial(renumber, CODECS[own.codec], own.id))
         self.states = MachineStatuses(self.clock)
         self._codec = CODECS[own.codec]
         self._max_record = own.max_record
@@ -97,13 +114,14 @@ class GatewayService:
         if own.publish is Publish.GATEWAY:
             topic = self.topics.gateway(factory.factory.enterprise, factory.factory.site, own.id, "data")
             self._shared_builder = RecordBuilder(topic, self._encode_together, halve, self._max_record)
-        self._discovery = Discovery(own.spool.folder / f"{own.id}.found.json")
+        self._discovery = Discovery(_found_file(own.spool.folder, name))
         self._discovery.load()
-        self._totals = CounterTotals(own.spool.folder / f"{own.id}.totals.json")
+        self._totals = CounterTotals(_totals_file(own.spool.folder, name))
         self._totals.load()
+        self._inherit(_read_sources(own.spool.folder, part))
         machines = self._discovery.configure(factory.machines)
         self._metadata = DeviceMetadata(
-            machines, self.topics, own.spool.folder, own.id, lambda: (self.spool.oldest_seq, self.spool.next_seq)
+            machines, self.topics, own.spool.folder, name, lambda: (self.spool.oldest_seq, self.spool.next_seq)
         )
         self._stall = StallWatch()
         self._waves = Waves()
@@ -127,7 +145,10 @@ class GatewayService:
             self.report,
             cutter,
             self._metadata.describe,
+            part,
         )
+        self._retired = Ledger()
+        self._digest = factory.digest
         self.reload = Reload(factory, self._reconfigure)
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
@@ -181,11 +202,41 @@ class GatewayService:
 
     # -- changing over to another configuration --
 
+    async def reconfigure(self, factory: Factory, part: Part) -> Mapping[str, Sequence[str]]:
+        """Let a worker go on with other machines, of which some were read by other workers; returns the affected.
+
+        The counters of removed machines are on disk when this returns, for the worker that reads them next.
+        """
+        self._inherit(await asyncio.to_thread(_read_sources, self._folder, part))
+        await self._metadata.inherit(part.sources())
+        affected = await self._reconfigure(factory)
+        await self._save_inherited()
+        return affected
+
+    def pause_publishing(self, *, paused: bool) -> None:
+        """Disconnect a worker from the broker, or let it connect again."""
+        self._publisher.pause(paused=paused)
+
+    def knows(self, ids: Iterable[str]) -> set[str]:
+        """Return the metadata ids whose descriptions are known here."""
+        return set(self._metadata.describe(ids))
+
+    def _inherit(self, sources: Iterable[_Source]) -> None:
+        """Go on with the counters and discovered points of machines that other workers read before."""
+        for source in sources:
+            self._discovery.inherit(source.found, source.machines)
+            self._totals.inherit(source.totals, source.machines)
+
+    async def _save_inherited(self) -> None:
+        await self._discovery.save()
+        await self._totals.save()
+
     async def _reconfigure(self, factory: Factory) -> Mapping[str, Sequence[str]]:
         """Go on with a changed configuration; returns the affected machines."""
         async with self._changing:
             change = await self._change_over(self._discovery.configure(factory.machines))
         self._publisher.reconfigure(factory.broker, factory.digest)
+        self._digest = factory.digest
         return change.as_dict()
 
     async def _follow_discovery(self) -> None:
@@ -211,7 +262,7 @@ class GatewayService:
                 self.spool.close_record(builder)
         self._apply(change)
         self._metadata.switch(described, self._devices.machines)
-        if change.added or change.removed:
+        if self._part.has_identity and (change.added or change.removed):
             await self._retained.update(self._state_topics(), self.spool.next_seq)
         gc.freeze()  # as at the start
         await self._devices.start(change)
@@ -234,27 +285,35 @@ class GatewayService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set, then stop in the order of the flow: no reading that was acquired is lost."""
+        started, stopping, stopped = EVENTS if self._part.has_identity else WORKER_EVENTS
         async with self.spool, asyncio.TaskGroup() as tasks:
-            await self._metadata.begin()
-            await self._retained.begin(self._state_topics(), self.spool.next_seq)
-            living = tasks.create_task(beat(self._alive), name="heartbeat")
+            await self._metadata.begin(self._part.sources())
+            if self._part.inherited:
+                await self._save_inherited()
+            self._retired = await asyncio.to_thread(self._read_retired)
+            whole = self._part.has_identity
+            if whole:
+                await self._retained.begin(self._state_topics(), self.spool.next_seq)
+            living = [tasks.create_task(beat(self._alive), name="heartbeat")] if whole else []
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")
             describing = _supervised(tasks, self._metadata.run, "metadata")
             watching = _supervised(tasks, self._stall.run, "stall watch")
+            self._count_missed()
             self._devices.begin(tasks)
-            reloading = _supervised(tasks, self.reload.run, "reload")
+            reloading = [_supervised(tasks, self.reload.run, "reload")] if whole else []
             following = _supervised(tasks, self._follow_discovery, "discovery")
             counting = _supervised(tasks, self._totals.run, "totals")
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
             gc.set_threshold(COLLECT_AFTER)
-            log.info("gateway.started", gateway=self.id, machines=len(self._devices.machines),
+            log.info(started, gateway=self.id, machines=len(self._devices.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
+            self.started.set()
             await stop.wait()
-            log.info("gateway.stopping")
-            await cancel_and_wait(reloading, following, describing, counting)
+            log.info(stopping)
+            await cancel_and_wait(*reloading, following, describing, counting)
             await self._devices.stop(FINISH_SCANS)
             await self._totals.save()
             closing = tasks.create_task(self._devices.close(), name="close devices")
@@ -263,18 +322,41 @@ class GatewayService:
                     await self.spool.empty()
             await cancel_and_wait(publishing)
             await closing
-            await cancel_and_wait(committing, living, watching)
-        log.info("gateway.stopped", **self.spool.ledger.as_dict())
+            await cancel_and_wait(committing, *living, watching)
+        log.info(stopped, **self._ledger().as_dict())
+
+    def _read_retired(self) -> Ledger:
+        """Return the ledger of workers that this gateway had before, and whose records have all been delivered."""
+        return retired_ledger(self._folder, self.id, ()) if self._part.has_identity else Ledger()
+
+    def _count_missed(self) -> None:
+        """Count the slots since the former process of this worker ended as missed: nobody knows of their scans."""
+        if self._part.since is None:
+            return
+        seconds = time.monotonic() - self._part.since
+        for group in (group for worker in self._devices.workers for group in worker.groups):
+            if not group.pushed and not group.search:
+                self._devices.schedules[group.machine].skipped(int(seconds / group.every))
+
+    def _ledger(self) -> Ledger:
+        total = Ledger()
+        total.add(self.spool.ledger)
+        total.add(self._retired)
+        return total
+
+    def size(self) -> tuple[int, int]:
+        """Return the numbers of machines and of connections."""
+        return len(self._devices.machines), len(self._devices.workers)
 
     def report(self) -> dict[str, Any]:
         """Return the counts since the start; published every second."""
         schedule = ScheduleCounts()
         for one in (self._devices.past, *self._devices.schedules.values()):
             schedule.add(one)
-        ledger = self.spool.ledger
+        ledger = self._ledger()
         return {
             "gateway": self.id,
-            "config": self.reload.running.digest,
+            "config": self._digest,
             "seconds": round(time.monotonic() - self._started, 1),
             "ledger": ledger.as_dict(),
             "balanced": ledger.balanced,
@@ -321,6 +403,29 @@ class GatewayService:
                 for machine in self.states.machines
             },
         }
+
+
+class _Source(NamedTuple):
+    """The machines that another worker read before, with the contents of that worker's files."""
+
+    machines: set[str]
+    found: dict[str, DiscoveredSources]
+    totals: dict[str, CounterState]
+
+
+def _read_sources(folder: Path, part: Part) -> list[_Source]:
+    return [
+        _Source(machines, read_found(_found_file(folder, name)), read_totals(_totals_file(folder, name)))
+        for name, machines in part.sources().items()
+    ]
+
+
+def _found_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.found.json"
+
+
+def _totals_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.totals.json"
 
 
 def _supervised(

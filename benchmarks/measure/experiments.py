@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Figures = dict[str, float | None]
 
+Settings = tuple[tuple[str, Any], ...]
+"""Keys of the section `gateway` with their values, which can be compared."""
+
 MEGABYTE = 2**20
 FIRST_VALUES = 60.0
 """Seconds within which a product has to deliver its first values."""
@@ -51,8 +54,10 @@ class Product(Protocol):
     def absent(self) -> str | None:
         """Return why it can't be measured, None if it can."""
 
-    def start(self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int) -> Process:
-        """Start it."""
+    def start(
+        self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int, settings: Settings
+    ) -> Process:
+        """Start it; `settings` are keys of Lineside's section `gateway`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class Steady:
     """
 
     plant: ModbusPlant | OpcUaPlant
+    settings: Settings = ()
 
     def run(self, product: Product, duration: Duration) -> Figures:
         """Measure a product."""
@@ -119,7 +125,7 @@ class Steady:
             stack.enter_context(machines_of(self.plant, port))
             broker = stack.enter_context(Mosquitto(folder))
             subscriber = stack.enter_context(Subscriber(broker.port, product.format))
-            process = product.start(folder, self.plant, port, broker.port)
+            process = product.start(folder, self.plant, port, broker.port, self.settings)
             stack.callback(process.stop)
             wait_for_first(subscriber, process)
             sleep_between_scans(duration.warm_up)
@@ -192,6 +198,7 @@ class Counted:
 
     plant: ModbusPlant
     sent: bool = True
+    settings: Settings = ()
 
     def run(self, product: Product, duration: Duration) -> Figures:
         """Measure Lineside."""
@@ -203,7 +210,10 @@ class Counted:
             ledgers = Ledgers(subscriber)
             assert isinstance(product, Lineside)
             # the records have no subscribers, and with MQTT 5 the broker's acknowledgement would say so
-            sections = {"gateway": {"confirm": "broker"}, "broker": {"version": "3.1.1"}}
+            sections = {
+                "gateway": {"confirm": "broker"} | dict(self.settings),
+                "broker": {"version": "3.1.1"},
+            }
             file = write_factory(folder, self.plant, port, broker.port, sections)
             process = product.gateway(folder, file)
             stack.callback(process.stop)
@@ -236,6 +246,7 @@ class Stored:
     """
 
     plant: ModbusPlant
+    settings: Settings = ()
 
     def run(self, product: Product, duration: Duration) -> Figures:
         """Measure Lineside."""
@@ -247,6 +258,7 @@ class Stored:
             subscriber = stack.enter_context(Subscriber(broker.port, product.format, confirmations=True))
             ledgers = Ledgers(subscriber)
             sections = {
+                "gateway": dict(self.settings),
                 "ingest": {"folder": str(folder)},
                 "stores": [{"sqlite": {"path": str(folder / "readings.db")}}],
             }
@@ -292,13 +304,14 @@ class Sustained:
     """
 
     rates: tuple[int, ...]
+    settings: Settings = ()
 
     def run(self, product: Product, duration: Duration) -> Figures:
         """Measure Lineside."""
         best = 0.0
         for rate in self.rates:
             try:
-                figures = Stored(ModbusPlant(rate // 100, 100)).run(product, duration)
+                figures = Stored(ModbusPlant(rate // 100, 100), self.settings).run(product, duration)
             except Failed as error:
                 print(f"{rate:,} values/s: {error}", file=sys.stderr)
                 break

@@ -19,6 +19,8 @@ from simulators.ports import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from measure.experiments import Settings
+
 ROOT = Path(__file__).parent.parent.parent
 """The checkout that this file is in."""
 
@@ -36,9 +38,11 @@ class Lineside:
         """Return why it can't be measured: never."""
         return None
 
-    def start(self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int) -> Process:
-        """Start a gateway that reads a plant behind `port`, confirmed by the broker."""
-        file = write_factory(folder, plant, port, broker, {"gateway": {"confirm": "broker"}})
+    def start(
+        self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int, settings: Settings
+    ) -> Process:
+        """Start a gateway that reads a plant behind `port`, confirmed by the broker; `settings` are keys of `gateway`."""
+        file = write_factory(folder, plant, port, broker, {"gateway": {"confirm": "broker"} | dict(settings)})
         return self.gateway(folder, file)
 
     def gateway(self, folder: Path, file: Path) -> Process:

@@ -76,10 +76,10 @@ class Decoded:
 
 
 def lineside(payload: bytes) -> Decoded:
-    """Decode a record of Lineside."""
+    """Decode a record of Lineside, of a machine or of a gateway."""
     record = orjson.loads(payload)
     scans = record["scans"]
-    values = sum(len(scan["values"]) + len(scan.get("bad", ())) for scan in scans)
+    values = sum(len(scan["v"] if "v" in scan else scan["values"]) + len(scan.get("bad", ())) for scan in scans)
     return Decoded(values, [scan["t"] for scan in scans], (record["spool"], record["seq"]))
 
 
@@ -101,14 +101,14 @@ def thingsboard(payload: bytes) -> Decoded:
 class Format:
     """Where a product publishes values, and how they are decoded."""
 
-    topic: str
+    topics: tuple[str, ...]
     decode: Callable[[bytes], Decoded]
 
 
 FORMATS = {
-    "lineside": Format("lineside/v1/+/+/+/+/+/data", lineside),
-    "telegraf": Format("telegraf/#", telegraf),
-    "thingsboard": Format("v1/gateway/telemetry", thingsboard),
+    "lineside": Format(("lineside/v1/+/+/+/+/+/data", "lineside/v1/+/+/_gateways/+/data"), lineside),
+    "telegraf": Format(("telegraf/#",), telegraf),
+    "thingsboard": Format(("v1/gateway/telemetry",), thingsboard),
 }
 
 CONFIRMED = "lineside/v1/+/+/_gateways/+/confirmed"
@@ -208,7 +208,7 @@ class Receiver:
 
 def receive(port: int, product: str, *, records: bool, confirmations: bool, requests: Connection) -> None:
     """Receive until the process is killed; answer each request `(began, ended)` with a window of the messages."""
-    topics = [FORMATS[product].topic] if records else []
+    topics = [*FORMATS[product].topics] if records else []
     if product == "lineside":
         topics += [LEDGER, CONFIRMED] if confirmations else [LEDGER]
     client, receiver = Client(port, topics), Receiver(product, confirmable=confirmations)

@@ -276,6 +276,9 @@ class ModbusConnection(Connection):
     def tcp_port(self) -> int | None:
         return self.port if self.transport in {Transport.TCP, Transport.RTU_TCP, Transport.TLS} else None
 
+    def listening(self) -> object | None:
+        return ("tcp", self.port) if self.transport is Transport.LISTEN else None
+
     def anywhere(self) -> ModbusConnection:
         return self.model_copy(update={"host": "", "port": 502, "device": "", "backup": None, "unit": 0})
 

@@ -334,6 +334,9 @@ class OpcUaConnection(SecureConnection):
     def tcp_port(self) -> int | None:
         return None if self.reverse else urlsplit(self.url).port or PORT
 
+    def listening(self) -> object | None:
+        return ("tcp", urlsplit(self.url).port or PORT) if self.reverse else None
+
     def time_of(self, *, pushed: bool) -> Time:
         """Return the clock of a point without its own setting: polled values have the time of the read."""
         return self.time if pushed or "time" in self.model_fields_set else Time.GATEWAY

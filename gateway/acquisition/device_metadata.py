@@ -21,7 +21,7 @@ from gateway.model.metadata import VERSION, MachineMeta, read_meta, write_meta
 from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import Group
@@ -136,8 +136,9 @@ class DeviceMetadata:
         self._configured = {str(machine.path): machine for machine in machines}
         self._topics = topics
         self._spooled = spooled
+        self._folder = folder
         self._reported_file = _reported_file(folder, name)
-        self._versions_file = JsonEntries(folder / f"{name}.metas.json")
+        self._versions_file = _versions_file(folder, name)
         self._reported: dict[str, Reported] = {}
         self._versions: dict[str, list[_Version]] = {}  # by machine path, the latest first
         self._ids = {machine.path: machine.meta.id for machine in machines}
@@ -146,20 +147,35 @@ class DeviceMetadata:
         self._new: set[str] = set()  # topics
         self._describing = asyncio.Lock()
 
-    async def begin(self) -> None:
-        """Describe all machines, with the metadata that their devices reported in the last run."""
+    async def begin(self, sources: Mapping[str, Collection[str]] = MappingProxyType({})) -> None:
+        """Describe all machines, with the metadata that their devices reported in the last run.
+
+        `sources` is as for `inherit`.
+        """
         await asyncio.to_thread(self._load)
+        await self.inherit(sources)
         self._publish(await self._describe(self._configured.values()))
         self.take_changed()  # all are published at the start
 
     def _load(self) -> None:
         self._reported |= _load_reported(self._reported_file)
         _, following = self._spooled()
-        for path, metas in self._versions_file.load().items():
-            try:
-                self._versions[path] = [_Version(read_meta(meta), following) for meta in metas]
-            except (TypeError, ValueError, KeyError, AttributeError) as error:
-                self._versions_file.unreadable(error)
+        for path, metas in _load_metas(self._versions_file).items():
+            self._versions[path] = [_Version(meta, following) for meta in metas]
+
+    async def inherit(self, sources: Mapping[str, Collection[str]]) -> None:
+        """Take the metadata of machines that other workers read before, from their files.
+
+        `sources` are the machine paths, by the name that the files of a worker begin with.
+        """
+        for name, machines in sources.items():
+            reported, metas = await asyncio.to_thread(_load_files, self._folder, name)
+            self._reported |= {path: one for path, one in reported.items() if path in machines}
+            for path in metas.keys() & set(machines):
+                known = {version.meta.id for version in self._versions.setdefault(path, [])}
+                self._versions[path] += [
+                    _Version(meta, self._spooled()[1]) for meta in metas[path] if meta.id not in known
+                ]
 
     async def run(self) -> None:
         """Publish reported metadata, and remove descriptions that no record names any more, until cancelled."""
@@ -308,6 +324,24 @@ class DeviceMetadata:
 def reported_metadata(folder: Path, name: str) -> dict[str, Reported]:
     """Return the metadata that the devices of a gateway reported in its last run, by machine path."""
     return _load_reported(_reported_file(folder, name))
+
+
+def _versions_file(folder: Path, name: str) -> JsonEntries:
+    return JsonEntries(folder / f"{name}.metas.json")
+
+
+def _load_files(folder: Path, name: str) -> tuple[dict[str, Reported], dict[str, list[MachineMeta]]]:
+    return _load_reported(_reported_file(folder, name)), _load_metas(_versions_file(folder, name))
+
+
+def _load_metas(file: JsonEntries) -> dict[str, list[MachineMeta]]:
+    found: dict[str, list[MachineMeta]] = {}
+    for path, metas in file.load().items():
+        try:
+            found[path] = [read_meta(meta) for meta in metas]
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            file.unreadable(error)
+    return found
 
 
 def _reported_file(folder: Path, name: str) -> JsonEntries:

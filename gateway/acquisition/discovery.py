@@ -18,7 +18,7 @@ from drivers.base import ValueType
 from gateway.common.atomic_file import JsonEntries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import DiscoveredPoint, Group
@@ -60,11 +60,21 @@ class Discovery:
 
     def load(self) -> None:
         """Read the file of former runs, before `configure`."""
-        for key, matches in self._file.load().items():
-            try:
-                self._found[key] = {name: dict(keys) for name, keys in matches.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                self._file.unreadable(error)
+        self._found |= _read(self._file)
+
+    def inherit(self, searches: Mapping[str, DiscoveredSources], machines: Collection[str]) -> None:
+        """Add the points of machines that another worker read before; `searches` is the content of its file.
+
+        Call it before `configure`.
+        """
+        for key, found in searches.items():
+            if key.partition(" ")[0] in machines:
+                self._found[key] = found
+                self._file.set(key, orjson.dumps(found))
+
+    async def save(self) -> None:
+        """Write the file if it has to change."""
+        await self._file.save()
 
     def configure(self, machines: Iterable[Machine]) -> list[Machine]:
         """Set the configured machines; return them with their discovered points."""
@@ -123,6 +133,22 @@ class Discovery:
             if self._machines.get(str(machine.path)) is machine:
                 self._expanded[str(machine.path)] = expanded
         return [self.expanded(machine) for machine in configured]
+
+
+def read_found(file: Path) -> dict[str, DiscoveredSources]:
+    """Return the points in a file of discovered points, by search. A file that can't be read is logged."""
+    return _read(JsonEntries(file))
+
+
+def _read(file: JsonEntries) -> dict[str, DiscoveredSources]:
+    """Return the points in a file, by search; an entry that is not as `Discovery` writes it is logged."""
+    searches: dict[str, DiscoveredSources] = {}
+    for key, matches in file.load().items():
+        try:
+            searches[key] = {name: dict(keys) for name, keys in matches.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            file.unreadable(error)
+    return searches
 
 
 def _expand(machine: Machine, known: Mapping[str, DiscoveredSources]) -> Machine:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, _Command] = {
     "demo": _Command("gateway.cli.demo:demo", "Run two simulated plants, and watch their readings reach a store."),
     "embedded-broker": _Command("gateway.cli.embedded_broker:embedded_broker"),
     "run": _Command("gateway.cli.run:run", "Read the machines of a factory, and publish their readings."),
+    "worker": _Command("gateway.cli.worker:worker"),
     "reload": _Command("gateway.cli.reload:reload", "Apply a changed configuration to the gateway that runs it."),
     "ingest": _Command("gateway.cli.ingest:ingest", "Store what gateways publish."),
     "simulate": _Command("gateway.cli.simulate:simulate", "Serve simulated machines for a configuration."),

@@ -24,18 +24,20 @@ def ledger(config: Path, style: str) -> None:
     The gateway may be running, stopped or killed. Exits with 1 if there is no ledger, or if it does not balance.
     """
     from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
     from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.siblings import spools_of  # noqa: PLC0415 - see gateway.cli
 
     own = load(config).gateway
     try:
-        state = inspect(SpoolFiles(own.spool.folder, own.id)).state
+        states = [inspect(files).state for files in spools_of(own.spool.folder, own.id)]
     except NotReadable as error:
         click.echo(f"lineside: {error}", err=True)
         sys.exit(1)
-    found = Ledger.of(state.counts, state.readings)
+    found = Ledger()
+    for state in states:
+        found.add(Ledger.of(state.counts, state.readings))
     if style == "json":
-        click.echo(as_json(own.id, state.spool, found))
+        click.echo(as_json(own.id, states[0].spool, found))
     else:
         click.echo(as_text(found))
     sys.exit(0 if found.balanced else 1)

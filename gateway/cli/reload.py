@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -14,6 +14,7 @@ import click
 from gateway.cli.common import CONFIG, UNREACHABLE, load
 from gateway.settings.reload import outcome_file, read_outcome
 from gateway.spool.files import SpoolFiles
+from gateway.workers.locks import is_locked, lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,14 +62,10 @@ def reload(config: Path, seconds: float) -> None:
 
 
 def _runs(factory: Factory) -> bool:
-    """Return whether a gateway holds the lock of this spool."""
-    try:
-        with SpoolFiles(factory.gateway.spool.folder, factory.gateway.id).lock.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
+    """Return whether a gateway, or the supervisor of its workers, has its lock."""
+    folder, gateway = factory.gateway.spool.folder, factory.gateway.id
+    with suppress(OSError):
+        return is_locked(lock_file(folder, gateway)) or is_locked(SpoolFiles(folder, gateway).lock)
     return False
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
 from gateway.gateway_service import GatewayService
+from gateway.workers.choice import needs_supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from gateway.settings.factory import Factory
+    from gateway.workers.supervisor import Supervisor
 
 
 @click.command()
@@ -26,11 +32,24 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
     SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
     """
     factory = load(config)
+    make = _service(factory, trace=trace)
 
     async def main(stop: asyncio.Event) -> None:
-        gateway = GatewayService(factory, trace=trace)
+        gateway = make()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload.ask)
         await gateway.run(stop)
         write_report(report, gateway.closing_report())
 
     serve(main, with_stdin=with_stdin, bounded=True)
+
+
+def _service(factory: Factory, *, trace: bool) -> Callable[[], GatewayService | Supervisor]:
+    """Return the function that makes the service: the gateway in this process, or the supervisor of workers."""
+    if not needs_supervisor(factory):
+        return partial(GatewayService, factory, trace=trace)
+    from gateway.workers.process import Launch  # noqa: PLC0415 - for a gateway with workers
+    from gateway.workers.supervisor import Supervisor  # noqa: PLC0415 - as above
+
+    style = click.get_current_context().find_root().params
+    arguments = ["--log", style["style"], "--log-level", style["log_level"], "worker"]
+    return partial(Supervisor, factory, Launch([*arguments, "--trace"] if trace else arguments))

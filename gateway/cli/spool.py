@@ -33,20 +33,21 @@ def status(config: Path, style: str) -> None:
     from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
-    files = _files(factory)
     try:
-        found = inspect(files)
+        found = [(files, inspect(files)) for files in _all_files(factory)]
     except NotReadable as error:
         _fail(str(error))
-    report = _status(factory, files, found)
+    reports = [_status(factory, files, one) for files, one in found]
     if style == "json":
         import orjson  # noqa: PLC0415 - see gateway.cli
 
-        click.echo(orjson.dumps(report, option=orjson.OPT_INDENT_2))
+        of_workers = {"workers": reports[1:]} if reports[1:] else {}
+        click.echo(orjson.dumps(reports[0] | of_workers, option=orjson.OPT_INDENT_2))
     else:
-        _print_status(report, factory.gateway)
-    if found.damage:
-        _fail(f"the database is damaged: {found.damage}; the gateway repairs it, at the latest when it starts")
+        for report in reports:
+            _print_status(report, factory.gateway)
+    if damage := [one.damage for _, one in found if one.damage]:
+        _fail(f"the database is damaged: {damage[0]}; the gateway repairs it, at the latest when it starts")
 
 
 @spool.command()
@@ -64,7 +65,7 @@ def export(config: Path, out: str | None) -> None:
     count = damaged = 0
     try:
         with click.open_file(out or "-", "wb") as file:
-            for row in records(_files(factory)):
+            for row in (row for files in _all_files(factory) for row in records(files)):
                 file.write(orjson.dumps(_record(row, codec), default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
                 count += 1
                 damaged += not row.is_right
@@ -138,10 +139,11 @@ def dead_letters(config: Path, style: str) -> None:
     click.echo(f"{len(letters)} set aside", err=True)
 
 
-def _files(factory: Factory) -> SpoolFiles:
-    from gateway.spool.files import SpoolFiles  # noqa: PLC0415 - see gateway.cli
+def _all_files(factory: Factory) -> list[SpoolFiles]:
+    """Return the spool of the gateway, and those of its workers."""
+    from gateway.spool.siblings import spools_of  # noqa: PLC0415 - see gateway.cli
 
-    return SpoolFiles(factory.gateway.spool.folder, factory.gateway.id)
+    return spools_of(factory.gateway.spool.folder, factory.gateway.id)
 
 
 def _fail(text: str) -> NoReturn:
@@ -258,7 +260,7 @@ def _letters(factory: Factory) -> Iterator[dict[str, Any]]:
     from gateway.common.dead_letters import ingest_letters, read_letters  # noqa: PLC0415 - see gateway.cli
 
     for by, file in (
-        ("gateway", _files(factory).letters),
+        *(("gateway", files.letters) for files in _all_files(factory)),
         ("ingest", ingest_letters(factory.ingest.folder, factory.ingest.id)),
     ):
         for entry in read_letters(file):

@@ -35,6 +35,14 @@ class Ledger:
         totals = {name: counts.get(name, 0) for name in ("acquired", "unchanged", "confirmed")}
         return cls(**totals, pending=pending, dropped=Counter(dropped))
 
+    def add(self, other: Ledger) -> None:
+        """Add the counts of another spool to these."""
+        self.acquired += other.acquired
+        self.unchanged += other.unchanged
+        self.confirmed += other.confirmed
+        self.pending += other.pending
+        self.dropped.update(other.dropped)
+
     def counts(self) -> Counter[str]:
         """Return all counts but `pending`, by name, as the spool stores them."""
         counts = Counter({f"{_DROPPED}{reason}": n for reason, n in self.dropped.items()})

@@ -103,7 +103,7 @@ class Presence:
     def __init__(self, topic: str, name: str, kind: Kind = GATEWAY) -> None:
         """Prepare; `topic` is the state topic."""
         self.topic = topic
-        self.details: Mapping[str, str] = {}
+        self.details: Mapping[str, Any] = {}
         self.instance = secrets.token_hex(4)
         self.contested = self.away = False
         self._name = name
@@ -129,7 +129,7 @@ class Presence:
         """Return the payload that is retained after a graceful end."""
         return self._sign({"state": "offline", "reason": reason}, self._connects)
 
-    def _sign(self, state: dict[str, str], birth: int) -> bytes:
+    def _sign(self, state: dict[str, Any], birth: int) -> bytes:
         return orjson.dumps(state | {"instance": self.instance, "host": self._host, "birth": birth})
 
     # -- the connection --

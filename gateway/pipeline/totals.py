@@ -19,7 +19,7 @@ from drivers.base import Reason, bad
 from gateway.common.atomic_file import JsonEntries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import Fault, Scan
@@ -67,11 +67,11 @@ class CounterTotals:
 
     def load(self) -> None:
         """Read the last counts; an entry that is not as this class writes it is logged and left out."""
-        for key, entry in self._entries.load().items():
-            if _is_state(entry):
-                self._states[key] = CounterState(*entry)
-            else:
-                self._entries.unreadable(ValueError(f"{key}: {entry!r:.60} is not a count and what to add to it"))
+        self._states |= _read(self._entries)
+
+    def inherit(self, states: Mapping[str, CounterState], machines: Collection[str]) -> None:
+        """Continue the counters of machines that another worker read before; `states` is the content of its file."""
+        self._states |= {key: state for key, state in states.items() if key.rpartition("/")[0] in machines}
 
     def step(self, machine: str, points: Sequence[Point]) -> Totalize | None:
         """Return the step of a group's scans; None if none of its points is a total."""
@@ -93,6 +93,21 @@ class CounterTotals:
         for key, state in self._states.items():
             self._entries.set(key, orjson.dumps([state.last, state.added, state.before]))
         await self._entries.save()
+
+
+def read_totals(file: Path) -> dict[str, CounterState]:
+    """Return the last counts in a file, by machine path and point name. A file that can't be read is logged."""
+    return _read(JsonEntries(file))
+
+
+def _read(entries: JsonEntries) -> dict[str, CounterState]:
+    states: dict[str, CounterState] = {}
+    for key, entry in entries.load().items():
+        if _is_state(entry):
+            states[key] = CounterState(*entry)
+        else:
+            entries.unreadable(ValueError(f"{key}: {entry!r:.60} is not a count and what to add to it"))
+    return states
 
 
 def _is_state(entry: Any) -> bool:  # noqa: ANN401 - what stands in the file

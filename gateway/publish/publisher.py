@@ -7,7 +7,6 @@ the store's confirmation, which ingest passes on, frees the spool; the broker's 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,24 +14,29 @@ import orjson
 import structlog
 from aiomqtt import MqttError
 
-from drivers.timer_grid import wait_for_slot
 from gateway.common.state_log import RepeatLog
+from gateway.common.tasks import cancel_and_wait
+from gateway.model.part import WHOLE_GATEWAY
 from gateway.mqtt.client import Message
-from gateway.mqtt.messages import MAX_IDS, BadMessage, encode_metadata, parse_confirmation, parse_wanted
-from gateway.mqtt.session import Presence, Session, handle
+from gateway.mqtt.messages import BadMessage, encode_metadata, parse_confirmation, parse_wanted
+from gateway.mqtt.session import Session, handle
 from gateway.publish.dispatch import FreshFirst, InOrder
+from gateway.publish.identity import GatewayIdentity
 from gateway.publish.ingest_watch import IngestWatch
 from gateway.publish.retained_cleanup import CLEARED
+from gateway.publish.wanted import WantedIds
 from gateway.settings.sections import Confirm, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.model.metadata import MachineMeta
+    from gateway.model.part import Part
     from gateway.model.path import MachinePath
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import Confirmation
     from gateway.mqtt.packets import ReceivedMessage
+    from gateway.mqtt.session import Presence
     from gateway.mqtt.topics import Topics
     from gateway.publish.in_flight import InFlight
     from gateway.publish.retained_cleanup import RetainedCleanup
@@ -42,16 +46,6 @@ if TYPE_CHECKING:
     from gateway.spool.spool import Spool
 
 log = structlog.get_logger()
-
-REPORT_EVERY = 1.0
-"""Seconds between two reports of the ledger."""
-
-
-ANSWER_EVERY = 0.2
-"""Seconds between two answers about wanted descriptions."""
-
-MAX_WANTED = 1_000
-"""Ids of wanted descriptions that wait for their answer; others have to be asked for again."""
 
 
 class Descriptions(Protocol):
@@ -90,9 +84,10 @@ class Statuses(Protocol):
 
 
 class Publisher:
-    """The gateway's side of the broker.
+    """The gateway's side of the broker, or that of one of its workers.
 
-    `presence` is its birth and death on its state topic.
+    A worker publishes its records and the states and descriptions of its machines, over a connection of its own. The
+    supervisor publishes the birth, the death and the ledger.
     """
 
     def __init__(
@@ -106,6 +101,7 @@ class Publisher:
         report: Callable[[], Mapping[str, Any]],
         too_large: Callable[[Spooled, int], None],
         describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]] | None = None,
+        part: Part = WHOLE_GATEWAY,
     ) -> None:
         """Prepare; `report` returns the payload of the ledger.
 
@@ -119,37 +115,62 @@ class Publisher:
         self._spool = spool
         self._states = states
         self._descriptions = descriptions
-        self._cleanup = cleanup
-        self._report = report
         self._describe = describe
-        self._wanted: dict[str, None] = {}  # in the order in which they were asked for
-        self._wanted_there = asyncio.Event()
+        self._wanted = WantedIds()
         self._ignored = RepeatLog(log)
         self._topic = {
             leaf: topics.gateway(own.enterprise, own.site, gateway.id, leaf)
-            for leaf in ("state", "ledger", "confirmed", "wanted", "metadata")
+            for leaf in ("confirmed", "wanted", "metadata")
         }
         dispatch = InOrder if gateway.order is Order.STRICT else FreshFirst
         self._dispatch = dispatch(
             spool, too_large, partial(topics.rebase, gateway=gateway.id), by_broker=self._by_broker
         )
         self._ingests = IngestWatch(self._dispatch.ingest_came)
-        self.presence = Presence(self._topic["state"], gateway.id)
-        self._session = Session(factory.broker, f"lineside-{gateway.id}", presence=self.presence)
+        self._identity = (
+            GatewayIdentity(factory, topics, cleanup, report, self._birth_details) if part.has_identity else None
+        )
+        self._session = Session(factory.broker, part.client(gateway.id), presence=self.presence)
         self._digest = factory.digest
         self._configured = asyncio.Event()
         self._other_broker = False
+        self._allowed = asyncio.Event()
+        self._allowed.set()
+        self._paused = asyncio.Event()
+
+    @property
+    def presence(self) -> Presence | None:
+        """The birth and death on the gateway's state topic; None in a worker."""
+        return None if self._identity is None else self._identity.presence
 
     async def run(self) -> None:
-        """Connect and publish until cancelled; an outage is logged once."""
-        await self._session.run(self._serve)
+        """Connect and publish until cancelled; an outage is logged once. A worker does not while it is paused."""
+        if self._identity is not None:
+            await self._session.run(self._serve)
+            return
+        while True:
+            await self._allowed.wait()
+            serving = asyncio.create_task(self._session.run(self._serve), name="broker session")
+            pausing = asyncio.create_task(self._paused.wait(), name="pause of the broker session")
+            try:
+                await asyncio.wait((serving, pausing), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await cancel_and_wait(serving, pausing)
+            if not serving.cancelled():
+                serving.result()  # raises the error that ended the session
+
+    def pause(self, *, paused: bool) -> None:
+        """Disconnect a worker from the broker, or let it connect again."""
+        for event, is_set in ((self._paused, paused), (self._allowed, not paused)):
+            if is_set:
+                event.set()
+            else:
+                event.clear()
 
     async def _serve(self, link: MqttClient) -> None:
-        session, topic = self._session, self._topic
+        session, identity = self._session, self._identity
         self._other_broker = False
-        # another process of this name is heard before our birth takes the place of its birth
-        denied = await session.subscribe_once(link, topic["state"])
-        await self._publish_birth(link)
+        denied = () if identity is None else await identity.begin(session, link)
         await self._publish_descriptions(link, self._descriptions.payloads)
         self._states.take_changed()
         await self._publish_states(link, self._states.machines)
@@ -158,8 +179,9 @@ class Publisher:
                 tasks.create_task(link.lost(), name="broker link")
                 tasks.create_task(handle(link, self._take(link)), name="incoming messages")
                 tasks.create_task(self._send_records(link, tasks), name="records")
-                if denied:
-                    tasks.create_task(session.subscribe(link, *denied), name="subscribe to own state")
+                if identity is not None:
+                    for name, job in identity.jobs(session, link, denied).items():
+                        tasks.create_task(job, name=name)
                 if not self._by_broker:
                     ingests = session.subscribe(link, self._topics.all_ingests(), qos=0)
                     tasks.create_task(ingests, name="subscribe to ingests")
@@ -167,9 +189,7 @@ class Publisher:
                     tasks.create_task(self._answer_wanted(link, self._describe), name="wanted descriptions")
                 tasks.create_task(self._follow_states(link), name="states")
                 tasks.create_task(self._follow_descriptions(link), name="descriptions")
-                tasks.create_task(self._follow_cleanup(link), name="retained cleanup")
                 tasks.create_task(self._follow_configuration(link), name="configuration")
-                tasks.create_task(self._publish_ledger(link), name="ledger")
         except* MqttError as errors:
             raise errors.exceptions[0] from None
         finally:
@@ -207,8 +227,8 @@ class Publisher:
 
         async def take(message: ReceivedMessage) -> None:
             topic, payload = message.topic, message.payload
-            if topic == self._topic["state"]:
-                self.presence.heard(payload, retained=message.retain)
+            if self._identity is not None and self._identity.heard_state(message):
+                pass
             elif topic in {self._topic["confirmed"], self._topic["wanted"]}:
                 if message.retain:
                     await self._clear(link, topic)
@@ -216,8 +236,8 @@ class Publisher:
                     self._read(topic, payload)
             elif self._topics.is_ingest(topic):
                 self._ingests.heard(topic, payload)
-            else:
-                await self._session.deliver(link, self._cleanup.heard(topic, payload))
+            elif self._identity is not None:
+                await self._identity.clean(self._session, link, message)
 
         return take
 
@@ -231,14 +251,14 @@ class Publisher:
             if topic == self._topic["confirmed"]:
                 self._confirm(parse_confirmation(payload))
             else:
-                self._want(parse_wanted(payload).ids)
+                self._wanted.add(parse_wanted(payload).ids)
         except BadMessage as error:
             self._ignored.warning("mqtt.message_ignored", key=topic, topic=topic, error=str(error))
 
     def _confirm(self, message: Confirmation) -> None:
         """Free the records that the stores hold. Raises `BadMessage` for numbers that were never given out."""
         if message.spool != self._spool.id:
-            return  # of a spool that this gateway had before
+            return  # of another worker, or of a spool that this gateway had before
         if message.last >= self._spool.next_seq:
             raise BadMessage(f"names record {message.last}, and the next is {self._spool.next_seq}")
         if message.taken:
@@ -249,36 +269,27 @@ class Publisher:
 
     # -- descriptions that ingest lacks --
 
-    def _want(self, ids: Iterable[str]) -> None:
-        for key in ids:
-            if len(self._wanted) < MAX_WANTED:
-                self._wanted[key] = None
-        self._wanted_there.set()
-
     async def _answer_wanted(
         self,
         link: MqttClient,
         describe: Callable[[Sequence[str]], Mapping[str, tuple[MachinePath, MachineMeta]]],
     ) -> None:
-        """Publish the descriptions that ingest asks for, and which of them nobody knows here."""
+        """Publish the descriptions that ingest asks for, and, in a gateway without workers, which are unknown.
+
+        Ingest gives up the records of an unknown id, and one worker does not know which ids the others know.
+        """
         await self._session.subscribe(link, self._topic["wanted"])
         while True:
-            await self._wanted_there.wait()
-            ids = list(self._wanted)[:MAX_IDS]
+            ids = await self._wanted.first()
             known = describe(ids)
-            unknown = [key for key in ids if key not in known]
+            unknown = [key for key in ids if key not in known] if self._identity is not None else ()
             self._session.publish(link, self._topic["metadata"], encode_metadata(known, unknown))
-            for key in ids:
-                del self._wanted[key]
-            if not self._wanted:
-                self._wanted_there.clear()
-            await asyncio.sleep(ANSWER_EVERY)
+            await self._wanted.answered(ids)
 
     # -- outgoing messages --
 
-    async def _publish_birth(self, link: MqttClient) -> None:
-        self.presence.details = {"spool": self._spool.id, "config": self._digest}
-        await self.presence.publish_birth(self._session, link)
+    def _birth_details(self) -> dict[str, str]:
+        return {"spool": self._spool.id, "config": self._digest}
 
     async def _follow_states(self, link: MqttClient) -> None:
         while True:
@@ -303,28 +314,11 @@ class Publisher:
     async def _publish_descriptions(self, link: MqttClient, payloads: Mapping[str, bytes]) -> None:
         await self._session.deliver(link, [Message(topic, payload) for topic, payload in payloads.items()])
 
-    async def _follow_cleanup(self, link: MqttClient) -> None:
-        subscribed: set[str] = set()
-        while True:
-            self._cleanup.change.clear()
-            if new := self._cleanup.topics - subscribed:
-                await self._session.subscribe(link, *sorted(new))
-                subscribed |= new
-            await self._session.deliver(link, self._cleanup.clear())
-            await self._cleanup.save()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REPORT_EVERY if self._cleanup.topics else None):
-                    await self._cleanup.change.wait()
-
     async def _follow_configuration(self, link: MqttClient) -> None:
         while True:
             await self._configured.wait()
             self._configured.clear()
             if self._other_broker:
                 raise MqttError("the configuration has another broker")
-            await self._publish_birth(link)
-
-    async def _publish_ledger(self, link: MqttClient) -> None:
-        while True:
-            link.send_unacknowledged(self._topic["ledger"], orjson.dumps(self._report()))
-            await wait_for_slot(REPORT_EVERY)
+            if self._identity is not None:
+                await self._identity.publish_birth(self._session, link)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
+from gateway.model.part import MAX_WORKERS
 
 
 class FactorySection(Section):
@@ -66,6 +67,24 @@ class ClockTrust(StrEnum):
     REQUIRE_SYNC = "require_sync"
 
 
+AUTO = "auto"
+"""One worker for each usable processor."""
+
+
+def _is_workers(written: object) -> object:
+    number = type(written) is int and 1 <= written <= MAX_WORKERS
+    if not number and written != AUTO:
+        raise ValueError(f"write a number of processes from 1 to {MAX_WORKERS}, or {AUTO}")
+    return written
+
+
+Workers = Annotated[
+    int | str,
+    BeforeValidator(_is_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}, {"const": AUTO}]}),
+]
+"""A number of worker processes, or `AUTO`."""
+
 SMALLEST_SPOOL = 256 * 2**10
 """Bytes that a spool must at least have: some records of any size fit."""
 
@@ -111,6 +130,8 @@ class GatewaySection(Section):
     """The size from which on readings go into another record, as in `64KiB`."""
     reload_on_change: bool = False
     """Whether the gateway applies changed files of the configuration automatically, as in `true`."""
+    workers: Workers = 1
+    """The number of processes that read machines, or `auto` for one for each processor, as in `2`."""
 
 
 class Version(StrEnum):

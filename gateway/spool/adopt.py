@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.codecs.base import Undecodable
 from gateway.common.seq_ranges import SeqRanges
+from gateway.model.part import gateway_of
 from gateway.settings.sections import WhenFull
 from gateway.spool.batch import Batch
 from gateway.spool.database import SpoolDatabase
@@ -54,7 +55,7 @@ def other_spools(folder: Path, gateway: str) -> list[OtherSpool]:
 def _other_ids(folder: Path, gateway: str) -> list[str]:
     suffixes = (".spool.ledger", ".spool.db")
     ids = {file.name.removesuffix(suffix) for suffix in suffixes for file in folder.glob(f"*{suffix}")}
-    return sorted(ids - {gateway})
+    return sorted(name for name in ids if gateway_of(name) != gateway_of(gateway))
 
 
 def _waiting_in(files: SpoolFiles) -> OtherSpool | None:

@@ -97,7 +97,7 @@ def test_an_absent_peer_is_absent_and_not_zero():
 
 
 def test_a_comparison_shows_both_revisions_and_their_ratio():
-    """The ratio is what a loss is seen by."""
+    """The ratio shows a loss."""
     last = comparison_table([result(abc=[2.0], present=[3.0])], "abc", "present").splitlines()[-1]
     assert [cell.strip() for cell in last.strip("|").split("|")] == ["A row", "ms", "2.00", "3.00", "1.50"]
 

@@ -20,6 +20,8 @@ from simulators.ports import LOOPBACK
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from measure.experiments import Settings
+
 AGENT = """
 [agent]
   interval = "{interval}"
@@ -87,8 +89,11 @@ class Telegraf:
             return "no telegraf on the PATH; TELEGRAF=path names another place"
         return None if shutil.which(program) else f"{program} is not a program"
 
-    def start(self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int) -> Process:
+    def start(
+        self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int, settings: Settings = ()
+    ) -> Process:
         """Start it for a plant behind `port`."""
+        del settings  # of Lineside
         file = folder / "telegraf.conf"
         file.write_text(configuration(plant, port, broker), encoding="utf-8")
         command = [str(self.program()), "--config", str(file)]

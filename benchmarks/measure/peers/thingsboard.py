@@ -21,6 +21,7 @@ from measure.processes import STOP_SECONDS, Failed, Process
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
+    from measure.experiments import Settings
     from measure.plant import ModbusPlant
 
 PACKAGES = ("thingsboard-gateway==3.8.5", "pymodbus==3.9.2", "pyserial", "pyserial-asyncio")
@@ -69,8 +70,11 @@ class ThingsBoard:
         marker.write_text("\n".join(PACKAGES), encoding="utf-8")
         return None
 
-    def start(self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int) -> Process:
+    def start(
+        self, folder: Path, plant: ModbusPlant | OpcUaPlant, port: int, broker: int, settings: Settings = ()
+    ) -> Process:
         """Start it for a plant behind `port`. Raises `Failed` for a plant of OPC UA."""
+        del settings  # of Lineside
         if isinstance(plant, OpcUaPlant):
             raise Failed("only Modbus is measured with the ThingsBoard gateway")
         config = folder / "config"

@@ -1,0 +1,1 @@
+"""Several processes for one gateway: a supervisor, and workers that read a part of the machines each."""

@@ -1,0 +1,64 @@
+"""The lock of a gateway with workers, beside the locks of their spools."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gateway.model.part import part_name
+from gateway.spool.files import SpoolFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+PATIENCE = 3.0
+"""Seconds to wait for a lock: the workers of a killed supervisor end with it, but not in the same moment."""
+
+LOOK_EVERY = 0.05
+"""Seconds between two attempts."""
+
+
+def lock_file(folder: Path, gateway: str) -> Path:
+    """Return the file that a supervisor has locked."""
+    return folder / f"{gateway}.workers.lock"
+
+
+def is_locked(file: Path) -> bool:
+    """Return whether a process has locked a file."""
+    try:
+        with file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@contextmanager
+def locked(folder: Path, gateway: str, workers: Sequence[int]) -> Iterator[None]:
+    """Lock out other gateways of this id. The spools of `workers` are free when this begins.
+
+    Blocks for `PATIENCE` at the most. Raises `BlockingIOError` if another gateway works in this folder, or `OSError`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = lock_file(folder, gateway)
+    spools = [SpoolFiles(folder, part_name(gateway, number)) for number in workers]
+    deadline = time.monotonic() + PATIENCE
+    with file.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                busy = next((spool.db for spool in spools if is_locked(spool.lock)), None)
+            except BlockingIOError:
+                busy = file
+            if busy is None:
+                break
+            if time.monotonic() > deadline:
+                raise BlockingIOError(errno.EAGAIN, f"{busy} is in use by another gateway")
+            time.sleep(LOOK_EVERY)
+        yield
