@@ -22,6 +22,7 @@ from gateway.acquisition.discovery import Discovery, read_found
 from gateway.acquisition.scheduler import Alarms, Waves
 from gateway.codecs import CODECS
 from gateway.common.clock import Clock
+from gateway.common.cost_limited import CostLimited
 from gateway.common.counters import summed
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
@@ -152,6 +153,7 @@ class GatewayService:
         self.reload = Reload(factory, self._reconfigure)
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
+        self._sums = CostLimited(self._sum_devices)
 
     # -- the steps of the flow --
 
@@ -348,11 +350,22 @@ class GatewayService:
         """Return the numbers of machines and of connections."""
         return len(self._devices.machines), len(self._devices.workers)
 
-    def report(self) -> dict[str, Any]:
-        """Return the counts since the start; published every second."""
+    def _sum_devices(self) -> dict[str, Any]:
+        """Return the parts of the report that are sums over all machines or devices."""
         schedule = ScheduleCounts()
         for one in (self._devices.past, *self._devices.schedules.values()):
             schedule.add(one)
+        return {
+            "schedule": schedule.as_dict(),
+            "points": self.states.points(),
+            "drivers": summed(worker.counts() for worker in self._devices.workers),
+        }
+
+    def report(self, *, fresh: bool = False) -> dict[str, Any]:
+        """Return the counts since the start; published every second.
+
+        Without `fresh` the sums over many devices may be some seconds old.
+        """
         ledger = self._ledger()
         return {
             "gateway": self.id,
@@ -362,15 +375,12 @@ class GatewayService:
             "balanced": ledger.balanced,
             "spool_bytes": self.spool.size,
             "broker": self._publisher.counts,
-            "schedule": schedule.as_dict(),
             "clock": {
                 "trusted": self.clock.fault is None,
                 "steps": self.clock.steps,
                 "ahead_ms": round(self.clock.ahead * 1000, 1),
             },
-            "points": self.states.points(),
-            "drivers": summed(worker.counts() for worker in self._devices.workers),
-        }
+        } | self._sums(fresh=fresh)
 
     def _counts(self) -> dict[str, dict[str, int]]:
         """Return the drivers' counters, by device."""
@@ -383,7 +393,7 @@ class GatewayService:
         """Return the report with every machine, and the points that were never read good."""
         seconds = max(time.monotonic() - self._started, 0.001)
         schedules = self._devices.schedules
-        return self.report() | {
+        return self.report(fresh=True) | {
             "never_good": self.states.never_good(),
             "devices": self._counts(),
             "clocks_ahead": {

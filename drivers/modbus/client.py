@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from secrets import randbelow
 from typing import TYPE_CHECKING, Protocol, cast
+from weakref import WeakKeyDictionary
 
 from drivers.base import NotConnected
 from drivers.modbus.connection import BAUD, Transport
@@ -57,7 +58,7 @@ _GAP_BITS, _GAP_MIN = 3.5 * 11, 0.00175
 
 
 DEADLINES_APART = 0.25
-"""Seconds by which a time-out may be late, at most; also a quarter of it at most."""
+"""Seconds by which a time-out of four times as long, or longer, may be late; shorter time-outs are exact."""
 
 LATE = 10.0
 """Seconds after which a missing response is no longer expected."""
@@ -133,6 +134,40 @@ class _Callback:
         self._call(answer)
 
 
+class _DeadlineWatch:
+    """Checks the deadlines of requests without a task for all connections of an event loop, with one timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._clients: list[ModbusClient] = []
+
+    def add(self, client: ModbusClient) -> None:
+        """Check a client until none of its requests waits."""
+        if not self._clients:
+            self._arm()
+        self._clients.append(client)
+
+    def _arm(self) -> None:
+        self._loop.call_at(on_grid(self._loop.time(), DEADLINES_APART), self._check)
+
+    def _check(self) -> None:
+        clients, self._clients = self._clients, []
+        waiting = [client for client in clients if client.check_deadlines()]
+        if waiting and not self._clients:
+            self._arm()
+        self._clients += waiting
+
+
+_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _DeadlineWatch] = WeakKeyDictionary()
+
+
+def _watch_of(loop: asyncio.AbstractEventLoop) -> _DeadlineWatch:
+    watch = _watches.get(loop)
+    if watch is None:
+        watch = _watches[loop] = _DeadlineWatch(loop)
+    return watch
+
+
 class _Slots:
     """The requests that may be in flight at once. Others start in the order in which they came."""
 
@@ -199,7 +234,8 @@ class ModbusClient:
         )
         self._transport: AnyTransport | None = None
         self._slots = _Slots(connection.in_flight)
-        self._alarm: asyncio.TimerHandle | None = None  # for the deadlines of requests without a task
+        self._alarm: asyncio.TimerHandle | None = None  # for short deadlines of requests without a task
+        self._watched = False  # for other deadlines of such requests
         self._waiting: dict[int, _Waiting | _Callback] = {}
         self._transaction = 0
         self.held: tuple[int, float] | None = None  # a silent unit, and for how many seconds its gateway was busy
@@ -211,6 +247,8 @@ class ModbusClient:
         self._protocol: TransportProtocol | None = None
         self._gap = _silence(connection)
         self._paced = bool(connection.pause or connection.pause_between_units or self._gap)
+        self._taskless = self._pending is None and not self._paced
+        self._write: Callable[[bytes], None] = _nowhere
         self._last_sent = self._last_heard = 0.0
         self._last_unit = -1
         self._heard = True  # whether a frame came over the present or last connection
@@ -236,6 +274,10 @@ class ModbusClient:
             self._transport = await self.listener.open()
         else:
             self._transport = await open_transport(self._connection, self._make_protocol, self._turn)
+        if self._connection.transport is Transport.UDP:  # isinstance fails for asyncio's class
+            self._write = cast("asyncio.DatagramTransport", self._transport).sendto
+        else:
+            self._write = cast("asyncio.Transport", self._transport).write
         self.connections += 1
         self._heard = False
         if self._connection.pause_after_connect:
@@ -284,7 +326,7 @@ class ModbusClient:
         `done` is called later, with the data of the response without the function code, or with the exception that
         `request` would raise.
         """
-        if self._transport is None or self._pending is not None or self._paced:
+        if self._transport is None or not self._taskless:
             return False
         self._slots.take(self._start, _Callback(self, unit, pdu, done))
         return True
@@ -297,12 +339,23 @@ class ModbusClient:
         callback.transaction = self._transmit(callback)
         callback.sent = self._last_sent
         callback.deadline = callback.sent + self._patience(callback.unit)
-        if self._alarm is None:
-            self._alarm = self._call_about(callback.deadline)
+        if self._connection.timeout < 4 * DEADLINES_APART:
+            if self._alarm is None:
+                self._alarm = loop.call_at(callback.deadline, self._ring)
+        elif not self._watched:
+            self._watched = True
+            _watch_of(loop).add(self)
 
-    def _check_deadlines(self) -> None:
-        """Time out overdue requests that were sent without a task. One timer serves many of them."""
-        loop, self._alarm = asyncio.get_running_loop(), None
+    def _ring(self) -> None:
+        self._alarm = None
+        self.check_deadlines()
+
+    def check_deadlines(self) -> bool:
+        """Time out overdue requests that were sent without a task; return whether others wait."""
+        self._watched = False
+        if not self._waiting:
+            return False
+        loop = asyncio.get_running_loop()
         waiting = [one for one in self._waiting.values() if isinstance(one, _Callback)]
         for callback in waiting:
             if callback.deadline <= loop.time() and not callback.done():
@@ -311,13 +364,14 @@ class ModbusClient:
                 seconds = callback.deadline - callback.sent
                 callback.set_exception(ResponseTimeout(f"no answer within {seconds:g} s"))
         deadlines = [callback.deadline for callback in waiting if not callback.done()]
-        if deadlines and self._alarm is None:
-            self._alarm = self._call_about(min(deadlines))
-
-    def _call_about(self, deadline: float) -> asyncio.TimerHandle:
-        """Check the deadlines at a time or a little later, when other connections check theirs."""
-        spacing = min(DEADLINES_APART, self._connection.timeout / 4)
-        return asyncio.get_running_loop().call_at(on_grid(deadline, spacing), self._check_deadlines)
+        if not deadlines or self._watched:
+            return False
+        if self._connection.timeout < 4 * DEADLINES_APART:
+            if self._alarm is None:
+                self._alarm = loop.call_at(min(deadlines), self._ring)
+            return False
+        self._watched = True
+        return True
 
     def ended(self, transaction: int) -> None:
         """Forget a request that was sent without a task, and start the next."""
@@ -391,10 +445,7 @@ class ModbusClient:
         return answer[1:]
 
     def _send(self, frame: bytes) -> None:
-        if self._connection.transport is Transport.UDP:  # isinstance fails for asyncio's class
-            cast("asyncio.DatagramTransport", self._transport).sendto(frame)
-        else:
-            cast("asyncio.Transport", self._transport).write(frame)
+        self._write(frame)
 
     def _next_transaction(self) -> int:
         while True:
@@ -496,6 +547,10 @@ class ModbusClient:
         for waiting in list(self._waiting.values()):
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
+
+
+def _nowhere(_: bytes) -> None:
+    """Send a frame before a connection is open."""
 
 
 def _silence(connection: ModbusConnection) -> float:

@@ -123,9 +123,10 @@ class ScanInProgress:
 class _TasklessReader:
     """Reads a group whose requests are all answered. At the first failure `read` goes on with the answers so far."""
 
-    def __init__(self, driver: ModbusDriver, group: ModbusGroup, state: GroupState) -> None:
-        """Prepare for a group; its plan must not change afterwards."""
-        self.state = state
+    def __init__(self, driver: ModbusDriver, group: ModbusGroup, state: GroupState, breaker: CircuitBreaker) -> None:
+        """Prepare for a group whose scans can be read without a task."""
+        self._state = state
+        self._breaker = breaker
         self._driver = driver
         self._group = group
         self._requests = state.plan.requests
@@ -141,6 +142,8 @@ class _TasklessReader:
 
     def start(self, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
         """Start a scan; return False if it needs a task. See `Driver.start_read`."""
+        if not self._state.settled or self._state.discard or not self._breaker.alive:
+            return False
         self._done, self._stopped = done, stopped
         self._answers, self._payloads, self._time = [], [], 0
         return self._send()
@@ -168,21 +171,21 @@ class _TasklessReader:
             self._done(scan)
         elif isinstance(answer, Exception) or not self._send():
             missing = len(self._requests) - len(self._answers)
-            self.state.ahead = self._time, self._answers + [None] * missing
-            self.state.settled = False
+            self._state.ahead = self._time, self._answers + [None] * missing
+            self._state.settled = False
             self._stopped()
 
     def _scan(self) -> Scan:
         """Return the scan of the payloads. The values of equal payloads are equal, and are not decoded again."""
-        self._driver.note_answered(self._unit)
+        self._breaker.answered()
         if self._before is not None and self._before[0] == self._payloads:
             return Scan(self._group, self._time, list(self._before[1]), same=True)
         values: list[Value | None] = []
         for planned, payload in zip(self._requests, self._payloads, strict=True):
             values += planned.decode(payload)
-        if self.state.plan.arrange is not None:
-            values = list(self.state.plan.arrange(values))
-        faults = split_faults(values, self.state.fallible) if self.state.fallible else {}
+        if self._state.plan.arrange is not None:
+            values = list(self._state.plan.arrange(values))
+        faults = split_faults(values, self._state.fallible) if self._state.fallible else {}
         # a copy, since the values of a scan are changed in place
         self._before = None if faults else (self._payloads, list(values))
         return Scan(self._group, self._time, values, faults)
@@ -320,16 +323,14 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
 
     def start_read(self, group: ModbusGroup, done: Callable[[Scan], None], stopped: Callable[[], None]) -> bool:
         """Read a group whose requests were all answered in the last scan; see the contract."""
-        state = self._states.get(group)
-        if state is None or not state.settled or state.discard or state.apart or self._settings.close_after_scan:
-            return False
-        if not self._breakers[state.settings.unit].alive or (
-            self._settings.in_flight > 1 and len(state.plan.requests) > 1
-        ):
-            return False
         reader = self._readers.get(group)
-        if reader is None or reader.state is not state:
-            reader = self._readers[group] = _TasklessReader(self, group, state)
+        if reader is None:
+            state = self._states.get(group)
+            if state is None or not state.settled or state.apart or self._settings.close_after_scan:
+                return False
+            if self._settings.in_flight > 1 and len(state.plan.requests) > 1:
+                return False
+            reader = self._readers[group] = _TasklessReader(self, group, state, self._breakers[state.settings.unit])
         return reader.start(done, stopped)
 
     def submit(self, unit: int, planned: Request, answered: Callable[[bytes | Exception], None]) -> bool:
@@ -339,10 +340,6 @@ class ModbusDriver(Driver[ModbusConnection, ModbusSource]):
     def payload_of(self, planned: Request, answer: bytes) -> bytes:
         """Return the payload of a response without its function code. Raises `InvalidResponse`."""
         return planned.payload(answer, self._payload)
-
-    def note_answered(self, unit: int) -> None:
-        """Note that a unit has answered."""
-        self._breakers[unit].answered()
 
     async def _scale_factors(self, state: GroupState) -> dict[ModbusSource, Value | Fault]:
         """Return the content of the scale registers that are read apart from their points, or its fault."""
