@@ -48,6 +48,7 @@ services: ## the real servers that tests talk to (Debian packages, and one of np
 
 bench: $(VENV)/.dev ## measure the numbers in docs/numbers.md
 	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/steps.py --codecs
 	$(BIN)/python benchmarks/configuration.py
 	$(BIN)/python benchmarks/spool.py
 	$(BIN)/python benchmarks/ingest.py

@@ -1,4 +1,4 @@
-"""Checks of decoded records: what every codec verifies, so that later steps and stores can rely on it.
+"""Checks of decoded records: every codec makes them, so that later steps can rely on names, times and paths.
 
 Each check raises `Undecodable` with the reason. Valid names, lists of names and machine paths are cached and shared:
 all records that have them get the same objects, whatever their codec, and stores keep tables by them.

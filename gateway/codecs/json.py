@@ -71,6 +71,9 @@ class JsonCodec:
         _look_closer(payload, data, record)
         return record
 
+    def missing_extra(self) -> str:
+        return ""
+
 
 def _exceptions(scan: NamedScan) -> dict[str, Any]:
     """Return the parts of a scan that most scans lack."""
