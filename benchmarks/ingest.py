@@ -81,7 +81,7 @@ def decoded(meta: MachineMeta, messages: list[MQTTMessage], batch_records: int) 
     metas.add(MachinePath("bench", "site", "area", "line", "m-000"), [meta])
     status = IngestStatus()
     requests = MetadataRequests(time.monotonic)
-    decoder = MessageDecoder(TOPICS, CODECS["json"], metas, requests, status, gateway_resends=True)
+    decoder = MessageDecoder(TOPICS, metas, requests, status, gateway_resends=True)
     batches = []
     began, used = time.perf_counter(), time.process_time()
     for start in range(0, len(messages), batch_records):

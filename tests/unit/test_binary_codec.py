@@ -16,13 +16,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from drivers.base import Reason
-from gateway.codecs import CODECS, Undecodable, binary, codec_of, decode
+from gateway.codecs import CODECS, Codec, Undecodable, binary, codec_of, decode
+from gateway.ingest.batch import Batch
+from gateway.ingest.decoder import MessageDecoder
+from gateway.ingest.metadata_registry import MetadataRegistry
+from gateway.ingest.metadata_requests import MetadataRequests
+from gateway.ingest.status import IngestStatus
+from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import AnyRecord, GatewayRecord, PlacedScan, Record
 from gateway.model.text import FORBIDDEN_TEXT
+from gateway.mqtt.packets import ReceivedMessage
+from gateway.mqtt.topics import Topics
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError
+from gateway.spool.renumber import renumber
 
 CODEC, JSON = CODECS["binary"], CODECS["json"]
 ROOT = Path(__file__).parents[2]
@@ -257,9 +266,28 @@ def test_the_first_byte_says_the_codec() -> None:
     assert decode(JSON.encode(record)) == decode(CODEC.encode(record)) == record
     assert codec_of(JSON.encode(record)) is JSON
     assert codec_of(CODEC.encode(record)) is CODEC
+    again = renumber(CODEC, "edge-2", JSON.encode(record), "77aa", 9)
+    assert codec_of(again) is CODEC
+    assert decode(again) == Record("edge-2", "77aa", 9, record.scans, record.meta)
     for payload in (b"", b"\xb1", b"\xb2", b"?"):
         with pytest.raises(Undecodable):
             decode(payload)
+
+
+@pytest.mark.parametrize("codec", [JSON, CODEC], ids=["json", "binary"])
+def test_ingest_takes_records_of_every_codec(codec: Codec) -> None:
+    """Readings without metadata are set aside as a record of the codec that they came with."""
+    topics, metadata, batch = Topics("root"), MetadataRegistry(), Batch(cast("Any", None))
+    known = MachineMeta("press", {"p": "float"}, {"p": "bar"})
+    metadata.add(PRESS, [known])
+    decoder = MessageDecoder(topics, metadata, MetadataRequests(lambda: 0.0), IngestStatus(), gateway_resends=False)
+    scans = [PlacedScan(PRESS, known.id, NamedScan(5, {"p": 1.5})), PlacedScan(DRUM, "lost", NamedScan(5, {"d": 2}))]
+    payload = codec.encode(GatewayRecord("edge", "9f2c", 7, scans))
+    decoder.add(batch, ReceivedMessage("root/e/s/_gateways/edge/data", payload, qos=1, mid=1))
+    assert [(one.path, one.meta, one.scan.values) for one in batch.scans] == [(PRESS, known, {"p": 1.5})]
+    [letter] = batch.letters[0]
+    assert codec_of(letter.payload) is codec
+    assert decode(letter.payload) == GatewayRecord("edge", "9f2c", 7, scans[1:])
 
 
 def test_without_its_extra_the_codec_says_what_to_type(
