@@ -60,6 +60,7 @@ bench-curves: $(VENV)/.dev ## measure processor time over the size of the plant,
 
 bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest, reload, outage, OPC UA, simulated machines
 	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/steps.py --codecs
 	$(BIN)/python benchmarks/configuration.py
 	$(BIN)/python benchmarks/spool.py
 	$(BIN)/python benchmarks/ingest.py

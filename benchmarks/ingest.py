@@ -92,7 +92,7 @@ def measured(meta: MachineMeta, messages: list[ReceivedMessage], batch_records: 
     metas = MetadataRegistry()
     metas.add(MachinePath("bench", "site", "area", "line", "m-000"), [meta])
     requests = MetadataRequests(time.monotonic)
-    decoder = MessageDecoder(TOPICS, CODECS["json"], metas, requests, IngestStatus(), gateway_resends=True)
+    decoder = MessageDecoder(TOPICS, metas, requests, IngestStatus(), gateway_resends=True)
     gc.freeze()  # the messages are not part of ingest
     costs = [Cost(0.0, 0.0), Cost(0.0, 0.0)]
     with store:

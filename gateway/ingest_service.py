@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.codecs import CODECS
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters, ingest_letters
 from gateway.common.heartbeat import beat
@@ -35,8 +34,8 @@ class IngestService:
             StoreWriter(entry.kind.name, entry.kind.make(entry.settings)) for entry in factory.stores
         ]
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
-        topics, codec = Topics(factory.broker.root), CODECS[factory.gateway.codec]
-        self._ingest = Ingest(factory, topics, codec, writers, metadata, self._dead_letters, Clock())
+        topics = Topics(factory.broker.root)
+        self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""

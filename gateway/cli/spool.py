@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.codecs.base import Codec
     from gateway.settings.factory import Factory
     from gateway.settings.sections import GatewaySection
     from gateway.spool.files import Row, SpoolFiles
@@ -57,16 +56,14 @@ def export(config: Path, out: str | None) -> None:
     """Write the records that wait in the spool of CONFIG as JSON lines, oldest first. They stay where they are."""
     import orjson  # noqa: PLC0415 - see gateway.cli
 
-    from gateway.codecs import CODECS  # noqa: PLC0415 - see gateway.cli
     from gateway.spool.inspect import NotReadable, records  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
-    codec = CODECS[factory.gateway.codec]
     count = damaged = 0
     try:
         with click.open_file(out or "-", "wb") as file:
             for row in (row for files in _all_files(factory) for row in records(files)):
-                file.write(orjson.dumps(_record(row, codec), default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
+                file.write(orjson.dumps(_record(row), default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
                 count += 1
                 damaged += not row.is_right
     except (NotReadable, OSError) as error:
@@ -107,7 +104,7 @@ def adopt(config: Path, other: str) -> None:
         _fail(f"{error}; mend this, then run the command again: moved records have arrived")
     click.echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
     if moved.undecodable:
-        click.echo(f"{moved.undecodable:,} records are not of codec {own.codec}, and stay with {other}", err=True)
+        click.echo(f"{moved.undecodable:,} records can't be decoded, and stay with {other}", err=True)
     if moved.no_room:
         click.echo(f"{moved.no_room:,} records stay with {other}: gateway.spool.max_size is reached", err=True)
     if moved.undecodable or moved.no_room:
@@ -167,8 +164,8 @@ def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str
         "records": state.records,
         "readings": state.readings,
         "bytes": state.size,
-        "oldest": _end(found.oldest, own),
-        "newest": _end(found.newest, own),
+        "oldest": _end(found.oldest),
+        "newest": _end(found.newest),
         "max_size": own.spool.max_size,
         "slack": limits.slack,
         "on_disk": sum(file.stat().st_size for file in on_disk if file.exists()),
@@ -181,14 +178,14 @@ def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str
     }
 
 
-def _end(row: Row | None, own: GatewaySection) -> dict[str, Any] | None:
+def _end(row: Row | None) -> dict[str, Any] | None:
     """Return the number of a record, and the time of its first reading, None if its payload is damaged."""
-    from gateway.codecs import CODECS, Undecodable  # noqa: PLC0415 - see gateway.cli
+    from gateway.codecs import Undecodable, decode  # noqa: PLC0415 - see gateway.cli
 
     if row is None:
         return None
     try:
-        times = CODECS[own.codec].decode(row.payload).times() if row.is_right else []
+        times = decode(row.payload).times() if row.is_right else []
     except Undecodable:
         times = []
     return {"seq": row.seq, "time": _time(min(times)) if times else None}
@@ -226,17 +223,17 @@ def _size(bytes_: int) -> str:
     return f"{bytes_ / 1e6:,.1f} MB"
 
 
-def _record(row: Row, codec: Codec) -> dict[str, Any]:
+def _record(row: Row) -> dict[str, Any]:
     """Return a record to be read by people; a payload that can't be decoded is given as its bytes."""
     import base64  # noqa: PLC0415 - see gateway.cli
 
-    from gateway.codecs import Undecodable  # noqa: PLC0415 - see gateway.cli
+    from gateway.codecs import Undecodable, decode  # noqa: PLC0415 - see gateway.cli
 
     entry: dict[str, Any] = {"seq": row.seq, "topic": row.topic, "readings": row.readings}
     reason = "its checksum is wrong"
     if row.is_right:
         try:
-            return entry | {"record": codec.decode(row.payload)}
+            return entry | {"record": decode(row.payload)}
         except Undecodable as error:
             reason = str(error)
     payload = row.payload if isinstance(row.payload, bytes) else str(row.payload).encode()

@@ -25,3 +25,7 @@ class Codec(Protocol):
     def decode(self, payload: bytes) -> AnyRecord:
         """Return the record. Raises `Undecodable` for bytes that are not a record."""
         ...
+
+    def missing_extra(self) -> str:
+        """Return the extra of the distribution that this codec needs and that is not installed, or an empty text."""
+        ...

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from gateway.codecs.base import Undecodable
-from gateway.model.path import MachinePath
+from gateway.codecs.checks import TIMES, check_point_names, check_sender, check_size, machine_path, shared_names
 from gateway.model.reading import NamedScan
 from gateway.model.record import GatewayRecord, PlacedScan, Record
-from gateway.model.text import check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from drivers.base import Value
+    from gateway.model.path import MachinePath
     from gateway.model.record import AnyRecord
 
 T = TypeVar("T")
 
 VERSION = 1
-
-MAX_BYTES = 8 * 2**20
-"""The largest payload that is parsed: records of a gateway are a hundredth of it."""
 
 _WHOLE = range(-(2**63), 2**63)
 """The integers that every store can hold."""
@@ -35,31 +31,11 @@ _LOWEST, _TOO_HIGH = -(2**63), 2**63
 
 _KINDS = frozenset((bool, int, float, str))
 
-_TIMES = range(253_402_300_800_000_000)
-"""Microseconds since the epoch, until the end of the year 9999."""
-
 _PLAIN, _PLACED = 2, 4
 """Keys of a scan that is good as a whole: its time and its values; of a gateway also its machine and names."""
 
-MAX_NAME = 256
-"""Characters of the name of a gateway, a spool or a point."""
-
-_WILDCARDS = frozenset("/+#")
-"""Characters that a topic level must not contain (MQTT 5, 4.7.1): a gateway has topics with its name."""
-
-MAX_CHECKED = 20_000
-"""Valid point names that are cached; beyond that all are checked again."""
-
 _UNPROVABLE = (b'\\\\":', b'" ', b"\n", b"\t")
 """Parts of a payload whose keys can't be counted without parsing it."""
-
-_checked: set[str] = set()
-
-MAX_NAME_LISTS, MAX_LISTED = 500, 1_000
-"""Valid lists of names that are cached, so that scans have the same object, and the names in such a list; beyond that
-all are checked again."""
-
-_name_lists: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class JsonCodec:
@@ -84,8 +60,7 @@ class JsonCodec:
 
     def decode(self, payload: bytes) -> AnyRecord:
         """Read JSON, checking everything that later steps rely on."""
-        if len(payload) > MAX_BYTES:
-            raise Undecodable(f"is of {len(payload)} bytes, where {MAX_BYTES} are the most")
+        check_size(payload)
         try:
             data = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
@@ -95,6 +70,9 @@ class JsonCodec:
         record = _record(data)
         _look_closer(payload, data, record)
         return record
+
+    def missing_extra(self) -> str:
+        return ""
 
 
 def _exceptions(scan: NamedScan) -> dict[str, Any]:
@@ -140,13 +118,8 @@ def _placed_scans(scans: Sequence[PlacedScan]) -> dict[str, Any]:
 
 def _record(data: dict[str, Any]) -> AnyRecord:
     gateway, spool = _need(data, "gateway", str), _need(data, "spool", str)
-    for key, name in (("gateway", gateway), ("spool", spool)):
-        if not name or not _WILDCARDS.isdisjoint(name):
-            raise Undecodable(f"{key} is {short(name)}, which can't be a level of a topic")
-        _check_text(name, key)
     seq = _need(data, "seq", int)
-    if not 0 < seq < _TOO_HIGH:
-        raise Undecodable(f"seq is {seq}, where a number from 1 to {_TOO_HIGH - 1} belongs")
+    check_sender(gateway, spool, seq)
     scans = _need(data, "scans", list)
     if "machines" in data:
         return GatewayRecord(gateway, spool, seq, _read_placed(data, scans))
@@ -178,7 +151,7 @@ def _read(data: Any) -> NamedScan:  # noqa: ANN401 - what came over the wire
 
 def _time(data: dict[str, Any]) -> int:
     time: int = _need(data, "t", int)
-    if time not in _TIMES:
+    if time not in TIMES:
         raise Undecodable(f"a time is {time}")
     return time
 
@@ -187,7 +160,7 @@ def _read_exceptions(data: dict[str, Any], scan: NamedScan) -> None:
     """Read the parts of a scan that most scans lack."""
     scan.times = _named(data, "times", int)
     for stamp in scan.times.values():
-        if stamp not in _TIMES:
+        if stamp not in TIMES:
             raise Undecodable(f"a time is {stamp}")
     scan.bad = bad = _named(data, "bad", str)
     if bad and not bad.keys().isdisjoint(scan.columns[0]):
@@ -234,34 +207,13 @@ def _chosen(written: dict[str, Any], key: str, known: list[T]) -> T:
 def _read_machine(written: Any) -> tuple[MachinePath, str]:  # noqa: ANN401 - what came over the wire
     if not isinstance(written, list) or [type(one) for one in written] != [str, str]:
         raise Undecodable(f"a machine is {short(written)}, where its path and its metadata id belong")
-    return _machine_path(written[0]), written[1]
-
-
-@lru_cache(maxsize=MAX_CHECKED)
-def _machine_path(written: str) -> MachinePath:
-    levels = written.split("/")
-    if len(levels) != len(MachinePath._fields) or not all(levels) or any(sign in written for sign in "+#"):
-        raise Undecodable(f"{short(written)} is not the path of a machine")
-    for level in levels:
-        _check_text(level, "a level of the path of a machine")
-    return MachinePath(*levels)
+    return machine_path(written[0]), written[1]
 
 
 def _read_names(written: Any) -> tuple[str, ...]:  # noqa: ANN401 - what came over the wire
     if not isinstance(written, list) or not all(type(name) is str for name in written):
         raise Undecodable(f"names are {short(written)}, where a list of names belongs")
-    names = tuple(written)
-    known = _name_lists.get(names)
-    if known is not None:
-        return known
-    if len(set(names)) < len(names):
-        raise Undecodable(f"{next(name for name in names if names.count(name) > 1)!r:.60} is there twice")
-    _check_names(names)
-    if len(names) <= MAX_LISTED:
-        if len(_name_lists) >= MAX_NAME_LISTS:
-            _name_lists.clear()
-        _name_lists[names] = names
-    return names
+    return shared_names(tuple(written))
 
 
 def _named(data: dict[str, Any], key: str, kind: type) -> dict[str, Any]:
@@ -292,37 +244,17 @@ def _look_closer(payload: bytes, data: dict[str, Any], record: AnyRecord) -> Non
             parts = (scan.bad, scan.uncertain, scan.codes, scan.times)
             keys += sum([len(part) for part in parts])
             for part in parts:
-                _check_names(part)
+                check_point_names(part)
         names, values = scan.columns
         if plain == _PLAIN:
             keys += len(names)
-            _check_names(names)
+            check_point_names(names)
         large = large or _large(names, values)
     # a quote inside a text, as of JSON, has a backslash before it
     found = payload.count(b'":') - payload.count(b'\\":')
     # a key may end with a backslash, and a blank may follow a key: then counting proves nothing
     if large or found != keys or any(part in payload for part in _UNPROVABLE):
         _parse_slowly(payload)
-
-
-def _check_names(named: Collection[str]) -> None:
-    """Refuse names that would break out of their place in a store's protocol, or be another point's there."""
-    if _checked.issuperset(named):
-        return
-    for name in named:
-        if not name:
-            raise Undecodable("the name of a point is empty")
-        _check_text(name, "the name of a point")
-    if len(_checked) > MAX_CHECKED:
-        _checked.clear()
-    _checked.update(named)
-
-
-def _check_text(text: str, field: str) -> None:
-    try:
-        check_text(text, MAX_NAME)
-    except ValueError as error:
-        raise Undecodable(f"{field} {error}") from error
 
 
 def _large(names: Sequence[str], values: Sequence[Any]) -> bool:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.codecs import CODECS, Undecodable
+from gateway.codecs import Undecodable, decode
 from gateway.ingest.placement import placed_scans, source_of
 from gateway.mqtt.messages import BadMessage, parse_ledger, parse_machine_state
 from gateway.mqtt.session import Session
@@ -80,7 +80,6 @@ class Screen:
                 self._rows[machine.path] = _Row(machine, own[-SHOWN_VALUES:])
         broker = factories[0].broker
         topics = Topics(broker.root)
-        codec = CODECS[factories[0].gateway.codec]
         session = Session(broker, "lineside-demo-screen", quiet=True)
 
         async def serve(link: MqttClient) -> None:
@@ -88,7 +87,7 @@ class Screen:
             await session.subscribe(link, *every, qos=0)
             while True:
                 with suppress(BadMessage, Undecodable):  # any client may publish anything
-                    self._take(topics, codec, await link.receive())
+                    self._take(topics, await link.receive())
 
         with Live(console=self._console, auto_refresh=False, screen=self._console.is_terminal) as live:
             drawing = asyncio.create_task(self._draw(live), name="draw")
@@ -97,7 +96,7 @@ class Screen:
             finally:
                 drawing.cancel()
 
-    def _take(self, topics: Topics, codec: Any, message: ReceivedMessage) -> None:  # noqa: ANN401 - a codec
+    def _take(self, topics: Topics, message: ReceivedMessage) -> None:
         gateway, machine = topics.gateway_of(message.topic), topics.machine_of(message.topic)
         if gateway is not None and gateway[1] == "ledger":
             self._ledgers[gateway[0]] = parse_ledger(message.payload)
@@ -105,7 +104,7 @@ class Screen:
             if (row := self._rows.get(machine[0])) is not None:
                 row.state = parse_machine_state(message.payload).state
         elif (source := source_of(topics, message.topic)) is not None and (machine is None or machine[1] == "data"):
-            for placed in placed_scans(source, codec.decode(message.payload)):
+            for placed in placed_scans(source, decode(message.payload)):
                 if (row := self._rows.get(placed.path)) is not None:
                     row.add(placed.scan)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.codecs.base import Undecodable
+from gateway.codecs import Undecodable, codec_of, decode
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
@@ -20,7 +20,6 @@ from gateway.stores.base import MachineScan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gateway.codecs.base import Codec
     from gateway.ingest.batch import Batch
     from gateway.ingest.metadata_registry import MetadataRegistry
     from gateway.ingest.metadata_requests import MetadataRequests
@@ -44,7 +43,7 @@ UNKNOWN_METADATA = "unknown_metadata"
 
 
 class MessageDecoder:
-    """Decode messages into batches.
+    """Decode messages into batches, whatever the codec of each.
 
     `gateway_resends` says whether gateways send unconfirmed records again. Where they do not (`confirm: broker`), a
     record without known metadata is set aside at once.
@@ -53,7 +52,6 @@ class MessageDecoder:
     def __init__(
         self,
         topics: Topics,
-        codec: Codec,
         metadata: MetadataRegistry,
         requests: MetadataRequests,
         status: IngestStatus,
@@ -61,7 +59,6 @@ class MessageDecoder:
         gateway_resends: bool,
     ) -> None:
         self._topics = topics
-        self._codec = codec
         self._metadata = metadata
         self._requests = requests
         self._status = status
@@ -81,7 +78,7 @@ class MessageDecoder:
         topic, source = known
         payload = message.payload
         try:
-            record = self._codec.decode(payload)
+            record = decode(payload)
             scans = placed_scans(source, record)
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
@@ -148,7 +145,7 @@ class MessageDecoder:
     def _scans_of(self, received: ReceivedRecord) -> list[PlacedScan]:
         """Decode a record that was decoded before."""
         source = source_of(self._topics, received.topic)
-        return [] if source is None else placed_scans(source, self._codec.decode(received.payload))
+        return [] if source is None else placed_scans(source, decode(received.payload))
 
     # -- topics --
 
@@ -253,7 +250,8 @@ class MessageDecoder:
             topic, payload = received.topic, received.payload
             if lost and len(lost) < len(scans):
                 sender = received.sender
-                payload = self._codec.encode(GatewayRecord(sender.gateway, sender.spool, received.seq, lost))
+                rest = GatewayRecord(sender.gateway, sender.spool, received.seq, lost)
+                payload = codec_of(payload).encode(rest)
             refused = batch.refuse(position, sum(map(len, lost)), DeadLetter(topic, reason, payload))
             self._status.not_stored[UNKNOWN_METADATA] += refused
 

@@ -35,7 +35,6 @@ from gateway.settings.sections import Confirm
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from gateway.codecs.base import Codec
     from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.batch import Confirmation, Sender, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
@@ -77,7 +76,6 @@ class Ingest:
         self,
         factory: Factory,
         topics: Topics,
-        codec: Codec,
         writers: Sequence[StoreWriter],
         metadata: MetadataRegistry,
         dead_letters: DeadLetters,
@@ -94,7 +92,7 @@ class Ingest:
         # with `confirm: broker` a gateway deletes acknowledged records, so acknowledge only durable records
         self._acknowledge_late = late = factory.gateway.confirm is Confirm.BROKER
         self._requests = MetadataRequests(time.monotonic)
-        self._decoder = MessageDecoder(topics, codec, metadata, self._requests, self.status, gateway_resends=not late)
+        self._decoder = MessageDecoder(topics, metadata, self._requests, self.status, gateway_resends=not late)
         self._queue = DurabilityQueue(writers)
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)

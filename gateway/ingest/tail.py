@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.codecs import CODECS, Undecodable
+from gateway.codecs import Undecodable, decode
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.placement import placed_scans, source_of
@@ -20,7 +20,6 @@ from gateway.mqtt.topics import Topics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.codecs import Codec
     from gateway.model.reading import Reading
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.packets import ReceivedMessage
@@ -47,7 +46,6 @@ async def follow(
 
 async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None], count: int) -> None:
     topics = Topics(factory.broker.root)
-    codec = CODECS[factory.gateway.codec]
     metadata = MetadataRegistry()
     session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}", announce=False)
     invalid = RepeatLog(log)
@@ -64,7 +62,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
             message = await link.receive()
             link.acknowledge(message)
             try:
-                found = _readings(topics, codec, metadata, message)
+                found = _readings(topics, metadata, message)
             except (ValueError, Undecodable) as error:
                 invalid.warning("message.unreadable", key=message.topic, topic=message.topic, error=str(error))
                 continue
@@ -84,7 +82,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
         raise closed
 
 
-def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message: ReceivedMessage) -> list[Reading]:
+def _readings(topics: Topics, metadata: MetadataRegistry, message: ReceivedMessage) -> list[Reading]:
     """Return the readings of a message. Raises `ValueError` or `Undecodable`."""
     machine = topics.machine_of(message.topic)
     if machine is not None and machine[1] == "meta":
@@ -95,7 +93,7 @@ def _readings(topics: Topics, codec: Codec, metadata: MetadataRegistry, message:
     if source is None:
         return []
     readings: list[Reading] = []
-    for placed in placed_scans(source, codec.decode(message.payload)):
+    for placed in placed_scans(source, decode(message.payload)):
         meta = metadata.find(placed.path, placed.meta)
         readings += placed.scan.readings(placed.path, {} if meta is None else dict(meta.units))
     return readings

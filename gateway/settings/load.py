@@ -64,8 +64,8 @@ def _load(file: Path) -> Factory:
     gateway = None if "gateway" in slips else validate(GatewaySection, document, data.get("gateway"), ("gateway",))
     broker = None if "broker" in slips else validate(BrokerSection, document, data.get("broker"), ("broker",))
     ingest = None if "ingest" in slips else validate(IngestSection, document, data.get("ingest"), ("ingest",))
-    if gateway is not None and gateway.codec not in CODECS:
-        document.report(("gateway", "codec"), unknown("codec", gateway.codec, CODECS))
+    if gateway is not None:
+        _check_codec(document, gateway.codec)
     stores = _stores(document)
     documents, unreadable = included(document)
     templates = Templates(document)
@@ -79,6 +79,13 @@ def _load(file: Path) -> Factory:
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
         files,
     )  # fmt: skip
+
+
+def _check_codec(document: Document, name: str) -> None:
+    if name not in CODECS:
+        document.report(("gateway", "codec"), unknown("codec", name, CODECS))
+    elif extra := CODECS[name].missing_extra():
+        document.report(("gateway", "codec"), f"codec {name} needs an extra: pip install 'lineside[{extra}]'")
 
 
 def _stores(document: Document) -> list[StoreEntry]:

@@ -117,7 +117,7 @@ class GatewaySection(Section):
     spool: SpoolSection = SpoolSection()
     """Where records wait until they are confirmed, as in `{folder: /var/lib/lineside, max_size: 2GiB}`."""
     codec: str = "json"
-    """The encoding of records, as in `json`."""
+    """The encoding of records, as in `json`, or `binary` for smaller records."""
     confirm: Annotated[Confirm, Field(strict=False)] = Confirm.STORE
     """What frees the spool: the store, through ingest, or the broker's acknowledgement, as in `store`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST

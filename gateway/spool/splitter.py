@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import structlog
 
-from gateway.codecs.base import Undecodable
+from gateway.codecs import Undecodable, decode
 from gateway.model.record import PlacedScan
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Splitter:
     def __call__(self, record: Spooled, limit: int) -> None:
         """Replace this record by records of at most `limit` bytes."""
         try:
-            whole = self._codec.decode(record.payload)
+            whole = decode(record.payload)
         except Undecodable as error:
             log.error("record.not_readable", seq=record.seq, error=str(error))  # noqa: TRY400 - no trace
             self._set_aside(record.topic, f"larger than {limit} bytes, and {error}", record.payload)

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from read_back import InfluxTarget, Target, VictoriaMetricsTarget
 
-from gateway.codecs import CODECS
 from gateway.ingest.batch import Batch
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
@@ -82,9 +81,7 @@ class Plant:
         topic = f"lineside/v1/{self._enterprise}/s/a/l/{story['machine']}"
         registry, status = MetadataRegistry(), IngestStatus()
         requests = MetadataRequests(lambda: 0.0)
-        decoder = MessageDecoder(
-            Topics("lineside/v1"), CODECS["json"], registry, requests, status, gateway_resends=True
-        )
+        decoder = MessageDecoder(Topics("lineside/v1"), registry, requests, status, gateway_resends=True)
         batch = Batch(cast("Any", None))
         meta = {"template": story["template"], "points": story["points"]}
         if story["described"]:

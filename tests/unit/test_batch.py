@@ -33,7 +33,7 @@ def test_a_batch_claims_the_memory_that_it_uses(points: int, scans: int) -> None
     registry = MetadataRegistry()
     registry.add(PATH, [meta])
     decoder = MessageDecoder(
-        Topics("lineside/v1"), CODECS["json"], registry, MetadataRequests(lambda: 0.0), IngestStatus(),
+        Topics("lineside/v1"), registry, MetadataRequests(lambda: 0.0), IngestStatus(),
         gateway_resends=True,
     )  # fmt: skip
     count = max(20, 10_000 // (points * scans))

@@ -216,7 +216,7 @@ class Intake:
         self.requests = MetadataRequests(lambda: self.now)
         self.batch = Batch(cast("Any", None))
         self.decoder = MessageDecoder(
-            TOPICS, CODEC, self.metadata, self.requests, self.status, gateway_resends=gateway_resends
+            TOPICS, self.metadata, self.requests, self.status, gateway_resends=gateway_resends
         )
 
     def add(self, topic: str, payload: bytes) -> None:
@@ -302,7 +302,7 @@ def test_tail_shows_the_readings_with_their_units() -> None:
     metadata = MetadataRegistry()
     metadata.add(PRESS, [BAR])
     message = ReceivedMessage(DATA, MIXED)
-    found = tail._readings(TOPICS, CODEC, metadata, message)  # noqa: SLF001 - without a broker
+    found = tail._readings(TOPICS, metadata, message)  # noqa: SLF001 - without a broker
     assert [(one.path, one.point, one.value, one.unit) for one in found] == [
         (PRESS, "p", 1.5, "bar"), (DRUM, "d", 0.5, ""), (PRESS, "p", 2.5, "bar"),
     ]  # fmt: skip

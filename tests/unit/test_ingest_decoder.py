@@ -47,7 +47,7 @@ class Intake:
         self.requests = MetadataRequests(lambda: self.now)
         self.batch = Batch(cast("Any", None))
         self._decoder = MessageDecoder(
-            Topics("lineside/v1"), CODECS["json"], self.metadata, self.requests, self.status,
+            Topics("lineside/v1"), self.metadata, self.requests, self.status,
             gateway_resends=gateway_resends,
         )  # fmt: skip
 
