@@ -37,6 +37,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     moved = Clock()
     monkeypatch.setattr(event_loop, "time", moved)
+    monkeypatch.setattr(BatchingSelector, "_sleep", lambda _, seconds: moved.sleep(seconds))
     return moved
 
 
