@@ -17,8 +17,9 @@ log = structlog.get_logger()
 LOOK_EVERY = 0.25
 """Seconds between two looks at the clocks."""
 
-LONGEST = 0.5
-"""Seconds between two checks beyond which the process did not run."""
+LONGEST = LOOK_EVERY + 0.4
+"""Seconds between two looks beyond which the process did not run. A look that is late by less is usual where many
+processes share few processors."""
 
 
 class StallWatch:

@@ -114,12 +114,12 @@ async def freeze(bench: Bench) -> None:
 
 async def forget_sessions(bench: Bench) -> None:
     """Make the server forget its sessions."""
-    await asyncio.to_thread(bench.peer.tell, "forget", what="sessions")
+    await asyncio.to_thread(bench.peer.control, "forget", what="sessions")
 
 
 async def forget_subscriptions(bench: Bench) -> None:
     """Make the server end its subscriptions."""
-    await asyncio.to_thread(bench.peer.tell, "forget", what="subscriptions")
+    await asyncio.to_thread(bench.peer.control, "forget", what="subscriptions")
 
 
 async def restart(bench: Bench) -> None:
