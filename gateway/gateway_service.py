@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from drivers.timer_grid import ORIGIN
 from gateway.acquisition.device_manager import DeviceManager
 from gateway.acquisition.device_metadata import DeviceMetadata
 from gateway.acquisition.device_worker import DeviceWorker
@@ -127,7 +128,6 @@ class GatewayService:
         self._stall = StallWatch()
         self._waves = Waves()
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
-        self._grid = time.monotonic() - time.time()
         self._alarms = Alarms()
         self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room)
         self._changing = asyncio.Lock()
@@ -198,7 +198,7 @@ class GatewayService:
         acquisition, phase, delay = self._devices, self._waves.add(device.groups), before * CONNECTS_APART
         return DeviceWorker(
             str(device.connection), device.groups, make_driver, acquisition.deliver, acquisition.schedules,
-            self.clock, phase, self._grid, delay, self._metadata.learn, self._discovery.learn, self._stall,
+            self.clock, phase, ORIGIN, delay, self._metadata.learn, self._discovery.learn, self._stall,
             acquisition.take, lambda: self.spool.has_room, self._alarms,
         )  # fmt: skip
 

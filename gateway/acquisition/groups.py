@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
 
-MAX_SHARED = 100
-"""Lists of points, each of one template, whose groups are shared by the machines that have them."""
-
 
 def by_connection(machines: Iterable[Machine]) -> dict[Connection, list[Machine]]:
     """Return the machines of each connection, which share one driver, in the order of their first machines."""
@@ -102,7 +99,7 @@ def _divided(points: Iterable[Point], found: Mapping[str, str]) -> list[_Columns
     ]
 
 
-@cached_by_identity(MAX_SHARED)
+@cached_by_identity()
 def _divided_alike(points: tuple[Point, ...]) -> list[_Columns]:
     return _divided(points, {})
 

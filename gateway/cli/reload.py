@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gateway.cli.common import CONFIG, UNREACHABLE, load
+from gateway.common.file_locks import is_locked
 from gateway.settings.reload import outcome_file, read_outcome
 from gateway.spool.files import SpoolFiles
-from gateway.workers.locks import is_locked, lock_file
+from gateway.workers.locks import lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path

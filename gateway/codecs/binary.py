@@ -15,7 +15,15 @@ from struct import Struct, error, pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.codecs.base import Undecodable
-from gateway.codecs.checks import MAX_BYTES, TIMES, check_sender, check_size, machine_path, shared_names
+from gateway.codecs.checks import (
+    MAX_BYTES,
+    TIMES,
+    check_bad_without_value,
+    check_sender,
+    check_size,
+    machine_path,
+    shared_names,
+)
 from gateway.model.reading import NamedScan
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 
@@ -733,8 +741,7 @@ class _Reader:
         scan.late = bool(parts & _LATE)
         if parts & _BAD:
             scan.bad = bad = self._named_texts()
-            if not bad.keys().isdisjoint(names):
-                raise Undecodable(f"{short(min(bad.keys() & set(names)))} is bad, and has a value")
+            check_bad_without_value(bad, names)
         if parts & _UNCERTAIN:
             scan.uncertain = self._named_texts()
         if parts & _CODES:

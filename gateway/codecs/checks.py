@@ -87,6 +87,12 @@ def shared_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def check_bad_without_value(bad: Collection[str], names: Collection[str]) -> None:
+    """Refuse a point that is bad and has a value: either would be invented."""
+    if both := set(bad).intersection(names):
+        raise Undecodable(f"{short(min(both))} is bad, and has a value")
+
+
 @lru_cache(maxsize=MAX_CHECKED)
 def machine_path(written: str) -> MachinePath:
     """Return the path of a machine, `enterprise/site/area/line/machine`."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from gateway.codecs.base import Undecodable
-from gateway.codecs.checks import TIMES, check_point_names, check_sender, check_size, machine_path, shared_names
+from gateway.codecs.checks import (
+    TIMES,
+    check_bad_without_value,
+    check_point_names,
+    check_sender,
+    check_size,
+    machine_path,
+    shared_names,
+)
 from gateway.model.reading import NamedScan
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 
@@ -163,8 +171,8 @@ def _read_exceptions(data: dict[str, Any], scan: NamedScan) -> None:
         if stamp not in TIMES:
             raise Undecodable(f"a time is {stamp}")
     scan.bad = bad = _named(data, "bad", str)
-    if bad and not bad.keys().isdisjoint(scan.columns[0]):
-        raise Undecodable(f"{short(min(bad.keys() & set(scan.columns[0])))} is bad, and has a value")
+    if bad:
+        check_bad_without_value(bad, scan.columns[0])
     scan.uncertain, scan.codes = _named(data, "uncertain", str), _named(data, "codes", str)
     late = data.get("late", False)
     if type(late) is not bool:

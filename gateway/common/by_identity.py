@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+MAX_SHARED = 100
+"""Shared objects whose results are cached, such as the point lists of machine types."""
 
-def cached_by_identity(maxsize: int) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
+
+def cached_by_identity(maxsize: int = MAX_SHARED) -> Callable[[Callable[[T], R]], Callable[[T], R]]:
     """Return a decorator that caches the results of a function for the last `maxsize` objects.
 
     The function must depend on its argument alone, which must not change. Neither arguments nor results are copied.

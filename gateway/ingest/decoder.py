@@ -18,7 +18,7 @@ from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
 from gateway.stores.base import MachineScan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from gateway.ingest.batch import Batch
     from gateway.ingest.metadata_registry import MetadataRegistry
@@ -65,7 +65,6 @@ class MessageDecoder:
         self._gateway_resends = gateway_resends
         self._sources: dict[str, tuple[str, Source]] = {}
         self._senders: dict[Sender, Sender] = {}
-        self._single: dict[str, Mapping[str, MachineMeta]] = {}  # the same object for all records with one meta
         self._unnamed: set[MachinePath] = set()
         self._repeats = RepeatLog(log)
 
@@ -84,11 +83,7 @@ class MessageDecoder:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
         received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record))
-        metas, missing = self._metas_of(scans)
-        if missing:
-            self._without_metadata(batch, received, scans, next(iter(missing)))
-        else:
-            self._append(batch, received, scans, metas)
+        self._append_or_queue(batch, received, scans)
 
     def _sender(self, source: Source, record: AnyRecord) -> Sender:
         """Return the spool of a record, the same object for all its records."""
@@ -105,7 +100,7 @@ class MessageDecoder:
         metas: dict[str, MachineMeta] = {}
         missing: dict[str, MachinePath] = {}
         for placed in scans:
-            key = placed.meta or str(placed.path)
+            key = _metadata_key(placed)
             if key in metas or key in missing:
                 continue
             meta = self._metadata.find(placed.path, placed.meta)
@@ -116,14 +111,6 @@ class MessageDecoder:
             else:
                 self._warn_of_unnamed(placed.path)
                 metas[key] = NO_METADATA
-        if len(metas) == 1 and not missing:
-            [(key, meta)] = metas.items()
-            single = self._single.get(key)
-            if single is None or single[key] is not meta:
-                if len(self._single) >= MAX_CACHED_TOPICS:
-                    self._single.clear()
-                single = self._single[key] = metas
-            return single, missing
         return metas, missing
 
     def _warn_of_unnamed(self, path: MachinePath) -> None:
@@ -212,21 +199,23 @@ class MessageDecoder:
             return
         for meta_id in ids:
             for received in self._requests.take_known(meta_id):
-                scans = self._scans_of(received)
-                metas, missing = self._metas_of(scans)
-                if missing:  # a record of a gateway may have to wait for another id
-                    self._without_metadata(batch, received, scans, next(iter(missing)))
-                else:
-                    self._append(batch, received, scans, metas)
+                # a record of a gateway may have to wait for another id
+                self._append_or_queue(batch, received, self._scans_of(received))
 
-    def _without_metadata(
-        self, batch: Batch, received: ReceivedRecord, scans: Sequence[PlacedScan], meta_id: str
-    ) -> None:
+    def _append_or_queue(self, batch: Batch, received: ReceivedRecord, scans: Iterable[PlacedScan]) -> None:
+        """Append a record if all its metadata is known; else queue it for one of its unknown ids."""
+        metas, missing = self._metas_of(scans)
+        if missing:
+            meta_id, path = next(iter(missing.items()))
+            self._without_metadata(batch, received, meta_id, str(path))
+        else:
+            self._append(batch, received, scans, metas)
+
+    def _without_metadata(self, batch: Batch, received: ReceivedRecord, meta_id: str, machine: str) -> None:
         """Queue a record with unknown metadata, or set its readings aside.
 
         Stored without its units it would be wrong, and would become another series once they are known.
         """
-        machine = next(str(placed.path) for placed in scans if placed.meta == meta_id)
         self._repeats.warning(
             "meta.unknown", key=f"{machine} {meta_id}", machine=machine, meta=meta_id,
             hint="its gateway is asked for it; until then the records wait" if self._gateway_resends else "",
@@ -256,10 +245,15 @@ class MessageDecoder:
             self._status.not_stored[UNKNOWN_METADATA] += refused
 
 
+def _metadata_key(placed: PlacedScan) -> str:
+    """Return the metadata id of a scan, or the path of its machine where the record names none."""
+    return placed.meta or str(placed.path)
+
+
 def _with_metas(scans: Iterable[PlacedScan], metas: Mapping[str, MachineMeta], position: int) -> list[MachineScan]:
     """Return the scans whose metadata is known, as stores take them."""
     return [
         MachineScan(placed.path, meta, placed.scan, position)
         for placed in scans
-        if (meta := metas.get(placed.meta or str(placed.path))) is not None
+        if (meta := metas.get(_metadata_key(placed))) is not None
     ]

@@ -38,9 +38,6 @@ _TYPES: dict[ValueType, type] = {
 }  # fmt: skip
 """The type of a raw value that needs no conversion, by declared type."""
 
-MAX_SHARED = 100
-"""Lists of points, each of one template, whose tables are shared by the machines that have them."""
-
 PAST = 10 * 365 * 86_400_000_000
 """Microseconds by which a source's time may be before its arrival: else its clock is wrong, as for `FUTURE`."""
 
@@ -108,7 +105,7 @@ class _Tables:
         self.lows, self.highs = [low for _, low, _ in self.limits], [high for _, _, high in self.limits]
 
 
-_tables = cached_by_identity(MAX_SHARED)(_Tables)
+_tables = cached_by_identity()(_Tables)
 
 
 class Normalizer:

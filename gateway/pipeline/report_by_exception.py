@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
 
 
-MAX_SHARED = 100
-"""Lists of points, each of one template, whose rules are shared by the machines that have them."""
-
 PUSHED_PART = 0.7
 """The part of `at_least_every` after which a pushed value is sent again: its driver repeats it early, since it can do
 so only when it hears from the device."""
@@ -42,7 +39,7 @@ class _Rules:
         self.comparable = not any(self.always)
 
 
-_rules = cached_by_identity(MAX_SHARED)(_Rules)
+_rules = cached_by_identity()(_Rules)
 
 
 class ReportByException:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.codecs.base import Undecodable
+from gateway.common.file_locks import is_locked
 from gateway.common.seq_ranges import SeqRanges
 from gateway.model.part import gateway_of
 from gateway.settings.sections import WhenFull
@@ -60,24 +60,12 @@ def _other_ids(folder: Path, gateway: str) -> list[str]:
 
 def _waiting_in(files: SpoolFiles) -> OtherSpool | None:
     try:
-        if _in_use(files):
+        if is_locked(files.lock):
             return None
         state = inspect(files).state
     except (NotReadable, OSError):
         return None
     return OtherSpool(files.gateway, state.records, state.readings) if state.records else None
-
-
-def _in_use(files: SpoolFiles) -> bool:
-    """Return True if a gateway has locked a spool."""
-    try:
-        with files.lock.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def adopt(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from gateway.common.file_locks import is_locked
 from gateway.model.part import part_name
 from gateway.spool.siblings import read_ledger, workers_with_spools
 from gateway.workers.assignment import assignment_file, worker_count
-from gateway.workers.locks import is_locked, lock_file
+from gateway.workers.locks import lock_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gateway.common.file_locks import is_locked
 from gateway.model.part import part_name
 from gateway.spool.files import SpoolFiles
 
@@ -25,18 +26,6 @@ LOOK_EVERY = 0.05
 def lock_file(folder: Path, gateway: str) -> Path:
     """Return the file that a supervisor has locked."""
     return folder / f"{gateway}.workers.lock"
-
-
-def is_locked(file: Path) -> bool:
-    """Return whether a process has locked a file."""
-    try:
-        with file.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 @contextmanager

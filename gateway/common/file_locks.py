@@ -1,0 +1,21 @@
+"""Find out whether another process has locked a file."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def is_locked(file: Path) -> bool:
+    """Return whether a process has locked a file."""
+    try:
+        with file.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
