@@ -27,11 +27,18 @@ class Window(NamedTuple):
         return (self.ended - self.began) / 1e6
 
 
+STEADY = 1_500_000
+"""The age of a value at most, in microseconds: a step or publishing interval, and its way to the gateway."""
+
+STARTING = 15_000_000
+"""Its age at most before the time that counts: while servers and gateway start, a first response is long on its way."""
+
+
 class Truth(Protocol):
     """What machines showed, and when, in microseconds since the epoch."""
 
-    def agrees(self, machine: str, point: str, value: Value, time: int) -> bool:
-        """Return whether a point had this value at about that time."""
+    def agrees(self, machine: str, point: str, value: Value, time: int, within: int) -> bool:
+        """Return whether a point had this value within so many microseconds of that time."""
 
     def values_between(self, machine: str, point: str, since: int, until: int) -> list[Value | None]:
         """Return the values that a point had between two times, with the value at the first time."""
@@ -73,7 +80,10 @@ class Tally:
         if reading.value is None:
             return
         self.types.add(type(reading.value))
-        if truth is not None and not truth.agrees(name_of(reading), reading.point, reading.value, reading.time):
+        within = STARTING if reading.time < window.began else STEADY
+        if truth is not None and not truth.agrees(
+            name_of(reading), reading.point, reading.value, reading.time, within
+        ):
             self.differ += 1
             self.odd = self.odd or f"{reading.value!r} was stored"
 

@@ -28,15 +28,15 @@ PRESSURE = register("pressure", type="float", scale=0.01, unit="bar", range=[0, 
 
 
 class Shows:
-    """A machine that always showed one value."""
+    """A machine that showed one value, in the last `age` seconds before any time."""
 
-    def __init__(self, value: Any) -> None:
-        self._value = value
+    def __init__(self, value: Any, age: float = 0.0) -> None:
+        self._value, self._age = value, age
 
-    def agrees(self, machine: str, point: str, value: Any, time: int) -> bool:
+    def agrees(self, machine: str, point: str, value: Any, time: int, within: int) -> bool:
         assert (machine, point) == ("curing/curing-1/press-01", "pressure")
         assert time > 0
-        return value == self._value
+        return value == self._value and self._age * SECOND <= within
 
     def values_between(self, machine: str, point: str, since: int, until: int) -> list[Any]:
         raise NotImplementedError
@@ -51,7 +51,7 @@ def read(second: float, value: Any = 16.0, reason: str = "", **keys: Any) -> Rea
 def judge(
     *readings: Reading, point: Point = PRESSURE, shows: Any = None, missed: bool = False, changes: int | None = None
 ) -> Checked:
-    truth = None if shows is None else Shows(shows)
+    truth = shows if shows is None or isinstance(shows, Shows) else Shows(shows)
     [tally] = tallies(readings, WINDOW, truth).values() or [Tally()]
     circumstances = Circumstances("modbus", WINDOW, point.every, missed, changes, truth is not None)
     return judged(point, tally, circumstances)
@@ -106,6 +106,13 @@ def test_a_reading_that_the_machine_did_not_show_is_found() -> None:
         "1 of 13 good readings differ from the value of the machine: 7.0 was stored"
     )
     assert one.more["truth"] == "differs"
+
+
+def test_a_first_response_may_be_old_while_everything_starts() -> None:
+    """A server that loads fifty machines sends the first value of one of them seconds after it was sampled."""
+    assert kinds(judge(read(3), *EACH_SECOND, shows=Shows(16.0, age=4))) == ["differs"]
+    assert kinds(judge(read(3), shows=Shows(16.0, age=4))) == []
+    assert kinds(judge(read(3), shows=Shows(16.0, age=60))) == ["differs"]
 
 
 @pytest.mark.parametrize(

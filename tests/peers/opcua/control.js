@@ -4,7 +4,10 @@
 const fs = require("node:fs");
 const http = require("node:http");
 const path = require("node:path");
+const { setTimeout: sleep } = require("node:timers/promises");
 const { readCertificate } = require("node-opcua-crypto");
+
+const SAMPLING = 100; // milliseconds between two samples of a monitored item, at most in these tests
 
 /** How often each service was asked for, and how much was asked for at once. */
 class Requests {
@@ -61,6 +64,12 @@ async function trust(certificates) {
   return files.length;
 }
 
+/** Set a variable, and return after monitored items have sampled it. Timers of a late process fire in their order. */
+async function setAndSample(machine, node, what) {
+  machine.set(node, what);
+  await sleep(3 * SAMPLING);
+}
+
 /** Return the table of commands. */
 function commands(server, machine, certificates) {
   const requests = new Requests(server);
@@ -68,6 +77,7 @@ function commands(server, machine, certificates) {
     counts: () => counts(server),
     requests: () => requests.counted,
     set: ({ node, ...what }) => machine.set(node, what),
+    setAndSample: ({ node, ...what }) => setAndSample(machine, node, what),
     setAll: ({ node, all }) => all.forEach((what) => machine.set(node, what)),
     get: ({ node }) => machine.get(node),
     add: ({ node, value, type }) => void machine.add(node, value, type),
