@@ -92,6 +92,8 @@ class OpcUaDriver(Driver[OpcUaConnection, OpcUaSource]):
             ahead = round(self.clock_offset * 1_000_000)
             self._ahead = ahead if ahead < FUTURE else 0
         self._points.ahead = self._ahead
+        if self._session is not None:
+            self._points.clock_error = round(self._session.keep_alive.error * 1_000_000)
         for poll in self._polls.values():
             poll.ahead = self._ahead
         return self._ahead

@@ -320,6 +320,20 @@ def test_a_first_value_is_valid_from_the_creation_of_its_item():
     assert scan.times == [created + 1000]
 
 
+def test_a_first_value_is_not_valid_later_than_the_servers_clock_may_be():
+    """The clock was compared on a busy machine: the change behind the value has an earlier time than it seemed."""
+    bench = Bench(group("a"))
+    bench.scans((0, 1, 0, NOW, None))
+    bench.again()
+    bench.points.ahead = bench.points.clock_error = SECOND // 5
+    created = NOW + 60 * SECOND
+    bench.points.note_created(0, created)
+    [scan] = bench.scans((0, 1, 0, NOW, None), now=created + SECOND)
+    assert scan.times == [created]
+    [scan] = bench.scans((0, 2, 0, created + 50_000, None), now=created + SECOND)
+    assert scan.times == [created + 50_000]
+
+
 def test_a_value_that_has_just_changed_is_one_reading():
     """The change and the present value have the same time."""
     bench = Bench(group("a"))

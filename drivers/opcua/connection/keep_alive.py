@@ -34,11 +34,16 @@ _CLOCK = [ua.NodeId(ua.Int32(ua.ObjectIds.Server_ServerStatus_CurrentTime))]
 
 
 class KeepAlive:
-    """Reads a server's clock. `ahead` is its lead in seconds over our clock, None before the first response."""
+    """Reads a server's clock.
+
+    `ahead` is its lead in seconds over our clock, None before the first response; `error` is the largest possible
+    error of it, half of the round trip.
+    """
 
     def __init__(self, client: Client, keep_alive: float) -> None:
         """Store the client; `keep_alive` is the silence in seconds after which the server's time is read."""
         self.ahead: float | None = None
+        self.error = 0.0
         self._client = client
         self._keep_alive = keep_alive
         self._alarm: asyncio.TimerHandle | None = None
@@ -59,7 +64,8 @@ class KeepAlive:
 
     def learn(self, server_time: datetime, asked: float, took: float) -> None:
         """Compare the server's time with ours; the request was sent at `asked` and took `took` seconds."""
-        self.ahead = microseconds(server_time) / 1e6 - (asked + took / 2)
+        self.error = took / 2
+        self.ahead = microseconds(server_time) / 1e6 - (asked + self.error)
 
     def _again(self) -> None:
         self._alarm = asyncio.get_running_loop().call_later(self._keep_alive / 2, self._beat)

@@ -55,12 +55,13 @@ class ClientHandles:
         """The number of handles so far."""
         return len(self._groups)
 
-    def note_created(self, start: int, now: int) -> None:
-        """Record the time at which the items of the handles from `start` on were created.
+    def note_created(self, start: int, asked: int) -> None:
+        """Record the time at which the items of the handles from `start` on were requested.
 
-        The first value of an item was valid then, and a later change may be on its way behind it.
+        The first value of an item was valid then, unless its source time is later. A time after the response would be
+        too late: meanwhile the value may have changed, and that change comes behind it.
         """
-        self._created |= {handle: now for handle in range(start, self.size) if handle in self._fresh}
+        self._created |= {handle: asked for handle in range(start, self.size) if handle in self._fresh}
 
     def first_values(self, start: int, values: DataChanges, nodes: Sequence[ua.NodeId]) -> DataChanges:
         """Assign values that were read of nodes to the handles from `start` on, whose items are newer."""

@@ -41,7 +41,7 @@ class ScanBuilder(ClientHandles):
     """Makes scans of the changes of a session's points; `structures` are the server's structure definitions.
 
     Plain good values are processed by columns, all others one by one. `ahead` is the lead of the server's clock over
-    ours in microseconds.
+    ours in microseconds, and `clock_error` the largest possible error of it.
     """
 
     def __init__(self, counters: Counters, latest: Latest, *, interrupted: bool = False, connected: int = 0) -> None:
@@ -49,6 +49,7 @@ class ScanBuilder(ClientHandles):
         super().__init__()
         self.structures: Structures | None = None
         self.ahead = 0
+        self.clock_error = 0
         self._counters = counters
         self._latest = latest
         self._interrupted = interrupted
@@ -322,10 +323,13 @@ class ScanBuilder(ClientHandles):
         return present, source
 
     def _present(self, mode: Time, source: int | None, server: int | None, now: int, created: int) -> int:
-        """Return the time from which the first value after an outage is valid; its item was created at `created`."""
+        """Return the time from which the first value after an outage is valid; its item was created after `created`.
+
+        It is never late: a change that follows in another message would come before it.
+        """
         if mode is Time.GATEWAY:
             return now
-        present = created + self.ahead
+        present = created + self.ahead - self.clock_error
         since = self._connected + self.ahead  # until then the point was bad
         sampled = source is not None and server is not None and max(source + 1, since) <= server <= present
         return server if sampled and server is not None and present - server < SAMPLED else present

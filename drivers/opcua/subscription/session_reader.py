@@ -101,9 +101,9 @@ class SessionReader:
         faults = {position: node for position in positions if isinstance(node := nodes[position], Fault)}
         there = [(position, node) for position in positions if isinstance(node := nodes[position], ua.NodeId)]
         first = await self._read_first(there) if _is_slow(group) else None
-        before = self.points.size
+        before, asked = self.points.size, self._clock()
         refused = await self._create(group, there)
-        self.points.note_created(before, self._clock())
+        self.points.note_created(before, asked)
         if first is not None:
             self._first.append(self.points.first_values(before, first, [node for _, node in there]))
         full = [position for position, status in refused.items() if status in NO_ROOM]
