@@ -31,7 +31,7 @@ STEADY = 1_500_000
 """The age of a value at most, in microseconds: a step or publishing interval, and its way to the gateway."""
 
 STARTING = 15_000_000
-"""Its age at most before the time that counts: while servers and gateway start, a first response is long on its way."""
+"""Its age at most before the time that counts: while everything starts, a first response is long on its way."""
 
 
 class Truth(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.codecs.base import Codec, Undecodable
-from gateway.codecs.binary import FIRST_BYTE, BinaryCodec
+from gateway.codecs.binary import BinaryCodec
 from gateway.codecs.json import JsonCodec
 
 if TYPE_CHECKING:
@@ -15,9 +15,12 @@ CODECS: dict[str, Codec] = {"json": JsonCodec(), "binary": BinaryCodec()}
 """Codec name -> codec, as `gateway.codec` names it."""
 
 
+_BY_FIRST_BYTE = {byte: codec for codec in CODECS.values() for byte in codec.first_bytes}
+
+
 def codec_of(payload: bytes) -> Codec:
-    """Return the codec that a payload was encoded with, which its first byte says."""
-    return CODECS["binary" if payload[:1] == FIRST_BYTE else "json"]
+    """Return the codec that a payload was encoded with, which its first byte says; JSON names the fault of others."""
+    return _BY_FIRST_BYTE.get(payload[0], CODECS["json"]) if payload else CODECS["json"]
 
 
 def decode(payload: bytes) -> AnyRecord:

@@ -16,7 +16,11 @@ class Codec(Protocol):
     """Record <-> bytes. `decode(encode(record)) == record` for every record.
 
     Encoding happens once, before the spool. A codec has no state and does no I/O.
+
+    `first_bytes` are the possible first bytes of a payload; no other codec has them.
     """
+
+    first_bytes: bytes
 
     def encode(self, record: AnyRecord) -> bytes:
         """Return the record as it goes over the wire."""

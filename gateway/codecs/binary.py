@@ -107,6 +107,8 @@ class BinaryCodec:
     A body of `COMPRESS_FROM` bytes or more is compressed, if `zstandard` is installed and that makes it smaller.
     """
 
+    first_bytes = FIRST_BYTE
+
     def encode(self, record: AnyRecord) -> bytes:
         """Return the bytes of a record. Raises `ValueError` or `struct.error` if no decoder would accept them."""
         if isinstance(record, GatewayRecord):

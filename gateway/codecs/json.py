@@ -54,6 +54,8 @@ class JsonCodec:
     and its values: `"machines":[["a/b/c/d/e","5d0c"]],"names":[["p","q"]],"scans":[{"m":0,"n":0,"t":…,"v":[1,2]}]`.
     """
 
+    first_bytes = b"{ \t\r\n"
+
     def encode(self, record: AnyRecord) -> bytes:
         """Return JSON without empty parts."""
         written: dict[str, Any] = {

@@ -99,7 +99,7 @@ class Screen:
     def _take(self, topics: Topics, message: ReceivedMessage) -> None:
         gateway, machine = topics.gateway_of(message.topic), topics.machine_of(message.topic)
         if gateway is not None and gateway[1] == "ledger":
-            self._ledgers[gateway[0]] = parse_ledger(message.payload)
+            self._ledgers[gateway[0].gateway] = parse_ledger(message.payload)
         elif machine is not None and machine[1] == "state":
             if (row := self._rows.get(machine[0])) is not None:
                 row.state = parse_machine_state(message.payload).state

@@ -10,7 +10,6 @@ from gateway.codecs import Undecodable, codec_of, decode
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
-from gateway.ingest.metadata_requests import Gateway
 from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.model.metadata import MachineMeta
 from gateway.model.record import GatewayRecord
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.ingest.metadata_requests import MetadataRequests
     from gateway.ingest.placement import Source
     from gateway.ingest.status import IngestStatus
-    from gateway.model.path import MachinePath
+    from gateway.model.path import GatewayPath, MachinePath
     from gateway.model.record import AnyRecord, PlacedScan
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
@@ -141,7 +140,7 @@ class MessageDecoder:
         topic = message.topic
         gateway, machine = self._topics.gateway_of(topic), self._topics.machine_of(topic)
         if gateway is not None and gateway[1] == "metadata":
-            self._read_answer(batch, message)
+            self._read_answer(batch, gateway[0], message)
             return None
         try:
             source = source_of(self._topics, topic)
@@ -174,7 +173,7 @@ class MessageDecoder:
         self._metadata.add(path, metas)
         self._release(batch, (meta.id for meta in metas))
 
-    def _read_answer(self, batch: Batch, message: ReceivedMessage) -> None:
+    def _read_answer(self, batch: Batch, gateway: GatewayPath, message: ReceivedMessage) -> None:
         """Read the response of a gateway to a request: store the records that waited for it, or set them aside."""
         payload = message.payload
         try:
@@ -182,8 +181,6 @@ class MessageDecoder:
         except BadMessage as error:
             batch.other_letters.append(DeadLetter(message.topic, f"is not an answer with metadata: {error}", payload))
             return
-        levels = message.topic.removeprefix(self._topics.root + "/").split("/")
-        gateway = Gateway(levels[0], levels[1], levels[3])
         # metadata that was not requested could displace the metadata of a machine
         known = {key: found for key, found in answer.known.items() if self._requests.asked(gateway, key)}
         for description in known.values():

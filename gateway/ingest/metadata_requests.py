@@ -8,7 +8,9 @@ Meanwhile the record waits here. A confirmation names it as accepted, so that it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from gateway.model.path import GatewayPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,17 +27,9 @@ PATIENCE, REQUESTS = 60.0, 3
 """Seconds and requests after which a gateway is not asked again, if it sends records and does not respond."""
 
 
-class Gateway(NamedTuple):
-    """A gateway that is asked, by its levels of the topic."""
-
-    enterprise: str
-    site: str
-    gateway: str
-
-
-def gateway_of(sender: Sender) -> Gateway:
+def gateway_of(sender: Sender) -> GatewayPath:
     """Return the gateway of a spool."""
-    return Gateway(sender.enterprise, sender.site, sender.gateway)
+    return GatewayPath(sender.enterprise, sender.site, sender.gateway)
 
 
 @dataclass(slots=True)
@@ -54,7 +48,7 @@ class MetadataRequests:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._requests: dict[Gateway, dict[str, _Request]] = {}
+        self._requests: dict[GatewayPath, dict[str, _Request]] = {}
         self._count = self._bytes = 0
 
     def __len__(self) -> int:
@@ -78,11 +72,11 @@ class MetadataRequests:
             return self.take(gateway_of(record.sender), meta_id)
         return []
 
-    def asked(self, gateway: Gateway, meta_id: str) -> bool:
+    def asked(self, gateway: GatewayPath, meta_id: str) -> bool:
         """Return True if a gateway is asked for an id."""
         return meta_id in self._requests.get(gateway, {})
 
-    def take(self, gateway: Gateway, meta_id: str) -> list[ReceivedRecord]:
+    def take(self, gateway: GatewayPath, meta_id: str) -> list[ReceivedRecord]:
         """Remove and return the records of a gateway that wait for an id."""
         requests = self._requests.get(gateway, {})
         request = requests.pop(meta_id, None)
@@ -100,10 +94,10 @@ class MetadataRequests:
         waiting = [gateway for gateway, requests in self._requests.items() if meta_id in requests]
         return [record for gateway in waiting for record in self.take(gateway, meta_id)]
 
-    def due(self) -> dict[Gateway, list[str]]:
+    def due(self) -> dict[GatewayPath, list[str]]:
         """Return the ids to request from each gateway now, and count the requests."""
         now = self._clock()
-        found: dict[Gateway, list[str]] = {}
+        found: dict[GatewayPath, list[str]] = {}
         for gateway, requests in self._requests.items():
             for meta_id, request in requests.items():
                 if request.next <= now:

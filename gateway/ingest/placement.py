@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.codecs.base import Undecodable
-from gateway.ingest.metadata_requests import Gateway
-from gateway.model.path import MachinePath
+from gateway.model.path import GatewayPath, MachinePath
 from gateway.model.record import GatewayRecord, PlacedScan
 from gateway.model.text import MAX_NAME, check_text
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 RECORDS = ("data", "event")
 """The last levels of the topics of a machine's records."""
 
-Source = MachinePath | Gateway
+Source = MachinePath | GatewayPath
 """The machine or the gateway that a topic of records names."""
 
 
@@ -32,8 +31,7 @@ def source_of(topics: Topics, topic: str) -> Source | None:
     if (machine := topics.machine_of(topic)) is not None and machine[1] in RECORDS:
         source = machine[0]
     elif (gateway := topics.gateway_of(topic)) is not None and gateway[1] == "data":
-        enterprise, site, *_ = topic[len(topics.root) + 1 :].split("/")
-        source = Gateway(enterprise, site, gateway[0])
+        source = gateway[0]
     check_levels(source or ())
     return source
 

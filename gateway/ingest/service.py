@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from gateway.common.dead_letters import DeadLetters
     from gateway.ingest.batch import Confirmation, Sender, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
-    from gateway.ingest.metadata_requests import Gateway
     from gateway.ingest.store_writer import StoreWriter
+    from gateway.model.path import GatewayPath
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.topics import Topics
     from gateway.settings.factory import Factory
@@ -275,7 +275,7 @@ class Ingest:
             with suppress(MqttError):  # connection lost: they are asked again later
                 self._ask(self._requests.due())
 
-    def _ask(self, due: dict[Gateway, list[str]]) -> None:
+    def _ask(self, due: dict[GatewayPath, list[str]]) -> None:
         for gateway, ids in due.items():
             topic = self._topics.gateway(*gateway, "wanted")
             for payload in encode_wanted(ids):

@@ -1,4 +1,4 @@
-"""Machine paths: the place of a machine in the factory, after ISA-95."""
+"""The places of machines in the factory, after ISA-95, and of gateways in the topics."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ class MachinePath(NamedTuple):
 
     def __str__(self) -> str:
         return "/".join(self)
+
+
+class GatewayPath(NamedTuple):
+    """The place of a gateway in the topics."""
+
+    enterprise: str
+    site: str
+    gateway: str
 
 
 def matches(pattern: str, path: MachinePath, point: str = "") -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.model.path import MachinePath
+from gateway.model.path import GatewayPath, MachinePath
 from gateway.settings.problems import Problem, Severity
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class Topics:
             return None
         return MachinePath(*levels[:-1]), levels[-1]
 
-    def gateway_of(self, topic: str) -> tuple[str, str] | None:
+    def gateway_of(self, topic: str) -> tuple[GatewayPath, str] | None:
         """Return the gateway and the leaf of a topic, or None where it is not of a gateway."""
         levels = topic[len(self.root) + 1 :].split("/")
         if not topic.startswith(self.root + "/") or len(levels) != 5 or levels[2] != GATEWAYS:  # noqa: PLR2004
             return None
-        return levels[3], levels[4]
+        return GatewayPath(levels[0], levels[1], levels[3]), levels[4]
 
 
 def topic_warnings(factory: Factory) -> Iterator[Problem]:

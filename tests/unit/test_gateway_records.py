@@ -16,10 +16,10 @@ from gateway.ingest import tail
 from gateway.ingest.batch import Batch
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.metadata_registry import MetadataRegistry
-from gateway.ingest.metadata_requests import Gateway, MetadataRequests
+from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.status import IngestStatus
 from gateway.model.metadata import MachineMeta, write_meta
-from gateway.model.path import MachinePath
+from gateway.model.path import GatewayPath, MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.messages import encode_metadata
@@ -247,7 +247,7 @@ def test_each_scan_goes_to_its_machine_with_its_metadata() -> None:
 
 def test_a_record_waits_until_the_metadata_of_all_its_machines_is_known() -> None:
     intake = Intake()
-    gateway = Gateway("e", "s", "edge")
+    gateway = GatewayPath("e", "s", "edge")
     intake.add(DATA, MIXED)
     assert intake.requests.due() == {gateway: [BAR.id]}
     intake.add(f"{ROOT}/{PRESS}/meta", orjson.dumps(write_meta(BAR)))

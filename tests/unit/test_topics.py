@@ -42,7 +42,7 @@ def test_a_gateway_is_found_in_its_topics(root: str, enterprise: str, site: str,
     """The filter for all gateways matches its topics, and no other filter does."""
     topics = Topics(root)
     topic = topics.gateway(enterprise, site, gateway, leaf)
-    assert topics.gateway_of(topic) == (gateway, leaf)
+    assert topics.gateway_of(topic) == ((enterprise, site, gateway), leaf)
     assert topics.machine_of(topic) is None
     assert topic_matches_sub(topics.all_gateways(leaf), topic)
     assert not topic_matches_sub(topics.all_machines(leaf), topic)
