@@ -134,9 +134,8 @@ class _TasklessReader:
         self._answers: list[bytes | Exception | None] = []
         self._payloads: list[bytes] = []
         self._time = 0
-        self._before: tuple[list[bytes], list[Value | None]] | None = (
-            None  # payloads and values of the last good scan
-        )
+        # payloads and values of the last good scan
+        self._before: tuple[list[bytes], list[Value | None]] | None = None
         self._done: Callable[[Scan], None] = _ignore
         self._stopped: Callable[[], None] = _ignore
 

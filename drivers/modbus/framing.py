@@ -88,7 +88,7 @@ class Mbap(Framing):
 
         Return None if they are not, or if they continue an incomplete response: then `feed` reads them.
         """
-        if self._received or not PDU_AT < len(data) <= _LENGTH_END + _LENGTH_MAX:
+        if self._received or not _LENGTH_END + _LENGTH_MIN <= len(data) <= _LENGTH_END + _LENGTH_MAX:
             return None
         transaction, protocol, length, unit = _HEADER.unpack_from(data)
         return (transaction, unit) if protocol == 0 and length == len(data) - _LENGTH_END else None

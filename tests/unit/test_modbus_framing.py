@@ -231,6 +231,18 @@ def test_an_answer_before_garbage_is_found() -> None:
         next(frames)
 
 
+@pytest.mark.parametrize("pdu", [b"", b"\x03", b"\x83\x02", ANSWER, bytes(253), bytes(254)])
+def test_a_whole_response_is_read_alone_only_if_the_stream_accepts_it(pdu: bytes) -> None:
+    """The short way must not accept a response that the long way refuses, such as a function code alone."""
+    frame = mbap(pdu)
+    try:
+        [expected] = [(found.transaction, found.unit) for found in Mbap().feed(frame)]
+    except LostSync:
+        assert Mbap().single(frame) is None
+    else:
+        assert Mbap().single(frame) == expected
+
+
 def test_a_datagram_is_a_whole_frame_or_nothing() -> None:
     """Half a datagram does not belong to the next datagram, which may be an old answer."""
     framing = MbapDatagram()
