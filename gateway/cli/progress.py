@@ -52,8 +52,11 @@ class Progress:
             self._erase()
 
     def show(self, text: str) -> None:
-        """Say what is being done; an empty text erases the line."""
+        """Say what is being done; an empty text erases the line at once."""
         self._text = text
+        if not text:
+            with self._lock:
+                self._erase()
 
     def count(self, done: int, total: int, things: str) -> None:
         """Say how much is done, as `12 of 100 devices read`."""

@@ -53,6 +53,17 @@ def test_line_shows_the_newest_text_and_is_erased_at_the_end(terminal: Terminal)
     assert "progress" not in {thread.name for thread in threading.enumerate()}
 
 
+def test_empty_text_erases_the_line_at_once(terminal: Terminal) -> None:
+    """Something else may draw on the terminal next, as the demo does."""
+    with Progress("starting") as line:
+        written(terminal, "starting")
+        line.show("")
+        shown = terminal.getvalue()
+        assert shown.endswith(ERASE)
+        time.sleep(0.02)
+        assert terminal.getvalue() == shown
+
+
 def test_line_is_shorter_than_the_terminal(terminal: Terminal) -> None:
     """A wrapped line could not be erased."""
     with Progress("x" * 200):
