@@ -58,10 +58,11 @@ bench-compare: $(VENV)/.dev ## measure REV=<git revision> and the present tree i
 bench-curves: $(VENV)/.dev ## measure processor time over the size of the plant, and draw docs/pictures/cost-curves.png
 	@$(BIN)/python benchmarks/curves.py
 
-bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest, reload, outage, OPC UA, simulated machines
+bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, commands, spool, ingest, reload, outage, OPC UA, simulated machines
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/steps.py --codecs
 	$(BIN)/python benchmarks/configuration.py
+	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/spool.py
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/modbus_schedule.py
@@ -90,9 +91,21 @@ lock: ## pin and hash the dependencies anew
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/opcua/node_modules
 
+# an environment whose Python is gone, or has another version since an upgrade of the system, is made again
+ifneq ($(shell $(BIN)/python -c 'import pip; print("works")' 2> /dev/null),works)
+.PHONY: new-environment
+new-environment:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	  if command -v $(PYTHON) > /dev/null; then found=$$($(PYTHON) --version 2>&1); else found='not there'; fi; \
+	  echo "Lineside needs Python 3.11 or newer, and $(PYTHON) is $$found: name another, as in: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+$(VENV)/.run: new-environment
+endif
+
 # --no-build-isolation: the build backend is pinned and hashed like everything else
 $(VENV)/.run: requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q drivers gateway simulators  # a demo starts six processes

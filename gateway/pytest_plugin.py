@@ -58,12 +58,15 @@ class Trials:
 
 def _started(folder: Path, config: Path, seed: str) -> Background:
     __tracebackhide__ = True
+    from drivers.extras import MissingExtra, require  # noqa: PLC0415 - only where it is used
+
     try:
-        from gateway.trial.background import Background  # noqa: PLC0415 - an extra, and only where it is used
-    except ImportError as error:
-        pytest.fail(f"{error}: simulated factories need pip install 'lineside[demo]'", pytrace=False)
+        require("demo", "a simulated factory")
+    except MissingExtra as error:
+        pytest.fail(str(error), pytrace=False)
     from gateway.settings.load import load_factory  # noqa: PLC0415 - only where it is used
     from gateway.settings.problems import ConfigurationError  # noqa: PLC0415 - as above
+    from gateway.trial.background import Background  # noqa: PLC0415 - an extra, and only where it is used
     from gateway.trial.trial import Options, TrialFailed  # noqa: PLC0415 - as above
 
     trial = Background(folder, config, Options(seed, patient=True))

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import ValueType
+from drivers.extras import require
 from simulators.faults.catalogue import find_machine, parse_fault
 from simulators.faults.injector import Injector
 from simulators.machines.plant import Plant
@@ -38,14 +39,13 @@ VACUUM, DECADES = "Pa", 1e4
 def plot_machine(factory: Factory, seed: str, name: str, file: Path, faults: Sequence[str] = ()) -> None:
     """Plot one cycle of a machine.
 
-    Raises `LookupError` if there is no such machine, `InvalidFault`, and `OSError` if the file can't be written or
-    matplotlib is not installed.
+    Raises `LookupError` if there is no such machine, `InvalidFault`, `OSError` if the file can't be written, and
+    `MissingExtra`.
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise OSError("pictures need matplotlib: pip install 'lineside[plot]'") from None
+    require("plot")
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     plant = Plant(factory, seed)
     machines = [outputs for _, outputs in plant.machines]
     outputs = find_machine(name, machines)

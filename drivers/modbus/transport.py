@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Misconfigured, NotConnected
+from drivers.extras import MissingExtra, require
 from drivers.modbus.connection import BAUD, Transport
 
 if TYPE_CHECKING:
@@ -159,10 +160,12 @@ class SerialTransport(asyncio.Transport):
 def open_serial(connection: ModbusConnection, protocol: TransportProtocol) -> SerialTransport:
     """Open a serial port exclusively. Raises `NotConnected` or `Misconfigured`."""
     try:
-        import serial  # noqa: PLC0415 - an extra
-        from serial import rs485  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise Misconfigured("serial lines need pyserial: pip install 'lineside[serial]'") from None
+        require("serial")
+    except MissingExtra as error:
+        raise Misconfigured(str(error)) from None
+    import serial  # noqa: PLC0415 - an extra
+    from serial import rs485  # noqa: PLC0415 - an extra
+
     bits = serial.SEVENBITS if connection.data_bits == _ASCII_BITS else serial.EIGHTBITS
     parity = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}[connection.parity]
     port = serial.Serial(None, connection.baud or BAUD, bits, parity, connection.stop_bits, timeout=0, exclusive=True)

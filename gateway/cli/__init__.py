@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from gateway import __version__
+from gateway.cli.group import LOG_LEVELS, LOG_STYLES, LazyGroup, start_log
 
 
 class _Command(NamedTuple):
@@ -41,64 +41,24 @@ COMMANDS: dict[str, _Command] = {
     "spool": _Command("gateway.cli.spool:spool", "Look at the records that wait on this machine."),
     "ledger": _Command("gateway.cli.ledger:ledger", "Print what became of every reading that a gateway acquired."),
     "health": _Command("gateway.cli.health:health", "Check that the services on this machine are alive."),
+    "completion": _Command("gateway.cli.completion:completion", "Print the completion script of a shell."),
 }
 """Each command, in the order in which they are listed."""
 
 
-def _is_expected(error: Exception) -> bool:
-    """Return whether a user, a file, a device or a network can cause an error, in any command.
-
-    A closed pipe is left to click.
-    """
-    import sqlite3  # noqa: PLC0415 - only after an error
-
-    from drivers.base import DriverError  # noqa: PLC0415 - only after an error
-    from drivers.secret import MissingSecret  # noqa: PLC0415 - only after an error
-    from gateway.stores.base import StoreError  # noqa: PLC0415 - only after an error
-
-    expected = (OSError, sqlite3.Error, MissingSecret, DriverError, StoreError)
-    return isinstance(error, expected) and not isinstance(error, BrokenPipeError)
-
-
-class _LazyGroup(click.Group):
-    """A group that imports a command when it is called; the list of commands needs none of them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return [name for name, command in COMMANDS.items() if command.help]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].place.partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's
-        """Run a command; an error that a user can cause is a line of text, and the exit code is 1."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            if not _is_expected(error):
-                raise
-            raise click.ClickException(str(error)) from None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items() if command.help])
-
-
 @click.group(
-    cls=_LazyGroup,
+    cls=LazyGroup,
+    table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LINESIDE"},
 )
 @click.version_option(__version__, prog_name="lineside")
-@click.option("--log", "style", type=click.Choice(["auto", "json", "console"]), default="auto", help="How to log.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def main(style: str, log_level: str) -> None:
-    """Read machines, forward every reading over MQTT, and prove that nothing was lost."""
-    from gateway.common.logging import configure_logging  # noqa: PLC0415 - the list of commands needs no log
+@click.option("--log", type=click.Choice(LOG_STYLES), default="auto", show_default=True,
+              help="How to log: JSON lines, or text for people; auto is text in a terminal.")  # fmt: skip
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True,
+              help="Log this level and above.")  # fmt: skip
+def main(log: str, log_level: str) -> None:
+    """Read machines, forward every reading over MQTT, and prove that nothing was lost.
 
-    configure_logging(style, log_level)
+    The options of the log are accepted after the command, too. `lineside COMMAND --help` explains a command.
+    """
+    start_log(log, log_level)

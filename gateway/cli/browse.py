@@ -21,8 +21,9 @@ from drivers.opcua.node_address import parse_node
 from drivers.opcua.security.settings import LEGACY
 from gateway.cli.browse_result import BrowseResult
 from gateway.cli.browse_template import template_of
-from gateway.cli.browse_tree import tree
-from gateway.cli.common import OUTPUT_FILE, Unreachable
+from gateway.cli.browse_tree import as_dicts, tree
+from gateway.cli.common import FORMAT, OUTPUT_FILE, Unreachable, print_json
+from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +60,7 @@ class BrowseRequest(NamedTuple):
 @click.option("--template", type=OUTPUT_FILE, help="Write a template of the shown nodes to this file.")
 @click.option("--nodes", type=click.Choice(["auto", "id", "path"]), default="auto", show_default=True,
               help="How the template names nodes: auto is ids that are text, else paths.")  # fmt: skip
+@FORMAT
 def browse(
     url: str,
     *,
@@ -71,20 +73,24 @@ def browse(
     per_second: float,
     template: Path | None,
     nodes: str,
+    style: str,
 ) -> None:
     """Look at the OPC UA server at URL, such as opc.tcp://10.20.2.21:4840. It only reads."""
     try:
         connection = _connection(url, options)
         if endpoints:
-            asyncio.run(_show_endpoints(connection))
+            asyncio.run(_show_endpoints(connection, style))
             return
         looked = asyncio.run(_look(connection, BrowseRequest(under, depth, match, most, per_second)))
     except NotConnected as error:
         raise Unreachable(str(error)) from None
     except (ValueError, LookupError, DriverError) as error:
         raise click.ClickException(str(error.args[0] if isinstance(error, LookupError) else error)) from None
-    for line in tree(looked, connection.namespace):
-        click.echo(line)
+    if style == "json":
+        print_json(as_dicts(looked, connection.namespace))
+    else:
+        for line in tree(looked, connection.namespace):
+            click.echo(line)
     if looked.cut:
         click.echo(f"there are more than {most} nodes: choose with --under, or raise --max", err=True)
     if not looked.chosen:
@@ -122,19 +128,20 @@ def _connection(url: str, written: Sequence[str]) -> OpcUaConnection:
 async def _look(connection: OpcUaConnection, wanted: BrowseRequest) -> BrowseResult:
     """Walk the tree, and learn what the variables in it are. Raises `DriverError`, `LookupError` or `ValueError`."""
     node = parse_node(wanted.under) if wanted.under is not None else None
-    session = PacedSession(await opened(connection, connection.url), connection, wanted.per_second)
-    try:
-        start = await start_at(session, node, connection)  # type: ignore[arg-type] # parsed text is one
-        browser = Browser(session, wanted.depth, wanted.most)
-        await browser.walk(start)
-        chosen = [one for one in start.all() if one.variable and _matches(one, wanted.match)]
-        return BrowseResult(
-            session.url, start, chosen, await learn(session, chosen), session.uris, browser.cut, not wanted.match
-        )
-    except REQUEST_ERRORS as error:
-        raise not_connected(error, session.url, connection) from error
-    finally:
-        await session.close()
+    with Progress(f"connecting to {connection.url}") as progress:
+        session = PacedSession(await opened(connection, connection.url), connection, wanted.per_second)
+        try:
+            start = await start_at(session, node, connection)  # type: ignore[arg-type] # parsed text is one
+            browser = Browser(session, wanted.depth, wanted.most, lambda count: progress.show(f"{count:,} nodes"))
+            await browser.walk(start)
+            chosen = [one for one in start.all() if one.variable and _matches(one, wanted.match)]
+            progress.show(f"reading {len(chosen):,} variables")
+            types = await learn(session, chosen)
+            return BrowseResult(session.url, start, chosen, types, session.uris, browser.cut, not wanted.match)
+        except REQUEST_ERRORS as error:
+            raise not_connected(error, session.url, connection) from error
+        finally:
+            await session.close()
 
 
 def _matches(node: BrowsedNode, globs: Sequence[str]) -> bool:
@@ -143,8 +150,13 @@ def _matches(node: BrowsedNode, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatchcase(name, glob.lower()) for name in names for glob in globs)
 
 
-async def _show_endpoints(connection: OpcUaConnection) -> None:
-    found = await endpoints(connection)
+async def _show_endpoints(connection: OpcUaConnection, style: str) -> None:
+    with Progress(f"asking {connection.url}"):
+        found, known = await endpoints(connection), await servers(connection)
+    if style == "json":
+        ways = [one._asdict() | {"legacy": one.policy in LEGACY} for one in found]
+        print_json({"endpoints": ways, "servers": [one._asdict() for one in known]})
+        return
     for url, certificate in dict.fromkeys((one.url, one.certificate) for one in found):
         click.echo(f"{url}\n  certificate: {certificate or 'none'}")
         for one in found:
@@ -155,5 +167,5 @@ async def _show_endpoints(connection: OpcUaConnection) -> None:
                     note = "  only with allow_insecure_legacy=true"
                 users = ", ".join(one.users) or "none"
                 click.echo(f"  security={one.policy:<22} {mode:<30} users: {users}{note}")
-    for server in await servers(connection):
+    for server in known:
         click.echo(f"server {server.name} ({server.uri}): {', '.join(server.urls) or 'without an address'}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 from drivers.opcua.browse.companion_names import TITLES
 from drivers.opcua.browse.point_names import Addresses, own_namespace
@@ -42,6 +43,43 @@ def tree(looked: BrowseResult, namespace: str | None) -> Iterator[str]:
             yield f"{name:<{NAME_WIDTH}} {kind:<{TYPE_WIDTH}} {value:<{VALUE_WIDTH}} {addresses.of(one)}"
         else:
             yield f"{name}{_kind(one)}{f'  [{one.note}]' if one.note else ''}"
+
+
+def as_dicts(looked: BrowseResult, namespace: str | None) -> dict[str, Any]:
+    """Return the variables that were chosen, for other programs; values that JSON does not have are text."""
+    own = namespace or own_namespace(looked.chosen, looked.uris)
+    addresses = Addresses(list(looked.start.all()), looked.uris, own, by_path=False)
+    return {
+        "url": looked.url,
+        "namespace": own,
+        "complete": not looked.cut,
+        "variables": [
+            {"path": _text(one.path), "node": _node(addresses, one), **_details(one.details)}
+            for one in looked.chosen
+            if one.details is not None
+        ],
+    }
+
+
+def _node(addresses: Addresses, one: BrowsedNode) -> str | None:
+    node = addresses.of(one)
+    return None if node is None else str(node)
+
+
+def _details(details: Details) -> dict[str, Any]:
+    about, fault, shown = details.about, details.fault, details.shown
+    value = details.value if shown is None else shown
+    if not (value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and isfinite(value))):
+        value = _text(_plain(value))
+    return {
+        "type": _type(details),
+        "value": value,
+        "unit": about.unit or _text(details.unit),
+        "range": list(about.range) if about.range else None,
+        "labels": dict(about.labels),
+        "quality": "good" if fault is None else fault.quality.value,
+        "code": "" if fault is None else fault.code,
+    }
 
 
 def _text(text: str) -> str:

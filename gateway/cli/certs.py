@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from drivers.opcua.security.certificates import common_name, names, printable, thumbprint
 from drivers.opcua.security.pki import Pki, certificates, default_folder
 from drivers.opcua.security.settings import SecureConnection
-from gateway.cli.common import load
+from gateway.cli.common import FORMAT, load, print_json
+from gateway.cli.group import CommandGroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,24 +19,28 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 
-TARGET = click.argument("target", type=click.Path(exists=True, path_type=Path))
+TARGET = click.argument("target", metavar="CONFIG", type=click.Path(exists=True, path_type=Path))
 """The factory's YAML, or a folder of certificates."""
 
 THUMBPRINT = click.argument("thumbprint")
 """A certificate's thumbprint, or how it begins."""
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def certs() -> None:
     """Look at the certificates of OPC UA connections, and say which servers are trusted."""
 
 
 @certs.command("list")
 @TARGET
-def list_(target: Path) -> None:
-    """Show our certificate, and those trusted and rejected; TARGET is a configuration or a folder of certificates."""
+@FORMAT
+def list_(target: Path, style: str) -> None:
+    """Show our certificate, and those trusted and rejected.
+
+    In place of CONFIG a folder of certificates may be named.
+    """
+    folders = []
     for pki in _folders(target):
-        click.echo(pki.folder)
         unreadable: list[Path] = []
         kinds = {
             "own": pki.certificate_file.parent,
@@ -44,32 +49,45 @@ def list_(target: Path) -> None:
             "rejected": pki.rejected,
         }
         found = [(kind, one) for kind, folder in kinds.items() for _, one in certificates(folder, unreadable)]
-        for kind, certificate in found:
-            click.echo(f"  {kind:<9} {_line(certificate)}")
         for file in unreadable:
-            click.echo(f"  no certificate could be read of {file}", err=True)
-        if not found:
-            click.echo("  no certificates yet; the first secure connection makes ours")
+            click.echo(f"no certificate could be read of {file}", err=True)
+        shown = [_as_dict(kind, certificate) for kind, certificate in found]
+        folders.append({"folder": str(pki.folder), "certificates": shown, "unreadable": list(map(str, unreadable))})
+        if style == "text":
+            click.echo(pki.folder)
+            for kind, certificate in found:
+                click.echo(f"  {kind:<9} {_line(certificate)}")
+            if not found:
+                click.echo("  no certificates yet; the first secure connection makes ours")
+    if style == "json":
+        print_json({"folders": folders})
 
 
 @certs.command()
 @TARGET
 @THUMBPRINT
-def trust(target: Path, thumbprint: str) -> None:
-    """Trust the rejected certificate with this THUMBPRINT, or the only one whose thumbprint begins so."""
+@FORMAT
+def trust(target: Path, thumbprint: str, style: str) -> None:
+    """Trust the rejected certificate with this THUMBPRINT, or the only certificate whose thumbprint begins so."""
     certificate = _first(target, lambda pki: pki.trust(thumbprint))
-    click.echo(f"trusted   {_line(certificate)}")
-    click.echo("its server is tried again within a minute; nothing need be restarted")
+    _print("trusted", certificate, "its server is tried again within a minute; nothing need be restarted", style)
 
 
 @certs.command()
 @TARGET
 @THUMBPRINT
-def reject(target: Path, thumbprint: str) -> None:
+@FORMAT
+def reject(target: Path, thumbprint: str, style: str) -> None:
     """Trust the certificate with this THUMBPRINT no longer."""
     certificate = _first(target, lambda pki: pki.distrust(thumbprint))
-    click.echo(f"rejected  {_line(certificate)}")
-    click.echo("an open connection stays open; the next connection is refused")
+    _print("rejected", certificate, "an open connection stays open; the next connection is refused", style)
+
+
+def _print(kind: str, certificate: x509.Certificate, effect: str, style: str) -> None:
+    if style == "json":
+        print_json(_as_dict(kind, certificate))
+    else:
+        click.echo(f"{kind:<9} {_line(certificate)}\n{effect}")
 
 
 def _folders(target: Path) -> list[Pki]:
@@ -94,10 +112,24 @@ def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certif
     raise click.ClickException("\n".join(problems))
 
 
-def _line(certificate: x509.Certificate) -> str:
+def _uri(certificate: x509.Certificate) -> str:
     try:
-        uri = next(iter(names(certificate).uris), "no URI")
+        return printable(next(iter(names(certificate).uris), "no URI"))
     except ValueError:
-        uri = "malformed"
+        return "malformed"
+
+
+def _as_dict(kind: str, certificate: x509.Certificate) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "thumbprint": thumbprint(certificate),
+        "from": certificate.not_valid_before_utc,
+        "until": certificate.not_valid_after_utc,
+        "name": common_name(certificate.subject),
+        "uri": _uri(certificate),
+    }
+
+
+def _line(certificate: x509.Certificate) -> str:
     until = f"{certificate.not_valid_before_utc:%Y-%m-%d} to {certificate.not_valid_after_utc:%Y-%m-%d}"
-    return f"{thumbprint(certificate)}  {until}  {common_name(certificate.subject)}  {printable(uri)}"
+    return f"{thumbprint(certificate)}  {until}  {common_name(certificate.subject)}  {_uri(certificate)}"

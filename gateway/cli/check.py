@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
-import orjson
 
+from drivers.extras import require
 from gateway.check.devices import Patience
 from gateway.check.junit import junit as as_junit
 from gateway.check.machines import check_machines
 from gateway.check.text import lines
-from gateway.cli.common import CONFIG, DURATION, FORMAT, OUTPUT_FILE, load, machines_of, serve
+from gateway.cli.common import (
+    CONFIG,
+    DURATION,
+    FORMAT,
+    MACHINE,
+    NOT_REPORTED,
+    OUTPUT_FILE,
+    load,
+    machines_of,
+    print_json,
+    serve,
+)
+from gateway.cli.progress import Progress
+from gateway.common.tasks import unless
 from gateway.common.wire_trace import trace_line
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    import asyncio
     from pathlib import Path
 
     from drivers.trace import WireEvent
@@ -31,7 +44,7 @@ USUAL_SECONDS = 10.0
 @click.command()
 @CONFIG
 @click.option("--simulated", is_flag=True, help="Simulate the machines, broker and store, and try the whole way.")
-@click.option("--machine", "pattern", default="*", help="Only machines that match, such as 'press-0*'.")
+@MACHINE
 @click.option("--for", "seconds", type=DURATION, help="Read for this long, to find constant values; 10s.")
 @click.option("--timeout", type=DURATION, default="10s", show_default=True, help="Time for an answer of a device.")
 @click.option("--at-once", type=click.IntRange(1, 1000), default=64, show_default=True, help="Devices read at once.")
@@ -60,69 +73,50 @@ def check(
     factory = load(config)
     machines = machines_of(factory, pattern)
     if simulated:
-        _need_the_extra()
+        require("demo", "a check with simulated machines")
         if trace:
             raise click.UsageError("--trace is for real machines: leave out --simulated")
     reports: list[Report] = []
+    with Progress() as progress:
 
-    async def main(stop: asyncio.Event) -> None:
-        if simulated:
-            from gateway.check.simulated import check_simulated  # noqa: PLC0415 - an extra
+        def trace_event(event: WireEvent) -> None:
+            progress.print(trace_line(event))
 
-            checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed, _doing)
-        else:
-            patience = Patience(timeout, seconds or 0.0, at_once)
-            checking = check_machines(str(config), machines, patience, _progress, _print_event if trace else None)
-        reports.extend(await _unless(stop, checking))
+        async def main(stop: asyncio.Event) -> None:
+            if simulated:
+                from gateway.check.simulated import check_simulated  # noqa: PLC0415 - an extra
 
-    serve(main)
+                checking = check_simulated(factory, machines, seconds or USUAL_SECONDS, seed, progress.show)
+            else:
+                patience = Patience(timeout, seconds or 0.0, at_once)
+                count = partial(progress.count, things="devices read")
+                checking = check_machines(str(config), machines, patience, count, trace_event if trace else None)
+            reports.extend(await unless(stop, checking))
+
+        serve(main)
     if not reports:
         raise click.Abort
-    if junit is not None:
-        junit.write_bytes(as_junit(reports[0], strict=strict))
-    _print(reports[0], style, every_point=every_point)
-    sys.exit(0 if reports[0].passed(strict=strict) else 1)
+    [report] = reports
+    written = junit is None or _write_junit(junit, report, strict=strict)
+    _print(report, style, every_point=every_point)
+    if not written:
+        sys.exit(NOT_REPORTED)
+    sys.exit(0 if report.passed(strict=strict) else 1)
 
 
-async def _unless(stop: asyncio.Event, checking: Coroutine[Any, Any, Report]) -> list[Report]:
-    """Return the report, or nothing where the check was stopped."""
-    task, stopped = asyncio.create_task(checking, name="check"), asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-        return []
-    return [task.result()]
-
-
-def _need_the_extra() -> None:
+def _write_junit(file: Path, report: Report, *, strict: bool) -> bool:
+    """Write the report as JUnit XML; return whether that was possible, and print why not."""
     try:
-        import amqtt  # noqa: F401, PLC0415 - an extra
-        import pymodbus  # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        raise click.ClickException(
-            "simulated machines and their broker need more than a gateway does: pip install 'lineside[demo]'"
-        ) from None
-
-
-def _progress(done: int, devices: int) -> None:
-    _doing(f"{done:,} of {devices:,} devices read" if done < devices else "")
-
-
-def _doing(text: str) -> None:
-    """Show what is being done, to who waits at a terminal."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=False, err=True)
-
-
-def _print_event(event: WireEvent) -> None:
-    click.echo(trace_line(event), err=True)
+        file.write_bytes(as_junit(report, strict=strict))
+    except OSError as error:
+        click.echo(f"lineside: the report {file} can't be written: {error.strerror}", err=True)
+        return False
+    return True
 
 
 def _print(report: Report, style: str, *, every_point: bool) -> None:
     if style == "json":
-        click.echo(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
+        print_json(report.as_dict())
         return
     for line in lines(report, shutil.get_terminal_size((118, 24)).columns, every_point=every_point):
         click.echo(line)

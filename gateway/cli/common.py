@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from drivers.extras import MissingExtra
+from gateway.cli.group import message_of
+from gateway.cli.progress import Progress
 from gateway.common.event_loop import new_event_loop
 from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.problems import Problem
 
-EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
-"""Errors that end a service with a line of text: a missing secret, a port or a spool in use."""
+EXPECTED = (MissingExtra, MissingSecret, OSError, sqlite3.OperationalError)
+"""Errors that end a service with a line of text: a missing secret or library, a port or a spool in use."""
 
 SAME_MESSAGES = 20
 """Problems with the same message that are printed."""
@@ -38,21 +41,47 @@ CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path
 """The factory's YAML."""
 
 
+def complete_machine(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of machines of the CONFIG before the cursor that begin with the typed text; for the shell."""
+    del param
+    # while an option still has no value, click has not assigned the arguments
+    config = ctx.params.get("config") or next(iter(ctx.args), None)
+    if config is None:
+        return []
+    try:
+        machines = load_factory(Path(config)).machines
+    except ConfigurationError:
+        return []
+    return [name for name in dict.fromkeys(one.path.machine for one in machines) if name.startswith(incomplete)]
+
+
+MACHINE = click.option(
+    "--machine", "pattern", default="*", metavar="PATTERN", shell_complete=complete_machine,
+    help="Only machines that match, such as 'press-0*' or '*/curing-1/*'.",
+)  # fmt: skip
+"""Some machines of a factory."""
+
+
 class _Duration(click.ParamType[float]):
-    """A length of time, as in 10s or 500ms; in seconds."""
+    """A length of time, as in 10s or 500ms; in seconds. With `bare` a number without a unit is in seconds."""
 
     name = "duration"
+
+    def __init__(self, *, bare: bool = False) -> None:
+        self._bare = bare
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's
         if isinstance(value, float):
             return value
+        if self._bare and str(value).replace(".", "", 1).isdecimal():
+            return float(value)
         try:
             return float(str(parse_duration(value)))
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-DURATION = _Duration()
+DURATION, SECONDS = _Duration(), _Duration(bare=True)
 
 
 class _OutputFile(click.Path):
@@ -73,6 +102,25 @@ class _OutputFile(click.Path):
 
 OUTPUT_FILE = _OutputFile()
 
+
+class _OutputFolder(click.Path):
+    """A folder to write files into, which may be made: whether that is possible is found before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's
+        folder = Path(os.fsdecode(super().convert(value, param, ctx)))
+        above = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+        if not above.is_dir():
+            self.fail(f"{above} is not a folder", param, ctx)
+        if not os.access(above, os.W_OK | os.X_OK):
+            self.fail(f"the folder {above} can't be written to", param, ctx)
+        return folder
+
+
+OUTPUT_FOLDER = _OutputFolder()
+
 UNREACHABLE = 3
 """The exit code of a command whose device, broker, store or gateway does not answer."""
 
@@ -83,8 +131,15 @@ class Unreachable(click.ClickException):
     exit_code = UNREACHABLE
 
 
-FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
-"""For people, or for other programs."""
+FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True,
+                      help="For people, or for other programs.")  # fmt: skip
+"""Text for people, or JSON for other programs; docs/commands.md explains the keys of each command."""
+
+
+def print_json(result: object) -> None:
+    """Print the result of a command as one JSON document."""
+    click.echo(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+
 
 REPORT = click.option("--report", type=OUTPUT_FILE, help="Write a closing report (JSON) to this file.")
 
@@ -95,11 +150,12 @@ WITH_STDIN = click.option("--with-stdin", is_flag=True, hidden=True, help="Stop 
 def load(file: Path) -> Factory:
     """Return the configuration; prints every problem and exits with 1 where it has any."""
     try:
-        return load_factory(file)
+        with Progress(f"reading {file}"):
+            return load_factory(file)
     except ConfigurationError as error:
         print_problems(error.problems)
-        count = len(error.problems)
-        click.echo(f"{file}: {counted(count, 'problem')}", err=True)
+        if (count := len(error.problems)) > 1:
+            click.echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
 
 
@@ -184,7 +240,9 @@ def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def _fail(*errors: BaseException) -> None:
     for error in errors:
-        click.echo(f"lineside: {error}", err=True)
+        if isinstance(error, BrokenPipeError):
+            raise error  # the reader of the output is gone
+        click.echo(f"lineside: {message_of(error) if isinstance(error, OSError) else error}", err=True)
     sys.exit(1)
 
 

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import OUTPUT_FILE, serve, write_report
-from gateway.common.setting_types import parse_duration
+from drivers.extras import require
+from gateway.cli.common import DURATION, FORMAT, OUTPUT_FILE, print_json, serve, write_report
+from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.settings.factory import Factory
+
 
 @click.command()
-@click.option("--for", "duration", default=None, help="Stop after this time, such as 20s; else Ctrl-C stops.")
+@click.option("--for", "seconds", type=DURATION, help="Stop after this time, such as 20s; else Ctrl-C stops.")
 @click.option("--report", "out", type=OUTPUT_FILE, help="Write the report (JSON) to this file.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the store and the spools.")
-def demo(duration: str | None, out: Path | None, data: Path | None) -> None:
-    """Run two simulated plants, a broker, gateways, ingest and a store, and watch readings travel."""
-    try:
-        import amqtt  # noqa: F401, PLC0415 - an extra
-        import rich  # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        raise click.ClickException("the demo needs more than a gateway does: pip install 'lineside[demo]'") from None
-    try:
-        seconds = None if duration is None else float(str(parse_duration(duration)))
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--for") from error
-    folder = (data or Path("lineside-data", time.strftime("demo-%Y%m%d-%H%M%S"))).resolve()
-    click.echo(f"data in {folder}")
+@FORMAT
+def demo(seconds: float | None, out: Path | None, data: Path | None, style: str) -> None:
+    """Run two simulated plants, a broker, gateways, ingest and a store, and watch readings travel.
+
+    Exits with 1 if a ledger does not balance, if the store has other readings than the ledgers count, or if a point
+    was never good.
+    """
+    require("demo", "the demo")
+    folder = data.resolve() if data is not None else _new_folder().resolve()
+    click.echo(f"data in {folder}", err=style == "json")
     report: dict[str, Any] = {}
 
     async def main(stop: asyncio.Event) -> None:
@@ -42,24 +43,52 @@ def demo(duration: str | None, out: Path | None, data: Path | None) -> None:
         from gateway.demo.screen import Screen  # noqa: PLC0415 - an extra
 
         console = Console()
-        watch = Screen(console, folder).watch if console.is_terminal else None
-        report.update(await Demo(folder).run(stop, seconds, watch))
+
+        async def watch(factories: list[Factory]) -> None:
+            progress.show("")
+            try:
+                await Screen(console, folder).watch(factories)
+            finally:
+                progress.show("stopping")
+
+        report.update(await Demo(folder).run(stop, seconds, watch if console.is_terminal else None) or {})
 
     from gateway.trial.trial import TrialFailed  # noqa: PLC0415 - an extra
 
     try:
-        serve(main)
+        with Progress("starting the machines of two plants, a broker, gateways, ingest and a store") as progress:
+            serve(main)
     except TrialFailed as error:
         raise click.ClickException(str(error)) from None
+    if not report:
+        click.echo("stopped before everything had started", err=True)
+        raise click.Abort
     write_report(out, report)
-    _print(report, folder)
-    sys.exit(0 if report["balanced"] and not report["never_good"] else 1)
+    if style == "json":
+        print_json(report)
+    else:
+        _print(report, folder)
+    sys.exit(0 if report["balanced"] and report["stored_as_counted"] and not report["never_good"] else 1)
+
+
+def _new_folder() -> Path:
+    """Make a folder that no other demo has, not even one that begins in the same second."""
+    first = Path("lineside-data", time.strftime("demo-%Y%m%d-%H%M%S"))
+    for number in count(2):
+        try:
+            first.mkdir(parents=True)
+        except FileExistsError:
+            first = first.with_name(f"{first.name.partition('_')[0]}_{number}")
+        else:
+            break
+    return first
 
 
 def _print(report: dict[str, Any], folder: Path) -> None:
     ledger, schedule, points, latency = (report[key] for key in ("ledger", "schedule", "points", "latency_ms"))
     dropped = ", ".join(f"{reason} {n}" for reason, n in ledger["dropped"].items()) or "0"
     balance = "balanced" if report["balanced"] else "NOT BALANCED"
+    stored = f"{report['stored_readings']} readings" + ("" if report["stored_as_counted"] else ", NOT AS COUNTED")
     lines = f"""
 ran {report["seconds"]} s, first reading stored after {report["first_stored_after"]} s
 readings  acquired {ledger["acquired"]} = unchanged {ledger["unchanged"]} + dropped {dropped} \
@@ -67,7 +96,7 @@ readings  acquired {ledger["acquired"]} = unchanged {ledger["unchanged"]} + drop
 scans     due {schedule["due"]} = taken {schedule["taken"]} + missed {schedule["missed"]}
 points    configured {points["configured"]}: good {points["good"]}, uncertain {points["uncertain"]}, \
 bad {points["bad"]}
-stored    {report["stored_readings"]} readings, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
+stored    {stored}, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
 look      sqlite3 {folder}/readings.db 'select * from readings limit 20'
           lineside query -c {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
     click.echo(lines)

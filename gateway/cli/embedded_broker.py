@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from drivers.extras import require
 from gateway.cli.common import WITH_STDIN, serve
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @WITH_STDIN
 def embedded_broker(port: int, *, with_stdin: bool) -> None:
     """Run the MQTT broker of a trial, on the loopback."""
+    require("demo")
 
     async def main(stop: asyncio.Event) -> None:
         from gateway.trial import broker  # noqa: PLC0415 - an extra

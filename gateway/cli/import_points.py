@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import load, size_of
+from gateway.cli.common import OUTPUT_FOLDER, load, size_of
+from gateway.cli.progress import Progress
 from gateway.common.text import counted
 from gateway.importers.build import files_of
 from gateway.importers.formats import FORMATS, read
@@ -17,9 +18,7 @@ from gateway.importers.found import Options
 if TYPE_CHECKING:
     from gateway.importers.found import Import
 
-OUT = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the factory's files."
-)
+OUT = click.option("--out", type=OUTPUT_FOLDER, required=True, help="Folder of the factory's files.")
 
 
 @click.command("import")
@@ -34,8 +33,10 @@ OUT = click.option(
 @click.option("--order", default="CDAB", show_default=True, help="Order of 32 bits, where the file does not say it.")
 @click.option("--type", "value", type=click.Choice(["bool", "int", "float", "string"]), default="float",
               show_default=True, help="Type of values, where the file does not say it.")  # fmt: skip
-@click.option("--enterprise", default="enterprise", show_default=True)
-@click.option("--site", default="site", show_default=True)
+@click.option(
+    "--enterprise", default="enterprise", show_default=True, help="The company, the first level of all topics."
+)
+@click.option("--site", default="site", show_default=True, help="The site, the second level.")
 @click.option("--gateway", default="edge-01", show_default=True, help="The gateway's id.")
 @click.option("--broker", default="mqtt://localhost:1883", show_default=True, help="The broker's URL.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
@@ -54,8 +55,9 @@ def import_(
         "broker": {"url": broker},
     }
     try:
-        found = read(file, Options(area, line, machine, connection, order, value), kind)
-        files = files_of(found, head)
+        with Progress(f"reading {file}"):
+            found = read(file, Options(area, line, machine, connection, order, value), kind)
+            files = files_of(found, head)
     except (ValueError, OSError) as error:
         raise click.ClickException(f"{file}: {error}") from None
     write(out, files, force=force)

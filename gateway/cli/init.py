@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 import drivers
-from gateway.cli.common import load, size_of
+from gateway.cli.common import OUTPUT_FOLDER, load, size_of
 from gateway.cli.import_points import write
 from gateway.common.setting_types import check_name
 from gateway.settings.sections import BrokerSection
@@ -74,7 +74,7 @@ QUESTIONS = {
 
 
 @click.command()
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Folder to write to.")
+@click.option("--out", type=OUTPUT_FOLDER, default=Path(), help="Folder to write to.")
 @click.option("--yes", is_flag=True, help="Ask nothing; use the defaults.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 @click.option("--enterprise", help="The company, the first level of all topics.")
@@ -116,7 +116,16 @@ def _answer(key: str, said: str | None, *, yes: bool) -> str:
 
     if said is not None or yes:
         return checked(question.default if said is None else said)
-    answer: str = click.prompt(question.text, default=question.default, value_proc=checked)
+    try:
+        answer: str = click.prompt(question.text, default=question.default, value_proc=checked)
+    except click.Abort as error:
+        if not isinstance(error.__context__, EOFError):
+            raise
+        click.echo()
+        raise click.UsageError(
+            f"standard input ended before {question.text.lower()!r} was answered; write --{key}, or --yes for the "
+            "defaults"
+        ) from None
     return answer
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import load, serve
+from gateway.cli.common import FORMAT, load, serve
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,6 @@ _CONFIG = click.option(
     envvar="LINESIDE_CONFIG",
     help="The factory's YAML; or set LINESIDE_CONFIG.",
 )
-_FORMAT = click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
 
 _TEXT = "{time}  {point:<72} {value:>18} {unit:<8} {quality}"
 
@@ -30,7 +29,7 @@ _TEXT = "{time}  {point:<72} {value:>18} {unit:<8} {quality}"
 @click.command()
 @click.argument("pattern", default="*")
 @_CONFIG
-@_FORMAT
+@FORMAT
 @click.option("--count", "-n", type=int, default=0, help="Stop after so many readings.")
 def tail(pattern: str, config: str, style: str, count: int) -> None:
     """Print readings that match PATTERN as they pass the broker, such as 'press-01/*' or 'bladder_*'."""
@@ -49,7 +48,7 @@ def tail(pattern: str, config: str, style: str, count: int) -> None:
 @click.command()
 @click.argument("pattern", default="*")
 @_CONFIG
-@_FORMAT
+@FORMAT
 @click.option("--last", default="10m", show_default=True, help="How far back, as 30s, 10m, 1h, 7d.")
 @click.option("--limit", default=1000, show_default=True, help="Print so many readings at the most, the newest.")
 def query(pattern: str, config: str, style: str, last: str, limit: int) -> None:

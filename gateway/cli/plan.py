@@ -3,38 +3,85 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
-from gateway.cli.common import CONFIG, load
+from gateway.cli.common import CONFIG, FORMAT, load, print_json
+from gateway.cli.progress import Progress
 from gateway.common.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from drivers.base import Cost, Group, PointMetadata
+    from gateway.acquisition.link_load import LinkLoad
+
+    Reported = Mapping[str, Mapping[str, PointMetadata]]
 
 
 @click.command()
 @CONFIG
 @click.option("--requests", is_flag=True, help="Show every request too.")
-def plan(config: Path, *, requests: bool) -> None:
+@FORMAT
+def plan(config: Path, style: str, *, requests: bool) -> None:
     """Show the requests to each device of CONFIG; exit 1 if a period can't be kept."""
     factory = load(config)
-    links = link_loads(factory.machines)
-    reported = reported_metadata(factory.gateway.spool.folder, factory.gateway.id)
+    with Progress("planning the requests"):
+        links = link_loads(factory.machines)
+        reported = reported_metadata(factory.gateway.spool.folder, factory.gateway.id)
+    if style == "json":
+        result = {
+            "file": str(config),
+            "kept": _kept(links),
+            "connections": [_as_dict(link, reported) for link in links],
+        }
+        print_json(result)
+    else:
+        _print(links, reported, requests=requests)
+    sys.exit(0 if _kept(links) else 1)
+
+
+def _kept(links: Sequence[LinkLoad]) -> bool:
+    """Return whether all periods can be kept."""
+    return all(link.load <= 1 for link in links)
+
+
+def _as_dict(link: LinkLoad, reported: Reported) -> dict[str, Any]:
+    return {
+        "connection": str(link.connection),
+        "protocol": link.protocol.name,
+        "load": link.load,
+        "bytes_per_second": link.bytes_per_second,
+        "verdict": link.verdict,
+        "groups": [
+            {
+                "machine": group.machine,
+                "points": list(group.names),
+                "every": group.every,
+                "pushed": group.pushed,
+                "requests": cost.requests,
+                "bytes": cost.bytes,
+                "seconds": cost.seconds,
+                "details": list(cost.details),
+                "revised": {name: dict(revised) for name, revised in _revised(group, reported)},
+            }
+            for group, cost in link.costs
+        ],
+    }
+
+
+def _print(links: Sequence[LinkLoad], reported: Reported, *, requests: bool) -> None:
     for link in links:
         click.echo(f"{link.connection}   load {link.load:.0%}, {link.bytes_per_second / 1000:.1f} kB/s")
         for group, cost in link.costs:
             _group(group, cost, requests=requests)
-            _revised(group, reported.get(group.machine, {}))
+            _print_revised(group, reported)
         if link.verdict:
             click.echo(f"  {link.verdict}", err=True)
-    sys.exit(1 if any(link.load > 1 for link in links) else 0)
 
 
 def _group(group: Group, cost: Cost, *, requests: bool) -> None:
@@ -48,13 +95,17 @@ def _group(group: Group, cost: Cost, *, requests: bool) -> None:
             click.echo(f"      {detail}")
 
 
-def _revised(group: Group, reported: Mapping[str, PointMetadata]) -> None:
-    """Show the parameters that the device granted instead of those requested, when it was last connected."""
+def _revised(group: Group, reported: Reported) -> list[tuple[str, Mapping[str, float]]]:
+    """Return the parameters that the device granted instead of those requested, when it was last connected."""
+    known = reported.get(group.machine, {})
+    return [(name, known[name].revised) for name in group.names if name in known and known[name].revised]
+
+
+def _print_revised(group: Group, reported: Reported) -> None:
     points: dict[str, list[str]] = {}
-    for name in group.names:
-        if name in reported and (revised := reported[name].revised):
-            text = ", ".join(f"{parameter} {_shown(parameter, value)}" for parameter, value in revised.items())
-            points.setdefault(text, []).append(name)
+    for name, revised in _revised(group, reported):
+        text = ", ".join(f"{parameter} {_shown(parameter, value)}" for parameter, value in revised.items())
+        points.setdefault(text, []).append(name)
     for text, names in points.items():
         click.echo(f"      the device grants only {text}: {listed(names)}")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,8 @@ import drivers
 from drivers.base import DriverError, NotConnected
 from drivers.modbus.address import LAST, Address, Table, parse_address
 from drivers.modbus.probe import Area, Probe
-from gateway.cli.common import OUTPUT_FILE, UNREACHABLE, Unreachable
+from gateway.cli.common import FORMAT, OUTPUT_FILE, UNREACHABLE, Unreachable, print_json
+from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +54,7 @@ def _numbers(text: str) -> list[int]:
 @click.option("--register", help="What could this be? Such as 'holding 10'.")
 @click.option("--per-second", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Requests.")
 @click.option("--template", type=OUTPUT_FILE, help="Write a template skeleton to this file.")
+@FORMAT
 def probe(
     url: str,
     units: str,
@@ -62,6 +65,7 @@ def probe(
     register: str | None,
     per_second: float,
     template: Path | None,
+    style: str,
 ) -> None:
     """Look at the Modbus device at URL, such as modbus+tcp://10.20.1.11:502. It only reads.
 
@@ -74,7 +78,8 @@ def probe(
     try:
         connection = drivers.parse_connection(drivers.protocol("modbus"), url)
         if register is not None:
-            asyncio.run(_show_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
+            meanings = asyncio.run(_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
+            _print_meanings(register, meanings, style)
             return
         looking = _look(connection, _numbers(units), explored, asked, per_second)  # type: ignore[arg-type] # same
         found = asyncio.run(looking)
@@ -82,15 +87,19 @@ def probe(
         raise Unreachable(str(error)) from None
     except (ValueError, DriverError) as error:
         raise click.ClickException(str(error)) from None
-    for unit in found:
-        _show(unit)
+    if style == "json":
+        print_json({"url": url, "units": [_as_dict(unit) for unit in found]})
+    else:
+        for unit in found:
+            _show(unit)
     if not found:
         click.echo(f"{url}: none of the units {units} answers", err=True)
         sys.exit(UNREACHABLE)
     if template is not None:
         text, points = skeleton(found[0])
         template.write_text(text, encoding="utf-8")
-        click.echo(f"{template}: {points} points of unit {found[0].number}; give them names, types and units")
+        text = f"{template}: {points} points of unit {found[0].number}; give them names, types and units"
+        click.echo(text, err=style == "json")
 
 
 def _address(text: str) -> Address:
@@ -124,22 +133,26 @@ async def _look(
     questions: list[Address],
     per_second: float,
 ) -> list[Unit]:
-    def progress(text: str) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\033[K{text}", nl=False, err=True)
-
-    found = await Probe(connection, per_second, progress).look(units, areas, questions)
-    progress("")
-    return found
+    with Progress(f"connecting to {connection}") as progress:
+        return await Probe(connection, per_second, progress.show).look(units, areas, questions)
 
 
-async def _show_meanings(connection: ModbusConnection, register: str) -> None:
+async def _meanings(connection: ModbusConnection, register: str) -> list[Meaning]:
+    """Return the interpretations of a register. Raises `ValueError` for an address of another kind."""
     address = parse_address(register)
     if not isinstance(address, tuple) or address[0].bits:
         raise ValueError("only registers can mean more than one thing: name a holding or an input register")
     found = await Probe(connection, 20.0, lambda _: None).meanings(connection.unit, *address)
     if not found:
         raise ValueError(f"unit {connection.unit} does not give {register}")
+    return found
+
+
+def _print_meanings(register: str, found: list[Meaning], style: str) -> None:
+    if style == "json":
+        finite = [one._asdict() | {"value": one.value if math.isfinite(one.value) else None} for one in found]
+        print_json({"register": register, "meanings": finite})
+        return
     for meaning in found:
         click.echo(_meaning(meaning))
 
@@ -147,6 +160,20 @@ async def _show_meanings(connection: ModbusConnection, register: str) -> None:
 def _meaning(meaning: Meaning) -> str:
     mark = "plausible" if meaning.plausible else ""
     return f"{meaning.raw:<8} {meaning.order:<5} {meaning.value:>24.10g}  {mark}".rstrip()
+
+
+def _as_dict(unit: Unit) -> dict[str, Any]:
+    return {
+        "unit": unit.number,
+        "identification": unit.identification,
+        "tables": {
+            str(table): {"ranges": [list(span) for span in spans], "at_once": unit.largest[table]}
+            for table, spans in unit.spans.items()
+            if spans
+        },
+        "sunspec": [{"model": model.number, "first": model.first, "length": model.length} for model in unit.sunspec],
+        "counts_from_one": unit.counts_from_one,
+    }
 
 
 def _show(unit: Unit) -> None:

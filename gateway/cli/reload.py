@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gateway.cli.common import CONFIG, UNREACHABLE, load
+from gateway.cli.common import CONFIG, FORMAT, SECONDS, UNREACHABLE, load, print_json
+from gateway.cli.progress import Progress
 from gateway.common.file_locks import is_locked
 from gateway.settings.reload import outcome_file, read_outcome
 from gateway.spool.files import SpoolFiles
@@ -28,8 +29,11 @@ LOOK_EVERY = 0.05
 
 @click.command()
 @CONFIG
-@click.option("--wait", "seconds", default=30.0, show_default=True, help="Seconds to wait for the gateway.")
-def reload(config: Path, seconds: float) -> None:
+@click.option(
+    "--wait", "seconds", type=SECONDS, default="30s", show_default=True, help="Time for the gateway's answer."
+)
+@FORMAT
+def reload(config: Path, seconds: float, style: str) -> None:
     """Let the gateway that runs CONFIG on this machine apply the changes in it.
 
     Only changed machines are restarted. A wrong CONFIG is refused, and the gateway goes on as it was; exits 1 then.
@@ -53,12 +57,17 @@ def reload(config: Path, seconds: float) -> None:
     except (ProcessLookupError, PermissionError) as error:
         _fail(f"gateway {factory.gateway.id} can't be signalled (process {before['pid']}): {error.strerror}")
     deadline = time.monotonic() + seconds
-    while (outcome := read_outcome(file))["time"] == before["time"]:
-        if time.monotonic() > deadline:
-            _fail(
-                f"gateway {factory.gateway.id} has not answered within {seconds:g} s; its log says more", UNREACHABLE
-            )
-        time.sleep(LOOK_EVERY)
+    with Progress(f"waiting for gateway {factory.gateway.id}"):
+        while (outcome := read_outcome(file))["time"] == before["time"]:
+            if time.monotonic() > deadline:
+                _fail(
+                    f"gateway {factory.gateway.id} has not answered within {seconds:g} s; its log says more",
+                    UNREACHABLE,
+                )
+            time.sleep(LOOK_EVERY)
+    if style == "json":
+        print_json(outcome)
+        sys.exit(1 if outcome["outcome"] == "refused" else 0)
     _print(config, outcome)
 
 

@@ -50,6 +50,6 @@ def _service(factory: Factory, *, trace: bool) -> Callable[[], GatewayService | 
     from gateway.workers.process import Launch  # noqa: PLC0415 - for a gateway with workers
     from gateway.workers.supervisor import Supervisor  # noqa: PLC0415 - as above
 
-    style = click.get_current_context().find_root().params
-    arguments = ["--log", style["style"], "--log-level", style["log_level"], "worker"]
+    said = click.get_current_context().find_root().params
+    arguments = ["--log", said["log"], "--log-level", said["log_level"], "worker"]
     return partial(Supervisor, factory, Launch([*arguments, "--trace"] if trace else arguments))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import orjson
 
 import drivers
+from gateway.cli.common import print_json
 from gateway.settings.schema import schemas
 
 
@@ -17,5 +17,4 @@ def schema(kind: str) -> None:
     It knows the protocols of this installation. The comment '# yaml-language-server: $schema=FILE' in a file shows
     an editor where it is.
     """
-    found = schemas(kind.name for kind in drivers.usable())[kind]
-    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+    print_json(schemas(kind.name for kind in drivers.usable())[kind])

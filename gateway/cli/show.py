@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
-import orjson
 
-from gateway.cli.common import CONFIG, load, machines_of
+from gateway.cli.common import CONFIG, MACHINE, load, machines_of, print_json
 from gateway.settings.serialize import dump, written_factory, written_machine, written_point
 
 if TYPE_CHECKING:
@@ -22,10 +21,9 @@ _MEANING = ("type", "unit", "every", "description")
 
 @click.command()
 @CONFIG
-@click.option(
-    "--machine", "pattern", default="*", help="Only machines that match, such as 'press-0*' or '*/curing-1/*'."
-)
-@click.option("--format", "style", type=click.Choice(["text", "yaml", "json"]), default="text", show_default=True)
+@MACHINE
+@click.option("--format", "style", type=click.Choice(["text", "yaml", "json"]), default="text", show_default=True,
+              help="For people, as a file, or for other programs.")  # fmt: skip
 def show(config: Path, pattern: str, style: str) -> None:
     """Show all machines and points of CONFIG, as the gateway understands them. Secrets are shown by name alone."""
     factory = load(config)
@@ -35,7 +33,7 @@ def show(config: Path, pattern: str, style: str) -> None:
         return
     content = written_factory(factory) | {"machines": [written_machine(machine) for machine in machines]}
     if style == "json":
-        click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
+        print_json(content)
     else:
         click.echo(dump(content), nl=False)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drivers.base import parse_duration
-from gateway.cli.common import CONFIG, OUTPUT_FILE, WITH_STDIN, load, serve
+from drivers.extras import require
+from gateway.cli.common import CONFIG, DURATION, OUTPUT_FILE, WITH_STDIN, complete_machine, load, print_json, serve
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,37 +16,39 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 
-def _duration(_: click.Context, option: click.Parameter, written: str | None) -> object:
-    try:
-        return parse_duration(written)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param=option) from error
+def _list_faults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - click's
+    """List the faults and exit, once both options are known: an option may be written before or after the other."""
+    said = ctx.meta.setdefault("lineside-faults", {})
+    said[param.name] = value
+    if said.get("listed") and "style" in said and not ctx.resilient_parsing:
+        require("simulators")
+        _print_faults(said["style"])
+        ctx.exit()
+    return value
 
 
-def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's
-    if not wanted or context.resilient_parsing:
+def _print_faults(style: str) -> None:
+    from simulators.faults.catalogue import FAULTS, MODBUS_FAULTS  # noqa: PLC0415 - many modules
+
+    known = FAULTS | MODBUS_FAULTS
+    if style == "json":
+        rows = ((name, kind.value or None, kind.unit, kind.effect) for name, kind in known.items())
+        print_json({"faults": [dict(zip(("name", "value", "unit", "effect"), row, strict=True)) for row in rows]})
         return
-    from simulators.faults.catalogue import FAULTS, MODBUS_FAULTS  # noqa: PLC0415 - an extra
-
-    for name, kind in (FAULTS | MODBUS_FAULTS).items():
+    for name, kind in known.items():
         number = f"={kind.value:g}" if kind.value else ""
         unit = f" ({kind.unit})" if kind.unit else ""
         click.echo(f"{name + number:<32}{kind.effect}{unit}")
     click.echo("Models of machines have more: an unknown fault lists those of its machine.")
-    context.exit()
 
 
 @click.command()
 @CONFIG
-@click.option(
-    "--faults",
-    "listed",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_faults,
-    help="List the faults, and serve nothing.",
-)
+@click.option("--faults", "listed", is_flag=True, is_eager=True, expose_value=False, callback=_list_faults,
+              help="List the faults, and serve nothing; needs no CONFIG.")  # fmt: skip
+@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              is_eager=True, expose_value=False, callback=_list_faults,
+              help="With --faults: for people, or for other programs.")  # fmt: skip
 @click.option("--seed", default="1", show_default=True, help="The same seed gives the same values.")
 @click.option(
     "--ports",
@@ -68,8 +70,7 @@ def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> No
 )
 @click.option(
     "--random-faults",
-    callback=_duration,
-    metavar="DURATION",
+    type=DURATION,
     help="A fault at random, out of the seed, as often as this on average.",
 )
 @click.option(
@@ -79,14 +80,15 @@ def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> No
 )
 @click.option("--truth", type=OUTPUT_FILE, help="Write the values of the machines, with their times, to this file.")
 @click.option("--history", type=click.IntRange(0), default=0, help="Values that OPC UA servers keep of each node.")
-@click.option("--plot", nargs=2, metavar="MACHINE FILE.png", help="Draw a cycle of one machine, and serve nothing.")
+@click.option("--plot", type=(str, OUTPUT_FILE), metavar="MACHINE FILE.png", shell_complete=complete_machine,
+              help="Draw a cycle of one machine, and serve nothing.")  # fmt: skip
 @WITH_STDIN
 def simulate(
     config: Path,
     seed: str,
     ports: str,
     write: Path | None,
-    plot: tuple[str, str] | None,
+    plot: tuple[str, Path] | None,
     *,
     with_stdin: bool,
     **how: Any,  # noqa: ANN401 - what `simulators.app.Options` says
@@ -99,17 +101,12 @@ def simulate(
     factory = load(config)
     if foreign := sorted({machine.protocol.name for machine in factory.machines if not machine.protocol.simulator}):
         raise click.ClickException(f"there is no simulator of the protocol {', '.join(foreign)}")
-    try:
-        import pymodbus  # noqa: F401, PLC0415 - an extra
-    except ImportError:
-        raise click.ClickException(
-            "simulated machines need more than a gateway does: pip install 'lineside[simulators]'"
-        ) from None
+    require("simulators" if plot is None else "plot")
     from simulators.faults.catalogue import InvalidFault  # noqa: PLC0415 - an extra
 
     try:
         if plot is not None:
-            _plot(factory, seed, plot[0], Path(plot[1]), how["faults"])
+            _plot(factory, seed, plot[0], plot[1], how["faults"])
         else:
             _serve(factory, seed, write, free_ports=ports == "auto", with_stdin=with_stdin, how=how)
     except InvalidFault as error:
@@ -123,8 +120,6 @@ def _plot(factory: Factory, seed: str, machine: str, file: Path, faults: tuple[s
         plot_machine(factory, seed, machine, file, faults)
     except LookupError as error:
         raise click.BadParameter(str(error.args[0]), param_hint="--plot") from None
-    except OSError as error:
-        raise click.ClickException(str(error)) from None
 
 
 def _serve(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gateway.cli.common import CONFIG, FORMAT, load
+from gateway.cli.common import CONFIG, FORMAT, OUTPUT_FILE, load, print_json
+from gateway.cli.group import CommandGroup
+from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.spool.inspect import SpoolStatus
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def spool() -> None:
     """Show, export and take over the records that wait on this box."""
 
@@ -38,10 +41,7 @@ def status(config: Path, style: str) -> None:
         _fail(str(error))
     reports = [_status(factory, files, one) for files, one in found]
     if style == "json":
-        import orjson  # noqa: PLC0415 - see gateway.cli
-
-        of_workers = {"workers": reports[1:]} if reports[1:] else {}
-        click.echo(orjson.dumps(reports[0] | of_workers, option=orjson.OPT_INDENT_2))
+        print_json(reports[0] | ({"workers": reports[1:]} if reports[1:] else {}))
     else:
         for report in reports:
             _print_status(report, factory.gateway)
@@ -51,9 +51,12 @@ def status(config: Path, style: str) -> None:
 
 @spool.command()
 @CONFIG
-@click.option("--out", type=click.Path(dir_okay=False), help="Write to this file instead of standard output.")
-def export(config: Path, out: str | None) -> None:
-    """Write the records that wait in the spool of CONFIG as JSON lines, oldest first. They stay where they are."""
+@click.option("--out", type=OUTPUT_FILE, help="Write to this file instead of standard output.")
+def export(config: Path, out: Path | None) -> None:
+    """Write the records that wait in the spool of CONFIG as JSON lines, oldest first.
+
+    The records stay where they are.
+    """
     import orjson  # noqa: PLC0415 - see gateway.cli
 
     from gateway.spool.inspect import NotReadable, records  # noqa: PLC0415 - see gateway.cli
@@ -61,12 +64,13 @@ def export(config: Path, out: str | None) -> None:
     factory = load(config)
     count = damaged = 0
     try:
-        with click.open_file(out or "-", "wb") as file:
+        with click.open_file("-" if out is None else os.fspath(out), "wb") as file, Progress() as progress:
             for row in (row for files in _all_files(factory) for row in records(files)):
                 file.write(orjson.dumps(_record(row), default=_as_json, option=orjson.OPT_APPEND_NEWLINE))
                 count += 1
                 damaged += not row.is_right
-    except (NotReadable, OSError) as error:
+                progress.show(f"{count:,} records written" if out is not None else "")
+    except NotReadable as error:
         _fail(str(error))
     click.echo(f"{count} records" + (f", {damaged} of them damaged" if damaged else ""), err=True)
 
@@ -74,7 +78,8 @@ def export(config: Path, out: str | None) -> None:
 @spool.command()
 @CONFIG
 @click.option("--from", "other", required=True, help="The id that the gateway had before.")
-def adopt(config: Path, other: str) -> None:
+@FORMAT
+def adopt(config: Path, other: str, style: str) -> None:
     """Take over the records that wait in the spool of another gateway id in the folder of CONFIG.
 
     For a gateway whose id was changed while records waited. Neither gateway may be running. A record leaves the old
@@ -94,15 +99,20 @@ def adopt(config: Path, other: str) -> None:
         _fail(f"{other!r} is not the id of a gateway")
     folder = own.spool.folder
     try:
-        moved = adoption.adopt(
-            own.spool, own.id, other, CODECS[own.codec], lambda: adopt_metadata(folder, own.id, other)
-        )
+        with Progress(f"opening the spool of {other}") as progress:
+            moved = adoption.adopt(
+                own.spool, own.id, other, CODECS[own.codec], lambda: adopt_metadata(folder, own.id, other),
+                lambda done, all_: progress.count(done, all_, "records adopted"),
+            )  # fmt: skip
     except NotReadable as error:
         others = ", ".join(found.gateway for found in adoption.other_spools(folder, own.id)) or "none"
         _fail(f"{error}; records of other gateways wait here: {others}")
     except (OSError, sqlite3.Error) as error:
         _fail(f"{error}; mend this, then run the command again: moved records have arrived")
-    click.echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
+    if style == "json":
+        print_json({"gateway": own.id, "from": other} | moved._asdict())
+    else:
+        click.echo(f"{moved.records:,} records, {moved.readings:,} readings of {other} are now records of {own.id}")
     if moved.undecodable:
         click.echo(f"{moved.undecodable:,} records can't be decoded, and stay with {other}", err=True)
     if moved.no_room:
@@ -117,10 +127,8 @@ def adopt(config: Path, other: str) -> None:
 def dead_letters(config: Path, style: str) -> None:
     """List the records that the gateway and the ingest of CONFIG have set aside, oldest first, with the reasons."""
     factory = load(config)
-    try:
+    with Progress("reading the files of set-aside records"):
         letters = sorted(_letters(factory), key=lambda entry: str(entry.get("time", "")))
-    except OSError as error:
-        _fail(str(error))
     if style == "json":
         import orjson  # noqa: PLC0415 - see gateway.cli
 

@@ -9,7 +9,7 @@ import click
 import orjson
 
 from gateway.acquisition.link_load import load_warnings
-from gateway.cli.common import CONFIG, print_problems, size_of
+from gateway.cli.common import CONFIG, FORMAT, print_problems, size_of
 from gateway.common.text import counted
 from gateway.mqtt.topics import topic_warnings
 from gateway.settings.load import load_factory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @CONFIG
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@FORMAT
 @click.option("--strict", is_flag=True, help="Exit 1 on warnings too.")
 def validate(config: Path, style: str, *, strict: bool) -> None:
     """Check CONFIG; print each problem with file, line, column and a correction.

@@ -22,8 +22,8 @@ from gateway.workers.worker import end_with, work
 def worker(ctx: click.Context, number: int, channel: int, supervisor: int, *, trace: bool) -> None:
     """Read a part of the machines of a gateway."""
     end_with(supervisor)
-    style = ctx.find_root().params
-    configure_logging(style["style"], style["log_level"], worker=number)
+    said = ctx.find_root().params
+    configure_logging(said["log"], said["log_level"], worker=number)
     with socket.socket(fileno=channel) as end, asyncio.Runner(loop_factory=new_event_loop) as runner:
         started = runner.run(work(end, trace=trace))
     sys.exit(0 if started else 1)

@@ -14,6 +14,7 @@ from reprlib import repr as short
 from struct import Struct, error, pack, unpack
 from typing import TYPE_CHECKING, Any, Final
 
+from drivers.extras import instruction
 from gateway.codecs.base import Undecodable
 from gateway.codecs.checks import (
     MAX_BYTES,
@@ -165,7 +166,7 @@ def _zstd() -> _Zstd | None:
 def _decompress(frame: bytes) -> bytes:
     zstd = _zstd()
     if zstd is None:
-        raise Undecodable(f"is compressed; to read it: pip install 'lineside[{EXTRA}]'")
+        raise Undecodable(f"is compressed; to read it, {instruction(EXTRA)}")
     try:
         size = zstd.library.frame_content_size(frame)
         if not 0 <= size <= MAX_BYTES:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.timer_grid import wait_for_slot
 from gateway.common.tasks import BestEffort
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 EVERY = 4.0
@@ -37,10 +39,28 @@ def _touch(file: Path) -> None:
     file.touch()
 
 
-def check_heartbeats(folder: Path) -> tuple[bool, str]:
-    """Return whether every service that works in `folder` is alive, and a line of text that says so."""
-    ages = {file.name: time.time() - file.stat().st_mtime for file in sorted(folder.glob("*.alive"))}
-    if not ages:
-        return False, f"no service runs in {folder}"
-    listed = ", ".join(f"{name.removesuffix('.alive')}: {age:.0f} s ago" for name, age in ages.items())
-    return all(age < STALE for age in ages.values()), f"last sign of life: {listed}"
+class Heartbeat(NamedTuple):
+    """The last heartbeat of a service: its name, and the seconds since then."""
+
+    service: str
+    seconds: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether the event loop of the service runs."""
+        return self.seconds < STALE
+
+
+def heartbeats(folder: Path) -> list[Heartbeat]:
+    """Return the last heartbeat of each service that works in `folder`."""
+    found = []
+    for file in sorted(folder.glob("*.alive")):
+        with suppress(FileNotFoundError):  # a service that stops removes its file
+            found.append(Heartbeat(file.name.removesuffix(".alive"), time.time() - file.stat().st_mtime))
+    return found
+
+
+def summary(found: Sequence[Heartbeat]) -> str:
+    """Return a line of text about heartbeats; empty without any."""
+    listed = ", ".join(f"{one.service}: {one.seconds:.0f} s ago" for one in found)
+    return f"last sign of life: {listed}" if found else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 CANCEL_AGAIN = 1.5
 """Seconds that a cancelled task has to end before it is cancelled again."""
@@ -51,7 +53,23 @@ async def within(seconds: float, work: Coroutine[Any, Any, None], name: str) -> 
     task.result()
 
 
-def _ignore_result(task: asyncio.Task[None]) -> None:
+async def unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> list[T]:
+    """Return the result of work in a list, empty if `stop` is set before: then work is cancelled once, and awaited.
+
+    Raises the error of work that fails before `stop` is set.
+    """
+    task, stopped = asyncio.create_task(work, name="work"), asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if task.done():
+        return [task.result()]
+    task.cancel()
+    await asyncio.wait({task})
+    _ignore_result(task)
+    return []
+
+
+def _ignore_result(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from gateway.common.tasks import unless
 from gateway.settings.templates import bundled_config
+from gateway.trial.readings import count_stored
 from gateway.trial.trial import Trial
 
 if TYPE_CHECKING:
@@ -29,12 +32,16 @@ class Demo:
         self._began = time.monotonic()
         self._began_wall = time.time()
 
-    async def run(self, stop: asyncio.Event, seconds: float | None, watch: Watch | None) -> dict[str, Any]:
+    async def run(self, stop: asyncio.Event, seconds: float | None, watch: Watch | None) -> dict[str, Any] | None:
         """Run until `stop` is set or every machine has been served for `seconds`, then stop in order and report.
 
-        `watch` shows what happens meanwhile, given the factories in use. Raises `TrialFailed`.
+        `watch` shows what happens meanwhile, given the factories in use. Returns None if `stop` is set before
+        everything has been started. Raises `TrialFailed`.
         """
-        async with self._trial as trial:
+        async with AsyncExitStack() as running:
+            if not await unless(stop, running.enter_async_context(self._trial)):
+                return None
+            trial = self._trial
             showing = [asyncio.create_task(watch(trial.factories), name="watch")] if watch else []
             try:
                 timed = [] if seconds is None else [self._served_for(seconds)]
@@ -52,7 +59,8 @@ class Demo:
     def _report(self) -> dict[str, Any]:
         by_name, ingest = self._trial.reports()
         gateways = list(by_name.values())
-        first = ingest["first_stored"]
+        first, stored = ingest["first_stored"], count_stored(self._trial.store)
+        confirmed, pending = (sum(gateway["ledger"][key] for gateway in gateways) for key in ("confirmed", "pending"))
         dropped: dict[str, int] = {}
         for gateway in gateways:
             for reason, n in gateway["ledger"]["dropped"].items():
@@ -64,10 +72,11 @@ class Demo:
             | _sum(gateways, "ledger", ("pending", "confirmed")),
             "schedule": _sum(gateways, "schedule", ("due", "taken", "missed")),
             "points": _sum(gateways, "points", ("configured", "good", "uncertain", "bad")),
-            "stored_readings": ingest["stored_readings"],
+            "stored_readings": stored,
             "latency_ms": ingest["latency_ms"],
             "first_stored_after": None if first is None else round(first - self._began_wall, 2),
             "balanced": all(gateway["balanced"] for gateway in gateways),
+            "stored_as_counted": confirmed <= stored <= confirmed + pending,
             "never_good": [point for gateway in gateways for point in gateway["never_good"]],
             "machines": {path: machine for gateway in gateways for path, machine in gateway["machines"].items()},
         }

@@ -41,6 +41,15 @@ RATE_SECONDS = 5.0
 SHOWN_VALUES = 4
 """Values shown of each machine."""
 
+WIDE = 120
+"""Columns of a terminal from which on there is room for everything."""
+
+FEWEST_ROWS, OTHER_LINES = 3, 6
+"""Machines shown at the least, and lines that are neither machines nor ledgers."""
+
+PAGE_SECONDS = 6.0
+"""Seconds for which a page of the machines is shown."""
+
 _COLOURS = {"online": "green", "degraded": "yellow", "offline": "red", "starting": "dim"}
 _GENERAL = {"state", "mode", "order", "recipe", "heartbeat", "alarm_word", "energy"}
 
@@ -62,6 +71,11 @@ class _Row:
         self.values |= {name: (None, reason) for name, reason in scan.bad.items()}
 
 
+def _table() -> Table:
+    """Return an empty table without borders, as wide as the terminal."""
+    return Table(expand=True, pad_edge=False, collapse_padding=True, box=None, header_style="bold")
+
+
 class Screen:
     """A table that follows the broker, as any other consumer could."""
 
@@ -69,15 +83,21 @@ class Screen:
         self._console = console
         self._folder = folder
         self._rows: dict[MachinePath, _Row] = {}
+        self._gateways: list[str] = []
         self._ledgers: dict[str, LedgerReport] = {}
         self._began = time.monotonic()
 
-    async def watch(self, factories: list[Factory]) -> None:
-        """Show until cancelled."""
+    def show(self, factories: list[Factory]) -> None:
+        """Prepare the rows of the machines of some factories."""
+        self._gateways = [factory.gateway.id for factory in factories]
         for factory in factories:
             for machine in factory.machines:
                 own = [point.name for point in machine.points if point.name not in _GENERAL and point.unit]
                 self._rows[machine.path] = _Row(machine, own[-SHOWN_VALUES:])
+
+    async def watch(self, factories: list[Factory]) -> None:
+        """Show the machines of some factories until cancelled."""
+        self.show(factories)
         broker = factories[0].broker
         topics = Topics(broker.root)
         session = Session(broker, "lineside-demo-screen", quiet=True)
@@ -114,40 +134,61 @@ class Screen:
             await asyncio.sleep(REFRESH)
 
     def _picture(self) -> Group:
-        table = Table(expand=True, pad_edge=False, box=None, header_style="bold")
-        for title, width in (("machine", 26), ("type", 22), ("state", 10), ("readings/s", 10)):
-            table.add_column(title, width=width, no_wrap=True, justify="right" if title == "readings/s" else "left")
-        table.add_column("values", no_wrap=True, overflow="ellipsis", ratio=1)  # gives way, before the others do
-        shown = max(5, self._console.height - 9)
-        for row in list(self._rows.values())[:shown]:
-            path = row.machine.path
-            state = Text(row.state, style=_COLOURS.get(row.state, ""))
-            rate = f"{self._rate(row):.1f}"
-            table.add_row(f"{path.line}/{path.machine}", row.machine.template, state, rate, self._values(row))
-        rest = len(self._rows) - shown
-        more = [Text(f"... and {rest} more machines", style="dim")] if rest > 0 else []
-        return Group(*self._head(), table, *more, *self._foot())
+        wide = self._console.width >= WIDE
+        return Group(self._head(), Text(""), self._machines(wide=wide), Text(""), self._balances(wide=wide))
 
-    def _head(self) -> list[Text]:
+    def _head(self) -> Text:
         seconds = time.monotonic() - self._began
-        return [
-            Text(f"Lineside demo   {seconds:.0f} s   data in {self._folder}   Ctrl-C stops", style="bold"),
-            Text(""),
-        ]
+        text = f"Lineside demo   {seconds:.0f} s   Ctrl-C stops   data in {self._folder}"
+        return Text(text, style="bold", no_wrap=True, overflow="ellipsis")
 
-    def _foot(self) -> list[Text]:
-        lines = [Text("")]
-        for gateway, report in sorted(self._ledgers.items()):
+    def _machines(self, *, wide: bool) -> Table:
+        """Return the machines that have room, page after page."""
+        room = max(FEWEST_ROWS, self._console.height - len(self._gateways) - OTHER_LINES)
+        pages = -(-len(self._rows) // room)
+        first = int((time.monotonic() - self._began) / PAGE_SECONDS) % pages * room
+        rows = list(self._rows.values())[first : first + room]
+        table = _table()
+        table.add_column(
+            f"machine {first + 1} to {first + len(rows)} of {len(self._rows)}", width=26 if wide else 23, no_wrap=True
+        )
+        if wide:
+            table.add_column("type", width=22, no_wrap=True)
+        table.add_column("state", width=8, no_wrap=True)
+        table.add_column("read/s", width=6, justify="right", no_wrap=True)
+        table.add_column("values", ratio=1, no_wrap=True)  # gives way, before the others do
+        for row in rows:
+            path = row.machine.path
+            cells = [f"{path.line}/{path.machine}", *([row.machine.template] if wide else [])]
+            state = Text(row.state, style=_COLOURS.get(row.state, ""))
+            table.add_row(*cells, state, f"{self._rate(row):.1f}", self._values(row))
+        return table
+
+    def _balances(self, *, wide: bool) -> Table:
+        """Return the ledger of each gateway: acquired is the sum of the next four; and the scans."""
+        table = _table()
+        table.add_column("ledger of", ratio=1, no_wrap=True)
+        for title, width in (("acquired", 9), ("unchanged", 9), ("dropped", 7), ("pending", 7), ("confirmed", 9)):
+            table.add_column(title, width=width, justify="right", no_wrap=True)
+        table.add_column("balanced", width=8, no_wrap=True)
+        for title in ("due", "missed"):
+            table.add_column(title, width=6, justify="right", no_wrap=True)
+        if wide:
+            table.add_column("spool KiB", width=9, justify="right", no_wrap=True)
+        for gateway in self._gateways:
+            report = self._ledgers.get(gateway)
+            if report is None:
+                table.add_row(gateway)
+                continue
             ledger, schedule = report.ledger, report.schedule
-            dropped = sum(ledger.dropped.values())
-            balance = Text(" balanced", "green") if report.balanced else Text(" NOT BALANCED", "bold red")
-            numbers = (
-                f"{gateway:<18} acquired {ledger.acquired:,} = unchanged {ledger.unchanged:,}"
-                f" + dropped {dropped:,} + pending {ledger.pending:,} + confirmed {ledger.confirmed:,}"
-            )
-            scans = f"   scans due {schedule.due:,} missed {schedule.missed:,}"
-            lines.append(Text.assemble(numbers, balance, scans, f"   spool {report.spool_bytes / 1024:.0f} KiB"))
-        return lines
+            counts = (
+                ledger.acquired, ledger.unchanged, sum(ledger.dropped.values()), ledger.pending, ledger.confirmed,
+            )  # fmt: skip
+            balance = Text("yes", "green") if report.balanced else Text("NO", "bold red")
+            numbers = [f"{count:,}" for count in (schedule.due, schedule.missed)]
+            spool = [f"{report.spool_bytes / 1024:,.0f}"] if wide else []
+            table.add_row(gateway, *(f"{count:,}" for count in counts), balance, *numbers, *spool)
+        return table
 
     def _values(self, row: _Row) -> Text:
         values = Text()

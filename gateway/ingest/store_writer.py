@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import structlog
 
+from drivers.extras import MissingExtra
 from gateway.common.backoff import Backoff
 from gateway.common.setting_types import MissingSecret
 from gateway.common.state_log import RepeatLog, StateLog
@@ -173,14 +174,14 @@ class StoreWriter:
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method of the store in its thread. Raises `Unavailable`, also for an unexpected error.
 
-        At the first attempt a missing secret ends the service and is named: it is part of the configuration.
+        At the first attempt a missing secret or library ends the service and is named: the configuration asks for it.
         """
         try:
             return await self._thread.run(function, *args, **kwargs)
         except StoreError:
             raise
         except Exception as error:
-            if isinstance(error, MissingSecret) and not self._called:
+            if isinstance(error, (MissingExtra, MissingSecret)) and not self._called:
                 raise
             self._repeats.error("store.failed", store=self.name, exc_info=error)
             raise Unavailable(f"unexpected {error!r:.500}") from error

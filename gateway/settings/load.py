@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from drivers.extras import instruction
 from gateway.codecs import CODECS
 from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Factory, StoreEntry
@@ -85,7 +86,7 @@ def _check_codec(document: Document, name: str) -> None:
     if name not in CODECS:
         document.report(("gateway", "codec"), unknown("codec", name, CODECS))
     elif extra := CODECS[name].missing_extra():
-        document.report(("gateway", "codec"), f"codec {name} needs an extra: pip install 'lineside[{extra}]'")
+        document.report(("gateway", "codec"), f"codec {name} needs the extra {extra}; {instruction(extra)}")
 
 
 def _stores(document: Document) -> list[StoreEntry]:

@@ -69,7 +69,12 @@ def _waiting_in(files: SpoolFiles) -> OtherSpool | None:
 
 
 def adopt(
-    settings: SpoolSection, gateway: str, other: str, codec: Codec, prepare: Callable[[], None] = lambda: None
+    settings: SpoolSection,
+    gateway: str,
+    other: str,
+    codec: Codec,
+    prepare: Callable[[], None] = lambda: None,
+    report: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Adopted:
     """Move the records of the spool of gateway `other` into the spool of `gateway`, encoded again under its name.
 
@@ -77,7 +82,8 @@ def adopt(
     run that is killed at any moment can be repeated: no record is lost, and no record is adopted twice. Both ledgers
     stay balanced: the source counts the readings as dropped with the reason `adopted`, the target as acquired.
 
-    `prepare` is called before the first record moves, when no gateway uses either spool.
+    `prepare` is called before the first record moves, when no gateway uses either spool, and `report` with the counts
+    of processed and all records.
 
     Raises `BlockingIOError` if a gateway uses one of the spools, `NotReadable` if the other spool does not exist, and
     `OSError` or `sqlite3.Error` if the disk refuses.
@@ -93,7 +99,7 @@ def adopt(
         target.open()
         try:
             prepare()
-            return _Move(source, target, gateway, codec).run()
+            return _Move(source, target, gateway, codec).run(report)
         finally:
             target.close()
     finally:
@@ -109,11 +115,13 @@ class _Move:
         self._gateway = gateway
         self._codec = codec
 
-    def run(self) -> Adopted:
+    def run(self, report: Callable[[int, int], None]) -> Adopted:
         name = self._source.state.spool
         self._remove(self._target.adopted(name))  # of a run that was killed between the two commits
         records = readings = undecodable = no_room = 0
+        waiting = self._source.state.records
         for batch in self._batches():
+            report(records + undecodable + no_room, waiting)
             pairs = self._encoded_anew(batch)
             undecodable += len(batch) - len(pairs)
             fitting = self._fitting(pairs)

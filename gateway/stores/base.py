@@ -81,7 +81,7 @@ class Store(ABC):
 
     @abstractmethod
     def open(self) -> None:
-        """Connect, and create missing files or tables. Raises `Unavailable`."""
+        """Connect, and create missing files or tables. Raises `Unavailable` or `MissingExtra`."""
 
     def check(self) -> None:  # noqa: B027 - most stores have nothing to check
         """Check, before writing, that the open store is configured to keep these promises.

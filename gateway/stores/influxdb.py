@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import structlog
 from pydantic import Field, model_validator
 
+from drivers.extras import require
 from gateway.common.setting_types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
 from gateway.stores.influxdb_errors import is_about_rows, refused_lines
@@ -170,6 +171,7 @@ class InfluxStore(Store):
 
     def open(self) -> None:
         # half a second and 40 MB to import: only who writes to it pays for it
+        require("influxdb")
         from influxdb_client import InfluxDBClient  # noqa: PLC0415
 
         settings = self._settings

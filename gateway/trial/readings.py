@@ -94,6 +94,15 @@ def is_made(store: Path) -> bool:
             return False
 
 
+def count_stored(store: Path) -> int:
+    """Return the number of readings in a store, 0 if there is none yet."""
+    if not is_made(store):
+        return 0
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        [count] = db.execute("select count(*) from samples").fetchone()
+    return int(count)
+
+
 def _name(reading: Reading) -> str:
     return f"{reading.path}/{reading.point}"
 

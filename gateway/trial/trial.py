@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SIMULATOR_NICE = 5
 """Niceness of the simulators, below the services."""
+
+BROKER_LOG = "broker.log"
 
 START_SECONDS = 120.0
 """Seconds after which a server that does not listen has failed. OPC UA servers load for seconds, some in parallel."""
@@ -54,7 +57,8 @@ class Options:
 class Trial:
     """One run of some factories. `folder` contains the store, the spools, the logs and the configurations in use.
 
-    The configured broker, stores, spools and machines are left alone, and no secret of theirs is needed.
+    The configured broker, stores, spools and machines are left alone, and no secret of theirs is needed. A folder of
+    an earlier trial may be used again: its store and spools are kept, its logs and reports are replaced.
     """
 
     def __init__(self, folder: Path, configs: Sequence[Path], options: Options | None = None) -> None:
@@ -70,9 +74,10 @@ class Trial:
         self._ingest: Service
 
     async def __aenter__(self) -> Self:
-        """Start everything. Raises `TrialFailed`."""
+        """Start everything. Raises `TrialFailed`, at once if another trial uses the folder, and `OSError`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
+            self._claim()
             await self._start()
         except BaseException:
             await self._running.aclose()
@@ -92,10 +97,24 @@ class Trial:
         finally:
             await self._running.aclose()
 
+    def _claim(self) -> None:
+        """Lock the folder, and remove the files between processes of an earlier trial. Raises `TrialFailed`."""
+        lock = self._running.enter_context((self.folder / "trial.lock").open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise TrialFailed(f"{self.folder} is in use by another demo: stop it, or choose another folder") from None
+        written = [self.folder / BROKER_LOG, self._ingest_report]
+        for name in self._configs:
+            written += [self._moved(name), self._report(name), self.truth(name)]
+            written += [self.log(command, name) for command in ("simulate", "run", "ingest")]
+        for file in written:
+            file.unlink(missing_ok=True)
+
     async def _start(self) -> None:
         # in a process of its own, so that a test's process is not delayed and keeps no state
         port = free_port()
-        await self._begin(Service("broker", self.folder / "broker.log", "embedded-broker", "--port", str(port)))
+        await self._begin(Service("broker", self.folder / BROKER_LOG, "embedded-broker", "--port", str(port)))
         simulators = {name: await self._begin(self._simulator(name)) for name in self._configs}
         for name, simulator in simulators.items():
             await self._wait_for(self._moved(name), simulator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -261,6 +262,34 @@ def test_the_ways_in_are_shown_to_a_stranger(opcua: NodeOpcUa, tmp_path: Path) -
     assert re.search(r"certificate: Peer, thumbprint [0-9a-f]{40}", result.stdout)
     assert f"server Peer (urn:lineside:peer:server): {opcua.url}" in result.stdout
     assert not pki.exists()
+
+
+def test_variables_are_printed_for_programs(companion: CompanionMachine) -> None:
+    """With the keys of docs/commands.md, and the values that the tree shows."""
+    result = looked(companion.url, "--format", "json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found.keys() == {"url", "namespace", "complete", "variables"}
+    assert (found["namespace"], found["complete"]) == (URI, True)
+    keys = {"path", "node", "type", "value", "unit", "range", "labels", "quality", "code"}
+    assert all(one.keys() == keys for one in found["variables"])
+    tree = shown(looked(companion.url))
+    assert {one["path"].rpartition("/")[2] for one in found["variables"]} <= tree.keys()
+    assert [one for one in found["variables"] if isinstance(one["value"], float) and one["unit"]]
+    cut = json.loads(looked(companion.url, "--format", "json", "--max", "3").stdout)
+    assert cut["complete"] is False
+
+
+def test_the_ways_in_are_printed_for_programs(opcua: NodeOpcUa, tmp_path: Path) -> None:
+    """With the keys of docs/commands.md."""
+    url = f"{opcua.url}?pki={tmp_path / 'pki'}"
+    result = CliRunner().invoke(main, ["browse", "--endpoints", url, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    keys = {"url", "policy", "mode", "users", "spoken", "certificate", "legacy"}
+    assert all(one.keys() == keys for one in found["endpoints"])
+    assert {(one["policy"], one["mode"]) for one in found["endpoints"]} >= {("none", "none")}
+    assert found["servers"] == [{"name": "Peer", "uri": "urn:lineside:peer:server", "urls": [opcua.url]}]
 
 
 def test_a_missing_server_is_reported() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
@@ -184,18 +182,6 @@ async def test_some_machines_alone_can_be_tried(tmp_path: Path):
     assert ran.code == 0
     assert [machine["machine"].rpartition("/")[2] for machine in ran.output["machines"]] == ["meter-01", "meter-02"]
     assert ran.output["ledger"]["acquired"] > 0
-
-
-async def test_the_extra_that_is_needed_is_named(tmp_path: Path):
-    """An edge box has no simulators."""
-    (tmp_path / "amqtt.py").write_text("raise ImportError('no amqtt here')\n", encoding="utf-8")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "check", str(THIRD), "--simulated",
-        stderr=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    _, error = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 1
-    assert "pip install 'lineside[demo]'" in error.decode()
 
 
 async def test_whole_structures_are_stored_as_the_machine_has_them(tmp_path: Path):

@@ -19,7 +19,7 @@ from drivers.opcua.browse.type_hierarchy import TypeHierarchy
 from drivers.opcua.codec.values import fault_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from drivers.opcua.connection.session import Session
 
@@ -33,10 +33,12 @@ _SILENT = {Qualified("", name) for name in ("StateType", "TransitionType", "Hist
 class Browser:
     """Explores one server. `depth` limits the levels below the start, `most` the nodes; `cut` means there are more.
 
-    Raises `REQUEST_ERRORS`.
+    `report` is called with the number of nodes found so far. Raises `REQUEST_ERRORS`.
     """
 
-    def __init__(self, session: Session, depth: int, most: int) -> None:
+    def __init__(
+        self, session: Session, depth: int, most: int, report: Callable[[int], None] = lambda _: None
+    ) -> None:
         """Create a browser without a request."""
         self.cut = False
         self.count = 0
@@ -44,6 +46,7 @@ class Browser:
         self._session = session
         self._depth = depth
         self._most = most
+        self._report = report
         self._kinds = TypeHierarchy(session)
         self._seen: set[ua.NodeId] = set()
 
@@ -61,6 +64,7 @@ class Browser:
             for one in level if last else ():
                 one.note = "" if one.variable else "more may be below: --max" if self._full else "deeper than --depth"
             level = await self._take(asked, answers, last=last)
+            self._report(self.count)
             if last or not level:
                 break
         return self.count
