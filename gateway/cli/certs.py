@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from drivers.opcua.security.certificates import common_name, names, printable, thumbprint
-from drivers.opcua.security.pki import Pki, certificates, default_folder
-from drivers.opcua.security.settings import SecureConnection
-from gateway.cli.common import load
+from drivers.opcua.security.pki import Pki, certificates
+from drivers.opcua.security.settings import SecureConnection, default_folder
+from gateway.cli.common import SET, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ def certs() -> None:
 
 @certs.command("list")
 @TARGET
+@SET
 def list_(target: Path) -> None:
     """Show our certificate, and those trusted and rejected; TARGET is a configuration or a folder of certificates."""
     for pki in _folders(target):
@@ -54,6 +55,7 @@ def list_(target: Path) -> None:
 
 @certs.command()
 @TARGET
+@SET
 @THUMBPRINT
 def trust(target: Path, thumbprint: str) -> None:
     """Trust the rejected certificate with this THUMBPRINT, or the only one whose thumbprint begins so."""
@@ -64,6 +66,7 @@ def trust(target: Path, thumbprint: str) -> None:
 
 @certs.command()
 @TARGET
+@SET
 @THUMBPRINT
 def reject(target: Path, thumbprint: str) -> None:
     """Trust the certificate with this THUMBPRINT no longer."""
@@ -77,8 +80,9 @@ def _folders(target: Path) -> list[Pki]:
     if target.is_dir():
         return [Pki(target)]
     connections = [machine.connection for machine in load(target).machines]
-    used = {one.pki or default_folder() for one in connections if isinstance(one, SecureConnection)}
-    return [Pki(folder) for folder in sorted(used or {default_folder()})]
+    default = target.parent / default_folder()
+    used = {one.pki or default for one in connections if isinstance(one, SecureConnection)}
+    return [Pki(folder) for folder in sorted(used or {default})]
 
 
 def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certificate:

@@ -71,7 +71,7 @@ def test_file_that_can_not_be_written_is_found_before_the_work(arguments: tuple[
         (None, 1, "No such file or directory"),
         (b"", 1, "is empty"),
         (b"\x00\x01", 1, "is not YAML: control character (U+0000); remove it"),
-        (b"\xff\xfe", 1, "it begins as UTF-16 does: save it as UTF-8"),
+        (b"\xff\xfe", 1, "is UTF-16 text; save it as UTF-8"),
         (b"a: " + b"9" * 5000, 1, "the number has 5,000 characters; the limit is 100"),
         (b"a: " + b"[" * 5000, 1, "is nested deeper than 64 levels"),
     ],
