@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from drivers.base import AnyProtocol, Connection
@@ -93,13 +93,18 @@ def parse_connection(kind: AnyProtocol, written: str | Mapping[str, object]) -> 
     if not isinstance(url, str):
         raise ValueError("a connection needs a url")  # noqa: TRY004 - a value that a user wrote
     schemes = kind.connection.schemes
-    if urlsplit(url).scheme not in schemes:
-        article = "an" if kind.name[0] in "aeiou" else "a"
-        raise ValueError(
-            f"{urlsplit(url).scheme or 'this'} is not {article} {kind.name} connection; "
-            f"write one of {', '.join(f'{scheme}://' for scheme in schemes)}"
-        )
-    query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    from drivers.url import other_scheme, split_url  # noqa: PLC0415 - for `known` alone it is not needed
+
+    parts = split_url(url)
+    if parts.scheme not in schemes:
+        other = next((one for one in usable() if parts.scheme in one.connection.schemes), None)
+        if other is not None:
+            raise ValueError(
+                f"{parts.scheme}:// is for templates of protocol {other.name}, and this template is of protocol "
+                f"{kind.name}; write another template, or one of {', '.join(f'{one}://' for one in schemes)}"
+            )
+        raise ValueError(other_scheme(url, kind.name, schemes))
+    query = parse_qsl(parts.query, keep_blank_values=True)
     times = Counter([*options, *(key for key, _ in query)])
     if twice := [key for key, n in times.items() if n > 1]:
         raise ValueError(f"written twice: {', '.join(twice)}")

@@ -22,6 +22,7 @@ from drivers.scan import DeviceWarning, DiscoveredPoint, Group, PointMetadata, S
 from drivers.settings import (
     Connection,
     ConnectionT,
+    File,
     Flag,
     Seconds,
     Settings,
@@ -49,6 +50,7 @@ __all__ = [
     "Driver",
     "DriverError",
     "Fault",
+    "File",
     "Flag",
     "Group",
     "Misconfigured",

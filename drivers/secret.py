@@ -15,6 +15,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """The pattern of a secret's name, which is also a file name."""
 
 
+NOT_NAMED = (
+    "a secret is named, never written; write {secret: NAME}, with a name of letters, digits, '-', '_' and '.', and "
+    "put its value into the file NAME in /run/secrets or into the environment variable LINESIDE_SECRET_NAME"
+)
+"""The message for anything that is not a reference to a secret. It never repeats the text of the file."""
+
+
 class MissingSecret(Exception):
     """A named secret was not found or can't be read."""
 
@@ -37,17 +44,14 @@ class Secret(Settings):
             return data
         only = data if isinstance(data, dict) and len(data) == 1 else {}
         file = only.get("file")
-        if isinstance(file, str) and Path(file).is_absolute():
+        if isinstance(file, str) and file.strip():
             return data
         if "file" in only:
-            raise ValueError("write the whole path of a secret's file, as in {file: /run/secrets/broker_password}")
+            raise ValueError("write the path of the secret's file, as in {file: /run/secrets/broker_password}")
         name = only.get("secret")
         if not isinstance(name, str) or not NAME.fullmatch(name):
             # the message does not repeat the text: it may be the secret
-            raise ValueError(
-                "a secret is named, never written; write {secret: NAME}, with a name of letters, digits, "
-                "'-', '_' and '.'"
-            )
+            raise ValueError(NOT_NAMED)
         return data
 
     def reveal(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -15,12 +15,29 @@ if TYPE_CHECKING:
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+_UNITS = {
+    "usec": "us", "µs": "us", "μs": "us", "msec": "ms", "millis": "ms", "milliseconds": "ms", "millisecond": "ms",
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "sek": "s", "min": "m", "mins": "m", "minute": "m",
+    "minutes": "m", "hr": "h", "hrs": "h", "hour": "h", "hours": "h", "std": "h", "day": "d", "days": "d",
+}  # fmt: skip
+"""How units of time are often written -> the unit."""
+
+
+def _likely(written: str) -> str:
+    """Return the duration that is likely meant: `1sec` is 1s, and 0,5s is 0.5s."""
+    match = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*([^\W\d]+)\.?\s*", written)
+    unit = match and (_UNITS.get(match[2].lower()) or (match[2].lower() if match[2].lower() in _SECONDS else None))
+    return f"{match[1].replace(',', '.')}{unit}" if match and unit else "500ms"
+
+
 def parse_duration(written: object) -> object:
     """Convert `500ms`, `10s`, `5m`, `1h` or `7d` to seconds. Raises `ValueError` for other text."""
     if isinstance(written, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)\s*", written)
         if not match:
-            raise ValueError(f"{written!r} is not a duration; write a number and us, ms, s, m, h or d, as in '500ms'")
+            raise ValueError(
+                f"{written!r} is not a duration; write a number and us, ms, s, m, h or d, as in {_likely(written)}"
+            )
         return float(match[1]) * _SECONDS[match[2]]
     return written
 
@@ -33,6 +50,20 @@ def _seconds(written: object) -> object:
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 """A duration in a connection's options: `0.5` or `500ms`, both half a second; in a URL both are text."""
+
+
+def parse_file(written: object) -> object:
+    """Turn text into a path; `~` is the home folder. Raises `ValueError`."""
+    if not isinstance(written, str):
+        return written
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:  # ~nobody
+        raise ValueError(f"{written!r} begins with the home folder of an unknown user") from None
+
+
+File = Annotated[Path | None, BeforeValidator(parse_file)]
+"""A file or folder. A relative path follows the file of the configuration that it is written in."""
 
 
 def _truth(written: object) -> object:
@@ -161,6 +192,10 @@ class Connection(Settings):
     def patience(self) -> float:
         """Seconds for which connecting waits for a device that dials in; 0 if the gateway connects to the device."""
         return 0.0
+
+    def beside(self, folder: Path) -> Self:  # noqa: ARG002 - of those with such defaults
+        """Return this with its default files and folders below the folder of the configuration."""
+        return self
 
     def anywhere(self) -> Connection:
         """Return this without its address: connections with equal results have the same cost for the same points."""

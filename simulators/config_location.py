@@ -19,6 +19,7 @@ class ConfigLocation:
 
     def __init__(self, factory: Factory) -> None:
         self._file = factory.file
+        self._templates = factory.templates
         self._read: dict[Path, Document] = {}
 
     def connection(self, machine: Machine) -> str:
@@ -49,6 +50,5 @@ class ConfigLocation:
         return self._read[file]
 
     def _template(self, name: str) -> Path:
-        own = self._file.parent / self._document(self._file).data.get("templates", "machines")
-        mine = own / f"{name}.yaml"
-        return mine if mine.is_file() else bundled_config() / "machines" / f"{name}.yaml"
+        mine = None if self._templates is None else self._templates / f"{name}.yaml"
+        return mine if mine is not None and mine.is_file() else bundled_config() / "machines" / f"{name}.yaml"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import yaml
-
 from drivers.modbus.connection import ModbusConnection, Transport
 from drivers.opcua.security.settings import Policy
+from gateway.settings.serialize import dump_factory, unrolled
 from simulators.servers import device_key
 
 if TYPE_CHECKING:
@@ -26,16 +25,12 @@ _ELSEWHERE = {
 
 def relocated_configuration(factory: Factory, servers: Servers) -> str:
     """Return a factory's YAML with every connection pointing to its simulated server."""
-    data = {key: value for key, value in factory.written.items() if key not in {"include", "lines"}}
-    templates = factory.file.parent / str(data.get("templates", "machines"))
-    if templates.is_dir():
-        data["templates"] = str(templates.resolve())
-    lines: dict[str, Any] = {}
-    for machine in factory.machines:
-        line = lines.setdefault(machine.path.line, {"area": machine.path.area, "machines": {}})
-        connection = _relocated_connection(machine, servers) if servers.free_ports else machine.written["connection"]
-        line["machines"][machine.path.machine] = {**machine.written, "connection": connection}
-    return yaml.safe_dump(data | {"lines": lines}, sort_keys=False, allow_unicode=True)
+    data = unrolled(factory)
+    if servers.free_ports:
+        for machine in factory.machines:
+            section = data["lines"][machine.path.line]["machines"][machine.path.machine]
+            section["connection"] = _relocated_connection(machine, servers)
+    return dump_factory(data)
 
 
 def _relocated_connection(machine: Machine, servers: Servers) -> object:

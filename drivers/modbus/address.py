@@ -29,6 +29,17 @@ class Table(StrEnum):
         return self in {Table.COIL, Table.HOLDING}
 
 
+_TABLES = {
+    Table.HOLDING: "hr h hold holding holdingregister holdingregisters mw register registers reg 4x",
+    Table.INPUT: "ir i input inputregister inputregisters 3x",
+    Table.COIL: "c co coil coils m 0x",
+    Table.DISCRETE: "di discrete discreteinput discreteinputs discreteregister x 1x",
+}
+
+_TABLE_OF = {name: table for table, names in _TABLES.items() for name in names.split()}
+"""The names of a table in other gateways, in small letters -> the table."""
+
+
 class FunctionData(StrEnum):
     """Data outside of the tables, which a function of its own reads: 20, 24, 17 and 43 (clauses 6.14 to 6.21)."""
 
@@ -127,10 +138,19 @@ def parse_address(written: object, base: int = 0) -> object:
         raise ValueError(
             f"{text!r} is not a Modbus address; for one bit of a register write bit: {match[2]} beside it"
         )
+    if (likely := _likely(text)) is not None:
+        raise ValueError(f"{text!r} is not a Modbus address; did you mean {likely!r}, counted from 0?")
     raise ValueError(
         f"{text!r} is not a Modbus address; write a table and an entry counted from 0, as in "
         "'holding 10' (tables: coil, discrete, holding, input), or Modicon notation, as in 40011"
     )
+
+
+def _likely(text: str) -> str | None:
+    """Return the address that a text likely means, None if that is not certain: `hr 3` is `holding 3`."""
+    match = re.fullmatch(r"%?(\dx|[A-Za-z][A-Za-z _-]*?)[\s:.#_\[-]*(\d{1,5})\]?", text)
+    table = None if match is None else _TABLE_OF.get(re.sub(r"[^a-z0-9]", "", match[1].lower()))
+    return None if match is None or table is None else f"{table} {int(match[2])}"
 
 
 def table_of(written: object) -> Table | FunctionData | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, InstanceOf, model_validator
 
-from drivers.base import Connection, Flag, Seconds
+from drivers.base import Connection, File, Flag, Seconds
 from drivers.modbus.address import Table
 from drivers.modbus.raw_types import absent_values
 from drivers.peer import peer_network
+from drivers.url import check_host, split_url
 
 
 class Transport(StrEnum):
@@ -74,13 +74,6 @@ def _port(parts: SplitResult) -> int | None:
     except ValueError:
         written = parts.netloc.rpartition(":")[2]
         raise ValueError(f"{written!r} is not a port; write a number from 1 to 65535") from None
-
-
-def _path(written: object) -> object:
-    return Path(written) if isinstance(written, str) else written
-
-
-File = Annotated[Path | None, BeforeValidator(_path)]
 
 
 class ModbusConnection(Connection):
@@ -180,7 +173,7 @@ class ModbusConnection(Connection):
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
-        parts = urlsplit(url)
+        parts = split_url(url)
         transport = Transport(parts.scheme)
         if transport.serial:
             if not parts.path:
@@ -191,6 +184,7 @@ class ModbusConnection(Connection):
             return cls.model_validate({"transport": transport, "device": parts.path} | usual | options)
         if not parts.hostname:
             raise ValueError(f"{url!r} names no host; write {transport}://HOST:502?unit=1")
+        check_host(parts.hostname)
         port = _port(parts)
         port = _PORTS.get(transport, 502) if port is None else port
         usual = {"baud": BAUD} if transport is Transport.RTU_TCP else {}

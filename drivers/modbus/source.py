@@ -30,6 +30,7 @@ from drivers.modbus.address import (
 )
 from drivers.modbus.calendar_time import LAYOUT, parse_layout, zone_of
 from drivers.modbus.connection import ModbusConnection
+from drivers.modbus.likely import byte_order, raw_type
 from drivers.modbus.pdu import MOST_FILE_REGISTERS
 from drivers.modbus.raw_types import (
     APPLIES,
@@ -147,9 +148,9 @@ class ModbusSource(Source):
     """Table and entry counted from base, Modicon notation, or data with a function of its own, as in `holding 10` or
     `40011` or `file 4 record 0` or `identification model_name`.
     """
-    raw: Annotated[Raw, Field(strict=False)] = Raw.UINT16
+    raw: Annotated[Raw, Field(strict=False), BeforeValidator(raw_type)] = Raw.UINT16
     """The type of the raw value in the registers, as in `float32`."""
-    order: Annotated[Order, Field(strict=False)] = Order.ABCD
+    order: Annotated[Order, Field(strict=False), BeforeValidator(byte_order)] = Order.ABCD
     """The order of the bytes on the wire, A is the most significant, as in `CDAB`."""
     bit: Annotated[int | None, Field(ge=0)] = None
     """One bit of a register, or above 15 of a uint32 or uint64; 0 is the lowest, as in `3`."""

@@ -70,11 +70,25 @@ def parse_node(written: object) -> object:
         return BrowsePath(tuple(_parse_step(one, written) for one in _STEPS.findall(text)))
     match = _ID.fullmatch(text)
     if not match or (match["id"].startswith("i=") and not match["id"][2:].isdigit()):
+        if (likely := _likely(text)) is not None:
+            raise ValueError(f"{written!r} is not a node id; {likely}")
         raise ValueError(
             f"{written!r} is not a node id; write 'nsu=URI;s=NAME', 'ns=INDEX;i=NUMBER', or 's=NAME' in the "
             "namespace that the connection names; or a path of browse names, '/Press/Drum/Speed'"
         )
     return Node(int(match["index"]) if match["index"] else match["uri"], match["id"])
+
+
+def _likely(text: str) -> str | None:
+    """Return what to write instead of a text that is not a node id, None where that is not certain."""
+    if "=" not in text:
+        steps = text.removeprefix("Root/").removeprefix("Objects/")
+        return f"did you mean the path {f'/{steps}'!r}?" if "/" in steps else f"did you mean {f's={text}'!r}?"
+    if re.match(r"ns=[^;]*;", text) and not re.match(r"ns=\d+;", text):
+        return "ns= has the number of a namespace; with its URI write nsu=URI"
+    if re.search(r"(^|;)i=(?!\d+$)", text):
+        return "i= has a number, as in 'ns=2;i=17'; write s= for a name"
+    return None
 
 
 def _parse_step(written: str, whole: str) -> Step:

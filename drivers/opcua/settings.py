@@ -13,6 +13,7 @@ from drivers.base import Flag, Group, Seconds, Source, ValueType
 from drivers.opcua.node_address import BrowsePath, Node, parse_node
 from drivers.opcua.security.settings import SecureConnection
 from drivers.peer import peer_network
+from drivers.url import check_host, split_url
 
 REVERSE = "opc.tcp+reverse"
 """The scheme of an address at which a server dials in."""
@@ -298,10 +299,11 @@ class OpcUaConnection(SecureConnection):
 
     @classmethod
     def from_url(cls, url: str, options: dict[str, Any]) -> Self:
-        parts = urlsplit(url)
+        parts = split_url(url)
         if not parts.hostname or "@" in parts.netloc:
             # the URL is not repeated, since it may contain a password
             raise ValueError("write opc.tcp://HOST:4840, without a user in it")
+        check_host(parts.hostname)
         _port(parts, "opc.tcp://HOST:4840")
         return cls.model_validate(options | {"url": parts._replace(query="", fragment="").geturl()})
 

@@ -59,7 +59,9 @@ async def check_simulated(
     whole = len(machines) == len(factory.machines)
     compared = sum(len(machine.points) for machine in machines) <= TRUTH_POINTS
     with tempfile.TemporaryDirectory(prefix="lineside-check-") as folder:
-        config = factory.file if whole else _alone(factory, machines, Path(folder, "some"))
+        # a process of the trial knows the variables of the environment, and not the values of the command line
+        as_it_is = whole and not factory.overrides
+        config = factory.file if as_it_is else _alone(factory, machines, Path(folder, "some"))
         options = Options(seed, truth=compared, patient=True, change=in_time(machines, seconds))
         trial = Trial(Path(folder), [config], options)
         try:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drivers.opcua.security.certificates import common_name, names, printable, thumbprint
-from drivers.opcua.security.pki import Pki, certificates, default_folder
-from drivers.opcua.security.settings import SecureConnection
-from gateway.cli.common import FORMAT, load, print_json
+from drivers.opcua.security.pki import Pki, certificates
+from drivers.opcua.security.settings import SecureConnection, default_folder
+from gateway.cli.common import FORMAT, SET, load, print_json
 from gateway.cli.group import CommandGroup
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def certs() -> None:
 
 @certs.command("list")
 @TARGET
+@SET
 @FORMAT
 def list_(target: Path, style: str) -> None:
     """Show our certificate, and those trusted and rejected.
@@ -65,6 +66,7 @@ def list_(target: Path, style: str) -> None:
 
 @certs.command()
 @TARGET
+@SET
 @THUMBPRINT
 @FORMAT
 def trust(target: Path, thumbprint: str, style: str) -> None:
@@ -75,6 +77,7 @@ def trust(target: Path, thumbprint: str, style: str) -> None:
 
 @certs.command()
 @TARGET
+@SET
 @THUMBPRINT
 @FORMAT
 def reject(target: Path, thumbprint: str, style: str) -> None:
@@ -95,8 +98,9 @@ def _folders(target: Path) -> list[Pki]:
     if target.is_dir():
         return [Pki(target)]
     connections = [machine.connection for machine in load(target).machines]
-    used = {one.pki or default_folder() for one in connections if isinstance(one, SecureConnection)}
-    return [Pki(folder) for folder in sorted(used or {default_folder()})]
+    default = target.parent / default_folder()
+    used = {one.pki or default for one in connections if isinstance(one, SecureConnection)}
+    return [Pki(folder) for folder in sorted(used or {default})]
 
 
 def _first(target: Path, move: Callable[[Pki], x509.Certificate]) -> x509.Certificate:

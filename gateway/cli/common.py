@@ -8,9 +8,8 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
@@ -23,22 +22,41 @@ from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.model.path import matches
 from gateway.settings.load import load_factory
-from gateway.settings.problems import LONGEST_MESSAGE, ConfigurationError
+from gateway.settings.overrides import Override, parse_override
+from gateway.settings.problems import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from gateway.settings.factory import Factory, Machine
-    from gateway.settings.problems import Problem
 
 EXPECTED = (MissingExtra, MissingSecret, OSError, sqlite3.OperationalError)
 """Errors that end a service with a line of text: a missing secret or library, a port or a spool in use."""
 
-SAME_MESSAGES = 20
-"""Problems with the same message that are printed."""
+_OVERRIDES = "lineside-overrides"
+"""The key of a command's context for its values of `--set`."""
 
-CONFIG = click.argument("config", type=click.Path(dir_okay=False, path_type=Path))
-"""The factory's YAML."""
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+
+def _keep_overrides(context: click.Context, option: click.Parameter, written: tuple[str, ...]) -> None:
+    """Parse the values of `--set`, for `load`."""
+    try:
+        context.meta[_OVERRIDES] = tuple(map(parse_override, written))
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
+SET = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", expose_value=False, callback=_keep_overrides,
+    help="A value in place of that of the file, as in gateway.id=edge-07; may be given again.",
+)  # fmt: skip
+"""Values in place of those of the factory's YAML."""
+
+
+def CONFIG(command: Command) -> Command:  # noqa: N802 - a decorator like the others
+    """The factory's YAML, and values in place of those in it."""  # noqa: D401 - of a decorator
+    return click.argument("config", type=click.Path(dir_okay=False, path_type=Path))(SET(command))
 
 
 def complete_machine(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -147,28 +165,25 @@ WITH_STDIN = click.option("--with-stdin", is_flag=True, hidden=True, help="Stop 
 """For a parent that starts services: they end with it, however it ends."""
 
 
+def overrides() -> tuple[Override, ...]:
+    """Return the values of `--set` of the command that runs."""
+    context = click.get_current_context(silent=True)
+    found: tuple[Override, ...] = () if context is None else context.meta.get(_OVERRIDES, ())
+    return found
+
+
 def load(file: Path) -> Factory:
-    """Return the configuration; prints every problem and exits with 1 where it has any."""
+    """Return the configuration with the values of `--set`; prints every problem and exits with 1 where it has any."""
     try:
         with Progress(f"reading {file}"):
-            return load_factory(file)
+            return load_factory(file, overrides())
     except ConfigurationError as error:
+        from gateway.cli.problem_text import print_problems  # noqa: PLC0415 - only after an error
+
         print_problems(error.problems)
         if (count := len(error.problems)) > 1:
             click.echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
-
-
-def print_problems(problems: Sequence[Problem]) -> None:
-    """Print problems, of the same message in many places the first few."""
-    shown: Counter[str] = Counter()
-    for problem in problems:
-        shown[problem.message] += 1
-        if shown[problem.message] <= SAME_MESSAGES:
-            click.echo(str(problem), err=True)
-    for message, count in shown.items():
-        if count > SAME_MESSAGES:
-            click.echo(f"{count - SAME_MESSAGES:,} more: {message[:LONGEST_MESSAGE]}", err=True)
 
 
 def machines_of(factory: Factory, pattern: str) -> list[Machine]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import FORMAT, load, serve
+from gateway.cli.common import FORMAT, SET, load, serve
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +29,7 @@ _TEXT = "{time}  {point:<72} {value:>18} {unit:<8} {quality}"
 @click.command()
 @click.argument("pattern", default="*")
 @_CONFIG
+@SET
 @FORMAT
 @click.option("--count", "-n", type=int, default=0, help="Stop after so many readings.")
 def tail(pattern: str, config: str, style: str, count: int) -> None:
@@ -48,6 +49,7 @@ def tail(pattern: str, config: str, style: str, count: int) -> None:
 @click.command()
 @click.argument("pattern", default="*")
 @_CONFIG
+@SET
 @FORMAT
 @click.option("--last", default="10m", show_default=True, help="How far back, as 30s, 10m, 1h, 7d.")
 @click.option("--limit", default=1000, show_default=True, help="Print so many readings at the most, the newest.")

@@ -1,69 +1,90 @@
-"""`lineside validate`: all that is wrong with a configuration, for people, editors and CI."""
+"""`lineside validate`: all that is wrong with the files of a configuration, for people, editors and CI."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from gateway.acquisition.link_load import load_warnings
-from gateway.cli.common import CONFIG, FORMAT, print_problems, size_of
+from gateway.cli.common import SET, overrides, size_of
+from gateway.cli.validation_formats import FORMATS, Validated
 from gateway.common.text import counted
 from gateway.mqtt.topics import topic_warnings
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, in_order
+from gateway.settings.standalone import Kind, check_lines, check_template, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from gateway.settings.factory import Factory
-    from gateway.settings.problems import Problem
+    from gateway.settings.standalone import Checked
 
 
 @click.command()
-@CONFIG
-@FORMAT
+@click.argument(
+    "files", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)
+)
+@SET
+@click.option(
+    "--format", "style", type=click.Choice(list(FORMATS)), default="text", show_default=True,
+    help="For people; for programs; for code scanning (SARIF 2.1.0); as annotations of GitHub Actions.",
+)  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit 1 on warnings too.")
-def validate(config: Path, style: str, *, strict: bool) -> None:
-    """Check CONFIG; print each problem with file, line, column and a correction.
+def validate(files: tuple[Path, ...], style: str, *, strict: bool) -> None:
+    """Check factories, files with lines and templates; print each problem with file, line, column and a correction.
 
     Exits 1 if there are problems. Warnings name allowed values that are rarely intended.
     """
-    factory: Factory | None = None
+    results = _checked(list(dict.fromkeys(files)))
+    FORMATS[style](results, strict=strict)
+    sys.exit(0 if all(one.passes(strict=strict) for one in results) else 1)
+
+
+def _checked(files: list[Path]) -> list[Validated]:
+    """Check each file by its kind: files that a valid factory includes are checked with it."""
+    kinds = {file: kind_of(file) for file in files}
+    of_factories: dict[Path, Path] = {}
+    results: dict[Path, Validated] = {}
+    for file in (file for file in files if kinds[file] is Kind.FACTORY):
+        results[file] = _factory(file, of_factories)
+    for file in (file for file in files if kinds[file] is Kind.TEMPLATE):
+        results[file] = _template(file, check_template(file))
+    for file in (file for file in files if kinds[file] is Kind.LINES):
+        owner = of_factories.get(file.resolve())
+        results[file] = _lines(file, check_lines(file)) if owner is None else _included(file, owner)
+    return [results[file] for file in files]
+
+
+def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
+    """Check a factory, and add its files to those that are checked."""
     try:
-        factory = load_factory(config)
-        problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
+        factory = load_factory(file, overrides())
     except ConfigurationError as error:
-        problems = error.problems
-    if style == "json":
-        click.echo(as_json(config, factory, problems))
-    else:
-        _print(config, factory, problems)
-    sys.exit(1 if factory is None or (problems and strict) else 0)
+        return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
+    of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
+    problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
+    points = sum(len(machine.points) for machine in factory.machines)
+    return Validated(
+        file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,
+        machines=len(factory.machines), points=points,
+    )  # fmt: skip
 
 
-def _print(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> None:
-    print_problems(problems)
-    count = counted(len(problems), "problem")
-    if factory is None:
-        click.echo(f"{config}: {count}", err=True)
-        return
-    warned = f", {counted(len(problems), 'warning')}" if problems else ""
-    click.echo(f"{config}: valid: {size_of(factory)}{warned}; configuration {factory.digest}")
+def _template(file: Path, checked: Checked) -> Validated:
+    unread = f", {checked.unread} of them with parameters that each machine sets" if checked.unread else ""
+    points = checked.points + checked.unread
+    text = f"{counted(points, 'point')}{unread}"
+    return Validated(file, Kind.TEMPLATE, valid=checked.valid, problems=checked.problems, text=text, points=points)
 
 
-def as_json(config: Path, factory: Factory | None, problems: Sequence[Problem]) -> str:
-    """Return the result for other programs; docs/configuration.md says what each key means."""
-    machines = () if factory is None else factory.machines
-    result = {
-        "file": str(config),
-        "right": factory is not None,
-        "config": None if factory is None else factory.digest,
-        "machines": len(machines),
-        "points": sum(len(machine.points) for machine in machines),
-        "problems": [problem._asdict() | {"file": str(problem.file)} for problem in problems],
-    }
-    return orjson.dumps(result, option=orjson.OPT_INDENT_2).decode()
+def _lines(file: Path, checked: Checked) -> Validated:
+    text = f"{counted(checked.machines, 'machine')}, {counted(checked.points, 'point')}"
+    return Validated(
+        file, Kind.LINES, valid=checked.valid, problems=checked.problems, text=text, machines=checked.machines,
+        points=checked.points,
+    )  # fmt: skip
+
+
+def _included(file: Path, owner: Path) -> Validated:
+    return Validated(file, Kind.LINES, valid=True, problems=[], text=f"included by {owner}")

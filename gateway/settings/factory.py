@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.common.setting_types import Section
     from gateway.model.path import MachinePath
     from gateway.settings.document import Document, Step
+    from gateway.settings.overrides import Override
     from gateway.settings.point import Point
     from gateway.settings.problems import Problem
     from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
@@ -80,7 +81,8 @@ class Factory:
     """All of one factory's YAML.
 
     `warnings` name allowed values that are rarely intended; `document` is its main file. `files` are all its files,
-    templates included, each with the digest of its text; `digest` is that of all of them.
+    templates included, each with the digest of its text and of the variables in it. `overrides` are values of the
+    command line. `digest` is that of all of them. `templates` is the folder of its own templates, None without one.
     """
 
     file: Path
@@ -93,6 +95,8 @@ class Factory:
     warnings: tuple[Problem, ...] = ()
     document: Document | None = field(default=None, compare=False, repr=False)
     files: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
+    overrides: tuple[Override, ...] = field(default=(), compare=False, repr=False)
+    templates: Path | None = field(default=None, compare=False, repr=False)
 
     @property
     def written(self) -> Mapping[str, Any]:
@@ -101,10 +105,11 @@ class Factory:
 
     @property
     def digest(self) -> str:
-        """The identity of this configuration: the same files give the same digest in any folder."""
+        """The identity of this configuration: the same files and values give the same digest in any folder."""
         folder = self.file.parent
         named = sorted(
             f"{file.relative_to(folder) if file.is_relative_to(folder) else file.name} {digest}"
             for file, digest in self.files.items()
         )
+        named += [f"{one.origin} {sha256(one.text.encode()).hexdigest()}" for one in self.overrides]
         return sha256("\n".join(named).encode()).hexdigest()[:DIGEST]

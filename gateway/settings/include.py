@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.settings.document import Document, Step
+    from gateway.settings.interpolation import Variables
     from gateway.settings.problems import Problem
 
 LONGEST_PATTERN, MOST_FILES = 255, 1000
@@ -22,7 +23,7 @@ KEYS = ("format", "lines")
 """The keys of an included file."""
 
 
-def included(document: Document) -> tuple[list[Document], list[Problem]]:
+def included(document: Document, variables: Variables | None = None) -> tuple[list[Document], list[Problem]]:
     """Return the main file and those that it includes, in their order, and why others can't be read.
 
     Problems of the key itself, and of the keys of an included file, are reported in their documents.
@@ -33,15 +34,20 @@ def included(document: Document) -> tuple[list[Document], list[Problem]]:
         if file.resolve() in documents:
             continue
         try:
-            one = read_document(file)
+            one = read_document(file, variables)
         except ConfigurationError as error:
             unreadable += error.problems
             continue
         documents[file.resolve()] = one
         if right_format(one):
-            for key in (key for key in one.data if key not in KEYS):
-                one.report((key,), unknown("key", key, KEYS) + " (all other keys belong into the main file)")
+            check_keys(one)
     return list(documents.values()), unreadable
+
+
+def check_keys(document: Document) -> None:
+    """Report the keys that an included file can't have."""
+    for key in (key for key in document.data if key not in KEYS):
+        document.report((key,), unknown("key", key, KEYS) + " (all other keys belong into the main file)")
 
 
 def _is_below(pattern: str) -> bool:
@@ -69,5 +75,11 @@ def _files(document: Document) -> Iterator[Path]:
             document.report(path, f"{pattern!r} matches more than {MOST_FILES:,} files")
             files = []
         elif not files:
-            document.report(path, f"no file matches {document.file.parent / pattern}")
+            wanted = document.file.parent / pattern
+            document.report(
+                path, f"no file matches {wanted}" if "*" in pattern else f"the file {wanted} does not exist"
+            )
+        elif files == [document.file.parent / pattern] and files[0].resolve() == document.file.resolve():
+            document.report(path, "this is the file itself; remove it")
+            files = []
         yield from files

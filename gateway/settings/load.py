@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import gc
+import os
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drivers.extras import instruction
 from gateway.codecs import CODECS
+from gateway.common.setting_types import Section
 from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
+from gateway.settings.interpolation import Variables
 from gateway.settings.machines import Machines
+from gateway.settings.overrides import apply
+from gateway.settings.paths import anchored
 from gateway.settings.problems import CLOSE, ConfigurationError, Severity, in_order, unknown
-from gateway.settings.sections import BrokerSection, FactorySection, GatewaySection, IngestSection
+from gateway.settings.sections import (
+    BrokerSection,
+    FactorySection,
+    GatewaySection,
+    IngestSection,
+    readable_password,
+)
 from gateway.settings.templates import Templates
 from gateway.settings.validation import validate
 from gateway.stores import STORES, store_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gateway.settings.document import Document, Step
+    from gateway.settings.overrides import Override
+
+S = TypeVar("S", bound=Section)
 
 KEYS = ("format", "factory", "gateway", "broker", "ingest", "stores", "templates", "include", "lines")
 """The keys of a factory's file."""
 
 
-def load_factory(file: Path) -> Factory:
+def load_factory(file: Path, overrides: Sequence[Override] = ()) -> Factory:
     """Read, check and expand a factory's YAML.
 
-    Raises `ConfigurationError` with every problem of the file and of the templates it names.
+    Variables are those of the environment; `overrides` are values in place of those of the file. Raises
+    `ConfigurationError` with every problem of the file and of the templates it names.
     """
-    # all that is made here stays: looking for garbage in between costs a third of the time of a large factory
-    with _no_garbage_collection():
-        return _load(file)
+    with no_garbage_collection():
+        return _load(file, tuple(overrides))
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Look for no garbage while a configuration is made: all of it stays, and looking takes a third of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -50,8 +65,11 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(file: Path) -> Factory:
-    document = read_document(file)
+def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
+    variables = Variables(os.environ)
+    document = read_document(file, variables)
+    if isinstance(document.data, dict):
+        apply(document, overrides)
     if not right_format(document):
         raise ConfigurationError(document.problems)
     data = document.data
@@ -61,14 +79,16 @@ def _load(file: Path) -> Factory:
             document.report((key,), unknown("key", key, KEYS))
             slips.update(get_close_matches(key, KEYS, n=1, cutoff=CLOSE))
     slips -= data.keys()  # sections that are there, under the unknown keys that are reported
-    factory = None if "factory" in slips else validate(FactorySection, document, data.get("factory"), ("factory",))
-    gateway = None if "gateway" in slips else validate(GatewaySection, document, data.get("gateway"), ("gateway",))
-    broker = None if "broker" in slips else validate(BrokerSection, document, data.get("broker"), ("broker",))
-    ingest = None if "ingest" in slips else validate(IngestSection, document, data.get("ingest"), ("ingest",))
+    factory = None if "factory" in slips else _section(FactorySection, document, "factory")
+    gateway = None if "gateway" in slips else _section(GatewaySection, document, "gateway")
+    broker = None if "broker" in slips else _section(BrokerSection, document, "broker")
+    ingest = None if "ingest" in slips else _section(IngestSection, document, "ingest")
     if gateway is not None:
         _check_codec(document, gateway.codec)
+    if broker is not None and (message := readable_password(broker)):
+        document.report(("broker", "password"), message, Severity.WARNING)
     stores = _stores(document)
-    documents, unreadable = included(document)
+    documents, unreadable = included(document, variables)
     templates = Templates(document)
     machines = Machines(documents, factory, templates).all()
     problems = unreadable + templates.problems + [problem for one in documents for problem in one.problems]
@@ -78,8 +98,14 @@ def _load(file: Path) -> Factory:
     files = {one.file: one.digest for one in (*documents, *templates.documents)}
     return Factory(
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
-        files,
+        files, overrides, templates.own,
     )  # fmt: skip
+
+
+def _section(model: type[S], document: Document, key: str) -> S | None:
+    """Return a section of the main file with its paths, or None after reporting its problems."""
+    section = validate(model, document, document.data.get(key), (key,))
+    return None if section is None else anchored(section, document, (key,))
 
 
 def _check_codec(document: Document, name: str) -> None:
@@ -94,7 +120,9 @@ def _stores(document: Document) -> list[StoreEntry]:
     if written is None:
         return []
     if not isinstance(written, list):
-        document.report(("stores",), "write a list, as in '- sqlite: {path: readings.db}'")
+        document.report(
+            ("stores",), "is not a list; write - before each store, as in '- sqlite: {path: readings.db}'"
+        )
         return []
     entries = []
     for index, item in enumerate(written):
@@ -109,7 +137,7 @@ def _stores(document: Document) -> list[StoreEntry]:
         kind = store_kind(name)
         section = validate(kind.settings, document, settings, (*path, name))
         if section is not None:
-            entries.append(StoreEntry(kind, section))
+            entries.append(StoreEntry(kind, anchored(section, document, (*path, name))))
     return entries
 
 

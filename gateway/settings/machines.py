@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 import drivers
 from drivers.base import as_written
+from drivers.url import split_url
 from gateway.common.setting_types import check_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.model.path import MachinePath
 from gateway.settings.factory import Machine, Place
 from gateway.settings.line_sections import LineSection, MachineSection
 from gateway.settings.machine_ranges import machines_of
-from gateway.settings.parameters import fill, plain
-from gateway.settings.point_builder import LITERAL
+from gateway.settings.parameters import LITERAL, fill, plain
+from gateway.settings.paths import anchored_connection, movable_connection
 from gateway.settings.problems import Severity
 from gateway.settings.templates import Use
-from gateway.settings.validation import explain, usable, validate
+from gateway.settings.validation import explain, usable, validate, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from drivers.base import Connection, Protocol
     from gateway.settings.document import Document
@@ -60,9 +61,10 @@ class Machines:
                 for name, written in lines.items():
                     found += self._line(name, written, Place(document, ("lines", name)))
             elif lines is not None:
-                document.report(("lines",), "write a mapping of lines by their names")
+                what = "has no line" if lines == {} else "is not a mapping of keys to values"
+                document.report(("lines",), f"{what}; write NAME: {{area: ..., machines: ...}} for each line")
         if all(not isinstance(one.data, dict) or one.data.get("lines") is None for one in self._documents):
-            self._documents[0].report(("lines",), "is missing")
+            self._documents[0].report(("lines",), "is missing; write lines, or include: [lines/*.yaml]")
         return found
 
     def _line(self, name: str, written: Any, place: Place) -> list[Machine]:  # noqa: ANN401 - what a user wrote
@@ -95,11 +97,15 @@ class Machines:
         parts = self._templates.parts(section.template, Place(place.document, (*place.path, "template")))
         if parts is None:
             return
+        doubled = False
         for one in numbered:
             if self._full:
                 return
             if taken.setdefault(one.name, key) != key:
-                place.report(_twice(one.name, taken[one.name], key))
+                if not doubled:
+                    place.report(_twice(one.name, taken[one.name], key))
+                doubled = True
+                continue
             before = len(place.document.problems)
             machine = self._machine(one, section, parts, place, line)
             if machine is None:
@@ -143,14 +149,15 @@ class Machines:
         if connection is None or points is None:
             return None
         template = self._templates.of(parts, Use(place, parameters, points)) if values is not None else None
-        settings = _connection(parts.protocol, connection[""], Place(place.document, (*place.path, "connection")))
-        if settings is None or template is None:
+        at_connection = Place(place.document, (*place.path, "connection"))
+        connected = _connection(parts.protocol, connection[""], at_connection, self._documents[0].file.parent)
+        if connected is None or template is None:
             return None
+        settings, reach = connected
         if not template.points:
             if not place.document.errors and not any(p.severity is Severity.ERROR for p in self._templates.problems):
                 place.report("there is no point to read: all are enabled: false")
             return None
-        at_connection = Place(place.document, (*place.path, "connection"))
         for position, message in parts.protocol.check(settings, [point.source for point in template.points]):
             at_connection.report(f"point {template.points[position].name}: {message}")
         if self._factory is None:
@@ -162,7 +169,7 @@ class Machines:
         self._check_endpoint(settings, path, at_connection)
         written = {
             "template": section.template,
-            "connection": connection[""],
+            "connection": movable_connection(reach, settings),
             "parameters": parameters,
             "points": points,
         }
@@ -210,7 +217,7 @@ def _parted(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], tuple[Point, 
 def _twice(name: str, first: str, key: str) -> str:
     ranges = [one for one in (first, key) if one != name]
     hint = f"; leave it out of {ranges[0]}, as in press-{{01..06,08..24}}" if ranges else ""
-    return f"there is another {name}, of {first}{hint}"
+    return f"there is another {name}{f', of {first}' if first != name else ''}{hint}"
 
 
 def _filled(
@@ -250,18 +257,29 @@ def _usable_machines(written: Any) -> dict[str, MachineSection]:  # noqa: ANN401
     return {name: section for name, section in sections.items() if section is not None}
 
 
-def _connection(protocol: Protocol, written: Any, place: Place) -> Connection | None:  # noqa: ANN401 - what a user wrote
+def _connection(
+    protocol: Protocol,
+    written: Any,  # noqa: ANN401 - what a user wrote
+    place: Place,
+    main: Path,
+) -> tuple[Connection, Any] | None:
+    """Return the settings of a connection, and what is written, in which options that need text are text."""
     try:
         _without_user(written.get("url") if isinstance(written, dict) else written)
-        return drivers.parse_connection(protocol, written)
+        found = drivers.parse_connection(protocol, written)
     except ValidationError as error:
+        texts = with_texts(error, place.document, written, place.path)
+        if texts is not None:
+            return _connection(protocol, texts, place, main)
         explain(error, protocol.connection, place.document, place.path)
     except ValueError as error:
         place.report(str(error))
+    else:
+        return anchored_connection(found, place.document, place.path, main), written
     return None
 
 
 def _without_user(url: object) -> None:
-    if "@" in urlsplit(str(url)).netloc:
+    if "@" in split_url(str(url)).netloc:
         # it is not repeated: it may contain a password
         raise ValueError("a URL names no user; write username, and password: {secret: NAME}, beside the url")

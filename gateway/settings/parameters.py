@@ -24,6 +24,9 @@ Scalar = bool | int | float | str
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """The name of a parameter."""
 
+LITERAL = frozenset({"unit"})
+"""Keys in which braces are not parameters: UCUM writes counted things in braces."""
+
 LONGEST = 100
 """Characters in one pair of braces."""
 
@@ -46,6 +49,15 @@ def has_names(written: object) -> bool:
     return any(map(has_names, below))
 
 
+def names_in(written: object) -> set[str]:
+    """Return the names in braces in a value, or in any value below it."""
+    if isinstance(written, str):
+        inner = " ".join(part[1] for part in _PARTS.finditer(written) if part[1] is not None)
+        return set(NAME.findall(inner))
+    below = written.values() if isinstance(written, dict) else written if isinstance(written, list) else ()
+    return set().union(*map(names_in, below))
+
+
 def plain(written: Any) -> Any:  # noqa: ANN401 - what a user wrote
     """Return what says the same where names in braces are filled in: braces that are left are doubled.
 
@@ -54,7 +66,7 @@ def plain(written: Any) -> Any:  # noqa: ANN401 - what a user wrote
     if isinstance(written, str):
         return written.replace("{", "{{").replace("}", "}}") if has_names(written) else written
     if isinstance(written, dict):
-        return {key: value if key == "unit" else plain(value) for key, value in written.items()}
+        return {key: value if key in LITERAL else plain(value) for key, value in written.items()}
     return [plain(value) for value in written] if isinstance(written, list) else written
 
 

@@ -56,7 +56,44 @@ def _pair(written: object) -> object:
         return tuple(written)
     if written is not None and not isinstance(written, tuple):
         by_type = ", or in the defaults one for each raw type" if isinstance(written, dict) else ""
-        raise ValueError(f"{written!r} is not a range; write [lowest, highest]{by_type}")
+        raise ValueError(f"{_as_yaml(written)} is not a range; write {_likely_range(written)}{by_type}")
+    return written
+
+
+_RANGE = re.compile(r"\s*\[?\s*([-+]?\d+(?:\.\d+)?)\s*(?:\.\.+|-|to|bis|,|;|:)\s*([-+]?\d+(?:\.\d+)?)\s*\]?\s*")
+
+_HALVES = 4
+"""Entries of a range whose two numbers have decimal commas."""
+
+
+def _as_yaml(written: object) -> str:
+    return str(written).lower() if isinstance(written, bool) else repr(written)
+
+
+def _likely_range(written: object) -> str:
+    """Return the range that is likely meant, as in `0..30`, or one with decimal commas; else its form."""
+    if isinstance(written, str) and (match := _RANGE.fullmatch(written)):
+        return f"[{match[1]}, {match[2]}]"
+    if isinstance(written, list) and len(written) == _HALVES and all(type(one) is int for one in written):
+        first, tenth, last, end = written
+        return f"[{first}.{tenth}, {last}.{end}], with decimal points"
+    return "[lowest, highest]"
+
+
+_TYPES = {
+    "double": ValueType.FLOAT, "real": ValueType.FLOAT, "lreal": ValueType.FLOAT, "number": ValueType.FLOAT,
+    "decimal": ValueType.FLOAT, "float32": ValueType.FLOAT, "float64": ValueType.FLOAT, "integer": ValueType.INT,
+    "int16": ValueType.INT, "int32": ValueType.INT, "uint16": ValueType.INT, "uint32": ValueType.INT,
+    "dint": ValueType.INT, "word": ValueType.INT, "long": ValueType.INT, "boolean": ValueType.BOOL,
+    "bit": ValueType.BOOL, "str": ValueType.STRING, "text": ValueType.STRING,
+}  # fmt: skip
+"""The names of a type of values in other programs -> the type."""
+
+
+def _value_type(written: object) -> object:
+    """Let through a type. Raises `ValueError` for the name of another convention."""
+    if isinstance(written, str) and (likely := _TYPES.get(written.lower())) is not None:
+        raise ValueError(f"{written!r} is not a type of values; write {likely}")
     return written
 
 
@@ -75,7 +112,8 @@ def _deadband(written: object) -> object:
         size, percent = float(match[1]), True
     else:
         raise ValueError(
-            f"{written!r} is not a deadband; write a number in the point's unit, or percent of its range"
+            f"{_as_yaml(written)} is not a deadband; write a number in the point's unit, or percent of its range, as "
+            "in 0.5 or 2%"
         )
     if size <= 0:
         raise ValueError("a deadband is greater than 0; use on_change: true to send every change")
@@ -89,7 +127,7 @@ class Point(Section):
     """The point's name."""
     source: SerializeAsAny[Source]
     """Where its driver finds it."""
-    type: Annotated[ValueType, Field(strict=False)]
+    type: Annotated[ValueType, Field(strict=False), BeforeValidator(_value_type)]
     """The type of every value; follows from the source where it can, as in `float`."""
     unit: Annotated[str, AfterValidator(_unit)] = ""
     """UCUM code; write a counted thing in braces, as in `Cel` or `r/min` or `"{part}/h"`."""
@@ -267,7 +305,8 @@ def _of_ranges(point: Point) -> Iterator[Contradiction]:
         return
     low, high = point.range
     if low >= high:
-        yield ("range",), f"the range {shown(low, high)} is empty; write [lowest, highest]"
+        right = f"the lowest first: {shown(high, low)}" if low > high else "[lowest, highest]"
+        yield ("range",), f"the range {shown(low, high)} is empty; write {right}"
     elif point.dead >= high - low:
         message = f"a deadband of {point.dead:g} is as large as the range {shown(low, high)}: no change would be sent"
         yield ("deadband", "range"), message

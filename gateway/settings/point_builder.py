@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from drivers.base import Source, ValueType
 from gateway.settings.factory import Place
-from gateway.settings.parameters import fill, has_names
+from gateway.settings.parameters import LITERAL, fill, has_names
 from gateway.settings.point import LATER, Point, contradictions, natural_type, reachable, shown
 from gateway.settings.problems import Severity, unknown
 from gateway.settings.units import LOOKALIKES
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 ENABLED = "enabled"
 """The key that takes a point out, or an inherited one in again."""
-
-LITERAL = frozenset({"unit"})
-"""Keys in which braces are not parameters: UCUM writes counted things in braces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ def build(protocol: Protocol, name: str, keys: dict[str, Any], written: Written)
     own = set(Point.model_fields) - {"name", "source"}
     theirs = set(protocol.source.model_fields)
     strange = sorted(set(written.blame) - own - theirs - {ENABLED})
-    if commas := [key for key in strange if key.isdecimal()]:
+    if commas := [key for key in strange if key[:1].isdecimal()]:
         document, above = written.blame[commas[0]]
         document.report((*above, commas[0]), "a comma ends a value; write a decimal point, as in 0.01")
         return None

@@ -1,5 +1,7 @@
 """Apply a changed configuration while the gateway runs; or refuse it with its errors, and go on as before.
 
+Values of the command line (`--set`) and the environment of the process stay as they were at its start.
+
 What became of each attempt is left in a file beside the spool, where `lineside reload` waits for it.
 """
 
@@ -74,7 +76,7 @@ class Reload:
     async def _reload(self) -> None:
         began = time.monotonic()
         try:
-            factory = await asyncio.to_thread(load_factory, self.running.file)
+            factory = await asyncio.to_thread(load_factory, self.running.file, self.running.overrides)
             check(self.running, factory)
             if factory.digest == self.running.digest:
                 log.info("configuration.unchanged", config=factory.digest)

@@ -46,7 +46,7 @@ SECRET: Schema = {
     "type": "object",
     "properties": {
         "secret": {"type": "string", "pattern": f"^{SECRET_NAME.pattern}$", "description": "Its name."},
-        "file": {"type": "string", "pattern": "^/", "description": "The file that holds it."},
+        "file": {"type": "string", "minLength": 1, "description": "The file that holds it."},
     },
     "minProperties": 1,
     "maxProperties": 1,
@@ -60,6 +60,9 @@ _KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", list:
 
 FILLED: Schema = {"type": "string", "pattern": r"\{.*\}"}
 """Any value of a machine or a template can be a text with names in braces."""
+
+VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]"}
+"""Any value of a factory's file can be a text with variables."""
 
 ABOUT = frozenset({"description", "examples", "default"})
 """Annotations of a key, which validate nothing."""
@@ -96,12 +99,51 @@ def schemas(protocols: Iterable[str] = tuple(drivers.DRIVERS)) -> dict[str, Sche
         },
         "lines": lines,
     }
-    whole = _file("A factory of Lineside", factory, ["format", "factory", "gateway", "broker"])
+    whole = _file("A factory of Lineside", _with_variables(factory), ["format", "factory", "gateway", "broker"])
+    included = _file("Lines of a factory of Lineside", _with_variables(head | {"lines": lines}), ["format", "lines"])
     return {
         "factory": whole | {"anyOf": [{"required": ["lines"]}, {"required": ["include"]}]},
-        "lines": _file("Lines of a factory of Lineside", head | {"lines": lines}, ["format", "lines"]),
+        "lines": included,
         "template": _template(kinds),
     }
+
+
+_WORDS = ("enum", "const", "pattern")
+"""Keywords that a text with a variable does not satisfy."""
+
+
+def _with_variables(keys: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Return the keys of a file, whose values may be texts with variables."""
+    return {name: key if name == "format" else _or_variable(key) for name, key in keys.items()}
+
+
+def _or_variable(schema: Any) -> Any:  # noqa: ANN401 - a part of a schema
+    """Accept `${NAME}` wherever a schema has a single value, except for secrets."""
+    if not isinstance(schema, dict) or schema == SECRET or schema.items() >= SECRET.items():
+        return schema
+    found = dict(schema)
+    for name in ("properties", "definitions"):
+        if name in found:
+            found[name] = {key: _or_variable(one) for key, one in found[name].items()}
+    for name in ("additionalProperties", "items", "then"):
+        if name in found:
+            found[name] = _or_variable(found[name])
+    if "allOf" in found:
+        found["allOf"] = [_or_variable(one) for one in found["allOf"]]
+    if FILLED in found.get("anyOf", ()):  # it accepts variables as well
+        return found
+    if "anyOf" in found:
+        inner = [_or_variable(one) for one in found["anyOf"]]
+        flat = [one for part in inner for one in (part["anyOf"] if set(part) == {"anyOf"} else [part])]
+        found["anyOf"] = [one for at, one in enumerate(flat) if one not in flat[:at]]
+        return found
+    types = found.get("type", [])
+    single = set(types if isinstance(types, list) else [types]) & {"string", "number", "integer", "boolean"}
+    if not any(word in found for word in _WORDS) and ("string" in single or not single):
+        return found
+    about = {name: value for name, value in found.items() if name in ABOUT}
+    what = {name: value for name, value in found.items() if name not in about}
+    return about | {"anyOf": [what, VARIABLE]}
 
 
 def _file(title: str, properties: Mapping[str, Schema], required: Iterable[str]) -> Schema:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, File, Folder, Name, Secret, Section, Size
 from gateway.model.part import MAX_WORKERS
 
@@ -153,6 +156,28 @@ def _one_or_many(written: object) -> object:
     return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
 
 
+_SCHEMES = {
+    "tcp": "mqtt", "mqtt+tcp": "mqtt", "http": "mqtt", "": "mqtt",
+    "ssl": "mqtts", "tls": "mqtts", "mqtt+ssl": "mqtts", "mqtt+tls": "mqtts", "mqtt+ssl+tcp": "mqtts",
+    "https": "mqtts",
+}  # fmt: skip
+"""The schemes of brokers in other programs -> the scheme."""
+
+
+def _not_a_broker(url: str) -> str:
+    """Return the message for a URL, which has no user, of something else than a broker."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        scheme, rest = "", url.removeprefix("//")
+    if scheme.lower() in {"ws", "wss"}:
+        return "MQTT over WebSockets is not supported; write mqtts://HOST:8883 or mqtt://HOST:1883"
+    found = f"{scheme}:// is not a scheme of brokers" if slashes else "the URL has no scheme"
+    likely = _SCHEMES.get(scheme.lower())
+    if likely is not None and re.fullmatch(r"[\w.-]+(:\d+)?/?", rest):
+        return f"{found}; write {likely}://{rest}"
+    return f"{found}; write mqtts://HOST:8883 or mqtt://HOST:1883"
+
+
 class BrokerSection(Section):
     """The MQTT broker, and the root of all topics."""
 
@@ -182,12 +207,12 @@ class BrokerSection(Section):
     @classmethod
     def _is_broker(cls, urls: str | tuple[str, ...]) -> str | tuple[str, ...]:
         for url in (urls,) if isinstance(urls, str) else urls:
-            parts = urlsplit(url)
+            parts = split_url(url)
+            if "@" in url:
+                raise ValueError("write username, and password: {secret: NAME}, beside the url and not into it")
             if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-                found = f"{parts.scheme} is not a scheme of brokers" if parts.scheme else "the URL has no scheme"
-                raise ValueError(f"{found}; write mqtts://HOST:8883 or mqtt://HOST:1883")
-            if "@" in parts.netloc:
-                raise ValueError("write the user under username and password, not into the url")
+                raise ValueError(_not_a_broker(url))
+            check_host(parts.hostname)
             try:
                 port = parts.port
             except ValueError:
@@ -227,6 +252,26 @@ class BrokerSection(Section):
         usual = 8883 if self.tls else 1883
         parts = [(url, urlsplit(url)) for url in (self.url, *self.backup)]
         return [Address(url, part.hostname or "", part.port or usual) for url, part in parts]
+
+
+def readable_password(broker: BrokerSection) -> str:
+    """Return why anybody on the network can read the password of the broker; empty if nobody can."""
+    if broker.password is None or broker.tls:
+        return ""
+    remote = next((address for address in broker.addresses if not _is_loopback(address.host)), None)
+    if remote is None:
+        return ""
+    return (
+        f"the password crosses the network to {remote.host} as readable text; write mqtts://{remote.host}:8883, and "
+        "ca: FILE where the broker has a certificate of the plant's authority"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() in {"localhost", "ip6-localhost"}
 
 
 class IngestSection(Section):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from drivers.base import as_written, parse_duration
+from gateway.settings.interpolation import escaped
+from gateway.settings.paths import movable_section
 from gateway.settings.point import Deadband, natural_type
 from gateway.settings.scalars import is_text
 
@@ -44,6 +46,11 @@ def dump(data: Any, *, flow: bool = False) -> str:  # noqa: ANN401 - any plain d
         )
         return text.removesuffix("\n").removesuffix("\n...")
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=118)
+
+
+def dump_factory(data: Any) -> str:  # noqa: ANN401 - any plain data
+    """Return the data of a factory's file as YAML in which nothing is a variable."""
+    return dump(escaped(data))
 
 
 def duration(seconds: float) -> str:
@@ -110,16 +117,23 @@ def written_factory(factory: Factory) -> dict[str, Any]:
     return sections | {"stores": [{entry.kind.name: as_written(entry.settings)} for entry in factory.stores]}
 
 
-def unrolled(factory: Factory, machines: Iterable[Machine] | None = None, *, movable: bool = False) -> dict[str, Any]:
+def unrolled(factory: Factory, machines: Iterable[Machine] | None = None) -> dict[str, Any]:
     """Return the factory's data without ranges, names in braces and includes, with all machines or some of them.
 
-    As YAML in the same folder it is the same factory; with `movable` in any folder. Values that machines share are
-    shared here; change copies.
+    Variables and values of the command line are in it. Write it with `dump_factory`. It is the same factory in any
+    folder, but for the defaults of paths. Values that machines share are shared here; change copies.
     """
     data = {key: value for key, value in factory.written.items() if key not in MACHINES}
-    templates = factory.file.parent / str(data.get("templates", "machines"))
-    if movable and templates.is_dir():
-        data["templates"] = str(templates.resolve())
+    if factory.templates is not None:
+        data["templates"] = str(factory.templates.resolve())
+    for key in ("gateway", "broker", "ingest"):
+        if key in data:
+            data[key] = movable_section(data[key], getattr(factory, key))
+    if isinstance(data.get("stores"), list):
+        pairs = zip(data["stores"], factory.stores, strict=True)
+        data["stores"] = [
+            {entry.kind.name: movable_section(written[entry.kind.name], entry.settings)} for written, entry in pairs
+        ]
     lines: dict[str, Any] = {}
     for machine in factory.machines if machines is None else machines:
         line = lines.setdefault(machine.path.line, {"area": machine.path.area, "machines": {}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.settings.factory import Place
+from gateway.settings.parameters import names_in
 from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
 from gateway.settings.problems import Severity, unknown
 
@@ -71,6 +72,18 @@ class TemplatePoints:
             self._built[key] = self._collect(((name, self._one(name, values, place)) for name in self.written), place)
         return self._built[key]
 
+    def on_its_own(self, place: Place) -> tuple[tuple[Point, ...], int]:
+        """Return the points with the defaults of the parameters, and how many need parameters without a default."""
+        values: Values = {name: default for name, default in self.parameters.items() if default is not None}
+        needed = self.parameters.keys() - values.keys()
+        ready = [
+            name
+            for name, written in self.written.items()
+            if not any(needed & names_in(written.keys[key]) for key in written.open)
+        ]
+        points = self._collect(((name, self._one(name, values, place)) for name in ready), place)
+        return points, len(self.written) - len(ready)
+
     def _laid_over(self, values: Values, changed: Mapping[str, Keys], place: Place) -> tuple[Point, ...]:
         """Return the points with the changes of one machine."""
         names = {point.name for point in self.points(values, {}, place)}  # and report the problems of the template
@@ -124,7 +137,8 @@ class TemplatePoints:
                 self._patterns[name] = Pattern(self.protocol, written, points[0])
             return points
         self._failed.add(name)
-        suffix = f" (with {_shown(values)}, as {'.'.join(map(str, place.path))} has it)" if values else ""
+        user = f", as {'.'.join(map(str, place.path))} has it" if place.path else ""
+        suffix = f" (with {_shown(values)}{user})" if values else ""
         for document, count in zip(self._documents(written), before, strict=True):
             problems = document.problems[count:]
             document.problems[count:] = [problem._replace(message=problem.message + suffix) for problem in problems]

@@ -11,7 +11,7 @@ from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Place
 from gateway.settings.line_sections import TemplateSection
 from gateway.settings.point_builder import Written
-from gateway.settings.problems import ConfigurationError, unknown
+from gateway.settings.problems import ConfigurationError, likely_name, unknown
 from gateway.settings.template_points import TemplatePoints
 from gateway.settings.validation import usable, validate
 
@@ -62,7 +62,7 @@ class Use:
 class Templates:
     """The templates that a factory's file names, each read once.
 
-    `documents` are the files that were read.
+    `documents` are the files that were read, `own` the folder of the factory's own templates, None without one.
 
     They are in `machines/` beside the file, or in the folder that its key `templates` names; those that
     come with Lineside are found after them.
@@ -74,7 +74,8 @@ class Templates:
         self._own_problems: list[Problem] = []
         self._parts: dict[str, TemplatePoints | None] = {}
         written = document.data.get("templates")
-        own = document.file.parent / (written if isinstance(written, str) else "machines")
+        own = document.folder(("templates",)) / Path(written if isinstance(written, str) else "machines")
+        self.own = own if _is_folder(own) else None
         self._folders = (own, bundled_config() / "machines")
         if written is not None and not isinstance(written, str):
             document.report(("templates",), "write the folder of the templates")
@@ -128,7 +129,12 @@ class Templates:
             except OSError as error:
                 asker.report(f"the template {name} can't be read: {error.strerror}: {file}")
                 return None
-        asker.report(unknown("template", name, names))
+        hint = (
+            ""
+            if likely_name("template", name, sorted(names))
+            else f"; a new template is {self._folders[0] / name}.yaml"
+        )
+        asker.report(unknown("template", name, names) + hint)
         return None
 
     def _load(self, file: Path, chain: tuple[str, ...]) -> TemplatePoints | None:

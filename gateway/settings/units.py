@@ -53,10 +53,35 @@ USUAL = {
     "pcs": "{piece}", "pc.": "{piece}", "Stk": "{piece}", "Stk.": "{piece}", "Stck": "{piece}",
     "ea": "{piece}", "piece": "{piece}", "pieces": "{piece}", "parts": "{part}", "part": "{part}",
     "cycles": "{cycle}",
+    "pce": "{piece}", "pcs.": "{piece}", "pc(s)": "{piece}", "each": "{piece}", "unit": "{unit}", "units": "{unit}",
+    "St": "{piece}", "St.": "{piece}", "St\u00fcck": "{piece}", "stk": "{piece}", "STK": "{piece}", "PCS": "{piece}",
+    "EA": "{piece}", "Teile": "{part}", "szt": "{piece}", "szt.": "{piece}", "pz": "{piece}", "pzs": "{piece}",
+    "\u4e2a": "{piece}", "\u4ef6": "{piece}", "\u53f0": "{piece}", "\u6b21": "{cycle}",
+    "count": "{count}", "counts": "{count}", "cnt": "{count}", "cycle": "{cycle}", "strokes": "{stroke}",
+    "rev": "r", "revs": "r", "upm": "r/min", "UPM": "r/min", "Umdr/min": "r/min", "U/s": "r/s",
+    "mins": "min", "Sek": "s", "Std": "h", "msec": "ms", "degc": "Cel", "DegC": "Cel", "Deg C": "Cel", "deg.C": "Cel",
+    "oC": "Cel", "C\u00b0": "Cel", "GradC": "Cel", "Grad C": "Cel", "degf": "[degF]", "deg F": "[degF]",
+    "Fahrenheit": "[degF]", "fahrenheit": "[degF]", "Kelvin": "K", "kelvin": "K",
+    "kpa": "kPa", "Kpa": "kPa", "KPa": "kPa", "KPA": "kPa", "Mpa": "MPa", "mpa": "MPa", "MPA": "MPa",
+    "kw": "kW", "KW": "kW", "Kw": "kW", "kwh": "kW.h", "KWH": "kW.h", "KWh": "kW.h", "Kwh": "kW.h", "mwh": "MW.h",
+    "KG": "kg", "Kg": "kg", "KN": "kN", "Kn": "kN", "hz": "Hz", "HZ": "Hz", "khz": "kHz", "KHz": "kHz",
+    "amp": "A", "amps": "A", "Amp": "A", "Amps": "A", "volt": "V", "volts": "V", "Volt": "V", "VAC": "V", "VDC": "V",
+    "Vac": "V", "Vdc": "V", "MVA": "MV.A", "kVAh": "kV.A.h", "varh": "var.h", "kvarh": "kvar.h", "kVArh": "kvar.h",
+    "psig": "[psi]{gauge}", "psia": "[psi]{abs}", "inHg": "[in_i'Hg]", "inH2O": "[in_i'H2O]", "inWC": "[in_i'H2O]",
+    "mbar(a)": "mbar{abs}", "bar(a)": "bar{abs}", "mbarg": "mbar{gauge}", "mbara": "mbar{abs}",
+    "Nm3": "m3{norm}", "Sm3": "m3{standard}", "Nl": "l{norm}", "Nl/min": "l{norm}/min", "NL": "l{norm}",
+    "%rH": "%{RH}", "% RH": "%{RH}", "%rF": "%{RH}", "% rF": "%{RH}", "%r.F.": "%{RH}", "Prozent": "%", "pct": "%",
+    "kts": "[kn_i]", "mph": "[mi_i]/h", "kmh": "km/h", "kph": "km/h", "to": "t", "to/h": "t/h", "lpm": "l/min",
+    "LPM": "l/min", "scfm": "[cft_i]/min{standard}",
     "cps": "Hz", "gpm": "[gal_us]/min", "cfm": "[cft_i]/min", "%RH": "%{RH}", "percent": "%", "m/sec": "m/s",
     "l/hr": "l/h", "m3/hr": "m3/h", "dBA": "dB{A}", "dB(A)": "dB{A}", "dBm": "dB{mW}",
 }  # fmt: skip
 """How units are often written, and their UCUM codes."""
+
+NONE = frozenset(
+    {"-", "--", "[-]", "bool", "BOOL", "none", "None", "n/a", "N/A", "unitless", "dimensionless", "no unit"}
+)
+"""What people write for no unit."""
 
 LOOKALIKES = {
     "C": "coulomb in UCUM; for degrees Celsius write 'Cel'",
@@ -90,10 +115,16 @@ def check_unit(written: str) -> str:
 def _problem(written: str) -> str:
     if not written or is_unit(written):
         return ""
+    if written in NONE:
+        return f"{written!r} is not a unit; leave unit out for a value that has none"
     if (usual := usual_unit(written)) is not None:
-        return f"{written!r} is not a UCUM unit; write {usual!r}"
+        quotes = '"' if usual.startswith(("{", "[", "%")) else "'"
+        return f"{written!r} is not a UCUM unit; write {quotes}{usual}{quotes}"
     known = sorted(METRIC | PLAIN)
-    close = [unit for unit in known if unit.lower() == written.lower()] or get_close_matches(written, known, n=1)
+    same = [unit for unit in known if unit.lower() == written.lower()]
+    if len(same) == 1:
+        return f"{written!r} is not a UCUM unit; write {same[0]!r}"
+    close = same or get_close_matches(written, known, n=1)
     hint = f"did you mean {close[0]!r}? Else write" if close else "write"
     return (
         f"{written!r} is not a UCUM unit; {hint} one such as Cel, bar, kW.h, r/min, m3/h or %; write a counted "

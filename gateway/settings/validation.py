@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.settings.problems import CLOSE, unknown
+from gateway.settings.interpolation import has_variables
+from gateway.settings.parameters import LITERAL
+from gateway.settings.problems import likely_name, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,8 +69,37 @@ def validate(
     try:
         return model.model_validate({} if data is None else data)
     except ValidationError as error:
+        texts = with_texts(error, document, data, path, blame)
+        if texts is not None:
+            return validate(model, document, texts, path, blame)
         explain(error, model, document, path, blame)
         return None
+
+
+def with_texts(
+    error: ValidationError,
+    document: Document,
+    data: Any,  # noqa: ANN401 - what a user wrote
+    path: Sequence[Step],
+    blame: Blame | None = None,
+) -> Any:  # noqa: ANN401 - what a user wrote
+    """Return data with the texts of values of variables that are wrong as numbers, None where there are none.
+
+    `12` out of a variable is a number where a number is needed, and text where text is.
+    """
+    found: Any = None
+    for detail in error.errors(include_url=False, include_context=False):
+        location = detail["loc"]
+        origin, above = (blame or {}).get(str(location[0]) if location else "", (document, tuple(path)))
+        is_text = not location or not origin.texts or isinstance(detail["input"], str)
+        text = None if is_text else origin.use_text((*above, *location))
+        if text is not None:
+            found = deepcopy(data) if found is None else found
+            place = found
+            for step in location[:-1]:
+                place = place[step]
+            place[location[-1]] = text
+    return found
 
 
 def usable(model: type[M], data: Any, context: object = None) -> M | None:  # noqa: ANN401 - what a user wrote
@@ -120,7 +151,9 @@ def explain(
                 message = unknown("key", str(location[-1]), fields_at(model, location[:-1]))
             case "missing":
                 where = [*where, *location[-1:]] if where[-1:] != [location[-1]] else where
-                message = "is missing"
+                message = f"is missing{_example(model, location)}"
+            case "model_type" | "dict_type":
+                message = describe(detail) + _as_mapping(model, location, detail["input"])
             case _:
                 message = _named(model, location, len(where) - len(above)) + describe(detail)
         origin.report(where, message)
@@ -131,8 +164,33 @@ def _likely_field(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Step, .
     if detail["type"] != "extra_forbidden":
         return None
     *above, key = detail["loc"]
-    close = get_close_matches(str(key), sorted(fields_at(model, above)), n=1, cutoff=CLOSE)
-    return (*above, close[0]) if close else None
+    likely = likely_name("key", str(key), sorted(fields_at(model, above)))
+    return (*above, likely) if likely else None
+
+
+def _example(model: type[BaseModel], location: Sequence[Step]) -> str:
+    """Return how a missing key is written, by the example of its description; empty without one."""
+    from gateway.settings.schema import field_texts  # noqa: PLC0415 - only after an error
+    from gateway.settings.serialize import dump  # noqa: PLC0415 - imports this module
+
+    key = str(location[-1])
+    owners = [one for one in _models_at(model, location[:-1]) if key in one.model_fields]
+    text = field_texts(owners[0]).get(key) if owners else None
+    return f"; write it, as in {key}: {dump(text.examples[0], flow=True)}" if text and text.examples else ""
+
+
+def _as_mapping(model: type[BaseModel], location: Sequence[Step], written: object) -> str:
+    """Return how something else than a mapping is written as one."""
+    if written is None:
+        return ""
+    owners = _models_at(model, location)
+    if not owners and not _models_at(model, (*location, "")):
+        return _example(model, location)
+    if not owners:
+        entries = isinstance(written, list) and written and all(isinstance(one, dict) for one in written)
+        return "; write NAME: {...} for each" + (", in place of - name: NAME" if entries else "")
+    needed = list(_required(owners[0])) or sorted(owners[0].model_fields)[:1]
+    return f"; write {{{', '.join(f'{key}: ...' for key in needed)}}}"
 
 
 def _place(document: Document, path: Sequence[Step], location: Sequence[Step]) -> list[Step]:
@@ -157,10 +215,14 @@ def _required(model: type[BaseModel]) -> Iterator[str]:
 
 def fields_at(model: type[BaseModel], location: Sequence[Step]) -> set[str]:
     """Return the valid keys at a place below a model."""
+    return {key for one in _models_at(model, location) for key in one.model_fields}
+
+
+def _models_at(model: type[BaseModel], location: Sequence[Step]) -> list[type[BaseModel]]:
     found: list[Any] = [model]
     for step in location:
         found = [below for one in found for below in _below(one, step)]
-    return {key for one in found if _is_model(one) for key in one.model_fields}
+    return [one for one in found if _is_model(one)]
 
 
 def _below(annotation: Any, step: Step) -> Iterator[Any]:  # noqa: ANN401 - any annotation
@@ -192,11 +254,11 @@ def describe(detail: ErrorDetails) -> str:
     context: dict[str, Any] = detail.get("ctx", {})
     message = detail["msg"].removeprefix("Value error, ").replace(" or instance of ", " of ")
     if kind == "value_error":
-        return message
+        return message + _without_parameters(detail)
     if written is None and kind in _SHAPES:
         return "has no value"
     if kind in {"enum", "literal_error"} and not isinstance(written, str | int | float):
-        return f"is not one of {context['expected']}"
+        return f"is a list or mapping; write one of {context['expected']}"
     if kind in _NOT_REPEATED or not isinstance(written, str | int | float):
         return _SHAPES.get(kind, message)
     return _describe_scalar(kind, written, context, message)
@@ -204,19 +266,81 @@ def describe(detail: ErrorDetails) -> str:
 
 def _describe_scalar(kind: str, written: str | float, context: Mapping[str, Any], message: str) -> str:
     if kind == "string_type":
-        return f"{written!r} is not text; put it in quotes"
+        return f"{_shown(written)} is not text; put it in quotes"
     if kind in _NO:
-        return f"{written!r} {_NO[kind]}"
+        return f"{_shown(written)} {_NO[kind]}{_correction(kind, written)}"
     if kind in {"enum", "literal_error"}:
-        return _none_of(str(written), str(context["expected"]))
+        return _none_of(_shown(written), str(written), str(context["expected"]))
     for bound, words in _BOUNDS.items():
         if bound in context:
-            return f"{written!r} is out of range; write {words} {context[bound]:g}"
-    return f"{message}, not {written!r}"
+            return f"{_shown(written)} is out of range; write {words} {context[bound]:g}"
+    return f"{message}, not {_shown(written)}"
 
 
-def _none_of(written: str, expected: str) -> str:
+def _shown(written: str | float) -> str:
+    """Return a value as it is written in YAML."""
+    return str(written).lower() if isinstance(written, bool) else repr(written)
+
+
+_TRUTH = {
+    "on": "true",
+    "yes": "true",
+    "y": "true",
+    "1": "true",
+    "off": "false",
+    "no": "false",
+    "n": "false",
+    "0": "false",
+}
+
+_DECIMAL = re.compile(r"[-+]?\d*[.,]?\d+([eE][-+]?\d+)?")
+
+
+def _correction(kind: str, written: str | float) -> str:
+    """Return what to write instead of a value of the wrong type; empty where it is unclear."""
+    text = str(written).strip()
+    if kind in {"bool_type", "bool_parsing"}:
+        likely = _TRUTH.get(text.lower(), text.lower() if text.lower() in {"true", "false"} else "")
+        return f"; write {likely}" if likely else "; write true or false"
+    if isinstance(written, bool) or (isinstance(written, str) and "${" in written):
+        return _outside_of_factory(str(written)) if not isinstance(written, bool) else ""
+    if isinstance(written, float):
+        return "; write it without a decimal point" if written.is_integer() else ""
+    if not isinstance(written, str) or not _DECIMAL.fullmatch(text):
+        return ""
+    number = text.replace(",", ".")
+    whole = kind in {"int_type", "int_parsing", "int_from_float"}
+    if whole and not re.fullmatch(r"[-+]?\d+", number):
+        return ""
+    reason = "with a decimal point" if "," in text else "without quotes"
+    return f"; write {number}, {reason}"
+
+
+def _outside_of_factory(written: str) -> str:
+    """Return the hint for a variable where none is read: in a template."""
+    if not has_variables(written):
+        return ""
+    return "; variables are for the files of a factory: in a template write a parameter, as in {base}"
+
+
+def _without_parameters(detail: ErrorDetails) -> str:
+    """Return the hint for a name in braces that was not filled in, since the template has no parameters."""
+    written, last = detail["input"], detail["loc"][-1] if detail["loc"] else ""
+    if last in {*LITERAL, "[key]"} or not isinstance(written, str) or not re.search(r"\{ *[a-z_(]", written):
+        return ""
+    return _outside_of_factory(written) or "; names in braces need parameters in the template, as in {base: 0}"
+
+
+_FEW = 12
+"""Values that are listed behind a likely value."""
+
+
+def _none_of(shown: str, written: str, expected: str) -> str:
     """Return the message for a word outside a list such as `'bool', 'int' or 'float'`."""
-    close = get_close_matches(written, re.findall(r"'([^']*)'", expected), n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? Else " if close else ""
-    return f"{written!r} is not a valid value; {hint}the values are {expected}"
+    values = re.findall(r"'([^']*)'", expected)
+    close = get_close_matches(written.lower(), {value.lower(): value for value in values}, n=1, cutoff=0.5)
+    if not close:
+        return f"{shown} is not a valid value; the values are {expected}"
+    likely = next(value for value in values if value.lower() == close[0])
+    more = f" Else the values are {expected}" if len(values) <= _FEW else ""
+    return f"{shown} is not a valid value; did you mean {likely!r}?{more}"

@@ -15,12 +15,12 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
-from urllib.parse import urlsplit
 
 import structlog
 from pydantic import Field, model_validator
 
 from drivers.extras import require
+from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, Secret, Section
 from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
 from gateway.stores.influxdb_errors import is_about_rows, refused_lines
@@ -118,11 +118,12 @@ class InfluxSettings(Section):
             raise ValueError("api v1 takes database, username and password; write api: v2 for org, bucket, token")
         if self.password and not self.username:
             raise ValueError("a password without a username")
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("write http://HOST:8086 or https://HOST:8086")
-        if "@" in parts.netloc:
+        parts = split_url(self.url)
+        if "@" in self.url:
             raise ValueError("write the user under username and password (or token), not into the url")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("the url is not one of a server; write http://HOST:8086 or https://HOST:8086")
+        check_host(parts.hostname)
         return self
 
 

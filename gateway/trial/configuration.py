@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gateway.settings.document import read_document
-from gateway.settings.serialize import dump, unrolled
+from gateway.settings.serialize import dump, dump_factory, unrolled
 from simulators.ports import LOOPBACK
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ Change = Callable[[dict[str, Any]], None]
 
 def only(factory: Factory, machines: Iterable[Machine]) -> str:
     """Return a factory's YAML with only some of its machines, valid in any folder."""
-    return dump(unrolled(factory, machines, movable=True))
+    return dump_factory(unrolled(factory, machines))
 
 
 def tried(file: Path, folder: Path, store: Path, port: int, change: Change | None = None) -> str:
-    """Return the YAML of `file` without anything outside of the trial; `port` is the broker's port.
+    """Return the YAML of `file`, which has no variables, without anything outside of the trial.
 
+    `port` is the broker's port.
     Settings of the edge box, such as the synchronisation of its clock, are left out.
     """
     data = read_document(file).data

@@ -35,7 +35,7 @@ def test_answers_are_written_and_wrong_answers_are_asked_again(tmp_path: Path) -
     code, output = init(tmp_path, answers="\n".join(answers) + "\n")
     assert code == 0, output
     assert output.count("is not a name; write letters") == 2
-    assert "http is not a scheme of brokers; write mqtts://HOST:8883" in output
+    assert "http:// is not a scheme of brokers; write mqtt://" in output
     assert "write one of modbus+tcp://" in output
     assert "put the broker's password into the file /run/secrets/broker_password" in output
     factory = load_factory(tmp_path / "factory.yaml")
@@ -64,7 +64,7 @@ def test_an_existing_template_is_used_and_not_written(tmp_path: Path) -> None:
     ("option", "value", "message"),
     [
         ("--site", "no rth", "is not a name"),
-        ("--broker", "h:1883", "is not a scheme of brokers"),
+        ("--broker", "h:1883", "the URL has no scheme; write mqtt://h:1883"),
         ("--connection", "modbus+tcp://", "no host"),
     ],
 )

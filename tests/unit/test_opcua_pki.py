@@ -18,7 +18,8 @@ from fakes.certificates import make, revocations
 
 from drivers.opcua.security import pki as module
 from drivers.opcua.security.certificates import thumbprint
-from drivers.opcua.security.pki import Pki, default_folder
+from drivers.opcua.security.pki import Pki
+from drivers.opcua.security.settings import default_folder
 from gateway.cli import main
 
 if TYPE_CHECKING:

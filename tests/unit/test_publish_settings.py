@@ -44,13 +44,16 @@ def test_files_of_tls_are_paths():
     [
         (
             {"backup": "http://b2.example"},
-            "http is not a scheme of brokers; write mqtts://HOST:8883 or mqtt://HOST:1883",
+            "http:// is not a scheme of brokers; write mqtt://b2.example",
         ),
         (
             {"backup": ["mqtts://b2.example", "mqtts://b3.example:x"]},
             "the URL's port is not a number from 1 to 65535",
         ),
-        ({"backup": "mqtts://edge:hunter2@b2.example"}, "write the user under username and password"),
+        (
+            {"backup": "mqtts://edge:hunter2@b2.example"},
+            "write username, and password: {secret: NAME}, beside the url",
+        ),
         ({"backup": "mqtt://b2.example"}, "url and backup are all mqtts, or all mqtt"),
         ({"backup": {"url": TLS}}, "Input should be a valid tuple"),
         ({"certificate": "edge.pem"}, "a certificate needs its key, and a key its certificate"),

@@ -30,6 +30,7 @@ from drivers.opcua.security.certificates import (
     read_key,
     thumbprint,
 )
+from drivers.opcua.security.settings import default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,14 +47,6 @@ MAX_REJECTED = 100
 
 _CERTIFICATES = {".der", ".cer", ".crt", ".pem"}
 _LISTS = {".crl", ".der", ".pem"}
-
-
-def default_folder() -> Path:
-    """Return the default folder: LINESIDE_PKI, or a folder in systemd's state folder or in the working directory."""
-    if written := os.environ.get("LINESIDE_PKI"):
-        return Path(written)
-    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-    return Path(state, "pki") if state else Path("lineside-data", "pki")
 
 
 class Own(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from drivers.base import Connection, Flag
+from drivers.base import Connection, File, Flag
 from drivers.secret import Secret  # noqa: TC001 - pydantic looks it up
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def _choices(of: Iterable[str]) -> str:
     return f"{', '.join(most)} or {last}"
 
 
-def _path(written: object) -> object:
-    return Path(written).expanduser() if isinstance(written, str) else written
-
-
-File = Annotated[Path | None, BeforeValidator(_path)]
+def default_folder() -> Path:
+    """Return the default folder of certificates: LINESIDE_PKI, else in the state folder of systemd, else relative."""
+    if written := os.environ.get("LINESIDE_PKI"):
+        return Path(written)
+    state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(state, "pki") if state else Path("lineside-data", "pki")
 
 
 class SecureConnection(Connection):
@@ -126,6 +128,12 @@ class SecureConnection(Connection):
         if self.user_certificate is not None and self.username is not None:
             raise ValueError("a user is known by a username or by a user_certificate, not by both")
         return self
+
+    def beside(self, folder: Path) -> Self:
+        default = default_folder()
+        if self.pki is not None or self.unprotected or default.is_absolute():
+            return self
+        return self.model_copy(update={"pki": folder / default})
 
     @property
     def identified(self) -> bool:
