@@ -64,6 +64,7 @@ bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest,
 	$(BIN)/python benchmarks/configuration.py
 	$(BIN)/python benchmarks/spool.py
 	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/query.py --days 3
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/modbus_recovery.py
 	$(BIN)/python benchmarks/reload.py
