@@ -34,8 +34,11 @@ LAST_TIME = 9_000_000_000_000_000
 """The latest time, in microseconds: servers count nanoseconds with 64 bits."""
 
 
-class TooLarge(Exception):
+class TooLarge(StoreError):
     """An answer is larger than it may be: ask for less."""
+
+    def __init__(self) -> None:
+        super().__init__("the server's answer is too large; choose fewer points, or a shorter time")
 
 
 class WindowedReader(ABC):
