@@ -128,12 +128,12 @@ class FolderExport:
         if self._force or not file.exists():
             return False
         metadata = metadata_of(file)
-        if metadata.get("lineside.points_chosen", self._chosen) != self._chosen:
+        if metadata.get("lineside_points_chosen", self._chosen) != self._chosen:
             raise OtherPoints(
-                f"{file}: has the points {', '.join(orjson.loads(metadata['lineside.points_chosen']))}; "
+                f"{file}: has the points {', '.join(orjson.loads(metadata['lineside_points_chosen']))}; "
                 "choose another folder, or write them again with --force"
             )
-        complete = metadata.get("lineside.complete") == "true" and metadata.get("lineside.format") == FORMAT
+        complete = metadata.get("lineside_complete") == "true" and metadata.get("lineside_format") == FORMAT
         self._exported.kept += complete
         return complete
 
@@ -175,13 +175,13 @@ class FolderExport:
             for one in self._machines[path]
         }  # fmt: skip
         return {
-            "lineside.format": FORMAT,
-            "lineside.machine": str(path),
-            "lineside.day": day_text(day),
-            "lineside.points": orjson.dumps(points).decode(),
-            "lineside.points_chosen": self._chosen,
-            "lineside.exported": datetime.fromtimestamp(now / 1e6, UTC).isoformat(timespec="seconds"),
-            "lineside.complete": "true" if now >= day + DAY + SETTLED else "false",
+            "lineside_format": FORMAT,
+            "lineside_machine": str(path),
+            "lineside_day": day_text(day),
+            "lineside_points": orjson.dumps(points).decode(),
+            "lineside_points_chosen": self._chosen,
+            "lineside_exported": datetime.fromtimestamp(now / 1e6, UTC).isoformat(timespec="seconds"),
+            "lineside_complete": "true" if now >= day + DAY + SETTLED else "false",
         }
 
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 MICROSECOND, MILLISECOND, SECOND, MINUTE, QUARTER = 1, 1_000, 1_000_000, 60_000_000, 900_000_000
 """Microseconds. A minute and a quarter of an hour are the widths for which `sqlite_rollups.py` keeps buckets."""
 
-_MINUTES_FROM = 30 * SECOND
+_MINUTES_FROM = 20 * SECOND
 """The width from which buckets have whole minutes."""
 
-_WIDER = 1.25
+_WIDER = 1.5
 """How much wider a bucket may become to have whole quarters of an hour."""
 
 NUMBERS = frozenset({"float", "int", "bool"})
@@ -69,8 +69,8 @@ def start_of(time: int, width: int) -> int:
 def width_of(since: int, until: int, buckets: int) -> int:
     """Return the width, in microseconds, with which a span has at most so many buckets, or one more at its ends.
 
-    A width of half a minute and more becomes whole minutes, and whole quarters of an hour where that makes it wider
-    by a quarter at most: stores keep buckets of these widths. A shorter width becomes whole milliseconds.
+    A width of more than 20 s becomes whole minutes, and whole quarters of an hour where that makes it wider by a half
+    at most: the embedded store keeps buckets of these widths. A shorter width becomes whole milliseconds.
     """
     exact = max(1, -(-(until - since) // max(1, buckets)))
     quarters = _whole(exact, QUARTER)

@@ -39,7 +39,7 @@ BLOCK = QUARTER
 LOOK_EVERY = 20.0
 """Seconds between two looks for blocks to compute. A block rests if it was not written to between two looks."""
 
-_SLICE = 5_000
+_SLICE = 1_000
 """Rows of buckets in one transaction: ingest waits for it."""
 
 _BUSY_SECONDS = 5.0
@@ -194,10 +194,7 @@ class RollupThread:
                 if self._stop.is_set():
                     break
                 if seen.get(block) == marks[block]:
-                    began = time.monotonic()
-                    roll_up(db, block, marks[block], self._stop.is_set)
-                    # not more than half of a processor, for a file of an older release
-                    self._stop.wait(time.monotonic() - began)
+                    roll_up(db, block, marks[block], self._stop.wait)
             return marks
         finally:
             with self._lock:
@@ -205,45 +202,58 @@ class RollupThread:
             db.close()
 
 
-def roll_up(db: sqlite3.Connection, block: int, number: int, stopped: Callable[[], bool] = lambda: False) -> bool:
+def roll_up(
+    db: sqlite3.Connection, block: int, number: int, rest: Callable[[float], bool] = lambda _: False
+) -> bool:  # fmt: skip
     """Compute and store the buckets of a block; returns whether its mark, with this number, was removed.
 
-    A write meanwhile gives the mark another number: then it stays. Raises `sqlite3.Error`.
+    A write meanwhile gives the mark another number: then it stays. `rest` is called with the seconds of the work
+    since the last call; it may wait as long, so that others have half of a processor and the file, and returns True
+    to stop. Raises `sqlite3.Error`.
     """
-    rows = list(_buckets(db, block, stopped))
-    if stopped():
-        return False
+    rows: list[tuple[Any, ...]] = []
+    minutes: dict[int, list[tuple[int, tuple[Any, ...]]]] = defaultdict(list)
+    for offset in range(0, BLOCK, MINUTE):
+        began = time.monotonic()
+        rows += _minute(db, block * BLOCK, offset, minutes)
+        if rest(time.monotonic() - began):
+            return False
+    rows += [(900, series, block * BLOCK // SECOND, *_added(parts)) for series, parts in minutes.items()]
     for start in range(0, max(1, len(rows)), _SLICE):
-        db.execute("begin immediate")
-        try:
-            if db.execute("select mark from unrolled where block = ?", (block,)).fetchone() != (number,):
-                db.execute("rollback")
-                return False
-            db.executemany(_STORE, rows[start : start + _SLICE])
-            if start + _SLICE >= len(rows):
-                db.execute("delete from unrolled where block = ?", (block,))
-            db.execute("commit")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("rollback")
-            raise
+        began = time.monotonic()
+        if not _store(db, block, number, rows[start : start + _SLICE], last=start + _SLICE >= len(rows)):
+            return False
+        if rest(time.monotonic() - began):
+            return False
     return True
 
 
-def _buckets(db: sqlite3.Connection, block: int, stopped: Callable[[], bool]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a block's buckets: of its minutes, then of the whole block."""
-    begin = block * BLOCK
-    minutes: dict[int, list[tuple[int, tuple[Any, ...]]]] = defaultdict(list)
-    for at in range(begin, begin + BLOCK, MINUTE):
-        if stopped():
-            return
-        for series, count, total, low, high, *rest in db.execute(_MINUTE, {"begin": at}).fetchall():
-            numbers = low is not None and not isinstance(high, str | bytes)  # only these have a sum
-            sums = (count, *((total, low, high) if numbers else (None, None, None)), *rest)
-            minutes[series].append((at - begin, sums))
-            yield 60, series, at // SECOND, *sums
-    for series, parts in minutes.items():
-        yield 900, series, begin // SECOND, *_added(parts)
+def _store(db: sqlite3.Connection, block: int, number: int, rows: list[tuple[Any, ...]], *, last: bool) -> bool:
+    """Store rows, and with the last of them remove the mark; returns False if the mark has another number."""
+    db.execute("begin immediate")
+    try:
+        same = bool(db.execute("select mark from unrolled where block = ?", (block,)).fetchone() == (number,))
+        if same:
+            db.executemany(_STORE, rows)
+            if last:
+                db.execute("delete from unrolled where block = ?", (block,))
+        db.execute("commit")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("rollback")
+        raise
+    return same
+
+
+def _minute(
+    db: sqlite3.Connection, begin: int, offset: int, minutes: dict[int, list[tuple[int, tuple[Any, ...]]]]
+) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    """Yield the rows of a minute's buckets, and add their sums to those of the block by series, with their offset."""
+    for series, values, total, low, high, *rest in db.execute(_MINUTE, {"begin": begin + offset}).fetchall():
+        numbers = low is not None and not isinstance(high, str | bytes)  # only these have a sum
+        sums = (values, *((total, low, high) if numbers else (None, None, None)), *rest)
+        minutes[series].append((offset, sums))
+        yield 60, series, (begin + offset) // SECOND, *sums
 
 
 def _added(parts: Sequence[tuple[int, tuple[Any, ...]]]) -> tuple[Any, ...]:

@@ -265,7 +265,7 @@ def test_a_number_of_buckets_is_a_width() -> None:
     """Widths are those that stores keep, where that costs little."""
     day = 86_400 * SECOND
     widths = [width_of(0, span, 1000) for span in (30 * day, 14 * day, day, 3600 * SECOND, 600 * SECOND, 1)]
-    assert widths == [45 * MINUTE, 21 * MINUTE, 2 * MINUTE, 3_600_000, 600_000, 1000]
+    assert widths == [45 * MINUTE, 30 * MINUTE, 2 * MINUTE, 3_600_000, 600_000, 1000]
     assert all(span / width_of(0, span, 1000) <= 1000 for span in range(1, 90 * day, 977 * day // 1000))
 
 

@@ -92,8 +92,8 @@ def test_a_row_is_a_reading_with_its_unit_and_quality(config: Path) -> None:
     assert (rows[4, "pressure"]["value"], rows[4, "pressure"]["unit"]) == (4.0, "bar")
     assert (rows[4, "pressure"]["quality"], rows[4, "pressure"]["reason"]) == ("uncertain", "stale")
     metadata = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-    assert metadata["lineside.machine"] == str(PRESS)
-    assert json.loads(metadata["lineside.points"])["pressure"] == {
+    assert metadata["lineside_machine"] == str(PRESS)
+    assert json.loads(metadata["lineside_points"])["pressure"] == {
         "unit": "bar", "type": "float", "description": "Bladder",
     }  # fmt: skip
 
