@@ -65,6 +65,7 @@ bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, commands, spoo
 	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/spool.py
 	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/query.py --days 3
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/modbus_recovery.py
 	$(BIN)/python benchmarks/reload.py

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,6 +55,14 @@ class Target(ABC):
         [(name, settings)] = self.entry.items()
         kind = store_kind(name)
         return kind.make(kind.settings.model_validate(settings))
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """Open the store to read it, with everything that was written so far."""
+        store = self.store()
+        store.open_for_query({"curing-press"})
+        with closing(store):
+            yield store
 
     @abstractmethod
     def readings(self) -> Iterable[Reading]:
@@ -135,6 +144,12 @@ class VictoriaMetricsTarget(Target):
         self._enterprise = enterprise
         self._templates = templates
         self.entry = server.store()
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        self.server.request("GET", "/internal/force_flush")  # it shows rows a second after they were written
+        with super().reading() as store:
+            yield store
 
     def readings(self) -> Iterator[Reading]:
         faults, units, values = {}, {}, {}

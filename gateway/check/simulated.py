@@ -16,6 +16,7 @@ import orjson
 from gateway.check.judge import HELD, Circumstances, judged
 from gateway.check.results import CheckedMachine, Report, Verdict, doubt, wrong
 from gateway.check.tally import Tally, Window, tallies
+from gateway.stores.base import END_OF_TIME, FIRST_TIME
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 from gateway.trial.configuration import only
 from gateway.trial.trial import Options, Trial, TrialFailed
@@ -137,7 +138,8 @@ def _judged(trial: Trial, factory: Factory, machines: Sequence[Machine], window:
     name = factory.file.stem
     truth = Truth(trial.truth(name)) if compared else None
     with SqliteStore(SqliteSettings.model_validate({"path": str(trial.store)})) as store:
-        stored = tallies(store.query("*", 0, -1), window, truth)
+        readings = store.range(store.series(), FIRST_TIME, END_OF_TIME, newest_first=True)
+        stored = tallies(readings, window, truth)
     gateways, ingest = trial.reports()
     gateway, errors = gateways[name], _errors(trial, name)
     tried = {machine.path: machine for machine in trial.factories[0].machines}

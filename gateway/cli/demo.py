@@ -98,7 +98,7 @@ points    configured {points["configured"]}: good {points["good"]}, uncertain {p
 bad {points["bad"]}
 stored    {stored}, scan to stored row p50 {latency["p50"]} ms, p99 {latency["p99"]} ms
 look      sqlite3 {folder}/readings.db 'select * from readings limit 20'
-          lineside query -c {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
+          lineside query {folder}/tire-plant.yaml 'press-01/*' --last 1h"""  # noqa: S608 - a command for a person, not for a database
     click.echo(lines)
     if report["never_good"]:
         click.echo(f"never read good: {', '.join(report['never_good'][:20])}", err=True)

@@ -18,7 +18,7 @@ from gateway.mqtt.session import Session
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.model.reading import Reading
     from gateway.mqtt.client import MqttClient
@@ -29,10 +29,14 @@ log = structlog.get_logger()
 
 
 async def follow(
-    factory: Factory, pattern: str, stop: asyncio.Event, show: Callable[[Reading], None], count: int = 0
-) -> None:
-    """Show every reading that matches `pattern` until `stop` is set, or `count` readings were shown."""
-    watching = asyncio.create_task(_watch(factory, pattern, show, count), name="tail")
+    factory: Factory, patterns: Sequence[str], stop: asyncio.Event, show: Callable[[Reading], None], count: int,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Show every reading that matches any of `patterns` until `stop` is set, or `count` readings were shown.
+
+    `say` receives a line of text when the broker is lost, and one when it is back.
+    """
+    watching = asyncio.create_task(_watch(factory, patterns, show, count, say), name="tail")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -44,10 +48,12 @@ async def follow(
         await asyncio.gather(watching, stopping, return_exceptions=True)
 
 
-async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None], count: int) -> None:
+async def _watch(
+    factory: Factory, patterns: Sequence[str], show: Callable[[Reading], None], count: int, say: Callable[[str], None]
+) -> None:  # fmt: skip
     topics = Topics(factory.broker.root)
     metadata = MetadataRegistry()
-    session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}", announce=False)
+    session = Session(factory.broker, f"lineside-tail-{secrets.token_hex(3)}", changed=_Outage(say).enter)
     invalid = RepeatLog(log)
     shown = 0
     closed: OSError | None = None
@@ -67,7 +73,7 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
                 invalid.warning("message.unreadable", key=message.topic, topic=message.topic, error=str(error))
                 continue
             for reading in found:
-                if matches(pattern, reading.path, reading.point):
+                if any(matches(pattern, reading.path, reading.point) for pattern in patterns):
                     try:
                         show(reading)
                     except OSError as error:  # a pipe that nobody reads any more ends the command, not the connection
@@ -80,6 +86,24 @@ async def _watch(factory: Factory, pattern: str, show: Callable[[Reading], None]
     await session.run(serve)
     if closed is not None:
         raise closed
+
+
+class _Outage:
+    """Says once that the broker is lost, and once that it is back; the first connection is not worth a line."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._since: float | None = None
+
+    def enter(self, error: str | None) -> None:
+        """Note the result of an attempt to connect, or the end of a connection: an error, or None."""
+        now = asyncio.get_running_loop().time()
+        if error is None and self._since is not None:
+            self._say(f"the broker is back after {now - self._since:.0f} s")
+            self._since = None
+        elif error is not None and self._since is None:
+            self._say(f"{error}; waiting for the broker")
+            self._since = now
 
 
 def _readings(topics: Topics, metadata: MetadataRegistry, message: ReceivedMessage) -> list[Reading]:

@@ -211,11 +211,12 @@ class Session:
         keep_session: bool = False,
         receive: int = RECEIVE_MAXIMUM,
         quiet: bool = False,
-        announce: bool = True,
+        changed: Callable[[str | None], None] | None = None,
     ) -> None:
         """Prepare; no I/O. See `MqttClient`; with `quiet` nothing is logged about the connection.
 
-        Without `announce` the first connection is not logged: a command of a person shows its output instead.
+        `changed` is called in place of the log, by a command of a person: with None for each connection, and with
+        an error for each attempt that failed and each connection that was lost.
         """
         self.broker = broker
         self.denied: dict[str, int] = {}
@@ -224,7 +225,7 @@ class Session:
         self._keep_session = keep_session
         self._receive = receive
         self._quiet = quiet
-        self._announce = announce
+        self._changed = changed
         self._state = StateLog(log, "mqtt.unstable")
         self._unpublished: set[str] = set()
 
@@ -274,9 +275,9 @@ class Session:
                 await delay.wait(failed, now() - began)
 
     def _enter(self, event: str, *, healthy: bool = False, **fields: Any) -> None:  # noqa: ANN401 - as structlog has it
-        if healthy and not self._announce and not self._state.state:
-            return
-        if not self._quiet:
+        if self._changed is not None:
+            self._changed(None if healthy else f"{self.broker.url}: {fields.get('error', fields.get('exc_info'))}")
+        elif not self._quiet:
             self._state.enter(event, healthy=healthy, **fields)
 
     # -- permissions --

@@ -12,14 +12,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from gateway.stores.buckets import reduce_readings
+from gateway.stores.series import id_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from types import TracebackType
 
     from gateway.common.setting_types import Section
     from gateway.model.metadata import MachineMeta
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan, Reading
+    from gateway.stores.buckets import Bucket
+    from gateway.stores.series import Series
+
+FIRST_TIME, END_OF_TIME = -(2**62), 2**62
+"""Times before and after every reading."""
 
 
 class MachineScan(NamedTuple):
@@ -97,10 +105,6 @@ class Store(ABC):
         """
         return ""
 
-    def open_for_query(self) -> None:
-        """Connect for `query` alone, and create nothing. Raises `Unavailable`, also where there is no store yet."""
-        self.open()
-
     @abstractmethod
     def write(self, batch: Sequence[MachineScan]) -> None:
         """Write every reading of the batch; when this returns they are durable, or will be `durable_after` later.
@@ -112,12 +116,52 @@ class Store(ABC):
     def close(self) -> None:
         """Close the connection or file."""
 
-    def query(self, pattern: str, since: int, limit: int) -> Iterator[Reading]:  # noqa: ARG002 - for stores that can
-        """Yield the newest `limit` readings whose `path/point` matches the glob `pattern`, newest first.
+    # -- reading: between `open_for_query` (or `open`) and `close` --
 
-        `since` is in microseconds since the epoch. Raises `StoreError` where the store can't be queried.
+    def open_for_query(self, templates: Collection[str] = ()) -> None:  # noqa: ARG002 - for stores that need it
+        """Connect for reading alone, and create nothing. Raises `Unavailable`, also where there is no store yet.
+
+        `templates` are names of templates, for a store that joins them with the names of points.
+        """
+        self.open()
+
+    def series(self, pattern: str = "*") -> list[Series]:  # noqa: ARG002 - for stores that can
+        """Return the series whose `path/point` matches a glob, in the order of their names.
+
+        This and the methods below raise `StoreError` where the store can't be read, and `Unavailable`.
         """
         raise StoreError(f"{type(self).__name__} can only be written to; query it with its own tools")
+
+    def range(
+        self, series: Sequence[Series], since: int, until: int, *, newest_first: bool = False
+    ) -> Iterator[Reading]:  # fmt: skip
+        """Yield the readings of series from `since` to before `until`, in the order of their times, as they are read.
+
+        Times are in microseconds since the epoch. Memory is bounded, however many readings there are.
+        """
+        del series, since, until, newest_first
+        raise StoreError(f"{type(self).__name__} can only be written to; query it with its own tools")
+
+    def newest(self, series: Sequence[Series]) -> list[Reading]:
+        """Return the last reading of each series that has any, in the order of `series`."""
+        missing, found = {one.id for one in series}, {}
+        for reading in self.range(series, FIRST_TIME, END_OF_TIME, newest_first=True):
+            if not missing:
+                break
+            if id_of(reading) in missing:
+                missing.discard(id_of(reading))
+                found[id_of(reading)] = reading
+        return [found[one.id] for one in series if one.id in found]
+
+    def reduced(
+        self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool = False
+    ) -> Iterator[Bucket]:  # fmt: skip
+        """Yield the buckets of a range by their starts, then in the order of `series`; see `buckets.py`.
+
+        Only readings from `since` to before `until` count, and with `good` only those of good quality. `width` is in
+        microseconds; `width_of` returns it for a number of buckets.
+        """
+        yield from reduce_readings(self.range(series, since, until), series, width, good=good)
 
     def __enter__(self) -> Self:
         self.open()

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
+from urllib.parse import urlencode
 
 import structlog
 from pydantic import Field, model_validator
@@ -22,19 +23,25 @@ from pydantic import Field, model_validator
 from drivers.extras import require
 from drivers.url import check_host, split_url
 from gateway.common.setting_types import Duration, Secret, Section
-from gateway.stores.base import Refusal, Rejected, Store, StoreKind, Unavailable
+from gateway.stores.base import Refusal, Rejected, Store, StoreError, StoreKind, Unavailable
 from gateway.stores.influxdb_errors import is_about_rows, refused_lines
+from gateway.stores.influxql import InfluxqlReader
 from gateway.stores.line_protocol import LineWriter, encode
+from gateway.stores.metricsql import MetricsqlReader
 from gateway.stores.victoria_metrics import FLUSH_DEFAULT, FLUSH_MARGIN, FUTURE_DEFAULT, read_metrics
+from gateway.stores.windows import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from influxdb_client import InfluxDBClient
 
     from gateway.model.path import MachinePath
+    from gateway.model.reading import Reading
     from gateway.stores.base import MachineScan
+    from gateway.stores.buckets import Bucket
     from gateway.stores.line_protocol import Line
+    from gateway.stores.series import Series
     from gateway.stores.victoria_metrics import ServerProcess
 
 log = structlog.get_logger()
@@ -64,6 +71,11 @@ _CLOCK_MARGIN = 5.0
 """Seconds by which the server's clock is known."""
 
 _MERGED = "two scans of it lie within one millisecond, which the server merges: make them at least 1 ms apart"
+
+READ_SECONDS = 60.0
+"""Seconds to wait for the answer to a query, which computes more than a write does."""
+
+OK = 200
 
 MIN_REFUSED_BODY = 4096
 """Bytes of a single reading from which on it is too large; a server that takes fewer is set up wrongly."""
@@ -169,6 +181,7 @@ class InfluxStore(Store):
         self._server_time: tuple[int, float] | None = None
         self._ignored: dict[str, int] | None = None
         self._last_scans: dict[MachinePath, int] = {}
+        self._templates: Collection[str] = ()
 
     def open(self) -> None:
         # half a second and 40 MB to import: only who writes to it pays for it
@@ -428,6 +441,74 @@ class InfluxStore(Store):
             self._server_time = round(date * 1e6), monotonic()
         text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
         return _Response(status, headers, text)
+
+    # -- reading --
+
+    def open_for_query(self, templates: Collection[str] = ()) -> None:
+        self.open()
+        self._templates = templates
+
+    @property
+    def _reader(self) -> InfluxqlReader | MetricsqlReader:
+        return MetricsqlReader(self._read, self._templates) if self._is_victoria else InfluxqlReader(self._query)
+
+    def series(self, pattern: str = "*") -> list[Series]:
+        return self._reader.series(pattern)
+
+    def range(
+        self, series: Sequence[Series], since: int, until: int, *, newest_first: bool = False
+    ) -> Iterator[Reading]:  # fmt: skip
+        return self._reader.range(series, since, until, newest_first=newest_first)
+
+    def newest(self, series: Sequence[Series]) -> list[Reading]:
+        return self._reader.newest(series)
+
+    def reduced(
+        self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool = False
+    ) -> Iterator[Bucket]:  # fmt: skip
+        return self._reader.reduced(series, since, until, width, good=good)
+
+    def _query(self, query: str, most: int) -> bytes:
+        """Return the answer to a query in InfluxQL; InfluxDB 2 and 3 have a database of the name of each bucket."""
+        database = self._settings.database or self._settings.bucket
+        return self._read("/query", [("db", database), ("epoch", "u"), ("q", query)], most)
+
+    def _read(self, path: str, form: list[tuple[str, str]], most: int) -> bytes:
+        """Send a form, and return the answer, of `most` bytes at most. Raises `TooLarge` and `StoreError`."""
+        from urllib3 import Timeout  # noqa: PLC0415 - as in `open`
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as in `open`
+
+        if self._client is None:
+            raise Unavailable("not opened")
+        url = self._settings.url.rstrip("/")
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept-Encoding": "gzip"} | self._headers
+        if self._settings.token is not None:
+            headers["Authorization"] = f"Token {self._settings.token.reveal()}"
+        pool = self._client.api_client.rest_client.pool_manager
+        try:
+            response = pool.request(
+                "POST", url + path, body=urlencode(form), headers=headers, preload_content=False, redirect=False,
+                retries=False, timeout=Timeout(max(self._settings.timeout, READ_SECONDS)),
+            )  # fmt: skip
+            try:
+                parts, size = [], 0
+                for part in response.stream(2**16, decode_content=True):
+                    size += len(part)
+                    if size > (most if response.status == OK else MAX_ANSWER):
+                        if response.status == OK:
+                            raise TooLarge
+                        break
+                    parts.append(part)
+            finally:
+                # the rest of a large answer is not read
+                response.close()
+        except (HTTPError, OSError) as error:
+            raise Unavailable(f"{url}: {error.__cause__ or error}") from error
+        body = b"".join(parts)
+        if response.status != OK:
+            words = _Response(response.status, {}, body.decode("utf-8", "replace")).words
+            raise StoreError(f"{url}: it does not answer queries: {words}")
+        return body
 
     def close(self) -> None:
         if self._client is not None:

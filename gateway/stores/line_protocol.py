@@ -134,9 +134,10 @@ class LineWriter:
 
     def _add_values(self, entry: MachineScan, parts: list[bytes]) -> bool:
         """Add the lines of the values of a scan; return False, and add nothing, if no layout can write them."""
-        if not entry.scan.values:
+        listed, column = entry.scan.columns
+        if not listed:
             return not self._unfit(entry)
-        layout, values = self._find(entry)
+        layout, values = self._find(entry, tuple(listed), column)
         if layout is None or not _fits_64_bits(layout, values):
             return False
         time, texts = entry.scan.time, layout.texts
@@ -155,13 +156,15 @@ class LineWriter:
             parts.append(layout.template % layout.order(digits))
         return True
 
-    def _find(self, entry: MachineScan) -> tuple[_Layout | None, list[Any]]:
+    def _find(
+        self, entry: MachineScan, names: tuple[str, ...], column: Sequence[Value]
+    ) -> tuple[_Layout | None, Sequence[Any]]:  # fmt: skip
         """Return the layout of a scan, and its values as their declared types."""
-        layouts, names = self._layouts(entry), tuple(entry.scan.values)
-        values: list[Any] = list(entry.scan.values.values())
-        layout = layouts.get((names, tuple(map(type, values))))
+        layouts = self._layouts(entry)
+        layout = layouts.get((names, tuple(map(type, column))))
         if layout is not None:
-            return layout, values
+            return layout, column
+        values: list[Any] = list(column)
         kinds = entry.meta.types
         for at, name in enumerate(names):
             if type(values[at]) is int and kinds.get(name) == "float":

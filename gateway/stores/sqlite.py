@@ -10,24 +10,27 @@ every reading costs a page of 4 KiB (measured: 6,800 bytes written a reading aga
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from drivers.base import Quality
 from gateway.common.setting_types import Duration, Folder, Section, Size
-from gateway.model.path import MachinePath, matches
-from gateway.model.reading import Reading
 from gateway.model.time import FLOOR
+from gateway.stores import sqlite_rollups
 from gateway.stores.base import Rejected, Store, StoreKind, Unavailable
 from gateway.stores.retention import AgeReference
-from gateway.stores.sqlite_rows import LATE, Rows
+from gateway.stores.sqlite_reader import SqliteReader
+from gateway.stores.sqlite_rollups import BLOCK, RollupThread
+from gateway.stores.sqlite_rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
+    from gateway.model.reading import Reading
     from gateway.stores.base import MachineScan, Refusal
+    from gateway.stores.buckets import Bucket
+    from gateway.stores.series import Series
 
 PRUNE_EVERY = 60.0
 """Seconds between two deletions of old readings."""
@@ -83,7 +86,8 @@ select (select min(time) from samples),
     coalesce((select max(time) from samples where time <= ?), (select max(time) from samples))
 """
 
-_QUALITY = (Quality.GOOD, Quality.UNCERTAIN, Quality.BAD)
+FORMAT = 1
+"""The format of a file, in its `user_version`: 0 is that of releases without the tables of `sqlite_rollups.py`."""
 
 
 class SqliteSettings(Section):
@@ -109,6 +113,7 @@ class SqliteStore(Store):
         self._rows: Rows
         self._pruned = time.monotonic()
         self._age: AgeReference | None = None
+        self._rollups: RollupThread | None = None
 
     def open(self) -> None:
         path = self._settings.path
@@ -118,6 +123,7 @@ class SqliteStore(Store):
         except (OSError, sqlite3.Error) as error:
             raise Unavailable(f"{path}: {error}") from error
         try:
+            self._check_format()
             # only for a new file: these statements wait for a writer
             view = self._db.execute("select sql from sqlite_schema where name = 'readings'").fetchone()
             if view is None:
@@ -129,15 +135,27 @@ class SqliteStore(Store):
             self._db.execute(f"pragma journal_size_limit = {_WAL_SIZE}")
             self._db.execute(f"pragma cache_size = {-_CACHE_SIZE // 2**10}")
             self._db.execute("pragma synchronous = full")
+            sqlite_rollups.prepare(self._db)
+            if self._db.execute("pragma user_version").fetchone() != (FORMAT,):
+                self._db.execute(f"pragma user_version = {FORMAT}")
             self._inode = path.stat().st_ino
             self._rows = Rows(self._db)
+            self._rollups = RollupThread(path)
             self._usable = True
         except (OSError, sqlite3.Error) as error:
             self._db.close()
             raise Unavailable(f"{path}: {error}") from error
 
-    def open_for_query(self) -> None:
+    def _check_format(self) -> None:
+        [version] = self._db.execute("pragma user_version").fetchone()
+        if version > FORMAT:
+            self._db.close()
+            text = f"has format {version}, and this release knows format {FORMAT}; use the release that wrote it"
+            raise Unavailable(f"{self._settings.path}: {text}")
+
+    def open_for_query(self, templates: Collection[str] = ()) -> None:
         """Open the file to be read; neither it nor its folder is created."""
+        del templates
         path = self._settings.path
         try:
             if not path.is_file():
@@ -150,6 +168,7 @@ class SqliteStore(Store):
             raise Unavailable(f"{path}: {error}") from error
         try:
             self._db.execute("pragma query_only = on")
+            self._check_format()
             found = self._db.execute("select 1 from sqlite_schema where name = 'samples'").fetchone()
         except sqlite3.Error as error:
             self._db.close()
@@ -176,6 +195,8 @@ class SqliteStore(Store):
         self._follow_file()
         try:
             refusals = self._insert(batch)
+            if self._rollups is not None:
+                self._rollups.start()
             if self._age is None:
                 self._begin_to_age()
             if time.monotonic() - self._pruned > PRUNE_EVERY:
@@ -192,6 +213,7 @@ class SqliteStore(Store):
         self._db.execute("begin immediate")
         try:
             refusals = self._rows.insert(batch)
+            sqlite_rollups.mark(self._db, batch)
             self._db.execute("commit")
         except BaseException:
             self._rows.forget()  # some series may have been rolled back
@@ -211,8 +233,7 @@ class SqliteStore(Store):
                     return
             except OSError:
                 pass
-        self._usable = False
-        self._db.close()
+        self.close()
         self.open()
 
     def prune(self) -> None:
@@ -230,7 +251,8 @@ class SqliteStore(Store):
         if last >= FLOOR:
             reference = self._age.advance(last, now)
             self._db.execute("insert or replace into retention values (1, ?)", (reference,))
-            self._drop(FLOOR, reference - round(self._settings.keep * 1e6))
+            # whole blocks: the buckets of a part of a block would have to be computed again every minute
+            self._drop(FLOOR, (reference - round(self._settings.keep * 1e6)) // BLOCK * BLOCK)
         while self._used() > self._settings.max_size:
             first, last = self._span()
             if first is None or last is None or first >= last:
@@ -257,7 +279,18 @@ class SqliteStore(Store):
         return span
 
     def _drop(self, since: int, until: int) -> None:
-        self._db.execute("delete from samples where time >= ? and time < ?", (since, until))
+        """Delete samples, with their buckets; `since` is the start of a block, or no sample is before it."""
+        if until <= since:
+            return
+        self._db.execute("begin immediate")
+        try:
+            self._db.execute("delete from samples where time >= ? and time < ?", (since, until))
+            sqlite_rollups.drop(self._db, since, until)
+            self._db.execute("commit")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+            raise
 
     def _used(self) -> int:
         pages, free, size = (
@@ -265,34 +298,41 @@ class SqliteStore(Store):
         )
         return int((pages - free) * size)
 
-    def query(self, pattern: str, since: int, limit: int) -> Iterator[Reading]:
+    # -- reading --
+
+    @contextmanager
+    def _reader(self) -> Iterator[SqliteReader]:
+        """Read over the connection; its errors are those of a store that is not available."""
         try:
-            yield from self._query(pattern, since, limit)
+            yield SqliteReader(self._db)
         except sqlite3.Error as error:
             raise Unavailable(f"{self._settings.path}: {error}") from error
 
-    def _query(self, pattern: str, since: int, limit: int) -> Iterator[Reading]:
-        found = self._db.execute(
-            "select id, enterprise, site, area, line, machine, point, unit, type, place from series"
-        )
-        series = {
-            row[0]: (MachinePath(*row[1:6]), *row[6:])
-            for row in found
-            if matches(pattern, MachinePath(*row[1:6]), row[6])
-        }
-        rows = self._db.execute(
-            "select series, time, value, quality, reason, code from samples "
-            "where place in (select value from json_each(?)) and time >= ? order by time desc limit ?",
-            (json.dumps(sorted({place for *_, place in series.values()})), since, limit),
-        )
-        for key, stamp, value, quality, reason, code in rows:
-            path, point, unit, kind, _ = series[key]
-            truth = bool(value) if kind == "bool" and value is not None else value
-            late, level = divmod(quality, LATE)
-            yield Reading(path, point, stamp, truth, unit, _QUALITY[level], reason or "", code or "", bool(late))
+    def series(self, pattern: str = "*") -> list[Series]:
+        with self._reader() as reader:
+            return reader.series(pattern)
+
+    def range(
+        self, series: Sequence[Series], since: int, until: int, *, newest_first: bool = False
+    ) -> Iterator[Reading]:  # fmt: skip
+        with self._reader() as reader:
+            yield from reader.range(series, since, until, newest_first=newest_first)
+
+    def newest(self, series: Sequence[Series]) -> list[Reading]:
+        with self._reader() as reader:
+            return reader.newest(series)
+
+    def reduced(
+        self, series: Sequence[Series], since: int, until: int, width: int, *, good: bool = False
+    ) -> Iterator[Bucket]:  # fmt: skip
+        with self._reader() as reader:
+            yield from reader.reduced(series, since, until, width, good=good)
 
     def close(self) -> None:
         self._usable = False
+        if self._rollups is not None:
+            self._rollups.stop()
+            self._rollups = None
         self._db.close()
 
 

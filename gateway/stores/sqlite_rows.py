@@ -150,8 +150,7 @@ class Rows:
                 if scan.uncertain or scan.late:
                     rest += self._rows(entry)
                     continue
-                if scan.values:
-                    good += self._columns(entry, runs)
+                good += self._columns(entry, runs)
                 if scan.bad:
                     rest += self._bad_rows(entry)
             for size, flat in runs.items():
@@ -164,17 +163,19 @@ class Rows:
 
     def _columns(self, entry: MachineScan, runs: dict[int, list[Any]]) -> Iterable[Any]:
         """Add the good values of a scan to the runs of their size; if it has no runs, return their columns."""
-        scan, layout = entry.scan, self._layout(entry)
-        values: Any = scan.values.values()
-        if int in set(map(type, values)):
+        scan = entry.scan
+        names, values = scan.columns
+        if not names:
+            return ()
+        layout = self._layout(entry, names, values)
+        if layout.floats and int in set(map(type, values)):
             values = list(values)
             for i in layout.floats:
                 if type(values[i]) is int:
                     values[i] = float(values[i])
         if scan.times:
-            times: Iterable[int] = map(scan.times.get, scan.values, repeat(scan.time))
+            times: Iterable[int] = map(scan.times.get, names, repeat(scan.time))
         elif layout.runs:
-            values = list(values)
             for start, stop, place, id_ in layout.runs:
                 runs[stop - start] += scan.time, place, id_, *values[start:stop]
             return ()
@@ -201,11 +202,14 @@ class Rows:
                 self._db.execute(statement, flat[start : start + step])
                 start += step
 
-    def _layout(self, entry: MachineScan) -> _Layout:
-        machine, names = self._machine(entry), tuple(entry.scan.values)
+    def _layout(self, entry: MachineScan, listed: Sequence[str], values: Sequence[Value]) -> _Layout:
+        machine, names = self._machine(entry), tuple(listed)
         layout = machine.layouts.get(names)
         if layout is None:
-            series = [machine.series.get(n) or self._find(entry, n, v) for n, v in entry.scan.values.items()]
+            series = [
+                machine.series.get(name) or self._find(entry, name, value)
+                for name, value in zip(names, values, strict=True)
+            ]
             floats = [i for i, found in enumerate(series) if found.is_float]
             layout = _Layout([found.place for found in series], [found.id for found in series], floats, _runs(series))
             if len(machine.layouts) >= _LAYOUTS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from drivers.base import Quality
 from gateway.model.path import matches
+from gateway.stores.base import END_OF_TIME, FIRST_TIME
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Readings:
         if not is_made(self._store):
             return []
         with SqliteStore(SqliteSettings.model_validate({"path": str(self._store)})) as store:
-            return list(store.query(pattern, 0, -1))[::-1]
+            return list(store.range(store.series(pattern), FIRST_TIME, END_OF_TIME))
 
 
 def is_made(store: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Servers that several files of tests share."""
+"""Stores and servers that several files of tests share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opcua_peer import NodeOpcUa
+from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
+
+from gateway.model.path import MachinePath
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(params=["sqlite", "influxdb", "victoria_metrics"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, enterprise: str) -> Target:
+    """Each kind of store, with a place of its own to write to."""
+    if request.param == "sqlite":
+        return SqliteTarget(tmp_path / "folder" / "readings.db")
+    if request.param == "influxdb":
+        return InfluxTarget(request.getfixturevalue("influxd"), request.getfixturevalue("influx_database"))
+    return VictoriaMetricsTarget(request.getfixturevalue("victoria_metrics"), enterprise, "curing-press")
+
+
+@pytest.fixture
+def press(enterprise: str) -> MachinePath:
+    """A machine that no other test has."""
+    return MachinePath(enterprise, "site", "curing", "curing-1", "press-01")
 
 
 @pytest.fixture(scope="session")

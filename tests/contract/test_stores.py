@@ -10,7 +10,6 @@ from read_back import InfluxTarget, SqliteTarget, Target, VictoriaMetricsTarget
 from servers import Influxd, VictoriaMetrics
 
 from gateway.model.metadata import MachineMeta
-from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.stores import STORES
 from gateway.stores.base import MachineScan, Refusal, Rejected, Unavailable
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from drivers.base import Value
+    from gateway.model.path import MachinePath
     from gateway.model.reading import Reading
 
 TIME = 1_764_000_000_123_456
@@ -41,20 +41,6 @@ ODD = [
     "", " ", " a  b ", "x=1", "a,b", 'say "so"', "it's", "a\\b", "a\\", "\\", "a\\,b", "\\\\", "#1", "50 %",
     "{count}/h", "m³/h", "°C", "轮胎", "ü\u0301", "😀", "\t", "two\nlines", "end\n", "a\r\nb", "1i", "true",
 ]  # fmt: skip
-
-
-@pytest.fixture(params=["sqlite", "influxdb", "victoria_metrics"])
-def target(request: pytest.FixtureRequest, tmp_path: Path, enterprise: str) -> Target:
-    if request.param == "sqlite":
-        return SqliteTarget(tmp_path / "folder" / "readings.db")
-    if request.param == "influxdb":
-        return InfluxTarget(request.getfixturevalue("influxd"), request.getfixturevalue("influx_database"))
-    return VictoriaMetricsTarget(request.getfixturevalue("victoria_metrics"), enterprise, "curing-press")
-
-
-@pytest.fixture
-def press(enterprise: str) -> MachinePath:
-    return MachinePath(enterprise, "site", "curing", "curing-1", "press-01")
 
 
 def readings(batch: Sequence[MachineScan]) -> list[Reading]:

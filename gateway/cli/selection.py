@@ -1,0 +1,131 @@
+"""Which store and which of its series a person asks for, and the warnings about names that are not there."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from gateway.common.text import listed
+from gateway.model.path import matches
+from gateway.stores.base import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.model.path import MachinePath
+    from gateway.settings.factory import Factory
+    from gateway.stores.base import Store
+    from gateway.stores.series import Series
+
+SIMILAR = 3
+"""Names that are suggested in place of an unknown name."""
+
+
+class Selection(NamedTuple):
+    """Series of a store in the order of their names, and warnings for a person."""
+
+    series: list[Series]
+    warnings: list[str]
+
+
+def store_names(factory: Factory) -> list[str]:
+    """Return the name of each store: its kind, with a number from the second of a kind on."""
+    names: list[str] = []
+    for entry in factory.stores:
+        count = sum(name.split("-")[0] == entry.kind.name for name in names)
+        names.append(f"{entry.kind.name}-{count + 1}" if count else entry.kind.name)
+    return names
+
+
+@contextmanager
+def opened_store(factory: Factory, name: str | None) -> Iterator[tuple[str, Store]]:
+    """Open a store to read it: that of a name, or the first that can be read. Raises `click.ClickException`."""
+    names = store_names(factory)
+    if not names:
+        raise click.ClickException(f"{factory.file}: it has no stores; add a section `stores`")
+    if name is not None and name not in names:
+        raise click.UsageError(f"--store {name!r}: the stores of {factory.file} are {', '.join(names)}")
+    templates = {machine.template for machine in factory.machines}
+    problems = []
+    for one, entry in zip(names, factory.stores, strict=True):
+        if name is not None and one != name:
+            continue
+        store = entry.kind.make(entry.settings)
+        try:
+            store.open_for_query(templates)
+        except StoreError as error:
+            problems.append(f"{one}: {error}")
+            continue
+        try:
+            yield one, store
+        finally:
+            store.close()
+        return
+    raise click.ClickException("\n".join(problems))
+
+
+def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywhere: bool) -> Selection:
+    """Return the series that match any of the patterns: of this factory's site, or of all sites in the store."""
+    plant = factory.factory.enterprise, factory.factory.site
+    stored = store.series()
+    own = [one for one in stored if everywhere or one.id.path[:2] == plant]
+    chosen = [one for one in own if any(matches(pattern, one.id.path, one.id.point) for pattern in patterns)]
+    configured = [(machine.path, point.name) for machine in factory.machines for point in machine.points]
+    warnings = [
+        _unknown(pattern, own, configured, elsewhere=_elsewhere(pattern, stored, plant) if not everywhere else [])
+        for pattern in patterns
+        if not any(matches(pattern, one.id.path, one.id.point) for one in own)
+        and not any(matches(pattern, *one) for one in configured)
+    ]
+    names = {(one.id.path, one.id.point) for one in chosen}
+    missing = [
+        one for one in configured if one not in names and any(matches(pattern, *one) for pattern in patterns)
+    ]  # fmt: skip
+    if missing:
+        warnings.append(f"configured, and not in the store: {_listed(missing)}")
+    searched = {machine.path for machine in factory.machines if machine.searches}
+    known = set(configured)
+    gone = [name for name in sorted(names) if name[0][:2] == plant and name not in known and name[0] not in searched]
+    if gone:
+        warnings.append(f"in the store, and no longer configured: {_listed(gone)}")
+    return Selection(chosen, warnings)
+
+
+def _listed(names: Sequence[tuple[MachinePath, str]]) -> str:
+    return listed([f"{path.machine}/{point}" for path, point in names])
+
+
+def _elsewhere(pattern: str, stored: Sequence[Series], plant: tuple[str, str]) -> list[str]:
+    """Return other sites of the store with points that match."""
+    found = {
+        f"{one.id.path.enterprise}/{one.id.path.site}"
+        for one in stored
+        if one.id.path[:2] != plant and matches(pattern, one.id.path, one.id.point)
+    }
+    return sorted(found)
+
+
+def _unknown(
+    pattern: str, own: Sequence[Series], configured: Sequence[tuple[MachinePath, str]], elsewhere: Sequence[str]
+) -> str:  # fmt: skip
+    text = f"no point matches {pattern!r}"
+    if elsewhere:
+        return f"{text} at this site, but at {', '.join(elsewhere)}: add --everywhere"
+    known = {(one.id.path, one.id.point) for one in own} | set(configured)
+    machines = {path.machine for path, _ in known}
+    levels = pattern.count("/")
+    if levels == 0:
+        names = {point for _, point in known} | machines
+    elif levels == 1:
+        names = {f"{path.machine}/{point}" for path, point in known}
+        if pattern.endswith("/*"):
+            names = {f"{machine}/*" for machine in machines}
+    else:
+        names = {f"{path}/{point}" for path, point in known}
+    similar = get_close_matches(pattern, sorted(names), SIMILAR)
+    if similar:
+        return f"{text}; did you mean {' or '.join(map(repr, similar))}?"
+    return f"{text}; `lineside show` lists the points that are configured" if not elsewhere else text
