@@ -23,6 +23,7 @@ class Extra(NamedTuple):
 EXTRAS: dict[str, Extra] = {
     "influxdb": Extra("the store influxdb", ("influxdb_client",), ("influxdb-client>=1.48",)),
     "serial": Extra("a serial line", ("serial",), ("pyserial>=3.5",)),
+    "parquet": Extra("a Parquet file", ("pyarrow",), ("pyarrow>=18",)),
     "zstd": Extra("the codec binary", ("zstandard",), ("zstandard>=0.23",)),
     "simulators": Extra("a simulated machine", ("pymodbus",), ("pymodbus>=3.16,<3.17",)),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),

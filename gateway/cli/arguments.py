@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from gateway.cli.common import SET, Command
 from gateway.stores.base import END_OF_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-ARGUMENTS = click.argument("arguments", metavar="[CONFIG] [PATTERN]...", nargs=-1)
-"""The factory's YAML, unless `-c` or LINESIDE_CONFIG names it, and patterns."""
+
+def ARGUMENTS(command: Command) -> Command:  # noqa: N802 - a decorator like the others
+    """The factory's YAML, unless `-c` or LINESIDE_CONFIG names it, and patterns."""  # noqa: D401 - of a decorator
+    return click.argument("arguments", metavar="[CONFIG] [PATTERN]...", nargs=-1)(SET(command))
+
 
 CONFIG_OPTION = click.option(
     "--config", "-c", type=click.Path(dir_okay=False), envvar="LINESIDE_CONFIG",
@@ -99,15 +102,3 @@ def time_text(microseconds: int, *, local: bool = False) -> str:
         return moment.astimezone(None if local else UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     except OverflowError:
         return f"{microseconds}us"
-
-
-@contextmanager
-def parquet_extra() -> Iterator[None]:
-    """Import modules that need the extra `parquet`; if it is not installed, the error names it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "pyarrow":
-            raise
-        text = "Parquet files need the extra `parquet` of lineside: pip install 'pyarrow>=18'"
-        raise click.ClickException(text) from None

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from drivers.base import Quality
+from drivers.extras import require
 from gateway.cli.arguments import (
     ARGUMENTS,
     CONFIG_OPTION,
     MOMENT,
     Span,
-    parquet_extra,
     span_of,
     split_config,
     time_text,
@@ -149,8 +149,9 @@ def _good(readings: Iterator[Reading], good: bool) -> Iterator[Reading]:  # noqa
 
 def _print_readings(readings: Iterator[Reading], output: _Output) -> int:
     if output.style == "parquet" and output.out is not None:
-        with parquet_extra():
-            from gateway.export.parquet import write_readings  # noqa: PLC0415 - an extra
+        require("parquet")
+        from gateway.export.parquet import write_readings  # noqa: PLC0415 - an extra
+
         return write_readings(output.out, readings)
     return _print(reading_lines(readings, output.style, local=output.local), output, headed=output.style == "csv")
 

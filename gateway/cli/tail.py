@@ -26,7 +26,8 @@ CLOSED_EVERY = 0.2
 @click.command()
 @ARGUMENTS
 @CONFIG_OPTION
-@click.option("--format", "style", type=click.Choice(STYLES), default="text", show_default=True)
+@click.option("--format", "style", type=click.Choice(STYLES), default="text", show_default=True,
+              help="How to print.")  # fmt: skip
 @click.option("--count", "-n", type=click.IntRange(0), default=0, help="Stop after so many readings.")
 @click.option("--local", is_flag=True, help="Times in local time, not in UTC.")
 @click.pass_context

@@ -165,7 +165,7 @@ def log_events() -> set[str]:
     return {event for event in found if event not in NOT_EVENTS and not event.endswith(NOT_ENDINGS)}
 
 
-NOT_ENDINGS = (".py", ".db", ".yaml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".lock")
+NOT_ENDINGS = (".py", ".db", ".yaml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".lock", ".parquet")
 NOT_EVENTS = {"broker.ca", "font.size", "kvar.h", "var.h"}
 """Files, schemes, keys and options that look like an event."""
 
