@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     _Builders = tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]
     """The builders of a machine's records: of readings, and of events."""
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 FINISH_SCANS = 1.0
 """Seconds that scans under way have to finish when the gateway stops."""

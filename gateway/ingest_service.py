@@ -20,7 +20,7 @@ from gateway.mqtt.topics import Topics
 if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class IngestService:

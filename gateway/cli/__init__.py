@@ -97,8 +97,10 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="lineside")
 @click.option("--log", "style", type=click.Choice(["auto", "json", "console"]), default="auto", help="How to log.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
-def main(style: str, log_level: str) -> None:
+@click.pass_context
+def main(ctx: click.Context, style: str, log_level: str) -> None:
     """Read machines, forward every reading over MQTT, and prove that nothing was lost."""
-    from gateway.common.logging import configure_logging  # noqa: PLC0415 - the list of commands needs no log
+    from gateway.common.logging import configure_logging, flush_logging  # noqa: PLC0415 - the list needs no log
 
     configure_logging(style, log_level)
+    ctx.call_on_close(flush_logging)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 def save_json(file: Path, data: dict[str, Any]) -> None:

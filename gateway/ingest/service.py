@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
     from gateway.stores.base import Refusal
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_BATCH_READINGS = 50_000
 """Most readings in a batch."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.stores.base import MachineScan, Store
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.settings.sections import BrokerSection
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 RETRY_FIRST, RETRY_MAX, RETRY_REFUSED_MAX = 0.3, 2.0, 15.0
 """Seconds between two attempts: the first, and the ceilings while nobody answers and while the broker refuses."""

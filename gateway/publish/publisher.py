@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.spool.files import Spooled
     from gateway.spool.spool import Spool
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Descriptions(Protocol):
