@@ -41,6 +41,7 @@ COMMANDS: dict[str, _Command] = {
     "spool": _Command("gateway.cli.spool:spool", "Look at the records that wait on this machine."),
     "ledger": _Command("gateway.cli.ledger:ledger", "Print what became of every reading that a gateway acquired."),
     "health": _Command("gateway.cli.health:health", "Check that the services on this machine are alive."),
+    "status": _Command("gateway.cli.status:status", "Show the services on this machine, and what to act on."),
 }
 """Each command, in the order in which they are listed."""
 

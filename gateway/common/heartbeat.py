@@ -37,6 +37,14 @@ def _touch(file: Path) -> None:
     file.touch()
 
 
+def heartbeat_age(file: Path) -> float | None:
+    """Return the seconds since the last heartbeat; None where there is no file: the service has stopped in order."""
+    try:
+        return max(0.0, time.time() - file.stat().st_mtime)
+    except OSError:
+        return None
+
+
 def check_heartbeats(folder: Path) -> tuple[bool, str]:
     """Return whether every service that works in `folder` is alive, and a line of text that says so."""
     ages = {file.name: time.time() - file.stat().st_mtime for file in sorted(folder.glob("*.alive"))}

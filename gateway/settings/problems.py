@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.common.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
@@ -42,17 +44,11 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         kind = "" if self.severity is Severity.ERROR else f"{self.severity}: "
         path = f"{_cut(self.path, LONGEST_PATH)}: " if self.path else ""
-        text = f"{self.file}:{self.line}:{self.column}: {kind}{path}{_cut(self.message, LONGEST_MESSAGE)}"
-        return text if text.isprintable() else "".join(map(_printable, text))
+        return printable(f"{self.file}:{self.line}:{self.column}: {kind}{path}{_cut(self.message, LONGEST_MESSAGE)}")
 
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
-
-
-def _printable(character: str) -> str:
-    """Escape a character that would move the cursor or turn the text of a terminal."""
-    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
