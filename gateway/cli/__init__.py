@@ -42,6 +42,7 @@ COMMANDS: dict[str, _Command] = {
     "ledger": _Command("gateway.cli.ledger:ledger", "Print what became of every reading that a gateway acquired."),
     "health": _Command("gateway.cli.health:health", "Check that the services on this machine are alive."),
     "status": _Command("gateway.cli.status:status", "Show the services on this machine, and what to act on."),
+    "fleet": _Command("gateway.cli.fleet:fleet", "Show every gateway and ingest that the broker knows."),
 }
 """Each command, in the order in which they are listed."""
 
