@@ -43,6 +43,7 @@ COMMANDS: dict[str, _Command] = {
     "health": _Command("gateway.cli.health:health", "Check that the services on this machine are alive."),
     "status": _Command("gateway.cli.status:status", "Show the services on this machine, and what to act on."),
     "fleet": _Command("gateway.cli.fleet:fleet", "Show every gateway and ingest that the broker knows."),
+    "diagnose": _Command("gateway.cli.diagnose:diagnose", "Write an archive for a ticket, without secrets."),
 }
 """Each command, in the order in which they are listed."""
 
