@@ -37,7 +37,7 @@ def known() -> dict[str, str]:
 
 @cache
 def protocol(name: str) -> AnyProtocol:
-    """Load a protocol by its name, and silence its library's loggers.
+    """Load a protocol by its name, and silence its library's loggers, unless the root logger has debug or info.
 
     Raises `KeyError` for an unknown name, and `UnusableDriver` if a driver of another package can't be used.
     """
@@ -47,8 +47,9 @@ def protocol(name: str) -> AnyProtocol:
         found: AnyProtocol = getattr(import_module(module), attribute)
     else:
         found = _foreign(name, where)
-    for logger in found.loggers:
-        logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        for logger in found.loggers:
+            logging.getLogger(logger).setLevel(logging.CRITICAL + 1)
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from drivers.base import Settings
+from drivers.redaction import remember
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """The pattern of a secret's name, which is also a file name."""
@@ -59,7 +60,14 @@ class Secret(Settings):
 
         It comes from the configured `file`; else from a file with the name of the secret (systemd credentials,
         /run/secrets), else from the environment variable LINESIDE_SECRET_<NAME>. Raises `MissingSecret`.
+
+        The value is removed from all log events of this process from then on.
         """
+        value = self._read()
+        remember(value)
+        return value
+
+    def _read(self) -> str:
         if self.file:
             try:
                 return _content(Path(self.file))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,13 +29,14 @@ from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
 from gateway.common.setting_types import MissingSecret
 from gateway.common.stall import StallWatch
+from gateway.common.status_file import RecentCounts, StatusFile, status_file
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.common.wire_trace import log_trace
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
-from gateway.pipeline.machine_status import MachineStatuses
+from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
 from gateway.publish.publisher import Publisher
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     _Builders = tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]
     """The builders of a machine's records: of readings, and of events."""
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 FINISH_SCANS = 1.0
 """Seconds that scans under way have to finish when the gateway stops."""
@@ -84,6 +85,9 @@ CHANGED_AT_ONCE = 5
 EVENTS = ("gateway.started", "gateway.stopping", "gateway.stopped")
 WORKER_EVENTS = ("worker.started", "worker.stopping", "worker.stopped")
 """The log events of a gateway's life, and those of a worker's, whose supervisor logs those of the gateway."""
+
+MOST_SHOWN_MACHINES = 1_000
+"""Machines that are not online which the status file lists; it counts all."""
 
 DRAIN = 1.5
 """Seconds in which pending records may still be confirmed when the gateway stops; the rest is on disk."""
@@ -154,6 +158,12 @@ class GatewayService:
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
         self._sums = CostLimited(self._sum_devices)
+        self._file = factory.file
+        self._recent = RecentCounts()
+        self._missed: dict[MachinePath, int] = {}
+        self._missed_online = 0
+        head = {"service": "gateway", "id": own.id, "worker": part.worker}
+        self._status_file = StatusFile(status_file(own.spool.folder, name), head, self.status)
 
     # -- the steps of the flow --
 
@@ -306,6 +316,7 @@ class GatewayService:
             reloading = [_supervised(tasks, self.reload.run, "reload")] if whole else []
             following = _supervised(tasks, self._follow_discovery, "discovery")
             counting = _supervised(tasks, self._totals.run, "totals")
+            showing = _supervised(tasks, self._status_file.run, "status file")
             # points live long: a full collection that looks at all of them stops the event loop for half a second
             gc.collect()
             gc.freeze()
@@ -324,7 +335,8 @@ class GatewayService:
                     await self.spool.empty()
             await cancel_and_wait(publishing)
             await closing
-            await cancel_and_wait(committing, *living, watching)
+            await cancel_and_wait(committing, *living, watching, showing)
+        await self._status_file.close()
         log.info(stopped, **self._ledger().as_dict())
 
     def _read_retired(self) -> Ledger:
@@ -381,6 +393,36 @@ class GatewayService:
                 "ahead_ms": round(self.clock.ahead * 1000, 1),
             },
         } | self._sums(fresh=fresh)
+
+    def status(self) -> dict[str, Any]:
+        """Return the content of the status file: the report, the broker, and the machines that are not online."""
+        report = self.report()
+        self._count_missed_online()
+        unwell = [machine for machine in self.states.machines if machine.state is not State.ONLINE]
+        return {
+            "config": self._digest,
+            "file": str(self._file.absolute()),
+            "broker": self._publisher.link._asdict(),
+            "report": report,
+            "recent": self._recent.add(
+                {"missed": self._missed_online, "dropped": sum(report["ledger"]["dropped"].values())}
+            ),
+            "machines": {
+                "counts": dict(Counter(machine.state.value for machine in self.states.machines)),
+                "not_online": [
+                    {"machine": str(machine.path)} | machine.as_dict() for machine in unwell[:MOST_SHOWN_MACHINES]
+                ],
+            },
+        }
+
+    def _count_missed_online(self) -> None:
+        """Count the scans that machines have missed since the last call, without machines that are offline."""
+        before, self._missed = self._missed, {}
+        for machine in self.states.machines:
+            if machine.state is not State.OFFLINE and machine.state is not State.STARTING:
+                missed = self._devices.schedules[str(machine.path)].missed
+                self._missed[machine.path] = missed
+                self._missed_online += max(0, missed - before.get(machine.path, missed))
 
     def _counts(self) -> dict[str, dict[str, int]]:
         """Return the drivers' counters, by device."""

@@ -11,7 +11,8 @@ import structlog
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters, ingest_letters
 from gateway.common.heartbeat import beat
-from gateway.common.tasks import cancel_and_wait
+from gateway.common.status_file import StatusFile, status_file
+from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.service import Ingest
 from gateway.ingest.store_writer import StoreWriter
@@ -20,7 +21,7 @@ from gateway.mqtt.topics import Topics
 if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class IngestService:
@@ -36,6 +37,9 @@ class IngestService:
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics = Topics(factory.broker.root)
         self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock())
+        self._factory_file = factory.file
+        head = {"service": "ingest", "id": factory.ingest.id}
+        self._status_file = StatusFile(status_file(folder, factory.ingest.id), head, self.status)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""
@@ -43,15 +47,27 @@ class IngestService:
             working = [
                 tasks.create_task(self._ingest.run(), name="ingest"),
                 tasks.create_task(beat(self._alive), name="sign of life"),
+                tasks.create_task(supervise(self._status_file.run, BestEffort("status file")), name="status file"),
             ]
             log.info("ingest.started")
             await stop.wait()
             await cancel_and_wait(*working)
+        await self._status_file.close()
         log.info("ingest.stopped", records=self._ingest.status.records, readings=self._ingest.status.readings)
 
     def asked_to_reload(self) -> None:
         """Log what to do instead: nothing that ingest depends on changes often, as machines do."""
         log.warning("ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep the records")
+
+    def status(self) -> dict[str, Any]:
+        """Return the content of the status file: the report, the broker, and the latency since the start."""
+        report = self._ingest.report()
+        return {
+            "config": report["config"],
+            "file": str(self._factory_file.absolute()),
+            "broker": self._ingest.link._asdict(),
+            "report": report | {"latency_ms": self._ingest.status.report()["latency_ms"]},
+        }
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.factory import Factory
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 STEP = 0.2
 """Seconds between two steps of the machines."""

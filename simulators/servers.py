@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Hosted = list[tuple[Configured, MachineOutputs]]
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 FILES_EACH = 8
 """Open files for each Modbus address and each OPC UA machine: a listener and a few connections."""

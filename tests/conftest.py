@@ -15,6 +15,9 @@ import pytest
 import servers
 import structlog
 
+from drivers import redaction
+from gateway.common.logging import reset_logging
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
@@ -120,9 +123,11 @@ def _long_first(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logging_stays_with_its_test() -> Iterator[None]:
+def _logging_stays_with_its_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Reset the logging that a command in this process has configured: the next test may check the log."""
+    monkeypatch.setattr(redaction._Secrets, "forms", ())  # noqa: SLF001 - secrets of other tests stay in texts
     yield
+    reset_logging()
     structlog.reset_defaults()
 
 

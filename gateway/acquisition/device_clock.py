@@ -11,7 +11,7 @@ from drivers.timer_grid import wait_for_slot
 if TYPE_CHECKING:
     from drivers.base import Driver
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 CLOCKS_APART = 5.0
 """Seconds by which a device's clock may differ from the gateway's before that is logged."""

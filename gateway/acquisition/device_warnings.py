@@ -12,7 +12,7 @@ from gateway.common.text import listed
 if TYPE_CHECKING:
     from drivers.base import DeviceWarning, Driver
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 ASK_EVERY = 60.0
 """Seconds between two calls of a driver's `warnings`."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.common.stall import StallWatch
     from gateway.model.ledger import ScheduleCounts
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 SEARCH_EVERY = 60.0
 """Seconds between two searches for points on the device."""

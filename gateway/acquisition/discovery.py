@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Machine
     from gateway.settings.point import Point
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_POINTS = 10_000
 """Points of one search; further points are not read."""

@@ -13,7 +13,7 @@ from drivers.base import DriverError, Misconfigured, NotConnected, Reason, bad
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_CODE = 120
 """Most characters of an exception's text in the fault of a reading."""

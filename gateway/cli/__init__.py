@@ -42,6 +42,9 @@ COMMANDS: dict[str, _Command] = {
     "spool": _Command("gateway.cli.spool:spool", "Look at the records that wait on this machine."),
     "ledger": _Command("gateway.cli.ledger:ledger", "Print what became of every reading that a gateway acquired."),
     "health": _Command("gateway.cli.health:health", "Check that the services on this machine are alive."),
+    "status": _Command("gateway.cli.status:status", "Show the services on this machine, and what to act on."),
+    "fleet": _Command("gateway.cli.fleet:fleet", "Show every gateway and ingest that the broker knows."),
+    "diagnose": _Command("gateway.cli.diagnose:diagnose", "Write an archive for a ticket, without secrets."),
     "completion": _Command("gateway.cli.completion:completion", "Print the completion script of a shell."),
 }
 """Each command, in the order in which they are listed."""

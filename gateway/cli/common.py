@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +20,7 @@ from drivers.extras import MissingExtra
 from gateway.cli.group import message_of
 from gateway.cli.progress import Progress
 from gateway.common.event_loop import new_event_loop
+from gateway.common.logging import flush_logging
 from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
 from gateway.model.path import matches
@@ -198,6 +201,9 @@ def machines_of(factory: Factory, pattern: str) -> list[Machine]:
 STOP_SECONDS = 5.0
 """Seconds after which a service that was asked to stop ends in any case: a disk or a library may never answer."""
 
+LAST_LINE = 0.1
+"""Seconds for the line of text that says so."""
+
 NOT_REPORTED = 4
 """Exit code of a service that worked, and whose closing report could not be written."""
 
@@ -236,15 +242,22 @@ def serve(
 
 async def _end_in_time(stop: asyncio.Event) -> None:
     await stop.wait()
-    timer = threading.Timer(STOP_SECONDS - 0.2, _end_now)
+    timer = threading.Timer(STOP_SECONDS - 0.2 - LAST_LINE, _end_now)
     timer.daemon = True
     timer.start()
 
 
 def _end_now() -> None:
-    text = f"lineside: not stopped within {STOP_SECONDS:g} s; a disk or a device does not answer. Ending now\n"
-    os.write(sys.stderr.fileno(), text.encode())
+    # standard error may be a pipe that nobody reads, and it must not stop the end
+    threading.Thread(target=_report_end, name="last line", daemon=True).start()
+    time.sleep(LAST_LINE)
     os._exit(1)
+
+
+def _report_end() -> None:
+    text = f"lineside: not stopped within {STOP_SECONDS:g} s; a disk or a device does not answer. Ending now\n"
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), text.encode())
 
 
 def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -254,6 +267,7 @@ def _at_end(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def _fail(*errors: BaseException) -> None:
+    flush_logging()  # the last line says why the service ended
     for error in errors:
         if isinstance(error, BrokenPipeError):
             raise error  # the reader of the output is gone

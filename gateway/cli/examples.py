@@ -49,6 +49,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "spool dead-letters": ("lineside spool dead-letters factory.yaml",),
     "ledger": ("lineside ledger factory.yaml --format json",),
     "health": ("lineside health factory.yaml", "lineside health /var/lib/lineside --format json"),
+    "status": ("lineside status factory.yaml", "lineside status factory.yaml --format json"),
+    "fleet": ("lineside fleet factory.yaml", "lineside fleet factory.yaml --watch --every 5s"),
+    "diagnose": (
+        "lineside diagnose factory.yaml",
+        "lineside diagnose factory.yaml --log-file gateway.log --out ticket.tar.gz",
+    ),
     "completion": ('eval "$(lineside completion bash)"', "lineside completion fish | source"),
 }
 """Each listed command by its words, with lines that fit a terminal of 80 columns."""

@@ -207,8 +207,9 @@ def _log_as_said(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 def start_log(style: str, level: str) -> None:
     """Configure the log, and an output that can show any text."""
-    from gateway.common.logging import configure_logging  # noqa: PLC0415 - the list of commands needs no log
+    from gateway.common.logging import configure_logging, flush_logging  # noqa: PLC0415 - the list needs no log
 
     configure_logging(style, level)
+    click.get_current_context().find_root().call_on_close(flush_logging)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -23,21 +23,18 @@ def ledger(config: Path, style: str) -> None:
 
     The gateway may be running, stopped or killed. Exits with 1 if there is no ledger, or if it does not balance.
     """
-    from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
     from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool.siblings import spools_of  # noqa: PLC0415 - see gateway.cli
+    from gateway.spool.siblings import ledger_of_all, spools_of  # noqa: PLC0415 - see gateway.cli
 
     own = load(config).gateway
     try:
-        states = [inspect(files).state for files in spools_of(own.spool.folder, own.id)]
+        states = [inspect(files) for files in spools_of(own.spool.folder, own.id)]
     except NotReadable as error:
         click.echo(f"lineside: {error}", err=True)
         sys.exit(1)
-    found = Ledger()
-    for state in states:
-        found.add(Ledger.of(state.counts, state.readings))
+    found = ledger_of_all(states)
     if style == "json":
-        click.echo(as_json(own.id, states[0].spool, found))
+        click.echo(as_json(own.id, states[0].state.spool, found))
     else:
         click.echo(as_text(found))
     sys.exit(0 if found.balanced else 1)

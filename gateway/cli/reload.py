@@ -6,22 +6,17 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from gateway.cli.common import CONFIG, FORMAT, SECONDS, UNREACHABLE, load, print_json
 from gateway.cli.progress import Progress
-from gateway.common.file_locks import is_locked
 from gateway.settings.reload import outcome_file, read_outcome
-from gateway.spool.files import SpoolFiles
-from gateway.workers.locks import lock_file
+from gateway.workers.locks import gateway_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gateway.settings.factory import Factory
 
 LOOK_EVERY = 0.05
 """Seconds between two reads of the outcome."""
@@ -44,8 +39,8 @@ def reload(config: Path, seconds: float, style: str) -> None:
         before = read_outcome(file)
     except (OSError, ValueError):
         before = None
-    if before is None or not _runs(factory):
-        folder = factory.gateway.spool.folder
+    folder = factory.gateway.spool.folder
+    if before is None or not gateway_runs(folder, factory.gateway.id):
         _fail(
             f"no gateway {factory.gateway.id} works in {folder}; it is started with: lineside run {config}",
             UNREACHABLE,
@@ -69,14 +64,6 @@ def reload(config: Path, seconds: float, style: str) -> None:
         print_json(outcome)
         sys.exit(1 if outcome["outcome"] == "refused" else 0)
     _print(config, outcome)
-
-
-def _runs(factory: Factory) -> bool:
-    """Return whether a gateway, or the supervisor of its workers, has its lock."""
-    folder, gateway = factory.gateway.spool.folder, factory.gateway.id
-    with suppress(OSError):
-        return is_locked(lock_file(folder, gateway)) or is_locked(SpoolFiles(folder, gateway).lock)
-    return False
 
 
 def _print(config: Path, outcome: dict[str, Any]) -> None:

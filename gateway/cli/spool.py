@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
     from gateway.settings.sections import GatewaySection
     from gateway.spool.files import Row, SpoolFiles
-    from gateway.spool.inspect import SpoolStatus
 
 
 @click.group(cls=CommandGroup)
@@ -33,13 +32,14 @@ def spool() -> None:
 def status(config: Path, style: str) -> None:
     """Print how much waits in the spool of CONFIG, since when, and what was damaged; exit 1 if it is damaged now."""
     from gateway.spool.inspect import NotReadable, inspect  # noqa: PLC0415 - see gateway.cli
+    from gateway.status.spool import spool_report  # noqa: PLC0415 - see gateway.cli
 
     factory = load(config)
     try:
         found = [(files, inspect(files)) for files in _all_files(factory)]
     except NotReadable as error:
         _fail(str(error))
-    reports = [_status(factory, files, one) for files, one in found]
+    reports = [spool_report(factory.gateway, files, one) for files, one in found]
     if style == "json":
         print_json(reports[0] | ({"workers": reports[1:]} if reports[1:] else {}))
     else:
@@ -156,49 +156,6 @@ def _fail(text: str) -> NoReturn:
     sys.exit(1)
 
 
-def _status(factory: Factory, files: SpoolFiles, found: SpoolStatus) -> dict[str, Any]:
-    from gateway.common.dead_letters import read_letters  # noqa: PLC0415 - see gateway.cli
-    from gateway.model.ledger import Ledger  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool.adopt import other_spools  # noqa: PLC0415 - see gateway.cli
-    from gateway.spool.limits import Limits  # noqa: PLC0415 - see gateway.cli
-
-    own, state = factory.gateway, found.state
-    limits = Limits(own.spool.max_size)
-    on_disk = (files.db, files.wal, files.shm, files.slots, files.reserve)
-    return {
-        "gateway": own.id,
-        "spool": state.spool,
-        "file": str(files.db),
-        "records": state.records,
-        "readings": state.readings,
-        "bytes": state.size,
-        "oldest": _end(found.oldest),
-        "newest": _end(found.newest),
-        "max_size": own.spool.max_size,
-        "slack": limits.slack,
-        "on_disk": sum(file.stat().st_size for file in on_disk if file.exists()),
-        "when_full": own.spool.when_full.value,
-        "dropped": dict(Ledger.of(state.counts, state.readings).dropped),
-        "damage": found.damage,
-        "set_aside": {str(files.letters): sum(1 for _ in read_letters(files.letters))},
-        "damaged_databases": [str(file) for file in files.all_damaged()],
-        "other_gateways": [other._asdict() for other in other_spools(files.folder, own.id)],
-    }
-
-
-def _end(row: Row | None) -> dict[str, Any] | None:
-    """Return the number of a record, and the time of its first reading, None if its payload is damaged."""
-    from gateway.codecs import Undecodable, decode  # noqa: PLC0415 - see gateway.cli
-
-    if row is None:
-        return None
-    try:
-        times = decode(row.payload).times() if row.is_right else []
-    except Undecodable:
-        times = []
-    return {"seq": row.seq, "time": _time(min(times)) if times else None}
-
-
 def _print_status(report: dict[str, Any], own: GatewaySection) -> None:
     dropped = ", ".join(f"{n:,} {reason}" for reason, n in sorted(report["dropped"].items()))
     room = f"at the most {_size(report['max_size'])}, and {_size(report['slack'])} beside"
@@ -279,9 +236,3 @@ def _length(entry: dict[str, Any]) -> int:
     if "base64" in entry:
         return len(base64.b64decode(entry["base64"]))
     return len(str(entry.get("payload", "")).encode())
-
-
-def _time(micros: int) -> str:
-    from datetime import UTC, datetime  # noqa: PLC0415 - see gateway.cli
-
-    return datetime.fromtimestamp(micros / 1e6, UTC).isoformat(timespec="milliseconds")

@@ -15,22 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
-def save_json(file: Path, data: dict[str, Any]) -> None:
-    """Replace a file by data, as a whole. Blocks until it is on disk. Raises `OSError`."""
-    replace_file(file, [orjson.dumps(data)])
+def save_json(file: Path, data: dict[str, Any], *, durable: bool = True) -> None:
+    """Replace a file by data, as a whole. Blocks until it is on disk, if `durable`. Raises `OSError`."""
+    replace_file(file, [orjson.dumps(data)], durable=durable)
 
 
-def replace_file(file: Path, pieces: Iterable[bytes]) -> None:
-    """Replace a file by pieces of its new content. Blocks until they are on disk. Raises `OSError`."""
+def replace_file(file: Path, pieces: Iterable[bytes], *, durable: bool = True) -> None:
+    """Replace a file by pieces of its new content. Blocks until they are on disk. Raises `OSError`.
+
+    Without `durable` it does not wait for the disk, and a power cut may leave an empty file.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")
     with new.open("wb") as opened:
         opened.writelines(pieces)
         opened.flush()
-        os.fsync(opened.fileno())
+        if durable:
+            os.fsync(opened.fileno())
     new.replace(file)
 
 

@@ -14,7 +14,7 @@ import structlog
 from drivers.base import Fault, Quality, Reason
 from gateway.model.time import FLOOR, GRAIN
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 STEP = 500_000
 """Microseconds by which the wall clock moves against the monotonic clock: from here on it is a step, and logged."""

@@ -64,3 +64,11 @@ def summary(found: Sequence[Heartbeat]) -> str:
     """Return a line of text about heartbeats; empty without any."""
     listed = ", ".join(f"{one.service}: {one.seconds:.0f} s ago" for one in found)
     return f"last sign of life: {listed}" if found else ""
+
+
+def heartbeat_age(file: Path) -> float | None:
+    """Return the seconds since the last heartbeat; None where there is no file: the service has stopped in order."""
+    try:
+        return max(0.0, time.time() - file.stat().st_mtime)
+    except OSError:
+        return None

@@ -12,7 +12,7 @@ import structlog
 
 from drivers.timer_grid import wait_for_slot
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 0.25
 """Seconds between two looks at the clocks."""

@@ -69,7 +69,7 @@ class StateLog:
         self._healthy = True
         self._last: dict[str, Any] = {}
         self._since = self._counted = 0.0
-        self._changes = self._repeats = self._suppressed = 0
+        self._changes = self._repeats = self._repeated = self._suppressed = 0
         self._unhealthy = 0.0
         self._unstable = False
         self._timer: asyncio.TimerHandle | None = None
@@ -78,17 +78,19 @@ class StateLog:
         """Enter a state; the same state again is counted as a repetition. Returns whether it was logged.
 
         `level` is info for a healthy state and warning for another, unless said. The event that ends an unhealthy
-        state has `down_seconds`, how long that lasted.
+        state has `down_seconds`, how long that lasted, and `repeated`, how often it was entered again meanwhile.
         """
         if event == self.state:
             self._repeats += 1
+            self._repeated += 1
             return False
         now = _now()
         self._account(now)
         if healthy and self.state and not self._healthy:
             fields |= {"down_seconds": round(now - self._since, 1)}
+            fields |= {"repeated": self._repeated} if self._repeated else {}
         if not self.state or healthy is not self._healthy:
-            self._since = now
+            self._since, self._repeated = now, 0
         self.state, self._healthy, self._last = event, healthy, fields
         self._changes += 1
         if self._timer is None:

@@ -12,7 +12,7 @@ from drivers.trace import Direction
 if TYPE_CHECKING:
     from drivers.trace import Tracer, WireEvent
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 _SIGNS = {Direction.OPENED: "=", Direction.SENT: ">", Direction.RECEIVED: "<", Direction.CLOSED: "="}
 

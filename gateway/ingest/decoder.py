@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.mqtt.topics import Topics
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_CACHED_TOPICS = 10_000
 """Topics whose sources are cached; beyond it the cache starts empty."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.ingest.batch import Batch, WrittenBatch
     from gateway.ingest.store_writer import StoreWriter
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_QUEUED_BYTES = 256 * 2**20
 """Bytes of memory of the numbers that may wait; above it ingest receives no messages until the oldest are durable."""

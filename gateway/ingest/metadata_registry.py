@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.model.metadata import MachineMeta
 
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_BYTES = 64 * 2**20
 """Bytes of JSON of all metadata: some 15,000 machines of 60 points. It needs about five times the memory."""

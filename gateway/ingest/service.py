@@ -10,7 +10,7 @@ import asyncio
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiomqtt import MqttError
@@ -23,6 +23,7 @@ from gateway.ingest.confirmations import PendingConfirmations, confirmation_mess
 from gateway.ingest.decoder import MessageDecoder
 from gateway.ingest.durability_queue import DurabilityQueue
 from gateway.ingest.metadata_requests import MetadataRequests
+from gateway.ingest.periodic_report import PeriodicReport
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
 from gateway.ingest.worker_thread import WorkerThread
@@ -41,11 +42,12 @@ if TYPE_CHECKING:
     from gateway.ingest.store_writer import StoreWriter
     from gateway.model.path import GatewayPath
     from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.session import LinkStatus
     from gateway.mqtt.topics import Topics
     from gateway.settings.factory import Factory
     from gateway.stores.base import Refusal
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_BATCH_READINGS = 50_000
 """Most readings in a batch."""
@@ -96,6 +98,10 @@ class Ingest:
         self._queue = DurabilityQueue(writers)
         own, name = factory.factory, f"{factory.ingest.id}-{factory.gateway.id}"
         self._presence = Presence(topics.ingest(own.enterprise, own.site, name), factory.ingest.id, INGEST)
+        self._presence.details = {"config": factory.digest}
+        self._reports = PeriodicReport(
+            topics.ingest(own.enterprise, own.site, name, "report"), self.report, self._note_publish
+        )
         # a broker still queues messages for a subscriber of a shared subscription that is offline and has a session:
         # without a session it does not, and the gateways send unconfirmed records again
         keep = factory.ingest.share is None or late
@@ -133,17 +139,33 @@ class Ingest:
             )
             self._disk.stop()
 
+    @property
+    def link(self) -> LinkStatus:
+        """The status of the connection to the broker."""
+        return self._session.link
+
+    def report(self) -> dict[str, Any]:
+        """Return the present counts, and the states of the stores."""
+        stores = [writer.report() for writer in self._writers]
+        return {"config": self._factory.digest} | self.status.present() | {"stores": stores}
+
+    def _note_publish(self, topic: str, reason: int) -> None:
+        self._session.note_publish(topic, reason)
+
     async def _serve(self, client: MqttClient) -> None:
         """Serve one connection until it is lost."""
-        answers: asyncio.Task[None] | None = None
+        helpers: list[asyncio.Task[None]] = []
         try:
             await self._subscribe(client)
-            answers = asyncio.create_task(self._subscribe_to_gateways(client), name="subscribe to gateways")
+            helpers = [
+                asyncio.create_task(self._subscribe_to_gateways(client), name="subscribe to gateways"),
+                asyncio.create_task(self._reports.run(client), name="report"),
+            ]
             await self._receive(client)
         finally:
-            if answers is not None:
-                answers.cancel()
-                await asyncio.gather(answers, return_exceptions=True)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
             self._link = None
             self._linked.clear()
 
@@ -330,6 +352,9 @@ class Ingest:
         status.set_aside += refused
         for scan in batch.scans:
             status.latency.add((now - scan.scan.time) / 1e6, len(scan.scan))
+        if batch.scans:
+            status.last_stored = now
+            status.lag = (now - min(scan.scan.time for scan in batch.scans)) / 1e6
 
     # -- confirming --
 

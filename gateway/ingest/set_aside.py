@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.ingest.batch import Batch, Confirmation
     from gateway.ingest.status import IngestStatus
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 MAX_PENDING_BYTES = 32 * 2**20
 """Bytes of letters that wait for the file. Further letters are dropped, and the gateways send their records again."""

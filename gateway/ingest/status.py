@@ -19,6 +19,8 @@ class IngestStatus:
     `waiting_for_metadata`  records that had to wait for their metadata
     `confirmations_denied`  confirmations that the broker refused; their gateways send the records again
     `latency`         seconds from a reading's time to the write
+    `last_stored`     the time of the latest write, in microseconds since the epoch; 0 before the first
+    `lag`             seconds from the time of the oldest reading in the latest batch to its write; None before it
     """
 
     records: int = 0
@@ -31,6 +33,18 @@ class IngestStatus:
     confirmations_denied: int = 0
     first_stored: float | None = None
     latency: Histogram = field(default_factory=Histogram)
+    last_stored: int = 0
+    lag: float | None = None
+
+    def present(self) -> dict[str, Any]:
+        """Return the counts of the report on the topic `report`."""
+        return {
+            "records": self.records,
+            "readings": self.readings,
+            "dead_letters": self.dead_letters,
+            "lag_ms": None if self.lag is None else round(self.lag * 1000, 1),
+            "stored": self.last_stored,
+        }
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import time
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import structlog
 
@@ -12,6 +13,7 @@ from gateway.common.backoff import Backoff
 from gateway.common.setting_types import MissingSecret
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.ingest.worker_thread import WorkerThread
+from gateway.model.text import MAX_TEXT, clean_text
 from gateway.stores.base import Refusal, Rejected, StoreError, Unavailable
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.stores.base import MachineScan, Store
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +55,13 @@ class StoreWriter:
         self._error: Exception | None = None
         self._repeats = RepeatLog(log)
         self._called = False
+        self._since = time.time_ns() // 1000
+        self._outage = ""
+
+    def report(self) -> dict[str, Any]:
+        """Return whether the store can be written to, since when (microseconds since the epoch), and the error."""
+        state = "unavailable" if self._outage else "available" if self._open else "opening"
+        return {"store": self.name, "state": state, "since": self._since, "error": self._outage}
 
     @property
     def durable_after(self) -> float:
@@ -189,8 +198,13 @@ class StoreWriter:
             self._called = True
 
     def _log_outage(self, error: StoreError) -> None:
+        if not self._outage:
+            self._since = time.time_ns() // 1000
+        self._outage = clean_text(str(error) or type(error).__name__, MAX_TEXT)
         self._state.enter("store.unavailable", error=str(error))
 
     def _log_recovery(self) -> None:
+        if self._outage:
+            self._outage, self._since = "", time.time_ns() // 1000
         if self._state.state:
             self._state.enter("store.available_again", healthy=True)

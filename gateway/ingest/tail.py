@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.settings.factory import Factory
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 async def follow(

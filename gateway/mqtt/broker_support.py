@@ -19,7 +19,7 @@ from gateway.mqtt.client import MqttClient
 if TYPE_CHECKING:
     from gateway.settings.sections import BrokerSection
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 DELIVERED_WITHIN = 5.0
 """Seconds in which a message has to come back."""

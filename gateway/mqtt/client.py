@@ -382,9 +382,9 @@ class MqttClient(aiomqtt.Client):
             self.send(unsent.topic, unsent.payload, unsent.answer, retain=unsent.retain)
         return True
 
-    def send_unacknowledged(self, topic: str, payload: bytes) -> None:
+    def send_unacknowledged(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 0, and wait for nothing."""
-        self._paho.publish(topic, payload, qos=0)
+        self._paho.publish(topic, payload, qos=0, retain=retain)
 
     async def deliver(self, messages: Iterable[Message]) -> dict[str, int]:
         """Publish retained messages, many at a time, and wait until the broker has them.

@@ -56,6 +56,12 @@ MAX_EARLIER = 16
 MAX_REASONS = 100
 """Reasons for which a ledger counts dropped readings."""
 
+MAX_STORES = 100
+"""Stores of one ingest."""
+
+MAX_LAG = 1e15
+"""Milliseconds of a lag: more than any two times differ by."""
+
 MAX_SEQ = 2**63 - 1
 """The largest sequence number: SQLite and the stores have signed 64-bit integers."""
 
@@ -141,20 +147,29 @@ class Confirmation(_Message):
 
 
 class ClientState(_Message):
-    """The birth or death of a gateway or ingest: which process it was, and the number of its connection."""
+    """The birth or death of a gateway or ingest: which process it was, and the number of its connection.
+
+    Times are in microseconds since the epoch, UTC, and 0 in messages of earlier versions: `since` is the beginning of
+    the state, `started` that of the process, and `online_since`, in the will message, that of the lost connection.
+    `config` is the digest of the configuration, in a birth.
+    """
 
     state: Literal["online", "offline"]
     instance: Name
     host: Text = ""
     birth: Annotated[int, Field(ge=0, le=MAX_SEQ)] = 0
     reason: Text = ""
+    version: Text = ""
+    since: Microseconds = 0
+    started: Microseconds = 0
+    online_since: Microseconds = 0
+    config: Text = ""
 
 
 class GatewayState(ClientState):
-    """The birth or death of a gateway. A birth names its spool, and the digest of its configuration."""
+    """The birth or death of a gateway. A birth names its spool."""
 
     spool: Text = ""
-    config: Text = ""
 
 
 class IngestState(ClientState):
@@ -187,13 +202,64 @@ class ScheduleCounts(_Message):
     missed: Total
 
 
+class ClockReport(_Message):
+    """Whether a gateway trusts its clock, and how often the clock was set."""
+
+    trusted: bool
+    steps: Total = 0
+
+
+class PointCounts(_Message):
+    """Points by their quality at present."""
+
+    configured: Total
+    good: Total
+    uncertain: Total
+    bad: Total
+
+
 class LedgerReport(_Message):
-    """The parts of the report that a gateway publishes every second which others show."""
+    """The parts of the report that a gateway publishes every second which others show.
+
+    `time` is in microseconds since the epoch, UTC. The parts with a default are missing in earlier versions.
+    """
 
     balanced: bool
     spool_bytes: Total
     ledger: LedgerCounts
     schedule: ScheduleCounts
+    time: Microseconds = 0
+    version: Text = ""
+    config: Text = ""
+    clock: ClockReport | None = None
+    points: PointCounts | None = None
+
+
+class StoreReport(_Message):
+    """Whether an ingest can write to a store, since when (microseconds since the epoch, UTC), or the error."""
+
+    store: Name
+    state: Literal["opening", "available", "unavailable"]
+    since: Microseconds = 0
+    error: Text = ""
+
+
+class IngestReport(_Message):
+    """The report of an ingest.
+
+    `lag_ms` are the milliseconds from a reading's time to its write, of the latest written batch, whose time is
+    `stored`; None and 0 before the first.
+    """
+
+    time: Microseconds
+    version: Text = ""
+    config: Text = ""
+    records: Total
+    readings: Total
+    dead_letters: Total
+    lag_ms: Annotated[float, Field(ge=-MAX_LAG, le=MAX_LAG)] | None = None
+    stored: Microseconds = 0
+    stores: Annotated[tuple[StoreReport, ...], Field(max_length=MAX_STORES), FailFast()] = ()
 
 
 class PointDescription(_Message):
@@ -281,6 +347,7 @@ _GATEWAY_STATE = TypeAdapter(GatewayState)
 _INGEST_STATE = TypeAdapter(IngestState)
 _MACHINE_STATE = TypeAdapter(MachineState)
 _LEDGER = TypeAdapter(LedgerReport)
+_INGEST_REPORT = TypeAdapter(IngestReport)
 _META = TypeAdapter(Meta)
 _WANTED = TypeAdapter(Wanted)
 _METADATA = TypeAdapter(Metadata)
@@ -309,6 +376,11 @@ def parse_machine_state(payload: bytes) -> MachineState:
 def parse_ledger(payload: bytes) -> LedgerReport:
     """Return the content of a gateway's `ledger`. Raises `BadMessage`."""
     return _parse(_LEDGER, payload, MAX_STATE_BYTES)
+
+
+def parse_ingest_report(payload: bytes) -> IngestReport:
+    """Return the content of an ingest's `report`. Raises `BadMessage`."""
+    return _parse(_INGEST_REPORT, payload, MAX_STATE_BYTES)
 
 
 def parse_meta(payload: bytes) -> Meta:

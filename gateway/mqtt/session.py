@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,7 @@ import orjson
 import structlog
 from aiomqtt import MqttError, Will
 
+from gateway import __version__
 from gateway.common.backoff import Backoff
 from gateway.common.state_log import StateLog
 from gateway.mqtt.client import ConnectionFault, ConnectionRefused, Message, MqttClient, SessionTakenOver
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.packets import ReceivedMessage
     from gateway.settings.sections import BrokerSection
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 RETRY_FIRST, RETRY_MAX, RETRY_REFUSED_MAX = 0.3, 2.0, 15.0
 """Seconds between two attempts: the first, and the ceilings while nobody answers and while the broker refuses."""
@@ -93,6 +95,15 @@ INGEST = Kind(
 )
 
 
+class LinkStatus(NamedTuple):
+    """Whether a session is connected, since when (microseconds since the epoch, UTC), and where; or the error."""
+
+    connected: bool
+    since: int
+    broker: str
+    error: str = ""
+
+
 class Presence:
     """The birth and death of this process on its state topic, and those of others with its name.
 
@@ -109,6 +120,8 @@ class Presence:
         self._name = name
         self._kind = kind
         self._host = socket.gethostname()
+        self._started = _now_us()
+        self._connected_at = 0
         self._connects = 0
         self._born = self._born_before = False
         self._births: dict[str, int] = {}
@@ -119,24 +132,32 @@ class Presence:
 
     def birth(self) -> bytes:
         """Return the payload that is retained while this process is connected."""
-        return self._sign({"state": "online", **self.details}, self._connects)
+        state = {"state": "online", "since": self._connected_at, "started": self._started, **self.details}
+        return self._sign(state, self._connects)
 
     def will(self) -> bytes:
-        """Return the payload that the broker retains when the next connection is lost."""
-        return self._sign({"state": "offline", "reason": "connection lost"}, self._connects + 1)
+        """Return the payload that the broker retains when the next connection is lost.
+
+        The broker does not add the time of that, so the message has the time at which the connection began.
+        """
+        state = {"state": "offline", "reason": "connection lost", "online_since": _now_us()}
+        return self._sign(state, self._connects + 1)
 
     def death(self, reason: str) -> bytes:
         """Return the payload that is retained after a graceful end."""
-        return self._sign({"state": "offline", "reason": reason}, self._connects)
+        state = {"state": "offline", "reason": reason, "since": _now_us(), "online_since": self._connected_at}
+        return self._sign(state, self._connects)
 
     def _sign(self, state: dict[str, Any], birth: int) -> bytes:
-        return orjson.dumps(state | {"instance": self.instance, "host": self._host, "birth": birth})
+        signature = {"instance": self.instance, "host": self._host, "birth": birth, "version": __version__}
+        return orjson.dumps(state | signature)
 
     # -- the connection --
 
     def connected(self) -> None:
         """Note a new connection: whether the name is contested is found out again."""
         self._connects += 1
+        self._connected_at = _now_us()
         self._born_before = self._born
         self.contested = False
 
@@ -199,7 +220,7 @@ class Session:
     """Connects to the broker and serves each connection, again and again.
 
     `broker` may be replaced: it counts from the next connection on. `denied` are the filters whose SUBSCRIBE the
-    broker denied last, with the reason code.
+    broker denied last, with the reason code. `link` is the status of the connection.
     """
 
     def __init__(
@@ -220,6 +241,7 @@ class Session:
         """
         self.broker = broker
         self.denied: dict[str, int] = {}
+        self.link = LinkStatus(connected=False, since=_now_us(), broker=broker.url)
         self._identifier = identifier
         self._presence = presence
         self._keep_session = keep_session
@@ -250,6 +272,7 @@ class Session:
             try:
                 async with connection or self._connection() as link:
                     began = now()
+                    self.link = LinkStatus(connected=True, since=_now_us(), broker=link.address)
                     self._enter("mqtt.connected", healthy=True, broker=link.address)
                     if self._presence is not None:
                         self._presence.connected()
@@ -260,6 +283,8 @@ class Session:
                             await self._presence.publish_death(link)
             except Exception as error:  # noqa: BLE001 - here only: a defect costs the connection, and not the service
                 failed = error
+                since = _now_us() if self.link.connected else self.link.since
+                self.link = LinkStatus(connected=False, since=since, broker=self.broker.url, error=str(error))
                 if isinstance(error, MqttError) and not isinstance(error, ConnectionFault):
                     self._enter("mqtt.not_connected", broker=self.broker.url, error=str(error))
                 else:
@@ -332,6 +357,10 @@ class Session:
             if reason == TOO_LARGE:
                 hint = "raise the broker's limit for messages"
             log.error("mqtt.publish_denied", topic=topic, reason=hex(reason), hint=hint)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 async def handle(link: MqttClient, take: Callable[[ReceivedMessage], Awaitable[None]]) -> None:

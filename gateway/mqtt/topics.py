@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.model.path import GatewayPath, MachinePath
 from gateway.settings.problems import Problem, Severity
@@ -26,6 +26,16 @@ _BELOW_SITE = 3
 
 _BELOW_ROOT = len(MachinePath._fields) + 1
 """Levels of a machine's topic below the root: its path, and the leaf."""
+
+
+class Member(NamedTuple):
+    """The levels of a topic of a gateway or an ingest below the root; `kind` is `GATEWAYS` or `INGESTS`."""
+
+    enterprise: str
+    site: str
+    kind: str
+    name: str
+    leaf: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,7 @@ class Topics:
         return f"{self.root}/{enterprise}/{site}/{GATEWAYS}/{gateway}/{leaf}"
 
     def ingest(self, enterprise: str, site: str, ingest: str, leaf: str = "state") -> str:
-        """Return a topic of an ingest: its `state`, or `share`, where it checks shared subscriptions."""
+        """Return a topic of an ingest: its `state` or `report`, or `share`, to check shared subscriptions."""
         return f"{self.root}/{enterprise}/{site}/{INGESTS}/{ingest}/{leaf}"
 
     def all_machines(self, leaf: str) -> str:
@@ -66,14 +76,20 @@ class Topics:
         """Return the filter for a topic of every gateway."""
         return f"{self.root}/+/+/{GATEWAYS}/+/{leaf}"
 
-    def all_ingests(self) -> str:
-        """Return the filter for the states of all ingests."""
-        return f"{self.root}/+/+/{INGESTS}/+/state"
+    def all_ingests(self, leaf: str = "state") -> str:
+        """Return the filter for a topic of every ingest."""
+        return f"{self.root}/+/+/{INGESTS}/+/{leaf}"
 
     def is_ingest(self, topic: str) -> bool:
         """Return whether a topic is that of an ingest's state."""
         levels = topic[len(self.root) + 1 :].split("/")
         return topic.startswith(self.root + "/") and levels[2:3] == [INGESTS] and levels[4:] == ["state"]
+
+    def member_of(self, topic: str) -> Member | None:
+        """Return the gateway or ingest that a topic belongs to, None where it is of neither."""
+        levels = topic[len(self.root) + 1 :].split("/")
+        known = topic.startswith(self.root + "/") and len(levels) == len(Member._fields)
+        return Member(*levels) if known and levels[2] in {GATEWAYS, INGESTS} else None
 
     def rebase(self, topic: str, gateway: str = "") -> str:
         """Return the topic of a machine or a gateway under this root: a record may have been made under another root.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from drivers.base import Fault, Group, Scan
     from gateway.model.path import MachinePath
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class State(StrEnum):

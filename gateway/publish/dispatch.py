@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.spool.files import Spooled
     from gateway.spool.spool import Spool
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 READ_AHEAD = 100
 """Records of the backlog that are read from the disk before there is room to send them."""

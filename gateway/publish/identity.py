@@ -7,12 +7,14 @@ connection for them, so that its end, and a second gateway with its id, are noti
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from drivers.timer_grid import wait_for_slot
+from gateway import __version__
 from gateway.mqtt.session import Presence
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 REPORT_EVERY = 1.0
 """Seconds between two reports of the ledger."""
+
+RETAIN_EVERY = 10.0
+"""Seconds between two reports that the broker retains: they show when a gateway was there last."""
 
 
 class GatewayIdentity:
@@ -51,6 +56,7 @@ class GatewayIdentity:
         self._cleanup = cleanup
         self._report = report
         self._details = details
+        self._retain_at = 0.0  # a monotonic time
         self.presence = Presence(self._state, gateway)
 
     async def begin(self, session: Session, link: MqttClient) -> tuple[str, ...]:
@@ -61,7 +67,8 @@ class GatewayIdentity:
         return denied
 
     async def publish_birth(self, session: Session, link: MqttClient) -> None:
-        """Publish the birth, again if its details have changed."""
+        """Publish the birth, again if its details have changed; the next ledger is retained, too."""
+        self._retain_at = 0.0
         self.presence.details = self._details()
         await self.presence.publish_birth(session, link)
 
@@ -101,5 +108,9 @@ class GatewayIdentity:
 
     async def _publish_ledger(self, link: MqttClient) -> None:
         while True:
-            link.send_unacknowledged(self._ledger, orjson.dumps(self._report()))
+            now = time.monotonic()
+            if retain := now >= self._retain_at:
+                self._retain_at = now + RETAIN_EVERY
+            report = dict(self._report()) | {"time": time.time_ns() // 1000, "version": __version__}
+            link.send_unacknowledged(self._ledger, orjson.dumps(report), retain=retain)
             await wait_for_slot(REPORT_EVERY)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.mqtt.client import MqttClient
     from gateway.mqtt.messages import Confirmation
     from gateway.mqtt.packets import ReceivedMessage
-    from gateway.mqtt.session import Presence
+    from gateway.mqtt.session import LinkStatus, Presence
     from gateway.mqtt.topics import Topics
     from gateway.publish.in_flight import InFlight
     from gateway.publish.retained_cleanup import RetainedCleanup
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.spool.files import Spooled
     from gateway.spool.spool import Spool
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Descriptions(Protocol):
@@ -213,6 +213,11 @@ class Publisher:
     def window(self) -> InFlight:
         """The records that were sent and are not confirmed."""
         return self._dispatch.window
+
+    @property
+    def link(self) -> LinkStatus:
+        """The status of the connection to the broker."""
+        return self._session.link
 
     @property
     def counts(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 CLEARED = b""
 """An empty retained message removes the retained message of its topic (MQTT 5, 3.3.1.3)."""

@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.common.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -41,26 +43,17 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         kind = "" if self.severity is Severity.ERROR else f"{self.severity}: "
-        return f"{_shown(str(self.file))}:{self.line}:{self.column}: {kind}{self.text}"
+        return f"{printable(str(self.file))}:{self.line}:{self.column}: {kind}{self.text}"
 
     @property
     def text(self) -> str:
         """The path and the message, in one line."""
         path = f"{_cut(self.path, LONGEST_PATH)}: " if self.path else ""
-        return _shown(f"{path}{_cut(self.message, LONGEST_MESSAGE)}")
+        return printable(f"{path}{_cut(self.message, LONGEST_MESSAGE)}")
 
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
-
-
-def _shown(text: str) -> str:
-    return text if text.isprintable() else "".join(map(_printable, text))
-
-
-def _printable(character: str) -> str:
-    """Escape a character that would move the cursor or turn the text of a terminal."""
-    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
     from gateway.settings.sections import GatewaySection
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the files, where `reload_on_change` asks for it; each must find them as they are."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.common.seq_ranges import SeqRange, SeqRanges
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 VERSION = 1
 

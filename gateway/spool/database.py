@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.spool.files import Replacement, Spooled, SpoolFiles
     from gateway.spool.integrity import Inventory
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.common.seq_ranges import SeqRange
     from gateway.spool.files import Spooled
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 FRESH_BYTES = 16 * 2**20
 """Bytes of committed records that are also kept in memory, to be sent without reading them from disk."""

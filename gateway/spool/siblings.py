@@ -11,8 +11,10 @@ from gateway.spool.files import SpoolFiles
 from gateway.spool.inspect import NotReadable, inspect
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
+
+    from gateway.spool.inspect import SpoolStatus
 
 
 def workers_with_spools(folder: Path, gateway: str) -> list[int]:
@@ -37,6 +39,14 @@ def read_ledger(folder: Path, name: str) -> Ledger | None:
         state = inspect(SpoolFiles(folder, name)).state
         return Ledger.of(state.counts, state.readings)
     return None
+
+
+def ledger_of_all(states: Iterable[SpoolStatus]) -> Ledger:
+    """Return the sum of the ledgers of spools."""
+    total = Ledger()
+    for one in states:
+        total.add(Ledger.of(one.state.counts, one.state.readings))
+    return total
 
 
 def retired_ledger(folder: Path, gateway: str, used: Collection[int]) -> Ledger:

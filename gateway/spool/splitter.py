@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.model.record import AnyRecord
     from gateway.spool.files import Spooled
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 ScanT = TypeVar("ScanT", "NamedScan", PlacedScan)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.spool.batch import Batch, CommitResult
     from gateway.spool.record_builder import RecordBuilder
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.stores.series import Series
     from gateway.stores.victoria_metrics import ServerProcess
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 NO_CONTENT, TOO_LARGE = 204, 413
 """The only answer to a write that is documented as success, by InfluxDB and VictoriaMetrics; RFC 9110, 15.5.14."""

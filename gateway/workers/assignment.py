@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.factory import Factory, Machine
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 LEAST_COST = 1e-5
 """Seconds of processor time a second to plan for a connection at least: its keep-alive, and attempts to connect."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
     from gateway.settings.sections import BrokerSection
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class BrokerSide:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gateway.common.file_locks import is_locked
@@ -26,6 +26,13 @@ LOOK_EVERY = 0.05
 def lock_file(folder: Path, gateway: str) -> Path:
     """Return the file that a supervisor has locked."""
     return folder / f"{gateway}.workers.lock"
+
+
+def gateway_runs(folder: Path, gateway: str) -> bool:
+    """Return whether a gateway, or the supervisor of its workers, has its lock; False if that can't be read."""
+    with suppress(OSError):
+        return is_locked(lock_file(folder, gateway)) or is_locked(SpoolFiles(folder, gateway).lock)
+    return False
 
 
 @contextmanager

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.workers.messages import Answer, Order
     from gateway.workers.reports import Report
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 RESTART_FIRST, RESTART_MAX = 0.5, 15.0
 """Seconds between the end of a worker and its next start: the first, and the longest."""

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from gateway.workers.process import Launch
     from gateway.workers.reports import Report
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 TICK = 0.5
 """Seconds between two looks at the workers."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.workers.messages import Answer
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 STATUS_EVERY = 1.0
 """Seconds between two reports to the supervisor."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simulators.faults.injector import Injector
     from simulators.machines.outputs import MachineOutputs
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 OFF = " off"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.settings.point import Point
     from simulators.faults.catalogue import Fault
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class Injector:

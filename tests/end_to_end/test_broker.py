@@ -173,8 +173,7 @@ async def swallowing(ports: list[int]) -> asyncio.Server:
 def stopped_within(process: Lineside, service: str) -> float:
     """Return the seconds that a stop took, by the times in the log."""
     began, ended = (
-        datetime.fromisoformat(process.events(f"{service}.{name}")[-1]["timestamp"])
-        for name in ("stopping", "stopped")
+        datetime.fromisoformat(process.events(f"{service}.{name}")[-1]["time"]) for name in ("stopping", "stopped")
     )
     return (ended - began).total_seconds()
 

@@ -86,7 +86,7 @@ class Story:
         [event] = [
             e for e in self.events if e["event"] == "driver.connected" and e["device"] == str(machine.connection)
         ]
-        return microseconds(datetime.fromisoformat(event["timestamp"]))
+        return microseconds(datetime.fromisoformat(event["time"]))
 
     def stored(self, name: str) -> list[Reading]:
         """Return all readings of a machine, of the store that holds them as they were."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import tarfile
 from typing import TYPE_CHECKING
 
 from processes import Lineside, free_port, lineside, until, write_factory
@@ -58,6 +59,12 @@ async def test_no_secret_is_in_any_log_page_record_or_error_of_a_run(tmp_path: P
     )
     await until(lambda: rows(tmp_path / "readings.db", point="state"), "a reading is stored", 60)
     said = [await command(config, environment, *line) for line in LOOKS]
+    said += [await with_findings(config, environment, *line) for line in FINDINGS]
+    ticket = tmp_path / "ticket.tar.gz"
+    logs = [part for service in (gateway, ingest) for part in ("--log-file", str(service.log))]
+    said.append(await with_findings(config, environment, "diagnose", str(config), "--out", str(ticket), *logs))
+    with tarfile.open(ticket) as archive:
+        said += [archive.extractfile(entry).read() for entry in archive.getmembers()]  # type: ignore[union-attr]
     for service in (gateway, ingest):
         await service.stop()
     wrong = await Lineside.start(
@@ -79,6 +86,17 @@ LOOKS = [
     ("tail", "-c", "{}", "--count", "1"), ("query", "-c", "{}", "--last", "1h"), ("certs", "list", "{}"),
 ]  # fmt: skip
 """What people look at a running gateway with."""
+
+
+FINDINGS = [("status", "{}"), ("status", "{}", "--format", "json"), ("fleet", "{}", "--format", "json")]
+"""The same, which say with their exit code that a store is away."""
+
+
+async def with_findings(config: Path, environment: dict[str, str], *arguments: str) -> bytes:
+    line = [argument.format(config) for argument in arguments]
+    ran = await lineside(*line, folder=config.parent, environment=os.environ | environment)
+    assert ran.code in {0, 1}, ran
+    return (ran.text + ran.error).encode()
 
 
 async def command(config: Path, environment: dict[str, str], *arguments: str) -> bytes:

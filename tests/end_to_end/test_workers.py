@@ -407,7 +407,7 @@ async def test_a_stop_takes_at_most_five_seconds_whatever_a_worker_does(tmp_path
         assert await gateway.stop() == 0
         assert not workers_of(gateway)
         [began], [ended] = (gateway.events(f"gateway.{event}") for event in ("stopping", "stopped"))
-        seconds = datetime.fromisoformat(ended["timestamp"]) - datetime.fromisoformat(began["timestamp"])
+        seconds = datetime.fromisoformat(ended["time"]) - datetime.fromisoformat(began["time"])
         assert seconds.total_seconds() < 5
         closing = here.report()
         assert closing["balanced"]

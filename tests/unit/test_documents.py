@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import yaml
 from click.testing import CliRunner
 
 from gateway.cli import COMMANDS, main
-from gateway.pipeline.machine_status import State
 from gateway.settings.document import Document
 from gateway.settings.load import KEYS, load_factory
 from gateway.settings.templates import Templates
@@ -151,33 +149,6 @@ def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
-
-
-def log_events() -> set[str]:
-    """Return every `component.state` that a log call, or a state or message that is logged later, names."""
-    found = set()
-    for package in ("gateway", "drivers", "simulators"):
-        for file in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and re.fullmatch(r"[a-z_]+\.[a-z_]+", str(node.value)):
-                    found.add(str(node.value))
-    found |= {f"machine.{state}" for state in State if state is not State.STARTING}
-    return {event for event in found if event not in NOT_EVENTS and not event.endswith(NOT_ENDINGS)}
-
-
-NOT_ENDINGS = (".py", ".db", ".yaml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".lock", ".parquet")
-NOT_EVENTS = {"broker.ca", "font.size", "kvar.h", "var.h"}
-"""Files, schemes, keys and options that look like an event."""
-
-
-def test_every_log_event_is_in_the_page_on_operation():
-    """A person who sees an event at night looks up its meaning and the action."""
-    text = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[^|]*\.[^|]*`) \| [a-z, ]+ \|", text, re.MULTILINE)
-    shown = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", " ".join(rows)))
-    logged = log_events()
-    assert sorted(logged - shown) == [], "add a row: the meaning, and the action of a person"
-    assert sorted(shown - logged) == [], "remove the row"
 
 
 def test_links_to_headings_lead_somewhere():

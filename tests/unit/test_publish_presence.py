@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import __version__
+from gateway.mqtt.messages import parse_gateway_state
 from gateway.mqtt.session import MAX_INSTANCES, Presence
 
 
@@ -100,6 +103,22 @@ def test_our_own_messages_are_not_another_gateway():
     for payload in (presence.birth(), presence.death("stopped"), presence.will()):
         presence.heard(payload, retained=True)
     assert not presence.contested
+
+
+def test_births_and_deaths_have_times_and_the_version():
+    """A fleet shows since when each box is there, or not."""
+    presence = Presence("root/state", "edge-01")
+    before = time.time_ns() // 1000
+    presence.connected()
+    birth, death, will = (
+        parse_gateway_state(one) for one in (presence.birth(), presence.death("stopped"), presence.will())
+    )
+    after = time.time_ns() // 1000
+    assert {birth.version, death.version, will.version} == {__version__}
+    assert before <= birth.since <= death.since <= after
+    assert birth.started <= birth.since == death.online_since
+    assert (will.since, before <= will.online_since <= after) == (0, True)
+    assert parse_gateway_state(presence.birth()).since == birth.since, "a later birth of the connection is the same"
 
 
 def test_a_contested_id_is_logged_once():

@@ -39,6 +39,7 @@ def test_a_state_is_logged_when_it_is_entered_and_not_again():
     down, up = logged(script)
     assert (down["event"], down["log_level"], down["broker"]) == ("mqtt.not_connected", "warning", "mqtt://b")
     assert (up["event"], up["log_level"], up["down_seconds"]) == ("mqtt.connected", "info", 2000.0)
+    assert up["repeated"] == 999
 
 
 def test_a_connection_that_flaps_is_logged_a_few_times_and_then_once_a_minute():

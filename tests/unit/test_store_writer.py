@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 import structlog
 from fakes.store import MemoryStore
@@ -15,6 +16,7 @@ from gateway.ingest.store_writer import StoreWriter
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
+from gateway.mqtt.messages import parse_ingest_report
 from gateway.stores.base import MachineScan, Refusal
 
 if TYPE_CHECKING:
@@ -73,6 +75,26 @@ async def test_a_store_that_is_away_is_tried_until_it_is_there(
     assert await writing == ()
     assert store.durable == SCANS
     assert [log["event"] for log in logs] == ["store.unavailable", "store.available_again"]
+
+
+async def test_the_report_of_a_store_has_its_state_and_the_error(store: MemoryStore, writer: StoreWriter):
+    """`lineside status` and `lineside fleet` show it; an error of a server may have any characters."""
+    assert writer.report()["state"] == "opening"
+    store.away = '401 {"code": "unauthorized"}\n'
+    retries = Attempts()
+    writing = asyncio.create_task(writer.write(SCANS, retries))
+    await retries.reach(2)
+    away = writer.report()
+    assert (away["store"], away["state"], away["error"]) == ("memory", "unavailable", "401 {'code': 'unauthorized'}")
+    assert parse_ingest_report(orjson.dumps(COUNTS | {"stores": [away]})).stores[0].error == away["error"]
+    store.away = ""
+    await writing
+    there = writer.report()
+    assert (there["state"], there["error"]) == ("available", "")
+    assert there["since"] >= away["since"]
+
+
+COUNTS = {"time": 1, "records": 0, "readings": 0, "dead_letters": 0}
 
 
 async def test_an_attempt_that_is_not_needed_any_more_ends(store: MemoryStore, writer: StoreWriter):

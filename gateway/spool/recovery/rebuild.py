@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.spool.files import Row, SpoolFiles
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 KEPT = 2
 """Damaged databases that are kept for a person to look at; older databases are deleted."""

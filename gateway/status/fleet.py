@@ -1,0 +1,350 @@
+"""Every gateway and ingest that a broker knows, out of their retained states and their reports.
+
+Any client may publish anything on these topics: messages are bounded by their models, names by `FORBIDDEN_TEXT`, and
+the number of members by `MAX_MEMBERS`. Messages that are not valid are counted and left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from gateway.common.tasks import cancel_and_wait
+from gateway.model.text import MAX_NAME, check_text
+from gateway.mqtt.messages import (
+    BadMessage,
+    parse_gateway_state,
+    parse_ingest_report,
+    parse_ingest_state,
+    parse_ledger,
+)
+from gateway.mqtt.session import Session
+from gateway.mqtt.topics import GATEWAYS, Topics
+from gateway.status.spool import iso_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.mqtt.client import MqttClient
+    from gateway.mqtt.messages import ClientState, GatewayState, IngestReport, IngestState, LedgerReport
+    from gateway.mqtt.packets import ReceivedMessage
+    from gateway.mqtt.session import LinkStatus
+    from gateway.mqtt.topics import Member
+    from gateway.settings.sections import BrokerSection
+
+MAX_MEMBERS = 10_000
+"""Gateways and ingests that are shown; further names are counted."""
+
+CONNECT_SECONDS = 10.0
+"""Seconds in which the broker must answer, with each of its addresses."""
+
+QUIET = 0.5
+"""Seconds without a message of a new member after which all retained messages have come."""
+
+LISTEN = 3.0
+"""Seconds to listen at the most: reports come every second, retained messages at once."""
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks whether all members have reported."""
+
+MUTE = 15.0
+"""Seconds without a report after which an online gateway is mute; it reports every second."""
+
+
+Key = tuple[str, ...]
+"""The levels of a member's topics: enterprise, site, kind and name."""
+
+
+class NotReachable(Exception):
+    """The broker does not answer, refuses the client, or denies the states of gateways; the text says which."""
+
+
+S = TypeVar("S", bound="ClientState")
+R = TypeVar("R", bound="LedgerReport | IngestReport")
+
+
+@dataclass(slots=True)
+class Seen(Generic[S, R]):
+    """A gateway or an ingest. `heard` is the monotonic time of its last report that was not retained, 0 before it."""
+
+    member: Member
+    state: S | None = None
+    report: R | None = None
+    heard: float = 0.0
+
+
+class Fleet:
+    """All gateways and ingests of a broker, as their messages show them. `ignored` counts invalid messages."""
+
+    def __init__(self, root: str) -> None:
+        self.topics = Topics(root)
+        self.ignored = 0
+        self.denied: tuple[str, ...] = ()
+        """The topic filters whose subscription the broker has denied."""
+        self.changed_at = time.monotonic()
+        """The monotonic time at which the latest new member was heard of."""
+        self._gateways: dict[Key, Seen[GatewayState, LedgerReport]] = {}
+        self._ingests: dict[Key, Seen[IngestState, IngestReport]] = {}
+
+    @property
+    def state_filters(self) -> tuple[str, ...]:
+        """The topic filters without which nothing is known."""
+        return self.topics.all_gateways("state"), self.topics.all_ingests()
+
+    @property
+    def report_filters(self) -> tuple[str, ...]:
+        """The topic filters of reports."""
+        return self.topics.all_gateways("ledger"), self.topics.all_ingests("report")
+
+    def take(self, message: ReceivedMessage) -> None:
+        """Read a message; whatever is in it, nothing is raised."""
+        member = self.topics.member_of(message.topic)
+        if member is None:
+            return
+        try:
+            if member.kind == GATEWAYS:
+                self._read(self._gateways, member, message, "ledger", parse_gateway_state, parse_ledger)
+            else:
+                self._read(self._ingests, member, message, "report", parse_ingest_state, parse_ingest_report)
+        except BadMessage:
+            self.ignored += 1
+
+    def _read(
+        self,
+        known: dict[Key, Seen[S, R]],
+        member: Member,
+        message: ReceivedMessage,
+        report: str,
+        parse_state: Callable[[bytes], S],
+        parse_report: Callable[[bytes], R],
+    ) -> None:
+        key = member[:4]
+        if member.leaf not in {"state", report}:
+            return
+        if not message.payload:  # a person has cleared the retained message
+            if member.leaf == "state":
+                known.pop(key, None)
+            return
+        seen = known.get(key)
+        if seen is None:
+            if len(self._gateways) + len(self._ingests) >= MAX_MEMBERS or not _are_names(key):
+                raise BadMessage("is of another member than can be shown")
+            seen = Seen(member)
+        if member.leaf == "state":
+            seen.state = parse_state(message.payload)
+        else:
+            seen.report = parse_report(message.payload)
+            seen.heard = seen.heard if message.retain else time.monotonic()
+        if key not in known:
+            self.changed_at = time.monotonic()
+            known[key] = seen
+
+    @property
+    def gateways(self) -> list[tuple[GatewayState, Seen[GatewayState, LedgerReport]]]:
+        """All gateways with their states, by name; a report without a state makes none."""
+        return [(one.state, one) for _, one in sorted(self._gateways.items()) if one.state is not None]
+
+    @property
+    def ingests(self) -> list[tuple[IngestState, Seen[IngestState, IngestReport]]]:
+        """All ingests with their states, by name."""
+        return [(one.state, one) for _, one in sorted(self._ingests.items()) if one.state is not None]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no further member has come for a while, and every gateway that is online has reported."""
+        reported = all(one.heard or state.state == "offline" for state, one in self.gateways)
+        return time.monotonic() - self.changed_at > QUIET and (reported or bool(self.denied))
+
+
+def _are_names(levels: tuple[str, ...]) -> bool:
+    try:
+        return all(level and check_text(level, MAX_NAME) for level in levels)
+    except ValueError:
+        return False
+
+
+async def follow_fleet(
+    broker: BrokerSection, stop: asyncio.Event, show: Callable[[Fleet, LinkStatus], bool], every: float
+) -> None:
+    """Listen to all gateways and ingests until `stop` is set or `show` returns True.
+
+    `show` is called once all members have reported, after `LISTEN` seconds at the latest, and then each `every`
+    seconds, also while the connection is lost. Raises `NotReachable` if the first connection can't be made in time.
+    """
+    fleet = Fleet(broker.root)
+    session = Session(broker, f"lineside-fleet-{secrets.token_hex(3)}", quiet=True)
+    subscribed = asyncio.Event()
+
+    async def serve(link: MqttClient) -> None:
+        fleet.denied = tuple(await link.subscribe_to(*fleet.state_filters, *fleet.report_filters, qos=0))
+        fleet.changed_at = time.monotonic()
+        subscribed.set()
+        while True:
+            message = await link.receive()
+            link.acknowledge(message)
+            fleet.take(message)
+
+    tasks = [
+        asyncio.create_task(session.run(serve), name="broker session"),
+        asyncio.create_task(_show(fleet, session, subscribed, show, every), name="fleet"),
+        asyncio.create_task(stop.wait(), name="stop"),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _show(
+    fleet: Fleet,
+    session: Session,
+    subscribed: asyncio.Event,
+    show: Callable[[Fleet, LinkStatus], bool],
+    every: float,
+) -> None:
+    """Wait for the broker and the first reports, then show the fleet until `show` returns True."""
+    await _wait_for_broker(session, subscribed)
+    if denied := sorted(set(fleet.denied) & set(fleet.state_filters)):
+        raise NotReachable(
+            f"the broker denies the subscription to {', '.join(denied)}: grant the user of CONFIG the right to it"
+        )
+    for _ in range(round(LISTEN / LOOK_EVERY)):
+        if fleet.complete:
+            break
+        await asyncio.sleep(LOOK_EVERY)
+    while True:
+        if show(fleet, session.link):
+            return
+        await asyncio.sleep(every)
+
+
+async def _wait_for_broker(session: Session, subscribed: asyncio.Event) -> None:
+    waiting = asyncio.create_task(subscribed.wait(), name="subscribed")
+    try:
+        limit = CONNECT_SECONDS * len(session.broker.addresses)
+        await asyncio.wait((waiting,), timeout=limit)
+    finally:
+        await cancel_and_wait(waiting)
+    if not subscribed.is_set():
+        link = session.link
+        raise NotReachable(link.error or f"{link.broker} does not answer within {limit:g} s")
+
+
+# -- as plain data --
+
+
+def fleet_report(fleet: Fleet, link: LinkStatus) -> dict[str, Any]:
+    """Return the fleet as plain data; docs/status.md explains the keys."""
+    report = {
+        "time": iso_time(time.time_ns() // 1000),
+        "broker": link.broker,
+        "connected": link.connected,
+        "gateways": [_gateway(*one) for one in fleet.gateways],
+        "ingests": [_ingest(*one) for one in fleet.ingests],
+        "ignored_messages": fleet.ignored,
+        "denied": list(fleet.denied),
+    }
+    return report | {"findings": list(_findings(report, link))}
+
+
+def _findings(report: dict[str, Any], link: LinkStatus) -> Iterator[str]:
+    """Yield the problems that a person should act on, as lines of text."""
+    if not link.connected:
+        yield f"not connected to {link.broker} since {iso_time(link.since)}: {link.error}"
+    for one in report["gateways"]:
+        yield from (f"gateway {one['site']}/{one['id']}: {problem}" for problem in _gateway_problems(one, report))
+    for one in report["ingests"]:
+        yield from (f"ingest {one['site']}/{one['id']}: {problem}" for problem in _ingest_problems(one))
+    if report["ignored_messages"]:
+        yield f"{report['ignored_messages']:,} messages on topics of gateways and ingests are not valid"
+    for topic in report["denied"]:
+        yield f"the broker denies the subscription to {topic}: grant the user of CONFIG the right to it"
+
+
+def _gateway_problems(one: dict[str, Any], report: dict[str, Any]) -> Iterator[str]:
+    if one["state"] != "online":
+        yield _offline(one)
+        return
+    silent = one["silent_seconds"]
+    if report["connected"] and not report["denied"] and (silent is None or silent > MUTE):
+        yield "it is online, and does not report"
+    if one["balanced"] is False:
+        yield "the ledger does not balance"
+    if one["clock_trusted"] is False:
+        yield "its clock can't be trusted"
+
+
+def _ingest_problems(one: dict[str, Any]) -> Iterator[str]:
+    if one["state"] != "online":
+        yield _offline(one)
+        return
+    for store in one["stores"]:
+        if store["state"] != "available":
+            yield f"store {store['store']} is {store['state']}: {store['error'] or 'no error so far'}"
+
+
+def _offline(one: dict[str, Any]) -> str:
+    seen = f" since {one['since']}" if one["since"] else f", last seen {one['last_seen']}" if one["last_seen"] else ""
+    return f"offline{seen} ({one['reason'] or 'no reason given'})"
+
+
+def _head(state: ClientState, seen: Seen[Any, Any]) -> dict[str, Any]:
+    """Return the keys that gateways and ingests have.
+
+    `since` is the beginning of the state. Where a connection was lost, its end is not known; `last_seen` is then the
+    time of the last retained report.
+    """
+    report = seen.report
+    return {
+        "id": seen.member.name,
+        "enterprise": seen.member.enterprise,
+        "site": seen.member.site,
+        "state": state.state,
+        "reason": state.reason,
+        "since": _time(state.since),
+        "last_seen": _time(max(0 if report is None else report.time, state.since, state.online_since)),
+        "started": _time(state.started),
+        "version": state.version,
+        "host": state.host,
+        "config": state.config or ("" if report is None else report.config),
+        "silent_seconds": round(time.monotonic() - seen.heard, 1) if seen.heard else None,
+    }
+
+
+def _gateway(state: GatewayState, seen: Seen[GatewayState, LedgerReport]) -> dict[str, Any]:
+    found, report = _head(state, seen), seen.report
+    if report is None:
+        missing = ("ledger", "balanced", "spool_bytes", "missed", "clock_trusted", "points")
+        return found | dict.fromkeys(missing)
+    return found | {
+        "ledger": report.ledger.model_dump(),
+        "balanced": report.balanced,
+        "spool_bytes": report.spool_bytes,
+        "missed": report.schedule.missed,
+        "clock_trusted": None if report.clock is None else report.clock.trusted,
+        "points": None if report.points is None else report.points.model_dump(),
+    }
+
+
+def _ingest(state: IngestState, seen: Seen[IngestState, IngestReport]) -> dict[str, Any]:
+    found, report = _head(state, seen), seen.report
+    if report is None:
+        return found | dict.fromkeys(("lag_ms", "stored", "readings", "dead_letters")) | {"stores": []}
+    return found | {
+        "lag_ms": report.lag_ms,
+        "stored": _time(report.stored),
+        "readings": report.readings,
+        "dead_letters": report.dead_letters,
+        "stores": [one.model_dump() | {"since": _time(one.since)} for one in report.stores],
+    }
+
+
+def _time(micros: int) -> str | None:
+    return iso_time(micros) if micros else None
