@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +15,7 @@ _LARGEST = 255
 """The largest number of an IPv4 address."""
 
 
+@lru_cache(maxsize=16)  # a URL is split by several checks, one after the other
 def split_url(url: str) -> SplitResult:
     """Split a URL. Raises `ValueError` if its host can't be read, without the URL: it may have a password."""
     try:

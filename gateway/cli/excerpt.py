@@ -29,7 +29,8 @@ MOST_BYTES = 4 * 2**20
 _TEXT = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^']|'')*'"
 _WORD = r"[^\s:,{}\[\]]+"
 _KEY = rf"{_WORD}(?: {_WORD})*(?:\{{[^{{}}]*\}}[^\s:,{{}}\[\]]*)?(?=\s*:(?:\s|$))"
-_MISTAKE = re.compile(rf"(?:{_TEXT}|{_KEY}|{_WORD})(?::\s+(?:{_TEXT}|[^\s,{{}}\[\]#][^,{{}}\[\]#]*))?|[^\s]")
+_VALUE = r"(?:\$\{[^}]*\}|[^\s,{}\[\]#])(?:\$\{[^}]*\}|[^,{}\[\]#])*"
+_MISTAKE = re.compile(rf"(?:{_TEXT}|{_KEY}|{_WORD})(?::\s+(?:{_TEXT}|{_VALUE}))?|[^\s]")
 """The marked part of a line: a key with its value, where that is one word or text, else the first characters."""
 
 _ENTRY = re.compile(rf"({_TEXT}|[\w-]+)(\s*:\s+)(?!\{{\s*(?:secret|file)\s*:)({_TEXT}|[^,}}#]+)")

@@ -12,6 +12,7 @@ import drivers
 from gateway.cli.common import OUTPUT_FOLDER, load, size_of
 from gateway.cli.import_points import write
 from gateway.common.setting_types import check_name
+from gateway.settings.interpolation import escaped
 from gateway.settings.sections import BrokerSection
 from gateway.settings.serialize import dump
 from gateway.settings.templates import bundled_config
@@ -142,7 +143,7 @@ def _is_there(template: str, out: Path) -> bool:
 
 
 def _factory(answers: dict[str, str]) -> str:
-    written = {key: dump(answer, flow=True) for key, answer in answers.items()}
+    written = {key: dump(escaped(answer), flow=True) for key, answer in answers.items()}
     user = f", username: {written['username']}, password: {{secret: broker_password}}" if answers["username"] else ""
     return f"""# What each key means: docs/configuration.md. Is it right: lineside validate factory.yaml
 format: 1

@@ -12,9 +12,10 @@ from gateway.common.setting_types import check_name
 from gateway.importers.found import Note, free_name
 from gateway.settings.document import Document
 from gateway.settings.factory import Place
+from gateway.settings.interpolation import escaped
 from gateway.settings.point_builder import ENABLED, Written, build
 from gateway.settings.scalars import is_text
-from gateway.settings.serialize import dump
+from gateway.settings.serialize import dump, dump_factory
 from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def _template_text(machine: Found, points: dict[str, Keys]) -> str:
 
 
 def _factory_text(head: dict[str, Any], lines: dict[str, dict[str, Any]]) -> str:
-    text = [dump({"format": 1} | head), "lines:\n"]
+    text = [dump_factory({"format": 1} | head), "lines:\n"]
     for name, line in lines.items():
         text.append(f"  {_key(name)}:\n    area: {dump(line['area'], flow=True)}\n    machines:\n")
-        text += [f"      {_key(one)}: {dump(keys, flow=True)}\n" for one, keys in line["machines"].items()]
+        text += [f"      {_key(one)}: {dump(escaped(keys), flow=True)}\n" for one, keys in line["machines"].items()]
     return "".join(text)
 
 

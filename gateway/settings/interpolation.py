@@ -25,6 +25,9 @@ LONGEST_VALUE, MOST_CHARACTERS = 4096, 8 * 2**20
 SECRETS = frozenset({"password", "token", "secret", "passphrase"})
 """Keys whose value is a secret, or the name of one."""
 
+VARIABLES_OF_SECRETS = "LINESIDE_SECRET_"
+"""The beginning of the variables that hold secrets, which no other value may show."""
+
 _PART = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 
 _DOLLAR = re.compile(r"\$(?=[${])")
@@ -77,6 +80,8 @@ class Variables:
                 f"{written!r} is not a variable; write ${{NAME}} or ${{NAME:-default}}, with a name of letters, "
                 "digits and '_', or $${ for the characters"
             )
+        if name.startswith(VARIABLES_OF_SECRETS):
+            raise ValueError(NOT_A_VARIABLE)
         found = self._values.get(name)
         if found is None and not default_follows:
             raise ValueError(

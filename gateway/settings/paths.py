@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from drivers.base import Settings, as_written
 from gateway.common.setting_types import Secret, parse_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from drivers.base import Connection
     from gateway.settings.document import Document, Step
 
 S = TypeVar("S", bound=Settings)
+
+
+@cache
+def _keys_with_paths(model: type[Settings]) -> tuple[str, ...]:
+    """Return the keys of a section that can have a path, or paths below them."""
+    return tuple(
+        key for key, field in model.model_fields.items() if any(map(_can_have_paths, _kinds(field.annotation)))
+    )
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 - any annotation
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _kinds(argument)
+
+
+def _can_have_paths(kind: Any) -> bool:  # noqa: ANN401 - any annotation
+    return isinstance(kind, type) and issubclass(kind, Path | Settings)
 
 
 def anchored(section: S, document: Document, path: Sequence[Step]) -> S:
@@ -26,7 +45,7 @@ def anchored(section: S, document: Document, path: Sequence[Step]) -> S:
     document, too.
     """
     changes: dict[str, Any] = {}
-    for key in type(section).model_fields:
+    for key in _keys_with_paths(type(section)):
         value = getattr(section, key)
         if isinstance(value, Path):
             state = "" if key in section.model_fields_set else os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
@@ -50,6 +69,8 @@ def anchored_connection(connection: Connection, document: Document, path: Sequen
 
 def movable_connection(written: Any, connection: Connection) -> Any:  # noqa: ANN401 - what a user wrote
     """Return a connection as it is written, a URL or a mapping, with absolute paths: the same from any folder."""
+    if not any(getattr(connection, key) for key in _keys_with_paths(type(connection))):
+        return written
     options = written if isinstance(written, dict) else {"url": written}
     query = urlsplit(str(options.get("url", ""))).query
     keys = {*options, *(key for key, _ in parse_qsl(query))}

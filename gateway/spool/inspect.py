@@ -45,9 +45,7 @@ def inspect(files: SpoolFiles) -> SpoolStatus:
             oldest, latest = _first(db, "asc"), _first(db, "desc")
     except FileNotFoundError:
         if slots is None:
-            raise NotReadable(
-                f"{files.db} is not there: has a gateway run with this configuration, from here?"
-            ) from None
+            raise NotReadable(f"{files.db} is not there: has a gateway run with this configuration?") from None
         damage = "its database is missing"
     except (OSError, sqlite3.Error) as error:
         if not is_damage(error):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -324,3 +325,29 @@ async def test_a_box_that_is_commissioned_before_its_server_exists_loses_no_read
         await until(
             lambda: plant.counts("m-01") == list(range(len(machines.served[1]))), "every reading is stored", SECONDS
         )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_gateway_keeps_its_variables_and_values_of_the_command_line(tmp_path: Path, workers: int):
+    """One file for all boxes: a reload must not turn a box into another box."""
+    mosquitto = await Mosquitto.start(tmp_path)
+    async with Machines(3) as machines:
+        plant = Plant(tmp_path, machines, mosquitto, id="${EDGE:-unset}")
+        plant.write()
+        values = ["--set", f"gateway.spool.folder={tmp_path / 'other'}", "--set", f"gateway.workers={workers}"]
+        environment = {"EDGE": "edge-07"}
+        plant.ingest = await Lineside.start("ingest", plant.config)
+        gateway = await Lineside.start("run", plant.config, *values, environment=environment)
+        await until(lambda: plant.counts("m-01"), "readings of m-01", SECONDS)
+        plant.units["m-03"] = 3
+        plant.write()
+        assert (await plant.reload()).code == 3, "another gateway is meant without its variables and values"
+        result = await lineside("reload", str(plant.config), *values, environment=os.environ | environment)
+        assert (result.code, result.error) == (0, "")
+        assert "1 machines added, 0 machines changed, 0 machines removed" in result.text
+        await plant.more("m-03")
+        valid = await lineside("validate", str(plant.config), *values, environment=os.environ | environment)
+        found = json.loads((tmp_path / "other" / "edge-07.configuration.json").read_bytes())
+        assert valid.text.strip().endswith(f"configuration {found['config']}")
+        assert await gateway.stop() == 0
+        assert not (tmp_path / "spool").exists()

@@ -246,6 +246,7 @@ def test_the_characters_that_are_put_in_are_limited() -> None:
             "broker.password.secret",
         ),
         ("url: mqtt://localhost:1883", "url: mqtts://u:${PW}@h", "broker.url"),
+        ("url: mqtt://localhost:1883", "url: mqtts://h\n  username: ${LINESIDE_SECRET_PW}", "broker.username"),
         ("modbus+tcp://10.0.0.{n}:502", "modbus+tcp://u:${PW}@10.0.0.1", "lines.l1.machines.tank-{1..2}.connection"),
     ],
 )  # fmt: skip
@@ -254,6 +255,7 @@ def test_a_secret_is_never_a_variable(
 ) -> None:
     """A value that is put in is in digests and in what `show` prints. The message names the right way."""
     monkeypatch.setenv("PW", "hunter2")
+    monkeypatch.setenv("LINESIDE_SECRET_PW", "hunter2")
     [problem] = problems(changed(tmp_path, old, new))
     assert f": {path}: " in problem
     assert "{secret: NAME}" in problem
