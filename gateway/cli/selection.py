@@ -81,8 +81,9 @@ def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywher
         and not any(matches(pattern, *one) for one in configured)
     ]
     names = {(one.id.path, one.id.point) for one in chosen}
+    named = [pattern for pattern in patterns if pattern != "*"]
     missing = [
-        one for one in configured if one not in names and any(matches(pattern, *one) for pattern in patterns)
+        one for one in configured if one not in names and any(matches(pattern, *one) for pattern in named)
     ]  # fmt: skip
     if missing:
         warnings.append(f"configured, and not in the store: {_listed(missing)}")

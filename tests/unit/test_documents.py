@@ -161,7 +161,7 @@ def log_events() -> set[str]:
     return {event for event in found if event not in NOT_EVENTS and not event.endswith(NOT_ENDINGS)}
 
 
-NOT_ENDINGS = (".py", ".db", ".yaml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log")
+NOT_ENDINGS = (".py", ".db", ".yaml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".parquet")
 NOT_EVENTS = {"broker.ca", "font.size"}
 """Files, schemes, keys and options that look like an event."""
 
