@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from gateway.cli.common import Unreachable
 from gateway.common.text import listed
 from gateway.model.path import matches
-from gateway.stores.base import StoreError
+from gateway.stores.base import StoreError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +51,8 @@ def opened_store(factory: Factory, name: str | None) -> Iterator[tuple[str, Stor
     if name is not None and name not in names:
         raise click.UsageError(f"--store {name!r}: the stores of {factory.file} are {', '.join(names)}")
     templates = {machine.template for machine in factory.machines}
-    problems = []
+    problems: list[str] = []
+    unreachable = False
     for one, entry in zip(names, factory.stores, strict=True):
         if name is not None and one != name:
             continue
@@ -58,13 +61,19 @@ def opened_store(factory: Factory, name: str | None) -> Iterator[tuple[str, Stor
             store.open_for_query(templates)
         except StoreError as error:
             problems.append(f"{one}: {error}")
+            # a missing or damaged file differs from an outage
+            unreachable |= (
+                isinstance(error, Unavailable)
+                and error.__cause__ is not None
+                and not isinstance(error.__cause__, sqlite3.Error)
+            )
             continue
         try:
             yield one, store
         finally:
             store.close()
         return
-    raise click.ClickException("\n".join(problems))
+    raise (Unreachable if unreachable else click.ClickException)("\n".join(problems))
 
 
 def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywhere: bool) -> Selection:
@@ -81,8 +90,9 @@ def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywher
         and not any(matches(pattern, *one) for one in configured)
     ]
     names = {(one.id.path, one.id.point) for one in chosen}
+    named = [pattern for pattern in patterns if pattern != "*"]
     missing = [
-        one for one in configured if one not in names and any(matches(pattern, *one) for pattern in patterns)
+        one for one in configured if one not in names and any(matches(pattern, *one) for pattern in named)
     ]  # fmt: skip
     if missing:
         warnings.append(f"configured, and not in the store: {_listed(missing)}")

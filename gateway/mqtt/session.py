@@ -312,7 +312,7 @@ class Session:
 
     def _enter(self, event: str, *, healthy: bool = False, **fields: Any) -> None:  # noqa: ANN401 - as structlog has it
         if self._changed is not None:
-            self._changed(None if healthy else f"{self.broker.url}: {fields.get('error', fields.get('exc_info'))}")
+            self._changed(None if healthy else str(fields.get("error", fields.get("exc_info"))))
         elif not self._quiet:
             self._state.enter(event, healthy=healthy, **fields)
 

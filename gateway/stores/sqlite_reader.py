@@ -47,7 +47,7 @@ _COLUMNS = "time, place, series, value, quality, reason, code"
 _FROM_ROLLUPS = """
 select ((start * 1000000) - ((start * 1000000) % :width + :width) % :width) / :width as bucket, series,
     sum(count) as count, total(total) as total, min(min) as min, max(max) as max,
-    min(start * 1000000 + first_value) as first, max(start * 1000000 + last_value) as last,
+    min(start * 1000000 + first_value_time) as first, max(start * 1000000 + last_value_time) as last,
     sum(uncertain) as uncertain, sum(bad) as bad
 from rollups where width = :level and series in (select value from json_each(:chosen))
     and start >= :since / 1000000 and start < :until / 1000000
@@ -64,11 +64,23 @@ from samples where time >= :since and time < :until and series in (select value 
 group by 1, 2
 """
 
-_WITH_ENDS = """
+_SAMPLES_WITH_ENDS = """
 select sums.*, a.value, b.value from ({sums}) sums join series on series.id = sums.series
     left join samples a on a.time = sums.first and a.place = series.place
     left join samples b on b.time = sums.last and b.place = series.place
 """
+
+_ROLLUPS_WITH_ENDS = f"""
+select sums.*,
+    coalesce(a.first_value, (select value from samples where time = sums.first and place = series.place)),
+    coalesce(b.last_value, (select value from samples where time = sums.last and place = series.place))
+from ({_FROM_ROLLUPS}) sums join series on series.id = sums.series
+    left join rollups a on a.width = :level and a.series = sums.series
+        and a.start = sums.first / 1000000 / :level * :level
+    left join rollups b on b.width = :level and b.series = sums.series
+        and b.start = sums.last / 1000000 / :level * :level
+"""  # noqa: S608 - no value in it
+"""Numbers are in the first and the last bucket, so that samples of a long range are not read; texts are samples."""
 
 
 _LAST_OF_SPAN = """
@@ -302,11 +314,12 @@ class SqliteReader:
         ids = {id_: position for position, one in enumerate(series) for id_ in one.key}
         values = {"chosen": _chosen(series), "width": width}
         sums: dict[tuple[int, int], _Sums] = {}
-        from_samples = _WITH_ENDS.format(sums=_FROM_SAMPLES.format(good="and quality & 3 = 0" if good else ""))
-        from_rollups = _WITH_ENDS.format(sums=_FROM_ROLLUPS)
+        from_samples = _SAMPLES_WITH_ENDS.format(
+            sums=_FROM_SAMPLES.format(good="and quality & 3 = 0" if good else "")
+        )
         level = 0 if good or width % MINUTE else QUARTER if width % QUARTER == 0 else MINUTE
         for begin, end, rolled in self._parts(since, until, level):
-            query = from_rollups if rolled else from_samples
+            query = _ROLLUPS_WITH_ENDS if rolled else from_samples
             span = values | {"since": begin, "until": end, "level": level // SECOND}
             for bucket, id_, *row in self._db.execute(query, span):
                 key = bucket, ids[id_]

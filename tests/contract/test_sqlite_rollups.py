@@ -219,6 +219,19 @@ def test_a_file_of_an_older_release_gets_its_buckets(file: Path) -> None:
         assert db.execute("pragma user_version").fetchone() == (sqlite.FORMAT,)
 
 
+def test_a_file_with_readings_of_a_clock_that_was_not_set_alone_gets_its_buckets(file: Path) -> None:
+    """They are of 1970, whose first block has the number 0."""
+    with store_at(file) as store:
+        store.write([scan(60 * SECOND, count=1)])
+    make_old(file)
+    for _ in range(2):
+        with store_at(file):
+            assert set(marks(file)) == {0}
+    assert_buckets_agree(file)
+    roll_up_all(file)
+    assert_buckets_agree(file)
+
+
 def test_readings_of_a_release_that_marks_nothing_are_found(file: Path) -> None:
     """A downgrade for a day, and the upgrade after it, must not hide that day."""
     with store_at(file) as store:

@@ -137,6 +137,20 @@ def test_a_store_is_chosen_by_its_name(config: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "nothing.db").exists()
 
 
+def test_a_store_that_does_not_answer_has_an_exit_code_of_its_own(config: Path) -> None:
+    """A script can distinguish an outage from a mistake."""
+    data = yaml.safe_load(config.read_text())
+    data["stores"] = [{"influxdb": {"url": "http://127.0.0.1:1", "bucket": "telemetry"}}]
+    config.write_text(yaml.safe_dump(data, sort_keys=False))
+    result = query(config)
+    assert result.exit_code == 3
+    assert "influxdb: http://127.0.0.1:1: " in result.output
+    data["stores"].append({"sqlite": {"path": str(config.parent / "folder" / "readings.db"), "keep": "3650d"}})
+    config.write_text(yaml.safe_dump(data, sort_keys=False))
+    fill(config, scan(NOW, pressure=1.0))
+    assert len(objects(query(config, "--format", "json"))) == 1
+
+
 # -- how much --
 
 
