@@ -185,10 +185,11 @@ async def test_service_that_is_stopped_in_order_ends_with_0(tmp_path: Path) -> N
 
 def on_a_terminal(*arguments: str, columns: int = 80, **environment: str) -> tuple[int, str]:
     """Run a command in a terminal; returns its exit code and all that it wrote there."""
+    own = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [*LINESIDE, *arguments], cwd=ROOT, env=os.environ | {"TERM": "xterm"} | environment,
+        [*LINESIDE, *arguments], cwd=ROOT, env=own | {"TERM": "xterm"} | environment,
         stdin=other, stdout=other, stderr=other, start_new_session=True,
     )  # fmt: skip
     os.close(other)
