@@ -78,6 +78,9 @@ def browse(
     """Look at the OPC UA server at URL, such as opc.tcp://10.20.2.21:4840. It only reads."""
     try:
         connection = _connection(url, options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
         if endpoints:
             asyncio.run(_show_endpoints(connection, style))
             return

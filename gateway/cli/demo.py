@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from drivers.extras import require
-from gateway.cli.common import DURATION, FORMAT, OUTPUT_FILE, print_json, serve, write_report
+from gateway.cli.common import DURATION, FORMAT, OUTPUT_FILE, OUTPUT_FOLDER, print_json, serve, write_report
 from gateway.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--for", "seconds", type=DURATION, help="Stop after this time, such as 20s; else Ctrl-C stops.")
 @click.option("--report", "out", type=OUTPUT_FILE, help="Write the report (JSON) to this file.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the store and the spools.")
+@click.option("--data", type=OUTPUT_FOLDER, help="Folder of the store and the spools.")
 @FORMAT
 def demo(seconds: float | None, out: Path | None, data: Path | None, style: str) -> None:
     """Run two simulated plants, a broker, gateways, ingest and a store, and watch readings travel.

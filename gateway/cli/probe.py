@@ -77,6 +77,9 @@ def probe(
     asked = [_address(text) for text in questions]
     try:
         connection = drivers.parse_connection(drivers.protocol("modbus"), url)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
         if register is not None:
             meanings = asyncio.run(_meanings(connection, register))  # type: ignore[arg-type] # of that protocol
             _print_meanings(register, meanings, style)

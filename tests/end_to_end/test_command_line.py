@@ -144,6 +144,26 @@ async def test_ctrl_c_ends_commands_with_130_and_without_a_trace(tmp_path: Path)
             assert command.last_words().strip() == ""
 
 
+def test_ctrl_c_while_modules_are_imported_leaves_no_trace(tmp_path: Path) -> None:
+    """That is the first half second of most commands."""
+    hook = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click.core":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+"""
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    result = subprocess.run(
+        [*LINESIDE, "validate", PLANT],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (-signal.SIGINT, b"")
+
+
 async def test_service_that_is_stopped_in_order_ends_with_0(tmp_path: Path) -> None:
     """Ctrl-C is the usual way to stop it."""
     machine = {"template": "curing-press", "connection": "modbus+tcp://127.0.0.1:1"}
@@ -165,10 +185,11 @@ async def test_service_that_is_stopped_in_order_ends_with_0(tmp_path: Path) -> N
 
 def on_a_terminal(*arguments: str, columns: int = 80, **environment: str) -> tuple[int, str]:
     """Run a command in a terminal; returns its exit code and all that it wrote there."""
+    own = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [*LINESIDE, *arguments], cwd=ROOT, env=os.environ | {"TERM": "xterm"} | environment,
+        [*LINESIDE, *arguments], cwd=ROOT, env=own | {"TERM": "xterm"} | environment,
         stdin=other, stdout=other, stderr=other, start_new_session=True,
     )  # fmt: skip
     os.close(other)

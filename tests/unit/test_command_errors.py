@@ -139,7 +139,7 @@ WRITTEN = [
 
 def test_files_to_write_are_known_by_their_type() -> None:
     """A new option for an output file uses the type that checks it."""
-    loose = {"demo --data", "simulate --control"}  # made where it is missing; written by another program
+    loose = {"simulate --control"}  # written by another program
     for one in LISTED:
         for option in one.options():
             if isinstance(option.type, click.Path) and option.type not in {common.OUTPUT_FILE, common.OUTPUT_FOLDER}:

@@ -25,6 +25,21 @@ def test_missing_secret_is_named_in_a_line_of_text(monkeypatch: pytest.MonkeyPat
     assert (result.exit_code, "secret 'nowhere' is missing: put it into" in result.output) == (1, True), result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("browse 10.20.2.21", "write one of opc.tcp://"),
+        ("browse opc.tcp://10.20.2.21 --option security", "write KEY=VALUE"),
+        ("probe 10.20.1.11", "write one of modbus+tcp://"),
+        ("probe modbus+tcp://10.20.1.11?unti=1", "unti"),
+    ],
+)
+def test_wrong_address_is_a_mistake_in_the_call(command: str, message: str) -> None:
+    """Nothing is asked."""
+    result = lineside(*command.split())
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
 @pytest.mark.parametrize("command", ["browse opc.tcp://127.0.0.1:1?security=none", "probe modbus+tcp://127.0.0.1:1"])
 def test_device_that_does_not_answer_has_an_exit_code_of_its_own(command: str) -> None:
     """A script tries again later, but it would report a finding."""
