@@ -26,8 +26,10 @@ def _duration(_: click.Context, option: click.Parameter, written: str | None) ->
 def _list_faults(context: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's
     if not wanted or context.resilient_parsing:
         return
-    from simulators.faults.catalogue import FAULTS, MODBUS_FAULTS  # noqa: PLC0415 - an extra
-
+    try:
+        from simulators.faults.catalogue import FAULTS, MODBUS_FAULTS  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise click.ClickException("the simulated machines are not installed here") from None
     for name, kind in (FAULTS | MODBUS_FAULTS).items():
         number = f"={kind.value:g}" if kind.value else ""
         unit = f" ({kind.unit})" if kind.unit else ""
