@@ -168,7 +168,7 @@ NOT_EVENTS = {"broker.ca", "font.size"}
 
 def test_every_log_event_is_in_the_page_on_operation():
     """A person who sees an event at night looks up its meaning and the action."""
-    text = (ROOT / "docs" / "operation.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]*\.[^|]*`) \| [a-z, ]+ \|", text, re.MULTILINE)
     shown = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", " ".join(rows)))
     logged = log_events()
@@ -235,7 +235,7 @@ def test_the_notice_names_every_package_of_a_plant():
     assert re.findall(r"[a-z0-9._-]+", listed) == needed
 
 
-@pytest.mark.parametrize("file", ["deploy/compose/lineside/factory.yaml"])
+@pytest.mark.parametrize("file", ["deploy/compose/lineside/factory.yaml", "deploy/debian/factory.yaml"])
 def test_configurations_for_deployment_are_right(file: str):
     """Users paste them, too."""
     assert load_factory(ROOT / file).machines
