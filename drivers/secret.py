@@ -12,6 +12,9 @@ from pydantic import model_validator
 from drivers.base import Settings
 from drivers.redaction import remember
 
+OF_FOLDER = "lineside_"
+"""The start of the names of credentials that systemd loads from a folder: `LoadCredential=lineside:FOLDER`."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """The pattern of a secret's name, which is also a file name."""
 
@@ -58,8 +61,9 @@ class Secret(Settings):
     def reveal(self) -> str:
         """Return the value.
 
-        It comes from the configured `file`; else from a file with the name of the secret (systemd credentials,
-        /run/secrets), else from the environment variable LINESIDE_SECRET_<NAME>. Raises `MissingSecret`.
+        It comes from the configured `file`; else from a file with the name of the secret (systemd credentials, also
+        those of a folder, and /run/secrets), else from the environment variable LINESIDE_SECRET_<NAME>. Raises
+        `MissingSecret`.
 
         The value is removed from all log events of this process from then on.
         """
@@ -73,13 +77,15 @@ class Secret(Settings):
                 return _content(Path(self.file))
             except OSError as error:
                 raise MissingSecret(f"the secret in {self.file} can't be read: {error.strerror}") from None
-        folders = [
-            os.environ.get("CREDENTIALS_DIRECTORY"),
-            os.environ.get("LINESIDE_SECRETS"),
-            "/run/secrets",
+        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+        places = [
+            (credentials, self.secret),
+            (credentials, OF_FOLDER + self.secret),
+            (os.environ.get("LINESIDE_SECRETS"), self.secret),
+            ("/run/secrets", self.secret),
         ]
-        for folder in folders:
-            if folder and (file := Path(folder, self.secret)).is_file():
+        for folder, name in places:
+            if folder and (file := Path(folder, name)).is_file():
                 return _content(file)
         variable = "LINESIDE_SECRET_" + re.sub(r"[^A-Za-z0-9]", "_", self.secret).upper()
         if variable in os.environ:

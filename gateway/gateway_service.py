@@ -27,6 +27,7 @@ from gateway.common.cost_limited import CostLimited
 from gateway.common.counters import summed
 from gateway.common.dead_letters import DeadLetters
 from gateway.common.heartbeat import beat
+from gateway.common.service_manager import ServiceManager, gateway_status
 from gateway.common.setting_types import MissingSecret
 from gateway.common.stall import StallWatch
 from gateway.common.status_file import RecentCounts, StatusFile, status_file
@@ -154,7 +155,9 @@ class GatewayService:
         )
         self._retired = Ledger()
         self._digest = factory.digest
-        self.reload = Reload(factory, self._reconfigure)
+        # a worker is of no concern to the service manager: its supervisor is the service
+        self._manager = ServiceManager.of() if part.has_identity else ServiceManager()
+        self.reload = Reload(factory, self._reconfigure, self._manager)
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
         self._sums = CostLimited(self._sum_devices)
@@ -324,9 +327,12 @@ class GatewayService:
             log.info(started, gateway=self.id, machines=len(self._devices.machines),
                      points=self.states.points()["configured"], spool=self.spool.path)  # fmt: skip
             self.started.set()
+            self._manager.ready()
+            informing = _supervised(tasks, self._inform_manager, "service manager")
             await stop.wait()
             log.info(stopping)
-            await cancel_and_wait(*reloading, following, describing, counting)
+            self._manager.stopping()
+            await cancel_and_wait(*reloading, informing, following, describing, counting)
             await self._devices.stop(FINISH_SCANS)
             await self._totals.save()
             closing = tasks.create_task(self._devices.close(), name="close devices")
@@ -338,6 +344,9 @@ class GatewayService:
             await cancel_and_wait(committing, *living, watching, showing)
         await self._status_file.close()
         log.info(stopped, **self._ledger().as_dict())
+
+    async def _inform_manager(self) -> None:
+        await self._manager.keep_informed(lambda: gateway_status(self.report()), self.spool.answer)
 
     def _read_retired(self) -> Ledger:
         """Return the ledger of workers that this gateway had before, and whose records have all been delivered."""

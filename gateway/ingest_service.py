@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters, ingest_letters
 from gateway.common.heartbeat import beat
+from gateway.common.service_manager import ServiceManager
 from gateway.common.status_file import StatusFile, status_file
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.ingest.metadata_registry import MetadataRegistry
@@ -36,6 +38,7 @@ class IngestService:
         ]
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics = Topics(factory.broker.root)
+        self._manager = ServiceManager.of()
         self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock())
         self._factory_file = factory.file
         head = {"service": "ingest", "id": factory.ingest.id}
@@ -48,12 +51,25 @@ class IngestService:
                 tasks.create_task(self._ingest.run(), name="ingest"),
                 tasks.create_task(beat(self._alive), name="sign of life"),
                 tasks.create_task(supervise(self._status_file.run, BestEffort("status file")), name="status file"),
+                tasks.create_task(
+                    supervise(self._inform_manager, BestEffort("service manager")), name="service manager"
+                ),
             ]
             log.info("ingest.started")
+            self._manager.ready()
             await stop.wait()
+            self._manager.stopping()
             await cancel_and_wait(*working)
         await self._status_file.close()
         log.info("ingest.stopped", records=self._ingest.status.records, readings=self._ingest.status.readings)
+
+    async def _inform_manager(self) -> None:
+        """Keep the service manager informed. A store that does not answer is an outage: it does not count here."""
+        await self._manager.keep_informed(self._status_line, partial(asyncio.sleep, 0))
+
+    def _status_line(self) -> str:
+        status = self._ingest.status
+        return f"{status.readings:,} readings stored, {status.set_aside:,} set aside"
 
     def asked_to_reload(self) -> None:
         """Log what to do instead: nothing that ingest depends on changes often, as machines do."""

@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import forked
+import packages
 import processes
 import pytest
 import servers
@@ -20,6 +21,7 @@ from gateway.common.logging import reset_logging
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
 
 LONG = (
@@ -63,6 +65,7 @@ WITH_PROCESSES = (
     "unit/test_sim_command.py",
     "unit/test_spool_full_disk.py",
     "unit/test_spool_kills.py",
+    "unit/test_units.py",
 )
 """Files of tests that start processes: marked `services`."""
 
@@ -183,6 +186,13 @@ def victoria_metrics(tmp_path_factory: pytest.TempPathFactory) -> servers.Victor
     server = servers.VictoriaMetrics(tmp_path_factory.mktemp("victoria-metrics"), shared=True)
     server.up_and_wait()
     return server
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of this tree for two processors; built once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return packages.build_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import structlog
 
 from drivers.timer_grid import wait_for_slot
 from gateway.common.atomic_file import save_json
+from gateway.common.service_manager import ServiceManager
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, Problem
 
@@ -51,11 +52,18 @@ class Reload:
     """Load the configuration again on request, one reload at a time. `running` is the current configuration."""
 
     def __init__(
-        self, factory: Factory, change_over: Callable[[Factory], Awaitable[Mapping[str, Sequence[str]]]]
+        self,
+        factory: Factory,
+        change_over: Callable[[Factory], Awaitable[Mapping[str, Sequence[str]]]],
+        manager: ServiceManager | None = None,
     ) -> None:
-        """Prepare; `change_over` goes on with another configuration, and returns which machines that affects."""
+        """Prepare; `change_over` goes on with another configuration, and returns which machines that affects.
+
+        The service manager learns of each reload.
+        """
         self.running = _without_machines(factory)
         self._change_over = change_over
+        self._manager = manager or ServiceManager()
         self._asked = asyncio.Event()
         self._also: set[Path] = set()  # files that the last attempt has found something wrong with
 
@@ -71,7 +79,9 @@ class Reload:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
+                self._manager.reloading()
                 await self._reload()
+                self._manager.ready()
 
     async def _reload(self) -> None:
         began = time.monotonic()

@@ -489,6 +489,10 @@ class Spool:
             log.info("spool.writable_again", file=self.path)
         self._bound_queue()
 
+    async def answer(self) -> None:
+        """Return once the thread of the spool has done all that it was given before: it is not frozen."""
+        await self._in_thread(int)
+
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
 

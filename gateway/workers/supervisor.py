@@ -20,6 +20,7 @@ import orjson
 import structlog
 
 from gateway.common.heartbeat import beat
+from gateway.common.service_manager import ServiceManager, gateway_status
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.model.ledger import Ledger
@@ -95,7 +96,8 @@ class Supervisor:
         self._retained = RetainedCleanup(self._folder / f"{own.id}.states.json", own.id, self._marks.passed)
         identity = GatewayIdentity(factory, self._topics, self._retained, self.report, self._birth)
         self._broker = BrokerSide(factory, self._topics, WHOLE_GATEWAY.client(own.id), identity, self._unknown)
-        self.reload = Reload(factory, self._change_over)
+        self._manager = ServiceManager.of()
+        self.reload = Reload(factory, self._change_over, self._manager)
         self._alive = self._folder / f"{own.id}.alive"
         self._assignment_file = assignment_file(self._folder, own.id)
         self._started = time.monotonic()
@@ -120,8 +122,10 @@ class Supervisor:
                 publishing = _supervised(tasks, self._broker.run, "publish")
                 log.info("gateway.started", gateway=self.id, machines=len(self._assignment),
                          points=self.report()["points"]["configured"], workers=self._count)  # fmt: skip
+                self._manager.ready()
                 await stop.wait()
                 log.info("gateway.stopping")
+                self._manager.stopping()
                 await cancel_and_wait(*helping)
                 await self._stop_workers()
                 await cancel_and_wait(publishing, living)
@@ -204,6 +208,7 @@ class Supervisor:
         return [
             _supervised(tasks, self.reload.run, "reload"),
             _supervised(tasks, self._follow_workers, "workers"),
+            _supervised(tasks, self._inform_manager, "service manager"),
             *(_supervised(tasks, partial(self._drain, number), f"drain worker {number}") for number in draining),
         ]
 
@@ -223,6 +228,10 @@ class Supervisor:
             if spools != (spools := self._spools()):
                 self._broker.changed()
             await asyncio.sleep(TICK)
+
+    async def _inform_manager(self) -> None:
+        """Keep the service manager informed; a worker that hangs is killed by this process."""
+        await self._manager.keep_informed(lambda: gateway_status(self.report()), partial(asyncio.sleep, 0))
 
     async def _drain(self, number: int) -> None:
         """Stop a worker that has no machines any more, once its records are delivered."""

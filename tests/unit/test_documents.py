@@ -164,33 +164,61 @@ def test_links_to_headings_lead_somewhere():
 def test_the_container_is_built_with_the_steps_that_make_runs():
     """CI does not build the image, so the image must be built with the commands that CI runs."""
     makefile, dockerfile = ((ROOT / name).read_text(encoding="utf-8") for name in ("Makefile", "Dockerfile"))
-    steps = re.findall(r"bin/pip install (.+)", dockerfile)
-    assert steps == ["--require-hashes -r requirements.txt", "--no-deps --no-build-isolation ."]
+    steps = re.findall(r"bin/pip install (.+?)(?: \\)?$", dockerfile, re.MULTILINE)
+    assert set(steps) == {
+        "--require-hashes -r requirements.txt",
+        "--require-hashes -r requirements-service.txt",
+        "--no-deps /wheels/lineside-*.whl",
+    }
     assert "install --quiet --require-hashes -r requirements.txt" in makefile
-    assert "install --quiet --no-deps --no-build-isolation --editable ." in makefile
     for file in makefile, dockerfile:
         assert "-m simulators.opcua.standard_nodes\n" in file
-    for copied in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
+    for copied in re.findall(r"^COPY (?!--from)(?:--chmod=\d+ )?(.+) \S+$", dockerfile, re.MULTILINE):
         assert all((ROOT / name).exists() for name in copied.split())
+    for removed in re.findall(r"&& rm -r (.+?)(?: \\)?$", dockerfile, re.MULTILINE):
+        assert all((ROOT / name).is_dir() for name in removed.split())
 
 
-@pytest.mark.parametrize("file", ["deploy/compose/factory.yaml"])
+def test_the_last_image_is_that_of_the_gateway():
+    """`docker build .` builds the last stage: without a base that can change, a root user and simulated machines."""
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^FROM (\S+) AS (\S+)$", dockerfile, re.MULTILINE)[-1] == ("base", "gateway")
+    (base,) = re.findall(r"^ARG BASE=(\S+)$", dockerfile, re.MULTILINE)
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
+    assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE) == ["10001"]
+    assert dockerfile.rstrip().endswith('CMD ["lineside-health"]')
+
+
+def test_packages_of_a_plant_are_a_part_of_all_packages():
+    """A gateway in a container or from a Debian package runs with the versions that the tests run with."""
+    pins = [
+        dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("requirements-service.txt", "requirements.txt")
+    ]
+    assert {"asyncua", "influxdb-client", "pyserial", "zstandard"} <= pins[0].keys()
+    assert pins[0].items() <= pins[1].items()
+    assert {"pymodbus", "amqtt", "rich"}.isdisjoint(pins[0])
+
+
+def test_the_notice_names_every_package_of_a_plant():
+    """A person who passes Lineside on has to know whose work is in it."""
+    requirements = (ROOT / "requirements-service.txt").read_text(encoding="utf-8")
+    needed = re.findall(r"^([a-z0-9._-]+)==", requirements, re.MULTILINE)
+    (listed,) = re.findall(
+        r"for gateway and ingest:\n\n(.*)", (ROOT / "NOTICE").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert re.findall(r"[a-z0-9._-]+", listed) == needed
+
+
+@pytest.mark.parametrize("file", ["deploy/compose/lineside/factory.yaml", "deploy/debian/factory.yaml"])
 def test_configurations_for_deployment_are_right(file: str):
     """Users paste them, too."""
     assert load_factory(ROOT / file).machines
 
 
-def test_compose_starts_commands_that_exist():
-    """Services of compose.yaml are commands of lineside, on files that are mounted."""
-    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    ours = [service["command"] for service in services.values() if "build" in service]
-    assert {command[0] for command in ours} == {"simulate", "run", "ingest"}
-    assert {command[1] for command in ours} == {"/etc/lineside/factory.yaml"}
-
-
 def test_requirements_are_hashed_and_name_no_registry():
     """A box must be able to install from a mirror, and only the tested versions."""
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-service.txt"):
         text = (ROOT / name).read_text(encoding="utf-8")
         pins = re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)
         assert len(pins) > 20

@@ -509,6 +509,17 @@ def test_a_secret_comes_from_a_file_before_the_environment(tmp_path: Path, monke
     assert secret.reveal() == "from systemd"
 
 
+def test_a_secret_can_be_a_credential_that_systemd_loaded_from_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One unit serves every factory with LoadCredential=lineside:FOLDER; systemd.exec(5) names the files so."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "lineside_broker_password").write_text("from the folder\n", encoding="utf-8")
+    assert Secret(secret="broker_password").reveal() == "from the folder"
+    (tmp_path / "broker_password").write_text("alone\n", encoding="utf-8")
+    assert Secret(secret="broker_password").reveal() == "alone"
+
+
 def test_a_secret_can_be_in_a_file_of_any_name(tmp_path: Path) -> None:
     """Other tools put a secret there; a message about the file does not contain the secret."""
     (tmp_path / "password").write_text("from here\n", encoding="utf-8")

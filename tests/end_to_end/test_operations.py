@@ -1,0 +1,87 @@
+"""docs/operations.md, from its first command to its last, on a copy of this machine's system."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from packages import DEBCONF, PYTHON, SECOND, only, system_python
+from processes import need
+from system_copy import SystemCopy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "operations.md"
+
+STAND_IN = """\
+#!/bin/sh
+# notes how it was called
+echo "$(basename "$0") $*" >>/tmp/calls
+"""
+ABSENT = ("systemctl", "docker")
+"""Programs that talk to services which a copy of a system does not have."""
+
+UNIT = re.compile(r"^systemctl (?:enable --now|disable --now|start|stop|status) lineside-(?:gateway|ingest)@factory$")
+COMPOSE = re.compile(r"^docker compose (?:up|ps)\b")
+"""Their calls that the page may have."""
+
+
+def commands() -> list[str]:
+    """Return the lines of all shell blocks from Install to Remove."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    part = text[text.index("## Install") : text.index("## Ports")]
+    blocks = re.findall(r"^```sh\n(.*?)^```", part, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[SystemCopy]:
+    (tmp_path / "system").mkdir()
+    with SystemCopy(tmp_path / "system") as copy:
+        yield copy
+
+
+def test_every_command_of_the_page_does_what_it_says(dist: Path, system: SystemCopy) -> None:
+    """Plant IT copies them, at night, with a box that has to run again in the morning."""
+    if system_python() != PYTHON:
+        pytest.skip(f"a package for this Python is not for the system's Python {system_python()}")
+    need("openssl")
+    here = system.root / "work-of-a-person"
+    shutil.copytree(dist, here)
+    shutil.copy(only(dist / SECOND, "lineside_*.deb"), here)
+    shutil.copytree(ROOT / "deploy", here / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    (here / "broker_password").write_text("s3cret\n", encoding="utf-8")
+    for name in ABSENT:
+        (system.root / "usr/local/bin" / name).write_text(STAND_IN, encoding="utf-8")
+        (system.root / "usr/local/bin" / name).chmod(0o755)
+    said = {}
+    identity = system.root / "var/lib/lineside/pki/own.pem"
+    for line in commands():
+        if line.startswith("tar -C / -cz"):
+            identity.parent.mkdir()
+            identity.write_text("the key of the gateway", encoding="utf-8")
+        shell = f"cd /work-of-a-person && set -e\n{line}"
+        said[line] = system.run("bash", "-c", shell, HOME="/root", **DEBCONF)
+        if line.startswith("tar -C / -cz"):
+            identity.unlink()  # the disk of the box fails
+        if line.startswith("chown -R lineside"):
+            assert identity.stat().st_uid != 0
+            assert identity.read_text(encoding="utf-8") == "the key of the gateway"
+        if line.startswith("install -m 0600"):
+            secret = system.root / "etc/lineside/secrets/broker_password"
+            assert secret.read_text(encoding="utf-8") == "s3cret\n"
+    calls = (system.root / "tmp/calls").read_text(encoding="utf-8").splitlines()
+    assert len(calls) > 8
+    assert [call for call in calls if not (UNIT.match(call) or COMPOSE.match(call))] == []
+    versions = [text for line, text in said.items() if "--version" in line]
+    assert len(versions) == 3
+    assert len(set(versions)) == 1
+    assert "valid: 1 machine" in said["lineside validate /etc/lineside/factory.yaml"]
+    for folder in ("opt/lineside", "etc/lineside", "var/lib/lineside"):
+        assert not (system.root / folder).exists()
+    assert (here / "deploy/compose/secrets/ca.pem").exists()

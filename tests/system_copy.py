@@ -1,0 +1,98 @@
+"""A copy of this machine's system in which packages are installed and removed: what happens there stays there.
+
+    with SystemCopy() as system:
+        system.run("dpkg", "--install", str(file))
+        assert (system.root / "usr/bin/lineside").exists() ...
+
+An overlay over `/` in a mount namespace of its own, with all changes in memory. It needs root, and ends with its
+process, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import pytest
+from processes import need
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MAKE = """
+set -e
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount --rbind /proc "$1/root/proc"
+mount --rbind /dev "$1/root/dev"
+echo made
+exec cat
+"""
+"""Makes the copy, and keeps its namespace until standard input ends."""
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class SystemCopy:
+    """A copy of the system; `root` is its root, as this process sees it while the copy exists."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name an empty folder for the mounts."""
+        self._folder = folder
+        self._keeper: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        if os.geteuid() != 0:
+            pytest.skip("a copy of the system needs root")
+        line = [need("unshare"), "--mount", "--propagation", "private", "sh", "-c", MAKE, "sh", str(self._folder)]
+        if setpriv := shutil.which("setpriv"):
+            line = [setpriv, "--pdeathsig", "KILL", "--", *line]
+        self._keeper = subprocess.Popen(
+            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self._keeper.stdout is not None
+        said = self._keeper.stdout.readline()
+        assert said == "made\n", said + self._keeper.stdout.read()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._keeper is not None
+        self._keeper.communicate()  # its standard input ends
+
+    @property
+    def root(self) -> Path:
+        """The root of the copy, through the process that keeps it."""
+        assert self._keeper is not None
+        return Path(f"/proc/{self._keeper.pid}/root") / self._folder.relative_to("/") / "root"
+
+    @property
+    def changes(self) -> Path:
+        """The folder with all files that were changed in the copy."""
+        return self.root.parent / "upper"
+
+    def command(self, *words: str, user: str = "root", **environment: str) -> list[str]:
+        """Return the command line that runs a command in the copy, as a user, with these variables and no others."""
+        assert self._keeper is not None
+        variables = [f"{key}={value}" for key, value in ({"PATH": PATH, "LANG": "C.UTF-8"} | environment).items()]
+        as_user = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
+        enter = [need("nsenter"), f"--mount=/proc/{self._keeper.pid}/ns/mnt", "--", "chroot", f"{self._folder}/root"]
+        return [*enter, *as_user, "env", "-i", *variables, *words]
+
+    def run(self, *words: str, code: int = 0, user: str = "root", **environment: str) -> str:
+        """Run a command in the copy; return its output. The test fails if it exits with another code."""
+        ran = subprocess.run(
+            self.command(*words, user=user, **environment),
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert ran.returncode == code, f"{' '.join(words)}: {ran.returncode}\n{ran.stdout}"
+        return ran.stdout

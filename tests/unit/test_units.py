@@ -1,0 +1,61 @@
+"""The units of systemd: hardened, complete, and about files that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from processes import need
+
+from gateway.cli import COMMANDS
+from gateway.cli.common import STOP_SECONDS
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
+UNITS = sorted(FOLDER.glob("*.service"))
+
+WORST_EXPOSURE = 2.0
+"""systemd-analyze calls up to 2.0 "OK"."""
+
+
+def value(unit: Path, key: str) -> str:
+    """Return the value of a key that a unit has once."""
+    (found,) = re.findall(rf"^{key}=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+    return found
+
+
+def test_there_is_a_unit_for_each_service():
+    assert [unit.name for unit in UNITS] == ["lineside-gateway@.service", "lineside-ingest@.service"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_the_exposure_of_a_unit_is_low(unit: Path):
+    """A gateway parses what machines and brokers send: a defect there must not be worth much."""
+    line = [need("systemd-analyze"), "security", "--offline=true", "--no-pager", str(unit)]
+    said = subprocess.run(line, check=True, capture_output=True, text=True).stdout
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert exposure is not None, said
+    assert float(exposure[1]) <= WORST_EXPOSURE, said
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_has_no_key_that_systemd_does_not_know(unit: Path):
+    """systemd ignores such a key with a warning, and a service would be less protected than it looks."""
+    ran = subprocess.run(
+        [need("systemd-analyze"), "verify", "--man=no", str(unit)], check=False, capture_output=True, text=True
+    )
+    others = [line for line in ran.stderr.splitlines() if "/opt/lineside/bin/lineside is not executable" not in line]
+    assert others == []
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_starts_commands_that_exist_and_never_gives_up(unit: Path):
+    commands = re.findall(
+        r"^Exec\w+=/opt/lineside/bin/lineside (?:--log json )?(\w+)", unit.read_text(), re.MULTILINE
+    )
+    assert commands
+    assert set(commands) <= set(COMMANDS)
+    assert value(unit, "Restart") == "always"
+    assert value(unit, "StartLimitIntervalSec") == "0"
+    assert float(value(unit, "TimeoutStopSec")) > STOP_SECONDS

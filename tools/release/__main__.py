@@ -1,0 +1,91 @@
+"""Build the packages of Lineside: `make package`, or `python tools/release wheel debian bundle documents`.
+
+    wheel      the wheel, for an environment that others manage
+    debian     Debian packages for amd64 and arm64, for each Python
+    bundle     the wheels of all dependencies with a script that installs them, for boxes without a network
+    documents  the bill of materials (CycloneDX) and the licences of all dependencies
+
+The same commit gives the same bytes. SHA256SUMS has the checksums of all packages.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archive import digest
+from bill_of_materials import bill_of_materials, licence_list
+from bundle import build_bundle
+from components import components
+from debian_package import RELEASES, build_debian_package
+from project import NAME, ROOT, version
+from wheels import MACHINES, Target, build_wheel, dependencies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WHAT = ("wheel", "debian", "bundle", "documents")
+
+EXTRAS = ("influxdb", "serial", "zstd")
+"""The extras whose packages are in requirements-service.txt: all that gateway and ingest can use."""
+
+
+def main() -> None:
+    """Build the packages that the command line names."""
+    options = _options()
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    targets = [Target(python, one) for python in options.python for one in options.architecture]
+    wheel = build_wheel(out)
+    built = [wheel]
+    if {"debian", "bundle", "documents"} & set(options.what):
+        needed = {target: dependencies(target, options.cache) for target in targets}
+        found = components([wheel, *(one for wheels in needed.values() for one in wheels)], EXTRAS)
+        documents = {"sbom.cdx.json": bill_of_materials(found), "third-party-licences.txt": licence_list(found)}
+        if "documents" in options.what:
+            built += _write(out, documents)
+        if "debian" in options.what:
+            built += [
+                build_debian_package(out, wheel, options.cache, documents, target, options.revision)
+                for target in targets
+            ]
+        if "bundle" in options.what:
+            built.append(build_bundle(out, found, documents, targets))
+    sums = "".join(f"{digest(file)}  {file.name}\n" for file in sorted(built))
+    (out / "SHA256SUMS").write_text(sums, encoding="utf-8")
+    for file in built:
+        print(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _write(out: Path, documents: dict[str, str]) -> list[Path]:
+    files = []
+    for name, text in documents.items():
+        files.append(out / f"{NAME}-{version()}-{name}")
+        files[-1].write_text(text, encoding="utf-8")
+    return files
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tools/release", description="Build the packages of Lineside.")
+    parser.add_argument("what", nargs="*", metavar="what", help=f"{', '.join(WHAT)}; all of them by default")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the packages")
+    parser.add_argument("--cache", type=Path, default=ROOT / "build" / "wheels", help="folder of downloaded wheels")
+    parser.add_argument("--python", action="append", choices=list(RELEASES), help="for this Python; all by default")
+    parser.add_argument("--architecture", action="append", choices=list(MACHINES), help="all by default")
+    parser.add_argument("--revision", type=int, default=1, help="revision of the Debian package")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.what) - set(WHAT)):
+        parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(WHAT)}")
+    options.what = options.what or list(WHAT)
+    options.python = _chosen(options.python, RELEASES)
+    options.architecture = _chosen(options.architecture, MACHINES)
+    return options
+
+
+def _chosen(given: Sequence[str] | None, all_of_them: dict[str, str]) -> list[str]:
+    return list(dict.fromkeys(given or all_of_them))
+
+
+if __name__ == "__main__":
+    main()
