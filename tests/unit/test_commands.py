@@ -28,9 +28,9 @@ def test_missing_secret_is_named_in_a_line_of_text(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("browse 10.20.2.21", "write one of opc.tcp://"),
+        ("browse 10.20.2.21", "write opc.tcp://"),
         ("browse opc.tcp://10.20.2.21 --option security", "write KEY=VALUE"),
-        ("probe 10.20.1.11", "write one of modbus+tcp://"),
+        ("probe 10.20.1.11", "write modbus+tcp://"),
         ("probe modbus+tcp://10.20.1.11?unti=1", "unti"),
     ],
 )
