@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,14 +25,15 @@ OUT = click.option(
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @OUT
-@click.option("--from", "kind", type=click.Choice(FORMATS),
-              help="The format; without it the suffix and the columns decide.")  # fmt: skip
+@click.option("--from", "name", type=click.Choice([one.name for one in FORMATS]),
+              help="The format; without it the content decides.")  # fmt: skip
+@click.option("--encoding", default="", help="The encoding of a text file, as in cp1252.  [default: by its bytes]")
 @click.option("--connection", default="", help="Where the machine is, where the file does not say it.")
 @click.option("--machine", default="", help="The machine's name, where the file does not say it.")
 @click.option("--area", default="area", show_default=True, help="The area, where the file does not say it.")
 @click.option("--line", default="line", show_default=True, help="The line, where the file does not say it.")
 @click.option("--order", default="CDAB", show_default=True, help="Order of 32 bits, where the file does not say it.")
-@click.option("--type", "value", type=click.Choice(["bool", "int", "float", "string"]), default="float",
+@click.option("--type", "kind", type=click.Choice(["bool", "int", "float", "string"]), default="float",
               show_default=True, help="Type of values, where the file does not say it.")  # fmt: skip
 @click.option("--enterprise", default="enterprise", show_default=True)
 @click.option("--site", default="site", show_default=True)
@@ -40,8 +41,8 @@ OUT = click.option(
 @click.option("--broker", default="mqtt://localhost:1883", show_default=True, help="The broker's URL.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 def import_(
-    file: Path, out: Path, kind: str | None, connection: str, machine: str, area: str, line: str, order: str,
-    value: str, enterprise: str, site: str, gateway: str, broker: str, *, force: bool,
+    file: Path, out: Path, name: str | None, encoding: str, enterprise: str, site: str, gateway: str, broker: str, *,
+    force: bool, **options: Any,  # noqa: ANN401 - the fields of Options
 ) -> None:  # fmt: skip
     """Make a factory and templates of FILE.
 
@@ -54,7 +55,7 @@ def import_(
         "broker": {"url": broker},
     }
     try:
-        found = read(file, Options(area, line, machine, connection, order, value), kind)
+        found = read(file, Options(**options), name, encoding)
         files = files_of(found, head)
     except (ValueError, OSError) as error:
         raise click.ClickException(f"{file}: {error}") from None
@@ -76,6 +77,6 @@ def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
 
 
 def _print_notes(file: Path, found: Import) -> None:
-    for note in sorted(found.notes):
-        click.echo(f"{file}:{note.line}: {note.what}: {note.message}", err=True)
+    for note in sorted(found.notes, key=lambda note: note.where if isinstance(note.where, int) else 0):
+        click.echo(f"{file}:{note.where}: {note.what}: {note.message}", err=True)
     sys.stderr.flush()

@@ -40,7 +40,7 @@ def files_of(found: Import, head: dict[str, Any]) -> dict[str, str]:
         line = lines.setdefault(machine.line, {"area": machine.area, "machines": {}})
         name = free_name(machine.machine, line["machines"])
         if name != machine.machine:
-            found.note(machine.row, machine.machine, f"is called {name}")
+            found.note(machine.where, machine.machine, f"is called {name}")
         line["machines"][name] = {"template": template, "connection": machine.connection}
     if not lines:
         raise ValueError("there is no machine with a point that could be read")
@@ -73,12 +73,12 @@ def _right_points(machine: Found, found: Import) -> dict[str, Keys]:
         if there := taken.intersection(expanded):
             place.report(f"there is another {min(there)}")
         if errors := [problem for problem in document.problems if problem.severity == "error"]:
-            found.notes += [Note(row.line, f"{machine.machine}/{name}", f"is left out: {e.message}") for e in errors]
+            found.notes += [Note(row.where, f"{machine.machine}/{name}", f"is left out: {e.message}") for e in errors]
         else:
             right[name] = keys
             taken.update(expanded)
     if right and not any(keys.get(ENABLED, True) for keys in right.values()):
-        found.note(machine.row, machine.machine, "is left out: none of its points is on")
+        found.note(machine.where, machine.machine, "is left out: none of its points is on")
         return {}
     return right
 
@@ -96,7 +96,7 @@ def _is_right(machine: Found, found: Import) -> bool:
         message = str(error)
     else:
         return True
-    found.note(machine.row, machine.machine, f"is left out: {message}")
+    found.note(machine.where, machine.machine, f"is left out: {message}")
     return False
 
 

@@ -1,37 +1,46 @@
-"""Which format a file has, and what reads it."""
+"""The formats that can be imported, and how the format of a file is found."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.importers import ignition, kepware, own, telegraf
-from gateway.importers.table import read_table
+from gateway.importers.content import read_content
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.importers.base import Format
+    from gateway.importers.content import Content
     from gateway.importers.found import Import, Options
 
-TABLES = {"points": own.read, "kepware": kepware.read, "ignition": ignition.read}
-"""Formats of tables, and the function that reads each: the own table of points, and those of other programs."""
+FORMATS: tuple[Format, ...] = (
+    telegraf.FORMAT,
+    kepware.FORMAT,
+    ignition.FORMAT,
+    own.FORMAT,
+)
+"""All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
 
-FORMATS = (*TABLES, "telegraf")
-"""All formats."""
-
-TOML = frozenset({".toml", ".conf"})
+_BY_NAME = {one.name: one for one in FORMATS}
 
 
-def read(file: Path, options: Options, kind: str | None = None) -> Import:
-    """Return the machines of a file. Raises `ValueError` for another format, and `OSError`."""
-    with file.open(encoding="utf-8-sig", newline="") as opened:
-        text = opened.read()  # UnicodeDecodeError is a ValueError
-    if kind == "telegraf" or (kind is None and file.suffix in TOML):
-        return telegraf.read(text, options)
-    table = read_table(text)
-    if kind is None:
-        small = {column.lower() for column in table.columns}
-        if kepware.COLUMNS.issubset(table.columns):
-            kind = "kepware"
-        elif ignition.COLUMN in small:
-            kind = "ignition"
-    return TABLES[kind or "points"](table, options)
+def read(file: Path, options: Options, name: str | None = None, encoding: str = "") -> Import:
+    """Return the machines of a file. Raises `ValueError` for a file of an unknown format, and `OSError`."""
+    content = read_content(file, encoding)
+    chosen = _BY_NAME[name] if name else recognised(content)
+    found = chosen.read(content, options)
+    if "encoding" in vars(content) and not encoding and not content.encoding.startswith("utf"):
+        found.note(1, "encoding", f"its text is read as {content.encoding}, not UTF-8; say --encoding for another")
+    return found
+
+
+def recognised(content: Content) -> Format:
+    """Return the format of a file. Raises `ValueError` where there is none."""
+    for one in FORMATS:
+        try:
+            if one.recognise(content):
+                return one
+        except ValueError:  # not JSON, not XML, not a table
+            continue
+    return own.FORMAT  # which says what a table needs

@@ -14,17 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 
-class Row(NamedTuple):
-    """A point's keys, and its line."""
+Where = int | str
+"""A place in a file: a line, from 1, or a path as of JSON (`$.nodes[0].tags[3]`) or a sheet (`Tags!12`)."""
 
-    line: int
+
+class Row(NamedTuple):
+    """A point's keys, and its place in the file."""
+
+    where: Where
     keys: dict[str, Any]
 
 
 class Note(NamedTuple):
-    """A part that was left out or needs a check, as `file:line: what: message`. Lines count from 1."""
+    """A part that was left out or needs a check, as `file:where: what: message`."""
 
-    line: int
+    where: Where
     what: str
     message: str
 
@@ -39,7 +43,7 @@ class Found:
     connection: str | dict[str, Any]
     area: str
     line: str
-    row: int = 1
+    where: Where = 1
     points: dict[str, Row] = field(default_factory=dict)
 
 
@@ -64,9 +68,9 @@ class Import:
     machines: list[Found] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
-    def note(self, line: int, what: str, message: str) -> None:
+    def note(self, where: Where, what: str, message: str) -> None:
         """Note what could not be translated, once."""
-        note = Note(line, what, message)
+        note = Note(where, what, message)
         if note not in self.notes:
             self.notes.append(note)
 
@@ -74,7 +78,7 @@ class Import:
         """Add a point under its name, or one that is like it and free."""
         free = free_name(name, machine.points)
         if free != name:
-            self.note(row.line, name, f"is called {free}: names are letters, digits, '-', '_' and '.', each once")
+            self.note(row.where, name, f"is called {free}: names are letters, digits, '-', '_' and '.', each once")
         machine.points[free] = row._replace(keys=self._with_clean_texts(row, free))
 
     def _with_clean_texts(self, row: Row, what: str) -> dict[str, Any]:
@@ -88,10 +92,10 @@ class Import:
                 for number, label in labels.items()
             }
         if keys != row.keys:
-            self.note(row.line, what, "has text with quotes, backslashes or control characters; they are replaced")
+            self.note(row.where, what, "has text with quotes, backslashes or control characters; they are replaced")
         return keys
 
-    def unit(self, line: int, what: str, written: str) -> dict[str, str]:
+    def unit(self, where: Where, what: str, written: str) -> dict[str, str]:
         """Return a unit as a key of a point: the UCUM code, or what was written as something that is counted."""
         written = written.strip()
         if not written:
@@ -99,9 +103,9 @@ class Import:
         code = written if is_unit(written) else usual_unit(written)
         if code is None:
             code = "{" + re.sub(r"[^!-z|~]|[\"\\\\]", "_", written) + "}"
-            self.note(line, what, f"the unit {written!r} is not a UCUM unit; it is written as {code!r}")
+            self.note(where, what, f"the unit {written!r} is not a UCUM unit; it is written as {code!r}")
         if code in LOOKALIKES:
-            self.note(line, what, f"the unit {code!r} is {LOOKALIKES[code]}")
+            self.note(where, what, f"the unit {code!r} is {LOOKALIKES[code]}")
         return {"unit": check_unit(code)}
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from gateway.importers.base import Format
 from gateway.importers.found import Found, Import, Options, Row, free_name, without_defaults
 from gateway.importers.scaling import linear, number
 
 if TYPE_CHECKING:
-    from gateway.importers.table import Line, Table
+    from gateway.importers.content import Content
+    from gateway.importers.table import Line
 
 COLUMN = "opcitempath"
 """The column by which a table is known as one of these, in small letters."""
@@ -40,8 +42,9 @@ _MODBUS = re.compile(
 _TABLES = {"HR": "holding", "IR": "input", "DI": "discrete", "C": "coil"}
 
 
-def read(table: Table, options: Options) -> Import:
+def read(content: Content, options: Options) -> Import:
     """Return the machines of a table of tags."""
+    table = content.table
     found = Import()
     machines: dict[tuple[str, str], Found] = {}
     wide = False
@@ -129,3 +132,10 @@ def _rest(line: Line, tag: str, found: Import) -> dict[str, Any]:
     if low is not None and high is not None and low < high and line.get("englimitmode") not in {"", "0"}:
         keys["range"] = [low, high]
     return keys
+
+
+def _recognise(content: Content) -> bool:
+    return COLUMN in {column.lower() for column in content.table.columns}
+
+
+FORMAT = Format("ignition", "tags of Ignition (CSV)", _recognise, read)

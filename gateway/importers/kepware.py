@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from gateway.importers.base import Format
 from gateway.importers.found import Found, Import, Options, Row, free_name, without_defaults
 from gateway.importers.scaling import linear, number
 
 if TYPE_CHECKING:
-    from gateway.importers.table import Line, Table
+    from gateway.importers.content import Content
+    from gateway.importers.table import Line
 
 COLUMNS = frozenset({"Tag Name", "Address"})
 """The columns by which a table is known as one of these."""
@@ -35,8 +37,9 @@ _ADDRESS = re.compile(
 )
 
 
-def read(table: Table, options: Options) -> Import:
+def read(content: Content, options: Options) -> Import:
     """Return the machine of a tag list. Raises `ValueError` without its connection."""
+    table = content.table
     if not options.connection:
         raise ValueError("a tag list names no device; say --connection, as in modbus+tcp://10.20.1.11:502?unit=1")
     found = Import()
@@ -126,3 +129,10 @@ def _rest(line: Line, tag: str, found: Import) -> dict[str, Any]:
         keys["scale"] = -keys.get("scale", 1)
         keys |= {"offset": -keys["offset"]} if "offset" in keys else {}
     return keys
+
+
+def _recognise(content: Content) -> bool:
+    return COLUMNS.issubset(content.table.columns)
+
+
+FORMAT = Format("kepware", "tag list of Kepware (CSV)", _recognise, read)

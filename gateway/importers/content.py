@@ -1,0 +1,137 @@
+"""A file to import, as bytes, text, JSON, XML or tables: each view is made when it is used, and once.
+
+Every view is bounded, and raises `ValueError` with a message that names line and column where the file has them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.importers import xml_tree
+from gateway.importers.table import Table, read_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.importers.xml_tree import Element
+
+MOST_BYTES = 64 * 2**20
+"""The size of a file."""
+
+MOST_JSON_VALUES = 5_000_000
+"""Values of a JSON file, counted by its commas and brackets before it is parsed."""
+
+MOST_LEVELS = 64
+"""Objects and lists in each other."""
+
+_HEAD = 65_536
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_GB2312 = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
+_UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+class Content:
+    """The content of a file. `name` is its name without folders; `encoding`, if given, overrides detection."""
+
+    def __init__(self, name: str, data: bytes, encoding: str = "") -> None:
+        self.name = PurePath(name).name
+        self.data = data
+        self._encoding = encoding
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the name in lower case, as in `.csv`."""
+        return PurePath(self.name).suffix.lower()
+
+    @property
+    def head(self) -> bytes:
+        """The first 64 KiB."""
+        return self.data[:_HEAD]
+
+    @cached_property
+    def encoding(self) -> str:
+        """The encoding of the text: by its byte order mark, else UTF-8, else GB 2312 or Windows-1252 by its bytes."""
+        if self._encoding:
+            return self._encoding
+        data = self.data
+        if data.startswith(b"\xef\xbb\xbf"):
+            return "utf-8-sig"
+        if (mark := _UTF_16.get(data[:2])) is not None:
+            return mark
+        for zero, encoding in (1, "utf-16-le"), (0, "utf-16-be"):  # without a mark: every second byte is zero
+            if len(data) > zero + 2 and any(data[:64]) and not any(data[zero:64:2]):
+                return encoding
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return "gb18030" if _GB2312.fullmatch(data) else "cp1252"
+        return "utf-8"
+
+    @cached_property
+    def text(self) -> str:
+        """The file as text. Raises `ValueError` for a binary file, and for bytes that the encoding does not have."""
+        encoding = self.encoding
+        if not encoding.startswith("utf-16") and _BINARY.search(self.head):
+            raise ValueError("it is a binary file, not text")
+        try:
+            text = self.data.decode(encoding)
+        except UnicodeDecodeError as error:
+            line = self.data.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"line {line}: the bytes are not {encoding}; say --encoding") from None
+        except LookupError:
+            raise ValueError(f"there is no encoding {encoding!r}; well known are utf-8, cp1252, gb18030") from None
+        return text.removeprefix("\ufeff")
+
+    @cached_property
+    def json(self) -> Any:  # noqa: ANN401 - what a file has
+        """The data of a JSON file. Raises `ValueError`."""
+        text = self.text
+        if text.count(",") + text.count("[") + text.count("{") > MOST_JSON_VALUES:
+            raise ValueError(f"it has more than {MOST_JSON_VALUES:,} values")
+        try:
+            data = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"line {error.lineno}: it is not JSON: {error.msg} (column {error.colno})") from None
+        _bounded(data)
+        return data
+
+    @cached_property
+    def xml(self) -> Element:
+        """The root of an XML file; elements know their lines. Raises `ValueError`."""
+        if _BINARY.search(self.head) and not self.encoding.startswith("utf-16"):
+            raise ValueError("it is a binary file, not XML")
+        return xml_tree.parse(self.data)
+
+    @cached_property
+    def table(self) -> Table:
+        """The table of a CSV file. Raises `ValueError`."""
+        return read_table(self.text)
+
+
+def _bounded(data: Any) -> None:  # noqa: ANN401 - what a file has
+    """Raise `ValueError` for data that is nested too deep for functions that call themselves."""
+    level = [data]
+    for _ in range(MOST_LEVELS):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {MOST_LEVELS} levels")
+
+
+def _inside(data: Any) -> list[Any]:  # noqa: ANN401 - what a file has
+    values = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return [value for value in values if isinstance(value, (dict, list))]
+
+
+def read_content(file: Path, encoding: str = "") -> Content:
+    """Return the content of a file. Raises `ValueError` for a file that is too large, and `OSError`."""
+    with file.open("rb") as opened:
+        data = opened.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB; import it in parts")
+    return Content(file.name, data, encoding)
