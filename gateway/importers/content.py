@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.importers import xml_tree
-from gateway.importers.table import Table, read_table
+from gateway.importers.table import Cells, Table, read_rows, table_of
+from gateway.importers.workbook import parts, read_workbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,9 +109,29 @@ class Content:
         return xml_tree.parse(self.data)
 
     @cached_property
+    def parts(self) -> frozenset[str]:
+        """The names in a ZIP archive, which many programs use under other suffixes; nothing for other files."""
+        return parts(self.data)
+
+    @property
+    def is_workbook(self) -> bool:
+        """Whether it is a workbook of Excel (xlsx)."""
+        return "xl/workbook.xml" in self.parts
+
+    @cached_property
+    def sheets(self) -> dict[str, list[Cells]]:
+        """The rows of each sheet of a workbook, or of a CSV file, whose sheet has no name. Raises `ValueError`."""
+        return read_workbook(self.data) if self.is_workbook else {"": read_rows(self.text)}
+
+    @cached_property
     def table(self) -> Table:
-        """The table of a CSV file. Raises `ValueError`."""
-        return read_table(self.text)
+        """The table of a CSV file, or of a workbook's first sheet; its first row names the columns.
+
+        Raises `ValueError`.
+        """
+        for rows in self.sheets.values():
+            return table_of(rows)
+        raise ValueError("there is nothing in it")
 
 
 def _bounded(data: Any) -> None:  # noqa: ANN401 - what a file has

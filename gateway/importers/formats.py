@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.importers import ignition, kepware, own, telegraf
+from gateway.importers import (
+    ignition,
+    ignition_json,
+    ignition_xml,
+    kepware,
+    kepware_json,
+    neuron,
+    neuron_table,
+    own,
+    registers,
+    telegraf,
+    tia,
+    tia_xml,
+)
 from gateway.importers.content import read_content
+from gateway.importers.unknown import describe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,12 +29,23 @@ if TYPE_CHECKING:
     from gateway.importers.found import Import, Options
 
 FORMATS: tuple[Format, ...] = (
-    telegraf.FORMAT,
-    kepware.FORMAT,
-    ignition.FORMAT,
     own.FORMAT,
+    kepware.FORMAT,
+    kepware_json.FORMAT,
+    ignition.FORMAT,
+    ignition_json.FORMAT,
+    ignition_xml.FORMAT,
+    neuron.FORMAT,
+    neuron_table.FORMAT,
+    tia.FORMAT,
+    tia_xml.FORMAT,
+    telegraf.FORMAT,
+    registers.FORMAT,
 )
 """All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
+
+_SHOWN = 12
+"""Columns of an unknown table that are shown."""
 
 _BY_NAME = {one.name: one for one in FORMATS}
 
@@ -28,19 +53,46 @@ _BY_NAME = {one.name: one for one in FORMATS}
 def read(file: Path, options: Options, name: str | None = None, encoding: str = "") -> Import:
     """Return the machines of a file. Raises `ValueError` for a file of an unknown format, and `OSError`."""
     content = read_content(file, encoding)
+    if name is None and options.columns:
+        name = registers.FORMAT.name
     chosen = _BY_NAME[name] if name else recognised(content)
     found = chosen.read(content, options)
-    if "encoding" in vars(content) and not encoding and not content.encoding.startswith("utf"):
+    if "text" in vars(content) and not encoding and content.encoding in {"cp1252", "gb18030"}:
         found.note(1, "encoding", f"its text is read as {content.encoding}, not UTF-8; say --encoding for another")
     return found
 
 
 def recognised(content: Content) -> Format:
-    """Return the format of a file. Raises `ValueError` where there is none."""
+    """Return the format of a file. Raises `ValueError` where there is none, and says what the file is."""
+    if not content.data.strip():
+        raise ValueError("there is nothing in it")
     for one in FORMATS:
         try:
             if one.recognise(content):
                 return one
         except ValueError:  # not JSON, not XML, not a table
             continue
-    return own.FORMAT  # which says what a table needs
+    raise ValueError(describe(content) or f"{_why(content)}; these can be imported: {titles()}")
+
+
+def titles() -> str:
+    """Return the titles of all formats, in one line."""
+    return ", ".join(one.title for one in FORMATS)
+
+
+def _why(content: Content) -> str:
+    """Return why a file is not recognised: a mistake in it, if it begins as a format does, or nothing known."""
+    start = content.head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+    try:
+        if start in {b"{", b"["}:
+            _ = content.json
+        elif start == b"<":
+            _ = content.xml
+        elif len(columns := [one for one in content.table.columns if one]) > 1:
+            return (
+                f"it is a table with the columns {', '.join(columns[:_SHOWN])}, of an unknown format; of a list of "
+                "registers say the columns, as in --column address=COLUMN --column name=COLUMN"
+            )
+    except ValueError as error:
+        return str(error)
+    return "it is a file of an unknown format"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from xml.etree.ElementTree import Element as _Element
 from xml.etree.ElementTree import TreeBuilder
 from xml.parsers import expat
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
 MOST_ELEMENTS = 2_000_000
 """Elements of a file."""
@@ -18,6 +21,11 @@ class Element(_Element):
     """An element of `xml.etree`, with the line in which it begins."""
 
     line: int = 1
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Element]: ...
+        def iter(self, tag: str | None = None) -> Generator[Element, None, None]: ...
 
 
 class _Refused(Exception):

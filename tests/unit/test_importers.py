@@ -182,7 +182,7 @@ def test_a_table_that_was_written_by_hand_is_a_factory(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "there is nothing in it"),
-        ("a,b\n1,2\n", "there is no column 'machine'"),
+        ("a,b\n1,2\n", "it is a table with the columns a, b, of an unknown format"),
         ("machine,point\n", "there is no machine with a point that could be read"),
         ('machine,point\n"a,b\n', "line 2: unexpected end of data"),
         ("machine,point,connection\nm,p,modbus+tcp://h\n", "there is no machine with a point"),
@@ -306,7 +306,7 @@ def test_tags_of_ignition_are_machines_by_their_devices(tmp_path: Path) -> None:
     ran = imported(tmp_path, "tags.csv", IGNITION, "--order", "ABCD")
     assert ran.exit_code == 0, ran.output
     factory = load_factory(tmp_path / "out" / "factory.yaml")
-    assert [machine.path.machine for machine in factory.machines] == ["Press1", "Press1-2", "machine"]
+    assert [machine.path.machine for machine in factory.machines] == ["Press1", "Press1-2", "Drum_server"]
     assert points(tmp_path, 0) == {
         "Bladder.Pressure": {"address": "holding 2", "scale": 0.01, "unit": "bar", "deadband": 0.5, "range": [0, 40],
                              "description": "Inside"},

@@ -1,0 +1,110 @@
+"""Workbooks of Excel (xlsx, ECMA-376) as rows of text, by openpyxl, within limits of size."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+import zlib
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Any
+
+from gateway.importers.table import MOST_COLUMNS, Cells, check_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_UNPACKED = 256 * 2**20
+"""Bytes of all parts of a workbook, unpacked."""
+
+MOST_SHEETS = 200
+"""Sheets of a workbook."""
+
+_FAILURES = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, SyntaxError, KeyError,
+    TypeError, AttributeError, IndexError, OverflowError,
+)  # fmt: skip
+"""What zipfile and openpyxl raise for damaged files, beside ValueError."""
+
+EXTRA = "reading xlsx needs an extra: pip install 'lineside[xlsx]'"
+"""The message where openpyxl is not installed."""
+
+
+def parts(data: bytes) -> frozenset[str]:
+    """Return the names in a ZIP archive, nothing for other files."""
+    if not data.startswith(b"PK\x03\x04"):
+        return frozenset()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return frozenset(archive.namelist())
+    except (ValueError, *_FAILURES):
+        return frozenset()
+
+
+def read_workbook(data: bytes) -> dict[str, list[Cells]]:
+    """Return the rows of each sheet by its name; sheets and rows with nothing in them are left out.
+
+    A row's place is `Sheet!12`. Raises `ValueError` for a damaged or oversized workbook, and without openpyxl.
+    """
+    try:
+        import openpyxl  # noqa: PLC0415 - an extra; it reads XML by defusedxml, which refuses entities (CWE-776)
+    except ImportError:
+        raise ValueError(EXTRA) from None
+    try:
+        _check(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and validations, which nobody needs here
+            book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
+            sheets = _sheets(book)
+            book.close()
+    except _FAILURES as error:
+        raise ValueError(f"it is not a workbook that can be read: {str(error) or type(error).__name__}") from None
+    return sheets
+
+
+def _check(data: bytes) -> None:
+    """Raise `ValueError` for an archive that is too large unpacked (CWE-409)."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        # zipfile reads no more of a part than its declared size
+        if sum(info.file_size for info in archive.infolist()) > MOST_UNPACKED:
+            raise ValueError(f"it is larger than {MOST_UNPACKED // 2**20} MiB unpacked")
+
+
+def _sheets(book: Any) -> dict[str, list[Cells]]:  # noqa: ANN401 - a workbook of openpyxl
+    if len(book.sheetnames) > MOST_SHEETS:
+        raise ValueError(f"it has more than {MOST_SHEETS} sheets")
+    sheets: dict[str, list[Cells]] = {}
+    seen = 0.0
+    for sheet in book.worksheets:
+        sheet.reset_dimensions()  # the size that is written in the file may be wrong
+        rows = []
+        for number, cells in _rows(sheet):
+            seen += 1 if cells else 0.1  # an empty row takes time, too
+            check_size(int(seen), len(cells))
+            if cells:
+                rows.append(Cells(f"{sheet.title}!{number}", cells))
+        if rows:
+            sheets[sheet.title] = rows
+    return sheets
+
+
+def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - a sheet of openpyxl
+    """Yield the number and the cells of each row, without empty cells at its end."""
+    for number, row in enumerate(sheet.iter_rows(max_col=MOST_COLUMNS, values_only=True), 1):
+        cells = [_text(value) for value in row]
+        while cells and not cells[-1].strip():
+            cells.pop()
+        yield number, cells
+
+
+def _text(value: object) -> str:
+    """Return the value of a cell as a person would write it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return str(value)
