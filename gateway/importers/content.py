@@ -5,6 +5,7 @@ Every view is bounded, and raises `ValueError` with a message that names line an
 
 from __future__ import annotations
 
+import codecs
 import re
 from functools import cached_property
 from pathlib import PurePath
@@ -73,19 +74,22 @@ class Content:
             return "gb18030" if _GB2312.fullmatch(data) else "cp1252"
         return "utf-8"
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether it has control characters that no text has."""
+        return not self.encoding.startswith("utf-16") and bool(_BINARY.search(self.head)) and not self.is_workbook
+
     @cached_property
     def text(self) -> str:
         """The file as text. Raises `ValueError` for a binary file, and for bytes that the encoding does not have."""
         encoding = self.encoding
-        if not encoding.startswith("utf-16") and _BINARY.search(self.head):
+        if self.is_binary or self.is_workbook:
             raise ValueError("it is a binary file, not text")
         try:
             text = self.data.decode(encoding)
         except UnicodeDecodeError as error:
             line = self.data.count(b"\n", 0, error.start) + 1
             raise ValueError(f"line {line}: the bytes are not {encoding}; say --encoding") from None
-        except LookupError:
-            raise ValueError(f"there is no encoding {encoding!r}; well known are utf-8, cp1252, gb18030") from None
         return text.removeprefix("\ufeff")
 
     @cached_property
@@ -104,7 +108,7 @@ class Content:
     @cached_property
     def xml(self) -> Element:
         """The root of an XML file; elements know their lines. Raises `ValueError`."""
-        if _BINARY.search(self.head) and not self.encoding.startswith("utf-16"):
+        if self.is_binary or self.is_workbook:
             raise ValueError("it is a binary file, not XML")
         return xml_tree.parse(self.data)
 
@@ -150,7 +154,11 @@ def _inside(data: Any) -> list[Any]:  # noqa: ANN401 - what a file has
 
 
 def read_content(file: Path, encoding: str = "") -> Content:
-    """Return the content of a file. Raises `ValueError` for a file that is too large, and `OSError`."""
+    """Return the content of a file. Raises `ValueError` for a large file and an unknown encoding, and `OSError`."""
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        raise ValueError(f"there is no encoding {encoding!r}; well known are utf-8, cp1252, gb18030") from None
     with file.open("rb") as opened:
         data = opened.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:

@@ -72,27 +72,25 @@ def recognised(content: Content) -> Format:
                 return one
         except ValueError:  # not JSON, not XML, not a table
             continue
-    raise ValueError(describe(content) or f"{_why(content)}; these can be imported: {titles()}")
-
-
-def titles() -> str:
-    """Return the titles of all formats, in one line."""
-    return ", ".join(one.title for one in FORMATS)
+    raise ValueError(describe(content) or _why(content))
 
 
 def _why(content: Content) -> str:
     """Return why a file is not recognised: a mistake in it, if it begins as a format does, or nothing known."""
     start = content.head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
+    kind = "it is a file of an unknown format"
     try:
         if start in {b"{", b"["}:
             _ = content.json
         elif start == b"<":
             _ = content.xml
+        elif content.is_binary:
+            kind = "it is a binary file of an unknown format"
         elif len(columns := [one for one in content.table.columns if one]) > 1:
-            return (
-                f"it is a table with the columns {', '.join(columns[:_SHOWN])}, of an unknown format; of a list of "
+            kind = (
+                f"it is a table of an unknown format, with the columns {', '.join(columns[:_SHOWN])}; of a list of "
                 "registers say the columns, as in --column address=COLUMN --column name=COLUMN"
             )
     except ValueError as error:
         return str(error)
-    return "it is a file of an unknown format"
+    return f"{kind}. These can be imported: {'; '.join(one.title for one in FORMATS)}"

@@ -141,7 +141,8 @@ class _Merge:
                     self._merged.conflicts.append(
                         f"template {name} is there with other points, for {_few([machine for _, machine in users])}"
                     )
-                if not (name in own and self._choice.replace and not others):
+                is_ours = name in own and name not in names.values()
+                if not (is_ours and self._choice.replace and not others):
                     chosen = _free(name, known)
             names[name] = chosen
             file = self._folder / f"{chosen}.yaml"
@@ -240,13 +241,13 @@ def _difference(old: Machine, new: NewMachine) -> str:
     parts = []
     before = {point.name: least(point) for point in old.points}
     if added := new.least.keys() - before.keys():
-        parts.append(f"without {_few(sorted(added))}")
+        parts.append(f"it has no point {_few(sorted(added))}")
     if gone := before.keys() - new.least.keys():
-        parts.append(f"with {_few(sorted(gone))}")
+        parts.append(f"it has the point {_few(sorted(gone))}, which the import has not")
     if changed := [name for name in new.least.keys() & before.keys() if before[name] != new.least[name]]:
-        parts.append(f"with another {_few(sorted(changed))}")
+        parts.append(f"its point {_few(sorted(changed))} differs")
     if old.connection != new.connection:
-        parts.append("with another connection")
+        parts.append("its connection differs")
     return ", ".join(parts)
 
 

@@ -64,7 +64,8 @@ class YamlText:
         at = self._line_end(self._end(mapping.value[-1][1]))
         line_feed = "\r\n" if "\r\n" in self._text else "\n"
         lines = [f"{' ' * column}{line}" for line in _block(key, value)]
-        before = "" if at == 0 or self._text[at - 1] == "\n" else line_feed
+        ended = at == 0 or self._text[at - 1] == "\n" or any(begin == at for begin, _, _ in self._edits)
+        before = "" if ended else line_feed
         self._edits.append((at, at, before + "".join(line + line_feed for line in lines)))
 
     def replace(self, path: Sequence[str], key: str, value: str) -> None:

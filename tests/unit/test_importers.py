@@ -182,7 +182,7 @@ def test_a_table_that_was_written_by_hand_is_a_factory(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "there is nothing in it"),
-        ("a,b\n1,2\n", "it is a table with the columns a, b, of an unknown format"),
+        ("a,b\n1,2\n", "it is a table of an unknown format, with the columns a, b; of a list of registers say"),
         ("machine,point\n", "there is no machine with a point that could be read"),
         ('machine,point\n"a,b\n', "line 2: unexpected end of data"),
         ("machine,point,connection\nm,p,modbus+tcp://h\n", "there is no machine with a point"),
