@@ -9,7 +9,7 @@ import codecs
 import re
 from functools import cached_property
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import orjson
 
@@ -18,6 +18,7 @@ from gateway.importers.table import Cells, Table, read_rows, table_of
 from gateway.importers.workbook import parts, read_workbook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.importers.xml_tree import Element
@@ -37,6 +38,31 @@ _GB2312 = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
 _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
+T = TypeVar("T")
+
+
+class _View(Generic[T]):
+    """A property that is made once; a `ValueError` is kept, too, since each format asks for the same views."""
+
+    def __init__(self, make: Callable[[Content], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, content: Content, owner: type[Content]) -> T:
+        made = content.made.get(self._name)
+        if made is None:
+            try:
+                made = self._make(content), None
+            except ValueError as error:
+                made = None, error
+            content.made[self._name] = made
+        value, failed = made
+        if failed is not None:
+            raise failed
+        return cast("T", value)
+
+
 class Content:
     """The content of a file. `name` is its name without folders; `encoding`, if given, overrides detection."""
 
@@ -44,6 +70,7 @@ class Content:
         self.name = PurePath(name).name
         self.data = data
         self._encoding = encoding
+        self.made: dict[str, tuple[object, ValueError | None]] = {}  # by the names of views
 
     @property
     def suffix(self) -> str:
@@ -79,9 +106,9 @@ class Content:
         """Whether it has control characters that no text has."""
         return not self.encoding.startswith("utf-16") and bool(_BINARY.search(self.head)) and not self.is_workbook
 
-    @cached_property
+    @_View
     def text(self) -> str:
-        """The file as text. Raises `ValueError` for a binary file, and for bytes that the encoding does not have."""
+        """Return the text. Raises `ValueError` for a binary file, and for bytes that the encoding does not have."""
         encoding = self.encoding
         if self.is_binary or self.is_workbook:
             raise ValueError("it is a binary file, not text")
@@ -92,9 +119,9 @@ class Content:
             raise ValueError(f"line {line}: the bytes are not {encoding}; say --encoding") from None
         return text.removeprefix("\ufeff")
 
-    @cached_property
+    @_View
     def json(self) -> Any:  # noqa: ANN401 - what a file has
-        """The data of a JSON file. Raises `ValueError`."""
+        """Return the data of a JSON file. Raises `ValueError`."""
         text = self.text
         if text.count(",") + text.count("[") + text.count("{") > MOST_JSON_VALUES:
             raise ValueError(f"it has more than {MOST_JSON_VALUES:,} values")
@@ -105,9 +132,9 @@ class Content:
         _bounded(data)
         return data
 
-    @cached_property
+    @_View
     def xml(self) -> Element:
-        """The root of an XML file; elements know their lines. Raises `ValueError`."""
+        """Return the root of an XML file; elements know their lines. Raises `ValueError`."""
         if self.is_binary or self.is_workbook:
             raise ValueError("it is a binary file, not XML")
         return xml_tree.parse(self.data)
@@ -122,14 +149,14 @@ class Content:
         """Whether it is a workbook of Excel (xlsx)."""
         return "xl/workbook.xml" in self.parts
 
-    @cached_property
+    @_View
     def sheets(self) -> dict[str, list[Cells]]:
-        """The rows of each sheet of a workbook, or of a CSV file, whose sheet has no name. Raises `ValueError`."""
+        """Return the rows of each sheet of a workbook, or of a CSV file by no name. Raises `ValueError`."""
         return read_workbook(self.data) if self.is_workbook else {"": read_rows(self.text)}
 
-    @cached_property
+    @_View
     def table(self) -> Table:
-        """The table of a CSV file, or of a workbook's first sheet; its first row names the columns.
+        """Return the table of a CSV file, or of a workbook's first sheet; its first row names the columns.
 
         Raises `ValueError`.
         """

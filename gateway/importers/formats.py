@@ -57,7 +57,7 @@ def read(file: Path, options: Options, name: str | None = None, encoding: str = 
         name = registers.FORMAT.name
     chosen = _BY_NAME[name] if name else recognised(content)
     found = chosen.read(content, options)
-    if "text" in vars(content) and not encoding and content.encoding in {"cp1252", "gb18030"}:
+    if "text" in content.made and not encoding and content.encoding in {"cp1252", "gb18030"}:
         found.note(1, "encoding", f"its text is read as {content.encoding}, not UTF-8; say --encoding for another")
     return found
 
@@ -66,6 +66,8 @@ def recognised(content: Content) -> Format:
     """Return the format of a file. Raises `ValueError` where there is none, and says what the file is."""
     if not content.data.strip():
         raise ValueError("there is nothing in it")
+    if content.is_workbook:
+        _ = content.sheets  # a workbook that can't be read is of no format
     for one in FORMATS:
         try:
             if one.recognise(content):

@@ -48,7 +48,7 @@ def read(content: Content, options: Options) -> Import:
 def _tag(line: Line) -> Tag:
     words = line.get("attribute").lower().replace("|", ",").replace("/", ",").split(",")
     attribute = sum({ATTRIBUTES[word.strip()] for word in words if word.strip() in ATTRIBUTES})
-    if line.get("attribute").isdigit():
+    if line.get("attribute").isdecimal():
         attribute = int(line.get("attribute")[:3])
     return Tag(
         line.get("name"), line.get("address"), line.get("type").upper(), attribute, line.get("description"),
@@ -58,7 +58,7 @@ def _tag(line: Line) -> Tag:
 
 def _interval(line: Line) -> dict[str, str]:
     interval = line.get("interval")
-    if not interval.isdigit() or len(interval) > 8 or int(interval) == 0:  # noqa: PLR2004 - a day, in milliseconds
+    if not interval.isdecimal() or len(interval) > 8 or int(interval) == 0:  # noqa: PLR2004 - a day, in milliseconds
         return {}
     every = f"{int(interval) / 1000:g}s" if int(interval) % 1000 == 0 else f"{interval}ms"
     return without_defaults({"every": every}, every="1s")

@@ -97,7 +97,7 @@ def _node(tag: Tag, node: Node) -> tuple[None, dict[str, Any]]:
     match = _NODE.fullmatch(tag.address)
     if not match:
         raise ValueError(f"the address {tag.address[:80]!r} is not a namespace and an id, as in 2!Drum.Speed")
-    identifier = f"{'i' if match['id'].isdigit() else 's'}={match['id']}"
+    identifier = f"{'i' if match['id'].isdecimal() else 's'}={match['id']}"
     keys: dict[str, Any] = {"node": f"ns={match['namespace']};{identifier}", "type": OPCUA_TYPES.get(tag.type, "int")}
     return None, keys | ({"mode": "poll"} if node.poll else {})
 

@@ -29,7 +29,7 @@ _SCHNEIDER = {"%mw": "holding", "%iw": "input", "%m": "coil", "%i": "discrete"}
 
 _LAST = 65535
 _HEX = re.compile(r"(?:0x|&h|\$)(?P<after>[0-9a-f]{1,4})|(?P<before>[0-9a-f]{1,5})\s*h(?:ex)?", re.IGNORECASE)
-_MODICON = re.compile(r"(?P<table>[0134])(?:[xX:-]|\s)(?P<entry>\d{1,5})")
+_MODICON = re.compile(r"(?P<table>[0134])(?:[xX:-]\s*|\s)(?P<entry>\d{1,5})")
 _WORD = re.compile(
     r"(?P<word>%?[a-z]+|4x|3x|1x)(?:\s*register)?[\s_:.-]*(?P<entry>\d{1,5}|0x[0-9a-f]{1,4})", re.IGNORECASE
 )

@@ -226,7 +226,7 @@ def _is_sure_type(cell: str) -> bool:
 
 
 def _is_unit(cell: str) -> bool:
-    return not cell.isdigit() and (is_unit(cell) or usual_unit(cell) is not None)
+    return not cell.isdecimal() and (is_unit(cell) or usual_unit(cell) is not None)
 
 
 def _is_access(cell: str) -> bool:

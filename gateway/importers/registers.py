@@ -106,7 +106,7 @@ def _read_list(
 ) -> None:  # fmt: skip
     head = rows[max(columns.head, 0)]
     found.note(head.line, "columns", f"{columns.shown()}; --column FIELD=COLUMN says another")
-    body = [row for row in rows[columns.head + 1 :] if row.cells != head.cells]
+    body = [row for row in rows[columns.head + 1 :] if columns.head < 0 or row.cells != head.cells]
     one = _list_of(sheet, body, columns, options)
     if not options.base and not one.modicon and (plain_rows := _counted(body, one)) and 0 not in plain_rows.values():
         found.note(next(iter(plain_rows)), "addresses", "are counted from 0; say --base 1 if the first register is 1")
@@ -147,7 +147,7 @@ def _list_of(sheet: str, body: Sequence[Cells], columns: Columns, options: Optio
     one = _List(columns, table, int(options.base or 0), options.order or ORDER, bool(options.order))
     numbers = _counted(body, one)
     one.modicon = not options.base and bool(numbers) and all(map(is_modicon, numbers.values()))
-    digits = {text for row in body if (text := one.cell(row, "table")).isdigit()}
+    digits = {text for row in body if (text := one.cell(row, "table")).isdecimal()}
     one.by_function = "0" not in digits and "2" in digits
     sized = [(size_of(raw), size) for raw, size in (_declared(row, one) for row in body) if raw and size]
     one.length_in_bytes = bool(sized) and all(length == 2 * size for size, length in sized)
@@ -174,7 +174,7 @@ def _declared(row: Cells, one: _List) -> tuple[str, int]:
         small, large = parse_type(written, 1).raw, parse_type(written, 4).raw
     except ValueError:
         return "", 0
-    is_sized = small == large and small not in {"string", "bool"} and length.isdigit() and len(length) < 5  # noqa: PLR2004
+    is_sized = small == large and small not in {"string", "bool"} and length.isdecimal() and len(length) < 5  # noqa: PLR2004
     return (small, int(length)) if is_sized else ("", 0)
 
 
@@ -214,7 +214,7 @@ def _place(row: Cells, one: _List) -> tuple[str, Entry, int]:
 def _raw(row: Cells, name: str, entry: Entry, one: _List, found: Import) -> dict[str, Any]:
     """Return the keys about the type of a register's value."""
     registers = entry.registers
-    if (length := one.cell(row, "length")).isdigit() and len(length) < 5:  # noqa: PLR2004 - registers of a device
+    if (length := one.cell(row, "length")).isdecimal() and len(length) < 5:  # noqa: PLR2004 - registers of a device
         registers = (int(length) + 1) // 2 if one.length_in_bytes else int(length)
     written = one.cell(row, "type")
     kind = parse_type(written, registers) if written else RawType({2: "uint32", 4: "uint64"}.get(registers, "uint16"))
@@ -222,8 +222,8 @@ def _raw(row: Cells, name: str, entry: Entry, one: _List, found: Import) -> dict
     bit = one.cell(row, "bit")
     if match := _BITS.fullmatch(bit):
         return without_defaults({"raw": kind.raw}, raw="uint16") | {"bits": sorted(map(int, match.groups()))}
-    if bit.isdigit() or entry.bit is not None:
-        number_of_bit = int(bit) if bit.isdigit() else entry.bit or 0
+    if bit.isdecimal() or entry.bit is not None:
+        number_of_bit = int(bit) if bit.isdecimal() else entry.bit or 0
         return ({"raw": kind.raw} if number_of_bit >= _MOST_BITS else {}) | {"bit": number_of_bit}
     if kind.raw == "bool":
         found.note(row.line, name, "is a bit, and the list does not say which of its register: bit 0 is read")
@@ -284,7 +284,7 @@ def _scaling(row: Cells, one: _List) -> dict[str, Any]:
         if factor > 1:
             one.multiplied.append(written)
     elif written := one.cell(row, "divisor"):
-        factor = rounded(1 / parse_factor(written.lstrip("/÷")))
+        factor = rounded(1 / parse_factor(written.lstrip("/\u00f7")))
     elif written := one.cell(row, "decimals"):
         factor = rounded(10.0 ** -(number(written) or 0))
     offset = number(one.cell(row, "offset")) or 0
@@ -322,7 +322,7 @@ def _machine(row: Cells, one: _List, options: Options, machines: dict[tuple[str,
     """Return the machine of a row: its device, and its unit id, if the list has columns for them."""
     name, unit = one.cell(row, "machine") or options.machine or "machine", one.cell(row, "unit_id")
     if (name, unit) not in machines:
-        connection = with_unit(options.connection, unit) if unit.isdigit() else options.connection
+        connection = with_unit(options.connection, unit) if unit.isdecimal() else options.connection
         several = any(one == name for one, _ in machines)
         free = free_name(f"{name}-{unit}" if several else name)
         machines[name, unit] = Found(

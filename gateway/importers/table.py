@@ -22,6 +22,10 @@ _LOOKED_AT = 20
 """Lines among which a delimiter is looked for, if the first has none."""
 
 
+class TooLarge(ValueError):
+    """A table is beyond a limit."""
+
+
 class Line(NamedTuple):
     """A row of a table: its place in the file, and its cells by their column; empty cells are left out."""
 
@@ -85,11 +89,11 @@ def read_rows(text: str) -> list[Cells]:
 
 
 def check_size(rows: int, columns: int) -> None:
-    """Raise `ValueError` for a table that is too large."""
+    """Raise `TooLarge` for a table beyond a limit."""
     if rows > MOST_ROWS:
-        raise ValueError(f"it has more than {MOST_ROWS:,} rows; import it in parts")
+        raise TooLarge(f"it has more than {MOST_ROWS:,} rows; import it in parts")
     if columns > MOST_COLUMNS:
-        raise ValueError(f"it has more than {MOST_COLUMNS} columns")
+        raise TooLarge(f"it has more than {MOST_COLUMNS} columns")
 
 
 def _delimiter(lines: Sequence[str]) -> str:

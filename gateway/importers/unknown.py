@@ -106,7 +106,7 @@ def _by_content(content: Content) -> Known | None:
     for start, known in _MAGIC:
         if content.data.startswith(start):
             return known
-    for pattern, known in _PARTS:
+    for pattern, known in () if content.is_workbook else _PARTS:
         if any(re.fullmatch(pattern, part) for part in content.parts):
             return known
     return None

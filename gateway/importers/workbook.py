@@ -9,7 +9,7 @@ import zlib
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
-from gateway.importers.table import MOST_COLUMNS, Cells, check_size
+from gateway.importers.table import Cells, TooLarge, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,10 @@ MOST_UNPACKED = 256 * 2**20
 MOST_SHEETS = 200
 """Sheets of a workbook."""
 
+MOST_EMPTY = 5_000
+"""Empty rows that end a sheet."""
+
+_EMPTY = (None, "")
 _FAILURES = (
     zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError, SyntaxError, KeyError,
     TypeError, AttributeError, IndexError, OverflowError,
@@ -57,44 +61,51 @@ def read_workbook(data: bytes) -> dict[str, list[Cells]]:
             book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
             sheets = _sheets(book)
             book.close()
-    except _FAILURES as error:
-        raise ValueError(f"it is not a workbook that can be read: {str(error) or type(error).__name__}") from None
+    except TooLarge:
+        raise
+    except (ValueError, *_FAILURES) as error:
+        reason = str(error.__cause__ or error) or type(error).__name__
+        raise ValueError(f"it is not a workbook that can be read: {reason.splitlines()[0][:200]}") from None
     return sheets
 
 
 def _check(data: bytes) -> None:
-    """Raise `ValueError` for an archive that is too large unpacked (CWE-409)."""
+    """Raise `TooLarge` for an archive that is too large unpacked (CWE-409)."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         # zipfile reads no more of a part than its declared size
         if sum(info.file_size for info in archive.infolist()) > MOST_UNPACKED:
-            raise ValueError(f"it is larger than {MOST_UNPACKED // 2**20} MiB unpacked")
+            raise TooLarge(f"it is larger than {MOST_UNPACKED // 2**20} MiB unpacked")
 
 
 def _sheets(book: Any) -> dict[str, list[Cells]]:  # noqa: ANN401 - a workbook of openpyxl
     if len(book.sheetnames) > MOST_SHEETS:
-        raise ValueError(f"it has more than {MOST_SHEETS} sheets")
+        raise TooLarge(f"it has more than {MOST_SHEETS} sheets")
     sheets: dict[str, list[Cells]] = {}
-    seen = 0.0
+    read = 0
     for sheet in book.worksheets:
         sheet.reset_dimensions()  # the size that is written in the file may be wrong
-        rows = []
-        for number, cells in _rows(sheet):
-            seen += 1 if cells else 0.1  # an empty row takes time, too
-            check_size(int(seen), len(cells))
-            if cells:
-                rows.append(Cells(f"{sheet.title}!{number}", cells))
+        rows = [Cells(f"{sheet.title}!{number}", cells) for number, cells in _rows(sheet)]
+        read += len(rows)
+        check_size(read, 0)
         if rows:
             sheets[sheet.title] = rows
     return sheets
 
 
 def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - a sheet of openpyxl
-    """Yield the number and the cells of each row, without empty cells at its end."""
-    for number, row in enumerate(sheet.iter_rows(max_col=MOST_COLUMNS, values_only=True), 1):
-        cells = [_text(value) for value in row]
-        while cells and not cells[-1].strip():
-            cells.pop()
-        yield number, cells
+    """Yield the number and the cells of each row that has any, up to a long run of empty rows."""
+    empty = read = 0
+    for number, row in enumerate(sheet.iter_rows(values_only=True), 1):
+        width = len(row)
+        while width and row[width - 1] in _EMPTY:
+            width -= 1
+        empty = 0 if width else empty + 1
+        read += bool(width)
+        check_size(read, width)
+        if width:
+            yield number, [_text(value) for value in row[:width]]
+        elif empty > MOST_EMPTY:  # the next row may claim to be the last of a million
+            return
 
 
 def _text(value: object) -> str:
