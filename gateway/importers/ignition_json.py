@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.importers.base import Format
 from gateway.importers.found import Import
 from gateway.importers.ignition_tags import read_tags
-from gateway.importers.ignition_udt import Tree
+from gateway.importers.ignition_udt import Tree, kind_of
 
 if TYPE_CHECKING:
     from gateway.importers.content import Content
@@ -29,7 +29,7 @@ def _root(data: Any) -> dict[str, Any]:  # noqa: ANN401 - what a file has
     if isinstance(data, list):
         return {"tags": data}
     if isinstance(data, dict):
-        return data if data.get("tagType") in {"Provider", None} or data.get("name") == "" else {"tags": [data]}
+        return data if kind_of(data) in {"Provider", ""} or data.get("name") == "" else {"tags": [data]}
     raise ValueError("it is not an export of tags")
 
 
@@ -42,7 +42,7 @@ def _recognise(content: Content) -> bool:
 
 
 def _is_tag(node: object) -> bool:
-    return isinstance(node, dict) and node.get("tagType") in _KINDS
+    return isinstance(node, dict) and kind_of(node) in _KINDS
 
 
 def _tags(node: object) -> list[object]:

@@ -104,14 +104,14 @@ class Tree:
         for child in _children(node):
             name = str(child.get("name", ""))
             here = name if path in {"", TYPES_FOLDER} else f"{path}/{name}"
-            if child.get("tagType") == "UdtType":
+            if kind_of(child) == "UdtType":
                 self._types.setdefault(here, child)
-            elif child.get("tagType") in {"Folder", "Provider", None}:
+            elif kind_of(child) in {"Folder", "Provider", ""}:
                 self._collect(child, here)
 
     def _walk(self, node: Node, path: str, where: Where, scope: _Scope | None) -> Iterator[Tag]:
         for number, child in enumerate(_children(node)):
-            name, kind = str(child.get("name", "")), child.get("tagType")
+            name, kind = str(child.get("name", "")), kind_of(child)
             here = f"{path}/{name}" if path else name
             place = child.get(LINE, f"{where}.tags[{number}]") if scope is None else scope.where
             self._count += 1
@@ -121,7 +121,7 @@ class Tree:
                 raise ValueError(f"it has folders and types deeper than {MOST_LEVELS} levels")
             if kind == "UdtInstance":
                 yield from self._instance(child, here, place, scope)
-            elif kind in {"Folder", "Provider"} or (kind is None and "tags" in child):
+            elif kind in {"Folder", "Provider"} or (not kind and "tags" in child):
                 yield from self._walk(child, here, place, scope)
             elif kind != "UdtType":
                 yield from self._tag(child, here, place, scope)
@@ -181,6 +181,12 @@ class Tree:
         root = scope.root if scope else None
         inside = path.removeprefix(f"{root.path}/") if root else path
         yield Tag(inside, Line(where, cells), root.path if root else "", root.type if root else "")
+
+
+def kind_of(node: Node) -> str:
+    """Return the type of a node, nothing where it has none."""
+    kind = node.get("tagType")
+    return kind if isinstance(kind, str) else ""
 
 
 def _children(node: Node) -> list[Node]:

@@ -85,6 +85,8 @@ def read_rows(text: str) -> list[Cells]:
             began = reader.line_num
     except csv.Error as error:
         raise ValueError(f"line {head + reader.line_num}: {error}") from None
+    if not rows:
+        raise ValueError("there is nothing in it")
     return rows
 
 
