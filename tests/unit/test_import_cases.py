@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.cli import main
+from gateway.importers.formats import FORMATS
 from gateway.settings.load import load_factory
 
 CASES = sorted(folder for folder in (Path(__file__).parents[1] / "cases" / "import").iterdir() if folder.is_dir())
@@ -20,6 +21,14 @@ CASES = sorted(folder for folder in (Path(__file__).parents[1] / "cases" / "impo
 
 def text_of(file: Path) -> str:
     return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def test_every_format_has_a_name_of_its_own_and_is_documented() -> None:
+    """The name is the value of `--from`."""
+    page = (Path(__file__).parents[2] / "docs" / "import.md").read_text(encoding="utf-8")
+    names = [one.name for one in FORMATS]
+    assert len(names) == len(set(names))
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -198,7 +198,7 @@ def test_equal_names_are_numbered_in_one_pass(tmp_path: Path) -> None:
 
 
 def read(data: bytes, name: str, options: Options) -> Import | None:
-    """Return what a format makes of a file, None where it refuses it."""
+    """Return the import of a file by a format, None where it refuses the file."""
     content = Content(f"file.{name}", data)
     for one in FORMATS:
         if one.name == name:

@@ -144,7 +144,7 @@ def test_a_template_of_the_same_name_with_other_points_is_a_conflict(plant: Path
 
 
 def test_keep_leaves_what_is_there(plant: Path) -> None:
-    """What somebody corrected by hand is worth more than the list it came from."""
+    """A machine may have been corrected by hand since."""
     ran = imported(plant, CONFLICTS, "--keep")
     assert (ran.exit_code, "1 machine added, 2 machines kept" in ran.stdout) == (0, True), ran.output
     factory = load_factory(plant)
@@ -152,7 +152,7 @@ def test_keep_leaves_what_is_there(plant: Path) -> None:
 
 
 def test_replace_writes_the_new_over_the_old_and_leaves_other_machines(plant: Path) -> None:
-    """The template is used by a machine that is not in the import, so it stays, and the new one has another name."""
+    """The template is used by a machine that is not in the import, so it stays, and the new template has another name."""
     ran = imported(plant, CONFLICTS, "--replace")
     assert (ran.exit_code, "1 machine added, 2 machines replaced" in ran.stdout) == (0, True), ran.output
     text = plant.read_text(encoding="utf-8")

@@ -270,10 +270,10 @@ def test_a_list_without_a_device_needs_the_connection(tmp_path: Path) -> None:
      ("cp1252", True)],
 )  # fmt: skip
 def test_text_is_read_in_the_encodings_of_spreadsheets(tmp_path: Path, encoding: str, noted: bool) -> None:  # noqa: FBT001
-    """Those that can't be told by the bytes are named in a note."""
-    ran = imported(tmp_path, "Register;Name;Einheit\n0;Temperatur;°C\n1;Höhe;mm\n", encoding=encoding)
+    """A note names an encoding that is a guess."""
+    ran = imported(tmp_path, "Register;Name;Einheit\n0;Temp;°C\n1;Höhe;mm\n", encoding=encoding)
     assert (ran.exit_code, "say --encoding for another" in ran.stderr) == (0, noted), ran.stderr
-    assert points(tmp_path)["Temperatur"]["unit"] == "Cel"
+    assert points(tmp_path)["Temp"]["unit"] == "Cel"
     assert "Hoehe" in points(tmp_path)
 
 
