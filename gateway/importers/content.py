@@ -35,6 +35,9 @@ MOST_LEVELS = 64
 _HEAD = 65_536
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _GB2312 = re.compile(rb"(?:[\x00-\x7f]|[\xa1-\xf7][\xa1-\xfe])*")
+_FIRST_LEVEL, _MOSTLY = 0xD7, 0.8
+"""The last lead byte of frequent characters, and the part of such characters in a Chinese text."""
+
 _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
@@ -98,13 +101,21 @@ class Content:
         try:
             data.decode()
         except UnicodeDecodeError:
-            return "gb18030" if _GB2312.fullmatch(data) else "cp1252"
+            return "gb18030" if _is_chinese(data) else "cp1252"
         return "utf-8"
 
     @property
     def is_binary(self) -> bool:
         """Whether it has control characters that no text has."""
         return not self.encoding.startswith("utf-16") and bool(_BINARY.search(self.head)) and not self.is_workbook
+
+    @property
+    def start(self) -> str:
+        """The first character of the text that is not blank, nothing of a binary file: `{` of JSON, `<` of XML."""
+        try:
+            return self.text[:_HEAD].lstrip()[:1]
+        except ValueError:
+            return ""
 
     @_View
     def text(self) -> str:
@@ -163,6 +174,14 @@ class Content:
         for rows in self.sheets.values():
             return table_of(rows)
         raise ValueError("there is nothing in it")
+
+
+def _is_chinese(data: bytes) -> bool:
+    """Return whether the bytes are GB 2312, mostly with characters of its first level: others are two of German."""
+    if not _GB2312.fullmatch(data):
+        return False
+    pairs = re.findall(rb"[\xa1-\xf7][\xa1-\xfe]", data)
+    return sum(pair[0] <= _FIRST_LEVEL for pair in pairs) >= _MOSTLY * len(pairs)
 
 
 def _bounded(data: Any) -> None:  # noqa: ANN401 - what a file has

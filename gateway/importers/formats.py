@@ -57,7 +57,7 @@ def read(file: Path, options: Options, name: str | None = None, encoding: str = 
         name = registers.FORMAT.name
     chosen = _BY_NAME[name] if name else recognised(content)
     found = chosen.read(content, options)
-    if "text" in content.made and not encoding and content.encoding in {"cp1252", "gb18030"}:
+    if content.start not in {"", "<"} and not encoding and content.encoding in {"cp1252", "gb18030"}:
         found.note(1, "encoding", f"its text is read as {content.encoding}, not UTF-8; say --encoding for another")
     return found
 
@@ -79,12 +79,11 @@ def recognised(content: Content) -> Format:
 
 def _why(content: Content) -> str:
     """Return why a file is not recognised: a mistake in it, if it begins as a format does, or nothing known."""
-    start = content.head.lstrip(b"\xef\xbb\xbf \r\n\t")[:1]
     kind = "it is a file of an unknown format"
     try:
-        if start in {b"{", b"["}:
+        if content.start in {"{", "["}:
             _ = content.json
-        elif start == b"<":
+        elif content.start == "<":
             _ = content.xml
         elif content.is_binary:
             kind = "it is a binary file of an unknown format"

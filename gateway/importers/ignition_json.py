@@ -34,7 +34,7 @@ def _root(data: Any) -> dict[str, Any]:  # noqa: ANN401 - what a file has
 
 
 def _recognise(content: Content) -> bool:
-    if content.data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] not in {b"{", b"["}:
+    if content.start not in {"{", "["}:
         return False
     data = content.json
     nodes = data if isinstance(data, list) else [data]

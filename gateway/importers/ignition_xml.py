@@ -109,7 +109,7 @@ def _bound(text: str) -> Any:  # noqa: ANN401 - a property
 
 
 def _recognise(content: Content) -> bool:
-    if b"<Tag" not in content.data:
+    if content.start != "<" or "<Tag" not in content.text:
         return False
     root = content.xml
     return root.tag in {"Tags", "CustomTags", "Export"} and any(one.tag == "Tag" for one in root)

@@ -255,7 +255,7 @@ def _server(channel: Node, name: str, where: str, found: Import) -> Node:
 
 
 def _recognise(content: Content) -> bool:
-    if content.data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] != b"{" or b"servermain." not in content.data:
+    if content.start != "{" or "servermain." not in content.text:
         return False
     return any(True for _ in _channels(content.json))
 

@@ -188,7 +188,7 @@ def _server(name: str, _plugin: str, params: Data, where: str, options: Options,
 
 
 def _recognise(content: Content) -> bool:
-    if content.data.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] != b"{":
+    if content.start != "{":
         return False
     return any("plugin" in node for node in _list(content.json, "nodes"))
 

@@ -89,7 +89,7 @@ def _local(element: Element) -> str:
 
 
 def _recognise(content: Content) -> bool:
-    if not any(mark in content.data for mark in (b"<Tagtable", b"SW.Tags.", b"SW.Blocks.")):
+    if content.start != "<" or not any(mark in content.text for mark in ("<Tagtable", "SW.Tags.", "SW.Blocks.")):
         return False
     root = content.xml
     return root.tag == "Tagtable" or any(one.tag in {*BLOCKS, TAG} for one in root.iter())

@@ -89,6 +89,16 @@ def test_an_unknown_file_is_called_by_its_name(tmp_path: Path, name: str, data: 
     assert message in refused(imported(tmp_path, name, data))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_json_and_xml_are_read_in_their_encodings(tmp_path: Path, encoding: str) -> None:
+    """As PowerShell and Windows write them."""
+    tag = {"name": "Füllstand", "tagType": "AtomicTag", "valueSource": "opc", "opcItemPath": "[P]HR1"}
+    assert imported(tmp_path, "a.json", json.dumps([tag], ensure_ascii=False).encode(encoding)).exit_code == 0
+    xml = '<Tags><Tag name="Füllstand" type="OPC"><Property name="OPCItemPath">[P]HR1</Property></Tag></Tags>'
+    mark = "" if encoding in {"utf-8", "utf-8-sig", "utf-16"} else "\ufeff"
+    assert imported(tmp_path, "a.xml", (mark + xml).encode(encoding)).exit_code == 0
+
+
 # -- bombs --
 
 LAUGHS = b'<!DOCTYPE t [<!ENTITY a "ha">%s]><Tags><Tag name="&j;"/></Tags>' % b"".join(

@@ -152,7 +152,7 @@ def test_keep_leaves_what_is_there(plant: Path) -> None:
 
 
 def test_replace_writes_the_new_over_the_old_and_leaves_other_machines(plant: Path) -> None:
-    """The template is used by a machine that is not in the import, so it stays, and the new template has another name."""
+    """A template that a machine outside of the import uses stays, and the new template has another name."""
     ran = imported(plant, CONFLICTS, "--replace")
     assert (ran.exit_code, "1 machine added, 2 machines replaced" in ran.stdout) == (0, True), ran.output
     text = plant.read_text(encoding="utf-8")

@@ -277,6 +277,20 @@ def test_text_is_read_in_the_encodings_of_spreadsheets(tmp_path: Path, encoding:
     assert "Hoehe" in points(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [
+        ("Register;Name\n0;Größe\n", "cp1252", "Groesse"),
+        ("Register;Name\n0;Fußböden\n", "cp1252", "Fussboeden"),
+        ("地址;名称\n0;温度\n", "gb2312", "holding_0"),
+    ],
+)
+def test_german_and_chinese_are_known_by_their_bytes(tmp_path: Path, text: str, encoding: str, name: str) -> None:
+    """Two letters of German in a row could be a character of Chinese, but a rare character."""
+    assert imported(tmp_path, text, encoding=encoding).exit_code == 0
+    assert list(points(tmp_path)) == [name]
+
+
 def test_an_encoding_can_be_given(tmp_path: Path) -> None:
     """For bytes that could be of two."""
     text = "地址;名称;单位\n0;Temp;℃\n"
