@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.common import CONFIG, OUTPUT_FILE, load
-from gateway.importers.own import export
+from gateway.importers.own import export, points_of
+from gateway.importers.workbook import write_workbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
 @CONFIG
 @click.option("--out", type=OUTPUT_FILE, help="Write to this file, not to the terminal.")
 def export_points(config: Path, out: Path | None) -> None:
-    """Write the points of all machines of CONFIG as CSV, a row each; `lineside import` reads it again."""
-    text = export(load(config)).encode()
+    """Write the points of all machines of CONFIG as a table, a row each; `lineside import` reads it again.
+
+    It is CSV, or a workbook of Excel if the file is called .xlsx.
+    """
+    factory = load(config)
     if out is None:
-        click.echo(text, nl=False)
-    else:
-        out.write_bytes(text)
+        click.echo(export(factory).encode(), nl=False)
+        return
+    try:
+        is_workbook = out.suffix.lower() == ".xlsx"
+        out.write_bytes(write_workbook(*points_of(factory)) if is_workbook else export(factory).encode())
+    except (ValueError, OSError) as error:
+        raise click.ClickException(f"{out}: {error}") from None

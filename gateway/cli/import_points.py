@@ -26,7 +26,7 @@ HEAD = ("enterprise", "site", "gateway", "broker")
 """Options of a new factory."""
 
 SAME_NOTES = 50
-"""Notes that are printed of a kind: those with the same message."""
+"""Notes that are printed with the same reason."""
 
 
 @click.command("import")
@@ -170,13 +170,14 @@ def _count(found: Import) -> str:
 
 
 def _print_notes(file: Path, found: Import) -> None:
-    """Print notes in the order of the file, and of those with the same message the first."""
+    """Print notes in the order of the file, and of those with the same reason the first."""
     shown: Counter[str] = Counter()
     for note in sorted(found.notes, key=lambda note: note.where if isinstance(note.where, int) else 0):
-        shown[note.message] += 1
-        if shown[note.message] <= SAME_NOTES:
+        reason = note.message.partition(": ")[2] or note.message
+        shown[reason] += 1
+        if shown[reason] <= SAME_NOTES:
             click.echo(f"{file}:{note.where}: {note.what}: {note.message}", err=True)
-    for message, count in shown.items():
+    for reason, count in shown.items():
         if count > SAME_NOTES:
-            click.echo(f"{file}: {count - SAME_NOTES:,} more: {message}", err=True)
+            click.echo(f"{file}: {count - SAME_NOTES:,} more: {reason}", err=True)
     sys.stderr.flush()

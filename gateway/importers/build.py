@@ -11,6 +11,7 @@ from pydantic import ValidationError
 import drivers
 from gateway.common.setting_types import check_name
 from gateway.importers.found import Note, free_name
+from gateway.model.metadata import MAX_POINTS
 from gateway.settings.document import Document
 from gateway.settings.factory import Place
 from gateway.settings.point_builder import ENABLED, Written, build
@@ -74,6 +75,10 @@ def built(found: Import) -> Built:
     names: dict[str, set[str]] = {}
     for machine in found.machines:
         points, least_keys = _right_points(machine, found)
+        if len(least_keys) > MAX_POINTS:
+            message = f"is left out: it has {len(least_keys):,} points; the limit for one machine is {MAX_POINTS:,}"
+            found.note(machine.where, machine.machine, message)
+            continue
         connection = _connection(machine, found) if points else None
         if connection is None:
             continue

@@ -180,7 +180,7 @@ def _is_chinese(data: bytes) -> bool:
     """Return whether the bytes are GB 2312, mostly with characters of its first level: others are two of German."""
     if not _GB2312.fullmatch(data):
         return False
-    pairs = re.findall(rb"[\xa1-\xf7][\xa1-\xfe]", data)
+    pairs: list[bytes] = re.findall(rb"[\xa1-\xf7][\xa1-\xfe]", data)
     return sum(pair[0] <= _FIRST_LEVEL for pair in pairs) >= _MOSTLY * len(pairs)
 
 

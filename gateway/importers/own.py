@@ -32,11 +32,16 @@ PLACE = ("area", "line", "machine", "template", "protocol", "connection", "point
 
 def export(factory: Factory) -> str:
     """Return the points of all machines as CSV, each with the keys that it needs."""
+    return write_table(*points_of(factory))
+
+
+def points_of(factory: Factory) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the points of all machines as columns and rows, each with the keys that it needs."""
     protocols = {machine.protocol.name: machine.protocol for machine in factory.machines}
     columns = [*PLACE, *_keys(protocols.values())]
     rows = [row for machine in factory.machines for row in _rows(machine)]
     used = {column for row in rows for column in row}
-    return write_table([column for column in columns if column in used], rows)
+    return [column for column in columns if column in used], rows
 
 
 def _rows(machine: Machine) -> Iterable[dict[str, str]]:
@@ -144,4 +149,4 @@ def _recognise(content: Content) -> bool:
     return {"machine", "point"}.issubset(content.table.columns)
 
 
-FORMAT = Format("points", "table of points (CSV), as `lineside export-points` writes it", _recognise, read)
+FORMAT = Format("points", "table of points (CSV, xlsx), as `lineside export-points` writes it", _recognise, read)

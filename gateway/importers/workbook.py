@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.importers.table import Cells, TooLarge, check_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MOST_UNPACKED = 256 * 2**20
 """Bytes of all parts of a workbook, unpacked."""
@@ -30,7 +30,7 @@ _FAILURES = (
 )  # fmt: skip
 """What zipfile and openpyxl raise for damaged files, beside ValueError."""
 
-EXTRA = "reading xlsx needs an extra: pip install 'lineside[xlsx]'"
+EXTRA = "xlsx needs an extra: pip install 'lineside[xlsx]'"
 """The message where openpyxl is not installed."""
 
 
@@ -106,6 +106,27 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - a sh
             yield number, [_text(value) for value in row[:width]]
         elif empty > MOST_EMPTY:  # the next row may claim to be the last of a million
             return
+
+
+def write_workbook(columns: Sequence[str], rows: Sequence[dict[str, str]]) -> bytes:
+    """Return a table as a workbook; all cells are text. Raises `ValueError` without openpyxl."""
+    try:
+        from openpyxl import Workbook  # noqa: PLC0415 - an extra
+        from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise ValueError(EXTRA) from None
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("points")
+    sheet.freeze_panes = "A2"
+    for row in (dict(zip(columns, columns, strict=True)), *rows):
+        cells = [WriteOnlyCell(sheet, value=row.get(column) or None) for column in columns]
+        for cell in cells:
+            if cell.value is not None:
+                cell.data_type = "s"  # openpyxl takes a text that begins with = for a formula
+        sheet.append(cells)
+    written = io.BytesIO()
+    book.save(written)
+    return written.getvalue()
 
 
 def _text(value: object) -> str:

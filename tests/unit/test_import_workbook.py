@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from gateway.importers import table, workbook
-from gateway.importers.own import export
 from gateway.settings.load import load_factory
 from gateway.settings.serialize import least
 from gateway.settings.templates import bundled_config
@@ -144,11 +143,12 @@ def test_a_tag_table_of_tia_is_read_from_its_workbook(tmp_path: Path) -> None:
     assert (ran.exit_code, "the memory of an S7 is not Modbus" in ran.stderr) == (1, True)
 
 
-def test_our_own_table_is_read_from_a_workbook(tmp_path: Path) -> None:
-    """An export that was opened and saved in Excel."""
-    factory = load_factory(bundled_config() / "appliance-plant.yaml")
-    rows = table.read_rows(export(factory))
-    file = saved(tmp_path / "points.xlsx", points=[row.cells for row in rows])
+def test_points_that_are_exported_to_a_workbook_are_read_back_unchanged(tmp_path: Path) -> None:
+    """A spreadsheet is where many people like to change points."""
+    plant = bundled_config() / "appliance-plant.yaml"
+    factory = load_factory(plant)
+    file = tmp_path / "points.xlsx"
+    assert CliRunner().invoke(main, ["export-points", str(plant), "--out", str(file)]).exit_code == 0
     whose = ["--enterprise", factory.factory.enterprise, "--site", factory.factory.site]
     ran = imported(file, *whose)
     assert (ran.exit_code, ran.stderr) == (0, "")
@@ -161,8 +161,14 @@ def test_without_openpyxl_a_line_says_what_to_type(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     ran = imported(file, *MODBUS)
     assert (ran.exit_code, ran.stderr) == (
-        1, f"Error: {file}: reading xlsx needs an extra: pip install 'lineside[xlsx]'\n"
+        1, f"Error: {file}: xlsx needs an extra: pip install 'lineside[xlsx]'\n"
     )  # fmt: skip
+
+
+def test_a_text_that_begins_like_a_formula_stays_a_text() -> None:
+    """A description of `=1+1` is not a sum."""
+    sheets = workbook.read_workbook(workbook.write_workbook(["point", "description"], [{"description": "=1+1"}]))
+    assert [row.cells for row in sheets["points"]] == [["point", "description"], ["", "=1+1"]]
 
 
 def repacked(file: Path, part: str, content: bytes) -> None:
