@@ -581,3 +581,12 @@ def test_an_imported_factory_loads_without_corrections(tmp_path: Path) -> None:
         except ConfigurationError as error:
             pytest.fail(str(error))
         assert re.search(r"machines, \d+ points", imported(tmp_path, name, text, "--force").stdout)
+
+
+def test_notes_are_printed_although_nothing_is_left(tmp_path: Path) -> None:
+    """They say why: here a tag list of another driver."""
+    text = 'Tag Name,Address,Data Type,Client Access\n"Main.Temp","DB10.DBD4",Float,RO\n"Main.X","N7:0",Word,RO\n'
+    ran = imported(tmp_path, "tags.csv", text, "--connection", "modbus+tcp://h")
+    assert (ran.exit_code, len(notes(ran))) == (1, 3)
+    assert "Main.Temp: is left out: the address 'DB10.DBD4' is not a holding or input register" in ran.stderr
+    assert "there is no machine with a point that could be read" in ran.stderr
