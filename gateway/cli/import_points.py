@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from pydantic import ValidationError
 
+import drivers
 from gateway.cli.common import load, print_problems, size_of
+from gateway.common.setting_types import check_name
 from gateway.common.text import counted
 from gateway.importers.build import built, files_of
 from gateway.importers.formats import FORMATS, read
 from gateway.importers.found import Options
 from gateway.importers.merge import Choice, merge
 from gateway.importers.merge import write as write_merged
-from gateway.settings.problems import ConfigurationError
+from gateway.settings.problems import ConfigurationError, unknown
+from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
     from gateway.importers.found import Import
@@ -43,8 +47,9 @@ SAME_NOTES = 50
 @click.option("--machine", default="", help="The machine's name, if the file has none.")
 @click.option("--area", default="area", show_default=True, help="The area, if the file has none.")
 @click.option("--line", default="line", show_default=True, help="The line, if the file has none.")
-@click.option("--order", default="", help="Order of 32 bits, if the file has none.  [default: CDAB of Kepware and "
-              "Ignition, else ABCD]")  # fmt: skip
+@click.option("--order", type=click.Choice(["ABCD", "CDAB", "BADC", "DCBA"]),
+              help="Order of 32 bits, if the file has none.  [default: CDAB of Kepware and Ignition, else ABCD]",
+)  # fmt: skip
 @click.option("--type", "kind", type=click.Choice(["bool", "int", "float", "string"]), default="float",
               show_default=True, help="Type of values, if the file has none.")  # fmt: skip
 @click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN",
@@ -74,6 +79,7 @@ def import_(
     """
     _check_options(context, out=out, into=into, replace=replace, keep=keep, force=force)
     given = {key: value for key, value in options.items() if value is not None}
+    _check_values(given)
     try:
         found = read(file, Options(**given), name, encoding)
     except (ValueError, OSError) as error:
@@ -112,6 +118,25 @@ def _check_options(
         given = [one for one in HEAD if context.get_parameter_source(one) is ParameterSource.COMMANDLINE]
         if given or force:
             raise click.UsageError(f"--{given[0] if given else 'force'} is for a new factory, with --out")
+
+
+def _check_values(options: dict[str, Any]) -> None:
+    """Raise `UsageError` for names and a connection that no machine can have."""
+    schemes = {scheme: kind for kind in drivers.usable() for scheme in kind.connection.schemes}
+    written = options["connection"]
+    scheme = written.partition(":")[0]
+    if written and scheme not in schemes:
+        raise click.UsageError(f"--connection: {unknown('scheme', scheme, schemes)}")
+    try:
+        for name in ("area", "line"):
+            check_name(options[name])
+        if written:
+            drivers.parse_connection(schemes[scheme], written)
+    except ValidationError as error:
+        problems = "; ".join(describe(one) for one in error.errors(include_url=False))
+        raise click.UsageError(f"--connection {written}: {problems}") from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _merge(file: Path, into: Path, found: Import, choice: Choice) -> None:

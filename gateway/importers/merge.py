@@ -181,6 +181,8 @@ class _Merge:
         for key, old in self._there.items():
             if key not in self._changed and now.get(key) != old:
                 raise ValueError(f"the machine {'/'.join(key)} would change, and it is not in the import")
+        if strange := now.keys() - self._there.keys() - new.keys():
+            raise ValueError(f"the machine {'/'.join(min(strange))} would be added, and it is not in the import")
         for key in [*self._changed, *(new.keys() - self._there.keys())]:
             if key not in now or _difference(now[key], new[key]):
                 raise ValueError(f"the machine {'/'.join(key)} would not be as it was imported")

@@ -226,6 +226,17 @@ def test_a_bundled_template_is_never_hidden(plant: Path) -> None:
     assert load_factory(plant).machines[-1].template == "curing-press-2"
 
 
+def test_a_line_that_is_written_once_for_two_can_not_grow(plant: Path) -> None:
+    """An alias would add the machine to both."""
+    head, _, tail = PLANT.partition("  building:")
+    text = head.replace("curing-1:  ", "curing-1: &l") + "  curing-2: *l\n" + "  building:" + tail
+    plant.write_text(text, encoding="utf-8")
+    ran = imported(plant, "press-03,curing-2,curing,press,modbus+tcp://10.0.0.3,pressure,holding 1,bar\n")
+    assert (ran.exit_code, plant.read_text(encoding="utf-8")) == (1, text), ran.output
+    assert "the machine curing-1/press-03 would be added, and it is not in the import" in ran.stderr
+    assert set(files(plant)) == {"factory.yaml", "machines/press.yaml"}
+
+
 def test_line_ends_mark_and_mode_of_the_file_stay(plant: Path) -> None:
     """A file that was written on Windows is still one of Windows afterwards."""
     plant.write_bytes(b"\xef\xbb\xbf" + PLANT.replace("\n", "\r\n").encode())

@@ -590,3 +590,21 @@ def test_notes_are_printed_although_nothing_is_left(tmp_path: Path) -> None:
     assert (ran.exit_code, len(notes(ran))) == (1, 3)
     assert "Main.Temp: is left out: the address 'DB10.DBD4' is not a holding or input register" in ran.stderr
     assert "there is no machine with a point that could be read" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--connection", "foo"], "--connection: unknown scheme 'foo'"),
+        (["--connection", "modbus+tcp://"], "names no host; write modbus+tcp://HOST:502?unit=1"),
+        (["--connection", "modbus+tcp://h?unit=999"], "--connection modbus+tcp://h?unit=999: "),
+        (["--line", "a b"], "'a b' is not a name"),
+        (["--order", "ABDC"], "'ABDC' is not one of 'ABCD', 'CDAB', 'BADC', 'DCBA'"),
+        (["--base", "2"], "'2' is not one of '0', '1'"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_file_is_read(tmp_path: Path, options: list[str], message: str) -> None:
+    """With exit code 2, and not as a note of each point."""
+    ran = imported(tmp_path, "tags.csv", IGNITION, *options)
+    assert (ran.exit_code, message in ran.stderr) == (2, True), ran.stderr
+    assert not (tmp_path / "out").exists()
