@@ -8,7 +8,8 @@ import click
 
 from gateway.cli.common import CONFIG, OUTPUT_FILE, load
 from gateway.cli.progress import Progress
-from gateway.importers.own import export
+from gateway.importers.own import export, points_of
+from gateway.importers.workbook import write_workbook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +19,18 @@ if TYPE_CHECKING:
 @CONFIG
 @click.option("--out", type=OUTPUT_FILE, help="Write to this file, not to the terminal.")
 def export_points(config: Path, out: Path | None) -> None:
-    """Write the points of all machines of CONFIG as CSV, a row each; `lineside import` reads it again."""
+    """Write the points of all machines of CONFIG as a table, a row each; `lineside import` reads it again.
+
+    It is CSV, or a workbook of Excel if the file is called .xlsx.
+    """
     factory = load(config)
-    with Progress("writing the points"):
-        text = export(factory).encode()
+    try:
+        with Progress("writing the points"):
+            is_workbook = out is not None and out.suffix.lower() == ".xlsx"
+            table = write_workbook(*points_of(factory)) if is_workbook else export(factory).encode()
+            if out is not None:
+                out.write_bytes(table)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(f"{out}: {error}") from None
     if out is None:
-        click.echo(text, nl=False)
-    else:
-        out.write_bytes(text)
+        click.echo(table, nl=False)

@@ -3,68 +3,176 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+from pydantic import ValidationError
 
+import drivers
 from gateway.cli.common import OUTPUT_FOLDER, load, size_of
+from gateway.cli.problem_text import print_problems
 from gateway.cli.progress import Progress
+from gateway.common.setting_types import check_name
 from gateway.common.text import counted
-from gateway.importers.build import files_of
+from gateway.importers.build import built, files_of
 from gateway.importers.formats import FORMATS, read
 from gateway.importers.found import Options
+from gateway.importers.merge import Choice, merge
+from gateway.importers.merge import write as write_merged
+from gateway.settings.problems import ConfigurationError, unknown
+from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
     from gateway.importers.found import Import
 
-OUT = click.option("--out", type=OUTPUT_FOLDER, required=True, help="Folder of the factory's files.")
+HEAD = ("enterprise", "site", "gateway", "broker")
+"""Options of a new factory."""
+
+SAME_NOTES = 50
+"""Notes that are printed with the same reason."""
 
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@OUT
-@click.option("--from", "kind", type=click.Choice(FORMATS),
-              help="The format; without it the suffix and the columns decide.")  # fmt: skip
-@click.option("--connection", default="", help="Where the machine is, where the file does not say it.")
-@click.option("--machine", default="", help="The machine's name, where the file does not say it.")
-@click.option("--area", default="area", show_default=True, help="The area, where the file does not say it.")
-@click.option("--line", default="line", show_default=True, help="The line, where the file does not say it.")
-@click.option("--order", default="CDAB", show_default=True, help="Order of 32 bits, where the file does not say it.")
-@click.option("--type", "value", type=click.Choice(["bool", "int", "float", "string"]), default="float",
-              show_default=True, help="Type of values, where the file does not say it.")  # fmt: skip
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder of a new factory's files.")
+@click.option("--into", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The factory's YAML, to which the machines are added.")  # fmt: skip
+@click.option("--replace", is_flag=True, help="With --into: replace machines that are there and differ.")
+@click.option("--keep", is_flag=True, help="With --into: keep machines that are there and differ.")
+@click.option("--from", "name", type=click.Choice([one.name for one in FORMATS]),
+              help="The format; without it the content decides.")  # fmt: skip
+@click.option("--encoding", default="", help="The encoding of a text file, as in cp1252.  [default: by its bytes]")
+@click.option("--connection", default="", help="The address of the machine, if the file has none.")
+@click.option("--machine", default="", help="The machine's name, if the file has none.")
+@click.option("--area", default="area", show_default=True, help="The area, if the file has none.")
+@click.option("--line", default="line", show_default=True, help="The line, if the file has none.")
+@click.option("--order", type=click.Choice(["ABCD", "CDAB", "BADC", "DCBA"]),
+              help="Order of 32 bits, if the file has none.  [default: CDAB of Kepware and Ignition, else ABCD]",
+)  # fmt: skip
+@click.option("--type", "kind", type=click.Choice(["bool", "int", "float", "string"]), default="float",
+              show_default=True, help="Type of values, if the file has none.")  # fmt: skip
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN",
+              help="Of a list of registers: a column by its name or number, as in address=Register.")  # fmt: skip
+@click.option("--base", type=click.Choice(["0", "1"]),
+              help="Of a list of registers: the number of the first.  [default: as the addresses look]")  # fmt: skip
+@click.option("--table", type=click.Choice(["holding", "input", "coil", "discrete"]), default="holding",
+              show_default=True, help="Of a list of registers: the table, if the list has none.")  # fmt: skip
+@click.option("--sheet", default="", help="The sheet of a workbook.  [default: all with addresses]")
+@click.option("--rate", "rates", multiple=True, metavar="GROUP=PERIOD",
+              help="Of Ignition: the period of a tag group, as in Fast=250ms.")  # fmt: skip
 @click.option(
     "--enterprise", default="enterprise", show_default=True, help="The company, the first level of all topics."
 )
 @click.option("--site", default="site", show_default=True, help="The site, the second level.")
 @click.option("--gateway", default="edge-01", show_default=True, help="The gateway's id.")
 @click.option("--broker", default="mqtt://localhost:1883", show_default=True, help="The broker's URL.")
-@click.option("--force", is_flag=True, help="Write over files that are there.")
+@click.option("--force", is_flag=True, help="With --out: write over files that are there.")
+@click.pass_context
 def import_(
-    file: Path, out: Path, kind: str | None, connection: str, machine: str, area: str, line: str, order: str,
-    value: str, enterprise: str, site: str, gateway: str, broker: str, *, force: bool,
+    context: click.Context, /, file: Path, out: Path | None, into: Path | None, name: str | None, encoding: str,
+    enterprise: str, site: str, gateway: str, broker: str, *, replace: bool, keep: bool, force: bool,
+    **options: Any,  # noqa: ANN401 - the fields of Options
 ) -> None:  # fmt: skip
-    """Make a factory and templates of FILE.
+    """Make a factory and templates of FILE, or add its machines to a factory.
 
-    It is a table of points, a tag list of Kepware, tags of Ignition (both CSV), or a configuration of Telegraf. Notes
-    list the lines that can't be translated.
+    Tables (CSV, xlsx) of points or registers, and files of Kepware, Ignition, EMQX Neuron, TIA Portal and Telegraf
+    are recognised by their content. Notes list the parts that can't be translated.
     """
+    _check_options(context, out=out, into=into, replace=replace, keep=keep, force=force)
+    given = {key: value for key, value in options.items() if value is not None}
+    _check_values(given)
+    try:
+        with Progress(f"reading {file}"):
+            found = read(file, Options(**given), name, encoding)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(f"{file}: {_reason(error)}") from None
+    if into is not None:
+        _merge(file, into, found, Choice(replace, keep))
+        return
     head = {
         "factory": {"enterprise": enterprise, "site": site},
         "gateway": {"id": gateway},
         "broker": {"url": broker},
     }
     try:
-        with Progress(f"reading {file}"):
-            found = read(file, Options(area, line, machine, connection, order, value), kind)
-            files = files_of(found, head)
-    except (ValueError, OSError) as error:
+        files = files_of(found, head)
+    except ValueError as error:
+        _print_notes(file, found)
         raise click.ClickException(f"{file}: {error}") from None
-    write(out, files, force=force)
+    folder = out or Path()
+    write(folder, files, force=force)
     _print_notes(file, found)
-    factory = load(out / "factory.yaml")
-    notes = f", {counted(len(found.notes), 'note')} above" if found.notes else ""
-    click.echo(f"{out / 'factory.yaml'}: {size_of(factory)}{notes}")
+    factory = load(folder / "factory.yaml")
+    click.echo(f"{folder / 'factory.yaml'}: {size_of(factory)}{_count(found)}")
+
+
+def _check_options(
+    context: click.Context, *, out: Path | None, into: Path | None, replace: bool, keep: bool, force: bool
+) -> None:
+    """Raise `UsageError` for options that do not go together."""
+    if (out is None) == (into is None):
+        raise click.UsageError("write --out FOLDER for a new factory, or --into FACTORY to add to one that is there")
+    if into is None and (replace or keep):
+        raise click.UsageError("--replace and --keep are for --into; with --out, --force writes over files")
+    if replace and keep:
+        raise click.UsageError("write --replace or --keep, not both")
+    if into is not None:
+        given = [one for one in HEAD if context.get_parameter_source(one) is ParameterSource.COMMANDLINE]
+        if given or force:
+            raise click.UsageError(f"--{given[0] if given else 'force'} is for a new factory, with --out")
+
+
+def _check_values(options: dict[str, Any]) -> None:
+    """Raise `UsageError` for names and a connection that no machine can have."""
+    schemes = {scheme: kind for kind in drivers.usable() for scheme in kind.connection.schemes}
+    written = options["connection"]
+    scheme = written.partition(":")[0]
+    if written and scheme not in schemes:
+        raise click.UsageError(f"--connection: {unknown('scheme', scheme, schemes)}")
+    try:
+        for name in ("area", "line"):
+            check_name(options[name])
+        if written:
+            drivers.parse_connection(schemes[scheme], written)
+    except ValidationError as error:
+        problems = "; ".join(describe(one) for one in error.errors(include_url=False))
+        raise click.UsageError(f"--connection {written}: {problems}") from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _merge(file: Path, into: Path, found: Import, choice: Choice) -> None:
+    """Add the machines of a file to a factory; exits with 1 where they are in conflict, and nothing is written."""
+    try:
+        merged = merge(into, built(found), choice)
+    except ConfigurationError as error:
+        print_problems(error.problems)
+        raise click.ClickException(f"{into} is not valid, or would not be; nothing is written") from None
+    except (ValueError, OSError) as error:
+        _print_notes(file, found)
+        raise click.ClickException(f"{file}: {_reason(error)}") from None
+    _print_notes(file, found)
+    for conflict in merged.conflicts:
+        click.echo(f"{into}: conflict: {conflict}", err=True)
+    if merged.conflicts:
+        raise click.ClickException(
+            f"{counted(len(merged.conflicts), 'conflict')}; nothing is written. --replace writes the new over the "
+            "old, --keep leaves the old"
+        )
+    try:
+        write_merged(merged)
+    except OSError as error:
+        raise click.ClickException(_reason(error)) from None
+    done = [
+        f"{counted(len(machines), 'machine')} {what}"
+        for what, machines in (("added", merged.added), ("replaced", merged.replaced), ("kept", merged.kept),
+                               ("unchanged", merged.unchanged))
+        if machines
+    ]  # fmt: skip
+    click.echo(f"{into}: {', '.join(done)}; now {size_of(load(into))}{_count(found)}")
 
 
 def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
@@ -72,12 +180,34 @@ def write(folder: Path, files: dict[str, str], *, force: bool) -> None:
     there = [name for name in files if (folder / name).exists()]
     if there and not force:
         raise click.ClickException(f"{folder / there[0]} is there already; --force writes over it")
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    try:
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(_reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of a failure in a line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _count(found: Import) -> str:
+    return f", {counted(len(found.notes), 'note')} above" if found.notes else ""
 
 
 def _print_notes(file: Path, found: Import) -> None:
-    for note in sorted(found.notes):
-        click.echo(f"{file}:{note.line}: {note.what}: {note.message}", err=True)
+    """Print notes in the order of the file, and of those with the same reason the first."""
+    shown: Counter[str] = Counter()
+    for note in sorted(found.notes, key=lambda note: note.where if isinstance(note.where, int) else 0):
+        reason = note.message.partition(": ")[2] or note.message
+        shown[reason] += 1
+        if shown[reason] <= SAME_NOTES:
+            click.echo(f"{file}:{note.where}: {note.what}: {note.message}", err=True)
+    for reason, count in shown.items():
+        if count > SAME_NOTES:
+            click.echo(f"{file}: {count - SAME_NOTES:,} more: {reason}", err=True)
     sys.stderr.flush()

@@ -2,26 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
 import drivers
 from gateway.common.setting_types import check_name
 from gateway.importers.found import Note, free_name
+from gateway.model.metadata import MAX_POINTS
 from gateway.settings.document import Document
 from gateway.settings.factory import Place
 from gateway.settings.interpolation import escaped
 from gateway.settings.point_builder import ENABLED, Written, build
 from gateway.settings.scalars import is_text
-from gateway.settings.serialize import dump, dump_factory
+from gateway.settings.serialize import dump, dump_factory, least
 from gateway.settings.validation import describe
 
 if TYPE_CHECKING:
+    from drivers.base import Connection
     from gateway.importers.found import Found, Import
 
 Keys = dict[str, Any]
+
+
+class Template(NamedTuple):
+    """A template: its protocol, and the keys of its points by their names."""
+
+    protocol: str
+    points: dict[str, Keys]
+
+    @property
+    def text(self) -> str:
+        """The file of the template."""
+        lines = ["format: 1", f"protocol: {self.protocol}", "points:"]
+        points = (f"  {key_of(name)}: {dump(keys, flow=True)}" for name, keys in self.points.items())
+        return "\n".join([*lines, *points]) + "\n"
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine whose points are right; `least` are its points with the keys that they need, and no more."""
+
+    area: str
+    line: str
+    name: str
+    template: str
+    written: str | Keys
+    connection: Connection
+    least: dict[str, Keys]
+
+    @property
+    def entry(self) -> str:
+        """The machine as a value in one line of a factory."""
+        return dump(escaped({"template": self.template, "connection": self.written}), flow=True)
+
+
+@dataclass(slots=True)
+class Built:
+    """All machines of an import, and the templates that they share."""
+
+    machines: list[Machine] = field(default_factory=list)
+    templates: dict[str, Template] = field(default_factory=dict)
+
+
+def built(found: Import) -> Built:
+    """Return the valid machines of an import. Parts that are left out are added to its notes.
+
+    Raises `ValueError` if no machine is left.
+    """
+    whole = Built()
+    names: dict[str, set[str]] = {}
+    for machine in found.machines:
+        points, least_keys = _right_points(machine, found)
+        if len(least_keys) > MAX_POINTS:
+            message = f"is left out: it has {len(least_keys):,} points; the limit for one machine is {MAX_POINTS:,}"
+            found.note(machine.where, machine.machine, message)
+            continue
+        connection = _connection(machine, found) if points else None
+        if connection is None:
+            continue
+        template = _name_of(machine.template, Template(machine.protocol, points), whole.templates)
+        taken = names.setdefault(machine.line, set())
+        name = free_name(machine.machine, taken)
+        taken.add(name)
+        if name != machine.machine:
+            found.note(machine.where, machine.machine, f"is called {name}")
+        whole.machines.append(
+            Machine(machine.area, machine.line, name, template, machine.connection, connection, least_keys)
+        )
+    if not whole.machines:
+        raise ValueError("there is no machine with a point that could be read")
+    return whole
 
 
 def files_of(found: Import, head: dict[str, Any]) -> dict[str, str]:
@@ -29,90 +102,77 @@ def files_of(found: Import, head: dict[str, Any]) -> dict[str, str]:
 
     Parts that are left out are added to the notes. Raises `ValueError` if no machine is left.
     """
-    files: dict[str, str] = {}
-    templates: dict[str, tuple[str, dict[str, Keys]]] = {}
-    lines: dict[str, dict[str, Any]] = {}
-    for machine in found.machines:
-        points = _right_points(machine, found)
-        if not points or not _is_right(machine, found):
-            continue
-        template = _template(machine, points, templates)
-        files[f"machines/{template}.yaml"] = _template_text(machine, points)
-        line = lines.setdefault(machine.line, {"area": machine.area, "machines": {}})
-        name = free_name(machine.machine, line["machines"])
-        if name != machine.machine:
-            found.note(machine.row, machine.machine, f"is called {name}")
-        line["machines"][name] = {"template": template, "connection": machine.connection}
-    if not lines:
-        raise ValueError("there is no machine with a point that could be read")
-    return {"factory.yaml": _factory_text(head, lines), **files}
+    whole = built(found)
+    lines: dict[str, list[Machine]] = {}
+    for machine in whole.machines:
+        lines.setdefault(machine.line, []).append(machine)
+    text = [dump_factory({"format": 1} | head), "lines:\n"]
+    for name, machines in lines.items():
+        text += [
+            f"  {key_of(name)}:\n    area: {dump(machines[0].area, flow=True)}\n    machines:\n",
+            *(f"      {key_of(one.name)}: {one.entry}\n" for one in machines),
+        ]
+    return {"factory.yaml": "".join(text)} | {
+        f"machines/{name}.yaml": template.text for name, template in whole.templates.items()
+    }
 
 
-def _template(machine: Found, points: dict[str, Keys], templates: dict[str, tuple[str, dict[str, Keys]]]) -> str:
-    """Return the name of the template with these points: machines of a type share it where theirs are the same."""
-    name, number = free_name(machine.template), 1
-    while templates.setdefault(name, (machine.protocol, points)) != (machine.protocol, points) or list(
-        templates[name][1]
-    ) != list(points):
+def _name_of(wanted: str, template: Template, templates: dict[str, Template]) -> str:
+    """Return the name of a template, and keep it: machines of a type share it where their points are the same."""
+    name, number = free_name(wanted), 1
+    while not same_template(templates.setdefault(name, template), template):
         number += 1
-        name = f"{free_name(machine.template)}-{number}"
+        name = f"{free_name(wanted)}-{number}"
     return name
 
 
-def _right_points(machine: Found, found: Import) -> dict[str, Keys]:
+def same_template(one: Template, other: Template) -> bool:
+    """Return whether two templates have the same points in the same order."""
+    return one is other or (one == other and list(one.points) == list(other.points))
+
+
+def _right_points(machine: Found, found: Import) -> tuple[dict[str, Keys], dict[str, Keys]]:
+    """Return the points that are right: their keys as they will be written, and with no more than they need."""
     protocol = drivers.protocol(machine.protocol)
     right: dict[str, Keys] = {}
-    taken: set[str] = set()
+    all_least: dict[str, Keys] = {}
     for name, row in machine.points.items():
         document = Document(Path(), {})
         place = Place(document, ("points", name))
         keys = {key: value for key, value in row.keys.items() if value is not None}
         written = Written(keys, dict.fromkeys(keys, (document, place.path)), place)
         expanded = protocol.source.expand(name, keys)
-        for one, its_keys in expanded.items():
-            build(protocol, one, its_keys, written)
-        if there := taken.intersection(expanded):
+        points = {one: build(protocol, one, its_keys, written) for one, its_keys in expanded.items()}
+        if there := all_least.keys() & points.keys():
             place.report(f"there is another {min(there)}")
         if errors := [problem for problem in document.problems if problem.severity == "error"]:
-            found.notes += [Note(row.line, f"{machine.machine}/{name}", f"is left out: {e.message}") for e in errors]
-        else:
-            right[name] = keys
-            taken.update(expanded)
-    if right and not any(keys.get(ENABLED, True) for keys in right.values()):
-        found.note(machine.row, machine.machine, "is left out: none of its points is on")
-        return {}
-    return right
+            found.notes += [Note(row.where, f"{machine.machine}/{name}", f"is left out: {e.message}") for e in errors]
+            continue
+        right[name] = keys
+        if keys.get(ENABLED, True):
+            all_least |= {one: least(point) for one, point in points.items() if point is not None}
+    if right and not all_least:
+        found.note(machine.where, machine.machine, "is left out: none of its points is on")
+        return {}, {}
+    return right, all_least
 
 
-def _is_right(machine: Found, found: Import) -> bool:
+def _connection(machine: Found, found: Import) -> Connection | None:
+    """Return the connection of a machine, None after noting why it is not right."""
     try:
-        drivers.parse_connection(drivers.protocol(machine.protocol), machine.connection)
         check_name(machine.area)
         check_name(machine.line)
+        return drivers.parse_connection(drivers.protocol(machine.protocol), machine.connection)
     except ValidationError as error:
         message = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {describe(one)}" for one in error.errors(include_url=False)
         )
     except ValueError as error:
         message = str(error)
-    else:
-        return True
-    found.note(machine.row, machine.machine, f"is left out: {message}")
-    return False
+    found.note(machine.where, machine.machine, f"is left out: {message}")
+    return None
 
 
-def _template_text(machine: Found, points: dict[str, Keys]) -> str:
-    lines = ["format: 1", f"protocol: {machine.protocol}", "points:"]
-    return "\n".join([*lines, *(f"  {_key(name)}: {dump(keys, flow=True)}" for name, keys in points.items())]) + "\n"
-
-
-def _factory_text(head: dict[str, Any], lines: dict[str, dict[str, Any]]) -> str:
-    text = [dump_factory({"format": 1} | head), "lines:\n"]
-    for name, line in lines.items():
-        text.append(f"  {_key(name)}:\n    area: {dump(line['area'], flow=True)}\n    machines:\n")
-        text += [f"      {_key(one)}: {dump(escaped(keys), flow=True)}\n" for one, keys in line["machines"].items()]
-    return "".join(text)
-
-
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Return a name as a key of YAML: in quotes where it would be a number."""
     return name if is_text(name) else f"'{name}'"

@@ -9,8 +9,9 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import drivers
+from gateway.importers.base import Format
 from gateway.importers.found import Found, Import, Options, Row, free_name
-from gateway.importers.table import Line, Table, write_table
+from gateway.importers.table import Line, write_table
 from gateway.settings.document import read_text
 from gateway.settings.point import Point
 from gateway.settings.problems import unknown
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from drivers.base import Protocol
+    from gateway.importers.content import Content
     from gateway.settings.factory import Factory, Machine
 
 PLACE = ("area", "line", "machine", "template", "protocol", "connection", "point")
@@ -30,11 +32,16 @@ PLACE = ("area", "line", "machine", "template", "protocol", "connection", "point
 
 def export(factory: Factory) -> str:
     """Return the points of all machines as CSV, each with the keys that it needs."""
+    return write_table(*points_of(factory))
+
+
+def points_of(factory: Factory) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the points of all machines as columns and rows, each with the keys that it needs."""
     protocols = {machine.protocol.name: machine.protocol for machine in factory.machines}
     columns = [*PLACE, *_keys(protocols.values())]
     rows = [row for machine in factory.machines for row in _rows(machine)]
     used = {column for row in rows for column in row}
-    return write_table([column for column in columns if column in used], rows)
+    return [column for column in columns if column in used], rows
 
 
 def _rows(machine: Machine) -> Iterable[dict[str, str]]:
@@ -78,8 +85,9 @@ def _strings(model: type[BaseModel]) -> set[str]:
     }
 
 
-def read(table: Table, options: Options) -> Import:
+def read(content: Content, options: Options) -> Import:
     """Return the machines of a table with our columns. Raises `ValueError` where it has not those it needs."""
+    table = content.table
     for column in ("machine", "point"):
         if column not in table.columns:
             raise ValueError(unknown("column", column, table.columns).replace("unknown column", "there is no column"))
@@ -135,3 +143,10 @@ def _point(machine: Found, line: Line, found: Import) -> None:
         except ValueError as error:
             found.note(line.line, f"{machine.machine}/{line.get('point')}", f"{column}: {error}")
     found.add(machine, line.get("point"), Row(line.line, keys))
+
+
+def _recognise(content: Content) -> bool:
+    return {"machine", "point"}.issubset(content.table.columns)
+
+
+FORMAT = Format("points", "table of points (CSV, xlsx), as `lineside export-points` writes it", _recognise, read)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway.importers import telegraf_modbus, telegraf_opcua
+from gateway.importers.base import Format
 from gateway.importers.found import Import, Options
+
+if TYPE_CHECKING:
+    from gateway.importers.content import Content
 
 READERS = {
     "modbus": telegraf_modbus.read,
@@ -40,8 +45,9 @@ def _matches(pattern: re.Pattern[str], line: str) -> bool:
     return not line.lstrip().startswith("#") and bool(pattern.search(line))
 
 
-def read(text: str, options: Options) -> Import:
+def read(content: Content, options: Options) -> Import:
     """Return the machines of a configuration. Raises `ValueError` for text that is not TOML or has no such input."""
+    text = content.text
     data = tomllib.loads(text)  # its errors are of this kind, and say line and column
     lines = Lines(text.splitlines())
     found = Import()
@@ -60,3 +66,10 @@ def read(text: str, options: Options) -> Import:
     if not found.machines:
         raise ValueError(f"it has no input {', '.join(READERS)} with anything to read")
     return found
+
+
+def _recognise(content: Content) -> bool:
+    return content.suffix in {".toml", ".conf"} or bool(re.search(r"^\s*\[\[\s*inputs\.", content.text, re.MULTILINE))
+
+
+FORMAT = Format("telegraf", "configuration of Telegraf (TOML)", _recognise, read)

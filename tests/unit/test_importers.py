@@ -182,7 +182,7 @@ def test_a_table_that_was_written_by_hand_is_a_factory(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "there is nothing in it"),
-        ("a,b\n1,2\n", "there is no column 'machine'"),
+        ("a,b\n1,2\n", "it is a table of an unknown format, with the columns a, b; of a list of registers say"),
         ("machine,point\n", "there is no machine with a point that could be read"),
         ('machine,point\n"a,b\n', "line 2: unexpected end of data"),
         ("machine,point,connection\nm,p,modbus+tcp://h\n", "there is no machine with a point"),
@@ -306,7 +306,7 @@ def test_tags_of_ignition_are_machines_by_their_devices(tmp_path: Path) -> None:
     ran = imported(tmp_path, "tags.csv", IGNITION, "--order", "ABCD")
     assert ran.exit_code == 0, ran.output
     factory = load_factory(tmp_path / "out" / "factory.yaml")
-    assert [machine.path.machine for machine in factory.machines] == ["Press1", "Press1-2", "machine"]
+    assert [machine.path.machine for machine in factory.machines] == ["Press1", "Press1-2", "Drum_server"]
     assert points(tmp_path, 0) == {
         "Bladder.Pressure": {"address": "holding 2", "scale": 0.01, "unit": "bar", "deadband": 0.5, "range": [0, 40],
                              "description": "Inside"},
@@ -581,3 +581,30 @@ def test_an_imported_factory_loads_without_corrections(tmp_path: Path) -> None:
         except ConfigurationError as error:
             pytest.fail(str(error))
         assert re.search(r"machines, \d+ points", imported(tmp_path, name, text, "--force").stdout)
+
+
+def test_notes_are_printed_although_nothing_is_left(tmp_path: Path) -> None:
+    """They say why: here a tag list of another driver."""
+    text = 'Tag Name,Address,Data Type,Client Access\n"Main.Temp","DB10.DBD4",Float,RO\n"Main.X","N7:0",Word,RO\n'
+    ran = imported(tmp_path, "tags.csv", text, "--connection", "modbus+tcp://h")
+    assert (ran.exit_code, len(notes(ran))) == (1, 3)
+    assert "Main.Temp: is left out: the address 'DB10.DBD4' is not a holding or input register" in ran.stderr
+    assert "there is no machine with a point that could be read" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--connection", "foo"], "--connection: unknown scheme 'foo'"),
+        (["--connection", "modbus+tcp://"], "names no host; write modbus+tcp://HOST:502?unit=1"),
+        (["--connection", "modbus+tcp://h?unit=999"], "--connection modbus+tcp://h?unit=999: "),
+        (["--line", "a b"], "'a b' is not a name"),
+        (["--order", "ABDC"], "'ABDC' is not one of 'ABCD', 'CDAB', 'BADC', 'DCBA'"),
+        (["--base", "2"], "'2' is not one of '0', '1'"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_file_is_read(tmp_path: Path, options: list[str], message: str) -> None:
+    """With exit code 2, and not as a note of each point."""
+    ran = imported(tmp_path, "tags.csv", IGNITION, *options)
+    assert (ran.exit_code, message in ran.stderr) == (2, True), ran.stderr
+    assert not (tmp_path / "out").exists()
