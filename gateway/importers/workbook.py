@@ -9,6 +9,7 @@ import zlib
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
+from drivers.extras import require
 from gateway.importers.table import Cells, TooLarge, check_size
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ _FAILURES = (
 )  # fmt: skip
 """What zipfile and openpyxl raise for damaged files, beside ValueError."""
 
-EXTRA = "xlsx needs an extra: pip install 'lineside[xlsx]'"
-"""The message where openpyxl is not installed."""
-
 
 def parts(data: bytes) -> frozenset[str]:
     """Return the names in a ZIP archive, nothing for other files."""
@@ -48,12 +46,12 @@ def parts(data: bytes) -> frozenset[str]:
 def read_workbook(data: bytes) -> dict[str, list[Cells]]:
     """Return the rows of each sheet by its name; sheets and rows with nothing in them are left out.
 
-    A row's place is `Sheet!12`. Raises `ValueError` for a damaged or oversized workbook, and without openpyxl.
+    A row's place is `Sheet!12`. Raises `ValueError` for a damaged or oversized workbook, and
+    `MissingExtra`.
     """
-    try:
-        import openpyxl  # noqa: PLC0415 - an extra; it reads XML by defusedxml, which refuses entities (CWE-776)
-    except ImportError:
-        raise ValueError(EXTRA) from None
+    require("xlsx")
+    import openpyxl  # noqa: PLC0415 - an extra; it reads XML by defusedxml, which refuses entities (CWE-776)
+
     try:
         _check(data)
         with warnings.catch_warnings():
@@ -109,12 +107,11 @@ def _rows(sheet: Any) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - a sh
 
 
 def write_workbook(columns: Sequence[str], rows: Sequence[dict[str, str]]) -> bytes:
-    """Return a table as a workbook; all cells are text. Raises `ValueError` without openpyxl."""
-    try:
-        from openpyxl import Workbook  # noqa: PLC0415 - an extra
-        from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise ValueError(EXTRA) from None
+    """Return a table as a workbook; all cells are text. Raises `MissingExtra`."""
+    require("xlsx")
+    from openpyxl import Workbook  # noqa: PLC0415 - an extra
+    from openpyxl.cell import WriteOnlyCell  # noqa: PLC0415 - an extra
+
     book = Workbook(write_only=True)
     sheet = book.create_sheet("points")
     sheet.freeze_panes = "A2"

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 PLANT = str(bundled_config() / "tire-plant.yaml")
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some commands write into the present folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 def assert_clean(result: Result, code: int) -> None:
     """Check that a command ended with an exit code, with text on standard error, and without a trace."""
     assert isinstance(result.exception, SystemExit), result.exception

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import io
 import json
 import logging
@@ -37,6 +38,7 @@ class Log:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reading, self._writing = os.pipe()
+        fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, 2**20)  # all lines of a test fit in it
         self._stream = os.fdopen(self._writing, "w", closefd=False)
         self._monkeypatch = monkeypatch
 

@@ -70,6 +70,8 @@ def test_files_of_the_project_match_the_schema_and_name_it(file: Path) -> None:
     """People copy them as a start, with the line that gives the schema to their editor."""
     data = read_document(file).data
     assert problems(kind_of(data), data) == []
+    if "debian" in file.parts:  # it is installed in /etc, away from the schema
+        return
     match = re.search(r"^# yaml-language-server: \$schema=(\S+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     assert match, "the line with $schema is missing"
     assert (file.parent / match[1]).resolve() == ROOT / "config" / f"{kind_of(data)}.schema.json"
