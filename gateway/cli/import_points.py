@@ -43,7 +43,8 @@ SAME_NOTES = 50
 @click.option("--replace", is_flag=True, help="With --into: replace machines that are there and differ.")
 @click.option("--keep", is_flag=True, help="With --into: keep machines that are there and differ.")
 @click.option("--from", "name", type=click.Choice([one.name for one in FORMATS]), metavar="FORMAT",
-              help=f"The format; without it the content decides. One of {', '.join(one.name for one in FORMATS)}.")  # fmt: skip
+              help="The format; without it the content decides. One of "
+              f"{', '.join(one.name for one in FORMATS)}.")  # fmt: skip
 @click.option("--encoding", default="", help="The encoding of a text file, as in cp1252.  [default: by its bytes]")
 @click.option("--connection", default="", help="The address of the machine, if the file has none.")
 @click.option("--machine", default="", help="The machine's name, if the file has none.")

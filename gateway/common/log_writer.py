@@ -55,7 +55,7 @@ class LogWriter(logging.Handler):
         key: Callable[[logging.LogRecord], tuple[LogKey, bool] | None],
         about: Callable[..., logging.LogRecord],
     ) -> None:
-        """Start the thread; `write` writes a line, and raises `OSError` or `ValueError` where it can't."""
+        """Start the thread; `write` writes a line, and raises where it can't."""
         super().__init__()
         self._write = write
         self._key = key
@@ -156,8 +156,8 @@ class LogWriter(logging.Handler):
                     self._lost -= lost
                     self._error = ""
             self._write(line)
-        except (OSError, ValueError) as error:  # ValueError: the stream is closed
-            self._lose(str(error))
+        except Exception as error:  # noqa: BLE001 - a full disk, a closed stream: nothing may end the thread
+            self._lose(str(error) or type(error).__name__)
 
     # -- the end --
 

@@ -39,7 +39,8 @@ _FORMS = (
         rf"\g<1>{HIDDEN}",
     ),
     (re.compile(r"(?i)\b(basic|bearer) [a-z0-9+/_.=-]{8,}"), rf"\g<1> {HIDDEN}"),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL), HIDDEN),
+    # a private key, also one whose end is missing
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-(?!----)[^-]*)*(?:-----END [A-Z ]*KEY-----)?"), HIDDEN),
 )
 
 

@@ -92,13 +92,12 @@ async def test_a_gateway_whose_log_can_not_be_written_reads_on_and_stops_in_time
         gateway.wait()
 
 
-async def test_every_line_of_a_gateway_is_json_also_of_a_driver_of_another_package(tmp_path: Path):
+async def test_every_line_of_a_gateway_has_the_same_shape(tmp_path: Path):
     """One rule parses the whole log."""
     gateway = await Lineside.start("run", factory(tmp_path), "-v")
     await gateway.logged("mqtt.not_connected")
     await gateway.logged("driver.not_connected", times=3)
     await gateway.stop()
     lines = [json.loads(line) for line in gateway.log.read_text(encoding="utf-8").splitlines()]
-    assert {"gateway.started", "gateway.stopped", "wire.closed"} & {line["event"] for line in lines}
+    assert {"gateway.started", "gateway.stopped", "driver.not_connected"} <= {line["event"] for line in lines}
     assert {tuple(line)[:4] for line in lines} == {("time", "level", "event", "logger")}
-    assert [line["time"] for line in lines] == sorted(line["time"] for line in lines)

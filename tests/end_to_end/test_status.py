@@ -16,6 +16,7 @@ from servers import Mosquitto
 from stored import rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SECONDS = 120.0
@@ -52,17 +53,28 @@ class Plant:
     async def run(self, *command: str) -> Ran:
         return await lineside(*command[:1], str(self.config), *command[1:], folder=self.folder)
 
-    async def status(self, code: int, *abouts: str) -> dict[str, Any]:
-        """Ask until the status has this exit code, and findings about exactly this; returns it."""
+    async def status(
+        self, code: int, *abouts: str, ready: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> dict[str, Any]:
+        """Ask until the status has this exit code, and findings about exactly this; returns it.
+
+        `ready` is the state to wait for: the status files are up to 5 s old.
+        """
         deadline = time.monotonic() + SECONDS
         while True:
             ran = await self.run("status", "--format", "json")
             assert ran.error == ""
             report = json.loads(ran.text)
             found = {finding["about"] for finding in report["findings"]}
-            if (ran.code, found) == (code, set(abouts)):
+            if (ran.code, found) == (code, set(abouts)) and ready(report):
                 return report
             assert time.monotonic() < deadline, (ran.code, report["findings"], report["gateway"])
+
+
+def is_stored(report: dict[str, Any]) -> bool:
+    """Return whether the machine is online, and ingest has written a reading of it."""
+    [ingest] = report["ingest"]
+    return bool(report["gateway"]["machines"].get("online") and ingest.get("readings"))
 
 
 async def test_status_follows_the_services_of_a_box_through_their_lives(tmp_path: Path):
@@ -72,7 +84,7 @@ async def test_status_follows_the_services_of_a_box_through_their_lives(tmp_path
     assert (nothing["gateway"]["state"], nothing["ledger"], nothing["spools"]) == ("absent", None, [])
     machine, gateway, ingest = await plant.start()
 
-    fine = await plant.status(0)
+    fine = await plant.status(0, ready=is_stored)
     own = fine["gateway"]
     assert (own["state"], own["pid"], own["machines"]) == ("running", gateway.pid, {"configured": 1, "online": 1})
     assert (own["broker"][0]["connected"], own["clock"]["trusted"], own["workers"]) == (True, True, 1)
@@ -121,7 +133,7 @@ async def test_status_shows_a_gateway_with_workers_as_one(tmp_path: Path):
     """Each worker writes a file of its own."""
     plant = Plant(tmp_path, await Mosquitto.start(tmp_path), workers=2)
     _, gateway, _ = await plant.start()
-    there = (await plant.status(0))["gateway"]
+    there = (await plant.status(0, ready=is_stored))["gateway"]
     assert (there["state"], there["pid"], there["machines"]["online"]) == ("running", gateway.pid, 1)
     await gateway.stop()
     assert (await plant.status(3, "gateway"))["gateway"]["state"] == "stopped"
