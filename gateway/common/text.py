@@ -11,6 +11,15 @@ MAX_LISTED = 20
 """Most names in a list; the others are counted."""
 
 
+def printable(text: str) -> str:
+    """Return a text with escapes in place of characters that would steer a terminal."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+
+
 def counted(number: int, thing: str) -> str:
     """Return `1 machine`, `2 machines`."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
