@@ -157,6 +157,8 @@ def _merge(file: Path, into: Path, found: Import, choice: Choice) -> None:
         _print_notes(file, found)
         raise click.ClickException(f"{file}: {_reason(error)}") from None
     _print_notes(file, found)
+    for note in merged.notes:
+        click.echo(printable(f"{into}: {note}"), err=True)
     for conflict in merged.conflicts:
         click.echo(printable(f"{into}: conflict: {conflict}"), err=True)
     if merged.conflicts:
