@@ -16,7 +16,7 @@ from gateway.cli.common import OUTPUT_FOLDER, load, size_of
 from gateway.cli.problem_text import print_problems
 from gateway.cli.progress import Progress
 from gateway.common.setting_types import check_name
-from gateway.common.text import counted
+from gateway.common.text import counted, printable
 from gateway.importers.build import built, files_of
 from gateway.importers.formats import FORMATS, read
 from gateway.importers.found import Options
@@ -28,8 +28,13 @@ from gateway.settings.validation import describe
 if TYPE_CHECKING:
     from gateway.importers.found import Import
 
+NAMES = [one.name for one in FORMATS]
+
 HEAD = ("enterprise", "site", "gateway", "broker")
 """Options of a new factory."""
+
+LONGEST = 500
+"""Characters of a name, and of a message, in a note."""
 
 SAME_NOTES = 50
 """Notes that are printed with the same reason."""
@@ -42,9 +47,8 @@ SAME_NOTES = 50
               help="The factory's YAML, to which the machines are added.")  # fmt: skip
 @click.option("--replace", is_flag=True, help="With --into: replace machines that are there and differ.")
 @click.option("--keep", is_flag=True, help="With --into: keep machines that are there and differ.")
-@click.option("--from", "name", type=click.Choice([one.name for one in FORMATS]), metavar="FORMAT",
-              help="The format; without it the content decides. One of "
-              f"{', '.join(one.name for one in FORMATS)}.")  # fmt: skip
+@click.option("--from", "name", type=click.Choice(NAMES), metavar="FORMAT",
+              help=f"The format; without it the content decides. One of {', '.join(NAMES)}.")  # fmt: skip
 @click.option("--encoding", default="", help="The encoding of a text file, as in cp1252.  [default: by its bytes]")
 @click.option("--connection", default="", help="The address of the machine, if the file has none.")
 @click.option("--machine", default="", help="The machine's name, if the file has none.")
@@ -102,7 +106,7 @@ def import_(
         files = files_of(found, head)
     except ValueError as error:
         _print_notes(file, found)
-        raise click.ClickException(f"{file}: {error}") from None
+        raise click.ClickException(f"{file}: {_reason(error)}") from None
     folder = out or Path()
     write(folder, files, force=force)
     _print_notes(file, found)
@@ -156,8 +160,10 @@ def _merge(file: Path, into: Path, found: Import, choice: Choice) -> None:
         _print_notes(file, found)
         raise click.ClickException(f"{file}: {_reason(error)}") from None
     _print_notes(file, found)
+    for note in merged.notes:
+        click.echo(printable(f"{into}: {note}"), err=True)
     for conflict in merged.conflicts:
-        click.echo(f"{into}: conflict: {conflict}", err=True)
+        click.echo(printable(f"{into}: conflict: {conflict}"), err=True)
     if merged.conflicts:
         raise click.ClickException(
             f"{counted(len(merged.conflicts), 'conflict')}; nothing is written. --replace writes the new over the "
@@ -193,7 +199,7 @@ def _reason(error: Exception) -> str:
     """Return the reason of a failure in a line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+    return printable(str(error))
 
 
 def _count(found: Import) -> str:
@@ -207,8 +213,9 @@ def _print_notes(file: Path, found: Import) -> None:
         reason = note.message.partition(": ")[2] or note.message
         shown[reason] += 1
         if shown[reason] <= SAME_NOTES:
-            click.echo(f"{file}:{note.where}: {note.what}: {note.message}", err=True)
+            what, message = note.what[:LONGEST], note.message[:LONGEST]
+            click.echo(printable(f"{file}:{note.where}: {what}: {message}"), err=True)
     for reason, count in shown.items():
         if count > SAME_NOTES:
-            click.echo(f"{file}: {count - SAME_NOTES:,} more: {reason}", err=True)
+            click.echo(printable(f"{file}: {count - SAME_NOTES:,} more: {reason[:LONGEST]}"), err=True)
     sys.stderr.flush()

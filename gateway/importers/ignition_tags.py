@@ -50,6 +50,7 @@ _MODBUS = re.compile(
 )
 _ITEM = re.compile(r"(?:(?:ns=\d+|nsu=[^;]+);s=)?\[(?P<device>[^\]]+)\](?P<item>.+)", re.DOTALL)
 _NODE = re.compile(r"(nsu=[^;]+;|ns=\d+;)?[sigb]=.+", re.DOTALL)
+_NO_LIMITS = frozenset({"", "0", "none", "nolimits"})
 _TABLES = {"HR": "holding", "IR": "input", "DI": "discrete", "C": "coil"}
 
 
@@ -220,6 +221,3 @@ def _rest(tag: Tag, found: Import) -> dict[str, Any]:
         elif mode in {"1", "percent"} and "range" in keys:
             keys["deadband"] = f"{deadband:g}%"
     return keys
-
-
-_NO_LIMITS = {"", "0", "none", "nolimits"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.common.atomic_file import replace_file
 from gateway.importers.build import Template, key_of
-from gateway.importers.found import free_name
+from gateway.importers.found import Options, free_name
 from gateway.importers.yaml_text import Value, YamlText
 from gateway.settings.document import read_document, read_text
 from gateway.settings.load import load_factory
@@ -47,6 +47,7 @@ class Merged:
     unchanged: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def merge(file: Path, whole: Built, choice: Choice) -> Merged:
@@ -93,6 +94,7 @@ class _Merge:
         for machine in machines:
             machine.template = names[machine.template]
             self._write(machine)
+            self._note_area(machine)
         self._merged.texts |= {file.resolve(): text.text for file, text in self._texts.items()}
         self._check()
         return self._merged
@@ -171,6 +173,13 @@ class _Merge:
             text.add((), "lines", {key_of(machine.line): line})
         text.apply()
         self._files[machine.line] = file
+
+    def _note_area(self, machine: NewMachine) -> None:
+        """Note that a line is in another area than the import says; the default of an import says nothing."""
+        there = self._areas.get(machine.line, machine.area)
+        note = f"line {machine.line}: is in the area {there} there, not in {machine.area}"
+        if there != machine.area != Options().area and note not in self._merged.notes:
+            self._merged.notes.append(note)
 
     def _check(self) -> None:
         """Raise if the factory with the changes is not valid, or another machine would change with it."""

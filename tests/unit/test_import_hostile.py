@@ -194,6 +194,16 @@ def test_notes_of_a_kind_are_counted_after_the_first(tmp_path: Path) -> None:
     assert "list.csv: 250 more: it is only written to" in ran.stderr
 
 
+def test_names_in_notes_do_not_steer_the_terminal(tmp_path: Path) -> None:
+    """A tag may be called like a command of a terminal, and be as long as a book."""
+    rows = f"Register;Name;Access\n0;a;R\n1;\x1b]0 b;W\n2;{'x' * 9000};W\n"
+    ran = imported(tmp_path, "list.csv", rows.encode("utf-16"))
+    assert ran.exit_code == 0
+    assert "list.csv:3: \\x1b]0 b: is left out: it is only written to" in ran.stderr
+    assert "\x1b" not in ran.stderr
+    assert max(map(len, ran.stderr.splitlines())) < 1500
+
+
 def test_equal_names_are_numbered_in_one_pass(tmp_path: Path) -> None:
     """Ten thousand tags of one name must not cost their square."""
     rows = b"Register;Name\n" + b"".join(b"%d;x\n" % i for i in range(10_000))

@@ -226,6 +226,16 @@ def test_a_bundled_template_is_never_hidden(plant: Path) -> None:
     assert load_factory(plant).machines[-1].template == "curing-press-2"
 
 
+def test_a_line_keeps_its_area(plant: Path) -> None:
+    """A line is in one area; a note says that the import has another, unless it has none."""
+    ran = imported(plant, "press-03,curing-1,hall-2,press,modbus+tcp://10.0.0.3,pressure,holding 1,bar\n")
+    assert ran.exit_code == 0
+    assert ran.stderr == f"{plant}: line curing-1: is in the area curing there, not in hall-2\n"
+    ran = imported(plant, "press-04,curing-1,,press,modbus+tcp://10.0.0.4,pressure,holding 1,bar\n")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert {machine.path.area for machine in load_factory(plant).machines} == {"curing", "building"}
+
+
 def test_a_line_that_is_written_once_for_two_can_not_grow(plant: Path) -> None:
     """An alias would add the machine to both."""
     head, _, tail = PLANT.partition("  building:")

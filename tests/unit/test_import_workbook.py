@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import openpyxl
 import pytest
 from click.testing import CliRunner, Result
 
+from drivers import extras
 from gateway.cli import main
 from gateway.importers import table, workbook
 from gateway.settings.load import load_factory
@@ -158,10 +158,10 @@ def test_points_that_are_exported_to_a_workbook_are_read_back_unchanged(tmp_path
 def test_without_openpyxl_a_line_says_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway's own installation does not need it."""
     file = saved(tmp_path / "manual.xlsx", a=[["Address", "Name"], [1, "x"]])
-    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "openpyxl" else object())
     ran = imported(file, *MODBUS)
     assert (ran.exit_code, ran.stderr) == (
-        1, f"Error: {file}: xlsx needs an extra: pip install 'lineside[xlsx]'\n"
+        1, f"Error: a workbook of Excel needs the extra xlsx; {extras.instruction('xlsx')}\n"
     )  # fmt: skip
 
 

@@ -38,11 +38,7 @@ class Log:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reading, self._writing = os.pipe()
-<<<<<<< HEAD
         fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, 2**20)  # all lines of a test fit in it
-=======
-        fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, 2**20)
->>>>>>> refs/heads/ops
         self._stream = os.fdopen(self._writing, "w", closefd=False)
         self._monkeypatch = monkeypatch
 

@@ -263,12 +263,7 @@ def test_a_user_without_rights_is_not_shown_a_dead_service(
     monkeypatch.setattr(os, "access", access)
     result = lineside("status", str(factory.file))
     assert result.exit_code == 1
-<<<<<<< HEAD
     assert f"{folder}: can't be read: run this as the user of the services" in result.output
-=======
-    assert "can't be read: run this as the user of the services" in result.output
-    assert str(folder) in result.output
->>>>>>> refs/heads/ops
 
 
 def test_a_later_process_with_the_same_id_is_another_process():
