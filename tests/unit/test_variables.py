@@ -313,6 +313,19 @@ def test_editors_accept_variables_wherever_the_loader_does(tmp_path: Path, monke
     assert [list(error.absolute_path) for error in validator.iter_errors(data)] == [["broker", "password"]]
 
 
+def test_a_configuration_that_is_written_again_means_the_same(tmp_path: Path) -> None:
+    """Numbers keep their form, and dollars and braces stay text."""
+    text = FACTORY.replace("id: edge-01", "id: edge-01\n  max_record: 0x10000")
+    points = "{level: {description: 'x $${{y}} {{z}} $$', every: 010s}}"
+    text = text.replace(
+        "template: tank\n", f"template: tank\n        parameters: {{base: 0x10}}\n        points: {points}\n"
+    )
+    factory = load_factory(write(tmp_path, text))
+    assert factory.machines[0].points[0].description == "x ${y} {z} $"
+    again = load_factory(write(tmp_path, dump_factory(unrolled(factory))))
+    assert (again.machines, again.gateway) == (factory.machines, factory.gateway)
+
+
 # -- values of the command line --
 
 
