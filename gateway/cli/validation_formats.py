@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -140,7 +141,7 @@ def _sarif_result(problem: Problem) -> dict[str, Any]:
 
 def _uri(file: Path) -> str:
     """Return a URI reference (RFC 3986): relative below the working folder, else absolute."""
-    absolute, here = file.absolute(), Path.cwd()
+    absolute, here = Path(os.path.normpath(file.absolute())), Path.cwd()
     if absolute.is_relative_to(here):
         return quote(absolute.relative_to(here).as_posix())
     return absolute.as_uri()

@@ -11,7 +11,7 @@ from drivers.base import Source, ValueType
 from gateway.settings.factory import Place
 from gateway.settings.parameters import LITERAL, fill, has_names
 from gateway.settings.point import LATER, Point, contradictions, natural_type, reachable, shown
-from gateway.settings.problems import Severity, unknown
+from gateway.settings.problems import Severity, likely_name, unknown
 from gateway.settings.units import LOOKALIKES
 from gateway.settings.validation import explain, usable, validate
 
@@ -97,19 +97,27 @@ def build(protocol: Protocol, name: str, keys: dict[str, Any], written: Written)
     for key in strange:
         document, above = written.blame[key]
         document.report((*above, key), unknown("key", key, own | theirs | {ENABLED}))
-    source = validate(
-        protocol.source,
-        written.place.document,
-        {k: keys[k] for k in keys if k in theirs},
-        written.place.path,
-        written.blame,
-    )
+    source = None
+    if not _meant(protocol.source, strange, keys):  # else they are there, under unknown keys that are reported
+        source = validate(
+            protocol.source,
+            written.place.document,
+            {k: keys[k] for k in keys if k in theirs},
+            written.place.path,
+            written.blame,
+        )
     mine = {"name": name, "source": source} | {k: keys[k] for k in keys if k in own}
     point = _whole(mine, source, written)
     if source is None or point is None or strange:
         return None
     _doubt(point, written)
     return point
+
+
+def _meant(source: type[Source], strange: list[str], keys: Mapping[str, Any]) -> set[str]:
+    """Return the missing keys of a source that unknown keys are likely meant to be."""
+    needed = [key for key, field in source.model_fields.items() if field.is_required() and key not in keys]
+    return {likely for key in strange if (likely := likely_name("key", key, needed)) is not None}
 
 
 class Pattern:

@@ -11,7 +11,7 @@ from drivers.base import as_written, parse_duration
 from gateway.settings.interpolation import escaped
 from gateway.settings.paths import movable_section
 from gateway.settings.point import Deadband, natural_type
-from gateway.settings.scalars import is_text
+from gateway.settings.scalars import Number, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,12 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_text(text) else "'")
 
 
+def _number(dumper: yaml.SafeDumper, written: Number) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:int", written.text)
+
+
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(Number, _number)
 
 
 def dump(data: Any, *, flow: bool = False) -> str:  # noqa: ANN401 - any plain data

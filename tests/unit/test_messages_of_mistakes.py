@@ -339,6 +339,16 @@ def test_a_mistake_in_a_factory_is_one_problem(tmp_path: Path, old: str, new: st
         ("unit: l/min", "unit: kwh", "'kwh' is not a UCUM unit; write 'kW.h'"),
         ("unit: l/min", "unit: Nm³/h", "'Nm³/h' is not a UCUM unit; write 'm3{norm}/h'"),
         ("unit: l/min", "unit: psig", "'psig' is not a UCUM unit; write \"[psi]{gauge}\""),
+        (
+            "address: holding 2",
+            "register: holding 2",
+            "points.flow.register: unknown key 'register'; did you mean 'address'?",
+        ),
+        (
+            "address: holding 2",
+            "adress: holding 2",
+            "points.flow.adress: unknown key 'adress'; did you mean 'address'?",
+        ),
         ("unit: l/min", "unit: Bar", "'Bar' is not a UCUM unit; write 'bar'"),
         ("unit: l/min", "unit: '-'", "'-' is not a unit; leave unit out for a value that has none"),
         # YAML

@@ -353,6 +353,18 @@ def test_sarif_is_valid_and_names_every_problem(folder: Path) -> None:
     assert found["machines/gr%C3%B6%C3%9Fe%201.yaml"] == ("error", 1)
 
 
+def test_sarif_names_files_outside_of_the_working_folder_absolutely(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative reference that leaves the folder means nothing to who reads the log elsewhere."""
+    change("factory.yaml", "edge-01", "edge 1")
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    [result] = json.loads(validate("../factory.yaml", "--format", "sarif").stdout)["runs"][0]["results"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert uri == (folder / "factory.yaml").as_uri()
+
+
 def test_sarif_without_problems_is_a_run_without_results(folder: Path) -> None:
     """Code scanning then closes the alerts of the run before."""
     assert folder

@@ -313,6 +313,19 @@ def test_editors_accept_variables_wherever_the_loader_does(tmp_path: Path, monke
     assert [list(error.absolute_path) for error in validator.iter_errors(data)] == [["broker", "password"]]
 
 
+def test_a_configuration_that_is_written_again_means_the_same(tmp_path: Path) -> None:
+    """Numbers keep their form, and dollars and braces stay text."""
+    text = FACTORY.replace("id: edge-01", "id: edge-01\n  max_record: 0x10000")
+    points = "{level: {description: 'x $${{y}} {{z}} $$', every: 010s}}"
+    text = text.replace(
+        "template: tank\n", f"template: tank\n        parameters: {{base: 0x10}}\n        points: {points}\n"
+    )
+    factory = load_factory(write(tmp_path, text))
+    assert factory.machines[0].points[0].description == "x ${y} {z} $"
+    again = load_factory(write(tmp_path, dump_factory(unrolled(factory))))
+    assert (again.machines, again.gateway) == (factory.machines, factory.gateway)
+
+
 # -- values of the command line --
 
 
@@ -414,3 +427,43 @@ def test_the_environment_of_the_process_is_read(tmp_path: Path) -> None:
         assert load_factory(changed(tmp_path, "id: edge-01", "id: ${LINESIDE_TEST_EDGE}")).gateway.id == "edge-09"
     finally:
         del os.environ["LINESIDE_TEST_EDGE"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("anything")
+
+
+_KEYS = st.lists(
+    st.sampled_from(["gateway", "id", "spool", "lines", "l1", "machines", "tank-{1..2}", "stores", "0", "x"])
+)
+
+
+@given(_KEYS, st.text("ab1.:-{}[]'\" ,$\\", max_size=12))
+def test_any_value_of_the_command_line_is_used_or_reported(folder: Path, keys: list[str], value: str) -> None:
+    """No argument may end in a stack trace."""
+    file = write(folder)
+    message = "valid"
+    try:
+        load_factory(file, [parse_override(f"{'.'.join(keys)}={value}")])
+    except (ConfigurationError, ValueError) as error:
+        message = str(error)
+    assert message
+
+
+@given(st.text("${}:-AB x", max_size=14), st.text("ab1.:-{}[]'\" ,$\\&*!%", max_size=8))
+def test_any_text_with_variables_is_used_or_reported(folder: Path, written: str, value: str) -> None:
+    """Whatever a person writes, and whatever the environment has."""
+    text = yaml.safe_dump(
+        yaml.safe_load(FACTORY) | {"broker": {"url": "mqtt://localhost", "username": f"u{written}"}}
+    )
+    file = write(folder, text)
+    message = "valid"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A", value)
+        patch.setenv("B", value)
+        try:
+            load_factory(file)
+        except ConfigurationError as error:
+            message = str(error)
+    assert message
