@@ -8,7 +8,7 @@ same as before.
 So there is one promise: a block without a mark has all its buckets. A reader uses the samples of marked blocks, and
 the buckets of all others. A file of an older release has every block marked when it is opened.
 
-Every reading is read once more for it, which costs as much as writing it, in another thread. The tables need 3 % of
+Every reading is read once more for it, which costs as much as writing it, in another thread. The tables need 4 % of
 the space of readings that come every second.
 """
 
