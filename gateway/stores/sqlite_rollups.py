@@ -186,7 +186,7 @@ class RollupThread:
         while not self._stop.wait(LOOK_EVERY):
             try:
                 seen = self._look(seen)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeError) as error:  # as of the messages of a damaged file
                 if healthy and not self._stop.is_set():
                     log.warning("store.rollups_failed", path=str(self._path), error=str(error))
                 healthy = False
