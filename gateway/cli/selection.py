@@ -101,6 +101,10 @@ def select(factory: Factory, store: Store, patterns: Sequence[str], *, everywher
     gone = [name for name in sorted(names) if name[0][:2] == plant and name not in known and name[0] not in searched]
     if gone:
         warnings.append(f"in the store, and no longer configured: {_listed(gone)}")
+    if not chosen and not warnings:
+        others = [] if everywhere else _elsewhere("*", stored, plant)
+        text = f", but of {listed(others)}: add --everywhere" if others else ""
+        warnings.append(f"the store has no readings of {'/'.join(plant)}{text}")
     return Selection(chosen, warnings)
 
 

@@ -329,17 +329,19 @@ class SqliteReader:
         return sums
 
     def _parts(self, since: int, until: int, level: int) -> Iterator[tuple[int, int, bool]]:
-        """Yield the parts of a range, in order, and whether their buckets are computed."""
+        """Yield the parts of a range, in order, and whether their buckets of a level are computed."""
         marked = self._marked() if level else None
-        first, last = -(-since // BLOCK), until // BLOCK
-        if marked is None or first >= last:
+        if marked is None:
             yield since, until, False
             return
-        begin, end = since, first * BLOCK
-        for start, stop in [
-            *((one * BLOCK, (one + 1) * BLOCK) for one in marked if first <= one < last),
-            (last * BLOCK, until),
-        ]:
+        low, high = -(-since // level) * level, until // level * level
+        if low >= high:
+            yield since, until, False
+            return
+        spans = ((max(low, block * BLOCK), min(high, (block + 1) * BLOCK)) for block in marked)
+        # parts of samples that touch are one part
+        begin, end = since, low
+        for start, stop in [*((start, stop) for start, stop in spans if start < stop), (high, until)]:
             if start > end:
                 if begin < end:
                     yield begin, end, False

@@ -8,7 +8,7 @@ same as before.
 So there is one promise: a block without a mark has all its buckets. A reader uses the samples of marked blocks, and
 the buckets of all others. A file of an older release has every block marked when it is opened.
 
-Every reading is read once more for it, which costs as much as writing it, in another thread. The tables need 3 % of
+Every reading is read once more for it, which costs as much as writing it, in another thread. The tables need 4 % of
 the space of readings that come every second.
 """
 
@@ -186,7 +186,7 @@ class RollupThread:
         while not self._stop.wait(LOOK_EVERY):
             try:
                 seen = self._look(seen)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeError) as error:  # as of the messages of a damaged file
                 if healthy and not self._stop.is_set():
                     log.warning("store.rollups_failed", path=str(self._path), error=str(error))
                 healthy = False

@@ -13,7 +13,7 @@ from processes import until
 from gateway.model.metadata import MachineMeta
 from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
-from gateway.stores import sqlite, sqlite_rollups
+from gateway.stores import sqlite, sqlite_reader, sqlite_rollups
 from gateway.stores.base import END_OF_TIME, FIRST_TIME, MachineScan, Unavailable
 from gateway.stores.buckets import MINUTE, QUARTER, SECOND, reduce_readings
 from gateway.stores.sqlite import SqliteSettings, SqliteStore
@@ -100,6 +100,26 @@ def test_buckets_agree_with_samples(file: Path, but: int) -> None:
     roll_up_all(file, but)
     assert len(marks(file)) == min(but, 12)
     assert_buckets_agree(file)
+
+
+@pytest.mark.parametrize("most", [1, 7, 100, 50_000])
+def test_buckets_that_are_computed_need_no_samples(file: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chart of many points must not read all samples of each of its parts."""
+    monkeypatch.setattr(sqlite_reader, "MAX_BUCKETS", most)
+    with store_at(file) as store:
+        store.write([scan(BEGIN + n * 10 * SECOND, pressure=n / 8, count=n) for n in range(3 * 360)])
+        roll_up_all(file)
+        series = store.series()
+        readings = list(store.range(series, FIRST_TIME, END_OF_TIME))
+        with closing(sqlite3.connect(file)) as db:
+            db.execute("delete from samples where time > ? and time < ?", (BEGIN, readings[-1].time))
+            db.commit()
+        for width in (MINUTE, 7 * MINUTE, QUARTER, 4 * QUARTER):
+            wanted = [
+                one for one in reduce_readings(readings, series, width) if one.start + width < readings[-1].time
+            ]
+            found = list(store.reduced(series, BEGIN, readings[-1].time, width))
+            assert found[: len(wanted)] == wanted
 
 
 def test_a_late_reading_is_in_its_bucket(file: Path) -> None:

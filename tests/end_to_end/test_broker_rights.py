@@ -57,8 +57,7 @@ async def test_ingest_says_that_it_is_not_subscribed_and_is_once_it_may(tmp_path
 async def test_tail_says_that_it_may_not_subscribe(tmp_path: Path):
     """A person looks at an empty terminal."""
     async with FakeBroker(granted=lambda _: NOT_AUTHORIZED) as broker:
-        config = factory(tmp_path, url=broker.url)  # the argument is a pattern here
-        tail = await Lineside.start("tail", config, environment={"LINESIDE_CONFIG": str(config)})
+        tail = await Lineside.start("tail", factory(tmp_path, url=broker.url))
         event = await tail.logged("mqtt.subscribe_denied")
         assert event["topic"].endswith("/meta")
         await tail.stop()

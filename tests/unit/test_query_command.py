@@ -123,6 +123,16 @@ def test_plants_in_one_store_are_kept_apart(config: Path) -> None:
     assert "at this site, but at doublestar/qingdao: add --everywhere" in result.stderr
 
 
+def test_a_store_without_readings_of_this_site_says_so(config: Path) -> None:
+    """An empty terminal explains nothing."""
+    fill(config)
+    result = query(config)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "lineside: the store has no readings of doublestar/huangdao\n"
+    fill(config, scan(NOW, PRESS._replace(site="qingdao"), pressure=1.0))
+    assert "huangdao, but of doublestar/qingdao: add --everywhere" in query(config).stderr
+
+
 def test_a_store_is_chosen_by_its_name(config: Path, tmp_path: Path) -> None:
     fill(config, scan(NOW, pressure=1.0, temperature=1.0))
     data = yaml.safe_load(config.read_text())
