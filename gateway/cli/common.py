@@ -70,7 +70,7 @@ def complete_machine(ctx: click.Context, param: click.Parameter, incomplete: str
     if config is None:
         return []
     try:
-        machines = load_factory(Path(config)).machines
+        machines = load_factory(Path(config), overrides()).machines
     except ConfigurationError:
         return []
     return [name for name in dict.fromkeys(one.path.machine for one in machines) if name.startswith(incomplete)]
