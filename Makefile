@@ -92,8 +92,8 @@ lock: ## pin and hash the dependencies anew
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
 	tools/lock $(VENV)/lock/bin/uv
 
-clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/opcua/node_modules
+clean: ## remove the virtual environment, packages and caches
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis tests/peers/opcua/node_modules
 
 # an environment whose Python is gone, or has another version since an upgrade of the system, is made again
 ifneq ($(shell $(BIN)/python -c 'import pip; print("works")' 2> /dev/null),works)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LONG = (
     "chaos/test_run.py",
+    "end_to_end/test_packages.py",
+    "end_to_end/test_operations.py",
     "chaos/test_faults_alone.py",
     "end_to_end/test_truth.py",
     "end_to_end/test_demo.py",

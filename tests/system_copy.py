@@ -46,18 +46,24 @@ class SystemCopy:
         self._keeper: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
+        keeper = self._keep(
+            [need("unshare"), "--mount", "--propagation", "private", "sh", "-c", MAKE, "sh", str(self._folder)]
+        )
+        assert keeper.stdout is not None
+        said = keeper.stdout.readline()
+        assert said == "made\n", said + keeper.stdout.read()
+        return self
+
+    def _keep(self, line: list[str]) -> subprocess.Popen[str]:
+        """Start the process that keeps the namespaces; they end with it, and it with this process."""
         if os.geteuid() != 0:
             pytest.skip("a copy of the system needs root")
-        line = [need("unshare"), "--mount", "--propagation", "private", "sh", "-c", MAKE, "sh", str(self._folder)]
         if setpriv := shutil.which("setpriv"):
             line = [setpriv, "--pdeathsig", "KILL", "--", *line]
         self._keeper = subprocess.Popen(
             line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        assert self._keeper.stdout is not None
-        said = self._keeper.stdout.readline()
-        assert said == "made\n", said + self._keeper.stdout.read()
-        return self
+        return self._keeper
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,18 +77,18 @@ class SystemCopy:
         assert self._keeper is not None
         return Path(f"/proc/{self._keeper.pid}/root") / self._folder.relative_to("/") / "root"
 
-    @property
-    def changes(self) -> Path:
-        """The folder with all files that were changed in the copy."""
-        return self.root.parent / "upper"
-
     def command(self, *words: str, user: str = "root", **environment: str) -> list[str]:
         """Return the command line that runs a command in the copy, as a user, with these variables and no others."""
         assert self._keeper is not None
+        enter = [need("nsenter"), f"--mount=/proc/{self._keeper.pid}/ns/mnt", "--", "chroot", f"{self._folder}/root"]
+        return [*enter, *self._as(user, environment), *words]
+
+    @staticmethod
+    def _as(user: str, environment: dict[str, str]) -> list[str]:
+        """Return the words in front of a command that is run as a user with these variables."""
         variables = [f"{key}={value}" for key, value in ({"PATH": PATH, "LANG": "C.UTF-8"} | environment).items()]
         as_user = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
-        enter = [need("nsenter"), f"--mount=/proc/{self._keeper.pid}/ns/mnt", "--", "chroot", f"{self._folder}/root"]
-        return [*enter, *as_user, "env", "-i", *variables, *words]
+        return [*as_user, "env", "-i", *variables]
 
     def run(self, *words: str, code: int = 0, user: str = "root", **environment: str) -> str:
         """Run a command in the copy; return its output. The test fails if it exits with another code."""

@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from booted_system import BootedSystem
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packages import DEBCONF, PYTHON, SECOND, architecture, build, only, system_python
 from processes import Lineside, Process, need, until, write_factory
 from servers import Mosquitto
-from system_copy import SystemCopy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(900)  # the first of them builds all packages
+
 ROOT = Path(__file__).parents[2]
-ONLINE_SECONDS = 60.0
+SECONDS = 60.0
 
 
 def test_the_same_tree_gives_the_same_bytes(dist: Path, tmp_path: Path):
@@ -130,7 +132,7 @@ async def test_the_bundle_installs_without_a_network_and_its_gateway_reads(dist:
     line = [str(prefix / "bin" / "lineside"), "--log", "json", "run", str(tmp_path / "moved.yaml")]
     gateway = Installed(tmp_path, line)
     gateway.launch()
-    await gateway.logged("machine.online", times=2, seconds=ONLINE_SECONDS)
+    await gateway.logged("machine.online", times=2, seconds=SECONDS)
     assert await gateway.stop() == 0
 
 
@@ -146,63 +148,89 @@ def test_the_bundle_has_wheels_for_both_processors(dist: Path):
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[SystemCopy]:
+def system(tmp_path: Path) -> Iterator[BootedSystem]:
     (tmp_path / "system").mkdir()
-    with SystemCopy(tmp_path / "system") as copy:
-        yield copy
+    with BootedSystem(tmp_path / "system") as booted:
+        yield booted
 
+
+GATEWAY, INGEST = "lineside-gateway@factory", "lineside-ingest@factory"
+
+PLACES = (
+    "/etc", "/opt", "/usr/bin", "/usr/lib/systemd", "/usr/lib/sysusers.d", "/usr/lib/tmpfiles.d", "/usr/share/doc",
+    "/usr/share/man", "/usr/share/bash-completion", "/var/lib",
+)  # fmt: skip
+"""The folders that a package may write to."""
 
 LEFT = (
-    "etc/passwd", "etc/shadow", "etc/group", "etc/gshadow", "etc/.pwd.lock", "etc/subuid", "etc/subgid",
-    "var/lib/dpkg/", "var/cache/debconf/", "var/cache/man/", "var/log/dpkg.log", "run/systemd/",
-    "var/lib/lineside/edge-01.",
+    "/etc/.pwd.lock", "/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow", "/etc/subgid", "/etc/subuid",
+    "/etc/systemd/system/multi-user.target.wants", "/etc/lineside", "/etc/lineside/secrets",
+    "/etc/lineside/secrets/broker_password", "/var/lib/lineside", "/var/lib/systemd", "/var/lib/dpkg",
 )  # fmt: skip
-"""Files that a removed package leaves: the state; its user, as Debian's policy asks; lists of dpkg and systemd."""
+"""Files that a removed package leaves: state, secrets; its user, as Debian's policy asks; lists of dpkg."""
 
 
-async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, tmp_path: Path, system: SystemCopy):
-    """On a copy of this machine. Without systemd, the service is started by the command line of its unit."""
+async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, tmp_path: Path, system: BootedSystem):
+    """On a copy of this machine, with the units of the package under a systemd of the copy."""
     if system_python() != PYTHON:
         pytest.skip(f"a package for this Python is not for the system's Python {system_python()}")
-    second = dist / SECOND
+    before = files(system)
     first = install(system, only(dist, f"lineside_*_{architecture()}.deb"))
-    assert "lineside" in system.run("id", "-nG", "lineside")
-    assert "dialout" in system.run("id", "-nG", "lineside")
+    assert "dialout" in system.run("id", "-nG", "lineside").split()
     assert system.run("stat", "-c", "%A %U", "/etc/lineside/secrets", "/var/lib/lineside").splitlines() == [
         "drwx------ root",
         "drwxr-x--- lineside",
     ]
-    assert system.run("lineside", "--version").startswith("lineside")
     assert "valid: 1 machine" in system.run("lineside", "validate", "/etc/lineside/factory.yaml", user="lineside")
-    assert "complete" in system.run(
-        "bash", "-c", ". /usr/share/bash-completion/completions/lineside; complete -p lineside"
-    )
-    assert system.run("systemd-analyze", "verify", "--man=no", "lineside-gateway@factory.service") == ""
+    script = "/usr/share/bash-completion/completions/lineside"
+    assert "complete" in system.run("bash", "-c", f". {script}; complete -p lineside")
+    assert system.run("systemd-analyze", "verify", "--man=no", f"{GATEWAY}.service", f"{INGEST}.service") == ""
     assert "not installed" in system.run("lineside", "simulate", "--faults", code=1)
 
     broker = await Mosquitto.start(tmp_path)
     await configure(system, tmp_path, broker)
-    before = await run_a_while(system, tmp_path)
-    assert before["pending"] > 0
+    system.run("systemctl", "enable", "--now", GATEWAY, INGEST)  # returns when both have reported that they run
+    await until(lambda: "39 of 39 points good" in system.show(GATEWAY, "StatusText"), "the machine is read", SECONDS)
+    await until(lambda: stored(system) > 0, "readings are stored", SECONDS)
+    system.run("systemctl", "reload", GATEWAY)
+    process = system.show(GATEWAY, "MainPID")
 
-    upgraded = install(system, only(second, "lineside_*.deb"))
+    upgraded = install(system, only(dist / SECOND, "lineside_*.deb"))
     assert first != upgraded
-    assert yaml_of(system) == (tmp_path / "moved.yaml").read_text(encoding="utf-8")
-    after = await run_a_while(system, tmp_path)
-    assert after["acquired"] > before["acquired"]
-    assert after["pending"] >= before["pending"]
+    assert (system.root / "etc/lineside/factory.yaml").read_text() == (tmp_path / "moved.yaml").read_text()
+    assert system.show(GATEWAY, "ActiveState") == "active"
+    assert system.show(GATEWAY, "MainPID") != process
+    await until(lambda: "39 of 39 points good" in system.show(GATEWAY, "StatusText"), "the machine is read", SECONDS)
+    ledger = json.loads(system.run("lineside", "ledger", "/etc/lineside/factory.yaml", "--format", "json"))
+    assert ledger["balanced"]
+
+    system.run("systemctl", "kill", "--signal=KILL", GATEWAY)
+    await until(lambda: system.show(GATEWAY, "NRestarts") == "1", "systemd starts the gateway again", SECONDS)
+    await until(lambda: "39 of 39 points good" in system.show(GATEWAY, "StatusText"), "the machine is read", SECONDS)
+    assert system.log(GATEWAY).count('"gateway.started"') == 3
+    assert "helper.failed" not in system.log(GATEWAY) + system.log(INGEST)
 
     system.run("dpkg", "--remove", "lineside", **DEBCONF)
     assert not (system.root / "opt/lineside").exists()
-    said = system.run("dpkg", "--purge", "lineside", **DEBCONF)
-    assert "/var/lib/lineside is kept" in said
+    assert system.show(GATEWAY, "ActiveState") == "inactive"
+    assert "/var/lib/lineside is kept" in system.run("dpkg", "--purge", "lineside", **DEBCONF)
     assert (system.root / "var/lib/lineside/edge-01.spool.db").exists()
+    left = {path for path in files(system) - before if not path.startswith(("/var/lib/lineside/", "/var/lib/dpkg/"))}
+    assert left - set(LEFT) == set()
 
-    left = [str(path.relative_to(system.changes)) for path in system.changes.rglob("*") if path.is_file()]
-    assert [path for path in left if not path.startswith(LEFT)] == []
+
+def files(system: BootedSystem) -> set[str]:
+    """Return the names of all files and folders that are not there before a package is installed."""
+    return set(system.run("find", *PLACES, "-xdev").splitlines())
 
 
-def install(system: SystemCopy, package: Path) -> str:
+def stored(system: BootedSystem) -> int:
+    """Return the number of readings that ingest reports as stored."""
+    match = re.match(r"([\d,]+) readings stored", system.show(INGEST, "StatusText"))
+    return int(match[1].replace(",", "")) if match else 0
+
+
+def install(system: BootedSystem, package: Path) -> str:
     """Install a package in the copy; return its version."""
     target = system.root / "root" / package.name
     target.write_bytes(package.read_bytes())
@@ -211,12 +239,14 @@ def install(system: SystemCopy, package: Path) -> str:
     return system.run("dpkg-query", "--show", "--showformat=${Version}", "lineside")
 
 
-async def configure(system: SystemCopy, folder: Path, broker: Mosquitto) -> None:
-    """Let the installed gateway read a simulated press, and write its spool where the unit lets it."""
+async def configure(system: BootedSystem, folder: Path, broker: Mosquitto) -> None:
+    """Configure gateway and ingest, with a secret and a simulated press."""
     file = write_factory(
         folder / "factory.yaml",
         gateway={"id": "edge-01", "spool": {"folder": "/var/lib/lineside"}},
-        broker={"url": broker.url},
+        broker={"url": broker.url, "username": "edge-01", "password": {"secret": "broker_password"}},
+        ingest={"folder": "/var/lib/lineside"},
+        stores=[{"sqlite": {"path": "/var/lib/lineside/readings.db"}}],
         lines={
             "line": {
                 "area": "area",
@@ -227,27 +257,9 @@ async def configure(system: SystemCopy, folder: Path, broker: Mosquitto) -> None
     await Lineside.simulate(file, folder / "moved.yaml")
     text = (folder / "moved.yaml").read_text(encoding="utf-8")
     (system.root / "etc/lineside/factory.yaml").write_text(text, encoding="utf-8")
-
-
-def yaml_of(system: SystemCopy) -> str:
-    return (system.root / "etc/lineside/factory.yaml").read_text(encoding="utf-8")
-
-
-async def run_a_while(system: SystemCopy, folder: Path) -> dict[str, int]:
-    """Start the gateway as its unit does, until it reads; stop it, and return the ledger."""
-    unit = (system.root / "usr/lib/systemd/system/lineside-gateway@.service").read_text(encoding="utf-8")
-    (start,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
-    (user,) = re.findall(r"^User=(.*)$", unit, re.MULTILINE)
-    words = start.replace("%i", "factory").split()
-    line = system.command("env", "-C", "/var/lib/lineside", *words, user=user, STATE_DIRECTORY="/var/lib/lineside")
-    gateway = Installed(folder, line)
-    gateway.launch()
-    await gateway.logged("machine.online", seconds=ONLINE_SECONDS)
-    database = system.root / "var/lib/lineside/edge-01.spool.db"
-    await until(database.exists, "the spool is there")
-    assert await gateway.stop() == 0
-    ledger: dict[str, int] = gateway.events("gateway.stopped")[0]
-    return ledger
+    secret = system.root / "etc/lineside/secrets/broker_password"
+    secret.touch(mode=0o600)
+    secret.write_text("s3cret\n", encoding="utf-8")
 
 
 def test_every_manual_page_is_free_of_warnings_of_groff(dist: Path, tmp_path: Path):

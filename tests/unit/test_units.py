@@ -49,6 +49,37 @@ def test_a_unit_has_no_key_that_systemd_does_not_know(unit: Path):
     assert others == []
 
 
+USED = {
+    "accept4", "bind", "clock_adjtime", "clone3", "connect", "epoll_pwait2", "eventfd2", "execve", "fallocate",
+    "fcntl", "fdatasync", "fsync", "getrandom", "listen", "mmap", "mprotect", "openat", "pidfd_open", "prctl",
+    "pwrite64", "recvfrom", "rename", "sched_getaffinity", "sendto", "setsockopt", "socketpair", "unlink", "wait4",
+}  # fmt: skip
+"""System calls of a gateway with workers, serial lines, TLS and `clock: require_sync`."""
+
+
+def test_the_filter_of_the_gateway_permits_its_system_calls():
+    """glibc asks with clock_adjtime whether the clock is synchronised, and the group of that call is denied."""
+    said = subprocess.run(
+        [need("systemd-analyze"), "syscall-filter"], check=True, capture_output=True, text=True
+    ).stdout
+    groups: dict[str, set[str]] = {}
+    for line in said.splitlines():
+        if line.startswith("@"):
+            members = groups.setdefault(line.strip(), set())
+        elif line.startswith("    ") and not line.strip().startswith("#"):
+            members.add(line.strip())
+
+    def calls(name: str) -> set[str]:
+        return set().union(*map(calls, groups[name])) if name.startswith("@") else {name}
+
+    permitted: set[str] = set()
+    for line in re.findall(r"^SystemCallFilter=(.*)$", UNITS[0].read_text(encoding="utf-8"), re.MULTILINE):
+        named = set().union(*map(calls, line.removeprefix("~").split()))
+        permitted = permitted - named if line.startswith("~") else permitted | named
+    assert USED - permitted - calls("@default") == set()
+    assert {"settimeofday", "reboot", "mount", "ptrace", "setuid"}.isdisjoint(permitted)
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_a_unit_starts_commands_that_exist_and_never_gives_up(unit: Path):
     commands = re.findall(
