@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 import drivers
 from gateway.common.setting_types import check_name
+from gateway.importers.environment import with_assumed
 from gateway.importers.found import Note, free_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.settings.document import Document
@@ -161,7 +162,7 @@ def _connection(machine: Found, found: Import) -> Connection | None:
     try:
         check_name(machine.area)
         check_name(machine.line)
-        return drivers.parse_connection(drivers.protocol(machine.protocol), machine.connection)
+        return drivers.parse_connection(drivers.protocol(machine.protocol), with_assumed(machine.connection))
     except ValidationError as error:
         message = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {describe(one)}" for one in error.errors(include_url=False)

@@ -19,6 +19,7 @@ from gateway.importers import (
     tia_xml,
 )
 from gateway.importers.content import read_content
+from gateway.importers.found import TooManyPointsError
 from gateway.importers.unknown import describe
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def read(file: Path, options: Options, name: str | None = None, encoding: str = 
     if name is None and options.columns:
         name = registers.FORMAT.name
     chosen = _BY_NAME[name] if name else recognised(content)
-    found = chosen.read(content, options)
+    try:
+        found = chosen.read(content, options)
+    except TooManyPointsError as error:
+        raise ValueError(str(error)) from None
     if content.start not in {"", "<"} and not encoding and content.encoding in {"cp1252", "gb18030"}:
         found.note(1, "encoding", f"its text is read as {content.encoding}, not UTF-8; say --encoding for another")
     return found

@@ -61,12 +61,16 @@ def _mark(mark: yaml.Mark | None) -> Mark:
 
 @dataclass(slots=True)
 class Document:
-    """A file's data and the place of each part of it; `digest` is the SHA-256 of its text."""
+    """A file's data and the place of each part of it; `digest` is the SHA-256 of its text.
+
+    `tags` are the tags that YAML itself does not define, such as `!secret`; each is a problem, too.
+    """
 
     file: Path
     data: Any = None
     digest: str = ""
     problems: list[Problem] = field(default_factory=list)
+    tags: dict[tuple[Step, ...], str] = field(default_factory=dict)
     _marks: dict[tuple[Step, ...], Mark] = field(default_factory=dict)
 
     def has(self, path: Sequence[Step]) -> bool:
@@ -106,6 +110,13 @@ def read_document(file: Path) -> Document:
     """Read one file. Raises `ConfigurationError` where it can't be read, is not YAML, or is too large."""
     text = _read_text(file)
     document = Document(file, digest=sha256(text.encode()).hexdigest())
+    _parse(document, text)
+    return document
+
+
+def parse_document(text: str, file: Path = Path()) -> Document:
+    """Return text in YAML as a document, in which tags are problems. Raises `ConfigurationError`."""
+    document = Document(file)
     _parse(document, text)
     return document
 
@@ -228,6 +239,7 @@ class _Parser:
             return self._alias(str(event.anchor), mark, path)
         tag = event.tag
         if tag not in {None, "!"} and tag not in _KNOWN_TAGS:
+            self._document.tags[path] = tag
             self._document.report_at(mark, path, f"the tag {tag.replace(_STANDARD_TAG, '!!')} means nothing here")
         name = event.anchor
         if name is not None:
