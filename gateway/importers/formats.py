@@ -15,6 +15,7 @@ from gateway.importers import (
     own,
     registers,
     telegraf,
+    thingsboard,
     tia,
     tia_xml,
 )
@@ -41,6 +42,7 @@ FORMATS: tuple[Format, ...] = (
     tia.FORMAT,
     tia_xml.FORMAT,
     telegraf.FORMAT,
+    thingsboard.FORMAT,
     registers.FORMAT,
 )
 """All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
