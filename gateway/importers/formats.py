@@ -12,6 +12,7 @@ from gateway.importers import (
     kepware_json,
     neuron,
     neuron_table,
+    nodered,
     own,
     registers,
     telegraf,
@@ -43,6 +44,7 @@ FORMATS: tuple[Format, ...] = (
     tia_xml.FORMAT,
     telegraf.FORMAT,
     thingsboard.FORMAT,
+    nodered.FORMAT,
     registers.FORMAT,
 )
 """All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
