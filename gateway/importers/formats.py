@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.importers import (
+    homeassistant,
     ignition,
     ignition_json,
     ignition_xml,
@@ -45,6 +46,7 @@ FORMATS: tuple[Format, ...] = (
     telegraf.FORMAT,
     thingsboard.FORMAT,
     nodered.FORMAT,
+    homeassistant.FORMAT,
     registers.FORMAT,
 )
 """All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
