@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.importers import (
+    edgex,
     homeassistant,
     ignition,
     ignition_json,
@@ -46,6 +47,7 @@ FORMATS: tuple[Format, ...] = (
     telegraf.FORMAT,
     thingsboard.FORMAT,
     nodered.FORMAT,
+    edgex.FORMAT,
     homeassistant.FORMAT,
     registers.FORMAT,
 )
