@@ -15,6 +15,7 @@ from gateway.importers import (
     neuron,
     neuron_table,
     nodered,
+    nodeset,
     own,
     registers,
     sunspec,
@@ -51,6 +52,7 @@ FORMATS: tuple[Format, ...] = (
     sunspec.FORMAT,
     edgex.FORMAT,
     homeassistant.FORMAT,
+    nodeset.FORMAT,
     registers.FORMAT,
 )
 """All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
