@@ -18,6 +18,7 @@ from gateway.cli.progress import Progress
 from gateway.common.setting_types import check_name
 from gateway.common.text import counted, printable
 from gateway.importers.build import built, files_of
+from gateway.importers.environment import unset, with_assumed
 from gateway.importers.formats import FORMATS, read
 from gateway.importers.found import Options
 from gateway.importers.merge import Choice, merge
@@ -68,6 +69,12 @@ SAME_NOTES = 50
 @click.option("--sheet", default="", help="The sheet of a workbook.  [default: all with addresses]")
 @click.option("--rate", "rates", multiple=True, metavar="GROUP=PERIOD",
               help="Of Ignition: the period of a tag group, as in Fast=250ms.")  # fmt: skip
+@click.option("--address", type=click.IntRange(0, 65_535), help="Of a model of SunSpec: its first register.")
+@click.option("--repeat", multiple=True, metavar="GROUP=N", help="Of a model of SunSpec: how often a group repeats.")
+@click.option("--nodes", type=click.Choice(["auto", "id", "path"]), default="auto", show_default=True,
+              help="Of a nodeset: the addresses of nodes.")  # fmt: skip
+@click.option("--env-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Of Telegraf and Home Assistant: a file with the values of variables and secrets.")  # fmt: skip
 @click.option(
     "--enterprise", default="enterprise", show_default=True, help="The company, the first level of all topics."
 )
@@ -83,8 +90,9 @@ def import_(
 ) -> None:  # fmt: skip
     """Make a factory and templates of FILE, or add its machines to a factory.
 
-    Tables (CSV, xlsx) of points or registers, and files of Kepware, Ignition, EMQX Neuron, TIA Portal and Telegraf
-    are recognised by their content. Notes list the parts that can't be translated.
+    Tables (CSV, xlsx) of points or registers, and files of Kepware, Ignition, EMQX Neuron, TIA Portal, Telegraf,
+    ThingsBoard, Node-RED, Home Assistant, EdgeX, OPC UA (nodesets) and SunSpec are recognised by their content. Notes
+    list the parts that can't be translated.
     """
     _check_options(context, out=out, into=into, replace=replace, keep=keep, force=force)
     given = {key: value for key, value in options.items() if value is not None}
@@ -110,6 +118,9 @@ def import_(
     folder = out or Path()
     write(folder, files, force=force)
     _print_notes(file, found)
+    if missing := unset([machine.connection for machine in found.machines]):
+        click.echo(f"{folder / 'factory.yaml'}: set {', '.join(missing)}, then lineside validate{_count(found)}")
+        return
     factory = load(folder / "factory.yaml")
     click.echo(f"{folder / 'factory.yaml'}: {size_of(factory)}{_count(found)}")
 
@@ -141,7 +152,7 @@ def _check_values(options: dict[str, Any]) -> None:
         for name in ("area", "line"):
             check_name(options[name])
         if written:
-            drivers.parse_connection(schemes[scheme], written)
+            drivers.parse_connection(schemes[scheme], with_assumed(written))
     except ValidationError as error:
         problems = "; ".join(describe(one) for one in error.errors(include_url=False))
         raise click.UsageError(f"--connection {written}: {problems}") from None

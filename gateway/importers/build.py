@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 import drivers
 from gateway.common.setting_types import check_name
+from gateway.importers.environment import with_assumed, without_others
 from gateway.importers.found import Note, free_name
 from gateway.model.metadata import MAX_POINTS
 from gateway.settings.document import Document
 from gateway.settings.factory import Place
-from gateway.settings.interpolation import escaped
 from gateway.settings.point_builder import ENABLED, Written, build
 from gateway.settings.scalars import is_text
 from gateway.settings.serialize import dump, dump_factory, least
@@ -56,7 +56,7 @@ class Machine:
     @property
     def entry(self) -> str:
         """The machine as a value in one line of a factory."""
-        return dump(escaped({"template": self.template, "connection": self.written}), flow=True)
+        return dump({"template": self.template, "connection": without_others(self.written)}, flow=True)
 
 
 @dataclass(slots=True)
@@ -162,7 +162,7 @@ def _connection(machine: Found, found: Import) -> Connection | None:
     try:
         check_name(machine.area)
         check_name(machine.line)
-        return drivers.parse_connection(drivers.protocol(machine.protocol), machine.connection)
+        return drivers.parse_connection(drivers.protocol(machine.protocol), with_assumed(machine.connection))
     except ValidationError as error:
         message = "; ".join(
             f"{'.'.join(map(str, one['loc']))}: {describe(one)}" for one in error.errors(include_url=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.importers import (
+    edgex,
+    homeassistant,
     ignition,
     ignition_json,
     ignition_xml,
@@ -12,13 +14,18 @@ from gateway.importers import (
     kepware_json,
     neuron,
     neuron_table,
+    nodered,
+    nodeset,
     own,
     registers,
+    sunspec,
     telegraf,
+    thingsboard,
     tia,
     tia_xml,
 )
 from gateway.importers.content import read_content
+from gateway.importers.found import TooManyPointsError
 from gateway.importers.unknown import describe
 
 if TYPE_CHECKING:
@@ -40,6 +47,12 @@ FORMATS: tuple[Format, ...] = (
     tia.FORMAT,
     tia_xml.FORMAT,
     telegraf.FORMAT,
+    thingsboard.FORMAT,
+    nodered.FORMAT,
+    sunspec.FORMAT,
+    edgex.FORMAT,
+    homeassistant.FORMAT,
+    nodeset.FORMAT,
     registers.FORMAT,
 )
 """All formats. The first that recognises a file reads it, so a format with few marks comes after those with more."""
@@ -56,7 +69,10 @@ def read(file: Path, options: Options, name: str | None = None, encoding: str = 
     if name is None and options.columns:
         name = registers.FORMAT.name
     chosen = _BY_NAME[name] if name else recognised(content)
-    found = chosen.read(content, options)
+    try:
+        found = chosen.read(content, options)
+    except TooManyPointsError as error:
+        raise ValueError(str(error)) from None
     if content.start not in {"", "<"} and not encoding and content.encoding in {"cp1252", "gb18030"}:
         found.note(1, "encoding", f"its text is read as {content.encoding}, not UTF-8; say --encoding for another")
     return found

@@ -13,10 +13,19 @@ from gateway.settings.units import LOOKALIKES, check_unit, is_unit, usual_unit
 
 if TYPE_CHECKING:
     from collections.abc import Container
+    from pathlib import Path
 
 
 Where = int | str
 """A place in a file: a line, from 1, or a path as of JSON (`$.nodes[0].tags[3]`) or a sheet (`Tags!12`)."""
+
+
+MOST_POINTS = 200_000
+"""Points of a file."""
+
+
+class TooManyPointsError(Exception):
+    """A file has more points than a gateway reads; lists with a count can have any number in a few characters."""
 
 
 class Row(NamedTuple):
@@ -66,7 +75,9 @@ class Options(NamedTuple):
     `order` is that of values of 32 and 64 bits, `kind` the type of values, where a format knows neither; each format
     has a default for an empty `order`. Of lists of registers `columns` are `FIELD=COLUMN`, `base` is the number of a
     table's first entry, `table` the table of an address that does not name it, and `sheet` the sheet of a workbook.
-    `rates` are `GROUP=PERIOD`.
+    `rates` are `GROUP=PERIOD`. Of a model of SunSpec `address` is the first register, and `repeat` how often groups
+    repeat, as in `module=4`. Of a nodeset `nodes` says how nodes are addressed: `auto`, `id` or `path`. `env_file` is
+    a file with values of environment variables.
     """
 
     area: str = "area"
@@ -80,6 +91,10 @@ class Options(NamedTuple):
     table: str = "holding"
     sheet: str = ""
     rates: tuple[str, ...] = ()
+    address: int | None = None
+    repeat: tuple[str, ...] = ()
+    nodes: str = "auto"
+    env_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +104,7 @@ class Import:
     machines: list[Found] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     _noted: set[Note] = field(default_factory=set)
+    _points: int = 0
 
     def note(self, where: Where, what: str, message: str) -> None:
         """Note what could not be translated, once."""
@@ -101,7 +117,11 @@ class Import:
         """Add a point under its name, or one that is like it and free.
 
         A name in letters that names here can't have becomes the description, and the address becomes the name.
+        Raises `TooManyPointsError`.
         """
+        self._points += 1
+        if self._points > MOST_POINTS:
+            raise TooManyPointsError(f"it has more than {MOST_POINTS:,} points; import it in parts")
         wanted = name
         if lost := _lost_letters(name):
             wanted = str(row.keys.get("address") or "point")

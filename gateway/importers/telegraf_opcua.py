@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gateway.importers.foreign import Foreign
 from gateway.importers.found import Found, Import, Options, Row, free_name
-from gateway.importers.telegraf_common import COMMON, duration, left_over, seconds
+from gateway.importers.opcua_keys import endpoint, note_types, security, user
+from gateway.importers.telegraf_common import COMMON, checked, duration, entries, left_over, seconds
+from gateway.settings.serialize import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,29 +19,87 @@ Settings = dict[str, Any]
 
 KNOWN = COMMON | {
     "endpoint", "connect_timeout", "request_timeout", "security_policy", "security_mode", "auth_method", "username",
-    "password", "nodes", "group", "subscription_interval", "timestamp", "client_trace", "session_timeout",
+    "password", "nodes", "group", "subscription_interval", "timestamp", "session_timeout", "read_retry_timeout",
+    "read_retry_count", "reconnect_error_threshold", "locales", "timestamp_format", "request_workarounds",
 }  # fmt: skip
-NODE = {"name", "namespace", "identifier_type", "identifier", "id", "monitoring_params", "nodes", "sampling_interval"}
-POLICIES = {"none": "none", "basic256sha256": "Basic256Sha256", "aes128_sha256_rsaoaep": "Aes128_Sha256_RsaOaep",
-            "aes256_sha256_rsapss": "Aes256_Sha256_RsaPss"}  # fmt: skip
+GROUP = {"name", "namespace", "namespace_uri", "identifier_type", "sampling_interval", "nodes"}
+INHERITED = ("namespace", "namespace_uri", "identifier_type", "sampling_interval")
+NODE = {
+    "name", "namespace", "namespace_uri", "identifier_type", "identifier", "id", "monitoring_params",
+    "sampling_interval",
+}  # fmt: skip
+TIMES = {"gather": "gateway", "server": "server", "source": "source"}
+"""Clocks by the values of `timestamp`."""
 
 
-def read(plugin: Settings, every: str, start: int, lines: Finder, options: Options, found: Import) -> None:
+class Input(Foreign):
+    """Settings of the input."""
+
+    name: str = ""
+    endpoint: str = ""
+    interval: str = ""
+    subscription_interval: str = ""
+    request_timeout: str = ""
+    security_policy: str = ""
+    security_mode: str = ""
+    auth_method: str = ""
+    username: str = ""
+    timestamp: str = ""
+
+
+class NodeSettings(Foreign):
+    """A node, or what the nodes of a group share."""
+
+    name: str = ""
+    id: str = ""
+    namespace: str = ""
+    namespace_uri: str = ""
+    identifier_type: str = ""
+    identifier: str = ""
+    sampling_interval: str = ""
+    monitoring_params: dict[str, Any] = {}
+
+
+class Monitoring(Foreign):
+    """How the server watches a node."""
+
+    sampling_interval: str = ""
+    queue_size: int = 10
+    discard_oldest: bool = True
+    data_change_filter: dict[str, Any] = {}
+
+
+class Filter(Foreign):
+    """Which changes the server sends."""
+
+    trigger: str = ""
+    deadband_type: str = ""
+    deadband_value: float = 0
+
+
+def read(plugin: object, every: str, start: int, lines: Finder, options: Options, found: Import) -> None:
     """Add the machine of one input."""
-    name = free_name(str(plugin.get("name") or options.machine or "opcua"))
-    left_over(plugin, KNOWN, start, lines, name, found)
+    given = plugin.get("name") if isinstance(plugin, dict) else ""
+    name = free_name(str(given or options.machine or "opcua")[:100])
+    settings = checked(Input, plugin, start, name, found)
+    if settings is None:
+        return
+    left_over(settings, KNOWN, start, lines, name, found)
     machine = Found(name, name, "opcua", {}, options.area, options.line, start)
     try:
-        machine.connection = _connection(plugin, name, start, lines, found)
-        subscribed = "subscription_interval" in plugin
-        rate = {"every": duration(plugin.get("subscription_interval", plugin.get("interval", every)))}
+        machine.connection = _connection(settings, name, start, lines, found)
+        subscribed = "subscription_interval" in settings
+        rate = {"every": duration(settings.get("subscription_interval") or settings.get("interval") or every)}
     except ValueError as error:
         found.note(start, name, f"is left out: {error}")
         return
     rate |= {} if subscribed else {"mode": "poll"}
-    for node in _nodes(plugin):
-        point = str(node.get("name", ""))
+    for written in _nodes(settings, name, start, lines, found):
+        point = str(written.get("name", ""))[:100] if isinstance(written, dict) else ""
         line = lines.find("name", point, start) if point else start
+        node = checked(NodeSettings, written, line, f"{name}/{point}", found)
+        if node is None:
+            continue
         left_over(node, NODE, line, lines, f"{name}/{point}", found)
         try:
             keys = {"node": _node_id(node), "type": options.kind} | rate | _monitored(node, name, line, found)
@@ -47,78 +108,88 @@ def read(plugin: Settings, every: str, start: int, lines: Finder, options: Optio
             continue
         found.add(machine, point, Row(line, keys))
     if machine.points:
-        found.note(
-            start, name, f"types of nodes are not in the file: all are {options.kind}; correct those that are not"
-        )
+        note_types(machine, options.kind, found)
     found.machines.append(machine)
 
 
 def _connection(plugin: Settings, name: str, start: int, lines: Finder, found: Import) -> Settings:
-    connection: Settings = {"url": str(plugin.get("endpoint", ""))}
-    policy = str(plugin.get("security_policy", "auto")).lower()
-    mode = str(plugin.get("security_mode", "auto")).lower()
-    if policy == "none" or mode == "none":
-        connection["security"] = "none"
-    elif policy in POLICIES:
-        connection["security"] = POLICIES[policy]
-    elif policy != "auto":
-        found.note(
-            lines.find("security_policy", start=start),
-            name,
-            f"{policy} is insecure; the strongest policy is used",
-        )
-    if mode == "sign" and connection.get("security") != "none":
-        connection["security_mode"] = "sign"
-    if "request_timeout" in plugin:
+    connection: Settings = {"url": endpoint(str(plugin.get("endpoint", "")))}
+    policy, mode = plugin.get("security_policy") or "auto", plugin.get("security_mode") or "auto"
+    connection |= security(policy, mode, lines.find("security_policy", start=start), name, found)
+    if plugin.get("request_timeout"):
         connection["timeout"] = seconds(plugin["request_timeout"])
+    if (clock := plugin.get("timestamp")) is not None:
+        if clock not in TIMES:
+            raise ValueError(f"the timestamp {clock[:40]!r} is not gather, server or source")
+        connection["time"] = TIMES[clock]
     method = str(plugin.get("auth_method", "anonymous")).lower()
     if method == "username":
-        connection["username"] = str(plugin.get("username", ""))
-        connection["password"] = {"secret": f"{free_name(name)}_password"}
-        where = lines.find("password", start=start)
-        found.note(where, name, f"the password is not copied: put it into the secret {name}_password")
+        connection |= user(str(plugin.get("username", "")), name, lines.find("password", start=start), found)
     elif method == "certificate":
         found.note(lines.find("auth_method", start=start), name, "write user_certificate and user_key by hand")
     return connection
 
 
-def _nodes(plugin: Settings) -> Iterator[Settings]:
+def _nodes(plugin: Settings, name: str, start: int, lines: Finder, found: Import) -> Iterator[object]:
     """Yield the nodes, each with the settings of its group."""
-    yield from plugin.get("nodes", ())
-    for group in plugin.get("group", ()):
-        inherited = {key: group[key] for key in ("namespace", "identifier_type", "sampling_interval") if key in group}
-        for node in group.get("nodes", ()):
-            yield inherited | node
+    yield from entries(plugin, "nodes", start, name, found)
+    for index, group in enumerate(entries(plugin, "group", start, name, found), 1):
+        what = f"{name}/group {index}"
+        settings = checked(NodeSettings, group, start, what, found)
+        if settings is None:
+            continue
+        left_over(settings, GROUP, start, lines, what, found)
+        inherited = {key: settings[key] for key in INHERITED if key in settings}
+        for node in entries(settings, "nodes", start, what, found):
+            yield inherited | node if isinstance(node, dict) else node
 
 
 def _node_id(node: Settings) -> str:
+    """Return the address of a node, with the URI of its namespace if it is written. Raises `ValueError`."""
     if node.get("id"):
         return str(node["id"])
     kind, identifier = str(node.get("identifier_type", "")), str(node.get("identifier", ""))
     if kind not in {"s", "i", "g", "b"} or not identifier:
         raise ValueError("it needs an identifier, and its identifier_type: s, i, g or b")
-    namespace = str(node.get("namespace", ""))
-    return f"ns={namespace};{kind}={identifier}" if namespace not in {"", "0"} else f"ns=0;{kind}={identifier}"
+    if node.get("namespace_uri"):
+        return f"nsu={node['namespace_uri']};{kind}={identifier}"
+    return f"ns={node.get('namespace') or 0};{kind}={identifier}"
 
 
 def _monitored(node: Settings, name: str, line: int, found: Import) -> Settings:
-    """Return the keys for the monitoring parameters of the listener."""
-    asked = dict(node.get("monitoring_params", {}))
+    """Return the keys for the monitoring parameters of the listener. Raises `ValueError`."""
+    what = f"{name}/{node.get('name')}"
+    given = checked(Monitoring, node.get("monitoring_params", {}), line, what, found)
+    if given is None:
+        raise ValueError("its monitoring_params are wrong")
     keys: Settings = {}
-    interval = asked.pop("sampling_interval", node.get("sampling_interval"))
-    if interval is not None:
+    interval = given.pop("sampling_interval", "") or node.get("sampling_interval")
+    if interval:
         keys["sampling"] = duration(interval)
-    if "queue_size" in asked:
-        keys["queue"] = int(asked.pop("queue_size"))
-    if asked.pop("discard_oldest", True) is False:
+    if "queue_size" in given:
+        keys["queue"] = given.pop("queue_size")
+    if given.pop("discard_oldest", True) is False:
         keys["discard"] = "newest"
-    condition = dict(asked.pop("data_change_filter", {}))
-    if condition.get("trigger") == "StatusValue":  # as we have it
-        del condition["trigger"]
-    if (kind := condition.get("deadband_type")) in {"Absolute", "Percent"}:
-        size = float(condition.pop("deadband_value"))
-        keys["deadband"] = size if kind == "Absolute" else f"{size:g}%"
-        del condition["deadband_type"]
-    for key in (*asked, *condition):
-        found.note(line, f"{name}/{node.get('name')}", f"{key} is not translated")
+    written = given.pop("data_change_filter", {})
+    condition = checked(Filter, written, line, what, found)
+    if condition is None:
+        raise ValueError("its data_change_filter is wrong")
+    keys |= _changes(condition, line, what, found) if written else {}
+    for key in (*given, *condition):
+        found.note(line, what, f"{key[:100]} is not translated")
     return keys
+
+
+def _changes(condition: Settings, line: int, what: str, found: Import) -> Settings:
+    """Return the keys for a filter of changes, and remove its translated parts. Raises `ValueError`."""
+    trigger, kind = condition.pop("trigger", "Status"), condition.pop("deadband_type", "None")
+    size = condition.pop("deadband_value", 0.0)
+    if trigger == "StatusValueTimestamp":
+        return {"trigger": "timestamp"}
+    if trigger == "Status":
+        found.note(line, what, "the trigger Status sends no changes of the value; here they are sent")
+    elif trigger != "StatusValue":
+        raise ValueError(f"the trigger {trigger[:40]!r} is not known")
+    if kind in {"Absolute", "Percent"} and size > 0:
+        return {"deadband": number(size) if kind == "Absolute" else f"{number(size)}%"}
+    return {}

@@ -67,7 +67,7 @@ class Document:
 
     `digest` is the SHA-256 of its text, and of the values that were put in for variables. `texts` are the texts of
     values that come from variables or the command line and were read as something else: a key that needs text takes
-    them.
+    them. `tags` are the tags that YAML itself does not define, such as `!secret`; each is a problem, too.
     """
 
     file: Path
@@ -75,6 +75,7 @@ class Document:
     digest: str = ""
     problems: list[Problem] = field(default_factory=list)
     texts: dict[tuple[Step, ...], str] = field(default_factory=dict)
+    tags: dict[tuple[Step, ...], str] = field(default_factory=dict)
     _marks: dict[tuple[Step, ...], Mark] = field(default_factory=dict)
     _origins: dict[tuple[Step, ...], str] = field(default_factory=dict)
     _overridden: set[tuple[Step, ...]] = field(default_factory=set)
@@ -202,6 +203,13 @@ def read_document(file: Path, variables: Variables | None = None) -> Document:
     document = Document(file)
     replaced = _parse(document, text, variables)
     document.digest = sha256("\0".join([text, *replaced]).encode()).hexdigest()
+    return document
+
+
+def parse_document(text: str, file: Path = Path()) -> Document:
+    """Return text in YAML as a document, in which tags are problems. Raises `ConfigurationError`."""
+    document = Document(file)
+    _parse(document, text)
     return document
 
 
@@ -336,6 +344,7 @@ class _Parser:
             return self._alias(str(event.anchor), mark, path)
         tag = event.tag
         if tag not in {None, "!"} and tag not in _KNOWN_TAGS:
+            self._document.tags[path] = tag
             self._document.refuse(mark, path, _of_tag(tag, event))
         name = event.anchor
         if name is not None:

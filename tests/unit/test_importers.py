@@ -418,11 +418,18 @@ def test_modbus_of_telegraf_is_a_machine_for_each_slave(tmp_path: Path) -> None:
         "legacy": {"address": "holding 12", "raw": "uint32", "scale": 0.1, "every": "5s"},
     }
     assert points(tmp_path, 1) == {
-        "voltage": {"address": "holding 0", "raw": "int16", "order": "DCBA", "scale": 0.1, "every": "90s"},
+        "voltage": {"address": "holding 0", "raw": "int16", "order": "BADC", "scale": 0.1, "every": "90s"},
         "hours": {"address": "holding 3", "raw": "uint32", "order": "DCBA", "type": "float", "every": "90s"},
-        "serial": {"address": "holding 5", "raw": "string", "order": "DCBA", "length": 8, "every": "90s"},
-        "alarm": {"address": "holding 20", "bit": 3, "every": "90s"},
-        "high": {"address": "holding 21", "raw": "uint8", "byte": "high", "every": "90s"},
+        "serial": {
+            "address": "holding 5",
+            "raw": "string",
+            "order": "BADC",
+            "length": 8,
+            "packing": "byte_per_register",
+            "every": "90s",
+        },
+        "alarm": {"address": "holding 20", "bit": 3, "order": "BADC", "every": "90s"},
+        "high": {"address": "holding 21", "raw": "uint8", "byte": "high", "order": "BADC", "every": "90s"},
     }
     assert points(tmp_path, 2) == {
         "motor_run": {"address": "coil 3", "every": "90s"},
@@ -442,7 +449,7 @@ def test_telegraf_options_without_an_equivalent_are_reported_with_their_lines(tm
     expected = {
         "inputs.cpu": "[[inputs.cpu]]", "name_override": "name_override", "unit is not": 'name = "power"',
         "meter/odd": 'name = "odd"', "tags is not": "tags", "measurement is not": 'name = "jog"',
-        "workarounds.string": "string_register_location", "hidden": "tcp://10.0.0.10",
+        "hidden": "tcp://10.0.0.10",
         "motor_run": 'name = "motor run"',
     }  # fmt: skip
     for what, where in expected.items():
@@ -542,14 +549,14 @@ def test_opcua_of_telegraf_polls_or_subscribes_as_it_did(tmp_path: Path) -> None
     factory = load_factory(tmp_path / "out" / "factory.yaml")
     assert factory.machines[0].written["connection"] == {
         "url": "opc.tcp://10.0.0.2:4840", "security": "Basic256Sha256", "security_mode": "sign", "timeout": 5.0,
-        "username": "edge", "password": {"secret": "drum_password"},
+        "username": "edge", "password": {"secret": "drum_password"}, "time": "source",
     }  # fmt: skip
     everything = "".join(file.read_text(encoding="utf-8") for file in (tmp_path / "out").rglob("*.yaml")) + ran.output
     assert "hunter2" not in everything
     noted = "\n".join(notes(ran))
     for what in (
         "optional_fields is not translated",
-        "/flow: trigger is not translated",
+        "/flow: the trigger Status sends no changes",
         "drum/bad: is left out",
         "drum_password",
         "all are int",
