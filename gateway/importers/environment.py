@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 2**20
 """The size of a file with values."""
 
-ASSUMED = "1"
-"""A value with which an address is checked: it can be a host, a port, a unit or a number of seconds."""
+ASSUMED, ASSUMED_HOST = "1", "host"
+"""Values with which an address is checked: a port, a unit or a number of seconds, and a host."""
 
 VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}")
 """A variable as it is written here."""
@@ -125,10 +125,15 @@ def _in_quotes(line: str, position: int) -> bool:
 def with_assumed(written: Any) -> Any:  # noqa: ANN401 - any plain data
     """Return data with a value in place of each variable, to check the rest of it."""
     if isinstance(written, str):
-        return VARIABLE.sub(lambda match: match["default"] or ASSUMED, written)
+        return VARIABLE.sub(_assumed, written)
     if isinstance(written, dict):
         return {key: with_assumed(value) for key, value in written.items()}
     return [with_assumed(value) for value in written] if isinstance(written, list) else written
+
+
+def _assumed(match: re.Match[str]) -> str:
+    is_host = match.string[: match.start()].endswith(("://", "@"))
+    return match["default"] or (ASSUMED_HOST if is_host else ASSUMED)
 
 
 def without_others(written: Any) -> Any:  # noqa: ANN401 - any plain data
