@@ -108,6 +108,21 @@ class Ingest:
         self._linked = asyncio.Event()
         self._redeliver = asyncio.Event()
 
+    @property
+    def session(self) -> Session:
+        """The session with the broker."""
+        return self._session
+
+    @property
+    def not_durable(self) -> int:
+        """The number of written batches that a store may still lose."""
+        return len(self._queue)
+
+    @property
+    def waiting_letters(self) -> int:
+        """The number of dead letters that are not on the disk yet."""
+        return self._set_aside.waiting
+
     async def run(self) -> None:
         """Receive and write until cancelled; log an outage once."""
         await self._disk.run(self._metadata.load)
@@ -324,6 +339,7 @@ class Ingest:
     def _count(self, batch: Batch) -> None:
         now, status = self._clock(), self.status
         status.first_stored = status.first_stored or now / 1e6
+        status.last_stored = now / 1e6
         refused = sum(batch.refused.values())
         status.records += len(batch.records)
         status.readings += batch.readings - refused

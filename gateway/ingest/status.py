@@ -13,7 +13,7 @@ from gateway.common.histogram import Histogram
 class IngestStatus:
     """Counts of ingest since its start.
 
-    `first_stored`    the time of the first write, in seconds since the epoch
+    `first_stored`    the time of the first write, in seconds since the epoch; `last_stored` that of the last
     `set_aside`       readings that are in dead letters and in no store; `not_stored` has them by reason
     `dead_letters`    letters of them, and of messages that are not records; `letters_dropped` had no room
     `waiting_for_metadata`  records that had to wait for their metadata
@@ -30,6 +30,7 @@ class IngestStatus:
     waiting_for_metadata: int = 0
     confirmations_denied: int = 0
     first_stored: float | None = None
+    last_stored: float | None = None
     latency: Histogram = field(default_factory=Histogram)
 
     def report(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _DROPPED = "dropped:"
 
@@ -75,7 +75,7 @@ class ScheduleCounts:
     """The scans of one machine that were due by its schedule. `taken` includes those that returned only faults.
 
     A slot is missed if the next one came before its scan could begin. `late` is the delay of a scan after its slot,
-    `lasted` its duration; both in seconds, over the acquired scans.
+    `lasted` its duration; both in seconds, over the acquired scans. `observe` is called with both for each scan.
     """
 
     due: int = 0
@@ -85,6 +85,7 @@ class ScheduleCounts:
     late_most: float = 0.0
     lasted_sum: float = 0.0
     lasted_most: float = 0.0
+    observe: Callable[[float, float], None] | None = field(default=None, repr=False, compare=False)
 
     def took(self, late: float, lasted: float) -> None:
         """Count a slot as acquired."""
@@ -94,6 +95,8 @@ class ScheduleCounts:
         self.lasted_sum += lasted
         self.late_most = max(self.late_most, late)
         self.lasted_most = max(self.lasted_most, lasted)
+        if self.observe is not None:
+            self.observe(late, lasted)
 
     def skipped(self, slots: int) -> None:
         """Count slots as missed."""

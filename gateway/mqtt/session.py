@@ -199,7 +199,7 @@ class Session:
     """Connects to the broker and serves each connection, again and again.
 
     `broker` may be replaced: it counts from the next connection on. `denied` are the filters whose SUBSCRIBE the
-    broker denied last, with the reason code.
+    broker denied last, with the reason code. `connected` is whether a connection is open, the last of `connects`.
     """
 
     def __init__(
@@ -219,6 +219,8 @@ class Session:
         """
         self.broker = broker
         self.denied: dict[str, int] = {}
+        self.connected = False
+        self.connects = 0
         self._identifier = identifier
         self._presence = presence
         self._keep_session = keep_session
@@ -249,12 +251,15 @@ class Session:
             try:
                 async with connection or self._connection() as link:
                     began = now()
+                    self.connected = True
+                    self.connects += 1
                     self._enter("mqtt.connected", healthy=True, broker=link.address)
                     if self._presence is not None:
                         self._presence.connected()
                     try:
                         await serve(link)
                     finally:
+                        self.connected = False
                         if self._presence is not None:
                             await self._presence.publish_death(link)
             except Exception as error:  # noqa: BLE001 - here only: a defect costs the connection, and not the service
