@@ -127,10 +127,11 @@ class MachineStatuses:
 
     def points_of(self, path: MachinePath) -> PointCounts:
         """Return the numbers of points of one machine."""
-        states = self._together[path].values()
-        bad = sum(len(state.bad) for state in states)
-        uncertain = sum(len(state.uncertain) for state in states)
-        heard = sum(len(state.heard) for state in states)
+        bad = uncertain = heard = 0
+        for state in self._together[path].values():
+            bad += len(state.bad)
+            uncertain += len(state.uncertain)
+            heard += len(state.heard)
         return PointCounts(self._machines[path].points, heard - bad - uncertain, uncertain, bad)
 
     def qualities(self, path: MachinePath) -> Iterator[tuple[str, Quality]]:

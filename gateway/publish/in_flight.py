@@ -18,7 +18,6 @@ from gateway.publish.topic_backoff import PROBE_EVERY, TopicBackoff
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.common.histogram import Histogram
     from gateway.common.seq_ranges import SeqRange
 
 IN_FLIGHT, IN_FLIGHT_BYTES = 100, 4 * 2**20
@@ -88,13 +87,14 @@ class InFlight:
     `unacknowledged` records, of so many `unacknowledged_bytes`, wait for the broker's answer. A store has accepted
     `accepted_records`, and may still lose them.
 
-    `acknowledgements` and `confirmations`, if they are set, get the seconds from sending a record to its answer.
+    The seconds from sending a record to its answer are appended to `acknowledgements` and `confirmations`, if these
+    are lists, which their owner has to empty.
     """
 
     def __init__(self, *, by_broker: bool) -> None:
         self.counts: Counter[str] = Counter()
-        self.acknowledgements: Histogram | None = None
-        self.confirmations: Histogram | None = None
+        self.acknowledgements: list[float] | None = None
+        self.confirmations: list[float] | None = None
         self.has_subscribers = True
         self.stalled = False
         self.blocked = TopicBackoff(by_broker=by_broker)
@@ -221,7 +221,7 @@ class InFlight:
             return False  # confirmed before the broker had answered, which has settled it
         self._acknowledge(sent)
         if self.acknowledgements is not None:
-            self.acknowledgements.add(now - sent.when)
+            self.acknowledgements.append(now - sent.when)
         if self._strikes:
             self._strikes.pop(seq, None)
         if reason == NO_SUBSCRIBERS or reason >= REFUSED:
@@ -323,7 +323,7 @@ class InFlight:
         for seq in arrived:
             if sent := self._forget(seq):
                 if self.confirmations is not None:
-                    self.confirmations.add(now - sent.when)
+                    self.confirmations.append(now - sent.when)
                 self._newest = max(self._newest, sent.when)
                 used = self._backlog + sent.size if sent.backlog else 0
                 self._backlog_limit.learn(now - sent.when, sent.size, used, now)
