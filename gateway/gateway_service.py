@@ -31,11 +31,16 @@ from gateway.common.setting_types import MissingSecret
 from gateway.common.stall import StallWatch
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.common.wire_trace import log_trace
+from gateway.metrics.definitions import GATEWAY_LABEL
+from gateway.metrics.endpoint import MetricsEndpoint, Sources
+from gateway.metrics.gateway_metrics import Durations, GatewayMetrics
+from gateway.metrics.health import machines_reason
+from gateway.metrics.samples import MetricsPart
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
-from gateway.pipeline.machine_status import MachineStatuses
+from gateway.pipeline.machine_status import MachineStatuses, State
 from gateway.pipeline.pipeline import Pipeline
 from gateway.pipeline.totals import CounterTotals, read_totals
 from gateway.publish.publisher import Publisher
@@ -51,17 +56,21 @@ from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
     from gateway.acquisition.discovery import DiscoveredSources
+    from gateway.metrics.health import Checks
+    from gateway.metrics.samples import Samples
     from gateway.model.part import Part
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan
     from gateway.pipeline.totals import CounterState
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
+    from gateway.settings.sections import GatewaySection
 
     _Builders = tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]
     """The builders of a machine's records: of readings, and of events."""
@@ -129,7 +138,9 @@ class GatewayService:
         self._waves = Waves()
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
         self._alarms = Alarms()
-        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room)
+        self._durations = None if own.metrics.listen is None else Durations()
+        times = None if self._durations is None else self._durations.scans
+        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room, times)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
         self._retained = RetainedCleanup(
@@ -154,6 +165,12 @@ class GatewayService:
         self._alive = own.spool.folder / f"{own.id}.alive"
         self._started = time.monotonic()
         self._sums = CostLimited(self._sum_devices)
+        self._place = factory.factory.enterprise, factory.factory.site
+        self._metrics = None if self._durations is None else self._make_metrics(own, self._durations)
+        self._endpoint: MetricsEndpoint | None = None
+        if own.metrics.endpoint is not None and part.has_identity:
+            sources = Sources(self._metric_parts, self._all_checks, {"spool": self.ping_spool})
+            self._endpoint = MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics.listen")
 
     # -- the steps of the flow --
 
@@ -297,6 +314,10 @@ class GatewayService:
             if whole:
                 await self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = [tasks.create_task(beat(self._alive), name="heartbeat")] if whole else []
+            if self._endpoint is not None:
+                living.append(_supervised(tasks, self._endpoint.run, "metrics"))
+            if self._durations is not None:
+                living.append(_supervised(tasks, self._durations.run, "durations"))
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")
             describing = _supervised(tasks, self._metadata.run, "metadata")
@@ -388,6 +409,46 @@ class GatewayService:
         for worker in self._devices.workers:  # one device may be read over several connections
             counts[worker.name].append(worker.counts())
         return {name: summed(several) for name, several in counts.items()}
+
+    # -- metrics and health --
+
+    def _make_metrics(self, own: GatewaySection, durations: Durations) -> GatewayMetrics:
+        counting = self.spool, self._publisher, self.states, self._devices, self.clock, self._stall
+        return GatewayMetrics(GatewayMetrics.Parts(own, *counting), durations)
+
+    async def samples(self) -> Samples | None:
+        """Return the present values of all metrics; None without an endpoint."""
+        if self._metrics is None:
+            return None
+        configuration = *self._place, self.id, self._digest
+        return await self._metrics.samples(self._ledger(), self._sums()["drivers"], configuration)
+
+    def checks(self) -> Checks:
+        """Return the needs of this process, see `Checks`."""
+        connected, fault = self._publisher.session.connected, self.clock.fault
+        return {
+            "broker": "" if connected else "not connected",
+            "spool": self.spool.disk_trouble,
+            "clock": "" if fault is None else fault.code,
+        }
+
+    def machine_states(self) -> dict[str, int]:
+        """Return the number of machines in each state."""
+        found = dict.fromkeys(map(str, State), 0)
+        for machine in self.states.machines:
+            found[machine.state.value] += 1
+        return found
+
+    def ping_spool(self) -> Future[bool]:
+        """Return a future that the thread of the spool fulfils at its next turn."""
+        return self.spool.ping()
+
+    async def _metric_parts(self) -> list[MetricsPart]:
+        found = await self.samples()
+        return [] if found is None else [MetricsPart({GATEWAY_LABEL: self.id}, found)]
+
+    async def _all_checks(self) -> Checks:
+        return self.checks() | {"machines": machines_reason(self.machine_states())}
 
     def closing_report(self) -> dict[str, Any]:
         """Return the report with every machine, and the points that were never read good."""

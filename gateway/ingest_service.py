@@ -11,13 +11,18 @@ import structlog
 from gateway.common.clock import Clock
 from gateway.common.dead_letters import DeadLetters, ingest_letters
 from gateway.common.heartbeat import beat
-from gateway.common.tasks import cancel_and_wait
+from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.service import Ingest
 from gateway.ingest.store_writer import StoreWriter
+from gateway.metrics.definitions import INGEST_LABEL
+from gateway.metrics.endpoint import MetricsEndpoint, Sources
+from gateway.metrics.ingest_metrics import ingest_samples, named
+from gateway.metrics.samples import MetricsPart
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
+    from gateway.metrics.health import Checks
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger()
@@ -36,6 +41,14 @@ class IngestService:
         metadata = MetadataRegistry(folder / f"{factory.ingest.id}.metas.json")
         topics = Topics(factory.broker.root)
         self._ingest = Ingest(factory, topics, writers, metadata, self._dead_letters, Clock())
+        self._id = factory.ingest.id
+        self._configuration = (
+            factory.factory.enterprise, factory.factory.site, factory.gateway.id, factory.digest,
+        )  # fmt: skip
+        self._endpoint: MetricsEndpoint | None = None
+        if (address := factory.ingest.metrics.endpoint) is not None:
+            sources = Sources(self._metric_parts, self._checks)
+            self._endpoint = MetricsEndpoint(address, sources, "ingest.metrics.listen")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""
@@ -44,6 +57,9 @@ class IngestService:
                 tasks.create_task(self._ingest.run(), name="ingest"),
                 tasks.create_task(beat(self._alive), name="sign of life"),
             ]
+            if self._endpoint is not None:
+                serving = supervise(self._endpoint.run, BestEffort("metrics"))
+                working.append(tasks.create_task(serving, name="metrics"))
             log.info("ingest.started")
             await stop.wait()
             await cancel_and_wait(*working)
@@ -52,6 +68,18 @@ class IngestService:
     def asked_to_reload(self) -> None:
         """Log what to do instead: nothing that ingest depends on changes often, as machines do."""
         log.warning("ingest.restart_to_reload", why="a restart loses nothing: brokers and spools keep the records")
+
+    async def _metric_parts(self) -> list[MetricsPart]:
+        samples = ingest_samples(self._ingest, self._writers, self._configuration)
+        return [MetricsPart({INGEST_LABEL: self._id}, samples)]
+
+    async def _checks(self) -> Checks:
+        """Return the needs of ingest, see `Checks`."""
+        letters = self._ingest.waiting_letters
+        return {
+            "broker": "" if self._ingest.session.connected else "not connected",
+            "dead_letters": f"{letters} dead letters wait for the disk" if letters else "",
+        } | {f"store {name}": "" if writer.available else "unavailable" for name, writer in named(self._writers)}
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""

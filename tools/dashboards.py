@@ -132,7 +132,7 @@ FLEET = Dashboard(
                   {"alertname": "alert"}, ("Value", "__name__", "alertstate", "job")),
             table("Gateways", [
                 Query(f'max by (gateway, instance, site) (up{{job="lineside-gateway", {SITE}}} * on (instance) group_left (gateway) '
-                      f"max by (instance, gateway) (lineside_build_info{{{SITE}}}))", now=True),
+                      f"max by (instance, gateway) (last_over_time(lineside_build_info{{{SITE}}}[1d])))", now=True),
                 Query(f"sum by (gateway, instance, site) (rate(lineside_readings_acquired_total{{{SITE}}}[5m]))", now=True),
                 Query(f"sum by (gateway, instance, site) (lineside_readings_pending{{{SITE}}})", now=True),
                 Query(f"max by (gateway, instance, site) (lineside_spool_oldest_record_age_seconds{{{SITE}}})", now=True),

@@ -18,6 +18,7 @@ import orjson
 from gateway.common.event_loop import new_event_loop
 from gateway.common.setting_types import MissingSecret, parse_duration
 from gateway.common.text import counted
+from gateway.metrics.endpoint import missing_extra
 from gateway.model.path import matches
 from gateway.settings.load import load_factory
 from gateway.settings.problems import LONGEST_MESSAGE, ConfigurationError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.problems import Problem
+    from gateway.settings.sections import MetricsSection
 
 EXPECTED = (MissingSecret, OSError, sqlite3.OperationalError)
 """Errors that end a service with a line of text: a missing secret, a port or a spool in use."""
@@ -100,6 +102,13 @@ def load(file: Path) -> Factory:
         print_problems(error.problems)
         count = len(error.problems)
         click.echo(f"{file}: {counted(count, 'problem')}", err=True)
+        sys.exit(1)
+
+
+def require_metrics(file: Path, section: str, metrics: MetricsSection) -> None:
+    """Exit with 1 where an endpoint is configured and its library is not installed."""
+    if metrics.listen is not None and (line := missing_extra()):
+        click.echo(f"{file}: {section}.metrics: {line}", err=True)
         sys.exit(1)
 
 

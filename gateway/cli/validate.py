@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ import orjson
 from gateway.acquisition.link_load import load_warnings
 from gateway.cli.common import CONFIG, print_problems, size_of
 from gateway.common.text import counted
+from gateway.metrics.endpoint_warnings import metrics_warnings
 from gateway.mqtt.topics import topic_warnings
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, in_order
@@ -35,7 +37,8 @@ def validate(config: Path, style: str, *, strict: bool) -> None:
     factory: Factory | None = None
     try:
         factory = load_factory(config)
-        problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
+        found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory))
+        problems = in_order([*factory.warnings, *chain.from_iterable(found)])
     except ConfigurationError as error:
         problems = error.problems
     if style == "json":
