@@ -66,7 +66,7 @@ bench-parts: $(VENV)/.dev ## measure the parts one by one: steps, spool, ingest,
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/modbus_schedule.py
 	$(BIN)/python benchmarks/modbus_recovery.py
-	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/metrics.py --runs 1
 	$(BIN)/python benchmarks/reload.py
 	$(BIN)/python benchmarks/backlog.py
 	$(BIN)/python benchmarks/opcua_changes.py

@@ -13,6 +13,7 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import until
@@ -34,6 +35,7 @@ from gateway.model.ledger import ScheduleCounts
 from gateway.settings.load import load_factory
 from gateway.settings.sections import Endpoint, MetricsSection, parse_endpoint
 from gateway.spool.record_ages import MAX_NOTES, RecordAges
+from gateway.trial.configuration import tried
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -469,6 +471,13 @@ def test_a_missing_extra_is_one_line_with_the_command(tmp_path: Path, monkeypatc
     assert done.output == f"{file}: gateway.metrics: metrics need an extra: pip install 'lineside[metrics]'\n"
     assert "warning: gateway.metrics.listen: metrics need an extra" in validate(file)
     assert load_factory(file).gateway.metrics.machines == 1000
+
+
+def test_a_trial_does_not_listen_at_the_address_of_the_box(tmp_path: Path):
+    """`lineside check --simulated` runs beside the gateway of the box, and in CI without the extra."""
+    file = factory(tmp_path, "{listen: 9464}")
+    data = yaml.safe_load(tried(file, tmp_path, tmp_path / "readings.db", 1883))
+    assert "metrics" not in data["gateway"] | data["ingest"]
 
 
 def test_every_metric_is_defined_once():
