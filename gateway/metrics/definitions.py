@@ -96,7 +96,7 @@ GATEWAY = (
     Definition("lineside_scans_acquired_total", COUNTER, "Scans that were read, of all machines."),
     Definition("lineside_scans_missed_total", COUNTER, "Scans that could not begin before the next was due, of all "
                "machines."),
-    Definition("lineside_scan_duration_seconds", HISTOGRAM, "Duration of a scan by schedule; pushed scans have none."),
+    Definition("lineside_scan_duration_seconds", HISTOGRAM, "Duration of a scan by schedule; not of pushed scans."),
     Definition("lineside_scan_lateness_seconds", HISTOGRAM, "Delay of a scan by schedule after its slot."),
     # -- machines and points --
     Definition("lineside_machines", GAUGE, "Machines in a state: starting, online, degraded or "

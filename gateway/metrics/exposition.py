@@ -1,7 +1,8 @@
 """Samples as text: the text format of Prometheus (version 0.0.4), or OpenMetrics 1.0 on request.
 
-The client library chooses the format. It does not write the text: it needs some 10 µs for each line, more than the
-gateway needs for a hundred readings at each scrape. Here a line is its head, which is made once, and its number.
+The client library chooses the format. It does not write the text: it needs some 10 µs for each line, and a text of a
+hundred machines would cost as much as reading them for a second. Here the head of a line is made once, and the lines
+of all machines are one template for their numbers.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ _Heads = tuple[str, ...]
 """The beginning of each line of a series, up to the number."""
 
 
+class _Template(NamedTuple):
+    """The lines of many series, and the labels that they were made for."""
+
+    labels: tuple[Labels, ...]
+    text: str
+
+
 class Format(NamedTuple):
     """A text format: its media type, and whether it is OpenMetrics."""
 
@@ -52,6 +60,7 @@ class Exposition:
 
     def __init__(self) -> None:
         self._heads: dict[tuple[str, tuple[tuple[str, str], ...]], dict[Labels, _Heads]] = {}
+        self._templates: dict[tuple[str, tuple[tuple[str, str], ...]], _Template] = {}
         self._headers = {
             (definition.name, is_openmetrics): _header(definition, is_openmetrics=is_openmetrics)
             for definition in DEFINITIONS.values()
@@ -63,7 +72,7 @@ class Exposition:
         lines: list[str] = []
         turn = LINES_AT_ONCE
         for name, definition in DEFINITIONS.items():
-            having = [part for part in parts if part.samples.rows(name)]
+            having = [part for part in parts if name in part.samples]
             if having:
                 lines.append(self._headers[name, form.is_openmetrics])
             for part in having:
@@ -77,6 +86,8 @@ class Exposition:
         return "\n".join(lines).encode()
 
     def _add(self, lines: list[str], definition: Definition, part: MetricsPart) -> None:
+        if (columns := part.samples.columns(definition.name)) is not None:
+            lines.append(self._template(definition, part, columns.labels) % tuple(columns.numbers))
         heads = self._heads.setdefault((definition.name, tuple(part.labels.items())), {})
         for labels, numbers in part.samples.rows(definition.name):
             known = heads.get(labels)
@@ -90,6 +101,16 @@ class Exposition:
             for head, number in zip(known, numbers, strict=True):
                 text = str(number) if -_MOST <= number <= _MOST else _not_finite(number)
                 lines.append(head + text)
+
+    def _template(self, definition: Definition, part: MetricsPart, labels: tuple[Labels, ...]) -> str:
+        """Return the lines of many series, with a place for each number."""
+        key = definition.name, tuple(part.labels.items())
+        known = self._templates.get(key)
+        if known is None or known.labels is not labels:
+            heads = (head for one in labels for head in _make_heads(definition, part.labels, one))
+            text = "\n".join(head.replace("%", "%%") + "%s" for head in heads)
+            known = self._templates[key] = _Template(labels, text)
+        return known.text
 
 
 def _not_finite(number: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from operator import add
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import Quality
@@ -16,12 +17,13 @@ from gateway.metrics.samples import Samples
 from gateway.model.ledger import ScheduleCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gateway.acquisition.device_manager import DeviceManager
     from gateway.common.clock import Clock
     from gateway.common.stall import StallWatch
     from gateway.model.ledger import Ledger
+    from gateway.model.path import MachinePath
     from gateway.pipeline.machine_status import MachineStatus, MachineStatuses
     from gateway.publish.publisher import Publisher
     from gateway.settings.sections import GatewaySection
@@ -32,6 +34,12 @@ AT_ONCE = 50
 
 STATES = ("starting", "online", "degraded", "offline")
 """The states of a machine, as in `gateway.pipeline.machine_status`."""
+
+STATE_NUMBERS = {state: tuple(int(state == other) for other in STATES) for state in STATES}
+"""The numbers of the series of a machine in a state."""
+
+QUALITIES = ("good", "uncertain", "bad", "unread")
+"""The qualities of the last readings of points, and that of points without a reading."""
 
 REASONS = (
     "adopted", "damaged", "disk_full", "not_encodable", "not_writable", "rejected_by_store", "spool_full",
@@ -93,6 +101,47 @@ def add_ledger(found: Samples, ledger: Ledger) -> None:
     found.set_each("lineside_readings_dropped_total", ledger.dropped, REASONS)
 
 
+class _MachineLabels(NamedTuple):
+    """The labels of the series of all machines: one for each machine, for each state of it, and for each quality."""
+
+    plain: tuple[tuple[str, ...], ...]
+    by_state: tuple[tuple[str, ...], ...]
+    by_quality: tuple[tuple[str, ...], ...]
+
+
+class _Columns:
+    """The numbers of the series of all machines, in the order of the machines."""
+
+    def __init__(self) -> None:
+        self._states: list[float] = []
+        self._qualities: list[float] = []
+        self._readings: list[float] = []
+        self._due: list[float] = []
+        self._missed: list[float] = []
+        self._duration: list[float] = []
+        self._lateness: list[float] = []
+
+    def add(self, machine: MachineStatus, qualities: tuple[int, ...], counts: ScheduleCounts) -> None:
+        """Add a machine."""
+        self._states += STATE_NUMBERS[machine.state.value]
+        self._qualities += qualities
+        self._readings.append(machine.readings)
+        self._due.append(counts.due)
+        self._missed.append(counts.missed)
+        self._duration += (counts.lasted_sum, counts.taken)
+        self._lateness += (counts.late_sum, counts.taken)
+
+    def add_to(self, found: Samples, labels: _MachineLabels) -> None:
+        """Add the series of all machines to samples."""
+        found.set_columns("lineside_machine_state", labels.by_state, self._states)
+        found.set_columns("lineside_machine_points", labels.by_quality, self._qualities)
+        found.set_columns("lineside_machine_readings_total", labels.plain, self._readings)
+        found.set_columns("lineside_machine_scans_due_total", labels.plain, self._due)
+        found.set_columns("lineside_machine_scans_missed_total", labels.plain, self._missed)
+        found.set_columns("lineside_machine_scan_duration_seconds", labels.plain, self._duration)
+        found.set_columns("lineside_machine_scan_lateness_seconds", labels.plain, self._lateness)
+
+
 class GatewayMetrics:
     """Reads the parts of a gateway when somebody asks for its metrics."""
 
@@ -113,6 +162,8 @@ class GatewayMetrics:
         window = parts.publisher.window
         window.acknowledgements, window.confirmations = durations.acknowledgements, durations.confirmations
         self._old_record: tuple[int, float] | None = None  # of a former process: its number, and its time
+        self._paths: list[MachinePath] = []
+        self._labels: _MachineLabels | None = None
 
     async def samples(
         self, ledger: Ledger, drivers: Mapping[str, int], configuration: tuple[str, str, str, str]
@@ -182,54 +233,53 @@ class GatewayMetrics:
 
     async def _add_machines(self, found: Samples) -> float:
         """Add the sums over all machines and the series of each; return the processor time in seconds."""
-        states, devices, settings = self._parts.states, self._parts.devices, self._parts.settings.metrics
-        machines, began, spent = list(states.machines), time.thread_time(), 0.0
-        by_state = dict.fromkeys(STATES, 0)
-        by_quality = {"good": 0, "uncertain": 0, "bad": 0, "unread": 0}
-        schedule, points = ScheduleCounts(), settings.points
+        devices, limits = self._parts.devices, self._parts.settings.metrics
+        began, spent = time.thread_time(), 0.0
+        machines = list(self._parts.states.machines)
+        by_state, by_quality = dict.fromkeys(STATES, 0), [0, 0, 0, 0]
+        schedule, points = ScheduleCounts(), limits.points
         schedule.add(devices.past)
+        labels, columns = self._labels_of(machines[: limits.machines]), _Columns()
         for place, machine in enumerate(machines):
             if place % AT_ONCE == 0 and place:
                 spent += time.thread_time() - began
                 await asyncio.sleep(0)
                 began = time.thread_time()
             counts = devices.schedules.get(str(machine.path))
-            if counts is None:
-                continue  # removed meanwhile
-            schedule.add(counts)
-            by_state[machine.state.value] += 1
-            known = states.points_of(machine.path)
-            qualities = {
-                "good": known.good, "uncertain": known.uncertain, "bad": known.bad,
-                "unread": known.configured - known.good - known.uncertain - known.bad,
-            }  # fmt: skip
-            for quality, number in qualities.items():
-                by_quality[quality] += number
-            if place < settings.machines:
-                self._add_machine(found, machine, qualities, counts)
+            qualities = (0, 0, 0, 0)
+            if counts is not None:  # else it was removed meanwhile
+                known = self._parts.states.points_of(machine.path)
+                unread = known.configured - known.good - known.uncertain - known.bad
+                qualities = known.good, known.uncertain, known.bad, unread
+                by_state[machine.state.value] += 1
+                schedule.add(counts)
+            by_quality = [*map(add, by_quality, qualities)]
+            if place < limits.machines:
+                columns.add(machine, qualities, counts or ScheduleCounts())
                 points -= self._add_points(found, machine, points)
+        columns.add_to(found, labels)
         found.set_each("lineside_machines", by_state)
-        found.set_each("lineside_points", by_quality)
-        found.set("lineside_machines_without_series", max(0, len(machines) - settings.machines))
+        found.set_each("lineside_points", dict(zip(QUALITIES, by_quality, strict=True)))
+        found.set("lineside_machines_without_series", max(0, len(machines) - limits.machines))
         found.set("lineside_scans_due_total", schedule.due)
         found.set("lineside_scans_acquired_total", schedule.taken)
         found.set("lineside_scans_missed_total", schedule.missed)
         return spent + time.thread_time() - began
 
-    @staticmethod
-    def _add_machine(
-        found: Samples, machine: MachineStatus, qualities: dict[str, int], counts: ScheduleCounts
-    ) -> None:
-        # the rows directly: a thousand machines are 15,000 series
-        rows, labels = found.rows, tuple(machine.path[2:])  # area, line, machine
-        now = machine.state.value
-        rows("lineside_machine_state").extend([((*labels, state), (int(state == now),)) for state in STATES])
-        rows("lineside_machine_points").extend([((*labels, name), (number,)) for name, number in qualities.items()])
-        rows("lineside_machine_readings_total").append((labels, (machine.readings,)))
-        rows("lineside_machine_scans_due_total").append((labels, (counts.due,)))
-        rows("lineside_machine_scans_missed_total").append((labels, (counts.missed,)))
-        rows("lineside_machine_scan_duration_seconds").append((labels, (counts.lasted_sum, counts.taken)))
-        rows("lineside_machine_scan_lateness_seconds").append((labels, (counts.late_sum, counts.taken)))
+    def _labels_of(self, machines: Sequence[MachineStatus]) -> _MachineLabels:
+        """Return the labels of all series of machines: the same object while the machines are the same."""
+        paths = [machine.path for machine in machines]
+        if self._labels is None or self._paths != paths:
+            plain = tuple((path.area, path.line, path.machine) for path in paths)
+            self._paths, self._labels = (
+                paths,
+                _MachineLabels(
+                    plain,
+                    tuple((*one, state) for one in plain for state in STATES),
+                    tuple((*one, quality) for one in plain for quality in QUALITIES),
+                ),
+            )
+        return self._labels
 
     def _add_points(self, found: Samples, machine: MachineStatus, most: int) -> int:
         """Add the qualities of at most so many points; return how many were added."""

@@ -27,15 +27,38 @@ Row = tuple[Labels, Numbers]
 """One series."""
 
 
+class Columns(NamedTuple):
+    """Many series of one metric: their labels, and the numbers of all of them, series by series.
+
+    As long as the labels are the same object, a text costs little more than its digits.
+    """
+
+    labels: tuple[Labels, ...]
+    numbers: list[float]
+
+
 class Samples:
-    """Series by the names of their metrics."""
+    """Series by the names of their metrics: as rows, or as columns where there are many."""
 
     def __init__(self) -> None:
         self._rows: dict[str, list[Row]] = {name: [] for name in DEFINITIONS}
+        self._columns: dict[str, Columns] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._rows[name]) or name in self._columns
 
     def rows(self, name: str) -> list[Row]:
-        """Return the series of a metric, to be read, or to add many to it."""
+        """Return the series of a metric that are rows."""
         return self._rows[name]
+
+    def columns(self, name: str) -> Columns | None:
+        """Return the series of a metric that are columns."""
+        return self._columns.get(name)
+
+    def set_columns(self, name: str, labels: tuple[Labels, ...], numbers: list[float]) -> None:
+        """Add many series of a counter, gauge or summary. The numbers are finite."""
+        if labels:
+            self._columns[name] = Columns(labels, numbers)
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Add the value of a counter or a gauge."""
@@ -60,11 +83,13 @@ class Samples:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the series in the form of JSON."""
-        return {
-            name: [(list(labels), list(numbers)) for labels, numbers in rows]
-            for name, rows in self._rows.items()
-            if rows
+        found = {
+            name: [(list(labels), list(numbers)) for labels, numbers in rows] for name, rows in self._rows.items()
         }
+        for name, (labels, numbers) in self._columns.items():
+            size = len(numbers) // len(labels)
+            found[name] += [(list(one), numbers[at * size : at * size + size]) for at, one in enumerate(labels)]
+        return {name: rows for name, rows in found.items() if rows}
 
     @classmethod
     def of(cls, data: Mapping[str, Iterable[tuple[Iterable[str], Iterable[float]]]]) -> Samples:

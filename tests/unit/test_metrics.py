@@ -122,6 +122,30 @@ async def test_a_second_text_is_as_the_first_and_heads_of_removed_machines_go():
     assert sum(map(len, maker._heads.values())) <= 2 * SPARE_HEADS + 10  # noqa: SLF001 - its memory
 
 
+async def test_columns_are_the_same_text_as_rows():
+    """The template of all machines is made once, and again when the machines change."""
+    maker, form, names = (
+        Exposition(),
+        chosen(OPENMETRICS),
+        ("lineside_machine_readings_total", "lineside_machine_state"),
+    )
+
+    def columns(*machines: str) -> Samples:
+        found = Samples()
+        plain = tuple(("area", "100 %", machine) for machine in machines)
+        found.set_columns(names[0], plain, [7.5, 2**40][: len(machines)])
+        found.set_columns(names[1], tuple((*one, "online") for one in plain), [1, 0][: len(machines)])
+        return found
+
+    for machines in (("a", "b"), ("b",), ()):
+        part = MetricsPart({"gateway": "%s"}, columns(*machines))
+        as_rows = MetricsPart(part.labels, Samples.of(json.loads(json.dumps(part.samples.as_dict()))))
+        written = await maker.encode([part], form)
+        assert written == await maker.encode([part], form)
+        assert written == await maker.encode([as_rows], form)
+        assert written.count(b'line="100 %"') == 2 * len(machines)
+
+
 async def test_numbers_that_json_has_not_are_written_as_prometheus_reads_them():
     found = Samples()
     for reason, number in {"inf": math.inf, "nan": math.nan, "large": 2.0**70, "whole": 2**70, "small": 1e-7}.items():
