@@ -1,9 +1,10 @@
-"""The cost of metrics: processor time of a gateway without an endpoint, and with one that is scraped, in turn.
+"""The cost of metrics: processor time of gateways without an endpoint, and with one that is scraped, side by side.
 
-    python benchmarks/metrics.py [--runs 3] [--seconds 45] [--machines 100] [--points 100]
+    python benchmarks/metrics.py [--runs 3] [--seconds 60] [--machines 100] [--points 100]
 
-Each run starts a gateway that reads the machines every second, confirmed by the broker. A thread of this process scrapes
-`/metrics` every 15 s, or every second.
+Three gateways read the same machines every second at the same time, confirmed by the broker: so the work of others on this
+machine, which changes from minute to minute, affects all of them. A thread of this process scrapes `/metrics` of the second
+every 15 s, and of the third every second.
 """
 
 from __future__ import annotations
@@ -13,18 +14,16 @@ import statistics
 import threading
 import time
 from http.client import HTTPConnection, HTTPException
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from measure.experiments import Duration, Steady
-from measure.lineside import ROOT, Lineside
+from measure.experiments import machines_of, sleep_between_scans, wait_for_first, workplace
+from measure.lineside import ROOT, Lineside, report
 from measure.plant import ModbusPlant
-from measure.processes import Failed, end_on_sigterm, free_port, raise_file_limit
+from measure.processes import Failed, Mosquitto, end_on_sigterm, free_port, raise_file_limit
 from measure.results import conditions
+from measure.subscriber import Subscriber
 
 from simulators.ports import LOOPBACK
-
-if TYPE_CHECKING:
-    from measure.experiments import Figures
 
 
 class Scrapes(NamedTuple):
@@ -53,7 +52,10 @@ class Scraper:
 
     def _run(self) -> None:
         connection = HTTPConnection(LOOPBACK, self._port, timeout=10)
-        while not self._stop.wait(self._every):
+        pause = (
+            0.5  # the first scrape comes early: it imports the client library, and makes the lines of all machines
+        )
+        while not self._stop.wait(pause):
             began = time.monotonic()
             try:
                 connection.request("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
@@ -62,53 +64,78 @@ class Scraper:
                 connection.close()
             else:
                 self.found = Scrapes([*self.found.seconds, time.monotonic() - began], size)
+                pause = self._every
 
 
-def run(plant: ModbusPlant, every: float | None, duration: Duration) -> tuple[Figures, Scrapes]:
-    """Measure a gateway; without `every` it has no endpoint. Raises `Failed`."""
-    if every is None:
-        return Steady(plant).run(Lineside(), duration), Scrapes([], 0)
-    port = free_port()
-    with Scraper(port, every) as scraper:
-        figures = Steady(plant, (("metrics", {"listen": f"{LOOPBACK}:{port}"}),)).run(Lineside(), duration)
-    if not scraper.found.seconds:
-        raise Failed("the endpoint was never scraped")
-    return figures, scraper.found
+VARIANTS: dict[str, float | None] = {"without metrics": None, "scraped every 15 s": 15.0, "scraped every second": 1.0}
+"""The gateways, and the seconds between two scrapes."""
+
+
+def run(plant: ModbusPlant, seconds: float, warm_up: float, turn: int) -> tuple[dict[str, float], dict[str, Scrapes]]:
+    """Return the seconds of processor time a second of each gateway, and the scrapes. Raises `Failed`."""
+    with workplace() as (folder, stack):
+        port = free_port()
+        stack.enter_context(machines_of(plant, port))
+        broker = stack.enter_context(Mosquitto(folder))
+        subscriber = stack.enter_context(Subscriber(broker.port, "lineside"))
+        started, scrapers = {}, {}
+        names = list(VARIANTS)
+        for number, name in enumerate(names[turn % 3 :] + names[: turn % 3]):
+            own, settings = folder / str(number), [("id", f"edge-{number}")]
+            own.mkdir()
+            if (every := VARIANTS[name]) is not None:
+                scraped = free_port()
+                settings.append(("metrics", {"listen": f"{LOOPBACK}:{scraped}"}))
+                scrapers[name] = stack.enter_context(Scraper(scraped, every))
+            started[name] = Lineside().start(own, plant, port, broker.port, tuple(settings))
+            stack.callback(started[name].stop)
+        wait_for_first(subscriber, started[names[0]], "first")
+        sleep_between_scans(warm_up)
+        before = {name: process.usage().processor for name, process in started.items()}
+        time.sleep(seconds)
+        used = {name: (process.usage().processor - before[name]) / seconds for name, process in started.items()}
+        for number, process in enumerate(started.values()):
+            process.stop()
+            schedule = report(folder / str(number), "run")["schedule"]
+            if schedule["missed"] > MOST_MISSED * schedule["due"]:
+                raise Failed(
+                    f"{schedule['missed']:,} of {schedule['due']:,} scans were missed: the machine is too busy"
+                )
+        return used, {name: scraper.found for name, scraper in scrapers.items()}
+
+
+MOST_MISSED = 0.05
+"""The part of the scans that may be missed, most of them at the start."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=45.0, help="of each measurement: a multiple of 15")
-    parser.add_argument("--warm-up", type=float, default=6.0, help="seconds after the first values")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement: a multiple of 15")
+    parser.add_argument("--warm-up", type=float, default=8.0, help="seconds after the first values")
     parser.add_argument("--machines", type=int, default=100)
     parser.add_argument("--points", type=int, default=100)
     options = parser.parse_args()
     raise_file_limit()
     end_on_sigterm()
-    plant, duration = ModbusPlant(options.machines, options.points), Duration(options.warm_up, options.seconds)
-    variants = {"without metrics": None, "scraped every 15 s": 15.0, "scraped every second": 1.0}
-    figures: dict[str, list[Figures]] = {name: [] for name in variants}
+    plant = ModbusPlant(options.machines, options.points)
+    found: dict[str, list[float]] = {name: [] for name in VARIANTS}
     scrapes: dict[str, Scrapes] = {}
     for turn in range(options.runs):
-        for name, every in variants.items():
-            found, scrapes[name] = run(plant, every, duration)
-            figures[name].append(found)
-            print(
-                f"run {turn + 1}, {name}: {found['us_per_value']:.3f} µs a value, p99 {found['p99']:.0f} ms",
-                flush=True,
-            )
-    before = statistics.median(one["us_per_value"] for one in figures["without metrics"])
-    print(
-        f"\n{options.machines} machines of {options.points} points a second; {conditions(ROOT, options.runs, options.seconds)}\n"
-    )
-    print("| | µs a value | more | scan to broker, p99 | a scrape takes | bytes |\n|---|---|---|---|---|---|")
-    for name, runs in figures.items():
-        cost = statistics.median(one["us_per_value"] for one in runs)
-        late = statistics.median(one["p99"] or 0.0 for one in runs)
-        took = f"{statistics.median(scrapes[name].seconds) * 1000:.0f} ms" if scrapes[name].seconds else ""
-        size = f"{scrapes[name].size:,}" if scrapes[name].size else ""
-        print(f"| {name} | {cost:.2f} | {cost / before - 1:+.1%} | {late:.0f} ms | {took} | {size} |")
+        used, scrapes = run(plant, options.seconds, options.warm_up, turn)
+        for name, one in used.items():
+            found[name].append(one)
+        print(
+            f"run {turn + 1}: {', '.join(f'{name} {one * 1000:.2f} ms/s' for name, one in used.items())}", flush=True
+        )
+    where = conditions(ROOT, options.runs, options.seconds)
+    print(f"\n{options.machines} machines of {options.points} points a second; {where}\n")
+    print("| | µs a value | more | a scrape takes | bytes |\n|---|---|---|---|---|")
+    for name, costs in found.items():
+        more = statistics.median(cost / base - 1 for cost, base in zip(costs, found["without metrics"], strict=True))
+        took = f"{statistics.median(scrapes[name].seconds) * 1000:.0f} ms" if name in scrapes else ""
+        size = f"{scrapes[name].size:,}" if name in scrapes else ""
+        print(f"| {name} | {statistics.median(costs) / plant.rate * 1e6:.2f} | {more:+.1%} | {took} | {size} |")
 
 
 if __name__ == "__main__":
