@@ -27,6 +27,7 @@ EXTRAS: dict[str, Extra] = {
     "zstd": Extra("the codec binary", ("zstandard",), ("zstandard>=0.23",)),
     "simulators": Extra("a simulated machine", ("pymodbus",), ("pymodbus>=3.16,<3.17",)),
     "xlsx": Extra("a workbook of Excel", ("openpyxl", "defusedxml"), ("openpyxl>=3.1.3", "defusedxml>=0.7.1")),
+    "metrics": Extra("metrics", ("prometheus_client",), ("prometheus-client>=0.21",)),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",

@@ -13,7 +13,8 @@
 `publish`       sends records to the broker, over the client of `mqtt`
 `ingest`        writes records to `stores`, and confirms them
 
-`workers` runs these steps in several processes that are one gateway.
+`workers` runs these steps in several processes that are one gateway. `metrics` shows their counts over HTTP, apart
+from the flow.
 
 `model` is the data that travels, `settings` the configuration; `codecs` and `stores` are contracts with their
 implementations, `common` holds small helpers. A step imports these, and no other step: only `gateway_service.py` and

@@ -33,6 +33,11 @@ from gateway.common.stall import StallWatch
 from gateway.common.status_file import RecentCounts, StatusFile, status_file
 from gateway.common.tasks import RESTART_AFTER, BestEffort, cancel_and_wait, supervise
 from gateway.common.wire_trace import log_trace
+from gateway.metrics.definitions import GATEWAY_LABEL
+from gateway.metrics.endpoint import MetricsEndpoint, Sources
+from gateway.metrics.gateway_metrics import Durations, GatewayMetrics
+from gateway.metrics.health import machines_reason
+from gateway.metrics.samples import MetricsPart
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.record import GatewayRecord, PlacedScan, Record
@@ -53,17 +58,21 @@ from gateway.spool.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from drivers.base import Driver, Group
     from gateway.acquisition.device_manager import Device, MachineChanges, Sink
     from gateway.acquisition.discovery import DiscoveredSources
+    from gateway.metrics.health import Checks
+    from gateway.metrics.samples import Samples
     from gateway.model.part import Part
     from gateway.model.path import MachinePath
     from gateway.model.reading import NamedScan
     from gateway.pipeline.totals import CounterState
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
+    from gateway.settings.sections import GatewaySection
 
     _Builders = tuple[RecordBuilder[NamedScan], RecordBuilder[NamedScan]]
     """The builders of a machine's records: of readings, and of events."""
@@ -117,14 +126,9 @@ class GatewayService:
         self._codec = CODECS[own.codec]
         self._max_record = own.max_record
         self._builders: dict[MachinePath, _Builders] = {}
-        self._shared_builder: RecordBuilder[PlacedScan] | None = None
-        if own.publish is Publish.GATEWAY:
-            topic = self.topics.gateway(factory.factory.enterprise, factory.factory.site, own.id, "data")
-            self._shared_builder = RecordBuilder(topic, self._encode_together, halve, self._max_record)
-        self._discovery = Discovery(_found_file(own.spool.folder, name))
-        self._discovery.load()
-        self._totals = CounterTotals(_totals_file(own.spool.folder, name))
-        self._totals.load()
+        self._shared_builder = self._make_shared_builder(factory)
+        self._discovery = _loaded_discovery(own.spool.folder, name)
+        self._totals = _loaded_totals(own.spool.folder, name)
         self._inherit(_read_sources(own.spool.folder, part))
         machines = self._discovery.configure(factory.machines)
         self._metadata = DeviceMetadata(
@@ -134,7 +138,9 @@ class GatewayService:
         self._waves = Waves()
         # whole seconds of the wall clock are slots: gateways of one plant read at the same times
         self._alarms = Alarms()
-        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room)
+        self._durations = None if own.metrics.listen is None else Durations()
+        times = None if self._durations is None else self._durations.scans
+        self._devices = DeviceManager(self._make_pipeline, self._make_worker, self.spool.room, times)
         self._changing = asyncio.Lock()
         self._apply(self._devices.compare(machines))
         self._retained = RetainedCleanup(
@@ -165,8 +171,29 @@ class GatewayService:
         self._recent = RecentCounts()
         self._missed: dict[MachinePath, int] = {}
         self._missed_online = 0
-        head = {"service": "gateway", "id": own.id, "worker": part.worker}
-        self._status_file = StatusFile(status_file(own.spool.folder, name), head, self.status)
+        self._status_file = self._make_status_file(name)
+        self._place = factory.factory.enterprise, factory.factory.site
+        self._metrics = None if self._durations is None else self._make_metrics(own, self._durations)
+        self._endpoint = self._make_endpoint(own)
+
+    def _make_shared_builder(self, factory: Factory) -> RecordBuilder[PlacedScan] | None:
+        """Make the builder of the records of all machines, if they have one."""
+        own, place = factory.gateway, factory.factory
+        if own.publish is not Publish.GATEWAY:
+            return None
+        topic = self.topics.gateway(place.enterprise, place.site, own.id, "data")
+        return RecordBuilder(topic, self._encode_together, halve, self._max_record)
+
+    def _make_status_file(self, name: str) -> StatusFile:
+        head = {"service": "gateway", "id": self.id, "worker": self._part.worker}
+        return StatusFile(status_file(self._folder, name), head, self.status)
+
+    def _make_endpoint(self, own: GatewaySection) -> MetricsEndpoint | None:
+        """Make the endpoint of the metrics; that of a gateway with workers is its supervisor's."""
+        if own.metrics.endpoint is None or not self._part.has_identity:
+            return None
+        sources = Sources(self._metric_parts, self._all_checks, {"spool": self.ping_spool})
+        return MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics.listen")
 
     # -- the steps of the flow --
 
@@ -310,6 +337,10 @@ class GatewayService:
             if whole:
                 await self._retained.begin(self._state_topics(), self.spool.next_seq)
             living = [tasks.create_task(beat(self._alive), name="heartbeat")] if whole else []
+            if self._endpoint is not None:
+                living.append(_supervised(tasks, self._endpoint.run, "metrics"))
+            if self._durations is not None:
+                living.append(_supervised(tasks, self._durations.run, "durations"))
             committing = _supervised(tasks, self.spool.run, "spool", 1.0)
             publishing = _supervised(tasks, self._publisher.run, "publish")
             describing = _supervised(tasks, self._metadata.run, "metadata")
@@ -440,6 +471,46 @@ class GatewayService:
             counts[worker.name].append(worker.counts())
         return {name: summed(several) for name, several in counts.items()}
 
+    # -- metrics and health --
+
+    def _make_metrics(self, own: GatewaySection, durations: Durations) -> GatewayMetrics:
+        counting = self.spool, self._publisher, self.states, self._devices, self.clock, self._stall
+        return GatewayMetrics(GatewayMetrics.Parts(own, *counting), durations)
+
+    async def samples(self) -> Samples | None:
+        """Return the present values of all metrics; None without an endpoint."""
+        if self._metrics is None:
+            return None
+        configuration = *self._place, self.id, self._digest
+        return await self._metrics.samples(self._ledger(), self._sums()["drivers"], configuration)
+
+    def checks(self) -> Checks:
+        """Return the needs of this process, see `Checks`."""
+        connected, fault = self._publisher.session.connected, self.clock.fault
+        return {
+            "broker": "" if connected else "not connected",
+            "spool": self.spool.disk_trouble,
+            "clock": "" if fault is None else fault.code,
+        }
+
+    def machine_states(self) -> dict[str, int]:
+        """Return the number of machines in each state."""
+        found = dict.fromkeys(map(str, State), 0)
+        for machine in self.states.machines:
+            found[machine.state.value] += 1
+        return found
+
+    def ping_spool(self) -> Future[bool]:
+        """Return a future that the thread of the spool fulfils at its next turn."""
+        return self.spool.ping()
+
+    async def _metric_parts(self) -> list[MetricsPart]:
+        found = await self.samples()
+        return [] if found is None else [MetricsPart({GATEWAY_LABEL: self.id}, found)]
+
+    async def _all_checks(self) -> Checks:
+        return self.checks() | {"machines": machines_reason(self.machine_states())}
+
     def closing_report(self) -> dict[str, Any]:
         """Return the report with every machine, and the points that were never read good."""
         seconds = max(time.monotonic() - self._started, 0.001)
@@ -479,6 +550,18 @@ def _read_sources(folder: Path, part: Part) -> list[_Source]:
         _Source(machines, read_found(_found_file(folder, name)), read_totals(_totals_file(folder, name)))
         for name, machines in part.sources().items()
     ]
+
+
+def _loaded_discovery(folder: Path, name: str) -> Discovery:
+    discovery = Discovery(_found_file(folder, name))
+    discovery.load()
+    return discovery
+
+
+def _loaded_totals(folder: Path, name: str) -> CounterTotals:
+    totals = CounterTotals(_totals_file(folder, name))
+    totals.load()
+    return totals
 
 
 def _found_file(folder: Path, name: str) -> Path:

@@ -18,9 +18,14 @@ from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.ingest.metadata_registry import MetadataRegistry
 from gateway.ingest.service import Ingest
 from gateway.ingest.store_writer import StoreWriter
+from gateway.metrics.definitions import INGEST_LABEL
+from gateway.metrics.endpoint import MetricsEndpoint, Sources
+from gateway.metrics.ingest_metrics import ingest_samples, named
+from gateway.metrics.samples import MetricsPart
 from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
+    from gateway.metrics.health import Checks
     from gateway.settings.factory import Factory
 
 log = structlog.get_logger(__name__)
@@ -43,6 +48,14 @@ class IngestService:
         self._factory_file = factory.file
         head = {"service": "ingest", "id": factory.ingest.id}
         self._status_file = StatusFile(status_file(folder, factory.ingest.id), head, self.status)
+        self._id = factory.ingest.id
+        self._configuration = (
+            factory.factory.enterprise, factory.factory.site, factory.gateway.id, factory.digest,
+        )  # fmt: skip
+        self._endpoint: MetricsEndpoint | None = None
+        if (address := factory.ingest.metrics.endpoint) is not None:
+            sources = Sources(self._metric_parts, self._checks)
+            self._endpoint = MetricsEndpoint(address, sources, "ingest.metrics.listen")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop` is set. A write under way is finished, or its messages come again from the broker."""
@@ -55,6 +68,9 @@ class IngestService:
                     supervise(self._inform_manager, BestEffort("service manager")), name="service manager"
                 ),
             ]
+            if self._endpoint is not None:
+                serving = supervise(self._endpoint.run, BestEffort("metrics"))
+                working.append(tasks.create_task(serving, name="metrics"))
             log.info("ingest.started")
             self._manager.ready()
             await stop.wait()
@@ -84,6 +100,18 @@ class IngestService:
             "broker": self._ingest.link._asdict(),
             "report": report | {"latency_ms": self._ingest.status.report()["latency_ms"]},
         }
+
+    async def _metric_parts(self) -> list[MetricsPart]:
+        samples = ingest_samples(self._ingest, self._writers, self._configuration)
+        return [MetricsPart({INGEST_LABEL: self._id}, samples)]
+
+    async def _checks(self) -> Checks:
+        """Return the needs of ingest, see `Checks`."""
+        letters = self._ingest.waiting_letters
+        return {
+            "broker": "" if self._ingest.session.connected else "not connected",
+            "dead_letters": f"{letters} dead letters wait for the disk" if letters else "",
+        } | {f"store {name}": "" if writer.available else "unavailable" for name, writer in named(self._writers)}
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""

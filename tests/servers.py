@@ -248,6 +248,45 @@ class VictoriaMetrics(HttpServer):
         return [json.loads(line) for line in body.splitlines()]
 
 
+class Prometheus(HttpServer):
+    """Prometheus, which scrapes its targets every second; `jobs` are ports on the loopback by the names of jobs."""
+
+    program = "prometheus"
+    health = "/-/ready"
+
+    def __init__(self, folder: Path, *, jobs: dict[str, int], port: int | None = None, shared: bool = False) -> None:
+        super().__init__(folder, port=port, shared=shared)
+        self.jobs = jobs
+
+    def command(self) -> list[str]:
+        scraped = [
+            {
+                "job_name": job,
+                "static_configs": [
+                    {"targets": [f"{LOOPBACK}:{port}"], "labels": {"enterprise": "enterprise", "site": "site"}}
+                ],
+            }
+            for job, port in self.jobs.items()
+        ]
+        intervals = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        file = self.folder / "prometheus.yml"
+        file.write_text(json.dumps({"global": intervals, "scrape_configs": scraped}), encoding="utf-8")
+        return [
+            need("prometheus"),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{self.port}",
+            "--log.level=warn",
+        ]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that an expression has now; an error fails the test."""
+        answer = json.loads(self.request("GET", "/api/v1/query", query=expression))
+        assert answer["status"] == "success", answer
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
+
 class Influxd(HttpServer):
     """InfluxDB 1.x. Tests that share a server use a database each."""
 

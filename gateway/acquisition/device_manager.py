@@ -72,10 +72,12 @@ class DeviceManager:
         make_sink: Callable[[Machine, Group, Sequence[Point]], Sink],
         make_worker: Callable[[Device, int], DeviceWorker],
         room: Callable[[], Awaitable[None]],
+        times: list[float] | None = None,
     ) -> None:
         """Prepare; `make_sink` returns the sink of a group's scans, and `room` waits while the sinks take no more.
 
-        `make_worker` gets a device, and the number of workers that start together with it and before it.
+        `make_worker` gets a device, and the number of workers that start together with it and before it. The
+        delay and the duration of each acquired scan are appended to `times`, if there is a list.
         """
         self.schedules: dict[str, ScheduleCounts] = {}
         """The counts of each machine, by machine path."""
@@ -84,6 +86,7 @@ class DeviceManager:
         self._make_sink = make_sink
         self._make_worker = make_worker
         self._room = room
+        self._times = times
         self._machines: dict[MachinePath, ConfiguredMachine] = {}
         self._sinks: dict[Group, Sink] = {}
         self._workers: dict[Connection, DeviceWorker] = {}
@@ -144,7 +147,7 @@ class DeviceManager:
         for path in change.removed:
             self.past.add(self.schedules.pop(str(path)))
         for path in change.added:
-            self.schedules[str(path)] = ScheduleCounts()
+            self.schedules[str(path)] = ScheduleCounts(times=self._times)
         self._machines = dict(change.machines)
         new = [connection for connection in change.devices if connection not in self._workers]
         for before, connection in enumerate(new):

@@ -215,6 +215,11 @@ class DeviceWorker:
             self._timers.begin(self.groups)
 
     @property
+    def connected(self) -> bool:
+        """Whether the device is connected, and read."""
+        return self._connected is not None
+
+    @property
     def clock_offset(self) -> float | None:
         """Device time minus gateway time in seconds, at the last comparison; None if the device clock is unknown."""
         return self._device_clock.offset

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import orjson
 
-from drivers.extras import MissingExtra
+from drivers.extras import MissingExtra, require
 from gateway.cli.group import message_of
 from gateway.cli.progress import Progress
 from gateway.common.event_loop import new_event_loop
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.settings.factory import Factory, Machine
+    from gateway.settings.sections import MetricsSection
 
 EXPECTED = (MissingExtra, MissingSecret, OSError, sqlite3.OperationalError)
 """Errors that end a service with a line of text: a missing secret or library, a port or a spool in use."""
@@ -187,6 +188,12 @@ def load(file: Path) -> Factory:
         if (count := len(error.problems)) > 1:
             click.echo(f"{file}: {counted(count, 'problem')}", err=True)
         sys.exit(1)
+
+
+def require_metrics(metrics: MetricsSection) -> None:
+    """Raise `MissingExtra` if an endpoint is configured and its library is not installed."""
+    if metrics.listen is not None:
+        require("metrics")
 
 
 def machines_of(factory: Factory, pattern: str) -> list[Machine]:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
+from pydantic import ValidationError
 
-from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
 from gateway.common.setting_types import check_name
 from gateway.ingest_service import IngestService
+from gateway.settings.sections import MetricsSection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 @CONFIG
 @REPORT
 @click.option("--id", "name", help="In place of ingest.id: for several that share the work with one file.")
+@click.option("--metrics", "listen", metavar="HOST:PORT", help="In place of ingest.metrics.listen, likewise.")
 @WITH_STDIN
-def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: bool) -> None:
+def ingest(config: Path, report: Path | None, name: str | None, listen: str | None, *, with_stdin: bool) -> None:
     """Take records off the broker into the stores of CONFIG.
 
     To apply a changed CONFIG, restart it; nothing is lost.
@@ -34,6 +37,14 @@ def ingest(config: Path, report: Path | None, name: str | None, *, with_stdin: b
             factory = replace(factory, ingest=factory.ingest.model_copy(update={"id": check_name(name)}))
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--id") from error
+    if listen is not None:
+        try:
+            metrics = MetricsSection.model_validate({"listen": listen})
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise click.BadParameter(message, param_hint="--metrics") from error
+        factory = replace(factory, ingest=factory.ingest.model_copy(update={"metrics": metrics}))
+    require_metrics(factory.ingest.metrics)
     if not factory.stores:
         click.echo(f"{config}: stores is missing: there is nowhere to write to", err=True)
         sys.exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, serve, write_report
+from gateway.cli.common import CONFIG, REPORT, WITH_STDIN, load, require_metrics, serve, write_report
 from gateway.gateway_service import GatewayService
 from gateway.workers.choice import needs_supervisor
 
@@ -32,6 +32,7 @@ def run(config: Path, report: Path | None, *, trace: bool, with_stdin: bool) -> 
     SIGHUP, or `lineside reload CONFIG`, lets it apply the changes in CONFIG.
     """
     factory = load(config)
+    require_metrics(factory.gateway.metrics)
     make = _service(factory, trace=trace)
 
     async def main(stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from gateway.acquisition.link_load import load_warnings
 from gateway.cli.common import SET, overrides, size_of
 from gateway.cli.validation_formats import FORMATS, Validated
 from gateway.common.text import counted
+from gateway.metrics.endpoint_warnings import metrics_warnings
 from gateway.mqtt.topics import topic_warnings
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, in_order
@@ -63,7 +65,8 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     except ConfigurationError as error:
         return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
-    problems = in_order([*factory.warnings, *load_warnings(factory), *topic_warnings(factory)])
+    found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory))
+    problems = in_order([*factory.warnings, *chain.from_iterable(found)])
     points = sum(len(machine.points) for machine in factory.machines)
     return Validated(
         file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,

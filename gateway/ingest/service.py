@@ -114,6 +114,21 @@ class Ingest:
         self._linked = asyncio.Event()
         self._redeliver = asyncio.Event()
 
+    @property
+    def session(self) -> Session:
+        """The session with the broker."""
+        return self._session
+
+    @property
+    def not_durable(self) -> int:
+        """The number of written batches that a store may still lose."""
+        return len(self._queue)
+
+    @property
+    def waiting_letters(self) -> int:
+        """The number of dead letters that are not on the disk yet."""
+        return self._set_aside.waiting
+
     async def run(self) -> None:
         """Receive and write until cancelled; log an outage once."""
         await self._disk.run(self._metadata.load)

@@ -71,6 +71,11 @@ class SetAside:
         self._state = StateLog(log, "dead_letters.unstable", file=str(dead_letters.file))
         self._failing = False
 
+    @property
+    def waiting(self) -> int:
+        """The number of letters that are not on the disk yet."""
+        return sum(len(entry.letters) for entry in self._queue)
+
     async def write(self, batch: Batch) -> None:
         """Write the letters of a batch; a record whose letters are not on disk in time gets a settlement."""
         if not batch.letters and not batch.other_letters:

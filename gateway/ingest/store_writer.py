@@ -10,6 +10,7 @@ import structlog
 
 from drivers.extras import MissingExtra
 from gateway.common.backoff import Backoff
+from gateway.common.histogram import Histogram
 from gateway.common.setting_types import MissingSecret
 from gateway.common.state_log import RepeatLog, StateLog
 from gateway.ingest.worker_thread import WorkerThread
@@ -41,11 +42,16 @@ class StoreWriter:
 
     `instance` is the server process of the store at the last check, None if it was unknown. `before_retry` is awaited
     before each further attempt; it raises if the write is no longer needed.
+
+    `failures` counts the attempts that failed, `writes` has the seconds that each write took.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self.name = name
         self.instance: str | None = ""
+        self.failures = 0
+        self.writes = Histogram()
+        self._seconds = 0.0  # of the last write
         self._store = store
         self._thread = WorkerThread(f"store {name}")
         self._state = StateLog(log, "store.unstable", store=name)
@@ -69,6 +75,11 @@ class StoreWriter:
         return self._store.durable_after
 
     @property
+    def available(self) -> bool:
+        """Return whether the last call succeeded; True before the first."""
+        return self._state.healthy
+
+    @property
     def counts(self) -> dict[str, int]:
         """Return the counts of values that the store had to change."""
         return dict(self._store.counts)
@@ -86,6 +97,7 @@ class StoreWriter:
     ) -> tuple[Refusal, ...]:
         """Write scans, and return the refusals of the store."""
         refusals = await self._retry(before_retry, self._write, scans)
+        self.writes.add(self._seconds)
         if self._error is not None:
             self._repeats.error("store.failed", store=self.name, exc_info=self._error)
             self._error = None
@@ -97,7 +109,9 @@ class StoreWriter:
         Raises `Unavailable`, also if all of several scans fail with such an error, up to `MAX_FAILURES` times.
         """
         failed: list[Refusal] = []
+        began = time.monotonic()
         refusals = self._write_parts(scans, failed)
+        self._seconds = time.monotonic() - began
         if failed and len(failed) == len(scans):
             self._failures += 1
             if self._failures < MAX_FAILURES:
@@ -198,6 +212,7 @@ class StoreWriter:
             self._called = True
 
     def _log_outage(self, error: StoreError) -> None:
+        self.failures += 1
         if not self._outage:
             self._since = time.time_ns() // 1000
         self._outage = clean_text(str(error) or type(error).__name__, MAX_TEXT)

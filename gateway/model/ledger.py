@@ -75,7 +75,8 @@ class ScheduleCounts:
     """The scans of one machine that were due by its schedule. `taken` includes those that returned only faults.
 
     A slot is missed if the next one came before its scan could begin. `late` is the delay of a scan after its slot,
-    `lasted` its duration; both in seconds, over the acquired scans.
+    `lasted` its duration; both in seconds, over the acquired scans. Both are appended to `times`, if there is a list,
+    which its owner has to empty.
     """
 
     due: int = 0
@@ -85,6 +86,7 @@ class ScheduleCounts:
     late_most: float = 0.0
     lasted_sum: float = 0.0
     lasted_most: float = 0.0
+    times: list[float] | None = field(default=None, repr=False, compare=False)
 
     def took(self, late: float, lasted: float) -> None:
         """Count a slot as acquired."""
@@ -94,6 +96,8 @@ class ScheduleCounts:
         self.lasted_sum += lasted
         self.late_most = max(self.late_most, late)
         self.lasted_most = max(self.lasted_most, lasted)
+        if self.times is not None:
+            self.times += (late, lasted)
 
     def skipped(self, slots: int) -> None:
         """Count slots as missed."""

@@ -221,7 +221,7 @@ class Session:
     """Connects to the broker and serves each connection, again and again.
 
     `broker` may be replaced: it counts from the next connection on. `denied` are the filters whose SUBSCRIBE the
-    broker denied last, with the reason code. `link` is the status of the connection.
+    broker denied last, with the reason code. `link` is the status of the connection, the last of `connects`.
     """
 
     def __init__(
@@ -243,6 +243,7 @@ class Session:
         self.broker = broker
         self.denied: dict[str, int] = {}
         self.link = LinkStatus(connected=False, since=_now_us(), broker=broker.url)
+        self.connects = 0
         self._identifier = identifier
         self._presence = presence
         self._keep_session = keep_session
@@ -267,6 +268,11 @@ class Session:
             log.warning("mqtt.password_readable", broker=self.broker.url, hint=hint)
         self._warned = hint
 
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is open."""
+        return self.link.connected
+
     async def run(self, serve: Callable[[MqttClient], Awaitable[None]]) -> None:
         """Connect, `serve` the connection, and connect again when that raises; return when it returns.
 
@@ -284,6 +290,7 @@ class Session:
                 async with connection or self._connection() as link:
                     began = now()
                     self.link = LinkStatus(connected=True, since=_now_us(), broker=link.address)
+                    self.connects += 1
                     self._enter("mqtt.connected", healthy=True, broker=link.address)
                     if self._presence is not None:
                         self._presence.connected()

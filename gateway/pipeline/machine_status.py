@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from drivers.base import Quality, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from drivers.base import Fault, Group, Scan
     from gateway.model.path import MachinePath
@@ -46,6 +46,15 @@ class MachineStatus:
     def as_dict(self) -> dict[str, Any]:
         """Return the content of the state message."""
         return {"state": self.state.value, "reason": self.reason, "since": self.since}
+
+
+class PointCounts(NamedTuple):
+    """Points of a machine: how many are configured, and how many have a last reading, by its quality."""
+
+    configured: int
+    good: int
+    uncertain: int
+    bad: int
 
 
 class _GroupState:
@@ -115,6 +124,22 @@ class MachineStatuses:
         heard = sum(len(state.heard) for state in self._groups.values())
         good = heard - bad - uncertain
         return {"configured": configured, "good": good, "uncertain": uncertain, "bad": bad}
+
+    def points_of(self, path: MachinePath) -> PointCounts:
+        """Return the numbers of points of one machine."""
+        bad = uncertain = heard = 0
+        for state in self._together[path].values():
+            bad += len(state.bad)
+            uncertain += len(state.uncertain)
+            heard += len(state.heard)
+        return PointCounts(self._machines[path].points, heard - bad - uncertain, uncertain, bad)
+
+    def qualities(self, path: MachinePath) -> Iterator[tuple[str, Quality]]:
+        """Yield the name of each point of a machine that was read, and the quality of its last reading."""
+        for group, state in self._together[path].items():
+            for position in sorted(state.heard):
+                bad, uncertain = position in state.bad, position in state.uncertain
+                yield group.names[position], Quality.BAD if bad else Quality.UNCERTAIN if uncertain else Quality.GOOD
 
     def never_good(self) -> list[str]:
         """Return the paths of the points that were never good."""

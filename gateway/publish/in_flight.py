@@ -86,10 +86,15 @@ class InFlight:
     is True while confirmations are overdue. `blocked` are the topics that the broker does not accept records on.
     `unacknowledged` records, of so many `unacknowledged_bytes`, wait for the broker's answer. A store has accepted
     `accepted_records`, and may still lose them.
+
+    The seconds from sending a record to its answer are appended to `acknowledgements` and `confirmations`, if these
+    are lists, which their owner has to empty.
     """
 
     def __init__(self, *, by_broker: bool) -> None:
         self.counts: Counter[str] = Counter()
+        self.acknowledgements: list[float] | None = None
+        self.confirmations: list[float] | None = None
         self.has_subscribers = True
         self.stalled = False
         self.blocked = TopicBackoff(by_broker=by_broker)
@@ -215,6 +220,8 @@ class InFlight:
         if sent is None or sent.acknowledged:
             return False  # confirmed before the broker had answered, which has settled it
         self._acknowledge(sent)
+        if self.acknowledgements is not None:
+            self.acknowledgements.append(now - sent.when)
         if self._strikes:
             self._strikes.pop(seq, None)
         if reason == NO_SUBSCRIBERS or reason >= REFUSED:
@@ -315,6 +322,8 @@ class InFlight:
         arrived = within(self._sent, ranges)
         for seq in arrived:
             if sent := self._forget(seq):
+                if self.confirmations is not None:
+                    self.confirmations.append(now - sent.when)
                 self._newest = max(self._newest, sent.when)
                 used = self._backlog + sent.size if sent.backlog else 0
                 self._backlog_limit.learn(now - sent.when, sent.size, used, now)

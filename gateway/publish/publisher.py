@@ -210,6 +210,11 @@ class Publisher:
         self._configured.set()
 
     @property
+    def session(self) -> Session:
+        """The session with the broker."""
+        return self._session
+
+    @property
     def window(self) -> InFlight:
         """The records that were sent and are not confirmed."""
         return self._dispatch.window

@@ -112,6 +112,69 @@ class SpoolSection(Section):
         return size
 
 
+_ENDPOINT = re.compile(r"(?:(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):)?(?P<port>\d{1,5})", re.ASCII)
+
+LOOPBACK = "127.0.0.1"
+"""The address to listen at where only a port is written."""
+
+
+class Endpoint(NamedTuple):
+    """An address to listen at."""
+
+    host: str
+    port: int
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(written: str) -> Endpoint:
+    """Return the endpoint of `127.0.0.1:9464`, `[::1]:9464`, or of a port alone. Raises `ValueError`."""
+    match = _ENDPOINT.fullmatch(written)
+    if match is None or not 0 < int(match["port"]) < 2**16:
+        raise ValueError(f"{written[:100]!r} is not an address; write HOST:PORT, as in '{LOOPBACK}:9464'")
+    return Endpoint((match["host"] or LOOPBACK).strip("[]"), int(match["port"]))
+
+
+def _listen(written: object) -> object:
+    if isinstance(written, bool) or not isinstance(written, str | int):
+        return written
+    return str(parse_endpoint(str(written)))
+
+
+Listen = Annotated[str, BeforeValidator(_listen), WithJsonSchema({"type": ["string", "integer"]})]
+"""An address to listen at: a host and a port, or a port of the loopback interface."""
+
+
+class MetricsSection(Section):
+    """Metrics and health over HTTP; without `listen` there are none."""
+
+    listen: Listen | None = None
+    """The address to serve them at; beyond the loopback interface anybody can read them, as in `127.0.0.1:9464`."""
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The address to serve them at."""
+        return None if self.listen is None else parse_endpoint(self.listen)
+
+
+class GatewayMetrics(MetricsSection):
+    """Metrics and health of the gateway over HTTP; without `listen` there are none."""
+
+    machines: Annotated[int, Field(ge=0, le=20_000)] = 1_000
+    """The number of machines that have metrics of their own; all are in the sums, as in `1000`."""
+    points: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """The number of points that have metrics of their own, as in `500`."""
+
+
 class GatewaySection(Section):
     """The gateway itself."""
 
@@ -135,6 +198,8 @@ class GatewaySection(Section):
     """Whether the gateway applies changed files of the configuration automatically, as in `true`."""
     workers: Workers = 1
     """The number of processes that read machines, or `auto` for one for each processor, as in `2`."""
+    metrics: GatewayMetrics = GatewayMetrics()
+    """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9464"}`."""
 
 
 class Version(StrEnum):
@@ -296,3 +361,5 @@ class IngestSection(Section):
     """How long the first record of a batch waits for others, as in `5ms`."""
     dead_letters: Size = 64 * 2**20
     """The size of the dead-letter file, as in `64MiB`."""
+    metrics: MetricsSection = MetricsSection()
+    """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9465"}`."""

@@ -41,8 +41,9 @@ class CommitResult:
 
     `complete` is False if the disk had no room for the puts and replacements: they have to be tried again.
     `dropped_to` is the newest record that was dropped to make room, 0 if none was. `readable_again` are records that
-    were marked as damaged and proved readable. `readings` and `size` (bytes of payload) are the totals of the pending
-    records, `oldest` is the first of them, None if there are none.
+    were marked as damaged and proved readable. `records`, `readings` and `size` (bytes of payload) are the totals of
+    the pending records, `oldest` is the first of them, None if there are none. `used` are the bytes of the database
+    that are in use: the limit of the spool applies to them.
     """
 
     stored: list[Spooled] = field(default_factory=list)
@@ -55,6 +56,8 @@ class CommitResult:
     complete: bool = True
     dropped_to: int = 0
     readable_again: list[SeqRange] = field(default_factory=list)
+    records: int = 0
     readings: int = 0
     size: int = 0
+    used: int = 0
     oldest: int | None = None

@@ -158,7 +158,8 @@ class Commit:
         ):  # fmt: skip
             state.counts[f"dropped:{reason}"] += readings
         state.commit += 1
-        result.readings, result.size, result.oldest = state.readings, state.size, self._pending.first
+        result.records, result.readings, result.size = state.records, state.readings, state.size
+        result.oldest, result.used = self._pending.first, used(self._db)
         data = encode_checkpoint(state, self._pending)
         self._db.execute("update state set state = ? where id = 1", (data,))
         return data

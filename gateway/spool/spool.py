@@ -22,10 +22,12 @@ from gateway.spool.database import SpoolDatabase
 from gateway.spool.errors import is_no_room, is_refused_by_disk, may_pass
 from gateway.spool.files import Replacement, Spooled, SpoolFiles
 from gateway.spool.read_queue import ReadQueue
+from gateway.spool.record_ages import RecordAges
 from gateway.spool.write_queue import WriteQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
     from types import TracebackType
 
     from gateway.common.seq_ranges import SeqRange
@@ -90,6 +92,9 @@ class Spool:
         self.id = ""
         self.ledger = Ledger()
         self.size = 0
+        """Bytes of payload of the records on the disk."""
+        self.used = 0
+        """Bytes of the database that are in use, at the last commit; the limit applies to them."""
         self._database = SpoolDatabase(
             SpoolFiles(settings.folder, gateway), settings.max_size, settings.when_full, settings.sync
         )
@@ -100,6 +105,8 @@ class Spool:
         self._write_queue = WriteQueue()
         self._read_queue = ReadQueue(self._read)
         self._oldest_stored: int | None = None
+        self._stored = 0  # records on the disk
+        self._ages = RecordAges()
         self._committing: list[Spooled] = []
         self._has_work = asyncio.Event()
         self._confirm_timer: asyncio.TimerHandle | None = None
@@ -151,7 +158,8 @@ class Spool:
         ledger.confirmed += stored.confirmed
         ledger.pending += stored.pending
         ledger.dropped.update(stored.dropped)
-        self._oldest_stored = self._database.pending.first
+        self._oldest_stored, self._stored = self._database.pending.first, state.records
+        self._ages.note(self._next_seq, asyncio.get_running_loop().time())
         self._read_queue.release(self._database.pending)
         if ledger.pending:
             self._is_empty.clear()
@@ -219,6 +227,35 @@ class Spool:
         waiting = [record.seq for records in (self._committing, self._write_queue.puts) for record in records[:1]]
         stored = [] if self._oldest_stored is None else [self._oldest_stored]
         return min([self._next_seq, *waiting, *stored])
+
+    @property
+    def records(self) -> int:
+        """The number of unconfirmed records."""
+        return self._stored + len(self._write_queue.puts) + len(self._committing)
+
+    @property
+    def disk_trouble(self) -> str:
+        """Why the disk can't be written; empty if it can."""
+        return self._disk_trouble
+
+    @property
+    def oldest_age(self) -> float | None:
+        """Seconds since the oldest record was made, exact to a second; None if a former process made it."""
+        oldest = self.oldest_seq
+        if oldest == self._next_seq:
+            return 0.0
+        return self._ages.age(oldest, asyncio.get_running_loop().time())
+
+    async def oldest_record(self) -> Spooled | None:
+        """Return the oldest record on the disk; None if there is none, or if it is damaged."""
+        if self._oldest_stored is None or self._in_memory:
+            return None
+        found, _ = await self._read([(self._oldest_stored, self._oldest_stored)], 1)
+        return found[0] if found else None
+
+    def ping(self) -> Future[bool]:
+        """Return a future that the thread of the spool fulfils when it has its next turn. From any thread."""
+        return self._thread.submit(bool)
 
     # -- input --
 
@@ -397,6 +434,7 @@ class Spool:
         if self._confirm_timer is not None:
             self._confirm_timer.cancel()
             self._confirm_timer = None
+        self._ages.note(self._next_seq, asyncio.get_running_loop().time())
         for builder in list(self._open_builders):
             self.close_record(builder)
         if self._in_memory and not await self._open_later():
@@ -471,8 +509,8 @@ class Spool:
         ledger.dropped = +ledger.dropped
         gathering = sum(builder.readings for builder in self._open_builders)
         ledger.pending = result.readings + self._write_queue.readings + gathering
-        self.size = result.size
-        self._oldest_stored = result.oldest
+        self.size, self.used = result.size, result.used
+        self._oldest_stored, self._stored = result.oldest, result.records
         if not ledger.pending:
             self._is_empty.set()
         if self._write_queue.puts or not result.complete:

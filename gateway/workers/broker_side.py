@@ -59,6 +59,11 @@ class BrokerSide:
         """Whether this gateway waits because another gateway with its id is connected."""
         return self._identity.presence.away
 
+    @property
+    def session(self) -> Session:
+        """The session with the broker."""
+        return self._session
+
     async def run(self) -> None:
         """Connect and publish until cancelled; an outage is logged once."""
         await self._session.run(self._serve)

@@ -45,11 +45,18 @@ class AskKnown(NamedTuple):
     ids: list[str]
 
 
+class AskMetrics(NamedTuple):
+    """A question for the state of a worker, and with `samples` for its metrics. The answer is `Metrics`."""
+
+    number: int
+    samples: bool
+
+
 class Stop(NamedTuple):
     """End in the order of the flow, with `Closing` as the last message."""
 
 
-Order = Configure | Pause | AskKnown | Stop
+Order = Configure | Pause | AskKnown | AskMetrics | Stop
 
 
 def encode_order(order: Order) -> bytes:
@@ -132,6 +139,22 @@ class Known(_Message):
     ids: list[str]
 
 
+class Metrics(_Message):
+    """The answer to `AskMetrics`.
+
+    `samples` are the values of its metrics (`Samples.as_dict`), `checks` its needs with the reason for
+    each that it lacks, `machines` the number of its machines in each state. `spool_silence` are the seconds for which
+    the thread of its spool had no turn.
+    """
+
+    kind: Literal["metrics"] = "metrics"
+    number: int
+    samples: dict[str, list[tuple[list[str], list[float]]]] = {}
+    checks: dict[str, str]
+    machines: dict[str, int]
+    spool_silence: float
+
+
 class Refused(_Message):
     """The worker can't start: its spool is in use or can't be opened, or a secret is missing."""
 
@@ -147,7 +170,7 @@ class Closing(_Message):
     processor: float
 
 
-Answer = Status | Applied | Known | Refused | Closing
+Answer = Status | Applied | Known | Metrics | Refused | Closing
 
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Annotated[Answer, Field(discriminator="kind")])
 

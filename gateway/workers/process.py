@@ -23,9 +23,11 @@ from gateway.workers.channel import Channel, ChannelClosed
 from gateway.workers.messages import (
     Applied,
     AskKnown,
+    AskMetrics,
     Closing,
     Configure,
     Known,
+    Metrics,
     Pause,
     Refused,
     Status,
@@ -57,6 +59,9 @@ APPLY_SECONDS = 20.0
 
 KNOWN_SECONDS = 3.0
 """Seconds in which a worker has to say which metadata ids it knows."""
+
+METRICS_SECONDS = 3.0
+"""Seconds in which a worker has to return its metrics."""
 
 ON_END_SECONDS = 5.0
 """Seconds for which the next start waits for the supervisor to publish that the machines are not read."""
@@ -323,6 +328,17 @@ class WorkerProcess:
         number = self._new_request()
         answer = await self._ask(number, AskKnown(number, ids), KNOWN_SECONDS)
         return set(answer.ids) if isinstance(answer, Known) else None
+
+    async def metrics(self, *, samples: bool, seconds: float = METRICS_SECONDS) -> Metrics | None:
+        """Return the state of the worker, and with `samples` its metrics; None if it does not answer in time."""
+        number = self._new_request()
+        answer = await self._ask(number, AskMetrics(number, samples), seconds)
+        return answer if isinstance(answer, Metrics) else None
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last message of the present process."""
+        return float(self._silent)
 
     def pause(self, *, paused: bool) -> None:
         """Let the worker stay away from the broker, or connect again."""

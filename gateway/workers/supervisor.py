@@ -23,6 +23,7 @@ from gateway.common.heartbeat import beat
 from gateway.common.service_manager import ServiceManager, gateway_status
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
+from gateway.metrics.endpoint import MetricsEndpoint, Sources
 from gateway.model.ledger import Ledger
 from gateway.model.part import WHOLE_GATEWAY, part_name
 from gateway.model.path import MachinePath
@@ -46,6 +47,7 @@ from gateway.workers.broker_side import BrokerSide
 from gateway.workers.choice import with_backlog
 from gateway.workers.locks import locked
 from gateway.workers.messages import encode_factory
+from gateway.workers.metrics import WorkersMetrics
 from gateway.workers.positions import Marks, Position
 from gateway.workers.process import WorkerProcess, WorkerRefused
 from gateway.workers.reports import joined_details, ledger_of, summed_reports
@@ -101,6 +103,13 @@ class Supervisor:
         self._alive = self._folder / f"{own.id}.alive"
         self._assignment_file = assignment_file(self._folder, own.id)
         self._started = time.monotonic()
+        metrics = WorkersMetrics(
+            own.id, self._broker.session, self._workers.values, lambda: self._retired, self._configuration
+        )
+        self._endpoint: MetricsEndpoint | None = None
+        if own.metrics.endpoint is not None:
+            sources = Sources(metrics.parts, metrics.checks, silence=metrics.silence)
+            self._endpoint = MetricsEndpoint(own.metrics.endpoint, sources, "gateway.metrics.listen")
 
     # -- running --
 
@@ -113,7 +122,9 @@ class Supervisor:
         numbers = [*range(1, self._count + 1), *draining]
         with locked(self._folder, self.id, numbers):
             async with asyncio.TaskGroup() as tasks:
-                living = tasks.create_task(beat(self._alive), name="heartbeat")
+                living = [tasks.create_task(beat(self._alive), name="heartbeat")]
+                if self._endpoint is not None:
+                    living.append(_supervised(tasks, self._endpoint.run, "metrics"))
                 await self._prepare(numbers)
                 for number, worker in self._workers.items():
                     self._tasks[number] = _supervised(tasks, worker.run, f"worker {number}")
@@ -128,7 +139,7 @@ class Supervisor:
                 self._manager.stopping()
                 await cancel_and_wait(*helping)
                 await self._stop_workers()
-                await cancel_and_wait(publishing, living)
+                await cancel_and_wait(publishing, *living)
             log.info("gateway.stopped", **self.report()["ledger"])
 
     async def _prepare(self, numbers: Sequence[int]) -> None:
@@ -299,6 +310,10 @@ class Supervisor:
         payload = orjson.dumps(state)
         paths = [MachinePath(*path.split("/")) for path, worker in self._assignment.items() if worker == number]
         await self._broker.deliver([Message(self._topics.state(path), payload) for path in paths])
+
+    def _configuration(self) -> tuple[str, str, str, str]:
+        own = self._factory.factory
+        return own.enterprise, own.site, self.id, self._factory.digest
 
     def _spools(self) -> list[str]:
         return [worker.status.spool for worker in self._workers.values() if worker.status is not None]

@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.common.setting_types import MissingSecret
-from gateway.common.tasks import cancel_and_wait
+from gateway.common.tasks import BestEffort, cancel_and_wait, supervise
 from gateway.gateway_service import GatewayService
+from gateway.metrics.health import Pulse
 from gateway.workers.channel import Channel, ChannelClosed
 from gateway.workers.messages import (
     Applied,
     AskKnown,
+    AskMetrics,
     Closing,
     Configure,
     Known,
+    Metrics,
     Pause,
     Refused,
     Status,
@@ -103,6 +106,8 @@ class _Worker:
         self._service = service
         self._stop = asyncio.Event()
         self._changes: asyncio.Queue[Configure] = asyncio.Queue()
+        self._questions: asyncio.Queue[AskMetrics] = asyncio.Queue()
+        self._spool_pulse = Pulse(service.ping_spool)
 
     async def run(self) -> None:
         """Run until the supervisor stops this worker, or ends."""
@@ -111,6 +116,7 @@ class _Worker:
                 tasks.create_task(self._listen(), name="listen to the supervisor"),
                 tasks.create_task(self._apply_changes(), name="changes of the configuration"),
                 tasks.create_task(self._report(), name="reports to the supervisor"),
+                tasks.create_task(supervise(self._answer_metrics, BestEffort("metrics")), name="metrics"),
             ]
             await self._service.run(self._stop)
             await cancel_and_wait(*helpers)
@@ -132,6 +138,8 @@ class _Worker:
                 elif isinstance(order, AskKnown):
                     known = self._service.knows(order.ids)
                     self._send(Known(number=order.number, ids=sorted(known)))
+                elif isinstance(order, AskMetrics):
+                    self._questions.put_nowait(order)
                 elif isinstance(order, Stop):
                     break
         self._stop.set()
@@ -158,6 +166,17 @@ class _Worker:
                 self._send(self._status())  # the position of the spool, behind all records of removed machines
                 found = {what: list(machines) for what, machines in affected.items()}
                 self._send(Applied(number=order.number, affected=found))
+
+    async def _answer_metrics(self) -> None:
+        await self._service.started.wait()
+        while True:
+            asked = await self._questions.get()
+            silence = await self._spool_pulse.silence()
+            samples = await self._service.samples() if asked.samples else None
+            self._send(Metrics(
+                number=asked.number, samples={} if samples is None else samples.as_dict(),
+                checks=self._service.checks(), machines=self._service.machine_states(), spool_silence=silence,
+            ))  # fmt: skip
 
     async def _report(self) -> None:
         await self._service.started.wait()

@@ -107,7 +107,7 @@ def test_addresses_are_checked_with_a_value_in_place_of_variables(monkeypatch: p
     """The rest of an address is checked at once."""
     monkeypatch.setenv("SET", "1")
     data = {"url": "modbus+tcp://${A}:${B:-502}", "list": ["${SET}"]}
-    assert with_assumed(data) == {"url": "modbus+tcp://1:502", "list": ["1"]}
+    assert with_assumed(data) == {"url": "modbus+tcp://host:502", "list": ["1"]}
     assert unset(data) == ["A"]
 
 
