@@ -463,14 +463,10 @@ async def test_the_queries_of_all_dashboards_are_answered(
             tmp_path, jobs={"lineside-gateway": here.gateway_port, "lineside-ingest": here.ingest_port}
         )
 
-        def stored() -> bool:
-            rate = server.query("sum(rate(lineside_ingest_readings_total[10s])) > 0")
-            late = server.query("lineside_scan_duration_seconds_count > 100")
-            return bool(rate and late)
+        def empty() -> set[str]:
+            return {title for title, query in panels("fleet", "gateway", "ingest") if not server.query(query)}
 
-        await until(stored, "Prometheus has rates", SECONDS)
-        without = {title for title, query in panels("fleet", "gateway", "ingest") if not server.query(query)}
-        assert without <= EMPTY
+        await until(lambda: empty() <= EMPTY, "Prometheus has values for each panel", SECONDS)
 
         def asked() -> set[str]:
             victoria_metrics.request("GET", "/internal/force_flush")
