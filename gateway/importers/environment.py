@@ -137,7 +137,7 @@ def _assumed(match: re.Match[str]) -> str:
 
 
 def without_others(written: Any) -> Any:  # noqa: ANN401 - any plain data
-    """Return data as it is written into a factory: what is not one of these variables is text, dollar signs too."""
+    """Return data for a factory in which these are the only variables: other dollar signs are escaped."""
     if isinstance(written, str):
         parts, at = [], 0
         for match in VARIABLE.finditer(written):

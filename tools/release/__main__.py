@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WHAT = ("wheel", "debian", "bundle", "documents")
 
-EXTRAS = ("influxdb", "serial", "zstd")
+EXTRAS = ("influxdb", "metrics", "serial", "zstd")
 """The extras whose packages are in requirements-service.txt: all that gateway and ingest can use."""
 
 
