@@ -89,41 +89,47 @@ class Simulation:
 
         Raises `OSError` if a port is taken or a file can't be written.
         """
-        try:
-            await self._servers.start(write or Path("simulated.yaml"))
-            if write is not None:
-                await asyncio.to_thread(
-                    write_atomically, write, relocated_configuration(self._factory, self._servers)
-                )
-            log.info("simulation.started", machines=len(self._outputs), **self._servers.counts())
-            self.started.set()
-            await self._step_until(stop)
-        finally:
-            await self._servers.stop()
-        log.info("simulation.stopped")
-
-    async def _step_until(self, stop: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
         truth = self._options.truth
         with ExitStack() as stack:
             truth_log = stack.enter_context(TruthLog(truth, self._outputs)) if truth is not None else None
-            while not stop.is_set():
-                self._plant.step(STEP * self._options.speed)
-                if self._control is not None:
-                    self._control.poll(self._plant.clock)
-                changed = self._injector.step(self._plant.clock)
-                if truth_log is not None:
-                    truth_log.write(self._plant.clock, time.time_ns() // 1000, changed)
-                self._servers.check()
-                if self._options.faulty:
-                    await self._servers.apply_faults()
-                due = max(due + STEP, loop.time())
-                try:
-                    async with asyncio.timeout_at(due):
-                        await stop.wait()
-                except TimeoutError:
-                    continue
+            self._step(truth_log)  # a client that is early reads values of the log, too
+            try:
+                await self._servers.start(write or Path("simulated.yaml"))
+                if write is not None:
+                    await asyncio.to_thread(
+                        write_atomically, write, relocated_configuration(self._factory, self._servers)
+                    )
+                log.info("simulation.started", machines=len(self._outputs), **self._servers.counts())
+                self.started.set()
+                await self._step_until(stop, truth_log)
+            finally:
+                await self._servers.stop()
+        log.info("simulation.stopped")
+
+    async def _step_until(self, stop: asyncio.Event, truth_log: TruthLog | None) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not stop.is_set():
+            self._step(truth_log)
+            self._servers.check()
+            if self._options.faulty:
+                await self._servers.apply_faults()
+            due = max(due + STEP, loop.time())
+            try:
+                async with asyncio.timeout_at(due):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def _step(self, truth_log: TruthLog | None) -> None:
+        """Step the machines, apply the faults that are due, and log the values; servers wait meanwhile."""
+        with self._plant.lock:
+            self._plant.step(STEP * self._options.speed)
+            if self._control is not None:
+                self._control.poll(self._plant.clock)
+            changed = self._injector.step(self._plant.clock)
+        if truth_log is not None:
+            truth_log.write(self._plant.clock, time.time_ns() // 1000, changed)
 
 
 def write_atomically(file: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,7 +68,9 @@ class MachineOutputs:
     or range, gets a generated signal.
     """
 
-    def __init__(self, configured: Configured, machine: SimulatedMachine) -> None:
+    def __init__(self, configured: Configured, machine: SimulatedMachine, lock: threading.Lock | None = None) -> None:
+        """Prepare; `lock` is that of the machine's plant."""
+        self.lock = lock or threading.Lock()
         self.configured = configured
         self.machine = machine
         self.network = NetworkFaults()

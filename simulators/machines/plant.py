@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -38,16 +39,20 @@ SHORTEST_STEP = 0.25
 
 
 class Plant:
-    """All machines of one factory, in the order of its configuration."""
+    """All machines of one factory, in the order of its configuration.
+
+    Take `lock` to change the machines, and to read them in another thread: within a step they are half changed.
+    """
 
     def __init__(self, factory: Factory, seed: str) -> None:
+        self.lock = threading.Lock()
         self.machines: list[tuple[Configured, MachineOutputs]] = []
         self.lines: list[Line] = []
         self.clock = 0.0
         self._signals: dict[int, Sequence[tuple[str, Signal]]] = {}
         for (area, name), group in groupby(factory.machines, lambda machine: (machine.path.area, machine.path.line)):
             line = [(configured, self._machine(configured, seed)) for configured in group]
-            self.machines += [(configured, MachineOutputs(configured, machine)) for configured, machine in line]
+            self.machines += [(one, MachineOutputs(one, machine, self.lock)) for one, machine in line]
             self._join(f"{area}/{name}", seed, [machine for _, machine in line])
         self._models = [
             (outputs.machine, max(SHORTEST_STEP, outputs.machine.model.cycle / STEPS_PER_CYCLE))

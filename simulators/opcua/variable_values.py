@@ -95,10 +95,11 @@ class VariableValues:
         """
         outputs, layout, now = self.outputs, self.layout, time.monotonic()
         recent = 2 * SAMPLING_INTERVAL if self.samplers and not on_time else SAMPLING_INTERVAL / 2
-        if (revision := outputs.revision) == self._revision or now - self._sampled_at < recent:
+        if outputs.revision == self._revision or now - self._sampled_at < recent:
             return
-        self._revision, self._sampled_at = revision, now
-        values, illegal = outputs.values(), outputs.network.illegal
+        with outputs.lock:
+            self._revision, self._sampled_at = outputs.revision, now
+            values, illegal = outputs.values(), outputs.network.illegal
         current = layout.get(values)
         if illegal:
             current = tuple(
