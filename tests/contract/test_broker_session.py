@@ -139,7 +139,7 @@ async def test_a_pipe_that_nobody_reads_any_more_ends_tail(tmp_path: Path):
     def show(_: Reading) -> None:
         raise BrokenPipeError
 
-    following = asyncio.create_task(follow(factory, "*", asyncio.Event(), show))
+    following = asyncio.create_task(follow(factory, ["*"], asyncio.Event(), show, 0, print))
     async with FakeGateway(mosquitto.port) as gateway:
         await gateway.describe("m-01", pressure=("float", "bar"))
 

@@ -185,7 +185,7 @@ async def test_the_debian_package_installs_starts_upgrades_and_goes(dist: Path, 
     script = "/usr/share/bash-completion/completions/lineside"
     assert "complete" in system.run("bash", "-c", f". {script}; complete -p lineside")
     assert system.run("systemd-analyze", "verify", "--man=no", f"{GATEWAY}.service", f"{INGEST}.service") == ""
-    assert "not installed" in system.run("lineside", "simulate", "--faults", code=1)
+    assert "leaves out" in system.run("lineside", "simulate", "--faults", code=1)
 
     broker = await Mosquitto.start(tmp_path)
     await configure(system, tmp_path, broker)
