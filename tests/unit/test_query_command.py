@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from click.testing import CliRunner, Result
 from press_plant import NOW, PRESS, SECOND, fill, scan, write_plant
 
 from drivers.base import Quality
-from gateway.cli import main
+from gateway.cli import arguments, main
 from gateway.cli.rows import reading_line
 from gateway.model.path import MachinePath
 from gateway.model.reading import Reading
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Path:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The factory's file. It is always a second after NOW, however long the tests run."""
+    monkeypatch.setattr(arguments, "time", SimpleNamespace(time_ns=lambda: (NOW + SECOND) * 1000))
     return write_plant(tmp_path)
 
 
