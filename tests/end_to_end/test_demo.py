@@ -106,11 +106,11 @@ async def test_two_demos_begin_in_the_same_second(tmp_path: Path):
         folder.mkdir()
     shared = str(tmp_path / "data")
     files = [folder / "report.json" for folder in folders]
-    first = Demo(folders[0], "--for", "2s", "--data", shared, "--report", str(files[0]))
+    first = Demo(folders[0], "--for", "10s", "--data", shared, "--report", str(files[0]))
     first.launch()
     await until((tmp_path / "data" / "trial.lock").exists, "the first has begun", 60)
     second = Demo(folders[1], "--for", "2s", "--data", shared)
-    third = Demo(folders[2], "--for", "2s", "--report", str(files[2]))
+    third = Demo(folders[2], "--for", "10s", "--report", str(files[2]))
     second.launch()
     third.launch()
     assert await second.ended(30) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from press_plant import NOW, PRESS, SECOND, fill, scan, write_plant
 
-from gateway.cli import main
+from gateway.cli import arguments, main
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -42,8 +43,9 @@ def run(command: str) -> Result:
 
 @pytest.fixture
 def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a plant with readings of the days that the document shows, and of today."""
+    """The folder of a plant with readings of the days that the document shows, and of today, a second after NOW."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(arguments, "time", SimpleNamespace(time_ns=lambda: (NOW + SECOND) * 1000))
     config = write_plant(tmp_path)
     for begin in (NOW - 300 * SECOND, NOW - DAY, *(SHIFT + day * DAY for day in range(2))):
         for machine in ("press-01", "press-02"):
