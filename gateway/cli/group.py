@@ -130,7 +130,7 @@ class LazyGroup(CommandGroup):
                 click.echo(err=True)  # behind the ^C
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            _drop_output()
+            drop_output()
             ctx.exit(CLOSED_PIPE)
         except Exception as error:  # noqa: BLE001 - raised again unless a user can cause it
             _fail(error)
@@ -149,7 +149,7 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, (NotConnected, Unavailable)):
         raise Unreachable(str(error)) from None
     if isinstance(error, OSError):
-        _drop_output()
+        drop_output()
         raise click.ClickException(message_of(error)) from None
     if isinstance(error, (sqlite3.Error, MissingSecret, MissingExtra, DriverError, StoreError)):
         raise click.ClickException(str(error)) from None
@@ -163,7 +163,7 @@ def message_of(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """Send to nowhere what standard output does not accept, or the interpreter tries again when it ends."""
     try:
         sys.stdout.flush()

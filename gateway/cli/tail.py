@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.arguments import ARGUMENTS, CONFIG_OPTION, split_config
 from gateway.cli.common import load, serve
+from gateway.cli.group import drop_output
 from gateway.cli.rows import STYLES, reading_line, reading_lines
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def tail(
         try:
             await follow(factory, patterns, stop, show, count, lambda text: click.echo(f"lineside: {text}", err=True))
         except BrokenPipeError:
-            _forget_output()
+            drop_output()
         finally:
             watching.cancel()
 
@@ -73,9 +72,3 @@ async def _watch_output(stop: asyncio.Event) -> None:
             stop.set()
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), CLOSED_EVERY)
-
-
-def _forget_output() -> None:
-    """Keep Python from writing the rest to the closed pipe, which would print an error at the exit."""
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())

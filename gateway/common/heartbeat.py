@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.timer_grid import wait_for_slot
@@ -53,11 +52,11 @@ class Heartbeat(NamedTuple):
 
 def heartbeats(folder: Path) -> list[Heartbeat]:
     """Return the last heartbeat of each service that works in `folder`."""
-    found = []
-    for file in sorted(folder.glob("*.alive")):
-        with suppress(FileNotFoundError):  # a service that stops removes its file
-            found.append(Heartbeat(file.name.removesuffix(".alive"), time.time() - file.stat().st_mtime))
-    return found
+    files = sorted(folder.glob("*.alive"))
+    # a service that stops removes its file
+    return [
+        Heartbeat(file.name.removesuffix(".alive"), age) for file in files if (age := heartbeat_age(file)) is not None
+    ]
 
 
 def summary(found: Sequence[Heartbeat]) -> str:
