@@ -111,7 +111,10 @@ class IngestService:
         return {
             "broker": "" if self._ingest.session.connected else "not connected",
             "dead_letters": f"{letters} dead letters wait for the disk" if letters else "",
-        } | {f"store {name}": "" if writer.available else "unavailable" for name, writer in named(self._writers)}
+        } | {
+            f"store {name}": "" if writer.state == "available" else writer.state
+            for name, writer in named(self._writers)
+        }
 
     def report(self) -> dict[str, Any]:
         """Return the closing report."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import structlog
 
@@ -66,18 +66,17 @@ class StoreWriter:
 
     def report(self) -> dict[str, Any]:
         """Return whether the store can be written to, since when (microseconds since the epoch), and the error."""
-        state = "unavailable" if self._outage else "available" if self._open else "opening"
-        return {"store": self.name, "state": state, "since": self._since, "error": self._outage}
+        return {"store": self.name, "state": self.state, "since": self._since, "error": self._outage}
+
+    @property
+    def state(self) -> Literal["opening", "available", "unavailable"]:
+        """Return whether the store can be written to: `opening` before the first call has ended."""
+        return "unavailable" if self._outage else "available" if self._open else "opening"
 
     @property
     def durable_after(self) -> float:
         """Return the seconds for which a write may still be lost; known once the store has been opened."""
         return self._store.durable_after
-
-    @property
-    def available(self) -> bool:
-        """Return whether the last call succeeded; True before the first."""
-        return self._state.healthy
 
     @property
     def counts(self) -> dict[str, int]:

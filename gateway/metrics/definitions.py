@@ -193,7 +193,8 @@ INGEST = (
                "epoch; 0 before the first."),
     Definition("lineside_ingest_broker_connected", GAUGE, "1 while the connection to the broker is open, else 0."),
     Definition("lineside_ingest_broker_connects_total", COUNTER, "Connections that were opened to the broker."),
-    Definition("lineside_store_available", GAUGE, "1 if the last call of a store succeeded, else 0.", ("store",)),
+    Definition("lineside_store_available", GAUGE, "1 if the last call of a store succeeded, else 0; 0 before the "
+               "first.", ("store",)),
     Definition("lineside_store_failures_total", COUNTER, "Calls of a store that failed, and were tried "
                "again.", ("store",)),
     Definition("lineside_store_write_seconds", HISTOGRAM, "Duration of one write of a batch to a "

@@ -44,7 +44,7 @@ def ingest_samples(
     found.set("lineside_ingest_broker_connected", ingest.session.connected)
     found.set("lineside_ingest_broker_connects_total", ingest.session.connects)
     for name, writer in named(writers):
-        found.set("lineside_store_available", writer.available, name)
+        found.set("lineside_store_available", writer.state == "available", name)
         found.set("lineside_store_failures_total", writer.failures, name)
         found.set_histogram("lineside_store_write_seconds", writer.writes, name)
         for event in dict.fromkeys((*STORE_EVENTS, *writer.counts)):

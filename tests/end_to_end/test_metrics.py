@@ -157,6 +157,17 @@ async def verdict(port: int, path: str, status: int) -> dict[str, Any]:
     return content
 
 
+async def reason(port: int, right: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
+    """Probe readiness until the service is not ready and its checks are right, and return them."""
+
+    def found() -> dict[str, Any]:
+        status, text = get(port, "/readyz")
+        checks: dict[str, Any] = json.loads(text)["checks"] if status == 503 else {}
+        return checks if checks and right(checks) else {}
+
+    return await until(found, what, SECONDS)
+
+
 def promtool(text: str) -> tuple[int, str]:
     """Return the exit code and the complaints of `promtool check metrics`."""
     command = [need("promtool"), "check", "metrics"]
@@ -230,8 +241,8 @@ async def test_probes_see_the_broker_and_the_machines_go_and_come(tmp_path: Path
         alive = await verdict(here.gateway_port, "/healthz", 200)
         assert set(alive["silent_seconds"]) == {"event_loop", "spool"}
         here.broker.kill()
-        checks = (await verdict(here.gateway_port, "/readyz", 503))["checks"]
-        assert checks["broker"] == {"ready": False, "reason": "not connected"}
+        away = {"ready": False, "reason": "not connected"}
+        checks = await reason(here.gateway_port, lambda checks: checks["broker"] == away, "a broker that is away")
         assert checks["machines"] == checks["spool"] == {"ready": True}
         assert get(here.gateway_port, "/healthz")[0] == 200
         waiting = await scraped(
@@ -396,8 +407,8 @@ async def test_a_store_that_is_away_makes_ingest_not_ready(tmp_path: Path):
         here.stores.append({"influxdb": {"url": f"http://{LOOPBACK}:{free_port()}", "bucket": "telemetry"}})
         await here.run()
         await here.ingest()
-        checks = (await verdict(here.ingest_port, "/readyz", 503))["checks"]
-        assert checks["store influxdb"] == {"ready": False, "reason": "unavailable"}
+        unavailable = {"ready": False, "reason": "unavailable"}
+        await reason(here.ingest_port, lambda checks: checks["store influxdb"] == unavailable, "a store that is away")
         found = await scraped(
             here.ingest_port,
             lambda now: total(now, "lineside_store_failures_total", store="influxdb") > 1,
