@@ -15,6 +15,7 @@ from gateway.cli.validation_formats import FORMATS, Validated
 from gateway.common.text import counted
 from gateway.metrics.endpoint_warnings import metrics_warnings
 from gateway.mqtt.topics import topic_warnings
+from gateway.settings.dashboard_section import dashboard_warnings
 from gateway.settings.load import load_factory
 from gateway.settings.problems import ConfigurationError, in_order
 from gateway.settings.standalone import Kind, check_lines, check_template, kind_of
@@ -65,7 +66,7 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     except ConfigurationError as error:
         return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
-    found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory))
+    found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory), dashboard_warnings(factory))
     problems = in_order([*factory.warnings, *chain.from_iterable(found)])
     points = sum(len(machine.points) for machine in factory.machines)
     return Validated(

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.model.metadata import MachineMeta
+from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.problems import Severity
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Factory:
     files: Mapping[Path, str] = field(default_factory=dict, compare=False, repr=False)
     overrides: tuple[Override, ...] = field(default=(), compare=False, repr=False)
     templates: Path | None = field(default=None, compare=False, repr=False)
+    dashboard: DashboardSection = field(default_factory=DashboardSection)
 
     @property
     def written(self) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from drivers.extras import instruction
 from gateway.codecs import CODECS
 from gateway.common.setting_types import Section
+from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.document import read_document, right_format
 from gateway.settings.factory import Factory, StoreEntry
 from gateway.settings.include import included
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Section)
 
-KEYS = ("format", "factory", "gateway", "broker", "ingest", "stores", "templates", "include", "lines")
+KEYS = ("format", "factory", "gateway", "broker", "ingest", "dashboard", "stores", "templates", "include", "lines")
 """The keys of a factory's file."""
 
 
@@ -83,6 +84,7 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     gateway = None if "gateway" in slips else _section(GatewaySection, document, "gateway")
     broker = None if "broker" in slips else _section(BrokerSection, document, "broker")
     ingest = None if "ingest" in slips else _section(IngestSection, document, "ingest")
+    dashboard = None if "dashboard" in slips else _section(DashboardSection, document, "dashboard")
     if gateway is not None:
         _check_codec(document, gateway.codec)
     if broker is not None and (message := readable_password(broker)):
@@ -93,12 +95,12 @@ def _load(file: Path, overrides: tuple[Override, ...]) -> Factory:
     machines = Machines(documents, factory, templates).all()
     problems = unreadable + templates.problems + [problem for one in documents for problem in one.problems]
     wrong = any(problem.severity is Severity.ERROR for problem in problems)
-    if wrong or factory is None or gateway is None or broker is None or ingest is None:
+    if wrong or factory is None or gateway is None or broker is None or ingest is None or dashboard is None:
         raise ConfigurationError(problems)
     files = {one.file: one.digest for one in (*documents, *templates.documents)}
     return Factory(
         file, factory, gateway, broker, ingest, tuple(stores), tuple(machines), tuple(in_order(problems)), document,
-        files, overrides, templates.own,
+        files, overrides, templates.own, dashboard.beside(gateway.spool.folder),
     )  # fmt: skip
 
 

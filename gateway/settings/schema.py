@@ -24,6 +24,7 @@ from drivers.secret import NAME as SECRET_NAME
 from drivers.secret import Secret
 from gateway.codecs import CODECS
 from gateway.common.setting_types import DURATION, NAME
+from gateway.settings.dashboard_section import DashboardSection
 from gateway.settings.document import FORMAT, read_text
 from gateway.settings.line_sections import LineSection, MachineSection, TemplateSection
 from gateway.settings.parameters import NAME as PARAMETER
@@ -84,6 +85,7 @@ def schemas(protocols: Iterable[str] = tuple(drivers.DRIVERS)) -> dict[str, Sche
         "gateway": gateway,
         "broker": section(BrokerSection),
         "ingest": section(IngestSection),
+        "dashboard": section(DashboardSection),
         "stores": _stores(),
         "templates": {
             "description": "The folder of templates, beside this file.",
@@ -318,10 +320,11 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 -
 def _key(model: type[BaseModel], name: str, found: Schema) -> Schema:
     field, text = model.model_fields[name], field_texts(model).get(name, FieldText("", []))
     inner = field.annotation
-    if isinstance(inner, type) and issubclass(inner, BaseModel):
-        found = section(inner)
-    elif Secret in get_args(inner):
+    models = [one for one in (inner, *get_args(inner)) if isinstance(one, type) and issubclass(one, BaseModel)]
+    if Secret in models:
         found = SECRET
+    elif models and (inner is models[0] or _is_optional(found)):
+        found = section(models[0])
     elif _is_turned(found):
         found = _by_examples(text.examples, found)
     found = {"description": text.description} | {
@@ -333,6 +336,12 @@ def _key(model: type[BaseModel], name: str, found: Schema) -> Schema:
         default = as_written(field.default)
         found["default"] = duration(default) if found.get("pattern") == DURATION["pattern"] else default
     return found
+
+
+def _is_optional(found: Schema) -> bool:
+    """Return whether a value is a section or null."""
+    options = found.get("anyOf", [])
+    return len(options) == 2 and {"type": "null"} in options and not any(_TURNED in one for one in (found, *options))  # noqa: PLR2004 - and null
 
 
 def _is_turned(schema: Any) -> bool:  # noqa: ANN401 - a part of a schema

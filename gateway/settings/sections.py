@@ -323,7 +323,7 @@ def readable_password(broker: BrokerSection) -> str:
     """Return why anybody on the network can read the password of the broker; empty if nobody can."""
     if broker.password is None or broker.tls:
         return ""
-    remote = next((address for address in broker.addresses if not _is_loopback(address.host)), None)
+    remote = next((address for address in broker.addresses if not is_loopback(address.host)), None)
     if remote is None:
         return ""
     return (
@@ -332,7 +332,8 @@ def readable_password(broker: BrokerSection) -> str:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or address; nothing is resolved."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

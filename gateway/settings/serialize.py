@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
 
+SECTIONS = ("factory", "gateway", "broker", "ingest", "dashboard")
+"""The sections of a factory with one model each."""
+
 MACHINES = ("include", "lines")
 """The keys that machines come from."""
 
@@ -118,7 +121,7 @@ def written_machine(machine: Machine) -> dict[str, Any]:
 
 def written_factory(factory: Factory) -> dict[str, Any]:
     """Return the sections of a factory without its machines, with the defaults of keys that are not written."""
-    sections = {key: as_written(getattr(factory, key)) for key in ("factory", "gateway", "broker", "ingest")}
+    sections = {key: as_written(getattr(factory, key)) for key in SECTIONS}
     return sections | {"stores": [{entry.kind.name: as_written(entry.settings)} for entry in factory.stores]}
 
 
@@ -131,7 +134,7 @@ def unrolled(factory: Factory, machines: Iterable[Machine] | None = None) -> dic
     data = {key: value for key, value in factory.written.items() if key not in MACHINES}
     if factory.templates is not None:
         data["templates"] = str(factory.templates.resolve())
-    for key in ("gateway", "broker", "ingest"):
+    for key in SECTIONS[1:]:
         if key in data:
             data[key] = movable_section(data[key], getattr(factory, key))
     if isinstance(data.get("stores"), list):

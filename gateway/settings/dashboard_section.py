@@ -1,0 +1,262 @@
+"""The section `dashboard`: where the page is served, who may sign in, and the audit log."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+
+from drivers.url import check_host, split_url
+from gateway.common.setting_types import Duration, File, Folder, Secret, Section, Size
+from gateway.settings.problems import CLOSE, Problem, Severity
+from gateway.settings.sections import Endpoint, Listen, is_loopback, parse_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.factory import Factory
+
+USERS, AUDIT = "users.yaml", "audit"
+"""The users' file and the folder of the audit log, in the folder of the spool."""
+
+SMALLEST_AUDIT = 2**20
+"""Bytes that the audit log must at least have."""
+
+MOST_NAMES = 100
+"""Entries of a list of hosts or roles."""
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9.])?")
+
+
+class Language(StrEnum):
+    """The languages of the page."""
+
+    ENGLISH = "en"
+    GERMAN = "de"
+    CHINESE = "zh"
+
+
+class AuditFull(StrEnum):
+    """The action of a full audit log."""
+
+    REFUSE = "refuse"
+    REMOVE_OLDEST = "remove_oldest"
+
+
+def _time_zone(name: str) -> str:
+    """Return an IANA time zone. Raises `ValueError` for a name that this machine does not know."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        close = get_close_matches(name, sorted(zoneinfo.available_timezones()), n=1, cutoff=CLOSE)
+        hint = f"did you mean {close[0]!r}?" if close else "write one such as 'Europe/Berlin' or 'Asia/Shanghai'"
+        raise ValueError(f"{name[:100]!r} is not a time zone of the IANA database; {hint}") from None
+    return name
+
+
+def _host(name: str) -> str:
+    if not _HOST.fullmatch(name):
+        raise ValueError(f"{name[:100]!r} is not a host; write its name alone, as in lineside.example")
+    check_host(name)
+    return name.rstrip(".").lower()
+
+
+def _one_or_many(written: object) -> object:
+    return tuple(written) if isinstance(written, list) else (written,) if isinstance(written, str) else written
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many), Field(max_length=MOST_NAMES)]
+"""A name, or a list of names."""
+
+Hosts = Annotated[
+    tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(_one_or_many), Field(max_length=MOST_NAMES)
+]
+"""A host, or a list of hosts."""
+
+
+class DashboardTls(Section):
+    """The certificate of the dashboard."""
+
+    certificate: File
+    """The certificate, with those between it and the authority, as in `/etc/lineside/edge-01.pem`."""
+    key: File
+    """The key of the certificate, as in `/etc/lineside/edge-01.key`."""
+    key_password: Secret | None = None
+    """The name of the key's password, as in `{secret: dashboard_key}`."""
+
+
+class OidcRoles(Section):
+    """The values of the claim that give each role of Lineside; the highest counts."""
+
+    viewer: Names = ()
+    """Values that give the role viewer, as in `[plant-staff]`."""
+    operator: Names = ()
+    """Values that give the role operator, as in `[shift-leads]`."""
+    engineer: Names = ()
+    """Values that give the role engineer, as in `[controls]`."""
+    admin: Names = ()
+    """Values that give the role admin, as in `[plant-it]`."""
+
+    @model_validator(mode="after")
+    def _gives_a_role(self) -> Self:
+        if not any((self.viewer, self.operator, self.engineer, self.admin)):
+            raise ValueError("roles gives nobody a role; write values of the claim, as in viewer: [plant-staff]")
+        return self
+
+
+class OidcSection(Section):
+    """Sign-in by an identity provider (OpenID Connect Core 1.0, authorization code flow with PKCE)."""
+
+    issuer: str
+    """The provider: the URL above `/.well-known/openid-configuration`, as in `https://id.example/realms/plant`."""
+    client_id: Annotated[str, Field(min_length=1, max_length=255)]
+    """The name of the dashboard at the provider, as in `lineside`."""
+    client_secret: Secret | None = None
+    """The name of the client's secret; a public client has none, as in `{secret: oidc_client}`."""
+    role_claim: Annotated[str, Field(min_length=1, max_length=255)] = "roles"
+    """The claim of the ID token with the user's roles or groups, as in `realm_access.roles`."""
+    roles: OidcRoles
+    """Which values of the claim give which role, as in `{viewer: [plant-staff], admin: [plant-it]}`."""
+    redirect_url: str | None = None
+    """The address that the provider returns to, where a proxy is in front, as in
+    `https://edge-01.example/login/oidc/callback`."""
+    ca: File | None = None
+    """The authority of the provider's certificate, in place of the system's, as in `/etc/lineside/plant-ca.pem`."""
+
+    @field_validator("issuer", "redirect_url")
+    @classmethod
+    def _is_secure(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = split_url(url)
+        host = parts.hostname or ""
+        if parts.scheme not in {"https", "http"} or not host or "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("write a URL without user, query and fragment, as in https://id.example/realms/plant")
+        check_host(host)
+        if parts.scheme == "http" and not is_loopback(host):
+            raise ValueError(f"http:// is for the loopback interface; write https://{host}")
+        return url
+
+
+class AuditSection(Section):
+    """The audit log: who did what and when, chained and signed."""
+
+    folder: Folder = Path("lineside-data") / AUDIT
+    """The folder of its files; by default `audit` in the folder of the spool, as in `/var/lib/lineside/audit`."""
+    max_size: Size = 256 * 2**20
+    """The size that all its files may have, as in `256MiB`."""
+    when_full: Annotated[AuditFull, Field(strict=False)] = AuditFull.REFUSE
+    """Whether a full log refuses new entries, or removes its oldest signed file, as in `remove_oldest`."""
+    syslog: str | None = None
+    """A syslog server that gets a copy of each entry (RFC 5424): tls, or tcp and udp to this machine, as in
+    `tls://siem.example:6514`."""
+    syslog_ca: File | None = None
+    """The authority of the syslog server's certificate, in place of the system's, as in
+    `/etc/lineside/plant-ca.pem`."""
+
+    @field_validator("max_size")
+    @classmethod
+    def _holds_something(cls, size: int) -> int:
+        if size < SMALLEST_AUDIT:
+            raise ValueError(f"an audit log of {size} bytes holds next to nothing; write 1MiB or more")
+        return size
+
+    @field_validator("syslog")
+    @classmethod
+    def _is_syslog(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = split_url(url)
+        try:
+            usable = parts.scheme in {"tls", "tcp", "udp"} and parts.hostname and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable or parts.path or parts.query or parts.username is not None:
+            raise ValueError(f"{url[:100]!r} is not a syslog server; write tls://HOST:6514")
+        check_host(parts.hostname or "")
+        if parts.scheme != "tls" and not is_loopback(parts.hostname or ""):
+            raise ValueError(f"{parts.scheme}:// is for the loopback interface; write tls://{parts.hostname}:6514")
+        return url
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.syslog_ca is not None and (self.syslog is None or urlsplit(self.syslog).scheme != "tls"):
+            raise ValueError("syslog_ca is for syslog: tls://HOST:6514")
+        return self
+
+
+class DashboardSection(Section):
+    """The web page of `lineside dashboard`."""
+
+    listen: Listen = "127.0.0.1:8080"
+    """The address to serve it at; beyond the loopback interface it needs tls, and users or oidc, as in
+    `0.0.0.0:8443`."""
+    hosts: Hosts = ()
+    """Names that people reach it by, beside this machine's names and addresses, as in `[lineside.example]`."""
+    tls: DashboardTls | None = None
+    """The certificate and its key, as in `{certificate: /etc/lineside/box.pem, key: /etc/lineside/box.key}`."""
+    users: File = Path("lineside-data") / USERS
+    """The file of `lineside users`; by default `users.yaml` in the folder of the spool, as in
+    `/var/lib/lineside/users.yaml`."""
+    oidc: OidcSection | None = None
+    """Sign-in by an identity provider, as in `{issuer: "https://id.example/realms/plant", client_id: lineside,
+    client_secret: {secret: oidc_client}, roles: {viewer: [plant-staff]}}`."""
+    session: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 8 * 3600.0
+    """The time after which everybody signs in again, as in `8h`."""
+    idle: Annotated[Duration, Field(ge=60, le=7 * 86400)] = 30 * 60.0
+    """The time without a request after which a session ends, as in `30m`."""
+    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = None
+    """The time zone of the page; by default that of this machine, as in `Europe/Berlin`."""
+    language: Annotated[Language | None, Field(strict=False)] = None
+    """The language of the page; by default that of the browser, as in `de`."""
+    audit: AuditSection = AuditSection()
+    """The audit log, as in `{max_size: 256MiB, syslog: "tls://siem.example:6514"}`."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The address to serve it at."""
+        return parse_endpoint(self.listen)
+
+    def beside(self, spool: Path) -> DashboardSection:
+        """Return the section with the paths that are not written below the folder of the spool."""
+        changes: dict[str, object] = {}
+        if "users" not in self.model_fields_set:
+            changes["users"] = spool / USERS
+        if "folder" not in self.audit.model_fields_set:
+            changes["audit"] = self.audit.model_copy(update={"folder": spool / AUDIT})
+        return self.model_copy(update=changes)
+
+
+def check_exposure(section: DashboardSection) -> list[str]:
+    """Return the settings that are missing before others than this machine may reach the dashboard, one line each."""
+    if section.endpoint.is_local:
+        return []
+    problems = []
+    if section.tls is None:
+        problems.append(
+            f"dashboard.listen: other machines reach {section.endpoint}, and passwords would cross the network as "
+            "readable text; write tls: {certificate: FILE, key: FILE} under dashboard, or listen at 127.0.0.1"
+        )
+    if section.oidc is None and not section.users.exists():
+        problems.append(
+            f"dashboard.listen: other machines reach {section.endpoint}, and nobody has to sign in; add a user with "
+            "lineside users CONFIG add NAME --role admin, write oidc under dashboard, or listen at 127.0.0.1"
+        )
+    return problems
+
+
+def dashboard_warnings(factory: Factory) -> Iterator[Problem]:
+    """Yield the problems of `check_exposure` as warnings, for `lineside validate`."""
+    document = factory.document
+    if document is None:
+        return
+    for message in check_exposure(factory.dashboard):
+        path, _, text = message.partition(": ")
+        yield Problem(document.file, *document.mark(tuple(path.split("."))), path, text, Severity.WARNING)

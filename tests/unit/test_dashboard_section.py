@@ -1,0 +1,106 @@
+"""The section `dashboard`: its defaults, its messages, and what exposure demands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from processes import write_factory
+
+from gateway.cli import main
+from gateway.settings.dashboard_section import DashboardSection, check_exposure
+from gateway.settings.load import load_factory
+from gateway.settings.problems import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LINES = {
+    "curing-1": {
+        "area": "curing",
+        "machines": {"press-01": {"template": "press", "connection": "modbus+tcp://127.0.0.1:502"}},
+    }
+}
+
+ISSUER = {"issuer": "https://id.example", "client_id": "lineside", "roles": {"viewer": "staff"}}
+
+
+def factory(folder: Path, **dashboard: Any) -> Path:
+    (folder / "machines").mkdir(exist_ok=True)
+    (folder / "machines" / "press.yaml").write_text(
+        "format: 1\nprotocol: modbus\npoints: {pressure: {address: holding 0, unit: bar}}\n"
+    )
+    return write_factory(
+        folder / "factory.yaml", broker={"url": "mqtt://localhost"}, lines=LINES, dashboard=dashboard
+    )
+
+
+def test_the_files_of_the_dashboard_are_beside_the_spool(tmp_path: Path) -> None:
+    """All state of a box is in one folder, which a backup knows."""
+    file = factory(tmp_path, listen=9000)
+    section = load_factory(file).dashboard
+    assert str(section.endpoint) == "127.0.0.1:9000"
+    assert section.users == tmp_path / "lineside-data" / "users.yaml"
+    assert section.audit.folder == tmp_path / "lineside-data" / "audit"
+
+
+def test_written_paths_follow_the_file(tmp_path: Path) -> None:
+    """A relative path follows the file that it is written in, as everywhere."""
+    section = load_factory(factory(tmp_path, users="who.yaml", audit={"folder": "log"})).dashboard
+    assert section.users == tmp_path / "who.yaml"
+    assert section.audit.folder == tmp_path / "log"
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "message"),
+    [
+        ({"time_zone": "Europe/Berln"}, "did you mean 'Europe/Berlin'?"),
+        ({"time_zone": "../etc/passwd"}, "is not a time zone"),
+        ({"language": "fr"}, "'fr' is not a valid value"),
+        ({"session": "8"}, "session"),
+        ({"hosts": ["https://a.example"]}, "write its name alone"),
+        ({"oidc": ISSUER | {"issuer": "http://id.example"}}, "http:// is for the loopback interface"),
+        ({"oidc": ISSUER | {"issuer": "https://user:pw@id.example"}}, "write a URL without user"),
+        ({"oidc": ISSUER | {"roles": {}}}, "gives nobody a role"),
+        ({"oidc": ISSUER | {"client_secret": "hunter2-secret"}}, "a secret is named, never written"),
+        ({"audit": {"syslog": "udp://siem.example:514"}}, "write tls://siem.example:6514"),
+        ({"audit": {"syslog": "siem.example"}}, "is not a syslog server"),
+        ({"audit": {"max_size": "10kB"}}, "holds next to nothing"),
+        ({"audit": {"syslog_ca": "ca.pem"}}, "syslog_ca is for syslog: tls://"),
+        ({"tls": {"certificate": "a.pem"}}, "dashboard.tls.key: is missing"),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_be_right(tmp_path: Path, dashboard: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_factory(factory(tmp_path, **dashboard))
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_nothing_is_demanded_on_the_loopback(tmp_path: Path) -> None:
+    assert check_exposure(load_factory(factory(tmp_path)).dashboard) == []
+
+
+def test_beyond_the_loopback_tls_and_users_are_demanded(tmp_path: Path) -> None:
+    """Each message says what to write."""
+    section = load_factory(factory(tmp_path, listen="0.0.0.0:8443")).dashboard
+    tls, users = check_exposure(section)
+    assert "write tls: {certificate: FILE, key: FILE}" in tls
+    assert "lineside users CONFIG add" in users
+    assert "\n" not in tls + users
+    section.users.parent.mkdir()
+    section.users.touch()
+    assert len(check_exposure(section)) == 1
+
+
+def test_a_provider_takes_the_place_of_users() -> None:
+    tls = {"certificate": "a.pem", "key": "a.key"}
+    section = DashboardSection.model_validate({"listen": "0.0.0.0:8443", "tls": tls, "oidc": ISSUER})
+    assert check_exposure(section) == []
+
+
+def test_validate_warns_of_an_exposed_dashboard(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["validate", str(factory(tmp_path, listen="0.0.0.0:8443"))])
+    assert ended.value.code == 0
+    assert "warning: dashboard.listen: other machines reach 0.0.0.0:8443" in capsys.readouterr().err
