@@ -28,6 +28,11 @@ EXTRAS: dict[str, Extra] = {
     "simulators": Extra("a simulated machine", ("pymodbus",), ("pymodbus>=3.16,<3.17",)),
     "xlsx": Extra("a workbook of Excel", ("openpyxl", "defusedxml"), ("openpyxl>=3.1.3", "defusedxml>=0.7.1")),
     "metrics": Extra("metrics", ("prometheus_client",), ("prometheus-client>=0.21",)),
+    "dashboard": Extra(
+        "the page",
+        ("starlette", "uvicorn", "websockets", "polib"),
+        ("polib>=1.2", "starlette>=1.0", "uvicorn>=0.40", "websockets>=15"),
+    ),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",
