@@ -160,8 +160,13 @@ def key_of(kind: str, site: str, name: str) -> str:
 
 
 def gateway_figures(report: LedgerReport, rates: Rates, given: Factory | None) -> dict[str, Any]:
-    """Return the figures of a gateway: its ledger, and what it reports beside."""
-    found = report.model_dump(exclude={"version", "config"})
+    """Return the figures of a gateway: its ledger, and what it reports beside.
+
+    `oldest_seconds` is missing where the gateway does not report it, and None where it does not know it.
+    """
+    found = report.model_dump(exclude={"version", "config", "oldest_seconds"})
+    if "oldest_seconds" in report.model_fields_set:
+        found["oldest_seconds"] = report.oldest_seconds
     found |= {"missing": missing(report), "rates": rates.per_second, "trend": _trend(rates)}
     if given is not None:
         found["spool_limit"] = given.gateway.spool.max_size
