@@ -1,7 +1,7 @@
 """The WebSocket of a page: its subscriptions, and one message for all that changed.
 
 The page sends `{"open": ID, "feed": NAME, "arguments": {...}}`, the same with `set` in place of `open` and without
-`feed` to change the arguments, and `{"close": ID}`. It receives `{"now": MICROSECONDS, "feeds": [[ID, CHANGES], ...]}`
+`feed` to change the arguments, and `{"close": ID}`. It receives `{"now": MICROSECONDS, "feeds": [[ID, CHANGES], …]}`
 at most ten times a second, and `{"error": TEXT, "feed": ID}` for arguments that do not fit.
 """
 

@@ -35,4 +35,4 @@ class Feed(ABC):
 
     @abstractmethod
     def changes(self) -> Any | None:  # noqa: ANN401 - JSON
-        """Return what changed since the last call, as JSON can hold it; all at the first call; None if nothing did."""
+        """Return what changed since the last call, all at the first; as JSON can hold it, None if nothing did."""

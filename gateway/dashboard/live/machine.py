@@ -116,7 +116,13 @@ class LiveMachine:
     def describe(self, template: str, protocol: str, points: tuple[PointInfo, ...]) -> None:
         """Set the points. Readings of points that stay are kept."""
         before = {
-            point.name: (self.values[at], self.times[at], self.qualities[at], self.faults.get(at), self.trails.get(at))
+            point.name: (
+                self.values[at],
+                self.times[at],
+                self.qualities[at],
+                self.faults.get(at),
+                self.trails.get(at),
+            )
             for at, point in enumerate(self.points)
             if self.times[at]
         }
@@ -186,10 +192,7 @@ class LiveMachine:
 
     def _take_production(self, time: int, at: int) -> None:
         """Note the state of production, if it is another than before; a bad reading makes it `unknown`."""
-        if self.qualities[at] == BAD:
-            state = "unknown"
-        else:
-            state = state_name(self.points[at], self.values[at])
+        state = "unknown" if self.qualities[at] == BAD else state_name(self.points[at], self.values[at])
         if not self.production or self.production[-1].state != state:
             self.production.append(Transition(time, state))
 

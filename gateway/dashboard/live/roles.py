@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from gateway.dashboard.live.points import PointInfo
 
-PACKML = frozenset(
-    "clearing stopped starting idle suspended execute stopping aborting aborted holding held unholding suspending "
-    "unsuspending resetting completing complete".split()
-)  # fmt: skip
+PACKML = frozenset({
+    "clearing", "stopped", "starting", "idle", "suspended", "execute", "stopping", "aborting", "aborted", "holding",
+    "held", "unholding", "suspending", "unsuspending", "resetting", "completing", "complete",
+})  # fmt: skip
 """The states of PackML."""
 
 _NEEDED = 3
@@ -60,9 +60,7 @@ def roles_of(points: Iterable[PointInfo]) -> Roles:
     """Return the points of a machine by what they mean."""
     points = tuple(points)
     index = {point.name.lower(): position for position, point in enumerate(points)}
-    found = {
-        role: next((index[name] for name in names if name in index), None) for role, names in _NAMES.items()
-    }
+    found = {role: next((index[name] for name in names if name in index), None) for role, names in _NAMES.items()}
     return Roles(state=next(filter(lambda at: _is_state(points[at]), range(len(points))), None), **found)
 
 
