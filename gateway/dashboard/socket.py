@@ -65,7 +65,7 @@ class PageConnection:
         self._failures = RepeatLog(log)
 
     async def run(self) -> None:
-        """Serve the page until it goes, or is closed for sending what no page sends."""
+        """Serve the page until it goes, or sends anything else than a page does."""
         await self._socket.accept()
         sending = asyncio.create_task(self._send(), name="page")
         try:
@@ -115,7 +115,7 @@ class PageConnection:
         self._subscriptions[number] = _Subscription(kind(self._plants))
 
     async def _send(self) -> None:
-        """Send what changed; the next look waits until the page has the message."""
+        """Send the changes; the next look waits until the page has the message."""
         said = 0.0
         while True:
             now = time.monotonic()

@@ -308,7 +308,7 @@ class Meta(MachineDescription):
 
 
 class DisplayedPoint(PointDescription):
-    """A point as people see it: `labels` name its numbers, `revised` is what its device grants.
+    """A point as people see it: `labels` name its numbers, `revised` has the parameters that its device grants.
 
     `every` is in seconds.
     """

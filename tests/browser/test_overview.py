@@ -23,7 +23,7 @@ PATIENCE = 60_000
 
 
 def test_the_plant_appears_as_lines_of_machines_in_their_order(open_view: Open):
-    """Whoever opens the address sees the plant, with no further step."""
+    """A person who opens the address sees the plant, with no further step."""
     page = open_view("/")
     page.wait_for_selector(".tile >> nth=2", timeout=PATIENCE)
     assert [name.inner_text() for name in page.locator(".tile strong").all()] == ["mixer-01", "press-01", "press-02"]

@@ -64,7 +64,7 @@ class Alarm(NamedTuple):
 
 
 class Alarms:
-    """The alarms that stand, by machine and condition; `version` grows with each change, `ignored` counts bad events.
+    """The standing alarms, by machine and condition; `version` grows with each change, `ignored` counts bad events.
 
     `dropped` counts those for which there was no room.
     """
