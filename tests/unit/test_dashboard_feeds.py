@@ -31,7 +31,7 @@ def fed() -> FedPlant:
     for path in (MIXER, PRESS):
         found.meta(path)
         found.state("online", path)
-    found.connection_changed(LinkStatus(True, T0, "mqtt://127.0.0.1:1"))
+    found.connection_changed(LinkStatus(connected=True, since=T0, broker="mqtt://127.0.0.1:1"))
     return found
 
 
@@ -103,7 +103,8 @@ def test_a_machine_sends_its_points_once_and_the_readings_of_visible_points(fed:
     feed = opened(MachineFeed, fed, path=str(PRESS), visible=[1])
     first = feed.changes()
     assert first["points"][1] == {
-        "name": "pressure", "type": "float", "unit": "bar", "description": "Bladder", "every": 1.0, "range": (0.0, 30.0)
+        "name": "pressure", "type": "float", "unit": "bar", "description": "Bladder", "every": 1.0,
+        "range": (0.0, 30.0),
     }  # fmt: skip
     assert first["roles"] == {"state": 0, "good": 2, "serial": 3}
     assert first["readings"] == [[1, 16.02, T0, 1]]
@@ -213,8 +214,7 @@ def test_feeds_of_a_page_are_bounded(client: TestClient, monkeypatch: pytest.Mon
         for number in range(3):
             page.send_json({"open": number, "feed": "overview"})
         with pytest.raises(WebSocketDisconnect):
-            for _ in range(100):
-                feeds_of(page)
+            list(iter(lambda: feeds_of(page), None))
 
 
 def test_a_feed_with_a_defect_costs_its_view_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch):
@@ -240,8 +240,7 @@ async def test_a_page_that_does_not_read_gets_fewer_messages_and_nothing_queues(
         """A WebSocket whose page takes one message and then none."""
 
         sent: list[str] = []
-        asked = asyncio.Event()
-        free = asyncio.Event()
+        asked, free, more = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
         async def accept(self) -> None: ...
 
@@ -256,20 +255,24 @@ async def test_a_page_that_does_not_read_gets_fewer_messages_and_nothing_queues(
 
         async def send_text(self, text: str) -> None:
             self.sent.append(text)
+            self.more.set()
             await self.free.wait()
+
+        async def has(self, number: int) -> None:
+            while len(self.sent) < number:
+                self.more.clear()
+                await self.more.wait()
 
     page = Slow()
     running = asyncio.create_task(socket.PageConnection(page, plants(fed)).run())  # type: ignore[arg-type]
     async with asyncio.timeout(30):
-        while not page.sent:
-            await asyncio.sleep(0.01)
+        await page.has(1)
         for number in range(1000):
             fed.values(T0 + number, pressure=float(number))
         await asyncio.sleep(3 * socket.TICK)
         assert len(page.sent) == 1
         page.free.set()
-        while len(page.sent) < 2:
-            await asyncio.sleep(0.01)
+        await page.has(2)
     assert orjson.loads(page.sent[1])["feeds"][0][1]["readings"] == [[1, 999.0, T0 + 999, 1]]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
