@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.common.state_log import StateLog
+from gateway.dashboard.live.journal import JournalEvent
 from gateway.dashboard.live.machine import Transition
-from gateway.dashboard.live.roles import state_name
+from gateway.dashboard.live.roles import level_of, state_name
 from gateway.stores.base import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.dashboard.plants import Plants
     from gateway.model.path import MachinePath
@@ -110,5 +112,13 @@ class Backfill:
         for path, transitions in by_machine.items():
             if (found := self._plants.find(path)) is not None:
                 found[1].take_history(transitions)
+                self._plants.journal.add_earlier(self._changes(path, found[1].production))
         for plant in self._plants.plants:
             plant.version += 1
+
+    def _changes(self, path: MachinePath, production: Iterable[Transition]) -> Iterator[JournalEvent]:
+        """Yield the changes of production before the journal began; the first state is known, and not its begin."""
+        for before, now in pairwise(production):
+            if now.time < self._plants.journal.began:
+                level, was = level_of(now.state), {"was": before.state}
+                yield JournalEvent(0, now.time, "production", str(path), now.state, level, was)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.dashboard.feeds.delivery import DeliveryFeed
+from gateway.dashboard.feeds.events import EventsFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
 
@@ -15,4 +16,5 @@ FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
     "machine": MachineFeed,
     "delivery": DeliveryFeed,
+    "events": EventsFeed,
 }

@@ -13,6 +13,7 @@ from gateway.dashboard.live.alarms import Alarms
 from gateway.dashboard.live.machine import LiveMachine
 from gateway.dashboard.live.points import configured_points
 from gateway.dashboard.live.rates import Rates
+from gateway.dashboard.live.roles import level_of
 from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.mqtt.messages import BadMessage, IngestReport, LedgerReport, parse_displayed_meta, parse_machine_state
 from gateway.mqtt.topics import GATEWAYS, Topics
@@ -150,7 +151,7 @@ class Plant:
             self.version += 1
             now = machine.production[-1]
             if produced:
-                level = "warning" if now.state in {"aborted", "held", "unknown"} else "info"
+                level = level_of(now.state)
                 self.journal.add(now.time, "production", str(placed.path), now.state, level, was=produced)
 
     def _take_events(self, placed: PlacedScan) -> None:
