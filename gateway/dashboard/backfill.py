@@ -60,7 +60,7 @@ class Backfill:
                     failed.append(factory)
                     self._state.enter("dashboard.store_unavailable", file=str(factory.file), error=str(error))
                 else:
-                    self._fill(newest, states)
+                    self.fill(newest, states)
             pending = failed
             if pending:
                 await asyncio.sleep(AGAIN)
@@ -99,7 +99,8 @@ class Backfill:
                 found += [one] if known[1].points[at].name == one.id.point else []
         return found
 
-    def _fill(self, newest: Iterable[Reading], states: Iterable[Reading]) -> None:
+    def fill(self, newest: Iterable[Reading], states: Iterable[Reading]) -> None:
+        """Give the machines the newest readings and the states of production of a store."""
         for reading in newest:
             if (found := self._plants.find(reading.path)) is not None:
                 found[1].take_stored(reading)

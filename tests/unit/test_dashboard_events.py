@@ -105,7 +105,7 @@ def test_changes_of_production_before_the_page_started_come_from_the_store():
     plant.meta()
     codes = enumerate(("6", "6", "11", "2"))
     stored = [Reading(PRESS, "state", T0 + at * SECOND, int(code), "", Quality.GOOD) for at, code in codes]
-    Backfill(page)._fill([], stored)
+    Backfill(page).fill([], stored)
     found = [(event.event, event.level, event.time - T0, event.fields) for event in page.journal.before(1)]
     assert found == [
         ("stopped", "info", 3 * SECOND, {"was": "held"}),
