@@ -13,10 +13,13 @@ from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
+from gateway.dashboard.configurations import Configurations, configuration_routes
 from gateway.dashboard.plants import Plants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from starlette.routing import Route
 
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
@@ -44,13 +47,14 @@ class DashboardService:
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
         self.plants = Plants(factories, everything=everything)
         self._section = section
+        self._configurations = Configurations(self.plants, everything=everything)
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
         listening = bind(self._section.endpoint)
         config = uvicorn.Config(
-            self._page.app(), log_config=None, access_log=False, lifespan="off", server_header=False,
+            self._page.app(self._routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
         )  # fmt: skip
         server = _Server(config)
@@ -68,6 +72,10 @@ class DashboardService:
             await serving
             for task in running:
                 task.cancel()
+
+    def _routes(self) -> list[Route]:
+        """Return the routes of single views."""
+        return configuration_routes(self._configurations)  # the guard of role engineer belongs here
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host
