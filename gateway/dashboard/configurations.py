@@ -132,15 +132,15 @@ class Configurations:
         return await self._refreshed(number)
 
     async def summaries(self) -> dict[str, Any]:
-        """Return what is shown of all configurations at once."""
+        """Return all configurations with their numbers, problems, sections and files, without a secret."""
         found = [self._summary(number, await self._refreshed(number)) for number in range(len(self._given))]
-        return {"configurations": found, "everything": self._everything, "others": list(self._others())}
+        return {"configurations": found, "everything": self._everything, "others": _scrubbed(list(self._others()))}
 
     def _summary(self, number: int, shown: _Shown) -> dict[str, Any]:
         factory = shown.factory
         written = written_factory(factory)
         local = sum(row["served"] is not None for row in shown.link_rows)
-        return {
+        found = {
             "number": number, "file": str(factory.file.absolute()), "digest": shown.digest,
             "started_with": self._given[number][1], "running": self._running(factory),
             "site": f"{factory.factory.enterprise}/{factory.factory.site}", "gateway": factory.gateway.id,
@@ -150,8 +150,10 @@ class Configurations:
             "warnings": [_problem(one) for one in shown.warnings[:MAX_PROBLEMS]],
             "more": [max(0, len(some) - MAX_PROBLEMS) for some in (shown.errors, shown.warnings)],
             "files": [[str(file), digest[:12]] for file, digest in sorted(factory.files.items())],
-            "sections": [[name, dump(section)] for name, section in written.items()],
         }  # fmt: skip
+        # value by value: `password: null` in the text of a section has the form of a password
+        found = {name: _scrubbed(one) for name, one in found.items()}
+        return found | {"sections": [[name, dump(_scrubbed(one))] for name, one in written.items()]}
 
     def _running(self, factory: Factory) -> str:
         """Return the digest of the configuration that the gateway runs; empty where it is not known."""
@@ -283,7 +285,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
 
 
 def _scrubbed(content: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON whose texts have no secret."""
+    """Return JSON in whose texts no secret is left."""
     if isinstance(content, str):
         return scrub(content)
     if isinstance(content, dict):
@@ -306,7 +308,7 @@ def configuration_routes(configurations: Configurations, guard: Guard = everybod
 
     async def summaries(request: Request) -> Response:
         del request
-        return json_response(_scrubbed(await configurations.summaries()))
+        return json_response(await configurations.summaries())
 
     async def points(request: Request) -> Response:
         return await _page_of(request, configurations.points)

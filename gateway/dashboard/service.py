@@ -17,6 +17,7 @@ from gateway.dashboard.configurations import Configurations, configuration_route
 from gateway.dashboard.plants import Plants
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Sequence
 
     from starlette.routing import Route
@@ -52,7 +53,7 @@ class DashboardService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
-        listening = bind(self._section.endpoint)
+        listening = self._bind()
         config = uvicorn.Config(
             self._page.app(self._routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
@@ -76,6 +77,14 @@ class DashboardService:
     def _routes(self) -> list[Route]:
         """Return the routes of single views."""
         return configuration_routes(self._configurations)  # the guard of role engineer belongs here
+
+    def _bind(self) -> socket.socket:
+        """Return the listening socket; an error names the address and its key."""
+        try:
+            return bind(self._section.endpoint)
+        except OSError as error:
+            where = f"dashboard.listen {self._section.endpoint}"
+            raise OSError(error.errno, error.strerror or str(error), where) from None
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host

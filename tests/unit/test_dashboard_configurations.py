@@ -95,6 +95,8 @@ def test_a_configuration_is_shown_with_its_machines_plan_and_sections(
     assert (found["errors"], found["kept"], found["local"]) == ([], True, 2)
     sections = dict(found["sections"])
     assert "secret: broker_password" in sections["broker"]
+    assert "certificate: null" in sections["broker"]
+    assert "key_password" not in sections["dashboard"]
     assert str(file) in [name for name, _ in found["files"]]
     assert any(name.endswith("curing-press.yaml") for name, _ in found["files"])
 

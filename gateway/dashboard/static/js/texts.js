@@ -54,10 +54,11 @@ export const percent = (part) => format("p", () => new Intl.NumberFormat(locale,
 
 const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
-/** Return an amount of data with three significant digits, as in `4.1 kB`. */
-export function bytes(count) {
+/** Return an amount of data with three significant digits, as in `4.1kB`; with a rate it is one for each second. */
+export function bytes(count, rate = false) {
   const step = Math.max(0, Math.min(Math.floor(Math.log10(Math.max(1, count)) / 3), SIZES.length - 1));
-  return format(`b${step}`, () => new Intl.NumberFormat(locale, { style: "unit", unit: SIZES[step], maximumSignificantDigits: 3 })).format(count / 1000 ** step);
+  const unit = rate ? `${SIZES[step]}-per-second` : SIZES[step];
+  return format(`b${unit}`, () => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "narrow", maximumSignificantDigits: 3 })).format(count / 1000 ** step);
 }
 
 /** Return a short length of time in milliseconds, or in seconds from one second on. */
