@@ -126,7 +126,7 @@ def test_of_many_events_only_the_visible_ones_are_in_the_document(events: Callab
     page.get_by_text("row 99999", exact=True).wait_for(timeout=PATIENCE)
     assert page.locator(".virtual-body .virtual-row").count() < 160
     assert page.locator(".virtual").get_attribute("aria-rowcount") == "100001"
-    # rows that come above keep what is read in its place
+    # rows that come above keep the visible rows in their place
     page.evaluate("() => window.many.show(100010, (index) => `row ${index - 10}`, window.many.first + 10)")
     assert page.get_by_text("row 99999", exact=True).is_visible()
 

@@ -83,7 +83,7 @@ def summary(client: TestClient) -> dict[str, Any]:
 def test_a_configuration_is_shown_with_its_machines_plan_and_sections(
     file: Path, open_view: Callable[..., TestClient]
 ):
-    """What `show`, `plan` and `validate` tell on the box is seen without a shell."""
+    """The results of `show`, `plan` and `validate` are seen without a shell on the box."""
     found = summary(open_view(file))
     assert (found["site"], found["gateway"], found["machines"], found["connections"]) == (
         "acme/north",
