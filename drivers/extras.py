@@ -29,16 +29,25 @@ EXTRAS: dict[str, Extra] = {
     "xlsx": Extra("a workbook of Excel", ("openpyxl", "defusedxml"), ("openpyxl>=3.1.3", "defusedxml>=0.7.1")),
     "metrics": Extra("metrics", ("prometheus_client",), ("prometheus-client>=0.21",)),
     "dashboard": Extra(
-        "the dashboard",
-        ("starlette", "uvicorn", "websockets", "argon2"),
-        ("argon2-cffi>=23.1", "starlette>=0.46", "uvicorn>=0.34", "websockets>=14"),
+        "the page",
+        ("starlette", "uvicorn", "websockets", "polib", "argon2"),
+        ("argon2-cffi>=23.1", "polib>=1.2", "starlette>=1.0", "uvicorn>=0.40", "websockets>=15"),
     ),
     "oidc": Extra("sign-in by an identity provider", ("authlib", "httpx"), ("authlib>=1.5", "httpx>=0.27")),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",
-        ("pymodbus", "amqtt", "rich"),
-        ("pymodbus>=3.16,<3.17", "amqtt>=0.12,<0.13", "rich>=14"),
+        ("pymodbus", "amqtt", "rich", "starlette", "uvicorn", "websockets", "polib", "argon2"),
+        (
+            "pymodbus>=3.16,<3.17",
+            "amqtt>=0.12,<0.13",
+            "rich>=14",
+            "argon2-cffi>=23.1",
+            "polib>=1.2",
+            "starlette>=1.0",
+            "uvicorn>=0.40",
+            "websockets>=15",
+        ),
     ),
 }
 """Each extra by its name. A test compares the requirements with pyproject.toml."""

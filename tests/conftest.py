@@ -59,6 +59,7 @@ SLOW = (
 """Files of tests that take minutes on a busy machine, or wait for devices: marked `slow`, as all of chaos/."""
 
 WITH_PROCESSES = (
+    "browser/*.py",
     "contract/*.py",
     "end_to_end/*.py",
     "unit/test_imports.py",

@@ -25,6 +25,7 @@ COMMANDS: dict[str, _Command] = {
     "worker": _Command("gateway.cli.worker:worker"),
     "reload": _Command("gateway.cli.reload:reload", "Apply a changed configuration to the gateway that runs it."),
     "ingest": _Command("gateway.cli.ingest:ingest", "Store what gateways publish."),
+    "dashboard": _Command("gateway.cli.dashboard:dashboard", "Serve a web page that shows the plants."),
     "simulate": _Command("gateway.cli.simulate:simulate", "Serve simulated machines for a configuration."),
     "init": _Command("gateway.cli.init:init", "Write a first factory from a few answers."),
     "validate": _Command("gateway.cli.validate:validate", "Check a configuration; list each problem with its place."),

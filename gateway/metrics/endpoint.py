@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 import structlog
 
+from gateway.common.listening import bind
 from gateway.common.state_log import StateLog
 from gateway.metrics.health import Pulse, alive, ready
 from gateway.metrics.http_server import HttpServer, Request, Response
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from concurrent.futures import Future
 
@@ -97,7 +98,7 @@ class MetricsEndpoint:
     async def _listen(self) -> socket.socket:
         while True:
             try:
-                found = await asyncio.to_thread(_bind, self._address)
+                found = await asyncio.to_thread(bind, self._address)
             except OSError as error:
                 self._state.enter("metrics.not_listening", error=error.strerror or str(error),
                                   hint=f"free the port, or write another address into {self._key}")  # fmt: skip
@@ -178,23 +179,6 @@ class MetricsEndpoint:
 
 async def _nothing() -> None:
     """Have a turn."""
-
-
-def _bind(address: Endpoint) -> socket.socket:
-    """Return a listening socket. Raises `OSError`."""
-    [(family, kind, protocol, _, place), *_] = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    found = socket.socket(family, kind, protocol)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(place)
-        found.listen()
-        found.settimeout(0.0)  # not blocking
-    except BaseException:
-        found.close()
-        raise
-    return found
 
 
 def _as_json(verdict: Verdict) -> Response:

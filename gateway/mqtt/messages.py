@@ -59,6 +59,15 @@ MAX_REASONS = 100
 MAX_STORES = 100
 """Stores of one ingest."""
 
+MAX_LABELS = 1_000
+"""Labels of one point."""
+
+MAX_REVISED = 20
+"""Parameters of a point that a device has revised."""
+
+MAX_PERIOD = 1e9
+"""Seconds of a period."""
+
 MAX_LAG = 1e15
 """Milliseconds of a lag: more than any two times differ by."""
 
@@ -88,6 +97,7 @@ _KEY = re.compile(r"[1-9][0-9]{0,18}")
 Name = Annotated[str, Field(max_length=MAX_NAME, pattern=f"^{_TEXT}+$")]
 Text = Annotated[str, Field(max_length=MAX_TEXT, pattern=f"^{_TEXT}*$")]
 Unit = Annotated[str, Field(max_length=MAX_UNIT, pattern=f"^{_TEXT}*$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 DescriptionId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -297,6 +307,28 @@ class Meta(MachineDescription):
         return [self.meta, *(one.meta for one in self.earlier)]
 
 
+class DisplayedPoint(PointDescription):
+    """A point as people see it: `labels` name its numbers, `revised` has the parameters that its device grants.
+
+    `every` is in seconds.
+    """
+
+    description: Text = ""
+    range: tuple[Finite, Finite] | None = None
+    labels: Annotated[dict[Text, Text], Field(max_length=MAX_LABELS), FailFast()] = Field(default_factory=dict)
+    every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
+    revised: Annotated[dict[Name, Finite], Field(max_length=MAX_REVISED), FailFast()] = Field(default_factory=dict)
+
+
+class DisplayedMeta(_Message):
+    """The present description of a machine, with what people want to know of its points."""
+
+    id: DescriptionId
+    template: Name
+    protocol: Text = ""
+    points: Annotated[dict[Name, DisplayedPoint], Field(max_length=MAX_POINTS), FailFast()]
+
+
 class Wanted(_Message):
     """The ids of descriptions that ingest lacks."""
 
@@ -349,6 +381,7 @@ _MACHINE_STATE = TypeAdapter(MachineState)
 _LEDGER = TypeAdapter(LedgerReport)
 _INGEST_REPORT = TypeAdapter(IngestReport)
 _META = TypeAdapter(Meta)
+_DISPLAYED_META = TypeAdapter(DisplayedMeta)
 _WANTED = TypeAdapter(Wanted)
 _METADATA = TypeAdapter(Metadata)
 
@@ -386,6 +419,11 @@ def parse_ingest_report(payload: bytes) -> IngestReport:
 def parse_meta(payload: bytes) -> Meta:
     """Return the content of a machine's `meta`. Raises `BadMessage`."""
     return _parse(_META, payload, MAX_META_BYTES)
+
+
+def parse_displayed_meta(payload: bytes) -> DisplayedMeta:
+    """Return the content of a machine's `meta` for people. Raises `BadMessage`."""
+    return _parse(_DISPLAYED_META, payload, MAX_META_BYTES)
 
 
 def parse_wanted(payload: bytes) -> Wanted:

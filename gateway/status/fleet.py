@@ -142,6 +142,15 @@ class Fleet:
             self.changed_at = time.monotonic()
             known[key] = seen
 
+    def find(self, member: Member) -> Seen[GatewayState, LedgerReport] | Seen[IngestState, IngestReport] | None:
+        """Return a gateway or an ingest, None if nothing is known of it."""
+        key = member[:4]
+        return self._gateways.get(key) if member.kind == GATEWAYS else self._ingests.get(key)
+
+    def gateway(self, enterprise: str, site: str, name: str) -> Seen[GatewayState, LedgerReport] | None:
+        """Return a gateway, None if nothing is known of it."""
+        return self._gateways.get((enterprise, site, GATEWAYS, name))
+
     @property
     def gateways(self) -> list[tuple[GatewayState, Seen[GatewayState, LedgerReport]]]:
         """All gateways with their states, by name; a report without a state makes none."""

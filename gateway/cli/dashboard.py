@@ -1,0 +1,51 @@
+"""`lineside dashboard`: the page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from drivers.extras import require
+from gateway.cli.common import SET, WITH_STDIN, load, serve
+from gateway.settings.dashboard_section import check_exposure
+from gateway.settings.sections import parse_endpoint
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@click.command()
+@click.argument(
+    "configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)
+)
+@SET
+@click.option("--listen", metavar="HOST:PORT", help="In place of dashboard.listen of the first CONFIG.")
+@click.option("--broker", "everything", is_flag=True, help="Show all that the brokers of the CONFIGs know.")
+@WITH_STDIN
+def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool, with_stdin: bool) -> None:
+    """Serve a web page with the plants of one or several CONFIGs, until it is stopped.
+
+    It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG.
+    """
+    require("dashboard")
+    factories = [load(config) for config in configs]
+    section = factories[0].dashboard.beside(factories[0].gateway.spool.folder)
+    if listen is not None:
+        try:
+            parse_endpoint(listen)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--listen") from error
+        section = section.model_copy(update={"listen": listen})
+    if problems := check_exposure(section):
+        for problem in problems:
+            click.echo(f"{configs[0]}: {problem}", err=True)
+        sys.exit(1)
+    from gateway.dashboard.service import DashboardService  # noqa: PLC0415 - an extra
+
+    async def main(stop: asyncio.Event) -> None:
+        await DashboardService(factories, section, everything=everything).run(stop)
+
+    serve(main, with_stdin=with_stdin)

@@ -1,0 +1,13 @@
+"""The page: a plant seen in a browser, in a process of its own.
+
+    broker ─▶ live (listener, plant, machine, alarms, journal) ─▶ feeds ─▶ socket ─▶ browser
+    stores ─▶ trends ────────────────────────────────────────────▶ app ──▶ browser
+
+`live`      the content of the broker's messages: newest readings, states, reports, events; bounded
+`feeds`     the content of a view: all changes since the last message to its page
+`socket`    the WebSocket of a page: its subscriptions, and one message for all that changed
+`app`       the routes; each view of the page is a module in `static/js/views/`
+`service`   the wiring: brokers, stores, server
+
+The page listens as a guest (QoS 0, no session) and reads stores: it can't delay a gateway or an ingest.
+"""

@@ -1,0 +1,16 @@
+"""The feeds of the page, by name: a new feed is one file and one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dashboard.feeds.machine import MachineFeed
+from gateway.dashboard.feeds.overview import OverviewFeed
+
+if TYPE_CHECKING:
+    from gateway.dashboard.feeds.base import Feed
+
+FEEDS: dict[str, type[Feed]] = {
+    "overview": OverviewFeed,
+    "machine": MachineFeed,
+}

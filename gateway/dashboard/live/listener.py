@@ -1,0 +1,58 @@
+"""Listen to a broker for the page, and never be a burden to it.
+
+The page is a guest: it subscribes with QoS 0 and without a session, so that the broker queues nothing for it, and a
+page that is stopped, frozen or slow delays no gateway and no ingest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from gateway.mqtt.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gateway.dashboard.live.plant import Plant
+    from gateway.mqtt.client import MqttClient
+
+AT_ONCE = 200
+"""Messages that are read before other tasks get the event loop."""
+
+
+class Listener:
+    """Keeps a plant up to date. Without `sites`, pairs of enterprise and site, it listens to all of the broker."""
+
+    def __init__(self, plant: Plant, sites: Iterable[tuple[str, str]] = ()) -> None:
+        self._plant = plant
+        self._sites = sorted(set(sites)) or [("+", "+")]
+        self._session = Session(plant.broker, f"lineside-page-{secrets.token_hex(4)}", changed=self._changed)
+
+    async def run(self) -> None:
+        """Connect, listen, and connect again, until cancelled."""
+        await self._session.run(self._serve)
+
+    def _changed(self, error: str | None) -> None:
+        link = self._session.link
+        self._plant.connection_changed(link if error is None else link._replace(connected=False, error=error))
+
+    async def _serve(self, link: MqttClient) -> None:
+        self._plant.subscriptions_denied(await link.subscribe_to(*self._filters(), qos=0))
+        while True:
+            for _ in range(AT_ONCE):
+                message = await link.receive()
+                link.acknowledge(message)
+                self._plant.take(message)
+            await asyncio.sleep(0)
+
+    def _filters(self) -> Iterator[str]:
+        """Yield the topic filters, descriptions first, so that these retained messages come before the readings."""
+        root = self._plant.topics.root
+        for enterprise, site in self._sites:
+            below = f"{root}/{enterprise}/{site}"
+            yield from (f"{below}/+/+/+/{leaf}" for leaf in ("meta", "state"))
+            yield from (f"{below}/_gateways/+/{leaf}" for leaf in ("state", "ledger", "data"))
+            yield from (f"{below}/_ingests/+/{leaf}" for leaf in ("state", "report"))
+            yield from (f"{below}/+/+/+/{leaf}" for leaf in ("event", "data"))

@@ -1,0 +1,217 @@
+"""The plants as the page knows them: machines, gateways, ingests, alarms, and what changed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.codecs import Undecodable, decode
+from gateway.common.state_log import RepeatLog
+from gateway.dashboard.live.alarms import Alarms
+from gateway.dashboard.live.machine import LiveMachine
+from gateway.dashboard.live.points import configured_points
+from gateway.ingest.placement import check_levels, placed_scans, source_of
+from gateway.mqtt.messages import BadMessage, IngestReport, parse_displayed_meta, parse_machine_state
+from gateway.mqtt.topics import GATEWAYS, Topics
+from gateway.status.fleet import Fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.dashboard.live.journal import Journal
+    from gateway.model.path import MachinePath
+    from gateway.model.record import PlacedScan
+    from gateway.mqtt.messages import GatewayState
+    from gateway.mqtt.packets import ReceivedMessage
+    from gateway.mqtt.session import LinkStatus
+    from gateway.mqtt.topics import Member
+    from gateway.settings.factory import Factory
+    from gateway.settings.sections import BrokerSection
+
+log = structlog.get_logger(__name__)
+
+MAX_MACHINES = 20_000
+"""Machines that are shown; further machines are counted."""
+
+LEVELS = {"offline": "error", "degraded": "warning", "online": "info", "starting": "info"}
+"""How serious a state of a machine is."""
+
+
+class Plant:
+    """The plants behind a broker. `ignored` counts messages that are not valid or for which there was no room.
+
+    `version` grows with each change of the set of machines, or of a state of any.
+    """
+
+    def __init__(self, broker: BrokerSection, journal: Journal, factories: Iterable[Factory] = ()) -> None:
+        self.broker = broker
+        self.topics = Topics(broker.root)
+        self.fleet = Fleet(broker.root)
+        self.machines: dict[MachinePath, LiveMachine] = {}
+        self.alarms = Alarms()
+        self.journal = journal
+        self.link: LinkStatus | None = None
+        """The connection to the broker; None before the first attempt."""
+        self.ignored = 0
+        self.version = 0
+        self.messages = 0
+        """Messages that were read."""
+        self.denied: tuple[str, ...] = ()
+        """The topic filters whose subscription the broker denies."""
+        self._invalid = RepeatLog(log)
+        self._states: dict[tuple[str, ...], str] = {}  # the last noted states; bounded by the members
+        for factory in factories:
+            self._configure(factory)
+
+    def _configure(self, factory: Factory) -> None:
+        """Add the machines of a configuration, in its order, before any is heard of."""
+        for configured in factory.machines:
+            machine = self._machine(configured.path)
+            if machine is not None:
+                machine.describe(configured.template, configured.protocol.name, configured_points(configured))
+                machine.gateway = factory.gateway.id
+
+    def _machine(self, path: MachinePath) -> LiveMachine | None:
+        machine = self.machines.get(path)
+        if machine is None:
+            if len(self.machines) >= MAX_MACHINES:
+                return None
+            machine = self.machines[path] = LiveMachine(path)
+            self.version += 1
+        return machine
+
+    def gateway_state(self, machine: LiveMachine) -> GatewayState | None:
+        """Return the state of the gateway that reads a machine, None where it is not known."""
+        seen = self.fleet.gateway(machine.path.enterprise, machine.path.site, machine.gateway)
+        return None if seen is None else seen.state
+
+    def take(self, message: ReceivedMessage) -> None:
+        """Read a message; whatever is in it, nothing is raised."""
+        self.messages += 1
+        try:
+            member = self.topics.member_of(message.topic)
+            if member is not None and member.leaf != "data":
+                self._take_member(member, message)
+            elif (found := self.topics.machine_of(message.topic)) is not None and found[1] in {"meta", "state"}:
+                check_levels(found[0])
+                self._take_retained(*found, message.payload)
+            else:
+                self._take_records(message)
+        except (ValueError, Undecodable) as error:
+            self.ignored += 1
+            self._invalid.warning("message.unreadable", key=message.topic, topic=message.topic, error=str(error))
+
+    def _take_retained(self, path: MachinePath, leaf: str, payload: bytes) -> None:
+        if not payload:
+            if leaf == "state" and self.machines.pop(path, None) is not None:
+                self.version += 1
+                self.journal.add(_now(), "machine", str(path), "removed")
+            return
+        machine = self._machine(path)
+        if machine is None:
+            raise BadMessage("is of another machine than can be shown")
+        if leaf == "meta":
+            machine.take_meta(parse_displayed_meta(payload))
+            self.version += 1
+            return
+        before = machine.state
+        state = parse_machine_state(payload)
+        if machine.take_state(state):
+            self.version += 1
+            if before != "unknown" or state.state != "online":
+                self.journal.add(
+                    state.since or _now(), "machine", str(path), state.state, LEVELS[state.state],
+                    reason=state.reason, gateway=state.gateway, was=before,
+                )  # fmt: skip
+
+    def _take_records(self, message: ReceivedMessage) -> None:
+        source = source_of(self.topics, message.topic)
+        if source is None or message.retain:
+            return
+        events = message.topic.endswith("/event")
+        for placed in placed_scans(source, decode(message.payload)):
+            if events:
+                self._take_events(placed)
+            else:
+                self._take_scan(placed)
+
+    def _take_scan(self, placed: PlacedScan) -> None:
+        machine = self._machine(placed.path)
+        if machine is None or (machine.meta_id and placed.meta and machine.meta_id != placed.meta):
+            return
+        produced = machine.production[-1].state if machine.production else ""
+        machine.take_scan(placed.scan)
+        if machine.production and machine.production[-1].state != produced:
+            self.version += 1
+            now = machine.production[-1]
+            if produced:
+                level = "warning" if now.state in {"aborted", "held", "unknown"} else "info"
+                self.journal.add(now.time, "production", str(placed.path), now.state, level, was=produced)
+
+    def _take_events(self, placed: PlacedScan) -> None:
+        for name, value in placed.scan.values.items():
+            time_of = placed.scan.times.get(name, placed.scan.time)
+            alarm = self.alarms.take(placed.path, time_of, value)
+            if alarm is not None:
+                self.version += 1
+                event = "active" if alarm.active else "acknowledged" if alarm.acknowledged else "inactive"
+                self.journal.add(
+                    time_of, "alarm", str(placed.path), event, "error" if alarm.active else "info",
+                    source=alarm.source, name=alarm.name, message=alarm.message, severity=str(alarm.severity),
+                )  # fmt: skip
+
+    def _take_member(self, member: Member, message: ReceivedMessage) -> None:
+        """Read a message of a gateway or an ingest, and note a change of its state or of its stores."""
+        before = self.fleet.ignored
+        self.fleet.take(message)
+        self.ignored += self.fleet.ignored - before
+        seen = self.fleet.find(member)
+        state = None if seen is None else seen.state
+        if member.leaf == "ledger" or state is None:
+            return
+        kind = "gateway" if member.kind == GATEWAYS else "ingest"
+        subject = f"{member.enterprise}/{member.site}/{member.name}"
+        key = (*member[:4], "state")
+        if self._changed(key, state.state):
+            level = "info" if state.state == "online" else "error"
+            self._note(state.since, kind, subject, state.state, level, reason=state.reason, host=state.host)
+        if state.config and self._changed((*member[:4], "config"), state.config):
+            self._note(state.since, "configuration", subject, state.config, version=state.version)
+        report = None if seen is None else seen.report
+        for store in report.stores if isinstance(report, IngestReport) else ():
+            if self._changed((*key[:4], "store", store.store), store.state):
+                level = "error" if store.state == "unavailable" else "info"
+                self._note(store.since, "store", f"{subject} {store.store}", store.state, level, error=store.error)
+
+    def _changed(self, key: tuple[str, ...], value: str) -> bool:
+        """Remember a state; return whether it is another than before."""
+        if self._states.get(key) == value:
+            return False
+        self._states[key] = value
+        return True
+
+    def _note(self, since: int, kind: str, subject: str, event: str, level: str = "info", **fields: str) -> None:
+        self.version += 1
+        self.journal.add(since or _now(), kind, subject, event, level, **fields)
+
+    def subscriptions_denied(self, filters: Iterable[str]) -> None:
+        """Note the topic filters whose subscription the broker denied on the present connection."""
+        self.denied = tuple(filters)
+        self.fleet.denied = self.denied
+        for topic in self.denied:
+            hint = f"grant the user of the page the right to subscribe to {topic}"
+            log.warning("mqtt.subscribe_denied", topic=topic, hint=hint)
+        self.version += 1
+
+    def connection_changed(self, link: LinkStatus) -> None:
+        """Note that the connection to the broker was made or lost."""
+        was, self.link = self.link, link
+        if was is None or was.connected != link.connected:
+            event, level = ("connected", "info") if link.connected else ("not connected", "error")
+            self._note(link.since, "broker", link.broker, event, level, error=link.error)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

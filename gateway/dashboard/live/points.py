@@ -1,0 +1,43 @@
+"""A point as people see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.mqtt.messages import DisplayedMeta
+    from gateway.settings.factory import Machine
+
+
+class PointInfo(NamedTuple):
+    """A point as people see it; `range` and `labels` are empty where it has none, `every` is in seconds."""
+
+    name: str
+    type: str
+    unit: str = ""
+    description: str = ""
+    range: tuple[float, float] | None = None
+    labels: Mapping[str, str] = {}
+    every: float = 0.0
+    revised: Mapping[str, float] = {}
+
+
+def described_points(meta: DisplayedMeta) -> tuple[PointInfo, ...]:
+    """Return the points that a machine has published."""
+    return tuple(
+        PointInfo(name, one.type.value, one.unit, one.description, one.range, one.labels, one.every, one.revised)
+        for name, one in meta.points.items()
+    )
+
+
+def configured_points(machine: Machine) -> tuple[PointInfo, ...]:
+    """Return the points of a machine's configuration, until the machine publishes them."""
+    return tuple(
+        PointInfo(
+            one.name, one.type.value, one.unit, one.description, one.range,
+            {str(number): label for number, label in (one.labels or {}).items()}, one.every,
+        )
+        for one in machine.points
+    )  # fmt: skip

@@ -1,0 +1,55 @@
+"""All that the page knows: the plants of all brokers, and the configurations that it was given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.dashboard.live.journal import Journal
+from gateway.dashboard.live.listener import Listener
+from gateway.dashboard.live.plant import Plant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.dashboard.live.machine import LiveMachine
+    from gateway.model.path import MachinePath
+    from gateway.settings.factory import Factory
+
+
+class Plants:
+    """The plants of some factories, one for each broker that they name.
+
+    With `everything` they contain all machines, gateways and ingests that the brokers know, beside those of the
+    factories.
+    """
+
+    def __init__(self, factories: Sequence[Factory], *, everything: bool = False) -> None:
+        self.factories = tuple(factories)
+        self.journal = Journal()
+        self.plants: list[Plant] = []
+        self.listeners: list[Listener] = []
+        of_broker: dict[tuple[str, str], list[Factory]] = {}
+        for factory in factories:
+            of_broker.setdefault((factory.broker.url, factory.broker.root), []).append(factory)
+        for some in of_broker.values():
+            plant = Plant(some[0].broker, self.journal, some)
+            sites = () if everything else [(one.factory.enterprise, one.factory.site) for one in some]
+            self.plants.append(plant)
+            self.listeners.append(Listener(plant, sites))
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each change of the set of machines, or of a state of any."""
+        return sum(plant.version for plant in self.plants)
+
+    def machines(self) -> Iterator[LiveMachine]:
+        """Yield all machines, in the order of their configurations, then in the order in which they were heard."""
+        for plant in self.plants:
+            yield from plant.machines.values()
+
+    def find(self, path: MachinePath) -> tuple[Plant, LiveMachine] | None:
+        """Return a machine with its plant, None where nobody knows it."""
+        for plant in self.plants:
+            if (machine := plant.machines.get(path)) is not None:
+                return plant, machine
+        return None

@@ -1,0 +1,82 @@
+"""The service behind the page: brokers, stores, and the server; the wiring, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from gateway.common.listening import bind
+from gateway.common.service_manager import ServiceManager
+from gateway.dashboard.app import Page
+from gateway.dashboard.backfill import Backfill
+from gateway.dashboard.plants import Plants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gateway.settings.dashboard_section import DashboardSection
+    from gateway.settings.factory import Factory
+
+log = structlog.get_logger(__name__)
+
+CLOSE_SECONDS = 2
+"""Seconds that open pages have to take note of the end."""
+
+MAX_MESSAGE = 2**20
+"""Bytes of a message of a page."""
+
+
+class _Server(uvicorn.Server):
+    """The server, without handlers of signals: the command has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class DashboardService:
+    """The page of some factories, with the settings of `dashboard`."""
+
+    def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
+        self.plants = Plants(factories, everything=everything)
+        self._section = section
+        self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set. Raises `OSError` if the address is in use."""
+        listening = bind(self._section.endpoint)
+        config = uvicorn.Config(
+            self._page.app(), log_config=None, access_log=False, lifespan="off", server_header=False,
+            timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
+        )  # fmt: skip
+        server = _Server(config)
+        manager = ServiceManager.of()
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
+            running.append(tasks.create_task(Backfill(self.plants).run(), name="backfill"))
+            running.append(tasks.create_task(manager.keep_informed(self._status, _no_wait), name="service manager"))
+            serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
+            log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))
+            manager.ready()
+            await asyncio.wait({tasks.create_task(stop.wait(), name="stop"), serving}, return_when="FIRST_COMPLETED")
+            manager.stopping()
+            server.should_exit = True
+            await serving
+            for task in running:
+                task.cancel()
+
+    def _url(self, port: int) -> str:
+        scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+
+    def _status(self) -> str:
+        connected = sum(plant.link is not None and plant.link.connected for plant in self.plants.plants)
+        return f"{connected} of {len(self.plants.plants)} brokers connected"
+
+
+async def _no_wait() -> None:
+    """Return at once: the page has no thread whose progress counts."""

@@ -1,0 +1,89 @@
+/** Texts in the reader's language, and numbers and times in the reader's locale and the plant's time zone. */
+
+let catalogue = {};
+let locale = "en";
+let zone;
+const formats = new Map();
+
+/** Choose the language and the time zone; `texts` has the translations by their English texts. */
+export function choose(language, texts, timeZone) {
+  catalogue = texts;
+  const own = navigator.languages.find((one) => one.split("-")[0] === language);
+  locale = own ?? { en: "en-GB", de: "de-DE", zh: "zh-CN" }[language] ?? language;
+  zone = timeZone || undefined;
+  formats.clear();
+  document.documentElement.lang = language;
+}
+
+/** The locale and the time zone in use, for other formats by Intl. */
+export const place = () => ({ locale, timeZone: zone });
+
+/**
+ * Return a text in the reader's language; `{name}` is replaced by the value of that name.
+ * @param {string} text the English text @param {Record<string, unknown>} [values]
+ */
+export function t(text, values) {
+  const found = catalogue[text] || text;
+  return values ? found.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : found;
+}
+
+/** Mark a text for the catalogue that is translated later, by `t`. */
+export const mark = (text) => text;
+
+function format(key, make) {
+  if (!formats.has(key)) formats.set(key, make());
+  return formats.get(key);
+}
+
+/** Return a number with at most so many digits after the decimal mark. */
+export function number(value, digits = 3) {
+  return format(`n${digits}`, () => new Intl.NumberFormat(locale, { maximumFractionDigits: digits })).format(value);
+}
+
+/** Return a number with five significant digits, for values of machines. */
+export function measured(value) {
+  if (Number.isInteger(value)) return number(value, 0);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e9)) {
+    return format("e", () => new Intl.NumberFormat(locale, { notation: "scientific", maximumSignificantDigits: 5 })).format(value);
+  }
+  return format("m", () => new Intl.NumberFormat(locale, { maximumSignificantDigits: 5 })).format(value);
+}
+
+export const percent = (part) => format("p", () => new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 })).format(part);
+
+const UNITS = { Cel: "°C", "r/min": "1/min", "kW.h": "kWh", "m3/h": "m³/h", um: "µm", "%": "%", "N.m": "N·m", "m/min": "m/min" };
+
+/** Return a UCUM unit as people write it. */
+export const unit = (code) => UNITS[code] ?? code.replaceAll(".", "·").replace(/^\{(.*)\}$/, "$1");
+
+/** Return the time of day of microseconds since the epoch. */
+export function time(micros, seconds = true) {
+  return format(`t${seconds}`, () => new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit", second: seconds ? "2-digit" : undefined, timeZone: zone })).format(micros / 1000);
+}
+
+/** Return the date and the time of day of microseconds since the epoch. */
+export function dateTime(micros) {
+  return format("d", () => new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", timeZone: zone })).format(micros / 1000);
+}
+
+/** Return a time of today as a time of day, and any other with its date. */
+export function moment(micros) {
+  return Math.abs(Date.now() - micros / 1000) < 12 * 3600e3 ? time(micros) : dateTime(micros);
+}
+
+const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+/** Return a length of time in its two largest units, as in `3 h 12 min`. */
+export function span(seconds) {
+  let left = Math.max(0, Math.round(seconds));
+  const parts = [];
+  for (const [name, size] of STEPS) {
+    if (left < size && !(name === "second" && parts.length === 0)) continue;
+    const count = Math.floor(left / size);
+    parts.push(format(`u${name}`, () => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "narrow" })).format(count));
+    left -= count * size;
+    if (parts.length === 2) break;
+  }
+  return parts.join(" ");
+}

@@ -1,0 +1,23 @@
+"""The texts of the page in the languages of its readers: one gettext catalogue (.po) for each.
+
+The English text is the key. `tools/texts.py` collects the keys out of the page's modules.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+LANGUAGES = {"en": "English", "de": "Deutsch", "zh": "中文"}
+"""Each language by its code, with its own name."""
+
+
+@cache
+def catalogue(language: str) -> dict[str, str]:
+    """Return the translations of a language by their English texts; empty for English."""
+    if language == "en":
+        return {}
+    import polib  # noqa: PLC0415 - an extra
+
+    file = polib.pofile(str(Path(__file__).parent / f"{language}.po"))
+    return {entry.msgid: entry.msgstr for entry in file if entry.msgstr}
