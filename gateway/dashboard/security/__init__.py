@@ -12,6 +12,7 @@
 | `login.py` | sign-in, sign-out, and the session as JSON |
 | `login_page.py` | the page of the sign-in, without JavaScript |
 | `oidc.py` | sign-in by an identity provider |
+| `tls.py` | the certificate |
 | `gate.py` | `secure`: all of it around an application |
 """
 
