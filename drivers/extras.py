@@ -33,7 +33,11 @@ EXTRAS: dict[str, Extra] = {
         ("starlette", "uvicorn", "websockets", "polib", "argon2"),
         ("argon2-cffi>=23.1", "polib>=1.2", "starlette>=1.0", "uvicorn>=0.40", "websockets>=15"),
     ),
-    "oidc": Extra("sign-in by an identity provider", ("authlib", "httpx"), ("authlib>=1.5", "httpx>=0.27")),
+    "oidc": Extra(
+        "sign-in by an identity provider",
+        ("authlib", "httpx", "joserfc"),
+        ("authlib>=1.9", "httpx>=0.27", "joserfc>=1.8"),
+    ),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",

@@ -20,7 +20,9 @@ MOST_TARGET = 8 * 2**10
 
 
 def check_sizes(scope: Scope) -> None:
-    """Check the headers of a request. Raises `HTTPException` with 413, 414 or 431."""
+    """Check the headers of a request. Raises `HTTPException` with 400, 413, 414 or 431."""
+    if not scope["path"].startswith("/"):
+        raise HTTPException(400, "an address begins with /")
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MOST_TARGET:
         raise HTTPException(414, f"an address has at most {MOST_TARGET:,} bytes")
     if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:

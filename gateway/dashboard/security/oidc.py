@@ -103,6 +103,7 @@ class Oidc:
         self._section = section
         self._secret = None if section.client_secret is None else section.client_secret.reveal()
         self._clock = clock
+        self._context: ssl.SSLContext | None = None
         self._provider: _Provider | None = None
         self._fetching = asyncio.Lock()
         self._flows: dict[str, Flow] = {}
@@ -209,7 +210,8 @@ class Oidc:
             found = claims
             for step in self._section.role_claim.split("."):
                 found = found.get(step) if isinstance(found, dict) else None
-        values = {found} if isinstance(found, str) else {one for one in found or () if isinstance(one, str)}
+        written = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+        values = {one for one in written if isinstance(one, str)}
         roles = [role for role in Role if values.intersection(getattr(self._section.roles, role))]
         return roles[-1] if roles else None
 
@@ -258,7 +260,7 @@ class Oidc:
         import httpx  # noqa: PLC0415 - an extra
 
         try:
-            async with asyncio.timeout(TIMEOUT), self._client() as client:
+            async with asyncio.timeout(TIMEOUT), await self._client() as client:
                 method = "GET" if form is None else "POST"
                 credentials = None if auth is None else httpx.BasicAuth(*auth)
                 request = client.stream(
@@ -277,12 +279,12 @@ class Oidc:
             raise ProviderFailed(f"{url}: the answer is not a JSON object")
         return response.status_code, data
 
-    def _client(self) -> httpx.AsyncClient:
+    async def _client(self) -> httpx.AsyncClient:
         import httpx  # noqa: PLC0415 - an extra
 
-        ca = self._section.ca
-        verify: ssl.SSLContext | bool = True if ca is None else ssl.create_default_context(cafile=ca)
-        return httpx.AsyncClient(verify=verify, follow_redirects=False, timeout=TIMEOUT)
+        if self._context is None:  # reading all authorities of a system takes a tenth of a second
+            self._context = await asyncio.to_thread(ssl.create_default_context, cafile=self._section.ca)
+        return httpx.AsyncClient(verify=self._context, follow_redirects=False, timeout=TIMEOUT)
 
 
 def binding(flow: Flow) -> str:
