@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
+from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.security import secure
+from gateway.dashboard.security.tls import tls_options
+from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +33,9 @@ CLOSE_SECONDS = 2
 
 MAX_MESSAGE = 2**20
 """Bytes of a message of a page."""
+
+MAX_OPEN = 1_000
+"""Connections at the same time; others get the status 503."""
 
 
 class _Server(uvicorn.Server):
@@ -49,12 +56,21 @@ class DashboardService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
-        listening = self._bind()
-        config = uvicorn.Config(
-            self._page.app(), log_config=None, access_log=False, lifespan="off", server_header=False,
+        async with AuditLog(self._section.audit) as audit:
+            server = _Server(self._config(audit))
+            await self._serve(server, stop)
+
+    def _config(self, audit: AuditLog) -> uvicorn.Config:
+        """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
+        app = secure(self._page.app(), self._section, Users(self._section.users), audit)
+        return uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
+            **tls_options(self._section.tls),
         )  # fmt: skip
-        server = _Server(config)
+
+    async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
+        listening = self._bind()
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
