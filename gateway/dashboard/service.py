@@ -14,10 +14,13 @@ from gateway.common.service_manager import ServiceManager
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.trends.routes import Trends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from gateway.dashboard.live.points import PointInfo
+    from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
 
@@ -44,13 +47,14 @@ class DashboardService:
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
         self.plants = Plants(factories, everything=everything)
         self._section = section
+        self._trends = Trends(factories, self._published, zone=section.time_zone or "")
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
         listening = bind(self._section.endpoint)
         config = uvicorn.Config(
-            self._page.app(), log_config=None, access_log=False, lifespan="off", server_header=False,
+            self._page.app(self._trends.routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
         )  # fmt: skip
         server = _Server(config)
@@ -66,8 +70,13 @@ class DashboardService:
             manager.stopping()
             server.should_exit = True
             await serving
+            await self._trends.close()
             for task in running:
                 task.cancel()
+
+    def _published(self, path: MachinePath) -> Iterable[PointInfo]:
+        found = self.plants.find(path)
+        return () if found is None else found[1].points
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host
