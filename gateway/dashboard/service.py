@@ -47,7 +47,7 @@ class DashboardService:
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
         self.plants = Plants(factories, everything=everything)
         self._section = section
-        self._trends = Trends(factories, self._published, zone=section.time_zone or "")
+        self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -73,6 +73,9 @@ class DashboardService:
             await self._trends.close()
             for task in running:
                 task.cancel()
+
+    def _machines(self) -> Iterable[MachinePath]:
+        return [machine.path for machine in self.plants.machines()]
 
     def _published(self, path: MachinePath) -> Iterable[PointInfo]:
         found = self.plants.find(path)

@@ -405,6 +405,25 @@ async def test_a_beginning_that_is_no_value_of_the_point_is_refused(trends: Tren
     assert "load, steam, open" in answer.json["error"]
 
 
+# -- points --
+
+
+async def test_points_are_found_by_words_of_path_name_and_description(trends: Trends) -> None:
+    found = await ask(trends, "/api/points", search="PRESS-01 bladder")
+    assert [one["point"] for one in found.json["points"]] == press("pressure")
+    assert found.json["points"][0] | {"labels": {}} == {
+        "point": press("pressure")[0], "unit": "bar", "type": "float", "description": "Bladder", "labels": {},
+        "steps": False, "every": 1.0,
+    }  # fmt: skip
+    assert (await ask(trends, "/api/points", search="nothing")).json == {"points": [], "complete": True}
+
+
+async def test_a_search_finds_a_bounded_number_of_points(trends: Trends) -> None:
+    """A plant has ten thousands of points, and a person reads a few."""
+    found = (await ask(trends, "/api/points", machine=str(PRESS), limit=2)).json
+    assert (len(found["points"]), found["complete"]) == (2, False)
+
+
 # -- files --
 
 

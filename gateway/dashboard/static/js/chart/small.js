@@ -253,8 +253,9 @@ export function drawSegments(context, segments, x, top, height, clip) {
       context.fillStyle = colour;
       context.fillRect(left, top, width, height);
       if (width > 3) {
-        context.fillStyle = colours.surface;
-        context.fillRect(left, top, 1, height);
+        context.strokeStyle = colours.line;
+        context.lineWidth = 1;
+        context.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
       }
     }
     if (label && height >= 11 && width > 24) {

@@ -9,6 +9,7 @@
  * @property {string} text        of labels
  * @property {string} muted       of axes and of what is less important
  * @property {string} grid        of grid lines
+ * @property {string} line        of borders
  * @property {string} surface     behind the chart
  * @property {string} band        of the normal range
  * @property {string} bad         of bad readings
@@ -44,6 +45,7 @@ const STATES = {
   suspended: "#b9b4a3",
   stopped: "#8a8f96",
   several: "#9aa5ae",
+  on: "#8fa3b0",
   held: "#b36b00",
   aborted: "#b8002a",
   alarm: "#b8002a",
@@ -102,6 +104,7 @@ function read() {
     text: own("--text"),
     muted: own("--text-muted"),
     grid: own("--grid"),
+    line: value("--line", own("--grid")),
     surface: value("--panel", own("--surface")),
     band: own("--band-normal"),
     bad: own("--quality-bad"),
