@@ -54,7 +54,8 @@ class DashboardService:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
         listening = bind(self._section.endpoint)
         config = uvicorn.Config(
-            self._page.app(self._trends.routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
+            self._page.app(self._trends.routes()),
+            log_config=None, access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
         )  # fmt: skip
         server = _Server(config)

@@ -123,7 +123,8 @@ def _bands(
         yield from of_buckets(stop.each(store.store.reduced([series], since, until, width)), width, naming, until)
     else:
         gap = facts.gap or _GAP
-        yield from of_changes(changes(store.store, series, since, until, gap, stop), naming, until, gap)
+        # the state at the beginning may have been sent before it
+        yield from of_changes(changes(store.store, series, since - gap, until, gap, stop), naming, until, gap)
 
 
 def of_changes(

@@ -131,6 +131,7 @@ export class Chart {
       const found = known.get(options.id) ?? new Series(options);
       found.colour = options.colour ?? position;
       found.label = options.label;
+      found.unit = options.unit ?? "";
       return found;
     });
     this.arrange();
@@ -234,6 +235,12 @@ export class Chart {
   pan(part, moving = false) {
     const by = (this.to - this.from) * part;
     this.choose(this.from + by, this.to + by, moving);
+  }
+
+  /** The pixels of the time axis; a guess before the first drawing. */
+  get width() {
+    const drawn = this.plot.right - this.plot.left;
+    return drawn > 1 ? drawn : Math.max(300, (this.element.clientWidth || 1200) - 200);
   }
 
   /** @param {number} pixel */
