@@ -17,6 +17,7 @@ from gateway.dashboard.plants import Plants
 from gateway.dashboard.trends.routes import Trends
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.dashboard.live.points import PointInfo
@@ -52,7 +53,7 @@ class DashboardService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
-        listening = bind(self._section.endpoint)
+        listening = self._bind()
         config = uvicorn.Config(
             self._page.app(self._trends.routes()),
             log_config=None, access_log=False, lifespan="off", server_header=False,
@@ -81,6 +82,14 @@ class DashboardService:
     def _published(self, path: MachinePath) -> Iterable[PointInfo]:
         found = self.plants.find(path)
         return () if found is None else found[1].points
+
+    def _bind(self) -> socket.socket:
+        """Return the listening socket; an error names the address and its key."""
+        try:
+            return bind(self._section.endpoint)
+        except OSError as error:
+            where = f"dashboard.listen {self._section.endpoint}"
+            raise OSError(error.errno, error.strerror or str(error), where) from None
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host

@@ -104,7 +104,7 @@ class PageConnection:
             subscription.due = 0.0
         except BadArguments as error:
             del self._subscriptions[number]
-            await self._socket.send_bytes(orjson.dumps({"error": str(error), "feed": number}))
+            await self._socket.send_text(orjson.dumps({"error": str(error), "feed": number}).decode())
 
     def _open(self, number: int, name: object) -> None:
         kind = FEEDS.get(name) if isinstance(name, str) else None

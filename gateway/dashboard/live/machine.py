@@ -59,7 +59,7 @@ class Trail:
         self._bad = False
 
     def add(self, time: int, value: float) -> None:
-        """Add a reading, unless the reading before is too near; the begin and the end of bad readings always count."""
+        """Add a reading, unless the reading before is too near; begin and end of bad readings always count."""
         if time - self._last < TRAIL_STEP and (value != value) == self._bad:  # noqa: PLR0124 - a NaN differs from itself
             return
         self._last, self._bad = time, value != value  # noqa: PLR0124 - as above

@@ -202,7 +202,7 @@ class Plant:
         self.fleet.denied = self.denied
         for topic in self.denied:
             hint = f"grant the user of the page the right to subscribe to {topic}"
-            log.warning("mqtt.subscribe_denied", topic=topic, hint=hint)
+            log.error("mqtt.subscribe_denied", topic=topic, hint=hint)
         self.version += 1
 
     def connection_changed(self, link: LinkStatus) -> None:
