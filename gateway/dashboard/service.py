@@ -17,12 +17,15 @@ from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.security import secure
 from gateway.dashboard.security.tls import tls_options
+from gateway.dashboard.trends.routes import Trends
 from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from gateway.dashboard.live.points import PointInfo
+    from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
 
@@ -52,6 +55,7 @@ class DashboardService:
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
         self.plants = Plants(factories, everything=everything)
         self._section = section
+        self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -62,12 +66,16 @@ class DashboardService:
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
-        app = secure(self._page.app(), self._section, Users(self._section.users), audit)
+        app = secure(self._page.app(self._routes()), self._section, Users(self._section.users), audit)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
             **tls_options(self._section.tls),
         )  # fmt: skip
+
+    def _routes(self) -> list[Route]:
+        """Return the routes of the views."""
+        return [*self._trends.routes()]
 
     async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
         listening = self._bind()
@@ -83,8 +91,16 @@ class DashboardService:
             manager.stopping()
             server.should_exit = True
             await serving
+            await self._trends.close()
             for task in running:
                 task.cancel()
+
+    def _machines(self) -> Iterable[MachinePath]:
+        return [machine.path for machine in self.plants.machines()]
+
+    def _published(self, path: MachinePath) -> Iterable[PointInfo]:
+        found = self.plants.find(path)
+        return () if found is None else found[1].points
 
     def _bind(self) -> socket.socket:
         """Return the listening socket; an error names the address and its key."""
