@@ -14,6 +14,7 @@ from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
+from gateway.dashboard.configurations import Configurations, configuration_routes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.security import secure
 from gateway.dashboard.security.tls import tls_options
@@ -23,6 +24,8 @@ from gateway.users.users_file import Users
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator, Sequence
+
+    from starlette.routing import Route
 
     from gateway.dashboard.live.points import PointInfo
     from gateway.model.path import MachinePath
@@ -56,6 +59,7 @@ class DashboardService:
         self.plants = Plants(factories, everything=everything)
         self._section = section
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
+        self._configurations = Configurations(self.plants, everything=everything)
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -75,7 +79,7 @@ class DashboardService:
 
     def _routes(self) -> list[Route]:
         """Return the routes of the views."""
-        return [*self._trends.routes()]
+        return [*self._trends.routes(), *configuration_routes(self._configurations)]
 
     async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
         listening = self._bind()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.dashboard.feeds.delivery import DeliveryFeed
+from gateway.dashboard.feeds.events import EventsFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
 
@@ -13,4 +15,6 @@ if TYPE_CHECKING:
 FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
     "machine": MachineFeed,
+    "delivery": DeliveryFeed,
+    "events": EventsFeed,
 }
