@@ -56,6 +56,9 @@ MAX_EARLIER = 16
 MAX_REASONS = 100
 """Reasons for which a ledger counts dropped readings."""
 
+MAX_COUNTERS = 100
+"""Counters of the drivers of one gateway."""
+
 MAX_STORES = 100
 """Stores of one ingest."""
 
@@ -231,7 +234,8 @@ class PointCounts(_Message):
 class LedgerReport(_Message):
     """The parts of the report that a gateway publishes every second which others show.
 
-    `time` is in microseconds since the epoch, UTC. The parts with a default are missing in earlier versions.
+    `time` is in microseconds since the epoch, UTC. `drivers` are the sums of the counters of all drivers, by name.
+    The parts with a default are missing in earlier versions.
     """
 
     balanced: bool
@@ -243,6 +247,7 @@ class LedgerReport(_Message):
     config: Text = ""
     clock: ClockReport | None = None
     points: PointCounts | None = None
+    drivers: Annotated[dict[Name, Total], Field(max_length=MAX_COUNTERS), FailFast()] = Field(default_factory=dict)
 
 
 class StoreReport(_Message):
@@ -308,12 +313,16 @@ class Meta(MachineDescription):
 
 
 class DisplayedPoint(PointDescription):
-    """A point as people see it. `every` is in seconds; `labels` name the numbers; `revised` is what a device grants."""
+    """A point as people see it. `labels` name the numbers; `revised` is what a device grants.
+
+    `every` is in seconds, as is `at_least_every`: the longest time between two readings, 0 where no limit is known.
+    """
 
     description: Text = ""
     range: tuple[Finite, Finite] | None = None
     labels: Annotated[dict[Text, Text], Field(max_length=MAX_LABELS), FailFast()] = Field(default_factory=dict)
     every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
+    at_least_every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
     revised: Annotated[dict[Name, Finite], Field(max_length=MAX_REVISED), FailFast()] = Field(default_factory=dict)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.dashboard.feeds.line import LineFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
 
@@ -12,5 +13,6 @@ if TYPE_CHECKING:
 
 FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
+    "line": LineFeed,
     "machine": MachineFeed,
 }
