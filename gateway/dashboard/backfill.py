@@ -1,4 +1,4 @@
-"""Fill what the page shows at its start out of the stores: a reading that does not change may not be sent for hours.
+"""Fill the page at its start out of the stores: a reading that does not change may not be sent for hours.
 
 The newest reading of each point, and the states of production and the counters of parts of the last hours, are read
 once for each machine: in a thread, and only until the broker has delivered newer ones.

@@ -313,7 +313,7 @@ class Meta(MachineDescription):
 
 
 class DisplayedPoint(PointDescription):
-    """A point as people see it. `labels` name the numbers; `revised` is what a device grants.
+    """A point as people see it: `labels` name its numbers, `revised` has the parameters that its device grants.
 
     `every` is in seconds, as is `at_least_every`: the longest time between two readings, 0 where no limit is known.
     """

@@ -64,7 +64,7 @@ class Alarm(NamedTuple):
 
 
 class Alarms:
-    """The alarms that stand, by machine and condition; `version` grows with each change, `ignored` counts bad events.
+    """The standing alarms, by machine and condition; `version` grows with each change, `ignored` counts bad events.
 
     `dropped` counts those for which there was no room.
     """
@@ -85,7 +85,9 @@ class Alarms:
             return None
         if event.active is None:
             return None
-        key = f"{event.condition_id or event.source + '/' + (event.condition or '')} {event.branch_id or ''}"[:MAX_SHOWN]
+        key = f"{event.condition_id or event.source + '/' + (event.condition or '')} {event.branch_id or ''}"[
+            :MAX_SHOWN
+        ]
         before = self.by_key.get((path, key))
         if before is not None and time < before.time:
             return None

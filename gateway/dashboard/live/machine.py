@@ -60,21 +60,22 @@ class Fault(NamedTuple):
 class Trail:
     """The last readings of a point with numbers: times and values in two rings; a bad reading is a NaN."""
 
-    __slots__ = ("_count", "_high", "_last", "_low", "_next", "_spread", "times", "values")
+    __slots__ = ("_bad", "_count", "_high", "_last", "_low", "_next", "_spread", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
         self.values = array("d")
         self._next = 0
         self._last = 0
+        self._bad = False
         self._low = self._high = self._spread = 0.0
         self._count = 0
 
     def add(self, time: int, value: float) -> None:
-        """Add a reading, unless the one before is too near."""
-        if time - self._last < TRAIL_STEP:
+        """Add a reading, unless the reading before is too near; begin and end of bad readings always count."""
+        if time - self._last < TRAIL_STEP and (value != value) == self._bad:  # noqa: PLR0124 - a NaN differs from itself
             return
-        self._last = time
+        self._last, self._bad = time, value != value  # noqa: PLR0124 - as above
         if value - value == 0:  # a number
             self._learn(value)
         if len(self.times) < TRAIL:
@@ -192,7 +193,7 @@ class LiveMachine:
         return changed
 
     def take_scan(self, scan: NamedScan) -> None:
-        """Take the readings of a scan; a reading that is older than the one it would replace is left out."""
+        """Take the readings of a scan; a reading that is older than the newest reading of its point is left out."""
         self.version += 1
         version, index, times = self.version, self.index, self.times
         names, values = scan.columns
@@ -262,7 +263,7 @@ class LiveMachine:
                 self.trails[at].add(time, float("nan"))
 
     def take_stored(self, reading: Reading) -> None:
-        """Take a reading out of a store, if it is newer than what the broker has delivered."""
+        """Take a reading out of a store, if it is newer than the readings of the broker."""
         at = self.index.get(reading.point)
         if at is None or reading.time <= self.times[at] or reading.unit != self.points[at].unit:
             return
