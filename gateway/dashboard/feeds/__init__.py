@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dashboard.feeds.delivery import DeliveryFeed
 from gateway.dashboard.feeds.events import EventsFeed
+from gateway.dashboard.feeds.line import LineFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
+    "line": LineFeed,
     "machine": MachineFeed,
     "delivery": DeliveryFeed,
     "events": EventsFeed,
