@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.dashboard.alarms.notes import AlarmNotes
 from gateway.dashboard.live.journal import Journal
 from gateway.dashboard.live.listener import Listener
 from gateway.dashboard.live.plant import Plant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from gateway.dashboard.live.machine import LiveMachine
     from gateway.model.path import MachinePath
@@ -20,12 +22,15 @@ class Plants:
     """The plants of some factories, one for each broker that they name.
 
     With `everything` they contain all machines, gateways and ingests that the brokers know, beside those of the
-    factories.
+    factories. `notes` is the file of what operators note of alarms.
     """
 
-    def __init__(self, factories: Sequence[Factory], *, everything: bool = False) -> None:
+    def __init__(
+        self, factories: Sequence[Factory], *, everything: bool = False, notes: Path | None = None
+    ) -> None:  # fmt: skip
         self.factories = tuple(factories)
         self.journal = Journal()
+        self.notes = AlarmNotes(notes)
         self.plants: list[Plant] = []
         self.listeners: list[Listener] = []
         of_broker: dict[tuple[str, str], list[Factory]] = {}

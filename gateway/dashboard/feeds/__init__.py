@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.dashboard.feeds.alarms import AlarmsFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
 
@@ -13,4 +14,5 @@ if TYPE_CHECKING:
 FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
     "machine": MachineFeed,
+    "alarms": AlarmsFeed,
 }

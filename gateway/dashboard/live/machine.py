@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import Quality
 from gateway.dashboard.live.points import described_points
-from gateway.dashboard.live.roles import roles_of, state_name
+from gateway.dashboard.live.roles import alarm_words_of, roles_of, serials_of, state_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,8 +84,8 @@ class LiveMachine:
     """
 
     __slots__ = (
-        "faults", "gateway", "index", "meta_id", "path", "points", "production", "protocol", "qualities", "reason",
-        "roles", "scanned", "since", "state", "template", "times", "trails", "transitions", "values", "version",
+        "alarm_words", "faults", "gateway", "index", "meta_id", "path", "points", "production", "protocol",
+        "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times", "trails", "transitions", "values", "version",
         "versions",
     )  # fmt: skip
 
@@ -105,6 +105,7 @@ class LiveMachine:
     def _clear(self, points: tuple[PointInfo, ...]) -> None:
         self.points = points
         self.roles = roles_of(points)
+        self.alarm_words, self.serials = alarm_words_of(points), serials_of(points)
         self.index = {point.name: position for position, point in enumerate(points)}
         self.values: list[Value | None] = [None] * len(points)
         self.times = [0] * len(points)
