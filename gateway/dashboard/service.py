@@ -12,6 +12,7 @@ import uvicorn
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.dashboard.app import Page
+from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.plants import Plants
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class DashboardService:
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
+            running.append(tasks.create_task(Backfill(self.plants).run(), name="backfill"))
             running.append(tasks.create_task(manager.keep_informed(self._status, _no_wait), name="service manager"))
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
             log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))

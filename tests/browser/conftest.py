@@ -1,4 +1,4 @@
-"""A browser for the tests of a module, and pages in it that notice each error."""
+"""A browser for the tests of a module, pages in it that notice each error, and a plant with its page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from page_plant import PlantWithPage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -42,7 +44,9 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**settings)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda one: problems.append(one.text) if one.type in {"error", "warning"} else None)
+        # a server that a test has stopped is an error of the network, which Chromium writes into the console
+        page.on("console", lambda one: problems.append(one.text) if one.type in {"error", "warning"}
+                and "net::ERR_" not in one.text and "WebSocket connection to" not in one.text else None)  # fmt: skip
         page.on("pageerror", lambda one: problems.append(str(one)))
         page.goto(url)
         return page
@@ -51,3 +55,21 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not problems
+
+
+@pytest.fixture(scope="session")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> PlantWithPage:
+    """A small plant with its page; once for each worker."""
+    return PlantWithPage.start(tmp_path_factory.mktemp("plant"))
+
+
+@pytest.fixture
+def open_view(plant: PlantWithPage, open_page: Callable[..., Page]) -> Callable[..., Page]:
+    """A function that opens a view of the plant's page, such as `/overview`, and waits until it is connected."""
+
+    def open_(path: str, **options: object) -> Page:
+        page = open_page(plant.url + path, **options)
+        page.wait_for_selector("html[data-server=there] h1", timeout=60_000)
+        return page
+
+    return open_

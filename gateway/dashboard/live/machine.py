@@ -11,12 +11,12 @@ from gateway.dashboard.live.points import described_points
 from gateway.dashboard.live.roles import roles_of, state_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from drivers.base import Value
     from gateway.dashboard.live.points import PointInfo
     from gateway.model.path import MachinePath
-    from gateway.model.reading import NamedScan
+    from gateway.model.reading import NamedScan, Reading
     from gateway.mqtt.messages import DisplayedMeta, MachineState
 
 TRANSITIONS = 500
@@ -207,3 +207,25 @@ class LiveMachine:
             self.faults[at] = Fault(reason, scan.codes.get(name, ""))
             if at in self.trails:
                 self.trails[at].add(time, float("nan"))
+
+    def take_stored(self, reading: Reading) -> None:
+        """Take a reading out of a store, if it is newer than what the broker has delivered."""
+        at = self.index.get(reading.point)
+        if at is None or reading.time <= self.times[at] or reading.unit != self.points[at].unit:
+            return
+        self.version += 1
+        self.values[at], self.times[at], self.versions[at] = reading.value, reading.time, self.version
+        self.qualities[at] = QUALITY_CODES[reading.quality]
+        if reading.reason:
+            self.faults[at] = Fault(reading.reason, reading.code)
+        if at == self.roles.state:
+            self._take_production(reading.time, at)
+
+    def take_history(self, transitions: Iterable[Transition]) -> None:
+        """Put earlier states of production before those that are known."""
+        known = list(self.production)
+        self.production.clear()
+        for one in sorted([*transitions, *known]):
+            if not self.production or self.production[-1].state != one.state:
+                self.production.append(one)
+        self.version += 1
