@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from gateway.dashboard.alarms.notes import AlarmNotes
@@ -31,6 +32,10 @@ class Plants:
         self.factories = tuple(factories)
         self.journal = Journal()
         self.notes = AlarmNotes(notes)
+        self.started = time.time_ns() // 1000
+        """When the page began to listen, in microseconds since the epoch."""
+        self.alarms_since: int | None = None
+        """The time since when the standing alarms are known; None until the stores were asked."""
         self.plants: list[Plant] = []
         self.listeners: list[Listener] = []
         of_broker: dict[tuple[str, str], list[Factory]] = {}

@@ -11,12 +11,18 @@ import uvicorn
 
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
+from gateway.dashboard.actions import Actors
+from gateway.dashboard.alarms.routes import AlarmRoutes
+from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from starlette.routing import Route
 
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
@@ -28,6 +34,9 @@ CLOSE_SECONDS = 2
 
 MAX_MESSAGE = 2**20
 """Bytes of a message of a page."""
+
+ALARM_NOTES = "alarm-notes.json"
+"""The file of what operators noted of alarms, in the folder of the spool."""
 
 
 class _Server(uvicorn.Server):
@@ -42,7 +51,10 @@ class DashboardService:
     """The page of some factories, with the settings of `dashboard`."""
 
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
-        self.plants = Plants(factories, everything=everything)
+        notes = factories[0].gateway.spool.folder / ALARM_NOTES
+        self.plants = Plants(factories, everything=everything, notes=notes)
+        self._stored = Stored(factories)
+        self._actors = Actors()
         self._section = section
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
@@ -50,7 +62,7 @@ class DashboardService:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
         listening = bind(self._section.endpoint)
         config = uvicorn.Config(
-            self._page.app(), log_config=None, access_log=False, lifespan="off", server_header=False,
+            self._page.app(self._routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
         )  # fmt: skip
         server = _Server(config)
@@ -58,6 +70,7 @@ class DashboardService:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
             running.append(tasks.create_task(Backfill(self.plants).run(), name="backfill"))
+            running.append(tasks.create_task(AlarmBackfill(self.plants, self._stored).run(), name="alarms"))
             running.append(tasks.create_task(manager.keep_informed(self._status, _no_wait), name="service manager"))
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
             log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))
@@ -68,6 +81,11 @@ class DashboardService:
             await serving
             for task in running:
                 task.cancel()
+        await self._stored.close()
+
+    def _routes(self) -> list[Route]:
+        """Return the routes of the views."""
+        return AlarmRoutes(self.plants, self._stored, self._actors).routes()
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host

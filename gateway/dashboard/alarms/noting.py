@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway.dashboard.alarms.notes import Note
+from gateway.dashboard.alarms.notes import MAX_NAME, Note
 
 if TYPE_CHECKING:
     from gateway.dashboard.actions import Actors
@@ -25,7 +25,7 @@ class Noting:
         self._actors = actors
 
     async def apply(self, identity: str, request: NoteRequest) -> dict[str, Any]:
-        """Note what a request says; return how many alarms it changed, how many are gone, and whether it is on disk."""
+        """Note what a request says; return how many alarms changed and are gone, and whether that is on disk."""
         now = time.time_ns() // 1000
         changed = 0
         for wanted in request.alarms:
@@ -57,7 +57,8 @@ class Noting:
             return notes.remove((wanted.path, wanted.key)), None
         shelve = request.action == "shelve"
         note = Note(
-            kind="shelved" if shelve else "acknowledged", path=wanted.path, key=wanted.key, who=identity[:200], at=now,
-            comment=request.comment, since=alarm.since, until=now + request.minutes * 60_000_000 if shelve else 0,
+            kind="shelved" if shelve else "acknowledged", path=wanted.path, key=wanted.key, who=identity[:MAX_NAME],
+            at=now, comment=request.comment, since=alarm.since,
+            until=now + request.minutes * 60_000_000 if shelve else 0,
         )  # fmt: skip
         return notes.set(note), note

@@ -1,7 +1,7 @@
 """How well the alarms of a plant serve its operators, after EEMUA 191 and ISA-18.2. Pure.
 
-An annunciation is the change of an alarm from inactive to active. All functions take changes of alarms in the order of
-their times; times are in microseconds since the epoch.
+An annunciation is the change of an alarm from inactive to active. All functions take changes of alarms in the order
+of their times; times are in microseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ranked(NamedTuple):
     """An alarm with a number: how often it was announced, or how often at most within a minute."""
 
     alarm: Alarm
-    count: int
+    times: int
 
 
 def annunciations(changes: Iterable[Alarm]) -> Iterator[Alarm]:
@@ -98,9 +98,9 @@ def chattering(changes: Iterable[Alarm], most: int) -> list[Ranked]:
         recent.append(one.time)
         while recent[0] <= one.time - CHATTER_SPAN:
             recent.popleft()
-        if len(recent) >= CHATTER and (one.place not in worst or worst[one.place].count <= len(recent)):
+        if len(recent) >= CHATTER and (one.place not in worst or worst[one.place].times <= len(recent)):
             worst[one.place] = Ranked(one, len(recent))
-    return sorted(worst.values(), key=lambda ranked: -ranked.count)[:most]
+    return sorted(worst.values(), key=lambda ranked: -ranked.times)[:most]
 
 
 def level_of(found: Rates) -> str:

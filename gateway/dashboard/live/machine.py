@@ -85,8 +85,8 @@ class LiveMachine:
 
     __slots__ = (
         "alarm_words", "faults", "gateway", "index", "meta_id", "path", "points", "production", "protocol",
-        "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times", "trails", "transitions", "values", "version",
-        "versions",
+        "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times", "trails",
+        "transitions", "values", "version", "versions",
     )  # fmt: skip
 
     def __init__(self, path: MachinePath) -> None:
