@@ -73,7 +73,8 @@ class AlarmsFeed(Feed):
     """The standing alarms that a filter takes, the highest priority first, then the newest.
 
     A message has `order`, the ids of the rows that are shown, when it changed; `rows` that are new or changed; and
-    `summary`: how many stand, match, are shelved, and have each priority. `words` are alarm words that are not 0.
+    `summary`: how many stand, match, are shelved, have each priority, and
+    how many points are configured to report events. `words` are alarm words that are not 0.
     """
 
     every = 0.5
@@ -89,6 +90,12 @@ class AlarmsFeed(Feed):
         self._summary: dict[str, Any] = {}
         self._words: list[dict[str, Any]] | None = None
         self._seen: object = None
+        self._sources = sum(
+            point.source.events
+            for factory in plants.factories
+            for machine in factory.machines
+            for point in machine.points
+        )
 
     def choose(self, arguments: dict[str, Any]) -> None:
         limit = arguments.get("limit", SHOWN)
@@ -126,7 +133,7 @@ class AlarmsFeed(Feed):
         matching.sort(key=lambda one: (one[0].priority, -one[0].since, one[0].place))
         summary = {
             "standing": total, "matching": len(matching), "shelved": shelved, "priorities": counts,
-            "dropped": sum(plant.alarms.dropped for plant in self.plants.plants),
+            "sources": self._sources, "dropped": sum(plant.alarms.dropped for plant in self.plants.plants),
             "invalid": sum(plant.alarms.ignored for plant in self.plants.plants),
         }  # fmt: skip
         if summary != self._summary:
