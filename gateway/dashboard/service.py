@@ -17,6 +17,7 @@ from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.stored import Stored
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ class DashboardService:
 
     def _routes(self) -> list[Route]:
         """Return the routes of the views."""
-        return AlarmRoutes(self.plants, self._stored, self._actors).routes()
+        return [
+            *AlarmRoutes(self.plants, self._stored, self._actors).routes(),
+            *ProductionRoutes(self._stored).routes(),
+        ]
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host

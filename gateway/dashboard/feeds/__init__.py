@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.dashboard.feeds.alarms import AlarmsFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
+from gateway.dashboard.feeds.production import ProductionFeed
 
 if TYPE_CHECKING:
     from gateway.dashboard.feeds.base import Feed
@@ -15,4 +16,5 @@ FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
     "machine": MachineFeed,
     "alarms": AlarmsFeed,
+    "production": ProductionFeed,
 }

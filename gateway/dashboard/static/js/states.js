@@ -10,7 +10,7 @@ const NAMES = {
   stopping: mark("stopping"), holding: mark("holding"), unholding: mark("unholding"), suspending: mark("suspending"),
   unsuspending: mark("unsuspending"), resetting: mark("resetting"), completing: mark("completing"), complete: mark("complete"),
   online: mark("online"), degraded: mark("degraded"), offline: mark("offline"), unknown: mark("unknown"),
-  "no gateway": mark("no gateway"),
+  "no gateway": mark("no gateway"), "not known": mark("not known"),
 };
 
 /** Texts of the reasons of readings and states. */
