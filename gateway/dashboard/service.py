@@ -16,6 +16,7 @@ from gateway.dashboard.alarms.routes import AlarmRoutes
 from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
+from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.stored import Stored
@@ -89,6 +90,7 @@ class DashboardService:
         return [
             *AlarmRoutes(self.plants, self._stored, self._actors).routes(),
             *ProductionRoutes(self._stored).routes(),
+            *PartRoutes(self.plants, self._stored).routes(),
         ]
 
     def _url(self, port: int) -> str:

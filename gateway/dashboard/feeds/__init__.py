@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.dashboard.feeds.alarms import AlarmsFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
+from gateway.dashboard.feeds.parts import PartsFeed
 from gateway.dashboard.feeds.production import ProductionFeed
 
 if TYPE_CHECKING:
@@ -17,4 +18,5 @@ FEEDS: dict[str, type[Feed]] = {
     "machine": MachineFeed,
     "alarms": AlarmsFeed,
     "production": ProductionFeed,
+    "parts": PartsFeed,
 }

@@ -89,8 +89,8 @@ def alarm_words_of(points: Iterable[PointInfo]) -> tuple[int, ...]:
 
 
 def is_serial(name: str) -> bool:
-    """Return whether a point with text names a part by its serial number, as in `result_serial_number_left`."""
-    return "serial_number" in name.lower()
+    """Return whether a point with text names a part, as in `result_serial_number_left` or `carton_barcode`."""
+    return "serial_number" in name.lower() or "barcode" in name.lower()
 
 
 def serials_of(points: Iterable[PointInfo]) -> tuple[int, ...]:
