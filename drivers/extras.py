@@ -36,8 +36,16 @@ EXTRAS: dict[str, Extra] = {
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",
-        ("pymodbus", "amqtt", "rich"),
-        ("pymodbus>=3.16,<3.17", "amqtt>=0.12,<0.13", "rich>=14"),
+        ("pymodbus", "amqtt", "rich", "starlette", "uvicorn", "websockets", "polib"),
+        (
+            "pymodbus>=3.16,<3.17",
+            "amqtt>=0.12,<0.13",
+            "rich>=14",
+            "polib>=1.2",
+            "starlette>=1.0",
+            "uvicorn>=0.40",
+            "websockets>=15",
+        ),
     ),
 }
 """Each extra by its name. A test compares the requirements with pyproject.toml."""

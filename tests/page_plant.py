@@ -1,4 +1,4 @@
-"""A small plant with its page, for the tests in a browser: simulated presses, broker, gateway, ingest, store, dashboard.
+"""A small plant with its page, for the tests in a browser: simulated machines, broker, gateway, ingest, store.
 
 One for each worker: its processes live as long as the session. A test that stops one of them starts it again.
 """

@@ -34,7 +34,7 @@ _ROW = re.compile(r"^\| `([a-z_]+\.[a-z_]+)` \| ([a-z, ]+) \| ([^|]+) \| ([^|]+)
 
 _OTHER_ENDINGS = (
     ".py", ".db", ".yaml", ".yml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".txt", ".gz", ".toml",
-    ".log_writer", ".db_wal", ".lock", ".parquet",
+    ".log_writer", ".db_wal", ".lock", ".parquet", ".html",
 )  # fmt: skip
 _OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen"}
 """Files, schemes, keys, options and loggers that look like an event."""

@@ -63,6 +63,6 @@ systemd-sysusers lineside.conf
 systemd-tmpfiles --create lineside.conf
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload
-  systemctl try-restart 'lineside-gateway@*.service' 'lineside-ingest@*.service'
+  systemctl try-restart 'lineside-gateway@*.service' 'lineside-ingest@*.service' 'lineside-dashboard@*.service'
 fi
 echo "/opt/lineside is version $version; start a gateway with: systemctl enable --now lineside-gateway@NAME"

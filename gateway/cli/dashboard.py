@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from drivers.extras import require
-from gateway.cli.common import SET, load, serve
+from gateway.cli.common import SET, WITH_STDIN, load, serve
 from gateway.settings.dashboard_section import check_exposure
 from gateway.settings.sections import parse_endpoint
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument(
+    "configs", metavar="CONFIG...", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path)
+)
 @SET
 @click.option("--listen", metavar="HOST:PORT", help="In place of dashboard.listen of the first CONFIG.")
 @click.option("--broker", "everything", is_flag=True, help="Show all that the brokers of the CONFIGs know.")
-def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool) -> None:
+@WITH_STDIN
+def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool, with_stdin: bool) -> None:
     """Serve a web page with the plants of one or several CONFIGs, until it is stopped.
 
     It listens to the brokers and reads the stores. Its settings are those of `dashboard` in the first CONFIG.
@@ -45,4 +48,4 @@ def dashboard(configs: tuple[Path, ...], listen: str | None, *, everything: bool
     async def main(stop: asyncio.Event) -> None:
         await DashboardService(factories, section, everything=everything).run(stop)
 
-    serve(main)
+    serve(main, with_stdin=with_stdin)

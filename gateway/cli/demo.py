@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from gateway.settings.factory import Factory
 
 
+PORT = 8080
+"""The port of the page, where it is free."""
+
+
 @click.command()
 @click.option("--for", "seconds", type=DURATION, help="Stop after this time, such as 20s; else Ctrl-C stops.")
 @click.option("--report", "out", type=OUTPUT_FILE, help="Write the report (JSON) to this file.")
@@ -32,6 +36,8 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
     was never good.
     """
     require("demo", "the demo")
+    from simulators.ports import LOOPBACK, reserved_port  # noqa: PLC0415 - an extra
+
     folder = data.resolve() if data is not None else _new_folder().resolve()
     click.echo(f"data in {folder}", err=style == "json")
     report: dict[str, Any] = {}
@@ -47,16 +53,21 @@ def demo(seconds: float | None, out: Path | None, data: Path | None, style: str)
         async def watch(factories: list[Factory]) -> None:
             progress.show("")
             try:
-                await Screen(console, folder).watch(factories)
+                await Screen(console, folder, page).watch(factories)
             finally:
                 progress.show("stopping")
 
-        report.update(await Demo(folder).run(stop, seconds, watch if console.is_terminal else None) or {})
+        report.update(await Demo(folder, port).run(stop, seconds, watch if console.is_terminal else None) or {})
 
     from gateway.trial.trial import TrialFailed  # noqa: PLC0415 - an extra
 
     try:
-        with Progress("starting the machines of two plants, a broker, gateways, ingest and a store") as progress:
+        with (
+            reserved_port(PORT) as port,
+            Progress("starting the machines of two plants, a broker, gateways, ingest and a store") as progress,
+        ):
+            page = f"http://{LOOPBACK}:{port}/"
+            click.echo(f"page at {page}", err=style == "json")
             serve(main)
     except TrialFailed as error:
         raise click.ClickException(str(error)) from None

@@ -3,8 +3,8 @@
     broker ─▶ live (listener, plant, machine, alarms, journal) ─▶ feeds ─▶ socket ─▶ browser
     stores ─▶ trends ────────────────────────────────────────────▶ app ──▶ browser
 
-`live`      what the broker delivers: newest readings, states, reports, events; bounded
-`feeds`     what one page shows of one topic: what changed since the last message to it
+`live`      the content of the broker's messages: newest readings, states, reports, events; bounded
+`feeds`     the content of a view: all changes since the last message to its page
 `socket`    the WebSocket of a page: its subscriptions, and one message for all that changed
 `app`       the routes; each view of the page is a module in `static/js/views/`
 `service`   the wiring: brokers, stores, server

@@ -40,7 +40,7 @@ def json_response(content: object, status: int = 200) -> Response:
 
 
 class Page:
-    """What the routes need. `settings` are sent to each page: version, time zone, language."""
+    """The data of the routes. `settings` are sent to each page: version, time zone, language."""
 
     def __init__(self, plants: Plants, settings: dict[str, str]) -> None:
         self.plants = plants

@@ -1,7 +1,7 @@
-"""Fill what the page shows at its start out of the stores: a reading that does not change may not be sent for hours.
+"""Fill the page at its start out of the stores: a reading that does not change may not be sent for hours.
 
 The newest reading of each point, and the states of production of the last hours, are read once for each machine: in a
-thread, and only until the broker has delivered newer ones.
+thread, and only until the broker has delivered newer readings.
 """
 
 from __future__ import annotations

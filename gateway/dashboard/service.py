@@ -22,6 +22,7 @@ from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.stored import Stored
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Sequence
 
     from starlette.routing import Route
@@ -62,7 +63,7 @@ class DashboardService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
-        listening = bind(self._section.endpoint)
+        listening = self._bind()
         config = uvicorn.Config(
             self._page.app(self._routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
@@ -92,6 +93,14 @@ class DashboardService:
             *ProductionRoutes(self._stored).routes(),
             *PartRoutes(self.plants, self._stored).routes(),
         ]
+
+    def _bind(self) -> socket.socket:
+        """Return the listening socket; an error names the address and its key."""
+        try:
+            return bind(self._section.endpoint)
+        except OSError as error:
+            where = f"dashboard.listen {self._section.endpoint}"
+            raise OSError(error.errno, error.strerror or str(error), where) from None
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host

@@ -1,7 +1,7 @@
 """The WebSocket of a page: its subscriptions, and one message for all that changed.
 
 The page sends `{"open": ID, "feed": NAME, "arguments": {...}}`, the same with `set` in place of `open` and without
-`feed` to change the arguments, and `{"close": ID}`. It receives `{"now": MICROSECONDS, "feeds": [[ID, CHANGES], ...]}`
+`feed` to change the arguments, and `{"close": ID}`. It receives `{"now": MICROSECONDS, "feeds": [[ID, CHANGES], …]}`
 at most ten times a second, and `{"error": TEXT, "feed": ID}` for arguments that do not fit.
 """
 
@@ -65,7 +65,7 @@ class PageConnection:
         self._failures = RepeatLog(log)
 
     async def run(self) -> None:
-        """Serve the page until it goes, or is closed for sending what no page sends."""
+        """Serve the page until it goes, or sends anything else than a page does."""
         await self._socket.accept()
         sending = asyncio.create_task(self._send(), name="page")
         try:
@@ -104,7 +104,7 @@ class PageConnection:
             subscription.due = 0.0
         except BadArguments as error:
             del self._subscriptions[number]
-            await self._socket.send_bytes(orjson.dumps({"error": str(error), "feed": number}))
+            await self._socket.send_text(orjson.dumps({"error": str(error), "feed": number}).decode())
 
     def _open(self, number: int, name: object) -> None:
         kind = FEEDS.get(name) if isinstance(name, str) else None
@@ -115,7 +115,7 @@ class PageConnection:
         self._subscriptions[number] = _Subscription(kind(self._plants))
 
     async def _send(self) -> None:
-        """Send what changed; the next look waits until the page has the message."""
+        """Send the changes; the next look waits until the page has the message."""
         said = 0.0
         while True:
             now = time.monotonic()

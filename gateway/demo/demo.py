@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.common.tasks import unless
 from gateway.settings.templates import bundled_config
 from gateway.trial.readings import count_stored
-from gateway.trial.trial import Trial
+from gateway.trial.trial import Options, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -25,10 +25,14 @@ PLANTS = ("tire-plant", "appliance-plant")
 
 
 class Demo:
-    """One run of the demo. `folder` holds the store, the spools, the logs and the configurations in use."""
+    """One run of the demo. `folder` holds the store, the spools, the logs and the configurations in use.
 
-    def __init__(self, folder: Path) -> None:
-        self._trial = Trial(folder, [bundled_config() / f"{plant}.yaml" for plant in PLANTS])
+    `page` is the port of the web page; None for no page.
+    """
+
+    def __init__(self, folder: Path, page: int | None = None) -> None:
+        configs = [bundled_config() / f"{plant}.yaml" for plant in PLANTS]
+        self._trial = Trial(folder, configs, Options(page=page))
         self._began = time.monotonic()
         self._began_wall = time.time()
 

@@ -79,8 +79,10 @@ def _table() -> Table:
 class Screen:
     """A table that follows the broker, as any other consumer could."""
 
-    def __init__(self, console: Console, folder: Path) -> None:
+    def __init__(self, console: Console, folder: Path, page: str = "") -> None:
+        """Prepare; `page` is the address of the web page, if there is one."""
         self._console = console
+        self._page = page
         self._folder = folder
         self._rows: dict[MachinePath, _Row] = {}
         self._gateways: list[str] = []
@@ -139,7 +141,8 @@ class Screen:
 
     def _head(self) -> Text:
         seconds = time.monotonic() - self._began
-        text = f"Lineside demo   {seconds:.0f} s   Ctrl-C stops   data in {self._folder}"
+        page = f"{self._page}   " if self._page else ""
+        text = f"Lineside demo   {seconds:.0f} s   {page}Ctrl-C stops   data in {self._folder}"
         return Text(text, style="bold", no_wrap=True, overflow="ellipsis")
 
     def _machines(self, *, wide: bool) -> Table:

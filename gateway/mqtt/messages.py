@@ -308,7 +308,10 @@ class Meta(MachineDescription):
 
 
 class DisplayedPoint(PointDescription):
-    """A point as people see it. `every` is in seconds; `labels` name the numbers; `revised` is what a device grants."""
+    """A point as people see it: `labels` name its numbers, `revised` has the parameters that its device grants.
+
+    `every` is in seconds.
+    """
 
     description: Text = ""
     range: tuple[Finite, Finite] | None = None

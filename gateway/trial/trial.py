@@ -15,7 +15,7 @@ from gateway.settings.load import load_factory
 from gateway.trial.configuration import tried
 from gateway.trial.listening import listening, wait_for_servers
 from gateway.trial.processes import Service
-from simulators.ports import free_port
+from simulators.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 SIMULATOR_NICE = 5
 """Niceness of the simulators, below the services."""
 
-BROKER_LOG = "broker.log"
+BROKER_LOG, PAGE_LOG = "broker.log", "dashboard.log"
+
+PAGE_NICE = 3
+"""Niceness of the page: it must not delay the services."""
 
 START_SECONDS = 120.0
 """Seconds after which a server that does not listen has failed. OPC UA servers load for seconds, some in parallel."""
@@ -46,12 +49,14 @@ class Options:
     `truth`    whether the values that the machines show are written to a file beside the store
     `patient`  whether reading starts only when every machine's server listens
     `change`   changes to a configuration before it is used, beside those of every trial
+    `page`     the port of the loopback at which the page is served; None for no page
     """
 
     seed: str = "1"
     truth: bool = False
     patient: bool = False
     change: Change | None = None
+    page: int | None = None
 
 
 class Trial:
@@ -104,7 +109,7 @@ class Trial:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TrialFailed(f"{self.folder} is in use by another demo: stop it, or choose another folder") from None
-        written = [self.folder / BROKER_LOG, self._ingest_report]
+        written = [self.folder / BROKER_LOG, self.folder / PAGE_LOG, self._ingest_report]
         for name in self._configs:
             written += [self._moved(name), self._report(name), self.truth(name)]
             written += [self.log(command, name) for command in ("simulate", "run", "ingest")]
@@ -126,6 +131,15 @@ class Trial:
         self._ingest = await self._begin(self._service("ingest", first, "--report", str(self._ingest_report)))
         for name in self._configs:
             self._gateways.append(await self._begin(self._service("run", name, "--report", str(self._report(name)))))
+        if self._options.page is not None:
+            # not one of the services: a trial goes on without its page
+            await self._running.enter_async_context(self._page(self._options.page))
+
+    def _page(self, port: int) -> Service:
+        first, *others = (str(self.folder / f"{name}.yaml") for name in self._configs)
+        listen = f"{LOOPBACK}:{port}"
+        log = self.folder / PAGE_LOG
+        return Service("dashboard", log, "dashboard", first, *others, "--listen", listen, nice=PAGE_NICE)
 
     async def _begin(self, service: Service) -> Service:
         self._services.append(service)

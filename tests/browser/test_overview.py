@@ -23,7 +23,7 @@ PATIENCE = 60_000
 
 
 def test_the_plant_appears_as_lines_of_machines_in_their_order(open_view: Open):
-    """Whoever opens the address sees the plant, with no further step."""
+    """A person who opens the address sees the plant, with no further step."""
     page = open_view("/")
     page.wait_for_selector(".tile >> nth=2", timeout=PATIENCE)
     assert [name.inner_text() for name in page.locator(".tile strong").all()] == ["mixer-01", "press-01", "press-02"]
@@ -35,7 +35,9 @@ def test_the_plant_appears_as_lines_of_machines_in_their_order(open_view: Open):
 def test_a_machine_that_goes_is_shown_with_its_reason_within_five_seconds(plant: PlantWithPage, open_view: Open):
     """At 3 a.m. the shift leader sees what is wrong, where, and since when."""
     page = open_view("/overview")
-    page.wait_for_selector(f".tile[data-path='{SITE}/mixing/mixing/mixer-01'] .state[data-kind=producing]", timeout=PATIENCE)
+    page.wait_for_selector(
+        f".tile[data-path='{SITE}/mixing/mixing/mixer-01'] .state[data-kind=producing]", timeout=PATIENCE
+    )
     plant.machines.signal(signal.SIGSTOP)
     try:
         row = page.locator(".attention li", has_text="press-01")

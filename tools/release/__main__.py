@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 WHAT = ("wheel", "debian", "bundle", "documents")
 
-EXTRAS = ("influxdb", "metrics", "serial", "zstd")
-"""The extras whose packages are in requirements-service.txt: all that gateway and ingest can use."""
+EXTRAS = ("dashboard", "influxdb", "metrics", "serial", "zstd")
+"""The extras whose packages are in requirements-service.txt: all that gateway, ingest and page can use."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The feeds of the page, by name: a new one is one file and one line."""
+"""The feeds of the page, by name: a new feed is one file and one line."""
 
 from __future__ import annotations
 

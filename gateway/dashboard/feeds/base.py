@@ -1,8 +1,8 @@
-"""The contract of a feed: what one page shows of one topic, and how it learns of changes.
+"""The contract of a feed: the content of a view on one page, and its changes.
 
-A page subscribes to a feed over its WebSocket, with arguments, and receives what changed since it received the last
-message. A feed notes only what it has sent. A page that is slow gets fewer messages, each with all that changed
-meanwhile, so that nothing queues for it.
+A page subscribes to a feed over its WebSocket, with arguments, and receives the changes since the last message. A
+feed remembers only its own messages. A page that is slow gets fewer messages, each with all changes of
+the time between, so that nothing queues for it.
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ class Feed(ABC):
 
     @abstractmethod
     def changes(self) -> Any | None:  # noqa: ANN401 - JSON
-        """Return what changed since the last call, as JSON can hold it; all at the first call; None if nothing did."""
+        """Return the changes since the last call as JSON can hold them, everything at the first; None without any."""

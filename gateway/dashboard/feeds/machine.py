@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from gateway.dashboard.feeds.base import BadArguments, Feed
 from gateway.dashboard.feeds.overview import row_of, timeline
 from gateway.dashboard.feeds.paths import machine_path
-from gateway.dashboard.live.machine import LiveMachine
 from gateway.dashboard.live.roles import Roles
 
 if TYPE_CHECKING:
+    from gateway.dashboard.live.machine import LiveMachine
     from gateway.dashboard.live.plant import Plant
     from gateway.dashboard.plants import Plants
     from gateway.model.path import MachinePath

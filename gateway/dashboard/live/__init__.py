@@ -1,1 +1,1 @@
-"""What the page knows of the plants: the newest readings, states, reports and events, as the broker delivers them."""
+"""The plants as the page knows them: the newest readings, states, reports and events, as the broker delivers them."""

@@ -1,4 +1,4 @@
-"""The journal: what changed in the plants since the page was started, bounded."""
+"""The journal: changes in the plants since the page was started, bounded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EVENTS = 5_000
 
 
 class JournalEvent(NamedTuple):
-    """A change: `kind` is what changed, `subject` whose, `event` the new state, `fields` say more.
+    """A change: its kind, the subject that changed, the new state as `event`, and further `fields`.
 
     `kind` is `machine`, `production`, `gateway`, `ingest`, `store`, `broker`, `configuration`, `alarm` or `operator`.
     `time` is in microseconds since the epoch, UTC. `level` is `info`, `warning` or `error`.

@@ -48,7 +48,7 @@ class Listener:
             await asyncio.sleep(0)
 
     def _filters(self) -> Iterator[str]:
-        """Yield the topic filters, descriptions first, so that retained ones come before the readings."""
+        """Yield the topic filters, descriptions first, so that these retained messages come before the readings."""
         root = self._plant.topics.root
         for enterprise, site in self._sites:
             below = f"{root}/{enterprise}/{site}"

@@ -49,19 +49,20 @@ class Fault(NamedTuple):
 class Trail:
     """The last readings of a point with numbers: times and values in two rings; a bad reading is a NaN."""
 
-    __slots__ = ("_last", "_next", "times", "values")
+    __slots__ = ("_bad", "_last", "_next", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
         self.values = array("d")
         self._next = 0
         self._last = 0
+        self._bad = False
 
     def add(self, time: int, value: float) -> None:
-        """Add a reading, unless the one before is too near."""
-        if time - self._last < TRAIL_STEP:
+        """Add a reading, unless the reading before is too near; begin and end of bad readings always count."""
+        if time - self._last < TRAIL_STEP and (value != value) == self._bad:  # noqa: PLR0124 - a NaN differs from itself
             return
-        self._last = time
+        self._last, self._bad = time, value != value  # noqa: PLR0124 - as above
         if len(self.times) < TRAIL:
             self.times.append(time)
             self.values.append(value)
@@ -117,7 +118,13 @@ class LiveMachine:
     def describe(self, template: str, protocol: str, points: tuple[PointInfo, ...]) -> None:
         """Set the points. Readings of points that stay are kept."""
         before = {
-            point.name: (self.values[at], self.times[at], self.qualities[at], self.faults.get(at), self.trails.get(at))
+            point.name: (
+                self.values[at],
+                self.times[at],
+                self.qualities[at],
+                self.faults.get(at),
+                self.trails.get(at),
+            )
             for at, point in enumerate(self.points)
             if self.times[at]
         }
@@ -150,7 +157,7 @@ class LiveMachine:
         return changed
 
     def take_scan(self, scan: NamedScan) -> None:
-        """Take the readings of a scan; a reading that is older than the one it would replace is left out."""
+        """Take the readings of a scan; a reading that is older than the newest reading of its point is left out."""
         self.version += 1
         version, index, times = self.version, self.index, self.times
         names, values = scan.columns
@@ -187,10 +194,7 @@ class LiveMachine:
 
     def _take_production(self, time: int, at: int) -> None:
         """Note the state of production, if it is another than before; a bad reading makes it `unknown`."""
-        if self.qualities[at] == BAD:
-            state = "unknown"
-        else:
-            state = state_name(self.points[at], self.values[at])
+        state = "unknown" if self.qualities[at] == BAD else state_name(self.points[at], self.values[at])
         if not self.production or self.production[-1].state != state:
             self.production.append(Transition(time, state))
 
@@ -210,7 +214,7 @@ class LiveMachine:
                 self.trails[at].add(time, float("nan"))
 
     def take_stored(self, reading: Reading) -> None:
-        """Take a reading out of a store, if it is newer than what the broker has delivered."""
+        """Take a reading out of a store, if it is newer than the readings of the broker."""
         at = self.index.get(reading.point)
         if at is None or reading.time <= self.times[at] or reading.unit != self.points[at].unit:
             return

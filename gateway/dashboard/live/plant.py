@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 MAX_MACHINES = 20_000
-"""Machines that are shown; further ones are counted."""
+"""Machines that are shown; further machines are counted."""
 
 LEVELS = {"offline": "error", "degraded": "warning", "online": "info", "starting": "info"}
 """How serious a state of a machine is."""
 
 
 class Plant:
-    """All that one broker delivers. `ignored` counts messages that are not valid or for which there was no room.
+    """The plants behind a broker. `ignored` counts messages that are not valid or for which there was no room.
 
     `version` grows with each change of the set of machines, or of a state of any.
     """
@@ -61,7 +61,7 @@ class Plant:
         self.denied: tuple[str, ...] = ()
         """The topic filters whose subscription the broker denies."""
         self._invalid = RepeatLog(log)
-        self._states: dict[tuple[str, ...], str] = {}  # the last noted ones, by what they are of; as many as members
+        self._states: dict[tuple[str, ...], str] = {}  # the last noted states; bounded by the members
         for factory in factories:
             self._configure(factory)
 
@@ -202,7 +202,7 @@ class Plant:
         self.fleet.denied = self.denied
         for topic in self.denied:
             hint = f"grant the user of the page the right to subscribe to {topic}"
-            log.warning("mqtt.subscribe_denied", topic=topic, hint=hint)
+            log.error("mqtt.subscribe_denied", topic=topic, hint=hint)
         self.version += 1
 
     def connection_changed(self, link: LinkStatus) -> None:

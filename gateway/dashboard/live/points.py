@@ -19,9 +19,9 @@ class PointInfo(NamedTuple):
     unit: str = ""
     description: str = ""
     range: tuple[float, float] | None = None
-    labels: Mapping[str, str] = {}  # noqa: RUF012 - never changed
+    labels: Mapping[str, str] = {}
     every: float = 0.0
-    revised: Mapping[str, float] = {}  # noqa: RUF012 - never changed
+    revised: Mapping[str, float] = {}
 
 
 def described_points(meta: DisplayedMeta) -> tuple[PointInfo, ...]:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from gateway.dashboard.live.points import PointInfo
 
-PACKML = frozenset(
-    "clearing stopped starting idle suspended execute stopping aborting aborted holding held unholding suspending "
-    "unsuspending resetting completing complete".split()
-)  # fmt: skip
+PACKML = frozenset({
+    "clearing", "stopped", "starting", "idle", "suspended", "execute", "stopping", "aborting", "aborted", "holding",
+    "held", "unholding", "suspending", "unsuspending", "resetting", "completing", "complete",
+})  # fmt: skip
 """The states of PackML."""
 
 _NEEDED = 3
@@ -43,7 +43,7 @@ _NAMES = {
 
 
 class Roles(NamedTuple):
-    """Positions of points by what they mean; None where the machine has no such point."""
+    """Positions of points by their meaning; None where the machine has no such point."""
 
     state: int | None = None
     good: int | None = None
@@ -57,12 +57,10 @@ class Roles(NamedTuple):
 
 
 def roles_of(points: Iterable[PointInfo]) -> Roles:
-    """Return the points of a machine by what they mean."""
+    """Return the points of a machine by their meaning."""
     points = tuple(points)
     index = {point.name.lower(): position for position, point in enumerate(points)}
-    found = {
-        role: next((index[name] for name in names if name in index), None) for role, names in _NAMES.items()
-    }
+    found = {role: next((index[name] for name in names if name in index), None) for role, names in _NAMES.items()}
     return Roles(state=next(filter(lambda at: _is_state(points[at]), range(len(points))), None), **found)
 
 
