@@ -1,7 +1,7 @@
 /** How states look and what they are called: the one place for it. */
 
 import { h, set, setText } from "./dom.js";
-import { mark, t } from "./texts.js";
+import { mark, t, tn } from "./texts.js";
 
 /** Texts of states; a state that is not here is shown as the machine names it. */
 const NAMES = {
@@ -71,7 +71,7 @@ export function alarmBadge(counts = []) {
   const highest = counts.findIndex((count) => count > 0);
   const all = counts.reduce((sum, count) => sum + count, 0);
   if (highest < 0) return null;
-  const label = t("{count} alarms, the highest with priority {priority}", { count: all, priority: highest + 1 });
+  const label = tn("{count} alarm, with priority {priority}", "{count} alarms, the highest with priority {priority}", all, { priority: highest + 1 });
   return h("span", { class: "row alarm-badge", title: label },
     h("span", { class: "priority", data: { priority: highest + 1 }, text: highest + 1, role: "img", "aria-label": label }),
     h("span", { class: "muted", text: all > 1 ? `×${all}` : "", "aria-hidden": "true" }));
