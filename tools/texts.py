@@ -146,7 +146,7 @@ def problems_of(catalogue: polib.POFile, texts: dict[str, Text]) -> Iterator[str
         if entry is None:
             yield f"{text.text!r} ({', '.join(sorted(text.files))}) is missing; run tools/texts.py and translate it"
         elif entry.msgid_plural != text.plural:
-            yield f"{text.text!r} has the plural {entry.msgid_plural!r} in place of {text.plural!r}; run tools/texts.py"
+            yield f"{text.text!r} needs the plural {text.plural!r}; run tools/texts.py"
     for entry in catalogue:
         if entry.fuzzy:
             yield f"{entry.msgid!r} is marked fuzzy; check its translation and remove the mark"
