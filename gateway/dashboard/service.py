@@ -12,12 +12,18 @@ import uvicorn
 from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
+from gateway.dashboard.actions import Actors
+from gateway.dashboard.alarms.routes import AlarmRoutes
+from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.configurations import Configurations, configuration_routes
+from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.production.routes import ProductionRoutes
 from gateway.dashboard.security import secure
 from gateway.dashboard.security.tls import tls_options
+from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
 from gateway.users.users_file import Users
 
@@ -43,6 +49,9 @@ MAX_MESSAGE = 2**20
 MAX_OPEN = 1_000
 """Connections at the same time; others get the status 503."""
 
+ALARM_NOTES = "alarm-notes.json"
+"""The file of what operators noted of alarms, in the folder of the spool."""
+
 
 class _Server(uvicorn.Server):
     """The server, without handlers of signals: the command has its own."""
@@ -56,7 +65,10 @@ class DashboardService:
     """The page of some factories, with the settings of `dashboard`."""
 
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
-        self.plants = Plants(factories, everything=everything)
+        notes = factories[0].gateway.spool.folder / ALARM_NOTES
+        self.plants = Plants(factories, everything=everything, notes=notes)
+        self._stored = Stored(factories)
+        self._actors = Actors()
         self._section = section
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._configurations = Configurations(self.plants, everything=everything)
@@ -77,16 +89,13 @@ class DashboardService:
             **tls_options(self._section.tls),
         )  # fmt: skip
 
-    def _routes(self) -> list[Route]:
-        """Return the routes of the views."""
-        return [*self._trends.routes(), *configuration_routes(self._configurations)]
-
     async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
         listening = self._bind()
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
             running.append(tasks.create_task(Backfill(self.plants).run(), name="backfill"))
+            running.append(tasks.create_task(AlarmBackfill(self.plants, self._stored).run(), name="alarms"))
             running.append(tasks.create_task(manager.keep_informed(self._status, _no_wait), name="service manager"))
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
             log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))
@@ -98,6 +107,17 @@ class DashboardService:
             await self._trends.close()
             for task in running:
                 task.cancel()
+        await self._stored.close()
+
+    def _routes(self) -> list[Route]:
+        """Return the routes of the views."""
+        return [
+            *self._trends.routes(),
+            *configuration_routes(self._configurations),
+            *AlarmRoutes(self.plants, self._stored, self._actors).routes(),
+            *ProductionRoutes(self._stored).routes(),
+            *PartRoutes(self.plants, self._stored).routes(),
+        ]
 
     def _machines(self) -> Iterable[MachinePath]:
         return [machine.path for machine in self.plants.machines()]

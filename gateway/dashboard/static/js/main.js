@@ -5,7 +5,7 @@ import { Live, request, session } from "./live.js";
 import { follow } from "./router.js";
 import { Rows } from "./rows.js";
 import { urgency } from "./states.js";
-import { choose, mark, moment, place, t, time } from "./texts.js";
+import { choose, mark, moment, place, t, time, tn } from "./texts.js";
 
 /** The views in the order of the navigation: path of an icon, title, module. A view without a title is reached by links. */
 const VIEWS = {
@@ -81,7 +81,7 @@ export class App {
     const urgent = this.rows.all.filter((row) => urgency(row) > 0);
     const badge = this.links.querySelector('[data-view="overview"] .count');
     setText(badge, urgent.length || "");
-    set(badge, { title: urgent.length ? t("{count} machines need attention", { count: urgent.length }) : null });
+    set(badge, { title: urgent.length ? tn("{count} machine needs attention", "{count} machines need attention", urgent.length) : null });
     document.documentElement.dataset.broker = this.rows.brokers.every((one) => one.connected) ? "there" : "lost";
     this.showBanners();
   }
