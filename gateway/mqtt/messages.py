@@ -57,6 +57,9 @@ MAX_EARLIER = 16
 MAX_REASONS = 100
 """Reasons for which a ledger counts dropped readings."""
 
+MAX_COUNTERS = 100
+"""Counters of the drivers of one gateway."""
+
 MAX_STORES = 100
 """Stores of one ingest."""
 
@@ -232,17 +235,6 @@ class BrokerCounts(_Message):
     refused: Total = 0
 
 
-class DriverCounts(_Message):
-    """The sums of the drivers' counters since the start."""
-
-    connects: Total = 0
-    requests: Total = 0
-    timeouts: Total = 0
-    refused: Total = 0
-    discarded_answers: Total = 0
-    discarded_bytes: Total = 0
-
-
 class WorkerFigures(_Message):
     """A worker process of a gateway: its machines and connections, and how often it was started again."""
 
@@ -275,6 +267,7 @@ class LedgerReport(_Message):
 
     `time` is in microseconds since the epoch, UTC; `seconds` is the time since the start of the process.
     `oldest_seconds` is the age of the oldest record in the spool, 0 without one, None if a former process made it.
+    `drivers` are the sums of the counters of all drivers, by name.
     The parts with a default are missing in earlier versions.
     """
 
@@ -288,10 +281,10 @@ class LedgerReport(_Message):
     seconds: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
     oldest_seconds: Annotated[float, Field(ge=0, le=MAX_PERIOD)] | None = None
     broker: BrokerCounts | None = None
-    drivers: DriverCounts | None = None
     clock: ClockReport | None = None
     points: PointCounts | None = None
     workers: Annotated[tuple[WorkerFigures, ...], Field(max_length=MAX_WORKERS), FailFast()] = ()
+    drivers: Annotated[dict[Name, Total], Field(max_length=MAX_COUNTERS), FailFast()] = Field(default_factory=dict)
 
 
 class StoreReport(_Message):
@@ -359,13 +352,14 @@ class Meta(MachineDescription):
 class DisplayedPoint(PointDescription):
     """A point as people see it: `labels` name its numbers, `revised` has the parameters that its device grants.
 
-    `every` is in seconds.
+    `every` is in seconds, as is `at_least_every`: the longest time between two readings, 0 where no limit is known.
     """
 
     description: Text = ""
     range: tuple[Finite, Finite] | None = None
     labels: Annotated[dict[Text, Text], Field(max_length=MAX_LABELS), FailFast()] = Field(default_factory=dict)
     every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
+    at_least_every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
     revised: Annotated[dict[Name, Finite], Field(max_length=MAX_REVISED), FailFast()] = Field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from accessibility import serious_faults
+from accessibility import severe_findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_tabs_are_chosen_by_keys_and_sections_are_complete(open_view: Open):
     page.locator("pre", has_text="id: edge-01").wait_for(timeout=PATIENCE)
     assert page.locator(".tab[aria-selected=true]").inner_text() == "Settings and files"
     page.locator("td", has_text="curing-press.yaml").wait_for(timeout=PATIENCE)
-    assert serious_faults(page) == []
+    assert severe_findings(page) == []
 
 
 def test_a_mistake_in_a_file_is_said_and_the_page_goes_on(plant: PlantWithPage, open_view: Open):
@@ -72,7 +72,7 @@ def test_a_mistake_in_a_file_is_said_and_the_page_goes_on(plant: PlantWithPage, 
         page = open_view("/configuration")
         page.locator(".errors", has_text="did you mean 'curing-press'").wait_for(timeout=PATIENCE)
         page.locator(ROWS, has_text="mixer-01").first.wait_for(timeout=PATIENCE)
-        assert serious_faults(page) == []
+        assert severe_findings(page) == []
     finally:
         plant.config.write_text(text, encoding="utf-8")
     page.reload()
@@ -86,4 +86,4 @@ def test_everybody_can_use_the_view(open_view: Open, theme: str):
     page = open_view("/configuration?tab=connections", color_scheme=theme)
     page.locator(ROWS).first.click()
     page.locator(".link-detail summary").first.wait_for(timeout=PATIENCE)
-    assert serious_faults(page) == []
+    assert severe_findings(page) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiomqtt
 import pytest
-from accessibility import serious_faults
+from accessibility import severe_findings
 from page_plant import PlantWithPage, wait_for
 from processes import LOOPBACK
 
@@ -109,7 +109,7 @@ def test_a_gateway_that_is_dead_or_wrong_comes_first_with_its_reason(
     assert re.search(r"31 of [\d,]+ readings acquired are not accounted for", account)
     assert "Offline: edge-07" in account
     assert page.title() == "Delivery · Lineside"
-    assert serious_faults(page) == []
+    assert severe_findings(page) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -117,7 +117,7 @@ def test_everybody_can_read_the_view(open_view: Open, theme: str):
     """With a screen reader, without colours, in a dark room."""
     page = open_view("/delivery", color_scheme=theme)
     page.locator(".equation[data-balanced=yes]").first.wait_for(timeout=PATIENCE)
-    assert serious_faults(page) == []
+    assert severe_findings(page) == []
 
 
 def test_the_view_fits_a_tablet(open_view: Open):

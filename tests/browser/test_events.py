@@ -8,7 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
-from accessibility import serious_faults
+from accessibility import severe_findings
 from page_plant import PRESS_1, PlantWithPage
 
 if TYPE_CHECKING:
@@ -137,4 +137,4 @@ def test_everybody_can_use_the_view(events: Callable[..., Page], theme: str):
     page = events(color_scheme=theme, viewport={"width": 1024, "height": 768})
     page.locator(ROWS).first.click()
     page.locator(".event-detail dd").first.wait_for(timeout=PATIENCE)
-    assert serious_faults(page) == []
+    assert severe_findings(page) == []
