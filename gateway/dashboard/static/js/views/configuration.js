@@ -160,7 +160,7 @@ class Configuration {
     set(this.detail, { hidden: !row });
     if (!row) return;
     const names = [t("Machine"), t("Template"), t("Point"), t("Type"), t("Unit"), t("Every"), t("Source"), t("Description")];
-    this.detail.replaceChildren(h("dl", { class: "facts" }, ...names.map((name, at) => (row[at] ? h("div", {}, h("dt", { text: name }), h("dd", { text: row[at] })) : null))));
+    this.detail.replaceChildren(h("dl", { class: "fact-grid" }, ...names.map((name, at) => (row[at] ? h("div", {}, h("dt", { text: name }), h("dd", { text: row[at] })) : null))));
   }
 
   async showLink(row) {
@@ -190,7 +190,7 @@ function facts(one) {
     [t("Plan"), one.kept ? t("all periods can be kept ✓") : t("some periods can't be kept"), !one.kept],
     [t("Simulated"), local],
   ];
-  return h("dl", { class: "facts" }, ...rows.map(([name, text, odd]) => h("div", {}, h("dt", { text: name }), h("dd", { text, data: { odd: odd ? "yes" : "no" } }))));
+  return h("dl", { class: "fact-grid" }, ...rows.map(([name, text, odd]) => h("div", {}, h("dt", { text: name }), h("dd", { text, data: { odd: odd ? "yes" : "no" } }))));
 }
 
 function problems(found, more) {

@@ -185,7 +185,7 @@ class Card {
     this.name = h("h2");
     this.about = h("span", { class: "about muted" });
     this.wrong = h("ul", { class: "member-problems" });
-    this.facts = h("dl", { class: "facts" });
+    this.facts = h("dl", { class: "fact-grid" });
     this.rows = new Map();
     this.element = h("section", { class: "panel member" }, h("div", { class: "member-head" }, this.name, this.mark, this.about), this.wrong);
   }

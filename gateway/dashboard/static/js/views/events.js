@@ -169,7 +169,7 @@ class Events {
     if (!entry) return;
     const rows = [[t("Time"), dateTime(entry.time)], [t("Where"), entry.subject], [t("Event"), `${t(ONE[entry.kind] ?? entry.kind)}: ${eventText(entry)}`], ...fieldsOf(entry)];
     const link = machineOf(entry);
-    this.detail.replaceChildren(h("dl", { class: "facts" }, ...rows.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value })))),
+    this.detail.replaceChildren(h("dl", { class: "fact-grid" }, ...rows.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value })))),
       ...(link ? [h("a", { class: "link", href: link, text: t("Show the machine") })] : []));
   }
 
