@@ -38,13 +38,13 @@ def page(tmp_path: Path) -> Iterator[Page]:
 # -- without users --
 
 
-def test_a_page_of_this_machine_without_users_is_open_to_view_and_operate(tmp_path: Path) -> None:
+def test_a_page_of_this_machine_without_users_needs_no_sign_in(tmp_path: Path) -> None:
     """A first look must not need an account; nobody else than this machine reaches it."""
     with serving(tmp_path, users=False) as page:
         client = page.client("http://localhost:8080")
         assert client.get("/api/who").text == "local"
         session = client.get("/api/session").json()
-        assert (session["role"], session["method"], session["expires"]) == ("operator", "local", None)
+        assert (session["role"], session["method"], session["expires"]) == ("engineer", "local", None)
         token = {"X-CSRF-Token": session["csrf_token"]}
         assert client.post("/api/act", headers=token).status_code == 200
         assert client.post("/api/admin", headers=token).status_code == 403
