@@ -250,6 +250,12 @@ def whole_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk, which takes most of the time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 def _changed(folder: Path, whole: Path, content: bytes) -> bool:
     """Return whether verify finds that the only file has another content."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -319,6 +325,7 @@ def test_a_change_with_new_hashes_is_found(whole_log: Path, tmp_path: Path, data
     assert _changed(tmp_path / "copy", whole_log, content)
 
 
+@pytest.mark.usefixtures("no_disk")
 @HYPOTHESIS
 @given(data=st.data())
 def test_a_commit_that_was_cut_at_any_byte_takes_no_earlier_entry_with_it(
