@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.users.passwords import Passwords
     from gateway.users.users_file import Users
 
-LOCAL = Identity("local", Role.OPERATOR, "local")
+LOCAL = Identity("local", Role.ENGINEER, "local")
 """Everybody at a page of this machine alone, as long as there are no users."""
 
 ENDED = 4401
