@@ -38,13 +38,13 @@ def page(tmp_path: Path) -> Iterator[Page]:
 # -- without users --
 
 
-def test_a_page_of_this_machine_without_users_is_open_to_view_and_operate(tmp_path: Path) -> None:
+def test_a_page_of_this_machine_without_users_is_open_but_for_administration(tmp_path: Path) -> None:
     """A first look must not need an account; nobody else than this machine reaches it."""
     with serving(tmp_path, users=False) as page:
         client = page.client("http://localhost:8080")
         assert client.get("/api/who").text == "local"
         session = client.get("/api/session").json()
-        assert (session["role"], session["method"], session["expires"]) == ("operator", "local", None)
+        assert (session["role"], session["method"], session["expires"]) == ("engineer", "local", None)
         token = {"X-CSRF-Token": session["csrf_token"]}
         assert client.post("/api/act", headers=token).status_code == 200
         assert client.post("/api/admin", headers=token).status_code == 403
@@ -212,6 +212,14 @@ def test_a_role_is_enough_or_the_request_is_refused_and_both_are_recorded(page: 
     acted = next(entry for entry in page.entries() if entry["action"] == "alarm-acknowledged")
     assert (acted["before"], acted["after"]) == ("active", {"bytes": 5})
     assert verify(page.section.audit.folder).broken is None
+
+
+def test_a_route_that_records_itself_has_one_entry_and_each_failure_has_one(page: Page) -> None:
+    client, headers = page.signed_in("anna")
+    assert client.post("/api/note", headers=headers, content=b"good").status_code == 200
+    assert client.post("/api/note", headers=headers, content=b"bad").status_code == 400
+    found = [(e["action"], e["from"], e["outcome"]) for e in page.entries() if e["action"] != "login"]
+    assert found == [("noted", "10.0.0.1", "done"), ("request", "10.0.0.1", "failed: 400")]
 
 
 def test_another_role_counts_at_once(page: Page) -> None:
