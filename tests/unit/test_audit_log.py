@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +139,22 @@ def test_a_full_log_refuses_and_counts(tmp_path: Path) -> None:
     assert 0 < written < 100
     assert sum(file.stat().st_size for file in log_files(tmp_path)) <= 200_000
     assert verify(tmp_path).broken is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "events"),
+    [("refuse", ["audit.recording", "audit.nearly_full"]), ("remove_oldest", ["audit.recording"])],
+)
+def test_a_log_that_is_nearly_full_warns(tmp_path: Path, choice: str, events: list[str]) -> None:
+    """A person has time to act before entries are lost; a log that removes its oldest file needs nobody."""
+    wanted = section(tmp_path, max_size=2**20, when_full=choice)
+    with structlog.testing.capture_logs() as logs, AuditLog(wanted) as audit:
+        while audit.filled < 0.82:
+            for _ in range(49):
+                audit.record("a", who="anna", after="x" * 500)
+            audit.record("a", who="anna").result(10)
+    assert [entry["event"] for entry in logs] == events
+    assert audit.lost == 0
 
 
 def test_a_refused_entry_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
