@@ -313,6 +313,16 @@ def test_hosts(host: str, allowed: bool) -> None:  # noqa: FBT001 - a column of 
     assert not Hosts(section).allows(Headers(raw=[(b"host", host.encode()), (b"host", b"localhost")]))
 
 
+def test_a_form_of_ours_has_no_origin_and_says_that_it_is_ours() -> None:
+    """A browser sends `Origin: null` with a form of a page whose referrer policy is no-referrer."""
+    from starlette.datastructures import Headers
+
+    ours = {"host": "lineside.example", "origin": "null", "sec-fetch-site": "same-origin"}
+    assert is_same_origin(Headers(ours), "https")
+    assert not is_same_origin(Headers(ours | {"sec-fetch-site": "cross-site"}), "https")
+    assert not is_same_origin(Headers(ours | {"origin": "https://evil.example"}), "https")
+
+
 def test_a_proxy_may_end_tls() -> None:
     from starlette.datastructures import Headers
 
