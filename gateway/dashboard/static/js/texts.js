@@ -1,8 +1,12 @@
 /** Texts in the reader's language, and numbers and times in the reader's locale and the plant's time zone. */
 
+const CATEGORIES = ["zero", "one", "two", "few", "many", "other"]; // the order of the forms in a catalogue (CLDR, gettext)
+
 let catalogue = {};
 let locale = "en";
 let zone;
+let plurals = new Intl.PluralRules("en");
+let forms = ["one", "other"];
 const formats = new Map();
 
 /** Choose the language and the time zone; `texts` has the translations by their English texts. */
@@ -12,6 +16,9 @@ export function choose(language, texts, timeZone) {
   locale = own ?? { en: "en-GB", de: "de-DE", zh: "zh-CN" }[language] ?? language;
   zone = timeZone || undefined;
   formats.clear();
+  plurals = new Intl.PluralRules(language);
+  const known = plurals.resolvedOptions().pluralCategories;
+  forms = CATEGORIES.filter((one) => known.includes(one));
   document.documentElement.lang = language;
 }
 
@@ -23,9 +30,23 @@ export const place = () => ({ locale, timeZone: zone });
  * @param {string} text the English text @param {Record<string, unknown>} [values]
  */
 export function t(text, values) {
-  const found = catalogue[text] || text;
-  return values ? found.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : found;
+  const found = catalogue[text];
+  return filled(typeof found === "string" && found ? found : text, values);
 }
+
+/**
+ * Return a text that depends on a number, which `{count}` shows: the form of the reader's language (ngettext).
+ * @param {string} one the English text for 1 @param {string} many the English text for other numbers
+ * @param {number} count @param {Record<string, unknown>} [values]
+ */
+export function tn(one, many, count, values = {}) {
+  const found = catalogue[one];
+  const form = Array.isArray(found) ? found[Math.max(0, forms.indexOf(plurals.select(count)))] : undefined;
+  return filled(form || (count === 1 ? one : many), { count: number(count, 0), ...values });
+}
+
+const filled = (text, values) =>
+  values ? text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : text;
 
 /** Mark a text for the catalogue that is translated later, by `t`. */
 export const mark = (text) => text;
@@ -51,6 +72,24 @@ export function measured(value) {
 }
 
 export const percent = (part) => format("p", () => new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 })).format(part);
+
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+
+/** Return an amount of data with three significant digits, as in `4.1kB`; with a rate it is one for each second. */
+export function bytes(count, rate = false) {
+  const step = Math.max(0, Math.min(Math.floor(Math.log10(Math.max(1, count)) / 3), SIZES.length - 1));
+  const unit = rate ? `${SIZES[step]}-per-second` : SIZES[step];
+  return format(`b${unit}`, () => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "narrow", maximumSignificantDigits: 3 })).format(count / 1000 ** step);
+}
+
+/** Return a short length of time in milliseconds, or in seconds from one second on. */
+export function milliseconds(value) {
+  const unit = value < 1000 ? "millisecond" : "second";
+  return format(`ms${unit}`, () => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "narrow", maximumSignificantDigits: 3 })).format(unit === "second" ? value / 1000 : value);
+}
+
+/** Return words as a list, as in `a, b and c`. */
+export const list = (words) => format("l", () => new Intl.ListFormat(locale, { type: "conjunction" })).format(words);
 
 const UNITS = { Cel: "°C", "r/min": "1/min", "kW.h": "kWh", "m3/h": "m³/h", um: "µm", "%": "%", "N.m": "N·m", "m/min": "m/min" };
 

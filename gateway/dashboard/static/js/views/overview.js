@@ -5,7 +5,7 @@ import { strip } from "../chart/small.js";
 import { address } from "../router.js";
 import { Rows, segments } from "../rows.js";
 import { alarmBadge, reasonText, shown, stateMark, stateText, updateStateMark, urgency } from "../states.js";
-import { number, span, t } from "../texts.js";
+import { number, span, t, tn } from "../texts.js";
 
 const STRIP = 30 * 60; // seconds of the timelines
 const MOST_URGENT = 12;
@@ -60,7 +60,7 @@ function showSummary(element, rows) {
     counts[{ producing: "producing", idle: "waiting", suspended: "waiting", changing: "waiting", stopped: "stopped" }[kind] ?? "wrong"]++;
   }
   const parts = [
-    t("{count} machines", { count: number(all.length) }), t("{count} running", { count: counts.producing }),
+    tn("{count} machine", "{count} machines", all.length), t("{count} running", { count: counts.producing }),
     t("{count} waiting", { count: counts.waiting }), t("{count} stopped", { count: counts.stopped }),
   ];
   if (counts.wrong) parts.push(t("{count} in trouble", { count: counts.wrong }));
