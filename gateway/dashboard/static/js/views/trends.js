@@ -25,6 +25,8 @@ const HISTORY = 50;
 /** Microseconds by which the end may differ from the present while the chart still follows it. */
 const NEAR = 0.02;
 
+/** @typedef {{from: number, to: number, following: number | null}} Span */
+
 class Trends {
   /** @param {HTMLElement} root @param {import("../main.js").App} app @param {import("../router.js").Route} route */
   constructor(root, app, route) {
@@ -34,8 +36,10 @@ class Trends {
     this.points = route.query.getAll("point").slice(0, MOST_POINTS);
     /** @type {{point: string, begins: number[]} | null} */
     this.overlay = null;
-    /** @type {[number, number][]} */
+    /** @type {Span[]} spans for a double click to go back to, the newest last */
     this.history = [];
+    /** @type {Span | null} the span whose data were asked for last */
+    this.settled = null;
     /** @type {AbortController | null} */
     this.loading = null;
     this.settling = 0;
@@ -294,16 +298,16 @@ class Trends {
 
   /** Keep the span for a double click. */
   remember() {
-    const last = this.history.at(-1);
-    const { from, to } = this.span();
-    if (!last || last[0] !== from || last[1] !== to) this.history.push([from, to]);
+    this.history.push({ ...this.span(), following: this.followed });
     if (this.history.length > HISTORY) this.history.shift();
   }
 
   back() {
     const before = this.history.pop();
     if (!before) return;
-    this.chart.setSpan(...before);
+    this.settled = null;
+    if (before.following !== null) this.chart.follow(before.following);
+    else this.chart.setSpan(before.from, before.to);
     this.note();
     this.settle();
   }
@@ -334,7 +338,7 @@ class Trends {
     if (this.points.length === 0) return;
     const loading = (this.loading = new AbortController());
     const { from, to } = this.isComparing ? this.chart : this.span();
-    this.settled = /** @type {[number, number]} */ ([from, to]);
+    this.settled = { from, to, following: this.chart.following };
     set(this.plot, { "aria-busy": "true" });
     try {
       if (this.isComparing) await this.loadCycles(loading.signal);
