@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PARALLEL ?= -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
-.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench bench-compare bench-curves bench-parts soak chaos package clean
+.PHONY: help setup demo test test-fast test-random coverage check prose services lock bench bench-compare bench-curves bench-parts soak chaos screenshots package clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -85,6 +85,9 @@ soak: $(VENV)/.dev ## run for an hour with outages, and look for growth and loss
 
 chaos: $(VENV)/.dev services ## break everything for ten minutes, and count what was lost
 	cd tests && ../$(BIN)/python -m chaos.run
+
+screenshots: $(VENV)/.dev services ## run the demo for some minutes, and take the pictures of the page: docs/pictures/page
+	$(BIN)/python tools/screenshots.py
 
 package: $(VENV)/.dev ## build the wheel, Debian packages, the bundle for boxes without a network, and the bill of materials: dist/
 	@$(BIN)/python tools/release

@@ -33,19 +33,10 @@ class Selection(NamedTuple):
     warnings: list[str]
 
 
-def store_names(factory: Factory) -> list[str]:
-    """Return the name of each store: its kind, with a number from the second of a kind on."""
-    names: list[str] = []
-    for entry in factory.stores:
-        count = sum(name.split("-")[0] == entry.kind.name for name in names)
-        names.append(f"{entry.kind.name}-{count + 1}" if count else entry.kind.name)
-    return names
-
-
 @contextmanager
 def opened_store(factory: Factory, name: str | None) -> Iterator[tuple[str, Store]]:
     """Open a store to read it: that of a name, or the first that can be read. Raises `click.ClickException`."""
-    names = store_names(factory)
+    names = factory.store_names
     if not names:
         raise click.ClickException(f"{factory.file}: it has no stores; add a section `stores`")
     if name is not None and name not in names:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from gateway.common.state_log import StateLog
 from gateway.dashboard.live.counts import MinuteCounts
+from gateway.dashboard.live.journal import JournalEvent
 from gateway.dashboard.live.machine import COUNTERS, Transition
-from gateway.dashboard.live.roles import state_name
+from gateway.dashboard.live.roles import level_of, state_name
 from gateway.stores.base import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.dashboard.plants import Plants
     from gateway.model.path import MachinePath
@@ -69,7 +71,7 @@ class Backfill:
                     self._state.enter("dashboard.store_unavailable", file=str(factory.file), error=str(error))
                 else:
                     self._fill_counts(counts)
-                    self._fill(newest, states)
+                    self.fill(newest, states)
             pending = failed
             if pending:
                 await asyncio.sleep(AGAIN)
@@ -123,7 +125,8 @@ class Backfill:
             if (found := self._plants.find(path)) is not None and role in COUNTERS:
                 found[1].counts.setdefault(role, MinuteCounts()).take_history(sorted(readings))
 
-    def _fill(self, newest: Iterable[Reading], states: Iterable[Reading]) -> None:
+    def fill(self, newest: Iterable[Reading], states: Iterable[Reading]) -> None:
+        """Give the machines the newest readings and the states of production of a store."""
         for reading in newest:
             if (found := self._plants.find(reading.path)) is not None:
                 found[1].take_stored(reading)
@@ -136,5 +139,13 @@ class Backfill:
         for path, transitions in by_machine.items():
             if (found := self._plants.find(path)) is not None:
                 found[1].take_history(transitions)
+                self._plants.journal.add_earlier(self._changes(path, found[1].production))
         for plant in self._plants.plants:
             plant.version += 1
+
+    def _changes(self, path: MachinePath, production: Iterable[Transition]) -> Iterator[JournalEvent]:
+        """Yield the changes of production before the journal began; the first state is known, and not its begin."""
+        for before, now in pairwise(production):
+            if now.time < self._plants.journal.began:
+                level, was = level_of(now.state), {"was": before.state}
+                yield JournalEvent(0, now.time, "production", str(path), now.state, level, was)

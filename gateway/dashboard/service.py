@@ -9,15 +9,26 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
+from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
+from gateway.dashboard.configurations import Configurations, configuration_routes
 from gateway.dashboard.plants import Plants
+from gateway.dashboard.security import secure
+from gateway.dashboard.security.tls import tls_options
+from gateway.dashboard.trends.routes import Trends
+from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import socket
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from starlette.routing import Route
+
+    from gateway.dashboard.live.points import PointInfo
+    from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
 
@@ -28,6 +39,9 @@ CLOSE_SECONDS = 2
 
 MAX_MESSAGE = 2**20
 """Bytes of a message of a page."""
+
+MAX_OPEN = 1_000
+"""Connections at the same time; others get the status 503."""
 
 
 class _Server(uvicorn.Server):
@@ -44,16 +58,31 @@ class DashboardService:
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
         self.plants = Plants(factories, everything=everything)
         self._section = section
+        self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
+        self._configurations = Configurations(self.plants, everything=everything)
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
-        listening = bind(self._section.endpoint)
-        config = uvicorn.Config(
-            self._page.app(), log_config=None, access_log=False, lifespan="off", server_header=False,
+        async with AuditLog(self._section.audit) as audit:
+            server = _Server(self._config(audit))
+            await self._serve(server, stop)
+
+    def _config(self, audit: AuditLog) -> uvicorn.Config:
+        """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
+        app = secure(self._page.app(self._routes()), self._section, Users(self._section.users), audit)
+        return uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
+            **tls_options(self._section.tls),
         )  # fmt: skip
-        server = _Server(config)
+
+    def _routes(self) -> list[Route]:
+        """Return the routes of the views."""
+        return [*self._trends.routes(), *configuration_routes(self._configurations)]
+
+    async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
+        listening = self._bind()
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
@@ -66,8 +95,24 @@ class DashboardService:
             manager.stopping()
             server.should_exit = True
             await serving
+            await self._trends.close()
             for task in running:
                 task.cancel()
+
+    def _machines(self) -> Iterable[MachinePath]:
+        return [machine.path for machine in self.plants.machines()]
+
+    def _published(self, path: MachinePath) -> Iterable[PointInfo]:
+        found = self.plants.find(path)
+        return () if found is None else found[1].points
+
+    def _bind(self) -> socket.socket:
+        """Return the listening socket; an error names the address and its key."""
+        try:
+            return bind(self._section.endpoint)
+        except OSError as error:
+            where = f"dashboard.listen {self._section.endpoint}"
+            raise OSError(error.errno, error.strerror or str(error), where) from None
 
     def _url(self, port: int) -> str:
         scheme, host = "http" if self._section.tls is None else "https", self._section.endpoint.host

@@ -18,6 +18,7 @@ from aiomqtt import MqttError
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.setting_types import MissingSecret
 from gateway.common.tasks import BestEffort, supervise
+from gateway.common.worker_thread import WorkerThread
 from gateway.ingest.batch import Batch
 from gateway.ingest.confirmations import PendingConfirmations, confirmation_messages
 from gateway.ingest.decoder import MessageDecoder
@@ -26,7 +27,6 @@ from gateway.ingest.metadata_requests import MetadataRequests
 from gateway.ingest.periodic_report import PeriodicReport
 from gateway.ingest.set_aside import SetAside
 from gateway.ingest.status import IngestStatus
-from gateway.ingest.worker_thread import WorkerThread
 from gateway.mqtt.broker_support import check_shared_subscription
 from gateway.mqtt.constants import REFUSED
 from gateway.mqtt.messages import encode_wanted

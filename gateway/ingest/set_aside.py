@@ -16,8 +16,8 @@ import structlog
 
 from gateway.common.dead_letters import DeadLetter
 from gateway.common.state_log import RepeatLog, StateLog
+from gateway.common.worker_thread import WorkerThread
 from gateway.ingest.batch import Settlement
-from gateway.ingest.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

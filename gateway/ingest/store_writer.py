@@ -13,7 +13,7 @@ from gateway.common.backoff import Backoff
 from gateway.common.histogram import Histogram
 from gateway.common.setting_types import MissingSecret
 from gateway.common.state_log import RepeatLog, StateLog
-from gateway.ingest.worker_thread import WorkerThread
+from gateway.common.worker_thread import WorkerThread
 from gateway.model.text import MAX_TEXT, clean_text
 from gateway.stores.base import Refusal, Rejected, StoreError, Unavailable
 

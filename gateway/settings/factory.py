@@ -106,6 +106,15 @@ class Factory:
         return {} if self.document is None else self.document.data
 
     @property
+    def store_names(self) -> list[str]:
+        """The name of each store: its kind, with a number from the second of a kind on."""
+        names: list[str] = []
+        for entry in self.stores:
+            count = sum(name.split("-")[0] == entry.kind.name for name in names)
+            names.append(f"{entry.kind.name}-{count + 1}" if count else entry.kind.name)
+        return names
+
+    @property
     def digest(self) -> str:
         """The identity of this configuration: the same files and values give the same digest in any folder."""
         folder = self.file.parent

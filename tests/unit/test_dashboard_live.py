@@ -190,7 +190,7 @@ def test_a_message_that_is_not_valid_is_counted_and_changes_nothing(fed: FedPlan
 
 
 def test_a_retained_record_is_ignored(fed: FedPlant):
-    """Records are not retained; a retained one is old, or a forgery."""
+    """Records are not retained; such a message is old, or a forgery."""
     record = {"v": 1, "gateway": "e", "seq": 1, "scans": [{"t": T0, "values": {"pressure": 1.0}}]}
     fed.hear(f"{PRESS}/data", record, retain=True)
     assert reading(fed, "pressure")[0] is None

@@ -74,7 +74,8 @@ def test_the_filter_of_the_gateway_permits_its_system_calls():
         return set().union(*map(calls, groups[name])) if name.startswith("@") else {name}
 
     permitted: set[str] = set()
-    for line in re.findall(r"^SystemCallFilter=(.*)$", (FOLDER / "lineside-gateway@.service").read_text(encoding="utf-8"), re.MULTILINE):
+    unit = (FOLDER / "lineside-gateway@.service").read_text(encoding="utf-8")
+    for line in re.findall(r"^SystemCallFilter=(.*)$", unit, re.MULTILINE):
         named = set().union(*map(calls, line.removeprefix("~").split()))
         permitted = permitted - named if line.startswith("~") else permitted | named
     assert USED - permitted - calls("@default") == set()

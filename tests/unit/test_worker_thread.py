@@ -8,7 +8,7 @@ import threading
 import pytest
 from processes import until
 
-from gateway.ingest.worker_thread import WorkerThread
+from gateway.common.worker_thread import WorkerThread
 
 
 async def test_calls_run_one_after_the_other_and_return_or_raise():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.dashboard.feeds.delivery import DeliveryFeed
+from gateway.dashboard.feeds.events import EventsFeed
 from gateway.dashboard.feeds.line import LineFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
@@ -15,4 +17,6 @@ FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
     "line": LineFeed,
     "machine": MachineFeed,
+    "delivery": DeliveryFeed,
+    "events": EventsFeed,
 }

@@ -76,3 +76,8 @@ def state_name(point: PointInfo, value: object) -> str:
 def kind_of(state: str) -> str:
     """Return how a state of production is shown; `other` for a state that PackML does not have."""
     return KINDS.get(state, "other")
+
+
+def level_of(state: str) -> str:
+    """Return how serious a change to a state of production is, as the journal has it."""
+    return "warning" if state in {"aborted", "held", "unknown"} else "info"

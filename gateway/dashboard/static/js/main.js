@@ -2,10 +2,10 @@
 
 import { h, icon, keep, set, setText } from "./dom.js";
 import { Live, request, session } from "./live.js";
-import { current, follow } from "./router.js";
+import { follow } from "./router.js";
 import { Rows } from "./rows.js";
 import { urgency } from "./states.js";
-import { choose, mark, moment, place, span, t, time } from "./texts.js";
+import { choose, mark, moment, place, t, time } from "./texts.js";
 
 /** The views in the order of the navigation: path of an icon, title, module. A view without a title is reached by links. */
 const VIEWS = {
@@ -133,7 +133,5 @@ async function start() {
   const app = new App(settings);
   follow((route) => app.show(route));
 }
-
-export { span, current };
 
 start();

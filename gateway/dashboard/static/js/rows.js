@@ -4,7 +4,8 @@
 export class Rows {
   /**
    * @param {import("./live.js").Live} live @param {object} args arguments of the feed
-   * @param {(rows: Rows, structure: boolean) => void} changed called after each message; `structure` when rows came or went
+   * @param {(rows: Rows, structure: boolean, changed: any[]) => void} changed called after each message; `structure`
+   *   when rows came or went, then all rows have changed
    */
   constructor(live, args, changed) {
     /** @type {Map<string, any>} */
@@ -15,7 +16,7 @@ export class Rows {
       if (structure) this.byPath = new Map(changes.machines.map((row) => [row.path, row]));
       for (const row of changes.changed ?? []) this.update(row);
       if (changes.brokers) this.brokers = changes.brokers;
-      changed(this, structure);
+      changed(this, structure, structure ? this.all : changes.changed ?? []);
     });
   }
 

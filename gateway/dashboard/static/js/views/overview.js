@@ -14,25 +14,42 @@ const MOST_URGENT = 12;
 export function view(root, app) {
   const attention = h("ol", { class: "attention", "aria-label": t("Needs attention") });
   const calm = h("p", { class: "muted", text: t("Nothing needs attention.") });
-  const summary = h("div", { class: "summary" });
+  const summary = h("div", { class: "summary muted" });
   const sites = h("div", { class: "stack" });
   root.append(
     h("div", { class: "title" }, h("h1", { text: t("Overview") }), summary),
     h("section", { class: "panel", "aria-label": t("Needs attention") }, h("h2", { text: t("Needs attention") }), attention, calm),
     sites);
-  const rows = new Rows(app.live, { strip: STRIP }, (_, structure) => {
-    if (structure) showSites(sites, rows);
-    for (const row of rows.all) updateMachine(sites, row);
+  /** @type {Map<string, HTMLElement>} */
+  let tiles = new Map();
+  /** @type {Set<Element>} */
+  const visible = new Set();
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) visible.add(target);
+      else visible.delete(target);
+      if (isIntersecting) draw(target, rows, app.live.now());
+    }
+  });
+  const rows = new Rows(app.live, { strip: STRIP }, (_, structure, changed) => {
+    if (structure) {
+      watcher.disconnect();
+      visible.clear();
+      showSites(sites, rows);
+      tiles = new Map([...sites.querySelectorAll(".tile")].map((tile) => [tile.dataset.path, tile]));
+      for (const tile of tiles.values()) watcher.observe(tile);
+    }
+    for (const row of changed) updateMachine(tiles.get(row.path), row);
     showSummary(summary, rows);
     showAttention(attention, rows, app);
     set(calm, { hidden: attention.children.length > 0 });
   });
   const tick = (event) => {
-    for (const canvas of sites.querySelectorAll("canvas")) draw(canvas, rows.byPath.get(canvas.dataset.path), event.detail);
+    for (const tile of visible) draw(tile, rows, event.detail);
     showAttention(attention, rows, app);
   };
   addEventListener("tick", tick);
-  return { destroy: () => { rows.close(); removeEventListener("tick", tick); } };
+  return { destroy: () => { rows.close(); watcher.disconnect(); removeEventListener("tick", tick); } };
 }
 
 function showSummary(element, rows) {
@@ -47,8 +64,7 @@ function showSummary(element, rows) {
     t("{count} waiting", { count: counts.waiting }), t("{count} stopped", { count: counts.stopped }),
   ];
   if (counts.wrong) parts.push(t("{count} in trouble", { count: counts.wrong }));
-  keep(element, parts, (_, at) => String(at), () => h("span", { class: "muted" }));
-  element.replaceChildren(h("span", { class: "muted", text: parts.join(" · ") }));
+  setText(element, parts.join(" · "));
 }
 
 function showAttention(list, rows, app) {
@@ -86,13 +102,11 @@ function lineOf(site, area, line, machines) {
     h("ol", { class: "flow-machines", "aria-label": line }, ...machines.map((row) =>
       h("li", {}, h("a", { class: "tile", href: address("machine", row.path), data: { path: row.path } },
         h("span", { class: "tile-head" }, h("strong", { text: row.name, title: row.template }), h("span", { class: "badge-place" })),
-        stateMark(row), h("canvas", { class: "tile-strip", data: { path: row.path }, width: 10, height: 10, "aria-hidden": "true" }),
+        stateMark(row), h("canvas", { class: "tile-strip", "aria-hidden": "true" }),
         h("span", { class: "tile-counts muted" }))))));
 }
 
-function updateMachine(root, row) {
-  const tile = root.querySelector(`.tile[data-path="${CSS.escape(row.path)}"]`);
-  if (!tile) return;
+function updateMachine(tile, row) {
   updateStateMark(tile.querySelector(".state"), row);
   tile.querySelector(".badge-place").replaceChildren(alarmBadge(row.alarms) ?? (row.bad ? h("span", { class: "chip bad", text: t("{count} bad", { count: row.bad }) }) : ""));
   const counts = [];
@@ -102,6 +116,9 @@ function updateMachine(root, row) {
   set(tile, { data: { urgent: urgency(row) > 0 ? "yes" : "no" } });
 }
 
-function draw(canvas, row, now) {
-  if (row) strip(canvas, { from: now - STRIP * 1e6, to: now, segments: segments(row.strip, now - STRIP * 1e6, now) });
+/** Draw the timeline of a tile; only those that are visible are drawn. */
+function draw(tile, rows, now) {
+  const row = rows.byPath.get(tile.dataset.path);
+  const from = now - STRIP * 1e6;
+  if (row) strip(tile.querySelector("canvas"), { from, to: now, segments: segments(row.strip, from, now) });
 }

@@ -1,0 +1,1 @@
+"""Stored readings for the page: trends, cycles, bands and files, from the stores that the configuration names."""

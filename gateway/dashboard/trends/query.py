@@ -1,0 +1,98 @@
+"""The data of a trend out of an open store: readings where they are few, else buckets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.dashboard.trends.columns import described, of_buckets, of_readings
+from gateway.stores.buckets import MINUTE, reduce_readings, width_of
+from gateway.stores.series import id_of, positions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.dashboard.trends.facts import PointFacts
+    from gateway.dashboard.trends.readers import OpenStore
+    from gateway.dashboard.trends.selection import PointName, Selection
+    from gateway.dashboard.trends.stop import Stop
+    from gateway.model.reading import Reading
+    from gateway.stores.buckets import Bucket
+    from gateway.stores.series import Series
+
+MAX_BUCKETS = 100_000
+"""Buckets of one answer; more points have fewer each."""
+
+PER_PIXEL = 2
+"""Readings of one series for each pixel that are few."""
+
+MAX_READINGS = 50_000
+"""Readings of one answer; beyond, they are reduced by the store."""
+
+_BEFORE = 5 * MINUTE
+"""How far before a span the reading is looked for that holds at its beginning."""
+
+
+def trend(
+    store: OpenStore, selection: Selection, facts: Mapping[PointName, PointFacts], stop: Stop
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the series of a selection, each with its data. Raises `StoreError`, `TimedOut` and `Cancelled`.
+
+    A point that the store does not know has no series, and one whose unit was changed has several.
+    """
+    chosen = store.find(selection.points)
+    if not chosen:
+        return []
+    buckets = max(1, min(selection.width, MAX_BUCKETS // len(chosen)))
+    width = width_of(selection.since, selection.until, buckets)
+    # readings of long spans are not counted: a store in the order of time reads those of all points for it
+    readings = _readings(store, chosen, selection, facts, stop) if width < MINUTE else None
+    if readings is None:
+        data = _reduced(store, chosen, selection, width, stop)
+    else:
+        most = PER_PIXEL * buckets
+        data = [
+            of_readings(own)
+            if len(own) <= most
+            else of_buckets(reduce_readings((r for r in own if r.time >= selection.since), [one], width), width)
+            for one, own in zip(chosen, readings, strict=True)
+        ]
+    return [
+        described(one, facts.get((one.id.path, one.id.point)), store.name) | columns  # type: ignore[call-overload]
+        for one, columns in zip(chosen, data, strict=True)
+    ]
+
+
+def _readings(
+    store: OpenStore, chosen: Sequence[Series], selection: Selection, facts: Mapping[PointName, PointFacts],
+    stop: Stop,
+) -> list[list[Reading]] | None:  # fmt: skip
+    """Return the readings of each series, with the last before the span; None if there are too many."""
+    span = selection.until - selection.since
+    known = [facts.get(one) for one in selection.points]
+    expected = sum(span / 1e6 / one.every for one in known if one and one.every and one.gap and not one.steps)
+    if expected > MAX_READINGS:
+        return None
+    before = min(_BEFORE, max(span, MINUTE), max((one.gap or 0 for one in known if one), default=0))
+    places = positions(chosen)
+    found: list[list[Reading]] = [[] for _ in chosen]
+    total = 0
+    for reading in stop.each(store.store.range(chosen, selection.since - before, selection.until)):
+        own = found[places[id_of(reading)]]
+        if reading.time < selection.since:
+            own[:] = [reading]
+            continue
+        total += 1
+        if total > MAX_READINGS:
+            return None
+        own.append(reading)
+    return found
+
+
+def _reduced(
+    store: OpenStore, chosen: Sequence[Series], selection: Selection, width: int, stop: Stop
+) -> list[dict[str, Any]]:  # fmt: skip
+    places = positions(chosen)
+    found: list[list[Bucket]] = [[] for _ in chosen]
+    for bucket in stop.each(store.store.reduced(chosen, selection.since, selection.until, width)):
+        found[places[bucket.series.id]].append(bucket)
+    return [of_buckets(own, width) for own in found]

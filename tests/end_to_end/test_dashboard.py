@@ -1,0 +1,179 @@
+"""`lineside dashboard` as a service: a guest of the plant, with clear messages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from page_plant import PRESS_1, SITE, PlantWithPage
+from processes import LOOPBACK, Lineside, free_port, lineside, until, write_factory
+from websockets.asyncio.client import connect
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+LINES = {"line": {"area": "area", "machines": {
+    "m-01": {"template": "internal-mixer", "connection": "modbus+tcp://127.0.0.1:1?unit=1"},
+}}}  # fmt: skip
+"""A line whose only machine does not answer."""
+
+
+SCANNED, BUSY = 10, 3
+"""Seconds of scans of three machines, and the scans that a busy machine may miss without any page."""
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> PlantWithPage:
+    return PlantWithPage.start(tmp_path)
+
+
+async def changes(url: str, **feeds: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """Yield the messages of feeds by their names."""
+    async with connect(url.replace("http", "ws") + "/api/live", max_size=None) as page:
+        names = list(feeds)
+        for number, name in enumerate(names):
+            await page.send(json.dumps({"open": number, "feed": name, "arguments": feeds[name]}))
+        async for message in page:
+            yield {names[number]: content for number, content in json.loads(message)["feeds"]}
+
+
+async def schedule(plant: PlantWithPage) -> dict[str, int]:
+    """Return the counts of due and missed scans of the gateway, from its status."""
+    report = await lineside("status", str(plant.config), "--format", "json")
+    return dict(json.loads(report.text)["gateway"]["schedule"])
+
+
+async def test_a_page_that_is_frozen_flooded_and_killed_costs_no_scan(plant: PlantWithPage):
+    """Acquisition is worth more than any picture of it."""
+    async for message in changes(plant.url, overview={}):
+        if any(row["state"] == "online" for row in message.get("overview", {}).get("machines", ())):
+            break
+    before = await schedule(plant)
+    stored = plant.stored()
+    floods = [asyncio.create_task(flood(plant)) for _ in range(20)]
+    await asyncio.sleep(2)
+    plant.page.signal(signal.SIGSTOP)
+    await asyncio.sleep(3)
+    plant.page.signal(signal.SIGCONT)
+    plant.page.kill()
+    for task in floods:
+        task.cancel()
+    await asyncio.gather(*floods, return_exceptions=True)
+    after = before
+    while after["due"] < before["due"] + 3 * SCANNED:
+        after = await schedule(plant)
+    assert after["missed"] <= before["missed"] + BUSY
+    await until(lambda: plant.stored() > stored, "readings are stored")
+
+
+async def flood(plant: PlantWithPage) -> None:
+    """Open feeds and send rubbish as fast as the page allows."""
+    while True:
+        with suppress(Exception):
+            async with connect(plant.url.replace("http", "ws") + "/api/live") as page:
+                for number in range(49):
+                    await page.send(json.dumps({"open": number, "feed": "overview"}))
+                await page.recv()
+                await page.send("x" * 60_000)
+                await page.recv()
+        await asyncio.sleep(0)
+
+
+async def test_the_page_knows_unchanged_readings_from_the_store(plant: PlantWithPage):
+    """A reading that does not change may not be sent for hours."""
+    await plant.page.stop()
+    again = await plant.serve()
+    async for message in changes(plant.url, machine={"path": PRESS_1, "visible": list(range(30))}):
+        found = message.get("machine", {})
+        if "points" in found:
+            names = [point["name"] for point in found["points"]]
+        values = {names[at]: value for at, value, *_ in found.get("readings", ())}
+        if values.get("recipe"):
+            break
+    assert again.running
+
+
+async def test_an_address_that_is_in_use_is_named(tmp_path: Path):
+    config = write_factory(tmp_path / "factory.yaml", broker={"url": f"mqtt://{LOOPBACK}:{free_port()}"}, lines=LINES)
+    port = free_port()
+    with socket.create_server((LOOPBACK, port)):
+        ran = await lineside("dashboard", str(config), "--listen", f"{LOOPBACK}:{port}")
+    assert ran.code == 1
+    assert re.search(rf"lineside: .*dashboard.listen {LOOPBACK}:{port}.*[Aa]ddress already in use", ran.error), (
+        ran.error
+    )
+    assert "Traceback" not in ran.error
+
+
+async def test_a_page_for_others_needs_a_certificate_and_users(tmp_path: Path):
+    """Passwords must not cross the network as readable text, and nobody may look without a name."""
+    config = write_factory(tmp_path / "factory.yaml", broker={"url": f"mqtt://{LOOPBACK}:{free_port()}"}, lines=LINES)
+    ran = await lineside("dashboard", str(config), "--listen", f"0.0.0.0:{free_port()}")
+    assert ran.code == 1
+    assert "write tls: {certificate: FILE, key: FILE} under dashboard, or listen at 127.0.0.1" in ran.error
+    assert "add a user with lineside users CONFIG add NAME --role admin" in ran.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Missing argument 'CONFIG...'"),
+        (["nowhere.yaml"], "nowhere.yaml"),
+        (["factory.yaml", "--listen", "nowhere"], "write HOST:PORT"),
+    ],
+)
+async def test_mistakes_of_the_command_line_are_said(tmp_path: Path, arguments: list[str], expected: str):
+    write_factory(tmp_path / "factory.yaml", broker={"url": "mqtt://localhost"}, lines=LINES)
+    ran = await lineside("dashboard", *arguments, folder=tmp_path)
+    assert ran.code in {1, 2}
+    assert expected in ran.error
+    assert "Traceback" not in ran.error
+
+
+async def test_a_page_without_broker_and_store_is_served_and_says_so(tmp_path: Path):
+    """A shift leader must see that the broker is away, and not a page that does not open."""
+    stores = [{"sqlite": {"path": str(tmp_path / "none" / "readings.db")}}]
+    broker = {"url": f"mqtt://{LOOPBACK}:{free_port()}"}
+    config = write_factory(tmp_path / "factory.yaml", broker=broker, stores=stores, lines=LINES)
+    port = free_port()
+    page = await Lineside.start("dashboard", config, "--listen", f"{LOOPBACK}:{port}")
+    await page.logged("dashboard.listening")
+    async for message in changes(f"http://{LOOPBACK}:{port}", overview={}):
+        brokers = message.get("overview", {}).get("brokers", [])
+        if brokers and brokers[0]["since"]:
+            break
+    assert brokers[0]["connected"] is False
+    assert "refused" in brokers[0]["error"].lower()
+    [row] = message["overview"].get("machines") or [{"state": "unknown"}]
+    assert row["state"] == "unknown"
+    assert await page.stop() == 0
+
+
+async def test_all_that_a_broker_knows_is_shown_on_request(plant: PlantWithPage, tmp_path: Path):
+    """One page for a site whose factories have files of their own."""
+    other = tmp_path / "other"
+    other.mkdir()
+    config = write_factory(other / "factory.yaml", broker={"url": plant.broker.url}, lines=LINES)
+    ports = free_port(), free_port()
+    alone = await plant.serve(config=config, port=ports[0])
+    everything = await plant.serve("--broker", config=config, port=ports[1])
+    async for message in changes(f"http://{LOOPBACK}:{ports[1]}", overview={}):
+        rows = message.get("overview", {}).get("machines", [])
+        if len(rows) == 4 and all(row["points"] for row in rows):
+            break
+    assert {row["path"] for row in rows} >= {PRESS_1, f"{SITE}/mixing/mixing/mixer-01"}
+    async for message in changes(f"http://{LOOPBACK}:{ports[0]}", overview={}):
+        rows = message.get("overview", {}).get("machines", rows)
+        if message.get("overview", {}).get("brokers", [{}])[0].get("connected"):
+            break
+    assert [row["path"] for row in rows] == ["enterprise/site/area/line/m-01"]
+    assert alone.running
+    assert everything.running
