@@ -293,7 +293,7 @@ class LineView {
     const latest = [...stops].reverse().sort((a, b) => (a.end === null ? 0 : 1) - (b.end === null ? 0 : 1)).slice(0, MOST_STOPS);
     set(this.calm, { hidden: latest.length > 0 });
     keep(this.stopList, latest, (stop) => `${stop.machine} ${stop.begin}`, (stop) =>
-      h("li", {}, h("button", { class: "stop", type: "button", on: { click: () => this.chart.pin(stop.begin), focus: () => this.chart.pin(stop.begin), blur: () => { this.chart.pinned = false; this.chart.leave(); } } },
+      h("li", {}, h("button", { class: "stop", type: "button", on: { click: () => this.chart.pin(stop.begin), focus: () => this.chart.pin(stop.begin), blur: () => this.chart.leave(true) } },
         h("span", { class: "state", data: { kind: stop.kind } }, h("i"), h("strong", { text: this.name(stop.machine) })), h("span", { class: "when" }), h("span", { class: "affected" }))),
     (element, stop) => {
       const [, when, affected] = element.firstElementChild.children, now = this.app.live.now();
