@@ -67,7 +67,7 @@ def alarms(plant: PlantWithPage) -> Iterator[Callable[..., None]]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", ["alarms", "alarms?tab=statistics", "production", "parts"])
 def test_axe_finds_nothing_serious(open_view: Open, alarms: Callable[..., None], view: str, scheme: str):
-    """Contrast, names of controls and their roles: what a screen reader needs."""
+    """A screen reader needs contrast, names of controls and their roles."""
     alarms((PRESS_1, {"condition": "Grease low", "severity": 100}), (PRESS_2, {"condition": "Oil", "severity": 950}))
     page = open_view(f"/{view}", color_scheme=scheme)
     page.wait_for_function("() => !document.querySelector('[aria-busy]')", timeout=PATIENCE)
@@ -80,7 +80,7 @@ def names(page: Page) -> list[str]:
 
 
 def test_alarms_are_sorted_filtered_and_noted_for_all_readers(open_view: Open, alarms: Callable[..., None]):
-    """What one shift leader acknowledges on the page, the other sees; the page says that the machine is unchanged."""
+    """Two shift leaders see the notes of each other; the page says that the machine is unchanged."""
     page, other = open_view("/alarms"), open_view("/alarms")
     alarms(
         (PRESS_1, {"condition": "Grease low", "severity": 100}),
