@@ -30,17 +30,23 @@ EXTRAS: dict[str, Extra] = {
     "metrics": Extra("metrics", ("prometheus_client",), ("prometheus-client>=0.21",)),
     "dashboard": Extra(
         "the page",
-        ("starlette", "uvicorn", "websockets", "polib"),
-        ("polib>=1.2", "starlette>=1.0", "uvicorn>=0.40", "websockets>=15"),
+        ("starlette", "uvicorn", "websockets", "polib", "argon2"),
+        ("argon2-cffi>=23.1", "polib>=1.2", "starlette>=1.0", "uvicorn>=0.40", "websockets>=15"),
+    ),
+    "oidc": Extra(
+        "sign-in by an identity provider",
+        ("authlib", "httpx", "joserfc"),
+        ("authlib>=1.9", "httpx>=0.27", "joserfc>=1.8"),
     ),
     "plot": Extra("a plot", ("pymodbus", "matplotlib"), ("pymodbus>=3.16,<3.17", "matplotlib>=3.10")),
     "demo": Extra(
         "a trial with simulated machines and an embedded broker",
-        ("pymodbus", "amqtt", "rich", "starlette", "uvicorn", "websockets", "polib"),
+        ("pymodbus", "amqtt", "rich", "starlette", "uvicorn", "websockets", "polib", "argon2"),
         (
             "pymodbus>=3.16,<3.17",
             "amqtt>=0.12,<0.13",
             "rich>=14",
+            "argon2-cffi>=23.1",
             "polib>=1.2",
             "starlette>=1.0",
             "uvicorn>=0.40",

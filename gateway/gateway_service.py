@@ -426,6 +426,7 @@ class GatewayService:
             "ledger": ledger.as_dict(),
             "balanced": ledger.balanced,
             "spool_bytes": self.spool.size,
+            "oldest_seconds": None if (age := self.spool.oldest_age) is None else round(age, 1),
             "broker": self._publisher.counts,
             "clock": {
                 "trusted": self.clock.fault is None,

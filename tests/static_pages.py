@@ -25,27 +25,10 @@ PAGE = """<!doctype html>
 <html lang="en" data-theme="{theme}">
 <head><meta charset="utf-8"><title>Test</title>
 <link rel="icon" href="data:,">
-<link rel="stylesheet" href="/test.css"><link rel="stylesheet" href="/css/chart.css">
-<script type="module" src="/js/chart/small.js"></script></head>
-<body><main id="main"></main></body></html>
-"""
-
-STYLE = """
-:root {
-  color-scheme: light; --surface: #f4f5f6; --text: #22282e; --text-muted: #66707a; --grid: #dcdfe3;
-  --band-normal: rgb(90 140 170 / 14%); --band-normal-strong: #a9bfcb; --quality-bad: #c0261c;
-  --quality-uncertain: #9a6700; --font: "DejaVu Sans", sans-serif;
-  --series-1: #2b6f96; --series-2: #a85a1f; --series-3: #4c7d36; --series-4: #7d529c; --series-5: #a1405f;
-  --series-6: #667415; --series-7: #26837d; --series-8: #6f6158;
-}
-:root[data-theme="dark"] {
-  color-scheme: dark; --surface: #1d2125; --text: #dfe3e7; --text-muted: #97a0a8; --grid: #343a41;
-  --band-normal: rgb(120 170 200 / 14%); --band-normal-strong: #4a6373; --quality-bad: #ff6b5e;
-  --quality-uncertain: #e0a93a;
-  --series-1: #6fb3d9; --series-2: #e09a5f; --series-3: #8dc274; --series-4: #bf98dd; --series-5: #e38aa4;
-  --series-6: #b6c45a; --series-7: #63c2bb; --series-8: #b3a398;
-}
-body { margin: 16px; background: var(--surface); color: var(--text); font: 14px var(--font); }
+<link rel="stylesheet" href="/static/css/theme.css"><link rel="stylesheet" href="/static/css/page.css">
+<link rel="stylesheet" href="/static/css/chart.css"><link rel="stylesheet" href="/static/css/views.css">
+<script type="module" src="/static/js/chart/small.js"></script></head>
+<body><main id="main" class="panel"></main></body></html>
 """
 
 Answer = tuple[int, str, bytes]
@@ -59,7 +42,7 @@ def serve(answers: dict[str, Callable[[str], Answer]] | None = None) -> Iterator
 
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(STATIC))  # type: ignore[arg-type]
+            super().__init__(*arguments, directory=str(STATIC.parent))  # type: ignore[arg-type]
 
         def do_GET(self) -> None:
             path, _, query = self.path.partition("?")
@@ -68,8 +51,6 @@ def serve(answers: dict[str, Callable[[str], Answer]] | None = None) -> Iterator
             elif path in {"/", "/dark"}:
                 theme = "dark" if path == "/dark" else "light"
                 self.answer(200, "text/html; charset=utf-8", PAGE.format(theme=theme).encode())
-            elif path == "/test.css":
-                self.answer(200, "text/css", STYLE.encode())
             elif path.startswith("/tests/") and path.endswith(".js"):
                 self.answer(200, "text/javascript", (OWN / Path(path).name).read_bytes())
             else:

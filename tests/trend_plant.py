@@ -68,7 +68,7 @@ def write_plant(folder: Path, stores: list[dict[str, Any]] | None = None) -> Fac
 
 def scan(
     at: float, *, bad: dict[str, str] | None = None, uncertain: dict[str, str] | None = None, **values: Any
-) -> MachineScan:  # noqa: E501 - as readings have them
+) -> MachineScan:
     """Return a scan at a number of seconds after `START`."""
     named = NamedScan(START + round(at * SECOND), values, bad, uncertain)
     return MachineScan(PRESS, META, named, 0)

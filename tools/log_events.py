@@ -36,8 +36,9 @@ _OTHER_ENDINGS = (
     ".py", ".db", ".yaml", ".yml", ".pem", ".der", ".json", ".tcp", ".drivers", ".log", ".txt", ".gz", ".toml",
     ".log_writer", ".db_wal", ".lock", ".parquet", ".html",
 )  # fmt: skip
-_OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen"}
-"""Files, schemes, keys, options and loggers that look like an event."""
+_OTHERS = {"broker.ca", "font.size", "kvar.h", "var.h", "py.warnings", "metrics.listen",
+           "websocket.accept", "websocket.receive", "websocket.close"}  # fmt: skip
+"""Files, schemes, keys, options, loggers and messages of ASGI that look like an event."""
 
 STATES = ("online", "degraded", "offline")
 """The states of `machine.{state}`, an event whose name is put together; see gateway/pipeline/machine_status.py."""

@@ -3,8 +3,8 @@
 
 tools/screenshots.py [--out FOLDER] [--after SECONDS] [VIEW...]
 
-It runs the demo, waits until its plants have some history, and photographs each view: light and dark, on a desktop and
-on a tablet. It exits with 1 if a page wrote an error into the console of the browser. It needs Chromium.
+It runs the demo, waits until its plants have some history, and photographs each view: light and dark, on a desktop
+and on a tablet. It exits with 1 if a page wrote an error into the console of the browser. It needs Chromium.
 """
 
 from __future__ import annotations

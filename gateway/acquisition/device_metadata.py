@@ -105,6 +105,8 @@ def encode_meta(
 
 def _point(point: Point, reported: PointMetadata | None) -> dict[str, Any]:
     content: dict[str, Any] = {"type": point.type, "unit": point.unit, "every": point.every}
+    if quiet := _longest_pause(point):
+        content["at_least_every"] = quiet
     if point.description:
         content["description"] = point.description
     if point.range is not None:
@@ -114,6 +116,16 @@ def _point(point: Point, reported: PointMetadata | None) -> dict[str, Any]:
     if reported is not None and reported.revised:
         content["revised"] = dict(reported.revised)
     return content
+
+
+def _longest_pause(point: Point) -> float:
+    """Return the longest time between two readings of a point that is read, in seconds; 0 where there is no limit.
+
+    A server that pushes changes sends nothing while a value stays, unless somebody wrote `at_least_every`.
+    """
+    if point.source.pushed:
+        return point.at_least_every if point.repeated and not point.source.events else 0.0
+    return max(point.every, point.at_least_every) if point.on_change or point.deadband is not None else point.every
 
 
 class DeviceMetadata:

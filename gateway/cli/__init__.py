@@ -46,6 +46,8 @@ COMMANDS: dict[str, _Command] = {
     "status": _Command("gateway.cli.status:status", "Show the services on this machine, and what to act on."),
     "fleet": _Command("gateway.cli.fleet:fleet", "Show every gateway and ingest that the broker knows."),
     "diagnose": _Command("gateway.cli.diagnose:diagnose", "Write an archive for a ticket, without secrets."),
+    "users": _Command("gateway.cli.users:users", "Manage those who may sign in to the dashboard."),
+    "audit": _Command("gateway.cli.audit:audit", "Show and verify the log of who did what."),
     "completion": _Command("gateway.cli.completion:completion", "Print the completion script of a shell."),
 }
 """Each command, in the order in which they are listed."""

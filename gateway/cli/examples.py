@@ -55,6 +55,18 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lineside diagnose factory.yaml",
         "lineside diagnose factory.yaml --log-file gateway.log --out ticket.tar.gz",
     ),
+    "users list": ("lineside users list factory.yaml",),
+    "users add": ("lineside users add factory.yaml anna --role operator",),
+    "users remove": ("lineside users remove factory.yaml anna",),
+    "users role": ("lineside users role factory.yaml anna --role engineer",),
+    "users password": ("lineside users password factory.yaml anna --password-stdin < password",),
+    "users disable": ("lineside users disable factory.yaml anna",),
+    "users enable": ("lineside users enable factory.yaml anna",),
+    "audit verify": ("lineside audit verify factory.yaml",),
+    "audit show": (
+        "lineside audit show factory.yaml --last 1d",
+        "lineside audit show factory.yaml --who anna --action 'user-*' --format json",
+    ),
     "completion": ('eval "$(lineside completion bash)"', "lineside completion fish | source"),
 }
 """Each listed command by its words, with lines that fit a terminal of 80 columns."""

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.acquisition.device_metadata import reported_metadata
 from gateway.acquisition.link_load import link_loads
+from gateway.acquisition.link_plan import are_kept, plan_of, revised_of
 from gateway.cli.common import CONFIG, FORMAT, load, print_json
 from gateway.cli.progress import Progress
 from gateway.common.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from drivers.base import Cost, Group, PointMetadata
+    from drivers.base import Cost, Group
     from gateway.acquisition.link_load import LinkLoad
-
-    Reported = Mapping[str, Mapping[str, PointMetadata]]
+    from gateway.acquisition.link_plan import Reported
 
 
 @click.command()
@@ -36,42 +36,13 @@ def plan(config: Path, style: str, *, requests: bool) -> None:
     if style == "json":
         result = {
             "file": str(config),
-            "kept": _kept(links),
-            "connections": [_as_dict(link, reported) for link in links],
+            "kept": are_kept(links),
+            "connections": [plan_of(link, reported) for link in links],
         }
         print_json(result)
     else:
         _print(links, reported, requests=requests)
-    sys.exit(0 if _kept(links) else 1)
-
-
-def _kept(links: Sequence[LinkLoad]) -> bool:
-    """Return whether all periods can be kept."""
-    return all(link.load <= 1 for link in links)
-
-
-def _as_dict(link: LinkLoad, reported: Reported) -> dict[str, Any]:
-    return {
-        "connection": str(link.connection),
-        "protocol": link.protocol.name,
-        "load": link.load,
-        "bytes_per_second": link.bytes_per_second,
-        "verdict": link.verdict,
-        "groups": [
-            {
-                "machine": group.machine,
-                "points": list(group.names),
-                "every": group.every,
-                "pushed": group.pushed,
-                "requests": cost.requests,
-                "bytes": cost.bytes,
-                "seconds": cost.seconds,
-                "details": list(cost.details),
-                "revised": {name: dict(revised) for name, revised in _revised(group, reported)},
-            }
-            for group, cost in link.costs
-        ],
-    }
+    sys.exit(0 if are_kept(links) else 1)
 
 
 def _print(links: Sequence[LinkLoad], reported: Reported, *, requests: bool) -> None:
@@ -95,15 +66,9 @@ def _group(group: Group, cost: Cost, *, requests: bool) -> None:
             click.echo(f"      {detail}")
 
 
-def _revised(group: Group, reported: Reported) -> list[tuple[str, Mapping[str, float]]]:
-    """Return the parameters that the device granted instead of those requested, when it was last connected."""
-    known = reported.get(group.machine, {})
-    return [(name, known[name].revised) for name in group.names if name in known and known[name].revised]
-
-
 def _print_revised(group: Group, reported: Reported) -> None:
     points: dict[str, list[str]] = {}
-    for name, revised in _revised(group, reported):
+    for name, revised in revised_of(group, reported):
         text = ", ".join(f"{parameter} {_shown(parameter, value)}" for parameter, value in revised.items())
         points.setdefault(text, []).append(name)
     for text, names in points.items():

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.cli.common import CONFIG, MACHINE, load, machines_of, print_json
-from gateway.settings.serialize import dump, written_factory, written_machine, written_point
+from gateway.settings.serialize import (
+    dump,
+    short_text,
+    source_text,
+    written_factory,
+    written_machine,
+    written_point,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from gateway.settings.factory import Machine
-
-_MEANING = ("type", "unit", "every", "description")
-"""Keys of a point that have a column of their own, or no place in a line."""
 
 
 @click.command()
@@ -40,13 +44,9 @@ def show(config: Path, pattern: str, style: str) -> None:
 
 def _print(machines: Sequence[Machine]) -> None:
     for machine in machines:
-        connection = _short(machine.written["connection"])
+        connection = short_text(machine.written["connection"])
         click.echo(f"{machine.path}   {machine.template}, {len(machine.points)} points over {connection}")
         for point in (*machine.points, *machine.searches):
             keys = written_point(point)
-            rest = ", ".join(f"{key}: {_short(value)}" for key, value in keys.items() if key not in _MEANING)
-            click.echo(f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}   {rest}")
-
-
-def _short(value: Any) -> str:  # noqa: ANN401 - any key's value
-    return value if isinstance(value, str) else dump(value, flow=True)
+            start = f"  {point.name:<28} {keys['type']:<6} {point.unit:<8} {keys['every']:>6}"
+            click.echo(f"{start}   {source_text(keys)}")

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import sys
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from gateway.acquisition.link_load import load_warnings
 from gateway.cli.common import SET, overrides, size_of
 from gateway.cli.validation_formats import FORMATS, Validated
 from gateway.common.text import counted
-from gateway.metrics.endpoint_warnings import metrics_warnings
-from gateway.mqtt.topics import topic_warnings
-from gateway.settings.dashboard_section import dashboard_warnings
 from gateway.settings.load import load_factory
-from gateway.settings.problems import ConfigurationError, in_order
+from gateway.settings.problems import ConfigurationError
 from gateway.settings.standalone import Kind, check_lines, check_template, kind_of
+from gateway.status.configuration_warnings import configuration_warnings
 
 if TYPE_CHECKING:
     from gateway.settings.standalone import Checked
@@ -66,8 +62,7 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     except ConfigurationError as error:
         return Validated(file, Kind.FACTORY, valid=False, problems=error.problems)
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
-    found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory), dashboard_warnings(factory))
-    problems = in_order([*factory.warnings, *chain.from_iterable(found)])
+    problems = configuration_warnings(factory)
     points = sum(len(machine.points) for machine in factory.machines)
     return Validated(
         file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,

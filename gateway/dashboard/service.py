@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 
+from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
-from gateway.dashboard.actions import Actors
+from gateway.dashboard.actions import Actors, Forbidden
 from gateway.dashboard.alarms.routes import AlarmRoutes
 from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
+from gateway.dashboard.configurations import Configurations, configuration_routes
 from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
+from gateway.dashboard.security import identity_of, require, secure
+from gateway.dashboard.security.tls import tls_options
 from gateway.dashboard.stored import Stored
+from gateway.dashboard.trends.routes import Trends
+from gateway.users.roles import Role
+from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from starlette.requests import Request
     from starlette.routing import Route
 
+    from gateway.dashboard.live.points import PointInfo
+    from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
 
@@ -37,6 +48,9 @@ CLOSE_SECONDS = 2
 
 MAX_MESSAGE = 2**20
 """Bytes of a message of a page."""
+
+MAX_OPEN = 1_000
+"""Connections at the same time; others get the status 503."""
 
 ALARM_NOTES = "alarm-notes.json"
 """The file of what operators noted of alarms, in the folder of the spool."""
@@ -57,18 +71,29 @@ class DashboardService:
         notes = factories[0].gateway.spool.folder / ALARM_NOTES
         self.plants = Plants(factories, everything=everything, notes=notes)
         self._stored = Stored(factories)
-        self._actors = Actors()
         self._section = section
+        self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
+        self._configurations = Configurations(self.plants, everything=everything)
         self._page = Page(self.plants, {"time_zone": section.time_zone or "", "language": section.language or ""})
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set. Raises `OSError` if the address is in use."""
-        listening = self._bind()
-        config = uvicorn.Config(
-            self._page.app(self._routes()), log_config=None, access_log=False, lifespan="off", server_header=False,
+        async with AuditLog(self._section.audit) as audit:
+            server = _Server(self._config(audit))
+            await self._serve(server, stop)
+
+    def _config(self, audit: AuditLog) -> uvicorn.Config:
+        """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
+        routes = self._routes(Actors(operator_of, partial(_record, audit)))
+        app = secure(self._page.app(routes), self._section, Users(self._section.users), audit)
+        return uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
+            **tls_options(self._section.tls),
         )  # fmt: skip
-        server = _Server(config)
+
+    async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
+        listening = self._bind()
         manager = ServiceManager.of()
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
@@ -82,17 +107,27 @@ class DashboardService:
             manager.stopping()
             server.should_exit = True
             await serving
+            await self._trends.close()
             for task in running:
                 task.cancel()
         await self._stored.close()
 
-    def _routes(self) -> list[Route]:
+    def _routes(self, actors: Actors) -> list[Route]:
         """Return the routes of the views."""
         return [
-            *AlarmRoutes(self.plants, self._stored, self._actors).routes(),
+            *self._trends.routes(),
+            *configuration_routes(self._configurations, require(Role.ENGINEER)),
+            *AlarmRoutes(self.plants, self._stored, actors).routes(),
             *ProductionRoutes(self._stored).routes(),
             *PartRoutes(self.plants, self._stored).routes(),
         ]
+
+    def _machines(self) -> Iterable[MachinePath]:
+        return [machine.path for machine in self.plants.machines()]
+
+    def _published(self, path: MachinePath) -> Iterable[PointInfo]:
+        found = self.plants.find(path)
+        return () if found is None else found[1].points
 
     def _bind(self) -> socket.socket:
         """Return the listening socket; an error names the address and its key."""
@@ -109,6 +144,18 @@ class DashboardService:
     def _status(self) -> str:
         connected = sum(plant.link is not None and plant.link.connected for plant in self.plants.plants)
         return f"{connected} of {len(self.plants.plants)} brokers connected"
+
+
+def operator_of(request: Request) -> str:
+    """Return the name of the person of a request. Raises `Forbidden` if the role is below operator."""
+    identity = identity_of(request)
+    if not identity.role.includes(Role.OPERATOR):
+        raise Forbidden(f"this needs the role {Role.OPERATOR}")
+    return identity.name
+
+
+def _record(audit: AuditLog, who: str, action: str, object_: str, before: object, after: object) -> None:
+    audit.record(action, who=who, object=object_, before=before, after=after)
 
 
 async def _no_wait() -> None:

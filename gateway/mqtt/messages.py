@@ -27,6 +27,7 @@ from pydantic import (
 
 from drivers.base import ValueType  # noqa: TC001 - of a field
 from gateway.model.metadata import MAX_POINTS, MachineMeta, write_meta
+from gateway.model.part import MAX_WORKERS
 from gateway.model.path import MachinePath
 from gateway.model.text import FORBIDDEN_TEXT, MAX_NAME, MAX_TEXT, MAX_UNIT, check_text
 
@@ -56,6 +57,9 @@ MAX_EARLIER = 16
 MAX_REASONS = 100
 """Reasons for which a ledger counts dropped readings."""
 
+MAX_COUNTERS = 100
+"""Counters of the drivers of one gateway."""
+
 MAX_STORES = 100
 """Stores of one ingest."""
 
@@ -69,7 +73,7 @@ MAX_PERIOD = 1e9
 """Seconds of a period."""
 
 MAX_LAG = 1e15
-"""Milliseconds of a lag: more than any two times differ by."""
+"""Milliseconds of a lag or another length of time: more than any two times differ by."""
 
 MAX_SEQ = 2**63 - 1
 """The largest sequence number: SQLite and the stores have signed 64-bit integers."""
@@ -102,6 +106,7 @@ DescriptionId = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Total = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+Length = Annotated[float, Field(ge=0, le=MAX_LAG)]
 Microseconds = Annotated[int, Field(ge=0, le=253_402_300_800_000_000)]
 
 
@@ -205,18 +210,47 @@ class LedgerCounts(_Message):
     dropped: Annotated[dict[Name, Total], Field(max_length=MAX_REASONS), FailFast()]
 
 
+class Milliseconds(_Message):
+    """The mean and the longest of some lengths of time."""
+
+    mean: Length
+    most: Length
+
+
 class ScheduleCounts(_Message):
-    """Scans that were due, and that were missed."""
+    """Scans since the start: due, taken and missed; their delays, and how long they lasted."""
 
     due: Total
     missed: Total
+    taken: Total | None = None
+    late_ms: Milliseconds | None = None
+    lasted_ms: Milliseconds | None = None
+
+
+class BrokerCounts(_Message):
+    """Records since the start: sent again, acknowledged where nobody had subscribed, and refused by the broker."""
+
+    again: Total = 0
+    nobody: Total = 0
+    refused: Total = 0
+
+
+class WorkerFigures(_Message):
+    """A worker process of a gateway: its machines and connections, and how often it was started again."""
+
+    worker: Total
+    machines: Total = 0
+    connections: Total = 0
+    restarts: Total = 0
+    values_per_second: Annotated[float, Field(ge=0, le=1e12)] = 0.0
 
 
 class ClockReport(_Message):
-    """Whether a gateway trusts its clock, and how often the clock was set."""
+    """Whether a gateway trusts its clock, how often the clock was set, and how far time is ahead of it."""
 
     trusted: bool
     steps: Total = 0
+    ahead_ms: Length = 0.0
 
 
 class PointCounts(_Message):
@@ -231,7 +265,10 @@ class PointCounts(_Message):
 class LedgerReport(_Message):
     """The parts of the report that a gateway publishes every second which others show.
 
-    `time` is in microseconds since the epoch, UTC. The parts with a default are missing in earlier versions.
+    `time` is in microseconds since the epoch, UTC; `seconds` is the time since the start of the process.
+    `oldest_seconds` is the age of the oldest record in the spool, 0 without one, None if a former process made it.
+    `drivers` are the sums of the counters of all drivers, by name.
+    The parts with a default are missing in earlier versions.
     """
 
     balanced: bool
@@ -241,8 +278,13 @@ class LedgerReport(_Message):
     time: Microseconds = 0
     version: Text = ""
     config: Text = ""
+    seconds: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
+    oldest_seconds: Annotated[float, Field(ge=0, le=MAX_PERIOD)] | None = None
+    broker: BrokerCounts | None = None
     clock: ClockReport | None = None
     points: PointCounts | None = None
+    workers: Annotated[tuple[WorkerFigures, ...], Field(max_length=MAX_WORKERS), FailFast()] = ()
+    drivers: Annotated[dict[Name, Total], Field(max_length=MAX_COUNTERS), FailFast()] = Field(default_factory=dict)
 
 
 class StoreReport(_Message):
@@ -310,13 +352,14 @@ class Meta(MachineDescription):
 class DisplayedPoint(PointDescription):
     """A point as people see it: `labels` name its numbers, `revised` has the parameters that its device grants.
 
-    `every` is in seconds.
+    `every` is in seconds, as is `at_least_every`: the longest time between two readings, 0 where no limit is known.
     """
 
     description: Text = ""
     range: tuple[Finite, Finite] | None = None
     labels: Annotated[dict[Text, Text], Field(max_length=MAX_LABELS), FailFast()] = Field(default_factory=dict)
     every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
+    at_least_every: Annotated[float, Field(ge=0, le=MAX_PERIOD)] = 0.0
     revised: Annotated[dict[Name, Finite], Field(max_length=MAX_REVISED), FailFast()] = Field(default_factory=dict)
 
 

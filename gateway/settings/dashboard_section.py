@@ -247,7 +247,7 @@ def check_exposure(section: DashboardSection) -> list[str]:
     if section.oidc is None and not section.users.exists():
         problems.append(
             f"dashboard.listen: other machines reach {section.endpoint}, and nobody has to sign in; add a user with "
-            "lineside users CONFIG add NAME --role admin, write oidc under dashboard, or listen at 127.0.0.1"
+            "lineside users add CONFIG NAME --role admin, write oidc under dashboard, or listen at 127.0.0.1"
         )
     return problems
 

@@ -131,12 +131,12 @@ class Reload:
 
     async def _watch(self) -> None:
         """Ask for a reload when files have changed, and are as they were a look before: nobody writes them."""
-        known = seen = await asyncio.to_thread(_looks, self._files())
+        known = seen = await asyncio.to_thread(looks_of, self._files())
         while True:
             await wait_for_slot(LOOK_EVERY)
             if not self.running.gateway.reload_on_change:
                 continue
-            now = await asyncio.to_thread(_looks, self._files())
+            now = await asyncio.to_thread(looks_of, self._files())
             if now == seen and now != known:
                 known = now
                 self.ask()
@@ -152,7 +152,7 @@ def _without_machines(factory: Factory) -> Factory:
     return replace(factory, machines=())
 
 
-def _looks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
+def looks_of(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
     """Return modification time, size and inode of each file, None for a missing file."""
     found: list[tuple[int, int, int] | None] = []
     for file in files:

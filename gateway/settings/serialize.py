@@ -14,7 +14,7 @@ from gateway.settings.point import Deadband, natural_type
 from gateway.settings.scalars import Number, is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from gateway.settings.factory import Factory, Machine
     from gateway.settings.point import Point
@@ -26,6 +26,9 @@ MACHINES = ("include", "lines")
 """The keys that machines come from."""
 
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
+
+_COLUMNS = frozenset({"type", "unit", "every", "description"})
+"""Keys of a point that have a column of their own in a table, or no place in a line."""
 
 _DURATIONS = frozenset({"every", "at_least_every"})
 
@@ -84,6 +87,16 @@ def written_point(point: Point) -> dict[str, Any]:
             continue
         keys[key] = _written(key, value)
     return keys
+
+
+def source_text(keys: Mapping[str, Any]) -> str:
+    """Return the keys of a written point in one line, without those that are shown in columns of their own."""
+    return ", ".join(f"{key}: {short_text(value)}" for key, value in keys.items() if key not in _COLUMNS)
+
+
+def short_text(value: Any) -> str:  # noqa: ANN401 - any key's value
+    """Return the value of a key in one line."""
+    return value if isinstance(value, str) else dump(value, flow=True)
 
 
 def least(point: Point) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _remember_files(folder: Path) -> None:
 
 
 def _secrets_of(factory: Factory) -> Iterator[Secret]:
-    yield from _secrets_in((factory.broker, factory.gateway, factory.ingest))
+    yield from _secrets_in((factory.broker, factory.gateway, factory.ingest, factory.dashboard))
     yield from _secrets_in(entry.settings for entry in factory.stores)
     yield from _secrets_in({id(machine.connection): machine.connection for machine in factory.machines}.values())
 

@@ -53,10 +53,12 @@ def summed_reports(
     for one in (*map(ledger_of, reports), retired):
         ledger.add(one)
     clocks = [report["clock"] for report in reports]
+    ages = [report["oldest_seconds"] for report in reports]
     return {
         "ledger": ledger.as_dict(),
         "balanced": ledger.balanced,
         "spool_bytes": sum(report["spool_bytes"] for report in reports),
+        "oldest_seconds": None if None in ages else max(ages, default=0.0),
         "broker": summed(report["broker"] for report in (*reports, *past)),
         "schedule": summed_schedules([report["schedule"] for report in (*reports, *past)]),
         "clock": {

@@ -32,7 +32,7 @@ def test_small_charts_draw_and_describe_what_they_show(site: str, open_page: Cal
     assert page.evaluate(COLOURS, "sparkline") > 4
     assert page.evaluate(COLOURS, "strip") > 4
     assert page.get_attribute("#sparkline", "aria-label").startswith("Pressure: ")
-    assert page.get_attribute("#strip", "aria-label").startswith("State: Execute 43 %, Held 15 %")
+    assert page.get_attribute("#strip", "aria-label").startswith("State: Execute 43%, Held 15%")
     assert page.get_attribute("#doubt", "aria-valuetext") == "14 bar, uncertain, normal 15 to 17"
     assert page.get_attribute("#none", "aria-valuenow") is None
     assert page.locator("#alarm .rangebar-pointer-alarm").count() == 2

@@ -104,11 +104,11 @@ def test_a_machine_sends_its_points_once_and_the_readings_of_visible_points(fed:
     first = feed.changes()
     assert first["points"][1] == {
         "name": "pressure", "type": "float", "unit": "bar", "description": "Bladder", "every": 1.0,
-        "range": (0.0, 30.0),
+        "quiet": 0.0, "range": (0.0, 30.0),
     }  # fmt: skip
     assert first["roles"] == {"state": 0, "good": 2, "serial": 3}
     assert first["readings"] == [[1, 16.02, T0, 1]]
-    assert first["trails"] == {1: [[T0, 16.02]]}
+    assert first["trails"] == {1: [T0, [0], [16.02]]}
     fed.values(T0 + SECOND, good_count=4)
     changes = feed.changes()
     assert "readings" not in changes, "the point is not visible"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes import write_factory
+from dashboards import factory
 
 from gateway.cli import main
 from gateway.settings.dashboard_section import DashboardSection, check_exposure
@@ -15,24 +15,7 @@ from gateway.settings.problems import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-LINES = {
-    "curing-1": {
-        "area": "curing",
-        "machines": {"press-01": {"template": "press", "connection": "modbus+tcp://127.0.0.1:502"}},
-    }
-}
-
 ISSUER = {"issuer": "https://id.example", "client_id": "lineside", "roles": {"viewer": "staff"}}
-
-
-def factory(folder: Path, **dashboard: Any) -> Path:
-    (folder / "machines").mkdir(exist_ok=True)
-    (folder / "machines" / "press.yaml").write_text(
-        "format: 1\nprotocol: modbus\npoints: {pressure: {address: holding 0, unit: bar}}\n"
-    )
-    return write_factory(
-        folder / "factory.yaml", broker={"url": "mqtt://localhost"}, lines=LINES, dashboard=dashboard
-    )
 
 
 def test_the_files_of_the_dashboard_are_beside_the_spool(tmp_path: Path) -> None:
@@ -86,7 +69,7 @@ def test_beyond_the_loopback_tls_and_users_are_demanded(tmp_path: Path) -> None:
     section = load_factory(factory(tmp_path, listen="0.0.0.0:8443")).dashboard
     tls, users = check_exposure(section)
     assert "write tls: {certificate: FILE, key: FILE}" in tls
-    assert "lineside users CONFIG add" in users
+    assert "lineside users add CONFIG" in users
     assert "\n" not in tls + users
     section.users.parent.mkdir()
     section.users.touch()

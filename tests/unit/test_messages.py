@@ -59,7 +59,13 @@ VALID: dict[Callable[[bytes], Any], dict[str, Any]] = {
     parse_ledger: {
         "gateway": "edge-01", "balanced": True, "spool_bytes": 0,
         "ledger": {"acquired": 5, "unchanged": 1, "dropped": {"spool_full": 1}, "pending": 0, "confirmed": 3},
-        "schedule": {"due": 3, "taken": 3, "missed": 0},
+        "schedule": {
+            "due": 3, "taken": 3, "missed": 0, "late_ms": {"mean": 0.4, "most": 2.1},
+            "lasted_ms": {"mean": 1.9, "most": 6.0},
+        },
+        "seconds": 12.0, "oldest_seconds": 0.4, "broker": {"again": 0, "nobody": 1, "refused": 0},
+        "clock": {"trusted": True, "steps": 0, "ahead_ms": 0.0}, "drivers": {"connects": 2, "requests": 128},
+        "workers": [{"worker": 1, "machines": 2, "connections": 2, "restarts": 0, "values_per_second": 12.5}],
     },
     parse_meta: {"v": 1, "id": META.id, "protocol": "modbus", "earlier": [DESCRIPTION], **DESCRIPTION},
     parse_wanted: {"v": 1, "ids": [META.id]},

@@ -157,9 +157,7 @@ async def test_a_point_that_the_store_does_not_know_is_named(trends: Trends, tmp
         ({"point": [f"{PRESS}/p-{n}" for n in range(51)]}, "51 points are chosen, and 50 are the most"),
     ],
 )
-async def test_a_request_that_makes_no_sense_gets_a_hint(
-    trends: Trends, query: dict[str, Any], text: str
-) -> None:
+async def test_a_request_that_makes_no_sense_gets_a_hint(trends: Trends, query: dict[str, Any], text: str) -> None:
     answer = await ask(trends, "/api/trend", **query)
     assert (answer.status, answer.json["kind"]) == (400, "bad_request")
     assert text in answer.json["error"]
@@ -355,9 +353,7 @@ def phases(number: int) -> Iterator[Any]:
         yield scan(number * 100 + n, phase=1 if n < 10 else 2 if n < 80 else 3)
 
 
-async def test_a_cycle_lies_between_two_beginnings_of_the_first_phase(
-    trends: Trends, tmp_path: Path
-) -> None:
+async def test_a_cycle_lies_between_two_beginnings_of_the_first_phase(trends: Trends, tmp_path: Path) -> None:
     fill(tmp_path, *(one for number in range(5) for one in phases(number)))
     answer = (await cycles(trends, "phase", 500)).json
     assert answer["begins"] == 1
@@ -406,7 +402,26 @@ async def test_a_text_begins_a_cycle_where_it_changes(trends: Trends, tmp_path: 
 async def test_a_beginning_that_is_no_value_of_the_point_is_refused(trends: Trends) -> None:
     answer = await cycles(trends, "phase", 100, value="sream")
     assert answer.status == 400
-    assert "its labels are none, load, " in answer.json["error"]
+    assert "load, steam, open" in answer.json["error"]
+
+
+# -- points --
+
+
+async def test_points_are_found_by_words_of_path_name_and_description(trends: Trends) -> None:
+    found = await ask(trends, "/api/points", search="PRESS-01 bladder")
+    assert [one["point"] for one in found.json["points"]] == press("pressure")
+    assert found.json["points"][0] | {"labels": {}} == {
+        "point": press("pressure")[0], "unit": "bar", "type": "float", "description": "Bladder", "labels": {},
+        "steps": False, "every": 1.0,
+    }  # fmt: skip
+    assert (await ask(trends, "/api/points", search="nothing")).json == {"points": [], "complete": True}
+
+
+async def test_a_search_finds_a_bounded_number_of_points(trends: Trends) -> None:
+    """A plant has ten thousands of points, and a person reads a few."""
+    found = (await ask(trends, "/api/points", machine=str(PRESS), limit=2)).json
+    assert (len(found["points"]), found["complete"]) == (2, False)
 
 
 # -- files --

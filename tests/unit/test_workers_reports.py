@@ -33,12 +33,13 @@ def schedule(taken: list[tuple[float, float]], missed: int) -> ScheduleCounts:
     return found
 
 
-def report(ledger: Ledger, scans: ScheduleCounts) -> dict[str, Any]:
+def report(ledger: Ledger, scans: ScheduleCounts, oldest: float | None = 0.0) -> dict[str, Any]:
     """Return the report of a process, as `GatewayService` makes it."""
     return {
         "ledger": ledger.as_dict(),
         "balanced": ledger.balanced,
         "spool_bytes": 100,
+        "oldest_seconds": oldest,
         "broker": {"again": 1, "nobody": 0, "refused": 2},
         "schedule": scans.as_dict(),
         "clock": {"trusted": True, "steps": 1, "ahead_ms": 0.0},
@@ -68,6 +69,15 @@ def test_sums_are_those_of_the_workers_and_the_ledger_balances(
         assert abs(found["schedule"][name]["mean"] - expected[name]["mean"]) <= 0.02
     assert found["spool_bytes"] == 100 * len(parts)
     assert found["clock"]["trusted"]
+
+
+def test_the_oldest_record_is_that_of_any_worker_and_unknown_where_a_former_process_made_one():
+    """A number must not hide an older record whose age is not known."""
+    waiting = [report(Ledger(), ScheduleCounts(), age) for age in (0.0, 12.5, 3.0)]
+    assert summed_reports(waiting, [], Ledger())["oldest_seconds"] == 12.5
+    waiting.append(report(Ledger(), ScheduleCounts(), None))
+    assert summed_reports(waiting, [], Ledger())["oldest_seconds"] is None
+    assert summed_reports([], [], Ledger())["oldest_seconds"] == 0.0
 
 
 def test_an_unbalanced_worker_makes_the_gateway_unbalanced():

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.dashboard.feeds.alarms import AlarmsFeed
+from gateway.dashboard.feeds.delivery import DeliveryFeed
+from gateway.dashboard.feeds.events import EventsFeed
+from gateway.dashboard.feeds.line import LineFeed
 from gateway.dashboard.feeds.machine import MachineFeed
 from gateway.dashboard.feeds.overview import OverviewFeed
 from gateway.dashboard.feeds.parts import PartsFeed
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 FEEDS: dict[str, type[Feed]] = {
     "overview": OverviewFeed,
+    "line": LineFeed,
     "machine": MachineFeed,
+    "delivery": DeliveryFeed,
+    "events": EventsFeed,
     "alarms": AlarmsFeed,
     "production": ProductionFeed,
     "parts": PartsFeed,

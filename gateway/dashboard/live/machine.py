@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from drivers.base import Quality
+from gateway.dashboard.live.counts import MinuteCounts
 from gateway.dashboard.live.points import described_points
 from gateway.dashboard.live.roles import alarm_words_of, roles_of, serials_of, state_name
 
@@ -19,16 +20,26 @@ if TYPE_CHECKING:
     from gateway.model.reading import NamedScan, Reading
     from gateway.mqtt.messages import DisplayedMeta, MachineState
 
-TRANSITIONS = 500
+TRANSITIONS = 2_000
 """States of a machine that are remembered."""
 
 TRAIL, TRAIL_STEP = 120, 2_000_000
 """Readings of a point that are remembered for its sparkline, and the microseconds between two of them at least."""
 
+USUAL, LEARNED = 0.05, 150
+"""The part of the readings below and above the usual range, and the readings after which it is known."""
+
+PACE = 1 / 200
+"""How fast the usual range follows: about half an hour of readings count."""
+
 NONE, GOOD, UNCERTAIN, BAD = range(4)
 """The quality of a point's newest reading, as a number; `NONE` before the first."""
 
 QUALITY_CODES = {Quality.GOOD: GOOD, Quality.UNCERTAIN: UNCERTAIN, Quality.BAD: BAD}
+
+
+COUNTERS = "good", "reject"
+"""The roles of the counters whose counts are remembered by the minute."""
 
 
 class Transition(NamedTuple):
@@ -49,7 +60,7 @@ class Fault(NamedTuple):
 class Trail:
     """The last readings of a point with numbers: times and values in two rings; a bad reading is a NaN."""
 
-    __slots__ = ("_bad", "_last", "_next", "times", "values")
+    __slots__ = ("_bad", "_count", "_high", "_last", "_low", "_next", "_spread", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
@@ -57,18 +68,41 @@ class Trail:
         self._next = 0
         self._last = 0
         self._bad = False
+        self._low = self._high = self._spread = 0.0
+        self._count = 0
 
     def add(self, time: int, value: float) -> None:
         """Add a reading, unless the reading before is too near; begin and end of bad readings always count."""
         if time - self._last < TRAIL_STEP and (value != value) == self._bad:  # noqa: PLR0124 - a NaN differs from itself
             return
         self._last, self._bad = time, value != value  # noqa: PLR0124 - as above
+        if value - value == 0:  # a number
+            self._learn(value)
         if len(self.times) < TRAIL:
             self.times.append(time)
             self.values.append(value)
             return
         self.times[self._next], self.values[self._next] = time, value
         self._next = (self._next + 1) % TRAIL
+
+    def _learn(self, value: float) -> None:
+        """Move both ends of the usual range towards their quantiles (stochastic approximation, Robbins and Monro)."""
+        self._count = count = self._count + 1
+        if count == 1:
+            self._low = self._high = value
+            return
+        pace = max(PACE, 1 / count)
+        self._spread += pace * (abs(value - (self._low + self._high) / 2) - self._spread)
+        step = 4 * pace * self._spread
+        self._low += step * (USUAL if value > self._low else USUAL - 1)
+        self._high += step * (1 - USUAL if value > self._high else -USUAL)
+        if self._low > self._high:
+            self._low = self._high = (self._low + self._high) / 2
+
+    @property
+    def usual(self) -> tuple[float, float] | None:
+        """The range of nine tenths of the readings of about half an hour; None until it is known."""
+        return (self._low, self._high) if self._count >= LEARNED and self._low < self._high else None
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         """Yield the readings in the order of their times."""
@@ -85,9 +119,9 @@ class LiveMachine:
     """
 
     __slots__ = (
-        "alarm_words", "faults", "gateway", "index", "meta_id", "path", "points", "production", "protocol",
-        "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times", "trails",
-        "transitions", "values", "version", "versions",
+        "_counters", "alarm_words", "counts", "faults", "gateway", "index", "meta_id", "path", "points", "production",
+        "protocol", "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times",
+        "trails", "transitions", "values", "version", "versions",
     )  # fmt: skip
 
     def __init__(self, path: MachinePath) -> None:
@@ -101,11 +135,14 @@ class LiveMachine:
         """The states of its connection, oldest first."""
         self.production: deque[Transition] = deque(maxlen=TRANSITIONS)
         """The states that its state point named, oldest first."""
+        self.counts: dict[str, MinuteCounts] = {}
+        """What its counters of parts have counted, by role: `good` and `reject`."""
         self._clear(())
 
     def _clear(self, points: tuple[PointInfo, ...]) -> None:
         self.points = points
         self.roles = roles_of(points)
+        self._counters = [(role, at) for role in COUNTERS if (at := getattr(self.roles, role)) is not None]
         self.alarm_words, self.serials = alarm_words_of(points), serials_of(points)
         self.index = {point.name: position for position, point in enumerate(points)}
         self.values: list[Value | None] = [None] * len(points)
@@ -188,9 +225,22 @@ class LiveMachine:
         self.scanned = max(self.scanned, scan.time)
         if scan.bad:
             self._take_bad(scan)
+        self._follow(version)
+
+    def _follow(self, version: int) -> None:
+        """Note what the readings of a version say of the production."""
+        for role, counter in self._counters:
+            if self.versions[counter] == version:
+                self._count(role, counter)
         at = self.roles.state
         if at is not None and self.versions[at] == version:
             self._take_production(self.times[at], at)
+
+    def _count(self, role: str, at: int) -> None:
+        """Count what a counter has counted since its last reading; a bad reading counts nothing."""
+        value = self.values[at]
+        if isinstance(value, int | float):
+            self.counts.setdefault(role, MinuteCounts()).take(self.times[at], value)
 
     def _take_production(self, time: int, at: int) -> None:
         """Note the state of production, if it is another than before; a bad reading makes it `unknown`."""

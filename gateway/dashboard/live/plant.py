@@ -12,8 +12,10 @@ from gateway.common.state_log import RepeatLog
 from gateway.dashboard.live.alarms import Alarms
 from gateway.dashboard.live.machine import LiveMachine
 from gateway.dashboard.live.points import configured_points
+from gateway.dashboard.live.rates import Rates
+from gateway.dashboard.live.roles import level_of
 from gateway.ingest.placement import check_levels, placed_scans, source_of
-from gateway.mqtt.messages import BadMessage, IngestReport, parse_displayed_meta, parse_machine_state
+from gateway.mqtt.messages import BadMessage, IngestReport, LedgerReport, parse_displayed_meta, parse_machine_state
 from gateway.mqtt.topics import GATEWAYS, Topics
 from gateway.status.fleet import Fleet
 
@@ -49,6 +51,8 @@ class Plant:
         self.broker = broker
         self.topics = Topics(broker.root)
         self.fleet = Fleet(broker.root)
+        self.rates: dict[tuple[str, ...], Rates] = {}
+        """The rates of gateways and ingests, by the levels of their topics."""
         self.machines: dict[MachinePath, LiveMachine] = {}
         self.alarms = Alarms()
         self.journal = journal
@@ -147,7 +151,7 @@ class Plant:
             self.version += 1
             now = machine.production[-1]
             if produced:
-                level = "warning" if now.state in {"aborted", "held", "unknown"} else "info"
+                level = level_of(now.state)
                 self.journal.add(now.time, "production", str(placed.path), now.state, level, was=produced)
 
     def _take_events(self, placed: PlacedScan) -> None:
@@ -168,7 +172,12 @@ class Plant:
         self.fleet.take(message)
         self.ignored += self.fleet.ignored - before
         seen = self.fleet.find(member)
-        state = None if seen is None else seen.state
+        if seen is None:
+            self.rates.pop(member[:4], None)
+            return
+        if member.leaf in {"ledger", "report"} and seen.report is not None:
+            self.rates.setdefault(member[:4], Rates()).take(*_counts(seen.report))
+        state = seen.state
         if member.leaf == "ledger" or state is None:
             return
         kind = "gateway" if member.kind == GATEWAYS else "ingest"
@@ -179,8 +188,7 @@ class Plant:
             self._note(state.since, kind, subject, state.state, level, reason=state.reason, host=state.host)
         if state.config and self._changed((*member[:4], "config"), state.config):
             self._note(state.since, "configuration", subject, state.config, version=state.version)
-        report = None if seen is None else seen.report
-        for store in report.stores if isinstance(report, IngestReport) else ():
+        for store in seen.report.stores if isinstance(seen.report, IngestReport) else ():
             if self._changed((*key[:4], "store", store.store), store.state):
                 level = "error" if store.state == "unavailable" else "info"
                 self._note(store.since, "store", f"{subject} {store.store}", store.state, level, error=store.error)
@@ -211,6 +219,18 @@ class Plant:
         if was is None or was.connected != link.connected:
             event, level = ("connected", "info") if link.connected else ("not connected", "error")
             self._note(link.since, "broker", link.broker, event, level, error=link.error)
+
+
+def _counts(report: LedgerReport | IngestReport) -> tuple[float, dict[str, int], int]:
+    """Return the seconds of the sender's clock, the counts of a report that have rates, and its time."""
+    if isinstance(report, IngestReport):
+        return report.time / 1e6, {"readings": report.readings, "records": report.records}, report.time
+    ledger = report.ledger
+    counts = {
+        "acquired": ledger.acquired, "unchanged": ledger.unchanged, "confirmed": ledger.confirmed,
+        "dropped": sum(ledger.dropped.values()), "due": report.schedule.due, "missed": report.schedule.missed,
+    }  # fmt: skip
+    return report.seconds or report.time / 1e6, counts, report.time
 
 
 def _now() -> int:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class PointInfo(NamedTuple):
-    """A point as people see it; `range` and `labels` are empty where it has none, `every` is in seconds."""
+    """A point as people see it; `range` and `labels` are empty where it has none.
+
+    `every` is in seconds, as is `at_least_every`: the longest time between two readings, 0 where no limit is known.
+    """
 
     name: str
     type: str
@@ -22,14 +25,18 @@ class PointInfo(NamedTuple):
     labels: Mapping[str, str] = {}
     every: float = 0.0
     revised: Mapping[str, float] = {}
+    at_least_every: float = 0.0
 
 
 def described_points(meta: DisplayedMeta) -> tuple[PointInfo, ...]:
     """Return the points that a machine has published."""
     return tuple(
-        PointInfo(name, one.type.value, one.unit, one.description, one.range, one.labels, one.every, one.revised)
+        PointInfo(
+            name, one.type.value, one.unit, one.description, one.range, one.labels, one.every, one.revised,
+            one.at_least_every,
+        )
         for name, one in meta.points.items()
-    )
+    )  # fmt: skip
 
 
 def configured_points(machine: Machine) -> tuple[PointInfo, ...]:

@@ -78,6 +78,11 @@ def kind_of(state: str) -> str:
     return KINDS.get(state, "other")
 
 
+def level_of(state: str) -> str:
+    """Return how serious a change to a state of production is, as the journal has it."""
+    return "warning" if state in {"aborted", "held", "unknown"} else "info"
+
+
 def alarm_words_of(points: Iterable[PointInfo]) -> tuple[int, ...]:
     """Return the positions of the points that have a bit for each active alarm."""
     return tuple(

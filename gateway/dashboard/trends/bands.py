@@ -43,7 +43,7 @@ _GAP = 130_000_000
 """Microseconds without a reading that are a gap, of a point that is not known."""
 
 MAX_SPAN_OF_CHANGES = 2 * 86_400_000_000
-"""Microseconds of the longest span of which each change is read; a longer one has buckets."""
+"""Microseconds of the longest span of which each change is read; longer spans have buckets."""
 
 MAX_BANDS = 5_000
 """Bands of one lane."""
@@ -123,7 +123,8 @@ def _bands(
         yield from of_buckets(stop.each(store.store.reduced([series], since, until, width)), width, naming, until)
     else:
         gap = facts.gap or _GAP
-        yield from of_changes(changes(store.store, series, since, until, gap, stop), naming, until, gap)
+        # the state at the beginning may have been sent before it
+        yield from of_changes(changes(store.store, series, since - gap, until, gap, stop), naming, until, gap)
 
 
 def of_changes(
@@ -157,7 +158,7 @@ def _band(
 def of_buckets(
     buckets: Iterable[Bucket], width: int, name: Naming, until: int
 ) -> Iterator[Band]:  # fmt: skip
-    """Yield the bands of buckets, which have one value each, or `several`; equal ones that touch are one band."""
+    """Yield the bands of buckets, which have one value each, or `several`; equal bands that touch are joined."""
     now: Band | None = None
     for bucket in buckets:
         named = _of_bucket(bucket, name)

@@ -38,7 +38,7 @@ _SHORT = 5 * MINUTE
 
 
 def changes(store: Store, series: Series, since: int, until: int, gap: int, stop: Stop) -> Iterator[Change]:
-    """Yield each value of a point with the span in which it held, in order.
+    """Yield each value of a point with the span in which it did not change, in order.
 
     Without a reading for longer than `gap` microseconds the value is not known: then the next reading is a change.
     Raises `StoreError`, `TimedOut` and `Cancelled`.

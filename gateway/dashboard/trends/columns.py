@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drivers.base import Quality
+from gateway.stores.buckets import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from drivers.base import Value
     from gateway.dashboard.trends.facts import PointFacts
     from gateway.model.reading import Reading
-    from gateway.stores.buckets import Bucket
     from gateway.stores.series import Series
 
 QUALITY_CODES = {Quality.GOOD: 1, Quality.UNCERTAIN: 2, Quality.BAD: 3}
@@ -24,8 +24,6 @@ MAX_VALUE = 200
 LARGEST = 2**53
 """Whole numbers beyond it are sent as floats: JavaScript has no others."""
 
-_BUCKET = ("min", "max", "first", "last", "mean", "values", "uncertain", "bad")
-
 
 def shown(value: Value | None) -> Value | None:
     """Return a value as the page can show it: a long text is cut."""
@@ -35,7 +33,7 @@ def shown(value: Value | None) -> Value | None:
 
 
 def described(series: Series, facts: PointFacts | None, store: str) -> dict[str, Any]:
-    """Return what a chart says of a series, beside its data. `range` and `normal` are pairs, or null."""
+    """Return the description of a series, without its data. `range` and `normal` are pairs, or null."""
     steps = series.type in {"bool", "string", "json"} if facts is None else facts.steps
     return {
         "point": str(series), "unit": series.id.unit, "store": store,
@@ -67,24 +65,22 @@ def of_readings(readings: Sequence[Reading]) -> dict[str, Any]:
 
 
 def of_buckets(buckets: Iterable[Bucket], width: int) -> dict[str, Any]:
-    """Return the buckets of one series as columns: `start`, and those of a bucket.
+    """Return the buckets of one series as columns, named as the fields of a bucket.
 
     `width` is in microseconds. `uncertain` and `bad`, numbers of readings, are null where there are none. Values that
     are not numbers have null as `min`, `max` and `mean`.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in ("start", *_BUCKET)}
-    for one in buckets:
-        columns["start"].append(one.start)
-        columns["min"].append(shown(one.min))
-        columns["max"].append(shown(one.max))
-        columns["first"].append(shown(one.first))
-        columns["last"].append(shown(one.last))
-        columns["mean"].append(one.mean)
-        columns["values"].append(one.values)
-        columns["uncertain"].append(one.uncertain)
-        columns["bad"].append(one.bad)
-    sparse: dict[str, list[Any] | None] = dict(columns)
-    for name in ("uncertain", "bad"):
-        if not any(columns[name]):
-            sparse[name] = None
-    return {"kind": "buckets", "width": width, **sparse}
+    rows = tuple(buckets)
+    columns = zip(*rows, strict=True) if rows else ((),) * len(Bucket._fields)
+    _, start, values, total, low, high, first, last, uncertain, bad = columns
+    return {
+        "kind": "buckets", "width": width, "start": start,
+        "min": _shown(low), "max": _shown(high), "first": _shown(first), "last": _shown(last),
+        "mean": [None if one is None or not count else one / count for one, count in zip(total, values, strict=True)],
+        "values": values, "uncertain": uncertain if any(uncertain) else None, "bad": bad if any(bad) else None,
+    }  # fmt: skip
+
+
+def _shown(column: Sequence[Value | None]) -> Sequence[Value | None]:
+    """Return a column as the page can show it; most have floats alone, which are not touched."""
+    return column if all(type(one) is float for one in column) else [shown(one) for one in column]

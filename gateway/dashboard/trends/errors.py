@@ -1,4 +1,4 @@
-"""The errors of a query, named after what the page does next.
+"""The errors of a query, named after the next action of the page.
 
 TrendError
 ├── BadRequest      change the request; the text says what would be right

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 EXPORT_SECONDS = 3600.0
-"""Seconds until a browser has taken a file; a thread of the store serves it meanwhile."""
+"""Seconds until a browser has received a file; a thread of the store serves it meanwhile."""
 
 _LINES = 2_000
 """Lines that are read, and sent, at once."""

@@ -1,4 +1,4 @@
-"""What the configuration says of a point, as far as a chart shows it."""
+"""The description of a point, as far as a chart shows it."""
 
 from __future__ import annotations
 

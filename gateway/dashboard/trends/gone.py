@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive
 
 
-_DISCONNECT = "http.disconnect"
-
-
 class Gone(Exception):
     """The browser has closed the connection."""
 
@@ -27,7 +24,7 @@ async def until_gone(receive: Receive) -> AsyncIterator[None]:
 
     async def watch() -> None:
         nonlocal noticed
-        while (await receive())["type"] != _DISCONNECT:
+        while not (await receive())["type"].endswith("disconnect"):
             pass
         noticed = True
         if task is not None:

@@ -25,7 +25,7 @@ MAX_BUCKETS = 100_000
 PER_PIXEL = 2
 """Readings of one series for each pixel that are few."""
 
-MAX_READINGS = 100_000
+MAX_READINGS = 50_000
 """Readings of one answer; beyond, they are reduced by the store."""
 
 _BEFORE = 5 * MINUTE

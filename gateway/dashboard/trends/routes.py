@@ -3,6 +3,7 @@
     /api/trend?point=PATH/POINT&point=...&from=-1h&to=now&width=1000
     /api/bands?machine=PATH&from=-8h
     /api/cycles?point=PATH/POINT&value=load&from=-8h
+    /api/points?search=press+pressure&machine=PATH
     /api/export.csv?point=PATH/POINT&from=-1h&every=1m&decimal=comma&zone=Europe/Berlin
 
 `from` and `to` are microseconds since the epoch, ISO 8601, a duration before now (`-1h`), or `now`.
@@ -61,6 +62,9 @@ log = structlog.get_logger(__name__)
 QUERY_SECONDS = 30.0
 """Seconds in which a store has to answer."""
 
+MAX_FOUND, MAX_SEARCH = 200, 100
+"""Points that a search finds; characters of a search."""
+
 EXPORTS = 1
 """Files of one factory that are read at a time."""
 
@@ -68,7 +72,8 @@ EXPORTS = 1
 class Trends:
     """Stored readings of some factories, as routes for the page.
 
-    `published` returns the points that a machine has published. `zone` is the time zone of the plant, empty for that
+    `published` returns the points that a machine has published, `machines` all machines that are known: those of the
+    factories without it. `zone` is the time zone of the plant, empty for that
     of this machine. `identity_of` names the person of a request, and `on_export` notes who takes which readings away.
     """
 
@@ -76,12 +81,14 @@ class Trends:
         self,
         factories: Sequence[Factory],
         published: Callable[[MachinePath], Iterable[PointInfo]] = lambda _: (),
+        machines: Callable[[], Iterable[MachinePath]] | None = None,
         *,
         zone: str = "",
         identity_of: Callable[[Request], str] = lambda _: "",
         on_export: Callable[[str, Selection], None] = lambda *_: None,
     ) -> None:
         self._facts = PlantFacts(factories, published)
+        self._machines = machines or (lambda: list(self._places))
         self._readers = [Readers(factory) for factory in factories]
         self._exporters = [Readers(factory, EXPORTS) for factory in factories]
         self._places = {machine.path: n for n, factory in enumerate(factories) for machine in factory.machines}
@@ -99,6 +106,7 @@ class Trends:
             Route("/api/trend", self._answered(self._trend)),
             Route("/api/bands", self._answered(self._bands)),
             Route("/api/cycles", self._answered(self._cycles)),
+            Route("/api/points", self._answered(self._points)),
             Route("/api/export.csv", self._answered(self._export)),
         ]
 
@@ -180,6 +188,21 @@ class Trends:
             "cycles": [one._asdict() | {"value": shown(one.value)} for one in found],
         }  # fmt: skip
 
+    async def _points(self, request: Request) -> dict[str, Any]:
+        query = request.query_params
+        words = query.get("search", "")[:MAX_SEARCH].lower().split()
+        machine = machine_of(query["machine"]) if "machine" in query else None
+        most = number_of(query, "limit", MAX_FOUND, MAX_FOUND)
+        found = []
+        for path in [machine] if machine else self._machines():
+            for name, one in self._facts(path).items():
+                text = f"{path}/{name} {one.description}".lower()
+                if all(word in text for word in words):
+                    found.append(_found(path, name, one))
+                    if len(found) > most:
+                        return {"points": found[:most], "complete": False}
+        return {"points": found, "complete": True}
+
     async def _export(self, request: Request) -> Export:
         query = request.query_params
         zone = self._zone_of(query)
@@ -229,6 +252,13 @@ class Trends:
             number = self._reader_of(one.path)
             parts[number] = (*parts.get(number, ()), one)
         return parts
+
+
+def _found(path: MachinePath, name: str, facts: PointFacts) -> dict[str, Any]:
+    return {
+        "point": f"{path}/{name}", "unit": facts.unit, "type": facts.type, "description": facts.description,
+        "labels": dict(facts.labels), "steps": facts.steps, "every": facts.every,
+    }  # fmt: skip
 
 
 _CLOSED = 499

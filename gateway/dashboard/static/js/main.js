@@ -28,7 +28,7 @@ export class App {
   constructor(settings) {
     this.settings = settings;
     this.live = new Live(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live`,
-      (connected) => this.noteServer(connected), () => location.assign("/login"));
+      (connected) => this.noteServer(connected), () => location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`));
     this.main = h("main", { class: "main", id: "main", tabindex: "-1" });
     this.banners = h("div", { role: "status", "aria-live": "polite" });
     this.clock = h("span", { class: "clock" });
@@ -49,12 +49,11 @@ export class App {
       ...Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, text: name, selected: code === document.documentElement.lang })));
     const user = h("span", { class: "muted", text: session.name });
     return h("header", { class: "header-area" }, h("div", { class: "header" }, brand, h("span", { class: "space" }), this.clock, language, theme, user,
-      session.csrf && session.name !== "local" ? h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } }) : null), this.banners);
+      session.method !== "local" ? h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } }) : null), this.banners);
   }
 
   async signOut() {
-    await request("/api/logout", {});
-    location.assign("/login");
+    await request("/logout", {}).finally(() => location.assign("/login"));
   }
 
   toggleTheme() {
@@ -126,7 +125,7 @@ async function start() {
   document.documentElement.dataset.theme =
     localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   const settings = await request("/api/settings");
-  Object.assign(session, settings.session ?? {});
+  Object.assign(session, await request("/api/session"));
   const wanted = [localStorage.getItem("language"), settings.language, ...navigator.languages.map((one) => one.split("-")[0])];
   const language = wanted.find((one) => one && settings.languages.includes(one)) ?? "en";
   choose(language, language === "en" ? {} : await request(`/api/texts/${language}`), settings.time_zone);

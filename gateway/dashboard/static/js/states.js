@@ -1,7 +1,7 @@
 /** How states look and what they are called: the one place for it. */
 
 import { h, set, setText } from "./dom.js";
-import { mark, t, tn } from "./texts.js";
+import { mark, number, span, t, tn } from "./texts.js";
 
 /** Texts of states; a state that is not here is shown as the machine names it. */
 const NAMES = {
@@ -11,6 +11,7 @@ const NAMES = {
   unsuspending: mark("unsuspending"), resetting: mark("resetting"), completing: mark("completing"), complete: mark("complete"),
   online: mark("online"), degraded: mark("degraded"), offline: mark("offline"), unknown: mark("unknown"),
   "no gateway": mark("no gateway"), "not known": mark("not known"),
+  available: mark("available"), opening: mark("opening"), unavailable: mark("unavailable"),
 };
 
 /** Texts of the reasons of readings and states. */
@@ -21,6 +22,10 @@ const REASONS = {
   driver_fault: mark("driver fault"), clock_untrusted: mark("clock not trusted"), other: mark("several reasons"),
   removed: mark("removed"), worker_failed: mark("worker failed"), stopped: mark("stopped"),
   "connection lost": mark("connection lost"),
+  spool_full: mark("spool full"), damaged: mark("damaged on disk"), disk_full: mark("disk full"),
+  not_writable: mark("disk not writable"), not_encodable: mark("could not be encoded"),
+  rejected_by_store: mark("rejected by the store"), too_large: mark("too large for the broker"),
+  adopted: mark("taken over by another gateway"),
 };
 
 /** @param {string} name */
@@ -42,6 +47,29 @@ export function shown(row) {
   }
   if (row.state === "degraded") return { kind: "degraded", name: "degraded", reason: row.reason ?? "" };
   return { kind: row.kind ?? "unknown", name: row.production ?? row.state, reason: "" };
+}
+
+/**
+ * Return what is wrong with a gateway or an ingest, as the feed `delivery` names it.
+ * @param {string} code @param {Record<string, any>} more
+ */
+export function problemText(code, more) {
+  const digests = { digest: more.config, given: more.given };
+  switch (code) {
+    case "offline": return t("is offline: {reason}", { reason: more.reason ? reasonText(more.reason) : t("no reason is known") });
+    case "mute": return t("is online, and sends no reports");
+    case "unheard": return t("is configured, and was never heard at this broker");
+    case "unbalanced": return t("the ledger does not balance: {count} readings are not accounted for", { count: number(Math.abs(more.missing), 0) });
+    case "dropping": return t("is losing readings now: {rate} per second", { rate: number(more.rate, 1) });
+    case "clock": return t("its clock can't be trusted: its readings are marked as uncertain");
+    case "waiting": return t("readings wait in the spool for more than {span}", { span: span(more.seconds) });
+    case "other_file": return t("runs the configuration {digest}, and this page was given {given}", digests);
+    case "other_gateway": return t("runs the configuration {digest}, and its gateway runs {given}", digests);
+    case "store_unavailable": return t("the store {store} is unavailable: {error}", { store: more.store, error: more.error || t("no error is known") });
+    case "store_opening": return t("the store {store} is not open yet", { store: more.store });
+    case "lag": return t("stores readings {span} after they were acquired", { span: span(more.seconds) });
+    default: return code;
+  }
 }
 
 /** How urgent a row is: 0 for normal; higher first in lists of what needs attention. */

@@ -73,6 +73,24 @@ export function measured(value) {
 
 export const percent = (part) => format("p", () => new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 })).format(part);
 
+const SIZES = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+
+/** Return an amount of data with three significant digits, as in `4.1kB`; with a rate it is one for each second. */
+export function bytes(count, rate = false) {
+  const step = Math.max(0, Math.min(Math.floor(Math.log10(Math.max(1, count)) / 3), SIZES.length - 1));
+  const unit = rate ? `${SIZES[step]}-per-second` : SIZES[step];
+  return format(`b${unit}`, () => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "narrow", maximumSignificantDigits: 3 })).format(count / 1000 ** step);
+}
+
+/** Return a short length of time in milliseconds, or in seconds from one second on. */
+export function milliseconds(value) {
+  const unit = value < 1000 ? "millisecond" : "second";
+  return format(`ms${unit}`, () => new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "narrow", maximumSignificantDigits: 3 })).format(unit === "second" ? value / 1000 : value);
+}
+
+/** Return words as a list, as in `a, b and c`. */
+export const list = (words) => format("l", () => new Intl.ListFormat(locale, { type: "conjunction" })).format(words);
+
 const UNITS = { Cel: "°C", "r/min": "1/min", "kW.h": "kWh", "m3/h": "m³/h", um: "µm", "%": "%", "N.m": "N·m", "m/min": "m/min" };
 
 /** Return a UCUM unit as people write it. */

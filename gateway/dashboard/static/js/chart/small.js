@@ -4,7 +4,7 @@
  *     import { sparkline, strip, rangebar } from "./chart/small.js";
  *
  *     sparkline(canvas, { times, values, quality, band: { low: 15, high: 17 }, label: "Bladder pressure" });
- *     strip(canvas, { from, to, segments: [{ begin, end, kind: "run", label: "Execute" }], label: "State" });
+ *     strip(canvas, { from, to, segments: [{ begin, end, kind: "producing", label: "execute" }], label: "State" });
  *     rangebar(element, { value: 16.02, low: 0, high: 25, normalLow: 15, normalHigh: 17, unit: "bar",
  *                         limits: [{ value: 20, kind: "alarm", label: "HH" }] });
  *
@@ -13,6 +13,7 @@
  * returns them. A picture has a text for screen readers.
  */
 
+import { measured, percent, t } from "../texts.js";
 import { clipped, fit, hatch } from "./surface.js";
 import { onThemeChange, theme } from "./theme.js";
 import { searchTime, traceLine } from "./trace.js";
@@ -21,7 +22,7 @@ import { searchTime, traceLine } from "./trace.js";
  * @typedef {object} SparklineOptions
  * @property {ArrayLike<number>} times      of the readings, in order, microseconds since the epoch
  * @property {ArrayLike<number | null>} values   null or NaN for a bad reading
- * @property {ArrayLike<number>} [quality]  0 good, 1 uncertain, 2 bad, for each reading; all good without it
+ * @property {ArrayLike<number>} [quality]  1 good, 2 uncertain, 3 bad, as in the feeds, for each reading; all good without it
  * @property {{low?: number | null, high?: number | null} | null} [band]   the normal range
  * @property {number} [from]    the left edge; the first reading without it
  * @property {number} [to]      the right edge; the last reading without it
@@ -33,8 +34,8 @@ import { searchTime, traceLine } from "./trace.js";
  * @typedef {object} Segment
  * @property {number} begin   microseconds since the epoch
  * @property {number | null} end     null while it lasts
- * @property {string} kind    `run`, `idle`, `hold`, `stop`, `fault`, `maintenance`, `offline`, `unknown`, `alarm`; the
- *                            CSS variable `--state-KIND` gives another colour, or the colour of another kind
+ * @property {string} kind    the kind of a state, as in states.js: `producing`, `idle`, `held`, `aborted`, `offline` ...;
+ *                            its colour is the CSS variable `--state-KIND`, else `--KIND`
  * @property {string} [label] as `Execute`; shown where it fits
  */
 
@@ -54,7 +55,7 @@ import { searchTime, traceLine } from "./trace.js";
  * @property {number | null} [normalLow]    the normal range; one end of it may be missing
  * @property {number | null} [normalHigh]
  * @property {{value: number, kind?: "alarm" | "warning", label?: string}[]} [limits]
- * @property {number} [quality]   0 good, 1 uncertain, 2 bad
+ * @property {number} [quality]   0 none, 1 good, 2 uncertain, 3 bad, as in the feeds
  * @property {string} [unit]
  * @property {string} [label]     what is shown, for screen readers
  */
@@ -96,11 +97,6 @@ function describe(element, text) {
   element.setAttribute("aria-label", text);
 }
 
-/** @param {number} value */
-function short(value) {
-  return new Intl.NumberFormat(undefined, { maximumSignificantDigits: 5 }).format(value);
-}
-
 /**
  * Draw the course of a value without axes: the normal range as a band, bad readings as ticks below, uncertain readings
  * dashed, gaps as gaps, and a dot at the last value.
@@ -111,11 +107,9 @@ export function sparkline(canvas, options) {
   const values = Float64Array.from(options.values, (value) => value ?? NaN);
   const [low, high] = extent(values);
   const last = lastNumber(values);
-  const name = options.label ?? "Trend";
-  describe(
-    canvas,
-    last < 0 ? `${name}: no value` : `${name}: ${short(values[last])}, between ${short(low)} and ${short(high)}`,
-  );
+  const name = options.label ?? t("Trend");
+  const numbers = { name, value: measured(values[last]), low: measured(low), high: measured(high) };
+  describe(canvas, last < 0 ? t("{name}: no value", { name }) : t("{name}: {value}, between {low} and {high}", numbers));
   keep(canvas, () => drawSparkline(canvas, { ...options, values }));
 }
 
@@ -149,7 +143,7 @@ function drawSparkline(canvas, options) {
   if (quality) {
     context.fillStyle = colours.bad;
     for (let i = first; i < after; i++) {
-      if (quality[i] === 2) context.fillRect(x.offset + (times[i] - x.origin) * x.factor - 0.5, height - 3, 1.5, 3);
+      if (quality[i] === 3) context.fillRect(x.offset + (times[i] - x.origin) * x.factor - 0.5, height - 3, 1.5, 3);
     }
   }
   const last = lastNumber(values);
@@ -181,7 +175,7 @@ function strokeByQuality(context, { times, values, quality, gap }, first, after,
   if (quality) {
     good = values.slice();
     for (let i = first; i < after; i++) {
-      if (quality[i] !== 1) continue;
+      if (quality[i] !== 2) continue;
       uncertain ??= new Float64Array(values.length).fill(NaN);
       uncertain[i] = values[i];
       if (i > 0) uncertain[i - 1] = values[i - 1];
@@ -217,8 +211,8 @@ export function strip(canvas, options) {
     shares.set(label ?? kind, (shares.get(label ?? kind) ?? 0) + share);
   }
   const parts = [...shares].filter(([, share]) => share > 0).sort((a, b) => b[1] - a[1]);
-  const texts = parts.slice(0, 6).map(([name, share]) => `${name} ${Math.round(share * 100)} %`);
-  describe(canvas, `${options.label ?? "States"}: ${texts.join(", ") || "nothing known"}`);
+  const texts = parts.slice(0, 6).map(([name, share]) => `${name} ${percent(share)}`);
+  describe(canvas, `${options.label ?? t("States")}: ${texts.join(", ") || t("nothing is known")}`);
   keep(canvas, () => {
     const surface = fit(canvas);
     if (!surface) return;
@@ -259,8 +253,9 @@ export function drawSegments(context, segments, x, top, height, clip) {
       context.fillStyle = colour;
       context.fillRect(left, top, width, height);
       if (width > 3) {
-        context.fillStyle = colours.surface;
-        context.fillRect(left, top, 1, height);
+        context.strokeStyle = colours.line;
+        context.lineWidth = 1;
+        context.strokeRect(left + 0.5, top + 0.5, width - 1, height - 1);
       }
     }
     if (label && height >= 11 && width > 24) {
@@ -325,10 +320,10 @@ export function rangebar(element, options) {
     const line = make("line", {
       class: `rangebar-limit rangebar-${limit.kind ?? "alarm"}`, x1: at, x2: at, y1: "15%", y2: "85%",
     });
-    if (limit.label) line.appendChild(make("title", {})).textContent = `${limit.label}: ${short(limit.value)}`;
+    if (limit.label) line.appendChild(make("title", {})).textContent = `${limit.label}: ${measured(limit.value)}`;
     parts.push(line);
   }
-  const value = options.quality === 2 ? null : options.value;
+  const value = options.quality === 3 ? null : options.value;
   if (value !== null && Number.isFinite(value)) parts.push(pointer(value, options, place(value)));
   bar.replaceChildren(...parts);
   describeBar(element, options, value);
@@ -348,7 +343,7 @@ function pointer(value, { low, high, quality, limits = [], normalLow, normalHigh
   });
   const kind = alarm ? "alarm" : abnormal ? "abnormal" : "good";
   const holder = make("svg", { x: at, y: "0", overflow: "visible" });
-  const classes = `rangebar-pointer rangebar-pointer-${kind}${quality === 1 ? " rangebar-pointer-uncertain" : ""}`;
+  const classes = `rangebar-pointer rangebar-pointer-${kind}${quality === 2 ? " rangebar-pointer-uncertain" : ""}`;
   holder.append(make("path", { class: classes, d: beyond || "M0,7 l-4,-6 h8 z" }));
   const line = make("line", { class: `${classes} rangebar-needle`, x1: at, x2: at, y1: "20%", y2: "80%" });
   const group = make("g", {});
@@ -363,17 +358,15 @@ function pointer(value, { low, high, quality, limits = [], normalLow, normalHigh
  */
 function describeBar(element, options, value) {
   const { low, high, normalLow, normalHigh, unit = "" } = options;
-  const text = [value === null ? "no value" : `${short(value)} ${unit}`.trim()];
-  if (options.quality === 1) text.push("uncertain");
+  const text = [value === null ? t("no value") : `${measured(value)} ${unit}`.trim()];
+  if (options.quality === 2) text.push(t("uncertain"));
   if (normalLow != null || normalHigh != null) {
-    text.push(
-      normalLow == null ? `normal up to ${short(/** @type {number} */ (normalHigh))}`
-        : normalHigh == null ? `normal from ${short(normalLow)}`
-          : `normal ${short(normalLow)} to ${short(normalHigh)}`,
-    );
+    const ends = { low: measured(normalLow ?? 0), high: measured(normalHigh ?? 0) };
+    if (normalLow == null) text.push(t("normal up to {high}", ends));
+    else text.push(normalHigh == null ? t("normal from {low}", ends) : t("normal {low} to {high}", ends));
   }
   element.setAttribute("role", "meter");
-  element.setAttribute("aria-label", options.label ?? "Value");
+  element.setAttribute("aria-label", options.label ?? t("Value"));
   element.setAttribute("aria-valuemin", String(low));
   element.setAttribute("aria-valuemax", String(high));
   if (value === null) element.removeAttribute("aria-valuenow");

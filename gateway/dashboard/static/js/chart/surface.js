@@ -60,6 +60,21 @@ export function hatch(context, x, y, width, height, colour) {
 }
 
 /**
+ * Return a text that fits a width, with an ellipsis in place of its middle: names often differ at their ends.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {number} width
+ */
+export function clippedMiddle(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  for (let kept = text.length - 2; kept > 3; kept--) {
+    const shorter = `${text.slice(0, Math.ceil(kept / 2))}…${text.slice(text.length - Math.floor(kept / 2))}`;
+    if (context.measureText(shorter).width <= width) return shorter;
+  }
+  return "";
+}
+
+/**
  * Return a text that fits a width, shortened with an ellipsis; empty if not even four characters fit.
  * @param {CanvasRenderingContext2D} context
  * @param {string} text

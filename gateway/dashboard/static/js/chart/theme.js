@@ -9,6 +9,7 @@
  * @property {string} text        of labels
  * @property {string} muted       of axes and of what is less important
  * @property {string} grid        of grid lines
+ * @property {string} line        of borders
  * @property {string} surface     behind the chart
  * @property {string} band        of the normal range
  * @property {string} bad         of bad readings
@@ -33,19 +34,30 @@ const DEFAULTS = {
 const SERIES = ["#3b7ea1", "#b0662e", "#5d8a48", "#8a62a8", "#a8506a", "#6b7a1f", "#4d8f8b", "#7a6f66"];
 
 /**
- * The kinds of states, calm where the machine works as it should (ISA-101: colour is for what is abnormal).
+ * The kinds of states, calm where the machine works as it should (ISA-101: colour is for what is abnormal). Phases are
+ * shades that differ from their neighbours.
  * @type {Record<string, string>}
  */
 const STATES = {
-  run: "#7f9aa6",
-  idle: "#b7bec4",
-  hold: "#d0a44c",
-  stop: "#8a8f96",
-  fault: "#c0392b",
-  maintenance: "#8a78b0",
-  offline: "#9aa0a6",
-  unknown: "#c4c8cc",
-  alarm: "#c0392b",
+  producing: "#7d8a96",
+  idle: "#c9d0d6",
+  changing: "#aeb8c1",
+  suspended: "#b9b4a3",
+  stopped: "#8a8f96",
+  several: "#9aa5ae",
+  on: "#8fa3b0",
+  held: "#b36b00",
+  aborted: "#b8002a",
+  alarm: "#b8002a",
+  offline: "#6a4c93",
+  other: "#a3a9b5",
+  unknown: "#9aa0a6",
+  "phase-0": "#c3cad1",
+  "phase-1": "#a9bdca",
+  "phase-2": "#8fa3b0",
+  "phase-3": "#bcb8a8",
+  "phase-4": "#a6b5a2",
+  "phase-5": "#b7a9b5",
 };
 
 /** @type {Theme | null} */
@@ -84,19 +96,29 @@ function read() {
   const style = getComputedStyle(document.documentElement);
   /** @param {string} name @param {string} otherwise */
   const value = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
+  /** @type {Map<string, string>} */
+  const states = new Map();
   /** @param {keyof typeof DEFAULTS} name */
   const own = (name) => value(name, DEFAULTS[name]);
   return {
     text: own("--text"),
     muted: own("--text-muted"),
     grid: own("--grid"),
-    surface: own("--surface"),
+    line: value("--line", own("--grid")),
+    surface: value("--panel", own("--surface")),
     band: own("--band-normal"),
     bad: own("--quality-bad"),
     uncertain: own("--quality-uncertain"),
     series: SERIES.map((colour, index) => value(`--series-${index + 1}`, colour)),
     font: own("--font"),
-    state: (kind) => value(`--state-${kind}`, STATES[kind] ?? STATES.unknown),
+    state: (kind) => {
+      let colour = states.get(kind);
+      if (!colour) {
+        const otherwise = value(`--${kind}`, STATES[kind] ?? STATES.unknown);
+        states.set(kind, (colour = value(`--state-${kind}`, kind === "alarm" ? value("--quality-bad", otherwise) : otherwise)));
+      }
+      return colour;
+    },
   };
 }
 

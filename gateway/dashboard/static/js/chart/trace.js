@@ -15,7 +15,7 @@
  */
 
 /** Samples a column of pixels from which columns are reduced. */
-const DENSE = 4;
+const DENSE = 2;
 
 /**
  * Return the first position from `begin` to before `end` whose time is not before `time`; `end` if there is none.

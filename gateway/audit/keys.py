@@ -1,0 +1,115 @@
+"""The key that signs an audit log, made at first use, and the public keys that verify it."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRIVATE = "audit-key.pem"
+"""The file of the key that signs, readable by its owner alone."""
+
+ENTRY, HEAD = b"lineside audit entry 1\0", b"lineside audit head 1\0"
+"""The beginnings of signed texts: the signature of an entry is not that of a head, so that nobody can make the head
+of a log that was cut.
+"""
+
+_DIGITS = 16
+"""Hexadecimal digits of a key's id."""
+
+
+class UnusableKey(Exception):
+    """The key can't be used; the text is one line."""
+
+
+class SigningKey:
+    """An Ed25519 key and its id: the start of the SHA-256 of the public key."""
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.id = _id(private.public_key())
+
+    def sign(self, domain: bytes, digest: str) -> str:
+        """Return the signature of an entry's hash as `ENTRY` or `HEAD`, in Base64."""
+        return b64encode(self._private.sign(domain + digest.encode())).decode()
+
+
+def open_key(folder: Path) -> SigningKey:
+    """Return the key of a folder; makes it at first use. Raises `UnusableKey` or `OSError`."""
+    file = folder / PRIVATE
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return _make(folder)
+    with os.fdopen(descriptor, "rb") as opened:
+        found = os.fstat(descriptor)
+        if found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o077:
+            raise UnusableKey(f"{file}: others can use the key; run chmod 600 {file}, and chown it to this user")
+        content = opened.read(10_000)
+    try:
+        key = load_pem_private_key(content, None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UnusableKey(f"{file}: is not an Ed25519 key in PEM without a password")
+    return SigningKey(key)
+
+
+def _make(folder: Path) -> SigningKey:
+    private = Ed25519PrivateKey.generate()
+    key = SigningKey(private)
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    _write(folder / f"audit-{key.id}.pub", public, 0o644)
+    _write(folder / PRIVATE, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600)
+    return key
+
+
+def _write(file: Path, content: bytes, mode: int) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(content)
+        opened.flush()
+        os.fsync(descriptor)
+
+
+def _id(public: Ed25519PublicKey) -> str:
+    return sha256(public.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:_DIGITS]
+
+
+def public_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
+    """Return the public keys of a folder by their ids. Raises `UnusableKey` or `OSError`."""
+    found: dict[str, Ed25519PublicKey] = {}
+    for file in sorted(folder.glob("audit-*.pub")):
+        try:
+            key = load_pem_public_key(file.read_bytes())
+        except ValueError:
+            key = None
+        if not isinstance(key, Ed25519PublicKey):
+            raise UnusableKey(f"{file}: is not an Ed25519 public key")
+        found[_id(key)] = key
+    return found
+
+
+def is_signed(key: Ed25519PublicKey, domain: bytes, digest: str, signature: str) -> bool:
+    """Return whether a signature of an entry's hash as `ENTRY` or `HEAD` is right."""
+    try:
+        key.verify(b64decode(signature, validate=True), domain + digest.encode())
+    except (InvalidSignature, Base64Error, ValueError):
+        return False
+    return True

@@ -1,0 +1,304 @@
+"""All checks around an application: `secure`."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import RedirectResponse, Response
+
+from gateway.common.tasks import cancel_and_wait
+from gateway.dashboard.security.access import DESCRIPTION, IDENTITY, Description, error
+from gateway.dashboard.security.headers import Headers
+from gateway.dashboard.security.limits import bounded, check_sizes
+from gateway.dashboard.security.login import Login, address_of, form_of, session_as_dict, stamp_of
+from gateway.dashboard.security.login_page import continue_page
+from gateway.dashboard.security.oidc import Oidc
+from gateway.dashboard.security.origin import Hosts, is_same_origin
+from gateway.dashboard.security.sessions import Sessions, cookie_name, cookie_of
+from gateway.users.authenticator import Authenticator
+from gateway.users.roles import Identity, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from gateway.audit.log import AuditLog
+    from gateway.dashboard.security.sessions import Session
+    from gateway.settings.dashboard_section import DashboardSection
+    from gateway.users.passwords import Passwords
+    from gateway.users.users_file import Users
+
+LOCAL = Identity("local", Role.ENGINEER, "local")
+"""Everybody at a page of this machine alone, as long as there are no users."""
+
+ENDED = 4401
+"""The code that closes the WebSocket of a session that has ended; the page signs in again."""
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks whether the user of a WebSocket still has the role."""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, clause 9.2.1)."""
+
+_OPEN = ("/static/", "/login")
+"""The paths for everybody."""
+
+
+def secure(
+    app: ASGIApp, section: DashboardSection, users: Users, audit: AuditLog, passwords: Passwords | None = None
+) -> ASGIApp:
+    """Return an application behind headers, limits, sign-in and audit log.
+
+    The application finds who asks by `identity_of`, and `require` guards its routes. Raises `MissingExtra` or
+    `MissingSecret`.
+    """
+    return Headers(_Gate(app, section, users, audit, passwords))
+
+
+class _Gate:
+    """Lets a request through that comes by a name and from a page of this server, of somebody who is signed in."""
+
+    def __init__(
+        self, app: ASGIApp, section: DashboardSection, users: Users, audit: AuditLog, passwords: Passwords | None
+    ) -> None:
+        self._app = app
+        self._users = users
+        self._audit = audit
+        self._hosts = Hosts(section)
+        self._sessions = Sessions(section.session, section.idle)
+        oidc = None if section.oidc is None else Oidc(section.oidc)
+        self._login = Login(section, self._sessions, Authenticator(users, passwords), oidc, audit)
+        self._demanded = oidc is not None or not section.endpoint.is_local
+        self._local_token = secrets.token_urlsafe(32)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    @property
+    def _sign_in_demanded(self) -> bool:
+        """Whether everybody must sign in: from the first user on, also if the file is removed later."""
+        self._demanded = self._demanded or self._users.exists()
+        return self._demanded
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            check_sizes(scope)
+            request = Request(scope, bounded(receive))
+            response = await self._refused(request) or await self._answer(request)
+            await (response or self._application(request))(scope, request.receive, send_noting)
+        except HTTPException as problem:
+            if started:
+                raise
+            await error(problem.status_code, problem.detail)(scope, receive, send)
+
+    async def _refused(self, request: Request) -> Response | None:
+        """Return the answer to a request by another name, or from a page of another server."""
+        if not self._hosts.allows(request.headers):
+            return error(421, "this name is not one of this server; add it to dashboard.hosts")
+        if request.method not in SAFE and not is_same_origin(request.headers, request.url.scheme):
+            if request.url.path == "/login":
+                return self._login.refused_origin(request)
+            return error(403, "the request is from a page of another server")
+        return None
+
+    async def _answer(self, request: Request) -> Response | None:
+        """Return the answer to a request about sessions, or of somebody who is not signed in; None for the rest."""
+        path = request.url.path
+        if path == "/login" or path.startswith("/login/"):
+            return await self._login.answer(request)
+        if path.startswith(_OPEN):
+            return None
+        session, identity = await self._who(request)
+        if identity is None:
+            return self._sign_in_first(request)
+        token = self._local_token if session is None else session.csrf_token
+        if request.method not in SAFE and not await _has_token(request, token):
+            return error(403, "the header X-CSRF-Token is missing or wrong; GET /api/session has it")
+        request.scope[IDENTITY] = identity
+        return self._session_answer(request, session, identity, token)
+
+    def _session_answer(
+        self, request: Request, session: Session | None, identity: Identity, token: str
+    ) -> Response | None:
+        """Return the answer to a request about the session itself; None for the rest."""
+        if request.url.path == "/api/session" and request.method in SAFE:
+            # a page asks by itself: this does not show that a person is there
+            remaining = None if session is None else self._sessions.remaining(session)
+            return _json(session_as_dict(identity, token, remaining))
+        if session is not None:
+            self._sessions.use(session)
+        if request.url.path == "/logout" and request.method == "POST":
+            return error(409, "nobody is signed in") if session is None else self._login.sign_out(request, session)
+        return None
+
+    async def _who(self, connection: HTTPConnection) -> tuple[Session | None, Identity | None]:
+        """Return the session and the identity of a request."""
+        session = self._sessions.find(cookie_of(connection.headers, cookie_name(connection.url.scheme)))
+        if session is not None:
+            identity = await self._identity_now(session)
+            if identity is not None:
+                return session, identity
+        return None, None if self._sign_in_demanded else LOCAL
+
+    async def _identity_now(self, session: Session) -> Identity | None:
+        """Return who a session is with the role of now; ends the session of a user who may sign in no longer."""
+        identity = session.identity
+        if identity.method != "password":
+            return identity
+        await self._users.refresh()
+        user = self._users.get(identity.name)
+        if user is None or user.disabled or not hmac.compare_digest(stamp_of(user), session.stamp):
+            self._sessions.end(session)
+            return None
+        if user.role is not identity.role:
+            session.identity = Identity(identity.name, user.role, identity.method)
+        return session.identity
+
+    def _sign_in_first(self, request: Request) -> Response:
+        path = request.url.path
+        if path.startswith("/api/") or request.method not in SAFE:
+            return error(401, "sign in", login="/login")
+        query = f"?{request.url.query}" if request.url.query else ""
+        if request.headers.get("sec-fetch-site") == "cross-site":
+            # a browser sends the cookie for a link of this server only
+            return continue_page(self._login.language(request), path + query)
+        return RedirectResponse(f"/login?{urlencode({'next': path + query})}", 303)
+
+    def _application(self, request: Request) -> ASGIApp:
+        """Return the application, with an entry in the audit log for a request that changes something."""
+        if request.method in SAFE:
+            return self._app
+
+        async def audited(scope: Scope, receive: Receive, send: Send) -> None:
+            status = 500
+
+            async def send_noting(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await self._app(scope, receive, send_noting)
+            finally:
+                self._record(request, status)
+
+        return audited
+
+    def _record(self, request: Request, status: int) -> None:
+        usual = Description("request", f"{request.method} {request.url.path}", None, None)
+        action, object_, before, after = request.scope.get(DESCRIPTION, usual)
+        outcome = _outcome(status)
+        identity: Identity = request.scope.get(IDENTITY, LOCAL)
+        self._audit.record(
+            action, who=identity.name, address=address_of(request), object=object_, before=before, after=after,
+            outcome=outcome,
+        )  # fmt: skip
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = HTTPConnection(scope)
+        if not self._hosts.allows(connection.headers) or not is_same_origin(connection.headers, scope["scheme"]):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: 403
+            return
+        session, identity = await self._who(connection)
+        if identity is None:
+            await receive()
+            await send({"type": "websocket.accept"})  # or the page does not see the code
+            await send({"type": "websocket.close", "code": ENDED, "reason": "sign in"})
+            return
+        scope[IDENTITY] = identity
+        if session is None:
+            await self._local_websocket(scope, receive, send)
+        else:
+            self._sessions.use(session)
+            await self._session_websocket(session, scope, receive, send)
+
+    async def _local_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket while nobody has to sign in."""
+
+        async def until_demanded() -> None:
+            while not self._sign_in_demanded:  # noqa: ASYNC110 - another process makes the file
+                await asyncio.sleep(LOOK_EVERY)
+
+        await self._serve_until(until_demanded(), scope, receive, send)
+
+    async def _session_websocket(self, session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket as long as its session; a message of the page is a sign that somebody is there."""
+
+        async def receive_noting() -> Message:
+            message = await receive()
+            if message["type"] == "websocket.receive":
+                self._sessions.use(session)
+            return message
+
+        await self._serve_until(self._ends(session), scope, receive_noting, send)
+
+    async def _ends(self, session: Session) -> None:
+        """Return when a session ends or expires, or its user has another role."""
+        role = session.identity.role
+        while not session.ended.is_set() and (remaining := self._sessions.remaining(session)) > 0:
+            try:
+                async with asyncio.timeout(min(remaining, LOOK_EVERY)):
+                    await session.ended.wait()
+            except TimeoutError:
+                identity = await self._identity_now(session)
+                if identity is None or identity.role is not role:
+                    return
+        if not session.ended.is_set():
+            self._sessions.end(session)
+
+    async def _serve_until(self, end: Coroutine[Any, Any, None], scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application until it returns, or until `end` does: then the WebSocket is closed with `ENDED`."""
+        serving = asyncio.create_task(self._run(scope, receive, send), name="websocket")
+        ending = asyncio.create_task(end, name="session")
+        try:
+            await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+                return
+            await cancel_and_wait(serving)
+            await send({"type": "websocket.close", "code": ENDED, "reason": "sign in"})
+        finally:
+            await cancel_and_wait(serving, ending)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+async def _has_token(request: Request, token: str) -> bool:
+    """Return whether a request has the token of its session: in a header, or as a field of the form of `/logout`."""
+    found = request.headers.get("x-csrf-token", "")
+    if not found and request.url.path == "/logout":
+        found = (await form_of(request) or {}).get("csrf_token", "")
+    return hmac.compare_digest(found.encode("utf-8", "replace"), token.encode())
+
+
+def _outcome(status: int) -> str:
+    if status < 400:  # noqa: PLR2004 - of HTTP
+        return "done"
+    return f"refused: {status}" if status in {401, 403} else f"failed: {status}"
+
+
+def _json(content: object) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

@@ -1,0 +1,247 @@
+"""Sign-in with a password or by the provider, sign-out, and the session as JSON.
+
+| route | does |
+|---|---|
+| `GET /login` | the page |
+| `POST /login` | a form, or JSON with `name` and `password` |
+| `GET /login/oidc`, `GET /login/oidc/callback` | to the provider, and back |
+| `POST /logout` | ends the session; the header `X-CSRF-Token`, or the field `csrf_token` of a form |
+| `GET /api/session` | who is signed in, with which role, until when; the token for requests that change something |
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.responses import RedirectResponse, Response
+
+from gateway.dashboard.security.access import error
+from gateway.dashboard.security.login_page import continue_page, language_of, login_page
+from gateway.dashboard.security.oidc import NoRole, NotAccepted, ProviderFailed, binding
+from gateway.dashboard.security.sessions import cookie_name, cookie_of, set_cookie
+from gateway.users.authenticator import Reason, Refused
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from gateway.audit.log import AuditLog
+    from gateway.dashboard.security.oidc import Oidc
+    from gateway.dashboard.security.sessions import Session, Sessions
+    from gateway.settings.dashboard_section import DashboardSection
+    from gateway.users.authenticator import Authenticator
+    from gateway.users.roles import Identity
+    from gateway.users.users_file import User
+
+MOST_FORM = 16 * 2**10
+"""Bytes of a form."""
+
+LONGEST_PATH = 2_000
+"""Characters of the path to go on to."""
+
+OIDC = "lineside-oidc"
+"""The cookie of a browser that has gone to the provider."""
+
+UNKNOWN = "unknown user"
+"""The `who` of a failure with a name that does not exist: people type a password there."""
+
+
+class _Fields(NamedTuple):
+    """The fields of a sign-in."""
+
+    name: str
+    password: str
+    after: str
+    is_json: bool
+
+
+def stamp_of(user: User) -> str:
+    """Return the mark of a user's password that a session keeps."""
+    return sha256(user.password.encode()).hexdigest()
+
+
+def local_path(path: str) -> str:
+    """Return a path of this server, `/` in place of anything else: no other server, no control character."""
+    right = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() and " " not in path
+    return path if right and "\\" not in path and len(path) <= LONGEST_PATH else "/"
+
+
+def address_of(request: Request) -> str:
+    """Return the address of the client."""
+    return "" if request.client is None else request.client.host
+
+
+class Login:
+    """The routes of the sign-in."""
+
+    def __init__(
+        self, section: DashboardSection, sessions: Sessions, authenticator: Authenticator, oidc: Oidc | None,
+        audit: AuditLog,
+    ) -> None:  # fmt: skip
+        self._section = section
+        self._sessions = sessions
+        self._authenticator = authenticator
+        self._oidc = oidc
+        self._audit = audit
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a request below `/login`."""
+        match request.method, request.url.path:
+            case "GET" | "HEAD", "/login":
+                return self._page(request, after=local_path(request.query_params.get("next", "/")))
+            case "POST", "/login":
+                return await self._sign_in(request)
+            case "GET", "/login/oidc" if self._oidc is not None:
+                return await self._to_provider(self._oidc, request)
+            case "GET", "/login/oidc/callback" if self._oidc is not None:
+                return await self._from_provider(self._oidc, request)
+        return error(404, "not found")
+
+    def _page(self, request: Request, **more: Any) -> Response:  # noqa: ANN401 - of login_page
+        return login_page(
+            self.language(request), with_passwords=self._oidc is None or self._authenticator.users.exists(),
+            with_oidc=self._oidc is not None, **more,
+        )  # fmt: skip
+
+    def language(self, request: Request) -> str:
+        """Return the language of a page."""
+        return language_of(request.headers.get("accept-language", ""), self._section.language)
+
+    def refused_origin(self, request: Request) -> Response:
+        """Return the page for a form that is from another server."""
+        return self._page(request, status=403, problem="origin")
+
+    async def _sign_in(self, request: Request) -> Response:
+        fields = await _fields(request)
+        if fields is None:
+            return error(400, "send a form, or JSON, with name and password")
+        address = address_of(request)
+        found = await self._authenticator.authenticate(fields.name, fields.password, address)
+        if isinstance(found, Refused):
+            self._record_refusal(fields.name, address, found)
+            return self._refused(request, fields, found)
+        user = self._authenticator.users.get(found.name)
+        response = self._signed_in_response(fields)
+        self._begin(request, response, found, "" if user is None else stamp_of(user))
+        return response
+
+    @staticmethod
+    def _signed_in_response(fields: _Fields) -> Response:
+        if fields.is_json:
+            return Response(orjson.dumps({"signed_in": True}), media_type="application/json")
+        return RedirectResponse(fields.after, 303)
+
+    def _record_refusal(self, name: str, address: str, refused: Refused) -> None:
+        """Record a failure, and the begin of delays. Attempts during a delay would fill the log, and are left out."""
+        who = name if self._authenticator.users.get(name) is not None else UNKNOWN
+        if refused.reason in {Reason.WRONG, Reason.DISABLED}:
+            self._audit.record("login-failed", who=who, address=address, outcome=f"refused: {refused.reason}")
+        if refused.locked:
+            self._audit.record("login-locked", who=who, address=address, after={"seconds": refused.retry_after})
+
+    def _refused(self, request: Request, fields: _Fields, refused: Refused) -> Response:
+        seconds = math.ceil(refused.retry_after)
+        problem = "wrong" if refused.reason is Reason.DISABLED else str(refused.reason)
+        status = 401 if problem == "wrong" else 429
+        if fields.is_json:
+            response = error(status, problem, retry_after=seconds)
+        else:
+            response = self._page(
+                request, status=status, problem=problem, seconds=seconds, name=fields.name[:64], after=fields.after
+            )
+        if seconds:
+            response.headers["Retry-After"] = str(seconds)
+        return response
+
+    def _begin(self, request: Request, response: Response, identity: Identity, stamp: str) -> None:
+        """Begin a session with a new id; the session that the browser had ends."""
+        scheme = request.url.scheme
+        if (old := self._sessions.find(cookie_of(request.headers, cookie_name(scheme)))) is not None:
+            self._sessions.end(old)
+        id_, _ = self._sessions.begin(identity, stamp)
+        set_cookie(response, scheme, id_)
+        after = {"role": identity.role, "method": identity.method}
+        self._audit.record("login", who=identity.name, address=address_of(request), after=after)
+
+    async def _to_provider(self, oidc: Oidc, request: Request) -> Response:
+        origin = f"{request.url.scheme}://{request.headers['host']}"
+        try:
+            url, flow = await oidc.begin(origin, local_path(request.query_params.get("next", "/")))
+        except ProviderFailed:
+            return self._page(request, status=502, problem="provider")
+        response = RedirectResponse(url, 303)
+        # Lax: the provider's redirect is a link of another server, and has to bring this cookie
+        set_cookie(response, request.url.scheme, binding(flow), OIDC, same_site="Lax", age=600)
+        return response
+
+    async def _from_provider(self, oidc: Oidc, request: Request) -> Response:
+        scheme, address = request.url.scheme, address_of(request)
+        cookie = cookie_of(request.headers, cookie_name(scheme, OIDC))
+        try:
+            identity, flow = await oidc.finish(request.query_params, cookie)
+        except ProviderFailed:
+            return self._page(request, status=502, problem="provider")
+        except NotAccepted as refused:
+            self._audit.record("login-failed", who=UNKNOWN, address=address, outcome=f"refused: {refused}")
+            return self._page(request, status=401, problem="refused")
+        except NoRole as refused:
+            self._audit.record(
+                "login-failed", who=str(refused) or UNKNOWN, address=address, outcome="refused: no role"
+            )
+            return self._page(request, status=403, problem="no-role")
+        response = continue_page(self.language(request), flow.after)
+        self._begin(request, response, identity, "")
+        set_cookie(response, scheme, "", OIDC, same_site="Lax", age=0)
+        return response
+
+    def sign_out(self, request: Request, session: Session) -> Response:
+        """End a session."""
+        self._sessions.end(session)
+        self._audit.record("logout", who=session.identity.name, address=address_of(request))
+        is_form = "form" in request.headers.get("content-type", "")
+        response: Response = RedirectResponse("/login", 303) if is_form else Response(status_code=204)
+        set_cookie(response, request.url.scheme, "", age=0)
+        response.headers["Clear-Site-Data"] = '"cache", "storage"'
+        return response
+
+
+def session_as_dict(identity: Identity, token: str, remaining: float | None) -> dict[str, Any]:
+    """Return a session as `GET /api/session` has it; `expires` is in microseconds since the epoch."""
+    expires = None if remaining is None else time.time_ns() // 1000 + round(remaining * 1e6)
+    return {
+        "name": identity.name, "role": identity.role, "method": identity.method, "expires": expires,
+        "csrf_token": token,
+    }  # fmt: skip
+
+
+async def form_of(request: Request) -> dict[str, str] | None:
+    """Return the fields of a form or a JSON object, None of anything else. Bytes that are not UTF-8 are replaced."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {"application/json", "application/x-www-form-urlencoded"}:
+        return None
+    body = await request.body()
+    if len(body) > MOST_FORM:
+        return None
+    try:
+        data = orjson.loads(body) if kind == "application/json" else dict(_pairs(body))
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or not all(isinstance(one, str) for one in data.values()):
+        return None
+    return data
+
+
+def _pairs(body: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=20)
+
+
+async def _fields(request: Request) -> _Fields | None:
+    form = await form_of(request)
+    if form is None or "name" not in form or "password" not in form:
+        return None
+    is_json = request.headers.get("content-type", "").startswith("application/json")
+    return _Fields(form["name"][:1000], form["password"], local_path(form.get("next", "/")), is_json)

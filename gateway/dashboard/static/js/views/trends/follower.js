@@ -1,0 +1,77 @@
+/** Live readings of chosen points: one feed for each machine. */
+
+/** @typedef {(point: string, time: number, value: any, quality: number) => void} Receive */
+
+/** Machines that are followed; the page has a bounded number of feeds. */
+const MOST_MACHINES = 30;
+
+class Machine {
+  /** @param {import("../../live.js").Live} live @param {string} path @param {Receive} receive */
+  constructor(live, path, receive) {
+    this.path = path;
+    this.receive = receive;
+    /** @type {string[]} */
+    this.wanted = [];
+    /** @type {string[]} names of the machine's points, by their positions */
+    this.names = [];
+    this.feed = live.open("machine", { path, visible: [] }, (changes) => this.take(changes));
+  }
+
+  /** @param {string[]} names */
+  want(names) {
+    this.wanted = names;
+    this.subscribe();
+  }
+
+  subscribe() {
+    const visible = this.wanted.map((name) => this.names.indexOf(name)).filter((at) => at >= 0);
+    this.feed.set({ visible });
+  }
+
+  /** @param {any} changes */
+  take(changes) {
+    if (changes.points) {
+      this.names = changes.points.map((/** @type {{name: string}} */ point) => point.name);
+      this.subscribe();
+    }
+    for (const [at, value, time, quality] of changes.readings ?? []) {
+      const name = this.names[at];
+      if (time && this.wanted.includes(name)) this.receive(`${this.path}/${name}`, time, value, quality);
+    }
+  }
+}
+
+export class Follower {
+  /** @param {import("../../live.js").Live} live @param {Receive} receive */
+  constructor(live, receive) {
+    this.live = live;
+    this.receive = receive;
+    /** @type {Map<string, Machine>} */
+    this.machines = new Map();
+  }
+
+  /** Follow these points, and no others. @param {string[]} points */
+  set(points) {
+    /** @type {Map<string, string[]>} */
+    const wanted = new Map();
+    for (const point of points) {
+      const levels = point.split("/");
+      const path = levels.slice(0, 5).join("/");
+      if (wanted.has(path) || wanted.size < MOST_MACHINES) wanted.set(path, [...(wanted.get(path) ?? []), levels.slice(5).join("/")]);
+    }
+    for (const [path, machine] of this.machines) {
+      if (wanted.has(path)) continue;
+      machine.feed.close();
+      this.machines.delete(path);
+    }
+    for (const [path, names] of wanted) {
+      let machine = this.machines.get(path);
+      if (!machine) this.machines.set(path, (machine = new Machine(this.live, path, this.receive)));
+      machine.want(names);
+    }
+  }
+
+  close() {
+    this.set([]);
+  }
+}

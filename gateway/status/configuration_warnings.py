@@ -1,0 +1,22 @@
+"""All warnings of a valid configuration: values that are allowed and rarely intended."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from gateway.acquisition.link_load import load_warnings
+from gateway.metrics.endpoint_warnings import metrics_warnings
+from gateway.mqtt.topics import topic_warnings
+from gateway.settings.dashboard_section import dashboard_warnings
+from gateway.settings.problems import in_order
+
+if TYPE_CHECKING:
+    from gateway.settings.factory import Factory
+    from gateway.settings.problems import Problem
+
+
+def configuration_warnings(factory: Factory) -> list[Problem]:
+    """Return the warnings of a configuration, in the order of its files."""
+    found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory), dashboard_warnings(factory))
+    return in_order([*factory.warnings, *chain.from_iterable(found)])

@@ -1,0 +1,93 @@
+"""Growing delays after failed attempts to sign in, by name and by address (IEC 62443-4-2, CR 1.11).
+
+Tables are bounded: the entry that was quiet for longest makes room. Somebody who floods the table of names is slowed
+down by address.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from ipaddress import IPv6Address, ip_address, ip_network
+
+FREE = 5
+"""Failures without a delay."""
+
+FIRST, LONGEST = 1.0, 900.0
+"""Seconds of the first delay, and of the longest; each failure doubles it."""
+
+FORGET = 3600.0
+"""Seconds without a failure after which earlier failures are forgotten."""
+
+MOST = 10_000
+"""Names, and addresses, that are remembered."""
+
+_SUBSCRIBER = 64
+"""Bits of an IPv6 address that a subscriber has."""
+
+
+class _Failures:
+    """The failures of a name or an address."""
+
+    __slots__ = ("count", "last")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last = 0.0
+
+
+class FailureTable:
+    """Failures by a key, and how long a key has to wait. Times are monotonic, in seconds."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def wait(self, key: str, now: float) -> float:
+        """Return the seconds until the next attempt is allowed, 0 if it is."""
+        found = self._failures.get(key)
+        if found is None or found.count < FREE:
+            return 0.0
+        if now - found.last >= FORGET:
+            del self._failures[key]
+            return 0.0
+        delay = min(LONGEST, FIRST * 2.0 ** min(found.count - FREE, 20))
+        return max(0.0, found.last + delay - now)
+
+    def add(self, key: str, now: float) -> int:
+        """Count a failure, and return how many there are."""
+        found = self._failures.setdefault(key, _Failures())
+        if found.count and now - found.last >= FORGET:
+            found.count = 0
+        found.count += 1
+        found.last = now
+        self._failures.move_to_end(key)
+        while len(self._failures) > self._most:
+            self._failures.popitem(last=False)
+        return found.count
+
+    def take_back(self, key: str) -> None:
+        """Remove the last failure of a key: the attempt has succeeded."""
+        if (found := self._failures.get(key)) is not None:
+            found.count -= 1
+            if found.count <= 0:
+                del self._failures[key]
+
+    def forget(self, key: str) -> None:
+        """Remove all failures of a key."""
+        self._failures.pop(key, None)
+
+
+def address_key(address: str) -> str:
+    """Return the key of a client: its IPv4 address, the network of its subscriber for IPv6, else the text."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ip_network((parsed, _SUBSCRIBER), strict=False))
+    return str(parsed)

@@ -1,0 +1,298 @@
+"""The gate of the page behind a real server with TLS: bytes on the wire, cookies, WebSockets, and a provider."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import structlog
+from oidc_provider import CLIENT, SECRET, Provider
+from processes import free_port
+from secured_page import PASSWORD, Page, serving
+from served import make_certificate, served
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from gateway.dashboard.security.tls import tls_options
+from gateway.settings.dashboard_section import DashboardTls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Served(NamedTuple):
+    """A secured application at a port."""
+
+    page: Page
+    port: int
+    context: ssl.SSLContext
+
+    @property
+    def origin(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.origin, verify=self.context)
+
+    async def signed_in(self, client: httpx.AsyncClient) -> str:
+        """Sign in, and return the cookie."""
+        answer = await client.post(
+            "/login", data={"name": "anna", "password": PASSWORD}, headers={"Origin": self.origin}
+        )
+        assert answer.status_code == 303
+        return f"__Host-lineside={client.cookies['__Host-lineside']}"
+
+    async def raw(self, request: bytes) -> bytes:
+        """Send bytes, and return the answer."""
+        reader, writer = await asyncio.open_connection("localhost", self.port, ssl=self.context)
+        try:
+            writer.write(request)
+            await writer.drain()
+            return await asyncio.wait_for(reader.read(100_000), 10)
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def https(folder: Path, **keys: Any) -> AsyncIterator[Served]:
+    certificate, key = make_certificate(folder)
+    port = free_port()
+    tls = {"certificate": str(certificate), "key": str(key)}
+    with serving(folder, listen=f"127.0.0.1:{port}", tls=tls, **keys) as page:
+        async with served(page.app, port, **tls_options(page.section.tls)):
+            yield Served(page, port, ssl.create_default_context(cafile=certificate))
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    async with https(tmp_path) as server:
+        yield server
+
+
+async def test_the_cookie_and_hsts_are_for_tls(server: Served) -> None:
+    async with server.client() as client:
+        cookie = await server.signed_in(client)
+        assert (await client.get("/api/who")).text == "anna"
+        answer = await client.get("/login")
+    assert re.fullmatch(r"__Host-lineside=[\w-]{43}", cookie)
+    assert answer.headers["strict-transport-security"]
+    assert "server" not in answer.headers
+
+
+async def test_old_versions_of_tls_are_refused(server: Served) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await asyncio.open_connection("localhost", server.port, ssl=context)
+
+
+async def test_ten_wrong_passwords_over_the_network(server: Served) -> None:
+    async with server.client() as client:
+        form, headers = {"name": "anna", "password": "wrong"}, {"Origin": server.origin}
+        codes = [(await client.post("/login", data=form, headers=headers)).status_code for _ in range(10)]
+    assert codes == [401] * 5 + [429] * 5
+    assert {entry["from"] for entry in server.page.entries()} == {"127.0.0.1"}
+
+
+async def test_a_websocket_needs_our_origin_and_a_session(server: Served) -> None:
+    url, ssl_ = f"wss://localhost:{server.port}/api/live", server.context
+    async with server.client() as client:
+        cookie = {"Cookie": await server.signed_in(client)}
+    with pytest.raises(InvalidStatus, match="403"):
+        await connect(url, ssl=ssl_, origin="https://evil.example", additional_headers=cookie)  # type: ignore[arg-type]
+    async with connect(url, ssl=ssl_) as socket:
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+    async with connect(url, ssl=ssl_, additional_headers=cookie) as socket:
+        await socket.send("!")
+        assert await socket.recv() == "anna!"
+
+
+async def test_a_session_that_nobody_uses_closes_its_websocket(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    port = free_port()
+    with serving(tmp_path) as page:
+        section = page.section.model_copy(update={"idle": 0.3})
+        short = Page(tmp_path, page.audit, section)
+        async with served(short.app, port, ssl_certfile=str(certificate), ssl_keyfile=str(key)):
+            server = Served(short, port, ssl.create_default_context(cafile=certificate))
+            async with server.client() as client:
+                cookie = {"Cookie": await server.signed_in(client)}
+                url = f"wss://localhost:{port}/api/live"
+                async with connect(url, ssl=server.context, additional_headers=cookie) as socket:
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await asyncio.wait_for(socket.recv(), 10)
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 4401
+                assert (await client.get("/api/who")).status_code == 401
+
+
+ODD: list[tuple[bytes, bytes]] = [
+    (b"GET /api/who HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"421"),
+    (b"GET /api/who HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", b"4"),
+    (b"GET /api/who HTTP/1.1\r\n\r\n", b"400"),
+    (b"GET http://evil.example/api/who HTTP/1.1\r\nHost: localhost\r\n\r\n", b"4"),
+    (b"GET /%0d%0aSet-Cookie:%20x=1 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"303"),
+    (b"GET /login?next=/%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200"),
+    (b"GET /login HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", b"431"),
+    (b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n", b"413"),
+    (b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1, 2\r\n\r\n", b"4"),
+    (b"TRACE / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"401"),
+    (b"\x16\x03\x01 / HTTP/1.1\r\n\r\n", b"400"),
+]
+"""Bytes of a request, and the beginning of the status of its answer."""
+
+
+async def test_odd_requests_add_no_header(server: Served) -> None:
+    for request, status in ODD:
+        answer = await server.raw(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        head = answer.partition(b"\r\n\r\n")[0]
+        assert head.startswith(b"HTTP/1.1 " + status), (request[:100], head)
+        assert b"\r\nset-cookie" not in head.lower()
+
+
+async def test_a_certificate_that_can_not_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = make_certificate(tmp_path, "hunter2-of-the-key")
+    written: dict[str, Any] = {"certificate": str(certificate), "key": str(key)}
+    with pytest.raises(Exception, match="write key_password"):
+        tls_options(DashboardTls.model_validate(written))
+    monkeypatch.setenv("LINESIDE_SECRET_DASHBOARD_KEY", "wrong-password")
+    written["key_password"] = {"secret": "dashboard_key"}
+    with pytest.raises(OSError, match="can't be used") as wrong:
+        tls_options(DashboardTls.model_validate(written))
+    assert wrong.value.filename == str(certificate)
+    monkeypatch.setenv("LINESIDE_SECRET_DASHBOARD_KEY", "hunter2-of-the-key")
+    assert tls_options(DashboardTls.model_validate(written))["ssl_keyfile"] == str(key)
+    with pytest.raises(FileNotFoundError):
+        tls_options(DashboardTls.model_validate(written | {"key": str(tmp_path / "none.key")}))
+
+
+# -- a provider --
+
+
+class Plant(NamedTuple):
+    """A provider, and a page that trusts it."""
+
+    provider: Provider
+    server: Served
+
+    async def sign_in(self, client: httpx.AsyncClient, after: str = "/") -> httpx.Response:
+        """Go to the provider and back, as a browser does."""
+        begun = await client.get("/login/oidc", params={"next": after})
+        if begun.status_code != 303:
+            return begun
+        async with httpx.AsyncClient(verify=self.server.context) as other:
+            returned = await other.get(begun.headers["location"])
+        target = urlsplit(returned.headers["location"])
+        return await client.get(f"{target.path}?{target.query}", headers={"Sec-Fetch-Site": "cross-site"})
+
+
+@pytest.fixture
+async def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plant]:
+    monkeypatch.setenv("LINESIDE_SECRET_OIDC_CLIENT", SECRET)
+    port = free_port()
+    provider = Provider(f"http://127.0.0.1:{port}")
+    oidc = {
+        "issuer": provider.issuer, "client_id": CLIENT, "client_secret": {"secret": "oidc_client"},
+        "roles": {"viewer": "plant-staff", "operator": "shift-leads", "admin": "plant-it"},
+    }  # fmt: skip
+    async with served(provider.app(), port), https(tmp_path, users=False, oidc=oidc) as server:
+        yield Plant(provider, server)
+
+
+async def test_a_company_account_signs_in(plant: Plant) -> None:
+    async with plant.server.client() as client:
+        assert "company account" in (await client.get("/login")).text
+        assert (await client.get("/api/who")).status_code == 401
+        answer = await plant.sign_in(client, "/machines?x=1")
+        assert answer.status_code == 200
+        assert 'content="0; url=/machines?x=1"' in answer.text
+        cookies = answer.headers.get_list("set-cookie")
+        assert any(re.fullmatch(r"__Host-lineside=[\w-]{43}; .*SameSite=Strict; Secure", one) for one in cookies)
+        session = (await client.get("/api/session")).json()
+    assert (session["name"], session["role"], session["method"]) == ("olga", "operator", "oidc")
+    [entry] = plant.server.page.entries()
+    assert (entry["action"], entry["who"], entry["after"]["method"]) == ("login", "olga", "oidc")
+
+
+NOT_ACCEPTED = (
+    "wrong nonce", "no nonce", "wrong audience", "wrong issuer", "expired", "other key", "shared key", "no signature",
+    "no token", "denied",
+)  # fmt: skip
+UNAVAILABLE = ("down", "huge", "other issuer", "open token endpoint")
+
+
+async def test_a_provider_that_is_wrong_signs_nobody_in(plant: Plant) -> None:
+    """Each fault is one that an attacker, or a provider with a defect, can bring about."""
+    found = {}
+    with structlog.testing.capture_logs() as logs:
+        async with plant.server.client() as client:
+            for fault in (*UNAVAILABLE, *NOT_ACCEPTED):
+                plant.provider.fault = fault
+                answer = await plant.sign_in(client)
+                problem = re.search('role="alert">([^<]*)', answer.text)
+                found[fault] = answer.status_code, "" if problem is None else problem[1]
+                assert (await client.get("/api/who")).status_code == 401, fault
+    assert {fault: found[fault][0] for fault in UNAVAILABLE} == dict.fromkeys(UNAVAILABLE, 502)
+    accepted = (401, "The company account was not accepted.")
+    assert {fault: found[fault] for fault in NOT_ACCEPTED} == dict.fromkeys(NOT_ACCEPTED, accepted)
+    assert SECRET not in repr(logs)
+    failed = [entry for entry in plant.server.page.entries() if entry["action"] == "login-failed"]
+    assert len(failed) == len(NOT_ACCEPTED)
+
+
+async def test_the_claim_gives_the_highest_role_or_none(plant: Plant) -> None:
+    claims: list[tuple[Any, str]] = [
+        ([], ""), (["others"], ""), (7, ""), (None, ""), ({"a": 1}, ""), ("plant-staff", "viewer"),
+        (["plant-staff", "plant-it", 3], "admin"),
+    ]  # fmt: skip
+    for roles, role in claims:
+        plant.provider.claims["roles"] = roles
+        async with plant.server.client() as client:
+            assert (await plant.sign_in(client)).status_code == (200 if role else 403), roles
+            assert (await client.get("/api/session")).json().get("role", "") == role
+
+
+async def test_an_answer_of_the_provider_is_for_the_browser_that_has_begun_and_once(plant: Plant) -> None:
+    """Login CSRF: an attacker must not sign a victim's browser in to the attacker's account."""
+    async with plant.server.client() as one, plant.server.client() as two:
+        begun = await one.get("/login/oidc")
+        async with httpx.AsyncClient(verify=plant.server.context) as other:
+            returned = await other.get(begun.headers["location"])
+        target = urlsplit(returned.headers["location"])
+        callback = f"{target.path}?{target.query}"
+        assert (await two.get(callback)).status_code == 401
+        assert (await one.get(callback)).status_code == 401  # the state is used up
+        assert (await one.get("/login/oidc/callback?code=x")).status_code == 401
+
+
+async def test_a_key_that_the_provider_has_changed_is_fetched(plant: Plant) -> None:
+    async with plant.server.client() as client:
+        assert (await plant.sign_in(client)).status_code == 200
+        plant.provider.rotate()
+        assert (await plant.sign_in(client)).status_code == 200
+    assert plant.provider.requests.count("/keys") == 2
+
+
+async def test_a_provider_that_is_down_is_logged_once(plant: Plant) -> None:
+    plant.provider.fault = "down"
+    async with plant.server.client() as client:
+        with structlog.testing.capture_logs() as logs:
+            for _ in range(3):
+                assert (await client.get("/login/oidc")).status_code == 502
+            plant.provider.fault = ""
+            assert (await client.get("/login/oidc")).status_code == 303
+    events = [entry["event"] for entry in logs]
+    assert [event for event in events if event.startswith("oidc")] == ["oidc.unavailable", "oidc.available"]
