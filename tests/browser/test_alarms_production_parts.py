@@ -133,7 +133,7 @@ def test_production_shows_states_counts_and_details_out_of_the_store(open_view: 
     page.wait_for_selector(".produced-strip[aria-label]", timeout=PATIENCE)
     assert [one.inner_text() for one in page.locator(".produced-name strong").all()] == ["press-01", "press-02"]
     page.wait_for_function(
-        "() => /running \\d+ %/.test(document.querySelector('.produced-strip').getAttribute('aria-label'))",
+        "() => /running [0-9.,]+ ?%/.test(document.querySelector('.produced-strip').getAttribute('aria-label'))",
         timeout=PATIENCE,
     )
     page.get_by_role("button", name="More about press-01").click()
