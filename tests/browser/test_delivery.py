@@ -73,7 +73,7 @@ def test_every_reading_is_accounted_for_before_ones_eyes(open_view: Open):
     assert len(shares) == 4
     assert card.locator(".flow-ribbon[d*='M']").count() >= 2
     sentence = page.locator(".account[data-kind=good] .account-text").inner_text()
-    assert re.match(r"All [\d,]+ readings acquired are accounted for: .* and none was lost\.", sentence)
+    assert re.match(r"All [\d,]+ readings acquired are accounted for: .*\. None was lost\.", sentence)
     assert "Every gateway and every ingest is online" in page.locator(".panel").first.inner_text()
     scans = card.locator(".fact-grid div", has_text="Scans").first.inner_text()
     due, taken, missed = map(number, re.split(r"[=+]", scans.partition("\n")[2]))

@@ -150,10 +150,10 @@ function accountOf(one) {
   const parts = [t("{count} are stored", { count: number(one.confirmed, 0) }), t("{count} had not changed and were not sent", { count: number(one.unchanged, 0) })];
   if (one.pending) parts.push(t("{count} wait in a spool", { count: number(one.pending, 0) }));
   if (kept.length) parts.push(t("set aside: {counts}", { counts: list(kept) }));
-  parts.push(lost.length ? t("lost: {counts}", { counts: list(lost) }) : t("none was lost"));
+  const verdict = lost.length ? t("Lost: {counts}.", { counts: list(lost) }) : t("None was lost.");
   return {
     kind: lost.length ? "dropped" : "good", mark: lost.length ? "!" : "✓",
-    text: t("All {acquired} readings acquired are accounted for: {parts}.", { acquired, parts: list(parts) }), more: more.join(" "),
+    text: `${t("All {acquired} readings acquired are accounted for: {parts}.", { acquired, parts: list(parts) })} ${verdict}`, more: more.join(" "),
   };
 }
 
@@ -281,18 +281,18 @@ class GatewayCard extends Card {
     if (schedule.late_ms) this.fact(t("Scans begin late by"), t("{mean} on average, {most} at most", { mean: milliseconds(schedule.late_ms.mean), most: milliseconds(schedule.late_ms.most) }));
     if (points) this.fact(t("Points"), pointsText(points), { odd: points.bad > 0 });
     if (broker) {
-      const counts = [t("{count} reconnects", { count: number(Math.max(0, (this.one.connection ?? 1) - 1), 0) }), t("{count} records sent again", { count: number(broker.again, 0) })];
+      const counts = [t("reconnects: {count}", { count: number(Math.max(0, (this.one.connection ?? 1) - 1), 0) }), t("records sent again: {count}", { count: number(broker.again, 0) })];
       if (broker.nobody) counts.push(t("{count} without a subscriber", { count: number(broker.nobody, 0) }));
       if (broker.refused) counts.push(t("{count} refused", { count: number(broker.refused, 0) }));
       this.fact(t("Broker"), counts.join(", "), { odd: broker.refused > 0 });
     }
-    if (drivers) this.fact(t("Devices"), t("{connects} connects, {requests} requests, {timeouts} time-outs, {refused} refused", {
+    if (drivers) this.fact(t("Devices"), t("connects: {connects}, requests: {requests}, time-outs: {timeouts}, refused: {refused}", {
       connects: number(drivers.connects, 0), requests: number(drivers.requests, 0), timeouts: number(drivers.timeouts, 0), refused: number(drivers.refused, 0),
     }));
     if (clock) this.fact(t("Clock"), clockText(clock), { odd: !clock.trusted });
     if (one.workers.length) {
       const restarts = one.workers.reduce((sum, worker) => sum + worker.restarts, 0);
-      this.fact(t("Workers"), t("{count} workers, {restarts} restarts", { count: one.workers.length, restarts: number(restarts, 0) }), { odd: restarts > 0 });
+      this.fact(t("Workers"), t("workers: {count}, restarts: {restarts}", { count: one.workers.length, restarts: number(restarts, 0) }), { odd: restarts > 0 });
     }
   }
 }

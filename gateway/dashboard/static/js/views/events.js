@@ -17,6 +17,7 @@ const ONE = {
 };
 const LEVELS = { info: mark("All levels"), warning: mark("Warnings and errors"), error: mark("Errors alone") };
 const RANK = { info: 0, warning: 1, error: 2 };
+const SPOKEN = { info: "", warning: mark("warning"), error: mark("error") };
 const SYMBOLS = { info: "producing", warning: "degraded", error: "aborted" };
 
 /** Events that are states of a journal alone; others are states of machines. */
@@ -50,7 +51,7 @@ class Events {
     this.makeTools(query);
     this.list = new VirtualList({
       label: t("Events"), columns: [t("Time"), t("Kind"), t("Where"), t("Event"), t("Details")],
-      make: () => [h("span"), h("span", { class: "state" }, h("i"), h("span")), h("span", {}, h("strong"), " ", h("span", { class: "muted" })), h("span"), h("span")],
+      make: () => [h("span"), h("span", { class: "state" }, h("i"), h("span", { class: "visually-hidden" }), h("span")), h("span", {}, h("strong"), " ", h("span", { class: "muted" })), h("span"), h("span")],
       update: (cells, entry) => showRow(cells, entry), activate: (entry) => open(entry), select: (entry) => this.showDetail(entry),
     });
     this.detail = h("section", { class: "panel event-detail", "aria-label": t("Details"), "aria-live": "polite", hidden: true });
@@ -187,7 +188,7 @@ function entryOf([one, time, kind, subject, event, level, fields]) {
 }
 
 function eventText({ kind, event }) {
-  if (kind === "configuration") return t("configuration {digest}", { digest: event });
+  if (kind === "configuration") return event; // its digest
   return EVENTS[event] ? t(EVENTS[event]) : stateText(event);
 }
 
@@ -223,6 +224,7 @@ function showRow(cells, entry) {
   const [time, kind, where, event, details] = cells.map((cell) => cell.firstElementChild);
   setText(time, moment(entry.time));
   set(kind, { data: { kind: SYMBOLS[entry.level] } });
+  setText(kind.children[1], SPOKEN[entry.level] ? t(SPOKEN[entry.level]) : "");
   setText(kind.lastElementChild, ONE[entry.kind] ? t(ONE[entry.kind]) : entry.kind);
   const [name, rest] = place(entry.subject);
   setText(where.firstElementChild, name);
