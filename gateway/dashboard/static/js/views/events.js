@@ -20,15 +20,17 @@ const RANK = { info: 0, warning: 1, error: 2 };
 const SPOKEN = { info: "", warning: mark("warning"), error: mark("error") };
 const SYMBOLS = { info: "producing", warning: "degraded", error: "aborted" };
 
-/** Events that are states of a journal alone; others are states of machines. */
+/** Events of the journal alone; others are states of machines. */
 const EVENTS = {
   connected: mark("connected"), "not connected": mark("not connected"), active: mark("active"), inactive: mark("inactive"),
-  acknowledged: mark("acknowledged"), removed: mark("removed"),
+  acknowledged: mark("acknowledged"), removed: mark("removed"), "noted as acknowledged": mark("noted as acknowledged"),
+  shelved: mark("shelved"), "note removed": mark("note removed"), "shelving ended": mark("shelving ended"),
 };
 
 const FIELDS = {
   was: mark("before"), reason: mark("reason"), gateway: mark("gateway"), host: mark("host"), version: mark("version"), error: mark("error"),
   message: mark("message"), source: mark("source"), name: mark("name"), severity: mark("severity"),
+  who: mark("who"), comment: mark("comment"),
 };
 
 /** @typedef {{number: number, time: number, kind: string, subject: string, event: string, level: string, fields: Record<string, string>, text: string}} Entry */
@@ -211,7 +213,7 @@ function place(subject) {
 }
 
 function machineOf({ kind, subject }) {
-  return ["machine", "production", "alarm"].includes(kind) && subject.split("/").length === 5 ? address("machine", subject) : null;
+  return ["machine", "production", "alarm", "operator"].includes(kind) && subject.split("/").length === 5 ? address("machine", subject) : null;
 }
 
 function open(entry) {
