@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -84,7 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark each test as fast, services or slow, and put the tests in order."""
     for item in items:
         if not any(item.get_closest_marker(name) for name in MARKERS):
-            item.add_marker(_marker(item))
+            item.add_marker(_marker(item.path))
     seed = config.getoption("--shuffle")
     if seed is None:
         _long_first(items)
@@ -93,10 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         random.Random(seed).shuffle(items)  # noqa: S311 - to be repeated
 
 
-def _marker(item: pytest.Item) -> str:
-    if any(item.path.match(pattern) for pattern in (*SLOW, "chaos/*.py")):
+@functools.cache
+def _marker(file: Path) -> str:
+    if any(file.match(pattern) for pattern in (*SLOW, "chaos/*.py")):
         return "slow"
-    return "services" if any(item.path.match(pattern) for pattern in WITH_PROCESSES) else "fast"
+    return "services" if any(file.match(pattern) for pattern in WITH_PROCESSES) else "fast"
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +106,7 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
     """Keep the marker true: `make test-fast` needs no server, and takes less than a minute."""
     if request.node.get_closest_marker("fast"):
 
-        def refuse(*arguments: object, **_: object) -> None:
+        def refuse(_: object, *arguments: object, **__: object) -> None:
             pytest.fail(f"a fast test starts a process: {arguments}; add its file to WITH_PROCESSES in conftest.py")
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
