@@ -115,9 +115,8 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
 
 def _long_first(items: list[pytest.Item]) -> None:
     """Let the long tests come first on every worker: `--dist worksteal` gives each as many in a row at first."""
-    place = {item: next((n for n, name in enumerate(LONG) if item.path.match(name)), len(LONG)) for item in items}
-    long = sorted((item for item in items if place[item] < len(LONG)), key=place.__getitem__)
-    short = [item for item in items if place[item] == len(LONG)]
+    long = sorted((item for item in items if _place(item.path) < len(LONG)), key=lambda item: _place(item.path))
+    short = [item for item in items if _place(item.path) == len(LONG)]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     mixed: list[pytest.Item] = []
     for worker in range(workers):
@@ -127,6 +126,11 @@ def _long_first(items: list[pytest.Item]) -> None:
         mixed += mine + short[:first]
         del short[:first]
     items[:] = mixed + short
+
+
+@functools.cache
+def _place(file: Path) -> int:
+    return next((place for place, name in enumerate(LONG) if file.match(name)), len(LONG))
 
 
 @pytest.fixture(autouse=True)
