@@ -114,13 +114,17 @@ def _fast_tests_start_no_process(request: pytest.FixtureRequest, monkeypatch: py
 
 
 def _long_first(items: list[pytest.Item]) -> None:
-    """Let the long tests come first on every worker: `--dist worksteal` gives each as many in a row at first."""
+    """Let the long tests come first on half of the workers: `--dist worksteal` gives each as many in a row at first.
+
+    The others begin with short tests, since long tests start a whole plant each, which as many again would delay.
+    """
     long = sorted((item for item in items if _place(item.path) < len(LONG)), key=lambda item: _place(item.path))
     short = [item for item in items if _place(item.path) == len(LONG)]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    half = (workers + 1) // 2
     mixed: list[pytest.Item] = []
     for worker in range(workers):
-        mine = long[worker::workers]
+        mine = long[worker::half] if worker < half else []
         left = (len(items) - len(mixed)) // (workers - worker)
         first = max(0, left - len(mine))
         mixed += mine + short[:first]
