@@ -12,6 +12,7 @@ from gateway.common.state_log import RepeatLog
 from gateway.ingest.batch import ReceivedRecord, Sender
 from gateway.ingest.placement import check_levels, placed_scans, source_of
 from gateway.model.metadata import MachineMeta
+from gateway.model.receipt import receipt_of
 from gateway.model.record import GatewayRecord
 from gateway.mqtt.messages import BadMessage, parse_meta, parse_metadata
 from gateway.stores.base import MachineScan
@@ -81,7 +82,8 @@ class MessageDecoder:
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
-        received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record))
+        receipt = receipt_of(self._topics.place(topic), payload)
+        received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record), receipt)
         self._append_or_queue(batch, received, scans)
 
     def _sender(self, source: Source, record: AnyRecord) -> Sender:

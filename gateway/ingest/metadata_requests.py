@@ -34,13 +34,13 @@ def gateway_of(sender: Sender) -> GatewayPath:
 
 @dataclass(slots=True)
 class _Request:
-    """The records of one gateway that wait for one id, and the times of its requests."""
+    """The records of one gateway that wait for one id, by receipt, and the times of its requests."""
 
     since: float
     next: float
     delay: float = ASK_FIRST
     asked: int = 0
-    records: dict[tuple[str, int], ReceivedRecord] = field(default_factory=dict)
+    records: dict[bytes, ReceivedRecord] = field(default_factory=dict)
 
 
 class MetadataRequests:
@@ -61,7 +61,7 @@ class MetadataRequests:
         request = requests.get(meta_id)
         if request is None:
             request = requests[meta_id] = _Request(now, now)
-        key = record.sender.spool, record.seq
+        key = record.receipt
         if key not in request.records:
             if self._count >= MAX_WAITING or self._bytes + record.size > MAX_WAITING_BYTES:
                 return []

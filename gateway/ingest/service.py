@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gateway.common.dead_letters import DeadLetters
-    from gateway.ingest.batch import Confirmation, Sender, WrittenBatch
+    from gateway.ingest.batch import Confirmation, WrittenBatch
     from gateway.ingest.metadata_registry import MetadataRegistry
     from gateway.ingest.store_writer import StoreWriter
     from gateway.model.path import GatewayPath
@@ -411,7 +411,7 @@ class Ingest:
         self,
         client: MqttClient | None,
         stored: list[Confirmation],
-        accepted: list[tuple[Sender, int]],
+        accepted: list[Confirmation],
         lost: Sequence[Confirmation] = (),
     ) -> None:
         """Send confirmations; without a client, send them over the next connection."""

@@ -151,6 +151,9 @@ GATEWAY = (
     Definition("lineside_records_without_subscribers_total", COUNTER, "Records for which the broker had no "
                "subscribers."),
     Definition("lineside_records_refused_total", COUNTER, "Records that the broker refused."),
+    Definition("lineside_confirmations_refused_total", COUNTER, "Records of confirmations that were ignored, by "
+               "reason: `unproved` (one for each message), `wrong_proof`, or `not_sent` (also the second "
+               "confirmation of a record that was sent twice).", ("reason",)),
     Definition("lineside_record_acknowledgement_seconds", HISTOGRAM, "Time from publishing a record to the "
                "acknowledgement of the broker (PUBACK)."),
     Definition("lineside_record_confirmation_seconds", HISTOGRAM, "Time from publishing a record to its "

@@ -49,6 +49,13 @@ class Confirm(StrEnum):
     BROKER = "broker"
 
 
+class ConfirmProof(StrEnum):
+    """Whether a confirmation has to prove that its sender has received the records."""
+
+    REQUIRED = "required"
+    ACCEPT_UNPROVED = "accept_unproved"
+
+
 class Order(StrEnum):
     """In what order records leave."""
 
@@ -186,6 +193,9 @@ class GatewaySection(Section):
     """The encoding of records, as in `json`, or `binary` for smaller records."""
     confirm: Annotated[Confirm, Field(strict=False)] = Confirm.STORE
     """What frees the spool: the store, through ingest, or the broker's acknowledgement, as in `store`."""
+    confirm_proof: Annotated[ConfirmProof, Field(strict=False)] = ConfirmProof.REQUIRED
+    """Whether ingest has to prove that it has the records that it confirms; `accept_unproved` is for an ingest of an
+    earlier version, as in `required`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
