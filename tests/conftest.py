@@ -61,6 +61,7 @@ SLOW = (
 WITH_PROCESSES = (
     "contract/*.py",
     "end_to_end/*.py",
+    "security/*.py",
     "unit/test_imports.py",
     "unit/test_prose.py",
     "unit/test_settings.py",

@@ -349,6 +349,36 @@ def _is_loopback(host: str) -> bool:
         return host.rstrip(".").lower() in {"localhost", "ip6-localhost"}
 
 
+_PATTERN_LEVEL = re.compile(r"[A-Za-z0-9_.*?-]+")
+
+_PATTERN_LEVELS = (3, 5)
+"""Levels of a pattern of machines: without or with the enterprise and the site."""
+
+
+def _is_machine_pattern(written: object) -> object:
+    """Check a pattern of machines. Raises `ValueError`."""
+    if isinstance(written, str):
+        levels = written.split("/")
+        if len(levels) not in _PATTERN_LEVELS or not all(map(_PATTERN_LEVEL.fullmatch, levels)):
+            raise ValueError(
+                f"{written[:100]!r} is not a pattern of machines; write area/line/machine, where * stands for any "
+                "characters of a level, as in 'curing/curing-1/*'"
+            )
+    return written
+
+
+MachinePattern = Annotated[
+    str,
+    BeforeValidator(_is_machine_pattern),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[A-Za-z0-9_.*?-]+(/[A-Za-z0-9_.*?-]+){2}((/[A-Za-z0-9_.*?-]+){2})?$"}
+    ),
+]
+"""Machines: `area/line/machine`, or with enterprise and site before it; `*` and `?` as in file names."""
+
+MachinePatterns = Annotated[tuple[MachinePattern, ...], BeforeValidator(_one_or_many)]
+
+
 class IngestSection(Section):
     """How ingest receives and stores records.
 
@@ -363,6 +393,9 @@ class IngestSection(Section):
     """The name of several that take a part of the records each, as in `plant`."""
     confirms: bool = True
     """Whether this ingest confirms stored records, so that gateways delete them from their spools, as in `true`."""
+    gateways: dict[Name, MachinePatterns] = {}
+    """The machines that each gateway may publish records of, other records are set aside; without it all gateways may
+    publish records of all machines, as in `{edge-01: ["curing/curing-1/*"]}`."""
     folder: Folder = Path("lineside-data")
     """The folder of its files: dead letters, and the metadata of machines, as in `/var/lib/lineside`."""
     batch_records: Annotated[int, Field(ge=1, le=10_000)] = 500
