@@ -74,6 +74,8 @@ class MessageDecoder:
         self._owners = owners or MachineOwners(status)
         self._retained = retained or RetainedRecords(status)
         self._gateway_resends = gateway_resends
+        self.confirm_key = b""
+        """The secret of the receipts; set it before the first message."""
         self._refused: dict[bytes, None] = {}
         self._sources: dict[str, tuple[str, Source]] = {}
         self._senders: dict[Sender, Sender] = {}
@@ -99,7 +101,7 @@ class MessageDecoder:
         except Undecodable as error:
             batch.other_letters.append(DeadLetter(topic, str(error), payload))
             return
-        receipt = receipt_of(self._topics.place(topic), payload)
+        receipt = receipt_of(self._topics.place(topic), payload, self.confirm_key)
         received = ReceivedRecord(self._sender(source, record), record.seq, topic, payload, len(record), receipt)
         paths = (source,) if isinstance(source, MachinePath) else {placed.path for placed in scans}
         if (path := self._owners.denied(received.sender, paths)) is not None:

@@ -138,7 +138,8 @@ class Ingest:
         return self._set_aside.waiting
 
     async def run(self) -> None:
-        """Receive and write until cancelled; log an outage once."""
+        """Receive and write until cancelled; log an outage once. Raises `MissingSecret` at the start."""
+        self._decoder.confirm_key = self._factory.gateway.reveal_confirm_key()
         await self._disk.run(self._metadata.load)
         for machine in self._factory.machines:
             self._metadata.add(machine.path, [machine.meta])

@@ -41,13 +41,14 @@ class Proofs:
     """The receipts of the records that were sent and are not confirmed.
 
     `refused` counts the records of confirmations that were ignored, by reason; confirmations without proofs count as
-    one each. With `accept_unproved` these are valid. `root` is the root of all topics, `key` see `receipt_of`.
+    one each. With `accept_unproved` these are valid. `root` is the root of all topics. Set `key`, see `receipt_of`,
+    before the first record is sent.
     """
 
-    def __init__(self, root: str, *, key: bytes = b"", accept_unproved: bool = False) -> None:
+    def __init__(self, root: str, *, accept_unproved: bool = False) -> None:
         self.refused: Counter[str] = Counter()
+        self.key = b""
         self._place_at = len(root) + 1
-        self._key = key
         self._accept_unproved = accept_unproved
         self._receipts: dict[int, bytes] = {}
 
@@ -57,7 +58,7 @@ class Proofs:
     def sent(self, seq: int, topic: str, payload: bytes) -> None:
         """Keep the receipt of a record that is sent to a topic."""
         self._receipts.pop(seq, None)  # the latest is the last to go
-        self._receipts[seq] = receipt_of(topic[self._place_at :], payload, self._key)
+        self._receipts[seq] = receipt_of(topic[self._place_at :], payload, self.key)
         if len(self._receipts) > MAX_RECEIPTS:
             del self._receipts[next(iter(self._receipts))]
 

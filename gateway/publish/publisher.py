@@ -53,7 +53,7 @@ _HINTS = {
     UNPROVED: "upgrade this ingest, or set gateway.confirm_proof: accept_unproved; if there is none without proofs, "
     "allow only ingest to publish on the topic",
     WRONG_PROOF: "a client confirms records that it did not receive, or publishes records in the name of this "
-    "gateway: allow only ingest to publish on the topic, and set ingest.gateways",
+    "gateway: allow only ingest to publish on the topic, set ingest.gateways, and compare gateway.confirm_key",
 }
 """What to do about refused confirmations, by reason."""
 
@@ -120,6 +120,7 @@ class Publisher:
         """
         own, gateway = factory.factory, factory.gateway
         self._gateway = gateway.id
+        self._settings = gateway
         self._by_broker = gateway.confirm is Confirm.BROKER
         self._topics = topics
         self._spool = spool
@@ -156,7 +157,11 @@ class Publisher:
         return None if self._identity is None else self._identity.presence
 
     async def run(self) -> None:
-        """Connect and publish until cancelled; an outage is logged once. A worker does not while it is paused."""
+        """Connect and publish until cancelled; an outage is logged once. A worker does not while it is paused.
+
+        Raises `MissingSecret` before the first attempt.
+        """
+        self.proofs.key = self._settings.reveal_confirm_key()
         if self._identity is not None:
             await self._session.run(self._serve)
             return

@@ -196,6 +196,9 @@ class GatewaySection(Section):
     confirm_proof: Annotated[ConfirmProof, Field(strict=False)] = ConfirmProof.REQUIRED
     """Whether ingest has to prove that it has the records that it confirms; `accept_unproved` is for an ingest of an
     earlier version, as in `required`."""
+    confirm_key: Secret | None = None
+    """A secret that the gateway and ingest share: a client without it can't confirm records that it has read, as in
+    `{secret: confirm_key}`."""
     clock: Annotated[ClockTrust, Field(strict=False)] = ClockTrust.TRUST
     """Whether readings are uncertain while nothing keeps this machine's clock right, as in `require_sync`."""
     order: Annotated[Order, Field(strict=False)] = Order.FRESH
@@ -210,6 +213,10 @@ class GatewaySection(Section):
     """The number of processes that read machines, or `auto` for one for each processor, as in `2`."""
     metrics: GatewayMetrics = GatewayMetrics()
     """Metrics for Prometheus over HTTP, as in `{listen: "127.0.0.1:9464"}`."""
+
+    def reveal_confirm_key(self) -> bytes:
+        """Return the value of the shared secret, empty if there is none. Raises `MissingSecret`."""
+        return self.confirm_key.reveal().encode() if self.confirm_key is not None else b""
 
 
 class Version(StrEnum):

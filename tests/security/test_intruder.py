@@ -19,7 +19,11 @@ from processes import LOOPBACK, Lineside, free_port, until, write_factory
 from servers import Mosquitto
 from stored import report, rows
 
+from gateway.ingest.batch import Confirmation, Sender
+from gateway.ingest.confirmations import confirmation_messages
+from gateway.model.receipt import receipt_of
 from gateway.mqtt.messages import BadMessage, parse_confirmation, parse_gateway_state, parse_ledger
+from gateway.mqtt.topics import Topics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,6 +60,7 @@ class Plant:
 
     def __init__(self, folder: Path, mosquitto: Mosquitto) -> None:
         self.folder, self.mosquitto = folder, mosquitto
+        self.environment: dict[str, str] = {}
         self.spool = ""
         self.pending = self.acquired = 0
         self.confirmations: list[bytes] = []
@@ -65,10 +70,11 @@ class Plant:
         self._connection = f"modbus+tcp://{LOOPBACK}:{free_port()}?unit=1&timeout=10"
 
     def configuration(self, user: str, **ingest: Any) -> Path:
+        key = {"confirm_key": {"secret": "confirm_key"}} if self.environment else {}
         machine = {"template": "counter", "connection": self._connection}
         return write_factory(
             self.folder / f"{user}.yaml",
-            gateway={"id": "edge-01", "spool": {"folder": str(self.folder / "spool")}},
+            gateway={"id": "edge-01", "spool": {"folder": str(self.folder / "spool")}} | key,
             broker={"url": self.mosquitto.url, "username": user},
             ingest={"folder": str(self.folder / "ingest")} | ingest,
             stores=[{"sqlite": {"path": str(self.folder / "readings.db")}}],
@@ -80,14 +86,22 @@ class Plant:
         simulator = await Lineside.start("simulate", self.configuration("edge-01"))
         await simulator.logged("simulation.started")
         self.gateway = await Lineside.start(
-            "run", self.configuration("edge-01"), "--report", str(self.folder / "run.json")
+            "run",
+            self.configuration("edge-01"),
+            "--report",
+            str(self.folder / "run.json"),
+            environment=self.environment,
         )
         await until(lambda: self.spool and self.pending, "records wait")
 
     async def ingest(self, **settings: Any) -> Lineside:
         """Start an ingest."""
         started = await Lineside.start(
-            "ingest", self.configuration("ingest", **settings), "--report", str(self.folder / "ingest.json")
+            "ingest",
+            self.configuration("ingest", **settings),
+            "--report",
+            str(self.folder / "ingest.json"),
+            environment=self.environment,
         )
         await started.logged("ingest.subscribed")
         return started
@@ -215,6 +229,25 @@ async def test_a_repeated_confirmation_frees_nothing(plant: Plant):
         count = sum(b - a + 1 for a, b in message["ranges"])
         moved = message | {"ranges": [[last + 1, last + count]]}
         await publish(plant, CONFIRMED, one, json.dumps(moved).encode())
+    await until(lambda: "wrong_proof" in plant.reasons(), "it is logged")
+    await plant.grown()
+    assert plant.pending > before
+    await plant.ingest()
+    await plant.closed()
+
+
+async def test_a_client_that_reads_all_records_can_not_confirm_them_without_the_key(plant: Plant):
+    """A unified namespace is there to be read; the tag of a record is no secret for its readers."""
+    plant.environment = {"LINESIDE_SECRET_CONFIRM_KEY": secrets.token_hex(16)}
+    await plant.acquire()
+    await plant.grown(10)
+    before = plant.pending
+    place = f"{ROOT.removeprefix('lineside/v1/')}/area/line/m-01/data"
+    sender = Sender("enterprise", "site", "edge-01", plant.spool)
+    read = [Confirmation(sender, json.loads(one)["seq"], receipt_of(place, one)) for one in plant.records]
+    assert len(read) > 5
+    for _, payload in confirmation_messages(Topics("lineside/v1"), "ingest", "x", read, read, read):
+        await publish(plant, CONFIRMED, payload)
     await until(lambda: "wrong_proof" in plant.reasons(), "it is logged")
     await plant.grown()
     assert plant.pending > before

@@ -32,7 +32,9 @@ def payload(seq: int) -> bytes:
 
 def proofs(count: int = 12, **options: Any) -> Proofs:
     """Return the proofs of a gateway that has sent the records 1 to `count`."""
+    key = options.pop("key", b"")
     made = Proofs(ROOT, **options)
+    made.key = key
     for seq in range(1, count + 1):
         made.sent(seq, f"{ROOT}/{PLACE}", payload(seq))
     return made
@@ -153,6 +155,14 @@ def test_confirmations_without_proofs_are_accepted_only_by_choice():
     assert checked(proofs(accept_unproved=True), *forged) == NOTHING, "a wrong proof is worse than none"
 
 
+def test_with_a_shared_key_a_client_can_not_confirm_records_that_it_has_read():
+    """A broker may let every client read all records."""
+    known = proofs(key=b"secret")
+    assert checked(known, *messages(one(1), one(2, key=b"other"))) == NOTHING
+    assert known.refused == {"wrong_proof": 2}
+    assert checked(known, *messages(one(1, key=b"secret"), one(2, 1, key=b"secret"))).ranges == [(1, 2)]
+
+
 @pytest.mark.parametrize("proof", ["AAAA", "!", "AAAAAAAAAAA", "AAAAAAAAAAA=A", 7, None])
 def test_proofs_have_to_fit_the_records(proof: object):
     """A range up to 2^63 with one proof must not cost more than its message."""
@@ -176,4 +186,6 @@ def test_the_documented_receipt():
     assert proof_of(Claim.STORED, receipt).hex() == "2992ebca246c2dca"
     assert proof_of(Claim.TAKEN, receipt).hex() == "30640877b06829f8"
     assert proof_of(Claim.LOST, receipt).hex() == "36d70971955c680a"
+    keyed = receipt_of(PLACE, b'{"v":1,"gateway":"edge-01"}', b"secret")
+    assert proof_of(Claim.STORED, keyed).hex() == "8af39719ab663b61"
     assert proof_of(Claim.STORED, receipt, 2).hex() == "6e85f82e12c73879"
