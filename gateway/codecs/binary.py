@@ -376,10 +376,10 @@ class _Writer:
             self._positions[text] = position
             self._entries.append(text.encode())
 
-    def _end(self, first: int, tag: bytes) -> bytes:
+    def _end(self, first: int, tag: str) -> bytes:
         entries, rows = self._entries, self._rows
         if tag:
-            entries.append(TAG_SIGN + tag)
+            entries.append(TAG_SIGN + bytes.fromhex(tag))
         for found, most, what in (
             (self._readings, MAX_READINGS, "readings"), (self._characters, MAX_BYTES, "characters of text"),
             (len(rows), MAX_SCANS, "scans"), (len(entries), MAX_ENTRIES, "entries"),
@@ -675,10 +675,10 @@ class _Reader:
             raise Undecodable(f"a position is {position} in a table of {len(self._entries)} entries")
         return self._entries[position]
 
-    def _tag(self) -> bytes:
+    def _tag(self) -> str:
         """Return the tag, which is the last entry; records of earlier versions have none."""
         last = self._entries[-1]
-        return last[1:] if len(last) == _TAG_ENTRY and last.startswith(TAG_SIGN) else b""
+        return last[1:].hex() if len(last) == _TAG_ENTRY and last.startswith(TAG_SIGN) else ""
 
     def _text(self, position: int) -> str:
         known = self._read_texts.get(position)

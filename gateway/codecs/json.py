@@ -67,7 +67,7 @@ class JsonCodec:
             "v": VERSION, "gateway": record.gateway, "spool": record.spool, "seq": record.seq,
         }  # fmt: skip
         if record.tag:
-            written["tag"] = record.tag.hex()
+            written["tag"] = record.tag
         if isinstance(record, GatewayRecord):
             return orjson.dumps(written | _placed_scans(record.scans))
         if record.meta:
@@ -147,12 +147,12 @@ def _record(data: dict[str, Any]) -> AnyRecord:
     return Record(gateway, spool, seq, [_read(scan) for scan in scans], meta, tag)
 
 
-def _read_tag(data: dict[str, Any]) -> bytes:
+def _read_tag(data: dict[str, Any]) -> str:
     """Return the tag; records of earlier versions have none."""
     written = data.get("tag", "")
     if type(written) is not str or not _TAG.fullmatch(written):
         raise Undecodable(f"tag is {short(written)}, where {TAG_BYTES} bytes in hexadecimal belong")
-    return bytes.fromhex(written)
+    return written
 
 
 def _need(data: dict[str, Any], key: str, kind: type) -> Any:  # noqa: ANN401 - of that kind

@@ -32,9 +32,9 @@ _SET_ASIDE = slice(24, 32)
 """The part of a receipt that is never sent: the proof of a record with readings set aside is computed from it."""
 
 
-def new_tag() -> bytes:
-    """Return the tag of a new record."""
-    return os.urandom(TAG_BYTES)
+def new_tag() -> str:
+    """Return the tag of a new record, in hexadecimal."""
+    return os.urandom(TAG_BYTES).hex()
 
 
 def receipt_of(place: str, payload: bytes, key: bytes = b"") -> bytes:

@@ -25,7 +25,7 @@ class Record:
     seq: int
     scans: list[NamedScan]
     meta: str = ""
-    tag: bytes = b""
+    tag: str = ""
 
     def __len__(self) -> int:
         return sum(map(len, self.scans))
@@ -59,7 +59,7 @@ class GatewayRecord:
     spool: str
     seq: int
     scans: list[PlacedScan]
-    tag: bytes = b""
+    tag: str = ""
 
     def __len__(self) -> int:
         return sum(map(len, self.scans))

@@ -136,7 +136,7 @@ def test_a_repeated_confirmation_does_nothing():
 def test_an_old_confirmation_does_not_free_another_record_of_its_number():
     """A spool that was restored from a copy gives out some numbers again; its records have other tags."""
     known = Proofs(ROOT)
-    before, after = (b"same values" + new_tag() for _ in range(2))
+    before, after = (b"same values" + new_tag().encode() for _ in range(2))
     known.sent(1, f"{ROOT}/{PLACE}", after)
     assert checked(known, *messages(one(1, content=before))) == NOTHING
     assert known.refused == {"wrong_proof": 1}
