@@ -85,14 +85,14 @@ class MessageDecoder:
     def add(self, batch: Batch, message: ReceivedMessage) -> None:
         """Decode a message into the batch. Set other messages than records aside, so that the broker deletes them."""
         batch.messages.append(message)
+        if message.retain and not message.topic.endswith("/meta"):
+            self._retained.ignore(message.topic)
+            return
         known = self._sources.get(message.topic) or self._read_topic(batch, message)
         if known is None:
             return
         topic, source = known
         payload = message.payload
-        if message.retain:
-            self._retained.ignore(topic)
-            return
         if not payload:
             return  # an empty message removes the retained message (MQTT 5, 3.3.1.3)
         try:
@@ -179,9 +179,6 @@ class MessageDecoder:
         """Return the topic and the source of a record; None if the message is not a record."""
         topic = message.topic
         gateway, machine = self._topics.gateway_of(topic), self._topics.machine_of(topic)
-        if gateway is not None and gateway[1] == "metadata" and message.retain:
-            self._retained.ignore(topic)
-            return None
         if gateway is not None and gateway[1] == "metadata":
             self._read_answer(batch, gateway[0], message)
             return None

@@ -21,8 +21,9 @@ from gateway.model.path import MachinePath
 from gateway.model.reading import NamedScan
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.packets import ReceivedMessage
+from gateway.mqtt.session import MAX_DENIED, Session
 from gateway.mqtt.topics import Topics
-from gateway.settings.sections import IngestSection
+from gateway.settings.sections import BrokerSection, IngestSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +151,14 @@ class Client:
 
 
 @pytest.mark.parametrize(
-    "topic", [TOPICS.data(PRESS), TOPICS.event(PRESS), "lineside/v1/acme/north/_gateways/edge-01/metadata"]
+    "topic",
+    [
+        TOPICS.data(PRESS),
+        TOPICS.event(PRESS),
+        "lineside/v1/acme/north/_gateways/edge-01/metadata",
+        "lineside/v1/acme/north/_gateways/edge-01/data",
+        "lineside/v1/acme/north/curing//press-01/data",
+    ],
 )
 def test_a_retained_record_is_ignored_counted_and_cleared(topic: str):
     """It would be stored and confirmed again at every subscription, and displace the reading of no time."""
@@ -160,7 +168,8 @@ def test_a_retained_record_is_ignored_counted_and_cleared(topic: str):
     intake.retained.clear(cast("Any", client))
     assert client.sent == [(topic, b"")]
     client.answers[0](0)
-    intake.add(topic, b"")  # the broker passes on the message that clears it
+    if "//" not in topic:
+        intake.add(topic, b"")  # the broker passes on the message that clears it
     assert (intake.batch.records, intake.batch.other_letters) == ([], [])
     assert intake.status.retained_ignored == 1
 
@@ -220,3 +229,17 @@ def test_records_of_invented_gateways_do_not_keep_the_room_of_others():
     now = FORGET + 1
     assert requests.due() == {}
     assert len(requests) == 0
+
+
+def test_denied_topics_are_remembered_up_to_a_limit():
+    """Ingest confirms to each gateway that a record names, and a broker may deny each of these topics."""
+    session = Session(BrokerSection(url="mqtt://127.0.0.1"), "client")
+    with capture_logs() as logs:
+        for _ in range(2):
+            for number in range(MAX_DENIED + 50):
+                session.note_publish(f"lineside/v1/acme/north/_gateways/{number}/confirmed", 0x87)
+        session.note_publish("lineside/v1/acme/north/_gateways/7/confirmed", 0)
+        session.note_publish(f"lineside/v1/acme/north/_gateways/{MAX_DENIED}/confirmed", 0x87)
+    denied = [event["topic"] for event in logs if event["event"] == "mqtt.publish_denied"]
+    assert len(denied) == MAX_DENIED + 1
+    assert denied[-1].endswith(f"/{MAX_DENIED}/confirmed"), "there is room again"
