@@ -40,6 +40,7 @@ from gateway.metrics.health import machines_reason
 from gateway.metrics.samples import MetricsPart
 from gateway.model.ledger import Ledger, ScheduleCounts
 from gateway.model.part import WHOLE_GATEWAY, part_name
+from gateway.model.receipt import new_tag
 from gateway.model.record import GatewayRecord, PlacedScan, Record
 from gateway.mqtt.topics import Topics
 from gateway.pipeline.machine_status import MachineStatuses, State
@@ -221,10 +222,10 @@ class GatewayService:
         self.spool.put(builder, PlacedScan(path, self._metadata.id_of(path), scan), readings)
 
     def _encode(self, path: MachinePath, seq: int, scans: list[NamedScan]) -> bytes:
-        return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._metadata.id_of(path)))
+        return self._codec.encode(Record(self.id, self.spool.id, seq, scans, self._metadata.id_of(path), new_tag()))
 
     def _encode_together(self, seq: int, scans: list[PlacedScan]) -> bytes:
-        return self._codec.encode(GatewayRecord(self.id, self.spool.id, seq, scans))
+        return self._codec.encode(GatewayRecord(self.id, self.spool.id, seq, scans, new_tag()))
 
     def _make_worker(self, device: Device, before: int) -> DeviceWorker:
         """Make the worker of a device, which reads all machines behind its connection."""

@@ -64,6 +64,7 @@ WITH_PROCESSES = (
     "contract/*.py",
     "end_to_end/*.py",
     "unit/test_audit_kills.py",
+    "security/*.py",
     "unit/test_imports.py",
     "unit/test_prose.py",
     "unit/test_settings.py",
