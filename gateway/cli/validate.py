@@ -67,7 +67,7 @@ def _factory(file: Path, of_factories: dict[Path, Path]) -> Validated:
     of_factories |= dict.fromkeys((one.resolve() for one in factory.files), file)
     found = (load_warnings(factory), topic_warnings(factory), metrics_warnings(factory))
     problems = in_order([*factory.warnings, *chain.from_iterable(found)])
-    points = sum(len(machine.points) for machine in factory.machines)
+    points = sum(len(machine.all_points) for machine in factory.machines)
     return Validated(
         file, Kind.FACTORY, valid=True, problems=problems, text=size_of(factory), digest=factory.digest,
         machines=len(factory.machines), points=points,
