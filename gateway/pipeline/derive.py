@@ -52,8 +52,8 @@ class _Node:
     """One calculation: of a step's argument, or of the result of the derived point at `point`.
 
     `place` is that of its result in the list of values. `careful` is compiled when it is needed first. `uses` are
-    the places of the values that the code uses. `period` is that of a point that is sent less often than its inputs are
-    read, in microseconds.
+    the places of the values that the code uses. `period` is that of a point that is sent less often than its inputs
+    are read, in microseconds.
     """
 
     quick: Function

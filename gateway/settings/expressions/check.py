@@ -6,7 +6,6 @@ A number that is written has no unit of its own: it takes that of the other side
 from __future__ import annotations
 
 import ast
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -97,7 +96,7 @@ def names_in(node: Node) -> Iterator[Name]:
             for part in items:
                 yield from names_in(part)
         case Call(name=name, arguments=arguments):
-            for part in arguments[:1] if name == "lookup" else arguments:
+            for part in arguments[:1] if name in {"lookup", "convert"} else arguments:
                 yield from names_in(part)
 
 
@@ -260,9 +259,7 @@ class _Checker:
             raise WrongExpression("in needs a list, as in state in [1, 2]", node.right.at)
         left = self.value(node.left)
         equal = replace(node, sign="==")
-        # each comparison has a copy of its own: the compilation changes nodes in place
-        copies = [replace(left, tree=deepcopy(left.tree)) for _ in node.right.items]
-        found = [self._comparison(equal, *pair) for pair in zip(copies, node.right.items, strict=True)]
+        found = [self._comparison(equal, left, item) for item in node.right.items]
         whole = found[0].tree
         for one in found[1:]:
             whole = ast.BoolOp(ast.Or(), [whole, one.tree])
@@ -631,9 +628,7 @@ def _total(checker: _Checker, node: Call) -> _Value:
         return checker.step(node, value, 0, kind=value.type, measured=value.shown_unit)
     size = wraps.value if isinstance(wraps, Literal) and type(wraps.value) in {int, float} else 0
     if not float(size) > 0:
-        raise WrongExpression(
-            "write the number at which the counter begins again, as in total(parts, 65536)", wraps.at
-        )
+        raise WrongExpression("write where the counter begins again, as in total(parts, 65536)", wraps.at)
     return checker.step(node, value, float(size), kind=value.type, measured=value.shown_unit)
 
 

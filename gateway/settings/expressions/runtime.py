@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import math
 from bisect import bisect_right
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from gateway.settings.expressions.program import VALUES
@@ -125,47 +124,57 @@ def call(name: str, *arguments: ast.expr) -> ast.expr:
     return ast.Call(ast.Name(name, ast.Load()), list(arguments), [])
 
 
-class _Quick(ast.NodeTransformer):
-    """Puts values at their places; all of them are there."""
+class _Quick:
+    """Makes the code of the quick form, in which all values are there, with the places of the list."""
 
     def __init__(self, places: Mapping[int, int]) -> None:
         self._places = places
 
-    def _place(self, node: ast.Subscript) -> ast.Constant:
-        assert isinstance(node.slice, ast.Constant)  # noqa: S101 - as `value_at` makes it
-        return ast.Constant(self._places[int(str(node.slice.value))])
+    def of(self, node: ast.expr) -> ast.expr:
+        """Return a part of the code, made of new nodes."""
+        match node:
+            case ast.Subscript(value=values, slice=ast.Constant(value=int(place))):
+                return self.value(values, self._places[place])
+            case ast.Call(
+                func=ast.Name(id=name), args=[ast.Subscript(value=values, slice=ast.Constant(value=int(place)))]
+            ) if name == HAS:
+                return self.has(values, self._places[place])
+            case ast.BoolOp(op=sign, values=[left, right]):
+                return self.logical(sign, self.of(left), self.of(right))
+        return type(node)(**{name: self._part(part) for name, part in ast.iter_fields(node)})
 
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        return ast.Subscript(node.value, self._place(node), ast.Load())
+    def _part(self, part: Any) -> Any:  # noqa: ANN401 - a field of a node
+        if isinstance(part, list):
+            return [self._part(one) for one in part]
+        return self.of(part) if isinstance(part, ast.expr) else part
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        assert isinstance(node.func, ast.Name)  # noqa: S101 - as `call` makes it
-        if node.func.id == HAS:
-            return ast.Constant(value=True)
-        self.generic_visit(node)
-        return node
+    def value(self, values: ast.expr, place: int) -> ast.expr:
+        """Return the code of a value."""
+        return ast.Subscript(values, ast.Constant(place), ast.Load())
+
+    def has(self, values: ast.expr, place: int) -> ast.expr:
+        """Return the code of `has`."""
+        del values, place
+        return ast.Constant(value=True)
+
+    def logical(self, sign: ast.boolop, left: ast.expr, right: ast.expr) -> ast.expr:
+        """Return the code of `&&` or `||`."""
+        return ast.BoolOp(sign, [left, right])
 
 
 class _Careful(_Quick):
-    """Checks each value, and lets `&&` and `||` absorb errors."""
+    """Makes code that checks each value, and in which `&&` and `||` absorb errors."""
 
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        return call("value", node.value, self._place(node))
+    def value(self, values: ast.expr, place: int) -> ast.expr:
+        return call("value", values, ast.Constant(place))
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        assert isinstance(node.func, ast.Name)  # noqa: S101 - as `call` makes it
-        if node.func.id != HAS:
-            self.generic_visit(node)
-            return node
-        [value] = node.args
-        assert isinstance(value, ast.Subscript)  # noqa: S101 - the checker lets through names only
-        at = ast.Subscript(value.value, self._place(value), ast.Load())
+    def has(self, values: ast.expr, place: int) -> ast.expr:
+        at = ast.Subscript(values, ast.Constant(place), ast.Load())
         return ast.Compare(at, [ast.IsNot()], [ast.Constant(value=None)])
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        self.generic_visit(node)
-        left, right = (ast.Lambda(_no_arguments(), side) for side in node.values)
-        return call(BOTH if isinstance(node.op, ast.And) else EITHER, left, right)
+    def logical(self, sign: ast.boolop, left: ast.expr, right: ast.expr) -> ast.expr:
+        sides = (ast.Lambda(_no_arguments(), side) for side in (left, right))
+        return call(BOTH if isinstance(sign, ast.And) else EITHER, *sides)
 
 
 def _no_arguments(*names: str) -> ast.arguments:
@@ -174,12 +183,12 @@ def _no_arguments(*names: str) -> ast.arguments:
 
 def quick(code: Code, places: Mapping[int, int]) -> Function:
     """Compile the quick form; `places` are the places of the values in the list."""
-    return _compiled(_Quick(places).visit(deepcopy(code.tree)))
+    return _compiled(_Quick(places).of(code.tree))
 
 
 def careful(code: Code, places: Mapping[int, int]) -> Function:
     """Compile the careful form. It raises `NoValue`, `ArithmeticError` or `ValueError`."""
-    return _compiled(_Careful(places).visit(deepcopy(code.tree)))
+    return _compiled(_Careful(places).of(code.tree))
 
 
 def _compiled(tree: ast.expr) -> Function:

@@ -16,7 +16,7 @@ from drivers.base import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MOST_CHARACTERS, MOST_DEPTH, MOST_NODES = 2_000, 40, 400
+MOST_CHARACTERS, MOST_DEPTH, MOST_NODES = 2_000, 40, 300
 """Characters of an expression, levels of its tree, and nodes of it."""
 
 _SPLIT = "write a part of it as a derived point of its own"
