@@ -53,7 +53,7 @@ class _Node:
 
     `place` is that of its result in the list of values. `careful` is compiled when it is needed first. `uses` are
     the places of the values that the code uses. `period` is that of a point that is sent less often than its inputs
-    are read, in microseconds.
+    are read, in microseconds; `feeds` says whether another calculation uses the result.
     """
 
     quick: Function
@@ -66,6 +66,7 @@ class _Node:
     convert: Callable[[Any], str] | None = None
     limits: tuple[float, float] | None = None
     period: int = 0
+    feeds: bool = False
     _careful: Function | None = field(default=None, repr=False)
 
     def careful(self, values: list[Any]) -> Any:  # noqa: ANN401 - of the type of the expression
@@ -95,6 +96,9 @@ class _Layout:
         self.size = len(places)
         for number, (point, program) in enumerate(zip(points, programs, strict=True)):
             self._add(number, point, program, places)
+        self.used = frozenset[int]().union(*(node.uses for node in self.nodes))
+        for node in self.nodes:
+            node.feeds = node.place in self.used
 
     def _add(self, number: int, point: Point, program: Program, places: dict[str, int]) -> None:
         local = {i: places[one.name] for i, one in enumerate(program.inputs)}
@@ -151,13 +155,20 @@ class _Plan(NamedTuple):
     points: list[int]
 
 
-class _Result(NamedTuple):
-    """A derived reading; `point` is its position in the group."""
+class _Columns(NamedTuple):
+    """Derived readings: their positions in the group, values, faults by place, and times."""
 
-    point: int
-    value: Value | None
-    fault: Fault | None
-    time: int
+    points: list[int]
+    values: list[Value | None]
+    faults: dict[int, Fault]
+    times: list[int]
+
+    def add(self, point: int, value: Value | None, fault: Fault | None, time: int) -> None:
+        if fault is not None:
+            self.faults[len(self.values)] = fault
+        self.points.append(point)
+        self.values.append(value)
+        self.times.append(time)
 
 
 class MachineDerivation:
@@ -183,7 +194,7 @@ class MachineDerivation:
         size = self._layout.size
         self._values: list[Any] = [None] * size
         self._times = [0] * size
-        self._faults: dict[int, Fault] = dict.fromkeys(range(size), PENDING)
+        self._faults: dict[int, Fault] = dict.fromkeys(self._layout.used, PENDING)
         self._names = {place: name for name, place in self._layout.inputs.items()}
         self._newest = 0
         self._slots: dict[int, int] = {}
@@ -223,9 +234,8 @@ class MachineDerivation:
         plan = self._plans[scan.group]
         if scan.points is None and scan.times is None:
             self._read_whole(scan, plan)
-            found = self._calculate(plan.nodes, scan.time)
-            if found:
-                self._sink(self._scan(found, scan.time))
+            if (derived := self._calculate(plan.nodes, scan.time)) is not None:
+                self._sink(derived)
         else:
             for derived in self._of_part(scan, plan):
                 self._sink(derived)
@@ -268,44 +278,53 @@ class MachineDerivation:
                 self._note_fault(place, scan.faults.get(i))
                 read.append(place)
             self._doubt_old(plan, now)
-            if found := self._calculate(self._layout.after(read), now):
-                yield self._scan(found, now)
+            if (derived := self._calculate(self._layout.after(read), now)) is not None:
+                yield derived
 
     # -- the calculation --
 
-    def _calculate(self, nodes: Sequence[_Node], now: int) -> list[_Result]:
-        """Return the point, value, fault and time of each derived reading."""
+    def _calculate(self, nodes: Sequence[_Node], now: int) -> Scan | None:
+        """Return the scan of derived readings after some calculations, None if there is none."""
         values, times, faults = self._values, self._times, self._faults
         if now < self._newest:  # an input of another group is newer, or was until its clock was set back
             self._newest = max(times[: len(self._layout.inputs)])
         is_newest = now >= self._newest
         self._newest = max(now, self._newest)
-        found: list[_Result] = []
+        found = _Columns([], [], {}, [])
+        time = now
         for node in nodes:
-            time = now if is_newest else max(times[place] for place in node.uses)
+            place = node.place
+            if not is_newest:
+                time = max(map(times.__getitem__, node.uses))
             value, fault = self._value(node)
             if node.step is not None:
-                value, fault = self._stepped(node.place, value, fault, time)
+                value, fault = self._stepped(place, value, fault, time)
             elif fault is not PENDING:
                 if not node.period or self._is_due(node, time):
-                    found.append(_Result(node.point, value, fault, time))
+                    found.add(node.point, value, fault, time)
+                if not node.feeds:
+                    continue
                 value, fault = _as_input(node, value, fault, self.points)
-            values[node.place], times[node.place] = value, time
+            values[place], times[place] = value, time
             if fault is not None:
-                faults[node.place] = fault
+                faults[place] = fault
             elif faults:
-                faults.pop(node.place, None)
-        return found
+                faults.pop(place, None)
+        return self._scan(found, now, same=is_newest) if found.values else None
+
+    def _scan(self, found: _Columns, now: int, *, same: bool) -> Scan:
+        points = None if len(found.values) == len(self.points) else found.points
+        return Scan(self.group, now, found.values, found.faults, points, None if same else found.times)
 
     def _value(self, node: _Node) -> tuple[Value | None, Fault | None]:
         """Return the value of a calculation, and its fault."""
         faults = self._faults
+        if not faults or faults.keys().isdisjoint(node.uses):
+            try:
+                return node.quick(self._values), None
+            except (ArithmeticError, ValueError):
+                pass  # one side of && or || may decide alone
         try:
-            if not faults or faults.keys().isdisjoint(node.uses):
-                try:
-                    return node.quick(self._values), None
-                except (ArithmeticError, ValueError):
-                    pass  # one side of && or || may decide alone
             return self._carefully(node)
         except (ArithmeticError, ValueError) as error:
             return None, _fault_of(error)
@@ -346,14 +365,6 @@ class MachineDerivation:
         except ArithmeticError as error:
             return None, _fault_of(error)
         return (None, PENDING) if value is None else (value, fault)
-
-    def _scan(self, found: list[_Result], now: int) -> Scan:
-        values = [one.value for one in found]
-        faults = {i: one.fault for i, one in enumerate(found) if one.fault is not None}
-        points = None if len(found) == len(self.points) else [one.point for one in found]
-        times = [one.time for one in found]
-        same = all(time == now for time in times)
-        return Scan(self.group, now, values, faults, points, None if same else times)
 
     # -- the states --
 
