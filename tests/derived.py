@@ -63,7 +63,7 @@ class Bench:
         return {name: fault if value is None else value for name, value, fault, _ in self.readings()}
 
     def readings(self) -> list[tuple[str, Value | None, Fault | None, float]]:
-        """Return what the last scan led to: name, value, fault, and time in seconds."""
+        """Return the derived readings of the last scan: name, value, fault, and time in seconds."""
         return [
             (scan.group.names[position], scan.values[i], scan.faults.get(i), (time - START) / SECOND)
             for scan in self.scans

@@ -47,7 +47,7 @@ class TemplatePoints:
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
         self.derived = {name: one.with_parameters() if parameters else one for name, one in derived.items()}
         self.parameters = dict(parameters)
-        self._derived: dict[object, tuple[tuple[Point, ...], tuple[Point, ...]]] = {}
+        self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
         self._failed: set[str] = set()
@@ -78,7 +78,7 @@ class TemplatePoints:
 
         `changed` are keys of points that one machine has instead, or more points; it stands at `place`.
         """
-        key = tuple((type(value), value) for value in values.values())
+        key = _key(values)
         if changed:
             return self._laid_over(values, changed, place)
         if key not in self._built:
@@ -95,11 +95,26 @@ class TemplatePoints:
         if not changed and not self.derived:
             return ()
         if changed:
-            return self._derive(self._changed(values, changed, place), points, values)
-        key = id(points), tuple((type(value), value) for value in values.values())
+            return self._derive_apart(self._changed(values, changed, place), points, values, place)
+        key = _key(values)
+        if self._built.get(key) is not points:
+            return self._derive_apart(self.derived, points, values, place)
         if key not in self._derived:
-            self._derived[key] = points, self._derive(self.derived, points, values)
-        return self._derived[key][1]
+            self._derived[key] = self._derive(self.derived, points, values)
+        return self._derived[key]
+
+    def _derive_apart(
+        self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values, place: Place
+    ) -> tuple[Point, ...]:
+        """Derive points of one machine that has changes; it is named in problems that others do not have."""
+        before = {id(one): (one, len(one.problems)) for whole in written.values() for one in self._documents(whole)}
+        found = self._derive(written, points, values)
+        for document, count in before.values():
+            had = set(document.problems[:count])
+            suffix = "" if document is place.document else f" (as {'.'.join(map(str, place.path))} has it)"
+            new = [one._replace(message=one.message + suffix) for one in document.problems[count:] if one not in had]
+            document.problems[count:] = new
+        return found
 
     def _derive(self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values) -> tuple[Point, ...]:
         others = self.written.keys() - {point.name for point in points}
@@ -227,6 +242,10 @@ class TemplatePoints:
         for position, other, message in self.protocol.doubts([point.source for point in points]):
             written = self.written[whose[points[position].name]]
             written.place.report(f"{message} of {points[other].name}", Severity.WARNING)
+
+
+def _key(values: Values) -> tuple[object, ...]:
+    return tuple((type(value), value) for value in values.values())
 
 
 def _shown(values: Mapping[str, Scalar]) -> str:

@@ -81,7 +81,7 @@ async def test_derived_readings_go_on_after_kills_as_if_nothing_had_happened(tmp
         gateway.kill()
         gateway.launch()
         await plant.more("step")
-        broker.kill()  # the line to the centre is cut: what is derived meanwhile is stored later
+        broker.kill()  # the line to the centre is cut: readings that are derived meanwhile are stored later
         await asyncio.sleep(1.0)
         gateway.kill()
         gateway.launch()

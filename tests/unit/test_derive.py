@@ -37,7 +37,7 @@ def switch(name: str = "on", **keys: Any) -> Point:
 
 
 def series(expression: str, values: Sequence[Any], every: float = 1.0, point: Point | None = None) -> list[Any]:
-    """Return what an expression of one point gives for its values, None where it gives no reading."""
+    """Return the results of an expression of one point for its values, None where it gives no reading."""
     bench = Bench([point or number(every=f"{every:g}s")], d=expression)
     return [bench.take(i * every, value).get("d") for i, value in enumerate(values)]
 
@@ -175,7 +175,7 @@ def test_a_function_goes_on_after_a_bad_input() -> None:
 
 
 def test_time_without_readings_is_not_counted() -> None:
-    """After three periods without a reading nobody knows whether a condition held."""
+    """After three periods without a reading nobody knows whether a condition was true."""
     bench = Bench([number("x")], t="time_in(x > 0.0)", i="integral(x)")
     bench.take(0, 1.0)
     assert bench.take(3, 1.0) == {"t": 3.0, "i": 3.0}
@@ -204,7 +204,7 @@ def test_inputs_of_other_groups_are_the_latest() -> None:
 
 
 def test_functions_step_when_their_own_input_is_read() -> None:
-    """A difference of a slow point is not 0 at each reading of a fast one."""
+    """A difference of a slow point is not 0 at each reading of a fast point."""
     bench = Bench([number("x")], [number("y", every="5s")], d="difference(y) * 1 + x")
     bench.take(0, 0.0)
     bench.take(0, 10.0, group=1)
@@ -365,7 +365,7 @@ def test_a_damaged_state_begins_again(saved: bytes) -> None:
 
 
 def test_states_are_returned_once_until_they_change() -> None:
-    """A commit has the states that changed since the one before, and those of machines that left."""
+    """A commit has the states that changed since the commit before, and those of machines that left."""
     bench = Bench([register("x")], a="edges(x > 5)")
     derivations = Derivations()
     derivations.configure(MACHINE, bench.derivation)
@@ -379,7 +379,7 @@ def test_states_are_returned_once_until_they_change() -> None:
 
 
 def test_states_of_another_worker_come_first() -> None:
-    """A machine that moved has an old state here, and the present one there."""
+    """A machine that moved has an old state here, and its present state there."""
     points = [register("x")]
     bench, there, here = (Bench(points, a="edges(x > 5)") for _ in range(3))
     there.take(0, 1)

@@ -179,7 +179,7 @@ async def test_a_batch_ends_where_a_state_is_known(tmp_path: Path) -> None:
 
 
 async def test_states_survive_a_damaged_database(tmp_path: Path) -> None:
-    """It is built anew from its records; the states that can be read are kept."""
+    """It is built again from its records; the states that can be read are kept."""
     gateway = Gateway(tmp_path)
     await gateway.open()
     for second, value in enumerate((10, 60, 10, 60)):
@@ -227,7 +227,7 @@ async def test_states_need_no_record(tmp_path: Path) -> None:
 
 
 async def test_an_older_database_has_no_states(tmp_path: Path) -> None:
-    """Its schema is the same, so that an older version can read the spool of this one as well."""
+    """Its schema is the same, so that an older version can read this spool as well."""
     gateway = Gateway(tmp_path)
     async with gateway.spool:
         gateway.take(0, 10)
@@ -241,7 +241,7 @@ async def test_an_older_database_has_no_states(tmp_path: Path) -> None:
 
 
 def test_the_ledger_counts_derived_readings() -> None:
-    """They are acquired as all readings are: what became of each can be told."""
+    """They are acquired as all readings are, so the ledger accounts for each."""
 
     async def story() -> None:
         with tempfile.TemporaryDirectory() as folder:

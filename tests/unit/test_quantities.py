@@ -44,7 +44,7 @@ def test_units_of_one_quantity_convert(one: str, other: str, factor: float, offs
     ("one", "other"), [("bar", "Cel"), ("r/min", "Hz"), ("kW", "kW.h"), ("[pH]", "1"), ("dB", "1"), ("m", "m2")]
 )
 def test_units_of_different_quantities_do_not_convert(one: str, other: str) -> None:
-    """A level in dB or a pH has no factor; a revolution is an angle, and a period of Hz is none."""
+    """A level in dB or a pH has no factor; a revolution is an angle, and a Hz has no angle."""
     with pytest.raises(NotConvertible):
         unit(one).conversion(unit(other))
 
