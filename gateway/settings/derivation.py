@@ -259,6 +259,15 @@ def _why(point: Point) -> str:
     return f"{point.name} has type json; a point of its own for each part can be used"
 
 
+def meaning_of(point: Point) -> tuple[object, ...]:
+    """Return all of a point that the points that are derived from it depend on."""
+    labels = tuple(point.labels.items()) if point.labels else ()
+    source = point.source
+    return (
+        point.name, point.type, point.unit, labels, point.every, source.pushed, source.events, source.search
+    )  # fmt: skip
+
+
 def _input(point: Point) -> Input:
     labels = tuple(point.labels.items())
     return Input(point.name, point.type, _unit(point.unit), labels, point.every, point.source.pushed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.settings.derivation import DerivedPoints
+from gateway.settings.derivation import DerivedPoints, meaning_of
 from gateway.settings.factory import Place
 from gateway.settings.parameters import names_in
 from gateway.settings.point_builder import Pattern, Written, build, filled, is_on
@@ -47,6 +47,9 @@ class TemplatePoints:
         self.written = {name: one.with_parameters() if parameters else one for name, one in written.items()}
         self.derived = {name: one.with_parameters() if parameters else one for name, one in derived.items()}
         self.parameters = dict(parameters)
+        self._names_derived = {
+            name for one in self.derived.values() for key in one.open for name in names_in(one.keys[key])
+        }
         self._derived: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._built: dict[tuple[object, ...], tuple[Point, ...]] = {}
         self._shared: dict[str, list[Point]] = {}
@@ -99,9 +102,12 @@ class TemplatePoints:
         key = _key(values)
         if self._built.get(key) is not points:
             return self._derive_apart(self.derived, points, values, place)
-        if key not in self._derived:
-            self._derived[key] = self._derive(self.derived, points, values)
-        return self._derived[key]
+        # machines whose points differ in their addresses alone share their derived points
+        used = {name: values[name] for name in sorted(self._names_derived & values.keys())}
+        meaning = *_key(used), *map(meaning_of, points)
+        if meaning not in self._derived:
+            self._derived[meaning] = self._derive(self.derived, points, values)
+        return self._derived[meaning]
 
     def _derive_apart(
         self, written: Mapping[str, Written], points: tuple[Point, ...], values: Values, place: Place
