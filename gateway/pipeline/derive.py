@@ -89,6 +89,8 @@ class _Layout:
         late = {one.name: 0.0 if one.pushed else one.every * LATE for program in programs for one in program.inputs}
         self.late = [round(late[name] * 1_000_000) for name in self.inputs]
         """Microseconds after which each input is stale, 0 for never."""
+        self.identities = [program.identity for program in programs]
+        """For each point, the identity of its states."""
         self.nodes: list[_Node] = []
         self.steps: list[list[int]] = []
         """For each point, the places of its steps."""
@@ -372,9 +374,8 @@ class MachineDerivation:
         """Return the states as JSON."""
         self.changed = False
         content = {}
-        for point, places in zip(self.points, self._layout.steps, strict=True):
+        for point, identity, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
             if places:
-                identity = cast("Derivation", point.source).program.identity
                 content[point.name] = [identity, [self._functions[place].save() for place in places]]
         return orjson.dumps(content)
 
@@ -388,12 +389,12 @@ class MachineDerivation:
             content = None
         if not isinstance(content, dict):
             return [], [point.name for point, places in zip(self.points, self._layout.steps, strict=True) if places]
-        for point, places in zip(self.points, self._layout.steps, strict=True):
+        for point, own, places in zip(self.points, self._layout.identities, self._layout.steps, strict=True):
             if not places or point.name not in content:
                 continue
             try:
                 identity, states = content[point.name]
-                if identity != cast("Derivation", point.source).program.identity:
+                if identity != own:
                     other.append(point.name)
                     continue
                 for place, state in zip(places, states, strict=True):

@@ -247,14 +247,12 @@ class _Over(StepFunction):
         """Return the result over all parts."""
 
     def save(self) -> State:
-        return [number for part in self.parts for number in part]
+        return list(self.parts)
 
     def load(self, state: State) -> None:
-        numbers = _numbers(state, len(state))
-        if len(numbers) % 5 or len(numbers) > 5 * BUCKETS:
-            raise ValueError("not parts of a time")
+        parts = [_numbers(part, 5) for part in state]
         self.parts.clear()
-        self.parts.extend([numbers[at : at + 5] for at in range(0, len(numbers), 5)])
+        self.parts.extend(parts)
 
 
 class MinOver(_Over):

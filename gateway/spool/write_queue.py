@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gateway.spool.files import Replacement, Spooled
 
 
+MOST_STATES = 32
+"""States that wait for their commit, at most: while a disk refuses, two neighbours become one."""
+
+
 class WriteQueue:
     """Records to store, and changes to stored records. `size` is in bytes of payload."""
 
@@ -52,6 +56,10 @@ class WriteQueue:
             self._states[-1][1].update(states)
         else:
             self._states.append((next_seq, states))
+        if len(self._states) > MOST_STATES:
+            pairs = zip(self._states[::2], self._states[1::2], strict=False)
+            whole = [(seq, before | after) for (_, before), (seq, after) in pairs]
+            self._states = whole + self._states[2 * len(whole) :]
 
     def renumber_states(self, next_seq: int) -> None:
         """Let all queued states belong to the records before a number."""

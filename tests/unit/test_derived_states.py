@@ -27,6 +27,7 @@ from gateway.settings.sections import SMALLEST_SPOOL, SpoolSection
 from gateway.spool.calculations import saved_states
 from gateway.spool.record_builder import RecordBuilder
 from gateway.spool.spool import Spool
+from gateway.spool.write_queue import MOST_STATES
 
 if TYPE_CHECKING:
     from gateway.model.reading import NamedScan
@@ -175,6 +176,19 @@ async def test_a_batch_ends_where_a_state_is_known(tmp_path: Path) -> None:
     batch = queue.next_batch(gateway.spool.ledger.counts(), gateway.spool.next_seq, size)
     assert [record.seq for record in batch.puts] == [2, 3, 4]
     assert list(batch.states) == [MACHINE]
+    await gateway.kill()
+
+
+async def test_states_that_wait_for_a_disk_are_bounded(tmp_path: Path) -> None:
+    """During an outage of hours each attempt has new states; the last of them, and some between, are enough."""
+    gateway = Gateway(tmp_path)
+    await gateway.open()
+    queue = gateway.spool._write_queue  # noqa: SLF001 - see above
+    for number in range(1, 1001):
+        queue.note_states(number, {MACHINE: b"%d" % number, f"m-{number}": b"%d" % number})
+    assert len(queue._states) <= MOST_STATES  # noqa: SLF001 - see above
+    batch = queue.next_batch(gateway.spool.ledger.counts(), 1001, 10**6)
+    assert batch.states == {MACHINE: b"1000"} | {f"m-{number}": b"%d" % number for number in range(1, 1001)}
     await gateway.kill()
 
 

@@ -218,6 +218,12 @@ def test_each_function_is_documented_as_it_is_checked() -> None:
             checked(re.sub(r"\bx\b", number, text))
 
 
+def test_each_function_is_in_the_document() -> None:
+    """The page is the reference of the language."""
+    page = (Path(__file__).parents[2] / "docs" / "derived-points.md").read_text(encoding="utf-8")
+    assert [name for name in FUNCTIONS if f"`{name}(" not in page and f".{name}(" not in page] == []
+
+
 # -- generated expressions, against a second evaluator --
 
 numbers = st.one_of(
