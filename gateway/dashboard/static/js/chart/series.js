@@ -282,9 +282,10 @@ export class Series {
    * Return the lowest and the highest value within a span; NaN without a value.
    * @param {number} from
    * @param {number} to
+   * @param {number} beside   readings before and after the span that count too, since a line leads to them
    * @returns {[number, number]}
    */
-  extent(from, to) {
+  extent(from, to, beside = 0) {
     let low = Infinity;
     let high = -Infinity;
     const buckets = this.buckets;
@@ -295,8 +296,8 @@ export class Series {
         if (buckets.max[i] > high) high = buckets.max[i];
       }
     }
-    const after = Math.min(this.end, searchTime(this.times, to, this.begin, this.end) + 1);
-    for (let i = Math.max(this.begin, searchTime(this.times, from, this.begin, this.end) - 1); i < after; i++) {
+    const after = Math.min(this.end, searchTime(this.times, to, this.begin, this.end) + beside);
+    for (let i = Math.max(this.begin, searchTime(this.times, from, this.begin, this.end) - beside); i < after; i++) {
       const value = this.values[i];
       if (value < low) low = value;
       if (value > high) high = value;
