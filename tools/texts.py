@@ -139,7 +139,7 @@ def _forms_of(catalogue: polib.POFile) -> int:
 
 
 def problems_of(catalogue: polib.POFile, texts: dict[str, Text]) -> Iterator[str]:
-    """Yield what is wrong with a catalogue; texts that nothing uses may be in it."""
+    """Yield the problems of a catalogue; texts that nothing uses may be in it."""
     known = {entry.msgid: entry for entry in catalogue}
     for text in texts.values():
         entry = known.get(text.text)

@@ -1,6 +1,6 @@
-"""What a person may do on the page, and the record of it.
+"""Actions of people on the page, and the record of them.
 
-This is the one place where an identity is asked for: the service passes `Actors` that know who is signed in. Without
+The page asks for an identity here alone: the service passes `Actors` that know who is signed in. Without
 sign-in everybody is `local`, and the service listens at the loopback interface alone.
 """
 
@@ -31,7 +31,7 @@ class Forbidden(Exception):
 
 
 class RecordAction(Protocol):
-    """Records an action of a person durably: what was changed, from what, to what."""
+    """Records an action of a person durably: the object, and its state before and after."""
 
     def __call__(self, identity: str, action: str, object: str, before: Any, after: Any) -> None:  # noqa: A002, ANN401 - JSON
         """Record it; returns at once, and never raises."""
@@ -50,7 +50,7 @@ def everybody_is_local(request: Request) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Actors:
-    """Who acts, and where actions are recorded.
+    """The identity of a person who acts, and the record of actions.
 
     `operator` returns the name of the person of a request who may act on alarms: the role operator or above. Raises
     `Forbidden`.

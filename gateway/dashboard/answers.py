@@ -56,7 +56,7 @@ def posted(
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:  # fmt: skip
     """Return a handler of a POST with a body in JSON, which a model parses.
 
-    A form of another site can't send this content type without the leave of this one (Fetch standard, 4.9).
+    A form of another site can't send this content type without permission of this server (Fetch standard, 4.9).
     """
 
     async def answer(request: Request) -> Response:

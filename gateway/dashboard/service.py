@@ -22,7 +22,7 @@ from gateway.dashboard.configurations import Configurations, configuration_route
 from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
 from gateway.dashboard.production.routes import ProductionRoutes
-from gateway.dashboard.security import identity_of, require, secure
+from gateway.dashboard.security import CLIENT, identity_of, records_itself, require, secure
 from gateway.dashboard.security.tls import tls_options
 from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
@@ -152,11 +152,12 @@ def operator_of(request: Request) -> str:
     identity = identity_of(request)
     if not identity.role.includes(Role.OPERATOR):
         raise Forbidden(f"this needs the role {Role.OPERATOR}")
+    records_itself(request)
     return identity.name
 
 
 def _record(audit: AuditLog, who: str, action: str, object_: str, before: object, after: object) -> None:
-    audit.record(action, who=who, object=object_, before=before, after=after)
+    audit.record(action, who=who, address=CLIENT.get(), object=object_, before=before, after=after)
 
 
 def _note_export(audit: AuditLog, request: Request, selection: Selection) -> None:

@@ -1,8 +1,8 @@
-"""Queries to the stores of all factories at once, each within a time, with what was found until then.
+"""Queries to the stores of all factories at once, each within a time, with all that was found until then.
 
 A store in the order of time reads all readings of a span to find those of a few points. Queries go backwards through
-the time, in slices that take a fraction of a second: when their time is over they return what they have, and since
-when.
+the time, in slices that take a fraction of a second: when their time is over they return the readings so far, and
+how far back they were read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ QUICK, SLOW = 0.1, 0.5
 """Seconds of a slice after which the next is twice as long, or half."""
 
 RESERVE = 0.25
-"""The part of the time of a query that is kept for what is done with the readings."""
+"""The part of the time of a query that is kept for the work on the readings."""
 
 
 class Source(NamedTuple):
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     store: OpenStore
     stop: Stop
     owns: Callable[[MachinePath], bool]
-    """Whether the store is the one that a machine is looked up in."""
+    """Whether a machine is looked up in this store."""
 
     def series(self, takes: Callable[[Series], bool]) -> list[Series]:
         """Return the series of machines of this store that a condition takes. Raises `StoreError`."""

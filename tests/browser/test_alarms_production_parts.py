@@ -67,7 +67,7 @@ def alarms(plant: PlantWithPage) -> Iterator[Callable[..., None]]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", ["alarms", "alarms?tab=statistics", "production", "parts"])
 def test_axe_finds_nothing_serious(open_view: Open, alarms: Callable[..., None], view: str, scheme: str):
-    """Contrast, names of controls and their roles: what a screen reader needs."""
+    """A screen reader needs contrast, names of controls and their roles."""
     alarms((PRESS_1, {"condition": "Grease low", "severity": 100}), (PRESS_2, {"condition": "Oil", "severity": 950}))
     page = open_view(f"/{view}", color_scheme=scheme)
     page.wait_for_function("() => !document.querySelector('[aria-busy]')", timeout=PATIENCE)
@@ -80,7 +80,7 @@ def names(page: Page) -> list[str]:
 
 
 def test_alarms_are_sorted_filtered_and_noted_for_all_readers(open_view: Open, alarms: Callable[..., None]):
-    """What one shift leader acknowledges on the page, the other sees; the page says that the machine is unchanged."""
+    """Two shift leaders see the notes of each other; the page says that the machine is unchanged."""
     page, other = open_view("/alarms"), open_view("/alarms")
     alarms(
         (PRESS_1, {"condition": "Grease low", "severity": 100}),
@@ -133,7 +133,7 @@ def test_production_shows_states_counts_and_details_out_of_the_store(open_view: 
     page.wait_for_selector(".produced-strip[aria-label]", timeout=PATIENCE)
     assert [one.inner_text() for one in page.locator(".produced-name strong").all()] == ["press-01", "press-02"]
     page.wait_for_function(
-        "() => /running \\d+ %/.test(document.querySelector('.produced-strip').getAttribute('aria-label'))",
+        "() => /running [0-9.,]+ ?%/.test(document.querySelector('.produced-strip').getAttribute('aria-label'))",
         timeout=PATIENCE,
     )
     page.get_by_role("button", name="More about press-01").click()

@@ -1,4 +1,4 @@
-"""The alarms of the page: what stands, what operators note, what is in the stores, and the statistics."""
+"""The alarms of the page: standing alarms, notes of operators, events out of the stores, and statistics."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def alarm(condition: str, at: float, *, active: bool = True) -> Alarm:
     )
 
 
-# -- what stands --
+# -- standing alarms --
 
 
-def test_an_alarm_stands_until_it_is_inactive_and_acknowledged():
+def test_an_alarm_is_standing_until_it_is_inactive_and_acknowledged():
     """ISA-18.2: an alarm that returned to normal still asks for attention until somebody acknowledged it."""
     alarms = Alarms()
     alarms.take(PRESS, START, event())
@@ -202,7 +202,7 @@ def test_an_acknowledgement_holds_until_the_alarm_comes_again():
 
 
 def test_notes_are_bounded():
-    """Whoever may note can't fill the disk."""
+    """An operator can't fill the disk with notes."""
     notes = AlarmNotes()
     for number in range(NOTES + 3):
         notes.set(note(key=f"k{number}"))

@@ -122,7 +122,7 @@ def test_no_counter_counts_less_than_nothing(values: list[int | None]):
     ],
 )
 def test_a_counter_that_wraps_is_reset_or_jumps_is_counted_and_said(values, parts, events):
-    """A change of the counter that is no production must not look like production."""
+    """A change of the counter without a part must not look like production."""
     found = counted(steps(at_seconds(*values)), 0, 10**9)
     assert (found.parts, found.events) == (parts, events)
 
@@ -140,7 +140,7 @@ def test_parts_belong_to_the_order_that_was_active_when_they_were_counted():
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1, max_size=300))
 def test_every_cycle_is_in_one_bar_or_outside(durations_: list[float]):
-    """A histogram that loses the slow cycles hides what it is for."""
+    """A histogram without the slow cycles would be useless."""
     found = histogram(durations_)
     assert sum(found.counts) + found.below + found.above == found.number == len(durations_)
     assert len(found.counts) <= BARS
@@ -185,7 +185,7 @@ def ask(factory: Factory, **query: object) -> dict:
 
 
 def test_production_comes_out_of_the_store_with_states_counts_orders_and_cycles(tmp_path: Path, factory: Factory):
-    """Spans beyond what the page has heard are those of the store, also for a gateway that was off meanwhile."""
+    """A span before the start of the page comes out of the store, also if a gateway was off meanwhile."""
     begin = (time.time_ns() // 1000 // MINUTE - 70) * MINUTE
     scans = []
     for minute in range(60):

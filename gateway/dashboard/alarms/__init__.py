@@ -1,1 +1,1 @@
-"""Alarms beyond the standing ones: their statistics, what operators noted on the page, and those of the stores."""
+"""The past of alarms: statistics, notes of operators, and events out of the stores."""

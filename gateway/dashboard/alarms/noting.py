@@ -25,7 +25,7 @@ class Noting:
         self._actors = actors
 
     async def apply(self, identity: str, request: NoteRequest) -> dict[str, Any]:
-        """Note what a request says; return how many alarms changed and are gone, and whether that is on disk."""
+        """Apply a request; return how many alarms changed and are gone, and whether the notes are on disk."""
         now = time.time_ns() // 1000
         changed = 0
         for wanted in request.alarms:
@@ -51,7 +51,7 @@ class Noting:
     def _note(
         self, identity: str, request: NoteRequest, wanted: NotedAlarm, alarm: Alarm, now: int
     ) -> tuple[Note | None, Note | None]:
-        """Change the note of an alarm; return what it was, and what it is."""
+        """Change the note of an alarm; return the note before and the note after."""
         notes = self._plants.notes
         if request.action == "remove":
             return notes.remove((wanted.path, wanted.key)), None

@@ -1,4 +1,4 @@
-"""What a page asks to note of alarms, as a bounded model."""
+"""The request of a page to note something of alarms, as a bounded model."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class AlarmRoutes:
         return content | {"from": since, "to": until, "now": now, "known_since": max(known), "problems": problems}
 
     async def _stored_parts(self, wanted: Filter, since: int, until: int) -> tuple[list[StoredChanges], list[str]]:
-        """Return what the stores have; nothing where there is no store: what was heard is shown."""
+        """Return the changes in the stores; without a store the page shows the changes that it has heard."""
         try:
             return await self._stored.each(
                 lambda source: stored_changes(source, since, until, wanted.path), SECONDS, wanted.path

@@ -104,7 +104,7 @@ def chattering(changes: Iterable[Alarm], most: int) -> list[Ranked]:
 
 
 def level_of(found: Rates) -> str:
-    """Return what an average rate means to one operator: the words of EEMUA 191, 3rd edition, table 17."""
+    """Return the meaning of an average rate for one operator, in the words of EEMUA 191."""
     for limit, level in ((1, "very likely acceptable"), (2, "manageable"), (5, "over-demanding")):
         if found.average <= limit:
             return level

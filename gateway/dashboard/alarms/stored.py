@@ -1,4 +1,4 @@
-"""Changes of alarms out of the stores, and the alarms that stood before the page was started."""
+"""Changes of alarms out of the stores, and the standing alarms from before the start of the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STANDING_SPAN = 7 * 86_400 * 1_000_000
-"""Microseconds before the start in which alarms that still stand are looked for."""
+"""Microseconds before the start in which standing alarms are looked for."""
 
 SECONDS = 20.0
 """Seconds that each store has for it."""
@@ -77,7 +77,7 @@ def stored_changes(source: Source, since: int, until: int, below: tuple[str, ...
 
 
 def _alarms_of(readings: Sequence[Reading]) -> list[Alarm]:
-    """Return the alarms of readings of events; what is not an event of an alarm is left out."""
+    """Return the alarms of readings of events; other readings are left out."""
     found = []
     for reading in readings:
         try:

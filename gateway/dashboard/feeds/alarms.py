@@ -1,4 +1,4 @@
-"""The feed of the alarms: those that stand, sorted by priority and time, and the alarm words of machines."""
+"""The feed of the standing alarms, sorted by priority and time, and of the alarm words of machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.model.path import MachinePath
 
 SHOWN, MOST_SHOWN = 200, 1_000
-"""Rows that one page receives without a wish of its own, and at most."""
+"""Rows that a page receives by default, and at most."""
 
 MAX_TEXT = 200
 """Characters of a text that is searched for."""
@@ -73,7 +73,7 @@ class AlarmsFeed(Feed):
     """The standing alarms that a filter takes, the highest priority first, then the newest.
 
     A message has `order`, the ids of the rows that are shown, when it changed; `rows` that are new or changed; and
-    `summary`: how many stand, match, are shelved, have each priority, and
+    `summary`: how many are standing, match, are shelved, have each priority, and
     how many points are configured to report events. `words` are alarm words that are not 0.
     """
 
@@ -118,7 +118,7 @@ class AlarmsFeed(Feed):
         return content or None
 
     def _look(self, now: int, content: dict[str, Any]) -> None:
-        """Compare the alarms with what was sent."""
+        """Compare the alarms with the rows that were sent."""
         counts, total, shelved, matching = [0] * len(PRIORITIES), 0, 0, []
         for plant in self.plants.plants:
             for alarm in plant.alarms:

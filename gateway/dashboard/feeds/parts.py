@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.dashboard.plants import Plants
 
 KEPT = ("path", "state", "reason", "since", "production", "kind", "order", "recipe")
-"""What is shown of the row of the overview."""
+"""Keys of the row of the overview that are sent."""
 
 MAX_SHOWN = 200
 """Characters of a text that are sent."""

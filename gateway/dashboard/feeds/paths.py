@@ -1,4 +1,4 @@
-"""Paths of machines, and of what is above them, in the arguments of pages."""
+"""Paths of machines, lines, areas and sites in the arguments of pages."""
 
 from __future__ import annotations
 

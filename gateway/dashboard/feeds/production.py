@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ROLES = ("good", "reject", "cycle_time", "order", "recipe", "serial")
 
 KEPT = ("path", "state", "reason", "since", "production", "kind", "production_since")
-"""What is shown of the row of the overview."""
+"""Keys of the row of the overview that are sent."""
 
 MAX_SHOWN = 200
 """Characters of a text that are sent."""

@@ -68,7 +68,7 @@ class Alarm(NamedTuple):
 
     @property
     def place(self) -> tuple[MachinePath, str]:
-        """The machine and the condition: what a later event of the same alarm has, too."""
+        """The machine and the condition: the same for all events of an alarm."""
         return self.path, self.key
 
     @property
@@ -105,7 +105,7 @@ def followed(before: Alarm | None, alarm: Alarm) -> Alarm:
 
 
 class Alarms:
-    """The alarms that stand, by machine and condition, and the last changes of all.
+    """The standing alarms, by machine and condition, and the last changes of all alarms.
 
     `version` grows with each change, `ignored` counts events that are not valid, `dropped` those of alarms for which
     there was no room, and `forgotten` the changes that were removed from `history` to bound it.
@@ -114,18 +114,18 @@ class Alarms:
     def __init__(self) -> None:
         self.version = self.ignored = self.dropped = self.forgotten = 0
         self.count = 0
-        """Alarms that stand."""
+        """Standing alarms."""
         self.history: deque[Alarm] = deque(maxlen=CHANGES)
         """The changes, in the order in which they were heard."""
         self._by_machine: dict[MachinePath, dict[str, Alarm]] = {}
 
     def __iter__(self) -> Iterator[Alarm]:
-        """Yield the alarms that stand."""
+        """Yield the standing alarms."""
         for own in self._by_machine.values():
             yield from own.values()
 
     def find(self, path: MachinePath, key: str) -> Alarm | None:
-        """Return an alarm that stands."""
+        """Return a standing alarm; None if it is not standing."""
         return self._by_machine.get(path, {}).get(key)
 
     def take(self, path: MachinePath, time: int, text: object) -> Alarm | None:

@@ -24,7 +24,7 @@ AROUND = 65 * 1_000_000
 
 
 class FoundPart(NamedTuple):
-    """What a store knows of a serial number. `since` is how far back it was searched."""
+    """The content of a store about a serial number. `since` is how far back it was searched."""
 
     since: int
     points: int

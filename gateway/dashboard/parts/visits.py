@@ -31,7 +31,7 @@ class Visit(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """A serial number that contains what was typed, and where it was seen last."""
+    """A serial number that contains the typed text, and the place where it was seen last."""
 
     serial: str
     path: MachinePath
@@ -84,7 +84,7 @@ class Search:
         return sorted([*self._visits, *self._open.values()], key=lambda one: (one.begin, one.path, one.point))
 
     def suggestions(self) -> list[Suggestion]:
-        """Return serial numbers that contain the one that is searched for, those seen last first."""
+        """Return serial numbers that contain the wanted serial number, those seen last first."""
         return list(self._similar.values())
 
 
@@ -94,7 +94,7 @@ def carries_results(point: str) -> bool:
 
 
 def prefix_of(point: str) -> str:
-    """Return what is before the words serial number or barcode: `result` of `result_serial_number`."""
+    """Return the name before the words serial number or barcode: `result` of `result_serial_number`."""
     name = point.lower()
     for word in ("serial_number", "barcode"):
         if word in name:

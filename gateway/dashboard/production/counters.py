@@ -1,4 +1,4 @@
-"""What a counter has counted in a span of time, though it wraps, is reset, or jumps. Pure."""
+"""The parts that a counter has counted in a span of time, though it wraps, is reset, or jumps. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_PER_SECOND = 100
 
 
 class Step(NamedTuple):
-    """What a counter counted up to a time, in microseconds since the epoch, since the reading before.
+    """The parts that a counter counted from the reading before to a time, in microseconds since the epoch.
 
     `event` is empty for a plain step; `wrapped` and `reset` for a counter that began again, `jumped` for one that was
     set to another number: then nothing is counted.
@@ -60,14 +60,14 @@ def _step(last: tuple[int, int], now: tuple[int, int]) -> Step:
 
 
 class Counted(NamedTuple):
-    """What was counted in a span, and the events that make it less certain: how often, by their names."""
+    """The parts of a span, and the number of each event that makes them less certain."""
 
     parts: int
     events: dict[str, int]
 
 
 def counted(found: Iterable[Step], since: int, until: int) -> Counted:
-    """Return what the steps from `since` to before `until` count."""
+    """Return the parts of the steps from `since` to before `until`."""
     own = [step for step in found if since <= step.time < until]
     events = Counter(step.event for step in own if step.event)
     return Counted(sum(step.parts for step in own), dict(events))
@@ -81,7 +81,7 @@ class Label(NamedTuple):
 
 
 def by_label(found: Iterable[Step], labels: Sequence[Label]) -> dict[str, int]:
-    """Return what the steps count for each label that held at their time; empty text before the first label."""
+    """Return the parts of the steps for each label that applied at their time; empty text before the first label."""
     times = [label.time for label in labels]
     sums: Counter[str] = Counter()
     for step in found:

@@ -39,7 +39,7 @@ class Gap(NamedTuple):
 def gaps(times: Iterable[int], since: int, until: int, hold: int) -> list[Gap]:
     """Return where two times, or a time and an end of the span, are further apart than `hold` microseconds.
 
-    A gap begins at the last time before it: what came after is not known.
+    A gap begins at the last time before it: the state after it is not known.
     """
     found, last = [], since
     for time in sorted({one for one in times if since <= one < until}):
@@ -94,7 +94,7 @@ def durations(found: Iterable[Segment]) -> dict[str, int]:
 
 
 def drawn(found: Sequence[Segment], most: int) -> list[Segment]:
-    """Return at most about `most` segments that look the same: short ones are joined with the longest near them.
+    """Return about `most` segments that look the same: short segments are joined, with the longest state among them.
 
     Their states are not exact any more; sums are made of all segments.
     """

@@ -44,7 +44,7 @@ SLACK = 5 * 1_000_000
 
 
 class _Wanted(NamedTuple):
-    """What is read of a machine: the roles of its points, and the microseconds after which silence is a gap."""
+    """The points that are read of a machine with their roles, and the microseconds after which silence is a gap."""
 
     points: Sequence[PointInfo]
     roles: Roles

@@ -111,16 +111,18 @@ export function moment(micros) {
   return Math.abs(Date.now() - micros / 1000) < 12 * 3600e3 ? time(micros) : dateTime(micros);
 }
 
-const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const STEPS = [["day", 86400, "d"], ["hour", 3600, "h"], ["minute", 60, "min"], ["second", 1, "s"]]; // with their symbols (SI)
 
 /** Return a length of time in its two largest units, as in `3 h 12 min`. */
 export function span(seconds) {
   let left = Math.max(0, Math.round(seconds));
   const parts = [];
-  for (const [name, size] of STEPS) {
+  for (const [name, size, symbol] of STEPS) {
     if (left < size && !(name === "second" && parts.length === 0)) continue;
     const count = Math.floor(left / size);
-    parts.push(format(`u${name}`, () => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "narrow" })).format(count));
+    parts.push(locale.startsWith("zh")
+      ? format(`u${name}`, () => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "narrow" })).format(count)
+      : `${number(count, 0)}\u00a0${symbol}`);
     left -= count * size;
     if (parts.length === 2) break;
   }

@@ -29,7 +29,7 @@ export function noteDialog(action, alarms, done) {
     h("form", { method: "dialog", class: "stack", on: { submit: (event) => { event.preventDefault(); send(); } } },
       h("h2", { id: "note-title", text: titles[action](alarms.length) }),
       h("ul", { class: "muted note-alarms" }, ...alarms.slice(0, 5).map((one) => h("li", { text: `${one.path.split("/").at(-1)}: ${one.name}` })),
-        alarms.length > 5 ? h("li", { text: tn("and {count} more", "and {count} more", alarms.length - 5) }) : null),
+        alarms.length > 5 ? h("li", { text: t("and {count} more", { count: alarms.length - 5 }) }) : null),
       action === "shelve" ? h("label", { class: "stack tight" }, t("For how long"), minutes) : null,
       action === "remove" ? null : h("label", { class: "stack tight" }, t("Comment"), comment),
       h("p", { class: "notice", text: t("The machine is not changed: it goes on to report this alarm. The note is seen by all readers of this page, and it is recorded who made it.") }),

@@ -28,7 +28,7 @@ function timeline(found) {
     const end = one.to === null ? t("until now") : one.lost ? t("until {time}, then no connection", { time: moment(one.to) }) : t("until {time}", { time: moment(one.to) });
     return h("li", { class: "visit" },
       h("div", { class: "visit-time" }, h("strong", { text: moment(one.from) }), h("span", { class: "muted", text: end }),
-        h("span", { class: "muted", text: t("for {span}", { span: span(((one.to ?? found.now) - one.from) / 1e6) }) })),
+        h("span", { class: "muted", text: t("lasting {span}", { span: span(((one.to ?? found.now) - one.from) / 1e6) }) })),
       h("div", { class: "visit-what" },
         h("div", { class: "row tight" }, h("a", { href: address("machine", one.path) }, h("strong", { text: levels.at(-1) })), h("span", { class: "muted", text: levels.slice(1, 4).join(" › ") }),
           one.result ? h("span", { class: "chip", text: t("result") }) : h("span", { class: "chip", text: t("in work") })),
