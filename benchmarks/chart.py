@@ -1,8 +1,8 @@
 """Measure the frames of a live chart with 50 points at 1 s in Chromium, for spans of a minute to an hour.
 
 `script` is the time of the chart's own code in a frame, `longest` its longest, `drawn` the frames that had to be drawn: a
-frame in which nothing moves by a pixel is not. `frames/s` is what the browser showed, with the rasterizer that it has (that of
-a headless Chromium is the processor). `processor` is the time of all processes of the browser in a second.
+frame in which nothing moves by a pixel is not. `frames/s` is the rate that the browser showed, with its rasterizer (a headless Chromium
+uses the processor). `processor` is the time of all processes of the browser in a second.
 
     python benchmarks/chart.py [--points 50] [--seconds 10]
 """
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def used() -> float:
-    """Return the processor time of all processes that this one has started, in seconds."""
+    """Return the processor time of all child processes, in seconds."""
     total = 0.0
     for process in psutil.Process().children(recursive=True):
         try:

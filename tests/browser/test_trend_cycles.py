@@ -71,7 +71,7 @@ def wait_for_series(page: Page, number: int) -> None:
 
 
 def test_two_cycles_are_laid_over_each_other(page: Page) -> None:
-    """What differs from a good cycle is seen at once: both begin at 0."""
+    """A difference from a good cycle is seen at once: both begin at 0."""
     page.get_by_role("button", name="Compare cycles").click()
     wait_for_series(page, 2)
     assert page.get_by_label("Point that begins a cycle").locator("option").all_inner_texts()[:2] == [
@@ -105,7 +105,7 @@ def test_a_link_reproduces_the_cycles(page: Page, open_page: Callable[..., Page]
 
 
 def test_the_states_of_the_machine_are_above_its_trend(page: Page) -> None:
-    """Whether the press produced then is part of what the pressure means."""
+    """A pressure means little without the state of the press."""
     with page.expect_response(lambda answer: "/api/bands" in answer.url) as answer:
         page.get_by_label("To", exact=True).fill("2025-11-24T17:05:00")
     assert answer.value.ok

@@ -67,7 +67,7 @@ def test_a_point_is_found_by_words_and_shown_with_its_history(open_view: Open):
 
 
 def test_a_link_reproduces_the_view(open_view: Open):
-    """What one shift saw, the next opens."""
+    """One shift sends the next what it saw."""
     points = [f"{PRESS_1}/bladder_pressure_left", f"{PRESS_2}/bladder_pressure_left", f"{PRESS_1}/phase"]
     page = open_view(trends(*points, range=600))
     wait_for_data(page, 3)
@@ -169,7 +169,7 @@ def test_without_a_store_live_values_are_shown_and_the_reason(plant: PlantWithPa
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(open_view: Open, scheme: str):
-    """Contrast, names of controls and their roles: what a screen reader needs."""
+    """Contrast, names of controls and their roles, for a screen reader."""
     page = open_view(trends(f"{PRESS_1}/bladder_pressure_left", f"{PRESS_1}/phase", range=300), color_scheme=scheme)
     wait_for_data(page, 2)
     page.get_by_role("button", name="Compare cycles").click()
