@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-PATIENCE = 60_000
+PATIENCE = 30_000
 """Milliseconds."""
 
 SECOND = 1_000_000
