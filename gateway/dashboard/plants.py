@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+from gateway.dashboard.alarms.notes import AlarmNotes
 from gateway.dashboard.live.journal import Journal
 from gateway.dashboard.live.listener import Listener
 from gateway.dashboard.live.plant import Plant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from gateway.dashboard.live.machine import LiveMachine
     from gateway.model.path import MachinePath
@@ -20,12 +23,19 @@ class Plants:
     """The plants of some factories, one for each broker that they name.
 
     With `everything` they contain all machines, gateways and ingests that the brokers know, beside those of the
-    factories.
+    factories. `notes` is the file of what operators note of alarms.
     """
 
-    def __init__(self, factories: Sequence[Factory], *, everything: bool = False) -> None:
+    def __init__(
+        self, factories: Sequence[Factory], *, everything: bool = False, notes: Path | None = None
+    ) -> None:  # fmt: skip
         self.factories = tuple(factories)
         self.journal = Journal()
+        self.notes = AlarmNotes(notes)
+        self.started = time.time_ns() // 1000
+        """When the page began to listen, in microseconds since the epoch."""
+        self.alarms_since: int | None = None
+        """The time since when the standing alarms are known; None until the stores were asked."""
         self.plants: list[Plant] = []
         self.listeners: list[Listener] = []
         of_broker: dict[tuple[str, str], list[Factory]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -12,22 +13,31 @@ import uvicorn
 from gateway.audit.log import AuditLog
 from gateway.common.listening import bind
 from gateway.common.service_manager import ServiceManager
+from gateway.dashboard.actions import Actors, Forbidden
+from gateway.dashboard.alarms.routes import AlarmRoutes
+from gateway.dashboard.alarms.stored import AlarmBackfill
 from gateway.dashboard.app import Page
 from gateway.dashboard.backfill import Backfill
 from gateway.dashboard.configurations import Configurations, configuration_routes
+from gateway.dashboard.parts.routes import PartRoutes
 from gateway.dashboard.plants import Plants
-from gateway.dashboard.security import secure
+from gateway.dashboard.production.routes import ProductionRoutes
+from gateway.dashboard.security import CLIENT, identity_of, records_itself, require, secure
 from gateway.dashboard.security.tls import tls_options
+from gateway.dashboard.stored import Stored
 from gateway.dashboard.trends.routes import Trends
+from gateway.users.roles import Role
 from gateway.users.users_file import Users
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator, Sequence
 
+    from starlette.requests import Request
     from starlette.routing import Route
 
     from gateway.dashboard.live.points import PointInfo
+    from gateway.dashboard.trends.selection import Selection
     from gateway.model.path import MachinePath
     from gateway.settings.dashboard_section import DashboardSection
     from gateway.settings.factory import Factory
@@ -43,6 +53,9 @@ MAX_MESSAGE = 2**20
 MAX_OPEN = 1_000
 """Connections at the same time; others get the status 503."""
 
+ALARM_NOTES = "alarm-notes.json"
+"""The file of what operators noted of alarms, in the folder of the spool."""
+
 
 class _Server(uvicorn.Server):
     """The server, without handlers of signals: the command has its own."""
@@ -56,7 +69,9 @@ class DashboardService:
     """The page of some factories, with the settings of `dashboard`."""
 
     def __init__(self, factories: Sequence[Factory], section: DashboardSection, *, everything: bool = False) -> None:
-        self.plants = Plants(factories, everything=everything)
+        notes = factories[0].gateway.spool.folder / ALARM_NOTES
+        self.plants = Plants(factories, everything=everything, notes=notes)
+        self._stored = Stored(factories)
         self._section = section
         self._trends = Trends(factories, self._published, self._machines, zone=section.time_zone or "")
         self._configurations = Configurations(self.plants, everything=everything)
@@ -70,16 +85,13 @@ class DashboardService:
 
     def _config(self, audit: AuditLog) -> uvicorn.Config:
         """Return the settings of the server. Raises `OSError` for a certificate that can't be used."""
-        app = secure(self._page.app(self._routes()), self._section, Users(self._section.users), audit)
+        routes = self._routes(Actors(operator_of, partial(_record, audit)), audit)
+        app = secure(self._page.app(routes), self._section, Users(self._section.users), audit)
         return uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", server_header=False, limit_concurrency=MAX_OPEN,
             timeout_graceful_shutdown=CLOSE_SECONDS, ws="websockets-sansio", ws_max_size=MAX_MESSAGE,
             **tls_options(self._section.tls),
         )  # fmt: skip
-
-    def _routes(self) -> list[Route]:
-        """Return the routes of the views."""
-        return [*self._trends.routes(), *configuration_routes(self._configurations)]
 
     async def _serve(self, server: _Server, stop: asyncio.Event) -> None:
         listening = self._bind()
@@ -87,6 +99,7 @@ class DashboardService:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one.run(), name="listener") for one in self.plants.listeners]
             running.append(tasks.create_task(Backfill(self.plants).run(), name="backfill"))
+            running.append(tasks.create_task(AlarmBackfill(self.plants, self._stored).run(), name="alarms"))
             running.append(tasks.create_task(manager.keep_informed(self._status, _no_wait), name="service manager"))
             serving = tasks.create_task(server.serve(sockets=[listening]), name="server")
             log.info("dashboard.listening", url=self._url(listening.getsockname()[1]))
@@ -98,6 +111,17 @@ class DashboardService:
             await self._trends.close()
             for task in running:
                 task.cancel()
+        await self._stored.close()
+
+    def _routes(self, actors: Actors, audit: AuditLog) -> list[Route]:
+        """Return the routes of the views."""
+        return [
+            *self._trends.routes(partial(_note_export, audit)),
+            *configuration_routes(self._configurations, require(Role.ENGINEER)),
+            *AlarmRoutes(self.plants, self._stored, actors).routes(),
+            *ProductionRoutes(self._stored).routes(),
+            *PartRoutes(self.plants, self._stored).routes(),
+        ]
 
     def _machines(self) -> Iterable[MachinePath]:
         return [machine.path for machine in self.plants.machines()]
@@ -121,6 +145,26 @@ class DashboardService:
     def _status(self) -> str:
         connected = sum(plant.link is not None and plant.link.connected for plant in self.plants.plants)
         return f"{connected} of {len(self.plants.plants)} brokers connected"
+
+
+def operator_of(request: Request) -> str:
+    """Return the name of the person of a request. Raises `Forbidden` if the role is below operator."""
+    identity = identity_of(request)
+    if not identity.role.includes(Role.OPERATOR):
+        raise Forbidden(f"this needs the role {Role.OPERATOR}")
+    records_itself(request)
+    return identity.name
+
+
+def _record(audit: AuditLog, who: str, action: str, object_: str, before: object, after: object) -> None:
+    audit.record(action, who=who, address=CLIENT.get(), object=object_, before=before, after=after)
+
+
+def _note_export(audit: AuditLog, request: Request, selection: Selection) -> None:
+    """Note who takes which readings away; times are in microseconds since the epoch."""
+    points = [str(point) for point in selection.points]
+    content = {"from": selection.since, "to": selection.until, "points": points}
+    audit.record("readings-exported", who=identity_of(request).name, object=points[0], after=content)
 
 
 async def _no_wait() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from accessibility import barriers
+from accessibility import severe_findings
 from hand_made_plant import SITE, STATES, HandMadePlant, now
 
 from gateway.model.reading import NamedScan
@@ -277,7 +277,7 @@ def test_the_view_of_a_machine_has_no_barriers(
     page = opened(press, open_page, f"machine/{PRESS}", color_scheme=theme, viewport=viewport)
     page.evaluate("() => document.querySelector('.points-panel').scrollIntoView()")
     row(page, "pressure")
-    assert barriers(page) == []
+    assert severe_findings(page) == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -223,7 +223,7 @@ def driver_of(plant: Plant, machine: LiveMachine) -> dict[str, Any]:
 def faults_of(machine: LiveMachine) -> dict[str, Any]:
     """Return which points are not good, how many for each reason, and those that the device refuses."""
     reasons: dict[tuple[int, str], int] = {}
-    refused = []
+    refused: list[list[Any]] = []
     for at, fault in machine.faults.items():
         key = machine.qualities[at], fault.reason
         reasons[key] = reasons.get(key, 0) + 1

@@ -1,4 +1,4 @@
-"""Paths of machines in the arguments of pages."""
+"""Paths of machines, lines, areas and sites in the arguments of pages."""
 
 from __future__ import annotations
 
@@ -12,3 +12,10 @@ def machine_path(written: object) -> MachinePath:
     if len(levels) != len(MachinePath._fields) or not all(levels):
         raise BadArguments("path is enterprise/site/area/line/machine")
     return MachinePath(*levels)
+
+
+def below(written: object) -> tuple[str, ...]:
+    """Return the levels of a path that machines are below; all machines are below none. Raises `BadArguments`."""
+    if not isinstance(written, str):
+        raise BadArguments("path is text, as in acme/north")
+    return tuple(filter(None, written.split("/")))

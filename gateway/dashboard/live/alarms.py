@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -9,10 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gateway.model.text import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gateway.model.path import MachinePath
 
 ALARMS = 10_000
 """Alarms that are remembered."""
+
+CHANGES = 20_000
+"""Changes of alarms that are remembered."""
 
 MAX_EVENT = 64 * 2**10
 """Characters of an event that are read."""
@@ -39,7 +45,10 @@ class _Event(BaseModel):
 
 
 class Alarm(NamedTuple):
-    """An alarm of a machine; `since` is when it became active, `time` when it last changed."""
+    """An alarm of a machine; `since` is when it last became active, `time` when it last changed.
+
+    Both are in microseconds since the epoch, UTC.
+    """
 
     path: MachinePath
     key: str
@@ -58,58 +67,117 @@ class Alarm(NamedTuple):
         return self.active or not self.acknowledged
 
     @property
+    def place(self) -> tuple[MachinePath, str]:
+        """The machine and the condition: the same for all events of an alarm."""
+        return self.path, self.key
+
+    @property
     def priority(self) -> int:
         """The priority, 1 being the highest, of four (ISA-18.2), out of the severity (OPC 10000-9, 5.5.2)."""
         return 1 if self.severity > 800 else 2 if self.severity > 600 else 3 if self.severity > 300 else 4  # noqa: PLR2004
 
 
-class Alarms:
-    """The standing alarms, by machine and condition; `version` grows with each change, `ignored` counts bad events.
+def read_alarm(path: MachinePath, time: int, text: object) -> Alarm | None:
+    """Read an event of a machine; return its alarm, None where it is of none. Raises `ValueError` if it is not valid.
 
-    `dropped` counts those for which there was no room.
+    An alarm knows since when it is active only together with the events before: `since` is `time`.
+    """
+    if not isinstance(text, str) or len(text) > MAX_EVENT:
+        raise ValueError(f"an event is text of at most {MAX_EVENT} characters")
+    try:
+        event = _Event.model_validate_json(text)
+    except (ValidationError, RecursionError) as error:
+        raise ValueError("not an event of docs/schema.md") from error
+    if event.active is None:
+        return None
+    key = f"{event.condition_id or event.source + '/' + (event.condition or '')} {event.branch_id or ''}"[:MAX_SHOWN]
+    return Alarm(
+        path, key, clean_text(event.source, MAX_SHOWN), clean_text(event.condition or event.type, MAX_SHOWN),
+        event.severity, clean_text(event.message, MAX_SHOWN), event.active, bool(event.acknowledged), time, time,
+    )  # fmt: skip
+
+
+def followed(before: Alarm | None, alarm: Alarm) -> Alarm:
+    """Return an alarm with the time since when it is active, given the event before of the same alarm."""
+    if before is not None and (before.active or not alarm.active):
+        return alarm._replace(since=before.since)
+    return alarm
+
+
+class Alarms:
+    """The standing alarms, by machine and condition, and the last changes of all alarms.
+
+    `version` grows with each change, `ignored` counts events that are not valid, `dropped` those of alarms for which
+    there was no room, and `forgotten` the changes that were removed from `history` to bound it.
     """
 
     def __init__(self) -> None:
-        self.version = self.ignored = self.dropped = 0
-        self.by_key: dict[tuple[MachinePath, str], Alarm] = {}
+        self.version = self.ignored = self.dropped = self.forgotten = 0
+        self.count = 0
+        """Standing alarms."""
+        self.history: deque[Alarm] = deque(maxlen=CHANGES)
+        """The changes, in the order in which they were heard."""
+        self._by_machine: dict[MachinePath, dict[str, Alarm]] = {}
+
+    def __iter__(self) -> Iterator[Alarm]:
+        """Yield the standing alarms."""
+        for own in self._by_machine.values():
+            yield from own.values()
+
+    def find(self, path: MachinePath, key: str) -> Alarm | None:
+        """Return a standing alarm; None if it is not standing."""
+        return self._by_machine.get(path, {}).get(key)
 
     def take(self, path: MachinePath, time: int, text: object) -> Alarm | None:
-        """Read an event; return the alarm that it changes, None where it is of none."""
-        if not isinstance(text, str) or len(text) > MAX_EVENT:
-            self.ignored += 1
-            return None
+        """Read an event; return the alarm that it changes, None where it changes none."""
         try:
-            event = _Event.model_validate_json(text)
-        except (ValidationError, RecursionError):
+            alarm = read_alarm(path, time, text)
+        except ValueError:
             self.ignored += 1
             return None
-        if event.active is None:
+        if alarm is None:
             return None
-        key = f"{event.condition_id or event.source + '/' + (event.condition or '')} {event.branch_id or ''}"[
-            :MAX_SHOWN
-        ]
-        before = self.by_key.get((path, key))
-        if before is not None and time < before.time:
+        before = self.find(path, alarm.key)
+        alarm = followed(before, alarm)
+        if before is not None and (time < before.time or alarm == before):
             return None
-        alarm = Alarm(
-            path, key, clean_text(event.source, MAX_SHOWN), clean_text(event.condition or event.type, MAX_SHOWN),
-            event.severity, clean_text(event.message, MAX_SHOWN), event.active, bool(event.acknowledged),
-            before.since if before is not None and before.active and event.active else time, time,
-        )  # fmt: skip
-        return self._keep(alarm)
+        self._keep(alarm)
+        if len(self.history) == CHANGES:
+            self.forgotten += 1
+        self.history.append(alarm)
+        return alarm
 
-    def _keep(self, alarm: Alarm) -> Alarm:
-        place = alarm.path, alarm.key
+    def _keep(self, alarm: Alarm) -> None:
+        own = self._by_machine.setdefault(alarm.path, {})
         self.version += 1
         if not alarm.standing:
-            self.by_key.pop(place, None)
-        elif place in self.by_key or len(self.by_key) < ALARMS:
-            self.by_key[place] = alarm
+            self.count -= own.pop(alarm.key, None) is not None
+            if not own:
+                del self._by_machine[alarm.path]
+        elif alarm.key in own:
+            own[alarm.key] = alarm
+        elif self.count < ALARMS:
+            own[alarm.key] = alarm
+            self.count += 1
         else:
             self.dropped += 1
-        return alarm
+
+    def take_stored(self, alarms: Iterable[Alarm]) -> None:
+        """Put earlier changes, in the order of their times, before those that were heard."""
+        heard = list(self.history)
+        known = {(alarm.place, alarm.time, alarm.active, alarm.acknowledged) for alarm in heard}
+        earlier = [one for one in alarms if (one.place, one.time, one.active, one.acknowledged) not in known]
+        states: dict[tuple[MachinePath, str], Alarm] = {}
+        for one in sorted([*earlier, *heard], key=lambda one: one.time):
+            states[one.place] = followed(states.get(one.place), one)
+        for one in states.values():
+            now = self.find(*one.place)
+            if now is None or now.time <= one.time:
+                self._keep(one)
+        room = CHANGES - len(heard)
+        self.history = deque([*(earlier[-room:] if room else ()), *heard], maxlen=CHANGES)
+        self.version += 1
 
     def of(self, path: MachinePath) -> list[Alarm]:
         """Return the standing alarms of a machine, the worst first."""
-        found = [alarm for (owner, _), alarm in self.by_key.items() if owner == path]
-        return sorted(found, key=lambda alarm: (alarm.priority, -alarm.time))
+        return sorted(self._by_machine.get(path, {}).values(), key=lambda alarm: (alarm.priority, -alarm.time))

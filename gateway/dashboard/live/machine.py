@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from drivers.base import Quality
 from gateway.dashboard.live.counts import MinuteCounts
 from gateway.dashboard.live.points import described_points
-from gateway.dashboard.live.roles import roles_of, state_name
+from gateway.dashboard.live.roles import alarm_words_of, roles_of, serials_of, state_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -119,9 +119,9 @@ class LiveMachine:
     """
 
     __slots__ = (
-        "_counters", "counts", "faults", "gateway", "index", "meta_id", "path", "points", "production", "protocol",
-        "qualities", "reason", "roles", "scanned", "since", "state", "template", "times", "trails", "transitions",
-        "values", "version", "versions",
+        "_counters", "alarm_words", "counts", "faults", "gateway", "index", "meta_id", "path", "points", "production",
+        "protocol", "qualities", "reason", "roles", "scanned", "serials", "since", "state", "template", "times",
+        "trails", "transitions", "values", "version", "versions",
     )  # fmt: skip
 
     def __init__(self, path: MachinePath) -> None:
@@ -143,6 +143,7 @@ class LiveMachine:
         self.points = points
         self.roles = roles_of(points)
         self._counters = [(role, at) for role in COUNTERS if (at := getattr(self.roles, role)) is not None]
+        self.alarm_words, self.serials = alarm_words_of(points), serials_of(points)
         self.index = {point.name: position for position, point in enumerate(points)}
         self.values: list[Value | None] = [None] * len(points)
         self.times = [0] * len(points)

@@ -81,3 +81,21 @@ def kind_of(state: str) -> str:
 def level_of(state: str) -> str:
     """Return how serious a change to a state of production is, as the journal has it."""
     return "warning" if state in {"aborted", "held", "unknown"} else "info"
+
+
+def alarm_words_of(points: Iterable[PointInfo]) -> tuple[int, ...]:
+    """Return the positions of the points that have a bit for each active alarm."""
+    return tuple(
+        at for at, point in enumerate(points)
+        if point.type == "int" and (point.name.lower() == "alarm_word" or point.name.lower().endswith("_alarm_word"))
+    )  # fmt: skip
+
+
+def is_serial(name: str) -> bool:
+    """Return whether a point with text names a part, as in `result_serial_number_left` or `carton_barcode`."""
+    return "serial_number" in name.lower() or "barcode" in name.lower()
+
+
+def serials_of(points: Iterable[PointInfo]) -> tuple[int, ...]:
+    """Return the positions of the points that name the parts in a machine, in work or with a result."""
+    return tuple(at for at, point in enumerate(points) if point.type == "string" and is_serial(point.name))

@@ -13,11 +13,19 @@ LANGUAGES = {"en": "English", "de": "Deutsch", "zh": "中文"}
 
 
 @cache
-def catalogue(language: str) -> dict[str, str]:
-    """Return the translations of a language by their English texts; empty for English."""
+def catalogue(language: str) -> dict[str, str | list[str]]:
+    """Return the translations of a language by their English texts; empty for English.
+
+    A text that depends on a number has a list: its plural forms, in the order of the language (Unicode CLDR).
+    """
     if language == "en":
         return {}
     import polib  # noqa: PLC0415 - an extra
 
-    file = polib.pofile(str(Path(__file__).parent / f"{language}.po"))
-    return {entry.msgid: entry.msgstr for entry in file if entry.msgstr}
+    found: dict[str, str | list[str]] = {}
+    for entry in polib.pofile(str(Path(__file__).parent / f"{language}.po")):
+        if entry.msgid_plural:
+            found[entry.msgid] = [entry.msgstr_plural[at] for at in sorted(entry.msgstr_plural)]
+        elif entry.msgstr:
+            found[entry.msgid] = entry.msgstr
+    return found

@@ -105,13 +105,14 @@ export async function request(path, body) {
   const options = { headers: { Accept: "application/json" }, credentials: "same-origin" };
   if (body !== undefined) {
     Object.assign(options, { method: "POST", body: JSON.stringify(body) });
-    Object.assign(options.headers, { "Content-Type": "application/json", "X-CSRF-Token": session.csrf });
+    Object.assign(options.headers, { "Content-Type": "application/json", "X-CSRF-Token": session.csrf_token });
   }
   const response = await fetch(path, options);
   const content = await response.json().catch(() => ({}));
+  if (response.status === 401 && content.login) location.assign(`${content.login}?next=${encodeURIComponent(location.pathname + location.search)}`);
   if (!response.ok) throw new Error(content.error ?? `${response.status} ${response.statusText}`);
   return content;
 }
 
 /** The session of the reader, as `/api/session` describes it. */
-export const session = { name: "", role: "viewer", csrf: "" };
+export const session = { name: "", role: "viewer", method: "", csrf_token: "", expires: null };

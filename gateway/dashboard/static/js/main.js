@@ -5,7 +5,7 @@ import { Live, request, session } from "./live.js";
 import { follow } from "./router.js";
 import { Rows } from "./rows.js";
 import { urgency } from "./states.js";
-import { choose, mark, moment, place, t, time } from "./texts.js";
+import { choose, mark, moment, place, t, time, tn } from "./texts.js";
 
 /** The views in the order of the navigation: path of an icon, title, module. A view without a title is reached by links. */
 const VIEWS = {
@@ -28,7 +28,7 @@ export class App {
   constructor(settings) {
     this.settings = settings;
     this.live = new Live(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live`,
-      (connected) => this.noteServer(connected), () => location.assign("/login"));
+      (connected) => this.noteServer(connected), () => location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`));
     this.main = h("main", { class: "main", id: "main", tabindex: "-1" });
     this.banners = h("div", { role: "status", "aria-live": "polite" });
     this.clock = h("span", { class: "clock" });
@@ -49,12 +49,11 @@ export class App {
       ...Object.entries(LANGUAGES).map(([code, name]) => h("option", { value: code, text: name, selected: code === document.documentElement.lang })));
     const user = h("span", { class: "muted", text: session.name });
     return h("header", { class: "header-area" }, h("div", { class: "header" }, brand, h("span", { class: "space" }), this.clock, language, theme, user,
-      session.csrf && session.name !== "local" ? h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } }) : null), this.banners);
+      session.method !== "local" ? h("button", { class: "button quiet", type: "button", text: t("Sign out"), on: { click: () => this.signOut() } }) : null), this.banners);
   }
 
   async signOut() {
-    await request("/api/logout", {});
-    location.assign("/login");
+    await request("/logout", {}).finally(() => location.assign("/login"));
   }
 
   toggleTheme() {
@@ -81,7 +80,7 @@ export class App {
     const urgent = this.rows.all.filter((row) => urgency(row) > 0);
     const badge = this.links.querySelector('[data-view="overview"] .count');
     setText(badge, urgent.length || "");
-    set(badge, { title: urgent.length ? t("{count} machines need attention", { count: urgent.length }) : null });
+    set(badge, { title: urgent.length ? tn("{count} machine needs attention", "{count} machines need attention", urgent.length) : null });
     document.documentElement.dataset.broker = this.rows.brokers.every((one) => one.connected) ? "there" : "lost";
     this.showBanners();
   }
@@ -126,7 +125,7 @@ async function start() {
   document.documentElement.dataset.theme =
     localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   const settings = await request("/api/settings");
-  Object.assign(session, settings.session ?? {});
+  Object.assign(session, await request("/api/session"));
   const wanted = [localStorage.getItem("language"), settings.language, ...navigator.languages.map((one) => one.split("-")[0])];
   const language = wanted.find((one) => one && settings.languages.includes(one)) ?? "en";
   choose(language, language === "en" ? {} : await request(`/api/texts/${language}`), settings.time_zone);

@@ -1,7 +1,7 @@
 /** How states look and what they are called: the one place for it. */
 
 import { h, set, setText } from "./dom.js";
-import { mark, number, span, t } from "./texts.js";
+import { mark, number, span, t, tn } from "./texts.js";
 
 /** Texts of states; a state that is not here is shown as the machine names it. */
 const NAMES = {
@@ -10,7 +10,7 @@ const NAMES = {
   stopping: mark("stopping"), holding: mark("holding"), unholding: mark("unholding"), suspending: mark("suspending"),
   unsuspending: mark("unsuspending"), resetting: mark("resetting"), completing: mark("completing"), complete: mark("complete"),
   online: mark("online"), degraded: mark("degraded"), offline: mark("offline"), unknown: mark("unknown"),
-  "no gateway": mark("no gateway"),
+  "no gateway": mark("no gateway"), "not known": mark("not known"),
   available: mark("available"), opening: mark("opening"), unavailable: mark("unavailable"),
 };
 
@@ -99,7 +99,7 @@ export function alarmBadge(counts = []) {
   const highest = counts.findIndex((count) => count > 0);
   const all = counts.reduce((sum, count) => sum + count, 0);
   if (highest < 0) return null;
-  const label = t("{count} alarms, the highest with priority {priority}", { count: all, priority: highest + 1 });
+  const label = tn("{count} alarm, with priority {priority}", "{count} alarms, the highest with priority {priority}", all, { priority: highest + 1 });
   return h("span", { class: "row alarm-badge", title: label },
     h("span", { class: "priority", data: { priority: highest + 1 }, text: highest + 1, role: "img", "aria-label": label }),
     h("span", { class: "muted", text: all > 1 ? `×${all}` : "", "aria-hidden": "true" }));

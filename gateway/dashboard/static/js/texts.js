@@ -1,8 +1,12 @@
 /** Texts in the reader's language, and numbers and times in the reader's locale and the plant's time zone. */
 
+const CATEGORIES = ["zero", "one", "two", "few", "many", "other"]; // the order of the forms in a catalogue (CLDR, gettext)
+
 let catalogue = {};
 let locale = "en";
 let zone;
+let plurals = new Intl.PluralRules("en");
+let forms = ["one", "other"];
 const formats = new Map();
 
 /** Choose the language and the time zone; `texts` has the translations by their English texts. */
@@ -12,6 +16,9 @@ export function choose(language, texts, timeZone) {
   locale = own ?? { en: "en-GB", de: "de-DE", zh: "zh-CN" }[language] ?? language;
   zone = timeZone || undefined;
   formats.clear();
+  plurals = new Intl.PluralRules(language);
+  const known = plurals.resolvedOptions().pluralCategories;
+  forms = CATEGORIES.filter((one) => known.includes(one));
   document.documentElement.lang = language;
 }
 
@@ -23,9 +30,23 @@ export const place = () => ({ locale, timeZone: zone });
  * @param {string} text the English text @param {Record<string, unknown>} [values]
  */
 export function t(text, values) {
-  const found = catalogue[text] || text;
-  return values ? found.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : found;
+  const found = catalogue[text];
+  return filled(typeof found === "string" && found ? found : text, values);
 }
+
+/**
+ * Return a text that depends on a number, which `{count}` shows: the form of the reader's language (ngettext).
+ * @param {string} one the English text for 1 @param {string} many the English text for other numbers
+ * @param {number} count @param {Record<string, unknown>} [values]
+ */
+export function tn(one, many, count, values = {}) {
+  const found = catalogue[one];
+  const form = Array.isArray(found) ? found[Math.max(0, forms.indexOf(plurals.select(count)))] : undefined;
+  return filled(form || (count === 1 ? one : many), { count: number(count, 0), ...values });
+}
+
+const filled = (text, values) =>
+  values ? text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : text;
 
 /** Mark a text for the catalogue that is translated later, by `t`. */
 export const mark = (text) => text;
@@ -90,16 +111,18 @@ export function moment(micros) {
   return Math.abs(Date.now() - micros / 1000) < 12 * 3600e3 ? time(micros) : dateTime(micros);
 }
 
-const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const STEPS = [["day", 86400, "d"], ["hour", 3600, "h"], ["minute", 60, "min"], ["second", 1, "s"]]; // with their symbols (SI)
 
 /** Return a length of time in its two largest units, as in `3 h 12 min`. */
 export function span(seconds) {
   let left = Math.max(0, Math.round(seconds));
   const parts = [];
-  for (const [name, size] of STEPS) {
+  for (const [name, size, symbol] of STEPS) {
     if (left < size && !(name === "second" && parts.length === 0)) continue;
     const count = Math.floor(left / size);
-    parts.push(format(`u${name}`, () => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "narrow" })).format(count));
+    parts.push(locale.startsWith("zh")
+      ? format(`u${name}`, () => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "narrow" })).format(count)
+      : `${number(count, 0)}\u00a0${symbol}`);
     left -= count * size;
     if (parts.length === 2) break;
   }

@@ -1,0 +1,1 @@
+"""The past of alarms: statistics, notes of operators, and events out of the stores."""

@@ -1,0 +1,176 @@
+"""Alarms, production and parts, in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiomqtt
+import pytest
+from accessibility import severe_findings
+from page_plant import MIXER, PRESS_1, PRESS_2, PlantWithPage, wait_for
+from processes import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Page
+
+    Open = Callable[..., Page]
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = 60_000
+"""Milliseconds."""
+
+
+def send_events(plant: PlantWithPage, events: list[tuple[str, dict[str, Any]]]) -> None:
+    """Publish events of machines as their gateway would, all at once."""
+    at = time.time_ns() // 1000
+
+    def record(number: int, changes: dict[str, Any]) -> str:
+        event = {
+            "id": str(number), "type": "AlarmType", "source": "Boiler", "condition": "Level", "severity": 700,
+            "message": "high", "active": True, "acknowledged": False, "condition_id": None, "branch_id": None,
+        } | changes  # fmt: skip
+        scan = {"t": at + number, "values": {"alarms": json.dumps(event)}}
+        return json.dumps({"v": 1, "gateway": "edge-02", "spool": "by-hand", "seq": at + number, "scans": [scan]})
+
+    async def publish() -> None:
+        async with aiomqtt.Client(LOOPBACK, plant.broker.port, max_inflight_messages=100) as client:
+            await asyncio.gather(
+                *(
+                    client.publish(f"lineside/v1/{path}/event", record(number, changes), qos=1)
+                    for number, (path, changes) in enumerate(events)
+                )
+            )
+
+    wait_for(publish())
+
+
+@pytest.fixture
+def alarms(plant: PlantWithPage) -> Iterator[Callable[..., None]]:
+    """A function that raises alarms; at the end of the test they are over."""
+    raised: set[tuple[str, str]] = set()
+
+    def raise_alarms(*events: tuple[str, dict[str, Any]]) -> None:
+        raised.update((path, changes.get("condition", "Level")) for path, changes in events)
+        send_events(plant, list(events))
+
+    yield raise_alarms
+    over = {"active": False, "acknowledged": True}
+    send_events(plant, [(path, {"condition": condition} | over) for path, condition in sorted(raised)])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["alarms", "alarms?tab=statistics", "production", "parts"])
+def test_axe_finds_nothing_serious(open_view: Open, alarms: Callable[..., None], view: str, scheme: str):
+    """A screen reader needs contrast, names of controls and their roles."""
+    alarms((PRESS_1, {"condition": "Grease low", "severity": 100}), (PRESS_2, {"condition": "Oil", "severity": 950}))
+    page = open_view(f"/{view}", color_scheme=scheme)
+    page.wait_for_function("() => !document.querySelector('[aria-busy]')", timeout=PATIENCE)
+    page.wait_for_selector(".alarm-table tbody tr, .ranked li, .produced-machine, .serials", timeout=PATIENCE)
+    assert severe_findings(page) == []
+
+
+def names(page: Page) -> list[str]:
+    return [one.inner_text() for one in page.locator(".alarm-table .alarm-name").all()]
+
+
+def test_alarms_are_sorted_filtered_and_noted_for_all_readers(open_view: Open, alarms: Callable[..., None]):
+    """Two shift leaders see the notes of each other; the page says that the machine is unchanged."""
+    page, other = open_view("/alarms"), open_view("/alarms")
+    alarms(
+        (PRESS_1, {"condition": "Grease low", "severity": 100}),
+        (PRESS_2, {"condition": "Light curtain", "severity": 950, "message": "<script>alert(1)</script>"}),
+        (MIXER, {"condition": "Temperature", "severity": 500}),
+    )
+    page.wait_for_selector(".alarm-table tbody tr >> nth=2", timeout=PATIENCE)
+    assert names(page) == ["Light curtain", "Temperature", "Grease low"]
+    assert "<script>alert(1)</script>" in page.locator(".alarm-message").first.inner_text()
+    page.get_by_role("button", name="Priority 4").click()
+    page.locator(".alarm-name", has_text="Grease low").wait_for(state="detached", timeout=PATIENCE)
+    assert "priorities=1%2C2%2C3" in page.url
+    page.get_by_label("Select this alarm").first.check()
+    page.get_by_role("button", name="Acknowledge on this page").click()
+    dialog = page.locator("dialog")
+    assert "The machine is not changed" in dialog.inner_text()
+    dialog.get_by_label("Comment").fill("seen, technician is on the way")
+    dialog.get_by_role("button", name="Acknowledge 1 alarm on this page").click()
+    note = other.locator(".alarm-note", has_text="seen, technician is on the way")
+    note.wait_for(timeout=PATIENCE)
+    assert "Noted as acknowledged by local" in note.inner_text()
+    other.get_by_label("Select this alarm").first.check()
+    other.get_by_role("button", name="Shelve…").click()
+    other.locator("dialog").get_by_label("Comment").fill("spare part is ordered")
+    other.get_by_role("button", name="Shelve 1 alarm", exact=True).click()
+    page.locator(".alarm-name", has_text="Light curtain").wait_for(state="detached", timeout=PATIENCE)
+    page.get_by_role("button", name="Shelved", exact=True).click()
+    page.locator(".alarm-note", has_text="spare part is ordered").wait_for(timeout=PATIENCE)
+
+
+def test_a_flood_of_alarms_reaches_the_page_whole(open_view: Open, alarms: Callable[..., None]):
+    """500 alarms in two seconds: none is lost, and the page still reacts."""
+    page = open_view("/alarms")
+    page.wait_for_selector(".alarm-summary", timeout=PATIENCE)
+    alarms(*((MIXER, {"condition": f"Zone {number}", "severity": 1 + number}) for number in range(500)))
+    page.locator(".alarm-summary", has_text="500 standing alarms").wait_for(timeout=PATIENCE)
+    began = time.monotonic()
+    page.get_by_label("Search in alarms").fill("Zone 499")
+    page.wait_for_function("() => document.querySelectorAll('.alarm-table tbody tr').length === 1", timeout=PATIENCE)
+    assert time.monotonic() - began < 10
+    page.get_by_role("button", name="Statistics").click()
+    page.locator(".fact", has_text="EEMUA 191").wait_for(timeout=PATIENCE)
+    page.get_by_role("button", name="History").click()
+    page.locator(".alarm-table tbody tr", has_text="Zone 499").first.wait_for(timeout=PATIENCE)
+
+
+def test_production_shows_states_counts_and_details_out_of_the_store(open_view: Open):
+    """The sums are those of the store, and the timeline has a text for those who can't see it."""
+    page = open_view(f"/production?path={'/'.join(PRESS_1.split('/')[:4])}")
+    page.wait_for_selector(".produced-strip[aria-label]", timeout=PATIENCE)
+    assert [one.inner_text() for one in page.locator(".produced-name strong").all()] == ["press-01", "press-02"]
+    page.wait_for_function(
+        "() => /running [0-9.,]+ ?%/.test(document.querySelector('.produced-strip').getAttribute('aria-label'))",
+        timeout=PATIENCE,
+    )
+    page.get_by_role("button", name="More about press-01").click()
+    details = page.locator(".produced-details").first
+    details.locator(".shares li").first.wait_for(timeout=PATIENCE)
+    assert "not known: no connection" in details.inner_text()
+    page.get_by_role("button", name="This shift").click()
+    page.get_by_label("a shift begins at").fill("05:00")
+    page.wait_for_function("() => location.search.includes('begins=05%3A00')", timeout=PATIENCE)
+
+
+def test_a_scanned_serial_number_shows_its_machines_and_the_field_waits_for_the_next(open_view: Open):
+    """A scanner is a keyboard that ends with Enter: nobody touches a mouse between two parts."""
+    page = open_view("/parts")
+    serial = page.locator("tr", has_text="press-01").locator(".serial").first
+    serial.wait_for(timeout=PATIENCE)
+    wanted = serial.inner_text()
+    page.wait_for_function("() => document.activeElement.id === 'serial'", timeout=PATIENCE)
+    page.keyboard.type(wanted)
+    page.keyboard.press("Enter")
+    page.locator(".visit", has_text="press-01").first.wait_for(timeout=PATIENCE)
+    trends = page.locator(".visit a", has_text="Trends").first.get_attribute("href")
+    assert trends.startswith("/trends?point=acme%2Fnorth%2Fcuring%2Fcuring-1%2Fpress-01%2F")
+    page.keyboard.type("no such part")
+    page.keyboard.press("Enter")
+    page.get_by_text("This serial number was not seen.").wait_for(timeout=PATIENCE)
+    assert "Searched: " in page.locator(".searched").inner_text()
+    assert page.locator(":focus").get_attribute("id") == "serial"
+
+
+@pytest.mark.parametrize(
+    ("view", "de", "zh"),
+    [("alarms", "Alarme", "报警"), ("production", "Produktion", "生产"), ("parts", "Teile", "工件")],
+)
+def test_the_views_speak_german_and_chinese_and_fit_a_tablet(open_view: Open, view: str, de: str, zh: str):
+    """Longer words must not push anything out of a tablet."""
+    for locale, title in (("de-DE", de), ("zh-CN", zh)):
+        page = open_view(f"/{view}", locale=locale, viewport={"width": 768, "height": 1024})
+        assert page.locator("h1").inner_text() == title
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
