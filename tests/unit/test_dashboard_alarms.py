@@ -222,7 +222,7 @@ def test_notes_are_bounded():
 
 
 def test_a_shelved_alarm_comes_back_when_its_time_is_over(factory: Factory):
-    """Shelving hides an alarm for a time, and never for good (ISA-18.2, 11.7)."""
+    """Shelving hides an alarm for a time, and never permanently (ISA-18.2, 11.7)."""
     plants = Plants([factory])
     plants.plants[0].take(message(PRESS, now() - SECOND, "event", alarms=event()))
     [standing] = plants.plants[0].alarms
